@@ -1,0 +1,200 @@
+"""How long the network takes: fair shares, traffic, collectives (asv style)."""
+
+from typing import ClassVar
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from rackmodel.network import (
+    Network,
+    fair_rates,
+    fair_rates_dense,
+    kernels,
+    run_collective,
+    simulate_flows,
+)
+from rackmodel.network.fair_share import _fill_arrays
+
+
+def racks(count, gpus, over=1.0, nvl=900e9, nic=50e9):
+    """Racks of accelerators on one switch, NICs on a leaf per rack, one spine."""
+    graph = nx.DiGraph()
+
+    def join(a, b, bytes_per_s):
+        graph.add_edge(a, b, bytes_per_s=bytes_per_s)
+        graph.add_edge(b, a, bytes_per_s=bytes_per_s)
+
+    for index in range(count * gpus):
+        rack = index // gpus
+        graph.add_node(index, kind="accelerator", index=index, rack=rack)
+        graph.add_node(f"switch {rack}", kind="scale_up_switch")
+        graph.add_node(f"leaf {rack}", kind="leaf")
+        join(index, f"switch {rack}", nvl)
+        join(index, f"leaf {rack}", nic)
+    graph.add_node("spine", kind="spine")
+    for rack in range(count):
+        join(f"leaf {rack}", "spine", nic * gpus / over)
+    return graph
+
+
+def warm_up():
+    """Load the compiled kernels, so that a figure is the work and not the loading."""
+    network = Network.from_graph(racks(1, 20))
+    pairs = [(a, b) for a in range(20) for b in range(20) if a != b]
+    frame = pd.DataFrame(pairs, columns=["source", "target"]).assign(bytes=1e6, start_s=0.0)
+    simulate_flows(network, frame)
+
+
+class RandomFlows:
+    """10,000 flows over 3 to 6 of 1,000 links."""
+
+    params: ClassVar = ["numpy", "numba"]
+    param_names: ClassVar = ["form"]
+
+    def setup(self, form):
+        rng = np.random.default_rng(1)
+        rows = [rng.choice(1_000, rng.integers(3, 7), replace=False) for _ in range(10_000)]
+        indptr = np.cumsum([0, *map(len, rows)])
+        links = np.concatenate(rows)
+        many = np.ones(len(rows))
+        self.system = (indptr, links, np.ones(len(links)), rng.uniform(1e9, 1e11, 1_000))
+        self.rest = (np.full(len(rows), np.inf), many)
+        if form == "numba" and not kernels.available():
+            raise NotImplementedError  # so asv skips a size that this machine can't run
+        self.fill = _fill_arrays if form == "numpy" else kernels.compiled("fill")
+        self.fill(*self.system, *self.rest)
+
+    def time_rates(self, form):
+        self.fill(*self.system, *self.rest)
+
+
+class RackAllToAll:
+    """All pairs of an NVL72 rack: 5,112 flows over 18 planes, 1,296 links each way."""
+
+    def setup(self):
+        graph = nx.DiGraph()
+        for a in range(72):
+            graph.add_node(a, kind="accelerator", index=a)
+            for s in range(18):
+                graph.add_node(f"switch {s}", kind="scale_up_switch")
+                graph.add_edge(a, f"switch {s}", bytes_per_s=50e9)
+                graph.add_edge(f"switch {s}", a, bytes_per_s=50e9)
+        self.network = Network.from_graph(graph)
+        a, b = np.divmod(np.arange(72**2), 72)
+        nodes = self.network.accelerator_nodes
+        self.table = self.network.routes(nodes[a[a != b]], nodes[b[a != b]])
+        self.time_rates()
+
+    def time_rates(self):
+        table = self.table
+        fair_rates(table.indptr, table.links, table.fractions, self.network.capacity)
+
+
+class FlowClasses:
+    """A re-solve inside a step: 60 flow classes over 40 link classes."""
+
+    def setup(self):
+        rng = np.random.default_rng(2)
+        self.load = np.where(rng.random((40, 60)) < 0.08, rng.integers(1, 9, (40, 60)), 0.0)
+        self.load[0, self.load.sum(axis=0) == 0] = 1.0
+        self.capacity = rng.choice([50e9, 400e9, 900e9], 40)
+        self.cap = np.full(60, np.inf)
+
+    def time_rates(self):
+        fair_rates_dense(self.load, self.capacity, self.cap)
+
+
+class Traffic:
+    """Flows that start together, at random, and in a permutation."""
+
+    timeout = 120
+
+    def setup(self):
+        warm_up()
+        rng = np.random.default_rng(3)
+        a, b = np.divmod(np.arange(288**2), 288)
+        self.four = racks(4, 72)
+        self.pairs = pd.DataFrame({"source": a[a != b], "target": b[a != b]}).assign(
+            bytes=1e6, start_s=0.0
+        )
+        self.eight, self.poisson = racks(8, 72, over=2.0), {}
+        for count in (5_000, 20_000):
+            source = rng.integers(0, 576, count)
+            target = (source + rng.integers(1, 576, count)) % 576
+            size = rng.exponential(1e7, count)
+            # 0.4 of what all NICs could send
+            start = np.cumsum(rng.exponential(1e7 / (0.4 * 576 * 50e9), count))
+            self.poisson[count] = pd.DataFrame(
+                {"source": source, "target": target, "bytes": size, "start_s": start}
+            )
+        self.many = racks(64, 72, over=4.0)
+        self.permutation = pd.DataFrame(
+            {"source": np.arange(4608), "target": rng.permutation(4608)}
+        ).assign(bytes=rng.exponential(1e8, 4608), start_s=0.0)
+
+    def time_all_to_all_288(self):
+        simulate_flows(Network.from_graph(self.four), self.pairs)
+
+    def time_poisson_5000(self):
+        simulate_flows(Network.from_graph(self.eight), self.poisson[5_000])
+
+    def time_poisson_20000(self):
+        simulate_flows(Network.from_graph(self.eight), self.poisson[20_000])
+
+    def time_permutation_4608(self):
+        simulate_flows(Network.from_graph(self.many), self.permutation)
+
+
+class ThreeTiers:
+    """NVL72 racks in pods of 8 below 4 spine groups: any number of them."""
+
+    def __init__(self):
+        self.domain_accelerators = 72
+
+    def period(self, accelerators):
+        return 72 * 8 if accelerators > 72 * 8 else 72 if accelerators > 72 else accelerators
+
+    def graph(self, accelerators, *, bundled=True):
+        count = -(-accelerators // 72)
+        graph = racks(count, 72)
+        graph.remove_node("spine")
+        graph.graph.update(accelerator="gb200", reduction=True)
+        for rack in range(count):
+            pod, rate = f"spine {rack // 8}", 72 * 50e9
+            graph.add_node(pod, kind="spine")
+            graph.add_node("core", kind="core")
+            for a, b, many in ((f"leaf {rack}", pod, 1), (pod, "core", 8)):
+                graph.add_edge(a, b, bytes_per_s=rate * many)
+                graph.add_edge(b, a, bytes_per_s=rate * many)
+        return graph
+
+
+class Collectives:
+    """1 GB over NVL72 racks on a three-tier fabric."""
+
+    params: ClassVar = [["all-reduce", "all-to-all"], [8, 72, 576, 10_080, 100_080, 1_000_080]]
+    param_names: ClassVar = ["op", "gpus"]
+
+    def setup(self, op, gpus):
+        run_collective(ThreeTiers(), op, [1e9], 144)
+
+    def time_collective(self, op, gpus):
+        run_collective(ThreeTiers(), op, [1e9], gpus)
+
+    def peakmem_collective(self, op, gpus):
+        run_collective(ThreeTiers(), op, [1e9], gpus)
+
+
+class Routes:
+    """A route for each of 100,000 accelerators, to its partner in a random permutation."""
+
+    timeout = 120
+
+    def setup(self):
+        self.network = Network.from_graph(ThreeTiers().graph(99_936))
+        self.partner = np.random.default_rng(4).permutation(self.network.accelerator_nodes)
+
+    def time_first_routes(self):
+        self.network._cache.clear()
+        self.network.routes(self.network.accelerator_nodes, self.partner)

@@ -1,0 +1,18 @@
+"""One NVL72 rack against nine 8-GPU nodes: a mixture of experts whose groups span 8 or 72."""
+
+import rackmodel
+
+JOB = {"model": "deepseek-v3", "gpus": 1152, "global_batch": 2304, "seq_len": 4096}
+PLANS = {
+    "gb200-nvl72": {"pp": 3, "ep": 64, "micro_batch": 1},
+    "dgx-b200": {"pp": 8, "ep": 8, "tp": 2, "micro_batch": 1},
+}
+results = {name: rackmodel.simulate(name, **JOB, plan=plan) for name, plan in PLANS.items()}
+for name, result in results.items():
+    waits = {part: seconds / result.step_s for part, seconds in result.breakdown_s.items()}
+    del waits["compute"], waits["overhead"]
+    worst = sorted(waits.items(), key=lambda entry: -entry[1])[:3]
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in worst)
+    print(f"{name:12} {result.tokens_per_s_per_gpu:6,.0f} tokens/s/GPU; besides compute: {shares}")
+rack, nodes = results.values()
+print(f"the rack is {rack.tokens_per_s_per_gpu / nodes.tokens_per_s_per_gpu:.2f} times as fast")

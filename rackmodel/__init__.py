@@ -1,0 +1,102 @@
+"""How fast, how hot and at what cost racks of accelerators train large models.
+
+In:  a machine (a named topology, a file, or a networkx graph) and a job (model, plan, batch).
+Out: `simulate(...) -> Result`; `compare`, `search`, `sweep`, `validate` for many of them.
+
+>>> import rackmodel
+>>> job = rackmodel.Job(model=rackmodel.load_model("gpt3-13b"), plan=rackmodel.Plan(tp=2, dp=8),
+...     seq_len=2048, global_batch=64)
+>>> result = rackmodel.simulate("dgx-h100", job)
+>>> 0 < result.mfu < 1
+True
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rackmodel.door import compare as compare
+    from rackmodel.door import search as search
+    from rackmodel.door import simulate as simulate
+    from rackmodel.errors import CannotRun as CannotRun
+    from rackmodel.errors import DoesNotFit as DoesNotFit
+    from rackmodel.errors import InvalidInput as InvalidInput
+    from rackmodel.errors import InvalidPlan as InvalidPlan
+    from rackmodel.errors import NoRoute as NoRoute
+    from rackmodel.errors import RackModelError as RackModelError
+    from rackmodel.errors import UnknownName as UnknownName
+    from rackmodel.simulate.result import Result as Result
+    from rackmodel.study.sweep import sweep as sweep
+    from rackmodel.topology import load_topology as load_topology
+    from rackmodel.topology import read_topology as read_topology
+    from rackmodel.workload import Job as Job
+    from rackmodel.workload import Model as Model
+    from rackmodel.workload import Plan as Plan
+    from rackmodel.workload import load_model as load_model
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "simulate": "rackmodel.door",
+    "compare": "rackmodel.door",
+    "search": "rackmodel.door",
+    "sweep": "rackmodel.study.sweep",
+    "Result": "rackmodel.simulate.result",
+    "load_topology": "rackmodel.topology",
+    "read_topology": "rackmodel.topology",
+    "Job": "rackmodel.workload",
+    "Model": "rackmodel.workload",
+    "Plan": "rackmodel.workload",
+    "load_model": "rackmodel.workload",
+    **dict.fromkeys(
+        [
+            "CannotRun",
+            "DoesNotFit",
+            "InvalidInput",
+            "InvalidPlan",
+            "NoRoute",
+            "RackModelError",
+            "UnknownName",
+        ],
+        "rackmodel.errors",
+    ),
+}
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the front door when it is first used: `import rackmodel` is light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'rackmodel' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Room(ModuleType):
+    """The room `rackmodel.simulate`, which bears the name of the front door's main function."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Call `rackmodel.door.simulate`."""
+        return import_module("rackmodel.door").simulate(*arguments, **options)
+
+
+class _Package(ModuleType):
+    """This package; whoever imports the room `simulate` leaves the function of that name
+    callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "simulate" and isinstance(value, ModuleType):
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,211 @@
+"""What one accelerator draws over a step, and the clock that its power cap leaves it.
+
+In:  `Pieces` (what each rank class does, without its clock) and an accelerator's power constants.
+Out: `Draw` (the same as power over time).
+Left out: everything around the accelerator (`rack_power`), and the effect of the clock on the step:
+     the caller simulates again with the clock of `capped_clock` (module `clock`).
+
+The form: P = idle * leakage + (act * a + stall) * x * v^2 + sum(e_flop * F) * v^2 + e_hbm * B
++ e_link * L, with x the clock over the clock of the quoted peak and v the supply voltage that this
+clock needs. `stall` is what matrix units draw while a kernel holds them and its operands are late:
+a share of their full power for the time that neither FLOPs at the best rate nor HBM bytes explain.
+Without it a step whose products run at half of the best rate would seem to leave half of the power
+unused, which meters deny (`act_stall` in the catalog says which); at the best rate it is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rackmodel.assess.pieces import Floats, Pieces
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Accelerator, PowerModel
+
+LOWEST_CLOCK = 0.2
+
+
+def voltage_ratio(clock: Floats, power: PowerModel) -> Floats:
+    """Return the supply voltage that a clock needs, both over their reference values."""
+    return np.maximum(power.voltage_floor, 1.0 - power.dvfs_slope * (1.0 - clock))
+
+
+def leakage_ratio(junction_c: Floats, power: PowerModel) -> Floats:
+    """Return idle power at a junction temperature over that at 35 C; never below a fifth."""
+    return np.maximum(0.2, 1.0 + power.leak_per_k * (junction_c - 35.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """The power of one accelerator of a rank class over a step, in K pieces of constant power.
+
+    edges_s [K+1], power_w [K], clock [K] (over the reference clock); mean_w by cause; junction_c,
+    the mean junction temperature that the leakage was taken at; late, the time that the step would
+    take at the clock that the cap leaves, over the time that the timeline says.
+    """
+
+    rank_class: int
+    edges_s: Floats
+    power_w: Floats
+    clock: Floats
+    mean_w: dict[str, float]
+    junction_c: float
+    late: float
+
+    @property
+    def total_w(self) -> float:
+        """Mean power. [W]"""
+        return sum(self.mean_w.values())
+
+    def cumulative_j(self) -> Floats:
+        """Energy drawn up to each edge, length K+1. [J]"""
+        return np.concatenate(([0.0], np.cumsum(self.power_w * np.diff(self.edges_s))))
+
+
+def draw_all(
+    pieces: Sequence[Pieces],
+    accelerator: Accelerator,
+    *,
+    cap_w: float,
+    coolant_c: float,
+    k_per_w: float,
+) -> list[Draw]:
+    """Return the power of every rank class over time under a power cap, warmed by its own heat.
+
+    In every window of about 0.1 s the clock is the highest at which the mean power stays within the
+    cap. Leakage and temperature are iterated to 0.001 K (their loop gain is below 0.1).
+
+    Parameters
+    ----------
+    pieces : of C rank classes with the same windows.
+    cap_w : limit of the mean power of one window. [W]
+    coolant_c : temperature of the air or liquid at the accelerator, mean of inlet and outlet. [C]
+    k_per_w : junction to coolant. [K/W]
+
+    Raises
+    ------
+    InvalidInput
+        If temperature and leakage run away (a loop gain of 1 or more).
+    """
+    power = accelerator.power
+    if power.idle_w * power.leak_per_k * k_per_w >= 1.0:
+        raise InvalidInput(
+            f"{accelerator.name}: at {k_per_w:g} K/W leakage heats the junction without end; "
+            "cool it better"
+        )
+    total_s = float(pieces[0].edges_s[-1])
+
+    # Energies per rank class and window at reference clock, [C, M]; windows are few, pieces many.
+    def per_window(name: str) -> Floats:
+        return np.stack([_per_window(one, getattr(one, name)) for one in pieces])
+
+    span = np.stack([_per_window(one, np.ones_like(one.activity)) for one in pieces])
+    act, flop = power.act_w * per_window("activity"), per_window("flop_w")
+    hbm, link = per_window("hbm_w"), per_window("link_w")
+    fixed = hbm + link
+    junction_c = np.full(len(pieces), coolant_c + k_per_w * power.idle_w)
+    clock = np.full_like(span, power.clock_max_ratio)
+    rising, owed = _stalls(pieces, clock)
+    for _ in range(200):
+        idle_w = power.idle_w * leakage_ratio(junction_c, power)
+        found = highest_clock(
+            fixed_j=idle_w[:, None] * span + fixed, act_j=act + rising, flop_j=flop - owed,
+            cap_j=cap_w * span, power=power,
+        )  # fmt: skip
+        moved = np.abs(found - clock).max()
+        clock = found
+        if moved > 1e-6:  # pieces that no longer stall at this clock drop out, and never return
+            rising, owed = _stalls(pieces, clock)
+        v2 = voltage_ratio(clock, power) ** 2
+        stalled = rising * clock - owed
+        joules = ((act * clock + flop + stalled) * v2 + fixed).sum(axis=1)
+        warmer = coolant_c + k_per_w * (idle_w + joules / total_s)
+        warmed = np.abs(warmer - junction_c).max()
+        junction_c = warmer
+        if warmed < 1e-3 and moved < 1e-6:
+            break
+    means = {
+        "active": (act * clock * v2).sum(axis=1) / total_s,
+        "stalled": (stalled * v2).sum(axis=1) / total_s,
+        "flops": (flop * v2).sum(axis=1) / total_s,
+        "hbm": hbm.sum(axis=1) / total_s,
+        "link": link.sum(axis=1) / total_s,
+    }
+    return [
+        _draw_one(
+            one, clock[row], idle_w=float(idle_w[row]), junction_c=float(junction_c[row]),
+            mean_w={cause: float(watts[row]) for cause, watts in means.items()}, power=power,
+        )
+        for row, one in enumerate(pieces)
+    ]  # fmt: skip
+
+
+def _stalls(pieces: Sequence[Pieces], clock: Floats) -> tuple[Floats, Floats]:
+    """Return the energy of stalls per rank class and window, as (part that rises with the clock,
+    part to take off), of the pieces that stall at this clock. [J] at reference voltage, [C, M]"""
+    rising, owed = np.empty_like(clock), np.empty_like(clock)
+    for row, one in enumerate(pieces):
+        stalls = clock[row][one.window] * one.hbm_free > one.clock_needed
+        watts = np.where(stalls, one.stall_w, 0.0)
+        rising[row] = _per_window(one, watts * one.hbm_free)
+        owed[row] = _per_window(one, watts * one.clock_needed)
+    return rising, owed
+
+
+def _per_window(pieces: Pieces, watts: Floats) -> Floats:
+    dt = np.diff(pieces.edges_s)
+    return np.bincount(pieces.window, weights=watts * dt, minlength=pieces.windows).astype(float)
+
+
+def _draw_one(
+    pieces: Pieces,
+    clock: Floats,
+    *,
+    idle_w: float,
+    junction_c: float,
+    mean_w: dict[str, float],
+    power: PowerModel,
+) -> Draw:
+    """Spread the clock of each window over its pieces."""
+    x = clock[pieces.window]
+    v2 = voltage_ratio(clock, power)[pieces.window] ** 2
+    stalled_w = pieces.stalled_w(x)
+    watts = idle_w + (power.act_w * pieces.activity * x + pieces.flop_w + stalled_w) * v2
+    late = np.maximum(1.0, pieces.clock_needed / x) * np.diff(pieces.edges_s)
+    return Draw(
+        rank_class=pieces.rank_class,
+        edges_s=pieces.edges_s,
+        power_w=watts + pieces.hbm_w + pieces.link_w,
+        clock=x,
+        mean_w={"idle": idle_w, **mean_w},
+        junction_c=junction_c,
+        late=float(late.sum() / pieces.edges_s[-1]),
+    )
+
+
+def highest_clock(
+    *, fixed_j: Floats, act_j: Floats, flop_j: Floats, cap_j: Floats, power: PowerModel
+) -> Floats:
+    """Return per window the highest clock at which its energy is within the cap.
+
+    fixed_j, act_j, flop_j, cap_j : one value per window; act_j and flop_j at reference clock. [J]
+
+    Energy rises with the clock and is convex, so Newton's steps from the fastest clock come down to
+    the answer without passing it.
+    """
+    fastest = power.clock_max_ratio
+    x = np.full_like(fixed_j, fastest)
+    for _ in range(30):
+        v = voltage_ratio(x, power)
+        over = fixed_j + (act_j * x + flop_j) * v**2 - cap_j
+        if not (over > 1e-12 * cap_j).any():
+            break
+        rise = np.where(v > power.voltage_floor, power.dvfs_slope, 0.0)
+        slope = act_j * v**2 + 2.0 * v * rise * (act_j * x + flop_j)
+        x = np.clip(x - np.maximum(over, 0.0) / np.maximum(slope, 1e-300), LOWEST_CLOCK, fastest)
+    return x

@@ -1,0 +1,166 @@
+"""Machine classes: what stands around the accelerators, how it is powered, how it is cooled.
+
+In:  the catalog's chassis tables.
+Out: `Chassis`, plain numbers at one level (low, mid or high) of what is known.
+Left out: prices (`cost`), how a chassis is joined to others (topology).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from rackmodel.errors import InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog, Quantity
+
+Level: TypeAlias = Literal["low", "mid", "high"]
+COOLINGS = ("air", "hybrid", "liquid", "immersion")
+# Parts after the loads: what distribution and moving air take.
+OVERHEADS = ("fan", "dc_stage", "busbar", "psu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tray:
+    """One run of equal trays, in rack units, from the top of the rack downwards."""
+
+    kind: str
+    count: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chassis:
+    """A node or a rack without its accelerators. The fields are those of data/chassis.toml.
+
+    part_w : DC power by part in training; `idle_share` of it at idle. [W]
+    liquid_share : share of each part's heat that leaves in liquid.
+    """
+
+    name: str
+    accelerators: int
+    cooling: str
+    coolant: str
+    trays: tuple[Tray, ...]
+    rack_chassis: int
+    part_w: Mapping[str, float]
+    idle_share: float
+    fan_w: float
+    fan_heat_w: float
+    fan_exponent: float
+    dc_stage_loss: float
+    dc_stage_accelerator_share: float
+    busbar_loss: float
+    psu_installed_w: float
+    psu_fixed: float
+    psu_linear: float
+    psu_square: float
+    liquid_share: Mapping[str, float]
+    supply_c: float
+    supply_max_c: float
+    rise_k: float
+    lpm_per_kw: float
+    design_drop_pa: float
+    pump_efficiency: float
+    cdu_ntu: float
+    air_inlet_c: float
+    air_rise_k: float
+    air_limit_w: float
+    rated_w: float
+    rack_limit_w: float
+
+    @property
+    def other_w(self) -> float:
+        """DC power beside accelerators and fans. [W]"""
+        return sum(self.part_w.values())
+
+    @property
+    def thermal_kind(self) -> str:
+        """Which thermal resistance of an accelerator holds: "air", "cold-plate" or "immersion"."""
+        return {"air": "air", "immersion": "immersion"}.get(self.cooling, "cold-plate")
+
+    def to_liquid(self, part: str) -> float:
+        """Share of a part's heat that leaves in liquid."""
+        if self.cooling in ("air", "immersion"):
+            return float(self.cooling == "immersion")
+        return self.liquid_share.get(part, 0.0)
+
+
+def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
+    """Return a chassis of the catalog at one level of its bounds.
+
+    Raises
+    ------
+    UnknownName
+        If the catalog has no such chassis.
+    InvalidInput
+        If a field is missing or out of its range.
+    """
+    if name not in catalog.chassis:
+        raise UnknownName.among("chassis", name, catalog.chassis)
+    table = catalog.chassis[name]
+
+    def number(key: str) -> float:
+        if key not in table:
+            raise InvalidInput(f"chassis.{name}: {key} is missing")
+        return at_level(table[key], level)
+
+    def text(key: str) -> str:
+        if key not in table:
+            raise InvalidInput(f"chassis.{name}: {key} is missing")
+        return table[key].text
+
+    def group(prefix: str) -> dict[str, float]:
+        inside = {k[len(prefix) :]: q for k, q in table.items() if k.startswith(prefix)}
+        return {key: at_level(quantity, level) for key, quantity in inside.items()}
+
+    fields = {
+        key: number(key)
+        for key, kind in Chassis.__annotations__.items()
+        if kind == "float"
+    }  # fmt: skip
+    cooling = text("cooling")
+    if cooling not in COOLINGS:
+        raise UnknownName.among(f"cooling for chassis.{name}", cooling, COOLINGS)
+    liquid = group("liquid_share.")
+    for part, share in liquid.items():
+        if not 0.0 <= share <= 1.0:
+            raise InvalidInput(
+                f"chassis.{name}.liquid_share.{part}: {share:g} is not within 0 and 1"
+            )
+    if not 0.0 < fields["pump_efficiency"] <= 1.0:
+        raise InvalidInput(f"chassis.{name}.pump_efficiency: has to be above 0 and at most 1")
+    return Chassis(
+        name=name,
+        accelerators=round(number("accelerators")),
+        rack_chassis=round(number("rack_chassis")),
+        cooling=cooling,
+        coolant=text("coolant"),
+        trays=read_trays(text("trays"), f"chassis.{name}.trays"),
+        part_w=group("part_w."),
+        liquid_share=liquid,
+        **fields,
+    )
+
+
+def at_level(quantity: Quantity, level: Level) -> float:
+    """Return the low, middle or high value of a quantity."""
+    return {"low": quantity.low, "mid": quantity.value, "high": quantity.high}[level]
+
+
+def read_trays(text: str, where: str) -> tuple[Tray, ...]:
+    """Read a rack elevation, top to bottom.
+
+    >>> read_trays("compute:10*1 switch:9*1", "")[1]
+    Tray(kind='switch', count=9, units=1)
+    """
+    trays = []
+    for word in text.split():
+        found = re.fullmatch(r"([a-z-]+):(\d{1,3})\*(\d{1,2})", word)
+        if not found:
+            raise InvalidInput(f"{where}: expected kind:count*units, found {word!r}")
+        trays.append(Tray(kind=found[1], count=int(found[2]), units=int(found[3])))
+    return tuple(trays)

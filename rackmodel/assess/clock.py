@@ -1,0 +1,255 @@
+"""The clock that a power cap leaves: mean power over the repeated unit of a step, bisected.
+
+In:  what one rank class does in a repeated unit (a micro-batch), as pieces with times and work.
+Out: the clock, over the clock of the quoted peak, at which the unit's mean power meets the cap.
+Left out: the time of the step at that clock: the caller simulates again until the clock stands
+still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rackmodel.assess.accelerator_power import LOWEST_CLOCK, leakage_ratio, voltage_ratio
+from rackmodel.assess.pieces import (
+    KINDS,
+    Floats,
+    activity_levels,
+    by_name,
+    flop_energy_j,
+    peak_flops_per_s,
+    stall_power_w,
+)
+from rackmodel.errors import CannotRun, InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Accelerator
+
+
+def repeated_unit(
+    timeline: pd.DataFrame,
+    rank_class: int,
+    accelerator: Accelerator,
+    *,
+    stream: str = "compute",
+    device_busy: float = 1.0,
+) -> pd.DataFrame:
+    """Return the pieces of a rank class's steady micro-batch, as `capped_clock` reads them.
+
+    The unit is all compute-stream pieces that belong to a micro-batch; without any, all of the
+    step.
+
+    Parameters
+    ----------
+    timeline : as the simulation gave it.
+    device_busy : share of compute pieces in which kernels run (`pieces.cut_timeline`).
+
+    Returns
+    -------
+    Columns duration_s, best_s (what the FLOPs take at best at the reference clock), free_s (what
+    the bytes take at the full HBM rate, and waiting for the host: no matrix unit stalls meanwhile),
+    activity, stall_w and flop_j (at reference voltage), byte_j; durations as simulated.
+    """
+    import pandas as pd
+
+    rows = timeline[(timeline["rank_class"] == rank_class).to_numpy()]
+    if "stream" in rows:
+        rows = rows[(rows["stream"] == stream).to_numpy()]
+    if "micro_batch" in rows:
+        inside = (rows["micro_batch"] >= 0).to_numpy()
+        rows = rows[inside] if inside.any() else rows
+    if rows.empty:
+        raise InvalidInput(f"timeline: rank class {rank_class} has no pieces on stream {stream!r}")
+    power = accelerator.power
+    duration = rows["end_s"].to_numpy(dtype=float) - rows["start_s"].to_numpy(dtype=float)
+    flops = rows["flops"].to_numpy(dtype=float)
+    joule = by_name(rows["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
+    pace = by_name(rows["precision"], lambda p: peak_flops_per_s(accelerator, p), "precision")
+    moved = rows["hbm_bytes"].to_numpy(dtype=float)
+    levels = activity_levels(power, device_busy)
+    link_j = 2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)
+    return pd.DataFrame(
+        {
+            "duration_s": duration,
+            "best_s": np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0),
+            "free_s": moved / accelerator.hbm_bytes_per_s + (1.0 - device_busy) * duration,
+            "activity": by_name(rows["kind"], lambda kind: levels[KINDS[kind]], "kind"),
+            "stall_w": stall_power_w(flops, joule, pace, power),
+            "flop_j": flops * joule * power.data_toggle,
+            "byte_j": moved * power.e_hbm_j_per_byte
+            + rows["wire_bytes"].to_numpy(dtype=float) * link_j,
+        }
+    )
+
+
+def mean_power_w(
+    unit: pd.DataFrame,
+    accelerator: Accelerator,
+    x: float,
+    *,
+    clock: float = 1.0,
+    junction_c: float = 70.0,
+) -> tuple[float, float]:
+    """Return the mean power and the time of a unit at clock `x`, from its times at `clock`. [W, s]
+
+    The part of a piece that computes stretches with the clock; HBM- and network-bound parts keep
+    their time.
+    """
+    columns: dict[str, Floats] = {name: unit[name].to_numpy(dtype=float) for name in unit.columns}
+    duration = columns["duration_s"]
+    share = np.minimum(1.0, columns["best_s"] / clock / np.maximum(duration, 1e-300))
+    seconds = duration * (share * clock / x + 1.0 - share)
+    time_s = float(seconds.sum())
+    return _energy_j(columns, seconds, accelerator, x, junction_c) / time_s, time_s
+
+
+def _energy_j(
+    columns: Mapping[str, Floats],
+    seconds: Floats,
+    accelerator: Accelerator,
+    x: float,
+    junction_c: float,
+) -> float:
+    """Return the energy of a unit at clock `x` whose pieces take `seconds`. [J]"""
+    power = accelerator.power
+    idle_w = power.idle_w * float(leakage_ratio(np.array(junction_c), power))
+    stalled_s = np.maximum(0.0, x * (seconds - columns["free_s"]) - columns["best_s"])
+    switched_j = power.act_w * x * float((columns["activity"] * seconds).sum())
+    switched_j += float((columns["stall_w"] * stalled_s).sum() + columns["flop_j"].sum())
+    v2 = float(voltage_ratio(np.array(x), power)) ** 2
+    return idle_w * float(seconds.sum()) + switched_j * v2 + float(columns["byte_j"].sum())
+
+
+def capped_clock(
+    unit: pd.DataFrame,
+    accelerator: Accelerator,
+    cap_w: float | None = None,
+    *,
+    clock: float = 1.0,
+    junction_c: float = 70.0,
+) -> float:
+    """Return the highest clock at which a repeated unit's mean power is within the cap.
+
+    Parameters
+    ----------
+    unit : from `repeated_unit`.
+    cap_w : None takes the accelerator's own. [W]
+    clock : at which the unit was simulated; junction_c : mean junction temperature, for leakage.
+        [C]
+
+    Returns
+    -------
+    Clock over the reference clock, at most `clock_max_ratio`. Simulate at it and ask again until it
+    stands still; the map contracts, since time and power both fall less than the clock.
+
+    Raises
+    ------
+    CannotRun
+        If the unit draws more than the cap at the lowest clock.
+    """
+    cap = accelerator.power_w if cap_w is None else cap_w
+    total = unit["duration_s"].sum()
+    if not total > 0:
+        raise InvalidInput("power cap: the repeated unit takes no time")
+
+    def watts(x: float) -> float:
+        return mean_power_w(unit, accelerator, x, clock=clock, junction_c=junction_c)[0]
+
+    if watts(LOWEST_CLOCK) > cap:
+        raise CannotRun(
+            f"power cap: {accelerator.name} draws {watts(LOWEST_CLOCK):.0f} W at its lowest clock, "
+            f"above the cap of {cap:g} W"
+        )
+    return _highest(watts, cap, float(accelerator.power.clock_max_ratio))
+
+
+def sustained_clock(
+    unit: pd.DataFrame, accelerator: Accelerator, *, junction_c: float = 70.0
+) -> float:
+    """Return the clock that a unit ran at under the accelerator's own cap, its durations being
+    given.
+
+    Kernel times that were fitted on runs under the usual cap hold that cap's clock already; here it
+    is the highest clock at which the work, done in just this time, draws no more than the cap.
+    """
+    columns: dict[str, Floats] = {name: unit[name].to_numpy(dtype=float) for name in unit.columns}
+    seconds = columns["duration_s"]
+    cap_j = accelerator.power_w * float(seconds.sum())
+
+    def joules(x: float) -> float:
+        return _energy_j(columns, seconds, accelerator, x, junction_c)
+
+    return _highest(joules, cap_j, float(accelerator.power.clock_max_ratio))
+
+
+def _highest(value: Callable[[float], float], most: float, fastest: float) -> float:
+    """Return the highest clock at which a value that rises with it is within `most`."""
+    low, high = LOWEST_CLOCK, fastest
+    if value(high) <= most:
+        return high
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if value(middle) > most else (middle, high)
+    return low
+
+
+def relative_clock(unit: pd.DataFrame, accelerator: Accelerator, cap_w: float) -> float:
+    """Return the clock under `cap_w` over the clock under the accelerator's own cap.
+
+    unit : as simulated under the own cap.
+    """
+    usual = sustained_clock(unit, accelerator)
+    return capped_clock(unit, accelerator, cap_w, clock=usual) / usual
+
+
+def settle_clock(
+    timeline_at: Callable[[float], pd.DataFrame],
+    accelerator: Accelerator,
+    cap_w: float,
+    *,
+    device_busy: float = 1.0,
+    tolerance: float = 1e-3,
+    most: int = 12,
+) -> tuple[float, int]:
+    """Simulate and ask for the clock until clock, power and time agree.
+
+    Parameters
+    ----------
+    timeline_at : simulates the step with kernels at this clock, over the clock that the usual cap
+        leaves (1 for the usual cap), and returns its timeline.
+    cap_w : the cap to meet. [W]
+    device_busy : as `repeated_unit` takes it.
+    tolerance : relative change of the clock that counts as none.
+
+    Returns
+    -------
+    The clock, over that under the usual cap, and how many simulations it took. The rank class that
+    draws most sets it: others wait for it.
+
+    Raises
+    ------
+    CannotRun
+        If the cap can't be met, or the clock still moves after `most` simulations.
+    """
+    clock = 1.0
+    usual: dict[int, float] = {}
+    for count in range(1, most + 1):
+        timeline = timeline_at(clock)
+        ratios = []
+        for rank_class in sorted(set(timeline["rank_class"].tolist())):
+            unit = repeated_unit(timeline, int(rank_class), accelerator, device_busy=device_busy)
+            own = usual.setdefault(rank_class, sustained_clock(unit, accelerator))
+            ratios.append(capped_clock(unit, accelerator, cap_w, clock=clock * own) / own)
+        wanted = min(ratios)
+        if abs(wanted - clock) <= tolerance * clock:
+            return wanted, count
+        clock = wanted
+    raise CannotRun(
+        f"power cap of {cap_w:g} W: the clock still moves by more than {tolerance:.1%} after "
+        f"{most} simulations (now {clock:.3f})"
+    )

@@ -1,0 +1,82 @@
+"""A job's share of a fabric that has more ports than the job fills.
+
+In:  the inventory frame of a machine as a job finds it, and the catalog's switches.
+Out: the same frame with switches and links between them counted by the share that the job uses.
+Left out: what others do with the rest.
+
+Eight accelerators on a rail-optimised fabric touch eight leaf switches, each with one of its ports;
+to charge them with eight switches and all of their uplinks would make every small job look absurd.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Catalog
+
+BEHIND_LEAVES = ("leaf_spine", "spine_core", "leaf_leaf")
+BEHIND_SWITCHES = ("leaf", "spine", "core")
+
+
+def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
+    """Return the share of each shared tier that the machine's own accelerators fill, 0 to 1.
+
+    The fabric: rate of the links from NICs over the rate that the leaves' ports have left beside
+    their uplinks. Circuit switches and a second scale-up tier: ports used over ports.
+    """
+    rate: dict[str, float] = {}
+    ports: dict[str, float] = {}
+    ocs = 0.0
+    for row in inventory.to_dict("records"):
+        kind, tier, count = row["part_kind"], str(row["tier"]), float(row["count"])
+        if kind == "cable":
+            given = float(row.get("bytes_per_s") or 0.0)
+            link = catalog.links.get(str(row["link"]))
+            each = given or (link.bytes_per_s if link else 0.0)
+            rate[tier] = rate.get(tier, 0.0) + count * each
+            medium = catalog.media.get(str(row["medium"]))
+            if tier == "scale_up" and medium is not None and medium.kind == "optical":
+                ocs += 2.0 * count  # a circuit switch passes the light on: one port at either side
+        elif kind == "switch":
+            known = catalog.switches.get(str(row["part"]))
+            if known is not None:
+                many = float(known.radix) * (1.0 if tier == "ocs" else known.port_bytes_per_s)
+                ports[tier] = ports.get(tier, 0.0) + count * many
+    found: dict[str, float] = {}
+    uplinks = rate.get("leaf_spine", 0.0) + 2.0 * rate.get("leaf_leaf", 0.0)
+    left = ports.get("leaf", 0.0) - uplinks
+    if "nic_leaf" in rate and left > 0:
+        share = min(1.0, rate["nic_leaf"] / left)
+        found |= dict.fromkeys((*BEHIND_LEAVES, *BEHIND_SWITCHES), share)
+    if ports.get("ocs") and ocs:
+        found["ocs"] = min(1.0, ocs / ports["ocs"])
+    if ports.get("scale_up_top") and rate.get("scale_up_top"):
+        found["scale_up_top"] = min(1.0, rate["scale_up_top"] / ports["scale_up_top"])
+    return {tier: value for tier, value in found.items() if math.isfinite(value)}
+
+
+def own_share(
+    inventory: pd.DataFrame, found: dict[str, float], of_machine: float = 1.0
+) -> pd.DataFrame:
+    """Return the inventory with the counts of shared parts scaled.
+
+    Links of a second scale-up tier are not scaled by its switches' share: they are counted link by
+    link already.
+
+    of_machine : accelerators in the job's chassis over those that the inventory counts (a machine
+        comes in whole scale-up domains); scales every row.
+    """
+    scale = [
+        of_machine
+        * (
+            found.get(str(tier), 1.0)
+            if kind == "switch" or (kind in ("cable", "transceiver") and tier in BEHIND_LEAVES)
+            else 1.0
+        )
+        for kind, tier in zip(inventory["part_kind"], inventory["tier"], strict=True)
+    ]
+    return inventory.assign(count=inventory["count"].to_numpy(dtype=float) * scale)

@@ -1,0 +1,136 @@
+"""What a name stands for, and everything known about it: a topology, a part, a model.
+
+In:  a name or a file, the catalog.
+Out: {name, kind, rows: [{field, value, grade, source, note}], sources}.
+Left out: layout on a screen (`tables_catalog`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli.tables_catalog import cell
+from rackmodel.errors import InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+
+_KINDS = ("accelerators", "links", "switches", "media")
+
+
+def look_up(name: str, parts: Catalog | None) -> dict[str, Any]:
+    """Return everything known about `name`.
+
+    A name that several kinds hold is a topology first, then a model, then a part;
+    "accelerators.NAME" asks for the part.
+
+    Raises
+    ------
+    UnknownName
+        If no kind holds it; with the nearest names of all kinds.
+    """
+    kind = _kind_of_file(Path(name)) if Path(name[:300]).suffix or "/" in name else None
+    if kind is None:
+        kind = _kind_of_name(name, parts)
+    if kind == "topology":
+        return _topology(name, parts)
+    if kind == "model":
+        return _model(name)
+    return _part(name, parts)
+
+
+def _kind_of_file(path: Path) -> str | None:
+    """Return "topology" or "model" for a file, None if there is no such file."""
+    if not path.is_file():
+        return None
+    if path.suffix.lower() in (".graphml", ".xml"):
+        return "topology"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            keys = json.loads(text)
+        else:
+            import tomllib
+
+            keys = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path}: can't be read ({error})") from None
+    if not isinstance(keys, Mapping):
+        raise InvalidInput(f"{path}: wanted a table of keys; found {type(keys).__name__}")
+    return (
+        "model"
+        if {"layers", "hidden", "hidden_size", "model_type", "n_embd"} & set(keys)
+        else "topology"
+    )
+
+
+def _kind_of_name(name: str, parts: Catalog | None) -> str:
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import topology_names
+    from rackmodel.workload.catalog import model_names
+
+    topologies, models = topology_names(), model_names()
+    tables = (parts or load_catalog()).tables
+    known = {part for table in tables.values() for part in table}
+    if name in topologies:
+        return "topology"
+    if name in models:
+        return "model"
+    kind, _, rest = name.partition(".")
+    if name in known or rest in tables.get(kind, ()):
+        return "part"
+    raise UnknownName.among("topology, model or part", name, {*topologies, *models, *known})
+
+
+def _topology(name: str, parts: Catalog | None) -> dict[str, Any]:
+    from rackmodel.topology import describe, load_topology
+
+    topology = load_topology(name, catalog=parts)
+    rows = [
+        {"field": field, "value": value, "note": note} for field, value, note in describe(topology)
+    ]
+    payload = {"name": topology.name, "kind": "topology", "rows": rows}
+    if topology.accelerator:
+        payload["lines"] = [f"parts: `rackmodel show {topology.accelerator}`"]
+    return payload
+
+
+def _model(name: str) -> dict[str, Any]:
+    from rackmodel.workload import load_model
+    from rackmodel.workload.catalog import describe
+
+    model = load_model(name)
+    rows = []
+    for field, value in describe(model).items():
+        if isinstance(value, Mapping):
+            rows += [{"field": f"{field}.{key}", "value": part} for key, part in value.items()]
+        else:
+            rows.append({"field": field, "value": value})
+    for row in rows:
+        row["si"] = row["value"]
+        row["value"] = cell(str(row["field"]), row["value"])
+    return {"name": model.name, "kind": "model", "rows": rows}
+
+
+def _part(name: str, parts: Catalog | None) -> dict[str, Any]:
+    from rackmodel.hardware import describe, load_catalog, sources
+
+    catalog = parts or load_catalog()
+    rows = [fact._asdict() for fact in describe(name, catalog)]
+    plain = name.partition(".")[2] if name.partition(".")[0] in catalog.tables else name
+    kinds = [kind for kind, table in catalog.tables.items() if plain in table]
+    known = sources()
+    rows.sort(
+        key=lambda row: "." in str(row["field"]) and not str(row["field"]).startswith("flops")
+    )
+    used = {key for row in rows for key in str(row["source"] or "").split()}
+    cited = {key: _citation(known[key]) for key in sorted(used) if key in known}
+    return {"name": name, "kind": ", ".join(kinds), "rows": rows, "sources": cited}
+
+
+def _citation(source: Any) -> str:
+    """Return a source as one line: where it is and of what kind."""
+    return f"{source.where} ({source.kind})"

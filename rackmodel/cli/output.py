@@ -1,0 +1,272 @@
+"""Where results go: a table for people, JSON or CSV for programs, to stdout or whole to a file.
+
+In:  a payload (plain dicts and lists in SI units), rows, and a function that draws tables.
+Out: text on stdout or a file that is either complete or untouched.
+Left out: what the tables hold (`rackmodel.cli.tables_*`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli.runner import AssertionMissed, complain
+from rackmodel.cli.values import clip, numbers_at, thresholds
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The output options of one command."""
+
+    json: bool = False
+    csv: bool = False
+    out: Path | None = None
+    demands: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse contradictions and unwritable files before any work is done."""
+        if self.json and self.csv:
+            raise InvalidInput("--json and --csv exclude each other; give one")
+        if self.out is not None and str(self.out) != "-":
+            check_writable(self.out, "--out")
+        thresholds(self.demands)
+
+    def write(
+        self,
+        payload: Mapping[str, Any],
+        tables: Callable[[], Iterable[RenderableType]],
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Write the result in the form asked for; `rows` defaults to `payload["rows"]`.
+
+        Raises
+        ------
+        AssertionMissed
+            After the result is written, if a demand of `--assert` is not met.
+        """
+        if self.json:
+            text = to_json(payload)
+        elif self.csv:
+            text = to_csv(rows if rows is not None else payload["rows"])
+        else:
+            text = render(tables(), terminal=self.to_stdout and sys.stdout.isatty())
+        self.write_text(text, payload)
+
+    def write_text(self, text: str, payload: Mapping[str, Any]) -> None:
+        """Write ready text, then check the demands of `--assert` against `payload`."""
+        if self.to_stdout:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        elif self.out is not None:
+            write_whole(self.out, text.encode())
+        check_demands(payload, self.demands)
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to stdout."""
+        return self.out is None or str(self.out) == "-"
+
+
+def check_demands(payload: Mapping[str, Any], demands: Sequence[str]) -> None:
+    """Raise `AssertionMissed` with every number that misses a demand of `--assert`."""
+    missed = []
+    for demand in thresholds(demands):
+        numbers = numbers_at(payload, demand.field)
+        if not numbers:
+            raise InvalidInput(
+                f"--assert: no number {demand.field!r} in this result; it has: "
+                + clip(", ".join(sorted(payload)), 300)
+            )
+        missed += [
+            f"{where} is {number:.6g}, not {demand.comparison} {demand.value:g}"
+            for where, number in numbers
+            if not demand.met_by(number)
+        ]
+    if missed:
+        raise AssertionMissed("--assert missed: " + "; ".join(missed))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: numpy numbers plain, NaN and infinity as null.
+
+    >>> plain({"a": float("nan"), "b": (1, 2.5)})
+    {'a': None, 'b': [1, 2.5]}
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(member) for key, member in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return plain(value.tolist())
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a frame
+        return plain(value.to_dict("records"))
+    if isinstance(value, Iterable):
+        return [plain(member) for member in value]
+    return str(value)
+
+
+def to_json(payload: Mapping[str, Any]) -> str:
+    """Return `payload` as indented JSON with a closing line break."""
+    return json.dumps(plain(payload), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a row with nested mappings as dotted columns; lists stay as JSON.
+
+    >>> flatten({"plan": {"tp": 8}, "mfu": 0.4})
+    {'plan.tp': 8, 'mfu': 0.4}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            flat[f"{prefix}{key}"] = json.dumps(value)
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, one column per field of any row, numbers to full precision."""
+    import csv
+
+    flat = [flatten(plain(row)) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in flat:
+        writer.writerow({key: "" if value is None else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def render(tables: Iterable[RenderableType], *, terminal: bool) -> str:
+    """Return tables as text: coloured on a terminal, wide and plain elsewhere."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    width = None if terminal else _plain_width()
+    console = Console(
+        file=text, force_terminal=terminal, width=width, highlight=False, emoji=False, markup=False
+    )
+    for table in tables:
+        console.print(table)
+    lines = text.getvalue().splitlines()
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _plain_width() -> int:
+    """Return the width off a terminal: what COLUMNS says, else wide enough not to wrap."""
+    wish = os.environ.get("COLUMNS", "")
+    return max(80, int(wish)) if wish.isdigit() and len(wish) < 6 else 400
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise `InvalidInput` if `path` can't become a file."""
+    shown = clip(str(path), 200)
+    if "\0" in str(path):
+        raise InvalidInput(f"{option}: a file name can't hold a null character")
+    try:
+        if path.is_dir():
+            raise InvalidInput(f"{option}: wanted a file to write; {shown} is a directory")
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise InvalidInput(
+                f"{option}: no directory {clip(str(folder), 200)} to write {path.name} into"
+            )
+        target = path if path.exists() else folder
+        if not os.access(target, os.W_OK):
+            raise InvalidInput(f"{option}: no permission to write {shown}")
+    except OSError as error:
+        raise InvalidInput(f"{option}: can't write {shown} ({error.strerror})") from error
+
+
+def write_whole(path: Path, data: bytes, option: str = "--out") -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part."""
+    with whole_file(path, option) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, option: str = "--out") -> Iterator[Path]:
+    """Yield a path to write to, which takes the name `path` only if the body succeeds.
+
+    Devices and pipes (/dev/null, /dev/stdout) are written to as they are.
+    """
+    check_writable(path, option)
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        yield path
+        return
+    target = path.resolve()  # a symbolic link stays one
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name[:40]}.", suffix="".join(target.suffixes[-2:])
+    )
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~mask)
+        part.replace(target)
+    except OSError as error:
+        raise InvalidInput(
+            f"{option}: can't write {clip(str(path), 200)} ({error.strerror})"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def note(message: str) -> None:
+    """Tell something on stderr, in the same form as an error."""
+    complain(message)
+
+
+def stderr_console() -> Console:
+    """Return the console for progress, which is silent off a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr; yields `advance(done, total)`. Off a terminal it is silent."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=stderr_console(), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,155 @@
+"""What the report page is made of: results, assumptions with sources, errors, hashes.
+
+In:  machines and a job; files that `claims --json` and `validate --json` wrote.
+Out: the content that `rackmodel.report.html.page` lays out.
+Left out: HTML.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli import rooms
+from rackmodel.cli.output import note, progress
+from rackmodel.cli.values import clip
+from rackmodel.errors import CannotRun, InvalidInput
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+
+_KEPT = (
+    "title", "power", "thermal", "flops_per_s", "hbm_", "scale_up", "idle_w", "clock",
+)  # fmt: skip
+
+
+def read_json(path: Path, option: str) -> dict[str, Any]:
+    """Return a JSON object with `rows`, as the other commands write it."""
+    rooms.check_file(path, option)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{option}: {path} is not JSON ({clip(str(error), 120)})") from None
+    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
+        raise InvalidInput(f"{option}: {path} has no list `rows`; was it written with --json?")
+    if not all(isinstance(row, dict) for row in found["rows"]):
+        raise InvalidInput(f"{option}: {path}: every member of `rows` has to be an object")
+    return found
+
+
+def report_parts(
+    machines: Sequence[str],
+    words: rooms.JobWords,
+    parts: Catalog | None,
+    *,
+    verdicts: Mapping[str, Any] | None,
+    validation: Path | None,
+) -> dict[str, Any]:
+    """Return the content of a page; machines that can't run the job are told with the reason."""
+    rows: list[dict[str, Any]] = []
+    failures = []
+    for name, answer in rooms.compare(machines, words, parts):
+        if isinstance(answer, CannotRun):
+            note(f"{name}: {answer}")
+            failures.append({"topology": name, "reason": str(answer)})
+        else:
+            rows.append(answer.to_dict())
+    content: dict[str, Any] = {
+        "rows": rows,
+        "failures": failures,
+        "verdicts": verdicts["rows"] if verdicts else None,
+        "command": _command(machines, words),
+        "left_out": [line for row in rows for line in row.get("notes") or ()],
+    }
+    if not rows:
+        return content
+    if validation is not None:
+        content["validation"] = _errors(validation, parts)
+    content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
+    content |= _identity()
+    content["tiers"] = _tiers(rows[0], parts)
+    return content
+
+
+def _command(machines: Sequence[str], words: rooms.JobWords) -> str:
+    options = ["--model", words.model, "--gpus", str(words.gpus)]
+    options += ["--global-batch", str(words.global_batch)]
+    if words.seq_len is not None:
+        options += ["--seq-len", str(words.seq_len)]
+    if words.precision != "bf16":
+        options += ["--precision", words.precision]
+    return shlex.join(["rackmodel", "report", *machines, *options, "--out", "report.html"])
+
+
+def _errors(path: Path, parts: Catalog | None) -> dict[str, Any]:
+    """Return {rows, summary} that `validate --json` wrote, or of a table validated now."""
+    if path.suffix.lower() == ".json":
+        return read_json(path, "--validation")
+    from rackmodel.cli import study_rooms
+
+    with progress("runs") as advance:
+        return study_rooms.validate(path, parts, workers=1, progress=advance)
+
+
+def _assumptions(accelerators: Sequence[str], parts: Catalog | None) -> dict[str, Any]:
+    from rackmodel.hardware import describe, load_catalog, sources
+
+    catalog = parts or load_catalog()
+    rows = []
+    for name in accelerators:
+        for fact in describe(f"accelerators.{name}", catalog):
+            if fact.field.startswith(_KEPT):
+                rows.append({"of": name, **fact._asdict()})
+    known = sources()
+    keys = {key for row in rows for key in str(row["source"] or "").split()}
+    cited = {key: f"{known[key].where} ({known[key].kind})" for key in sorted(keys & set(known))}
+    return {"assumptions": rows, "sources": cited}
+
+
+def _identity() -> dict[str, Any]:
+    """Return the version, and a hash of all code and data that the figures depend on."""
+    import rackmodel
+
+    root = Path(rackmodel.__file__).parent
+    whole = hashlib.sha256()
+    files = {path for kind in ("*.py", "*.toml", "*.csv") for path in root.rglob(kind)}
+    files |= set((root.parent / "topologies").glob("*.toml"))  # in a checkout they stand beside
+    for path in sorted(files):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return {
+        "version": rackmodel.__version__,
+        "hashes": {"code and data (SHA-256)": whole.hexdigest()},
+    }
+
+
+def _tiers(row: Mapping[str, Any], parts: Catalog | None) -> list[dict[str, Any]]:
+    """Return what one accelerator of a machine can send at each distance, one direction.
+
+    HBM, scale-up and scale-out; energy and price of a bit from the medium of the link, both ends.
+    """
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    catalog = parts or load_catalog()
+    machine = load_topology(row["topology"], catalog=parts)
+    part = catalog.accelerators[row["accelerator"]]
+    tiers = [{"name": "HBM", "reach_m": 0.01, "bytes_per_s": part.hbm_bytes_per_s}]
+    wires = [
+        ("scale-up", getattr(machine.scale_up, "wire", None), part.scale_up_bytes_per_s),
+        ("scale-out", machine.nics.wire if machine.nics else None, machine.nic_bytes_per_s),
+    ]
+    for name, wire, bytes_per_s in wires:
+        if wire is None or not bytes_per_s:
+            continue
+        tier = {"name": f"{name} ({wire.medium})", "bytes_per_s": bytes_per_s}
+        medium = catalog.media.get(wire.medium)
+        tier["reach_m"] = max(wire.length_m or 0.0, 0.1)
+        if medium is not None:
+            tier["j_per_bit"] = 2 * medium.joule_per_bit_per_end
+            tier["usd_per_gb_per_s"] = 2 * 8 * medium.usd_per_gbps
+        tiers.append(tier)
+    return tiers

@@ -1,0 +1,123 @@
+"""How a command ends: one clear line and an exit code for everything that a user can cause.
+
+In:  the typer application.
+Out: `OneLineGroup`, a command group whose errors are one line on stderr.
+Left out: bugs; an exception that is not ours is shown with its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from rackmodel.errors import RackModelError
+
+#: Typer vendors click or imports it, by version; the base of its usage errors is found either way.
+_UsageError: type[Exception] = next(
+    cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError"
+)
+ASSERTION_MISSED = 4
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
+
+
+class AssertionMissed(RackModelError):
+    """A threshold that `--assert` states was not met."""
+
+    exit_code = ASSERTION_MISSED
+
+
+class Interrupted(Exception):
+    """Ctrl-C, renamed so that typer does not swallow it without a word."""
+
+
+def complain(message: str) -> None:
+    """Print one line `rackmodel: ...` on stderr, whatever line breaks `message` holds."""
+    text = " ".join(str(message).split())
+    try:
+        sys.stderr.write(f"rackmodel: {text}\n")
+        sys.stderr.flush()
+    except UnicodeEncodeError:
+        sys.stderr.write(f"rackmodel: {text.encode('ascii', 'backslashreplace').decode()}\n")
+    except OSError:
+        pass  # nobody listens
+
+
+def _usage_line(error: Any) -> str:
+    """Return a usage error as one line that ends with where to find help."""
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "rackmodel"
+    return f"{message.rstrip('.')}; see '{path} --help'"
+
+
+def _leave_quietly() -> NoReturn:
+    """Leave after the reader of stdout has gone: nothing more may be flushed to it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(BROKEN_PIPE)
+
+
+class OneLineGroup(TyperGroup):
+    """A group of commands whose errors are one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C becomes `Interrupted`, even where C code made an error of it."""
+        pressed: list[int] = []
+
+        def press(number: int, _: object) -> NoReturn:
+            pressed.append(number)
+            raise KeyboardInterrupt
+
+        in_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, press) if in_main else None
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted from stop
+        except Exception as error:  # C code may turn Ctrl-C into any error
+            if pressed:
+                raise Interrupted from error
+            raise
+        finally:
+            if in_main:
+                signal.signal(signal.SIGINT, before)
+
+    # fewer named parameters than click's own: ours is always called as a program
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run with `args` and leave by `SystemExit` with the exit code."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, **extra)
+            sys.stdout.flush()
+        except RackModelError as error:
+            complain(str(error) or type(error).__name__)
+            sys.exit(error.exit_code)
+        except _UsageError as error:
+            complain(_usage_line(error))
+            sys.exit(2)
+        except (Interrupted, KeyboardInterrupt):
+            complain("interrupted; nothing more was written")
+            sys.exit(INTERRUPTED)
+        except typer.Abort:
+            complain("interrupted; nothing more was written")
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _leave_quietly()
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                _leave_quietly()
+            if error.errno == errno.ENOSPC:
+                complain(f"no space left to write {error.filename or 'the result'}")
+                sys.exit(2)
+            raise
+        sys.exit(code if isinstance(code, int) else 0)

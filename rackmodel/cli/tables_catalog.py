@@ -1,0 +1,102 @@
+"""Tables about what there is: lists, and one thing with sources and grades.
+
+In:  rows as `--json` prints them.
+Out: things that rich can print.
+Left out: where the rows come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli.tables_step import grid
+from rackmodel.report.words import MISSING, known, scaled, seconds, three
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: How a column is shown, by the unit that ends its name: (unit, divide by, heading).
+_SHOWN = (
+    ("flops_per_s", "FLOP/s"),
+    ("bytes_per_s", "B/s"),
+    ("_bytes", "B"),
+    ("_w", "W"),
+    ("_j", "J"),
+    ("_m", "m"),
+)
+
+
+def cell(name: str, value: Any) -> str:
+    """Return a value of a column with the unit that its name says.
+
+    >>> cell("hbm_bytes_per_s", 8e12), cell("latency_s", 5e-7), cell("year", 2024)
+    ('8 TB/s', '500 ns', '2024')
+    """
+    if value is None or value == "" or value != value:
+        return MISSING
+    name = name.removesuffix("_low").removesuffix("_high")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not known(value):
+        return str(value)
+    if name == "year":
+        return str(int(value))
+    if name.startswith("flops_per_s") or name.endswith("flops_per_s"):
+        return scaled(value, "FLOP/s")
+    for ending, unit in _SHOWN:
+        if name.endswith(ending):
+            return scaled(value, unit) if unit != "m" else f"{three(value)} m"
+    if name.endswith("_s") and "_per_s" not in name:
+        return seconds(value)
+    if name in ("parameters", "active_parameters"):
+        return scaled(value, "", " kMBT").replace(" ", "")
+    return three(value) if isinstance(value, float) else f"{value:,}"
+
+
+def listing_tables(kind: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield one row a thing; columns where no row has a value are left out."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [key for key in columns if any(row.get(key) not in (None, "") for row in rows)]
+    table = grid(*(key.replace("flops_per_s.", "").replace("_", " ") for key in columns))
+    for key, column in zip(columns, table.columns, strict=True):
+        numeric = all(known(row.get(key)) or row.get(key) in (None, "") for row in rows)
+        column.justify = "right" if numeric else "left"
+    for row in rows:
+        table.add_row(*(cell(key, row.get(key)) for key in columns))
+    yield table
+    yield ""
+    yield (
+        f"{len(rows)} {kind}; peaks are dense, bandwidths one direction, prefixes decimal. "
+        "`rackmodel show NAME` has the sources."
+    )
+
+
+def facts_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield everything known about one thing: value, grade, source, note."""
+    yield f"{payload['name']}  ({payload['kind']})"
+    for line in payload.get("lines") or ():
+        yield str(line)
+    rows = payload["rows"]
+    if not rows:
+        return
+    yield ""
+    table = grid("field", "value", "grade", "source", "note")
+    for column in table.columns:
+        column.justify = "left"
+    with_notes = any(row.get("note") for row in rows)
+    for row in rows:
+        table.add_row(
+            str(row["field"]),
+            str(row["value"]),
+            str(row.get("grade") or ""),
+            str(row.get("source") or ""),
+            str(row.get("note") or "") if with_notes else "",
+        )
+    yield table
+    sources: Mapping[str, Any] = payload.get("sources") or {}
+    if sources:
+        yield ""
+        yield "sources"
+        for key, text in sources.items():
+            yield f"  {key}: {text}"

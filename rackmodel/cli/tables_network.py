@@ -1,0 +1,76 @@
+"""Tables about the network: collectives as nccl-tests prints them, and flows.
+
+In:  payloads as `--json` prints them.
+Out: things that rich can print.
+Left out: computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli.tables_step import grid
+from rackmodel.report.words import MISSING, known, percent, scaled, seconds, whole
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_FLOWS = 40  # rows of a table for people; --csv has all
+
+
+def collective_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield size, time, algbw and busbw beside the physical bound and what binds."""
+    rows = payload["rows"]
+    yield f"{payload['op']}  {payload['topology']}  {whole(payload['gpus'])} accelerators"
+    yield ""
+    table = grid("size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "bound (us)", "of bound")
+    table.columns[0].justify = "right"
+    table.add_column("algorithm")
+    table.add_column("what binds")
+    for row in rows:
+        time, bound = row.get("time_s"), row.get("bound_s")
+        reached = percent(bound / time) if known(bound) and known(time) and time else MISSING
+        table.add_row(
+            whole(row.get("bytes")),
+            _fixed(time, 1e6, 1),
+            _fixed(row.get("algbw_bytes_per_s"), 1e-9, 2),
+            _fixed(row.get("busbw_bytes_per_s"), 1e-9, 2),
+            _fixed(bound, 1e6, 1),
+            reached,
+            str(row.get("algorithm", MISSING)),
+            str(row.get("binds") or row.get("bound_by") or MISSING),
+        )
+    yield table
+    yield ""
+    yield "GB = 1e9 bytes; bound: bytes through the tightest cut over its capacity; none is faster."
+
+
+def _fixed(value: Any, scale: float, digits: int) -> str:
+    return f"{value * scale:,.{digits}f}" if known(value) else MISSING
+
+
+def flows_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the flows in their order (the first of many), then the whole in one line."""
+    rows = payload["rows"]
+    table = grid("source", "target", "bytes", "start", "finish", "mean GB/s", "hops")
+    table.add_column("bottleneck")
+    for row in rows[:MOST_FLOWS]:
+        table.add_row(
+            str(row["source"]),
+            str(row["target"]),
+            scaled(row["bytes"], "B"),
+            seconds(row["start_s"]),
+            seconds(row["finish_s"]),
+            _fixed(row["mean_bytes_per_s"], 1e-9, 2),
+            whole(row.get("hops")),
+            str(row.get("bottleneck", MISSING)),
+        )
+    yield table
+    if len(rows) > MOST_FLOWS:
+        yield f"... {len(rows) - MOST_FLOWS:,} more rows: --csv has all"
+    if rows:
+        last = max(row["finish_s"] for row in rows)
+        moved = sum(row["bytes"] for row in rows)
+        yield ""
+        yield f"{len(rows):,} flows, {scaled(moved, 'B')}, the last ends at {seconds(last)}"

@@ -1,0 +1,251 @@
+"""Tables about a step: one machine in depth, several side by side, ranked plans, a rack by tray.
+
+In:  payloads as `--json` prints them.
+Out: things that rich can print; the answer first, then why.
+Left out: computing; a value that the payload lacks is shown as a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.report.summary import ROWS, amount, field_name, headline, machine_size, spread
+from rackmodel.report.words import (
+    MISSING,
+    gigabytes,
+    known,
+    part_name,
+    percent,
+    plan_choices,
+    plan_text,
+    scaled,
+    seconds,
+    signed,
+    three,
+    whole,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+Payload = Mapping[str, Any]
+BAR = 30  # characters of the longest bar
+
+
+def comparison_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the machines side by side; one that can't run has its reason."""
+    rows: Sequence[Payload] = payload["rows"]
+    good = [row for row in rows if "reason" not in row]
+    walls = [(row.get("simulation") or {}).get("wall_s") for row in good]
+    took = sum(wall for wall in walls if known(wall))
+    yield headline(good[0], f" simulated in {seconds(took)}" if took else "")
+    yield ""
+    table = grid()
+    table.add_column("", style="dim", no_wrap=True)
+    for row in rows:
+        table.add_column(f"{row.get('topology')} {machine_size(row)}".rstrip(), min_width=14)
+    for name, text in ROWS:
+        cells = [MISSING if "reason" in row else text(row) for row in rows]
+        if any(cell != MISSING for cell in cells):
+            table.add_row(name, *cells, style="bold" if name == "step" else "")
+    if len(good) < len(rows):
+        table.add_row("why not", *[str(row.get("reason", "")) for row in rows])
+    yield table
+    yield ""
+    yield "In brackets: the band for about 80% of real runs. Details: add --json or --plot FILE."
+
+
+def simulation_tables(row: Payload) -> Iterator[RenderableType]:
+    """Yield one machine in depth: answer, where the time goes, HBM, links, racks, cost."""
+    wall = (row.get("simulation") or {}).get("wall_s")
+    yield headline(row, f" simulated in {seconds(wall)}" if known(wall) else "")
+    yield ""
+    table = grid()
+    table.add_column("", style="dim", no_wrap=True)
+    table.add_column(f"{row.get('topology')} {machine_size(row)}".rstrip())
+    for name, text in ROWS:
+        shown = text(row)
+        if name == "best plan":
+            choices = plan_choices(row.get("plan") or {})
+            name, shown = "plan", f"{shown}   {choices}".rstrip()
+        if name == "MFU":
+            shown += f", {whole(row.get('model_tflops_per_gpu'))} model TFLOP/s"
+            shown += f"  (HFU {percent(row.get('hfu'))})"
+        if shown != MISSING:
+            table.add_row(name, shown, style="bold" if name == "step" else "")
+    yield table
+    yield from _breakdown(row)
+    yield from _hbm(row)
+    yield from _links(row)
+    yield from _racks(row)
+    yield from _money(row)
+    yield from _effort(row)
+
+
+def grid(*titles: str) -> Table:
+    """Return a table without lines; the titles after the first are right-aligned."""
+    from rich.table import Table
+
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold", pad_edge=False
+    )
+    for index, title in enumerate(titles):
+        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    return table
+
+
+def _breakdown(row: Payload) -> Iterator[RenderableType]:
+    parts = {key: value for key, value in (row.get("breakdown_s") or {}).items() if known(value)}
+    total = sum(parts.values())
+    if not total:
+        return
+    yield ""
+    table = grid("where the time goes", "s", "share")
+    table.add_column("", no_wrap=True)
+    for key, value in sorted(parts.items(), key=lambda item: -item[1]):
+        if value > 0:
+            bar = "█" * max(1, round(BAR * value / max(parts.values())))
+            table.add_row(part_name(key), three(value), percent(value / total), bar)
+    yield table
+
+
+def _hbm(row: Payload) -> Iterator[RenderableType]:
+    hbm = row.get("hbm") or {}
+    used = hbm.get("used_bytes") or {}
+    if not used:
+        return
+    yield ""
+    table = grid("HBM of the fullest rank", "GB", "of capacity")
+    capacity = hbm.get("capacity_bytes") or 0.0
+    for kind, size in used.items():
+        if size:
+            table.add_row(
+                part_name(kind), gigabytes(size), percent(size / capacity) if capacity else MISSING
+            )
+    total = sum(used.values())
+    table.add_row("in all", gigabytes(total), percent(total / capacity) if capacity else MISSING)
+    yield table
+
+
+def _links(row: Payload) -> Iterator[RenderableType]:
+    links = row.get("links") or ()
+    if not links:
+        return
+    yield ""
+    table = grid("links (one direction)", "kind", "busy, mean", "busy, peak", "bytes a step")
+    for link in links:
+        table.add_row(
+            str(link.get("tier")),
+            str(link.get("kind")),
+            percent(link.get("utilisation_mean"), 1),
+            percent(link.get("utilisation_peak"), 1),
+            scaled(link.get("bytes"), "B"),
+        )
+    yield table
+
+
+def _racks(row: Payload) -> Iterator[RenderableType]:
+    racks = row.get("racks") or ()
+    if not racks:
+        return
+    yield ""
+    table = grid("racks", "count", "heat", "liquid", "air", "peak", "coolant", "supply to return")
+    for rack in racks:
+        coolant = rack.get("coolant") or {}
+        flow, warm, cold = coolant.get("flow_lpm"), coolant.get("return_c"), coolant.get("supply_c")
+        table.add_row(
+            str(rack.get("rack")),
+            whole(rack.get("count")),
+            *(scaled(rack.get(key), "W") for key in ("heat_w", "liquid_w", "air_w", "peak_w")),
+            f"{three(flow)} L/min" if known(flow) and flow else MISSING,
+            f"{three(cold)} to {three(warm)} degC" if known(cold) and known(warm) else MISSING,
+        )
+    yield table
+    parts: dict[str, float] = {}
+    for rack in racks:
+        for part, watts in (rack.get("by_part_w") or {}).items():
+            parts[part] = parts.get(part, 0.0) + watts * rack.get("count", 1)
+    total = sum(parts.values())
+    if total > 0:
+        shown = sorted(parts.items(), key=lambda item: -item[1])
+        yield "  heat by part: " + ", ".join(
+            f"{part.replace('_', ' ')} {percent(watts / total)}"
+            for part, watts in shown
+            if watts > 0.005 * total
+        )
+    for line in row.get("notes") or ():
+        yield f"  note: {line}"
+
+
+def _money(row: Payload) -> Iterator[RenderableType]:
+    for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
+        facts = row.get(key) or {}
+        shown = [
+            (name, amount(name, value), spread(facts, name))
+            for name, value in facts.items()
+            if known(value) and not name.endswith(("_low", "_high"))
+        ]
+        if shown:
+            yield ""
+            table = grid(title, "", "low - high")
+            for name, value, band in shown:
+                table.add_row(field_name(name), value, band)
+            yield table
+
+
+def _effort(row: Payload) -> Iterator[RenderableType]:
+    work = row.get("simulation") or {}
+    if work:
+        yield ""
+        yield (
+            f"Simulated {whole(work.get('ranks'))} ranks "
+            f"in {whole(work.get('rank_classes'))} classes, "
+            f"{whole(work.get('events'))} events. Details: add --json, --trace FILE, --plot FILE."
+        )
+
+
+def search_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the ranked plans, and why each is slower than the first."""
+    rows: Sequence[Payload] = payload["rows"]
+    if payload.get("title"):
+        yield str(payload["title"])
+        yield ""
+    table = grid("", "step", "MFU", "HBM GB", "behind")
+    table.add_column("plan")
+    table.add_column("why slower")
+    best = rows[0].get("step_s") if rows else None
+    for index, row in enumerate(rows, 1):
+        step = row.get("step_s")
+        behind = signed(step / best - 1) if index > 1 and known(step) and known(best) else ""
+        used = row.get("hbm_used_bytes")
+        plan = row.get("plan") or {}
+        words = "   ".join(part for part in (plan_text(plan), plan_choices(plan)) if part)
+        table.add_row(
+            str(index), seconds(step), percent(row.get("mfu"), 1), gigabytes(used), behind, words,
+            str(row.get("why", "")), style="bold" if index == 1 else "",
+        )  # fmt: skip
+    yield table
+    for line in payload.get("notes") or ():
+        yield str(line)
+
+
+def heat_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield a rack from top to bottom: watts and temperatures of each tray."""
+    if payload.get("title"):
+        yield str(payload["title"])
+        yield ""
+    table = grid("tray", "W", "liquid W", "air W", "coolant degC", "hottest part degC")
+    for tray in payload["rows"]:
+        table.add_row(
+            str(tray.get("name")),
+            *(whole(tray.get(key)) for key in ("heat_w", "liquid_w", "air_w")),
+            *(
+                three(tray[key]) if known(tray.get(key)) else MISSING
+                for key in ("coolant_c", "junction_c")
+            ),
+        )
+    yield table
+    for line in payload.get("notes") or ():
+        yield str(line)

@@ -1,0 +1,229 @@
+"""Values as people write them on a command line, checked before anything heavy is imported.
+
+In:  words such as "1,024", "8k", "1GB", "8:8G:x2", "mfu>=0.4", "accelerators.gb200.hbm_bytes=1TB".
+Out: numbers and small records; a bad word raises with what was wanted and what was found.
+Left out: units with dimensions, which `rackmodel.units` reads.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rackmodel.errors import InvalidInput
+
+MAX_ACCELERATORS = 10_000_000
+MAX_COUNT = 1_000_000_000
+MAX_SIZES = 1_000
+MAX_BYTES = 1e18
+_THOUSANDS = {"": 1, "k": 1_000, "m": 1_000_000}
+_TOKENS = {"": 1, "k": 1024, "m": 1024**2}
+_BINARY = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_NUMBER = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?)\s*([a-z]*)", re.IGNORECASE)
+
+
+def _count(text: str, where: str, suffixes: Mapping[str, int], limit: int) -> int:
+    """Return a whole number of at least 1; see `count`."""
+    match = _NUMBER.fullmatch(text.strip()) if len(text) <= 40 else None
+    if match is None or match[2].lower() not in suffixes:
+        raise InvalidInput(
+            f"{where}: wanted a whole number above 0 such as 1024 or 1,024; got {clip(text)!r}"
+        )
+    number = float(match[1].replace(",", "").replace("_", "")) * suffixes[match[2].lower()]
+    if number != math.floor(number) or number < 1:
+        raise InvalidInput(f"{where}: wanted a whole number above 0; got {clip(text)!r}")
+    if number > limit:
+        raise InvalidInput(f"{where}: wanted at most {limit:,}; got {clip(text)!r}")
+    return int(number)
+
+
+def count(text: str, where: str, limit: int = MAX_COUNT) -> int:
+    """Return a whole number of at least 1; k is a thousand and M a million.
+
+    >>> [count(word, "--gpus") for word in ("1,024", "98_304", "1e6", "100k")]
+    [1024, 98304, 1000000, 100000]
+    """
+    return _count(text, where, _THOUSANDS, limit)
+
+
+def tokens(text: str, where: str) -> int:
+    """Return a sequence length; k is 1,024 as in "an 8k context".
+
+    >>> tokens("8k", "--seq-len")
+    8192
+    """
+    return _count(text, where, _TOKENS, MAX_COUNT)
+
+
+def sizes(text: str, where: str = "--bytes") -> list[float]:
+    """Return one size or a sweep of sizes in bytes, ascending as written.
+
+    "1GB" is 1e9; "8:8G:x2" doubles from 8 B to 8 GiB as nccl-tests does (a bare K, M or G
+    is binary there); "1MB:4MB:+1MB" adds; "1MB,1GB" lists.
+
+    >>> sizes("1GB"), len(sizes("8:8G:x2")), sizes("1MB:3MB:+1MB")
+    ([1000000000.0], 31, [1000000.0, 2000000.0, 3000000.0])
+    """
+    values: list[float] = []
+    for part in _split_list(text):
+        ends = part.split(":")
+        if len(ends) == 1:
+            values.append(size(part, where))
+        elif len(ends) in (2, 3):
+            values.extend(_span(ends, text, where))
+        else:
+            raise InvalidInput(f"{where}: wanted SIZE or FROM:TO:xFACTOR; got {clip(text)!r}")
+        if len(values) > MAX_SIZES:
+            raise InvalidInput(f"{where}: wanted at most {MAX_SIZES:,} sizes; got {clip(text)!r}")
+    return values
+
+
+def _split_list(text: str) -> list[str]:
+    """Split at commas, but not at those that only group digits ("1,048,576")."""
+    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+[a-zA-Z]*", text.strip()):
+        return [text.strip().replace(",", "")]
+    return [part.strip() for part in text.split(",")]
+
+
+def _span(ends: Sequence[str], text: str, where: str) -> Iterator[float]:
+    """Yield the sizes of "FROM:TO" (doubling), "FROM:TO:xFACTOR" or "FROM:TO:+STEP"."""
+    first, last = size(ends[0], where), size(ends[1], where)
+    step = ends[2].strip() if len(ends) == 3 else "x2"
+    adds = step[:1] == "+"
+    try:
+        by = size(step[1:], where) if adds else float(step[1:])
+    except ValueError:
+        by = math.nan
+    if step[:1] not in ("x", "*", "+") or not (0 if adds else 1) < by < math.inf:
+        raise InvalidInput(
+            f"{where}: the step has to be xFACTOR above 1 (x2) or +SIZE (+1MB); got {clip(text)!r}"
+        )
+    if first > last:
+        raise InvalidInput(f"{where}: the sweep {clip(text)!r} ends before it begins")
+    number = (last - first) / by if adds else math.log(last / first) / math.log(by)
+    if number > MAX_SIZES:
+        raise InvalidInput(f"{where}: wanted at most {MAX_SIZES:,} sizes; got {clip(text)!r}")
+    for index in range(math.floor(number + 1e-9) + 1):
+        yield first + index * by if adds else first * by**index
+
+
+def size(text: str, where: str) -> float:
+    """Return one size in bytes, above 0 and at most 1e18."""
+    word = text.strip()
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e\+?[0-9]{1,3})?)\s*([kmgt]?)", word, re.IGNORECASE)
+    if match is not None and len(word) <= 40:
+        value = float(match[1]) * _BINARY[match[2].lower()]
+    else:
+        from rackmodel.units import parse
+
+        value = parse(word[:80], "bytes", where=where)
+    if not 0 < value <= MAX_BYTES:
+        raise InvalidInput(f"{where}: wanted a size from 1 B to 1 EB; got {clip(text)!r}")
+    return value
+
+
+def assignments(words: Sequence[str], where: str = "--set") -> dict[str, str]:
+    """Return {dotted key: value as written} of words KEY=VALUE.
+
+    >>> assignments(["accelerators.gb200.power_w=1.1 kW"])
+    {'accelerators.gb200.power_w': '1.1 kW'}
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        key = key.strip()
+        if not equals or not value.strip() or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", key):
+            raise InvalidInput(
+                f"{where}: wanted KEY=VALUE such as accelerators.gb200.hbm_bytes_per_s='10 TB/s'; "
+                f"got {clip(word)!r}"
+            )
+        if key in found:
+            raise InvalidInput(f"{where}: {key} is given twice")
+        found[key] = value.strip()
+    return found
+
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What `--assert` demands of a result: a dotted field, a comparison, a number in SI units."""
+
+    field: str
+    comparison: str
+    value: float
+
+    def met_by(self, number: float) -> bool:
+        """Tell whether `number` is on the right side."""
+        return _OPERATORS[self.comparison](number, self.value)
+
+
+def thresholds(words: Sequence[str]) -> list[Threshold]:
+    """Return the demands of `--assert`.
+
+    >>> thresholds(["mfu>=0.4"])
+    [Threshold(field='mfu', comparison='>=', value=0.4)]
+    """
+    found = []
+    for word in words:
+        match = re.fullmatch(r"\s*([\w-]+(?:\.[\w-]+)*)\s*(>=|<=|==|>|<)\s*(\S+)\s*", word[:200])
+        try:
+            value = float(match[3]) if match else math.nan
+        except ValueError:
+            value = math.nan
+        if match is None or not math.isfinite(value):
+            raise InvalidInput(
+                f"--assert: wanted FIELD>=NUMBER in SI units, such as 'mfu>=0.4' or 'step_s<20'; "
+                f"got {clip(word)!r}"
+            )
+        found.append(Threshold(match[1], match[2], value))
+    return found
+
+
+def numbers_at(payload: Any, path: str) -> list[tuple[str, float]]:
+    """Return (where, number) for every number that the dotted `path` names in a result.
+
+    A path that does not start at the top is looked up in every row of `rows`, and a list along the
+    path stands for all its members: "racks.heat_w" is the heat of every kind of rack.
+    """
+    keys = path.split(".")
+    if isinstance(payload, Mapping) and keys[0] not in payload and "rows" in payload:
+        payload = {"rows": payload["rows"]}
+        keys = ["rows", *keys]
+    found = [("", payload)]
+    for key in keys:
+        nearer: list[tuple[str, Any]] = []
+        for where, value in found:
+            many = enumerate(value) if isinstance(value, list) and not key.isdigit() else ()
+            for index, member in many:
+                if isinstance(member, Mapping) and key in member:
+                    nearer.append((f"{where}[{index}].{key}", member[key]))
+            if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+                nearer.append((f"{where}[{key}]", value[int(key)]))
+            elif isinstance(value, Mapping) and key in value:
+                nearer.append((f"{where}.{key}", value[key]))
+        found = nearer
+    plain: list[tuple[str, float]] = []
+    for where, value in found:
+        listed = isinstance(value, list)
+        for index, member in enumerate(value if listed else [value]):
+            if isinstance(member, int | float) and not isinstance(member, bool):
+                label = f"{where}[{index}]" if listed else where
+                plain.append((label.removeprefix("."), float(member)))
+    return plain
+
+
+def clip(text: str, length: int = 60) -> str:
+    """Return `text` short enough for one line.
+
+    >>> clip("x" * 100, 5)
+    'xxxx…'
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,316 @@
+"""The front door: a machine and a job in, a `Result` out.
+
+In:  a topology (name, file, graph), a job, or the words that describe one.
+Out: `simulate`, `compare`, `search`.
+Left out: everything that a room knows; this module only passes things from one room to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.room import Room
+    from rackmodel.simulate.result import Result
+    from rackmodel.topology import Topology
+    from rackmodel.workload import Job, Model
+
+DEFAULT_SEQ_LEN = 4096
+
+
+def simulate(
+    topology: str | Path | nx.Graph[Any] | Topology,
+    job: Job | None = None,
+    *,
+    model: str | Path | Mapping[str, Any] | Model | None = None,
+    gpus: int | None = None,
+    global_batch: int | None = None,
+    seq_len: int | None = None,
+    precision: str = "bf16",
+    plan: Mapping[str, Any] | None = None,
+    stack: str = "default",
+    cuda_graphs: bool | None = None,
+    catalog: Catalog | None = None,
+    accelerator: str | None = None,
+    fold: bool = True,
+    slow: Mapping[int, float] | None = None,
+    routing: str = "spray",
+    seed: int = 0,
+    packed: bool = False,
+    repeat: Literal["exact", "estimate", "all"] = "exact",
+    check_memory: bool = True,
+    media: Mapping[str, str] | None = None,
+    run_tokens: float | None = None,
+    power_cap_w: float | None = None,
+    room: Room | Mapping[str, Any] | None = None,
+    **job_fields: Any,
+) -> Result:
+    """Simulate one training step.
+
+    Parameters
+    ----------
+    topology : a name of `rackmodel list topologies`, a file, a NetworkX graph, or a Topology.
+    job : what to run, with `plan.dp` filled. Without it, `model`, `gpus` and `global_batch` say it,
+        and whatever `plan` (fields of `Plan`) leaves open is searched.
+    accelerator : part of a graph that does not name one.
+    fold : simulate ranks that do the same only once (exact); False simulates every rank.
+    slow : {rank: factor}, accelerators whose kernels take so much longer.
+    routing : "spray", "ecmp" (seeded by `seed`), "dimension-order" or "rail".
+    packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
+    repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
+        simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.
+    check_memory : refuse a job that does not fit into HBM.
+    media : {tier: medium} to swap. run_tokens : tokens of a whole run, to tell its days and
+        dollars.
+    power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
+        (`assessment["power"]` tells cap_clock and cap_slows). [W]
+    room : coolant, prices and lengths of cables, by the fields of `rackmodel.room.Room`.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If something is not what it has to be.
+    CannotRun, InvalidPlan, DoesNotFit
+        If the job can't run on this machine, with the reason.
+
+    Examples
+    --------
+    >>> simulate("dgx-h100", model="gpt3-13b", gpus=8, global_batch=32, seq_len=2048,
+    ...     plan={"tp": 8}).step.job.plan.dp
+    1
+    """
+    from rackmodel.room import Room
+    from rackmodel.topology import load_topology
+
+    where = Room.of(room, media=media, run_tokens=run_tokens, power_cap_w=power_cap_w)
+    machine = load_topology(topology, catalog=catalog, accelerator=accelerator)
+    if job is None:
+        if model is None or gpus is None or global_batch is None:
+            raise InvalidInput("simulate needs a job, or a model, gpus and global_batch")
+        job = job_of(
+            machine,
+            model=model,
+            gpus=gpus,
+            global_batch=global_batch,
+            seq_len=seq_len,
+            precision=precision,
+            plan=plan or {},
+            stack=stack,
+            cuda_graphs=cuda_graphs,
+            catalog=catalog,
+            **job_fields,
+        )
+    return run(
+        machine,
+        job,
+        catalog=catalog,
+        fold=fold,
+        slow=slow,
+        routing=routing,
+        seed=seed,
+        packed=packed,
+        repeat=repeat,
+        check_memory=check_memory,
+        room=where,
+    )
+
+
+def job_of(
+    machine: Topology,
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    gpus: int,
+    global_batch: int,
+    seq_len: int | None = None,
+    plan: Mapping[str, Any],
+    catalog: Catalog | None = None,
+    **fields: Any,
+) -> Job:
+    """Return the job that the words describe; what `plan` leaves open is searched.
+
+    Raises
+    ------
+    InvalidInput, CannotRun
+        As `simulate` does.
+    """
+    from rackmodel.workload import Job, Model, Plan, load_model
+
+    machine.units(gpus)  # more than the machine has is refused before anything is worked out
+    what = model if isinstance(model, Model) else load_model(model)
+    try:
+        wanted = Plan(**plan)
+        job = Job(
+            model=what,
+            plan=wanted,
+            seq_len=seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
+            global_batch=global_batch,
+            **fields,
+        )
+    except TypeError as error:
+        raise InvalidInput(f"plan: {error}") from error
+    if _is_open(plan):
+        from rackmodel.study.search import best_plan
+
+        return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
+    return job.replace(plan=wanted.complete(gpus, global_batch))
+
+
+def _is_open(plan: Mapping[str, Any]) -> bool:
+    """Return whether a plan leaves something that matters to the search."""
+    return not {"tp", "pp", "micro_batch"} <= set(plan) and not {"tp", "pp", "dp"} <= set(plan)
+
+
+def run(
+    machine: Topology,
+    job: Job,
+    *,
+    catalog: Catalog | None = None,
+    fold: bool = True,
+    slow: Mapping[int, float] | None = None,
+    routing: str = "spray",
+    seed: int = 0,
+    packed: bool = False,
+    repeat: Literal["exact", "estimate", "all"] = "exact",
+    check_memory: bool = True,
+    room: Room | None = None,
+) -> Result:
+    """Simulate a complete job on a loaded machine; see `simulate`."""
+    from rackmodel import hardware
+    from rackmodel.room import Room, assessed, check_room, under_cap
+    from rackmodel.simulate.contention import Contention
+    from rackmodel.simulate.kernel_constants import peak_flops_per_s
+    from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
+    from rackmodel.simulate.result import Result
+    from rackmodel.simulate.step import simulate_step
+    from rackmodel.simulate.step_level import band, overhead_s
+    from rackmodel.workload import check, check_fits, memory, precision_of
+
+    parts = catalog or hardware.load_catalog()
+    accelerator = _accelerator(machine, parts)
+    check(job)
+    machine.units(job.gpus)
+    if check_memory:
+        _check_format(accelerator, job)
+        check_fits(job, accelerator.hbm_bytes)
+    used = tuple(memory(job, rank) for rank in range(job.plan.pp))
+    graphs = graphs_by_default(job, accelerator)
+    where = room or Room()
+    check_room(where, machine, accelerator, parts, job.gpus)
+
+    def result_at(clock: float) -> Result:
+        kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+        step = simulate_step(
+            machine,
+            job,
+            kernels,
+            taken=Contention(accelerator).share,
+            do_fold=fold,
+            slow=slow,
+            routing=routing,
+            seed=seed,
+            packed=packed,
+            repeat=repeat,
+        )
+        lost_s = overhead_s(job, step.step_s)
+        low, high = band(step.step_s + lost_s, job, accelerator.family)
+        matrix_format = precision_of(job.precision).gemm_format
+        return Result(
+            step=step,
+            topology=machine.name,
+            rack_accelerators=max(1, machine.rack_accelerators),
+            accelerator=accelerator,
+            hbm_used=used,
+            overhead_s=lost_s,
+            step_s_low=low,
+            step_s_high=high,
+            peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
+            kernels=kernels,
+            assess=assess,
+        )
+
+    def assess(result: Result) -> dict[str, Any]:
+        return assessed(result, machine, parts, where, cap)
+
+    result, cap = under_cap(result_at, accelerator, where)
+    return result
+
+
+def _check_format(accelerator: Accelerator, job: Job) -> None:
+    from rackmodel.workload import precision_of
+
+    wanted, known = precision_of(job.precision).gemm_format, accelerator.flops_per_s
+    if wanted not in known:
+        raise CannotRun(
+            f"{accelerator.name} has no {wanted} arithmetic (it has {', '.join(sorted(known))});"
+            f" precision {job.precision!r} can't run on it: try another"
+        )
+
+
+def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
+    from rackmodel import hardware
+
+    if not machine.accelerator:
+        raise InvalidInput(
+            f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
+            '"h100" (see rackmodel list accelerators)'
+        )
+    return hardware.accelerator(machine.accelerator, catalog)
+
+
+def compare(
+    topologies: Sequence[str | Path | nx.Graph[Any] | Topology], **job: Any
+) -> list[tuple[str, Result | CannotRun]]:
+    """Run the same job on several machines, each with its own best plan.
+
+    Returns (name, result) per machine; where the job can't run there, the reason instead.
+    """
+    results: list[tuple[str, Result | CannotRun]] = []
+    for topology in topologies:
+        name = getattr(topology, "name", str(topology))
+        try:
+            results.append((name, simulate(topology, **job)))
+        except CannotRun as reason:
+            results.append((name, reason))
+        except RackModelError as error:
+            raise type(error)(f"{name}: {error}") if name not in str(error) else error from None
+    return results
+
+
+def search(
+    topology: str | Path | nx.Graph[Any] | Topology,
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    gpus: int,
+    global_batch: int,
+    seq_len: int | None = None,
+    precision: str = "bf16",
+    plan: Mapping[str, Any] | None = None,
+    top: int = 10,
+    catalog: Catalog | None = None,
+    **options: Any,
+) -> Any:
+    """Rank the plans for one machine; see `rackmodel.study.search.search`."""
+    from rackmodel.study.search import search as search_plans
+    from rackmodel.topology import load_topology
+    from rackmodel.workload import Model, load_model
+
+    what = model if isinstance(model, Model) else load_model(model)
+    return search_plans(
+        load_topology(topology, catalog=catalog),
+        what,
+        gpus,
+        global_batch,
+        seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
+        precision,
+        top=top,
+        fixed=dict(plan or {}),
+        catalog=catalog,
+        **options,
+    )

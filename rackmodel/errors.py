@@ -1,0 +1,60 @@
+"""The errors that a user can cause, each with the exit code that the command line gives it.
+
+A message is one line that says what was wanted, what was found, and what to try. Anything that is
+not a `RackModelError` is a bug in rackmodel and is allowed to stop the program.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_MOST_COMPARED = 5000  # names; comparing more with a misspelt one takes seconds
+
+
+class RackModelError(Exception):
+    """Base of all errors that come from the input rather than from a bug."""
+
+    exit_code = 2
+
+
+class InvalidInput(RackModelError):
+    """A file, a graph, a value or an option is not what it has to be."""
+
+
+class UnknownName(InvalidInput):
+    """A name that no catalog, folder or table holds."""
+
+    @classmethod
+    def among(cls, what: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Say that `name` is unknown, with the nearest known names.
+
+        >>> print(UnknownName.among("accelerator", "gb20", ["gb200", "h100"]))
+        no accelerator 'gb20'; did you mean 'gb200'? (known: gb200, h100)
+        """
+        names = sorted(known)
+        name = name if len(name) <= 80 else name[:77] + "..."
+        near = []
+        if len(names) <= _MOST_COMPARED:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        shown = ", ".join(names[:12]) + (f", ... {len(names)} in all" if len(names) > 12 else "")
+        return cls(f"no {what} {name!r}{hint} (known: {shown})")
+
+
+class NoRoute(InvalidInput):
+    """Two nodes that have to exchange bytes are not joined by links."""
+
+
+class CannotRun(RackModelError):
+    """The input is well formed, but the job can't run on this machine."""
+
+    exit_code = 3
+
+
+class InvalidPlan(CannotRun):
+    """The plan does not divide the model, the batch or the machine."""
+
+
+class DoesNotFit(CannotRun):
+    """A rank needs more HBM than its accelerator has."""

@@ -1,0 +1,217 @@
+"""The catalog: all parts that rackmodel knows, with a user's own values on top.
+
+In:  the TOML tables in `hardware/data`, a user's TOML files, and single overrides.
+Out: a Catalog of frozen parts; `accelerator("gb200")` and its like by name.
+Left out: machines (topology), what values mean for time, heat and money.
+
+A user's file holds `[accelerators.NAME]`, `[links.NAME]`, `[switches.NAME]`, `[media.NAME]`,
+`[chassis.NAME]` and `[prices.NAME]` tables in the layout of `tables`; it may add parts
+(`like = "gb200"` begins with a copy) and replace single values. An override is one such value:
+"accelerators.gb200.hbm_bytes_per_s" -> "10 TB/s".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.hardware.build import build, check_fields, missing_fields, text_fields
+from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch
+from rackmodel.hardware.tables import Tables, read_quantity, read_tables, read_toml
+
+DATA = Path(__file__).parent / "data"
+PARTS = {"accelerators": Accelerator, "links": Link, "switches": Switch, "media": Medium}
+KINDS = (*PARTS, "chassis", "prices")
+_USER = {"source": "user", "grade": "override"}
+
+
+def load_catalog(
+    *, overrides: Mapping[str, object] | None = None, files: Sequence[str | Path] = ()
+) -> Catalog:
+    """Return the catalog, with the user's files and then the overrides applied.
+
+    Parameters
+    ----------
+    overrides : {"kind.name.field": value in SI, or text with a unit}.
+    files : TOML files of the same layout, the last one wins.
+
+    Raises
+    ------
+    UnknownName
+        If an override or a file names a kind, part, field, grade or format that there is not.
+    InvalidInput
+        If a file can't be read, or a value is not what its field takes.
+
+    Examples
+    --------
+    >>> faster = load_catalog(overrides={"accelerators.gb200.hbm_bytes_per_s": "10 TB/s"})
+    >>> faster.accelerators["gb200"].hbm_bytes_per_s
+    10000000000000.0
+    """
+    if not overrides and not files:
+        return _shipped_catalog()
+    tables: dict[str, Tables] = {kind: dict(named) for kind, named in _shipped_tables().items()}
+    for file in files:
+        _add_file(tables, Path(file))
+    for key, value in _flat(overrides or {}):
+        _override(tables, key, value)
+    return _catalog(tables)
+
+
+def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
+    """Return an accelerator by name.
+
+    Raises
+    ------
+    UnknownName
+        If there is none, with the nearest name.
+    InvalidInput
+        If it is announced without the figures that a simulation needs.
+    """
+    catalog = catalog or load_catalog()
+    if name in catalog.incomplete:
+        missing = catalog.incomplete[name]
+        raise InvalidInput(
+            f"accelerator {name!r} is announced without figures ({', '.join(missing[:4])}, ...); "
+            f"set them: --set accelerators.{name}.{missing[0]}=..., or give a file with like = ..."
+        )
+    if name not in catalog.accelerators:
+        raise UnknownName.among("accelerator", name, catalog.accelerators)
+    return catalog.accelerators[name]
+
+
+def link(name: str, catalog: Catalog | None = None) -> Link:
+    """Return a link by name; UnknownName if there is none."""
+    known = (catalog or load_catalog()).links
+    if name not in known:
+        raise UnknownName.among("link", name, known)
+    return known[name]
+
+
+def switch(name: str, catalog: Catalog | None = None) -> Switch:
+    """Return a switch by name; UnknownName if there is none."""
+    known = (catalog or load_catalog()).switches
+    if name not in known:
+        raise UnknownName.among("switch", name, known)
+    return known[name]
+
+
+def medium(name: str, catalog: Catalog | None = None) -> Medium:
+    """Return a medium by name; UnknownName if there is none."""
+    known = (catalog or load_catalog()).media
+    if name not in known:
+        raise UnknownName.among("medium", name, known)
+    return known[name]
+
+
+@functools.cache
+def _shipped_tables() -> dict[str, Tables]:
+    """Return the quantities of the package's own files."""
+    tables: dict[str, Tables] = {}
+    for kind in KINDS:
+        path = DATA / f"{kind}.toml"
+        content = read_toml(path) if path.exists() else {}
+        texts = text_fields(PARTS[kind]) if kind in PARTS else frozenset()
+        tables[kind] = read_tables(content, path.name, texts=texts)
+    return tables
+
+
+@functools.cache
+def _shipped_catalog() -> Catalog:
+    return _catalog(_shipped_tables())
+
+
+@functools.cache
+def sources() -> dict[str, Source]:
+    """Return what each source key stands for."""
+    return {
+        key: Source(str(entry["where"]), str(entry["kind"]), str(entry.get("used_for", "")))
+        for key, entry in read_toml(DATA / "sources.toml").items()
+        if isinstance(entry, Mapping)
+    }
+
+
+def _add_file(tables: dict[str, Tables], path: Path) -> None:
+    """Put a user's tables on top."""
+    for kind, content in read_toml(path).items():
+        if kind not in KINDS:
+            raise UnknownName.among(f"kind of part in {path}:", kind, KINDS)
+        if not isinstance(content, Mapping):
+            raise InvalidInput(f"{path}: {kind}: expected tables such as [{kind}.NAME]")
+        texts = text_fields(PARTS[kind]) if kind in PARTS else frozenset()
+        where = f"{path}: {kind}"
+        tables[kind] |= read_tables(
+            content, where, known=tables[kind], texts=texts, about={**_USER, "source": path.name}
+        )
+
+
+def _flat(overrides: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield dotted keys; a table of a value and its bounds stays one value."""
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and not {"value", "mid", "low"} & set(value):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _override(tables: dict[str, Tables], key: str, value: object) -> None:
+    """Replace one value."""
+    kind, _, rest = key.partition(".")
+    if kind not in KINDS:
+        raise UnknownName.among("kind of part", kind, KINDS)
+    name, _, field = rest.partition(".")
+    if name not in tables[kind]:
+        raise UnknownName.among(f"part in {kind}:", name, tables[kind])
+    if not field:
+        raise InvalidInput(f"{key}: names no field; write {kind}.{name}.FIELD=VALUE")
+    if kind in PARTS:
+        check_fields(PARTS[kind], [field], f"{kind}.{name}")
+        texts = text_fields(PARTS[kind])
+    else:
+        if field not in tables[kind][name]:
+            raise UnknownName.among(f"field in {kind}.{name}:", field, tables[kind][name])
+        texts = frozenset()
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        value = value.strip().lower() == "true"
+    quantity = read_quantity(value, key, field, _USER, texts)
+    tables[kind] = {**tables[kind], name: {**tables[kind][name], field: quantity}}
+
+
+def _catalog(tables: Mapping[str, Tables]) -> Catalog:
+    """Build and check all parts."""
+    for kind, part in PARTS.items():
+        for name, table in tables[kind].items():
+            check_fields(part, table, f"{kind}.{name}")
+    links = {n: build(Link, n, t, f"links.{n}") for n, t in tables["links"].items()}
+    incomplete = {
+        name: missing
+        for name, table in tables["accelerators"].items()
+        if (missing := missing_fields(Accelerator, table))
+        and "status" in table
+        and table["status"].text == "announced"
+    }
+    accelerators = {
+        name: build(Accelerator, name, table, f"accelerators.{name}")
+        for name, table in tables["accelerators"].items()
+        if name not in incomplete
+    }
+    for found in accelerators.values():
+        for field in ("scale_up_link", "host_link"):
+            if getattr(found, field) not in links:
+                where = f"link in accelerators.{found.name}.{field}:"
+                raise UnknownName.among(where, getattr(found, field), links)
+    switches = {n: build(Switch, n, t, f"switches.{n}") for n, t in tables["switches"].items()}
+    media = {n: build(Medium, n, t, f"media.{n}") for n, t in tables["media"].items()}
+    return Catalog(
+        accelerators=accelerators,
+        links=links,
+        switches=switches,
+        media=media,
+        chassis=tables["chassis"],
+        prices=tables["prices"],
+        sources=sources(),
+        incomplete=incomplete,
+        tables=tables,
+    )

@@ -1,0 +1,35 @@
+"""How fast bytes move: routes, fair shares, collectives and traffic on any graph.
+
+In:  a networkx graph with `bytes_per_s` on its edges; flows or collectives.
+Out: rates, times, and what binds them.
+Left out: accelerators' work, plans, and how the graph was made.
+"""
+
+from rackmodel.network.fair_share import fair_rates, fair_rates_dense
+from rackmodel.network.graph import Network
+from rackmodel.network.library import ALGORITHMS, OPS, pattern
+from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_load
+from rackmodel.network.routes import Route, RouteTable
+from rackmodel.network.sweep import bus_factor, run_collective, stand_in
+from rackmodel.network.traffic import Traffic, simulate_flows
+
+__all__ = [
+    "ALGORITHMS",
+    "OPS",
+    "Flows",
+    "Network",
+    "Pattern",
+    "Route",
+    "RouteTable",
+    "Traffic",
+    "alone_s",
+    "bus_factor",
+    "drain_s",
+    "fair_rates",
+    "fair_rates_dense",
+    "link_load",
+    "pattern",
+    "run_collective",
+    "simulate_flows",
+    "stand_in",
+]

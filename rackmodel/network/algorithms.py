@@ -1,0 +1,310 @@
+"""Collectives on switched domains and fabrics, as flows.
+
+In:  a group on a network and an operation.
+Out: rounds of flows, each flow with its share of the collective's bytes.
+Left out: fixed times, protocols and the choice among algorithms; see `library`.
+
+Every formula that counts members uses the group's true size, so that a stand-in of a longer group
+has the flows, links and times of the real one. Sources: Thakur, Rabenseifner, Gropp, "Optimization
+of collective communication operations in MPICH", 2005 (ring, halving-doubling); Sanders, Speck,
+Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", 2009 (double binary
+tree); Klenk et al., "An in-network architecture for accelerating shared-memory multiprocessor
+collectives", ISCA 2020 (in-switch reduction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmodel.errors import InvalidInput
+from rackmodel.network.groups import Group, overlaps
+from rackmodel.network.patterns import Flows, flows_between, join
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Hops = tuple[Ints, Ints, Floats]
+
+PASSES = {"all-reduce": 2.0, "all-gather": 1.0, "reduce-scatter": 1.0}
+
+
+def ring(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: rings over all members, as many as there are network ports in a domain.
+
+    Inside a switched domain any number of rings loads each port like one. Between domains the rings
+    cross on all ports of the smaller side: each byte enters a domain at one member, visits the
+    others and leaves, so an inner hop carries (g - 1) / g of it and the g outer hops share it.
+    """
+    size = group.true_size
+    share = PASSES[op] * (size - 1) / size
+    return (_pairs(network, _ring_hops(group, share, close=True)),)
+
+
+def broadcast(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: a pipelined chain over all members, domain by domain."""
+    return (_pairs(network, _ring_hops(group, 1.0, close=False)),)
+
+
+def tree(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: two complementary binary trees over domains, chains inside; reduce and broadcast.
+
+    Each tree carries half of the bytes up and down; a domain is a leaf in one and inner in the
+    other.
+    """
+    hops = list(_tree_hops(group))
+    for part in group.parts:
+        if len(part) > 1:
+            one = np.ones(len(part) - 1)
+            hops.append((part[:-1], part[1:], one))
+            hops.append((part[1:], part[:-1], one))
+    return (_pairs(network, hops),)
+
+
+def nvls(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: the scale-up switches add and multicast (one domain)."""
+    return (in_switch(network, group, op),)
+
+
+def nvls_tree(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: in-switch reduction inside domains, double binary trees over the rails between."""
+    return (join(in_switch(network, group, op), _pairs(network, list(_tree_hops(group)))),)
+
+
+def sharp(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: reduction inside domains, then in the fabric's switches; each byte goes up once.
+
+    Above the first switch a reduced stream is at most what enters it, so only the members' own
+    links are charged.
+    """
+    core = network.router.cores["fabric"]
+    source, target, share, links, parts = [], [], [], [], []
+    for part in group.parts:
+        for node in part.tolist():
+            host = core.host(node)
+            outer = [i for i, (at, _, _) in enumerate(host.key) if _is_outer(network, at)]
+            if not outer:
+                raise InvalidInput(f"{network.nodes[node]!r} has no link to the fabric")
+            cables = np.array([host.key[i][2] for i in outer], dtype=float)
+            for chains in (host.out_chains, host.in_chains):
+                row = [
+                    (k, w)
+                    for i, w in zip(outer, cables / cables.sum(), strict=True)
+                    for k in chains[i]
+                ]
+                links.append(np.array([k for k, _ in row], dtype=np.int64))
+                parts.append(np.array([w for _, w in row]))
+            at = host.key[outer[0]][0]
+            source += [node, at]
+            target += [at, node]
+            share += [1.0 / len(part)] * 2
+    outside = from_rows(network, source, target, share, links, parts)
+    if network.reduction and all(len(part) > 1 for part in group.parts):
+        return (join(in_switch(network, group, op), outside),)
+    hops = [_inner_ring(part, 2.0 * (len(part) - 1) / len(part)) for part in group.parts]
+    return (join(_pairs(network, hops), outside),)
+
+
+def in_switch(network: Network, group: Group, op: str) -> Flows:
+    """Flows between members and the scale-up switches that add or copy for them.
+
+    All-reduce: each member's whole buffer is pulled once by the switches, the sum of its g-th part
+    comes back to it and is multicast: (g + 1) / g up and down. Reduce-scatter: 1 up, 1 / g down;
+    all-gather: the reverse.
+    """
+    source, target, share, links, parts = [], [], [], [], []
+    out_to, into = _switch_links(network)
+    for part in group.parts:
+        if len(part) < 2:
+            continue
+        whole, piece = 1.0, 1.0 / len(part)
+        up, down = {
+            "all-reduce": (whole + piece, whole + piece),
+            "reduce-scatter": (whole, piece),
+            "all-gather": (piece, whole),
+        }[op]
+        for node in part.tolist():
+            if not out_to.get(node):
+                raise InvalidInput(f"{network.nodes[node]!r} has no link to a scale-up switch")
+            at = int(network.head[out_to[node][0]])
+            source += [node, at]
+            target += [at, node]
+            share += [up, down]
+            for own in (out_to[node], into[node]):
+                rate = network.nominal[own]
+                links.append(np.array(own, dtype=np.int64))
+                parts.append(rate / rate.sum())
+    return from_rows(network, source, target, share, links, parts)
+
+
+def direct(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: every member exchanges its part with every other one.
+
+    In a stand-in, pairs in different domains carry the parts of all that they stand for.
+    """
+    size, here = group.true_size, len(group.nodes)
+    a, b = np.divmod(np.arange(here**2), here)
+    keep = a != b
+    a, b = a[keep], b[keep]
+    share = np.full(len(a), PASSES.get(op, 1.0) / size)
+    if size > here and len(group.parts) > 1:
+        place = np.zeros(len(network.nodes), dtype=np.int64)
+        for i, part in enumerate(group.parts):
+            place[part] = i
+        mine = place[group.nodes]
+        own = np.bincount(mine)[mine]
+        share *= np.where(mine[a] == mine[b], 1.0, (size - own[a]) / (here - own[a]))
+    return (flows_between(network, group.nodes[a], group.nodes[b], share),)
+
+
+def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """Recursive halving, then doubling: round k exchanges half of what is left with member i ^ 2^k.
+
+    Members beyond the largest power of two hand their data to a partner first and get it back last.
+    """
+    nodes = group.nodes
+    core = 1 << (len(nodes).bit_length() - 1)
+    extra = np.arange(len(nodes) - core)
+    rounds: list[Hops] = []
+    for k in range(core.bit_length() - 1):
+        every = np.arange(core)
+        share = np.full(core, 0.5 ** (k + 1))
+        rounds.append((nodes[every], nodes[every ^ (core >> (k + 1))], share))
+    if op == "all-gather":
+        rounds.reverse()
+    elif op == "all-reduce":
+        rounds += rounds[::-1]
+    if len(extra):
+        one = np.ones(len(extra))
+        if op != "all-gather":
+            rounds.insert(0, (nodes[core + extra], nodes[extra], one))
+        if op != "reduce-scatter":
+            rounds.append((nodes[extra], nodes[core + extra], one))
+    return tuple(_pairs(network, [hops]) for hops in rounds)
+
+
+def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """Rounds: reduce-scatter inside domains, then over the rails between, all-gather inside."""
+    inner = [_inner_ring(p, (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
+    domains = group.true_domains
+    outer = list(_between_hops(group, PASSES[op] * (domains - 1) / domains, close=True))
+    inside = (_pairs(network, inner),) if inner else ()
+    between = (_pairs(network, outer),) if outer else ()
+    if op == "reduce-scatter":
+        return inside + between
+    if op == "all-gather":
+        return between + inside
+    return inside + between + inside
+
+
+def send(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: the first member sends everything to the last."""
+    return (_pairs(network, [(group.nodes[:1], group.nodes[-1:], np.ones(1))]),)
+
+
+def from_rows(
+    network: Network,
+    source: list[int],
+    target: list[int],
+    share: list[float],
+    links: list[Ints],
+    parts: list[Floats],
+) -> Flows:
+    """Build flows whose links are already known."""
+    sizes = [len(row) for row in links]
+    flat = np.concatenate([np.zeros(0, dtype=np.int64), *links])
+    fractions = np.concatenate([np.zeros(0), *parts])
+    owner = np.repeat(np.arange(len(links)), sizes)
+    return Flows(
+        np.array(source, dtype=np.int64),
+        np.array(target, dtype=np.int64),
+        np.array(share, dtype=np.float64),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        flat,
+        fractions,
+        np.bincount(owner, fractions * network.latency_s[flat], minlength=len(links)).astype(float),
+        np.full(len(links), np.inf),
+    )
+
+
+def _pairs(network: Network, hops: list[Hops]) -> Flows:
+    if not hops:
+        nothing = np.zeros(0, dtype=np.int64)
+        return flows_between(network, nothing, nothing, np.zeros(0))
+    source, target, share = (np.concatenate(column) for column in zip(*hops, strict=True))
+    return flows_between(network, source, target, share)
+
+
+def _inner_ring(part: Ints, share: float) -> Hops:
+    return part, np.roll(part, -1), np.full(len(part), share)
+
+
+def _ring_hops(group: Group, share: float, *, close: bool) -> list[Hops]:
+    if len(group.parts) == 1:
+        if close:
+            return [_inner_ring(group.nodes, share)]
+        chain = group.nodes
+        return [(chain[:-1], chain[1:], np.full(len(chain) - 1, share))]
+    hops = [_inner_ring(p, share * (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
+    return hops + list(_between_hops(group, share, close=close))
+
+
+def _between_hops(group: Group, share: float, *, close: bool) -> Iterator[Hops]:
+    """Yield hops from each domain to the next, spread evenly over the members of both."""
+    count = len(group.parts)
+    for i in range(count if close else count - 1):
+        here, after = group.parts[i], group.parts[(i + 1) % count]
+        if count > 1:
+            a, b, part = overlaps(len(here), len(after))
+            yield here[a], after[b], share * part
+
+
+def _tree_hops(group: Group) -> Iterator[Hops]:
+    """Yield the hops of both trees, up and down, each spread evenly over the members."""
+    count = len(group.parts)
+    for second in (False, True):
+        for child in range(1, count):
+            up = _parent(child, count)
+            a, b = child, up
+            if second and count % 2 == 0:  # mirrored: odd ranks, the leaves, become inner ones
+                a, b = count - 1 - child, count - 1 - up
+            elif second:  # shifted by one does the same for an odd number
+                a, b = (child + 1) % count, (up + 1) % count
+            i, j, part = overlaps(len(group.parts[a]), len(group.parts[b]))
+            lower, upper = group.parts[a][i], group.parts[b][j]
+            yield lower, upper, part / 2
+            yield upper, lower, part / 2
+
+
+def _parent(rank: int, count: int) -> int:
+    """Return the parent in the in-order binary tree rooted at 0 (odd ranks are leaves)."""
+    bit = rank & -rank
+    up = (rank ^ bit) | (bit << 1)
+    return rank ^ bit if up >= count else up
+
+
+def _is_outer(network: Network, node: int) -> bool:
+    return network.node_kinds[node] != "scale_up_switch"
+
+
+def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Return each accelerator's links to and from scale-up switches."""
+    cache = network._cache
+    if "switch_links" not in cache:
+        out_to: dict[int, list[int]] = {}
+        into: dict[int, list[int]] = {}
+        kinds = network.node_kinds
+        ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
+        for link, (a, b) in enumerate(ends):
+            if kinds[b] == "scale_up_switch" and kinds[a] == "accelerator":
+                out_to.setdefault(a, []).append(link)
+            if kinds[a] == "scale_up_switch" and kinds[b] == "accelerator":
+                into.setdefault(b, []).append(link)
+        cache["switch_links"] = (out_to, into)
+    found: tuple[dict[int, list[int]], dict[int, list[int]]] = cache["switch_links"]
+    return found

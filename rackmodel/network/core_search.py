@@ -1,0 +1,315 @@
+"""Shortest routes through a network's core, with hosts stripped.
+
+In:  the links of one region of a `Network` and the nodes that may not forward there.
+Out: fractions on links between attachments, found by one breadth-first search per target
+     attachment.
+Left out: capacities; among equally short ways, parts go by the number of cables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment
+
+Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes after
+
+CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgotten
+CACHED_WAYS = 200_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreRoute:
+    """The way from one set of attachments to another."""
+
+    leaving: Floats  # float[source attachments], part of the flow
+    links: Ints  # int[E], core links
+    fractions: Floats  # float[E]
+    arriving: Floats  # float[target attachments]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Host:
+    """A node that does not forward: its attachments, each a chain of links out and back in."""
+
+    key: Key
+    out_chains: tuple[tuple[int, ...], ...]
+    in_chains: tuple[tuple[int, ...], ...]
+
+
+class Core:
+    """The forwarding part of one region and what hangs off it."""
+
+    def __init__(
+        self, network: Network, use: NDArray[np.bool_], terminal: NDArray[np.bool_]
+    ) -> None:
+        self.network = network
+        self.terminal = terminal
+        self.chosen = np.flatnonzero(use)
+        self._ready = False
+        self.keys_seen: dict[tuple[Key, int], int] = {}
+        self.key_of = np.full(len(network.nodes), -1, dtype=np.int64)
+        self.hosts: dict[int, _Host] = {}
+        self.distances: dict[int, Ints] = {}
+        self.ways: dict[tuple[int, int], Ways] = {}
+        self.found: dict[tuple[int, int], CoreRoute | None] = {}
+
+    @property
+    def key_count(self) -> int:
+        """Distinct sets of attachments seen so far."""
+        return len(self.keys_seen)
+
+    def _prepare(self) -> None:
+        """Index the region's links by node, on first use."""
+        network, chosen = self.network, self.chosen
+        n = len(network.nodes)
+        tail, head = network.tail[chosen], network.head[chosen]
+        self.out_order = chosen[np.argsort(tail, kind="stable")]
+        self.out_ptr = np.concatenate([[0], np.cumsum(np.bincount(tail, minlength=n))])
+        self.in_order = chosen[np.argsort(head, kind="stable")]
+        self.in_ptr = np.concatenate([[0], np.cumsum(np.bincount(head, minlength=n))])
+        pairs: dict[tuple[int, int], list[int]] = {}
+        ends = zip(tail.tolist(), head.tolist(), chosen.tolist(), strict=True)
+        for a, b, link in ends:
+            pairs.setdefault((a, b), []).append(link)
+        self.joining = pairs
+        self._ready = True
+
+    def out_links(self, node: int) -> list[int]:
+        """Return the region's links that leave `node`."""
+        if not self._ready:
+            self._prepare()
+        ends: list[int] = self.out_order[self.out_ptr[node] : self.out_ptr[node + 1]].tolist()
+        return ends
+
+    def host(self, node: int) -> _Host:
+        """Return the attachments of `node` (a forwarding node is attached to itself)."""
+        if node not in self.hosts:
+            self.hosts[node] = self._attach(node)
+        return self.hosts[node]
+
+    def _attach(self, node: int) -> _Host:
+        if not self.terminal[node]:
+            return _Host(((node, 0, 1),), ((),), ((),))
+        head = self.network.head
+        key, outs, ins = [], [], []
+        for link in self.out_links(node):
+            chain, at, before = [link], int(head[link]), node
+            while not self.terminal[at]:  # follow a chain such as accelerator - NIC - leaf
+                if self.out_ptr[at + 1] - self.out_ptr[at] > 2:
+                    break
+                onward = [k for k in self.out_links(at) if int(head[k]) != before]
+                if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
+                    break
+                if (at, before) not in self.joining:
+                    break
+                chain.append(onward[0])
+                before, at = at, int(head[onward[0]])
+                if at == node:
+                    break
+            back = self._reverse(chain)
+            if self.terminal[at] or back is None:
+                continue
+            key.append((at, len(chain), int(self.network.count[link])))
+            outs.append(tuple(chain))
+            ins.append(back)
+        return _Host(tuple(key), tuple(outs), tuple(ins))
+
+    def _reverse(self, chain: list[int]) -> tuple[int, ...] | None:
+        """Return the links that lead back along `chain`; the n-th parallel one for the n-th."""
+        tail, head = self.network.tail, self.network.head
+        back = []
+        for link in reversed(chain):
+            a, b = int(tail[link]), int(head[link])
+            ahead, returns = self.joining[a, b], self.joining.get((b, a))
+            if not returns:
+                return None
+            back.append(returns[min(ahead.index(link), len(returns) - 1)])
+        return tuple(back)
+
+    def _number(self, node: int) -> int:
+        if self.key_of[node] < 0:
+            # A host that is joined to other hosts directly has routes of its own.
+            ends = self.network.head[self.out_links(node)]
+            alone = bool(self.terminal[node] and self.terminal[ends].any())
+            key = (self.host(node).key, node if alone else -1)
+            self.key_of[node] = self.keys_seen.setdefault(key, len(self.keys_seen))
+        return int(self.key_of[node])
+
+    def keys(self, sources: Ints, targets: Ints) -> tuple[Ints, Ints]:
+        """Return numbers that are equal for nodes with equal attachments."""
+        for node in np.unique(np.concatenate([sources, targets])).tolist():
+            self._number(node)
+        return self.key_of[sources], self.key_of[targets]
+
+    def outgoing(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
+        """Return the nodes' own links towards the core, int[nodes, E], and their fractions."""
+        used = np.flatnonzero(found.leaving > 0).tolist()
+        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in nodes.tolist()]
+        sizes = [len(self.host(int(nodes[0])).out_chains[i]) for i in used]
+        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
+        return rows, np.repeat(found.leaving[used], sizes)
+
+    def incoming(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
+        """Return the nodes' own links from the core, int[nodes, E], and their fractions."""
+        used = np.flatnonzero(found.arriving > 0).tolist()
+        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in nodes.tolist()]
+        sizes = [len(self.host(int(nodes[0])).in_chains[i]) for i in used]
+        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
+        return rows, np.repeat(found.arriving[used], sizes)
+
+    def between(self, source: int, target: int) -> CoreRoute | None:
+        """Return the core route, or None if this region does not join the two."""
+        pair = (self._number(source), self._number(target))
+        if pair not in self.found:
+            self.found[pair] = self._solve(source, target)
+        return self.found[pair]
+
+    def distance(self, target: int) -> Ints:
+        """Return each forwarding node's hops to `target` (a large number if there is no way)."""
+        number = self._number(target)
+        if number not in self.distances:
+            if sum(map(len, self.distances.values())) > CACHED_DISTANCES:
+                self.distances.clear()
+            self.distances[number] = self._search(target)
+        return self.distances[number]
+
+    def _search(self, target: int) -> Ints:
+        """Breadth first from the target's attachments, against the direction of the links."""
+        if not self._ready:
+            self._prepare()
+        far = np.iinfo(np.int32).max
+        steps = np.full(len(self.network.nodes), far, dtype=np.int64)
+        ends = self.host(target).key
+        if not ends:
+            return steps
+        hops = min(h for _, h, _ in ends)
+        last = max(h for _, h, _ in ends)
+        front = np.zeros(0, dtype=np.int64)
+        while len(front) or hops <= last:
+            seeds = np.array([node for node, h, _ in ends if h == hops], dtype=np.int64)
+            front = np.unique(np.concatenate([front, seeds]))
+            front = front[steps[front] == far]
+            steps[front] = hops
+            starts, stops = self.in_ptr[front], self.in_ptr[front + 1]
+            sizes = stops - starts
+            place = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+            before = self.network.tail[self.in_order[place]]
+            front = before[(steps[before] == far) & ~self.terminal[before]]
+            hops += 1
+        return steps
+
+    def _choices(self, node: int, target: int, steps: Ints) -> Ways:
+        """Return the equally short ways on from `node`: links, or -1 - attachment; with cables."""
+        key = (self._number(target), node)
+        if key in self.ways:
+            return self.ways[key]
+        out = self.out_order[self.out_ptr[node] : self.out_ptr[node + 1]]
+        after = self.network.head[out]
+        on = ~self.terminal[after] & (steps[after] == steps[node] - 1)
+        ways, onward = out[on].tolist(), after[on].tolist()
+        cables = self.network.count[out[on]].tolist()
+        for i, (at, hops, number) in enumerate(self.host(target).key):
+            if at == node and hops == steps[node]:
+                ways.append(-1 - i)
+                cables.append(number)
+                onward.append(-1)
+        if len(self.ways) > CACHED_WAYS:
+            self.ways.clear()
+        self.ways[key] = (ways, cables, onward)
+        return self.ways[key]
+
+    def _solve(self, source: int, target: int) -> CoreRoute | None:
+        starts, ends = self.host(source).key, self.host(target).key
+        straight = self._straight(source, target)
+        if straight:
+            return straight
+        if not starts or not ends:
+            return None
+        steps = self.distance(target)
+        total = [hops + int(steps[at]) for at, hops, _ in starts]
+        best = min(total)
+        if best >= np.iinfo(np.int32).max:
+            return None
+        weight = np.array(
+            [c if d == best else 0 for d, (_, _, c) in zip(total, starts, strict=True)]
+        )
+        leaving = weight / weight.sum()
+        mass: dict[int, float] = {}
+        for part, (at, _, _) in zip(leaving.tolist(), starts, strict=True):
+            if part > 0:
+                mass[at] = mass.get(at, 0.0) + part
+        arriving = np.zeros(len(ends))
+        links: dict[int, float] = {}
+        level = {int(steps[at]) for at in mass}
+        for far in range(max(level), -1, -1):
+            for node in [k for k in mass if steps[k] == far]:
+                ways, cables, onward = self._choices(node, target, steps)
+                amount = mass.pop(node)
+                for way, number, after in zip(ways, cables, onward, strict=True):
+                    part = amount * number / sum(cables)
+                    if way < 0:
+                        arriving[-1 - way] += part
+                    else:
+                        links[way] = links.get(way, 0.0) + part
+                        mass[after] = mass.get(after, 0.0) + part
+        return CoreRoute(
+            leaving, np.array(list(links), np.int64), np.array(list(links.values())), arriving
+        )
+
+    def _straight(self, source: int, target: int) -> CoreRoute | None:
+        """Two hosts joined by links of their own (a mesh) use those and nothing else."""
+        if not (self.terminal[source] and self.terminal[target]):
+            return None
+        if not self._ready:
+            self._prepare()
+        links = self.joining.get((source, target))
+        if not links:
+            return None
+        cables = self.network.count[links].astype(float)
+        a, b = len(self.host(source).key), len(self.host(target).key)
+        return CoreRoute(np.zeros(a), np.array(links), cables / cables.sum(), np.zeros(b))
+
+    def hashed(self, source: int, target: int, seed: int) -> list[int] | None:
+        """Return one of the equally short paths, chosen at each node by a seeded hash."""
+        straight = self._straight(source, target)
+        if straight:
+            return [int(straight.links[_hash(seed, source, target, source) % len(straight.links)])]
+        from_host, to_host = self.host(source), self.host(target)
+        if not from_host.key or not to_host.key:
+            return None
+        steps = self.distance(target)
+        total = [hops + int(steps[at]) for at, hops, _ in from_host.key]
+        best = min(total)
+        if best >= np.iinfo(np.int32).max:
+            return None
+        first = [i for i, d in enumerate(total) if d == best]
+        start = first[_hash(seed, source, target, source) % len(first)]
+        path, node = list(from_host.out_chains[start]), from_host.key[start][0]
+        while True:
+            ways, _, onward = self._choices(node, target, steps)
+            pick = _hash(seed, source, target, node) % len(ways)
+            if ways[pick] < 0:
+                return path + list(to_host.in_chains[-1 - ways[pick]])
+            path.append(ways[pick])
+            node = onward[pick]
+
+
+def _hash(*parts: int) -> int:
+    """Mix small integers to 64 evenly spread bits (splitmix64), the same on every machine."""
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        state = (state ^ (part + 0x632BE59BD9B4E019)) & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state

@@ -1,0 +1,306 @@
+"""A machine's graph, compiled to arrays.
+
+In:  a networkx graph (directed, or undirected meaning both directions) with `bytes_per_s` on edges.
+Out: `Network`: numbered nodes and links, payload capacities, latencies, scale-up domains, routes.
+Left out: what the nodes compute, and any traffic; a network is the same before and after a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmodel.errors import InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rackmodel.network.routes import Route, Router, RouteTable
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Routing: TypeAlias = Literal["spray", "ecmp", "dimension-order", "rail"]
+ROUTINGS: tuple[Routing, ...] = ("spray", "ecmp", "dimension-order", "rail")
+
+SCALE_UP_KINDS = frozenset(
+    {"nvlink", "ualink", "ici", "xgmi", "infinity_fabric", "neuronlink", "ub", "scale_up", "hccs"}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Network:
+    """A compiled graph: N nodes, L links (one direction each), n accelerators.
+
+    Accelerators are ordered by their node attribute `index` (by node order where it is missing).
+    """
+
+    name: str
+    nodes: tuple[Hashable, ...]
+    node_kinds: tuple[str, ...]
+    number: Mapping[Hashable, int]  # node -> its number
+    tail: Ints  # int[L], node that sends
+    head: Ints  # int[L], node that receives
+    capacity: Floats  # float[L], payload bytes/s
+    nominal: Floats  # float[L], bytes/s as the data sheet gives them
+    latency_s: Floats  # float[L]
+    count: Ints  # int[L], parallel cables in the bundle
+    link_kinds: tuple[str, ...]
+    scale_up: NDArray[np.bool_]  # bool[L], inside a scale-up domain
+    accelerator_nodes: Ints  # int[n]
+    domain_of: Ints  # int[n], scale-up domain of each accelerator
+    position: tuple[tuple[int, ...], ...] | None  # torus coordinates of the accelerators
+    reduction: bool  # the scale-up switches reduce (NVLS)
+    fabric_reduction: bool  # the fabric's switches reduce (SHARP)
+    family: str  # generation of the accelerator, for library constants; "" if unknown
+    host_reach: int  # accelerators that one host (or tray) holds
+    routing: Routing
+    seed: int
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_graph(
+        cls, graph: nx.Graph[Any], *, routing: Routing = "spray", seed: int = 0
+    ) -> Network:
+        """Compile `graph`.
+
+        Parameters
+        ----------
+        graph : nodes with `kind` (and `index`, `coordinates`), edges with `bytes_per_s` and, where
+            known, `latency_s`, `payload_efficiency`, `count`, `kind`.
+        routing : how bytes choose among paths: "spray" (equal parts over all shortest ones), "ecmp"
+            (one of them by a seeded hash), "dimension-order" (tori), "rail" (first to the
+            accelerator on the right rail, then out).
+        seed : of the hash.
+
+        Raises
+        ------
+        InvalidInput
+            If a capacity, latency or efficiency is not a sensible number, or routing is unknown.
+        """
+        return _compile(cls, graph, routing, seed)
+
+    @property
+    def link_names(self) -> tuple[str, ...]:
+        """The links as "from -> to", in order."""
+        if "link_names" not in self._cache:
+            pairs = zip(self.tail.tolist(), self.head.tolist(), strict=True)
+            self._cache["link_names"] = tuple(
+                f"{self.nodes[a]} -> {self.nodes[b]}" for a, b in pairs
+            )
+        names: tuple[str, ...] = self._cache["link_names"]
+        return names
+
+    @property
+    def router(self) -> Router:
+        """The routes of this network, found on demand and remembered."""
+        if "router" not in self._cache:
+            from rackmodel.network.routes import Router
+
+            self._cache["router"] = Router(self)
+        router: Router = self._cache["router"]
+        return router
+
+    def route(self, source: int, target: int) -> Route:
+        """Return the route between two nodes given by number; see `Router.route`."""
+        return self.router.route(source, target)
+
+    def routes(self, sources: Ints, targets: Ints) -> RouteTable:
+        """Return the routes of many pairs at once; see `Router.routes`."""
+        return self.router.routes(sources, targets)
+
+    def node(self, name: Hashable) -> int:
+        """Return the number of a node, by its name in the graph or by that name as text.
+
+        Where no node is called so, a number is the place of an accelerator: "0" is the first.
+
+        Raises
+        ------
+        UnknownName
+            With the nearest names.
+        """
+        if name in self.number:
+            return self.number[name]
+        if "by_text" not in self._cache:
+            self._cache["by_text"] = {str(node): i for i, node in enumerate(self.nodes)}
+        by_text: dict[str, int] = self._cache["by_text"]
+        if str(name) in by_text:
+            return by_text[str(name)]
+        place = str(name)
+        if (
+            place.isascii()
+            and place.isdecimal()
+            and len(place) < 10
+            and int(place) < len(self.accelerator_nodes)
+        ):
+            return int(self.accelerator_nodes[int(place)])
+        raise UnknownName.among("node", str(name), by_text)
+
+
+def _number(value: object, where: str, what: str, *, zero: bool) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, str)):
+        raise InvalidInput(f"{where}: {what} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except ValueError:
+        raise InvalidInput(f"{where}: {what} must be a number, got {value!r}") from None
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        wanted = "finite and not negative" if zero else "finite and above 0"
+        raise InvalidInput(f"{where}: {what} must be {wanted}, got {value!r}")
+    return number
+
+
+def _edges(graph: nx.Graph[Any]) -> list[tuple[Hashable, Hashable, dict[str, Any]]]:
+    edges = list(graph.edges(data=True))
+    if not graph.is_directed():
+        edges += [(b, a, facts) for a, b, facts in edges if a != b]
+    return [(a, b, facts) for a, b, facts in edges if a != b]
+
+
+def _compile(cls: type[Network], graph: nx.Graph[Any], routing: Routing, seed: int) -> Network:
+    if routing not in ROUTINGS:
+        raise UnknownName.among("routing", str(routing), ROUTINGS)
+    nodes = tuple(graph.nodes)
+    if not nodes:
+        raise InvalidInput("the graph has no nodes")
+    number = {node: i for i, node in enumerate(nodes)}
+    kinds = tuple(str(facts.get("kind", "")) for _, facts in graph.nodes(data=True))
+
+    tail: list[int] = []
+    head: list[int] = []
+    capacity: list[float] = []
+    nominal: list[float] = []
+    latency: list[float] = []
+    count: list[int] = []
+    link_kinds: list[str] = []
+    scale_up: list[bool] = []
+    for a, b, facts in _edges(graph):
+        where = f"edge {a!r} -> {b!r}"
+        if "bytes_per_s" not in facts:
+            raise InvalidInput(f"{where}: bytes_per_s is missing")
+        rate = _number(facts["bytes_per_s"], where, "bytes_per_s", zero=False)
+        payload = _number(
+            facts.get("payload_efficiency", 1.0), where, "payload_efficiency", zero=False
+        )
+        if payload > 1:
+            raise InvalidInput(f"{where}: payload_efficiency must be at most 1, got {payload!r}")
+        delay = _number(facts.get("latency_s", 0.0), where, "latency_s", zero=True)
+        cables = max(1, round(_number(facts.get("count", 1), where, "count", zero=False)))
+        kind = str(facts.get("kind", ""))
+        i, j = number[a], number[b]
+        ends = {kinds[i], kinds[j]}
+        inner = "scale_up_switch" in ends or (
+            ends == {"accelerator"} and (kind == "" or kind in SCALE_UP_KINDS)
+        )
+        # A hashed flow takes one cable of a bundle; a sprayed one takes all.
+        split = cables if routing == "ecmp" and not inner else 1
+        for _ in range(split):
+            tail.append(i)
+            head.append(j)
+            capacity.append(rate * payload / split)
+            nominal.append(rate / split)
+            latency.append(delay)
+            count.append(cables // split)
+            link_kinds.append(kind)
+            scale_up.append(inner)
+
+    accelerators = _accelerators(graph, nodes, kinds)
+    facts = graph.graph
+    network = cls(
+        name=str(facts.get("name", "graph")),
+        nodes=nodes,
+        node_kinds=kinds,
+        number=number,
+        tail=np.array(tail, dtype=np.int64),
+        head=np.array(head, dtype=np.int64),
+        capacity=np.array(capacity, dtype=np.float64),
+        nominal=np.array(nominal, dtype=np.float64),
+        latency_s=np.array(latency, dtype=np.float64),
+        count=np.array(count, dtype=np.int64),
+        link_kinds=tuple(link_kinds),
+        scale_up=np.array(scale_up, dtype=bool),
+        accelerator_nodes=accelerators,
+        domain_of=_domains(accelerators, kinds, tail, head, scale_up),
+        position=_positions(graph, nodes, accelerators),
+        reduction=bool(facts.get("reduction", False)),
+        fabric_reduction=bool(facts.get("fabric_reduction", False)),
+        family=_family(graph, nodes, accelerators),
+        host_reach=int(facts.get("host_accelerators", 0) or 0),
+        routing=routing,
+        seed=seed,
+    )
+    return network
+
+
+def _accelerators(
+    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], kinds: tuple[str, ...]
+) -> Ints:
+    found = [i for i, kind in enumerate(kinds) if kind == "accelerator"]
+    if not found:  # a bare graph without kinds: every node that is not named a switch may send
+        found = [i for i, kind in enumerate(kinds) if kind == ""]
+    order = {i: graph.nodes[nodes[i]].get("index") for i in found}
+    if all(isinstance(place, (int, np.integer)) for place in order.values()):
+        if len(set(order.values())) < len(order):
+            raise InvalidInput("two accelerators of the graph have the same index")
+        found.sort(key=lambda i: int(order[i] or 0))
+    return np.array(found, dtype=np.int64)
+
+
+def _domains(
+    accelerators: Ints, kinds: tuple[str, ...], tail: list[int], head: list[int], inner: list[bool]
+) -> Ints:
+    parent = list(range(len(kinds)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    member = ("accelerator", "scale_up_switch")
+    for a, b, scale_up in zip(tail, head, inner, strict=True):
+        if scale_up and kinds[a] in member and kinds[b] in member:
+            parent[root(a)] = root(b)
+    roots = [root(int(i)) for i in accelerators]
+    seen: dict[int, int] = {}
+    return np.array([seen.setdefault(r, len(seen)) for r in roots], dtype=np.int64)
+
+
+def _positions(
+    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], accelerators: Ints
+) -> tuple[tuple[int, ...], ...] | None:
+    places: list[tuple[int, ...]] = []
+    for i in accelerators.tolist():
+        facts = graph.nodes[nodes[i]]
+        place = facts.get("coordinates", facts.get("position"))
+        if not isinstance(place, (tuple, list)) or not place:
+            return _from_shape(graph, len(accelerators))
+        places.append(tuple(int(x) for x in place))
+    if len({len(place) for place in places}) != 1 or len(set(places)) < len(places):
+        return None
+    return tuple(places)
+
+
+def _from_shape(graph: nx.Graph[Any], count: int) -> tuple[tuple[int, ...], ...] | None:
+    """Number the places of tori whose `shape` the graph states; the last dimension runs fastest."""
+    shape = graph.graph.get("shape")
+    if not isinstance(shape, (tuple, list)) or not shape or count % math.prod(shape):
+        return None
+    sizes = tuple(int(length) for length in shape)
+    units = count // math.prod(sizes)
+    whole = sizes if units == 1 else (units, *sizes)
+    return tuple(
+        zip(*(axis.tolist() for axis in np.unravel_index(np.arange(count), whole)), strict=True)
+    )
+
+
+def _family(graph: nx.Graph[Any], nodes: tuple[Hashable, ...], accelerators: Ints) -> str:
+    if graph.graph.get("accelerator"):
+        return str(graph.graph["accelerator"])
+    if len(accelerators):
+        return str(graph.nodes[nodes[int(accelerators[0])]].get("part", ""))
+    return ""

@@ -1,0 +1,117 @@
+"""How a group of accelerators lies on the machine.
+
+In:  a network and the accelerators of a group, in the order of their ranks.
+Out: the group split by scale-up domain, and the rates of a member's own ports.
+Left out: algorithms; see `algorithms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Members by scale-up domain; `true_size` may exceed them when they stand in for more."""
+
+    members: Ints  # int[n], accelerator indices in rank order
+    nodes: Ints  # int[n], their node numbers
+    parts: tuple[Ints, ...]  # node numbers by domain, domains in order of first member
+    true_size: int
+    switched: bool  # every domain in use has scale-up switches
+    known_domains: int | None = (
+        None  # domains of the whole group, where the caller has counted them
+    )
+
+    @property
+    def scale(self) -> float:
+        """Members that one member stands for."""
+        return self.true_size / len(self.members)
+
+    @property
+    def true_domains(self) -> int:
+        """Domains of the whole group."""
+        if self.known_domains is not None:
+            return self.known_domains
+        if len(self.parts) == 1 and self.true_size == len(self.members):
+            return 1
+        return max(1, round(len(self.parts) * self.scale))
+
+
+def make_group(
+    network: Network,
+    members: Sequence[int],
+    true_size: int | None = None,
+    true_domains: int | None = None,
+) -> Group:
+    """Check the members and sort them by domain.
+
+    Raises
+    ------
+    InvalidInput
+        If a member does not exist or stands twice, or the true size is below the members' number.
+    """
+    found = np.asarray(list(members), dtype=np.int64)
+    have = len(network.accelerator_nodes)
+    if not len(found):
+        raise InvalidInput("a collective needs at least one member")
+    if found.min() < 0 or found.max() >= have:
+        wrong = int(found[(found < 0) | (found >= have)][0])
+        raise InvalidInput(
+            f"accelerator {wrong} of the group is not in the machine, which has {have}"
+        )
+    if len(np.unique(found)) < len(found):
+        raise InvalidInput("an accelerator stands twice in the group")
+    size = len(found) if true_size is None else int(true_size)
+    if size < len(found):
+        raise InvalidInput(f"true_size {size} is below the {len(found)} members given")
+    nodes = network.accelerator_nodes[found]
+    domains = network.domain_of[found]
+    order = list(dict.fromkeys(domains.tolist()))
+    parts = tuple(nodes[domains == d] for d in order)
+    return Group(found, nodes, parts, size, _switched(network, nodes), true_domains)
+
+
+def _switched(network: Network, nodes: Ints) -> bool:
+    """Say whether the first member has links to scale-up switches."""
+    out = network.tail == int(nodes[0])
+    return any(network.node_kinds[k] == "scale_up_switch" for k in network.head[out].tolist())
+
+
+def port_rates(network: Network) -> tuple[Floats, Floats]:
+    """Return float[N] nominal scale-up and other bytes/s that each node can send."""
+    cache = network._cache
+    if "port_rates" not in cache:
+        size, inner = len(network.nodes), network.scale_up
+        cache["port_rates"] = (
+            np.bincount(network.tail[inner], network.nominal[inner], minlength=size),
+            np.bincount(network.tail[~inner], network.nominal[~inner], minlength=size),
+        )
+    rates: tuple[Floats, Floats] = cache["port_rates"]
+    return rates
+
+
+def overlaps(left: int, right: int) -> tuple[Ints, Ints, Floats]:
+    """Spread one byte evenly over `left` senders and `right` receivers.
+
+    Returns the sender, the receiver and the part of each of the left + right - gcd pairs.
+
+    >>> [x.tolist() for x in overlaps(2, 1)]
+    [[0, 1], [0, 0], [0.5, 0.5]]
+    """
+    cuts = np.unique(np.concatenate([np.arange(left + 1) * right, np.arange(right + 1) * left]))
+    start = cuts[:-1]
+    return start // right, start // left, np.diff(cuts) / (left * right)

@@ -1,0 +1,157 @@
+"""What a collective asks of the network: rounds of flows.
+
+In:  pairs of nodes and the share of the collective's bytes that each carries.
+Out: `Flows` (arrays, with the links of every flow) and `Pattern` (rounds and fixed times); the time
+     that a pattern takes on an idle network, and the physical bound that nothing can beat.
+Left out: which algorithm is used when; see `library`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmodel.network.fair_share import fair_rates
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BRIEF_S = 1e-9  # below, who ends before whom is lost in the latency of any message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flows:
+    """F flows that start together; a structure of arrays.
+
+    A flow carries `share` times the bytes of its collective over the links of its sparse row.
+    """
+
+    source: Ints  # int[F], node numbers
+    target: Ints  # int[F]
+    share: Floats  # float[F], bytes per byte of the collective
+    indptr: Ints  # int[F + 1]
+    links: Ints  # int[E]
+    fractions: Floats  # float[E]
+    latency_s: Floats  # float[F], of all hops
+    cap_bytes_per_s: Floats  # float[F], the sender's own limit (copy engines, protocol)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """How one collective runs on one group, for any number of bytes in its regime."""
+
+    op: str
+    algorithm: str
+    protocol: str
+    size: int  # members of the whole group, of which the flows may show a stand-in
+    rounds: tuple[Flows, ...]  # one after another; pipelined algorithms are one round
+    latency_s: tuple[float, ...]  # fixed time of each round: launch, steps of the algorithm
+
+
+def flows_between(
+    network: Network,
+    source: Ints,
+    target: Ints,
+    share: Floats,
+    cap_bytes_per_s: Floats | None = None,
+) -> Flows:
+    """Route F pairs of node numbers; flows from a node to itself cross nothing.
+
+    Raises
+    ------
+    NoRoute
+        If some pair is not joined.
+    """
+    table = network.routes(source, target)
+    cap = np.full(len(source), np.inf) if cap_bytes_per_s is None else cap_bytes_per_s
+    return Flows(
+        np.asarray(source, np.int64),
+        np.asarray(target, np.int64),
+        np.asarray(share, np.float64),
+        table.indptr,
+        table.links,
+        table.fractions,
+        table.latency_s,
+        np.asarray(cap, np.float64),
+    )
+
+
+def join(*parts: Flows) -> Flows:
+    """Put flows that start together side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(len(part.links) for part in parts)])
+    return Flows(
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.share for part in parts]),
+        np.concatenate([[0], *(p.indptr[1:] + e for p, e in zip(parts, ends, strict=False))]),
+        np.concatenate([part.links for part in parts]),
+        np.concatenate([part.fractions for part in parts]),
+        np.concatenate([part.latency_s for part in parts]),
+        np.concatenate([part.cap_bytes_per_s for part in parts]),
+    )
+
+
+def link_load(network: Network, flows: Flows) -> Floats:
+    """Return float[L], bytes that each link carries per byte of the collective."""
+    amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
+    return np.bincount(flows.links, amount, minlength=len(network.capacity)).astype(np.float64)
+
+
+def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
+    """Return when the last of `flows` ends on an idle network, without latencies. [s]
+
+    Equal shares end with the tightest link, so one look at the loads is exact; otherwise rates are
+    shared anew whenever a flow ends.
+    """
+    if not len(flows) or byte_count <= 0:
+        return 0.0
+    shares = flows.share
+    if shares.min() == shares.max():
+        level = 1.0 / max(float((link_load(network, flows) / network.capacity).max()), 1e-300)
+        slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
+        return float(shares[0]) * byte_count / slowest
+    pace = max(
+        float((link_load(network, flows) / network.capacity).max()),
+        float((shares / flows.cap_bytes_per_s).max()),
+    )
+    if pace * byte_count < BRIEF_S:
+        return pace * byte_count
+    left = shares * byte_count
+    owner = np.repeat(np.arange(len(shares)), np.diff(flows.indptr))
+    ids = np.flatnonzero(left > 0)
+    now = 0.0
+    while len(ids):
+        keep = np.zeros(len(shares), dtype=bool)
+        keep[ids] = True
+        entries = keep[owner]
+        indptr = np.concatenate([[0], np.cumsum(np.diff(flows.indptr)[ids])]).astype(np.int64)
+        rates = fair_rates(
+            indptr,
+            flows.links[entries],
+            flows.fractions[entries],
+            network.capacity,
+            flows.cap_bytes_per_s[ids],
+        )
+        needs = left[ids] / rates
+        step = float(needs.min())
+        now += step
+        left[ids] = np.where(needs <= step * (1 + 1e-9), 0.0, left[ids] - rates * step)
+        ids = ids[left[ids] > 0]
+    return now
+
+
+def alone_s(network: Network, pattern: Pattern, byte_count: float) -> float:
+    """Return the time of the collective on an idle network. [s]"""
+    fixed = sum(pattern.latency_s)
+    return fixed + sum(drain_s(network, flows, byte_count) for flows in pattern.rounds)

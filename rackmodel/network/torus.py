@@ -1,0 +1,95 @@
+"""Dimension-order routes on tori and meshes.
+
+In:  a network whose accelerators have coordinates, and pairs of them.
+Out: for each pair, the links of the path that settles one dimension after another.
+Left out: adaptive choice; a half-way tie around a ring goes upwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def shape(network: Network) -> tuple[int, ...]:
+    """Return the size of the torus or mesh along each dimension.
+
+    >>> import networkx as nx
+    >>> from rackmodel.network.graph import Network
+    >>> graph = nx.Graph()
+    >>> graph.add_nodes_from((i, {"kind": "accelerator", "coordinates": (i,)}) for i in range(3))
+    >>> graph.add_edges_from([(0, 1), (1, 2), (2, 0)], bytes_per_s=1.0)
+    >>> shape(Network.from_graph(graph))
+    (3,)
+    """
+    if network.position is None:
+        return ()
+    return tuple(
+        1 + max(place[d] for place in network.position) for d in range(len(network.position[0]))
+    )
+
+
+def link_between(network: Network) -> dict[tuple[int, int], int]:
+    """Return {(node, node): link}, remembered by the network."""
+    cache = network._cache
+    if "link_between" not in cache:
+        pairs = zip(network.tail.tolist(), network.head.tolist(), strict=True)
+        cache["link_between"] = {pair: i for i, pair in enumerate(pairs)}
+    joined: dict[tuple[int, int], int] = cache["link_between"]
+    return joined
+
+
+def dimension_order(network: Network, sources: Ints, targets: Ints) -> tuple[Ints, Floats] | None:
+    """Return the links and fractions of each path, rows padded with fraction 0.
+
+    None if some step finds no link (not a torus or mesh after all): then shortest paths serve.
+    """
+    sizes = shape(network)
+    places = network.position
+    if places is None or not len(sources):
+        return None
+    numbers = network.accelerator_nodes.tolist()
+    place_of = dict(zip(numbers, places, strict=True))
+    node_at = {place: node for node, place in place_of.items()}
+    joined = link_between(network)
+    paths: list[list[int]] = []
+    for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+        at, goal, path = place_of[source], place_of[target], []
+        for d, size in enumerate(sizes):
+            while at[d] != goal[d]:
+                ahead = (goal[d] - at[d]) % size
+                wraps = _wraps(node_at, joined, at, d, size)
+                up = ahead <= size - ahead if wraps else goal[d] > at[d]
+                after = (*at[:d], (at[d] + (1 if up else -1)) % size, *at[d + 1 :])
+                link = joined.get((node_at[at], node_at.get(after, -1)))
+                if link is None:
+                    return None
+                path.append(link)
+                at = after
+        paths.append(path)
+    longest = max(map(len, paths))
+    links = np.array([p + [p[0]] * (longest - len(p)) for p in paths], dtype=np.int64)
+    parts = np.array([[1.0] * len(p) + [0.0] * (longest - len(p)) for p in paths])
+    return links, parts
+
+
+def _wraps(
+    node_at: dict[tuple[int, ...], int],
+    joined: dict[tuple[int, int], int],
+    at: tuple[int, ...],
+    d: int,
+    size: int,
+) -> bool:
+    """Say whether the line through `at` along dimension d closes to a ring."""
+    first, last = (*at[:d], 0, *at[d + 1 :]), (*at[:d], size - 1, *at[d + 1 :])
+    if first not in node_at or last not in node_at:
+        return False
+    return (node_at[last], node_at[first]) in joined

@@ -1,0 +1,116 @@
+"""Routes on a tree of bundles, for any number of pairs at once.
+
+In:  a compiled network in which every node has one way up into the scale-up domain and one into the
+     fabric.
+Out: the links of many pairs, by their lowest common switch; None where the network is no such tree.
+Left out: tori, meshes, graphs with several equal ways: the general search finds those.
+
+In a tree there is one shortest way between two accelerators: up to the lowest switch above both,
+and down. Inside a scale-up domain it leads through the domain's switch, otherwise through NICs and
+the fabric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Ints = NDArray[np.int64]
+
+LEVELS = {"accelerator": 0, "nic": 1, "scale_up_switch": 1, "leaf": 2, "spine": 3, "core": 4}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """The way up from each accelerator: node[n, h], its links up and down; -1 beyond."""
+
+    node: Ints
+    up: Ints
+    down: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """A network as a tree, or rather two: the scale-up domains and the fabric."""
+
+    place: Ints  # int[N], index of each accelerator node, -1 for the others
+    chains: tuple[Chain, Chain]  # scale-up, fabric
+
+    def links(self, sources: Ints, targets: Ints, region: int) -> tuple[Ints, Ints] | None:
+        """Return (counts[F], links) of F pairs of accelerator nodes in one region.
+
+        region : 0 for the scale-up domain, 1 for the fabric. None if some pair isn't joined there.
+        """
+        a, b = self.place[sources], self.place[targets]
+        if (a < 0).any() or (b < 0).any():
+            return None
+        chain = self.chains[region]
+        height = chain.node.shape[1]
+        if not height:
+            return None
+        meet = (chain.node[a] == chain.node[b]) & (chain.node[a] >= 0)
+        if not meet.any(axis=1).all():
+            return None
+        top = meet.argmax(axis=1)  # steps below the common switch are 0 .. top
+        steps = np.arange(height)[None, :] <= top[:, None]
+        rows = np.concatenate([chain.up[a], chain.down[b][:, ::-1]], axis=1)
+        used = np.concatenate([steps, steps[:, ::-1]], axis=1)
+        return 2 * (top + 1), rows[used]
+
+
+def tree_of(network: Network) -> Tree | None:
+    """Return the network as a tree, None if it isn't one."""
+    level = np.array([LEVELS.get(kind, -1) for kind in network.node_kinds], dtype=np.int64)
+    tail, head = network.tail, network.head
+    if (level < 0).any() or (level[tail] == level[head]).any():
+        return None
+    place = np.full(len(level), -1, dtype=np.int64)
+    place[network.accelerator_nodes] = np.arange(len(network.accelerator_nodes))
+    switch = np.array([kind == "scale_up_switch" for kind in network.node_kinds])
+    chains = []
+    for inner in (True, False):
+        wanted = (switch[tail] | switch[head]) == inner
+        chain = _chain(network, level, wanted)
+        if chain is None:
+            return None
+        chains.append(chain)
+    return Tree(place, (chains[0], chains[1]))
+
+
+def _chain(network: Network, level: Ints, wanted: NDArray[np.bool_]) -> Chain | None:
+    count = len(level)
+    up_link = np.full(count, -1, dtype=np.int64)
+    down_link = np.full(count, -1, dtype=np.int64)
+    rising = np.flatnonzero(wanted & (level[network.tail] < level[network.head]))
+    falling = np.flatnonzero(wanted & (level[network.tail] > level[network.head]))
+    for links, lower, table in (
+        (rising, network.tail, up_link),
+        (falling, network.head, down_link),
+    ):
+        if len(np.unique(lower[links])) < len(links):
+            return None  # two ways up
+        table[lower[links]] = links
+    both = (up_link >= 0) & (down_link >= 0)
+    if (network.head[up_link[both]] != network.tail[down_link[both]]).any():
+        return None
+    nodes, ups, downs = [], [], []
+    at = network.accelerator_nodes.astype(np.int64)
+    while True:
+        here = np.maximum(at, 0)
+        ok = (at >= 0) & (up_link[here] >= 0) & (down_link[here] >= 0)
+        if not ok.any():
+            break
+        ups.append(np.where(ok, up_link[here], -1))
+        downs.append(np.where(ok, down_link[here], -1))
+        at = np.where(ok, network.head[up_link[here]], -1)
+        nodes.append(at)
+    empty = np.zeros((len(network.accelerator_nodes), 0), dtype=np.int64)
+    if not nodes:
+        return Chain(empty, empty, empty)
+    return Chain(np.stack(nodes, 1), np.stack(ups, 1), np.stack(downs, 1))

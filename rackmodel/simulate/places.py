@@ -1,0 +1,76 @@
+"""Where ranks stand: racks are filled in order, as full as whole groups allow.
+
+In:  a plan, the size of a scale-up domain.
+Out: the accelerator of each rank, how many accelerators the ranks are spread over.
+Left out: the machine's graph.
+
+A job whose groups of 64 ranks exchange tokens does not fill racks of 72 to the last: it takes 64 of
+each and leaves 8 as spares, so that no group is torn apart. This is what schedulers are told to do
+(NVIDIA's recipes for NVL72 request segments of 16 trays). Groups that fit no domain are packed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.workload import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """`used` accelerators of every domain of `domain`; rank r stands on domain r // used."""
+
+    domain: int
+    used: int
+
+    def accelerators(self, ranks: int) -> npt.NDArray[np.int64]:
+        """Return the accelerator of each of `ranks` ranks."""
+        rank = np.arange(ranks, dtype=np.int64)
+        return rank // self.used * self.domain + rank % self.used
+
+    def slots(self, ranks: int) -> int:
+        """Return how many accelerators, spares included, the ranks are spread over.
+
+        >>> Places(domain=72, used=64).slots(130)
+        146
+        """
+        full, rest = divmod(ranks, self.used)
+        return full * self.domain + rest - (self.domain - self.used if not rest else 0)
+
+    def ranks(self, slots: int) -> int:
+        """Return how many ranks stand on so many slots of whole domains."""
+        return slots // self.domain * self.used
+
+
+def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = False) -> Places:
+    """Choose how many accelerators of each domain a job uses.
+
+    Parameters
+    ----------
+    domain : accelerators of a scale-up domain. most : accelerators of the machine, None for no
+        limit.
+    packed : fill every domain to the last, whatever is torn apart.
+
+    Examples
+    --------
+    >>> places(Plan(ep=64, dp=256), 72)
+    Places(domain=72, used=64)
+    >>> places(Plan(tp=8, pp=8, dp=4), 72).used
+    72
+    """
+    whole = Places(domain=domain, used=domain)
+    if packed or plan.gpus <= domain:
+        return whole
+    extents = {plan.tp, plan.tp * plan.cp, plan.ep * plan.etp}
+    fitting = [extent for extent in extents if extent <= domain]
+    block = math.lcm(*fitting)
+    if block > domain:
+        block = max(fitting)
+    spared = Places(domain=domain, used=domain // block * block)
+    if most is not None and spared.slots(plan.gpus) > most:
+        return whole
+    return spared

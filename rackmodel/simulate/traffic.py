@@ -1,0 +1,206 @@
+"""Bytes in motion while the clock runs: max-min fair flows between SimPy events.
+
+In:  flow classes (the links each one loads, with the load per unit of rate), link capacities;
+     transfers
+     that start at any time.
+Out: a callback when the last byte of a transfer has arrived.
+Left out: routes, collectives, who waits for what.
+
+One flow class stands for any number of equal flows of the whole machine: `loads[f]` says what all
+of them together put on one representative link of each link class. Only the component of active
+flows that a start or an end reaches is solved again, and sets of flows seen before are looked up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import simpy
+from simpy.events import EventPriority
+
+from rackmodel.network import fair_rates_dense
+
+LATE = EventPriority(2)  # after everything else that happens at the same instant
+RESIDUE = 1e-13  # relative to the clock: below its last bits a flow has ended
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """Flows that start together; `done` is called when the last has arrived."""
+
+    pending: int
+    done: Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Moving:
+    flow: int
+    transfer: Transfer
+    left_bytes: float
+    since_s: float
+    rate: float = 0.0
+    version: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Traffic:
+    """The fluid network of one simulation.
+
+    Parameters
+    ----------
+    env : the SimPy clock.
+    loads : per flow class, [(link class, load per unit of rate), ...].
+    capacity : bytes/s of each link class.
+    cap : bytes/s that each flow class can't exceed by itself; infinity where it has no such limit.
+    """
+
+    env: simpy.Environment
+    loads: Sequence[Sequence[tuple[int, float]]]
+    capacity: Sequence[float]
+    cap: Sequence[float]
+    solves: int = 0
+    _on_link: dict[int, dict[_Moving, None]] = field(default_factory=dict)
+    _dirty: dict[_Moving, None] = field(default_factory=dict)
+    _ends: list[tuple[float, int, int, _Moving]] = field(default_factory=list)
+    _known: dict[tuple[int, ...], list[float]] = field(default_factory=dict)
+    _order: int = 0
+    _woken: bool = False
+    _alarm_s: float = math.inf
+
+    def start(
+        self,
+        flows: Sequence[tuple[int, float]],
+        done: Callable[[], None],
+    ) -> None:
+        """Send `flows`, each (flow class, bytes); call `done` when all have arrived."""
+        transfer = Transfer(pending=len(flows), done=done)
+        now = self.env.now
+        for flow, size in flows:
+            moving = _Moving(flow, transfer, size, now)
+            for link, _ in self.loads[flow]:
+                self._on_link.setdefault(link, {})[moving] = None
+            self._dirty[moving] = None
+        self._wake()
+
+    def alone(self, flows: Sequence[tuple[int, float]]) -> float:
+        """Seconds that these flows take when nothing else moves."""
+        rest = dict(enumerate(flows))
+        now = 0.0
+        while rest:
+            keys = sorted(rest, key=lambda i: rest[i][0])
+            rates = self._rates(tuple(rest[i][0] for i in keys))
+            ends = {i: rest[i][1] / rate for i, rate in zip(keys, rates, strict=True)}
+            step = min(ends.values())
+            now += step
+            for i, rate in zip(keys, rates, strict=True):
+                flow, size = rest[i]
+                if ends[i] <= step * (1 + 1e-12):
+                    del rest[i]
+                else:
+                    rest[i] = (flow, size - rate * step)
+        return now
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            event = simpy.Event(self.env)
+            event._ok, event._value = True, None
+            event.callbacks.append(self._solve)
+            self.env.schedule(event, LATE)
+
+    def _solve(self, _: simpy.Event) -> None:
+        self._woken = False
+        now = self.env.now
+        while self._dirty:
+            component = self._component(next(iter(self._dirty)))
+            for moving in component:
+                self._dirty.pop(moving, None)
+            component.sort(key=lambda m: m.flow)
+            rates = self._rates(tuple(m.flow for m in component))
+            for moving, rate in zip(component, rates, strict=True):
+                moving.left_bytes -= moving.rate * (now - moving.since_s)
+                moving.since_s = now
+                if rate == moving.rate:
+                    continue  # the end that was announced still holds
+                moving.rate = rate
+                moving.version += 1
+                self._order += 1
+                end = now + max(0.0, moving.left_bytes) / rate
+                heapq.heappush(self._ends, (end, self._order, moving.version, moving))
+        self._set_alarm()
+
+    def _component(self, first: _Moving) -> list[_Moving]:
+        """Return all active flows that share a link with `first`, directly or through others."""
+        seen = {first: None}
+        queue = [first]
+        while queue:
+            for link, _ in self.loads[queue.pop().flow]:
+                for other in self._on_link[link]:
+                    if other not in seen:
+                        seen[other] = None
+                        queue.append(other)
+        return list(seen)
+
+    def _rates(self, flows: tuple[int, ...]) -> list[float]:
+        rates = self._known.get(flows)
+        if rates is None:
+            self.solves += 1
+            rates = self._known[flows] = self._fill(flows)
+        return rates
+
+    def _fill(self, flows: tuple[int, ...]) -> list[float]:
+        links = sorted({link for flow in flows for link, _ in self.loads[flow]})
+        row = {link: i for i, link in enumerate(links)}
+        load = np.zeros((len(links), len(flows)))
+        for column, flow in enumerate(flows):
+            for link, weight in self.loads[flow]:
+                load[row[link], column] += weight
+        capacity = np.array([self.capacity[link] for link in links])
+        cap = np.array([self.cap[flow] for flow in flows])
+        return [float(rate) for rate in fair_rates_dense(load, capacity, cap)]
+
+    def _set_alarm(self) -> None:
+        while self._ends and self._ends[0][2] != self._ends[0][3].version:
+            heapq.heappop(self._ends)
+        if not self._ends:
+            return
+        end = max(self._ends[0][0], self.env.now)
+        if end >= self._alarm_s:
+            return  # an earlier alarm is set and will look again
+        self._alarm_s = end
+        alarm = self.env.timeout(end - self.env.now, value=end)
+        alarm.callbacks.append(self._ring)
+
+    def _ring(self, alarm: simpy.Event) -> None:
+        now, meant = self.env.now, cast(float, alarm.value)
+        if meant == self._alarm_s:  # the clock itself may be a last bit short of it
+            self._alarm_s = math.inf
+        limit = max(now, meant) * (1 + RESIDUE)
+        ended = []
+        while self._ends and (self._ends[0][0] <= limit or self._stale()):
+            _, _, version, moving = heapq.heappop(self._ends)
+            if version == moving.version:
+                ended.append(moving)
+        for moving in ended:
+            moving.version = -1
+            for link, _load in self.loads[moving.flow]:
+                del self._on_link[link][moving]
+        for moving in ended:
+            for link, _load in self.loads[moving.flow]:
+                self._dirty.update(self._on_link[link])
+            transfer = moving.transfer
+            transfer.pending -= 1
+            if transfer.pending == 0:
+                transfer.done()
+        if self._dirty:
+            self._wake()
+        else:
+            self._set_alarm()
+
+    def _stale(self) -> bool:
+        return self._ends[0][2] != self._ends[0][3].version

@@ -1,0 +1,257 @@
+"""Claims about one rack: how it is built, what copper saves, what its heat asks for.
+
+In:  shipped machines, the catalog.
+Out: verdicts on nvl72-structure, closer-is-cheaper, copper-returns, liquid-needed.
+Left out: what a larger domain does to a model (`domains`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.study.claims.verdict import Verdict, Word, answer, claim, overlaps
+from rackmodel.study.scale_up import best_of
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rackmodel.hardware import Catalog
+    from rackmodel.topology import Topology
+
+BITS = 8.0
+
+
+def structure(quick: bool = False) -> Verdict:
+    """nvl72-structure: count the graph of one rack."""
+    from rackmodel.topology import copper_pairs, read_topology
+
+    graph = read_topology("gb200-nvl72")
+    kinds: list[str] = [str(facts["kind"]) for _, facts in graph.nodes(data=True)]
+    links = _scale_up_links(graph)
+    rows: list[dict[str, Any]] = [
+        {"what": "accelerators", "counted": kinds.count("accelerator"), "claimed": 72},
+        {"what": "boards", "counted": kinds.count("cpu"), "claimed": 36},  # a Grace each
+        {"what": "compute chassis", "counted": kinds.count("cpu") // 2, "claimed": 18},
+        {"what": "switch chips", "counted": kinds.count("scale_up_switch"), "claimed": 18},
+        {"what": "NVLinks", "counted": links, "claimed": 1296},
+        {"what": "copper pairs", "counted": copper_pairs(graph), "claimed": 5184},
+    ]
+    right = all(row["counted"] == row["claimed"] for row in rows)
+    media = {
+        facts["medium"] for *_, facts in graph.edges(data=True) if facts["kind"] == "nvlink"
+    }  # fmt: skip
+    count = float(rows[0]["counted"])
+    words = (
+        f"The graph has {count:.0f} accelerators in {rows[2]['counted']} compute chassis "
+        f"({rows[1]['counted']} boards), {links:,} NVLinks on {', '.join(sorted(media))}, "
+        f"{rows[5]['counted']:,.0f} copper pairs."
+    )
+    return answer(
+        "nvl72-structure", "supported" if right and media == {"copper"} else "refuted",
+        (count, count, count), "accelerators per rack", words, rows,
+        ("rackmodel show gb200-nvl72",),
+    )  # fmt: skip
+
+
+def _scale_up_links(graph: nx.DiGraph[Any]) -> int:
+    """Links between an accelerator and a switch chip, both directions counted once."""
+    kinds = graph.nodes(data="kind")
+    return sum(
+        int(facts["count"])
+        for source, target, facts in graph.edges(data=True)
+        if (kinds[source], kinds[target]) == ("accelerator", "scale_up_switch")
+    )
+
+
+def closer(quick: bool = False) -> Verdict:
+    """closer-is-cheaper: what a byte per second costs and draws at each distance."""
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    catalog = load_catalog()
+    rows: list[dict[str, Any]] = []
+    # Machines whose switch chips have a price.
+    names = ("gb200-nvl72", "dgx-b200") if quick else (
+        "gb200-nvl72", "dgx-b200", "vr200-nvl72", "ualink72",
+    )  # fmt: skip
+    for name in names:
+        rows += _tiers(load_topology(name), catalog)
+    ratios = [
+        [inner[level] / outer[level] for level in ("per_usd", "per_usd_low", "per_usd_high")]
+        for inner, outer in zip(rows[1::3], rows[2::3], strict=True)
+    ]
+    watts = [i["per_watt"] / o["per_watt"] for i, o in zip(rows[1::3], rows[2::3], strict=True)]
+    closest = [h["per_watt"] / s["per_watt"] for h, s in zip(rows[::3], rows[1::3], strict=True)]
+    value, *ends = (_mean(column) for column in zip(*ratios, strict=True))
+    # Worst for the claim: dear scale-up beside cheap scale-out; best: the other way round.
+    low, high = ends[0], ends[1]
+    cheaper, frugal = min(r[1] for r in ratios) > 1, min(watts) > 1
+    verdict: Word = "supported" if cheaper and frugal else "refuted" if high < 1 else "depends"
+    words = (
+        f"A byte per second costs {value:.0f} times less inside the scale-up domain than outside "
+        f"(mean of {len(names)} machines) and draws {_mean(watts):.1f} times less power; HBM is "
+        f"{_mean(closest):.1f} times more frugal still. NICs stand in the price of a chassis and "
+        "are not counted outside, which flatters the fabric. What that bandwidth buys in tokens/s "
+        "is another question: see scale-out-not-the-extension."
+    )
+    return answer(
+        "closer-is-cheaper", verdict, (value, low, high),
+        "x bytes/s per dollar, inside over outside", words, rows,
+        ("rackmodel show gb200-nvl72", "rackmodel show pluggable"),
+    )  # fmt: skip
+
+
+def _mean(values: Any) -> float:
+    """Geometric mean."""
+    values = list(values)
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def _tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
+    """HBM, scale-up and scale-out of one accelerator: bytes/s, watts and dollars of its share."""
+    from rackmodel.assess.media import media_rows, outside_switches
+
+    part = catalog.accelerators[machine.accelerator]
+    gpus = 8 * 576
+    parts = machine.inventory(gpus)
+    links = media_rows(parts, catalog)
+    inside = links[links["tier"].str.startswith("scale_up")]
+    outside = links[links["tier"].isin(["nic_leaf", "leaf_spine", "spine_core"])]
+    present = float(parts.loc[parts["part_kind"] == "accelerator", "count"].sum())
+    chips = parts[(parts["part_kind"] == "switch") & (parts["tier"].str.startswith("scale_up"))]
+    rows: list[dict[str, Any]] = [
+        {
+            "machine": machine.name,
+            "tier": "HBM",
+            "bytes_per_s": part.hbm_bytes_per_s,
+            "watts": part.power.e_hbm_j_per_byte * part.hbm_bytes_per_s,
+        }
+    ]
+    own = [(str(p), float(c)) for p, c in zip(chips["part"], chips["count"], strict=True)]
+    for tier, rate, wires, switches in (
+        ("scale-up", part.scale_up_bytes_per_s, inside, own),
+        ("scale-out", machine.nic_bytes_per_s, outside, outside_switches(parts)),
+    ):
+        row: dict[str, Any] = {"machine": machine.name, "tier": tier, "bytes_per_s": rate}
+        power = sum(catalog.switches[name].power_w * count for name, count in switches)
+        row["watts"] = (float(wires["watts"].sum()) + power) / present
+        wired = float(wires["usd"].sum()) / present
+        for end, level in (("", "mid"), ("_low", "low"), ("_high", "high")):
+            chip = sum(_usd(catalog, name, level) * count for name, count in switches) / present
+            row[f"usd{end}"] = wired + chip
+        rows.append(row)
+    up, out = rows[1], rows[2]
+    for row, (dear, cheap) in ((up, ("_high", "_low")), (out, ("_low", "_high"))):
+        row["per_usd"] = row["bytes_per_s"] / row["usd"]
+        row["per_usd_low"] = row["bytes_per_s"] / row[f"usd{dear}"]
+        row["per_usd_high"] = row["bytes_per_s"] / row[f"usd{cheap}"]
+    for row in rows:
+        row["per_watt"] = row["bytes_per_s"] / max(row["watts"], 1e-9)
+    return rows
+
+
+def _usd(catalog: Catalog, name: str, level: str) -> float:
+    """Price of a switch, from the prices or the part."""
+    prices = catalog.prices.get(name, {})
+    if "capex_usd" in prices:
+        found = prices["capex_usd"]
+        return float({"low": found.low, "mid": found.value, "high": found.high}[level])
+    return float(catalog.switches[name].usd or 0.0)
+
+
+def copper(quick: bool = False) -> Verdict:
+    """copper-returns: the same rack on copper, pluggables, LPO and co-packaged optics."""
+    from rackmodel.assess import swap_tier
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    parts = load_topology("gb200-nvl72").inventory(72)
+    catalog = load_catalog()
+    rows: list[dict[str, Any]] = []
+    for medium in ("copper", "pluggable", "lpo", "cpo"):
+        found = swap_tier(parts, catalog, "scale-up", medium, length_m=0.62)
+        rows.append(
+            {
+                "medium": medium,
+                "watts": found["new_watts"],
+                "usd": found["new_usd"],
+                "failures_per_year": found["new_failures_per_hour"] * 8766,
+                "reach_m": catalog.media[medium].reach_m,
+            }
+        )
+    saved = {row["medium"]: (row["watts"] - rows[0]["watts"]) / 1e3 for row in rows}
+    # Datasheets of pluggables run from 12 to 17 W for 16 W typical.
+    ends = []
+    for energy in ("15 pJ/bit", "21.25 pJ/bit"):
+        other = load_catalog(overrides={"media.pluggable.joule_per_bit_per_end": energy})
+        watts = swap_tier(parts, other, "scale-up", "pluggable")["new_watts"]
+        ends.append((watts - rows[0]["watts"]) / 1e3)
+    figure = (saved["pluggable"], ends[0], ends[1])
+    known = claim("copper-returns")
+    outside = load_topology("gb200-nvl72").inventory(576)
+    optical = outside[(outside["part_kind"] == "cable") & (outside["medium"] == "pluggable")]
+    words = (
+        f"Copper saves {figure[0]:.1f} kW a rack over pluggable modules and "
+        f"{(rows[1]['usd'] - rows[0]['usd']) / 1e6:.2f} M USD, {saved['lpo']:.1f} kW over LPO, but "
+        f"only {saved['cpo']:.1f} kW over co-packaged optics; copper ends at "
+        f"{rows[0]['reach_m']:g} m. Outside of the rack optics stay: {optical['count'].sum():,.0f} "
+        "links for eight racks."
+    )
+    return answer(
+        "copper-returns", overlaps(figure, float(known["low"]), float(known["high"])), figure,
+        "kW per NVL72 rack", words, rows,
+        ("rackmodel show copper", "rackmodel show pluggable"),
+    )  # fmt: skip
+
+
+HEAT_PLANS = ({"tp": 8, "pp": 2, "vpp": 4},)
+AIR_LIMIT_W = (30e3, 50e3)
+
+
+def liquid(quick: bool = False) -> Verdict:
+    """liquid-needed: heat of a rack in training by size of the domain, against what air carries."""
+    from rackmodel.topology import load_topology
+
+    names = ("dgx-b200", "gb200-nvl72", "rubin-ultra-nvl144") if quick else (
+        "dgx-h100", "dgx-b200", "gb200-nvl36", "gb200-nvl72", "gb300-nvl72", "vr200-nvl72",
+        "rubin-ultra-nvl144", "nvl576",
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        machine = load_topology(name)
+        result = best_of(machine, "llama3-70b", 576, 1152, 4096, HEAT_PLANS).result
+        rack = max(result.assessment["racks"], key=lambda one: one["heat_w"])
+        rows.append(
+            {
+                "machine": name,
+                "year": machine.year,
+                "domain": machine.domain_accelerators,
+                "accelerators_per_rack": machine.rack_accelerators,
+                **{key: rack[key] for key in ("heat_w", "heat_low_w", "heat_high_w")},
+                "liquid_share": rack["liquid_w"] / rack["heat_w"],
+            }
+        )
+    large = [row for row in rows if row["domain"] >= 36]
+    small = [row for row in rows if row["domain"] < 36]
+    least = min(row["heat_low_w"] for row in large)
+    rising = all(a["heat_w"] < b["heat_w"] for a, b in zip(small[-1:], large[:1], strict=True))
+    verdict: Word = (
+        "supported" if least > AIR_LIMIT_W[1] and rising
+        else "depends" if max(row["heat_high_w"] for row in rows) > AIR_LIMIT_W[0] else "refuted"
+    )  # fmt: skip
+    rack72 = next(row for row in rows if row["machine"] == "gb200-nvl72")
+    words = (
+        f"An NVL72 rack gives off {rack72['heat_w'] / 1e3:.0f} kW in training, "
+        f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best; the smallest "
+        f"rack with a domain of 36 or more {least / 1e3:.0f} kW at least, the largest "
+        f"{max(row['heat_w'] for row in large) / 1e3:.0f} kW. Racks of 8-GPU servers stay at "
+        f"{max(row['heat_w'] for row in small) / 1e3:.0f} kW by holding fewer of them."
+    )
+    return answer(
+        "liquid-needed", verdict,
+        (rack72["heat_w"] / 1e3, rack72["heat_low_w"] / 1e3, rack72["heat_high_w"] / 1e3),
+        "kW per NVL72 rack", words, rows,
+        ("rackmodel simulate gb200-nvl72 --model llama3-70b --gpus 576 --global-batch 1152 "
+         "--seq-len 4096 --tp 8 --pp 2 --vpp 4 --micro-batch 1",),
+    )  # fmt: skip

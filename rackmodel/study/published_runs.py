@@ -1,0 +1,299 @@
+"""Published runs: from a row of a table to the jobs that it may have been.
+
+In:  a row with the columns of a validation file (empty cells: not stated).
+Out: candidate jobs; one where the row says it all, several where the plan was left open.
+Left out: predicting them (`validation`).
+
+What a row leaves out is filled in by these rules, the same for every row:
+
+- sharding: as the software does (zero1 in Megatron since 2022, none before; zero3 in FSDP and JAX).
+- recompute: the least that fits in HBM (left to `least_recompute`).
+- sequence parallelism with tp: since mid 2022.
+- overlap: tp in Megatron since 2023 and in JAX; dp in all software since 2022; ep nowhere.
+- dispatcher: DeepEP where notes name it, and in Megatron since late 2025 (Blackwell first).
+- plan: every combination of tp, pp, cp and micro-batch that divides and fits; the fastest counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.simulate.stacks import Era, read_stack
+
+if TYPE_CHECKING:
+    from rackmodel.workload import Job, Plan
+
+MOST_CANDIDATES = 10
+LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A row, read.
+
+    Where it ran and the jobs that it may have been (recompute may be open still).
+    """
+
+    topology: str
+    jobs: tuple[Job, ...]
+    open_recompute: bool
+    filled: tuple[str, ...]  # columns that a rule filled in
+
+
+def is_empty(value: object) -> bool:
+    """Return whether a cell says nothing."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _whole(row: Mapping[str, Any], key: str) -> int | None:
+    """Return a cell as a positive whole number, None where it is empty."""
+    value = row.get(key)
+    if is_empty(value):
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number != int(number) or not 0 < number < 1e12:
+        raise InvalidInput(f"column {key!r} must be a positive whole number, found {value!r}")
+    return int(number)
+
+
+def _needed(row: Mapping[str, Any], key: str) -> int:
+    value = _whole(row, key)
+    if value is None:
+        raise InvalidInput(f"column {key!r} is empty; a run can't be predicted without it")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return "" if is_empty(value) else str(value).strip()
+
+
+def read_run(row: Mapping[str, Any], domain: int, family: str = "") -> Run:
+    """Return the jobs that a row may have been.
+
+    Parameters
+    ----------
+    row : cells by column name.
+    domain, family : accelerators of a scale-up domain of its machine, and their family.
+
+    Raises
+    ------
+    InvalidInput
+        If a cell is not what its column has to be.
+    CannotRun
+        If no plan divides the model, the batch and the machine.
+    """
+    from rackmodel.workload import Job
+
+    stack = _text(row, "stack") or "default"
+    era = read_stack(stack)
+    gpus, seq_len, batch = (_needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
+    model = _model(row)
+    filled = tuple(
+        key
+        for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision")
+        if not _text(row, key)
+    )
+    precision = _text(row, "precision") or "bf16"
+    shared = {
+        "model": model,
+        "seq_len": seq_len,
+        "global_batch": batch,
+        "precision": precision,
+        "stack": stack,
+        "routing": _text(row, "routing") or "dropless-balanced",
+    }
+    blackwell = family in ("nvidia-blackwell", "nvidia-rubin")
+    plans = _plans(row, era, model, gpus, batch, domain, blackwell)
+    if not plans:
+        raise CannotRun(f"no tp x pp x cp x dp of {gpus} accelerators divides a batch of {batch}")
+    return Run(
+        topology=_text(row, "topology"),
+        jobs=tuple(Job(plan=plan, **shared) for plan in plans),
+        open_recompute="recompute" in filled,
+        filled=filled,
+    )
+
+
+def _model(row: Mapping[str, Any]) -> Any:
+    """Return the model of a row: its columns, and what notes say of latent attention and MTP."""
+    from rackmodel.workload.catalog import model_from_columns
+
+    notes = _text(row, "notes")
+    cells = dict(row)
+    found = re.search(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)", notes)
+    if found:
+        cells |= dict(zip(LATENT, map(int, found.groups()), strict=True))
+    elif re.search(r"\bMLA\b", notes):
+        cells |= LATENT
+    words = f"{_text(row, 'model')} {notes}"
+    mtp = _text(row, "mtp")
+    if re.search(r"w/o MTP", words):
+        cells["mtp_layers"] = 0
+    elif mtp.replace(".0", "").isdigit():
+        cells["mtp_layers"] = int(float(mtp))
+    elif re.search(r"w/ MTP|with MTP", words):
+        cells["mtp_layers"] = 1
+    else:
+        cells.pop("mtp_layers", None)
+    return model_from_columns(cells)
+
+
+def _plans(
+    row: Mapping[str, Any],
+    era: Era,
+    model: Any,
+    gpus: int,
+    batch: int,
+    domain: int,
+    blackwell: bool,
+) -> list[Plan]:
+    """Return the plans that the row allows, the usual ones first."""
+    from rackmodel.workload import Plan
+
+    fixed = {key: _whole(row, key) for key in ("tp", "pp", "vpp", "cp", "ep", "etp", "dp")}
+    micro = _whole(row, "micro_batch")
+    sharding = _text(row, "sharding") or _default_sharding(era)
+    recompute = _text(row, "recompute") or "none"
+    modules = _modules(_text(row, "notes")) if recompute == "selective" else ()
+    schedule = _text(row, "schedule")
+    layers = model.layers
+    pipeline = era.family not in ("jax", "fsdp")
+    plans: list[Plan] = []
+    for tp in _choices(fixed["tp"], model.heads, min(domain, 16) if domain > 1 else 16):
+        for pp in [fixed["pp"]] if fixed["pp"] else _divisors(layers, 64) if pipeline else [1]:
+            for cp in [fixed["cp"]] if fixed["cp"] else [1] if tp * pp <= gpus else []:
+                dp = fixed["dp"] or gpus // (tp * pp * cp)
+                if dp < 1 or tp * pp * cp * dp != gpus or batch % dp:
+                    continue
+                ep = fixed["ep"] or _default_ep(model.experts, gpus // pp, domain)
+                dispatcher = _dispatcher(row, era, ep, blackwell)
+                for size in [micro] if micro else _micro_batches(batch // dp, pp, pipeline):
+                    plan = Plan(
+                        tp=tp,
+                        pp=pp,
+                        vpp=fixed["vpp"] or 1,
+                        cp=cp,
+                        ep=ep,
+                        etp=fixed["etp"] or 1,
+                        dp=dp,
+                        micro_batch=size,
+                        sharding=sharding,
+                        shard_size=_shard_size(row, sharding, domain, dp * cp),
+                        recompute=recompute,
+                        recompute_modules=modules,
+                        schedule=schedule,
+                        # Korthikanti et al., May 2022; before it only weights were split over tp.
+                        sequence_parallel=era.date >= 2022.4,
+                        tp_overlap=_flag(row, "tp_overlap", _overlaps_tp(era, tp)),
+                        ep_overlap=_flag(row, "ep_overlap", False),
+                        dp_overlap=_flag(row, "dp_overlap", era.date >= 2021.9),
+                        dispatcher=dispatcher,
+                        dispatch_domain=_dispatch_domain(dispatcher, ep, fixed["etp"] or 1, domain),
+                    )
+                    plans.append(plan)
+    return _likely(plans)
+
+
+def _likely(plans: list[Plan]) -> list[Plan]:
+    """Keep a workable number of open plans, the least cut-up first."""
+    order = sorted(plans, key=lambda p: (p.tp * p.pp * p.cp, -p.micro_batch))
+    if len(order) <= MOST_CANDIDATES:
+        return order
+    step = len(order) / MOST_CANDIDATES
+    return [order[int(i * step)] for i in range(MOST_CANDIDATES)]
+
+
+def _choices(fixed: int | None, heads: int, most: int) -> list[int]:
+    return [fixed] if fixed else [t for t in (1, 2, 4, 8, 16) if t <= most and heads % t == 0]
+
+
+def _divisors(number: int, most: int) -> list[int]:
+    return [d for d in range(1, min(number, most) + 1) if number % d == 0]
+
+
+def _micro_batches(share: int, pp: int, pipeline: bool) -> list[int]:
+    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
+    sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
+    if pipeline and pp > 1:
+        sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]
+    return sizes[-4:]
+
+
+def _default_ep(experts: int, ranks: int, domain: int) -> int:
+    """Experts over the largest group inside the scale-up domain that divides both."""
+    if not experts:
+        return 1
+    most = min(max(domain, 1), ranks, experts)
+    return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
+
+
+def _default_sharding(era: Era) -> str:
+    if era.family in ("fsdp", "jax"):
+        return "zero3"
+    return "zero1" if era.date >= 2022.0 else "none"
+
+
+def _shard_size(row: Mapping[str, Any], sharding: str, domain: int, ranks: int) -> int:
+    """Return the ranks that share one copy under hsdp: stated, or one node or domain."""
+    if sharding != "hsdp":
+        return 0
+    stated = _whole(row, "shard_size")
+    if stated:
+        return stated
+    return max(d for d in range(1, max(1, min(domain, ranks)) + 1) if ranks % d == 0)
+
+
+def _overlaps_tp(era: Era, tp: int) -> bool:
+    """Megatron recipes pipeline tp collectives with products since 2023; XLA does so by itself."""
+    if tp == 1:
+        return False
+    return era.family == "jax" or (era.family.startswith("megatron") and era.date >= 2023.2)
+
+
+def _dispatcher(row: Mapping[str, Any], era: Era, ep: int, blackwell: bool) -> str:
+    """Return the token dispatcher: as notes say, or a fused one in Megatron since late 2025."""
+    if ep == 1:
+        return "all-to-all"
+    if re.search(r"deepep|hybridep", _text(row, "notes"), re.IGNORECASE):
+        return "deepep"
+    fused = era.family == "megatron" and era.date >= (2025.6 if blackwell else 2025.8)
+    return "deepep" if fused else "all-to-all"
+
+
+def _dispatch_domain(dispatcher: str, ep: int, etp: int, domain: int) -> int:
+    """Return the ranks of an ep group in one domain if DeepEP leaves it, else 1."""
+    inside = max(1, domain // etp)
+    leaves = dispatcher == "deepep" and ep > inside and ep % inside == 0
+    return inside if leaves else 1
+
+
+def _flag(row: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = row.get(key)
+    if is_empty(value):
+        return default
+    text = str(value).strip().lower()
+    if text in ("1", "1.0", "true", "yes"):
+        return True
+    if text in ("0", "0.0", "false", "no"):
+        return False
+    raise InvalidInput(f"column {key!r} must be 0 or 1, found {value!r}")
+
+
+def _modules(notes: str) -> tuple[str, ...]:
+    """Read "recompute modules: norm, act" out of notes."""
+    found = re.search(r"recompute modules: ([a-z_, ]+)", notes)
+    if not found:
+        return ()
+    known = {"norm", "act", "mlp", "moe", "moe_act", "mla_up_proj", "core_attn", "layernorm"}
+    words = [w.strip() for w in found.group(1).split(",")]
+    names = {"layernorm": "norm"}
+    return tuple(dict.fromkeys(names.get(w, w) for w in words if w in known))

@@ -1,0 +1,145 @@
+"""A machine with one resource scaled: more FLOP/s, faster links, a larger domain.
+
+In:  a topology, a catalog, the name of a resource, a factor.
+Out: topology and catalog with that resource scaled and nothing else.
+Left out: what it does to a step (`sensitivity`).
+
+Links are scaled on the graph, so every machine can be asked, also one that a user made by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.topology import Topology
+
+RESOURCES = (
+    "flops_per_s",
+    "hbm_bytes_per_s",
+    "hbm_bytes",
+    "scale_up_bytes_per_s",
+    "nic_bytes_per_s",
+    "fabric_bytes_per_s",  # of the tiers above the NICs' switches: 1 / oversubscription
+    "latency_s",
+    "domain_accelerators",
+    "power_w",
+)
+_ABOVE = ("leaf", "spine", "core")
+_OUTSIDE = (*_ABOVE, "nic")
+
+
+class ScaledLinks:
+    """A topology whose graphs have some links faster and some delays shorter."""
+
+    def __init__(self, machine: Topology, resource: str, factor: float) -> None:
+        self._machine, self._resource, self._factor = machine, resource, factor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine, name)
+
+    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
+        """The machine's graph, scaled."""
+        graph = self._machine.graph(accelerators, bundled=bundled).copy()
+        kinds: dict[Any, str] = dict(graph.nodes(data="kind"))
+        for source, target, facts in graph.edges(data=True):
+            ends = (kinds[source], kinds[target])
+            if self._resource == "latency_s":
+                facts["latency_s"] = facts.get("latency_s", 0.0) * self._factor
+            elif _is_scaled(self._resource, ends):
+                facts["bytes_per_s"] = facts["bytes_per_s"] * self._factor
+        return graph
+
+
+def _is_scaled(resource: str, ends: tuple[str, str]) -> bool:
+    outside = any(end in _OUTSIDE for end in ends)
+    above = all(end in _ABOVE for end in ends)
+    if resource == "scale_up_bytes_per_s":
+        return not outside
+    return above if resource == "fabric_bytes_per_s" else outside and not above
+
+
+def scale(
+    machine: Topology, catalog: Catalog, resource: str, factor: float
+) -> tuple[Topology, Catalog]:
+    """Return machine and catalog with one resource times `factor`.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such resource.
+    CannotRun
+        If this machine can't have it scaled: a domain whose size the description does not give.
+    """
+    if resource not in RESOURCES:
+        raise UnknownName.among("resource", resource, RESOURCES)
+    if not factor > 0:
+        raise InvalidInput(f"a resource can't be scaled by {factor}; give a factor above 0")
+    if resource == "domain_accelerators":
+        return _larger_domain(machine, catalog, factor), catalog
+    part = catalog.accelerators[machine.accelerator]
+    scaled = scale_part(part, resource, factor)
+    if scaled is not None:
+        parts = {**catalog.accelerators, part.name: scaled}
+        return machine, replace(catalog, accelerators=parts)
+    linked: Any = ScaledLinks(machine, resource, factor)
+    return linked, catalog
+
+
+def scale_part(part: Accelerator, resource: str, factor: float) -> Accelerator | None:
+    """The accelerator with one of its own figures scaled; None if the resource is not its own."""
+    if resource == "flops_per_s":
+        flops = {name: rate * factor for name, rate in part.flops_per_s.items()}
+        return replace(part, flops_per_s=flops)
+    if resource in ("hbm_bytes", "hbm_bytes_per_s"):
+        return replace(part, **{resource: getattr(part, resource) * factor})
+    if resource == "power_w":
+        return _with_power(part, factor)
+    return None
+
+
+def _with_power(part: Accelerator, factor: float) -> Accelerator:
+    """More power is a higher sustained clock, as far as the part can use it."""
+    from rackmodel.simulate.clock import sustained_clock
+    from rackmodel.simulate.kernel_constants import kernel_constants
+
+    capped = replace(part, power_w=part.power_w * factor)
+    constants = kernel_constants()["clock"]
+    if constants["reference"].get(part.family) != part.name:
+        return capped  # kernel times work its clock out themselves
+    # Kernel times of a family are fitted on this part at its own clock: tell them by its peak.
+    flops = {
+        name: rate
+        * sustained_clock(capped, name, constants)
+        / sustained_clock(part, name, constants)
+        for name, rate in part.flops_per_s.items()
+    }
+    return replace(capped, flops_per_s=flops)
+
+
+def _larger_domain(machine: Topology, catalog: Catalog, factor: float) -> Topology:
+    """The machine with domains of another size; its switch chips get as many more ports."""
+    from rackmodel.topology import load_topology
+
+    size = round(machine.domain_accelerators * factor)
+    chip = getattr(machine.scale_up, "switch", "")
+    if chip not in catalog.switches or size < 1:
+        raise CannotRun(f"the scale-up domain of {machine.name} has no switch to enlarge")
+    part = catalog.switches[chip]
+    ports = replace(part, radix=math.ceil(part.radix * max(1.0, factor)))
+    larger = replace(catalog, switches={**catalog.switches, chip: ports})
+    changes: dict[str, object] = {"shape.accelerators": size}
+    units = getattr(machine.fabric, "pod_units", 0)
+    if units:  # a pod keeps its accelerators, so its leaves keep their ports
+        changes["fabric.pod_units"] = max(1, round(units / factor))
+    try:
+        return load_topology(machine.name, overrides=changes, catalog=larger)
+    except InvalidInput as error:
+        raise CannotRun(f"the domain of {machine.name} can't be scaled: {error}") from None

@@ -1,0 +1,39 @@
+"""What is joined to what: machines as files and graphs.
+
+In:  TOML descriptions, node-link JSON, GraphML or NetworkX graphs; figures of parts from
+`hardware`.
+Out: `Topology` (description, graph of any size, period, inventory) and directed NetworkX graphs.
+Left out: routes and rates (network), which rank stands where (workload), watts and prices (assess).
+"""
+
+from rackmodel.topology.check import check_topology
+from rackmodel.topology.inventory import (
+    copper_pairs,
+    counted,
+    optics_power_w,
+    scale_up_bytes_per_s,
+    tier_of,
+)
+from rackmodel.topology.names import (
+    describe,
+    load_topology,
+    read_topology,
+    topology_names,
+    topology_rows,
+)
+from rackmodel.topology.topology import Topology
+
+__all__ = [
+    "Topology",
+    "check_topology",
+    "copper_pairs",
+    "counted",
+    "describe",
+    "load_topology",
+    "optics_power_w",
+    "read_topology",
+    "scale_up_bytes_per_s",
+    "tier_of",
+    "topology_names",
+    "topology_rows",
+]

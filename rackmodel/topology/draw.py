@@ -1,0 +1,285 @@
+"""Pictures of a machine: the rack with its trays, and the fabric with its tiers.
+
+In:  a `Topology`; a file name or matplotlib axes.
+Out: PNG, SVG or PDF, or the axes drawn on.
+Left out: results of a simulation (`report`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rackmodel import units
+from rackmodel.errors import InvalidInput
+from rackmodel.topology import description as d
+from rackmodel.topology.draw_fabric import COLOURS, fabric_picture
+from rackmodel.topology.topology import Topology
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw", "fabric_picture", "rack_picture"]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+WIDTH = 6.0  # of the rack, in the units of the picture
+WHOLE = 42.0  # height of the picture; a rack is scaled to it
+TALLEST = 12.0  # of one tray
+NAMES = {
+    "compute": "compute tray",
+    "switch": "switch tray",
+    "shelf": "power shelf",
+    "node": "node",
+    "tray": "accelerator tray",
+    "host": "host",
+    "network": "network switch",
+    "domain": "domain",
+}
+HOLDERS = ("compute", "node", "tray", "domain")  # kinds of tray that hold accelerators
+
+
+class _Run(NamedTuple):
+    """Equal trays above one another."""
+
+    kind: str
+    number: int
+    height: float
+
+
+def draw(topology: Topology, path: str | Path, *, accelerators: int | None = None) -> None:
+    """Draw the rack and the fabric beside each other into a PNG, SVG or PDF file.
+
+    Raises
+    ------
+    InvalidInput
+        If the file's ending is another, or it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        wanted = ", ".join(SUFFIXES)
+        raise InvalidInput(f"{path}: cannot draw into {path.suffix!r}; wanted one of {wanted}")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
+    rack_picture(topology, ax=left)
+    fabric_picture(topology, ax=right, accelerators=accelerators)
+    try:
+        figure.savefig(path, dpi=130)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def rack_picture(topology: Topology, ax: Axes | None = None) -> Axes:
+    """Draw one rack from the front: every tray with its accelerators, CPUs and switch chips."""
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(7, 8), layout="constrained").subplots()
+    runs = _runs(topology)
+    tall = sum(run.number * run.height for run in runs)
+    scale = min(WHOLE / tall, TALLEST / max(run.height for run in runs))
+    bottom = WHOLE - scale * tall
+    holders = sum(run.number for run in runs if run.kind in HOLDERS)
+    in_rack = min(topology.rack_accelerators, topology.max_accelerators or 10**9)
+    per_tray = max(1, round(in_rack / max(1, holders)))
+    switch_trays = sum(run.number for run in runs if run.kind == "switch")
+    chips = _chips_in_rack(topology)
+
+    from matplotlib.patches import Rectangle
+
+    apart = any(run.kind == "host" for run in runs)  # CPUs stand in hosts of their own
+    hosts = sum(run.number for run in runs if run.kind == "host")
+    ax.add_patch(
+        Rectangle(
+            (-0.25, bottom - 0.25), WIDTH + 0.5, WHOLE - bottom + 0.5, fill=False, lw=2, ec="#333"
+        )
+    )
+    y = WHOLE
+    for run in runs:
+        top = y
+        for _ in range(run.number):
+            y -= run.height * scale
+            box = (0.0, y, WIDTH, run.height * scale)
+            _tray(ax, box, run.kind)
+            inner = chips // max(1, holders) if not switch_trays else 0
+            if run.kind in HOLDERS:
+                cpus = 0 if apart else _cpus(topology, per_tray)
+                _contents(ax, box, per_tray, cpus, inner)
+            elif run.kind == "host":
+                _row(ax, box, [("cpu", round(_cpus(topology, in_rack) / hosts))])
+            elif run.kind == "switch":
+                _row(ax, box, [("switch", round(chips / switch_trays))])
+        _note(ax, top, y, _words(topology, run, per_tray, chips, switch_trays, apart))
+    _legend(ax, topology, chips, bottom)
+    ax.set_xlim(-0.5, 11.5)
+    ax.set_ylim(-7.0, WHOLE + 0.6)
+    ax.axis("off")
+    ax.set_title(f"{topology.name}: one rack, {in_rack} x {topology.accelerator or 'accelerator'}")
+    return ax
+
+
+def _runs(topology: Topology) -> list[_Run]:
+    """Read the trays of a rack from top to bottom out of the hardware catalog."""
+    from rackmodel.hardware import load_catalog
+
+    chassis = load_catalog().chassis.get(topology.chassis)
+    if chassis is None or "trays" not in chassis:
+        size = topology.domain_accelerators
+        tray = topology.host.accelerators if topology.host else size
+        if topology.host and tray < topology.rack_accelerators:
+            return [_Run("compute", topology.rack_accelerators // tray, 1.0)]
+        return [_Run("domain", max(1, min(16, topology.rack_accelerators // size)), 1.0)]
+    runs = []
+    for word in chassis["trays"].text.split():
+        kind, _, rest = word.partition(":")
+        count, _, height = rest.partition("*")
+        runs.append(_Run(kind, int(count), float(height or 1)))
+    holders = sum(run.number for run in runs if run.kind == "node")
+    wanted = topology.rack_accelerators // max(1, topology.chassis_accelerators)
+    if holders and wanted != holders:  # the file packs more or fewer nodes into its racks
+        runs = [_Run("node", wanted, run.height) if run.kind == "node" else run for run in runs]
+    return runs
+
+
+def _chips_in_rack(topology: Topology) -> int:
+    scale_up = topology.scale_up
+    if isinstance(scale_up, d.Switched):
+        share = topology.rack_accelerators / scale_up.accelerators
+        return round(scale_up.switches * share)
+    if topology.own_graph is not None:
+        kinds = Counter(data["kind"] for _, data in topology.own_graph.nodes(data=True))
+        share = topology.rack_accelerators / max(1, kinds["accelerator"])
+        return round(kinds["scale_up_switch"] * share)
+    return 0
+
+
+def _cpus(topology: Topology, accelerators: int) -> int:
+    host = topology.host
+    return 0 if host is None else round(host.cpus * accelerators / host.accelerators)
+
+
+def _tray(ax: Axes, box: tuple[float, float, float, float], kind: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    x, y, width, height = box
+    face = COLOURS["tray" if kind in HOLDERS else "network" if kind == "switch" else kind]
+    gap = min(0.08, 0.1 * height)
+    ax.add_patch(
+        Rectangle((x, y + gap), width, height - 2 * gap, facecolor=face, edgecolor="#777", lw=0.6)
+    )
+
+
+def _contents(
+    ax: Axes, box: tuple[float, float, float, float], accelerators: int, cpus: int, chips: int
+) -> None:
+    """Draw what a tray holds: in one row if it is flat, else accelerators above the rest."""
+    x, y, width, height = box
+    if height < 2.4:
+        _row(ax, box, [("cpu", cpus), ("accelerator", accelerators), ("switch", chips)])
+        return
+    lines = -(-accelerators // 8)
+    below = 0.35 * height if chips or cpus else 0.0
+    for line in range(lines):
+        part = (height - below) / lines
+        many = min(8, accelerators - 8 * line)
+        top = (x, y + height - part * (line + 1), width, part)
+        _row(ax, top, [("accelerator", many)])
+    _row(ax, (x, y, width, below), [("cpu", cpus), ("switch", chips)])
+
+
+def _row(ax: Axes, box: tuple[float, float, float, float], parts: list[tuple[str, int]]) -> None:
+    from matplotlib.patches import Rectangle
+
+    x, y, width, height = box
+    parts = [(kind, count) for kind, count in parts if count]
+    total = sum(count for _, count in parts) + 0.6 * (len(parts) - 1)
+    if not parts:
+        return
+    step = min(width * 0.94 / total, 1.1)
+    left = x + (width - step * total) / 2
+    margin = min(0.28 * height, 0.3)
+    for kind, count in parts:
+        for _ in range(count):
+            ax.add_patch(
+                Rectangle(
+                    (left + 0.1 * step, y + margin),
+                    0.8 * step,
+                    height - 2 * margin,
+                    facecolor=COLOURS[kind],
+                    edgecolor="none",
+                )
+            )
+            left += step
+        left += 0.6 * step
+
+
+def _words(
+    topology: Topology, run: _Run, per_tray: int, chips: int, switch_trays: int, apart: bool
+) -> str:
+    name = NAMES.get(run.kind, run.kind)
+    plural = name.replace("shelf", "shelve") + "s"
+    words = f"{run.number} {name if run.number == 1 else plural}"
+    if run.kind in HOLDERS:
+        words += f"\n{per_tray} x {topology.accelerator or 'accelerator'}"
+        cpus = 0 if apart else _cpus(topology, per_tray)
+        if cpus and topology.host:
+            words += f", {cpus} x {topology.host.cpu}"
+    elif run.kind == "switch":
+        words += f"\n{chips / switch_trays:.3g} switch chips each"
+    if run.number > 1 and run.kind in HOLDERS:
+        words += " each"
+    return words
+
+
+def _note(ax: Axes, top: float, bottom: float, words: str) -> None:
+    """Bracket a run of trays and say what they are."""
+    x = WIDTH + 0.45
+    gap = min(0.15, 0.1 * (top - bottom))
+    ax.plot(
+        [x, x + 0.2, x + 0.2, x],
+        [top - gap, top - gap, bottom + gap, bottom + gap],
+        color="#555",
+        lw=1,
+    )
+    ax.text(x + 0.4, (top + bottom) / 2, words, va="center", ha="left", fontsize=8.5)
+
+
+def _legend(ax: Axes, topology: Topology, chips: int, bottom: float) -> None:
+    """Name the colours below the rack, and the totals of the domain."""
+    from matplotlib.patches import Rectangle
+
+    names = [("accelerator", "accelerator")]
+    if topology.host and topology.host.cpus:
+        names.append(("cpu", "CPU"))
+    if chips:
+        names.append(("switch", "switch chip"))
+    for i, (kind, name) in enumerate(names):
+        ax.add_patch(Rectangle((3.8 * i, bottom - 2.2), 0.5, 1.0, facecolor=COLOURS[kind]))
+        ax.text(3.8 * i + 0.7, bottom - 1.7, name, va="center", fontsize=8.5)
+    for i, line in enumerate(_totals(topology)):
+        ax.text(0, bottom - 3.4 - 1.35 * i, line, va="center", fontsize=8.5)
+
+
+def _totals(topology: Topology) -> list[str]:
+    from rackmodel.topology.inventory import copper_pairs_of, reckoned_rows
+
+    scale_up: Any = topology.scale_up
+    if scale_up is None:
+        return [topology.title]
+    size = topology.domain_accelerators
+    table = reckoned_rows(topology, size)
+    cables = [r for r in table if (r["part_kind"], r["tier"]) == ("cable", "scale_up")]
+    links = sum(row["count"] for row in cables)
+    rate = units.show(scale_up.accelerator_bytes_per_s, "bytes_per_s")
+    total = units.show(2 * scale_up.accelerator_bytes_per_s * size, "bytes_per_s", digits=3)
+    lines = [f"domain of {size:,}: {links:,} links, {rate} each way per accelerator"]
+    pairs = copper_pairs_of(table) if max(r["lanes"] for r in cables) > 1 else 0.0  # lanes known
+    media = ", ".join(sorted({row["medium"] for row in cables}))
+    copper = f"; {pairs:,.0f} copper pairs" if pairs else ""
+    lines.append(f"{total} both ways in all, over {media}{copper}")
+    circuits = sum(row["count"] for row in table if row["tier"] == "ocs")
+    if circuits:
+        lines.append(f"racks joined by {circuits} optical circuit switches")
+    return lines

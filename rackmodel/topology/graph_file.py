@@ -1,0 +1,291 @@
+"""Read and check graphs that users made: node-link JSON, GraphML, NetworkX objects.
+
+In:  nodes with id and kind, edges with bytes_per_s (one direction) and optionally the facts of a
+link.
+Out: a directed graph as DESIGN section 3 has it, wrapped as a `Topology` of fixed size.
+Left out: descriptions in TOML (`toml_file`); pickle and anything else that runs code.
+
+Missing facts: latency 0, payload_efficiency 1 (the rate is taken as it stands), count 1.
+Accelerators are ordered by `index` if all have one, else as they stand in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.topology.check import MOST_EDGES, as_directed, check_topology, kinds_of, short
+from rackmodel.topology.topology import Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+MOST_FILE_BYTES = 400_000_000
+
+
+def read_graph_file(path: Path) -> nx.DiGraph[Any]:
+    """Read node-link JSON or GraphML into a directed graph, not yet checked.
+
+    Raises
+    ------
+    InvalidInput
+        If it is too large, not valid, names a node twice, or declares XML entities.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_FILE_BYTES:
+            raise InvalidInput(
+                f"{path}: {size:,} bytes; graphs above {MOST_FILE_BYTES:,} are refused"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read as text: {error}") from None
+    if path.suffix.lower() == ".json":
+        return _from_json(text, str(path))
+    return _from_graphml(text, str(path))
+
+
+def _from_json(text: str, file: str) -> nx.DiGraph[Any]:
+    import networkx as nx
+
+    def refuse(constant: str) -> float:
+        raise InvalidInput(f"{file}: {constant} is no JSON number; write a finite one")
+
+    try:
+        data = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(data, dict) or "nodes" not in data:
+        raise InvalidInput(f"{file}: expected node-link JSON: an object with 'nodes' and 'edges'")
+    nodes = data["nodes"]
+    edges = data["edges"] if "edges" in data else data.get("links")
+    if not isinstance(nodes, list):
+        raise InvalidInput(f"{file}: nodes: expected a list of objects, found {short(nodes)}")
+    if not isinstance(edges, list):
+        raise InvalidInput(f"{file}: edges: expected a list of objects, found {short(edges)}")
+    if not nodes:
+        raise InvalidInput(f"{file}: nodes: the list is empty")
+    if len(edges) > MOST_EDGES:
+        raise InvalidInput(f"{file}: {len(edges):,} edges; more than {MOST_EDGES:,} are refused")
+    facts = data.get("graph", {})
+    graph: nx.DiGraph[Any] = nx.DiGraph()
+    if not isinstance(facts, dict):
+        raise InvalidInput(f"{file}: graph: expected an object, found {short(facts)}")
+    graph.graph.update(facts)
+    directed = data.get("directed", False)
+    texts: set[str] = set()
+    for i, node in enumerate(nodes):
+        if not isinstance(node, dict) or "id" not in node:
+            raise InvalidInput(
+                f"{file}: nodes[{i}]: expected an object with 'id', found {short(node)}"
+            )
+        name = node["id"]
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            raise InvalidInput(
+                f"{file}: nodes[{i}].id: expected text or a number, found {short(name)}"
+            )
+        if name in graph or str(name) in texts:
+            raise InvalidInput(
+                f"{file}: nodes[{i}].id: {short(name)} stands twice; ids must be unique"
+                " (1 and '1' are one name in a table of flows)"
+            )
+        texts.add(str(name))
+        graph.add_nodes_from([(name, {k: v for k, v in node.items() if k != "id"})])
+    for i, edge in enumerate(edges):
+        _add_edge(graph, edge, bool(directed), f"{file}: edges[{i}]")
+    return graph
+
+
+def _add_edge(graph: nx.DiGraph[Any], edge: object, directed: bool, where: str) -> None:
+    if not isinstance(edge, dict) or "source" not in edge or "target" not in edge:
+        raise InvalidInput(
+            f"{where}: expected 'source', 'target', 'bytes_per_s', found {short(edge)}"
+        )
+    a, b = edge["source"], edge["target"]
+    for end in (a, b):
+        if not isinstance(end, (str, int)) or end not in graph:
+            raise InvalidInput(f"{where}: no node {short(end)}; add it to 'nodes' or mend the name")
+    if a == b:
+        raise InvalidInput(f"{where}: {short(a)} cannot be linked to itself; remove the edge")
+    facts = {k: v for k, v in edge.items() if k not in ("source", "target", "key")}
+    for u, v in ((a, b),) if directed else ((a, b), (b, a)):
+        if graph.has_edge(u, v):
+            raise InvalidInput(
+                f"{where}: a second edge from {u!r} to {v!r}; give one edge with 'count' and the"
+                " rate of the whole bundle"
+            )
+        graph.add_edges_from([(u, v, facts)])
+
+
+def _from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
+    import xml.etree.ElementTree as ElementTree
+
+    import networkx as nx
+
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        raise InvalidInput(
+            f"{file}: XML document types and entities are refused; remove <!DOCTYPE ...>"
+        )
+    try:
+        found = nx.parse_graphml(text)
+    except (ElementTree.ParseError, nx.NetworkXError, ValueError, KeyError, TypeError,
+            AttributeError, RecursionError) as error:  # fmt: skip
+        raise InvalidInput(f"{file}: not valid GraphML: {short(str(error))}") from None
+    return as_directed(found, file)
+
+
+def read_flow_graph(path: Path) -> nx.DiGraph[Any]:
+    """Read a graph that only carries flows: see `bare` of `check_topology`.
+
+    Raises
+    ------
+    InvalidInput
+        As `read_graph_file` and `check_topology`.
+    """
+    graph = read_graph_file(path)
+    check_topology(graph, file=str(path), bare=True)
+    for _, data in graph.nodes(data=True):
+        data["kind"] = data.get("kind") or ""
+    if "accelerator" in kinds_of(graph).values():
+        for index, node in enumerate(_ordered(graph, str(path))):
+            graph.nodes[node]["index"] = index
+    return graph
+
+
+def from_graph(
+    graph: nx.Graph[Any], *, accelerator: str | None = None, name: str = "", file: str = ""
+) -> Topology:
+    """Check a graph, fill in what it leaves out, and wrap it as a machine of fixed size.
+
+    Parameters
+    ----------
+    graph : nodes with `kind`; edges with `bytes_per_s`. It is copied, not changed.
+    accelerator : catalog id of the accelerators, where neither graph nor nodes say.
+
+    Raises
+    ------
+    InvalidInput
+        As `check_topology`; also if the accelerators are of several parts, or unknown ones.
+    """
+    for method in ("nodes", "edges", "is_directed", "is_multigraph"):
+        if not hasattr(graph, method):
+            raise InvalidInput(f"expected a name, a path or a NetworkX graph, found {short(graph)}")
+    name = name or str(graph.graph.get("name") or "graph")[:200]
+    file = file or name
+    own = as_directed(graph, file)
+    check_topology(own, file=file)
+    nodes = _ordered(own, file)
+    for index, node in enumerate(nodes):
+        own.nodes[node]["index"] = index
+    part = _part(own, nodes, accelerator, file)
+    domains = find_domains(own, nodes)
+    for number, members in enumerate(domains):
+        for node in members:
+            own.nodes[node]["domain"] = number
+    for _, data in own.nodes(data=True):
+        data.setdefault(
+            "rack", data.get("domain", -1 if data["kind"] in ("leaf", "spine", "core") else 0)
+        )
+        if data["kind"] == "accelerator" and part:
+            data.setdefault("part", part)
+    for _, _, data in own.edges(data=True):
+        data.setdefault("latency_s", 0.0)
+        data.setdefault("payload_efficiency", 1.0)
+        data.setdefault("count", 1)
+        for key, default in (
+            ("kind", ""),
+            ("medium", ""),
+            ("link", ""),
+            ("length_m", 0.0),
+            ("lanes", 1),
+        ):
+            data.setdefault(key, default)
+    sizes = {len(members) for members in domains}
+    racks: dict[object, int] = {}
+    for node in nodes:
+        rack = own.nodes[node]["rack"]
+        racks[rack] = racks.get(rack, 0) + 1
+    own.graph.update(
+        name=name,
+        accelerator=part,
+        accelerators=len(nodes),
+        domain=max(sizes),
+        rack_accelerators=max(racks.values()),
+        reduction=own.graph.get("reduction") is True,
+        fabric_reduction=own.graph.get("fabric_reduction") is True,
+        bundled=False,
+    )
+    return Topology(
+        name=name,
+        title=str(own.graph.get("title", f"graph of {len(nodes)} accelerators"))[:200],
+        accelerator=part,
+        scale_up=None,
+        host=None,
+        nics=None,
+        fabric=None,
+        chassis=str(own.graph.get("chassis", "")),
+        chassis_accelerators=max(sizes),
+        rack_accelerators=max(racks.values()),
+        own_graph=own,
+    )
+
+
+def resized(graph: nx.DiGraph[Any], accelerators: int) -> nx.DiGraph[Any]:
+    """Return a copy of a user's graph of which so many accelerators are used."""
+    copy = graph.copy()
+    copy.graph["accelerators"] = accelerators
+    return copy
+
+
+def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
+    nodes = [n for n, kind in kinds_of(graph).items() if kind == "accelerator"]
+    indices = [graph.nodes[n].get("index") for n in nodes]
+    if all(index is None for index in indices):
+        return nodes
+    if sorted(i for i in indices if isinstance(i, int)) != list(range(len(nodes))):
+        raise InvalidInput(
+            f"{file}: 'index' of the {len(nodes)} accelerators has to run from 0 to"
+            f" {len(nodes) - 1}, each once; or leave it out everywhere"
+        )
+    return sorted(nodes, key=lambda n: graph.nodes[n]["index"])
+
+
+def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, file: str) -> str:
+    from rackmodel.hardware import load_catalog
+
+    parts = {str(graph.nodes[n]["part"]) for n in nodes if graph.nodes[n].get("part")}
+    stated = given or graph.graph.get("accelerator")
+    if len(parts) > 1 and not given:
+        raise InvalidInput(
+            f"{file}: accelerators of several parts ({', '.join(sorted(parts)[:4])});"
+            " one part a graph"
+        )
+    part = str(stated) if stated else next(iter(parts), "")
+    known = load_catalog().accelerators
+    if part and part not in known:
+        raise UnknownName(f"{file}: {UnknownName.among('accelerator', part, known)}")
+    return part
+
+
+def find_domains(graph: nx.DiGraph[Any], nodes: Iterable[Hashable]) -> list[list[Hashable]]:
+    """Group accelerators that reach each other by scale-up links and switches alone, in order."""
+    import networkx as nx
+
+    inner: nx.Graph[Hashable] = nx.Graph()
+    inner.add_nodes_from(nodes)
+    kinds = kinds_of(graph)
+    local = ("accelerator", "scale_up_switch")
+    inner.add_edges_from(
+        (a, b) for a, b in graph.edges() if kinds[a] in local and kinds[b] in local
+    )
+    seen: dict[Hashable, int] = {}
+    for number, members in enumerate(nx.connected_components(inner)):
+        seen.update(dict.fromkeys(members, number))
+    groups: dict[int, list[Hashable]] = {}
+    for node in inner.nodes:
+        if kinds[node] == "accelerator":
+            groups.setdefault(seen[node], []).append(node)
+    return list(groups.values())

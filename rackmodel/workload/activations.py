@@ -1,0 +1,114 @@
+"""Activations that a rank keeps between forward and backward, pass by pass.
+
+In:  a job.
+Out: bytes per pass of each chunk, and their peak over the schedule.
+Left out: weights and optimizer (`memory`).
+
+Without recompute a GPT layer keeps s b h (34 + 5 a s / h) bytes, cut by tp as in Korthikanti et
+al. 2022, arXiv:2205.05198, equations 1 to 6; the steps' `saved_bytes` sum to exactly that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rackmodel.workload.plan import Job
+from rackmodel.workload.programs import rank_actions
+from rackmodel.workload.schedule import Action
+from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
+
+OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes of one pass of a chunk: kept from forward to backward, and on top while it runs."""
+
+    kept_bytes: float
+    working_bytes: float
+
+
+def unit_bytes(job: Job, unit: Unit, *, recomputed: bool) -> Kept:
+    """Bytes that one layer (or end) keeps, and those that its backward pass brings back."""
+    full = sum(step.saved_bytes for step in unit.steps)
+    largest = max((step.saved_bytes for step in unit.steps), default=0.0)
+    if recomputed:
+        return Kept(transfer_bytes(job), full + largest)
+    modules = job.modules
+    half = 0.5 if "alternate" in modules else 1.0
+    kept = sum(
+        step.saved_bytes * (half if step.weight else 1.0)
+        for step in unit.steps
+        if step.module not in modules
+    )
+    return Kept(kept, full - kept + largest)
+
+
+def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
+    """Bytes of one micro-batch in one chunk."""
+    plan, left = job.plan, job.plan.recompute_layers
+    kept, working, offloaded = 0.0, 0.0, []
+    for unit in chunk.units:
+        again = plan.recompute == "full" and unit.is_layer and left != 0
+        if again and left is not None:
+            left -= 1
+        part = unit_bytes(job, unit, recomputed=again)
+        kept += part.kept_bytes
+        working = max(working, part.working_bytes)
+        if unit.is_layer:
+            offloaded.append(part.kept_bytes)
+    if "activations" in plan.offload and offloaded:
+        inside = OFFLOAD_WINDOW * max(offloaded)
+        kept -= max(0.0, sum(offloaded) - inside)
+    if chunk.stage > 0:
+        kept += transfer_bytes(job)  # what came from the stage before, until its gradient has left
+    return Kept(kept, working + 2 * transfer_bytes(job) * plan.sp)
+
+
+def peak_bytes(job: Job, pipeline_rank: int) -> Kept:
+    """Peak of kept activations over a step, and the working set of the pass at that peak.
+
+    Walks the schedule of the rank. A step with many micro-batches is cut: the peak comes early.
+    """
+    plan, chunks = job.plan, chunks_of(job)[pipeline_rank]
+    parts = [chunk_bytes(job, chunk) for chunk in chunks]
+    few = min(job.micro_batches, 4 * plan.pp)
+    split = plan.order in ("zb-h1", "dualpipe")
+    live = peak = 0.0
+    best = Kept(0.0, 0.0)
+    for action in rank_actions(job, pipeline_rank, few):
+        for kind, chunk in _passes(action):
+            part = parts[chunk]
+            if kind == "F":
+                live += part.kept_bytes
+            if live + part.working_bytes > peak:
+                peak, best = live + part.working_bytes, Kept(live, part.working_bytes)
+            if kind == ("W" if split and action.kind != "FB" else "B"):
+                live -= part.kept_bytes
+    return best
+
+
+def _passes(action: Action) -> list[tuple[str, int]]:
+    if action.kind == "FB":
+        return [("F", action.chunk), ("B", action.chunk_b)]
+    return [(action.kind, action.chunk)]
+
+
+def in_flight(job: Job, pipeline_rank: int) -> float:
+    """Micro-batches (of a whole stage) whose activations a rank keeps at its peak.
+
+    >>> from rackmodel.workload import Job, Plan, load_model
+    >>> gpt, plan = load_model("gpt3-175b"), Plan(tp=8, pp=8, dp=1)
+    >>> job = Job(model=gpt, plan=plan, seq_len=2048, global_batch=64)
+    >>> in_flight(job, 0), in_flight(job, 7)
+    (8.0, 1.0)
+    """
+    chunks = len(chunks_of(job)[pipeline_rank])
+    few, live, peak = min(job.micro_batches, 4 * job.plan.pp), 0, 0
+    split = job.plan.order in ("zb-h1", "dualpipe")
+    for action in rank_actions(job, pipeline_rank, few):
+        for kind, _ in _passes(action):
+            live += kind == "F"
+            peak = max(peak, live)
+            live -= kind == ("W" if split and action.kind != "FB" else "B")
+    return peak / chunks

@@ -1,0 +1,292 @@
+"""Models by name, from files, from `config.json`, or from the columns of a table of runs.
+
+In:  a name in the catalog, a path to TOML or JSON, or a mapping.
+Out: `Model`; rows that list or describe models.
+Left out: downloading anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.workload.huggingface import model_from_config
+from rackmodel.workload.models import Mamba, Mla, Model
+
+_FIELDS = {field.name: str(field.type) for field in fields(Model)}
+_SUGAR = {"family", "ffn_ratio"}
+_MAX_INT = 10**9  # no dimension of a model comes near; stops absurd sizes early
+
+
+@cache
+def _catalog() -> dict[str, dict[str, Any]]:
+    folder = files("rackmodel.workload") / "data" / "models"
+    families = tomllib.loads((folder / "families.toml").read_text(encoding="utf-8"))
+    models: dict[str, dict[str, Any]] = {}
+    for name in ("dense.toml", "experts.toml"):
+        for key, value in tomllib.loads((folder / name).read_text(encoding="utf-8")).items():
+            models[key] = {**families.get(value.get("family", ""), {}), **value}
+    return models
+
+
+def model_names() -> list[str]:
+    """Names that `load_model` knows, sorted.
+
+    >>> "gpt3-175b" in model_names()
+    True
+    """
+    return sorted(_catalog())
+
+
+def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
+    """Return a model from the catalog, a TOML or JSON file, or a mapping.
+
+    Parameters
+    ----------
+    source : a catalog name; a path ending in .toml (fields of `Model`, at the top or under
+        `[model]`) or .json (a Hugging Face `config.json`); a mapping of either kind; or a
+        `Model`, given back.
+
+    Raises
+    ------
+    UnknownName
+        If it is neither a name nor a file.
+    InvalidInput
+        If a value is missing, unknown, of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> round(load_model("llama3.1-405b").parameters / 1e9, 2)
+    405.85
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, Mapping):
+        return _from_mapping("model", source)
+    text = str(source)
+    if text in _catalog():
+        return _from_catalog(text)
+    if text.lower() in _catalog():
+        return _from_catalog(text.lower())
+    path = Path(text)
+    if path.suffix in {".toml", ".json"}:
+        if not path.is_file():
+            raise InvalidInput(f"model file {text!r} does not exist")
+        return _from_file(path)
+    raise UnknownName.among("model", text, model_names())
+
+
+@cache
+def _from_catalog(name: str) -> Model:
+    return _from_mapping(name, _catalog()[name])
+
+
+def _from_file(path: Path) -> Model:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"model file {str(path)!r} can't be read: {error}") from error
+    if not isinstance(data, dict):
+        raise InvalidInput(f"model file {str(path)!r} must hold a table of keys")
+    inner = data.get("model", data)
+    if not isinstance(inner, dict):
+        raise InvalidInput(f"model file {str(path)!r}: [model] must be a table of keys")
+    name = path.parent.name if path.stem == "config" and path.parent.name else path.stem
+    return _from_mapping(name, inner)
+
+
+def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
+    if "model_type" in data or "architectures" in data:
+        return model_from_config(data, name=name)
+    if unknown := sorted(set(map(str, data)) - set(_FIELDS) - _SUGAR):
+        raise UnknownName.among(f"key in model {name!r}", unknown[0], _FIELDS)
+    values: dict[str, Any] = {"name": name}
+    for key, value in data.items():
+        if key not in _SUGAR:
+            values[key] = _checked(name, key, value)
+    width, heads = values.get("hidden", 0), values.get("heads", 0)
+    if "ffn" not in values:
+        values["ffn"] = int(_checked(name, "ffn", data.get("ffn_ratio", 0)) * width)
+    values.setdefault("kv_heads", heads)
+    values.setdefault("head_dim", width // heads if heads else 0)
+    if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in values]:
+        raise InvalidInput(f"model {name!r}: key {missing[0]!r} is missing")
+    return Model(**values)
+
+
+def _checked(name: str, key: str, value: Any) -> Any:
+    """Return `value` as the field `key` wants it, or say what is wrong."""
+    kind = _FIELDS.get(key, "int")
+    where = f"model {name!r}: {key}"
+    if key == "mla":
+        return _part(where, value, Mla)
+    if key == "mamba":
+        return _part(where, value, Mamba)
+    if kind == "bool":
+        if isinstance(value, bool) or value in (0, 1):
+            return bool(value)
+        raise InvalidInput(f"{where} must be true or false, found {value!r:.60}")
+    if kind == "int":
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+            value, whole = int(value), True
+        if not whole or not 0 <= value <= _MAX_INT:
+            raise InvalidInput(f"{where} must be a whole number from 0 to 1e9, found {value!r:.60}")
+        return value
+    if not isinstance(value, str):
+        raise InvalidInput(f"{where} must be text, found {value!r:.60}")
+    if key == "norm" and value not in ("rmsnorm", "layernorm"):
+        raise UnknownName.among("norm", value, ["rmsnorm", "layernorm"])
+    return value
+
+
+def _part(where: str, value: Any, kind: type[Mla] | type[Mamba]) -> Mla | Mamba:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{where} must be a table, found {value!r:.60}")
+    wanted = [field.name for field in fields(kind)]
+    if unknown := sorted(set(value) - set(wanted)):
+        raise UnknownName.among(f"key in {where}", unknown[0], wanted)
+    try:
+        return kind(**{key: _checked(where, "layers", item) for key, item in value.items()})
+    except TypeError as error:
+        raise InvalidInput(f"{where} needs the keys {', '.join(wanted)}") from error
+
+
+def model_from_columns(row: Mapping[str, Any]) -> Model:
+    """Return the model that the columns of one published run describe.
+
+    Reads layers, hidden, ffn, heads, kv_heads, head_dim, gated_ffn, vocab, experts, topk, moe_ffn,
+    shared_expert_ffn, dense_layers; optional q_lora, kv_lora, qk_nope, qk_rope, v_dim (MLA),
+    mtp_layers, attention_window ("128 alternating"). Empty, None and NaN cells count as not
+    stated. Where columns can't tell, the nearest model of the catalog (same shape) gives MLA,
+    norm, positions, biases and tying; otherwise a gated model is taken as Llama-like and an
+    ungated one as GPT-like.
+    """
+    stated = {key: value for key, value in row.items() if not _empty(value)}
+    name = str(stated.get("model", "model"))
+    shape: dict[str, Any] = {
+        key: _checked(name, key, _number(name, key, stated[key]))
+        for key in (
+            *("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "experts"),
+            *("topk", "moe_ffn", "shared_expert_ffn", "dense_layers", "mtp_layers"),
+        )
+        if key in stated
+    }
+    if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in shape]:
+        raise InvalidInput(f"model {name!r}: column {missing[0]!r} is empty")
+    gated = bool(_number(name, "gated_ffn", stated.get("gated_ffn", 1)))
+    shape.setdefault("kv_heads", shape["heads"])
+    shape.setdefault("head_dim", shape["hidden"] // shape["heads"])
+    shape.setdefault("ffn", 4 * shape["hidden"])
+    near = _nearest(shape, gated)
+    if near is None:
+        shape.setdefault("mtp_layers", 0)
+        extras: dict[str, Any] = {"name": name, "gated_ffn": gated, "source": "columns of a run"}
+        if not gated:
+            extras |= {"norm": "layernorm", "bias": True, "tied": True, "rotary": False}
+        model = Model(**shape, **extras)
+    else:
+        model = replace(near, **{"mtp_layers": 0, **shape}, name=name)
+    if "kv_lora" in stated:
+        ranks = {
+            key: _checked(name, "layers", _number(name, key, stated.get(key, 0)))
+            for key in ("q_lora", "kv_lora", "qk_nope", "qk_rope", "v_dim")
+        }
+        model = replace(model, mla=Mla(**ranks))
+    return _with_window(model, str(stated.get("attention_window", "")))
+
+
+def _with_window(model: Model, text: str) -> Model:
+    """Apply "128" (every layer) or "128 alternating" (every second layer attends fully)."""
+    if not text:
+        return model
+    words = text.split()
+    if not words[0].replace(".0", "").isdigit() or words[1:] not in ([], ["alternating"]):
+        raise InvalidInput(
+            f"model {model.name!r}: attention_window must be like '128' or '128 alternating',"
+            f" found {text!r}"
+        )
+    return replace(model, window=int(float(words[0])), full_attention_every=2 if words[1:] else 0)
+
+
+def _nearest(shape: Mapping[str, int], gated: bool) -> Model | None:
+    """A catalog model of the same widths (any number of layers), for what columns don't carry."""
+    keys = ("hidden", "heads", "kv_heads", "vocab", "experts", "topk", "moe_ffn", "ffn")
+    best: Model | None = None
+    for name in model_names():
+        model = _from_catalog(name)
+        if model.gated_ffn != gated or model.pattern:
+            continue
+        if all(getattr(model, key) == shape.get(key, 0) for key in keys):
+            exact = model.layers == shape["layers"]
+            if best is None or exact:
+                best = model
+            if exact:
+                break
+    return best
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(name: str, key: str, value: Any) -> float | int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"model {name!r}: {key} must be a number, found {value!r:.60}"
+        ) from error
+    if not math.isfinite(number):
+        raise InvalidInput(f"model {name!r}: {key} must be finite, found {value!r:.60}")
+    return int(number) if number.is_integer() else number
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """Everything known of one model, as plain data for `show` and JSON."""
+    known: dict[str, Any] = {}
+    for field in fields(Model):
+        value = getattr(model, field.name)
+        if value in (None, "", 0, False) and field.name not in ("tied", "gated_ffn"):
+            continue
+        if isinstance(value, Mla | Mamba):
+            value = {part.name: getattr(value, part.name) for part in fields(value)}
+        known[field.name] = value
+    known["parameters"] = model.parameters
+    known["active_parameters"] = model.active_parameters
+    if model.mtp_layers:
+        known["mtp_parameters"] = model.mtp_parameters
+    return known
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """One row a catalog model: name, sizes, parameters, source; for `list`."""
+    rows = []
+    for name in model_names():
+        model = _from_catalog(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": model.parameters,
+                "active_parameters": model.active_parameters,
+                "layers": model.layers,
+                "hidden": model.hidden,
+                "heads": model.heads,
+                "kv_heads": model.kv_heads,
+                "experts": model.experts,
+                "topk": model.topk,
+                "vocab": model.vocab,
+                "assumed": model.assumed,
+                "source": model.source,
+            }
+        )
+    return rows

@@ -1,0 +1,127 @@
+"""The steps at the two ends of a model: embedding, head with loss, prediction of more tokens.
+
+In:  local sizes.
+Out: `Step`s; parameters of one tensor-parallel rank.
+Left out: the reduction of tied embeddings between first and last stage (`data_parallel`).
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from rackmodel.workload.kernels import ELEMENT, Local, elementwise, linear, norm
+from rackmodel.workload.software import software_of
+from rackmodel.workload.steps import Comm, Step
+
+
+def padded_vocab(vocab: int, tp: int) -> int:
+    """Vocabulary of one tp rank: padded to multiples of 128, as Megatron does.
+
+    >>> padded_vocab(50257, 8)
+    6400
+    """
+    return ceil(vocab / (128 * tp)) * 128
+
+
+def embedding_parameters(local: Local) -> float:
+    """Parameters of the token embedding on one tp rank."""
+    return float(padded_vocab(local.model.vocab, local.tp) * local.model.hidden)
+
+
+def embedding_steps(local: Local) -> list[Step]:
+    """Look up the tokens, add positions, share the sum out over tp."""
+    model = local.model
+    out = local.tokens * model.hidden * ELEMENT
+    learned = model.learned_positions * model.hidden
+    kept = local.tokens_sp * model.hidden * (1.0 if model.dropout else 0.0)
+    comm = None
+    if local.tp > 1:
+        sp = local.job.plan.sequence_parallel
+        comm = Comm(
+            name="embedding", axis="tp", bytes=out,
+            forward="reduce-scatter" if sp else "all-reduce",
+            backward="all-gather" if sp else None,
+        )  # fmt: skip
+    steps = [
+        Step(
+            name="embedding",
+            kind="row",
+            forward=(elementwise("embedding", out, out, launches=2.0 if learned else 1.0),),
+            backward=(
+                elementwise(
+                    "embedding_backward", out + 2 * out, 2 * out, launches=3.0
+                ),  # sort, then add rows into fp32 gradients
+            ),
+            comm=comm,
+            saved_bytes=kept,
+            parameters=embedding_parameters(local) + learned,
+        )
+    ]
+    if model.embedding_norm:
+        forward, backward = norm(local, local.tokens_sp, model.hidden)
+        steps.append(Step(name="embedding_norm", forward=forward, backward=backward,
+                          saved_bytes=local.tokens_sp * model.hidden * ELEMENT))  # fmt: skip
+    return steps
+
+
+def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
+    """Final norm, logits in the base format, cross-entropy over the split vocabulary.
+
+    own_matrix : the head's weights are parameters of this rank (untied, or tied on another rank).
+    """
+    model = local.model
+    forward, backward = norm(local, local.tokens_sp, model.hidden)
+    vocab = padded_vocab(model.vocab, local.tp)
+    part = linear(local, "head", local.tokens, vocab, model.hidden, wide=True)
+    comm = None
+    if local.tp > 1:
+        sp = local.job.plan.sequence_parallel
+        comm = Comm(
+            name="head", axis="tp", bytes=local.tokens * model.hidden * ELEMENT,
+            forward="all-gather" if sp else None,
+            backward="reduce-scatter" if sp else "all-reduce",
+        )  # fmt: skip
+    logits = local.tokens * vocab
+    steps = [
+        Step(name="final_norm", forward=forward, backward=backward,
+             saved_bytes=2 * local.tokens_sp * model.hidden * ELEMENT,
+             parameters=float(model.norm_parameters)),
+        Step(name="head", kind="column", comm=comm, forward=part.forward, backward=part.backward,
+             weight=part.weight, saved_bytes=logits * ELEMENT,
+             parameters=float(vocab * model.hidden) if own_matrix else 0.0),
+    ]  # fmt: skip
+    if local.tp > 1:
+        for name, values in (("loss_max", 1.0), ("loss_sum", 2.0)):
+            reduce = Comm(name=name, axis="tp", forward="all-reduce", backward=None,
+                          bytes=4.0 * values * local.tokens)  # fmt: skip
+            steps.append(Step(name=name, comm=reduce))
+    steps.append(
+        Step(
+            name="cross_entropy",
+            # fp32 logits in and out of the softmax, kept in fp32 for backward.
+            forward=(
+                elementwise("cross_entropy", (ELEMENT + 8) * logits, 8 * logits, launches=6.0),
+            ),
+            backward=(
+                elementwise("cross_entropy_backward", 4 * logits, ELEMENT * logits, launches=2.0),
+            ),
+            saved_bytes=(software_of(local.job.stack).logit_bytes - ELEMENT) * logits,
+        )
+    )
+    return steps
+
+
+def mtp_entry_steps(local: Local) -> list[Step]:
+    """What joins the hidden state and the next token's embedding before an MTP layer."""
+    model, tokens = local.model, local.tokens_sp
+    forward, backward = norm(local, tokens, 2 * model.hidden)
+    part = linear(local, "mtp_join", tokens, model.hidden, 2 * model.hidden)
+    size = tokens * model.hidden * ELEMENT
+    return [
+        Step(name="mtp_embedding", forward=(elementwise("embedding", size, size),),
+             backward=(elementwise("embedding_backward", 3 * size, 2 * size, launches=3.0),)),
+        Step(name="mtp_norms", forward=forward, backward=backward, saved_bytes=4 * size,
+             parameters=2.0 * model.norm_parameters),
+        Step(name="mtp_join", forward=part.forward, backward=part.backward, weight=part.weight,
+             parameters=2.0 * model.hidden * model.hidden),
+    ]  # fmt: skip

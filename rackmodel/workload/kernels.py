@@ -1,0 +1,319 @@
+"""Kernels of a transformer layer on one rank: FLOPs, HBM bytes and shapes.
+
+In:  local sizes (`Local`) of a job.
+Out: `Kernel`s, forward and backward.
+Left out: how long they take; which of them a software release fuses (`fusion.unfused` tells the
+cost of not fusing).
+
+Bytes count each operand once: what a perfect cache would leave. Names are stable, kernel times
+read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rackmodel.workload.models import Block, Model
+from rackmodel.workload.operations import Kernel
+from rackmodel.workload.plan import Job
+from rackmodel.workload.precision import Precision, precision_of
+from rackmodel.workload.software import software_of
+
+Kernels = tuple[Kernel, ...]
+ELEMENT = 2.0  # bytes of an activation between layers (bf16 or fp16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What one rank holds of one micro-batch."""
+
+    job: Job
+    model: Model
+    precision: Precision
+    batch: int
+    tokens: float  # of the micro-batch on this cp rank
+    tokens_sp: float  # of those, outside the tensor-parallel parts
+    tp: int
+    cp: int
+    ep: int
+    etp: int
+
+    @classmethod
+    def of(cls, job: Job) -> Local:
+        """Local sizes of a job."""
+        plan = job.plan
+        tokens = plan.micro_batch * job.seq_len / plan.cp
+        return cls(
+            job=job,
+            model=job.model,
+            precision=precision_of(job.precision),
+            batch=plan.micro_batch,
+            tokens=tokens,
+            tokens_sp=tokens / plan.sp,
+            tp=plan.tp,
+            cp=plan.cp,
+            ep=plan.ep,
+            etp=plan.etp,
+        )
+
+    @property
+    def base(self) -> str:
+        """Number format of what is not a cast GEMM."""
+        return self.precision.base_format
+
+
+def gemm(
+    name: str, m: float, n: float, k: float, *, form: str, read: float, written: float = ELEMENT,
+    groups: int = 0, batch: int = 1, accumulate: bool = False, count: float = 1.0,
+) -> Kernel:  # fmt: skip
+    """C[m,n] = A[m,k] B[k,n], `batch` times; with `groups`, m is spread over them.
+
+    read : bytes of an element of A and B; written : of C; accumulate : C is also read.
+    """
+    weights = max(1, groups)
+    out = m * n * batch
+    return Kernel(
+        family="grouped_gemm" if groups else "gemm",
+        name=name,
+        flops=2.0 * m * n * k * batch,
+        read_bytes=(m * k + k * n * weights) * batch * read + (out * written if accumulate else 0),
+        write_bytes=out * written,
+        shape=(round(m), round(n), round(k), groups or batch),
+        precision=form,
+        count=count,
+        launches=float(weights),  # grouped GEMMs launch one kernel per local expert
+    )
+
+
+def weight_gemm(
+    name: str, m: float, n: float, k: float, *, form: str, read: float, written: float,
+    groups: int = 0,
+) -> Kernel:  # fmt: skip
+    """The weight gradient [n,k] += dY[m,n]^T X[m,k], once per group with m rows in all."""
+    weights = max(1, groups)
+    out = n * k * weights
+    return Kernel(
+        family="grouped_gemm" if groups else "gemm",
+        name=name,
+        flops=2.0 * m * n * k,
+        read_bytes=(m * n + m * k) * read + out * written,
+        write_bytes=out * written,
+        # A weight gradient reduces over rows: its m and n are the weight's sides.
+        shape=(round(m), round(n), round(k), groups)
+        if groups
+        else (round(n), round(k), round(m), 1),
+        precision=form,
+        launches=float(weights),
+    )
+
+
+def elementwise(name: str, read: float, write: float, *, count: float = 1.0, launches: float = 1.0,
+                family: str = "elementwise", form: str = "bf16") -> Kernel:  # fmt: skip
+    """A kernel that only moves bytes."""
+    return Kernel(
+        family=family,  # type: ignore[arg-type]
+        name=name,
+        read_bytes=read,
+        write_bytes=write,
+        precision=form,
+        count=count,
+        launches=launches,
+    )
+
+
+def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
+    """Quantise a GEMM operand of that many elements; nothing where the recipe casts nothing."""
+    p = local.precision
+    if not p.casts:
+        return ()
+    return (
+        elementwise(
+            f"cast_{p.gemm_format}",
+            read=p.cast_read_passes * elements * ELEMENT,
+            write=p.cast_copies * elements * p.operand_bytes,
+            launches=p.cast_launches * max(1, groups),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The kernels of one linear layer."""
+
+    forward: Kernels
+    backward: Kernels  # gradient of the input
+    weight: Kernels  # gradient of the weights
+
+
+def linear(
+    local: Local, name: str, m: float, n: float, k: float, *, groups: int = 0, wide: bool = False,
+    cast_input: bool = True, bias: bool = False,
+) -> Linear:  # fmt: skip
+    """Y[m,n] = X[m,k] W[k,n] and its gradients.
+
+    wide : stay in the base format (head, router). cast_input : False where another linear layer has
+    already cast the same input. bias : its gradient is one more kernel.
+    """
+    p, grad = local.precision, float(local.job.gradient_bytes)
+    form = p.base_format if wide else p.gemm_format
+    wgrad_form = p.base_format if wide else p.wgrad_format
+    read = ELEMENT if wide or not p.casts else p.operand_bytes
+    casts_in = () if wide or not cast_input else cast(local, m * k, groups=groups)
+    casts_out = () if wide else cast(local, m * n, groups=groups)
+    bias_gradient = (elementwise("bias_gradient", m * n * ELEMENT, n * grad),) if bias else ()
+    return Linear(
+        forward=(*casts_in, gemm(name, m, n, k, form=form, read=read, groups=groups)),
+        backward=(
+            *casts_out,
+            gemm(f"{name}_dgrad", m, k, n, form=form, read=read, groups=groups),
+        ),
+        weight=(
+            weight_gemm(
+                f"{name}_wgrad", m, n, k, form=wgrad_form, read=read, written=grad, groups=groups
+            ),
+            *bias_gradient,
+        ),
+    )
+
+
+def attention_heads(local: Local) -> tuple[int, int]:
+    """Query and key/value heads of one rank; cp by all-to-all (Ulysses) splits heads too."""
+    model, split = local.model, local.tp
+    if local.cp > 1 and local.job.plan.cp_method == "all-to-all":
+        split *= local.cp
+    kv = model.heads if model.mla else model.kv_heads
+    return model.heads // split, max(1, kv // split)
+
+
+def attention(local: Local, block: Block) -> tuple[Kernels, Kernels]:
+    """The attention core of one layer, forward and backward kernels.
+
+    Under ring cp the first kernel is the diagonal block (causal) and the second the others, which
+    with causal balancing (zig-zag order) meet half of the keys each: exactly 1/cp of the work for
+    every rank.
+    """
+    job, model = local.job, local.model
+    heads, kv_heads = attention_heads(local)
+    if not job.fused_attention:
+        return _unfused_attention(local, heads, kv_heads)
+    s, cp = job.seq_len, local.cp
+    if cp == 1 or job.plan.cp_method == "all-to-all":
+        parts = [_core(local, block, heads, kv_heads, s, s, 1, 1)]
+    elif job.plan.cp_method == "all-gather":
+        parts = [_core(local, block, heads, kv_heads, s // cp, s, 1, 1)]
+    else:
+        own = s // cp
+        parts = [_core(local, block, heads, kv_heads, own, own, 1, 1)]
+        parts.append(_core(local, block, heads, kv_heads, own, max(1, own // 2), 0, cp - 1))
+    total = sum(kernel.flops * kernel.count for kernel in parts)
+    # Windows and the mask make the parts unequal; the layer's exact work is shared out by area.
+    span = model.kv_span(block, s, causal=True)
+    exact = (
+        2.0 * local.batch * model.heads / local.tp * s / cp * span * (model.qk_dim + model.v_dim)
+    )
+    forward = tuple(_scaled(kernel, exact / total) for kernel in parts)
+    return forward, tuple(_backward_core(local, kernel) for kernel in forward)
+
+
+def _core(local: Local, block: Block, heads: int, kv_heads: int, q_len: int, kv_len: int,
+          causal: int, count: int) -> Kernel:  # fmt: skip
+    model, b = local.model, local.batch
+    qk, v = model.qk_dim, model.v_dim
+    area = q_len * kv_len * (0.5 if causal else 1.0)
+    return Kernel(
+        family="attention",
+        name="attention",
+        flops=2.0 * b * heads * area * (qk + v),
+        read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * kv_len * (qk + v)),
+        write_bytes=ELEMENT * b * heads * q_len * v + 4.0 * b * heads * q_len,
+        shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, block.window),
+        precision=local.base,
+        count=float(count),
+    )
+
+
+def _scaled(kernel: Kernel, ratio: float) -> Kernel:
+    return Kernel(
+        family=kernel.family, name=kernel.name, flops=kernel.flops * ratio,
+        read_bytes=kernel.read_bytes, write_bytes=kernel.write_bytes, shape=kernel.shape,
+        precision=kernel.precision, count=kernel.count, launches=kernel.launches,
+    )  # fmt: skip
+
+
+def _backward_core(local: Local, forward: Kernel) -> Kernel:
+    """Five products instead of two (scores again): 2.5 x the FLOPs. Source: arXiv:2307.08691."""
+    return Kernel(
+        family="attention",
+        name="attention_backward",
+        flops=2.5 * forward.flops,
+        read_bytes=2.0 * forward.read_bytes + 2.0 * forward.write_bytes,
+        write_bytes=forward.read_bytes,
+        shape=forward.shape,
+        precision=forward.precision,
+        count=forward.count,
+        launches=3.0,  # row sums of dO x O, main kernel, conversion of dQ
+    )
+
+
+def _unfused_attention(local: Local, heads: int, kv_heads: int) -> tuple[Kernels, Kernels]:
+    """Scores written to HBM: two batched GEMMs around a masked softmax and its dropout."""
+    model, s = local.model, local.job.seq_len
+    batch = local.batch * heads
+    qk, v, form = model.qk_dim, model.v_dim, local.base
+    scores = float(batch * s * s)
+
+    def product(name: str, n: float, k: float) -> Kernel:
+        return gemm(name, s, n, k, form=form, read=ELEMENT, batch=batch)
+
+    forward = [
+        product("attention_scores", s, qk),
+        elementwise("softmax", ELEMENT * scores, ELEMENT * scores),
+        product("attention_context", v, s),
+    ]
+    backward = [
+        product("attention_context_dgrad", s, v),
+        product("attention_context_wgrad", v, s),
+        elementwise("softmax_backward", 2 * ELEMENT * scores, ELEMENT * scores),
+        product("attention_scores_dgrad", qk, s),
+        product("attention_scores_wgrad", qk, s),
+    ]
+    if model.dropout:
+        forward.insert(2, elementwise("dropout", ELEMENT * scores, (ELEMENT + 1) * scores))
+        backward.insert(2, elementwise("dropout", (ELEMENT + 1) * scores, ELEMENT * scores))
+    return tuple(forward), tuple(backward)
+
+
+def norm(local: Local, tokens: float, width: int) -> tuple[Kernels, Kernels]:
+    """RMSNorm or LayerNorm over rows of that width, forward and backward."""
+    name, size = local.model.norm, tokens * width * ELEMENT
+    return (
+        (elementwise(name, size, size),),
+        (elementwise(f"{name}_backward", 2 * size, size, launches=2.0),),
+    )
+
+
+def kept_activation_input(local: Local) -> float:
+    """Bytes of an element of a GELU's or SwiGLU's input, as it is kept for the backward pass."""
+    narrow = software_of(local.job.stack).narrow_activation_input and local.precision.casts
+    return local.precision.stored_bytes if narrow else ELEMENT
+
+
+def activation(
+    local: Local, tokens: float, width: float, *, weighted: bool = False
+) -> tuple[Kernels, Kernels]:
+    """GELU or SwiGLU between linear layers; `weighted` multiplies by the router's probability."""
+    gated = local.model.gated_ffn
+    name = "swiglu" if gated else ("bias_gelu" if local.model.bias else "gelu")
+    name = f"weighted_{name}" if weighted else name
+    out = tokens * width * ELEMENT
+    inputs = out * (2 if gated else 1)
+    return (
+        (elementwise(name, inputs, out),),
+        (elementwise(f"{name}_backward", inputs + out, inputs),),
+    )
+
+
+def flops_of(kernels: Sequence[Kernel]) -> float:
+    """FLOPs of a list of kernels, counts included."""
+    return sum(kernel.flops * kernel.count for kernel in kernels)

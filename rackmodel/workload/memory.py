@@ -1,0 +1,297 @@
+"""HBM of a rank by kind: what a plan needs, whether it fits, and how it moves over a step.
+
+In:  a job, a pipeline rank, bytes of HBM; for the timeline, the events of a simulated step.
+Out: bytes by kind; `DoesNotFit` with the largest kinds and a plan that would fit.
+Left out: host memory, the allocator's behaviour beyond two stated constants (`software`).
+
+Kinds: weights, gradients, optimizer, activations (kept ones at the peak of the schedule), working
+(what a pass needs on top), buffers (gathered weights, communication), reserve (context, libraries,
+fragmentation).
+
+Weights and optimizer of bf16 Adam take 2 + 4 + 4 + 4 bytes per parameter, gradients 4 or 2. ZeRO
+divides them as Rajbhandari et al. 2020, arXiv:1910.02054, figure 1, does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from rackmodel.errors import DoesNotFit, InvalidPlan
+from rackmodel.workload.activations import chunk_bytes, peak_bytes
+from rackmodel.workload.data_parallel import held_gradients, local_states
+from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.precision import precision_of
+from rackmodel.workload.software import software_of
+from rackmodel.workload.stages import Chunk, chunks_of
+from rackmodel.workload.validity import check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
+MOMENTS = 8.0  # two fp32 moments of Adam
+
+
+@lru_cache(maxsize=4096)
+def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
+    chunks = chunks_of(job)[pipeline_rank]
+    plan, software = job.plan, software_of(job.stack)
+    states = local_states(job, chunks)
+    held = sum(sum(chunk.parameters) for chunk in chunks)
+    full_weights = _weight_bytes(job, chunks)
+    master = float(software.master_bytes)
+    peak = peak_bytes(job, pipeline_rank)
+    kinds = dict.fromkeys(KINDS, 0.0)
+    if plan.sharded_parameters:
+        # The sharded weight is itself the fp32 master; bf16 copies exist while they are gathered.
+        kinds["weights"] = states * software.shard_bytes
+        master -= min(master, float(software.shard_bytes))
+        if plan.reshards:
+            kinds["buffers"] += _gathered_bytes(job, chunks)
+        else:
+            kinds["weights"] += full_weights
+    else:
+        kinds["weights"] = full_weights
+    kinds["gradients"] = held_gradients(job, chunks) * job.gradient_bytes
+    if plan.sharded_parameters and not plan.reshards:
+        kinds["gradients"] = held * job.gradient_bytes + states * 4.0
+    if "optimizer" not in plan.offload:
+        kinds["optimizer"] = states * (master + MOMENTS)
+    kinds["activations"], kinds["working"] = peak.kept_bytes, peak.working_bytes
+    slack = software.allocator_slack
+    moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
+    kinds["reserve"] = software.fixed_bytes + slack * moving
+    return tuple(kinds.items())
+
+
+def _weight_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
+    """Compute copies of all weights that a rank holds; embedding and head stay in two bytes."""
+    wide = precision_of(job.precision).weight_bytes
+    total = 0.0
+    for chunk in chunks:
+        for unit in chunk.units:
+            parameters = unit.dense_parameters + unit.expert_parameters
+            total += parameters * (wide if unit.is_layer else 2.0)
+    return total
+
+
+def _gathered_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
+    """Weights that are whole at one time: in use and fetched ahead, with their gradients."""
+    largest = max(
+        unit.dense_parameters + (unit.expert_parameters if job.plan.edp > 1 else 0.0)
+        for chunk in chunks
+        for unit in chunk.units
+    )
+    ahead = job.plan.prefetch if job.plan.dp_overlap else 0
+    gathered = precision_of(job.precision).gather_bytes
+    return largest * (gathered * (1 + ahead) + job.gradient_bytes * (1 + bool(ahead)))
+
+
+def memory(job: Job, pipeline_rank: int = 0) -> dict[str, float]:
+    """Return the bytes of HBM that a rank of that pipeline rank needs at its peak, by kind.
+
+    Examples
+    --------
+    >>> from rackmodel.workload import Job, Plan, load_model
+    >>> plan = Plan(tp=8, pp=8, dp=1, sharding="none")
+    >>> need = memory(Job(model=load_model("gpt3-175b"), plan=plan, seq_len=2048, global_batch=64))
+    >>> round((need["weights"] + need["gradients"] + need["optimizer"]) / 1e9, 1)
+    50.8
+    """
+    return dict(_memory(job, pipeline_rank))
+
+
+def peak_memory(job: Job) -> tuple[int, dict[str, float]]:
+    """Return the pipeline rank that needs most, and its bytes by kind."""
+    needs = [memory(job, rank) for rank in _telling_ranks(job)]
+    most = max(range(len(needs)), key=lambda i: sum(needs[i].values()))
+    return _telling_ranks(job)[most], needs[most]
+
+
+def _telling_ranks(job: Job) -> list[int]:
+    """Pipeline ranks that can need most: those at either end, and one between."""
+    pp = job.plan.pp
+    if pp <= 8 or job.plan.stage_layers:
+        return list(range(pp))
+    return sorted({0, 1, pp // 2, pp - 2, pp - 1})
+
+
+def fits(job: Job, hbm_bytes: float) -> bool:
+    """Whether every pipeline rank fits."""
+    return sum(peak_memory(job)[1].values()) <= hbm_bytes
+
+
+def check_fits(job: Job, hbm_bytes: float, *, what: str = "the accelerator") -> dict[str, float]:
+    """Return the bytes by kind of the fullest rank, or raise.
+
+    Raises
+    ------
+    DoesNotFit
+        With the kinds that need most and, where one is found, a plan that would fit.
+    """
+    rank, need = peak_memory(job)
+    total = sum(need.values())
+    if total <= hbm_bytes:
+        return need
+    largest = sorted(need.items(), key=lambda item: -item[1])[:4]
+    kinds = ", ".join(f"{kind} {size / 1e9:.0f}" for kind, size in largest)
+    raise DoesNotFit(
+        f"pipeline rank {rank} needs {total / 1e9:.0f} GB ({kinds}); {what} has"
+        f" {hbm_bytes / 1e9:.0f} GB. {_advice(job, hbm_bytes)}"
+    )
+
+
+def _advice(job: Job, hbm_bytes: float) -> str:
+    for words, changed in _smaller(job):
+        try:
+            check(changed)
+            if fits(changed, hbm_bytes):
+                return f"This would fit: {words}"
+        except InvalidPlan:
+            continue
+    return (
+        "No plan with these accelerators was found that fits: use more of them, or a smaller model"
+    )
+
+
+def _smaller(job: Job) -> Iterator[tuple[str, Job]]:
+    """Plans that need less, the mildest change first."""
+    plan, gpus = job.plan, job.gpus
+    for modules, layers in _recomputes(job):
+        yield _recompute_words(modules, layers), _with_recompute(job, modules, layers)
+    full = job.replace(recompute="full", recompute_modules=(), recompute_layers=None)
+    for base, words in ((job, ""), (full, ', recompute="full"')):
+        if plan.micro_batch > 1:
+            yield f"micro_batch=1{words}", base.replace(micro_batch=1)
+        for sharding in ("zero1", "zero3"):
+            if sharding != plan.sharding:
+                changed = base.replace(sharding=sharding, shard_size=0)
+                yield f'sharding="{sharding}"{words}', changed
+    for tp, pp in _splits(plan, gpus):
+        dp = gpus // (tp * pp * plan.cp)
+        for base, words in ((job, ""), (full, ', recompute="full"')):
+            changed = base.replace(tp=tp, pp=pp, dp=dp, vpp=1, schedule="", stage_layers=(),
+                                   micro_batch=1, sequence_parallel=True)  # fmt: skip
+            yield f"tp={tp}, pp={pp}, dp={dp}, micro_batch=1{words}", changed
+
+
+def _splits(plan: Plan, gpus: int) -> list[tuple[int, int]]:
+    """tp and pp beyond the plan's, in order of their product."""
+    pairs = [
+        (plan.tp * a, plan.pp * b)
+        for a in (1, 2, 4, 8)
+        for b in (1, 2, 4, 8, 16)
+        if a * b > 1 and plan.tp * a <= 16 and gpus % (plan.tp * a * plan.pp * b * plan.cp) == 0
+    ]
+    return sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
+
+
+Recompute = tuple[tuple[str, ...], int | None]
+
+
+def _recomputes(job: Job) -> list[Recompute]:
+    """Recompute choices from the least work to the most: modules, then layers (-1: all)."""
+    model, steps = job.model, []
+    if not job.fused_attention:
+        steps.append("core_attn")
+    steps += ["norm", "act"] if any(b.feed == "dense" for b in model.blocks) else ["norm"]
+    if model.moe_layers:
+        steps.append("moe_act")
+    if model.mla is not None:
+        steps.append("mla_up_proj")
+    chosen: list[Recompute] = [((), None)]
+    so_far: tuple[str, ...] = ()
+    for module in steps:
+        so_far = (*so_far, module)
+        chosen.append((so_far, None))
+    most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
+    chosen += [((), layers) for layers in sorted({max(1, most * q // 8) for q in range(1, 8)})]
+    return [*chosen, ((), -1)]
+
+
+def _with_recompute(job: Job, modules: tuple[str, ...], layers: int | None) -> Job:
+    if layers is None:
+        kind = "selective" if modules else "none"
+        return job.replace(recompute=kind, recompute_modules=modules, recompute_layers=None)
+    return job.replace(
+        recompute="full", recompute_modules=(), recompute_layers=None if layers < 0 else layers
+    )
+
+
+def _recompute_words(modules: tuple[str, ...], layers: int | None) -> str:
+    if layers is None:
+        return f'recompute="selective" of {", ".join(modules)}' if modules else 'recompute="none"'
+    return 'recompute="full"' + (f" of {layers} layers per chunk" if layers > 0 else "")
+
+
+def least_recompute(job: Job, hbm_bytes: float) -> Job:
+    """Return the job with the least recompute that fits: none, cheap modules, whole layers.
+
+    Raises
+    ------
+    DoesNotFit
+        If it does not fit even with full recompute.
+    """
+    for modules, layers in _recomputes(job):
+        changed = _with_recompute(job, modules, layers)
+        if fits(changed, hbm_bytes):
+            return changed
+    check_fits(_with_recompute(job, (), -1), hbm_bytes)
+    raise AssertionError("the last choice was the full recompute that has just been refused")
+
+
+def memory_timeline(job: Job, events: pd.DataFrame, pipeline_rank: int = 0) -> pd.DataFrame:
+    """Return HBM by kind over a step, from the times of the passes.
+
+    Parameters
+    ----------
+    events : rows of a simulated step with columns stage, phase, kind, micro_batch, start_s,
+        end_s; rows of other stages are ignored. Passes of one micro-batch in several chunks are
+        told apart by order.
+
+    Returns
+    -------
+    Columns time_s, the kinds (held from that time on, until the next row), total; one row a change.
+        `frame["total"].max()` is the peak.
+    """
+    import pandas as pd
+
+    constant = memory(job, pipeline_rank)
+    parts = [chunk_bytes(job, chunk) for chunk in chunks_of(job)[pipeline_rank]]
+    compute = events[(events["stage"] == pipeline_rank) & (events["kind"] == "compute")]
+    if "rank_class" in compute.columns and len(compute):
+        compute = compute[compute["rank_class"] == compute["rank_class"].iloc[0]]
+    forward = _spans(compute[compute["phase"] == "forward"], len(parts))
+    backward = _spans(compute[compute["phase"].isin(["backward", "recompute"])], len(parts))
+    changes: list[tuple[float, float, float]] = []
+    for chunk, start, _ in forward:
+        changes.append((start, parts[chunk].kept_bytes, 0.0))
+    for chunk, start, end in backward:
+        own = parts[len(parts) - 1 - chunk]
+        changes += [(start, 0.0, own.working_bytes), (end, -own.kept_bytes, -own.working_bytes)]
+    rows, kept, working = [], 0.0, 0.0
+    static = {kind: constant[kind] for kind in KINDS if kind not in ("activations", "working")}
+    for time_s, more, work in [(0.0, 0.0, 0.0), *sorted(changes)]:
+        kept, working = max(0.0, kept + more), max(0.0, working + work)
+        row = {"time_s": time_s, **static, "activations": kept, "working": working}
+        rows.append({**row, "total": kept + working + sum(static.values())})
+    return pd.DataFrame(rows)
+
+
+def _spans(rows: pd.DataFrame, chunks: int) -> list[tuple[int, float, float]]:
+    """(chunk in order of passing, start, end) of each pass: gaps between chunks part the rows."""
+    spans: list[tuple[int, float, float]] = []
+    for _, own in rows[rows["micro_batch"] >= 0].groupby("micro_batch", observed=True):
+        ordered = own.sort_values("start_s")
+        start, end = ordered["start_s"].to_numpy(), ordered["end_s"].to_numpy()
+        gaps = start[1:] - end[:-1]
+        cuts = sorted(gaps.argsort()[::-1][: chunks - 1]) if chunks > 1 and len(gaps) else []
+        begin = 0
+        for chunk, cut in enumerate([*cuts, len(start) - 1]):
+            spans.append((chunk, float(start[begin]), float(end[begin : cut + 1].max())))
+            begin = cut + 1
+            if begin >= len(start):
+                break
+    return spans

@@ -1,0 +1,132 @@
+"""What one rank does in a training step: the operations that the simulator gives a duration to.
+
+In:  nothing; these are the words that `workload` writes and `simulate` reads.
+Out: kernels inside `Compute`, bytes inside `Collective` and `Send`; a `Program` strings them
+     together.
+Left out: seconds, links, accelerators. An operation knows FLOPs, bytes and shapes only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Family: TypeAlias = Literal[
+    "gemm",  # shape (m, n, k, batch)
+    "grouped_gemm",  # shape (m, n, k, groups): m rows in all, spread over the groups (experts)
+    "attention",  # shape (batch, heads, kv_heads, q_len, kv_len, qk_dim, v_dim, causal 0/1, window)
+    "elementwise",  # norms, activations, rotary, residual, router, softmax, casts: bytes only
+    "permute",  # gather and scatter of tokens to experts: bytes only
+    "scan",  # state-space (Mamba) scans: FLOPs and bytes
+    "optimizer",  # the update of weights: bytes only
+    "copy",  # accelerator <-> host memory: bytes over the host link
+]
+Phase: TypeAlias = Literal["forward", "backward", "recompute", "optimizer", "other"]
+CollectiveOp: TypeAlias = Literal[
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kind of kernel, launched `count` times in a row with the same shape.
+
+    All figures are those of one launch of one rank.
+    """
+
+    family: Family
+    name: str
+    flops: float = 0.0
+    read_bytes: float = 0.0  # from HBM, each operand once
+    write_bytes: float = 0.0  # to HBM
+    shape: tuple[int, ...] = ()
+    precision: str = "bf16"  # number format of the arithmetic
+    count: float = 1.0
+    launches: float = 1.0  # kernels that the host launches for one of these (casts, splits, ...)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Kernels that follow one another on the compute stream without waiting for anyone."""
+
+    name: str
+    phase: Phase
+    kernels: tuple[Kernel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """A collective over the rank's group along `axis`, as every member of that group runs it.
+
+    `bytes` is the size that nccl-tests prints: the buffer of an all-reduce or broadcast, the whole
+    gathered output of an all-gather, the whole input of a reduce-scatter, one rank's whole send
+    buffer of an all-to-all. With `token` None the compute stream waits for the end; otherwise the
+    collective is queued on `stream` (in order) and a `Wait` with that token waits for it.
+    """
+
+    name: str
+    op: CollectiveOp
+    axis: str  # "tp", "cp", "ep", "etp", "dp", "edp", "dp_shard", "dp_replica", "embedding", ...
+    bytes: float
+    stream: str = "compute"
+    token: str | None = None
+    phase: Phase = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Bytes to the rank with the same coordinates on pipeline rank `peer`.
+
+    The flow starts when the sender has reached its `Send` and the receiver its `Recv` of the same
+    `name` (a rendezvous). With `token` None the rank waits for the end; otherwise `Wait` does.
+    """
+
+    name: str  # unique between the two ranks, for example "forward chunk 0 micro-batch 3"
+    peer: int  # pipeline rank
+    bytes: float
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recv:
+    """The other end of a `Send`."""
+
+    name: str
+    peer: int
+    bytes: float
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Hold the compute stream until the asynchronous operation `token` has ended."""
+
+    token: str
+
+
+Operation: TypeAlias = Compute | Collective | Send | Recv | Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segment:
+    """Operations that recur as a block, for example the forward pass of one chunk.
+
+    The same object stands in the program once per micro-batch, so that what is known of it
+    (durations, FLOPs) is worked out once. Tokens started inside it may be awaited inside it.
+    """
+
+    name: str
+    phase: Phase
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """Everything that the ranks of one pipeline rank do in one step, in order.
+
+    `micro_batches[i]` is the micro-batch that `items[i]` works for, or -1.
+    """
+
+    pipeline_rank: int
+    items: tuple[Operation | Segment, ...]
+    micro_batches: tuple[int, ...]

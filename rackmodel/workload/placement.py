@@ -1,0 +1,166 @@
+"""Which ranks form a group: Megatron's order of axes, and the mesh of experts folded onto it.
+
+In:  a plan and a number of replicas (the true `dp`, or a stand-in for it).
+Out: arrays of global ranks, one row a group.
+Left out: accelerators, racks, links (rank i is the i-th accelerator used).
+
+Ranks are numbered by axes, fastest first: tp, cp, dp, pp ("tp-cp-ep-dp-pp", Megatron's default:
+pipeline ranks far apart), or tp, cp, the replicas that share experts, pp, the other replicas
+("tp-cp-ep-pp-dp": a replica close together). Inside one pipeline rank, the tp x cp x dp ranks in
+order are laid out again as etp x ep x edp.
+"""
+
+from __future__ import annotations
+
+from math import gcd, lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmodel.errors import InvalidPlan, UnknownName
+from rackmodel.workload.plan import RANK_ORDERS, Plan
+
+Ranks = NDArray[np.int64]
+AXES = (
+    *("tp", "cp", "ep", "etp", "pp", "dp", "dp_cp", "edp", "dp_shard", "dp_replica"),
+    *("embedding", "stage", "model", "world"),
+)
+
+
+def dp_block(plan: Plan) -> int:
+    """Replicas that belong together: a stand-in for `dp` must be a multiple of this.
+
+    >>> dp_block(Plan(tp=2, ep=16, dp=32))
+    8
+    """
+    experts, inner = plan.etp * plan.ep, plan.tp * plan.cp
+    block = experts // gcd(experts, inner)
+    if plan.sharding == "hsdp":
+        block = lcm(block, max(1, plan.shard_size // plan.cp))
+    return block
+
+
+def _inner_replicas(plan: Plan, dp: int) -> int:
+    """Replicas numbered before the pipeline axis."""
+    return dp if plan.rank_order == RANK_ORDERS[0] else dp_block(plan)
+
+
+def replica_stride(plan: Plan) -> int:
+    """Ranks from one replica to the next (with pp inside, their average over a `dp_block`)."""
+    inner = plan.tp * plan.cp
+    return inner if plan.rank_order == RANK_ORDERS[0] else inner * plan.pp
+
+
+def rank_grid(plan: Plan, dp: int) -> Ranks:
+    """Global ranks by pipeline rank, replica, cp and tp: shape (pp, dp, cp, tp)."""
+    inner = _inner_replicas(plan, dp)
+    if dp < 1 or dp % dp_block(plan):
+        raise InvalidPlan(
+            f"dp {dp} is not a multiple of the {dp_block(plan)} replicas that share experts or"
+            " shards"
+        )
+    outer = dp // inner
+    ranks = np.arange(outer * plan.pp * inner * plan.cp * plan.tp, dtype=np.int64)
+    grid = ranks.reshape(outer, plan.pp, inner, plan.cp, plan.tp)
+    return grid.transpose(1, 0, 2, 3, 4).reshape(plan.pp, dp, plan.cp, plan.tp)
+
+
+def axis_members(plan: Plan, axis: str, dp: int) -> Ranks:
+    """Return the groups of an axis, members in ring order.
+
+    Parameters
+    ----------
+    axis : "tp", "cp", "ep", "etp", "pp", "dp", "dp_cp" (replicas of attention weights), "edp"
+        (replicas of experts), "dp_shard" and "dp_replica" (the two levels of hsdp), "embedding"
+        (first and last pipeline rank), "stage" (a whole pipeline rank: tp x cp x dp), "model" (a
+        whole replica: tp x cp x pp), "world".
+    dp : replicas of the machine that is simulated.
+
+    Returns
+    -------
+    Global ranks, shape (groups, members).
+
+    Examples
+    --------
+    >>> axis_members(Plan(tp=2, pp=2, dp=2), "dp", 2).tolist()
+    [[0, 2], [1, 3], [4, 6], [5, 7]]
+    """
+    grid = rank_grid(plan, dp)
+    pp, tp = plan.pp, plan.tp
+    if axis == "tp":
+        return grid.reshape(-1, tp)
+    if axis == "cp":
+        return grid.swapaxes(2, 3).reshape(-1, plan.cp)
+    if axis == "dp":
+        return grid.transpose(0, 2, 3, 1).reshape(-1, dp)
+    if axis == "pp":
+        return grid.transpose(1, 2, 3, 0).reshape(-1, pp)
+    if axis == "dp_cp":
+        return grid.transpose(0, 3, 1, 2).reshape(-1, dp * plan.cp)
+    if axis in ("dp_shard", "dp_replica"):
+        shards = _shards(plan, dp)
+        flat = grid.transpose(0, 3, 1, 2).reshape(pp, tp, dp * plan.cp // shards, shards)
+        return (
+            flat.reshape(-1, shards)
+            if axis == "dp_shard"
+            else flat.swapaxes(2, 3).reshape(-1, dp * plan.cp // shards)
+        )
+    if axis in ("ep", "etp", "edp"):
+        experts = grid.reshape(pp, -1, plan.ep, plan.etp)
+        if axis == "etp":
+            return experts.reshape(-1, plan.etp)
+        if axis == "ep":
+            return experts.swapaxes(2, 3).reshape(-1, plan.ep)
+        return experts.transpose(0, 2, 3, 1).reshape(-1, experts.shape[1])
+    if axis == "embedding":
+        ends = grid[[0, -1]] if pp > 1 else grid[:1]
+        return ends.reshape(len(ends), -1).T.copy()
+    if axis == "stage":
+        return grid.reshape(pp, -1)
+    if axis == "model":
+        return grid.transpose(1, 0, 2, 3).reshape(dp, -1)
+    if axis == "world":
+        return grid.reshape(1, -1)
+    raise UnknownName.among("axis", axis, AXES)
+
+
+def _shards(plan: Plan, dp: int) -> int:
+    return plan.shard_size if plan.sharding == "hsdp" else dp * plan.cp
+
+
+def axis_true_size(plan: Plan, axis: str) -> int:
+    """Members of a group of this axis at the true `dp`, without building it.
+
+    >>> axis_true_size(Plan(tp=8, pp=4, cp=2, dp=16), "dp_cp")
+    32
+    """
+    dp_cp = plan.dp_cp
+    shards = _shards(plan, plan.replicas)
+    sizes = {
+        "tp": plan.tp,
+        "cp": plan.cp,
+        "ep": plan.ep,
+        "etp": plan.etp,
+        "pp": plan.pp,
+        "dp": plan.replicas,
+        "dp_cp": dp_cp,
+        "edp": plan.edp,
+        "dp_shard": shards,
+        "dp_replica": dp_cp // shards,
+        "embedding": min(2, plan.pp),
+        "stage": plan.tp * dp_cp,
+        "model": plan.tp * plan.cp * plan.pp,
+        "world": plan.gpus,
+    }
+    if axis not in sizes:
+        raise UnknownName.among("axis", axis, AXES)
+    return sizes[axis]
+
+
+def pipeline_rank_of(plan: Plan, dp: int) -> Ranks:
+    """Pipeline rank of each global rank, shape (ranks,)."""
+    grid = rank_grid(plan, dp)
+    stage = np.empty(grid.size, dtype=np.int64)
+    for pipeline_rank in range(plan.pp):
+        stage[grid[pipeline_rank].ravel()] = pipeline_rank
+    return stage

@@ -1,0 +1,178 @@
+"""Which layers stand on which pipeline rank, and what each such chunk consists of.
+
+In:  a job.
+Out: `Chunk`s of `Unit`s (embedding, layers, head), with parameters of one rank.
+Left out: the order in which chunks run (`schedule`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from rackmodel.errors import InvalidPlan
+from rackmodel.workload.ends import embedding_steps, head_steps, mtp_entry_steps
+from rackmodel.workload.kernels import ELEMENT, Local
+from rackmodel.workload.layers import block_steps
+from rackmodel.workload.models import Block
+from rackmodel.workload.plan import Job
+from rackmodel.workload.steps import Step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A layer, the embedding or the head: what is sharded, gathered and recomputed as one."""
+
+    name: str
+    steps: tuple[Step, ...]
+    dense_parameters: float  # of one rank, after tp
+    expert_parameters: float  # of one rank, after ep and etp
+    is_layer: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Consecutive layers that one pipeline rank runs as a block.
+
+    `direction` is 1 for the second half of dualpipe, where micro-batches enter at the last rank.
+    """
+
+    stage: int  # 0 ... stages-1 along the model
+    stages: int
+    rank: int
+    direction: int
+    units: tuple[Unit, ...]
+
+    @property
+    def parameters(self) -> tuple[float, float]:
+        """Dense and expert parameters of one rank."""
+        return (
+            sum(unit.dense_parameters for unit in self.units),
+            sum(unit.expert_parameters for unit in self.units),
+        )
+
+    def neighbour(self, ahead: int, pp: int) -> int:
+        """Pipeline rank of the stage that many stages on."""
+        stage = self.stage + ahead
+        return stage % pp if self.direction == 0 else pp - 1 - stage
+
+
+def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
+    """Layers of each stage: even where they divide, otherwise with embedding and head counted as
+    one each.
+
+    Megatron's `account_for_embedding_in_pipeline_split` and `account_for_loss_...`; an MTP layer
+    counts too. What is left over is taken from the last stage, then the first, then the others
+    from the end.
+
+    >>> spread_layers(126, 16)[:2], spread_layers(126, 16)[-1]
+    ((7, 8), 7)
+    >>> spread_layers(61, 16, mtp=1)
+    (3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2)
+    """
+    if layers % stages == 0 and not mtp:
+        return (layers // stages,) * stages
+    base = ceil((layers + mtp + 2) / stages)
+    sizes = [base] * stages
+    sizes[0] -= 1
+    sizes[-1] -= 1 + mtp
+    order = [stages - 1, 0, *range(stages - 2, 0, -1)]
+    surplus = sum(sizes) - layers
+    while surplus > 0:
+        for stage in order:
+            if surplus > 0 and sizes[stage] > 0:
+                sizes[stage] -= 1
+                surplus -= 1
+    while surplus < 0:  # an MTP layer may leave the last stage short of zero
+        stage = min(range(stages), key=lambda s: sizes[s])
+        sizes[stage] += 1
+        surplus += 1
+    return tuple(sizes)
+
+
+def layers_of_stages(job: Job) -> tuple[int, ...]:
+    """Layers of each of the pp x vpp stages."""
+    plan, model = job.plan, job.model
+    stages = plan.chunks
+    if plan.stage_layers:
+        if len(plan.stage_layers) != stages or sum(plan.stage_layers) != model.layers:
+            raise InvalidPlan(
+                f"stage_layers must name {stages} stages (pp {plan.pp} x vpp {plan.vpp}) with"
+                f" {model.layers} layers in all; found {len(plan.stage_layers)} with"
+                f" {sum(plan.stage_layers)}"
+            )
+        if min(plan.stage_layers) < 0:
+            raise InvalidPlan(f"stage_layers must not be negative, found {min(plan.stage_layers)}")
+        return plan.stage_layers
+    if stages > model.layers + 2 + model.mtp_layers:
+        raise InvalidPlan(
+            f"pp {plan.pp} x vpp {plan.vpp} = {stages} stages are more than the {model.layers}"
+            f" layers of {model.name!r}; use a smaller pp or vpp"
+        )
+    return spread_layers(model.layers, stages, mtp=model.mtp_layers)
+
+
+def transfer_bytes(job: Job) -> float:
+    """Activations that one rank hands to the next stage for one micro-batch. [bytes]"""
+    plan = job.plan
+    tokens = plan.micro_batch * job.seq_len / plan.cp / plan.sp
+    return tokens * job.model.hidden * ELEMENT
+
+
+def _unit(name: str, steps: tuple[Step, ...], *, is_layer: bool = True) -> Unit:
+    expert = sum(step.parameters for step in steps if step.name.startswith("expert_fc"))
+    dense = sum(step.parameters for step in steps) - expert
+    return Unit(name, steps, dense, expert, is_layer)
+
+
+@lru_cache(maxsize=64)
+def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
+    """The chunks of each pipeline rank, in the order of the model.
+
+    With dualpipe each rank holds two: its own stage and the mirrored one for the other direction.
+    """
+    plan, model, local = job.plan, job.model, Local.of(job)
+    sizes = layers_of_stages(job)
+    kinds: dict[Block, Unit] = {
+        block: _unit("layer", block_steps(local, block)) for block in dict.fromkeys(model.blocks)
+    }
+    blocks, start = model.blocks, 0
+    stages: list[tuple[Unit, ...]] = []
+    for stage, size in enumerate(sizes):
+        units = [kinds[block] for block in blocks[start : start + size]]
+        if stage == 0:
+            units.insert(0, _unit("embedding", tuple(embedding_steps(local)), is_layer=False))
+        if stage == len(sizes) - 1:
+            units += _tail(job, local, kinds)
+        stages.append(tuple(units))
+        start += size
+    if plan.order == "dualpipe":
+        last = plan.pp - 1
+        return tuple(
+            (
+                Chunk(rank, plan.pp, rank, 0, stages[rank]),
+                Chunk(last - rank, plan.pp, rank, 1, stages[last - rank]),
+            )
+            for rank in range(plan.pp)
+        )
+    return tuple(
+        tuple(
+            Chunk(stage, len(sizes), rank, 0, stages[stage])
+            for stage in range(rank, len(sizes), plan.pp)
+        )
+        for rank in range(plan.pp)
+    )
+
+
+def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
+    """Head and loss; then, per MTP layer, its entry, layer and the shared head once more."""
+    model = job.model
+    # A tied head on another pipeline rank than the embedding keeps its own copy.
+    own = not model.tied or job.plan.pp > 1
+    units = [_unit("head", tuple(head_steps(local, own_matrix=own)), is_layer=False)]
+    for _ in range(model.mtp_layers):
+        units.append(_unit("mtp_entry", tuple(mtp_entry_steps(local)), is_layer=False))
+        units.append(kinds[model.mtp_block])
+        units.append(_unit("mtp_head", tuple(head_steps(local, own_matrix=False)), is_layer=False))
+    return units

@@ -1,0 +1,267 @@
+"""A layer as a list of steps, and the operations that it gives forward, backward, in recompute.
+
+In:  `Step`s: kernels with the collectives around them, and what is kept for the backward pass.
+Out: `Operation`s on the compute stream and beside it.
+Left out: what a layer consists of (`layers`, `experts`, `ends`), pipeline and data parallelism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from rackmodel.workload.kernels import Kernels
+from rackmodel.workload.operations import (
+    Collective,
+    CollectiveOp,
+    Compute,
+    Kernel,
+    Operation,
+    Phase,
+    Wait,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comm:
+    """A collective of the forward pass and its mirror in the backward pass (None: nothing to
+    do).
+    """
+
+    name: str
+    axis: str
+    forward: CollectiveOp | None
+    backward: CollectiveOp | None
+    bytes: float
+    backward_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Kernels between two points where a rank meets others.
+
+    kind : "plain" (kernels; or only `comm`), "column" (`comm` brings the input of a linear layer),
+    "row" (`comm` takes its output away), "ring" (`comm` exchanges keys and values while the core
+    runs).
+    """
+
+    name: str
+    kind: str = "plain"
+    module: str = ""  # selective recompute: the module that this belongs to
+    forward: Kernels = ()
+    backward: Kernels = ()
+    weight: Kernels = ()
+    comm: Comm | None = None
+    saved_bytes: float = 0.0  # output kept for backward
+    expert: bool = False  # an all-to-all of experts that may hide under another micro-batch
+    parameters: float = 0.0
+
+
+@dataclass(slots=True)
+class Emitter:
+    """Collects operations, merging neighbouring kernels into one `Compute`."""
+
+    phase: Phase
+    overlap_tp: int = 1  # pieces that a GEMM is cut into to pipeline it with its collective; 1: not
+    label: str = ""
+    operations: list[Operation] = field(default_factory=list)
+    pending: list[Kernel] = field(default_factory=list)
+    tokens: int = 0
+
+    def run(self, kernels: Iterable[Kernel], phase: Phase | None = None) -> None:
+        """Queue kernels on the compute stream."""
+        if phase is not None and phase != self.phase:
+            self.flush()
+            self.phase = phase
+        self.pending.extend(kernels)
+
+    def flush(self) -> None:
+        """Close the running `Compute`."""
+        if self.pending:
+            name = self.pending[0].name
+            self.operations.append(
+                Compute(name=name, phase=self.phase, kernels=tuple(self.pending))
+            )
+            self.pending.clear()
+
+    def collect(
+        self,
+        comm: Comm,
+        op: CollectiveOp | None,
+        size: float | None = None,
+        *,
+        beside: bool = False,
+    ) -> str:
+        """Start a collective; with `beside` it gets a stream and a token, which is returned."""
+        if op is None:
+            return ""
+        self.flush()
+        token = ""
+        if beside:
+            self.tokens += 1
+            token = f"{self.label}{comm.axis} {self.tokens}"
+        self.operations.append(
+            Collective(
+                name=comm.name,
+                op=op,
+                axis=comm.axis,
+                bytes=comm.bytes if size is None else size,
+                stream=comm.axis if beside else "compute",
+                token=token or None,
+                phase=self.phase,
+            )
+        )
+        return token
+
+    def wait(self, token: str) -> None:
+        """Hold the compute stream until `token` has ended."""
+        if token:
+            self.flush()
+            self.operations.append(Wait(token=token))
+
+
+def forward(steps: Sequence[Step], emit: Emitter, phase: Phase = "forward") -> None:
+    """Emit the forward pass of the steps."""
+    emit.run((), phase)
+    for step in steps:
+        comm = step.comm
+        if comm is None:
+            emit.run(step.forward)
+        elif step.kind == "row":
+            _row_forward(step, comm, emit)
+        elif step.kind == "ring":
+            token = emit.collect(comm, comm.forward, beside=True)
+            emit.run(step.forward[1:])
+            emit.wait(token)
+            emit.run(step.forward[:1])
+        elif step.kind == "column" and emit.overlap_tp > 1:
+            token = emit.collect(comm, comm.forward, beside=True)
+            emit.run(_pieces(step.forward, emit.overlap_tp))
+            emit.wait(token)
+        else:
+            emit.collect(comm, comm.forward)
+            emit.run(step.forward)
+    emit.flush()
+
+
+def _row_forward(step: Step, comm: Comm, emit: Emitter) -> None:
+    if emit.overlap_tp > 1 and comm.forward == "reduce-scatter":
+        first, rest = _split(step.forward, emit.overlap_tp)
+        emit.run(first)
+        token = emit.collect(comm, comm.forward, beside=True)
+        emit.run(rest)
+        emit.wait(token)
+    else:
+        emit.run(step.forward)
+        emit.collect(comm, comm.forward)
+
+
+def _pieces(kernels: Kernels, pieces: int) -> Kernels:
+    """GEMMs cut by rows, to run while the rows arrive or leave one by one."""
+    return tuple(_piece(k, pieces, pieces) if k.family == "gemm" else k for k in kernels)
+
+
+def _split(kernels: Kernels, pieces: int) -> tuple[Kernels, Kernels]:
+    """The first piece of a row-cut GEMM (with what precedes it), and the others."""
+    head = [k for k in kernels if k.family != "gemm"]
+    gemms = [k for k in kernels if k.family == "gemm"]
+    first = tuple(head + [_piece(k, pieces, 1) for k in gemms])
+    return first, tuple(_piece(k, pieces, pieces - 1) for k in gemms)
+
+
+def _piece(kernel: Kernel, pieces: int, count: int) -> Kernel:
+    m, n, k, batch = kernel.shape
+    rows = max(1, m // pieces)
+    weights = kernel.read_bytes * n / (m + n)  # the weight's share is read again by every piece
+    return replace(
+        kernel,
+        flops=kernel.flops / pieces,
+        read_bytes=(kernel.read_bytes - weights) / pieces + weights,
+        write_bytes=kernel.write_bytes / pieces,
+        shape=(rows, n, k, batch),
+        count=kernel.count * count,
+    )
+
+
+def backward(
+    steps: Sequence[Step], emit: Emitter, *, recompute: frozenset[str] = frozenset(),
+    later: Emitter | None = None,
+) -> None:  # fmt: skip
+    """Emit the backward pass; weight gradients go to `later` where one is given (zero bubble).
+
+    Steps whose module is in `recompute` run forward again right before their own backward pass; a
+    run of neighbouring ones (an MLP) runs again as a whole, with its collectives.
+    """
+    emit.run((), "backward")
+    index = len(steps)
+    while index:
+        start = index - 1
+        if steps[start].module in recompute:
+            while start and steps[start - 1].module in recompute:
+                start -= 1
+            # The last linear layer's output is not needed again, only what leads to it.
+            again = [s for s in steps[start:index] if s.kind != "row" or s.module == "core_attn"]
+            forward(again, emit, "recompute")
+            emit.run((), "backward")
+        for step in reversed(steps[start:index]):
+            if "alternate" in recompute and step.weight and step.module not in recompute:
+                # Every second matrix product runs again.
+                half = (replace(k, count=0.5 * k.count) for k in step.forward)
+                emit.run(half, "recompute")
+                emit.run((), "backward")
+            _backward_step(step, emit, later)
+        index = start
+    emit.flush()
+    if later is not None:
+        later.flush()
+
+
+def _backward_step(step: Step, emit: Emitter, later: Emitter | None) -> None:
+    comm, weights = step.comm, step.weight
+    if comm is None:
+        emit.run(step.backward)
+        _weight(weights, emit, later)
+        return
+    size = comm.bytes if comm.backward_bytes is None else comm.backward_bytes
+    if step.kind == "column":
+        # Megatron: the input is gathered again beside dgrad, its gradient leaves beside wgrad.
+        again = emit.collect(comm, comm.forward, beside=True) if comm.forward else ""
+        emit.run(step.backward)
+        if later is None:
+            emit.wait(again)
+            gone = emit.collect(comm, comm.backward, size, beside=True)
+            emit.run(weights)
+            emit.wait(gone)
+        else:
+            gone = emit.collect(comm, comm.backward, size, beside=True)
+            emit.wait(again)
+            emit.wait(gone)
+            later.run(weights, "backward")
+    elif step.kind == "row":
+        if emit.overlap_tp > 1 and comm.backward == "all-gather":
+            token = emit.collect(comm, comm.backward, size, beside=True)
+            emit.run(_pieces(step.backward, emit.overlap_tp))
+            emit.wait(token)
+        else:
+            emit.collect(comm, comm.backward, size)
+            emit.run(step.backward)
+        _weight(weights, emit, later)
+    elif step.kind == "ring":
+        # Keys and values go round once more, and their gradients with them.
+        token = emit.collect(comm, comm.forward, beside=True)
+        other = emit.collect(comm, comm.backward, size, beside=True)
+        emit.run(step.backward[1:])
+        emit.wait(token)
+        emit.run(step.backward[:1])
+        emit.wait(other)
+    else:
+        emit.run(step.backward)
+        _weight(weights, emit, later)
+        emit.collect(comm, comm.backward, size)
+
+
+def _weight(weights: Kernels, emit: Emitter, later: Emitter | None) -> None:
+    if later is None:
+        emit.run(weights)
+    else:
+        later.run(weights, "backward")

@@ -1,0 +1,181 @@
+import itertools
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from machines import (
+    frame,
+    gpt3_step,
+    h100_cluster,
+    nvl72_inventory,
+    one_kind_of_rack,
+    one_rank_class,
+    piece,
+)
+
+from rackmodel.assess import assess_step
+from rackmodel.errors import InvalidInput, UnknownName
+
+WORK = frame(piece("compute", 0, 1, flops=1.2e15, hbm=3e12))
+
+
+def nvl72(catalog, **options):
+    return assess_step(
+        WORK, one_rank_class(144), one_kind_of_rack(72, 2), catalog, "gb200", "gb200-nvl72",
+        nvl72_inventory(2), 144, 1.0, 1e5, **options,
+    )  # fmt: skip
+
+
+def test_contract_of_simulate_json(catalog):
+    result = nvl72(catalog, tokens=1e12)
+    (rack,) = result["racks"]
+    assert {"rack", "count", "heat_w", "liquid_w", "air_w", "peak_w", "by_part_w"} <= set(rack)
+    assert {"flow_lpm", "supply_c", "return_c"} <= set(rack["coolant"])
+    assert rack["count"] == 2
+    assert rack["heat_low_w"] < rack["heat_w"] < rack["heat_high_w"]
+    assert rack["peak_w"] >= rack["heat_w"] * (1 - 1e-12)
+    assert result["cost"]["usd_per_mtoken"] > 0
+    assert result["run"]["days"] > 0
+    assert result["notes"] == []
+    json.dumps(result)
+
+
+def test_totals_are_racks_and_fabric(catalog):
+    result = nvl72(catalog)
+    power = result["power"]
+    racks = sum(rack["count"] * rack["heat_w"] for rack in result["racks"])
+    assert power["racks_w"] == pytest.approx(racks, rel=1e-12)
+    assert sum(power["by_part_w"].values()) == pytest.approx(racks, rel=1e-9)
+    assert power["it_w"] == pytest.approx(racks + power["fabric_w"], rel=1e-12)
+    assert power["liquid_w"] + power["air_w"] == pytest.approx(power["it_w"], rel=1e-12)
+    assert result["energy_j_per_token"] == pytest.approx(power["it_w"] / 1e5)
+    assert power["hall_swing"]["mean_w"] == pytest.approx(power["it_w"], rel=1e-9)
+    causes = sum(power["accelerator_by_cause_w"].values())
+    assert causes * 144 == pytest.approx(power["by_part_w"]["accelerator"], rel=1e-9)
+
+
+# The seeds' claim: optics in place of the copper cartridge add 16-21 kW a rack.
+def test_pluggables_heat_an_nvl72_by_20_kilowatts_of_air(catalog):
+    copper, optics = nvl72(catalog), nvl72(catalog, media={"scale-up": "pluggable"})
+    before, after = copper["racks"][0], optics["racks"][0]
+    added = after["heat_w"] - before["heat_w"]
+    assert 16e3 < added < 22.5e3  # 20.7 kW DC, and conversion
+    assert after["by_part_w"]["optics"] == pytest.approx(20_736, rel=1e-6)
+    assert after["air_w"] - before["air_w"] > 0.95 * added
+    assert optics["cost"]["usd_per_mtoken"] > copper["cost"]["usd_per_mtoken"]
+    assert optics["reliability"]["mtbf_s"] < copper["reliability"]["mtbf_s"]
+    assert optics["power"]["tokens_per_s_per_mw"] <= copper["power"]["tokens_per_s_per_mw"]
+
+
+# Press: 100,000 H100 take 150 MW.
+def test_a_hundred_thousand_h100_are_of_the_150_megawatt_class(catalog):
+    result = assess_step(
+        gpt3_step(), one_rank_class(100_000), one_kind_of_rack(32, 3125), catalog, "h100",
+        "dgx-h100", h100_cluster(), 100_000, 10.78, 2048 * 2048,
+    )  # fmt: skip
+    power = result["power"]
+    assert 125e6 < power["facility_w"] < 165e6
+    assert 0.05 < power["fabric_w"] / power["racks_w"] < 0.13
+    assert 0.75 < result["reliability"]["goodput"] < 0.81
+
+
+def test_several_rank_and_rack_classes(catalog):
+    """Two racks that hold unlike ranks, worked out from each rank class alone."""
+    busy = piece("compute", 0, 1, flops=1.0e15, hbm=3e12)
+    timeline = frame(busy, piece("bubble", 0, 1, rank_class=1))
+    racks = pd.DataFrame(
+        [
+            {"rack_class": 0, "count": 3, "rank_class": 0, "ranks": 72},
+            {"rack_class": 1, "count": 1, "rank_class": 0, "ranks": 36},
+            {"rack_class": 1, "count": 1, "rank_class": 1, "ranks": 36},
+        ]
+    )
+    classes = pd.DataFrame({"rank_class": [0, 1], "count": [252, 36]})
+    result = assess_step(
+        timeline, classes, racks, catalog, "gb200", "gb200-nvl72", None, 288, 1.0, 1e5
+    )
+    full, half = result["racks"]
+    assert (full["count"], half["count"]) == (3, 1)
+    assert full["heat_w"] > half["heat_w"]
+    only_waiting = assess_step(
+        frame(piece("bubble", 0, 1, rank_class=1)),
+        pd.DataFrame({"rank_class": [1], "count": [72]}),
+        pd.DataFrame([{"rack_class": 0, "count": 1, "rank_class": 1, "ranks": 72}]),
+        catalog, "gb200", "gb200-nvl72", None, 72, 1.0, 1e5,
+    )["racks"][0]  # fmt: skip
+    middle = (full["by_part_w"]["accelerator"] + only_waiting["by_part_w"]["accelerator"]) / 2
+    assert half["by_part_w"]["accelerator"] == pytest.approx(middle, rel=0.01)
+    assert "reliability" not in result
+
+
+def test_racks_that_miss_ranks_are_told(catalog):
+    result = assess_step(
+        WORK, one_rank_class(144), one_kind_of_rack(72, 1), catalog, "gb200", "gb200-nvl72", None,
+        144, 1.0, 1e5,
+    )  # fmt: skip
+    assert any("racks hold 72 ranks" in note for note in result["notes"])
+
+
+def test_bad_names_and_coolants_are_one_clear_line(catalog):
+    with pytest.raises(UnknownName, match="no chassis 'gb200-nvl27'"):
+        assess_step(
+            WORK, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl27", None,
+            72, 1.0, 1e5,
+        )  # fmt: skip
+    with pytest.raises(InvalidInput, match="price of power"):
+        nvl72(catalog, usd_per_kwh=float("nan"))
+    with pytest.raises(InvalidInput, match="coolant"):
+        nvl72(catalog, supply_c=99.0)
+
+
+def test_a_thousand_pieces_of_64_rank_classes_take_a_tenth_of_a_second(catalog):
+    rng = np.random.default_rng(1)
+    rows = []
+    for rank_class in range(64):
+        times = np.sort(rng.uniform(0, 10.0, 300))
+        for start, end in itertools.pairwise(times):
+            rows.append(piece("compute", start, end, rank_class=rank_class, flops=1e12, hbm=1e9))
+    timeline = frame(*rows)
+    racks = pd.DataFrame(
+        [
+            {"rack_class": r, "count": 10, "rank_class": 8 * r + c, "ranks": 9}
+            for r in range(8)
+            for c in range(8)
+        ]
+    )
+    classes = pd.DataFrame({"rank_class": range(64), "count": 90})
+
+    def once():
+        start = time.process_time()
+        assess_step(
+            timeline, classes, racks, catalog, "gb200", "gb200-nvl72", nvl72_inventory(80),
+            5760, 10.0, 1e6,
+        )  # fmt: skip
+        return time.process_time() - start
+
+    assert min(once() for _ in range(3)) < 0.5
+
+
+def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):
+    """Inventories come in whole domains: here two racks, of which the job fills one."""
+    one = assess_step(
+        WORK, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl72",
+        nvl72_inventory(2), 72, 1.0, 1e5,
+    )  # fmt: skip
+    both = nvl72(catalog)
+    assert one["power"]["fabric_w"] == pytest.approx(both["power"]["fabric_w"] / 2)
+    assert one["racks"][0]["heat_w"] == pytest.approx(both["racks"][0]["heat_w"])
+    assert one["reliability"]["mtbf_s"] == pytest.approx(2 * both["reliability"]["mtbf_s"])
+
+
+def test_a_timeline_that_ends_early_is_told(catalog):
+    short = frame(piece("compute", 0, 0.4, flops=4e14))
+    result = assess_step(
+        short, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl72", None,
+        72, 1.0, 1e5, trays=True,
+    )  # fmt: skip
+    assert any("end after 40% of the step" in note for note in result["notes"])
+    heat = sum(tray["heat_w"] for tray in result["trays"])
+    assert heat == pytest.approx(result["racks"][0]["heat_w"], rel=1e-9)

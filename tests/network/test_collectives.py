@@ -1,0 +1,188 @@
+"""Collectives: closed forms, groups of any shape, bounds, errors."""
+
+import numpy as np
+import pytest
+from network_graphs import mesh, racks, torus
+
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.network import ALGORITHMS, Network, alone_s, link_load, pattern, run_collective
+from rackmodel.network.bounds import bound_s
+from rackmodel.network.groups import make_group, overlaps
+from rackmodel.network.library import OPS, variants
+
+BYTES = 2.0**30
+
+
+def wire_s(network, op, members, algorithm, **options):
+    """Time by links alone: no fixed times, no limits of copy engines."""
+    made = pattern(network, op, members, BYTES, algorithm=algorithm, **options)
+    return sum(
+        float((link_load(network, flows) / network.capacity).max()) * BYTES
+        for flows in variants_simple(network, op, members, made.algorithm, options)
+    )
+
+
+def variants_simple(network, op, members, name, options):
+    group = make_group(network, members, options.get("true_size"))
+    return variants(network, group, op, name, BYTES)[-1].rounds
+
+
+def node(**facts):
+    return Network.from_graph(racks(1, 8, nvl=450e9, reduction=True, **facts))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_ring_times(n):
+    passes = {"all-reduce": 2, "all-gather": 1, "reduce-scatter": 1}
+    for op, count in passes.items():
+        wanted = count * (n - 1) / n * BYTES / 450e9
+        assert wire_s(node(), op, range(n), "ring") == pytest.approx(wanted)
+
+
+def test_in_switch_reduction_sends_each_byte_once_and_a_part_back():
+    assert wire_s(node(), "all-reduce", range(8), "nvls") == pytest.approx(9 / 8 * BYTES / 450e9)
+
+
+def test_all_to_all_inside_a_domain():
+    wanted = 7 / 8 * BYTES / 450e9
+    assert wire_s(node(), "all-to-all", range(8), "direct") == pytest.approx(wanted)
+
+
+def test_ring_over_nodes_uses_every_nic():
+    # each byte crosses between nodes once per pass, spread over 8 NICs of 50 GB/s
+    network = Network.from_graph(racks(4, 8, nvl=450e9, rails=8))
+    wanted = 2 * 31 / 32 * BYTES / (8 * 50e9)
+    assert wire_s(network, "all-reduce", range(32), "ring") == pytest.approx(wanted)
+
+
+def test_group_of_part_of_each_node_has_the_nics_of_its_members():
+    network = Network.from_graph(racks(4, 8, nvl=450e9, rails=8))
+    members = [0, 1, 8, 9, 16, 17, 24, 25]
+    wanted = 2 * 7 / 8 * BYTES / (2 * 50e9)
+    assert wire_s(network, "all-reduce", members, "ring") == pytest.approx(wanted)
+
+
+def test_uneven_domains_spread_evenly_over_the_smaller_side():
+    network = Network.from_graph(racks(2, 8, nvl=450e9, rails=8))
+    members = [*range(8), 8, 9]
+    wanted = 2 * 9 / 10 * BYTES / (2 * 50e9)
+    assert wire_s(network, "all-reduce", members, "ring") == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("left", "right"), [(3, 5), (8, 6), (4, 4), (1, 7)])
+def test_overlaps_load_both_sides_evenly(left, right):
+    a, b, part = overlaps(left, right)
+    assert np.bincount(a, part) == pytest.approx(np.full(left, 1 / left))
+    assert np.bincount(b, part) == pytest.approx(np.full(right, 1 / right))
+
+
+def test_torus_all_reduce_uses_all_links_both_ways():
+    # 4 x 4: both parts send 2 (3/4 + 3/16) of half the buffer over 2 of a node's 4 ports
+    network = Network.from_graph(torus(4, 4))
+    wanted = 2 * (15 / 16) * BYTES / (4 * 50e9)
+    assert wire_s(network, "all-reduce", range(16), None) == pytest.approx(wanted)
+    assert pattern(network, "all-reduce", range(16), BYTES).algorithm == "torus"
+
+
+def test_mesh_exchanges_directly():
+    network = Network.from_graph(mesh(8))
+    made = pattern(network, "all-reduce", range(8), BYTES)
+    assert made.algorithm == "direct"
+    assert wire_s(network, "all-reduce", range(8), None) == pytest.approx(2 / 8 * BYTES / 64e9)
+
+
+def test_halving_doubling_moves_what_a_ring_moves():
+    made = pattern(node(), "all-reduce", range(8), BYTES, algorithm="halving-doubling")
+    assert len(made.rounds) == 6
+    sent = sum(np.bincount(f.source, f.share).max() for f in made.rounds)
+    assert sent == pytest.approx(2 * 7 / 8)
+
+
+def test_double_tree_loads_no_domain_twice():
+    network = Network.from_graph(racks(7, 4, rails=4))
+    made = pattern(network, "all-reduce", range(28), BYTES, algorithm="tree")
+    outer = [k for k in range(len(made.rounds[0])) if made.rounds[0].share[k] < 1]
+    flows = made.rounds[0]
+    sent = np.zeros(7)
+    domain = {
+        int(n): int(d) for n, d in zip(network.accelerator_nodes, network.domain_of, strict=True)
+    }
+    for k in outer:
+        sent[domain[int(flows.source[k])]] += flows.share[k]
+    assert sent.max() <= 2.0 + 1e-12  # parent in one tree; parent and two children in the other
+    assert sent.sum() == pytest.approx(2 * 6)  # every edge of both trees, up and down, half each
+
+
+def test_every_time_is_above_its_bound_and_busbw_below_the_links():
+    for network in (
+        node(),
+        Network.from_graph(racks(3, 4, rails=2, over=2.0, reduction=True)),
+        Network.from_graph(torus(2, 3, 2)),
+        Network.from_graph(mesh(5)),
+    ):
+        total = len(network.accelerator_nodes)
+        for size in (2, 3, total - 1, total):
+            for op in OPS:
+                group = make_group(network, range(size))
+                for byte_count in (1e3, 1e6, 1e9):
+                    made = pattern(network, op, range(size), byte_count)
+                    least, by = bound_s(network, op, group, byte_count)
+                    assert 0 < least <= alone_s(network, made, byte_count), (op, size, by)
+
+
+def test_small_messages_take_low_latency_protocols_and_large_ones_bandwidth():
+    network = Network.from_graph(racks(1, 8, nvl=300e9, accelerator="a100-80"))
+    small, large = (pattern(network, "all-reduce", range(8), b) for b in (1e3, 1e9))
+    assert (small.protocol, large.protocol) == ("LL", "Simple")
+
+
+def test_times_grow_with_size():
+    network = node()
+    times = [
+        alone_s(network, pattern(network, "all-reduce", range(8), b), b)
+        for b in np.logspace(1, 10, 40)
+    ]
+    assert (np.diff(times) >= -1e-12).all()
+
+
+def test_a_group_of_one_takes_no_time():
+    made = pattern(node(), "all-reduce", [3], BYTES)
+    assert alone_s(node(), made, BYTES) == 0.0
+
+
+def test_rows_read_like_nccl_tests():
+    rows = run_collective(racks(1, 8, nvl=450e9), "all-gather", [1e6, 1e9], 8, "ring")
+    for row in rows:
+        assert row["algbw_bytes_per_s"] == pytest.approx(row["bytes"] / row["time_s"])
+        assert row["busbw_bytes_per_s"] == pytest.approx(row["algbw_bytes_per_s"] * 7 / 8)
+    assert [row["bytes"] for row in rows] == [1e6, 1e9]
+
+
+def test_every_algorithm_runs_where_it_fits():
+    network = Network.from_graph(racks(4, 4, rails=4, reduction=True, fabric_reduction=True))
+    for op, names in ALGORITHMS.items():
+        for name in set(names) - {"torus", "nvls"}:
+            made = pattern(network, op, range(16), 1e8, algorithm=name)
+            assert made.algorithm == name
+            assert alone_s(network, made, 1e8) > 0
+
+
+def test_mistakes_are_one_clear_line():
+    network = node()
+    for members in ([], [0, 0], [0, 8], [-1, 2]):
+        with pytest.raises(InvalidInput):
+            pattern(network, "all-reduce", members, 1e6)
+    with pytest.raises(InvalidInput, match="true_size"):
+        pattern(network, "all-reduce", range(4), 1e6, true_size=3)
+    with pytest.raises(InvalidInput, match="bytes"):
+        pattern(network, "all-reduce", range(4), float("nan"))
+    with pytest.raises(UnknownName, match="did you mean 'all-reduce'"):
+        pattern(network, "allreduce", range(4), 1e6)
+    with pytest.raises(UnknownName, match="ring"):
+        pattern(network, "all-reduce", range(4), 1e6, algorithm="rings")
+    with pytest.raises(InvalidInput, match="torus"):
+        pattern(network, "all-reduce", range(4), 1e6, algorithm="torus")
+    with pytest.raises(CannotRun, match="has 8 accelerators"):
+        run_collective(racks(1, 8), "all-reduce", [1e6], 9)
+    with pytest.raises(InvalidInput, match="above 0"):
+        run_collective(racks(1, 8), "all-reduce", [0], 8)

@@ -1,0 +1,133 @@
+"""Max-min rates: the law, the forms against each other, cases by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.errors import NoRoute
+from rackmodel.network import fair_rates, fair_rates_dense, kernels
+from rackmodel.network.fair_share import _fill_arrays, _fill_lists
+from rackmodel.network.reference import max_min_rates
+
+
+@st.composite
+def systems(draw):
+    links = draw(st.integers(1, 8))
+    flows = draw(st.integers(1, 14))
+    # few distinct values, so that ties are common
+    capacity = draw(
+        st.lists(st.sampled_from([1.0, 2.0, 3.0, 10.0]), min_size=links, max_size=links)
+    )
+    rows = []
+    for _ in range(flows):
+        path = draw(st.lists(st.integers(0, links - 1), max_size=4, unique=True))
+        rows.append({k: draw(st.sampled_from([1.0, 0.5, 0.25])) for k in path})
+    cap = [draw(st.sampled_from([np.inf, 0.3, 2.0])) if row else 1.0 for row in rows]
+    weight = [draw(st.sampled_from([1.0, 1.0, 2.0, 0.5])) for _ in rows]
+    return rows, np.array(capacity), np.array(cap), np.array(weight)
+
+
+def arrays(rows):
+    indptr = np.cumsum([0, *map(len, rows)])
+    links = np.array([k for row in rows for k in row], dtype=np.int64)
+    return indptr, links, np.array([x for row in rows for x in row.values()], dtype=float)
+
+
+def reference(rows, capacity, cap, weight):
+    rates = max_min_rates(
+        dict(enumerate(rows)),
+        dict(enumerate(capacity.tolist())),
+        cap=dict(enumerate(cap.tolist())),
+        weight=dict(enumerate(weight.tolist())),
+    )
+    return np.array([rates[i] for i in range(len(rows))])
+
+
+@settings(max_examples=80, deadline=None)
+@given(systems())
+def test_every_flow_is_held_back_by_a_full_link_where_none_is_faster(system):
+    rows, capacity, cap, weight = system
+    rates = fair_rates(*arrays(rows), capacity, cap, weight)
+    load = np.zeros(len(capacity))
+    fastest = np.zeros(len(capacity))
+    for row, rate, w in zip(rows, rates, weight, strict=True):
+        for link, fraction in row.items():
+            load[link] += fraction * rate
+            fastest[link] = max(fastest[link], rate / w)
+    assert (load <= capacity * (1 + 1e-9)).all()
+    for row, rate, limit, w in zip(rows, rates, cap, weight, strict=True):
+        full = [k for k in row if load[k] >= capacity[k] * (1 - 1e-9)]
+        held = any(rate / w >= fastest[k] * (1 - 1e-9) for k in full)
+        assert held or rate == pytest.approx(limit)
+
+
+@settings(max_examples=80, deadline=None)
+@given(systems())
+def test_lists_and_arrays_agree_with_the_textbook(system):
+    rows, capacity, cap, weight = system
+    wanted = reference(rows, capacity, cap, weight)
+    for fill in (_fill_lists, _fill_arrays):
+        assert fill(*arrays(rows), capacity, cap, weight) == pytest.approx(wanted, rel=1e-9)
+
+
+def random_system(flows, links, seed):
+    rng = np.random.default_rng(seed)
+    rows = [
+        dict.fromkeys(rng.choice(links, rng.integers(1, 6), replace=False).tolist(), 1.0)
+        for _ in range(flows)
+    ]
+    return rows, rng.uniform(1, 10, links), np.full(flows, np.inf), rng.choice([1.0, 2.0], flows)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
+@pytest.mark.parametrize("seed", range(3))
+def test_compiled_form_agrees_with_the_textbook(seed):
+    rows, capacity, cap, weight = random_system(300, 60, seed)
+    cap[::7] = 0.05
+    rates = kernels.compiled("fill")(*arrays(rows), capacity, cap, weight)
+    assert rates == pytest.approx(reference(rows, capacity, cap, weight), rel=1e-9)
+
+
+def test_large_systems_agree_whatever_form_they_take():
+    rows, capacity, cap, weight = random_system(9000, 400, 5)
+    whole = fair_rates(*arrays(rows), capacity, cap, weight)
+    assert whole == pytest.approx(_fill_arrays(*arrays(rows), capacity, cap, weight), rel=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(systems())
+def test_dense_form_agrees_with_flows_one_by_one(system):
+    rows, capacity, cap, weight = system
+    load = np.zeros((len(capacity), len(rows)))
+    for f, row in enumerate(rows):
+        for link, fraction in row.items():
+            load[link, f] = fraction
+    rates = fair_rates_dense(load, capacity, cap, weight)
+    assert rates == pytest.approx(reference(rows, capacity, cap, weight), rel=1e-9)
+
+
+def test_dense_form_knows_multiplicities():
+    # three flows of one class and one of another on a link of 8, the latter capped at 0.5
+    rates = fair_rates_dense(np.array([[3.0, 1.0]]), np.array([8.0]), np.array([np.inf, 0.5]))
+    assert rates == pytest.approx([2.5, 0.5])
+
+
+def test_two_flows_halve_a_shared_link():
+    assert max_min_rates({"a": {"x": 1}, "b": {"x": 1}}, {"x": 100e9}) == {"a": 50e9, "b": 50e9}
+
+
+def test_parking_lot():
+    # one long flow over three links, one short flow on each
+    rows = [{0: 1.0, 1: 1.0, 2: 1.0}, {0: 1.0}, {1: 1.0}, {2: 1.0}]
+    rates = fair_rates(*arrays(rows), np.array([10.0, 4.0, 6.0]))
+    assert rates.tolist() == [2.0, 8.0, 2.0, 4.0]
+
+
+def test_unknown_link_is_an_error():
+    with pytest.raises(NoRoute, match="unknown links"):
+        max_min_rates({"a": {"x": 1.0}}, {})
+
+
+def test_nothing_to_cross_means_no_limit():
+    assert fair_rates(np.array([0, 0]), np.zeros(0, int), np.zeros(0), np.ones(1))[0] == np.inf

@@ -1,0 +1,125 @@
+"""Collectives on a stand-in are those on the whole machine."""
+
+import numpy as np
+import pytest
+from network_graphs import racks, torus
+
+from rackmodel.network import Network, alone_s, drain_s, run_collective, stand_in
+from rackmodel.network.folded import all_to_all_loads, colours
+from rackmodel.network.groups import make_group
+from rackmodel.network.library import variants
+from rackmodel.network.patterns import flows_between
+from rackmodel.topology import load_topology
+
+OPS = ("all-reduce", "all-gather", "all-to-all", "broadcast", "send")
+CASES = [
+    ("dgx-h100", 152),  # one pod
+    ("grand-teton-h100-500w", 168),
+    ("hgx-a100-80", 252),
+    ("jean-zay-a100-80", 100),
+    ("mi300x-platform", 156),
+]
+
+
+def times(name, gpus, op, **options):
+    rows = run_collective(load_topology(name), op, [1e5, 1e9], gpus, **options)
+    return [(row["time_s"], row["bound_s"]) for row in rows]
+
+
+@pytest.mark.parametrize(("name", "gpus"), CASES)
+@pytest.mark.parametrize("op", OPS)
+def test_folded_equals_unfolded(name, gpus, op):
+    machine = load_topology(name)
+    assert stand_in(gpus, machine.period(gpus), machine.domain_accelerators) < gpus
+    folded, whole = times(name, gpus, op), times(name, gpus, op, fold=False)
+    assert np.array(folded) == pytest.approx(np.array(whole), rel=1e-9)
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "tree", "hierarchical"])
+def test_folded_equals_unfolded_with_three_tiers(algorithm):
+    name, gpus = "h100-100k", 1300
+    folded = times(name, gpus, "all-reduce", algorithm=algorithm)
+    whole = times(name, gpus, "all-reduce", algorithm=algorithm, fold=False)
+    assert np.array(folded) == pytest.approx(np.array(whole), rel=1e-9)
+
+
+class Tapered:
+    """Pods of racks below a core, with less and less capacity upwards; any number of racks."""
+
+    def __init__(self, gpus, pod_racks, over):
+        self.gpus, self.pod_racks, self.over = gpus, pod_racks, over
+        self.domain_accelerators = gpus
+
+    def period(self, accelerators):
+        period = self.gpus * self.pod_racks
+        return period if accelerators > period else accelerators
+
+    def graph(self, accelerators, *, bundled=False):
+        self.built = accelerators
+        count = -(-accelerators // self.gpus)
+        graph = racks(count, self.gpus, over=self.over)
+        graph.remove_node("spine0")
+        for rack in range(count):
+            pod, nic = rack // self.pod_racks, 50e9 * self.gpus / self.over
+            graph.add_node(f"spine{pod}", kind="spine")
+            graph.add_node("core", kind="core")
+            for a, b, rate in (
+                (f"leaf{rack}", f"spine{pod}", nic),
+                (f"spine{pod}", "core", nic * self.pod_racks / self.over),
+            ):
+                graph.add_edge(a, b, bytes_per_s=rate)
+                graph.add_edge(b, a, bytes_per_s=rate)
+        return graph
+
+
+@pytest.mark.parametrize("over", [1.0, 2.5])
+@pytest.mark.parametrize("gpus", [96, 100, 118])
+def test_all_to_all_of_a_stand_in_counts_the_whole_machine(gpus, over):
+    machine = Tapered(4, 4, over)
+    assert stand_in(gpus, 16, 4) < gpus
+    folded = run_collective(machine, "all-to-all", [1e9], gpus)[0]
+    whole = run_collective(machine, "all-to-all", [1e9], gpus, fold=False)[0]
+    assert folded["time_s"] == pytest.approx(whole["time_s"], rel=1e-9)
+    assert folded["bound_s"] <= whole["time_s"]
+
+
+@pytest.mark.parametrize("graph", [racks(3, 4, rails=2, over=2.0), torus(3, 4), torus(2, 2, 4)])
+def test_coloured_all_to_all_equals_every_pair(graph):
+    network = Network.from_graph(graph)
+    total = len(network.accelerator_nodes)
+    members = np.arange(total)
+    load, capacity, _, _ = all_to_all_loads(network, members, total, total)
+    a, b = np.divmod(np.arange(total**2), total)
+    nodes, keep = network.accelerator_nodes, a != b
+    flows = flows_between(network, nodes[a[keep]], nodes[b[keep]], np.full(keep.sum(), 1 / total))
+    assert (load / capacity).max() == pytest.approx(drain_s(network, flows, 1.0), rel=1e-9)
+
+
+def test_colours_see_a_broken_link():
+    graph = racks(2, 4)
+    marked = np.zeros(len(graph), dtype=bool)
+    whole, _ = colours(Network.from_graph(graph), marked)
+    graph.edges["g1", "n1"]["bytes_per_s"] = 1e9
+    broken, _ = colours(Network.from_graph(graph), marked)
+    assert whole.max() + 1 == 5  # accelerator, switch, NIC, leaf, spine
+    assert broken.max() > whole.max()
+
+
+def test_cost_does_not_grow_with_the_machine():
+    machine = Tapered(8, 4, 2.0)
+    for op in ("all-reduce", "all-to-all"):
+        row = run_collective(machine, op, [1e9], 1_000_000)[0]
+        assert row["time_s"] >= row["bound_s"] > 0
+        assert machine.built <= 128
+
+
+def test_true_size_enters_every_formula():
+    network = Network.from_graph(racks(4, 8, rails=8, nvl=450e9))
+    short, stands = (
+        variants(network, make_group(network, range(32), size), "all-gather", "ring", 1e9)[-1]
+        for size in (32, 3200)
+    )
+    ratio = (3199 / 3200) / (31 / 32)
+    assert stands.rounds[0].share == pytest.approx(short.rounds[0].share * ratio)
+    assert stands.latency_s[0] > short.latency_s[0]
+    assert alone_s(network, stands, 1e9) > alone_s(network, short, 1e9)

@@ -1,0 +1,111 @@
+"""Claims: every one has a test, a verdict follows from its figure, cheap ones come out right."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.errors import UnknownName
+from rackmodel.study import claims
+from rackmodel.study.claims.verdict import like_ratio, overlaps
+
+CHEAP = ("nvl72-structure", "copper-returns", "a800-cluster-cost", "a800-links")
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return {verdict.id: verdict for verdict in claims.run_claims(CHEAP, quick=True)}
+
+
+def test_every_claim_of_the_file_has_a_test_and_the_other_way_round():
+    assert claims.claim_ids() == list(claims.TESTS)
+    assert len(claims.claim_ids()) == 18
+
+
+@pytest.mark.parametrize("name", claims.claim_ids())
+def test_every_test_is_a_function_with_a_docstring_that_names_its_claim(name):
+    from importlib import import_module
+
+    module, function = claims.TESTS[name]
+    test = getattr(import_module(f"rackmodel.study.claims.{module}"), function)
+    assert test.__doc__.startswith(f"{name}:")
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, name):
+    verdict = verdicts[name]
+    assert verdict.verdict in ("supported", "refuted", "depends")
+    assert verdict.low <= verdict.value <= verdict.high
+    assert math.isfinite(verdict.value)
+    assert len(verdict.frame)
+    assert verdict.words.endswith(".")
+    assert any(name in command for command in verdict.commands)
+
+
+def test_rack_of_72_is_counted_as_published(verdicts):
+    verdict = verdicts["nvl72-structure"]
+    assert verdict.verdict == "supported"
+    counted = dict(zip(verdict.frame["what"], verdict.frame["counted"], strict=True))
+    assert counted["NVLinks"] == 1296
+    assert counted["copper pairs"] == 5184
+
+
+# NVIDIA's own figure for what optics would have drawn in the rack is 20 kW.
+def test_copper_saves_about_twenty_kilowatts(verdicts):
+    verdict = verdicts["copper-returns"]
+    assert verdict.value == pytest.approx(20, abs=1.5)
+    watts = verdict.frame.set_index("medium")["watts"]
+    assert watts["copper"] < watts["cpo"] < watts["lpo"] < watts["pluggable"]
+
+
+def test_cut_links_cost_most_where_tensor_parallelism_crosses_them(verdicts):
+    lost = verdicts["a800-links"].frame.set_index("tp")["lost"]
+    assert lost.loc[8] > lost.loc[2] > 0
+    assert lost.loc[8] < 0.33
+
+
+def test_verdicts_are_plain_json(verdicts):
+    for verdict in verdicts.values():
+        again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+        assert again["verdict"] == verdict.verdict
+        json.dumps(verdict.rows(), allow_nan=False)
+
+
+def test_frame_has_one_row_per_claim(verdicts):
+    frame = claims.claims_frame(verdicts=list(verdicts.values()))
+    assert frame["id"].tolist() == list(CHEAP)
+
+
+def test_unknown_claim_is_refused_with_the_nearest_before_anything_runs():
+    with pytest.raises(UnknownName, match="nvl-sizes"):
+        claims.run_claims(["nvl-size"])
+
+
+def test_progress_is_told_from_none_to_all():
+    seen = []
+    claims.run_claims(["a800-cluster-cost"], quick=True, progress=lambda *at: seen.append(at))
+    assert seen == [(0, 1), (1, 1)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(*(st.floats(1, 100) for _ in range(3)), st.floats(1, 100), st.floats(1, 100))
+def test_verdict_is_refuted_only_where_bands_do_not_touch(a, b, c, d, e):
+    low, value, high = sorted((a, b, c))
+    least, most = sorted((d, e))
+    touches = low <= most and high >= least
+    assert (overlaps((value, low, high), least, most) == "refuted") == (not touches)
+
+
+def test_ratio_on_one_accelerator_is_as_wide_as_what_is_exposed():
+    shares = dict.fromkeys(["tp_share", "cp_share", "pp_share", "dp_share"], 0.0)
+    still = {"tokens_per_s_per_gpu": 100.0, "ep_share": 0.0, **shares}
+    busy = {"tokens_per_s_per_gpu": 80.0, "ep_share": 0.5, **shares}
+    assert like_ratio(still, still) == (1.0, 1.0, 1.0)
+    value, low, high = like_ratio(busy, still)
+    assert value == pytest.approx(0.8)
+    assert low == pytest.approx(0.8 / 1.15)
+    assert high == pytest.approx(0.8 / 0.85)

@@ -1,0 +1,119 @@
+"""Sensitivities and design search: laws that hold for any machine, cases worked by hand."""
+
+import math
+
+import pytest
+
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.hardware import load_catalog
+from rackmodel.study.design import design_search, optimise, pareto_front
+from rackmodel.study.resources import RESOURCES, scale
+from rackmodel.study.sensitivity import sensitivity, sobol
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Plan, load_model
+
+
+def small_job(**plan):
+    plan = {"tp": 2, "pp": 2, "dp": 4} | plan
+    return Job(model=load_model("gpt3-6.7b"), plan=Plan(**plan), seq_len=2048, global_batch=32)
+
+
+def test_more_of_a_resource_never_slows_and_less_never_speeds_up():
+    found = sensitivity("dgx-h100", small_job())
+    rows = {row["resource"]: row for row in found["rows"]}
+    assert set(rows) == set(RESOURCES)
+    for name, row in rows.items():
+        if row["gain"] is not None and not row["replanned"]:
+            assert row["gain"] >= -1e-6, name
+            assert row["loss"] <= 1e-6, name
+    assert rows["flops_per_s"]["gain"] > 0.3
+    assert rows["hbm_bytes"]["gain"] >= -0.01  # best plan against best plan, by estimate
+    assert rows["hbm_bytes"]["loss"] <= 0.01
+    assert rows["scale_up_bytes_per_s"]["gain"] > 0.01
+    # nothing gains more than the resource itself grew
+    assert all(row["gain"] < 1.0 for row in rows.values() if row["gain"] is not None)
+    assert 0 < sum(row["elasticity"] or 0 for row in rows.values()) < 1.6
+
+
+def test_scaling_touches_one_resource_only():
+    machine, catalog = load_topology("gb200-nvl72"), load_catalog()
+    scaled, _ = scale(machine, catalog, "nic_bytes_per_s", 2.0)
+    before, after = machine.graph(144, bundled=True), scaled.graph(144, bundled=True)
+    for source, target, facts in before.edges(data=True):
+        ratio = after.edges[source, target]["bytes_per_s"] / facts["bytes_per_s"]
+        kinds = {before.nodes[source]["kind"], before.nodes[target]["kind"]}
+        assert ratio == (2.0 if "nic" in kinds else 1.0)
+    _, parts = scale(machine, catalog, "hbm_bytes_per_s", 3.0)
+    own, plain = parts.accelerators["gb200"], catalog.accelerators["gb200"]
+    assert own.hbm_bytes_per_s == 3 * plain.hbm_bytes_per_s
+    assert own.flops_per_s == plain.flops_per_s
+    larger, _ = scale(machine, catalog, "domain_accelerators", 2.0)
+    assert larger.domain_accelerators == 144
+    with pytest.raises(UnknownName, match="did you mean 'hbm_bytes'"):
+        scale(machine, catalog, "hbm_byte", 2.0)
+    with pytest.raises(InvalidInput, match="factor above 0"):
+        scale(machine, catalog, "hbm_bytes", 0.0)
+
+
+def test_sobol_finds_the_variances_of_a_sum():
+    found = sobol(
+        lambda x: 2 * x["a"] + x["b"] + 0 * x["c"], dict.fromkeys("abc", (0.0, 1.0)), samples=512
+    )
+    shares = dict(zip(found["constant"], found["total"], strict=True))
+    assert shares["a"] == pytest.approx(0.8, abs=0.03)  # variances 4 : 1
+    assert shares["b"] == pytest.approx(0.2, abs=0.03)
+    assert shares["c"] == pytest.approx(0.0, abs=0.01)
+
+
+def curve(job):
+    """Throughput grows with the domain, heat faster; above 100 it does not run."""
+    if job["domain"] > 100:
+        raise CannotRun("no such rack")
+    return {
+        "tokens": math.sqrt(job["domain"]) * job.get("x", 1.0),
+        "heat": 1.0 * job["domain"] * job.get("x", 1.0),
+    }
+
+
+def test_design_search_keeps_constraints_and_marks_the_front():
+    frame = design_search(
+        {"model": "m"},
+        {"domain": [4, 16, 64, 256], "x": [1.0, 2.0]},
+        {"tokens": "max", "heat": "min"},
+        constraints=["heat <= 100"],
+        job=curve,
+    )
+    assert frame["status"].tolist() == ["done"] * 6 + ["infeasible"] * 2
+    assert frame.loc[frame["allowed"], "heat"].tolist() == [4, 8, 16, 32, 64]
+    # (16, x 1) gives 4 for 16 of heat, and (4, x 2) the same for 8
+    assert frame.loc[frame["pareto"], ["domain", "x"]].to_numpy().tolist() == [
+        [4, 1],
+        [4, 2],
+        [16, 2],
+    ]
+
+
+def test_many_designs_are_sampled_evenly_and_the_same_every_time():
+    knobs = {"domain": list(range(1, 101)), "x": [0.1 * n for n in range(1, 101)]}
+    frames = [design_search({}, knobs, {"tokens": "max"}, most=64, job=curve) for _ in range(2)]
+    assert frames[0].equals(frames[1])
+    assert 50 < len(frames[0]) <= 64
+    assert frames[0]["pareto"].sum() == 1
+
+
+def test_optimiser_finds_the_best_within_the_constraint():
+    best = optimise(
+        {}, {"domain": (1.0, 200.0)}, "tokens", constraints=[("heat", 50.0)], job=curve, most=200
+    )
+    assert best["domain"] == pytest.approx(50.0, rel=0.05)
+    with pytest.raises(CannotRun, match="widen the ranges"):
+        optimise({}, {"domain": (150.0, 200.0)}, "tokens", job=curve, most=10)
+
+
+def test_pareto_front_keeps_equals():
+    assert pareto_front([[1, 1], [1, 1], [0, 2], [2, 2]], ["min", "min"]).tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]

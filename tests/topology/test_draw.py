@@ -1,0 +1,71 @@
+"""Pictures: they name what they show, and nothing is drawn over anything else."""
+
+import networkx as nx
+import pytest
+from matplotlib.figure import Figure
+
+from rackmodel.errors import InvalidInput
+from rackmodel.topology import load_topology
+from rackmodel.topology.draw import draw, fabric_picture, rack_picture
+
+DRAWN = ["gb200-nvl72", "dgx-h100", "tpu-v5e-pod", "mi355x-platform", "nvl576", "dgx-2"]
+
+
+def words(ax):
+    return " ".join(text.get_text() for text in [*ax.texts, ax.title])
+
+
+def overlaps(ax):
+    """Pairs of texts whose boxes cut each other on the page."""
+    figure = ax.figure
+    figure.canvas.draw()
+    boxes = [(t.get_text(), t.get_window_extent()) for t in ax.texts if t.get_text().strip()]
+    return [
+        (a, b)
+        for i, (a, box) in enumerate(boxes)
+        for b, other in boxes[i + 1 :]
+        if box.x0 < other.x1 - 1 and other.x0 < box.x1 - 1
+        and box.y0 < other.y1 - 1 and other.y0 < box.y1 - 1
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_words_stand_on_other_words(name):
+    topology = load_topology(name)
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
+    rack_picture(topology, ax=left)
+    fabric_picture(topology, ax=right)
+    assert overlaps(left) == []
+    assert overlaps(right) == []
+
+
+def test_the_nvl72_picture_says_what_the_rack_holds():
+    topology = load_topology("gb200-nvl72")
+    rack = words(rack_picture(topology))
+    for fact in ("72 x gb200", "10 compute trays", "9 switch trays", "1,296 links", "5,184"):
+        assert fact in rack
+    fabric = words(fabric_picture(topology, accelerators=1152))
+    for fact in ("16 scale-up domains", "36 leaves", "1,152 links x 50 GB/s", "non-blocking"):
+        assert fact in fabric
+
+
+def test_oversubscription_is_said():
+    assert "2:1 oversubscribed" in words(fabric_picture(load_topology("dgx-h100-2to1")))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_file_is_written(tmp_path, suffix):
+    graph = nx.complete_graph(4)
+    nx.set_node_attributes(graph, "accelerator", "kind")
+    nx.set_edge_attributes(graph, 50e9, "bytes_per_s")
+    path = tmp_path / f"mine{suffix}"
+    draw(load_topology(graph), path)
+    assert path.stat().st_size > 5000
+
+
+def test_other_endings_are_refused(tmp_path):
+    with pytest.raises(InvalidInput, match=r"\.png, \.svg"):
+        draw(load_topology("dgx-h100"), tmp_path / "x.bmp")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        draw(load_topology("dgx-h100"), tmp_path / "nowhere" / "x.png")

@@ -1,0 +1,96 @@
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.errors import DoesNotFit
+from rackmodel.workload import (
+    Job,
+    Plan,
+    check_fits,
+    fits,
+    least_recompute,
+    load_model,
+    memory,
+    memory_timeline,
+    peak_memory,
+)
+from rackmodel.workload.activations import in_flight
+
+
+def gpt(**plan):
+    plan = {"tp": 8, "pp": 8, "dp": 1, **plan}
+    return Job(model=load_model("gpt3-175b"), plan=Plan(**plan), seq_len=2048, global_batch=64)
+
+
+def test_stages_keep_as_many_micro_batches_as_their_schedule_holds():
+    assert [in_flight(gpt(), rank) for rank in range(8)] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert in_flight(gpt(schedule="gpipe"), 0) == 32.0  # of the 4 x pp that are looked at
+    assert in_flight(gpt(schedule="zb-h1"), 0) == 8.0
+    # Narayanan et al. 2021: interleaving keeps 1 + (p-1)/(p v) times as many.
+    assert in_flight(gpt(vpp=4), 0) == pytest.approx(8 * (1 + 7 / (8 * 4)))
+
+
+def test_does_not_fit_names_the_largest_kinds_and_a_plan_that_fits():
+    job = gpt(tp=4, pp=4, dp=4)
+    with pytest.raises(DoesNotFit, match=r"needs \d+ GB \(.*gradients \d+.*has 80 GB") as caught:
+        check_fits(job, 80e9)
+    assert caught.value.exit_code == 3
+    assert "This would fit: " in str(caught.value)
+    with pytest.raises(DoesNotFit, match="No plan with these accelerators"):
+        check_fits(gpt(tp=1, pp=1, dp=1), 16e9)
+
+
+def test_least_recompute_adds_no_more_than_is_needed():
+    job = gpt(dp=2, micro_batch=2)
+    need = sum(peak_memory(job)[1].values())
+    assert least_recompute(job, need).plan.recompute == "none"
+    smaller = least_recompute(job, need * 0.97)
+    assert smaller.plan.recompute == "selective"
+    assert fits(smaller, need * 0.97)
+    floor = sum(peak_memory(job.replace(recompute="full"))[1].values())
+    assert least_recompute(job, floor).plan.recompute == "full"
+    with pytest.raises(DoesNotFit):
+        least_recompute(job, floor * 0.9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from(["1f1b", "gpipe"]),
+    st.sampled_from(["none", "zero1", "zero2"]),
+)
+def test_recompute_and_sharding_never_need_more(tp, pp, schedule, sharding):
+    job = gpt(tp=tp, pp=pp, dp=4, schedule=schedule if pp > 1 else "", sharding=sharding)
+    total = sum(peak_memory(job)[1].values())
+    assert sum(peak_memory(job.replace(recompute="full"))[1].values()) <= total
+    if sharding != "zero2":
+        more = {"none": "zero1", "zero1": "zero2"}[sharding]
+        assert sum(peak_memory(job.replace(sharding=more))[1].values()) <= total
+
+
+def test_offload_empties_hbm():
+    job = gpt(dp=2)
+    assert memory(job.replace(offload=("optimizer",)))["optimizer"] == 0.0
+    less = memory(job.replace(offload=("activations",)))["activations"]
+    assert less < 0.5 * memory(job)["activations"]
+
+
+def test_timeline_rises_and_falls_with_the_passes():
+    job = Job(model=load_model("gpt3-13b"), plan=Plan(pp=2, dp=1), seq_len=2048, global_batch=3)
+    order = [("forward", 0), ("forward", 1), ("backward", 0)]
+    order += [("forward", 2), ("backward", 1), ("backward", 2)]
+    events = pd.DataFrame(
+        {"stage": 0, "kind": "compute", "phase": phase, "micro_batch": batch, "start_s": float(i),
+         "end_s": i + 0.9}
+        for i, (phase, batch) in enumerate(order)
+    )  # fmt: skip
+    frame = memory_timeline(job, events, 0)
+    need = memory(job, 0)
+    kept = frame["activations"]
+    assert kept.max() == pytest.approx(need["activations"])
+    assert kept.iloc[0] == 0.0
+    assert kept.iloc[-1] == pytest.approx(0.0, abs=1.0)
+    assert frame["total"].max() == pytest.approx(sum(need.values()), rel=1e-6)
+    assert frame["time_s"].is_monotonic_increasing
