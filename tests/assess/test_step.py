@@ -1,8 +1,5 @@
-import itertools
 import json
-import time
 
-import numpy as np
 import pandas as pd
 import pytest
 from machines import (
@@ -128,34 +125,6 @@ def test_bad_names_and_coolants_are_one_clear_line(catalog):
         nvl72(catalog, usd_per_kwh=float("nan"))
     with pytest.raises(InvalidInput, match="coolant"):
         nvl72(catalog, supply_c=99.0)
-
-
-def test_a_thousand_pieces_of_64_rank_classes_take_a_tenth_of_a_second(catalog):
-    rng = np.random.default_rng(1)
-    rows = []
-    for rank_class in range(64):
-        times = np.sort(rng.uniform(0, 10.0, 300))
-        for start, end in itertools.pairwise(times):
-            rows.append(piece("compute", start, end, rank_class=rank_class, flops=1e12, hbm=1e9))
-    timeline = frame(*rows)
-    racks = pd.DataFrame(
-        [
-            {"rack_class": r, "count": 10, "rank_class": 8 * r + c, "ranks": 9}
-            for r in range(8)
-            for c in range(8)
-        ]
-    )
-    classes = pd.DataFrame({"rank_class": range(64), "count": 90})
-
-    def once():
-        start = time.process_time()
-        assess_step(
-            timeline, classes, racks, catalog, "gb200", "gb200-nvl72", nvl72_inventory(80),
-            5760, 10.0, 1e6,
-        )  # fmt: skip
-        return time.process_time() - start
-
-    assert min(once() for _ in range(3)) < 0.5
 
 
 def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):

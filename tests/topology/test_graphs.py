@@ -1,7 +1,6 @@
 """Graphs that users bring: node-link JSON, GraphML, NetworkX objects, and slips in them."""
 
 import json
-import time
 
 import networkx as nx
 import pytest
@@ -119,11 +118,9 @@ SLIPS = [
 
 @pytest.mark.parametrize(("change", "message"), SLIPS)
 def test_a_slip_in_a_graph_is_named(change, message):
-    start = time.perf_counter()
     with pytest.raises(InvalidInput, match=message) as caught:
         load_topology(broken(change))
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - start < 1
 
 
 FILES = [
@@ -154,12 +151,10 @@ FILES = [
 def test_a_broken_file_is_refused(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
-    start = time.perf_counter()
     with pytest.raises(RackModelError, match=message) as caught:
         load_topology(path)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("thing", [None, 3, {"nodes": []}, ["a"]])

@@ -1,7 +1,5 @@
 """Topology files: what they may say, and what a slip in them brings."""
 
-import time
-
 import pytest
 
 from rackmodel.errors import InvalidInput, RackModelError, UnknownName
@@ -134,11 +132,9 @@ SLIPS = [
 def test_a_slip_is_named_where_it_stands(tmp_path, old, new, words):
     assert old in WHOLE
     path = write(tmp_path, WHOLE.replace(old, new, 1))
-    start = time.perf_counter()
     with pytest.raises(RackModelError) as caught:
         load_topology(path)
     message = str(caught.value)
-    assert time.perf_counter() - start < 1
     assert "\n" not in message
     assert "mine.toml" in message
     assert caught.value.exit_code == 2
