@@ -7,10 +7,10 @@ Out: errors in fold and on rows left out (at random, by topology, by stack); wit
 constants in the same two files.
 Left out: matrix products and attention alone (their efficiencies are taken from microbenchmarks).
 
-Every run is worked out once by `surrogate.py` as seconds by class of kernel along its critical
-path. A parameter is a factor on the classes that it moves, with a prior that keeps it near 1; all
-rows of a stack together weigh n^0.4, so that a large stack does not drown a small one.
-Deterministic.
+Every run is simulated once with the constants as they stand; `surrogate.py` tells, as seconds by
+class of kernel along its critical path, how the step moves with each of them. A parameter is a factor on the classes that it moves, with a prior that keeps it near 1; all
+rows of a stack together weigh n^0.6, so that a large stack does not drown a small one.
+Deterministic. Fit again after --write: the derivatives are those of the constants that stand.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from scipy.optimize import least_squares
 from surrogate import CLASSES, INDEX, Machine, Surrogate
 
 import rackmodel.simulate
-from rackmodel.errors import DoesNotFit, RackModelError
+from rackmodel.door import simulate
+from rackmodel.errors import RackModelError
 from rackmodel.hardware import accelerator
 from rackmodel.simulate.kernel_constants import kernel_constants
 from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.simulate.stacks import read_stack
-from rackmodel.simulate.step_level import expected_maximum
-from rackmodel.study.published_runs import read_run
+from rackmodel.simulate.step_level import expected_maximum, fixed_s
+from rackmodel.study.published_runs import filled_in, read_run
 from rackmodel.topology import load_topology
-from rackmodel.workload import least_recompute
+from rackmodel.workload import Job
 
 DATA = Path(rackmodel.simulate.__file__).parent / "data"
-FIXED_S, SPREAD = (0.02, 0.015), (0.004, 0.002)  # (prior, its deviation)
+SPREAD = (0.006, 0.003)  # (prior, its deviation)
+FIXED = 0.4  # deviation of the logarithm of a software's fixed seconds
 NOISE = 0.04  # what two equal runs differ by
 
 
@@ -50,6 +52,8 @@ class Case:
     row: dict
     family: str
     seconds: np.ndarray
+    simulated_s: float  # the step less what it adds as a whole
+    fixed_s: float
     recompute: str
 
 
@@ -70,35 +74,32 @@ def case(row: dict) -> Case | str:
     topology = load_topology(row["topology"])
     part = accelerator(topology.accelerator)
     try:
-        run = read_run(row, topology.domain_accelerators, part.family)
+        run = read_run(row, topology.domain_accelerators, part.family, part.host_link)
     except RackModelError as error:
         return str(error)
-    best: tuple[float, np.ndarray, str] | None = None
+    best: tuple[float, Job] | None = None
     reason = ""
     for job in run.jobs:
         try:
-            if run.open_recompute:
-                job = least_recompute(job, part.hbm_bytes)
-        except DoesNotFit as error:
-            if len(run.jobs) > 1:
-                reason = str(error)
-                continue
-            job = job.replace(recompute="selective")
+            job = filled_in(run, job, part.hbm_bytes)
+            step_s = simulate(topology, job, check_memory=False, repeat="estimate").step_s
         except RackModelError as error:
             reason = str(error)
             continue
-        times = KernelTimes(part, job.stack, cuda_graphs=graphs_by_default(job, part))
-        try:
-            vector = Surrogate(job, Machine.of(topology, part, job), times).step()
-        except RackModelError as error:
-            reason = str(error)
-            continue
-        if best is None or vector.sum() < best[0]:
-            best = (float(vector.sum()), vector, job.plan.recompute)
-    return Case(row, part.family, best[1], best[2]) if best else reason
+        if best is None or step_s < best[0]:
+            best = (step_s, job)
+    if best is None:
+        return reason
+    step_s, job = best
+    times = KernelTimes(part, job.stack, cuda_graphs=graphs_by_default(job, part))
+    seconds = Surrogate(job, Machine.of(topology, part, job), times).step()
+    step = kernel_constants()["step"]
+    fixed = fixed_s(job.stack, step)
+    slow = 1.0 + step["spread"] * expected_maximum(job.gpus)
+    return Case(row, part.family, seconds, (step_s - fixed) / slow, fixed, job.plan.recompute)
 
 
-def parameters(family: str, stack: str) -> dict[str, list[tuple[str, float, float]]]:
+def parameters(family: str, stack: str, topology: str) -> dict[str, list[tuple[str, float, float]]]:
     """Return, per class of kernel, (parameter, prior deviation of its logarithm.
 
     How much of it).
@@ -106,6 +107,7 @@ def parameters(family: str, stack: str) -> dict[str, list[tuple[str, float, floa
     era = read_stack(stack)
     kind = era.family.split("-")[0]
     age = max(0.0, 2026.45 - era.date)
+    part = load_topology(topology).accelerator
     released = kernel_constants()["training"]["released"]
     moved: dict[str, list[tuple[str, float, float]]] = {}
     for name in CLASSES:
@@ -115,6 +117,8 @@ def parameters(family: str, stack: str) -> dict[str, list[tuple[str, float, floa
             if family in released:
                 fresh = math.exp(-max(0.0, era.date - released[family]))
                 moved[name].append(("young", 0.1, fresh))
+            if name.startswith("grouped") and kind == "jax":
+                moved[name].append(("factor.grouped.jax", 0.3, 1.0))
             if form != "bf16":
                 moved[name].append((f"training.narrow.{family}", 0.06, 1.0))
             if form == "nvfp4":
@@ -123,6 +127,8 @@ def parameters(family: str, stack: str) -> dict[str, list[tuple[str, float, floa
             known = era.attention in ("flash3", "flash4") and family == "nvidia-hopper"
             path = f"attention.efficiency.{era.attention}.{family}"
             moved[name] = [(path, 0.04 if known else 0.1, 1.0)]  # measured alone, or read across
+            if part in kernel_constants()["attention"]["part"]:
+                moved[name].append(("attention.part", 0.15, 1.0))
             if name.endswith("backward"):
                 moved[name].append(("attention.backward", 0.05, 1.0))
         elif name == "elementwise":
@@ -133,6 +139,10 @@ def parameters(family: str, stack: str) -> dict[str, list[tuple[str, float, floa
             moved[name] = [("hbm.permute", 0.2, 1.0), ("permute by age", 0.1, age)]
         elif name == "optimizer":
             moved[name] = [("hbm.optimizer", 0.2, 1.0)]
+        elif name == "host_launch":
+            moved[name] = [
+                (f"launch_s.{era.family if 'deepspeed' in era.family else kind}", 0.2, 1.0)
+            ]
         elif name == "host_expert":
             moved[name] = [("host of experts", 0.3, 1.0), ("host of experts by age", 0.1, age)]
     return moved
@@ -145,11 +155,19 @@ class Fit:
         self.cases = found
         self.seconds = np.stack([c.seconds for c in found])
         self.measured = np.array([c.row["measured_step_s"] for c in found])
+        self.simulated_s = np.array([c.simulated_s for c in found])
+        self.fixed_s = np.array([c.fixed_s for c in found])
+        table = kernel_constants()["step"]["fixed_s"]
+        families = [read_stack(c.row["stack"]).family for c in found]
+        own = [f if f in table else f.split("-")[0] for f in families]
+        own = [f if f in table else "default" for f in own]
+        self.kinds = sorted(set(own))
+        self.kind = np.array([self.kinds.index(f) for f in own])
         self.slowest = np.array([expected_maximum(int(c.row["gpus"])) for c in found])
         prior: dict[str, float] = {}
         entries = []
         for i, c in enumerate(found):
-            for name, moved in parameters(c.family, c.row["stack"]).items():
+            for name, moved in parameters(c.family, c.row["stack"], c.row["topology"]).items():
                 if c.seconds[INDEX[name]] <= 0:
                     continue
                 for parameter, deviation, much in moved:
@@ -163,34 +181,40 @@ class Fit:
         stacks = [c.row["stack"] for c in found]
         share = np.array([stacks.count(s) for s in stacks], dtype=float)
         core = np.array([c.row["tier"] == "core" for c in found])
-        self.weight = np.sqrt(share**-0.6) * np.where(core, 1.0, 0.6)
+        self.weight = np.sqrt(share**-0.4) * np.where(core, 1.0, 0.6)
         self.weight /= np.sqrt((self.weight**2).mean())
 
     def predict(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return predicted seconds of a step."""
-        k = len(self.names)
-        inside = (self.seconds[rows] * np.exp(self.design[rows] @ x[:k])).sum(1)
-        return inside * (1.0 + x[k + 1] * self.slowest[rows]) + x[k]
+        k, kinds = len(self.names), len(self.kinds)
+        seconds = self.seconds[rows]
+        moved = (seconds * np.exp(self.design[rows] @ x[:k])).sum(1) / seconds.sum(1)
+        fixed = self.fixed_s[rows] * np.exp(x[k : k + kinds])[self.kind[rows]]
+        return self.simulated_s[rows] * moved * (1.0 + x[-1] * self.slowest[rows]) + fixed
+
+    def start(self) -> np.ndarray:
+        """Return the parameters of the constants as they stand."""
+        spread = kernel_constants()["step"]["spread"]
+        return np.concatenate([np.zeros(len(self.names) + len(self.kinds)), [spread]])
 
     def solve(self, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """Return the parameters that fit some rows best; outliers count by their size.
 
         Not its square.
         """
-        k = len(self.names)
-        if start is None:
-            start = np.concatenate([np.zeros(k), [FIXED_S[0], SPREAD[0]]])
+        deviation = np.concatenate([self.deviation, np.full(len(self.kinds), FIXED)])
 
         def residuals(x: np.ndarray) -> np.ndarray:
             error = np.log(np.maximum(self.predict(x, rows), 1e-9) / self.measured[rows])
-            away = [(x[k] - FIXED_S[0]) / FIXED_S[1], (x[k + 1] - SPREAD[0]) / SPREAD[1]]
-            return np.concatenate([self.weight[rows] * error / NOISE, x[:k] / self.deviation, away])
+            away = [(x[-1] - SPREAD[0]) / SPREAD[1]]
+            return np.concatenate([self.weight[rows] * error / NOISE, x[:-1] / deviation, away])
 
-        low = np.concatenate([np.full(k, -3.0), [0.0, 0.0]])
-        high = np.concatenate([np.full(k, 3.0), [0.2, 0.05]])
+        low = np.concatenate([np.full(len(deviation), -3.0), [0.0]])
+        high = np.concatenate([np.full(len(deviation), 3.0), [0.05]])
         return least_squares(
-            residuals, start, bounds=(low, high), loss="soft_l1", x_scale="jac", max_nfev=40
-        ).x
+            residuals, self.start() if start is None else start, bounds=(low, high),
+            loss="soft_l1", x_scale="jac", max_nfev=40,
+        ).x  # fmt: skip
 
     def errors(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return signed relative errors."""
@@ -300,6 +324,9 @@ def write(fit: Fit, x: np.ndarray) -> None:
             text = scale(text, _known(text, name), factor)
         elif name.startswith(("factor.", "launch_s.")):
             table = scale(table, _known(table, name, "other"), factor)
+        elif name == "attention.part":
+            for part in kernel_constants()["attention"]["part"]:
+                text = scale_in_row(text, "attention", "part", part, 1 / factor)
         elif name == "young":  # the same at the release date; factors are powers of e^-age
             old = kernel_constants()["training"]["other"]["young"]
             new = (1.0 + old) * factor - 1.0
@@ -310,9 +337,9 @@ def write(fit: Fit, x: np.ndarray) -> None:
         elif name.endswith("by age"):
             section = "factor.permute" if "permute" in name else "factor.expert_host"
             table = _age(table, f"{section}.megatron", factor)
-    k = len(fit.names)
-    for key, value in (("fixed_s", x[k]), ("spread", x[k + 1])):
-        text = re.sub(rf"(?m)^({key} = )[0-9.e-]+", rf"\g<1>{value:.4g}", text)
+    for kind, value in zip(fit.kinds, x[len(fit.names) :], strict=False):
+        text = scale_in_row(text, "step", "fixed_s", kind, math.exp(value))
+    text = re.sub(r"(?m)^(spread = )[0-9.e-]+", rf"\g<1>{x[-1]:.4g}", text)
     kernels.write_text(text, "utf-8")
     stacks.write_text(table, "utf-8")
 
@@ -352,15 +379,16 @@ def main() -> None:
     arguments = parser.parse_args()
     fit = Fit(cases(arguments.runs, arguments.workers))
     everything = np.arange(len(fit.cases))
-    start = np.concatenate([np.zeros(len(fit.names)), [FIXED_S[0], SPREAD[0]]])
-    report(fit, fit.errors(start, everything), "as the constants stand")
+    report(fit, fit.errors(fit.start(), everything), "as the constants stand")
     x = fit.solve(everything)
     errors = fit.errors(x, everything)
     report(fit, errors, "in fold", full=True)
     print(f"{len(x)} parameters")
     for name, value in zip(fit.names, x, strict=False):
         print(f"  {name:50s} x {math.exp(value):.3f}")
-    print(f"  fixed {x[-2] * 1e3:.1f} ms, spread {x[-1]:.4f}")
+    for kind, value in zip(fit.kinds, x[len(fit.names) :], strict=False):
+        print(f"  fixed_s.{kind:42s} x {math.exp(value):.3f}")
+    print(f"  spread {x[-1]:.4f}")
     order = np.argsort(-np.abs(errors))[:40]
     for i in order:
         row = fit.cases[i].row

@@ -50,15 +50,20 @@ def keys_per_query(q_len: float, kv_len: float, causal: bool, window: float) -> 
 
 
 def fused_efficiency(
-    shape: Shape, long_efficiency: float, constants: Mapping[str, Any], backward: bool
+    shape: Shape,
+    long_efficiency: float,
+    constants: Mapping[str, Any],
+    backward: bool,
+    generation: str = "flash4",
 ) -> float:
-    """Return the fraction of peak that a fused kernel reaches on this shape."""
+    """Return the fraction of peak that a fused kernel of a generation reaches on this shape."""
     _, _, _, _, kv_len, qk_dim, v_dim, causal, window = shape
     half = constants["causal_length"] if causal else constants["half_length"]
     span = min(kv_len, max(window, 128.0)) if window else kv_len
     dim = (qk_dim + v_dim) / 2.0
-    head = 1.0 / (1.0 + (constants["head_dim"] / dim) ** 2)
-    reference = 1.0 / (1.0 + (constants["head_dim"] / 128.0) ** 2)
+    half_dim = constants["head_dim"][generation]
+    head = 1.0 / (1.0 + (half_dim / dim) ** 2)
+    reference = 1.0 / (1.0 + (half_dim / 128.0) ** 2)
     return float(
         long_efficiency
         * (constants["backward"] if backward else 1.0)

@@ -79,10 +79,14 @@ class KernelConstants:
             start_s=float(row["start_s"]),
         )
 
-    def attention_efficiency(self, generation: str, family: str) -> float:
-        """Return the long-sequence forward efficiency of a generation of attention kernels."""
+    def attention_efficiency(self, generation: str, family: str, part: str = "") -> float:
+        """Return the long-sequence forward efficiency of a generation of attention kernels.
+
+        A part with special-function units unlike its family's has a value of its own.
+        """
         row = self.table["attention"]["efficiency"][generation]
-        return float(row.get(family, row.get(family.split("-")[0], row["default"])))
+        value = float(row.get(family, row.get(family.split("-")[0], row["default"])))
+        return value * float(self.table["attention"]["part"].get(part, 1.0))
 
     def __getitem__(self, section: str) -> Any:
         return self.table[section]

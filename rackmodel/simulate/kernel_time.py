@@ -93,8 +93,17 @@ class KernelTimes:
         return value
 
     def device_s(self, compute: Compute) -> float:
-        """Return the time that the accelerator is busy with a `Compute`. [s]"""
-        return sum(kernel.count * self.kernel_s(kernel) for kernel in compute.kernels)
+        """Return the time that the accelerator is busy with a `Compute`. [s]
+
+        Copies to and from host memory go through engines of their own, beside the kernels.
+        """
+        busy_s, copies_s = 0.0, 0.0
+        for kernel in compute.kernels:
+            if kernel.family == "copy":
+                copies_s += kernel.count * self.kernel_s(kernel)
+            else:
+                busy_s += kernel.count * self.kernel_s(kernel)
+        return max(busy_s, copies_s)
 
     def host_s(self, compute: Compute) -> float:
         """Return the time that the host needs to launch a `Compute`. [s]"""
@@ -135,6 +144,8 @@ class KernelTimes:
             wave = self._gemm.partial_wave
             if wave and ratio > 1.5:
                 wave = max(wave, self.constants["gemm_common"]["narrow_wave"])
+            if wave and self.in_training:
+                wave = max(wave, self.era.wave)
             known = self._gemm_of[key] = replace(
                 self._gemm, fill_k=self._gemm.fill_k * max(1.0, ratio), partial_wave=wave
             )
@@ -183,6 +194,7 @@ class KernelTimes:
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
             m, n, k = (n, k, rows) if "wgrad" in kernel.name else (rows, n, k)
             rate *= common["grouped"]
+            factor *= self.era.factors.get("grouped", 1.0)
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]
@@ -243,10 +255,12 @@ class KernelTimes:
             )
         peak, _ = peak_flops_per_s(self.accelerator, "bf16")
         _, key = peak_flops_per_s(self.accelerator, kernel.precision)
-        long = self.constants.attention_efficiency(generation, self.accelerator.family)
+        long = self.constants.attention_efficiency(
+            generation, self.accelerator.family, self.accelerator.name
+        )
         rate = (
             peak
-            * attention_time.fused_efficiency(shape, long, constants, backward)
+            * attention_time.fused_efficiency(shape, long, constants, backward, generation)
             * (constants["fp8_gain"] if key == "fp8" else 1.0)
             * self.clock
             * self._relative_clock("bf16")

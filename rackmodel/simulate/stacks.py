@@ -32,6 +32,7 @@ class Era:
     known: bool
     attention: str  # generation of attention kernels: a key of attention.efficiency in kernels.toml
     launch_s: float  # host time to launch one kernel
+    wave: float  # least share of a part-filled wave that costs a whole one, in the library's GEMMs
     factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
 
 
@@ -121,5 +122,6 @@ def era_from(stack: str, table: Mapping[str, Any]) -> Era:
         known=known,
         attention=generation[-1] if generation else row(table["attention"])[0][1],
         launch_s=interpolate(row(table["launch_s"]), date),
+        wave=interpolate(row(table["wave"]), date),
         factors={k: interpolate(row(v), date) for k, v in table["factor"].items()},
     )

@@ -6,12 +6,18 @@ Left out: predicting them (`validation`).
 
 What a row leaves out is filled in by these rules, the same for every row:
 
-- sharding: as the software does (zero1 in Megatron since 2022, none before; zero3 in FSDP and JAX).
+- sharding: as the software does (zero1 in Megatron since 2022, none before; zero3 in FSDP; zero3
+  in JAX inside a slice, replicas between slices).
 - recompute: the least that fits in HBM (left to `least_recompute`).
 - sequence parallelism with tp: since mid 2022.
-- overlap: tp in Megatron since 2023 and in JAX; dp in all software since 2022; ep nowhere.
-- dispatcher: DeepEP where notes name it, and in Megatron since late 2025 (Blackwell first).
+- overlap: tp in Megatron since 2023 and in JAX; dp in all software since 2022; ep in interleaved
+  Megatron schedules where ep leaves the scale-up domain, since mid 2026 inside it too.
+- dispatcher: DeepEP where notes name it, and in Megatron on Blackwell since late 2025.
+- Megatron FSDP on hosts that share the accelerator's memory keeps activations there before it
+  recomputes (`cpu_offloading`).
 - plan: every combination of tp, pp, cp and micro-batch that divides and fits; the fastest counts.
+  JAX accumulates no gradients unless told, and keeps the inputs of recomputed layers in host
+  memory where nothing else fits (MaxText's `decoder_layer_input: offload`).
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.simulate.stacks import Era, read_stack
 
 if TYPE_CHECKING:
@@ -42,7 +48,36 @@ class Run:
     topology: str
     jobs: tuple[Job, ...]
     open_recompute: bool
+    offload: str  # activations to host memory: "first" (before recompute), "last", "no"
     filled: tuple[str, ...]  # columns that a rule filled in
+
+
+def filled_in(run: Run, job: Job, hbm_bytes: float) -> Job:
+    """Return a candidate with its recompute filled in: the least that fits.
+
+    A stated recompute is kept. Where several plans were possible one that does not fit is out; a
+    plan that was stated did fit, so that it gets selective recompute whatever the estimate says
+    (JAX: full recompute with its inputs in host memory).
+
+    Raises
+    ------
+    DoesNotFit
+        If a candidate among several does not fit.
+    """
+    from rackmodel.workload import fits, least_recompute
+
+    if not run.open_recompute:
+        return job
+    if run.offload == "first" and not fits(job, hbm_bytes):
+        job = job.replace(offload=("activations",))
+    try:
+        return least_recompute(job, hbm_bytes)
+    except DoesNotFit:
+        if run.offload == "last":
+            return job.replace(offload=("activations",), recompute="full")
+        if len(run.jobs) > 1:
+            raise
+        return job.replace(recompute="selective")
 
 
 def is_empty(value: object) -> bool:
@@ -76,13 +111,14 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return "" if is_empty(value) else str(value).strip()
 
 
-def read_run(row: Mapping[str, Any], domain: int, family: str = "") -> Run:
+def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: str = "") -> Run:
     """Return the jobs that a row may have been.
 
     Parameters
     ----------
     row : cells by column name.
-    domain, family : accelerators of a scale-up domain of its machine, and their family.
+    domain, family, host_link : accelerators of a scale-up domain of its machine, their family and
+        what joins them to their hosts ("c2c": one memory).
 
     Raises
     ------
@@ -119,6 +155,13 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "") -> Run:
         topology=_text(row, "topology"),
         jobs=tuple(Job(plan=plan, **shared) for plan in plans),
         open_recompute="recompute" in filled,
+        offload=(
+            "last"
+            if era.family == "jax"
+            else "first"
+            if plans[0].sharded_parameters and era.family == "megatron" and "c2c" in host_link
+            else "no"
+        ),
         filled=filled,
     )
 
@@ -161,7 +204,7 @@ def _plans(
 
     fixed = {key: _whole(row, key) for key in ("tp", "pp", "vpp", "cp", "ep", "etp", "dp")}
     micro = _whole(row, "micro_batch")
-    sharding = _text(row, "sharding") or _default_sharding(era)
+    sharding = _text(row, "sharding") or _default_sharding(era, gpus > domain)
     recompute = _text(row, "recompute") or "none"
     modules = _modules(_text(row, "notes")) if recompute == "selective" else ()
     schedule = _text(row, "schedule")
@@ -174,9 +217,15 @@ def _plans(
                 dp = fixed["dp"] or gpus // (tp * pp * cp)
                 if dp < 1 or tp * pp * cp * dp != gpus or batch % dp:
                     continue
-                ep = fixed["ep"] or _default_ep(model.experts, gpus // pp, domain)
+                # MaxText shards experts with all other weights unless told.
+                open_ep = (
+                    1 if era.family == "jax" else _default_ep(model.experts, gpus // pp, domain)
+                )
+                ep = fixed["ep"] or open_ep
                 dispatcher = _dispatcher(row, era, ep, blackwell)
-                for size in [micro] if micro else _micro_batches(batch // dp, pp, pipeline):
+                share = batch // dp
+                open_sizes = [share] if era.family == "jax" else _micro_batches(share, pp, pipeline)
+                for size in [micro] if micro else open_sizes:
                     plan = Plan(
                         tp=tp,
                         pp=pp,
@@ -194,7 +243,9 @@ def _plans(
                         # Korthikanti et al., May 2022; before it only weights were split over tp.
                         sequence_parallel=era.date >= 2022.4,
                         tp_overlap=_flag(row, "tp_overlap", _overlaps_tp(era, tp)),
-                        ep_overlap=_flag(row, "ep_overlap", False),
+                        ep_overlap=_flag(
+                            row, "ep_overlap", _overlaps_ep(era, ep, domain, fixed["vpp"] or 1)
+                        ),
                         dp_overlap=_flag(row, "dp_overlap", era.date >= 2021.9),
                         dispatcher=dispatcher,
                         dispatch_domain=_dispatch_domain(dispatcher, ep, fixed["etp"] or 1, domain),
@@ -236,7 +287,9 @@ def _default_ep(experts: int, ranks: int, domain: int) -> int:
     return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
 
 
-def _default_sharding(era: Era) -> str:
+def _default_sharding(era: Era, slices: bool) -> str:
+    if era.family == "jax" and slices:
+        return "hsdp"
     if era.family in ("fsdp", "jax"):
         return "zero3"
     return "zero1" if era.date >= 2022.0 else "none"
@@ -259,13 +312,20 @@ def _overlaps_tp(era: Era, tp: int) -> bool:
     return era.family == "jax" or (era.family.startswith("megatron") and era.date >= 2023.2)
 
 
+def _overlaps_ep(era: Era, ep: int, domain: int, vpp: int) -> bool:
+    """Megatron runs an all-to-all under another micro-batch's pass where passes interleave."""
+    if ep == 1 or vpp == 1 or era.family != "megatron":
+        return False
+    return era.date >= (2025.6 if ep > domain else 2026.4)
+
+
 def _dispatcher(row: Mapping[str, Any], era: Era, ep: int, blackwell: bool) -> str:
-    """Return the token dispatcher: as notes say, or a fused one in Megatron since late 2025."""
+    """Return the token dispatcher: as notes say, or a fused one in Megatron's recipes for Blackwell."""
     if ep == 1:
         return "all-to-all"
     if re.search(r"deepep|hybridep", _text(row, "notes"), re.IGNORECASE):
         return "deepep"
-    fused = era.family == "megatron" and era.date >= (2025.6 if blackwell else 2025.8)
+    fused = era.family == "megatron" and era.date >= 2025.6 and blackwell
     return "deepep" if fused else "all-to-all"
 
 

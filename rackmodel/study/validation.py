@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import DoesNotFit, InvalidInput, RackModelError
-from rackmodel.study.published_runs import is_empty, read_run
+from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.study.published_runs import filled_in, is_empty, read_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,12 +158,13 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
         name = str(row.get("topology") or "")
         machine = load_topology(name, catalog=catalog)
         part = accelerator(machine.accelerator, catalog or load_catalog())
-        run = read_run(row, machine.domain_accelerators, part.family)
+        run = read_run(row, machine.domain_accelerators, part.family, part.host_link)
         best: dict[str, Any] | None = None
         reason = ""
         for job in run.jobs:
             try:
-                answer = _simulated(name, job, run.open_recompute, len(run.jobs), catalog)
+                job = filled_in(run, job, part.hbm_bytes)
+                answer = _simulated(name, job, catalog)
             except RackModelError as error:
                 reason = reason or str(error)
                 continue
@@ -176,22 +177,9 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
         return {"predicted_step_s": None, "reason": str(error)}
 
 
-def _simulated(
-    topology: str, job: Job, open_recompute: bool, candidates: int, catalog: Catalog | None
-) -> dict[str, Any]:
+def _simulated(topology: str, job: Job, catalog: Catalog | None) -> dict[str, Any]:
     from rackmodel import door
-    from rackmodel.hardware import accelerator, load_catalog
-    from rackmodel.topology import load_topology
-    from rackmodel.workload import least_recompute
 
-    if open_recompute:
-        part = accelerator(load_topology(topology).accelerator, catalog or load_catalog())
-        try:
-            job = least_recompute(job, part.hbm_bytes)
-        except DoesNotFit:
-            if candidates > 1:  # another plan may fit
-                raise
-            job = job.replace(recompute="selective")
     # A published run did fit: an estimate of memory that says otherwise can't refuse it.
     result = door.simulate(topology, job, catalog=catalog, check_memory=False, repeat="estimate")
     plan = job.plan

@@ -131,7 +131,8 @@ class Torus:
         """Return the most compact slice that the pod offers for so many accelerators.
 
         Up to one cube a dimension doubles at a time (2x2x1, 2x2x2, ... 4x4x4); above it whole
-        cubes are joined, as nearly cubic as their number allows.
+        cubes are joined, as nearly cubic as their number allows. The longest side comes first: it
+        is the slowest to count, so that groups of neighbouring ranks fill whole rings or planes.
         """
         if self.fixed or accelerators >= self.accelerators:
             return self.shape
@@ -141,13 +142,13 @@ class Torus:
             sides = [1] * dimensions
             while math.prod(sides) < accelerators:
                 sides[sides.index(min(sides))] *= 2
-            return tuple(sorted(sides))
+            return tuple(sorted(sides, reverse=True))
         wanted = -(-accelerators // block**dimensions)
         limit = [side // block for side in self.shape]
         while True:
             sides = _balanced(wanted, limit)
             if sides:
-                return tuple(side * block for side in sides)
+                return tuple(side * block for side in reversed(sides))
             wanted += 1  # no box of so many cubes fits into the pod
 
     def wraps(self, shape: tuple[int, ...], dimension: int) -> bool:

@@ -86,6 +86,7 @@ def _gathered_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
     )
     ahead = job.plan.prefetch if job.plan.dp_overlap else 0
     gathered = precision_of(job.precision).gather_bytes
+    largest *= software_of(job.stack).gathered_share
     return largest * (gathered * (1 + ahead) + job.gradient_bytes * (1 + bool(ahead)))
 
 

@@ -14,6 +14,7 @@ from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reduction
 from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import Collective, Operation, Phase, Segment, Wait
 from rackmodel.workload.plan import Job
+from rackmodel.workload.software import software_of
 from rackmodel.workload.stages import Chunk, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
 
@@ -147,6 +148,16 @@ class Passes:
         kept = (step.saved_bytes * (step.module not in self.job.modules) for step in unit.steps)
         return tuple(_offloaded(step, size) for step, size in zip(unit.steps, kept, strict=True))
 
+    def _again(self, index: int) -> tuple[Step, ...]:
+        """The steps that full recompute runs: all, or up to the last one that keeps something."""
+        steps = self._steps(index, again=True)
+        if not software_of(self.job.stack).early_stop:
+            return steps
+        # The last sum is the next layer's input: kept there, whoever computes it.
+        inside = steps if self.job.model.dropout else steps[:-1]
+        kept = [position for position, step in enumerate(inside) if step.saved_bytes > 0]
+        return inside[: kept[-1] + 1] if kept else steps
+
     def _backward(self, emit: Emitter, *, last: bool, split: bool) -> None:
         units = self.chunk.units
         order = range(len(units) - 1, -1, -1)
@@ -157,7 +168,7 @@ class Passes:
             if each is not None:
                 each(index)
             if index in again:
-                forward(self._steps(index, again=True), emit, "recompute")
+                forward(self._again(index), emit, "recompute")
             backward(self._steps(index), emit, recompute=self.job.modules, later=later)
             if not split:
                 self._reduce(emit, index, last)

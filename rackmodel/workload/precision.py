@@ -70,7 +70,10 @@ PRECISIONS: dict[str, Precision] = {
         _wide("fp16", loss_scaling=True),
         _narrow("fp8", "fp8", 1.0, amax_reduce=True),  # scale from the past: one pass
         _narrow("fp8-cs", "fp8", 1.0, cast_read_passes=2.0, cast_launches=2.0),  # amax, then cast
-        _narrow("fp8-rowwise", "fp8", 1.0, cast_read_passes=2.0, gather_bytes=2.0),
+        # Rows and columns have scales of their own: each orientation is searched and cast by itself.
+        _narrow(
+            "fp8-rowwise", "fp8", 1.0, cast_read_passes=4.0, cast_launches=4.0, gather_bytes=2.0
+        ),
         # One fp32 scale per 128 elements of an activation, per 128 x 128 of a weight.
         _narrow(
             "fp8-block",

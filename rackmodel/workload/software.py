@@ -24,12 +24,15 @@ class Software:
     selective: tuple[str, ...] = ("core_attn",)  # what "selective" recompute means here
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
+    gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
+    early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads
 
 
 _FAMILIES: dict[str, Software] = {
     "default": Software(),
     # accumulate_allreduce_grads_in_fp32; fused softmax, no flash attention before 2022.
-    "mlm-2020": Software(attention="unfused", sequence_parallel=False),
+    # The 2020 release reduced gradients as they were (--fp32-allreduce came off by default).
+    "mlm-2020": Software(gradients="bf16", attention="unfused", sequence_parallel=False),
     "mlm-a100": Software(attention="unfused", sequence_parallel=False),
     "megatron-deepspeed": Software(attention="unfused", sequence_parallel=False),
     "bloom": Software(attention="unfused", sequence_parallel=False),
@@ -41,14 +44,26 @@ _FAMILIES: dict[str, Software] = {
     "moezoo": Software(),
     # FSDP2: sharded fp32 weights are the masters; reduce in fp32. "selective" saves every second
     # matrix product and the attention output; the loss is PyTorch's (fp32 logits and their
-    # log-softmax).
-    "titan": Software(selective=("alternate",), logit_bytes=8.0),
-    "automodel": Software(gradients="bf16"),
-    "fms": Software(gradients="bf16"),
+    # log-softmax). Non-reentrant checkpoints of PyTorch stop early (torch.utils.checkpoint,
+    # set_checkpoint_early_stop, default True); Megatron's own run the whole layer again.
+    "titan": Software(selective=("alternate",), logit_bytes=8.0, early_stop=True),
+    "automodel": Software(gradients="bf16", early_stop=True),
+    "fms": Software(gradients="bf16", early_stop=True),
     # Composer "PURE" mixed precision: gradients reduced and kept as the weights are.
-    "mpt": Software(gradients="bf16"),
-    "maxtext": Software(),
+    "mpt": Software(gradients="bf16", early_stop=True),
+    # XLA removes what a rematerialised layer computes for nobody, gathers a sharded layer matrix by
+    # matrix (about a third of it at a time) and plans memory ahead, with no context beside it.
+    "maxtext": Software(
+        gradients="bf16",
+        early_stop=True,
+        gathered_share=1 / 3,
+        fixed_bytes=1e9,
+        logit_bytes=2.0,
+        allocator_slack=0.02,
+    ),  # fmt: skip
 }
+
+_JAX = ("maxtext", "trillium", "ironwood", "v5p", "v5e", "v6e", "v7x", "tpu", "jax", "pax")
 
 
 def software_of(stack: str) -> Software:
@@ -59,5 +74,7 @@ def software_of(stack: str) -> Software:
     >>> software_of("megatron-bridge-26.04").gradients
     'bf16'
     """
+    if stack.startswith(_JAX) or (stack.startswith("mlperf") and "google" in stack):
+        return _FAMILIES["maxtext"]
     families = [name for name in _FAMILIES if stack.startswith(name)]
     return _FAMILIES[max(families, key=len, default="default")]
