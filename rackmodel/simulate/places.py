@@ -11,8 +11,10 @@ each and leaves 8 as spares, so that no group is torn apart. This is what schedu
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +24,44 @@ from rackmodel.workload import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """`used` accelerators of every domain of `domain`; rank r stands on domain r // used."""
+    """`used` accelerators of every domain of `domain`; rank r stands on domain r // used.
+
+    shape, order : lengths of a torus that the ranks fill, and its dimensions from the one that
+    ranks walk slowest to the fastest; empty elsewhere.
+    """
 
     domain: int
     used: int
+    shape: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
 
     def accelerators(self, ranks: int) -> npt.NDArray[np.int64]:
         """Return the accelerator of each of `ranks` ranks."""
         rank = np.arange(ranks, dtype=np.int64)
+        if self.order and ranks == math.prod(self.shape):
+            walked = np.unravel_index(rank, [self.shape[d] for d in self.order])
+            place = [walked[self.order.index(d)] for d in range(len(self.shape))]
+            return np.asarray(np.ravel_multi_index(place, self.shape), dtype=np.int64)
         return rank // self.used * self.domain + rank % self.used
+
+    def on_torus(self, shape: Sequence[int], plan: Plan) -> Places:
+        """Return the places on a slice of a torus, its dimensions walked as the groups want it.
+
+        Groups of tp (and of tp x cp) neighbours fill whole rings or planes where some order of the
+        dimensions makes them, as mesh builders of JAX do; all other groups are then boxes too.
+
+        >>> Places(domain=512, used=512).on_torus((8, 4, 4), Plan(tp=8, dp=16)).order
+        (1, 2, 0)
+        """
+        wanted = {plan.tp, plan.tp * plan.cp} - {1}
+
+        def whole(order: tuple[int, ...]) -> int:
+            inner = itertools.accumulate((shape[d] for d in reversed(order)), int.__mul__)
+            return len(wanted & set(inner))
+
+        orders = itertools.permutations(range(len(shape)))
+        best = max(orders, key=whole)  # the first of equals: the machine's own order
+        return replace(self, shape=tuple(int(n) for n in shape), order=best)
 
     def slots(self, ranks: int) -> int:
         """Return how many accelerators, spares included, the ranks are spread over.

@@ -8,6 +8,7 @@ Left out: tables for people, power, cost.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.errors import InvalidInput, InvalidPlan
-from rackmodel.network import Network
+from rackmodel.network import Network, torus
 from rackmodel.network.graph import Routing
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
 from rackmodel.simulate.pieces import Join, Pieces, cut, lockstep
@@ -164,6 +165,9 @@ def simulate_step(
     ranks = total // plan.replicas * small.dp
     graph = machine.graph(where.slots(ranks), bundled=True)
     network = Network.from_graph(graph, routing=cast(Routing, routing), seed=seed)
+    sides = torus.shape(network)
+    if sides and math.prod(sides) == ranks == total:
+        where = where.on_torus(sides, plan)
     stands = where.accelerators(ranks)
     if len(network.accelerator_nodes) <= stands[-1]:
         raise InvalidPlan(
