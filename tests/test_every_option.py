@@ -170,11 +170,15 @@ def test_an_option_without_effect_is_refused(before, change, needs):
 
 
 # The command line reaches all of them: options of their own, and --plan for the others.
-COMMAND = (
-    "simulate dgx-h100 --model gpt3-1.3b --gpus 16 --global-batch 64 --seq-len 1024 --json"
-    " --plan dp_overlap=true"
-).split()
-FIXED = {"--tp": "2", "--pp": "2", "--dp": "4", "--micro-batch": "2"}
+COMMAND = ["simulate", "dgx-h100", "--gpus", "16", "--global-batch", "64", "--json"]
+FIXED = {
+    "--model": "gpt3-1.3b",
+    "--seq-len": "1024",
+    "--tp": "2",
+    "--pp": "2",
+    "--dp": "4",
+    "--micro-batch": "2",
+}
 WORDS = [
     ({"--tp": "4", "--dp": "2"}, {"tp"}),
     ({"--pp": "4", "--dp": "2"}, {"bubble"}),

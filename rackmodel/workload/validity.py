@@ -76,7 +76,7 @@ _KINDS: dict[type | tuple[type, ...], str] = {
 @cache
 def _kinds_of(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
     """Fields of plain kinds; {name: what `isinstance` has to say yes to}."""
-    by_hint = {
+    by_hint: dict[str, type | tuple[type, ...]] = {
         "bool": bool, "bool | None": bool, "str": str, "int": int, "int | None": int,
         "float": (int, float),
     }  # fmt: skip
