@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload import plan as words
@@ -58,7 +57,7 @@ def _among(what: str, value: str, known: Sequence[str]) -> None:
 def _kinds(job: Job) -> None:
     """Refuse values of another kind than their field has."""
     for part in (job.plan, job):
-        for name, kind in _kinds_of(type(part)).items():
+        for name, kind in _KINDS_OF[type(part)].items():
             value = getattr(part, name)
             good = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
             if value is not None and not good:
@@ -73,14 +72,18 @@ _KINDS: dict[type | tuple[type, ...], str] = {
 }
 
 
-@cache
-def _kinds_of(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
+def _plain_fields(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
     """Fields of plain kinds; {name: what `isinstance` has to say yes to}."""
     by_hint: dict[str, type | tuple[type, ...]] = {
         "bool": bool, "bool | None": bool, "str": str, "int": int, "int | None": int,
         "float": (int, float),
     }  # fmt: skip
     return {f.name: by_hint[str(f.type)] for f in fields(part) if str(f.type) in by_hint}
+
+
+_KINDS_OF: dict[type, dict[str, type | tuple[type, ...]]] = {
+    part: _plain_fields(part) for part in (Plan, Job)
+}
 
 
 def _words(job: Job) -> None:
