@@ -201,6 +201,7 @@ def run(
 
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
+    job = job.on(accelerator.family)
     check(job)
     machine.units(job.gpus)
     if check_memory:

@@ -84,6 +84,7 @@ CASES = [
     ({"precision": "fp8"}, {"precision": "fp8-cs"}, {"compute"}),
     ({"precision": "fp8"}, {"precision": "fp8-rowwise"}, {"dp"}),
     ({"precision": "fp8"}, {"precision": "fp8-block"}, {"weights", "activations"}),
+    ({"precision": "fp8"}, {"transposes": False}, {"weights"}),
     ({"model": MOE}, {"ep": 4}, {"ep", "weights"}),
     (EP, {"etp": 2}, {"etp"}),
     (EP, {"dispatcher": "deepep"}, {"ep"}),

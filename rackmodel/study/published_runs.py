@@ -176,7 +176,7 @@ def _plans(
                     continue
                 ep = fixed["ep"] or _default_ep(model.experts, gpus // pp, domain)
                 dispatcher = _dispatcher(row, era, ep, blackwell)
-                for size in [micro] if micro else _micro_batches(batch // dp, pp, pipeline):
+                for size in [micro] if micro else _micro_batches(batch // dp, pp, era):
                     plan = Plan(
                         tp=tp,
                         pp=pp,
@@ -220,8 +220,15 @@ def _divisors(number: int, most: int) -> list[int]:
     return [d for d in range(1, min(number, most) + 1) if number % d == 0]
 
 
-def _micro_batches(share: int, pp: int, pipeline: bool) -> list[int]:
-    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
+def _micro_batches(share: int, pp: int, era: Era) -> list[int]:
+    """Micro-batches to try: the whole share of a replica at once where there is no pipeline.
+
+    PyTorch's pipelines cut the share into as many micro-batches as there are stages (torchtitan's
+    pipeline_parallel_microbatches, where left out).
+    """
+    if era.family == "fsdp" and pp > 1 and share % pp == 0:
+        return [share // pp]
+    pipeline = era.family not in ("jax", "fsdp")
     sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
     if pipeline and pp > 1:
         sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]

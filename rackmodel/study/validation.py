@@ -182,12 +182,12 @@ def _simulated(
     from rackmodel import door
     from rackmodel.hardware import accelerator, load_catalog
     from rackmodel.topology import load_topology
-    from rackmodel.workload import least_recompute
+    from rackmodel.workload import least_recompute, printed_bytes
 
     if open_recompute:
         part = accelerator(load_topology(topology).accelerator, catalog or load_catalog())
         try:
-            job = least_recompute(job, part.hbm_bytes)
+            job = least_recompute(job.on(part.family), part.hbm_bytes)
         except DoesNotFit:
             if candidates > 1:  # another plan may fit
                 raise
@@ -199,7 +199,8 @@ def _simulated(
         "predicted_step_s": result.step_s,
         "step_s_low": result.step_s_low,
         "step_s_high": result.step_s_high,
-        "predicted_mem_gb": max(sum(used.values()) for used in result.hbm_used) / 1e9,
+        # As the software counts it: published figures are of what its logs print.
+        "predicted_mem_gb": max(printed_bytes(job, used) for used in result.hbm_used) / 1e9,
         "recompute_used": plan.recompute,
         "plan": f"tp {plan.tp} pp {plan.pp} vpp {plan.vpp} cp {plan.cp} ep {plan.ep} dp {plan.dp}"
         f" mb {plan.micro_batch} {plan.sharding}",

@@ -21,6 +21,7 @@ from rackmodel.workload.memory import (
     memory,
     memory_timeline,
     peak_memory,
+    printed_bytes,
 )
 from rackmodel.workload.models import Block, Mamba, Mla, Model
 from rackmodel.workload.operations import (
@@ -94,6 +95,7 @@ __all__ = [
     "peak_memory",
     "pipeline_rank_of",
     "precision_of",
+    "printed_bytes",
     "programs",
     "rank_grid",
     "replica_stride",

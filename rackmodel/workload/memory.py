@@ -14,7 +14,7 @@ divides them as Rajbhandari et al. 2020, arXiv:1910.02054, figure 1, does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -54,21 +54,46 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
             kinds["weights"] += full_weights
     else:
         kinds["weights"] = full_weights
-    kinds["gradients"] = held_gradients(job, chunks) * job.gradient_bytes
+    each = job.gradient_bytes + software.gradient_copy_bytes
+    kinds["gradients"] = held_gradients(job, chunks) * each
     if plan.sharded_parameters and not plan.reshards:
         kinds["gradients"] = held * job.gradient_bytes + states * 4.0
     if "optimizer" not in plan.offload:
-        kinds["optimizer"] = states * (master + MOMENTS)
+        kinds["optimizer"] = states * (master + MOMENTS + software.shard_gradient_bytes)
+    kinds["buffers"] += software.bucket_bytes if plan.dp_cp > 1 else 0.0
     kinds["activations"], kinds["working"] = peak.kept_bytes, peak.working_bytes
-    slack = software.allocator_slack
-    moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
-    kinds["reserve"] = software.fixed_bytes + slack * moving
+    kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)
     return tuple(kinds.items())
+
+
+def _slack(job: Job, kinds: Mapping[str, float]) -> float:
+    """Bytes that the allocator holds and can't use: a share of what comes and goes."""
+    moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
+    return software_of(job.stack).allocator_slack * moving
+
+
+def printed_bytes(job: Job, kinds: Mapping[str, float]) -> float:
+    """Return what the job's software would print as its peak of memory, of all that is used.
+
+    Examples
+    --------
+    >>> from rackmodel.workload import Job, Plan, load_model
+    >>> llama = load_model("llama3.1-8b")
+    >>> job = Job(model=llama, plan=Plan(dp=8), seq_len=8192, global_batch=8, stack="titan")
+    >>> used = memory(job)
+    >>> round((sum(used.values()) - printed_bytes(job, used)) / 1e9, 1)  # context, NCCL
+    4.0
+    """
+    software, used = software_of(job.stack), sum(kinds.values())
+    if software.prints == "device":
+        return used
+    reserved = used - software.fixed_bytes
+    return reserved if software.prints == "reserved" else reserved - _slack(job, kinds)
 
 
 def _weight_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
     """Compute copies of all weights that a rank holds; embedding and head stay in two bytes."""
-    wide = precision_of(job.precision).weight_bytes
+    wide = job.weight_bytes
     total = 0.0
     for chunk in chunks:
         for unit in chunk.units:
