@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.simulate.hbm_timeline import hbm_peaks, hbm_timeline
 from rackmodel.simulate.timeline import Layouts, breakdown, frame
 from rackmodel.simulate.wires import links_frame, racks_frame, sent_bytes
 from rackmodel.workload.operations import Compute, Kernel
@@ -120,15 +121,13 @@ class Result:
 
     @cached_property
     def memory(self) -> pd.DataFrame:
-        """HBM at its peak by pipeline rank and kind: columns stage, kind, bytes."""
-        import pandas as pd
+        """HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
+        return hbm_peaks(self.memory_timeline)
 
-        rows = [
-            {"stage": stage, "kind": kind, "bytes": size}
-            for stage, used in enumerate(self.hbm_used)
-            for kind, size in used.items()
-        ]
-        return pd.DataFrame(rows)
+    @cached_property
+    def memory_timeline(self) -> pd.DataFrame:
+        """HBM over the step: columns rank_class, stage, time_s, one for each kind, total."""
+        return hbm_timeline(self.step)
 
     @cached_property
     def breakdown_s(self) -> dict[str, float]:

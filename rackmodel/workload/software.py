@@ -75,7 +75,8 @@ _FAMILIES: dict[str, Software] = {
     "fms": Software(gradients="bf16"),
     # Composer "PURE" mixed precision: gradients reduced and kept as the weights are.
     "mpt": Software(gradients="bf16"),
-    "maxtext": Software(),
+    # No CUDA context: XLA keeps what the runtime needs (assumed).
+    **dict.fromkeys(("maxtext", "ironwood", "trillium", "v5p", "jax"), Software(fixed_bytes=1e9)),
 }
 
 

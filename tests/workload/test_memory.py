@@ -1,4 +1,3 @@
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from rackmodel.workload import (
     memory,
     memory_timeline,
     peak_memory,
+    rank_actions,
 )
 from rackmodel.workload.activations import in_flight
 
@@ -79,18 +79,16 @@ def test_offload_empties_hbm():
 
 def test_timeline_rises_and_falls_with_the_passes():
     job = Job(model=load_model("gpt3-13b"), plan=Plan(pp=2, dp=1), seq_len=2048, global_batch=3)
-    order = [("forward", 0), ("forward", 1), ("backward", 0)]
-    order += [("forward", 2), ("backward", 1), ("backward", 2)]
-    events = pd.DataFrame(
-        {"stage": 0, "kind": "compute", "phase": phase, "micro_batch": batch, "start_s": float(i),
-         "end_s": i + 0.9}
-        for i, (phase, batch) in enumerate(order)
-    )  # fmt: skip
-    frame = memory_timeline(job, events, 0)
+    passes = [(action, i, i + 0.9) for i, action in enumerate(rank_actions(job, 0))]
+    frame = memory_timeline(job, passes, 0)
     need = memory(job, 0)
-    kept = frame["activations"]
-    assert kept.max() == pytest.approx(need["activations"])
-    assert kept.iloc[0] == 0.0
-    assert kept.iloc[-1] == pytest.approx(0.0, abs=1.0)
-    assert frame["total"].max() == pytest.approx(sum(need.values()), rel=1e-6)
+    assert frame["activations"].max() == pytest.approx(need["activations"])
+    assert frame["total"].max() == pytest.approx(sum(need.values()))
+    one = need["activations"] / 2  # F F B F B B on the first of two ranks
+    assert (frame["activations"] / one).round(9).tolist() == pytest.approx(
+        [1, 1, 2, 2, 2, 1, 2, 2, 2, 1, 1, 0]
+    )
     assert frame["time_s"].is_monotonic_increasing
+    working = frame["working"].to_numpy()
+    assert (working[1::2] == 0).all()
+    assert (working[::2] > 0).all()
