@@ -214,11 +214,12 @@ def run(
 
     def result_at(clock: float) -> Result:
         kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+        contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
             job,
             kernels,
-            taken=Contention(accelerator).share,
+            taken=contention.share,
             do_fold=fold,
             slow=slow,
             routing=routing,
@@ -240,6 +241,7 @@ def run(
             step_s_high=high,
             peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
             kernels=kernels,
+            contention_of=contention,
             assess=assess,
         )
 

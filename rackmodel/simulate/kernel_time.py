@@ -93,8 +93,18 @@ class KernelTimes:
         return value
 
     def device_s(self, compute: Compute) -> float:
-        """Return the time that the accelerator is busy with a `Compute`. [s]"""
-        return sum(kernel.count * self.kernel_s(kernel) for kernel in compute.kernels)
+        """Return the time that the accelerator is busy with a `Compute`. [s]
+
+        Copies to and from host memory run on engines, beside the kernels.
+        """
+        kernels_s = copies_s = 0.0
+        for kernel in compute.kernels:
+            seconds = kernel.count * self.kernel_s(kernel)
+            if kernel.family == "copy":
+                copies_s += seconds
+            else:
+                kernels_s += seconds
+        return max(kernels_s, copies_s)
 
     def host_s(self, compute: Compute) -> float:
         """Return the time that the host needs to launch a `Compute`. [s]"""

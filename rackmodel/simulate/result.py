@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.simulate.contention import contention_rows
 from rackmodel.simulate.hbm_timeline import hbm_peaks, hbm_timeline
 from rackmodel.simulate.timeline import Layouts, breakdown, frame
 from rackmodel.simulate.wires import links_frame, racks_frame, sent_bytes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rackmodel.hardware import Accelerator
+    from rackmodel.simulate.contention import Contention
     from rackmodel.simulate.kernel_time import KernelTimes
     from rackmodel.simulate.step import Step
 
@@ -49,6 +51,7 @@ class Result:
     step_s_high: float
     peak_flops_per_s: float
     kernels: KernelTimes = field(repr=False)
+    contention_of: Contention = field(repr=False)
     assess: Callable[[Result], dict[str, Any]] = field(repr=False)
 
     @cached_property
@@ -118,6 +121,17 @@ class Result:
                 "count": self.step.rank_count,
             }
         )
+
+    @cached_property
+    def contention(self) -> pd.DataFrame:
+        """What each kind of collective takes while kernels run beside it.
+
+        Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
+        hbm_bytes_per_s and hbm_share, kernels_slower (share of their throughput that is gone).
+        """
+        import pandas as pd
+
+        return pd.DataFrame(contention_rows(self.step.system.channels, self.contention_of))
 
     @cached_property
     def memory(self) -> pd.DataFrame:
@@ -258,6 +272,7 @@ class Result:
                 "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
             },
             "links": self.links.to_dict("records"),
+            "contention": self.contention.to_dict("records"),
             **self.assessment,
             "simulation": {
                 "events": step.events,

@@ -43,7 +43,8 @@ class Planner:
         self.kernels = KernelTimes(
             self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
         )
-        self.comm = CommTimes(machine, gpus, Contention(self.part).share)
+        taken = Contention.of(self.job, self.kernels, self.part).share
+        self.comm = CommTimes(machine, gpus, taken)
 
     def estimate(self, space: Space) -> Estimates:
         """Closed form of every plan, data-parallel traffic worked out where it may matter."""
