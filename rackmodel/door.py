@@ -206,7 +206,7 @@ def run(
     machine.units(job.gpus)
     if check_memory:
         _check_format(accelerator, job)
-        check_fits(job, accelerator.hbm_bytes)
+        check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)
     where = room or Room()

@@ -62,7 +62,7 @@ def test_experts_exchange_all_but_their_own_share(ep):
 
 
 def test_weak_scaling_is_flat_but_for_the_gradients():
-    """Ranks get the same work; a ring's share (n-1)/n and latency of gradients is all that grows."""
+    """Ranks get the same work; only the ring of gradients grows, as (n-1)/n."""
     steps = []
     for dp in (2, 8, 32, 128):
         job = Job(
