@@ -144,6 +144,21 @@ class Result:
         return hbm_timeline(self.step)
 
     @cached_property
+    def hbm_bandwidth(self) -> pd.DataFrame:
+        """HBM bandwidth over the step, from the operations that run.
+
+        Columns rank_class, start_s, end_s, bytes_per_s, utilisation (of the part's bandwidth, 1 at
+        most: what fits into caches moves faster); where no row is, kernels move nothing.
+        """
+        rows = self.operations
+        rows = rows[(rows["kind"] == "compute") & (rows["end_s"] > rows["start_s"])]
+        rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
+        return rows[["rank_class", "start_s", "end_s"]].assign(
+            bytes_per_s=rate,
+            utilisation=np.minimum(rate / self.accelerator.hbm_bytes_per_s, 1.0),
+        )
+
+    @cached_property
     def breakdown_s(self) -> dict[str, float]:
         """Seconds of the step by what ranks did, as their mean; adds up to `step_s`."""
         counts = self.step.rank_count.astype(float)

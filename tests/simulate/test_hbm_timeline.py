@@ -43,6 +43,17 @@ def test_the_peak_over_time_is_the_memory_of_each_stage(plan):
     assert result.memory["peak_s"].between(0.0, result.step_s).all()
 
 
+def test_bandwidth_over_time_adds_up_to_the_mean():
+    result = simulated(pp=2)
+    over = result.hbm_bandwidth
+    assert over["utilisation"].between(0.0, 1.0).all()
+    counts = result.step.rank_count
+    moved = over["bytes_per_s"] * (over["end_s"] - over["start_s"])
+    mean = (moved * counts[over["rank_class"]]).sum() / counts.sum() / result.step_s
+    known = result.hbm_bandwidth_utilisation * result.accelerator.hbm_bytes_per_s
+    assert mean == pytest.approx(known, rel=1e-6)
+
+
 @pytest.mark.parametrize("plan", [{"pp": 4}, {"pp": 2, "vpp": 4}])
 def test_skipped_micro_batches_are_in_the_timeline(plan):
     result = simulated(512, **plan)
