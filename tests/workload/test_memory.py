@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +8,7 @@ from rackmodel.errors import DoesNotFit
 from rackmodel.workload import (
     Job,
     Plan,
+    check,
     check_fits,
     fits,
     least_recompute,
@@ -39,6 +42,31 @@ def test_does_not_fit_names_the_largest_kinds_and_a_plan_that_fits():
     assert "This would fit: " in str(caught.value)
     with pytest.raises(DoesNotFit, match="No plan with these accelerators"):
         check_fits(gpt(tp=1, pp=1, dp=1), 16e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("llama3-70b", {"tp": 2, "dp": 32, "micro_batch": 2}),
+        ("llama3.1-405b", {"tp": 8, "pp": 2, "dp": 32, "micro_batch": 2}),
+        ("deepseek-v3", {"pp": 4, "ep": 16, "dp": 64, "micro_batch": 2}),
+        ("mixtral-8x7b", {"ep": 8, "dp": 16}),
+        ("gpt3-13b", {"dp": 8}),
+    ],
+)
+def test_the_plan_that_is_advised_does_fit(name, plan):
+    job = Job(model=load_model(name), plan=Plan(**plan), seq_len=8192, global_batch=512)
+    with pytest.raises(DoesNotFit, match="This would fit: ") as caught:
+        check_fits(job, 80e9)
+    words = str(caught.value).split("This would fit: ")[1]
+    advised = {
+        key: int(value) if value.isdigit() else value
+        for key, value in re.findall(r'(\w+)="?([\w-]+)"?', words)
+    }
+    changed = job.replace(**advised)
+    check(changed)
+    assert fits(changed, 80e9)
+    assert changed.gpus == job.gpus
 
 
 def test_least_recompute_adds_no_more_than_is_needed():
