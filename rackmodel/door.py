@@ -201,7 +201,7 @@ def run(
 
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
-    job = job.on(accelerator.family)
+    job = job.on(accelerator.family, machine.domain_accelerators)
     check(job)
     machine.units(job.gpus)
     if check_memory:

@@ -25,6 +25,8 @@ FSDP = {"sharding": "zero3", "reshard": True}
 EP = {"model": MOE, "ep": 4}
 SKEW = {"routing": "dropless-skewed", "routing_skew": 0.5}
 
+DEEPEP_OVER_NODES = {"model": MOE, "pp": 1, "dp": 8, "ep": 16, "dispatcher": "deepep"}
+
 
 def selective(*modules):
     return {"recompute": "selective", "recompute_modules": modules}
@@ -90,6 +92,7 @@ CASES = [
     (EP, {"dispatcher": "deepep"}, {"ep"}),
     (EP, {"dispatcher": "all-gather"}, {"ep"}),
     (EP | {"dispatcher": "deepep"}, {"dispatch_domain": 2}, {"ep"}),
+    (DEEPEP_OVER_NODES, {"dispatch_domain": 1}, {"ep"}),
     (EP | {"vpp": 2}, {"ep_overlap": True}, {"ep"}),
     (EP | {"schedule": "dualpipe"}, {"ep_overlap": True}, {"ep"}),
     (EP, {"routing": "drop", "capacity_factor": 1.25}, {"compute", "activations"}),
@@ -125,6 +128,11 @@ def test_an_option_changes_the_result_where_it_should(before, change, where):
         if one.get(name, 0.0) != pytest.approx(other.get(name, 0.0), rel=1e-9, abs=1e-12)
     }
     assert where <= changed
+
+
+def test_deepep_goes_to_each_domain_once_without_being_told():
+    told = outcome(job_of(DEEPEP_OVER_NODES | {"dispatch_domain": 8}))
+    assert outcome(job_of(DEEPEP_OVER_NODES)) == told
 
 
 def test_no_option_is_left_out():

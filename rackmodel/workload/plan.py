@@ -82,7 +82,7 @@ class Plan:
     reshard: bool | None = None  # zero3, hsdp: drop gathered weights after use; None: if pp is 1
     cp_method: str = "ring"
     dispatcher: str = "all-to-all"
-    dispatch_domain: int = 1  # deepep: ranks of an ep group in one domain, if the group leaves it
+    dispatch_domain: int = 0  # deepep: ranks of an ep group in one domain; 0: as they will stand
     gradients: str = ""  # "fp32" or "bf16": accumulation and reduction; "" as the software does
     offload: tuple[str, ...] = ()  # "optimizer", "activations" to host memory
     stage_layers: tuple[int, ...] = ()  # layers of each of pp x vpp chunks in order; () spreads
@@ -258,16 +258,24 @@ class Job:
         wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
         return frozenset(wanted.union(*(_WITHIN.get(module, ()) for module in wanted)))
 
-    def on(self, accelerator_family: str) -> Job:
-        """Return the job with what the hardware decides where the job is silent.
+    def on(self, accelerator_family: str, domain: int = 0) -> Job:
+        """Return the job with what the machine decides where the job is silent.
+
+        domain : accelerators of a scale-up domain; 0 leaves open what depends on it.
 
         Blackwell's fp8 products read operands in either orientation, Hopper's only one: there a
-        second copy of each weight is kept for the gradients.
-        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported.
+        second copy of each weight is kept for the gradients. DeepEP sends a token once to each
+        domain and forwards it there, where a group leaves its domain.
+        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
         """
-        if self.transposes is not None:
-            return self
-        return replace(self, transposes=accelerator_family not in EITHER_ORIENTATION)
+        job, plan = self, self.plan
+        if job.transposes is None:
+            job = replace(job, transposes=accelerator_family not in EITHER_ORIENTATION)
+        if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
+            inside = max(1, domain // plan.etp)
+            leaves = plan.ep > inside and plan.ep % inside == 0
+            job = job.replace(dispatch_domain=inside if leaves else 1)
+        return job
 
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.

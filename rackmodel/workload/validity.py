@@ -117,7 +117,7 @@ def _numbers(job: Job) -> None:
     for key, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LIMIT:
             raise InvalidInput(f"{key} must be a whole number from 1 to 1e9, found {value!r}")
-    for key in ("prefetch", "shard_size"):
+    for key in ("prefetch", "shard_size", "dispatch_domain"):
         if getattr(plan, key) < 0:
             raise InvalidInput(f"{key} must not be negative, found {getattr(plan, key)}")
     if not 0.0 <= job.routing_skew < 10.0:
@@ -238,7 +238,7 @@ def _experts(job: Job) -> None:
         raise InvalidPlan("ep_overlap needs ep above 1")
     if plan.dispatch_domain > 1 and plan.dispatcher != "deepep":
         raise InvalidPlan("dispatch_domain needs the dispatcher deepep")
-    if plan.dispatch_domain < 1 or plan.ep % plan.dispatch_domain:
+    if plan.dispatch_domain < 0 or plan.ep % max(1, plan.dispatch_domain):
         raise InvalidPlan(
             f"dispatch_domain {plan.dispatch_domain} must divide ep {plan.ep}:"
             " it counts ranks of an ep group in one domain"
@@ -257,7 +257,7 @@ def _refuse_for_dense(job: Job) -> None:
     for name, used in (
         ("ep_overlap", plan.ep_overlap),
         (f"dispatcher {plan.dispatcher}", plan.dispatcher != "all-to-all"),
-        (f"dispatch_domain {plan.dispatch_domain}", plan.dispatch_domain != 1),
+        (f"dispatch_domain {plan.dispatch_domain}", plan.dispatch_domain > 1),
         (f"routing {job.routing}", job.routing != "dropless-balanced"),
         ("routing_skew", job.routing_skew or job.routing_seed),
         ("capacity_factor", job.capacity_factor != 1.0),
