@@ -72,6 +72,8 @@ def simulate(
     power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
     room : coolant, prices and lengths of cables, by the fields of `rackmodel.room.Room`.
+    job_fields : other fields of `Job`, such as capacity_factor; its `routing` of tokens to experts
+        is called token_routing here, since `routing` is that of packets.
 
     Raises
     ------
@@ -151,7 +153,7 @@ def job_of(
             plan=wanted,
             seq_len=seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
             global_batch=global_batch,
-            **fields,
+            **_job_fields(fields),
         )
     except TypeError as error:
         raise InvalidInput(f"plan: {error}") from error
@@ -160,6 +162,11 @@ def job_of(
 
         return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
     return job.replace(plan=wanted.complete(gpus, global_batch))
+
+
+def _job_fields(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a job by their own names."""
+    return {"routing" if k == "token_routing" else k: v for k, v in words.items()}
 
 
 def _is_open(plan: Mapping[str, Any]) -> bool:
@@ -194,11 +201,12 @@ def run(
 
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
+    job = job.on(accelerator.family, machine.domain_accelerators)
     check(job)
     machine.units(job.gpus)
     if check_memory:
         _check_format(accelerator, job)
-        check_fits(job, accelerator.hbm_bytes)
+        check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)
     where = room or Room()
@@ -206,11 +214,12 @@ def run(
 
     def result_at(clock: float) -> Result:
         kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+        contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
             job,
             kernels,
-            taken=Contention(accelerator).share,
+            taken=contention.share,
             do_fold=fold,
             slow=slow,
             routing=routing,
@@ -232,6 +241,7 @@ def run(
             step_s_high=high,
             peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
             kernels=kernels,
+            contention_of=contention,
             assess=assess,
         )
 
@@ -312,5 +322,5 @@ def search(
         top=top,
         fixed=dict(plan or {}),
         catalog=catalog,
-        **options,
+        **_job_fields(options),
     )

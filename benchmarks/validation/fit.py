@@ -8,8 +8,9 @@ constants in the same two files.
 Left out: matrix products and attention alone (their efficiencies are taken from microbenchmarks).
 
 Every run is simulated once with the constants as they stand; `surrogate.py` tells, as seconds by
-class of kernel along its critical path, how the step moves with each of them. A parameter is a factor on the classes that it moves, with a prior that keeps it near 1; all
-rows of a stack together weigh n^0.6, so that a large stack does not drown a small one.
+class of kernel along its critical path, how the step moves with each of them. A parameter is a
+factor on the classes that it moves, with a prior that keeps it near 1; all rows of a stack together
+weigh n^0.6, so that a large stack does not drown a small one.
 Deterministic. Fit again after --write: the derivatives are those of the constants that stand.
 """
 
@@ -81,7 +82,7 @@ def case(row: dict) -> Case | str:
     reason = ""
     for job in run.jobs:
         try:
-            job = filled_in(run, job, part.hbm_bytes)
+            job = filled_in(run, job, part)
             step_s = simulate(topology, job, check_memory=False, repeat="estimate").step_s
         except RackModelError as error:
             reason = str(error)

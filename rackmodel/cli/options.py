@@ -169,7 +169,8 @@ PlanWordsOption: TypeAlias = Annotated[
     typer.Option(
         "--plan",
         metavar="FIELD=VALUE",
-        help="Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp.",
+        help="Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp; "
+        "also token_routing, routing_skew, routing_seed, capacity_factor, attention.",
         rich_help_panel=_PLAN,
         show_default=False,
     ),

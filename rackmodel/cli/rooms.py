@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FILE_SUFFIXES = {".toml", ".json", ".graphml", ".xml", ".csv"}
 LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
+# Fields of a job that no option of their own sets; `--plan` takes them too.
+JOB_FIELDS = ("token_routing", "routing_skew", "routing_seed", "capacity_factor", "attention")
 MAX_FILE_BYTES = 2_000_000_000
 
 
@@ -95,7 +97,7 @@ def plan_fields(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any
         from rackmodel.errors import UnknownName
         from rackmodel.workload import Plan
 
-        known = {entry.name for entry in fields_of(Plan)}
+        known = {*JOB_FIELDS, *(entry.name for entry in fields_of(Plan))}
         for name in fields:
             if name not in known:
                 raise UnknownName.among("field of the plan", name, known)
@@ -167,8 +169,9 @@ def _job_options(words: JobWords) -> dict[str, Any]:
         "global_batch": words.global_batch,
         "seq_len": words.seq_len,
         "precision": words.precision,
-        "plan": dict(words.plan),
+        "plan": {k: v for k, v in words.plan.items() if k not in JOB_FIELDS},
         "cuda_graphs": words.cuda_graphs,
+        **{name: words.plan[name] for name in JOB_FIELDS if name in words.plan},
     }
     if words.stack is not None:
         options["stack"] = words.stack

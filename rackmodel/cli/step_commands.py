@@ -125,7 +125,7 @@ def simulate(
     result = rooms.simulate(topology, words, parts, fold=fold, room=where)
     payload = result.to_dict()
     if trace is not None:
-        save_trace(result.events, trace, gpus)
+        save_trace(result.events, trace, gpus, memory=result.memory_timeline)
     if plot is not None:
         from rackmodel.report.steps import compare_figure
 
@@ -151,7 +151,7 @@ def check_trace(path: Path | None) -> None:
     check_writable(path, "--trace")
 
 
-def save_trace(events: Any, path: Path, ranks: int) -> None:
+def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> None:
     """Write the timeline to one file, or one file per rank class to a directory."""
     from rackmodel.report.trace import write_rank_traces, write_trace
 
@@ -160,7 +160,8 @@ def save_trace(events: Any, path: Path, ranks: int) -> None:
         note(f"wrote {len(written)} files to {path}, one per rank class")
         return
     with whole_file(path, "--trace") as part:
-        write_trace(events, part, compress=path.suffix.lower() == ".gz", world_size=ranks)
+        zipped = path.suffix.lower() == ".gz"
+        write_trace(events, part, compress=zipped, world_size=ranks, memory=memory)
     note(f"wrote {path}; open it at https://ui.perfetto.dev")
 
 

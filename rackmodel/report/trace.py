@@ -1,14 +1,16 @@
 """The timeline as a trace that Perfetto, chrome://tracing and HolisticTraceAnalysis open.
 
-In:  the events frame of a step (rank_class, stream, kind, axis, name, start_s, end_s, ...).
+In:  the events frame of a step (rank_class, stream, kind, axis, name, start_s, end_s, ...), and
+     HBM by kind over time.
 Out: Chrome/Kineto JSON: one process per rank class, one thread per stream, times in us; or one file
      per rank class in a directory, as HolisticTraceAnalysis wants them.
-Left out: power and HBM over time.
+Left out: power over time.
 """
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,16 +27,27 @@ _ARGUMENTS = ("micro_batch", "stage", "flops", "hbm_bytes", "wire_bytes", "preci
 
 
 def write_trace(
-    events: pd.DataFrame, path: Path, *, compress: bool = False, world_size: int | None = None
+    events: pd.DataFrame,
+    path: Path,
+    *,
+    compress: bool = False,
+    world_size: int | None = None,
+    memory: pd.DataFrame | None = None,
 ) -> None:
     """Write all rank classes to one file.
+
+    memory : columns rank_class, time_s, one for each kind of HBM in bytes, total; drawn as a
+    counter of each process.
 
     Kernels and collectives are GPU events, with names that HolisticTraceAnalysis tells apart
     (those of collectives begin with "nccl"). Waits are drawn
     but are no kernels: the stream is idle.
     """
     classes = sorted(events["rank_class"].unique().tolist())
-    _write(events, path, classes, rank=classes[0], world_size=world_size, compress=compress)
+    _write(
+        events, path, classes, rank=classes[0], world_size=world_size, compress=compress,
+        memory=memory,
+    )  # fmt: skip
 
 
 def write_rank_traces(
@@ -61,6 +74,7 @@ def _write(
     rank: int,
     world_size: int | None,
     compress: bool,
+    memory: pd.DataFrame | None = None,
 ) -> None:
     heading = {
         "schemaVersion": 1,
@@ -77,15 +91,16 @@ def _write(
             with gzip.GzipFile(
                 fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=6
             ) as zipped:
-                zipped.write(_text(events, heading).encode())
+                zipped.write(_text(events, heading, memory).encode())
         else:
-            raw.write(_text(events, heading).encode())
+            raw.write(_text(events, heading, memory).encode())
 
 
-def _text(events: pd.DataFrame, heading: Mapping[str, Any]) -> str:
+def _text(events: pd.DataFrame, heading: Mapping[str, Any], memory: pd.DataFrame | None) -> str:
     """Return the whole trace, one event a line."""
+    entries = itertools.chain(_entries(events), () if memory is None else _counters(memory))
     lines = ",\n".join(
-        json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in _entries(events)
+        json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in entries
     )
     head = json.dumps(heading)[:-1]  # with blanks: HolisticTraceAnalysis looks for `"rank": N`
     return f'{head},"traceEvents":[\n{lines}\n]}}\n'
@@ -109,6 +124,18 @@ def _entries(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield _event(row, pid, streams[row["stream"]], correlation)
             if row["kind"] != "wait":
                 yield _launch(row, pid, correlation)
+
+
+def _counters(memory: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield HBM by kind in GB as a stacked counter of each process."""
+    kinds = [c for c in memory if c not in ("rank_class", "stage", "time_s", "total")]
+    columns = {name: memory[name].to_numpy() for name in (*kinds, "rank_class", "time_s")}
+    for row in range(len(memory)):
+        yield {
+            "ph": "C", "name": "HBM (GB)", "pid": int(columns["rank_class"][row]), "tid": HOST,
+            "ts": float(columns["time_s"][row]) * 1e6,
+            "args": {kind: round(float(columns[kind][row]) / 1e9, 3) for kind in kinds},
+        }  # fmt: skip
 
 
 def _threads(events: pd.DataFrame) -> dict[str, int]:

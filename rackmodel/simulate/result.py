@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.simulate.contention import contention_rows
+from rackmodel.simulate.hbm_timeline import hbm_peaks, hbm_timeline
 from rackmodel.simulate.timeline import Layouts, breakdown, frame
 from rackmodel.simulate.wires import links_frame, racks_frame, sent_bytes
 from rackmodel.workload.operations import Compute, Kernel
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rackmodel.hardware import Accelerator
+    from rackmodel.simulate.contention import Contention
     from rackmodel.simulate.kernel_time import KernelTimes
     from rackmodel.simulate.step import Step
 
@@ -48,6 +51,7 @@ class Result:
     step_s_high: float
     peak_flops_per_s: float
     kernels: KernelTimes = field(repr=False)
+    contention_of: Contention = field(repr=False)
     assess: Callable[[Result], dict[str, Any]] = field(repr=False)
 
     @cached_property
@@ -119,16 +123,40 @@ class Result:
         )
 
     @cached_property
-    def memory(self) -> pd.DataFrame:
-        """HBM at its peak by pipeline rank and kind: columns stage, kind, bytes."""
+    def contention(self) -> pd.DataFrame:
+        """What each kind of collective takes while kernels run beside it.
+
+        Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
+        hbm_bytes_per_s and hbm_share, kernels_slower (share of their throughput that is gone).
+        """
         import pandas as pd
 
-        rows = [
-            {"stage": stage, "kind": kind, "bytes": size}
-            for stage, used in enumerate(self.hbm_used)
-            for kind, size in used.items()
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(contention_rows(self.step.system.channels, self.contention_of))
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
+        return hbm_peaks(self.memory_timeline)
+
+    @cached_property
+    def memory_timeline(self) -> pd.DataFrame:
+        """HBM over the step: columns rank_class, stage, time_s, one for each kind, total."""
+        return hbm_timeline(self.step)
+
+    @cached_property
+    def hbm_bandwidth(self) -> pd.DataFrame:
+        """HBM bandwidth over the step, from the operations that run.
+
+        Columns rank_class, start_s, end_s, bytes_per_s, utilisation (of the part's bandwidth, 1 at
+        most: what fits into caches moves faster); where no row is, kernels move nothing.
+        """
+        rows = self.operations
+        rows = rows[(rows["kind"] == "compute") & (rows["end_s"] > rows["start_s"])]
+        rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
+        return rows[["rank_class", "start_s", "end_s"]].assign(
+            bytes_per_s=rate,
+            utilisation=np.minimum(rate / self.accelerator.hbm_bytes_per_s, 1.0),
+        )
 
     @cached_property
     def breakdown_s(self) -> dict[str, float]:
@@ -259,6 +287,7 @@ class Result:
                 "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
             },
             "links": self.links.to_dict("records"),
+            "contention": self.contention.to_dict("records"),
             **self.assessment,
             "simulation": {
                 "events": step.events,

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.network import Network, torus
 from rackmodel.network.graph import Routing
+from rackmodel.simulate.contention import Taken, pace
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
 from rackmodel.simulate.pieces import Join, Pieces, cut, lockstep
 from rackmodel.simulate.places import Places, places
@@ -118,7 +119,7 @@ def simulate_step(
     job: Job,
     kernels: Kernels,
     *,
-    taken: Callable[[str], float] = lambda algorithm: 0.0,
+    taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0,
     do_fold: bool = True,
     slow: Mapping[int, float] | None = None,
     routing: str = "spray",
@@ -133,7 +134,7 @@ def simulate_step(
     ----------
     machine : a topology. job : with `plan.dp` filled.
     taken : share of compute throughput that a collective takes from kernels beside it, by
-        algorithm.
+        algorithm, op, axis and pace (bytes of the collective per second).
     do_fold : simulate one of each kind; False simulates every rank of the whole machine.
     slow : {rank: factor}, ranks whose kernels take that much longer; they are simulated without
         stand-in.
@@ -275,7 +276,7 @@ class _Run:
 
     programs: tuple[Program, ...]
     kernels: Kernels
-    taken: Callable[[str], float]
+    taken: Taken
     system: System
     quotient: Quotient
     speed: npt.NDArray[np.float64]
@@ -300,7 +301,11 @@ class _Run:
             for kind in meetings
         }
         share = tuple(
-            0.0 if channel.key.stages is not None else self.taken(channel.paths.algorithm[0])
+            0.0
+            if channel.key.stages is not None
+            else self.taken(
+                channel.paths.algorithm[0], channel.key.op, channel.key.axis, pace(channel)
+            )
             for channel in self.system.channels
         )
         self.world = World(self.env, q, traffic, alone, self.system.conflicts, share)

@@ -37,8 +37,8 @@ def expected_maximum(count: int) -> float:
 def overhead_s(job: Job, step_s: float, constants: KernelConstants | None = None) -> float:
     """Return the seconds that a step loses outside its simulated operations.
 
-    A fixed part by kind of software, and the wait for the slowest accelerator: speeds of nominally equal parts differ
-    by `spread`, and a synchronous step goes at the pace of the slowest of all.
+    A fixed part by kind of software, and the wait for the slowest accelerator: speeds of nominally
+    equal parts differ by `spread`, and a synchronous step goes at the pace of the slowest of all.
     """
     step = (constants or kernel_constants())["step"]
     return fixed_s(job.stack, step) + float(step["spread"] * expected_maximum(job.gpus) * step_s)

@@ -298,13 +298,13 @@ class _Shape:
         states = self._states()
         held = self.dense + self.expert
         both = (profiles.dense + profiles.expert)[row]
-        bytes_each = np.where(profiles.layer, precision.weight_bytes, 2.0)
+        bytes_each = np.where(profiles.layer, job.weight_bytes, 2.0)
         weights = self.by_rank(self.sum(both * bytes_each))
-        gradients = self._held(states) * job.gradient_bytes
+        gradients = self._held(states) * (job.gradient_bytes + software.gradient_copy_bytes)
         sharded = np.array(SHARDINGS)[self.space.sharding] == "zero3"
         shard, master = float(software.shard_bytes), float(software.master_bytes)
         master_left = np.where(sharded, max(0.0, master - shard), master)
-        moving = np.zeros_like(held)
+        moving = np.where(self.dp_cp > 1, software.bucket_bytes, 0.0) + np.zeros_like(held)
         if self.pp == 1:
             largest = both.max(axis=1)
             whole = largest * (2 * precision.gather_bytes + 2 * job.gradient_bytes)
@@ -316,7 +316,13 @@ class _Shape:
         kept, working = self._activations()
         moving = moving + kept + working
         fixed = software.fixed_bytes + software.allocator_slack * moving
-        used = weights + gradients + states * (master_left + MOMENTS) + moving + fixed
+        used = (
+            weights
+            + gradients
+            + states * (master_left + MOMENTS + software.shard_gradient_bytes)
+            + moving
+            + fixed
+        )
         return np.asarray(used.max(axis=0))
 
     def _activations(self) -> tuple[Floats, Floats]:

@@ -11,7 +11,6 @@ formulas keep the true number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, alone_s, pattern
+from rackmodel.simulate.contention import Taken
 from rackmodel.simulate.placed import Places as Tree
 from rackmodel.simulate.placed import place
 from rackmodel.simulate.places import places
@@ -49,7 +49,7 @@ class CommTimes:
     """Collectives and transfers of one machine, each timed once."""
 
     def __init__(
-        self, machine: Topology, gpus: int, taken: Callable[[str], float] = lambda name: 0.0
+        self, machine: Topology, gpus: int, taken: Taken = lambda algorithm, op, axis, rate: 0.0
     ) -> None:
         self.gpus = gpus
         domain = machine.domain_accelerators
@@ -82,14 +82,16 @@ class CommTimes:
             return 0.0, 0.0
         site = self._site(plan)
         groups, everyone = self._members(plan, axis, site)
-        key = (site.used, op, size, true, tuple(map(tuple, groups)), len(everyone))
+        key = (site.used, op, axis, size, true, tuple(map(tuple, groups)), len(everyone))
         if key not in self._seconds:
             slowest, share = 0.0, 0.0
             for members in groups:
                 stand = [int(a) for a in site.stands[members]]
                 found = pattern(site.network, op, stand, size, true_size=true)
-                slowest = max(slowest, alone_s(site.network, found, size))
-                share = max(share, self.taken(found.algorithm))
+                alone = alone_s(site.network, found, size)
+                slowest = max(slowest, alone)
+                rate = size / alone if alone > 0.0 else 0.0
+                share = max(share, self.taken(found.algorithm, op, axis, rate))
             if len(everyone) > 1:
                 load_s = self._together(site, everyone, op, size, true, found.algorithm)
                 slowest = max(slowest, sum(found.latency_s) + size * load_s)

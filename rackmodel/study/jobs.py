@@ -61,7 +61,7 @@ def job_fields() -> dict[str, Kind]:
             if hint in kinds and name not in fields:
                 fields[name] = kinds[hint]
     fields["shard_size"] = fields["prefetch"] = "any"  # whole numbers that may be 0
-    fields["routing_seed"] = "any"
+    fields["routing_seed"] = fields["dispatch_domain"] = "any"
     return fields
 
 

@@ -35,14 +35,16 @@ class Planner:
         from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
 
         machine.units(gpus)
-        self.machine, self.job, self.gpus, self.catalog = machine, job, gpus, catalog
+        self.machine, self.gpus, self.catalog = machine, gpus, catalog
         self.part: Accelerator = hardware.accelerator(
             machine.accelerator, catalog or hardware.load_catalog()
         )
+        self.job = job.on(self.part.family)
         self.kernels = KernelTimes(
             self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
         )
-        self.comm = CommTimes(machine, gpus, Contention(self.part).share)
+        taken = Contention.of(self.job, self.kernels, self.part).share
+        self.comm = CommTimes(machine, gpus, taken)
 
     def estimate(self, space: Space) -> Estimates:
         """Closed form of every plan, data-parallel traffic worked out where it may matter."""

@@ -32,6 +32,7 @@ from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.simulate.stacks import Era, read_stack
 
 if TYPE_CHECKING:
+    from rackmodel.hardware import Accelerator
     from rackmodel.workload import Job, Plan
 
 MOST_CANDIDATES = 10
@@ -52,7 +53,7 @@ class Run:
     filled: tuple[str, ...]  # columns that a rule filled in
 
 
-def filled_in(run: Run, job: Job, hbm_bytes: float) -> Job:
+def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     """Return a candidate with its recompute filled in: the least that fits.
 
     A stated recompute is kept. Where several plans were possible one that does not fit is out; a
@@ -68,6 +69,7 @@ def filled_in(run: Run, job: Job, hbm_bytes: float) -> Job:
 
     if not run.open_recompute:
         return job
+    hbm_bytes, job = part.hbm_bytes, job.on(part.family)
     if run.offload == "first" and not fits(job, hbm_bytes):
         job = job.replace(offload=("activations",))
     try:
@@ -224,7 +226,7 @@ def _plans(
                 ep = fixed["ep"] or open_ep
                 dispatcher = _dispatcher(row, era, ep, blackwell)
                 share = batch // dp
-                open_sizes = [share] if era.family == "jax" else _micro_batches(share, pp, pipeline)
+                open_sizes = [share] if era.family == "jax" else _micro_batches(share, pp, era)
                 for size in [micro] if micro else open_sizes:
                     plan = Plan(
                         tp=tp,
@@ -271,8 +273,15 @@ def _divisors(number: int, most: int) -> list[int]:
     return [d for d in range(1, min(number, most) + 1) if number % d == 0]
 
 
-def _micro_batches(share: int, pp: int, pipeline: bool) -> list[int]:
-    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
+def _micro_batches(share: int, pp: int, era: Era) -> list[int]:
+    """Micro-batches to try: the whole share of a replica at once where there is no pipeline.
+
+    PyTorch's pipelines cut the share into as many micro-batches as there are stages (torchtitan's
+    pipeline_parallel_microbatches, where left out).
+    """
+    if era.family == "fsdp" and pp > 1 and share % pp == 0:
+        return [share // pp]
+    pipeline = era.family not in ("jax", "fsdp")
     sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
     if pipeline and pp > 1:
         sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]
@@ -320,7 +329,7 @@ def _overlaps_ep(era: Era, ep: int, domain: int, vpp: int) -> bool:
 
 
 def _dispatcher(row: Mapping[str, Any], era: Era, ep: int, blackwell: bool) -> str:
-    """Return the token dispatcher: as notes say, or a fused one in Megatron's recipes for Blackwell."""
+    """Return the token dispatcher: as notes say, or a fused one in Megatron on Blackwell."""
     if ep == 1:
         return "all-to-all"
     if re.search(r"deepep|hybridep", _text(row, "notes"), re.IGNORECASE):

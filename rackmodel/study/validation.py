@@ -163,7 +163,7 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
         reason = ""
         for job in run.jobs:
             try:
-                job = filled_in(run, job, part.hbm_bytes)
+                job = filled_in(run, job, part)
                 answer = _simulated(name, job, catalog)
             except RackModelError as error:
                 reason = reason or str(error)
@@ -179,6 +179,7 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
 
 def _simulated(topology: str, job: Job, catalog: Catalog | None) -> dict[str, Any]:
     from rackmodel import door
+    from rackmodel.workload import printed_bytes
 
     # A published run did fit: an estimate of memory that says otherwise can't refuse it.
     result = door.simulate(topology, job, catalog=catalog, check_memory=False, repeat="estimate")
@@ -187,7 +188,8 @@ def _simulated(topology: str, job: Job, catalog: Catalog | None) -> dict[str, An
         "predicted_step_s": result.step_s,
         "step_s_low": result.step_s_low,
         "step_s_high": result.step_s_high,
-        "predicted_mem_gb": max(sum(used.values()) for used in result.hbm_used) / 1e9,
+        # As the software counts it: published figures are of what its logs print.
+        "predicted_mem_gb": max(printed_bytes(job, used) for used in result.hbm_used) / 1e9,
         "recompute_used": plan.recompute,
         "plan": f"tp {plan.tp} pp {plan.pp} vpp {plan.vpp} cp {plan.cp} ep {plan.ep} dp {plan.dp}"
         f" mb {plan.micro_batch} {plan.sharding}",

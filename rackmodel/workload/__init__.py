@@ -21,6 +21,7 @@ from rackmodel.workload.memory import (
     memory,
     memory_timeline,
     peak_memory,
+    printed_bytes,
 )
 from rackmodel.workload.models import Block, Mamba, Mla, Model
 from rackmodel.workload.operations import (
@@ -45,7 +46,7 @@ from rackmodel.workload.placement import (
 )
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import PRECISIONS, Precision, precision_of
-from rackmodel.workload.programs import programs
+from rackmodel.workload.programs import programs, rank_actions
 from rackmodel.workload.schedule import Action, actions, bubble_fraction
 from rackmodel.workload.software import Software, software_of
 from rackmodel.workload.stages import chunks_of, layers_of_stages, transfer_bytes
@@ -94,7 +95,9 @@ __all__ = [
     "peak_memory",
     "pipeline_rank_of",
     "precision_of",
+    "printed_bytes",
     "programs",
+    "rank_actions",
     "rank_grid",
     "replica_stride",
     "software_of",

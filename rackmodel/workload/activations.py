@@ -77,18 +77,26 @@ def peak_bytes(job: Job, pipeline_rank: int) -> Kept:
     live = peak = 0.0
     best = Kept(0.0, 0.0)
     for action in rank_actions(job, pipeline_rank, few):
-        for kind, chunk in _passes(action):
-            part = parts[chunk]
-            if kind == "F":
-                live += part.kept_bytes
-            if live + part.working_bytes > peak:
-                peak, best = live + part.working_bytes, Kept(live, part.working_bytes)
-            if kind == ("W" if split and action.kind != "FB" else "B"):
-                live -= part.kept_bytes
+        todo = passes_of(action)
+        live += sum(parts[chunk].kept_bytes for kind, chunk in todo if kind == "F")
+        working = sum(parts[chunk].working_bytes for _, chunk in todo)
+        if live + working > peak:
+            peak, best = live + working, Kept(live, working)
+        done = last_use(action, split=split)
+        live -= sum(parts[chunk].kept_bytes for kind, chunk in todo if kind == done)
     return best
 
 
-def _passes(action: Action) -> list[tuple[str, int]]:
+def last_use(action: Action, *, split: bool) -> str:
+    """Return the kind of pass after which a micro-batch's activations are gone.
+
+    split : weight gradients are passes of their own (except where two passes run as one).
+    """
+    return "W" if split and action.kind != "FB" else "B"
+
+
+def passes_of(action: Action) -> list[tuple[str, int]]:
+    """Return (kind, chunk) of the one or two passes of an action."""
     if action.kind == "FB":
         return [("F", action.chunk), ("B", action.chunk_b)]
     return [(action.kind, action.chunk)]
@@ -107,8 +115,8 @@ def in_flight(job: Job, pipeline_rank: int) -> float:
     few, live, peak = min(job.micro_batches, 4 * job.plan.pp), 0, 0
     split = job.plan.order in ("zb-h1", "dualpipe")
     for action in rank_actions(job, pipeline_rank, few):
-        for kind, _ in _passes(action):
+        for kind, _ in passes_of(action):
             live += kind == "F"
             peak = max(peak, live)
-            live -= kind == ("W" if split and action.kind != "FB" else "B")
+            live -= kind == last_use(action, split=split)
     return peak / chunks

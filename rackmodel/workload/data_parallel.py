@@ -144,9 +144,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             if unit.is_layer
         )
         kernels.append(
-            elementwise(
-                "cast_weights", precision.gather_bytes * layers, precision.weight_bytes * layers
-            )
+            elementwise("cast_weights", precision.gather_bytes * layers, job.weight_bytes * layers)
         )
     if "optimizer" in job.plan.offload:
         # Gradients go out, new weights come back; the update on the host is taken to keep up with

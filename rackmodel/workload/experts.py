@@ -115,7 +115,7 @@ def sent_bytes(local: Local) -> float:
     if local.job.routing == "drop":
         copies *= local.job.capacity_factor
     if local.job.plan.dispatcher == "deepep":
-        places = local.ep // local.job.plan.dispatch_domain
+        places = local.ep // max(1, local.job.plan.dispatch_domain)
         copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
     skewed = local.job.routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0

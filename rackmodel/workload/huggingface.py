@@ -112,18 +112,37 @@ def _mixtral(keys: _Keys) -> dict[str, Any]:
     }
 
 
+def _no_window(keys: _Keys) -> None:
+    """Refuse what Qwen's configs can say but no published one does: windows in the last layers."""
+    if keys.flag("use_sliding_window", False):
+        raise InvalidInput(
+            f"config of {keys.name!r}: use_sliding_window with max_window_layers is not modelled;"
+            " write the model as TOML with window and full_attention_every"
+        )
+
+
 def _qwen2(keys: _Keys) -> dict[str, Any]:
+    _no_window(keys)
     return _llama(keys) | {"qkv_bias": True}
 
 
 def _qwen3(keys: _Keys) -> dict[str, Any]:
+    _no_window(keys)
     return _llama(keys) | {"qk_norm": True}
 
 
 def _qwen_moe(keys: _Keys) -> dict[str, Any]:
     """Qwen2-MoE (shared expert with a gate) and Qwen3-MoE (none)."""
     second = keys.text("model_type") == "qwen2_moe"
+    _no_window(keys)
+    dense = keys.config.get("mlp_only_layers") or []
+    if dense != list(range(len(dense))):
+        raise InvalidInput(
+            f"config of {keys.name!r}: mlp_only_layers {dense!r:.60} are not the first layers,"
+            " which is all that is modelled"
+        )
     return _llama(keys) | {
+        "dense_layers": len(dense),
         "experts": keys.whole("num_experts", "num_local_experts"),
         "topk": keys.whole("num_experts_per_tok"),
         "moe_ffn": keys.whole("moe_intermediate_size"),
@@ -154,6 +173,20 @@ def _deepseek(keys: _Keys) -> dict[str, Any]:
             qk_rope=keys.whole("qk_rope_head_dim"),
             v_dim=keys.whole("v_head_dim"),
         ),
+    }
+
+
+def _glm_moe(keys: _Keys) -> dict[str, Any]:
+    """GLM-4.5: grouped queries with biases, fine experts, shared experts, MTP."""
+    moe_ffn = keys.whole("moe_intermediate_size")
+    return _llama(keys) | {
+        "qk_norm": keys.flag("use_qk_norm", False),
+        "experts": keys.whole("n_routed_experts"),
+        "topk": keys.whole("num_experts_per_tok"),
+        "moe_ffn": moe_ffn,
+        "shared_expert_ffn": moe_ffn * keys.whole("n_shared_experts", default=0),
+        "dense_layers": keys.whole("first_k_dense_replace", default=0),
+        "mtp_layers": keys.whole("num_nextn_predict_layers", default=0),
     }
 
 
@@ -284,6 +317,9 @@ _READERS = {
     "llama": _llama,
     "mistral": _mistral,
     "mixtral": _mixtral,
+    "granite": _llama,
+    "phi3": _mistral,
+    "glm4_moe": _glm_moe,
     "qwen2": _qwen2,
     "qwen3": _qwen3,
     "qwen2_moe": _qwen_moe,

@@ -1,8 +1,8 @@
 """HBM of a rank by kind: what a plan needs, whether it fits, and how it moves over a step.
 
-In:  a job, a pipeline rank, bytes of HBM; for the timeline, the events of a simulated step.
+In:  a job, a pipeline rank, bytes of HBM; for the timeline, when the passes of a step ran.
 Out: bytes by kind; `DoesNotFit` with the largest kinds and a plan that would fit.
-Left out: host memory, the allocator's behaviour beyond two stated constants (`software`).
+Left out: host memory, the allocator's behaviour beyond stated constants (`software`).
 
 Kinds: weights, gradients, optimizer, activations (kept ones at the peak of the schedule), working
 (what a pass needs on top), buffers (gathered weights, communication), reserve (context, libraries,
@@ -14,15 +14,16 @@ divides them as Rajbhandari et al. 2020, arXiv:1910.02054, figure 1, does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
-from rackmodel.workload.activations import chunk_bytes, peak_bytes
+from rackmodel.workload.activations import chunk_bytes, last_use, passes_of, peak_bytes
 from rackmodel.workload.data_parallel import held_gradients, local_states
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
+from rackmodel.workload.schedule import Action
 from rackmodel.workload.software import software_of
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
@@ -54,21 +55,46 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
             kinds["weights"] += full_weights
     else:
         kinds["weights"] = full_weights
-    kinds["gradients"] = held_gradients(job, chunks) * job.gradient_bytes
+    each = job.gradient_bytes + software.gradient_copy_bytes
+    kinds["gradients"] = held_gradients(job, chunks) * each
     if plan.sharded_parameters and not plan.reshards:
         kinds["gradients"] = held * job.gradient_bytes + states * 4.0
     if "optimizer" not in plan.offload:
-        kinds["optimizer"] = states * (master + MOMENTS)
+        kinds["optimizer"] = states * (master + MOMENTS + software.shard_gradient_bytes)
+    kinds["buffers"] += software.bucket_bytes if plan.dp_cp > 1 else 0.0
     kinds["activations"], kinds["working"] = peak.kept_bytes, peak.working_bytes
-    slack = software.allocator_slack
-    moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
-    kinds["reserve"] = software.fixed_bytes + slack * moving
+    kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)
     return tuple(kinds.items())
+
+
+def _slack(job: Job, kinds: Mapping[str, float]) -> float:
+    """Bytes that the allocator holds and can't use: a share of what comes and goes."""
+    moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
+    return software_of(job.stack).allocator_slack * moving
+
+
+def printed_bytes(job: Job, kinds: Mapping[str, float]) -> float:
+    """Return what the job's software would print as its peak of memory, of all that is used.
+
+    Examples
+    --------
+    >>> from rackmodel.workload import Job, Plan, load_model
+    >>> llama = load_model("llama3.1-8b")
+    >>> job = Job(model=llama, plan=Plan(dp=8), seq_len=8192, global_batch=8, stack="titan")
+    >>> used = memory(job)
+    >>> round((sum(used.values()) - printed_bytes(job, used)) / 1e9, 1)  # context, NCCL
+    4.0
+    """
+    software, used = software_of(job.stack), sum(kinds.values())
+    if software.prints == "device":
+        return used
+    reserved = used - software.fixed_bytes
+    return reserved if software.prints == "reserved" else reserved - _slack(job, kinds)
 
 
 def _weight_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
     """Compute copies of all weights that a rank holds; embedding and head stay in two bytes."""
-    wide = precision_of(job.precision).weight_bytes
+    wide = job.weight_bytes
     total = 0.0
     for chunk in chunks:
         for unit in chunk.units:
@@ -193,15 +219,20 @@ Recompute = tuple[tuple[str, ...], int | None]
 
 
 def _recomputes(job: Job) -> list[Recompute]:
-    """Recompute choices from the least work to the most: modules, then layers (-1: all)."""
+    """Recompute choices from the least work to the most: modules, then layers (-1: all).
+
+    Modules come in the order in which published recipes take them: what is large and cheap first.
+    Megatron-Bridge's recipes begin with mla_up_proj for every model that has it, else with norms
+    and the experts' activations.
+    """
     model, steps = job.model, []
     if not job.fused_attention:
         steps.append("core_attn")
+    if model.mla is not None:
+        steps.append("mla_up_proj")
     steps += ["norm", "act"] if any(b.feed == "dense" for b in model.blocks) else ["norm"]
     if model.moe_layers:
         steps.append("moe_act")
-    if model.mla is not None:
-        steps.append("mla_up_proj")
     chosen: list[Recompute] = [((), None)]
     so_far: tuple[str, ...] = ()
     for module in steps:
@@ -243,56 +274,43 @@ def least_recompute(job: Job, hbm_bytes: float) -> Job:
     raise AssertionError("the last choice was the full recompute that has just been refused")
 
 
-def memory_timeline(job: Job, events: pd.DataFrame, pipeline_rank: int = 0) -> pd.DataFrame:
-    """Return HBM by kind over a step, from the times of the passes.
+def memory_timeline(
+    job: Job, passes: Iterable[tuple[Action, float, float]], pipeline_rank: int = 0
+) -> pd.DataFrame:
+    """Return HBM by kind over a step, from the times of the passes of one rank.
 
     Parameters
     ----------
-    events : rows of a simulated step with columns stage, phase, kind, micro_batch, start_s,
-        end_s; rows of other stages are ignored. Passes of one micro-batch in several chunks are
-        told apart by order.
+    passes : the schedule's passes of that pipeline rank with their start and end. [s]
 
     Returns
     -------
-    Columns time_s, the kinds (held from that time on, until the next row), total; one row a change.
-        `frame["total"].max()` is the peak.
+    Columns time_s, the kinds (held from that time on, until the next row), total [bytes]; one row
+        a change. A pass has its working set while it runs; what it keeps is counted from the start
+        of the forward to the end of the backward pass (of the weight pass, where that is split
+        off), so `frame["total"].max()` is the peak that `memory` tells.
     """
+    import numpy as np
     import pandas as pd
 
     constant = memory(job, pipeline_rank)
     parts = [chunk_bytes(job, chunk) for chunk in chunks_of(job)[pipeline_rank]]
-    compute = events[(events["stage"] == pipeline_rank) & (events["kind"] == "compute")]
-    if "rank_class" in compute.columns and len(compute):
-        compute = compute[compute["rank_class"] == compute["rank_class"].iloc[0]]
-    forward = _spans(compute[compute["phase"] == "forward"], len(parts))
-    backward = _spans(compute[compute["phase"].isin(["backward", "recompute"])], len(parts))
-    changes: list[tuple[float, float, float]] = []
-    for chunk, start, _ in forward:
-        changes.append((start, parts[chunk].kept_bytes, 0.0))
-    for chunk, start, end in backward:
-        own = parts[len(parts) - 1 - chunk]
-        changes += [(start, 0.0, own.working_bytes), (end, -own.kept_bytes, -own.working_bytes)]
-    rows, kept, working = [], 0.0, 0.0
-    static = {kind: constant[kind] for kind in KINDS if kind not in ("activations", "working")}
-    for time_s, more, work in [(0.0, 0.0, 0.0), *sorted(changes)]:
-        kept, working = max(0.0, kept + more), max(0.0, working + work)
-        row = {"time_s": time_s, **static, "activations": kept, "working": working}
-        rows.append({**row, "total": kept + working + sum(static.values())})
-    return pd.DataFrame(rows)
-
-
-def _spans(rows: pd.DataFrame, chunks: int) -> list[tuple[int, float, float]]:
-    """(chunk in order of passing, start, end) of each pass: gaps between chunks part the rows."""
-    spans: list[tuple[int, float, float]] = []
-    for _, own in rows[rows["micro_batch"] >= 0].groupby("micro_batch", observed=True):
-        ordered = own.sort_values("start_s")
-        start, end = ordered["start_s"].to_numpy(), ordered["end_s"].to_numpy()
-        gaps = start[1:] - end[:-1]
-        cuts = sorted(gaps.argsort()[::-1][: chunks - 1]) if chunks > 1 and len(gaps) else []
-        begin = 0
-        for chunk, cut in enumerate([*cuts, len(start) - 1]):
-            spans.append((chunk, float(start[begin]), float(end[begin : cut + 1].max())))
-            begin = cut + 1
-            if begin >= len(start):
-                break
-    return spans
+    split = job.plan.order in ("zb-h1", "dualpipe")
+    changes: list[tuple[float, int, float, float]] = [(0.0, 0, 0.0, 0.0)]
+    for action, start_s, end_s in passes:
+        for kind, chunk in passes_of(action):
+            part = parts[chunk]
+            works = part.working_bytes
+            kept = part.kept_bytes if kind == "F" else 0.0
+            gone = part.kept_bytes if kind == last_use(action, split=split) else 0.0
+            # What ends at an instant makes room for what begins then, rounding aside.
+            changes += [(round(start_s, 9), 1, kept, works), (round(end_s, 9), 0, -gone, -works)]
+    order = sorted(changes)
+    held = np.cumsum(np.array([[kept, works] for _, _, kept, works in order]), axis=0)
+    frame = pd.DataFrame({"time_s": [time_s for time_s, *_ in order]})
+    for kind in KINDS:
+        frame[kind] = constant[kind]
+    frame["activations"] = np.maximum(held[:, 0], 0.0)
+    frame["working"] = np.maximum(held[:, 1], 0.0)
+    frame["total"] = frame[list(KINDS)].sum(axis=1)
+    return frame.drop_duplicates("time_s", keep="last", ignore_index=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload.models import Model
+from rackmodel.workload.precision import precision_of
 from rackmodel.workload.software import software_of
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb-h1", "dualpipe")
@@ -33,6 +34,11 @@ CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
 DISPATCHERS = ("all-to-all", "deepep", "all-gather")
 OFFLOADS = ("optimizer", "activations")
+EITHER_ORIENTATION = (
+    "nvidia-blackwell",
+    "nvidia-rubin",
+    "nvidia-feynman",
+)  # families of accelerators
 ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
 # A part that runs again takes its activation function along; "alternate" (every second matrix
@@ -76,7 +82,7 @@ class Plan:
     reshard: bool | None = None  # zero3, hsdp: drop gathered weights after use; None: if pp is 1
     cp_method: str = "ring"
     dispatcher: str = "all-to-all"
-    dispatch_domain: int = 1  # deepep: ranks of an ep group in one domain, if the group leaves it
+    dispatch_domain: int = 0  # deepep: ranks of an ep group in one domain; 0: as they will stand
     gradients: str = ""  # "fp32" or "bf16": accumulation and reduction; "" as the software does
     offload: tuple[str, ...] = ()  # "optimizer", "activations" to host memory
     stage_layers: tuple[int, ...] = ()  # layers of each of pp x vpp chunks in order; () spreads
@@ -199,6 +205,7 @@ class Job:
     stack: str = "default"  # software and release, read by kernel times too
     attention: str = ""  # "fused" or "unfused"; "" as the software does
     cuda_graphs: bool | None = None  # None: as the software does
+    transposes: bool | None = None  # fp8 weights kept in both orientations; None: as hardware needs
     routing: str = "dropless-balanced"
     routing_skew: float = 0.0  # dropless-skewed: exponent of the experts' popularity (Zipf)
     routing_seed: int = 0  # dropless-skewed: which experts are popular
@@ -236,12 +243,39 @@ class Job:
         return 2 if (self.plan.gradients or software_of(self.stack).gradients) == "bf16" else 4
 
     @property
+    def weight_bytes(self) -> float:
+        """Bytes of the compute copies of one weight inside a layer."""
+        precision = precision_of(self.precision)
+        return precision.weight_bytes - (
+            precision.transpose_bytes if self.transposes is False else 0.0
+        )
+
+    @property
     def modules(self) -> frozenset[str]:
         """Modules that selective recompute runs again."""
         if self.plan.recompute != "selective":
             return frozenset()
         wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
         return frozenset(wanted.union(*(_WITHIN.get(module, ()) for module in wanted)))
+
+    def on(self, accelerator_family: str, domain: int = 0) -> Job:
+        """Return the job with what the machine decides where the job is silent.
+
+        domain : accelerators of a scale-up domain; 0 leaves open what depends on it.
+
+        Blackwell's fp8 products read operands in either orientation, Hopper's only one: there a
+        second copy of each weight is kept for the gradients. DeepEP sends a token once to each
+        domain and forwards it there, where a group leaves its domain.
+        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
+        """
+        job, plan = self, self.plan
+        if job.transposes is None:
+            job = replace(job, transposes=accelerator_family not in EITHER_ORIENTATION)
+        if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
+            inside = max(1, domain // plan.etp)
+            leaves = plan.ep > inside and plan.ep % inside == 0
+            job = job.replace(dispatch_domain=inside if leaves else 1)
+        return job
 
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.

@@ -26,6 +26,7 @@ class Precision:
     operand_bytes: float  # of a cast GEMM operand
     stored_bytes: float  # of a linear layer's input kept for backward
     weight_bytes: float  # compute copies of a weight (both orientations)
+    transpose_bytes: float = 0.0  # of those, a second orientation that only some hardware needs
     gather_bytes: float  # of a parameter on the wire in an all-gather
     cast_read_passes: float = 0.0  # times the cast kernel reads the operand
     cast_copies: float = 0.0  # copies that the cast writes (row and column orientation)
@@ -68,9 +69,11 @@ PRECISIONS: dict[str, Precision] = {
     for precision in (
         _wide("bf16"),
         _wide("fp16", loss_scaling=True),
-        _narrow("fp8", "fp8", 1.0, amax_reduce=True),  # scale from the past: one pass
-        _narrow("fp8-cs", "fp8", 1.0, cast_read_passes=2.0, cast_launches=2.0),  # amax, then cast
-        # Rows and columns have scales of their own: each orientation is searched and cast by itself.
+        # Scale from the past: one pass.
+        _narrow("fp8", "fp8", 1.0, amax_reduce=True, transpose_bytes=1.0),
+        # amax, then cast.
+        _narrow("fp8-cs", "fp8", 1.0, cast_read_passes=2.0, cast_launches=2.0, transpose_bytes=1.0),
+        # Rows and columns have scales of their own: each orientation is searched and cast apart.
         _narrow(
             "fp8-rowwise", "fp8", 1.0, cast_read_passes=4.0, cast_launches=4.0, gather_bytes=2.0
         ),

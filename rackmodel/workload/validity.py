@@ -8,6 +8,7 @@ Left out: HBM (`memory.check_fits`), whether a machine has the accelerators.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload import plan as words
@@ -38,6 +39,7 @@ def check(job: Job) -> None:
     ...
     rackmodel.errors.InvalidPlan: tp 3 does not divide the 128 heads of 'llama3.1-405b'; ...
     """
+    _kinds(job)
     _words(job)
     _numbers(job)
     _divides(job)
@@ -50,6 +52,38 @@ def check(job: Job) -> None:
 def _among(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UnknownName.among(what, value, known)
+
+
+def _kinds(job: Job) -> None:
+    """Refuse values of another kind than their field has."""
+    for part in (job.plan, job):
+        for name, kind in _KINDS_OF[type(part)].items():
+            value = getattr(part, name)
+            good = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if value is not None and not good:
+                raise InvalidInput(f"{name} must be {_KINDS[kind]}, found {value!r:.60}")
+
+
+_KINDS: dict[type | tuple[type, ...], str] = {
+    bool: "true or false",
+    str: "a word",
+    int: "a whole number",
+    (int, float): "a number",
+}
+
+
+def _plain_fields(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
+    """Fields of plain kinds; {name: what `isinstance` has to say yes to}."""
+    by_hint: dict[str, type | tuple[type, ...]] = {
+        "bool": bool, "bool | None": bool, "str": str, "int": int, "int | None": int,
+        "float": (int, float),
+    }  # fmt: skip
+    return {f.name: by_hint[str(f.type)] for f in fields(part) if str(f.type) in by_hint}
+
+
+_KINDS_OF: dict[type, dict[str, type | tuple[type, ...]]] = {
+    part: _plain_fields(part) for part in (Plan, Job)
+}
 
 
 def _words(job: Job) -> None:
@@ -83,7 +117,7 @@ def _numbers(job: Job) -> None:
     for key, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LIMIT:
             raise InvalidInput(f"{key} must be a whole number from 1 to 1e9, found {value!r}")
-    for key in ("prefetch", "shard_size"):
+    for key in ("prefetch", "shard_size", "dispatch_domain"):
         if getattr(plan, key) < 0:
             raise InvalidInput(f"{key} must not be negative, found {getattr(plan, key)}")
     if not 0.0 <= job.routing_skew < 10.0:
@@ -189,6 +223,11 @@ def _experts(job: Job) -> None:
         raise InvalidPlan("experts with tp above 1 need sequence_parallel, as in Megatron")
     if job.routing == "dropless-skewed" and job.routing_skew == 0.0:
         raise InvalidPlan("routing dropless-skewed needs routing_skew above 0")
+    if job.routing == "dropless-skewed" and plan.ep == 1:
+        raise InvalidPlan(
+            "routing dropless-skewed needs ep above 1: with ep 1 every rank has all experts, and"
+            " the same number of tokens for them"
+        )
     if job.routing != "dropless-skewed" and (job.routing_skew or job.routing_seed):
         raise InvalidPlan("routing_skew and routing_seed need routing dropless-skewed")
     if job.routing != "drop" and job.capacity_factor != 1.0:
@@ -199,7 +238,7 @@ def _experts(job: Job) -> None:
         raise InvalidPlan("ep_overlap needs ep above 1")
     if plan.dispatch_domain > 1 and plan.dispatcher != "deepep":
         raise InvalidPlan("dispatch_domain needs the dispatcher deepep")
-    if plan.dispatch_domain < 1 or plan.ep % plan.dispatch_domain:
+    if plan.dispatch_domain < 0 or plan.ep % max(1, plan.dispatch_domain):
         raise InvalidPlan(
             f"dispatch_domain {plan.dispatch_domain} must divide ep {plan.ep}:"
             " it counts ranks of an ep group in one domain"
@@ -218,7 +257,7 @@ def _refuse_for_dense(job: Job) -> None:
     for name, used in (
         ("ep_overlap", plan.ep_overlap),
         (f"dispatcher {plan.dispatcher}", plan.dispatcher != "all-to-all"),
-        (f"dispatch_domain {plan.dispatch_domain}", plan.dispatch_domain != 1),
+        (f"dispatch_domain {plan.dispatch_domain}", plan.dispatch_domain > 1),
         (f"routing {job.routing}", job.routing != "dropless-balanced"),
         ("routing_skew", job.routing_skew or job.routing_seed),
         ("capacity_factor", job.capacity_factor != 1.0),
@@ -238,16 +277,28 @@ def _sharding(job: Job) -> None:
             )
     elif plan.shard_size:
         raise InvalidPlan(f"shard_size {plan.shard_size} needs sharding hsdp")
-    if not plan.sharded_parameters:
-        if plan.prefetch != 1:
-            raise InvalidPlan(f"prefetch {plan.prefetch} needs sharding zero3 or hsdp")
-        if plan.reshard is not None:
-            raise InvalidPlan("reshard needs sharding zero3 or hsdp")
+    if plan.reshard is not None and not plan.sharded_parameters:
+        raise InvalidPlan("reshard needs sharding zero3 or hsdp")
+    if plan.prefetch != 1:
+        _prefetch(plan)
     if plan.order in ("zb-h1", "dualpipe") and (plan.sharding == "zero2" or plan.reshards):
         raise InvalidPlan(
             f"schedule {plan.order} with {plan.sharding} is not modelled; use zero1 or"
             " reshard=False"
         )
+
+
+def _prefetch(plan: Plan) -> None:
+    """Refuse to gather ahead where nothing is gathered in passes, or never beside them."""
+    if not plan.sharded_parameters:
+        raise InvalidPlan(f"prefetch {plan.prefetch} needs sharding zero3 or hsdp")
+    if not plan.reshards:
+        raise InvalidPlan(
+            f"prefetch {plan.prefetch} needs reshard=true: with pp {plan.pp} weights are gathered"
+            " once a step, before the first pass"
+        )
+    if plan.prefetch and not plan.dp_overlap:
+        raise InvalidPlan(f"prefetch {plan.prefetch} needs dp_overlap")
 
 
 def _options(job: Job) -> None:

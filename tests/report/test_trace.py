@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from itertools import pairwise
 
@@ -112,12 +111,12 @@ def test_equal_events_give_equal_bytes(events, tmp_path):
     assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("hta") is None, reason="needs pip install HolisticTraceAnalysis"
-)
-def test_holistic_trace_analysis_reads_it(events, tmp_path):
-    from hta.trace_analysis import TraceAnalysis
-
-    write_rank_traces(events, tmp_path)
-    table = TraceAnalysis(trace_dir=str(tmp_path)).get_temporal_breakdown(visualize=False)
-    assert table["compute_time(us)"].tolist() == pytest.approx([24_000, 24_000], rel=0.01)
+def test_hbm_over_time_is_a_counter_of_each_process(events, tmp_path):
+    memory = pd.DataFrame(
+        {"rank_class": [0, 0, 1], "stage": 0, "time_s": [0.0, 0.01, 0.0], "weights": 5e9,
+         "activations": [1e9, 2e9, 0.0], "total": [6e9, 7e9, 5e9]}
+    )  # fmt: skip
+    write_trace(events, tmp_path / "t.json", memory=memory)
+    counters = [e for e in read(tmp_path / "t.json")["traceEvents"] if e["ph"] == "C"]
+    assert [(e["pid"], e["ts"]) for e in counters] == [(0, 0.0), (0, 10_000.0), (1, 0.0)]
+    assert counters[1]["args"] == {"weights": 5.0, "activations": 2.0}

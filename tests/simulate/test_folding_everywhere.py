@@ -110,7 +110,7 @@ def test_folded_equals_unfolded_whatever_the_plan(seed):
         machine,
         job,
         periods=10**6,
-        taken=lambda algorithm: 0.1,
+        taken=lambda *_: 0.1,
         slow=slow,
         packed=rnd.random() < 0.2,
     )

@@ -1,4 +1,5 @@
-import pandas as pd
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from rackmodel.errors import DoesNotFit
 from rackmodel.workload import (
     Job,
     Plan,
+    check,
     check_fits,
     fits,
     least_recompute,
@@ -14,6 +16,7 @@ from rackmodel.workload import (
     memory,
     memory_timeline,
     peak_memory,
+    rank_actions,
 )
 from rackmodel.workload.activations import in_flight
 
@@ -39,6 +42,31 @@ def test_does_not_fit_names_the_largest_kinds_and_a_plan_that_fits():
     assert "This would fit: " in str(caught.value)
     with pytest.raises(DoesNotFit, match="No plan with these accelerators"):
         check_fits(gpt(tp=1, pp=1, dp=1), 16e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("llama3-70b", {"tp": 2, "dp": 32, "micro_batch": 2}),
+        ("llama3.1-405b", {"tp": 8, "pp": 2, "dp": 32, "micro_batch": 2}),
+        ("deepseek-v3", {"pp": 4, "ep": 16, "dp": 64, "micro_batch": 2}),
+        ("mixtral-8x7b", {"ep": 8, "dp": 16}),
+        ("gpt3-13b", {"dp": 8}),
+    ],
+)
+def test_the_plan_that_is_advised_does_fit(name, plan):
+    job = Job(model=load_model(name), plan=Plan(**plan), seq_len=8192, global_batch=512)
+    with pytest.raises(DoesNotFit, match="This would fit: ") as caught:
+        check_fits(job, 80e9)
+    words = str(caught.value).split("This would fit: ")[1]
+    advised = {
+        key: int(value) if value.isdigit() else value
+        for key, value in re.findall(r'(\w+)="?([\w-]+)"?', words)
+    }
+    changed = job.replace(**advised)
+    check(changed)
+    assert fits(changed, 80e9)
+    assert changed.gpus == job.gpus
 
 
 def test_least_recompute_adds_no_more_than_is_needed():
@@ -79,18 +107,16 @@ def test_offload_empties_hbm():
 
 def test_timeline_rises_and_falls_with_the_passes():
     job = Job(model=load_model("gpt3-13b"), plan=Plan(pp=2, dp=1), seq_len=2048, global_batch=3)
-    order = [("forward", 0), ("forward", 1), ("backward", 0)]
-    order += [("forward", 2), ("backward", 1), ("backward", 2)]
-    events = pd.DataFrame(
-        {"stage": 0, "kind": "compute", "phase": phase, "micro_batch": batch, "start_s": float(i),
-         "end_s": i + 0.9}
-        for i, (phase, batch) in enumerate(order)
-    )  # fmt: skip
-    frame = memory_timeline(job, events, 0)
+    passes = [(action, i, i + 0.9) for i, action in enumerate(rank_actions(job, 0))]
+    frame = memory_timeline(job, passes, 0)
     need = memory(job, 0)
-    kept = frame["activations"]
-    assert kept.max() == pytest.approx(need["activations"])
-    assert kept.iloc[0] == 0.0
-    assert kept.iloc[-1] == pytest.approx(0.0, abs=1.0)
-    assert frame["total"].max() == pytest.approx(sum(need.values()), rel=1e-6)
+    assert frame["activations"].max() == pytest.approx(need["activations"])
+    assert frame["total"].max() == pytest.approx(sum(need.values()))
+    one = need["activations"] / 2  # F F B F B B on the first of two ranks
+    assert (frame["activations"] / one).round(9).tolist() == pytest.approx(
+        [1, 1, 2, 2, 2, 1, 2, 2, 2, 1, 1, 0]
+    )
     assert frame["time_s"].is_monotonic_increasing
+    working = frame["working"].to_numpy()
+    assert (working[1::2] == 0).all()
+    assert (working[::2] > 0).all()
