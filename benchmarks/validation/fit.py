@@ -125,11 +125,11 @@ def parameters(family: str, stack: str, topology: str) -> dict[str, list[tuple[s
             if form == "nvfp4":
                 moved[name].append(("training.other.nvfp4", 0.1, 1.0))
         elif name in ("attention", "attention_backward"):
-            known = era.attention in ("flash3", "flash4") and family == "nvidia-hopper"
+            known = era.attention in ("flash3", "flash4") and family.startswith("nvidia")
             path = f"attention.efficiency.{era.attention}.{family}"
             moved[name] = [(path, 0.04 if known else 0.1, 1.0)]  # measured alone, or read across
             if part in kernel_constants()["attention"]["part"]:
-                moved[name].append(("attention.part", 0.15, 1.0))
+                moved[name].append(("attention.part", 0.05, 1.0))
             if name.endswith("backward"):
                 moved[name].append(("attention.backward", 0.05, 1.0))
         elif name == "elementwise":
