@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.network.groups import Group, port_rates
-from rackmodel.network.patterns import Flows, Pattern, alone_s
+from rackmodel.network.patterns import Flows
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
+UNFILLED = ("direct", "rail", "send", "torus", "halving-doubling")  # nothing is passed on
 SENDING = ("direct", "rail", "send", "chain")  # send and receive kernels, not reducing ones
 
 
@@ -189,18 +190,18 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
     return base + max(0, steps - crossing) * inside + crossing * outside
 
 
-def fill_s(network: Network, group: Group, made: Pattern, byte_count: float) -> float:
+def fill_s(
+    network: Network, group: Group, op: str, name: str, per_byte: float, byte_count: float
+) -> float:
     """Return the time until the pipeline is full: a chunk per member of a domain, per tree level.
 
-    Chunks grow with the message up to the library's buffers.
+    Chunks grow with the message up to the library's buffers. Algorithms of `UNFILLED` have none.
+    per_byte : seconds of the flows, per byte.
     """
-    if made.algorithm in ("direct", "rail", "send", "torus", "halving-doubling"):
-        return 0.0
     facts = generation(network.family)
     depth = max(map(len, group.parts))
-    per_byte = alone_s(network, replace(made, latency_s=()), 1e9) / 1e9
     growth = byte_count / (byte_count + depth * facts.ramp_bytes)
-    levels = max(1.0, math.log2(group.true_domains)) if made.algorithm == "nvls-tree" else 1.0
-    if made.op != "all-reduce":
+    levels = max(1.0, math.log2(group.true_domains)) if name == "nvls-tree" else 1.0
+    if op != "all-reduce":
         levels /= 2  # one pass and not two
     return depth * facts.chunk_bytes * per_byte * growth * levels

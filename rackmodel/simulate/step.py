@@ -20,6 +20,7 @@ from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.network import Network
 from rackmodel.network.graph import Routing
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
+from rackmodel.simulate.networks import network_of
 from rackmodel.simulate.pieces import Join, Pieces, cut, lockstep
 from rackmodel.simulate.places import Places, places
 from rackmodel.simulate.quotient import Quotient, fold
@@ -104,7 +105,6 @@ class Step:
     partition: Partition
     quotient: Quotient
     network: Network
-    graph: nx.DiGraph[Any]
     small: StandIn
     rank_weight: npt.NDArray[np.float64]  # per simulated rank, ranks that it stands for
     places: Places
@@ -159,11 +159,11 @@ def simulate_step(
         machine_period=where.ranks(period) if period < slots else total,
         block=dp_block(plan),
         domain=where.used,
-        periods=periods if do_fold and not slow else plan.replicas,
+        # defects and hashed paths do not repeat along dp
+        periods=periods if do_fold and not slow and routing != "ecmp" else plan.replicas,
     )
     ranks = total // plan.replicas * small.dp
-    graph = machine.graph(where.slots(ranks), bundled=True)
-    network = Network.from_graph(graph, routing=cast(Routing, routing), seed=seed)
+    network = network_of(machine, where.slots(ranks), cast(Routing, routing), seed)
     stands = where.accelerators(ranks)
     if len(network.accelerator_nodes) <= stands[-1]:
         raise InvalidPlan(
@@ -202,7 +202,6 @@ def simulate_step(
         partition=partition,
         quotient=quotient,
         network=network,
-        graph=graph,
         small=small,
         rank_weight=weight,
         places=where,
