@@ -25,6 +25,7 @@ from rackmodel.network.patterns import Flows
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
+    from rackmodel.network.tree import Chain
 
 Floats = NDArray[np.float64]
 
@@ -76,18 +77,40 @@ def outer_ports(network: Network) -> Floats:
     cache_ = network._cache
     if "outer_ports" not in cache_:
         rates = port_rates(network)[1].copy()
-        core = network.router.cores["fabric"]
-        for node in network.accelerator_nodes.tolist():
-            chains = [
-                network.nominal[list(chain)].min()
-                for chain in core.host(node).out_chains
-                if chain and not network.scale_up[chain[0]]
-            ]
-            if chains:
-                rates[node] = float(sum(chains))
+        tree = network.router.tree
+        if tree is not None and tree.chains[1].up.shape[1]:
+            nodes, slowest = _tree_ports(network, tree.chains[1])
+            rates[nodes] = slowest
+        else:
+            core = network.router.cores["fabric"]
+            for node in network.accelerator_nodes.tolist():
+                chains = [
+                    network.nominal[list(chain)].min()
+                    for chain in core.host(node).out_chains
+                    if chain and not network.scale_up[chain[0]]
+                ]
+                if chains:
+                    rates[node] = float(sum(chains))
         cache_["outer_ports"] = rates
     ports: Floats = cache_["outer_ports"]
     return ports
+
+
+def _tree_ports(network: Network, chain: Chain) -> tuple[NDArray[np.int64], Floats]:
+    """Return accelerators in a fabric that is a tree, and the slowest link of their own way up.
+
+    The way is one's own as long as the nodes on it join nothing else.
+    """
+    degree = np.bincount(network.tail[~network.scale_up], minlength=len(network.nodes))
+    own = chain.up[:, 0] >= 0
+    nodes = network.accelerator_nodes[own]
+    slowest = network.nominal[chain.up[own, 0]]
+    going = np.ones(len(nodes), dtype=bool)
+    for level in range(1, chain.up.shape[1]):
+        link = chain.up[own, level]
+        going &= (degree[chain.node[own, level - 1]] == 2) & (link >= 0)
+        slowest = np.where(going, np.minimum(slowest, network.nominal[link]), slowest)
+    return nodes, slowest
 
 
 def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:

@@ -29,7 +29,8 @@ Builder = Callable[["Network", Group, str], tuple[Flows, ...]]
 OPS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
 SIMPLE = 2  # the protocol of large messages; 0 and 1 are LL and LL128
 PROBE_BYTES = 1e9  # large enough that no flow ends within rounding
-REMEMBERED = 512  # groups x algorithms whose flows a network keeps
+TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
+REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
 REDUCING = ("all-reduce", "all-gather", "reduce-scatter")
 BUILDERS: dict[str, Builder] = {
     "ring": algorithms.ring,
@@ -97,6 +98,8 @@ def pattern(
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
         raise UnknownName.among(f"algorithm for {op}", algorithm, ALGORITHMS[op])
     names = (algorithm,) if algorithm else fitting(network, group, op)
+    if bytes <= TINY_BYTES:
+        return _quickest_tiny(network, group, op, names, bytes)
     found = [v for name in names for v in _timed_variants(network, group, op, name, bytes)]
     if len(found) == 1:
         return found[0][0]
@@ -123,6 +126,25 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _quickest_tiny(
+    network: Network, group: Group, op: str, names: Sequence[str], byte_count: float
+) -> Pattern:
+    """Choose by fixed times alone: what a few bytes take on the wire is lost in any of them."""
+    fixed = {
+        (name, protocol): fixed_s(network, group, op, name, protocol)
+        for name in names
+        for protocol in protocols(name)
+    }
+    name, protocol = min(fixed, key=lambda entry: fixed[entry])
+    one, _ = _timed_variant(network, group, op, name, protocol, byte_count)
+    return one
+
+
+def protocols(name: str) -> tuple[int, ...]:
+    """Return the protocols that an algorithm has: LL, LL128 and Simple, or Simple alone."""
+    return (0, 1, SIMPLE) if name in ("ring", "tree") else (SIMPLE,)
+
+
 def variants(
     network: Network, group: Group, op: str, name: str, byte_count: float
 ) -> list[Pattern]:
@@ -137,17 +159,24 @@ def _timed_variants(
 
     Flows and their seconds per byte are the same for all sizes: they are worked out once.
     """
-    found: list[tuple[Pattern, Callable[[], float]]] = []
-    for made in _made(network, group, op, name):
-        fixed = fixed_s(network, group, op, name, made.protocol)
-        latency = [fixed / len(made.rounds)] * len(made.rounds)
-        label = str(constants()["nccl"]["protocols"][made.protocol])
-        if made.protocol > 0 and byte_count > 0 and name not in UNFILLED:
-            per_byte = made.seconds_per_byte(network)
-            latency[0] += fill_s(network, group, op, name, per_byte, byte_count)
-        one = Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
-        found.append((one, partial(_alone_s, network, made, one, byte_count)))
-    return found
+    return [
+        _timed_variant(network, group, op, name, protocol, byte_count)
+        for protocol in protocols(name)
+    ]
+
+
+def _timed_variant(
+    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
+) -> tuple[Pattern, Callable[[], float]]:
+    made = _made(network, group, op, name, protocol)
+    fixed = fixed_s(network, group, op, name, protocol)
+    latency = [fixed / len(made.rounds)] * len(made.rounds)
+    label = str(constants()["nccl"]["protocols"][protocol])
+    if protocol > 0 and byte_count > 0 and name not in UNFILLED:
+        per_byte = made.seconds_per_byte(network)
+        latency[0] += fill_s(network, group, op, name, per_byte, byte_count)
+    one = Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
+    return one, partial(_alone_s, network, made, one, byte_count)
 
 
 def _alone_s(network: Network, made: _Made, one: Pattern, byte_count: float) -> float:
@@ -158,7 +187,6 @@ def _alone_s(network: Network, made: _Made, one: Pattern, byte_count: float) -> 
 class _Made:
     """The flows of an algorithm under one protocol, whatever the size."""
 
-    protocol: int
     rounds: tuple[Flows, ...]
     _per_byte: float | None = None
 
@@ -170,25 +198,21 @@ class _Made:
         return self._per_byte
 
 
-def _made(network: Network, group: Group, op: str, name: str) -> list[_Made]:
-    """Return the flows of an algorithm, for each of its protocols."""
-    cache: dict[object, list[_Made]] = network._cache.setdefault("made", {})
+def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> _Made:
+    """Return the flows of an algorithm under a protocol."""
+    cache: dict[object, _Made] = network._cache.setdefault("made", {})
     key = (op, name, group.members.tobytes(), group.true_size, group.known_domains)
-    if key not in cache:
+    if (*key, protocol) not in cache:
         if len(cache) >= REMEMBERED:
             cache.clear()
-        plain = _rounds(network, group, op, name)
-        made = tuple(limit(network, flows, name, group) for flows in plain)
-        cache[key] = [
-            _Made(
-                protocol,
-                made
-                if protocol == SIMPLE
-                else tuple(wire(network, flows, protocol) for flows in made),
-            )
-            for protocol in ((0, 1, SIMPLE) if name in ("ring", "tree") else (SIMPLE,))
-        ]
-    return cache[key]
+        if protocol == SIMPLE:
+            plain = _rounds(network, group, op, name)
+            rounds = tuple(limit(network, flows, name, group) for flows in plain)
+        else:
+            simple = _made(network, group, op, name, SIMPLE).rounds
+            rounds = tuple(wire(network, flows, protocol) for flows in simple)
+        cache[(*key, protocol)] = _Made(rounds)
+    return cache[(*key, protocol)]
 
 
 def _rounds(network: Network, group: Group, op: str, name: str) -> tuple[Flows, ...]:

@@ -21,7 +21,7 @@ from rackmodel.network import Network
 from rackmodel.network.graph import Routing
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
 from rackmodel.simulate.networks import network_of
-from rackmodel.simulate.pieces import Join, Pieces, cut, lockstep
+from rackmodel.simulate.pieces import Join, Piece, Pieces, cut, lockstep
 from rackmodel.simulate.places import Places, places
 from rackmodel.simulate.quotient import Quotient, fold
 from rackmodel.simulate.ranks import Logged, Rank, World
@@ -278,7 +278,10 @@ class _Run:
     silent: set[int] = field(default_factory=set)
     env: Any = None
     world: Any = None
-    _alone: dict[int, float] = field(default_factory=dict)
+    _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, int, tuple[Piece, ...]]]] = (
+        field(default_factory=dict)
+    )
+    _memberships: list[frozenset[int]] = field(default_factory=list)  # channels, per rank class
 
     def simulate(self) -> None:
         import simpy
@@ -299,6 +302,11 @@ class _Run:
             for channel in self.system.channels
         )
         self.world = World(self.env, q, traffic, alone, self.system.conflicts, share)
+        member: list[set[int]] = [set() for _ in q.first_rank]
+        for channel, joined in enumerate(q.joined):
+            for number in joined:
+                member[number].add(channel)
+        self._memberships = [frozenset(channels) for channels in member]
         for number, first in enumerate(q.first_rank):
             stage = int(self.system.stage[first])
             rank = Rank(self.world, number, self._items(number, stage), stage)
@@ -313,16 +321,34 @@ class _Run:
             )
 
     def _items(self, number: int, stage: int) -> list[tuple[int, Pieces]]:
-        """Cut the program of one rank class; segments that recur are cut once."""
+        """Cut the program of one rank class; what recurs is cut once, also for other classes."""
         factor = float(self.speed[self.quotient.first_rank[number]])
+        key = (stage, factor, self._memberships[number])
+        if key not in self._cuts:
+            self._cuts[key] = self._cut(number, stage, factor)
         known: dict[int, Pieces] = {}
+        items = []
+        for place, name, cut_up in self._cuts[key]:
+            pieces = known.get(name)
+            if pieces is None:
+                segment = isinstance(self.programs[stage].items[place], Segment)
+                steady = self._lockstep(cut_up, number) if segment else None
+                pieces = known[name] = Pieces(cut_up, steady)
+            items.append((place, pieces))
+        return items
+
+    def _cut(
+        self, number: int, stage: int, factor: float
+    ) -> list[tuple[int, int, tuple[Piece, ...]]]:
+        """Return (place, name of its kind, pieces) of every item that leaves a trace."""
+        known: dict[int, tuple[Piece, ...]] = {}
         gone: set[str] = set()
         items = []
         for place, item in enumerate(self.programs[stage].items):
-            pieces = known.get(id(item))
-            if pieces is None:
+            cut_up = known.get(id(item))
+            if cut_up is None:
                 operations = item.operations if isinstance(item, Segment) else (item,)
-                cut_up = cut(
+                cut_up = known[id(item)] = cut(
                     operations,
                     lambda compute: self._compute_s(compute) * factor,
                     lambda operation: self._channel(operation, stage, number),
@@ -331,10 +357,8 @@ class _Run:
                 for operation in operations:
                     if self._vanishes(operation, stage, number, gone):
                         self.silent.add(id(operation))
-                steady = self._lockstep(cut_up, number) if isinstance(item, Segment) else None
-                pieces = known[id(item)] = Pieces(cut_up, steady)
-            if pieces.pieces:
-                items.append((place, pieces))
+            if cut_up:
+                items.append((place, id(item), cut_up))
         return items
 
     def _vanishes(self, operation: Operation, stage: int, number: int, gone: set[str]) -> bool:

@@ -235,10 +235,11 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
         channels.append(
             Channel(key=key, members=members, paths=paths, streams=streams, private=~disturbed)
         )
-    users = np.zeros((len(channels), links), dtype=bool)
+    users = np.zeros((len(channels), links), dtype=np.float32)
     for i, channel in enumerate(channels):
-        users[i, channel.streams.links] = True
-    meet = (users.astype(np.int32) @ users.T.astype(np.int32)) > 0
+        users[i, channel.streams.links] = 1.0
+    users = users[:, users.any(axis=0)]
+    meet = (users @ users.T) > 0
     return System(
         stage=stage,
         channels=tuple(channels),

@@ -253,9 +253,7 @@ def _add_nics(
                 graph.add_edges_from(((name, leaf, port), (leaf, name, out)))
 
 
-def _add_fabric(
-    graph: Graph, topology: Topology, plan: d.FabricPlan, bundled: bool
-) -> None:
+def _add_fabric(graph: Graph, topology: Topology, plan: d.FabricPlan, bundled: bool) -> None:
     fabric = topology.fabric
     assert fabric is not None
     leaf = {"kind": "leaf", "part": fabric.leaf.part, "rack": -1, "count": 1}
