@@ -281,6 +281,7 @@ class _Run:
     _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, int, tuple[Piece, ...]]]] = (
         field(default_factory=dict)
     )
+    _worked: dict[Any, Any] = field(default_factory=dict)  # by pieces of `_cuts`; see `lockstep`
     _memberships: list[frozenset[int]] = field(default_factory=list)  # channels, per rank class
 
     def simulate(self) -> None:
@@ -415,6 +416,7 @@ class _Run:
             private=lambda channel: kind(channel).private,
             conflicts=lambda channel: self.system.conflicts[channel],
             overlap_share=lambda channel: self.world.overlap_share[channel],
+            memo=self._worked,
         )
         if steady is None or len(steady.team) == 1:
             return steady
