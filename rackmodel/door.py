@@ -7,6 +7,7 @@ Left out: everything that a room knows; this module only passes things from one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +51,7 @@ def simulate(
     run_tokens: float | None = None,
     power_cap_w: float | None = None,
     room: Room | Mapping[str, Any] | None = None,
+    limit_s: float = math.inf,
     **job_fields: Any,
 ) -> Result:
     """Simulate one training step.
@@ -72,6 +74,7 @@ def simulate(
     power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
     room : coolant, prices and lengths of cables, by the fields of `rackmodel.room.Room`.
+    limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
 
     Raises
     ------
@@ -119,6 +122,7 @@ def simulate(
         repeat=repeat,
         check_memory=check_memory,
         room=where,
+        limit_s=limit_s,
     )
 
 
@@ -180,6 +184,7 @@ def run(
     repeat: Literal["exact", "estimate", "all"] = "exact",
     check_memory: bool = True,
     room: Room | None = None,
+    limit_s: float = math.inf,
 ) -> Result:
     """Simulate a complete job on a loaded machine; see `simulate`."""
     from rackmodel import hardware
@@ -217,6 +222,7 @@ def run(
             seed=seed,
             packed=packed,
             repeat=repeat,
+            limit_s=limit_s,
         )
         lost_s = overhead_s(job, step.step_s)
         low, high = band(step.step_s + lost_s, job, accelerator.family)
@@ -240,6 +246,30 @@ def run(
 
     result, cap = under_cap(result_at, accelerator, where)
     return result
+
+
+def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:
+    """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
+    from rackmodel import hardware
+    from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
+    from rackmodel.workload import check, programs
+    from rackmodel.workload.operations import Compute, Segment
+
+    check(job)
+    accelerator = _accelerator(machine, catalog or hardware.load_catalog())
+    kernels = KernelTimes(accelerator, job.stack, cuda_graphs=graphs_by_default(job, accelerator))
+    known: dict[int, float] = {}
+    longest = 0.0
+    for program in programs(job):
+        total = 0.0
+        for item in program.items:
+            if id(item) not in known:
+                operations = item.operations if isinstance(item, Segment) else (item,)
+                computes = [one for one in operations if isinstance(one, Compute)]
+                known[id(item)] = sum(kernels.compute_s(one) for one in computes)
+            total += known[id(item)]
+        longest = max(longest, total)
+    return longest
 
 
 def _check_format(accelerator: Accelerator, job: Job) -> None:

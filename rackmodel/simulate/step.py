@@ -8,6 +8,7 @@ Left out: tables for people, power, cost.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.errors import InvalidInput, InvalidPlan
+from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.network import Network
 from rackmodel.network.graph import Routing
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rackmodel.workload import Job
+
+
+class TooSlow(CannotRun):
+    """The step takes longer than the caller cares for."""
 
 
 class Machine(Protocol):
@@ -125,6 +130,7 @@ def simulate_step(
     periods: int = PERIODS,
     repeat: Repeat = "exact",
     packed: bool = False,
+    limit_s: float = math.inf,
 ) -> Step:
     """Simulate one step.
 
@@ -141,9 +147,12 @@ def simulate_step(
         every rank does what it did before, simulate the others; "estimate": let the last simulated
         ones stand for the rest even where they are not quite alike; "all": simulate every one.
     packed : fill every scale-up domain to the last accelerator, even where that tears groups apart.
+    limit_s : give up where the step takes longer.
 
     Raises
     ------
+    TooSlow
+        If the step takes longer than `limit_s`.
     InvalidPlan
         If the ranks can't be placed. Others as `Machine.graph` and `Network` raise them.
     """
@@ -184,8 +193,9 @@ def simulate_step(
     partition = _partition(system, speed, do_fold)
     quotient = fold(system, partition)
     run, splice, events = _run_until_it_recurs(
-        job, todo, repeat, lambda program: _Run(program, kernels, taken, system, quotient, speed)
-    )
+        job, todo, repeat,
+        lambda program: _Run(program, kernels, taken, system, quotient, speed, limit_s),
+    )  # fmt: skip
     classes = len(quotient.first_rank)
     count = np.bincount(partition.rank, weights=weight, minlength=classes)
     return Step(
@@ -274,6 +284,7 @@ class _Run:
     system: System
     quotient: Quotient
     speed: npt.NDArray[np.float64]
+    limit_s: float = math.inf
     seconds: dict[int, float] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     env: Any = None
@@ -313,7 +324,13 @@ class _Run:
             rank = Rank(self.world, number, self._items(number, stage), stage)
             self.world.ranks.append(rank)
         waiting = [self.env.process(rank.process()) for rank in self.world.ranks]
-        self.env.run()
+        if self.limit_s < math.inf:
+            while self.env.peek() <= self.limit_s:
+                self.env.step()
+            if self.env.peek() < math.inf:
+                raise TooSlow(f"the step takes longer than {self.limit_s:.6g} s")
+        else:
+            self.env.run()
         stuck = [n for n, process in enumerate(waiting) if process.is_alive]
         if stuck:
             raise RuntimeError(

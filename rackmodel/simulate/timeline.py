@@ -289,6 +289,7 @@ class _Rows:
 
     distinct: list[Row] = field(default_factory=list)
     _number: dict[Row, int] = field(default_factory=dict)
+    _exchanges: dict[tuple[int, int, str, str], tuple[Row, Row]] = field(default_factory=dict)
     _known: dict[int, tuple[tuple[Row, ...], tuple[Column, Column, Column]]] = field(
         default_factory=dict
     )
@@ -333,11 +334,16 @@ class _Rows:
         batch: int,
         loose: list[tuple[int, float, float, int]],
     ) -> None:
-        operations = layouts.operations(entry.item)
-        row = layouts.exchange(operations, entry.place, entry.kind, entry.axis)
+        key = (id(layouts.program.items[entry.item]), entry.place, entry.kind, entry.axis)
+        known = self._exchanges.get(key)
+        if known is None:
+            operations = layouts.operations(entry.item)
+            row = layouts.exchange(operations, entry.place, entry.kind, entry.axis)
+            wait = Row("wait", row.stream, row.phase, row.axis, row.name, "", 0.0, 1.0)
+            known = self._exchanges[key] = (row, wait)
+        row, wait = known
         begin = min(max(entry.begin_s, entry.start_s), entry.end_s)
         if begin - entry.start_s > ROUNDING_S and row.stream == "compute":
-            wait = Row("wait", row.stream, row.phase, row.axis, row.name, "", 0.0, 1.0)
             loose.append((self.number(wait), entry.start_s, begin, batch))
         if entry.end_s - begin > ROUNDING_S or row.wire_bytes:
             loose.append((self.number(row), begin, entry.end_s, batch))
