@@ -32,7 +32,6 @@ class Exchange:
     waiting: int
     kind: MeetingKind | None = None
     begin_s: float = 0.0
-    end_s: float = 0.0
     team_quiet: bool | None = None  # whether the team that meets here may go on in lockstep
 
 
@@ -83,31 +82,36 @@ class World:
     def _begin(self, exchange: Exchange, number: int) -> None:
         kind = exchange.kind
         assert kind is not None
-        if number == len(kind.rounds):
-            self._end(exchange)
-            return
         if number == 0 and kind.private and self.conflicts[kind.channel] <= {kind.channel}:
-            end = self.env.timeout(self.alone_s[kind.channel, kind.index])
-            end.callbacks.append(lambda _: self._end(exchange))
+            self._end(exchange, self.alone_s[kind.channel, kind.index])
             return
-
-        def finished() -> None:
-            latency_s = kind.round_latency_s[number]
-            if latency_s > 0:
-                pause = self.env.timeout(latency_s)
-                pause.callbacks.append(lambda _: self._begin(exchange, number + 1))
-            else:
-                self._begin(exchange, number + 1)
-
+        if number == len(kind.rounds):
+            self._end(exchange, 0.0)
+            return
         flows = kind.rounds[number]
         if flows:
-            self.traffic.start(flows, finished)
+            self.traffic.start(flows, lambda: self._arrived(exchange, number))
         else:
-            finished()
+            self._arrived(exchange, number)
 
-    def _end(self, exchange: Exchange) -> None:
-        exchange.end_s = self.env.now
-        exchange.done.succeed()
+    def _arrived(self, exchange: Exchange, number: int) -> None:
+        """The bytes of a round have arrived; what is fixed comes after them."""
+        kind = exchange.kind
+        assert kind is not None
+        latency_s = kind.round_latency_s[number]
+        if number + 1 == len(kind.rounds):
+            self._end(exchange, latency_s)
+        elif latency_s > 0:
+            pause = self.env.timeout(latency_s)
+            pause.callbacks.append(lambda _: self._begin(exchange, number + 1))
+        else:
+            self._begin(exchange, number + 1)
+
+    def _end(self, exchange: Exchange, delay_s: float) -> None:
+        """Let all who wait go on after a delay; one event for both."""
+        done = exchange.done
+        done._ok, done._value = True, None
+        self.env.schedule(done, delay=delay_s)
 
 
 class Rank:

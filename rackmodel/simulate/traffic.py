@@ -82,10 +82,29 @@ class Traffic:
         now = self.env.now
         for flow, size in flows:
             moving = _Moving(flow, transfer, size, now)
+            alone = True
             for link, _ in self.loads[flow]:
-                self._on_link.setdefault(link, {})[moving] = None
-            self._dirty[moving] = None
-        self._wake()
+                here = self._on_link.get(link)
+                if here is None:
+                    here = self._on_link[link] = {}
+                elif here:
+                    alone = False
+                here[moving] = None
+            if alone:  # nobody to share with: if others come, all are solved together
+                self._announce(moving, self._rates((flow,))[0], now)
+                self._set_alarm()
+            else:
+                self._dirty[moving] = None
+        if self._dirty:
+            self._wake()
+
+    def _announce(self, moving: _Moving, rate: float, now: float) -> None:
+        """Note a new rate, and when the flow ends if it stays."""
+        moving.rate = rate
+        moving.version += 1
+        self._order += 1
+        end = now + max(0.0, moving.left_bytes) / rate
+        heapq.heappush(self._ends, (end, self._order, moving.version, moving))
 
     def alone(self, flows: Sequence[tuple[int, float]]) -> float:
         """Seconds that these flows take when nothing else moves."""
@@ -125,13 +144,8 @@ class Traffic:
             for moving, rate in zip(component, rates, strict=True):
                 moving.left_bytes -= moving.rate * (now - moving.since_s)
                 moving.since_s = now
-                if rate == moving.rate:
-                    continue  # the end that was announced still holds
-                moving.rate = rate
-                moving.version += 1
-                self._order += 1
-                end = now + max(0.0, moving.left_bytes) / rate
-                heapq.heappush(self._ends, (end, self._order, moving.version, moving))
+                if rate != moving.rate:  # else the end that was announced still holds
+                    self._announce(moving, rate, now)
         self._set_alarm()
 
     def _component(self, first: _Moving) -> list[_Moving]:
