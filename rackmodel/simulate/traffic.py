@@ -168,6 +168,9 @@ class Traffic:
         return rates
 
     def _fill(self, flows: tuple[int, ...]) -> list[float]:
+        caps = [self.cap[flow] for flow in flows]
+        if self._fit(flows, caps):
+            return caps
         links = sorted({link for flow in flows for link, _ in self.loads[flow]})
         row = {link: i for i, link in enumerate(links)}
         load = np.zeros((len(links), len(flows)))
@@ -175,8 +178,18 @@ class Traffic:
             for link, weight in self.loads[flow]:
                 load[row[link], column] += weight
         capacity = np.array([self.capacity[link] for link in links])
-        cap = np.array([self.cap[flow] for flow in flows])
+        cap = np.array(caps)
         return [float(rate) for rate in fair_rates_dense(load, capacity, cap)]
+
+    def _fit(self, flows: tuple[int, ...], rates: list[float]) -> bool:
+        """Return whether all flows can run as fast as each can by itself."""
+        demand: dict[int, float] = {}
+        for flow, rate in zip(flows, rates, strict=True):
+            if rate == math.inf:
+                return False
+            for link, weight in self.loads[flow]:
+                demand[link] = demand.get(link, 0.0) + weight * rate
+        return all(load <= self.capacity[link] for link, load in demand.items())
 
     def _set_alarm(self) -> None:
         while self._ends and self._ends[0][2] != self._ends[0][3].version:
