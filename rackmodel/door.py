@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rackmodel.errors import CannotRun, InvalidInput, RackModelError
+from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan, RackModelError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rackmodel.room import Room
     from rackmodel.simulate.result import Result
     from rackmodel.topology import Topology
-    from rackmodel.workload import Job, Model
+    from rackmodel.workload import Job, Model, Plan
 
 DEFAULT_SEQ_LEN = 4096
 
@@ -147,6 +147,7 @@ def job_of(
     from rackmodel.workload import Job, Model, Plan, load_model
 
     machine.units(gpus)  # more than the machine has is refused before anything is worked out
+    _named(machine)
     what = model if isinstance(model, Model) else load_model(model)
     try:
         wanted = Plan(**plan)
@@ -162,8 +163,19 @@ def job_of(
     if _is_open(plan):
         from rackmodel.study.search import best_plan
 
-        return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
+        try:
+            return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
+        except InvalidPlan:
+            _blame(job, wanted, gpus)
+            raise
     return job.replace(plan=wanted.complete(gpus, global_batch))
+
+
+def _blame(job: Job, wanted: Plan, gpus: int) -> None:
+    """Raise what is wrong with the given values themselves, if that is why no plan was found."""
+    from rackmodel.workload import check
+
+    check(job.replace(plan=wanted.complete(gpus, job.global_batch)))
 
 
 def _is_open(plan: Mapping[str, Any]) -> bool:
@@ -283,14 +295,18 @@ def _check_format(accelerator: Accelerator, job: Job) -> None:
         )
 
 
-def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
-    from rackmodel import hardware
-
+def _named(machine: Topology) -> None:
     if not machine.accelerator:
         raise InvalidInput(
             f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
             '"h100" (see rackmodel list accelerators)'
         )
+
+
+def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
+    from rackmodel import hardware
+
+    _named(machine)
     return hardware.accelerator(machine.accelerator, catalog)
 
 
