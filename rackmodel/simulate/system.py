@@ -186,7 +186,11 @@ def build_system(
 
         def pattern_of(row: list[int], key: Key = key, true: int = true) -> Pattern:
             op = "send" if key.stages is not None else key.op
-            domains = _true_domains(network.domain_of[row], weight_at[row])
+            # a group that is whole lies where it lies, however many others it stands for
+            whole = true == len(row)
+            domains = _true_domains(
+                network.domain_of[row], np.ones(len(row)) if whole else weight_at[row]
+            )
             return pattern(network, op, row, key.bytes, true_size=true, true_domains=domains)
 
         drafts.append((key, members, place(places, accelerator_of[members], pattern_of)))
