@@ -7,11 +7,12 @@ Left out: everything that a room knows; this module only passes things from one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rackmodel.errors import CannotRun, InvalidInput, RackModelError
+from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan, RackModelError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rackmodel.room import Room
     from rackmodel.simulate.result import Result
     from rackmodel.topology import Topology
-    from rackmodel.workload import Job, Model
+    from rackmodel.workload import Job, Model, Plan
 
 DEFAULT_SEQ_LEN = 4096
 
@@ -50,6 +51,7 @@ def simulate(
     run_tokens: float | None = None,
     power_cap_w: float | None = None,
     room: Room | Mapping[str, Any] | None = None,
+    limit_s: float = math.inf,
     **job_fields: Any,
 ) -> Result:
     """Simulate one training step.
@@ -72,6 +74,7 @@ def simulate(
     power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
     room : coolant, prices and lengths of cables, by the fields of `rackmodel.room.Room`.
+    limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
     job_fields : other fields of `Job`, such as capacity_factor; its `routing` of tokens to experts
         is called token_routing here, since `routing` is that of packets.
 
@@ -121,6 +124,7 @@ def simulate(
         repeat=repeat,
         check_memory=check_memory,
         room=where,
+        limit_s=limit_s,
     )
 
 
@@ -145,6 +149,7 @@ def job_of(
     from rackmodel.workload import Job, Model, Plan, load_model
 
     machine.units(gpus)  # more than the machine has is refused before anything is worked out
+    _named(machine)
     what = model if isinstance(model, Model) else load_model(model)
     try:
         wanted = Plan(**plan)
@@ -160,13 +165,24 @@ def job_of(
     if _is_open(plan):
         from rackmodel.study.search import best_plan
 
-        return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
+        try:
+            return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
+        except InvalidPlan:
+            _blame(job, wanted, gpus)
+            raise
     return job.replace(plan=wanted.complete(gpus, global_batch))
 
 
 def _job_fields(words: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of a job by their own names."""
     return {"routing" if k == "token_routing" else k: v for k, v in words.items()}
+
+
+def _blame(job: Job, wanted: Plan, gpus: int) -> None:
+    """Raise what is wrong with the given values themselves, if that is why no plan was found."""
+    from rackmodel.workload import check
+
+    check(job.replace(plan=wanted.complete(gpus, job.global_batch)))
 
 
 def _is_open(plan: Mapping[str, Any]) -> bool:
@@ -187,6 +203,7 @@ def run(
     repeat: Literal["exact", "estimate", "all"] = "exact",
     check_memory: bool = True,
     room: Room | None = None,
+    limit_s: float = math.inf,
 ) -> Result:
     """Simulate a complete job on a loaded machine; see `simulate`."""
     from rackmodel import hardware
@@ -226,6 +243,7 @@ def run(
             seed=seed,
             packed=packed,
             repeat=repeat,
+            limit_s=limit_s,
         )
         lost_s = overhead_s(job, step.step_s)
         low, high = band(step.step_s + lost_s, job, accelerator.family)
@@ -252,6 +270,30 @@ def run(
     return result
 
 
+def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:
+    """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
+    from rackmodel import hardware
+    from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
+    from rackmodel.workload import check, programs
+    from rackmodel.workload.operations import Compute, Segment
+
+    check(job)
+    accelerator = _accelerator(machine, catalog or hardware.load_catalog())
+    kernels = KernelTimes(accelerator, job.stack, cuda_graphs=graphs_by_default(job, accelerator))
+    known: dict[int, float] = {}
+    longest = 0.0
+    for program in programs(job):
+        total = 0.0
+        for item in program.items:
+            if id(item) not in known:
+                operations = item.operations if isinstance(item, Segment) else (item,)
+                computes = [one for one in operations if isinstance(one, Compute)]
+                known[id(item)] = sum(kernels.compute_s(one) for one in computes)
+            total += known[id(item)]
+        longest = max(longest, total)
+    return longest
+
+
 def _check_format(accelerator: Accelerator, job: Job) -> None:
     from rackmodel.workload import precision_of
 
@@ -263,14 +305,18 @@ def _check_format(accelerator: Accelerator, job: Job) -> None:
         )
 
 
-def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
-    from rackmodel import hardware
-
+def _named(machine: Topology) -> None:
     if not machine.accelerator:
         raise InvalidInput(
             f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
             '"h100" (see rackmodel list accelerators)'
         )
+
+
+def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
+    from rackmodel import hardware
+
+    _named(machine)
     return hardware.accelerator(machine.accelerator, catalog)
 
 

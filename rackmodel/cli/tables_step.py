@@ -7,7 +7,7 @@ Left out: computing; a value that the payload lacks is shown as a dash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.report.summary import ROWS, amount, field_name, headline, machine_size, spread
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Payload = Mapping[str, Any]
 BAR = 30  # characters of the longest bar
+MOST_LINES = 8  # of the table of racks
+RACK_WATTS = ("heat_w", "liquid_w", "air_w", "peak_w")
 
 
 def comparison_tables(payload: Payload) -> Iterator[RenderableType]:
@@ -151,18 +153,25 @@ def _racks(row: Payload) -> Iterator[RenderableType]:
     if not racks:
         return
     yield ""
-    table = grid("racks", "count", "heat", "liquid", "air", "peak", "coolant", "supply to return")
-    for rack in racks:
-        coolant = rack.get("coolant") or {}
-        flow, warm, cold = coolant.get("flow_lpm"), coolant.get("return_c"), coolant.get("supply_c")
+    alike = merged(racks)
+    table = grid("racks", "heat", "liquid", "air", "peak", "coolant", "supply to return")
+    for group in alike:
+        flow, warm, cold = (
+            [(rack.get("coolant") or {}).get(key) for rack in group]
+            for key in ("flow_lpm", "return_c", "supply_c")
+        )
         table.add_row(
-            str(rack.get("rack")),
-            whole(rack.get("count")),
-            *(scaled(rack.get(key), "W") for key in ("heat_w", "liquid_w", "air_w", "peak_w")),
-            f"{three(flow)} L/min" if known(flow) and flow else MISSING,
-            f"{three(cold)} to {three(warm)} degC" if known(cold) and known(warm) else MISSING,
+            whole(sum(rack.get("count", 1) for rack in group)),
+            *(
+                between([rack.get(key) for rack in group], lambda watts: scaled(watts, "W"))
+                for key in RACK_WATTS
+            ),
+            between(flow, lambda x: f"{three(x)} L/min") if any(flow) else MISSING,
+            f"{between(cold, three)} to {between(warm, three)} degC" if any(warm) else MISSING,
         )
     yield table
+    if len(alike) < len(racks):
+        yield f"  {len(racks)} kinds of racks, much alike, in {len(alike)} lines; each: add --json."
     parts: dict[str, float] = {}
     for rack in racks:
         for part, watts in (rack.get("by_part_w") or {}).items():
@@ -177,6 +186,51 @@ def _racks(row: Payload) -> Iterator[RenderableType]:
         )
     for line in row.get("notes") or ():
         yield f"  note: {line}"
+
+
+def merged(racks: Sequence[Payload]) -> list[list[Payload]]:
+    """Put racks together that a person would not tell apart, the hottest first.
+
+    Two racks differ if their heat, its parts or their peak differ by more than a few percent: 2%,
+    and more where that would still be more than `MOST_LINES` lines.
+    """
+    order = sorted(racks, key=lambda rack: -float(rack.get("heat_w") or 0.0))
+    width = 0.02
+    while True:
+        groups: list[list[Payload]] = []
+        for rack in order:
+            near = next((g for g in groups if _alike([*g, rack], width)), None)
+            if near is None:
+                groups.append([rack])
+            else:
+                near.append(rack)
+        if len(groups) <= MOST_LINES:
+            return groups
+        width *= 2
+
+
+def _alike(racks: Sequence[Payload], width: float) -> bool:
+    for key in RACK_WATTS:
+        values = [float(rack.get(key) or 0.0) for rack in racks]
+        if max(values) - min(values) > width * max(values):
+            return False
+    return True
+
+
+def between(values: Sequence[float | None], text: Callable[[float], str]) -> str:
+    """Return the least and the largest of some values, once if they read alike.
+
+    >>> between([79.2e3, 81.7e3], lambda watts: scaled(watts, "W"))
+    '79.2 - 81.7 kW'
+    """
+    found = [value for value in values if known(value)]
+    if not found:
+        return MISSING
+    low, high = text(min(found)), text(max(found))
+    if low == high:
+        return low
+    number, _, unit = low.partition(" ")
+    return f"{number} - {high}" if unit == high.partition(" ")[2] else f"{low} - {high}"
 
 
 def _money(row: Payload) -> Iterator[RenderableType]:

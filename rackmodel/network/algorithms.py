@@ -298,13 +298,15 @@ def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, lis
     if "switch_links" not in cache:
         out_to: dict[int, list[int]] = {}
         into: dict[int, list[int]] = {}
-        kinds = network.node_kinds
-        ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
-        for link, (a, b) in enumerate(ends):
-            if kinds[b] == "scale_up_switch" and kinds[a] == "accelerator":
-                out_to.setdefault(a, []).append(link)
-            if kinds[a] == "scale_up_switch" and kinds[b] == "accelerator":
-                into.setdefault(b, []).append(link)
+        switch = np.array([kind == "scale_up_switch" for kind in network.node_kinds])
+        part = np.array([kind == "accelerator" for kind in network.node_kinds])
+        for table, near, far in (
+            (out_to, network.tail, network.head),
+            (into, network.head, network.tail),
+        ):
+            links = np.flatnonzero(part[near] & switch[far])
+            for link, node in zip(links.tolist(), near[links].tolist(), strict=True):
+                table.setdefault(node, []).append(link)
         cache["switch_links"] = (out_to, into)
     found: tuple[dict[int, list[int]], dict[int, list[int]]] = cache["switch_links"]
     return found

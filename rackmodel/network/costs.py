@@ -21,14 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.network.groups import Group, port_rates
-from rackmodel.network.patterns import Flows, Pattern, alone_s
+from rackmodel.network.patterns import Flows
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
+    from rackmodel.network.tree import Chain
 
 Floats = NDArray[np.float64]
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
+UNFILLED = ("direct", "rail", "send", "torus", "halving-doubling")  # nothing is passed on
 SENDING = ("direct", "rail", "send", "chain")  # send and receive kernels, not reducing ones
 
 
@@ -75,18 +77,40 @@ def outer_ports(network: Network) -> Floats:
     cache_ = network._cache
     if "outer_ports" not in cache_:
         rates = port_rates(network)[1].copy()
-        core = network.router.cores["fabric"]
-        for node in network.accelerator_nodes.tolist():
-            chains = [
-                network.nominal[list(chain)].min()
-                for chain in core.host(node).out_chains
-                if chain and not network.scale_up[chain[0]]
-            ]
-            if chains:
-                rates[node] = float(sum(chains))
+        tree = network.router.tree
+        if tree is not None and tree.chains[1].up.shape[1]:
+            nodes, slowest = _tree_ports(network, tree.chains[1])
+            rates[nodes] = slowest
+        else:
+            core = network.router.cores["fabric"]
+            for node in network.accelerator_nodes.tolist():
+                chains = [
+                    network.nominal[list(chain)].min()
+                    for chain in core.host(node).out_chains
+                    if chain and not network.scale_up[chain[0]]
+                ]
+                if chains:
+                    rates[node] = float(sum(chains))
         cache_["outer_ports"] = rates
     ports: Floats = cache_["outer_ports"]
     return ports
+
+
+def _tree_ports(network: Network, chain: Chain) -> tuple[NDArray[np.int64], Floats]:
+    """Return accelerators in a fabric that is a tree, and the slowest link of their own way up.
+
+    The way is one's own as long as the nodes on it join nothing else.
+    """
+    degree = np.bincount(network.tail[~network.scale_up], minlength=len(network.nodes))
+    own = chain.up[:, 0] >= 0
+    nodes = network.accelerator_nodes[own]
+    slowest = network.nominal[chain.up[own, 0]]
+    going = np.ones(len(nodes), dtype=bool)
+    for level in range(1, chain.up.shape[1]):
+        link = chain.up[own, level]
+        going &= (degree[chain.node[own, level - 1]] == 2) & (link >= 0)
+        slowest = np.where(going, np.minimum(slowest, network.nominal[link]), slowest)
+    return nodes, slowest
 
 
 def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:
@@ -189,18 +213,18 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
     return base + max(0, steps - crossing) * inside + crossing * outside
 
 
-def fill_s(network: Network, group: Group, made: Pattern, byte_count: float) -> float:
+def fill_s(
+    network: Network, group: Group, op: str, name: str, per_byte: float, byte_count: float
+) -> float:
     """Return the time until the pipeline is full: a chunk per member of a domain, per tree level.
 
-    Chunks grow with the message up to the library's buffers.
+    Chunks grow with the message up to the library's buffers. Algorithms of `UNFILLED` have none.
+    per_byte : seconds of the flows, per byte.
     """
-    if made.algorithm in ("direct", "rail", "send", "torus", "halving-doubling"):
-        return 0.0
     facts = generation(network.family)
     depth = max(map(len, group.parts))
-    per_byte = alone_s(network, replace(made, latency_s=()), 1e9) / 1e9
     growth = byte_count / (byte_count + depth * facts.ramp_bytes)
-    levels = max(1.0, math.log2(group.true_domains)) if made.algorithm == "nvls-tree" else 1.0
-    if made.op != "all-reduce":
+    levels = max(1.0, math.log2(group.true_domains)) if name == "nvls-tree" else 1.0
+    if op != "all-reduce":
         levels /= 2  # one pass and not two
     return depth * facts.chunk_bytes * per_byte * growth * levels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,17 @@ ROUTINGS: tuple[Routing, ...] = ("spray", "ecmp", "dimension-order", "rail")
 SCALE_UP_KINDS = frozenset(
     {"nvlink", "ualink", "ici", "xgmi", "infinity_fabric", "neuronlink", "ub", "scale_up", "hccs"}
 )
+
+
+class Lists(Protocol):
+    """A directed graph as lists: at most one edge from a node to another."""
+
+    graph: dict[str, Any]
+    nodes: Any  # mapping from nodes, in order, to their facts
+    number: Any  # mapping from nodes to their places
+    tail: list[int]
+    head: list[int]
+    facts: list[dict[str, Any]]  # of each edge; many may share one
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -83,6 +94,11 @@ class Network:
             If a capacity, latency or efficiency is not a sensible number, or routing is unknown.
         """
         return _compile(cls, graph, routing, seed)
+
+    @classmethod
+    def from_lists(cls, graph: Lists, *, routing: Routing = "spray", seed: int = 0) -> Network:
+        """Compile a graph that is given as lists; the same as `from_graph` of that graph."""
+        return _compile_lists(cls, graph, routing, seed)
 
     @property
     def link_names(self) -> tuple[str, ...]:
@@ -172,42 +188,92 @@ def _compile(cls: type[Network], graph: nx.Graph[Any], routing: Routing, seed: i
 
     tail: list[int] = []
     head: list[int] = []
-    capacity: list[float] = []
-    nominal: list[float] = []
-    latency: list[float] = []
-    count: list[int] = []
-    link_kinds: list[str] = []
-    scale_up: list[bool] = []
+    told: list[_Told] = []
     for a, b, facts in _edges(graph):
-        where = f"edge {a!r} -> {b!r}"
-        if "bytes_per_s" not in facts:
-            raise InvalidInput(f"{where}: bytes_per_s is missing")
-        rate = _number(facts["bytes_per_s"], where, "bytes_per_s", zero=False)
-        payload = _number(
-            facts.get("payload_efficiency", 1.0), where, "payload_efficiency", zero=False
-        )
-        if payload > 1:
-            raise InvalidInput(f"{where}: payload_efficiency must be at most 1, got {payload!r}")
-        delay = _number(facts.get("latency_s", 0.0), where, "latency_s", zero=True)
-        cables = max(1, round(_number(facts.get("count", 1), where, "count", zero=False)))
-        kind = str(facts.get("kind", ""))
-        i, j = number[a], number[b]
-        ends = {kinds[i], kinds[j]}
-        inner = "scale_up_switch" in ends or (
-            ends == {"accelerator"} and (kind == "" or kind in SCALE_UP_KINDS)
-        )
-        # A hashed flow takes one cable of a bundle; a sprayed one takes all.
-        split = cables if routing == "ecmp" and not inner else 1
-        for _ in range(split):
-            tail.append(i)
-            head.append(j)
-            capacity.append(rate * payload / split)
-            nominal.append(rate / split)
-            latency.append(delay)
-            count.append(cables // split)
-            link_kinds.append(kind)
-            scale_up.append(inner)
+        tail.append(number[a])
+        head.append(number[b])
+        told.append(_told(facts, a, b))
+    every = np.arange(len(told))
+    return _assemble(
+        cls, graph, nodes, number, kinds, np.array(tail, dtype=np.int64),
+        np.array(head, dtype=np.int64), told, every, routing, seed,
+    )  # fmt: skip
 
+
+def _compile_lists(cls: type[Network], graph: Lists, routing: Routing, seed: int) -> Network:
+    if routing not in ROUTINGS:
+        raise UnknownName.among("routing", str(routing), ROUTINGS)
+    nodes = tuple(graph.nodes)
+    kinds = tuple(str(facts.get("kind", "")) for facts in graph.nodes.values())
+    tail = np.array(graph.tail, dtype=np.int64)
+    order = np.argsort(tail, kind="stable")  # as networkx lists its edges
+    place: dict[int, int] = {}
+    which = np.array([place.setdefault(id(f), len(place)) for f in graph.facts], dtype=np.int64)
+    first = np.unique(which, return_index=True)[1] if len(which) else which
+    told = [
+        _told(graph.facts[i], nodes[graph.tail[i]], nodes[graph.head[i]]) for i in first.tolist()
+    ]
+    head = np.array(graph.head, dtype=np.int64)
+    return _assemble(
+        cls, graph, nodes, graph.number, kinds, tail[order], head[order], told, which[order],
+        routing, seed,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a graph says of an edge, checked."""
+
+    rate: float
+    payload: float
+    latency_s: float
+    cables: int
+    kind: str
+
+
+def _told(facts: Mapping[str, Any], a: Hashable, b: Hashable) -> _Told:
+    where = f"edge {a!r} -> {b!r}"
+    if "bytes_per_s" not in facts:
+        raise InvalidInput(f"{where}: bytes_per_s is missing")
+    rate = _number(facts["bytes_per_s"], where, "bytes_per_s", zero=False)
+    payload = _number(facts.get("payload_efficiency", 1.0), where, "payload_efficiency", zero=False)
+    if payload > 1:
+        raise InvalidInput(f"{where}: payload_efficiency must be at most 1, got {payload!r}")
+    delay = _number(facts.get("latency_s", 0.0), where, "latency_s", zero=True)
+    cables = max(1, round(_number(facts.get("count", 1), where, "count", zero=False)))
+    return _Told(rate, payload, delay, cables, str(facts.get("kind", "")))
+
+
+def _assemble(
+    cls: type[Network],
+    graph: Any,
+    nodes: tuple[Hashable, ...],
+    number: Mapping[Hashable, int],
+    kinds: tuple[str, ...],
+    tail: Ints,
+    head: Ints,
+    told: list[_Told],
+    which: Ints,
+    routing: Routing,
+    seed: int,
+) -> Network:
+    """Build the arrays; edge e from tail[e] to head[e] is what told[which[e]] says."""
+    switch = np.array([kind == "scale_up_switch" for kind in kinds])
+    part = np.array([kind == "accelerator" for kind in kinds])
+    near = np.array([t.kind == "" or t.kind in SCALE_UP_KINDS for t in told], dtype=bool)[which]
+    inner = switch[tail] | switch[head] | (part[tail] & part[head] & near)
+    cables = np.array([t.cables for t in told], dtype=np.int64)[which]
+    # A hashed flow takes one cable of a bundle; a sprayed one takes all.
+    split = np.where(inner, 1, cables) if routing == "ecmp" else np.ones(len(which), dtype=np.int64)
+    rate = np.array([t.rate for t in told], dtype=np.float64)[which]
+    payload = np.array([t.payload for t in told], dtype=np.float64)[which]
+    latency = np.array([t.latency_s for t in told], dtype=np.float64)[which]
+
+    def cut(column: Any) -> Any:
+        return np.repeat(column, split)
+
+    link_kinds = [told[i].kind for i in cut(which).tolist()]
+    tail, head, scale_up = cut(tail), cut(head), cut(inner)
     accelerators = _accelerators(graph, nodes, kinds)
     facts = graph.graph
     network = cls(
@@ -215,14 +281,14 @@ def _compile(cls: type[Network], graph: nx.Graph[Any], routing: Routing, seed: i
         nodes=nodes,
         node_kinds=kinds,
         number=number,
-        tail=np.array(tail, dtype=np.int64),
-        head=np.array(head, dtype=np.int64),
-        capacity=np.array(capacity, dtype=np.float64),
-        nominal=np.array(nominal, dtype=np.float64),
-        latency_s=np.array(latency, dtype=np.float64),
-        count=np.array(count, dtype=np.int64),
+        tail=tail,
+        head=head,
+        capacity=cut(rate * payload / split),
+        nominal=cut(rate / split),
+        latency_s=cut(latency),
+        count=cut(cables // split),
         link_kinds=tuple(link_kinds),
-        scale_up=np.array(scale_up, dtype=bool),
+        scale_up=scale_up,
         accelerator_nodes=accelerators,
         domain_of=_domains(accelerators, kinds, tail, head, scale_up),
         position=_positions(graph, nodes, accelerators),
@@ -251,23 +317,23 @@ def _accelerators(
 
 
 def _domains(
-    accelerators: Ints, kinds: tuple[str, ...], tail: list[int], head: list[int], inner: list[bool]
+    accelerators: Ints, kinds: tuple[str, ...], tail: Ints, head: Ints, inner: Any
 ) -> Ints:
-    parent = list(range(len(kinds)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    member = ("accelerator", "scale_up_switch")
-    for a, b, scale_up in zip(tail, head, inner, strict=True):
-        if scale_up and kinds[a] in member and kinds[b] in member:
-            parent[root(a)] = root(b)
-    roots = [root(int(i)) for i in accelerators]
+    """Number the parts that scale-up links join, in order of their first accelerator."""
+    member = np.array([kind in ("accelerator", "scale_up_switch") for kind in kinds])
+    joins = inner & member[tail] & member[head]
+    a, b = tail[joins], head[joins]
+    name = np.arange(len(kinds))  # of the part that a node is known to belong to
+    while len(a) and not np.array_equal(name[a], name[b]):
+        low = np.minimum(name[a], name[b])
+        for end in (a, b):
+            np.minimum.at(name, name[end], low)
+        while not np.array_equal(name, name[name]):
+            name = name[name]
     seen: dict[int, int] = {}
-    return np.array([seen.setdefault(r, len(seen)) for r in roots], dtype=np.int64)
+    return np.array(
+        [seen.setdefault(r, len(seen)) for r in name[accelerators].tolist()], dtype=np.int64
+    )
 
 
 def _positions(

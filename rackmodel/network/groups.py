@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,7 @@ def port_rates(network: Network) -> tuple[Floats, Floats]:
     return rates
 
 
+@cache
 def overlaps(left: int, right: int) -> tuple[Ints, Ints, Floats]:
     """Spread one byte evenly over `left` senders and `right` receivers.
 
@@ -114,4 +116,7 @@ def overlaps(left: int, right: int) -> tuple[Ints, Ints, Floats]:
     """
     cuts = np.unique(np.concatenate([np.arange(left + 1) * right, np.arange(right + 1) * left]))
     start = cuts[:-1]
-    return start // right, start // left, np.diff(cuts) / (left * right)
+    found = start // right, start // left, np.diff(cuts) / (left * right)
+    for column in found:
+        column.flags.writeable = False  # shared by all who ask
+    return found

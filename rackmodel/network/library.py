@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
-from rackmodel.network.costs import constants, fill_s, fixed_s, limit, wire
+from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.groups import Group, make_group
-from rackmodel.network.patterns import Flows, Pattern, alone_s
+from rackmodel.network.patterns import Flows, Pattern, drain_s
 from rackmodel.network.torus_collectives import box_of, torus
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 Builder = Callable[["Network", Group, str], tuple[Flows, ...]]
 
 OPS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
+SIMPLE = 2  # the protocol of large messages; 0 and 1 are LL and LL128
+PROBE_BYTES = 1e9  # large enough that no flow ends within rounding
+TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
+REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
 REDUCING = ("all-reduce", "all-gather", "reduce-scatter")
 BUILDERS: dict[str, Builder] = {
     "ring": algorithms.ring,
@@ -93,10 +98,12 @@ def pattern(
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
         raise UnknownName.among(f"algorithm for {op}", algorithm, ALGORITHMS[op])
     names = (algorithm,) if algorithm else fitting(network, group, op)
-    found = [p for name in names for p in variants(network, group, op, name, bytes)]
+    if bytes <= TINY_BYTES:
+        return _quickest_tiny(network, group, op, names, bytes)
+    found = [v for name in names for v in _timed_variants(network, group, op, name, bytes)]
     if len(found) == 1:
-        return found[0]
-    return min(found, key=lambda p: alone_s(network, p, bytes))
+        return found[0][0]
+    return min(found, key=lambda entry: entry[1]())[0]
 
 
 def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
@@ -119,23 +126,93 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _quickest_tiny(
+    network: Network, group: Group, op: str, names: Sequence[str], byte_count: float
+) -> Pattern:
+    """Choose by fixed times alone: what a few bytes take on the wire is lost in any of them."""
+    fixed = {
+        (name, protocol): fixed_s(network, group, op, name, protocol)
+        for name in names
+        for protocol in protocols(name)
+    }
+    name, protocol = min(fixed, key=lambda entry: fixed[entry])
+    one, _ = _timed_variant(network, group, op, name, protocol, byte_count)
+    return one
+
+
+def protocols(name: str) -> tuple[int, ...]:
+    """Return the protocols that an algorithm has: LL, LL128 and Simple, or Simple alone."""
+    return (0, 1, SIMPLE) if name in ("ring", "tree") else (SIMPLE,)
+
+
 def variants(
     network: Network, group: Group, op: str, name: str, byte_count: float
 ) -> list[Pattern]:
     """Return the patterns of one algorithm, one for each protocol that it has."""
-    made = tuple(limit(network, flows, name, group) for flows in _rounds(network, group, op, name))
-    found = []
-    for protocol in (0, 1, 2) if name in ("ring", "tree") else (2,):
-        rounds = tuple(wire(network, flows, protocol) for flows in made) if protocol < 2 else made
-        fixed = fixed_s(network, group, op, name, protocol)
-        latency = [fixed / len(rounds)] * len(rounds)
-        label = str(constants()["nccl"]["protocols"][protocol])
-        one = Pattern(op, name, label, group.true_size, rounds, tuple(latency))
-        if protocol > 0 and byte_count > 0:
-            latency[0] += fill_s(network, group, one, byte_count)
-            one = replace(one, latency_s=tuple(latency))
-        found.append(one)
-    return found
+    return [one for one, _ in _timed_variants(network, group, op, name, byte_count)]
+
+
+def _timed_variants(
+    network: Network, group: Group, op: str, name: str, byte_count: float
+) -> list[tuple[Pattern, Callable[[], float]]]:
+    """Return the variants, each with a function that tells its seconds on an idle network.
+
+    Flows and their seconds per byte are the same for all sizes: they are worked out once.
+    """
+    return [
+        _timed_variant(network, group, op, name, protocol, byte_count)
+        for protocol in protocols(name)
+    ]
+
+
+def _timed_variant(
+    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
+) -> tuple[Pattern, Callable[[], float]]:
+    made = _made(network, group, op, name, protocol)
+    fixed = fixed_s(network, group, op, name, protocol)
+    latency = [fixed / len(made.rounds)] * len(made.rounds)
+    label = str(constants()["nccl"]["protocols"][protocol])
+    if protocol > 0 and byte_count > 0 and name not in UNFILLED:
+        per_byte = made.seconds_per_byte(network)
+        latency[0] += fill_s(network, group, op, name, per_byte, byte_count)
+    one = Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
+    return one, partial(_alone_s, network, made, one, byte_count)
+
+
+def _alone_s(network: Network, made: _Made, one: Pattern, byte_count: float) -> float:
+    return sum(one.latency_s) + made.seconds_per_byte(network) * byte_count
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """The flows of an algorithm under one protocol, whatever the size."""
+
+    rounds: tuple[Flows, ...]
+    _per_byte: float | None = None
+
+    def seconds_per_byte(self, network: Network) -> float:
+        """Return the seconds per byte on an idle network, without latencies."""
+        if self._per_byte is None:
+            seconds = sum(drain_s(network, flows, PROBE_BYTES) for flows in self.rounds)
+            self._per_byte = seconds / PROBE_BYTES
+        return self._per_byte
+
+
+def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> _Made:
+    """Return the flows of an algorithm under a protocol."""
+    cache: dict[object, _Made] = network._cache.setdefault("made", {})
+    key = (op, name, group.members.tobytes(), group.true_size, group.known_domains)
+    if (*key, protocol) not in cache:
+        if len(cache) >= REMEMBERED:
+            cache.clear()
+        if protocol == SIMPLE:
+            plain = _rounds(network, group, op, name)
+            rounds = tuple(limit(network, flows, name, group) for flows in plain)
+        else:
+            simple = _made(network, group, op, name, SIMPLE).rounds
+            rounds = tuple(wire(network, flows, protocol) for flows in simple)
+        cache[(*key, protocol)] = _Made(rounds)
+    return cache[(*key, protocol)]
 
 
 def _rounds(network: Network, group: Group, op: str, name: str) -> tuple[Flows, ...]:

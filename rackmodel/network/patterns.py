@@ -117,14 +117,16 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     if not len(flows) or byte_count <= 0:
         return 0.0
     shares = flows.share
+    used, local = np.unique(flows.links, return_inverse=True)
+    capacity = network.capacity[used]
+    amount = np.repeat(shares, np.diff(flows.indptr)) * flows.fractions
+    load = np.bincount(local, amount, minlength=len(used))
+    fullest = float((load / capacity).max(initial=0.0))
     if shares.min() == shares.max():
-        level = 1.0 / max(float((link_load(network, flows) / network.capacity).max()), 1e-300)
+        level = 1.0 / max(fullest, 1e-300)
         slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
         return float(shares[0]) * byte_count / slowest
-    pace = max(
-        float((link_load(network, flows) / network.capacity).max()),
-        float((shares / flows.cap_bytes_per_s).max()),
-    )
+    pace = max(fullest, float((shares / flows.cap_bytes_per_s).max()))
     if pace * byte_count < BRIEF_S:
         return pace * byte_count
     left = shares * byte_count
@@ -138,9 +140,9 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
         indptr = np.concatenate([[0], np.cumsum(np.diff(flows.indptr)[ids])]).astype(np.int64)
         rates = fair_rates(
             indptr,
-            flows.links[entries],
+            local[entries],
             flows.fractions[entries],
-            network.capacity,
+            capacity,
             flows.cap_bytes_per_s[ids],
         )
         needs = left[ids] / rates

@@ -114,8 +114,9 @@ def refine(rank: Colours, link: Colours, systems: Sequence[Groups]) -> Partition
         for i, w in enumerate(wired):
             w.add_to_links(crossing, flow[i])
         link = mix(link * _THREE + crossing)
+        mixed = mix(link)
         flow = [
-            mix(flow[i] * _THREE + w.path_sum(link) + mix(group[i])[w.groups.owner])
+            mix(flow[i] * _THREE + w.path_sum(mixed) + mix(group[i])[w.groups.owner])
             for i, w in enumerate(wired)
         ]
         slots = np.zeros(len(rank), dtype=np.uint64)
@@ -188,8 +189,8 @@ class _Wiring:
             spread = (mix(flow)[self.flow_of] * self.odd)[self.by_link]
             crossing[self.link_ids] += np.add.reduceat(spread, self.link_starts)
 
-    def path_sum(self, link: Colours) -> Colours:
-        spread = mix(link)[self.groups.links] * self.odd
+    def path_sum(self, mixed_links: Colours) -> Colours:
+        spread = mixed_links[self.groups.links] * self.odd
         running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(spread)])
         total: Colours = running[self.groups.indptr[1:]] - running[self.groups.indptr[:-1]]
         return total

@@ -161,6 +161,7 @@ def lockstep(
     private: Callable[[int], bool],
     conflicts: Callable[[int], frozenset[int]],
     overlap_share: Callable[[int], float],
+    memo: dict[tuple[object, ...], tuple[tuple[Entry, ...], float] | None],
 ) -> Lockstep | None:
     """Work out the longest tail of a segment that only its own team can disturb.
 
@@ -172,6 +173,7 @@ def lockstep(
     private : no rank outside its groups can slow a channel down. conflicts : channels that share a
         link.
     overlap_share : share of the compute units that an asynchronous collective of a channel takes.
+    memo : what has been worked out for the same pieces, which must outlive it.
 
     Returns None if the tail would be no longer than its pieces.
     """
@@ -189,7 +191,10 @@ def lockstep(
     open_tokens = {p.token for p in pieces[:begin] if isinstance(p, Join) and p.token is not None}
     if open_tokens or begin >= len(pieces) - 1:
         return None
-    worked = _work_out(pieces[begin:], alone_s, conflicts, overlap_share)
+    key = (id(pieces), begin, *(alone_s(c) for c in sorted(used)))
+    if key not in memo:
+        memo[key] = _work_out(pieces[begin:], alone_s, conflicts, overlap_share)
+    worked = memo[key]
     if worked is None:
         return None
     entries, total = worked
@@ -199,7 +204,7 @@ def lockstep(
     return Lockstep(
         begin,
         total,
-        tuple(entries),
+        entries,
         shared,
         tuple((axis, stream, n) for (axis, stream), n in turns.items()),
         team,
@@ -211,7 +216,7 @@ def _work_out(
     alone_s: Callable[[int], float],
     conflicts: Callable[[int], frozenset[int]],
     overlap_share: Callable[[int], float],
-) -> tuple[list[Entry], float] | None:
+) -> tuple[tuple[Entry, ...], float] | None:
     """Follow the pieces on a clock of their own; None if two collectives in flight share links."""
     now = 0.0
     entries: list[Entry] = []
@@ -246,7 +251,7 @@ def _work_out(
                 return None
     if ends:
         return None  # still in flight at the end
-    return entries, now
+    return tuple(entries), now
 
 
 def _end_of_run(

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, Pattern
+from rackmodel.simulate.folding import mix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -116,15 +117,20 @@ class Places:
             np.put_along_axis(name, order, lead, axis=1)
             link = self.link_between(below.ravel(), node.ravel()).reshape(node.shape)
             parts += [np.where(node >= 0, name, -1), self._link_class()[link]]
-        table = np.concatenate(parts, axis=1)
-        _, which = np.unique(table, axis=0, return_inverse=True)
+        total = np.zeros(groups, dtype=np.uint64)
+        for number, part in enumerate(parts):
+            columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
+            told = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
+            total += told.sum(axis=1, dtype=np.uint64)
+        _, which = np.unique(total, return_inverse=True)
         return which.reshape(-1).astype(np.int64)
 
     def _link_class(self) -> Ints:
         if not hasattr(self, "_classes"):
-            facts = np.stack([self.network.capacity, self.network.latency_s], axis=1)
-            _, classes = np.unique(facts, axis=0, return_inverse=True)
-            self._classes = np.append(classes.reshape(-1).astype(np.int64), -1)
+            capacity = np.unique(self.network.capacity, return_inverse=True)[1]
+            delays, delay = np.unique(self.network.latency_s, return_inverse=True)
+            classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
+            self._classes = np.append(classes.astype(np.int64), -1)
         return self._classes
 
 

@@ -106,8 +106,9 @@ def fold(system: System, partition: Partition) -> Quotient:
 
 
 def _joins(ranks: Ints, members: Ints, group_class: Ints) -> dict[int, int]:
-    pairs = np.stack([ranks[members], np.broadcast_to(group_class[:, None], members.shape)], -1)
-    return {int(rank): int(group) for rank, group in np.unique(pairs.reshape(-1, 2), axis=0)}
+    groups = int(group_class.max(initial=0)) + 1
+    pairs = np.unique(ranks[members] * groups + group_class[:, None])
+    return {pair // groups: pair % groups for pair in pairs.tolist()}
 
 
 def _loads(

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import simpy
 
-from rackmodel.simulate.pieces import Hold, Join, Lockstep, Pass, Pieces, Run, speed_beside
+from rackmodel.simulate.pieces import Join, Lockstep, Pass, Pieces, Run, speed_beside
 from rackmodel.simulate.quotient import MeetingKind, Quotient
 from rackmodel.simulate.traffic import Traffic
 
@@ -32,12 +32,10 @@ class Exchange:
     waiting: int
     kind: MeetingKind | None = None
     begin_s: float = 0.0
-    end_s: float = 0.0
     team_quiet: bool | None = None  # whether the team that meets here may go on in lockstep
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(NamedTuple):
     """One piece of one rank class's time.
 
     kind : run, join, async, hold, pass, or lockstep (then `entries` are relative to start_s).
@@ -83,31 +81,36 @@ class World:
     def _begin(self, exchange: Exchange, number: int) -> None:
         kind = exchange.kind
         assert kind is not None
-        if number == len(kind.rounds):
-            self._end(exchange)
-            return
         if number == 0 and kind.private and self.conflicts[kind.channel] <= {kind.channel}:
-            end = self.env.timeout(self.alone_s[kind.channel, kind.index])
-            end.callbacks.append(lambda _: self._end(exchange))
+            self._end(exchange, self.alone_s[kind.channel, kind.index])
             return
-
-        def finished() -> None:
-            latency_s = kind.round_latency_s[number]
-            if latency_s > 0:
-                pause = self.env.timeout(latency_s)
-                pause.callbacks.append(lambda _: self._begin(exchange, number + 1))
-            else:
-                self._begin(exchange, number + 1)
-
+        if number == len(kind.rounds):
+            self._end(exchange, 0.0)
+            return
         flows = kind.rounds[number]
         if flows:
-            self.traffic.start(flows, finished)
+            self.traffic.start(flows, lambda: self._arrived(exchange, number))
         else:
-            finished()
+            self._arrived(exchange, number)
 
-    def _end(self, exchange: Exchange) -> None:
-        exchange.end_s = self.env.now
-        exchange.done.succeed()
+    def _arrived(self, exchange: Exchange, number: int) -> None:
+        """The bytes of a round have arrived; what is fixed comes after them."""
+        kind = exchange.kind
+        assert kind is not None
+        latency_s = kind.round_latency_s[number]
+        if number + 1 == len(kind.rounds):
+            self._end(exchange, latency_s)
+        elif latency_s > 0:
+            pause = self.env.timeout(latency_s)
+            pause.callbacks.append(lambda _: self._begin(exchange, number + 1))
+        else:
+            self._begin(exchange, number + 1)
+
+    def _end(self, exchange: Exchange, delay_s: float) -> None:
+        """Let all who wait go on after a delay; one event for both."""
+        done = exchange.done
+        done._ok, done._value = True, None
+        self.env.schedule(done, delay=delay_s)
 
 
 class Rank:
@@ -134,54 +137,58 @@ class Rank:
 
     def process(self) -> Process:
         """Walk through the program."""
+        env, log = self.env, self.log
         for item, pieces in self.program:
-            yield from self._segment(item, pieces)
-
-    def _segment(self, item: int, pieces: Pieces) -> Process:
-        steady = pieces.lockstep
-        begin = steady.begin if steady is not None else -1
-        agreed: bool | None = None
-        for number, piece in enumerate(pieces.pieces):
-            if number == begin and steady is not None:
-                if agreed is None:
-                    agreed = self.quiet(steady.channels)
-                if agreed:
-                    yield from self._lockstep(item, steady)
-                    return
-            match piece:
-                case Run():
-                    start = self.env.now
+            steady = pieces.lockstep
+            begin = steady.begin if steady is not None else -1
+            agreed: bool | None = None
+            for number, piece in enumerate(pieces.pieces):
+                if number == begin and steady is not None:
+                    if agreed is None:
+                        agreed = self.quiet(steady.channels)
+                    if agreed:
+                        start = env.now
+                        for axis, stream, times in steady.joins:
+                            turn = self.counts.get((axis, stream), 0)
+                            self.counts[axis, stream] = turn + times
+                        yield env.timeout(steady.total_s)
+                        log.append(Logged("lockstep", item, begin, start, env.now, 0.0, "", steady))
+                        break
+                start = env.now
+                exchange: Exchange | None
+                if isinstance(piece, Run):
                     yield self._run(piece.work_s)
-                    self.log.append(Logged("run", item, piece.first, start, self.env.now))
-                case Join():
+                    log.append(Logged("run", item, piece.first, start, env.now))
+                    continue
+                if isinstance(piece, Join):
                     exchange = self._join(item, piece)
-                    if exchange is not None:
-                        start = self.env.now
-                        if steady is not None and number + 1 == begin:
-                            agreed = yield from self._meet_team(exchange, steady)
-                        else:
-                            yield exchange.done
-                        self.log.append(
-                            Logged(
-                                "join", item, piece.place, start, self.env.now,
-                                exchange.begin_s, piece.axis,
-                            )
-                        )  # fmt: skip
-                case Pass():
+                    if exchange is None:
+                        continue
+                    if steady is not None and number + 1 == begin:
+                        agreed = yield from self._meet_team(exchange, steady)
+                    else:
+                        yield exchange.done
+                    kind, axis = "join", piece.axis
+                elif isinstance(piece, Pass):
                     exchange = self._pass(item, piece)
-                    if exchange is not None:
-                        yield from self._wait(item, piece.place, exchange, "pass", "pp")
-                case Hold():
-                    yield from self._hold(item, piece)
-
-    def _lockstep(self, item: int, steady: Lockstep) -> Process:
-        start = self.env.now
-        for axis, stream, times in steady.joins:
-            self.counts[axis, stream] = self.counts.get((axis, stream), 0) + times
-        yield self.env.timeout(steady.total_s)
-        self.log.append(
-            Logged("lockstep", item, steady.begin, start, self.env.now, lockstep=steady)
-        )
+                    if exchange is None:
+                        continue
+                    if not exchange.done.processed:
+                        yield exchange.done
+                    kind, axis = "pass", "pp"
+                else:
+                    waited = self.tokens.pop(piece.token)
+                    if isinstance(waited, Exchange):
+                        exchange, axis = waited, "pp"
+                        if not exchange.done.processed:
+                            yield exchange.done
+                    else:
+                        if not waited.processed:
+                            yield waited
+                        exchange = cast(Exchange, waited.value)
+                        axis = self._axis(exchange)
+                    kind = "hold"
+                log.append(Logged(kind, item, piece.place, start, env.now, exchange.begin_s, axis))
 
     def _meet_team(self, exchange: Exchange, steady: Lockstep) -> Generator[simpy.Event, Any, bool]:
         """Wait for the collective that brings the team to one point; return whether all are quiet.
@@ -308,29 +315,9 @@ class Rank:
         else:
             self.in_flight.pop(channel, None)
 
-    def _hold(self, item: int, piece: Hold) -> Process:
-        waited = self.tokens.pop(piece.token)
-        if isinstance(waited, Exchange):
-            yield from self._wait(item, piece.place, waited, "hold", "pp")
-            return
-        start = self.env.now
-        exchange: Exchange = cast(Exchange, waited.value) if waited.processed else (yield waited)
-        self.log.append(
-            Logged(
-                "hold", item, piece.place, start, self.env.now, exchange.begin_s,
-                self._axis(exchange),
-            )
-        )  # fmt: skip
-
     def _axis(self, exchange: Exchange) -> str:
         assert exchange.kind is not None
         return self.world.quotient.axis[exchange.kind.channel]
-
-    def _wait(self, item: int, place: int, exchange: Exchange, kind: str, axis: str) -> Process:
-        start = self.env.now
-        if not exchange.done.processed:
-            yield exchange.done
-        self.log.append(Logged(kind, item, place, start, self.env.now, exchange.begin_s, axis))
 
 
 def expanded(log: list[Logged] | tuple[Logged, ...]) -> list[tuple[int, int, str, float, float]]:

@@ -54,7 +54,7 @@ def stand_in(
     block : replicas that form one unit (an expert-parallel or shard group); the period is a
         multiple.
     domain : ranks in a scale-up domain. periods : whole periods to keep, beside the remainder; more
-        where they would not span `LEAST_DOMAINS`.
+        where the members of a data-parallel group would not stand in `LEAST_DOMAINS` of them.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def stand_in(
     20
     """
     period = math.lcm(math.lcm(machine_period, stride) // stride, block)
-    spanned = max(1, period * stride // domain)
+    spanned = max(1, period * min(stride, domain) // domain)  # domains with a member of a group
     periods = max(periods, math.ceil(LEAST_DOMAINS / spanned))
     small = dp % period + periods * period
     if small >= dp:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.errors import InvalidInput, InvalidPlan
+from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.network import Network, torus
 from rackmodel.network.graph import Routing
 from rackmodel.simulate.contention import Taken, pace
 from rackmodel.simulate.folding import Partition, label, refine, trivial_partition
-from rackmodel.simulate.pieces import Join, Pieces, cut, lockstep
+from rackmodel.simulate.networks import network_of
+from rackmodel.simulate.pieces import Join, Piece, Pieces, cut, lockstep
 from rackmodel.simulate.places import Places, places
 from rackmodel.simulate.quotient import Quotient, fold
 from rackmodel.simulate.ranks import Logged, Rank, World
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rackmodel.workload import Job
+
+
+class TooSlow(CannotRun):
+    """The step takes longer than the caller cares for."""
 
 
 class Machine(Protocol):
@@ -106,7 +111,6 @@ class Step:
     partition: Partition
     quotient: Quotient
     network: Network
-    graph: nx.DiGraph[Any]
     small: StandIn
     rank_weight: npt.NDArray[np.float64]  # per simulated rank, ranks that it stands for
     places: Places
@@ -127,6 +131,7 @@ def simulate_step(
     periods: int = PERIODS,
     repeat: Repeat = "exact",
     packed: bool = False,
+    limit_s: float = math.inf,
 ) -> Step:
     """Simulate one step.
 
@@ -143,9 +148,12 @@ def simulate_step(
         every rank does what it did before, simulate the others; "estimate": let the last simulated
         ones stand for the rest even where they are not quite alike; "all": simulate every one.
     packed : fill every scale-up domain to the last accelerator, even where that tears groups apart.
+    limit_s : give up where the step takes longer.
 
     Raises
     ------
+    TooSlow
+        If the step takes longer than `limit_s`.
     InvalidPlan
         If the ranks can't be placed. Others as `Machine.graph` and `Network` raise them.
     """
@@ -161,11 +169,11 @@ def simulate_step(
         machine_period=where.ranks(period) if period < slots else total,
         block=dp_block(plan),
         domain=where.used,
-        periods=periods if do_fold and not slow else plan.replicas,
+        # defects and hashed paths do not repeat along dp
+        periods=periods if do_fold and not slow and routing != "ecmp" else plan.replicas,
     )
     ranks = total // plan.replicas * small.dp
-    graph = machine.graph(where.slots(ranks), bundled=True)
-    network = Network.from_graph(graph, routing=cast(Routing, routing), seed=seed)
+    network = network_of(machine, where.slots(ranks), cast(Routing, routing), seed)
     sides = torus.shape(network)
     if sides and math.prod(sides) == ranks == total:
         where = where.on_torus(sides, plan)
@@ -189,8 +197,9 @@ def simulate_step(
     partition = _partition(system, speed, do_fold)
     quotient = fold(system, partition)
     run, splice, events = _run_until_it_recurs(
-        job, todo, repeat, lambda program: _Run(program, kernels, taken, system, quotient, speed)
-    )
+        job, todo, repeat,
+        lambda program: _Run(program, kernels, taken, system, quotient, speed, limit_s),
+    )  # fmt: skip
     classes = len(quotient.first_rank)
     count = np.bincount(partition.rank, weights=weight, minlength=classes)
     return Step(
@@ -207,7 +216,6 @@ def simulate_step(
         partition=partition,
         quotient=quotient,
         network=network,
-        graph=graph,
         small=small,
         rank_weight=weight,
         places=where,
@@ -280,11 +288,16 @@ class _Run:
     system: System
     quotient: Quotient
     speed: npt.NDArray[np.float64]
+    limit_s: float = math.inf
     seconds: dict[int, float] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     env: Any = None
     world: Any = None
-    _alone: dict[int, float] = field(default_factory=dict)
+    _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, int, tuple[Piece, ...]]]] = (
+        field(default_factory=dict)
+    )
+    _worked: dict[Any, Any] = field(default_factory=dict)  # by pieces of `_cuts`; see `lockstep`
+    _memberships: list[frozenset[int]] = field(default_factory=list)  # channels, per rank class
 
     def simulate(self) -> None:
         import simpy
@@ -309,12 +322,23 @@ class _Run:
             for channel in self.system.channels
         )
         self.world = World(self.env, q, traffic, alone, self.system.conflicts, share)
+        member: list[set[int]] = [set() for _ in q.first_rank]
+        for channel, joined in enumerate(q.joined):
+            for number in joined:
+                member[number].add(channel)
+        self._memberships = [frozenset(channels) for channels in member]
         for number, first in enumerate(q.first_rank):
             stage = int(self.system.stage[first])
             rank = Rank(self.world, number, self._items(number, stage), stage)
             self.world.ranks.append(rank)
         waiting = [self.env.process(rank.process()) for rank in self.world.ranks]
-        self.env.run()
+        if self.limit_s < math.inf:
+            while self.env.peek() <= self.limit_s:
+                self.env.step()
+            if self.env.peek() < math.inf:
+                raise TooSlow(f"the step takes longer than {self.limit_s:.6g} s")
+        else:
+            self.env.run()
         stuck = [n for n, process in enumerate(waiting) if process.is_alive]
         if stuck:
             raise RuntimeError(
@@ -323,16 +347,34 @@ class _Run:
             )
 
     def _items(self, number: int, stage: int) -> list[tuple[int, Pieces]]:
-        """Cut the program of one rank class; segments that recur are cut once."""
+        """Cut the program of one rank class; what recurs is cut once, also for other classes."""
         factor = float(self.speed[self.quotient.first_rank[number]])
+        key = (stage, factor, self._memberships[number])
+        if key not in self._cuts:
+            self._cuts[key] = self._cut(number, stage, factor)
         known: dict[int, Pieces] = {}
+        items = []
+        for place, name, cut_up in self._cuts[key]:
+            pieces = known.get(name)
+            if pieces is None:
+                segment = isinstance(self.programs[stage].items[place], Segment)
+                steady = self._lockstep(cut_up, number) if segment else None
+                pieces = known[name] = Pieces(cut_up, steady)
+            items.append((place, pieces))
+        return items
+
+    def _cut(
+        self, number: int, stage: int, factor: float
+    ) -> list[tuple[int, int, tuple[Piece, ...]]]:
+        """Return (place, name of its kind, pieces) of every item that leaves a trace."""
+        known: dict[int, tuple[Piece, ...]] = {}
         gone: set[str] = set()
         items = []
         for place, item in enumerate(self.programs[stage].items):
-            pieces = known.get(id(item))
-            if pieces is None:
+            cut_up = known.get(id(item))
+            if cut_up is None:
                 operations = item.operations if isinstance(item, Segment) else (item,)
-                cut_up = cut(
+                cut_up = known[id(item)] = cut(
                     operations,
                     lambda compute: self._compute_s(compute) * factor,
                     lambda operation: self._channel(operation, stage, number),
@@ -341,10 +383,8 @@ class _Run:
                 for operation in operations:
                     if self._vanishes(operation, stage, number, gone):
                         self.silent.add(id(operation))
-                steady = self._lockstep(cut_up, number) if isinstance(item, Segment) else None
-                pieces = known[id(item)] = Pieces(cut_up, steady)
-            if pieces.pieces:
-                items.append((place, pieces))
+            if cut_up:
+                items.append((place, id(item), cut_up))
         return items
 
     def _vanishes(self, operation: Operation, stage: int, number: int, gone: set[str]) -> bool:
@@ -401,6 +441,7 @@ class _Run:
             private=lambda channel: kind(channel).private,
             conflicts=lambda channel: self.system.conflicts[channel],
             overlap_share=lambda channel: self.world.overlap_share[channel],
+            memo=self._worked,
         )
         if steady is None or len(steady.team) == 1:
             return steady

@@ -186,7 +186,11 @@ def build_system(
 
         def pattern_of(row: list[int], key: Key = key, true: int = true) -> Pattern:
             op = "send" if key.stages is not None else key.op
-            domains = _true_domains(network.domain_of[row], weight_at[row])
+            # a group that is whole lies where it lies, however many others it stands for
+            whole = true == len(row)
+            domains = _true_domains(
+                network.domain_of[row], np.ones(len(row)) if whole else weight_at[row]
+            )
             return pattern(network, op, row, key.bytes, true_size=true, true_domains=domains)
 
         drafts.append((key, members, place(places, accelerator_of[members], pattern_of)))
@@ -235,10 +239,11 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
         channels.append(
             Channel(key=key, members=members, paths=paths, streams=streams, private=~disturbed)
         )
-    users = np.zeros((len(channels), links), dtype=bool)
+    users = np.zeros((len(channels), links), dtype=np.float32)
     for i, channel in enumerate(channels):
-        users[i, channel.streams.links] = True
-    meet = (users.astype(np.int32) @ users.T.astype(np.int32)) > 0
+        users[i, channel.streams.links] = 1.0
+    users = users[:, users.any(axis=0)]
+    meet = (users @ users.T) > 0
     return System(
         stage=stage,
         channels=tuple(channels),

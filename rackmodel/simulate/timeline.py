@@ -70,12 +70,19 @@ class Layouts:
     wire_bytes: Mapping[tuple[str, float], float]  # bytes sent per rank, by (axis, bytes)
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
     _kernels: dict[int, tuple[Row, ...]] = field(default_factory=dict)
-    _known: dict[tuple[int, int, str], tuple[Row, ...]] = field(default_factory=dict)
+    _known: dict[tuple[int, int], tuple[Row, ...]] = field(default_factory=dict)
 
     def operations(self, item: int) -> tuple[Operation, ...]:
         """Return the operations of an item of the program."""
         what = self.program.items[item]
         return what.operations if isinstance(what, Segment) else (what,)
+
+    def run_of(self, item: int, place: int) -> tuple[Row, ...]:
+        """Return the rows of the kernels of an item that begin at `place`, over [0, 1)."""
+        key = (id(self.program.items[item]), place)
+        if key not in self._known:
+            self._known[key] = self.run(self.operations(item), place)
+        return self._known[key]
 
     def run(self, operations: Sequence[Operation], place: int) -> tuple[Row, ...]:
         """Return the rows of the kernels that begin at `place`, stretched over [0, 1)."""
@@ -129,13 +136,18 @@ class Layouts:
 
     def lockstep(self, item: int, steady: Lockstep) -> tuple[Row, ...]:
         """Return the rows of a lockstep, in seconds from its start."""
+        key = (id(self.program.items[item]), id(steady.entries))
+        if key not in self._known:
+            self._known[key] = self._lockstep(item, steady)
+        return self._known[key]
+
+    def _lockstep(self, item: int, steady: Lockstep) -> tuple[Row, ...]:
         operations = self.operations(item)
         rows: list[Row] = []
         for entry in steady.entries:
             if entry.kind == "run":
-                rows.extend(
-                    _stretched(self.run(operations, entry.place), entry.start_s, entry.end_s)
-                )
+                kernels = self.run_of(item, entry.place)
+                rows.extend(_stretched(kernels, entry.start_s, entry.end_s))
             elif entry.kind in ("join", "async", "hold") and entry.end_s > entry.start_s:
                 rows.append(self.exchange(operations, entry.place, entry.kind, entry.axis))
                 rows[-1] = _moved(rows[-1], entry.start_s, entry.end_s)
@@ -277,6 +289,10 @@ class _Rows:
 
     distinct: list[Row] = field(default_factory=list)
     _number: dict[Row, int] = field(default_factory=dict)
+    _exchanges: dict[tuple[int, int, str, str], tuple[Row, Row]] = field(default_factory=dict)
+    _known: dict[int, tuple[tuple[Row, ...], tuple[Column, Column, Column]]] = field(
+        default_factory=dict
+    )
 
     def number(self, row: Row) -> int:
         number = self._number.get(row)
@@ -298,7 +314,7 @@ class _Rows:
                 visits[item, -1][1].append((entry.start_s, 1.0, batch))
             elif entry.kind == "run":
                 if (item, entry.place) not in visits:
-                    rows = layouts.run(layouts.operations(entry.item), entry.place)
+                    rows = layouts.run_of(entry.item, entry.place)
                     visits[item, entry.place] = (rows, [])
                 length = entry.end_s - entry.start_s
                 visits[item, entry.place][1].append((entry.start_s, length, batch))
@@ -318,11 +334,16 @@ class _Rows:
         batch: int,
         loose: list[tuple[int, float, float, int]],
     ) -> None:
-        operations = layouts.operations(entry.item)
-        row = layouts.exchange(operations, entry.place, entry.kind, entry.axis)
+        key = (id(layouts.program.items[entry.item]), entry.place, entry.kind, entry.axis)
+        known = self._exchanges.get(key)
+        if known is None:
+            operations = layouts.operations(entry.item)
+            row = layouts.exchange(operations, entry.place, entry.kind, entry.axis)
+            wait = Row("wait", row.stream, row.phase, row.axis, row.name, "", 0.0, 1.0)
+            known = self._exchanges[key] = (row, wait)
+        row, wait = known
         begin = min(max(entry.begin_s, entry.start_s), entry.end_s)
         if begin - entry.start_s > ROUNDING_S and row.stream == "compute":
-            wait = Row("wait", row.stream, row.phase, row.axis, row.name, "", 0.0, 1.0)
             loose.append((self.number(wait), entry.start_s, begin, batch))
         if entry.end_s - begin > ROUNDING_S or row.wire_bytes:
             loose.append((self.number(row), begin, entry.end_s, batch))
@@ -334,12 +355,24 @@ class _Rows:
             return _nothing()
         times = np.array(visits)
         start, scale = times[:, :1], times[:, 1:2]
+        numbers, starts, ends = self._columns(rows)
         return (
-            np.tile([self.number(r) for r in rows], len(visits)),
-            (start + scale * np.array([r.start for r in rows])).ravel(),
-            (start + scale * np.array([r.end for r in rows])).ravel(),
+            np.tile(numbers, len(visits)),
+            (start + scale * starts).ravel(),
+            (start + scale * ends).ravel(),
             np.repeat(times[:, 2], len(rows)),
         )
+
+    def _columns(self, rows: tuple[Row, ...]) -> tuple[Column, Column, Column]:
+        known = self._known.get(id(rows))
+        if known is None:
+            columns = (
+                np.array([self.number(r) for r in rows]),
+                np.array([r.start for r in rows]),
+                np.array([r.end for r in rows]),
+            )
+            known = self._known[id(rows)] = (rows, columns)  # keeps `rows`, and with it the id
+        return known[1]
 
 
 def _nothing() -> tuple[Column, ...]:

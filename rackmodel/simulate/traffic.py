@@ -82,10 +82,29 @@ class Traffic:
         now = self.env.now
         for flow, size in flows:
             moving = _Moving(flow, transfer, size, now)
+            alone = True
             for link, _ in self.loads[flow]:
-                self._on_link.setdefault(link, {})[moving] = None
-            self._dirty[moving] = None
-        self._wake()
+                here = self._on_link.get(link)
+                if here is None:
+                    here = self._on_link[link] = {}
+                elif here:
+                    alone = False
+                here[moving] = None
+            if alone:  # nobody to share with: if others come, all are solved together
+                self._announce(moving, self._rates((flow,))[0], now)
+                self._set_alarm()
+            else:
+                self._dirty[moving] = None
+        if self._dirty:
+            self._wake()
+
+    def _announce(self, moving: _Moving, rate: float, now: float) -> None:
+        """Note a new rate, and when the flow ends if it stays."""
+        moving.rate = rate
+        moving.version += 1
+        self._order += 1
+        end = now + max(0.0, moving.left_bytes) / rate
+        heapq.heappush(self._ends, (end, self._order, moving.version, moving))
 
     def alone(self, flows: Sequence[tuple[int, float]]) -> float:
         """Seconds that these flows take when nothing else moves."""
@@ -125,13 +144,8 @@ class Traffic:
             for moving, rate in zip(component, rates, strict=True):
                 moving.left_bytes -= moving.rate * (now - moving.since_s)
                 moving.since_s = now
-                if rate == moving.rate:
-                    continue  # the end that was announced still holds
-                moving.rate = rate
-                moving.version += 1
-                self._order += 1
-                end = now + max(0.0, moving.left_bytes) / rate
-                heapq.heappush(self._ends, (end, self._order, moving.version, moving))
+                if rate != moving.rate:  # else the end that was announced still holds
+                    self._announce(moving, rate, now)
         self._set_alarm()
 
     def _component(self, first: _Moving) -> list[_Moving]:
@@ -154,6 +168,9 @@ class Traffic:
         return rates
 
     def _fill(self, flows: tuple[int, ...]) -> list[float]:
+        caps = [self.cap[flow] for flow in flows]
+        if self._fit(flows, caps):
+            return caps
         links = sorted({link for flow in flows for link, _ in self.loads[flow]})
         row = {link: i for i, link in enumerate(links)}
         load = np.zeros((len(links), len(flows)))
@@ -161,8 +178,18 @@ class Traffic:
             for link, weight in self.loads[flow]:
                 load[row[link], column] += weight
         capacity = np.array([self.capacity[link] for link in links])
-        cap = np.array([self.cap[flow] for flow in flows])
+        cap = np.array(caps)
         return [float(rate) for rate in fair_rates_dense(load, capacity, cap)]
+
+    def _fit(self, flows: tuple[int, ...], rates: list[float]) -> bool:
+        """Return whether all flows can run as fast as each can by itself."""
+        demand: dict[int, float] = {}
+        for flow, rate in zip(flows, rates, strict=True):
+            if rate == math.inf:
+                return False
+            for link, weight in self.loads[flow]:
+                demand[link] = demand.get(link, 0.0) + weight * rate
+        return all(load <= self.capacity[link] for link, load in demand.items())
 
     def _set_alarm(self) -> None:
         while self._ends and self._ends[0][2] != self._ends[0][3].version:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rackmodel.network import Network, alone_s, pattern
 from rackmodel.simulate.contention import Taken
+from rackmodel.simulate.networks import network_of
 from rackmodel.simulate.placed import Places as Tree
 from rackmodel.simulate.placed import place
 from rackmodel.simulate.places import places
@@ -67,8 +68,7 @@ class CommTimes:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""
         where = places(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
         if where.used not in self._sites:
-            graph = self.machine.graph(where.slots(self.ranks), bundled=True)
-            network = Network.from_graph(graph)
+            network = network_of(self.machine, where.slots(self.ranks))
             stands = where.accelerators(self.ranks)
             self._sites[where.used] = _Site(
                 where.used, network, Tree(network), stands, network.domain_of[stands]

@@ -18,7 +18,9 @@ from rackmodel.study.published_runs import filled_in, is_empty, read_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rackmodel.hardware import Catalog
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.study.published_runs import Run
+    from rackmodel.topology import Topology
     from rackmodel.workload import Job
 
 Progress = Callable[[int, int], None]
@@ -152,6 +154,7 @@ def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
 def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:
     """Predict one row; a row that can't run gets a `reason` instead of an exception."""
     from rackmodel.hardware import accelerator, load_catalog
+    from rackmodel.simulate.step import TooSlow
     from rackmodel.topology import load_topology
 
     try:
@@ -160,29 +163,63 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
         part = accelerator(machine.accelerator, catalog or load_catalog())
         run = read_run(row, machine.domain_accelerators, part.family, part.host_link)
         best: dict[str, Any] | None = None
-        reason = ""
-        for job in run.jobs:
+        best_key = (math.inf, 0)
+        reasons: dict[int, str] = {}
+        many = len(run.jobs) > 1
+        for floor_s, number, job in _by_floor(machine, run, part, catalog, reasons):
+            if floor_s >= best_key[0]:
+                break
             try:
-                job = filled_in(run, job, part)
-                answer = _simulated(name, job, catalog)
-            except RackModelError as error:
-                reason = reason or str(error)
+                answer = _simulated(name, job, catalog, best_key[0] if many else math.inf)
+            except TooSlow:
                 continue
-            if best is None or answer["predicted_step_s"] < best["predicted_step_s"]:
-                best = answer
+            except RackModelError as error:
+                reasons[number] = str(error)
+                continue
+            key = (answer["predicted_step_s"], number)
+            if key < best_key or best is None:
+                best, best_key = answer, key
         if best is None:
-            return {"predicted_step_s": None, "reason": reason or "no plan can run"}
+            return {"predicted_step_s": None, "reason": reasons[min(reasons)] if reasons else
+                    "no plan can run"}  # fmt: skip
         return {**best, "reason": "", "filled": " ".join(run.filled)}
     except RackModelError as error:
         return {"predicted_step_s": None, "reason": str(error)}
 
 
-def _simulated(topology: str, job: Job, catalog: Catalog | None) -> dict[str, Any]:
+def _by_floor(
+    machine: Topology,
+    run: Run,
+    part: Accelerator,
+    catalog: Catalog | None,
+    reasons: dict[int, str],
+) -> list[tuple[float, int, Job]]:
+    """Return (least seconds, number, job) of the plans that a row may have run, the least first.
+
+    Plans that can't run leave their reason instead. A single plan needs no bound.
+    """
+    from rackmodel import door
+
+    settled = []
+    for number, job in enumerate(run.jobs):
+        try:
+            job = filled_in(run, job, part)
+            floor_s = door.kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
+        except RackModelError as error:
+            reasons[number] = str(error)
+            continue
+        settled.append((floor_s, number, job))
+    return sorted(settled, key=lambda entry: entry[:2])
+
+
+def _simulated(topology: str, job: Job, catalog: Catalog | None, limit_s: float) -> dict[str, Any]:
     from rackmodel import door
     from rackmodel.workload import printed_bytes
 
     # A published run did fit: an estimate of memory that says otherwise can't refuse it.
-    result = door.simulate(topology, job, catalog=catalog, check_memory=False, repeat="estimate")
+    result = door.simulate(
+        topology, job, catalog=catalog, check_memory=False, repeat="estimate", limit_s=limit_s
+    )
     plan = job.plan
     return {
         "predicted_step_s": result.step_s,

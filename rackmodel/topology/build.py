@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rackmodel.topology import description as d
 from rackmodel.topology.inventory import circuit_switches
+from rackmodel.topology.plain import PlainGraph
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -25,18 +26,31 @@ if TYPE_CHECKING:
 Facts = dict[str, object]
 Edge = tuple[str, str, Facts]
 Node = tuple[str, Facts]
+Graph: TypeAlias = "nx.DiGraph[Any] | PlainGraph"
 
 
 def build_graph(topology: Topology, accelerators: int, *, bundled: bool) -> nx.DiGraph[Any]:
     """Build the graph of `Topology.graph`, which says what it holds."""
     import networkx as nx
 
+    graph: nx.DiGraph[Any] = nx.DiGraph()
+    _fill(graph, topology, accelerators, bundled)
+    return graph
+
+
+def build_plain(topology: Topology, accelerators: int) -> PlainGraph:
+    """Build the same graph, bundled, as lists."""
+    graph = PlainGraph()
+    _fill(graph, topology, accelerators, True)
+    return graph
+
+
+def _fill(graph: Graph, topology: Topology, accelerators: int, bundled: bool) -> None:
     scale_up = topology.scale_up
     assert scale_up is not None
     units = topology.units(accelerators)
     shape = topology.slice_shape(accelerators)
     unit_size = math.prod(shape) if shape and units == 1 else topology.domain_accelerators
-    graph: nx.DiGraph[Any] = nx.DiGraph()
     graph.graph.update(
         name=topology.name,
         accelerator=topology.accelerator,
@@ -75,7 +89,6 @@ def build_graph(topology: Topology, accelerators: int, *, bundled: bool) -> nx.D
         _add_nics(graph, topology, units, unit_size, plan, bundled)
     if plan is not None:
         _add_fabric(graph, topology, plan, bundled)
-    return graph
 
 
 def both(a: str, b: str, facts: Facts, switch_latency_s: float = 0.0) -> Iterator[Edge]:
@@ -92,7 +105,7 @@ def later(facts: Facts, latency_s: float) -> Facts:
 
 
 def _add_domain(
-    graph: nx.DiGraph[Any],
+    graph: Graph,
     topology: Topology,
     unit: int,
     size: int,
@@ -113,7 +126,7 @@ def _add_domain(
 
 
 def _add_planes(
-    graph: nx.DiGraph[Any], switched: d.Switched, unit: int, first: int, rack: int, bundled: bool
+    graph: Graph, switched: d.Switched, unit: int, first: int, rack: int, bundled: bool
 ) -> None:
     delay = switched.switch_latency_s
     links = (sum(switched.links),) if bundled else switched.links
@@ -178,7 +191,7 @@ def torus_edges(torus: d.Torus, shape: tuple[int, ...], first: int = 0) -> Itera
             yield from both(a, b, far if leaves else near)
 
 
-def _add_cpus(graph: nx.DiGraph[Any], topology: Topology, present: int) -> None:
+def _add_cpus(graph: Graph, topology: Topology, present: int) -> None:
     host = topology.host
     if host is None or not host.cpus:
         return
@@ -201,7 +214,7 @@ def nic_of(index: int, host: d.Host, nics: d.Nics) -> int:
 
 
 def _add_nics(
-    graph: nx.DiGraph[Any],
+    graph: Graph,
     topology: Topology,
     units: int,
     size: int,
@@ -240,9 +253,7 @@ def _add_nics(
                 graph.add_edges_from(((name, leaf, port), (leaf, name, out)))
 
 
-def _add_fabric(
-    graph: nx.DiGraph[Any], topology: Topology, plan: d.FabricPlan, bundled: bool
-) -> None:
+def _add_fabric(graph: Graph, topology: Topology, plan: d.FabricPlan, bundled: bool) -> None:
     fabric = topology.fabric
     assert fabric is not None
     leaf = {"kind": "leaf", "part": fabric.leaf.part, "rack": -1, "count": 1}
@@ -279,7 +290,7 @@ def _add_fabric(
 
 
 def _core_edges(
-    graph: nx.DiGraph[Any], fabric: d.Fabric, plan: d.FabricPlan, bundled: bool
+    graph: Graph, fabric: d.Fabric, plan: d.FabricPlan, bundled: bool
 ) -> Iterator[Edge]:
     assert fabric.core is not None
     assert fabric.core_link is not None

@@ -183,6 +183,10 @@ def topology_rows() -> list[dict[str, object]]:
     return rows
 
 
+MOST_COUNTED = 1152
+"""Accelerators of the largest domain whose graph `describe` counts."""
+
+
 def describe(topology: Topology) -> list[tuple[str, str, str]]:
     """Return (what, value, source or note) lines on a machine, for `rackmodel show`."""
     rate = "bytes_per_s"
@@ -210,6 +214,7 @@ def describe(topology: Topology) -> list[tuple[str, str, str]]:
     lines += _fabric_lines(topology)
     most = topology.max_accelerators
     lines.append(("largest machine", f"{most:,} accelerators" if most else "no limit", ""))
+    lines += _counted_lines(topology)
     lines += _published_lines(topology)
     return lines
 
@@ -242,6 +247,31 @@ def _fabric_lines(topology: Topology) -> list[tuple[str, str, str]]:
         group = pod * fabric.group_pods
         note = f"{fabric.core_oversubscription:g}:1, {fabric.core.part}"
         lines.append(("core above", f"{group:,} accelerators", note))
+    return lines
+
+
+def _counted_lines(topology: Topology) -> list[tuple[str, str, str]]:
+    """Totals of one switched domain, counted in its graph, and what optics would draw in it."""
+    from rackmodel.topology.inventory import optics_power_w
+    from rackmodel.topology.published import published_facts
+
+    size = topology.domain_accelerators
+    if not isinstance(topology.scale_up, d.Switched) or size > MOST_COUNTED:
+        return []
+    facts = published_facts(topology, size)
+    note = f"one domain of {size}; what its graph holds"
+    lines = []
+    for key in ("scale_up_links", "copper_pairs", "scale_up_bytes_per_s"):
+        value = facts.get(key, 0.0)
+        if value:
+            whole = f"{value:,.0f}"
+            shown = units.show(value, "bytes_per_s") if key.endswith("_per_s") else whole
+            lines.append((f"counted {key}", shown, note))
+    if facts.get("copper_pairs"):
+        graph = topology.graph(size)
+        watts = {medium: optics_power_w(graph, medium) for medium in ("cpo", "lpo", "pluggable")}
+        each = ", ".join(f"{medium} {value / 1e3:.1f} kW" for medium, value in watts.items())
+        lines.append(("optics for copper would add", each, note))
     return lines
 
 

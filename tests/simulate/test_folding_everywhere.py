@@ -150,6 +150,19 @@ def test_a_stand_in_does_what_the_whole_machine_does(seed):
     assert small.rank_count.sum() == whole.rank_count.sum() == job.gpus
 
 
+@pytest.mark.parametrize("order", ["tp-cp-ep-pp-dp", "tp-cp-ep-dp-pp"])
+@pytest.mark.parametrize("dp", [5, 40])
+def test_a_stand_in_of_replicas_wider_than_a_domain(order, dp):
+    """Few domains hold members of a data-parallel group; a tensor-parallel one lies in several."""
+    machine = TreeMachine(4, nic_of=2, pod=2)
+    plan = Plan(tp=16, pp=2, dp=dp, sequence_parallel=False, rank_order=order, micro_batch=2)
+    job = Job(model=small_model(layers=16), plan=plan, seq_len=1024, global_batch=6 * dp)
+    small = simulate_step(machine, job, FlatKernels())
+    whole = simulate_step(machine, job, FlatKernels(), periods=10**6)
+    assert small.step_s == pytest.approx(whole.step_s, rel=1e-9)
+    assert distinct_logs(small) == distinct_logs(whole)
+
+
 def test_classes_stay_few_however_many_replicas_there_are():
     machine = load_topology("gb200-nvl72")
     counts = set()
