@@ -88,6 +88,7 @@ class PowerModel:
     dvfs_slope: float
     voltage_floor: float
     cap_window_s: float  # the cap acts on the mean over this time
+    peak_ratio: float  # of a moment's power over the cap: the electrical limit of the part
     leak_per_k: float
     act_wait: float
     act_collective: float
