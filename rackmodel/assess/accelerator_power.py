@@ -132,8 +132,8 @@ def draw_all(
             break
     return [
         _draw_one(
-            one, clock[row], idle_w=float(idle_w[row]), junction_c=float(junction_c[row]),
-            limit_w=power.peak_ratio * cap_w, power=power,
+            one, clock[row], idle_w=float(idle_w[row]), limit_w=power.peak_ratio * cap_w,
+            power=power, coolant_c=coolant_c, k_per_w=k_per_w,
         )
         for row, one in enumerate(pieces)
     ]  # fmt: skip
@@ -161,9 +161,10 @@ def _draw_one(
     clock: Floats,
     *,
     idle_w: float,
-    junction_c: float,
     limit_w: float,
     power: PowerModel,
+    coolant_c: float,
+    k_per_w: float,
 ) -> Draw:
     """Spread the clock of each window over its pieces; no moment may draw more than `limit_w`."""
     x = clock[pieces.window]
@@ -178,13 +179,14 @@ def _draw_one(
     dt = np.diff(pieces.edges_s)
     total_s = float(pieces.edges_s[-1])
     late = np.maximum(1.0, pieces.clock_needed / x) * dt
+    mean_w = {"idle": idle_w} | {k: float(watts @ dt) / total_s for k, watts in parts.items()}
     return Draw(
         rank_class=pieces.rank_class,
         edges_s=pieces.edges_s,
         power_w=idle_w + np.sum(list(parts.values()), axis=0),
         clock=x,
-        mean_w={"idle": idle_w} | {k: float(watts @ dt) / total_s for k, watts in parts.items()},
-        junction_c=junction_c,
+        mean_w=mean_w,
+        junction_c=coolant_c + k_per_w * sum(mean_w.values()),
         late=float(late.sum() / total_s),
     )
 
