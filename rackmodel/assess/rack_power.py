@@ -191,11 +191,13 @@ def powered_accelerators(racks: pd.DataFrame, chassis: Chassis) -> float:
     return float((used["count"].to_numpy(dtype=float) * number).sum() * chassis.accelerators)
 
 
-def idle_chassis_w(chassis: Chassis, accelerator: Accelerator, *, holds_job: bool = True) -> float:
-    """Return the power at the plug of a chassis that does no work. [W]
+def idle_chassis_w(
+    chassis: Chassis, accelerator: Accelerator, *, holds_job: bool = True, at_plug: bool = True
+) -> float:
+    """Return the power of a chassis that does no work. [W]
 
     holds_job : accelerators wait with a job in memory (what meters call idle between runs);
-        otherwise they have none and sleep.
+        otherwise they have none and sleep. at_plug : otherwise behind the power supplies.
     """
     coolant_c = chassis.air_inlet_c if chassis.cooling == "air" else chassis.supply_c
     kinds = accelerator.thermal.r_k_per_w
@@ -208,4 +210,6 @@ def idle_chassis_w(chassis: Chassis, accelerator: Accelerator, *, holds_job: boo
     )
     accelerator_w = np.array([chassis.accelerators * one])
     added = conversion_w(asleep, 1, accelerator_w)
+    if not at_plug:
+        del added["psu"]
     return float(accelerator_w[0] + asleep.other_w + sum(w[0] for w in added.values()))
