@@ -110,7 +110,7 @@ def test_pluggables_add_16_to_21_kw_to_a_rack_of_72(racks):
     plain, optics = (racks[name]["racks"][0] for name in ("plain", "optics"))
     at_dc = optics["by_part_w"]["optics"]
     assert 16e3 < at_dc < 21e3
-    assert at_dc < optics["heat_w"] - plain["heat_w"] < 1.1 * at_dc  # conversion, fans
+    assert at_dc < optics["heat_w"] - plain["heat_w"] < 21e3  # conversion, fans
     assert optics["air_w"] - plain["air_w"] > at_dc  # modules have no cold plates
     assert racks["optics"]["cost"]["usd_per_mtoken"] > racks["plain"]["cost"]["usd_per_mtoken"]
 

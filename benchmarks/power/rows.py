@@ -86,7 +86,8 @@ def nvl72() -> Assessment:
     """Llama 3.1 405B in one rack of 72."""
     return assessed(
         "gb200-nvl72", model="llama3.1-405b", gpus=72, global_batch=216, seq_len=8192,
-        plan={"tp": 4, "pp": 1, "dp": 18, "micro_batch": 1, "sharding": "zero3"}, repeat="estimate",
+        plan={"tp": 4, "pp": 1, "cp": 2, "dp": 9, "micro_batch": 1, "sharding": "zero3"},
+        repeat="estimate",
     )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ Left out: interest, taxes, staff, storage, software; the price that a cloud asks
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.chassis import Level, at_level
-from rackmodel.assess.media import media_rows, outside_switches
+from rackmodel.assess.media import end_usd, media_rows, outside_switches, scaled_usd
 from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def capital(
 
     Returns
     -------
-    Parts accelerators, chassis, switches, links, scale_up_optics, cooling (distribution units),
-    hall.
+    Parts accelerators, chassis, switches, links, scale_up_links (what chassis do not include),
+    cooling (distribution units), hall.
     """
     found = Capital()
     found.add("accelerators", accelerator, accelerators,
@@ -102,20 +103,33 @@ def capital(
         for part, count in outside_switches(inventory):
             known = catalog.switches.get(part)
             usd = price(catalog, part, "capex_usd", level)
-            if usd is None and known is not None:
-                usd = known.usd
+            if usd is None and known is not None and known.usd is not None:
+                usd = scaled_usd(known, "usd", known.usd, level)
             found.add("switches", part, count, usd)
         if links is None:
             links = media_rows(inventory, catalog)
-        # Copper inside a chassis stands in its price; optical modules do not.
-        for medium, per, usd in zip(links["medium"], links["per"], links["usd"], strict=True):
-            inside = per == "rack"
-            if not inside or catalog.media[str(medium)].kind == "optical":
-                found.add("scale_up_optics" if inside else "links", "links", 1.0, float(usd))
+        for row in links.to_dict("records"):
+            found.add("scale_up_links" if row["per"] == "rack" else "links", "links", 1.0,
+                      _links_usd(catalog, row, level))  # fmt: skip
     cooling = need(catalog, "hall", "usd_per_liquid_kw", level)
     found.add("cooling", "cooling", liquid_w / 1e3, cooling)
     found.add("hall", "hall", provisioned_w / 1e6, need(catalog, "hall", "usd_per_mw", level))
     return found
+
+
+def _links_usd(catalog: Catalog, row: dict[Hashable, Any], level: Level) -> float:
+    """Return what the links of one row add to the prices of chassis. [USD]
+
+    Copper inside a chassis stands in its price, so that only what a swap adds or saves counts;
+    optical modules do not.
+    """
+    usd = float(row["usd" if level == "mid" else f"usd_{level}"])
+    stated = catalog.media.get(str(row["stated"]))
+    if row["per"] != "rack" or stated is None or stated.kind == "optical":
+        return usd
+    if row["medium"] == row["stated"]:
+        return 0.0
+    return usd - float(row["ends"]) * end_usd(stated, float(row["bytes_per_s"]), level)
 
 
 def pue(
@@ -161,8 +175,8 @@ def cost_of(
     Returns
     -------
     usd_per_mtoken, usd_per_gpu_hour, usd_per_hour, capital_usd (servers, network, cooling units)
-    and hall_usd (building, power, cooling), each with _low and _high;
-    capital_by_part_usd, servers_usd, per_hour_usd (depreciation, maintenance, hall, energy),
+    and hall_usd (building, power, cooling), capital_by_part_usd, each with _low and _high;
+    servers_usd, per_hour_usd (depreciation, maintenance, hall, energy),
     network_share, missing (parts without a price, which all totals leave out).
     """
     result: dict[str, Any] = {}
@@ -196,9 +210,9 @@ def cost_of(
         result[f"usd_per_gpu_hour{end}"] = per_hour / used
         result[f"usd_per_hour{end}"] = per_hour
         result[f"capital_usd{end}"] = it
+        result[f"capital_by_part_usd{end}"] = dict(bought.by_part)
         if level == "mid":
             network = bought.by_part.get("switches", 0.0) + bought.by_part.get("links", 0.0)
-            result["capital_by_part_usd"] = dict(bought.by_part)
             result["servers_usd"] = sum(
                 bought.by_part.get(part, 0.0) for part in ("accelerators", "chassis")
             )

@@ -127,7 +127,8 @@ def assess_step(
         notes.append(
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
         )
-    power = _power(done, fabric, catalog, facility_pue, tokens_per_step)
+    less_w = accelerators_less_w(part, cap_w)
+    power = _power(done, fabric, catalog, facility_pue, tokens_per_step, less_w)
     power["fabric_share"] = used.get("leaf", 1.0)
     bounds = {level: _heat_at(done, racks, catalog, level) for level in ("low", "high")}
     rows = rack_rows(done)
@@ -165,14 +166,23 @@ def assess_step(
     return result
 
 
+def accelerators_less_w(accelerator: Accelerator, cap_w: float | None) -> float:
+    """Return what a power cap takes off an accelerator's own limit. [W]"""
+    return max(0.0, accelerator.power_w - cap_w) if cap_w is not None else 0.0
+
+
 def _power(
     done: Assessment,
     fabric: Fabric | None,
     catalog: Catalog,
     facility_pue: float | None,
     tokens_per_step: float,
+    less_w: float,
 ) -> dict[str, Any]:
-    """Sum racks and fabric to the hall, and describe its swings."""
+    """Sum racks and fabric to the hall, and describe its swings.
+
+    less_w : what a power cap takes off an accelerator's own limit. [W]
+    """
     outside = dict(fabric.outside_w) if fabric else {}
     fabric_w = math.fsum(outside.values())
     by_part: dict[str, float] = {}
@@ -186,7 +196,11 @@ def _power(
     )
     ratio = pue(catalog, liquid_w / it_w, facility_pue)
     chassis = sum(rack.count * rack.chassis for rack in done.racks)
-    provisioned_w = chassis * done.chassis.rated_w + fabric_w
+    # A rating counts accelerators at their own limit and scale-up links as they are sold.
+    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
+    more_w = done.chassis.part_w.get("optics", 0.0) - done.chassis.accelerators * less_w
+    rated_w = done.chassis.rated_w + more_w * done.racks_w / behind_w
+    provisioned_w = chassis * rated_w + fabric_w
     hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
     used = sum(rack.count * rack.used for rack in done.racks)
     causes: dict[str, float] = {}
