@@ -31,6 +31,7 @@ from rackmodel.assess.reliability import (
     rates_of,
 )
 from rackmodel.assess.step import assess_step, rack_rows
+from rackmodel.assess.throttle import cooled_w, may_overheat
 from rackmodel.assess.windows import swings
 
 __all__ = [
@@ -43,11 +44,13 @@ __all__ = [
     "capital",
     "capped_clock",
     "chassis_of",
+    "cooled_w",
     "cost_of",
     "domain_spares",
     "goodput",
     "heat_by_tray",
     "idle_chassis_w",
+    "may_overheat",
     "media_rows",
     "own_share",
     "part_rates",

@@ -45,6 +45,8 @@ class Assessment:
     loops: list[Loop | None]
     splits: list[heat.Split]
     junctions_c: dict[int, np.ndarray[Any, Any]]
+    coolant_c: float  # mean of what cools the accelerators
+    k_per_w: float  # junction to coolant
     step_s: float
     notes: list[str]
 
@@ -166,6 +168,8 @@ def assess_power(
         loops=list(loops) if liquid else [None] * len(found),
         splits=splits,
         junctions_c=warm,
+        coolant_c=coolant_c,
+        k_per_w=resistance,
         step_s=step_s,
         notes=notes,
     )
@@ -208,7 +212,7 @@ def _warnings(
     if hottest > limit_c + 0.5:
         notes.append(
             f"temperature: {accelerator.name} reaches {hottest:.0f} C, {hottest - limit_c:.0f} K "
-            "above its limit, and would throttle; lower the supply temperature or raise the flow"
+            "above its limit; lower the supply temperature or raise the flow"
         )
     worst = max(racks, key=lambda rack: rack.heat_w)
     if worst.heat_w > chassis.rack_limit_w:

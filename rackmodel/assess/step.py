@@ -47,6 +47,7 @@ def assess_step(
     tokens_per_step: float,
     *,
     cap_w: float | None = None,
+    thermal_cap_w: float | None = None,
     media: Mapping[str, str] | None = None,
     lengths_m: Mapping[str, float] | None = None,
     supply_c: float | None = None,
@@ -68,7 +69,8 @@ def assess_step(
     chassis_name : of the catalog; inventory : of the topology, None without a fabric.
     accelerators : that the job uses. Of a fabric with more ports than that it bears its share.
     step_s, tokens_per_step : of the simulated step.
-    cap_w : power cap of an accelerator, None for its own. [W]
+    cap_w : power cap of an accelerator, None for its own; thermal_cap_w : what its coolant leaves
+        it where that is less. [W]
     media : {tier: medium} to swap, for example {"scale-up": "pluggable"}; lengths_m : {tier: m}.
     supply_c, rise_k, flow_lpm : coolant of a rack, None for the chassis' own.
     usd_per_kwh, facility_pue : None for the catalog's.
@@ -107,7 +109,8 @@ def assess_step(
         boxes = inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum()
         present = float(boxes) or present
     done = assess_power(
-        timeline, racks, part, chassis, step_s=step_s, cap_w=cap_w, supply_c=supply_c,
+        timeline, racks, part, chassis, step_s=step_s, supply_c=supply_c,
+        cap_w=min((w for w in (cap_w, thermal_cap_w) if w is not None), default=None),
         rise_k=rise_k, flow_lpm=flow_lpm,
         nic_optics_w=fabric.nic_optics_w / present
         if fabric and fabric.nic_optics_w is not None else None,
