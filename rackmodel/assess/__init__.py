@@ -7,6 +7,7 @@ Out: `assess_step` for the front door, and the functions that it is made of, eac
 Left out: how long the step takes (simulate), pictures (report).
 """
 
+from rackmodel.assess.availability import availability, spare_rows
 from rackmodel.assess.chassis import Chassis, chassis_of
 from rackmodel.assess.clock import (
     capped_clock,
@@ -40,6 +41,7 @@ __all__ = [
     "assess_failures",
     "assess_power",
     "assess_step",
+    "availability",
     "best_interval_s",
     "capital",
     "capped_clock",
@@ -63,6 +65,7 @@ __all__ = [
     "shares",
     "simulate_run",
     "simulate_runs",
+    "spare_rows",
     "sustained_clock",
     "swap_tier",
     "swings",

@@ -219,3 +219,27 @@ def heat(
         "rows": rows,
         "notes": found["notes"],
     }
+
+
+def goodput(
+    topology: str,
+    gpus: int,
+    parts: Catalog | None,
+    *,
+    media: Mapping[str, str] | None = None,
+    lengths_m: Mapping[str, float] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return what failures do to a job: rates by part, interval, goodput, spares."""
+    from rackmodel.assess import availability
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    catalog = parts or load_catalog()
+    machine = load_topology(name_or_file(topology, "TOPOLOGY"), catalog=catalog)
+    found = availability(
+        catalog, machine.inventory(gpus), accelerators=gpus,
+        domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
+        media=media, lengths_m=lengths_m, **options,
+    )  # fmt: skip
+    return {"topology": machine.name, **found}
