@@ -2,7 +2,7 @@
 
 In:  the inventory frame, the catalog's prices, the power and the speed of the job.
 Out: dollars per accelerator-hour and per million tokens, low, mid and high, with their parts.
-Left out: interest, taxes, staff, storage, software; the price that a cloud asks.
+Left out: taxes, staff, storage, software; the price that a cloud asks.
 """
 
 from __future__ import annotations
@@ -117,6 +117,15 @@ def capital(
     return found
 
 
+def interest_share(rate: float, years: float) -> float:
+    """Return the interest of a loan paid back in equal yearly sums, over the loan.
+
+    >>> round(interest_share(0.08, 5.0), 3), interest_share(0.0, 5.0)
+    (0.252, 0.0)
+    """
+    return rate * years / -math.expm1(-years * math.log1p(rate)) - 1.0 if rate > 0 else 0.0
+
+
 def _links_usd(catalog: Catalog, row: dict[Hashable, Any], level: Level) -> float:
     """Return what the links of one row add to the prices of chassis. [USD]
 
@@ -176,7 +185,7 @@ def cost_of(
     -------
     usd_per_mtoken, usd_per_gpu_hour, usd_per_hour, capital_usd (servers, network, cooling units)
     and hall_usd (building, power, cooling), capital_by_part_usd, each with _low and _high;
-    servers_usd, per_hour_usd (depreciation, maintenance, hall, energy),
+    servers_usd, per_hour_usd (depreciation, interest, maintenance, hall, energy),
     network_share, missing (parts without a price, which all totals leave out).
     """
     result: dict[str, Any] = {}
@@ -196,8 +205,13 @@ def cost_of(
         ratio = pue(catalog, liquid_w / it_w if it_w else 0.0, given_pue, level)
         kwh = need(catalog, "operation", "usd_per_kwh", level)
         kwh = usd_per_kwh if usd_per_kwh is not None else kwh
+        interest = need(catalog, "operation", "interest_per_year", level)
         hourly = {
             "depreciation": it / life / HOURS_A_YEAR,
+            "interest": (
+                it * interest_share(interest, life) / life
+                + hall * interest_share(interest, hall_life) / hall_life
+            ) / HOURS_A_YEAR,
             "maintenance": it * need(catalog, "operation", "maintenance_per_year", level)
             / HOURS_A_YEAR,
             "hall": hall / hall_life / HOURS_A_YEAR,
@@ -205,11 +219,11 @@ def cost_of(
         }  # fmt: skip
         per_hour = math.fsum(hourly.values())
         end = "" if level == "mid" else f"_{level}"
-        result[f"hall_usd{end}"] = hall
         result[f"usd_per_mtoken{end}"] = per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6
         result[f"usd_per_gpu_hour{end}"] = per_hour / used
         result[f"usd_per_hour{end}"] = per_hour
         result[f"capital_usd{end}"] = it
+        result[f"hall_usd{end}"] = hall
         result[f"capital_by_part_usd{end}"] = dict(bought.by_part)
         if level == "mid":
             network = bought.by_part.get("switches", 0.0) + bought.by_part.get("links", 0.0)

@@ -228,6 +228,7 @@ def _power(
         "pue": ratio,
         "facility_w": it_w * ratio,
         "provisioned_w": provisioned_w,
+        "provisioned_facility_w": provisioned_w * ratio,
         "facility_j_per_token": it_w * ratio * done.step_s / tokens_per_step,
         "tokens_per_s_per_mw": tokens_per_step / done.step_s / (provisioned_w * ratio / 1e6),
         "accelerator_w": math.fsum(causes.values()),
