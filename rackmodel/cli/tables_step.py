@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.report.summary import ROWS, amount, field_name, headline, machine_size, spread
+from rackmodel.cli.tables_room import money_tables, power_tables
+from rackmodel.report.summary import ROWS, headline, machine_size
 from rackmodel.report.words import (
     MISSING,
     gigabytes,
@@ -80,7 +81,8 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
     yield from _hbm(row)
     yield from _links(row)
     yield from _racks(row)
-    yield from _money(row)
+    yield from power_tables(row)
+    yield from money_tables(row)
     yield from _effort(row)
 
 
@@ -177,22 +179,6 @@ def _racks(row: Payload) -> Iterator[RenderableType]:
         )
     for line in row.get("notes") or ():
         yield f"  note: {line}"
-
-
-def _money(row: Payload) -> Iterator[RenderableType]:
-    for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
-        facts = row.get(key) or {}
-        shown = [
-            (name, amount(name, value), spread(facts, name))
-            for name, value in facts.items()
-            if known(value) and not name.endswith(("_low", "_high"))
-        ]
-        if shown:
-            yield ""
-            table = grid(title, "", "low - high")
-            for name, value, band in shown:
-                table.add_row(field_name(name), value, band)
-            yield table
 
 
 def _effort(row: Payload) -> Iterator[RenderableType]:
