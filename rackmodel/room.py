@@ -176,8 +176,8 @@ def device_busy(result: Result) -> float:
         times = known.get(id(item))
         if times is None:
             if isinstance(item, Compute):
-                whole = kernels.compute_s(item)
-                times = min(whole, kernels.device_s(item)), whole
+                whole, device = kernels.times_s(item)
+                times = min(whole, device), whole
             else:
                 inner = [times_of(one) for one in getattr(item, "operations", ())]
                 times = sum(one[0] for one in inner), sum(one[1] for one in inner)

@@ -8,7 +8,6 @@ Left out: taxes, staff, storage, software; the price that a cloud asks.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +107,16 @@ def capital(
             found.add("switches", part, count, usd)
         if links is None:
             links = media_rows(inventory, catalog)
-        for row in links.to_dict("records"):
-            found.add("scale_up_links" if row["per"] == "rack" else "links", "links", 1.0,
-                      _links_usd(catalog, row, level))  # fmt: skip
+        wanted = "usd" if level == "mid" else f"usd_{level}"
+        for per, medium, stated, ends, bytes_per_s, usd in zip(
+            links["per"], links["medium"], links["stated"], links["ends"], links["bytes_per_s"],
+            links[wanted], strict=True,
+        ):  # fmt: skip
+            part = "scale_up_links" if per == "rack" else "links"
+            extra = _links_usd(
+                catalog, per, medium, stated, float(ends), float(bytes_per_s), float(usd), level
+            )
+            found.add(part, "links", 1.0, extra)
     cooling = need(catalog, "hall", "usd_per_liquid_kw", level)
     found.add("cooling", "cooling", liquid_w / 1e3, cooling)
     found.add("hall", "hall", provisioned_w / 1e6, need(catalog, "hall", "usd_per_mw", level))
@@ -126,19 +132,21 @@ def interest_share(rate: float, years: float) -> float:
     return rate * years / -math.expm1(-years * math.log1p(rate)) - 1.0 if rate > 0 else 0.0
 
 
-def _links_usd(catalog: Catalog, row: dict[Hashable, Any], level: Level) -> float:
-    """Return what the links of one row add to the prices of chassis. [USD]
+def _links_usd(
+    catalog: Catalog, per: str, medium: str, stated: str, ends: float, bytes_per_s: float,
+    usd: float, level: Level,
+) -> float:  # fmt: skip
+    """Return what the links of one row of `media_rows` add to the prices of chassis. [USD]
 
     Copper inside a chassis stands in its price, so that only what a swap adds or saves counts;
     optical modules do not.
     """
-    usd = float(row["usd" if level == "mid" else f"usd_{level}"])
-    stated = catalog.media.get(str(row["stated"]))
-    if row["per"] != "rack" or stated is None or stated.kind == "optical":
+    old = catalog.media.get(stated)
+    if per != "rack" or old is None or old.kind == "optical":
         return usd
-    if row["medium"] == row["stated"]:
+    if medium == stated:
         return 0.0
-    return usd - float(row["ends"]) * end_usd(stated, float(row["bytes_per_s"]), level)
+    return usd - ends * end_usd(old, bytes_per_s, level)
 
 
 def pue(
