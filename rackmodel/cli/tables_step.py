@@ -222,14 +222,16 @@ def heat_tables(payload: Payload) -> Iterator[RenderableType]:
     if payload.get("title"):
         yield str(payload["title"])
         yield ""
-    table = grid("tray", "W", "liquid W", "air W", "coolant degC", "hottest part degC")
+    table = grid(
+        "tray", "W", "liquid W", "air W", "coolant out degC", "air out degC", "accelerator degC"
+    )
     for tray in payload["rows"]:
         table.add_row(
             str(tray.get("name")),
             *(whole(tray.get(key)) for key in ("heat_w", "liquid_w", "air_w")),
             *(
                 three(tray[key]) if known(tray.get(key)) else MISSING
-                for key in ("coolant_c", "junction_c")
+                for key in ("coolant_c", "exhaust_c", "junction_c")
             ),
         )
     yield table
