@@ -83,7 +83,7 @@ def check_room(room: Room, machine: Topology, accelerator: Accelerator, catalog:
     CannotRun
         If a link would be longer than its medium reaches.
     """
-    from rackmodel.assess import media_rows
+    from rackmodel.assess import chassis_of, check_coolant, media_rows
 
     cap_w = room.power_cap_w
     if cap_w is not None:
@@ -98,6 +98,11 @@ def check_room(room: Room, machine: Topology, accelerator: Accelerator, catalog:
         value = getattr(room, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
+    if (room.supply_c, room.rise_k, room.flow_lpm) != (None, None, None):
+        check_coolant(
+            chassis_of(catalog, machine.chassis or GENERIC_CHASSIS), supply_c=room.supply_c,
+            rise_k=room.rise_k, flow_lpm=room.flow_lpm,
+        )  # fmt: skip
     if room.media:
         media_rows(machine.inventory(gpus), catalog, room.media, lengths_m=room.lengths_m)
 

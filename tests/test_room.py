@@ -106,6 +106,19 @@ def test_coolant_too_hot_to_work_in_is_refused_with_the_power_that_it_leaves():
         in_air_of(70.0)
 
 
+def test_impossible_coolant_is_refused_before_anything_runs(monkeypatch):
+    from rackmodel.simulate import step
+
+    monkeypatch.setattr(step, "simulate_step", None)  # nothing may ask for it
+    for room, words in (
+        ({"flow_lpm": 1.0}, "raise the flow"),
+        ({"supply_c": 99.0}, "outside 2-80 C"),
+        ({"rise_k": 60.0}, "outside 2-80 C"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            simulate("gb200-nvl72", room=room, **RACK)
+
+
 def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
     few, many = (
         simulate("gb200-nvl72", room={"flow_lpm": flow, "supply_c": 40.0}, **RACK)
@@ -126,6 +139,8 @@ def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
         ({"facility_pue": 0.9}, InvalidInput, "facility_pue"),
         ({"usd_per_kwh": -1.0}, InvalidInput, "usd_per_kwh"),
         ({"supply_k": 300.0}, UnknownName, "supply_c"),
+        ({"flow_lpm": 60.0}, InvalidInput, "cooled by air"),
+        ({"rise_k": 90.0}, InvalidInput, "expected 1 to 60 K"),
         ({"media": {"scale-out": "copper"}}, CannotRun, "longer than its reach of 1 m"),
         ({"media": {"scale-up": "papyrus"}}, UnknownName, "papyrus"),
     ],

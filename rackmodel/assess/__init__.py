@@ -21,7 +21,7 @@ from rackmodel.assess.fabric_share import own_share, shares
 from rackmodel.assess.failure_run import simulate_run, simulate_runs
 from rackmodel.assess.heat import heat_by_tray
 from rackmodel.assess.media import media_rows, swap_tier
-from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.power import Assessment, assess_power, check_coolant
 from rackmodel.assess.rack_power import idle_chassis_w, rack_power
 from rackmodel.assess.reliability import (
     assess_failures,
@@ -46,6 +46,7 @@ __all__ = [
     "capital",
     "capped_clock",
     "chassis_of",
+    "check_coolant",
     "cooled_w",
     "cost_of",
     "domain_spares",

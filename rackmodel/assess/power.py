@@ -175,6 +175,27 @@ def assess_power(
     )
 
 
+def check_coolant(
+    chassis: Chassis,
+    *,
+    supply_c: float | None = None,
+    rise_k: float | None = None,
+    flow_lpm: float | None = None,
+) -> None:
+    """Refuse coolant or air that no load could make right, before anything is simulated.
+
+    Raises
+    ------
+    InvalidInput
+        If it leaves the range of the fluid, or boils a third of the rated heat.
+    """
+    if chassis.cooling == "air":
+        _in_air(chassis, supply_c, rise_k, flow_lpm)
+    else:
+        coolant.loop(chassis, coolant.design_liquid_w(chassis) / 3.0, supply_c=supply_c,
+                     rise_k=rise_k, given_lpm=flow_lpm)  # fmt: skip
+
+
 def _in_air(
     chassis: Chassis, supply_c: float | None, rise_k: float | None, flow_lpm: float | None
 ) -> Chassis:

@@ -7,7 +7,9 @@ import pytest
 
 from benchmarks.power.__main__ import main
 from benchmarks.power.rows import PREDICTIONS, PUBLISHED, table
-from rackmodel.assess import assess_step
+from rackmodel.assess import assess_power, assess_step, capital, chassis_of
+from rackmodel.assess.cost import pue
+from rackmodel.assess.media import fabric_power, media_rows
 from rackmodel.door import simulate
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
@@ -55,8 +57,6 @@ def test_the_table_fails_where_a_figure_is_outside_its_bar(monkeypatch, capsys):
 # (forward and backward through 22 MB of activations): products at a fifth of the peak, yet the
 # accelerators stand at their cap. (F) fits `act_stall`.
 def test_kernels_below_the_best_rate_still_draw_what_the_meters_say():
-    from rackmodel.assess import assess_power, chassis_of
-
     catalog = load_catalog()
     rate = 36 * 1.281e6 / (13.4 * 60) / 8
     step = {"rank_class": 0, "kind": "compute", "start_s": 0.0, "end_s": 1.0, "precision": "fp16"}
@@ -94,3 +94,59 @@ def test_gb200_training_405b_in_fp8_stands_near_its_cap():
     assert 0.88 < found["power"]["accelerator_w"] / 1200 < 0.96
     (rack,) = found["racks"]
     assert 0.85 < rack["liquid_w"] / rack["heat_w"] < 0.90
+
+
+# Press on the 100,000 H100 of one owner: 150 MW, servers of 4 G USD ("exceeds" in one source,
+# "almost" in another), 1.59 TWh a year at most; a public cost model: 51,613 USD an accelerator with
+# 50,000 USD of hall and operation for a node in it.
+def test_a_hundred_thousand_h100_by_their_parts():
+    catalog, machine = load_catalog(), load_topology("h100-100k")
+    chassis = chassis_of(catalog, machine.chassis)
+    inventory = machine.inventory(100_000)
+    fabric = fabric_power(inventory, catalog, media_rows(inventory, catalog))
+    fabric_w = sum(fabric.outside_w.values())
+    it_w = 12_500 * chassis.rated_w + fabric_w
+    full = {"rack_class": 0, "count": 1, "rank_class": 0, "ranks": 8}
+    done = assess_power(
+        pd.DataFrame([busy_for_a_second(1.2e15)]), pd.DataFrame([full]),
+        catalog.accelerators["h100"], chassis, step_s=1.0,
+    )  # fmt: skip
+    ratio = pue(catalog, sum(done.splits[0].liquid_w.values()) / (done.racks_w + fabric_w / 12_500))
+    assert it_w * ratio == pytest.approx(150e6, rel=0.07)
+    bought = {
+        level: capital(
+            catalog, inventory, accelerator="h100", chassis=chassis.name, accelerators=100_000,
+            chassis_count=12_500, level=level,
+        )
+        for level in ("low", "mid", "high")
+    }  # fmt: skip
+    servers = [b.by_part["accelerators"] + b.by_part["chassis"] for b in bought.values()]
+    assert 3.5e9 < servers[1] < 4.0e9
+    assert servers[0] < 4.0e9 < servers[2]
+    whole = bought["mid"].total - bought["mid"].by_part["hall"]
+    assert whole / 100_000 == pytest.approx(51_613 - 50_000 / 8, rel=0.05)
+    assert not bought["mid"].missing
+
+
+def busy_for_a_second(flops):
+    return {
+        "rank_class": 0, "kind": "compute", "start_s": 0.0, "end_s": 1.0, "precision": "fp8",
+        "flops": flops, "hbm_bytes": 1e12, "wire_bytes": 0.0,
+    }  # fmt: skip
+
+
+# 1.58 M Blackwell in racks of 72: 3.5 to 4.2 GW by press.
+def test_a_million_and_a_half_blackwells_need_gigawatts():
+    catalog, machine = load_catalog(), load_topology("gb200-nvl72")
+    inventory = machine.inventory(36_864)
+    fabric = fabric_power(inventory, catalog, media_rows(inventory, catalog))
+    found = [
+        1.58e6 / 72 * chassis_of(catalog, machine.chassis, level).rated_w
+        + 1.58e6 * sum(fabric.outside_w.values()) / 36_864
+        for level in ("low", "mid", "high")
+    ]
+    low, mid, high = (
+        watts * ratio / 1e9 for watts, ratio in zip(found, (1.05, 1.15, 1.2), strict=True)
+    )
+    assert 3.3 < mid < 4.2
+    assert low < 3.5 < high
