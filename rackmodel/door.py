@@ -266,7 +266,7 @@ def run(
     def assess(result: Result) -> dict[str, Any]:
         return assessed(result, machine, parts, where, cap)
 
-    result, cap = under_cap(result_at, accelerator, where)
+    result, cap = under_cap(result_at, accelerator, where, machine, parts)
     return result
 
 

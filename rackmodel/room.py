@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rackmodel.assess.chassis import Chassis
+    from rackmodel.assess.power import Assessment
     from rackmodel.hardware import Accelerator, Catalog
     from rackmodel.simulate.result import Result
     from rackmodel.topology import Topology
 
 GENERIC_CHASSIS = "generic-air"
+MOST_THROTTLES = 8  # times that a step is made slower for its coolant; three do as a rule
 LOWEST_TRUSTED_CAP = 0.65  # of the accelerator's own: the power model is fitted above it
 
 
@@ -80,7 +83,7 @@ def check_room(room: Room, machine: Topology, accelerator: Accelerator, catalog:
     CannotRun
         If a link would be longer than its medium reaches.
     """
-    from rackmodel.assess import media_rows
+    from rackmodel.assess import chassis_of, check_coolant, media_rows
 
     cap_w = room.power_cap_w
     if cap_w is not None:
@@ -95,6 +98,11 @@ def check_room(room: Room, machine: Topology, accelerator: Accelerator, catalog:
         value = getattr(room, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
+    if (room.supply_c, room.rise_k, room.flow_lpm) != (None, None, None):
+        check_coolant(
+            chassis_of(catalog, machine.chassis or GENERIC_CHASSIS), supply_c=room.supply_c,
+            rise_k=room.rise_k, flow_lpm=room.flow_lpm,
+        )  # fmt: skip
     if room.media:
         media_rows(machine.inventory(gpus), catalog, room.media, lengths_m=room.lengths_m)
 
@@ -121,6 +129,7 @@ def assessed(
         result.step_s,
         job.tokens,
         cap_w=room.power_cap_w,
+        thermal_cap_w=cap["thermal_cap_w"],
         media=room.media,
         lengths_m=room.lengths_m,
         supply_c=room.supply_c,
@@ -133,7 +142,15 @@ def assessed(
         device_busy=device_busy(result),
     )
     found["power"] |= cap
-    if cap["cap_slows"]:
+    if cap["thermal_cap_w"] is not None:
+        found["notes"].insert(
+            0,
+            f"temperature: the coolant leaves {result.accelerator.name} {cap['thermal_cap_w']:.0f} "
+            f"of {cap['cap_w']:.0f} W at its limit of {result.accelerator.thermal.limit_c:.0f} C; "
+            f"it throttles to {cap['cap_clock']:.1%} of its usual clock, and the step is "
+            "simulated at it",
+        )
+    elif cap["cap_slows"]:
         found["notes"].insert(
             0,
             f"power cap: {cap['cap_w']:g} W leave {cap['cap_clock']:.1%} of the clock that "
@@ -164,8 +181,8 @@ def device_busy(result: Result) -> float:
         times = known.get(id(item))
         if times is None:
             if isinstance(item, Compute):
-                whole = kernels.compute_s(item)
-                times = min(whole, kernels.device_s(item)), whole
+                whole, device = kernels.times_s(item)
+                times = min(whole, device), whole
             else:
                 inner = [times_of(one) for one in getattr(item, "operations", ())]
                 times = sum(one[0] for one in inner), sum(one[1] for one in inner)
@@ -181,12 +198,17 @@ def device_busy(result: Result) -> float:
 
 
 def under_cap(
-    result_at: Callable[[float], Result], accelerator: Accelerator, room: Room
+    result_at: Callable[[float], Result],
+    accelerator: Accelerator,
+    room: Room,
+    machine: Topology,
+    catalog: Catalog,
 ) -> tuple[Result, dict[str, Any]]:
-    """Return the result at the clock that the room's power cap leaves, and what to tell of it.
+    """Return the result at the clock that power cap and coolant leave, and what to tell of it.
 
     Clock, power and time depend on each other: the step is simulated until the clock stands still.
-    A cap that the job stays below by itself changes nothing.
+    A cap that the job stays below by itself changes nothing. An accelerator whose junction would
+    pass its limit throttles: it is capped at the power that the coolant carries away.
 
     Parameters
     ----------
@@ -195,16 +217,17 @@ def under_cap(
     Returns
     -------
     result; {cap_w, cap_clock (over that under the accelerator's own cap), cap_slows (whether it is
-    lower), cap_simulations}.
+    lower), cap_simulations, thermal_cap_w (None where the coolant sets no limit)}.
 
     Raises
     ------
     CannotRun
-        If the cap can't be met, or the clock never stands still.
+        If cap or coolant leave too little, or the clock never stands still.
     """
-    from rackmodel.assess import settle_clock
+    from rackmodel.assess import chassis_of, cooled_w, may_overheat, settle_clock
 
     cap_w = accelerator.power_w if room.power_cap_w is None else room.power_cap_w
+    coolant = {"supply_c": room.supply_c, "rise_k": room.rise_k, "flow_lpm": room.flow_lpm}
     found: dict[float, Result] = {}
 
     def timeline_at(clock: float) -> pd.DataFrame:
@@ -213,15 +236,53 @@ def under_cap(
             found[clock] = result_at(clock)
         return found[clock].events
 
+    def settled(watts: float) -> int:
+        timeline_at(1.0)
+        return settle_clock(timeline_at, accelerator, watts, device_busy=device_busy(usual))[1]
+
     count = 1
     usual = found[1.0] = result_at(1.0)
     if room.power_cap_w is not None and cap_w < accelerator.power_w:
-        _, count = settle_clock(timeline_at, accelerator, cap_w, device_busy=device_busy(usual))
+        count = settled(cap_w)
+    thermal_w: float | None = None
+    chassis = chassis_of(catalog, machine.chassis or GENERIC_CHASSIS)
+    if may_overheat(accelerator, chassis, cap_w=cap_w, **coolant):
+        for _ in range(MOST_THROTTLES):
+            (result,) = found.values()
+            left_w = cooled_w(_power_of(result, accelerator, chassis, thermal_w or cap_w, coolant))
+            if left_w is None:
+                break
+            thermal_w = min(left_w, 0.999 * (thermal_w or cap_w))
+            try:
+                count += settled(thermal_w)
+            except CannotRun as reason:
+                raise CannotRun(
+                    f"temperature: the coolant leaves {accelerator.name} {thermal_w:.0f} W at its "
+                    f"limit of {accelerator.thermal.limit_c:.0f} C, less than the job draws at the "
+                    "lowest clock; lower the supply or raise the flow"
+                ) from reason
     ((clock, result),) = found.items()
     facts = {
         "cap_w": cap_w,
         "cap_clock": clock,
         "cap_slows": clock < 1.0 - 1e-6,
         "cap_simulations": count,
+        "thermal_cap_w": thermal_w,
     }
     return result, facts
+
+
+def _power_of(
+    result: Result,
+    accelerator: Accelerator,
+    chassis: Chassis,
+    cap_w: float,
+    coolant: Mapping[str, float | None],
+) -> Assessment:
+    from rackmodel.assess import assess_power
+
+    return assess_power(
+        result.events, result.racks, accelerator, chassis, step_s=result.step_s, cap_w=cap_w,
+        device_busy=device_busy(result), supply_c=coolant["supply_c"], rise_k=coolant["rise_k"],
+        flow_lpm=coolant["flow_lpm"],
+    )  # fmt: skip

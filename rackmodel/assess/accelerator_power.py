@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rackmodel.assess.pieces import Floats, Pieces
 from rackmodel.errors import InvalidInput
@@ -78,7 +79,8 @@ def draw_all(
     """Return the power of every rank class over time under a power cap, warmed by its own heat.
 
     In every window of about 0.1 s the clock is the highest at which the mean power stays within the
-    cap. Leakage and temperature are iterated to 0.001 K (their loop gain is below 0.1).
+    cap; a piece that would pass the part's electrical limit (`peak_ratio`) is held below it.
+    Leakage and temperature are iterated to 0.001 K (their loop gain is below 0.1).
 
     Parameters
     ----------
@@ -122,24 +124,16 @@ def draw_all(
         if moved > 1e-6:  # pieces that no longer stall at this clock drop out, and never return
             rising, owed = _stalls(pieces, clock)
         v2 = voltage_ratio(clock, power) ** 2
-        stalled = rising * clock - owed
-        joules = ((act * clock + flop + stalled) * v2 + fixed).sum(axis=1)
+        joules = ((act * clock + flop + rising * clock - owed) * v2 + fixed).sum(axis=1)
         warmer = coolant_c + k_per_w * (idle_w + joules / total_s)
         warmed = np.abs(warmer - junction_c).max()
         junction_c = warmer
         if warmed < 1e-3 and moved < 1e-6:
             break
-    means = {
-        "active": (act * clock * v2).sum(axis=1) / total_s,
-        "stalled": (stalled * v2).sum(axis=1) / total_s,
-        "flops": (flop * v2).sum(axis=1) / total_s,
-        "hbm": hbm.sum(axis=1) / total_s,
-        "link": link.sum(axis=1) / total_s,
-    }
     return [
         _draw_one(
-            one, clock[row], idle_w=float(idle_w[row]), junction_c=float(junction_c[row]),
-            mean_w={cause: float(watts[row]) for cause, watts in means.items()}, power=power,
+            one, clock[row], idle_w=float(idle_w[row]), limit_w=power.peak_ratio * cap_w,
+            power=power, coolant_c=coolant_c, k_per_w=k_per_w,
         )
         for row, one in enumerate(pieces)
     ]  # fmt: skip
@@ -167,25 +161,64 @@ def _draw_one(
     clock: Floats,
     *,
     idle_w: float,
-    junction_c: float,
-    mean_w: dict[str, float],
+    limit_w: float,
     power: PowerModel,
+    coolant_c: float,
+    k_per_w: float,
 ) -> Draw:
-    """Spread the clock of each window over its pieces."""
+    """Spread the clock of each window over its pieces; no moment may draw more than `limit_w`."""
     x = clock[pieces.window]
-    v2 = voltage_ratio(clock, power)[pieces.window] ** 2
-    stalled_w = pieces.stalled_w(x)
-    watts = idle_w + (power.act_w * pieces.activity * x + pieces.flop_w + stalled_w) * v2
-    late = np.maximum(1.0, pieces.clock_needed / x) * np.diff(pieces.edges_s)
+    fixed_w = idle_w + pieces.hbm_w + pieces.link_w
+    parts = _moving_w(pieces, x, power)
+    over = fixed_w + sum(parts.values()) > limit_w
+    if over.any():
+        x = x.copy()
+        x[over] = np.minimum(x[over], _limited_clock(pieces, over, fixed_w[over], limit_w, power))
+        parts = _moving_w(pieces, x, power)
+    parts |= {"hbm": pieces.hbm_w, "link": pieces.link_w}
+    dt = np.diff(pieces.edges_s)
+    total_s = float(pieces.edges_s[-1])
+    late = np.maximum(1.0, pieces.clock_needed / x) * dt
+    mean_w = {"idle": idle_w} | {k: float(watts @ dt) / total_s for k, watts in parts.items()}
     return Draw(
         rank_class=pieces.rank_class,
         edges_s=pieces.edges_s,
-        power_w=watts + pieces.hbm_w + pieces.link_w,
+        power_w=idle_w + np.sum(list(parts.values()), axis=0),
         clock=x,
-        mean_w={"idle": idle_w, **mean_w},
-        junction_c=junction_c,
-        late=float(late.sum() / pieces.edges_s[-1]),
+        mean_w=mean_w,
+        junction_c=coolant_c + k_per_w * sum(mean_w.values()),
+        late=float(late.sum() / total_s),
     )
+
+
+def _moving_w(pieces: Pieces, x: Floats, power: PowerModel) -> dict[str, Floats]:
+    """Return the power of each piece that follows the clock, by cause. [W]"""
+    v2 = voltage_ratio(x, power) ** 2
+    return {
+        "active": power.act_w * pieces.activity * x * v2,
+        "stalled": pieces.stalled_w(x) * v2,
+        "flops": pieces.flop_w * v2,
+    }
+
+
+def _limited_clock(
+    pieces: Pieces, over: NDArray[np.bool_], fixed_w: Floats, limit_w: float, power: PowerModel
+) -> Floats:
+    """Return the highest clock at which each piece of `over` stays within the electrical limit."""
+    activity, flop_w = power.act_w * pieces.activity[over], pieces.flop_w[over]
+    free, needed, full_w = pieces.hbm_free[over], pieces.clock_needed[over], pieces.stall_w[over]
+    stalls = free * power.clock_max_ratio > needed
+    for _ in range(3):  # at a lower clock a piece may no longer stall
+        stall_w = np.where(stalls, full_w, 0.0)
+        x = highest_clock(
+            fixed_j=fixed_w, act_j=activity + stall_w * free, flop_j=flop_w - stall_w * needed,
+            cap_j=np.full_like(fixed_w, limit_w), power=power,
+        )  # fmt: skip
+        again = stalls & (free * x > needed)
+        if (again == stalls).all():
+            break
+        stalls = again
+    return x
 
 
 def highest_clock(

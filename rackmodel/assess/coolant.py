@@ -157,6 +157,12 @@ def loop(
         for _ in range(20):
             at = fluid(chassis.coolant, min(HOTTEST_C, supply + 0.5 * rise))
             rise = heat_w / (at.j_per_m3_k * given_lpm * LPM)
+        if supply + rise > HOTTEST_C and supply <= HOTTEST_C:
+            raise InvalidInput(
+                f"coolant flow: {given_lpm:g} L/min of {chassis.coolant} at {supply:g} C would "
+                f"leave at {supply + rise:.0f} C with {heat_w / 1e3:.3g} kW; expected up to "
+                f"{HOTTEST_C:g} C: raise the flow"
+            )
     at = fluid(chassis.coolant, supply + 0.5 * rise)
     fluid(chassis.coolant, supply + rise)  # the return has to stay in range as well
     flow = (

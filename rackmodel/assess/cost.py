@@ -2,7 +2,7 @@
 
 In:  the inventory frame, the catalog's prices, the power and the speed of the job.
 Out: dollars per accelerator-hour and per million tokens, low, mid and high, with their parts.
-Left out: interest, taxes, staff, storage, software; the price that a cloud asks.
+Left out: taxes, staff, storage, software; the price that a cloud asks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.chassis import Level, at_level
-from rackmodel.assess.media import media_rows, outside_switches
+from rackmodel.assess.media import end_usd, media_rows, outside_switches, scaled_usd
 from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def capital(
 
     Returns
     -------
-    Parts accelerators, chassis, switches, links, scale_up_optics, cooling (distribution units),
-    hall.
+    Parts accelerators, chassis, switches, links, scale_up_links (what chassis do not include),
+    cooling (distribution units), hall.
     """
     found = Capital()
     found.add("accelerators", accelerator, accelerators,
@@ -102,20 +102,51 @@ def capital(
         for part, count in outside_switches(inventory):
             known = catalog.switches.get(part)
             usd = price(catalog, part, "capex_usd", level)
-            if usd is None and known is not None:
-                usd = known.usd
+            if usd is None and known is not None and known.usd is not None:
+                usd = scaled_usd(known, "usd", known.usd, level)
             found.add("switches", part, count, usd)
         if links is None:
             links = media_rows(inventory, catalog)
-        # Copper inside a chassis stands in its price; optical modules do not.
-        for medium, per, usd in zip(links["medium"], links["per"], links["usd"], strict=True):
-            inside = per == "rack"
-            if not inside or catalog.media[str(medium)].kind == "optical":
-                found.add("scale_up_optics" if inside else "links", "links", 1.0, float(usd))
+        wanted = "usd" if level == "mid" else f"usd_{level}"
+        for per, medium, stated, ends, bytes_per_s, usd in zip(
+            links["per"], links["medium"], links["stated"], links["ends"], links["bytes_per_s"],
+            links[wanted], strict=True,
+        ):  # fmt: skip
+            part = "scale_up_links" if per == "rack" else "links"
+            extra = _links_usd(
+                catalog, per, medium, stated, float(ends), float(bytes_per_s), float(usd), level
+            )
+            found.add(part, "links", 1.0, extra)
     cooling = need(catalog, "hall", "usd_per_liquid_kw", level)
     found.add("cooling", "cooling", liquid_w / 1e3, cooling)
     found.add("hall", "hall", provisioned_w / 1e6, need(catalog, "hall", "usd_per_mw", level))
     return found
+
+
+def interest_share(rate: float, years: float) -> float:
+    """Return the interest of a loan paid back in equal yearly sums, over the loan.
+
+    >>> round(interest_share(0.08, 5.0), 3), interest_share(0.0, 5.0)
+    (0.252, 0.0)
+    """
+    return rate * years / -math.expm1(-years * math.log1p(rate)) - 1.0 if rate > 0 else 0.0
+
+
+def _links_usd(
+    catalog: Catalog, per: str, medium: str, stated: str, ends: float, bytes_per_s: float,
+    usd: float, level: Level,
+) -> float:  # fmt: skip
+    """Return what the links of one row of `media_rows` add to the prices of chassis. [USD]
+
+    Copper inside a chassis stands in its price, so that only what a swap adds or saves counts;
+    optical modules do not.
+    """
+    old = catalog.media.get(stated)
+    if per != "rack" or old is None or old.kind == "optical":
+        return usd
+    if medium == stated:
+        return 0.0
+    return usd - ends * end_usd(old, bytes_per_s, level)
 
 
 def pue(
@@ -161,8 +192,8 @@ def cost_of(
     Returns
     -------
     usd_per_mtoken, usd_per_gpu_hour, usd_per_hour, capital_usd (servers, network, cooling units)
-    and hall_usd (building, power, cooling), each with _low and _high;
-    capital_by_part_usd, servers_usd, per_hour_usd (depreciation, maintenance, hall, energy),
+    and hall_usd (building, power, cooling), capital_by_part_usd, each with _low and _high;
+    servers_usd, per_hour_usd (depreciation, interest, maintenance, hall, energy),
     network_share, missing (parts without a price, which all totals leave out).
     """
     result: dict[str, Any] = {}
@@ -182,8 +213,13 @@ def cost_of(
         ratio = pue(catalog, liquid_w / it_w if it_w else 0.0, given_pue, level)
         kwh = need(catalog, "operation", "usd_per_kwh", level)
         kwh = usd_per_kwh if usd_per_kwh is not None else kwh
+        interest = need(catalog, "operation", "interest_per_year", level)
         hourly = {
             "depreciation": it / life / HOURS_A_YEAR,
+            "interest": (
+                it * interest_share(interest, life) / life
+                + hall * interest_share(interest, hall_life) / hall_life
+            ) / HOURS_A_YEAR,
             "maintenance": it * need(catalog, "operation", "maintenance_per_year", level)
             / HOURS_A_YEAR,
             "hall": hall / hall_life / HOURS_A_YEAR,
@@ -191,14 +227,14 @@ def cost_of(
         }  # fmt: skip
         per_hour = math.fsum(hourly.values())
         end = "" if level == "mid" else f"_{level}"
-        result[f"hall_usd{end}"] = hall
         result[f"usd_per_mtoken{end}"] = per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6
         result[f"usd_per_gpu_hour{end}"] = per_hour / used
         result[f"usd_per_hour{end}"] = per_hour
         result[f"capital_usd{end}"] = it
+        result[f"hall_usd{end}"] = hall
+        result[f"capital_by_part_usd{end}"] = dict(bought.by_part)
         if level == "mid":
             network = bought.by_part.get("switches", 0.0) + bought.by_part.get("links", 0.0)
-            result["capital_by_part_usd"] = dict(bought.by_part)
             result["servers_usd"] = sum(
                 bought.by_part.get(part, 0.0) for part in ("accelerators", "chassis")
             )

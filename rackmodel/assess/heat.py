@@ -125,10 +125,10 @@ def heat_by_tray(
     """Return the rack elevation: one row per tray of every rack class, from the top downwards.
 
     Columns: rack_class, tray, name, kind, top_u (rack units from the top), units, accelerators,
-    heat_w, liquid_w, air_w, coolant_c (leaving the tray: coolant is balanced to equal rises),
-    junction_c (the warmest of the tray) and limit_c; the last three are None where there is no such
-    thing. The heat of a rack's trays is the heat of the rack. Ranks fill the trays in the order of
-    their classes.
+    heat_w, liquid_w, air_w, coolant_c and exhaust_c (liquid and air leaving the tray: both are
+    balanced to equal rises), junction_c (the warmest of the tray) and limit_c; the last four are
+    None where there is no such thing. The heat of a rack's trays is the heat of the rack. Ranks
+    fill the trays in the order of their classes.
 
     rank_w, warmest_c : mean power and peak junction temperature of a rank, by rank class. [W, C]
     returns_c : coolant return of every rack class, None without liquid. [C]
@@ -136,6 +136,7 @@ def heat_by_tray(
     import pandas as pd
 
     rows: list[dict[str, object]] = []
+    exhaust_c = chassis.air_inlet_c + chassis.air_rise_k
     for rack, return_c in zip(racks, returns_c, strict=True):
         trays = _trays(rack, chassis)
         kinds = {kind for kind, _ in trays}
@@ -172,13 +173,14 @@ def heat_by_tray(
                     "liquid_w": wet,
                     "air_w": watts - wet,
                     "coolant_c": return_c if wet > 0 else None,
+                    "exhaust_c": exhaust_c if watts - wet > 0 else None,
                     "junction_c": max((warmest_c[c] for c in own), default=None),
                     "limit_c": limit_c if own else None,
                 }
             )
             top += units
     frame = pd.DataFrame(rows)
-    for name in ("coolant_c", "junction_c", "limit_c"):
+    for name in ("coolant_c", "exhaust_c", "junction_c", "limit_c"):
         frame[name] = pd.Series([row[name] for row in rows], dtype=object)
     return frame
 

@@ -18,11 +18,13 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rackmodel.hardware import Catalog, Medium
+    from rackmodel.assess.chassis import Level
+    from rackmodel.hardware import Catalog, Medium, Switch
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
-ROWS = ["tier", "per", "link", "medium", "ends", "bytes_per_s", "watts", "usd",
-        "failures_per_hour", "reach_m", "length_m"]  # fmt: skip
+ROWS = ["tier", "per", "link", "medium", "stated", "ends", "bytes_per_s", "watts", "usd",
+        "usd_low", "usd_high", "failures_per_hour", "reach_m", "length_m"]  # fmt: skip
+_LEVELS: tuple[Level, ...] = ("mid", "low", "high")
 # Words for several tiers at once.
 GROUPS = {"scale_out": ("nic_leaf", "leaf_spine", "spine_core", "leaf_leaf")}
 # Switches of these tiers stand outside the chassis although they belong to the scale-up domain.
@@ -99,8 +101,9 @@ def media_rows(
 
     Returns
     -------
-    Columns `ROWS`, one row for each tier and kind of link; watts, dollars and failures of all ends.
-    Links of no stated medium are left out.
+    Columns `ROWS`, one row for each tier and kind of link; watts, dollars and failures of all ends;
+    stated, the medium before a swap ("" if none). Links of no stated medium are left out. Links
+    whose lanes are too fast for a module get the module of its family that takes them.
 
     Raises
     ------
@@ -126,23 +129,24 @@ def media_rows(
         chosen = next((new for name, new in wanted.items() if _matches(name, one.tier)), one.medium)
         if not chosen:
             continue  # a user's graph need not say what its links are made of; see `fabric_power`
-        medium = catalog.media.get(chosen)
-        if medium is None:
+        if chosen not in catalog.media:
             raise UnknownName.among(f"medium of tier {one.tier}:", chosen, catalog.media)
+        medium = fitting(catalog, chosen, one.link)
         given = [m for name, m in (lengths_m or {}).items() if _matches(name, one.tier)]
         length = given[0] if given else one.length_m
-        if given or chosen != one.medium:
+        if given or chosen != one.medium:  # what a topology states is taken to reach
             check_reach(medium, length, one.tier)
         rows.append(
             (
                 one.tier,
                 one.per,
                 one.link,
-                chosen,
+                medium.name,
+                one.medium,
                 one.ends,
                 one.bytes_per_s,
                 one.ends * end_watts(medium, one.bytes_per_s),
-                one.ends * end_usd(medium, one.bytes_per_s),
+                *(one.ends * end_usd(medium, one.bytes_per_s, level) for level in _LEVELS),
                 one.ends * medium.failures_per_hour,
                 medium.reach_m,
                 length,
@@ -157,9 +161,34 @@ def end_watts(medium: Medium, bytes_per_s: float) -> float:
     return medium.joule_per_bit_per_end * bytes_per_s * 8.0
 
 
-def end_usd(medium: Medium, bytes_per_s: float) -> float:
+def end_usd(medium: Medium, bytes_per_s: float, level: Level = "mid") -> float:
     """Price of one end, in proportion to the rate. [USD]"""
-    return medium.usd_per_gbps * bytes_per_s * 8e-9
+    return scaled_usd(medium, "usd_per_end", medium.usd_per_gbps, level) * bytes_per_s * 8e-9
+
+
+def scaled_usd(part: Medium | Switch, key: str, usd: float, level: Level) -> float:
+    """Scale a price of a part by the bounds of its field `key`, where it has any."""
+    known, value = part.provenance.get(key), getattr(part, key)
+    bound = {"low": known.low, "high": known.high}.get(level) if known else None
+    return usd if bound is None or not value else usd * bound / value
+
+
+def fitting(catalog: Catalog, name: str, link: str) -> Medium:
+    """Return a medium, or the one of its family ("NAME-...") whose lanes a link's lanes fit into.
+
+    A family without such a module keeps the first: nobody has said that it can't be built.
+    """
+    medium, known = catalog.media[name], catalog.links.get(link)
+    if known is None or not known.lanes:
+        return medium
+    lane = known.bytes_per_s / known.lanes * (1 - 1e-9)
+    if lane <= medium.lane_bytes_per_s:
+        return medium
+    family = [
+        one for key, one in catalog.media.items()
+        if key.startswith(f"{name}-") and lane <= one.lane_bytes_per_s
+    ]  # fmt: skip
+    return min(family, key=lambda one: one.port_bytes_per_s, default=medium)
 
 
 def check_reach(medium: Medium, length_m: float, tier: str) -> None:

@@ -45,6 +45,8 @@ class Assessment:
     loops: list[Loop | None]
     splits: list[heat.Split]
     junctions_c: dict[int, np.ndarray[Any, Any]]
+    coolant_c: float  # mean of what cools the accelerators
+    k_per_w: float  # junction to coolant
     step_s: float
     notes: list[str]
 
@@ -166,9 +168,32 @@ def assess_power(
         loops=list(loops) if liquid else [None] * len(found),
         splits=splits,
         junctions_c=warm,
+        coolant_c=coolant_c,
+        k_per_w=resistance,
         step_s=step_s,
         notes=notes,
     )
+
+
+def check_coolant(
+    chassis: Chassis,
+    *,
+    supply_c: float | None = None,
+    rise_k: float | None = None,
+    flow_lpm: float | None = None,
+) -> None:
+    """Refuse coolant or air that no load could make right, before anything is simulated.
+
+    Raises
+    ------
+    InvalidInput
+        If it leaves the range of the fluid, or boils a third of the rated heat.
+    """
+    if chassis.cooling == "air":
+        _in_air(chassis, supply_c, rise_k, flow_lpm)
+    else:
+        coolant.loop(chassis, coolant.design_liquid_w(chassis) / 3.0, supply_c=supply_c,
+                     rise_k=rise_k, given_lpm=flow_lpm)  # fmt: skip
 
 
 def _in_air(
@@ -208,7 +233,7 @@ def _warnings(
     if hottest > limit_c + 0.5:
         notes.append(
             f"temperature: {accelerator.name} reaches {hottest:.0f} C, {hottest - limit_c:.0f} K "
-            "above its limit, and would throttle; lower the supply temperature or raise the flow"
+            "above its limit; lower the supply temperature or raise the flow"
         )
     worst = max(racks, key=lambda rack: rack.heat_w)
     if worst.heat_w > chassis.rack_limit_w:

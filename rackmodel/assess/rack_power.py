@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 FINEST_S = 1e-3
 FEWEST_BINS, MOST_BINS, MOST_CELLS = 64, 16384, 4_000_000
+_SMOOTH = np.array(
+    sorted(
+        n
+        for n in (2**i * 3**j * 5**k for i in range(15) for j in range(10) for k in range(7))
+        if n <= MOST_BINS
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +64,14 @@ class RackPower:
 def bins_for(step_s: float, classes: int) -> int:
     """Return how many bins a step is sampled in: 1 ms each, within reason.
 
-    >>> bins_for(10.0, 4), bins_for(0.01, 4), bins_for(1000.0, 4)
-    (10000, 64, 16384)
+    A number without prime factors above 5, which Fourier transforms like.
+
+    >>> bins_for(10.0, 4), bins_for(10.001, 4), bins_for(0.01, 4), bins_for(1000.0, 4)
+    (10000, 10125, 64, 16384)
     """
     most = min(MOST_BINS, max(FEWEST_BINS, MOST_CELLS // max(1, classes)))
-    return int(np.clip(math.ceil(step_s / FINEST_S), FEWEST_BINS, most))
+    wanted = int(np.clip(math.ceil(step_s / FINEST_S), FEWEST_BINS, most))
+    return int(_SMOOTH[np.searchsorted(_SMOOTH, wanted)])
 
 
 def sample(draw: Draw, bins: int) -> Floats:
@@ -186,16 +196,21 @@ def rack_power(
 
 def powered_accelerators(racks: pd.DataFrame, chassis: Chassis) -> float:
     """Count the accelerators of all chassis that hold a rank of the job."""
-    used = racks.groupby("rack_class").agg(count=("count", "first"), ranks=("ranks", "sum"))
-    number = np.ceil(used["ranks"].to_numpy(dtype=float) / chassis.accelerators)
-    return float((used["count"].to_numpy(dtype=float) * number).sum() * chassis.accelerators)
+    names, first, member = np.unique(
+        racks["rack_class"].to_numpy(), return_index=True, return_inverse=True
+    )
+    ranks = np.bincount(member, racks["ranks"].to_numpy(dtype=float), len(names))
+    count = racks["count"].to_numpy(dtype=float)[first]
+    return float((count * np.ceil(ranks / chassis.accelerators)).sum() * chassis.accelerators)
 
 
-def idle_chassis_w(chassis: Chassis, accelerator: Accelerator, *, holds_job: bool = True) -> float:
-    """Return the power at the plug of a chassis that does no work. [W]
+def idle_chassis_w(
+    chassis: Chassis, accelerator: Accelerator, *, holds_job: bool = True, at_plug: bool = True
+) -> float:
+    """Return the power of a chassis that does no work. [W]
 
     holds_job : accelerators wait with a job in memory (what meters call idle between runs);
-        otherwise they have none and sleep.
+        otherwise they have none and sleep. at_plug : otherwise behind the power supplies.
     """
     coolant_c = chassis.air_inlet_c if chassis.cooling == "air" else chassis.supply_c
     kinds = accelerator.thermal.r_k_per_w
@@ -208,4 +223,6 @@ def idle_chassis_w(chassis: Chassis, accelerator: Accelerator, *, holds_job: boo
     )
     accelerator_w = np.array([chassis.accelerators * one])
     added = conversion_w(asleep, 1, accelerator_w)
+    if not at_plug:
+        del added["psu"]
     return float(accelerator_w[0] + asleep.other_w + sum(w[0] for w in added.values()))

@@ -195,6 +195,18 @@ def assess_failures(
     }  # fmt: skip
 
 
+def binomial(of: int, count: int, chance: float) -> float:
+    """Return the probability of exactly `count` of `of` independent events.
+
+    >>> round(binomial(4, 2, 0.5), 12), binomial(3, 3, 1.0)
+    (0.375, 1.0)
+    """
+    if not 0.0 < chance < 1.0:
+        return float(count == (of if chance >= 1.0 else 0))
+    ways = math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
+    return math.exp(ways + count * math.log(chance) + (of - count) * math.log1p(-chance))
+
+
 def domain_spares(
     domain: int, used: int, *, failures_per_s: float, repair_s: float
 ) -> dict[str, float]:
@@ -222,7 +234,7 @@ def domain_spares(
     works = 1.0 / (1.0 + failures_per_s * repair_s)
 
     def exactly(count: int) -> float:
-        return math.comb(domain, count) * works**count * (1.0 - works) ** (domain - count)
+        return binomial(domain, count, works)
 
     available = min(1.0, math.fsum(exactly(count) for count in range(used, domain + 1)))
     return {

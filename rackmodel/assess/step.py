@@ -47,6 +47,7 @@ def assess_step(
     tokens_per_step: float,
     *,
     cap_w: float | None = None,
+    thermal_cap_w: float | None = None,
     media: Mapping[str, str] | None = None,
     lengths_m: Mapping[str, float] | None = None,
     supply_c: float | None = None,
@@ -68,7 +69,8 @@ def assess_step(
     chassis_name : of the catalog; inventory : of the topology, None without a fabric.
     accelerators : that the job uses. Of a fabric with more ports than that it bears its share.
     step_s, tokens_per_step : of the simulated step.
-    cap_w : power cap of an accelerator, None for its own. [W]
+    cap_w : power cap of an accelerator, None for its own; thermal_cap_w : what its coolant leaves
+        it where that is less. [W]
     media : {tier: medium} to swap, for example {"scale-up": "pluggable"}; lengths_m : {tier: m}.
     supply_c, rise_k, flow_lpm : coolant of a rack, None for the chassis' own.
     usd_per_kwh, facility_pue : None for the catalog's.
@@ -107,7 +109,8 @@ def assess_step(
         boxes = inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum()
         present = float(boxes) or present
     done = assess_power(
-        timeline, racks, part, chassis, step_s=step_s, cap_w=cap_w, supply_c=supply_c,
+        timeline, racks, part, chassis, step_s=step_s, supply_c=supply_c,
+        cap_w=min((w for w in (cap_w, thermal_cap_w) if w is not None), default=None),
         rise_k=rise_k, flow_lpm=flow_lpm,
         nic_optics_w=fabric.nic_optics_w / present
         if fabric and fabric.nic_optics_w is not None else None,
@@ -127,7 +130,8 @@ def assess_step(
         notes.append(
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
         )
-    power = _power(done, fabric, catalog, facility_pue, tokens_per_step)
+    less_w = accelerators_less_w(part, cap_w)
+    power = _power(done, fabric, catalog, facility_pue, tokens_per_step, less_w)
     power["fabric_share"] = used.get("leaf", 1.0)
     bounds = {level: _heat_at(done, racks, catalog, level) for level in ("low", "high")}
     rows = rack_rows(done)
@@ -165,14 +169,23 @@ def assess_step(
     return result
 
 
+def accelerators_less_w(accelerator: Accelerator, cap_w: float | None) -> float:
+    """Return what a power cap takes off an accelerator's own limit. [W]"""
+    return max(0.0, accelerator.power_w - cap_w) if cap_w is not None else 0.0
+
+
 def _power(
     done: Assessment,
     fabric: Fabric | None,
     catalog: Catalog,
     facility_pue: float | None,
     tokens_per_step: float,
+    less_w: float,
 ) -> dict[str, Any]:
-    """Sum racks and fabric to the hall, and describe its swings."""
+    """Sum racks and fabric to the hall, and describe its swings.
+
+    less_w : what a power cap takes off an accelerator's own limit. [W]
+    """
     outside = dict(fabric.outside_w) if fabric else {}
     fabric_w = math.fsum(outside.values())
     by_part: dict[str, float] = {}
@@ -186,7 +199,11 @@ def _power(
     )
     ratio = pue(catalog, liquid_w / it_w, facility_pue)
     chassis = sum(rack.count * rack.chassis for rack in done.racks)
-    provisioned_w = chassis * done.chassis.rated_w + fabric_w
+    # A rating counts accelerators at their own limit and scale-up links as they are sold.
+    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
+    more_w = done.chassis.part_w.get("optics", 0.0) - done.chassis.accelerators * less_w
+    rated_w = done.chassis.rated_w + more_w * done.racks_w / behind_w
+    provisioned_w = chassis * rated_w + fabric_w
     hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
     used = sum(rack.count * rack.used for rack in done.racks)
     causes: dict[str, float] = {}
@@ -211,6 +228,7 @@ def _power(
         "pue": ratio,
         "facility_w": it_w * ratio,
         "provisioned_w": provisioned_w,
+        "provisioned_facility_w": provisioned_w * ratio,
         "facility_j_per_token": it_w * ratio * done.step_s / tokens_per_step,
         "tokens_per_s_per_mw": tokens_per_step / done.step_s / (provisioned_w * ratio / 1e6),
         "accelerator_w": math.fsum(causes.values()),

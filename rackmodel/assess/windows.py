@@ -32,6 +32,19 @@ def moving_mean(power_w: Floats, bin_s: float, window_s: float) -> Floats:
     return np.asarray((total[part : part + count] - total[:count] + whole * power_w.sum()) / wide)
 
 
+def percentile_99(values: Floats) -> float:
+    """Return the 99th percentile, linear between neighbours; `np.quantile` in a third of its time.
+
+    >>> round(percentile_99(np.arange(101.0)), 9)
+    99.0
+    """
+    at = 0.99 * (len(values) - 1)
+    low = int(at)
+    high = min(low + 1, len(values) - 1)
+    near = np.partition(values, (low, high))
+    return float(near[low] + (at - low) * (near[high] - near[low]))
+
+
 def swings(power_w: Floats, step_s: float) -> dict[str, float]:
     """Describe how a power that repeats every step swings.
 
@@ -54,7 +67,7 @@ def swings(power_w: Floats, step_s: float) -> dict[str, float]:
     found = {"mean_w": mean_w}
     for name, window_s in WINDOWS_S.items():
         means = moving_mean(power_w, bin_s, window_s)
-        found[f"p99_{name}_w"] = float(np.quantile(means, 0.99))
+        found[f"p99_{name}_w"] = percentile_99(means)
         found[f"peak_{name}_w"] = float(means.max())
     short = moving_mean(power_w, bin_s, 20e-3)
     apart = max(1, round(20e-3 / bin_s))

@@ -15,6 +15,7 @@ import typer
 
 from rackmodel.cli import (
     catalog_commands,
+    goodput_command,
     network_commands,
     report_commands,
     step_commands,
@@ -69,6 +70,7 @@ app.command("search", rich_help_panel=_RUN)(step_commands.search)
 app.command("collective", rich_help_panel=_RUN)(network_commands.collective)
 app.command("flows", rich_help_panel=_RUN)(network_commands.flows)
 app.command("heat", rich_help_panel=_RUN)(report_commands.heat)
+app.command("goodput", rich_help_panel=_RUN)(goodput_command.goodput)
 app.command("list", rich_help_panel=_KNOW)(catalog_commands.list_)
 app.command("show", rich_help_panel=_KNOW)(catalog_commands.show)
 app.command("draw", rich_help_panel=_KNOW)(catalog_commands.draw)

@@ -30,11 +30,23 @@ def heat(
     global_batch: opt.BatchOption,
     seq_len: opt.SeqLenOption = None,
     precision: opt.PrecisionOption = "bf16",
+    tp: opt.TpOption = None,
+    pp: opt.PpOption = None,
+    vpp: opt.VppOption = None,
+    cp: opt.CpOption = None,
+    ep: opt.EpOption = None,
+    etp: opt.EtpOption = None,
+    dp: opt.DpOption = None,
+    micro_batch: opt.MicroBatchOption = None,
+    sharding: opt.ShardingOption = None,
+    recompute: opt.RecomputeOption = None,
+    schedule: opt.ScheduleOption = None,
     plan: opt.PlanWordsOption = None,
     power_cap: room.PowerCapOption = None,
     medium: room.MediumOption = None,
     supply_c: room.SupplyOption = None,
     rise_k: room.RiseOption = None,
+    flow_lpm: room.FlowOption = None,
     plot: opt.PlotOption = None,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
@@ -56,10 +68,19 @@ def heat(
     check_plot(plot)
     words = rooms.JobWords(
         model=model, gpus=gpus, global_batch=global_batch, seq_len=seq_len, precision=precision,
-        plan=rooms.plan_fields({}, plan or ()),
+        plan=rooms.plan_fields(
+            {
+                "tp": tp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "etp": etp, "dp": dp,
+                "micro_batch": micro_batch, "sharding": sharding, "recompute": recompute,
+                "schedule": schedule,
+            },
+            plan or (),
+        ),
     )  # fmt: skip
     parts = rooms.catalog(sets or (), catalog or ())
-    where = room.room_fields(power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k)
+    where = room.room_fields(
+        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, flow_lpm=flow_lpm
+    )
     payload = rooms.heat(topology, words, parts, room=where)
     if plot is not None:
         from rackmodel.report.racks import rack_elevation

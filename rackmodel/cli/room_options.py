@@ -47,6 +47,10 @@ SupplyOption: TypeAlias = Annotated[
 RiseOption: TypeAlias = Annotated[
     str | None, _option("--rise-k", "K", "Rise of coolant or air across a rack. Default: its own.")
 ]
+FlowOption: TypeAlias = Annotated[
+    str | None,
+    _option("--flow-lpm", "L/MIN", "Coolant flow of a rack; its rise then follows from its heat."),
+]
 PueOption: TypeAlias = Annotated[
     str | None, _option("--pue", "RATIO", "Power of the hall over power of its racks.")
 ]
@@ -69,6 +73,7 @@ def room_fields(
     medium: Sequence[str] | None = None,
     supply_c: str | None = None,
     rise_k: str | None = None,
+    flow_lpm: str | None = None,
     pue: str | None = None,
     usd_per_kwh: str | None = None,
     run_tokens: str | None = None,
@@ -85,9 +90,14 @@ def room_fields(
     given: dict[str, Any] = {}
     if power_cap is not None:
         given["power_cap_w"] = parse(_plain(power_cap), "w", where="--power-cap", positive=True)
+    if flow_lpm is not None and rise_k is not None:
+        raise InvalidInput(
+            "--flow-lpm: give a flow or --rise-k, not both; each follows from the other"
+        )
     numbers = {
         "supply_c": ("--supply-c", supply_c, "32"),
         "rise_k": ("--rise-k", rise_k, "10"),
+        "flow_lpm": ("--flow-lpm", flow_lpm, "150"),
         "facility_pue": ("--pue", pue, "1.15"),
         "usd_per_kwh": ("--usd-per-kwh", usd_per_kwh, "0.08"),
     }

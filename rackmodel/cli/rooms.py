@@ -209,7 +209,21 @@ def heat(
     rack = max(found["racks"], key=lambda one: one["heat_w"])
     rows = [row for row in found["trays"] if row["rack_class"] == rack["rack"]]
     loop = rack["coolant"]
-    flow = f"; {loop['flow_lpm']:,.0f} L/min of {loop['fluid']}" if loop["flow_lpm"] else ""
+    air = rack["air"]
+    ways = []
+    if loop["flow_lpm"]:
+        ways.append(
+            f"{rack['liquid_w'] / rack['heat_w']:.0%} to liquid: {loop['flow_lpm']:,.0f} L/min of "
+            f"{loop['fluid']}, {loop['supply_c']:.0f} to {loop['return_c']:.0f} degC, "
+            f"{loop['drop_pa'] / 1e3:.0f} kPa, pumps {loop['pump_w']:,.0f} W, "
+            f"facility water up to {loop['facility_c']:.0f} degC ({loop['water_class']})"
+        )
+    if rack["air_w"] > 0:
+        ways.append(
+            f"{rack['air_w'] / rack['heat_w']:.0%} to air: {air['flow_m3_per_s']:.2f} m3/s "
+            f"({air['flow_cfm']:,.0f} CFM), {air['inlet_c']:.0f} to {air['outlet_c']:.0f} degC, "
+            f"fans {rack['by_part_w'].get('fan', 0.0):,.0f} W"
+        )
     return {
         "topology": topology,
         "rack_class": rack["rack"],
@@ -217,8 +231,36 @@ def heat(
         **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
         "by_part_w": rack["by_part_w"],
         "coolant": loop,
-        "title": f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step "
-        f"({rack['liquid_w'] / rack['heat_w']:.0%} to liquid{flow})",
+        "air": air,
+        "junction_c": rack["junction_c"],
+        "swing": rack["swing"],
+        "title": "\n".join(
+            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
+        ),
         "rows": rows,
         "notes": found["notes"],
     }
+
+
+def goodput(
+    topology: str,
+    gpus: int,
+    parts: Catalog | None,
+    *,
+    media: Mapping[str, str] | None = None,
+    lengths_m: Mapping[str, float] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return what failures do to a job: rates by part, interval, goodput, spares."""
+    from rackmodel.assess import availability
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    catalog = parts or load_catalog()
+    machine = load_topology(name_or_file(topology, "TOPOLOGY"), catalog=catalog)
+    found = availability(
+        catalog, machine.inventory(gpus), accelerators=gpus,
+        domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
+        media=media, lengths_m=lengths_m, **options,
+    )  # fmt: skip
+    return {"topology": machine.name, **found}

@@ -64,6 +64,7 @@ def simulate(
     medium: room.MediumOption = None,
     supply_c: room.SupplyOption = None,
     rise_k: room.RiseOption = None,
+    flow_lpm: room.FlowOption = None,
     pue: room.PueOption = None,
     usd_per_kwh: room.UsdPerKwhOption = None,
     run_tokens: room.RunTokensOption = None,
@@ -118,7 +119,8 @@ def simulate(
         ),
     )  # fmt: skip
     where = room.room_fields(
-        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, pue=pue,
+        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k,
+        flow_lpm=flow_lpm, pue=pue,
         usd_per_kwh=usd_per_kwh, run_tokens=run_tokens,
     )  # fmt: skip
     parts = rooms.catalog(sets or (), catalog or ())
@@ -188,6 +190,7 @@ def compare(
     medium: room.MediumOption = None,
     supply_c: room.SupplyOption = None,
     rise_k: room.RiseOption = None,
+    flow_lpm: room.FlowOption = None,
     pue: room.PueOption = None,
     usd_per_kwh: room.UsdPerKwhOption = None,
     run_tokens: room.RunTokensOption = None,
@@ -222,7 +225,8 @@ def compare(
         plan=rooms.plan_fields({}, plan or ()),
     )
     where = room.room_fields(
-        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, pue=pue,
+        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k,
+        flow_lpm=flow_lpm, pue=pue,
         usd_per_kwh=usd_per_kwh, run_tokens=run_tokens,
     )  # fmt: skip
     parts = rooms.catalog(sets or (), catalog or ())

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.report.summary import ROWS, amount, field_name, headline, machine_size, spread
+from rackmodel.cli.tables_room import money_tables, power_tables
+from rackmodel.report.summary import ROWS, headline, machine_size
 from rackmodel.report.words import (
     MISSING,
     gigabytes,
@@ -82,7 +83,8 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
     yield from _hbm(row)
     yield from _links(row)
     yield from _racks(row)
-    yield from _money(row)
+    yield from power_tables(row)
+    yield from money_tables(row)
     yield from _effort(row)
 
 
@@ -233,22 +235,6 @@ def between(values: Sequence[float | None], text: Callable[[float], str]) -> str
     return f"{number} - {high}" if unit == high.partition(" ")[2] else f"{low} - {high}"
 
 
-def _money(row: Payload) -> Iterator[RenderableType]:
-    for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
-        facts = row.get(key) or {}
-        shown = [
-            (name, amount(name, value), spread(facts, name))
-            for name, value in facts.items()
-            if known(value) and not name.endswith(("_low", "_high"))
-        ]
-        if shown:
-            yield ""
-            table = grid(title, "", "low - high")
-            for name, value, band in shown:
-                table.add_row(field_name(name), value, band)
-            yield table
-
-
 def _effort(row: Payload) -> Iterator[RenderableType]:
     work = row.get("simulation") or {}
     if work:
@@ -290,14 +276,16 @@ def heat_tables(payload: Payload) -> Iterator[RenderableType]:
     if payload.get("title"):
         yield str(payload["title"])
         yield ""
-    table = grid("tray", "W", "liquid W", "air W", "coolant degC", "hottest part degC")
+    table = grid(
+        "tray", "W", "liquid W", "air W", "coolant out degC", "air out degC", "accelerator degC"
+    )
     for tray in payload["rows"]:
         table.add_row(
             str(tray.get("name")),
             *(whole(tray.get(key)) for key in ("heat_w", "liquid_w", "air_w")),
             *(
                 three(tray[key]) if known(tray.get(key)) else MISSING
-                for key in ("coolant_c", "junction_c")
+                for key in ("coolant_c", "exhaust_c", "junction_c")
             ),
         )
     yield table

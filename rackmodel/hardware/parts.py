@@ -88,6 +88,7 @@ class PowerModel:
     dvfs_slope: float
     voltage_floor: float
     cap_window_s: float  # the cap acts on the mean over this time
+    peak_ratio: float  # of a moment's power over the cap: the electrical limit of the part
     leak_per_k: float
     act_wait: float
     act_collective: float
@@ -206,6 +207,7 @@ class Medium:
 
     joule_per_bit_per_end : module power over port rate. Modules draw it whether or not bytes move.
     watts_fixed : the same for one module of `port_bytes_per_s`. [W]
+    lanes : 8 lanes of an 800 Gb/s module pass 100 Gb/s each, and no link of 200 Gb/s lanes.
     """
 
     name: str
@@ -215,11 +217,17 @@ class Medium:
     watts_fixed: float
     usd_per_end: float
     reach_m: float
-    failures_per_hour: float  # of one end
+    failures_per_hour: float  # of one end of a link
+    lanes: int | None  # of one module; None where a medium takes lanes of any rate
     provenance: Mapping[str, Provenance]
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    @property
+    def lane_bytes_per_s(self) -> float:
+        """Fastest lane that a module takes, one direction; infinity where any will do."""
+        return self.port_bytes_per_s / self.lanes if self.lanes else float("inf")
 
     @property
     def usd_per_gbps(self) -> float:

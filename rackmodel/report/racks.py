@@ -31,7 +31,7 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
     """Draw a rack from top to bottom, each tray coloured by its heat, with W and degC.
 
     trays : from the top; each with name and heat_w, where known units (height in U, 1 if missing),
-    coolant_c (leaving the tray) and junction_c (its hottest part).
+    coolant_c (liquid leaving the tray, else exhaust_c, air) and junction_c (its hottest part).
     """
     heights = [float(tray.get("units") or 1) for tray in trays]
     ax = own_axes(ax, 6.6, min(14.0, 1.8 + 0.27 * sum(heights)))
@@ -62,7 +62,13 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
             ax.text(0.98, middle, watts, va="center", ha="right", fontsize=8.5, color=ink)
             degrees = [
                 f"{name} {tray[key]:.0f} °C"
-                for key, name in (("coolant_c", "out"), ("junction_c", "die"))
+                for key, name in (
+                    (
+                        "exhaust_c" if tray.get("coolant_c") is None else "coolant_c",
+                        "air out" if tray.get("coolant_c") is None else "out",
+                    ),
+                    ("junction_c", "die"),
+                )
                 if tray.get(key) is not None
             ]
             if degrees:

@@ -124,6 +124,11 @@ def cap_text(row: Payload) -> str:
     power = row.get("power") or {}
     if not power.get("cap_slows"):
         return MISSING
+    if known(power.get("thermal_cap_w")):
+        return (
+            f"throttled: the coolant carries {whole(power['thermal_cap_w'])} of "
+            f"{whole(power['cap_w'])} W, {percent(power['cap_clock'])} of the usual clock"
+        )
     return f"{whole(power['cap_w'])} W leave {percent(power['cap_clock'])} of the usual clock"
 
 
@@ -160,7 +165,11 @@ def field_name(name: str) -> str:
     >>> field_name("usd_per_mtoken"), field_name("mtbf_s")
     ('dollars per Mtoken', 'MTBF')
     """
-    known_names = {"mtbf_s": "MTBF", "pue": "PUE", "usd_per_kwh": "dollars per kWh"}
+    known_names = {
+        "mtbf_s": "MTBF", "pue": "PUE", "usd_per_kwh": "dollars per kWh", "energy_mwh": "energy",
+        "interval_s": "checkpoint interval", "stall_s": "checkpoint stall",
+        "usd": "dollars",
+    }  # fmt: skip
     if name in known_names:
         return known_names[name]
     for unit in ("_usd", "_w", "_s", "_j", "_c", "_bytes"):
@@ -179,6 +188,10 @@ def amount(name: str, value: float) -> str:
     """
     if "usd" in name:
         return "$" + scaled(value, "").strip()
+    if name.endswith("_mwh"):
+        return f"{three(value)} MWh"
+    if name == "tokens":
+        return scaled(value, "").strip()
     if name.endswith("_share") or name in ("goodput", "network_share"):
         return percent(value, 1).replace(".0%", "%")
     if name.endswith(("_w", "_j")) and "per" not in name:

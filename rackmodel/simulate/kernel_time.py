@@ -74,7 +74,7 @@ class KernelTimes:
         self.era = era or read_stack(stack)
         self._gemm = self.constants.gemm(accelerator.family)
         self._kernel_s: dict[Kernel, float] = {}
-        self._compute_s: dict[int, tuple[Compute, float]] = {}
+        self._compute_s: dict[int, tuple[Compute, float, float]] = {}
         self._gemm_of: dict[str, GemmConstants] = {}
         self._sustained: dict[str, tuple[float, str]] = {}
 
@@ -82,15 +82,18 @@ class KernelTimes:
 
     def compute_s(self, compute: Compute) -> float:
         """Return the time of a `Compute`: device and host together. [s]"""
+        return self.times_s(compute)[0]
+
+    def times_s(self, compute: Compute) -> tuple[float, float]:
+        """Return the time of a `Compute`, and that of its device alone. [s]"""
         known = self._compute_s.get(id(compute))
         if known is not None and known[0] is compute:
-            return known[1]
+            return known[1], known[2]
         experts = host_time.has_experts(compute.kernels)
-        value = host_time.together_s(
-            self.device_s(compute), self.host_s(compute), experts, self.constants["host"]
-        )
-        self._compute_s[id(compute)] = (compute, value)
-        return value
+        device = self.device_s(compute)
+        value = host_time.together_s(device, self.host_s(compute), experts, self.constants["host"])
+        self._compute_s[id(compute)] = (compute, value, device)
+        return value, device
 
     def device_s(self, compute: Compute) -> float:
         """Return the time that the accelerator is busy with a `Compute`. [s]

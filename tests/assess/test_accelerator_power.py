@@ -15,6 +15,7 @@ from rackmodel.assess.clock import (
 )
 from rackmodel.assess.pieces import cut_timeline, flop_energy_j
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware import load_catalog
 
 
 def drawn(timeline, part, step_s=1.0, cap_w=1e6, coolant_c=35.0, k_per_w=0.0):
@@ -268,3 +269,22 @@ def test_a_clock_that_never_settles_says_why(h100):
 
     with pytest.raises(CannotRun, match="still moves"):
         settle_clock(restless, h100, 400.0)
+
+
+# An H100 node is rated at 10.2 kW at the plug, an NVL72 rack of 132 kW is quoted at 192 kW at its
+# electrical peak: no moment may draw what only the mean over 0.1 s keeps in bounds.
+@given(
+    busy_ms=st.floats(1.0, 60.0), rate=st.floats(2e14, 1.9e15), cap=st.sampled_from([500.0, 700.0])
+)
+@settings(max_examples=40, deadline=None)
+def test_no_moment_passes_the_electrical_limit(busy_ms, rate, cap):
+    part = load_catalog().accelerators["h100"]
+    busy_s = busy_ms * 1e-3
+    work = frame(
+        piece("compute", 0, busy_s, flops=rate * busy_s, precision="fp8"),
+        piece("bubble", busy_s, 0.1),
+    )
+    (draw,) = draw_all(cut_timeline(work, part, 0.1), part, cap_w=cap, coolant_c=30.0, k_per_w=0.06)
+    assert draw.power_w.max() <= part.power.peak_ratio * cap * (1 + 1e-9)
+    assert draw.total_w <= cap * (1 + 1e-9)
+    assert draw.total_w == pytest.approx(draw.cumulative_j()[-1] / 0.1, rel=1e-12)

@@ -77,7 +77,8 @@ def test_optics_in_the_rack_are_paid_for(catalog):
     copper = capital(catalog, parts, **told)
     links = media_rows(parts, catalog, {"scale-up": "pluggable"})
     optics = capital(catalog, parts, links=links, **told)
-    assert optics.total - copper.total == pytest.approx(1_620_000, rel=0.01)
+    # 648 modules of 1.6T; the chassis' price holds 5,184 pairs of 5 USD an end, which go.
+    assert optics.total - copper.total == pytest.approx(648 * 2200 - 2 * 2592 * 5, rel=1e-6)
 
 
 def test_missing_price_is_named_and_the_rest_is_known(catalog):

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from machines import h100_cluster, inventory, nvl72_inventory
 
-from rackmodel.assess.media import fabric_power, media_rows, swap_tier
+from rackmodel.assess.media import end_usd, fabric_power, fitting, media_rows, swap_tier
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 
 
@@ -11,8 +11,8 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
     ("medium", "watts"),
     [
         ("copper", 0.0),
-        ("pluggable", 20_740.0),
-        ("pluggable-1600g", 19_440.0),
+        ("pluggable", 19_440.0),  # of 200 Gb/s lanes: 1.6T modules
+        ("pluggable-800g-fr4", 20_740.0),
         ("lpo", 10_370.0),
         ("cpo", 5_830.0),
         ("aec", 8_300.0),
@@ -27,7 +27,7 @@ def test_nvl72_on_other_media(catalog, medium, watts):
 def test_pluggables_break_more_often_than_copper_and_cost_more(catalog):
     found = swap_tier(nvl72_inventory(), catalog, "scale-up", "pluggable")
     assert found["new_failures_per_hour"] > 10 * found["old_failures_per_hour"]
-    assert found["more_usd"] == pytest.approx(1_620_000, rel=0.03)
+    assert found["new_usd"] == pytest.approx(648 * 2200, rel=1e-6)
 
 
 def test_cable_beyond_its_reach_is_refused_with_its_length(catalog):
@@ -85,3 +85,17 @@ def test_links_without_a_medium_are_left_out_and_said_so(catalog):
     rows = media_rows(inventory, catalog)
     assert rows.empty
     assert "8 links name no medium" in fabric_power(inventory, catalog, rows).notes[0]
+
+
+def test_a_module_takes_links_of_no_faster_lanes(catalog):
+    slow, fast = fitting(catalog, "pluggable", "ib-ndr"), fitting(catalog, "pluggable", "nvlink5")
+    assert (slow.name, fast.name) == ("pluggable", "pluggable-1600g")
+    assert fitting(catalog, "pluggable", "my own link").name == "pluggable"
+    assert fitting(catalog, "lpo", "nvlink5").name == "lpo"  # nobody has said which lanes it takes
+    assert fitting(catalog, "copper", "nvlink5").name == "copper"
+
+
+def test_prices_of_ends_have_bounds(catalog):
+    medium = catalog.media["pluggable"]
+    low, mid, high = (end_usd(medium, 100e9, level) for level in ("low", "mid", "high"))
+    assert (low, mid, high) == (pytest.approx(1100), pytest.approx(1250), pytest.approx(1400))

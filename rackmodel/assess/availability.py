@@ -1,0 +1,204 @@
+"""A job over months: how often it stops, when to save, what is left, what spares in a domain buy.
+
+In:  the inventory of a machine, the catalog's interruption rates, what a checkpoint stalls.
+Out: one dict: rates by part, intervals, goodput in closed form and played out in SimPy, spares.
+Left out: how fast the job is while it runs (`simulate`), and what a whole run costs (`cost`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.assess.cost import need
+from rackmodel.assess.failure_run import simulate_runs
+from rackmodel.assess.media import media_rows
+from rackmodel.assess.reliability import (
+    assess_failures,
+    binomial,
+    checkpoint_stall_s,
+    domain_spares,
+    goodput,
+    rates_of,
+    young_interval_s,
+)
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Catalog
+
+DAY_S = 86400.0
+
+
+def availability(
+    catalog: Catalog,
+    inventory: pd.DataFrame,
+    *,
+    accelerators: int,
+    domain: int,
+    days: float = 90.0,
+    runs: int = 8,
+    seed: int = 0,
+    stall_s: float | None = None,
+    restart_s: float | None = None,
+    interval_s: float | None = None,
+    repair_s: float | None = None,
+    checkpoint_bytes: float | None = None,
+    storage_bytes_per_s: float | None = None,
+    media: Mapping[str, str] | None = None,
+    lengths_m: Mapping[str, float] | None = None,
+    spares: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Return what failures do to a job on a machine.
+
+    Parameters
+    ----------
+    inventory : of the machine for this job; accelerators : that the job uses, `domain` of them in
+        a scale-up domain (0: none that could leave some idle, as in a torus).
+    days, runs, seed : of the runs that are played out; 0 runs plays none.
+    stall_s, restart_s, interval_s, repair_s : None takes the catalog's, and the best interval. [s]
+    checkpoint_bytes : written straight to storage, whose rate sets the stall then.
+    media, lengths_m : as `media.media_rows` takes them.
+    spares : idle accelerators in each domain to compare; None takes a few.
+
+    Returns
+    -------
+    The keys of `assess_failures`; young_interval_s; best_interval_s; expected_interruptions (in
+    `days`); planned_per_day; goodput (closed form at interval_s, planned stops included);
+    played {goodput, goodput_error, interruptions, days, runs} without planned stops, and
+    played_closed_form, the closed form of the same; rows, one for each part; domains, one row for
+    each number of spares (`spare_rows`).
+
+    Raises
+    ------
+    InvalidInput
+        For times that are not above 0, or more events than a run may take.
+    """
+    for name, value in (("days", days), ("interval", interval_s), ("restart", restart_s),
+                        ("repair", repair_s), ("storage", storage_bytes_per_s)):  # fmt: skip
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise InvalidInput(f"{name}: expected more than 0, found {value:g}")
+    if checkpoint_bytes is not None:
+        if stall_s is not None:
+            raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")
+        rate = storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
+        stall_s = checkpoint_stall_s(checkpoint_bytes, rate)
+    links = media_rows(inventory, catalog, media, lengths_m=lengths_m)
+    rates = rates_of(catalog, inventory, accelerators=accelerators, links=links)
+    found = assess_failures(catalog, rates, stall_s=stall_s, restart_s=restart_s)
+    mtbf, stall, restart, best = (
+        float(str(found[name])) for name in ("mtbf_s", "stall_s", "restart_s", "interval_s")
+    )
+    tau = best if interval_s is None else interval_s
+    planned = need(catalog, "interruptions", "planned_per_day")
+    times = {"mtbf_s": mtbf, "stall_s": stall, "restart_s": restart}
+    whole = goodput(tau, planned_per_s=planned / DAY_S, **times)
+    total = math.fsum(rates.values())
+    found |= {
+        "accelerators": accelerators,
+        "interval_s": tau,
+        "best_interval_s": best,
+        "young_interval_s": young_interval_s(mtbf, stall) if math.isfinite(mtbf) else math.inf,
+        "goodput": whole,
+        "planned_per_day": planned,
+        "days": days,
+        "expected_interruptions": total * days * DAY_S,
+        "rows": [
+            {
+                "part": part,
+                "interruptions_per_day": rate * DAY_S,
+                "interruptions": rate * days * DAY_S,
+                "share": rate / total if total else 0.0,
+            }
+            for part, rate in sorted(rates.items(), key=lambda one: -one[1])
+        ],
+    }
+    if runs and math.isfinite(mtbf):
+        played = simulate_runs(days * DAY_S, interval_s=tau, runs=runs, seed=seed, **times)
+        found["played"] = {**played, "days": days, "runs": runs}
+        found["played_closed_form"] = goodput(tau, **times)
+    repair = need(catalog, "interruptions", "repair_s") if repair_s is None else repair_s
+    found["repair_s"] = repair
+    found["domain_accelerators"] = domain
+    found["domains"] = spare_rows(
+        domain, accelerators, failures_per_s=rates["accelerator"] / accelerators, repair_s=repair,
+        whole=whole, spares=spares,
+    )  # fmt: skip
+    return found
+
+
+def spare_rows(
+    domain: int,
+    accelerators: int,
+    *,
+    failures_per_s: float,
+    repair_s: float,
+    whole: float,
+    spares: Sequence[int] | None = None,
+) -> list[dict[str, float]]:
+    """Return what idle accelerators in each domain, or idle domains, buy: one row for each choice.
+
+    A job that uses all of a domain waits for the repair of every broken accelerator, unless it can
+    move to an idle domain; one that leaves some of each domain idle goes on with those after a
+    restart. The job needs all its domains at once. Idle domains are as many as make it wait for
+    less than a thousandth of the time.
+
+    Returns
+    -------
+    spares, used (of a domain), domains (that the job then spans), idle_domains, available (a
+    domain), all_available (as many domains as the job needs), outages_per_day (of a domain that
+    falls short), useful: accelerators used over those bought, times all_available, times `whole`,
+    the goodput otherwise.
+    """
+    if domain < 2:
+        return []
+    some = sorted({0, 1, 2, 4, max(1, domain // 9)}) if spares is None else sorted(set(spares))
+    rows = []
+    for idle in some:
+        if not 0 <= idle < domain:
+            raise InvalidInput(f"spares: expected 0 to {domain - 1} in a domain, found {idle}")
+        used = domain - idle
+        domains = math.ceil(accelerators / used)
+        one = domain_spares(domain, used, failures_per_s=failures_per_s, repair_s=repair_s)
+        enough = idle_domains(domains, one["available"])
+        for more, everywhere in dict([(0, one["available"] ** domains), enough]).items():
+            rows.append(
+                {
+                    "spares": idle,
+                    "used": used,
+                    "domains": domains,
+                    "idle_domains": more,
+                    "available": one["available"],
+                    "all_available": everywhere,
+                    "outages_per_day": one["outages_per_s"] * domains * DAY_S,
+                    "useful": used / domain * domains / (domains + more) * everywhere * whole,
+                }
+            )
+    return rows
+
+
+def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tuple[int, float]:
+    """Return the fewest idle domains with which `needed` are whole with probability `wanted`, and
+    that probability.
+
+    available : probability that a domain is whole; domains break independently.
+
+    >>> idle_domains(128, 0.99637)
+    (4, 0.9998...)
+    >>> idle_domains(128, 1.0)
+    (0, 1.0)
+    """
+    broken = 1.0 - available
+    if broken <= 0.0:
+        return 0, 1.0
+    if available <= 0.0:
+        raise InvalidInput("idle domains: no domain is ever whole")
+    for more in range(needed + 1000):
+        count = needed + more
+        chance = math.fsum(binomial(count, k, broken) for k in range(more + 1))
+        if chance >= wanted:
+            return more, min(1.0, chance)
+    return more, min(1.0, chance)

@@ -1,0 +1,116 @@
+"""Tables about the room of a step: power and its swings, money, failures, the whole run.
+
+In:  payloads as `--json` prints them.
+Out: things that rich can print.
+Left out: computing; heat by tray and everything else about a step (`tables_step`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.report.summary import amount, field_name, spread
+from rackmodel.report.words import MISSING, known, percent, scaled, three
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Payload = Mapping[str, Any]
+WINDOWS = (("1 ms", "1ms"), ("20 ms", "20ms"), ("100 ms", "100ms"), ("1 s", "1s"))
+
+
+def power_tables(row: Payload) -> Iterator[RenderableType]:
+    """Yield how the power of the hottest rack and of the hall swings within a step."""
+    from rackmodel.cli.tables_step import grid
+
+    power = row.get("power") or {}
+    racks = [rack for rack in row.get("racks") or () if rack.get("swing")]
+    hall = power.get("hall_swing")
+    if not racks or not hall:
+        return
+    rack = max(racks, key=lambda one: one.get("heat_w", 0.0))["swing"]
+    yield ""
+    table = grid("power within a step", "hottest rack", "hall", "at most over mean")
+    table.add_row("mean", _watts(rack["mean_w"]), _watts(hall["mean_w"]))
+    for words, name in WINDOWS:
+        table.add_row(
+            f"means over {words}: 99th percentile, peak",
+            *(f"{_watts(one[f'p99_{name}_w'])}, {_watts(one[f'peak_{name}_w'])}"
+              for one in (rack, hall)),
+            percent(hall[f"peak_{name}_w"] / hall["mean_w"] - 1),
+        )  # fmt: skip
+    table.add_row("computing less communicating (100 ms)",
+                  _watts(rack["swing_w"]), _watts(hall["swing_w"]))  # fmt: skip
+    table.add_row("steepest ramp (20 ms)",
+                  *(f"{_watts(one['ramp_w_per_s'])}/s" for one in (rack, hall)))  # fmt: skip
+    table.add_row("strongest beat, 0.1 to 20 Hz", *(_beat(one) for one in (rack, hall)))
+    yield table
+    facts = [
+        f"IT {_watts(power['it_w'])}, {percent(power['fabric_w'] / power['it_w'])} of it fabric",
+        f"with cooling {_watts(power['facility_w'])} (PUE {three(power['pue'])})",
+    ]
+    if known(power.get("provisioned_facility_w")):
+        facts.append(
+            f"provisioned {_watts(power['provisioned_facility_w'])}: "
+            f"{three(power['tokens_per_s_per_mw'])} tokens/s per MW"
+        )
+    yield "  hall: " + "; ".join(facts)
+
+
+def _watts(value: float) -> str:
+    return scaled(value, "W")
+
+
+def _beat(swing: Payload) -> str:
+    if not swing.get("swing_amplitude_w"):
+        return MISSING
+    return f"+-{_watts(swing['swing_amplitude_w'])} at {three(swing['swing_hz'])} Hz"
+
+
+def money_tables(row: Payload) -> Iterator[RenderableType]:
+    """Yield cost, its parts, reliability and the whole run, with low and high where known."""
+    from rackmodel.cli.tables_step import grid
+
+    for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
+        facts = row.get(key) or {}
+        shown = [
+            (name, amount(name, value), spread(facts, name))
+            for name, value in facts.items()
+            if known(value) and not name.endswith(("_low", "_high"))
+        ]
+        if not shown:
+            continue
+        yield ""
+        bands = any(band for _, _, band in shown)
+        table = grid(title, "", "low - high") if bands else grid(title, "")
+        for name, value, band in shown:
+            table.add_row(field_name(name), value, *([band] if bands else []))
+        yield table
+        if key == "cost":
+            yield from _capital(facts)
+
+
+def _capital(cost: Payload) -> Iterator[RenderableType]:
+    """Yield capital by part, and in one line what an hour is made of."""
+    from rackmodel.cli.tables_step import grid
+
+    parts = cost.get("capital_by_part_usd") or {}
+    low, high = (cost.get(f"capital_by_part_usd_{end}") or {} for end in ("low", "high"))
+    total = sum(parts.values())
+    if total > 0:
+        yield ""
+        table = grid("capital by part", "", "low - high", "share")
+        for part, usd in sorted(parts.items(), key=lambda one: -one[1]):
+            if usd:
+                bounds = {"usd": usd, "usd_low": low.get(part), "usd_high": high.get(part)}
+                table.add_row(part.replace("_", " "), amount("usd", usd), spread(bounds, "usd"),
+                              percent(usd / total))  # fmt: skip
+        yield table
+    hourly = cost.get("per_hour_usd") or {}
+    if sum(hourly.values()) > 0:
+        whole = sum(hourly.values())
+        yield "  an hour: " + ", ".join(
+            f"{part} {percent(usd / whole)}"
+            for part, usd in sorted(hourly.items(), key=lambda one: -one[1])
+        )
