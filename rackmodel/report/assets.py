@@ -57,6 +57,7 @@ th[aria-sort=descending] button::after { content:"\\2193"; color:var(--accent); 
 input[type=search] { font:inherit; padding:.3rem .6rem; width:min(100%,340px);
   border:1px solid var(--quiet); border-radius:4px; }
 .count { color:var(--quiet); font-size:.88rem; padding-left:.6rem; }
+[hidden] { display:none !important; }
 .verdict { font-weight:600; }
 .supported { color:var(--good); } .refuted { color:var(--bad); } .depends { color:var(--mixed); }
 .best { color:var(--good); font-weight:600; }
