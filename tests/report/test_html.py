@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from browser import Browser, missing
 
 from rackmodel.report.html import page, ratio_band
-from browser import Browser, missing
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 
