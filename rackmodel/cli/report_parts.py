@@ -71,7 +71,7 @@ def report_parts(
         content["validation"] = _errors(validation, parts)
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
-    content["tiers"] = _tiers(rows[0], parts)
+    content["tiers"] = _tiers([row["topology"] for row in rows], parts)
     return content
 
 
@@ -126,30 +126,16 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _tiers(row: Mapping[str, Any], parts: Catalog | None) -> list[dict[str, Any]]:
-    """Return what one accelerator of a machine can send at each distance, one direction.
-
-    HBM, scale-up and scale-out; energy and price of a bit from the medium of the link, both ends.
-    """
+def _tiers(names: Sequence[str], parts: Catalog | None) -> list[dict[str, Any]]:
+    """Return what one accelerator of each machine can send at each distance."""
     from rackmodel.hardware import load_catalog
+    from rackmodel.study.tiers import tiers
     from rackmodel.topology import load_topology
 
     catalog = parts or load_catalog()
-    machine = load_topology(row["topology"], catalog=parts)
-    part = catalog.accelerators[row["accelerator"]]
-    tiers = [{"name": "HBM", "reach_m": 0.01, "bytes_per_s": part.hbm_bytes_per_s}]
-    wires = [
-        ("scale-up", getattr(machine.scale_up, "wire", None), part.scale_up_bytes_per_s),
-        ("scale-out", machine.nics.wire if machine.nics else None, machine.nic_bytes_per_s),
-    ]
-    for name, wire, bytes_per_s in wires:
-        if wire is None or not bytes_per_s:
-            continue
-        tier = {"name": f"{name} ({wire.medium})", "bytes_per_s": bytes_per_s}
-        medium = catalog.media.get(wire.medium)
-        tier["reach_m"] = max(wire.length_m or 0.0, 0.1)
-        if medium is not None:
-            tier["j_per_bit"] = 2 * medium.joule_per_bit_per_end
-            tier["usd_per_gb_per_s"] = 2 * 8 * medium.usd_per_gbps
-        tiers.append(tier)
-    return tiers
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        machine = load_topology(name, catalog=parts)
+        if machine.accelerator in catalog.accelerators and machine.own_graph is None:
+            rows += tiers(machine, catalog)
+    return rows
