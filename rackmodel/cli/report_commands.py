@@ -122,6 +122,19 @@ def report(
             show_default=False,
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="DIR",
+            help="What benchmarks.scale_up_vs_scale_out wrote: adds its answers and pictures.",
+            show_default=False,
+        ),
+    ] = None,
+    brief: Annotated[
+        bool,
+        typer.Option("--brief", help="Only the results: no plan map, collectives, sensitivities."),
+    ] = False,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
     json_: opt.JsonOption = False,
@@ -133,6 +146,8 @@ def report(
       rackmodel report --out report.html
       rackmodel report gb200-nvl72 dgx-h100 --model llama3.1-405b --gpus 1024 \\
           --global-batch 1024 --out report.html
+
+  rackmodel report --out report.html --claims claims.json --validation runs.csv --study runs/study
 
     The page holds its pictures and scripts and needs no network.
     """
@@ -150,7 +165,9 @@ def report(
     if validation is not None:
         errors = rooms.check_file(validation, "--validation")
     parts = rooms.catalog(sets or (), catalog or ())
-    content = report_parts(machines, words, parts, verdicts=verdicts, validation=errors)
+    content = report_parts(
+        machines, words, parts, verdicts=verdicts, validation=errors, study=study, brief=brief
+    )
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
     from rackmodel.report.html import page

@@ -21,6 +21,7 @@ from rackmodel.errors import CannotRun, InvalidInput
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
+    from rackmodel.simulate.result import Result
 
 _KEPT = (
     "title", "power", "thermal", "flops_per_s", "hbm_", "scale_up", "idle_w", "clock",
@@ -48,9 +49,15 @@ def report_parts(
     *,
     verdicts: Mapping[str, Any] | None,
     validation: Path | None,
+    study: Path | None = None,
+    brief: bool = False,
 ) -> dict[str, Any]:
     """Return the content of a page; machines that can't run the job are told with the reason."""
+    from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
+
+    found = study_parts(study) if study is not None else {}
     rows: list[dict[str, Any]] = []
+    results: list[Result] = []
     failures = []
     for name, answer in rooms.compare(machines, words, parts):
         if isinstance(answer, CannotRun):
@@ -58,12 +65,14 @@ def report_parts(
             failures.append({"topology": name, "reason": str(answer)})
         else:
             rows.append(answer.to_dict())
+            results.append(answer)
     content: dict[str, Any] = {
         "rows": rows,
         "failures": failures,
         "verdicts": verdicts["rows"] if verdicts else None,
         "command": _command(machines, words),
-        "left_out": [line for row in rows for line in row.get("notes") or ()],
+        "left_out": list(dict.fromkeys(note for row in rows for note in row.get("notes") or ())),
+        **found,
     }
     if not rows:
         return content
@@ -72,6 +81,10 @@ def report_parts(
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
     content["tiers"] = _tiers([row["topology"] for row in rows], parts)
+    content["heat_domains"] = heat_rows(results, parts)
+    if not brief:
+        fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
+        content |= closer_look(fastest, words, parts)
     return content
 
 

@@ -127,7 +127,9 @@ def roofline(
 ) -> Axes:
     """Draw FLOP/s against FLOPs per byte under the ceilings of compute, HBM, scale-up, scale-out.
 
-    points : each with name, flops, bytes, seconds. ceilings : {name: bytes/s of one accelerator}.
+    points : each with name, flops, bytes, seconds, and `ceiling` where its bytes move under one of
+    the ceilings: it takes that colour, and a dotted line shows the room above it.
+    ceilings : {name: bytes/s of one accelerator}.
     """
     ax = own_axes(ax)
     peak = peak_flops_per_s / 1e12
@@ -151,19 +153,32 @@ def roofline(
                 [start, end], [start * rate / 1e12, peak], color=colour,
                 linestyle=LINES[index % 4], label=f"{name}: {_rate(rate)}",
             )  # fmt: skip
+        names = list(ceilings)
         for index, row in enumerate(points):
             if not row["bytes"] or not row["seconds"]:
                 continue
             x, y = row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e12
-            ax.plot(x, y, MARKERS[index % 8], color=INK, markersize=7)
+            own = row.get("ceiling") in ceilings
+            colour = COLOURS[names.index(row["ceiling"]) % len(COLOURS)] if own else INK
+            if own:
+                roof = min(peak, x * ceilings[row["ceiling"]] / 1e12)
+                ax.plot([x, x], [y, roof], color=colour, linestyle=":", linewidth=1.4)
+            ax.plot(x, y, MARKERS[index % 8], color=colour, mec=INK, mew=0.6, markersize=8)
+            below = own and index % 2  # names of neighbours at one height
             ax.annotate(
-                str(row["name"]), (x, y), xytext=(7, -3), textcoords="offset points",
-                fontsize=8.5, bbox=HALO,
-            )  # fmt: skip
+                str(row["name"]),
+                (x, y),
+                xytext=(0, -10) if own else (7, -3),
+                textcoords="offset points",
+                fontsize=8.5,
+                bbox=HALO,
+                ha="center" if own else "left",
+                va="top" if own else "baseline",
+            ).set_y(-24 if below else -10 if own else -3)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlim(low, high)
-        ax.set_ylim(bottom, peak * 2.2)
+        ax.set_ylim(bottom, peak * 2.6)
         ax.legend(loc="lower right", frameon=False)
         return dress(
             ax, title=title, x="FLOPs per byte moved", y="TFLOP/s of one accelerator", grid="both"
