@@ -29,14 +29,14 @@ Node = tuple[str, Facts]
 
 def build_graph(topology: Topology, accelerators: int, *, bundled: bool) -> nx.DiGraph[Any]:
     """Build the graph of `Topology.graph`, which says what it holds."""
-    import networkx as nx
+    from rackmodel.topology.notebook import MachineGraph
 
     scale_up = topology.scale_up
     assert scale_up is not None
     units = topology.units(accelerators)
     shape = topology.slice_shape(accelerators)
     unit_size = math.prod(shape) if shape and units == 1 else topology.domain_accelerators
-    graph: nx.DiGraph[Any] = nx.DiGraph()
+    graph: nx.DiGraph[Any] = MachineGraph()
     graph.graph.update(
         name=topology.name,
         accelerator=topology.accelerator,
