@@ -133,7 +133,11 @@ def report(
     ] = None,
     brief: Annotated[
         bool,
-        typer.Option("--brief", help="Only the results: no plan map, collectives, sensitivities."),
+        typer.Option("--brief", help="Only the results: no plan map, no collectives, no rack."),
+    ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Also what doubling each resource gains; minutes more."),
     ] = False,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
@@ -166,8 +170,9 @@ def report(
         errors = rooms.check_file(validation, "--validation")
     parts = rooms.catalog(sets or (), catalog or ())
     content = report_parts(
-        machines, words, parts, verdicts=verdicts, validation=errors, study=study, brief=brief
-    )
+        machines, words, parts, verdicts=verdicts, validation=errors, study=study,
+        brief=brief, gains=sensitivity,
+    )  # fmt: skip
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
     from rackmodel.report.html import page

@@ -25,18 +25,19 @@ STUDY = ("domain", "nics", "wires", "fabric", "media", "hbm", "sequence", "stron
          "giant", "quick")  # fmt: skip
 
 
-def closer_look(result: Result, words: rooms.JobWords, parts: Catalog | None) -> dict[str, Any]:
+def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[str, Any]:
     """Return what only the fastest machine is asked: plans, collectives, its rack, its gains."""
     from rackmodel.topology import load_topology
 
     machine = load_topology(result.topology, catalog=parts)
     content: dict[str, Any] = {"closer": result.topology}
-    looks: tuple[tuple[str, Callable[[], Any]], ...] = (
+    looks: list[tuple[str, Callable[[], Any]]] = [
         ("plan_map", lambda: _plan_map(machine, result, parts)),
         ("collectives", lambda: _collectives(machine, result)),
         ("trays", lambda: _trays(machine, result, parts)),
-        ("gains", lambda: _gains(machine, result, parts)),
-    )
+    ]
+    if gains:
+        looks.append(("gains", lambda: _gains(machine, result, parts)))
     for name, look in looks:
         note(f"{result.topology}: {name.replace('_', ' ')}")
         try:

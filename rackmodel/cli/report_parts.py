@@ -51,6 +51,7 @@ def report_parts(
     validation: Path | None,
     study: Path | None = None,
     brief: bool = False,
+    gains: bool = False,
 ) -> dict[str, Any]:
     """Return the content of a page; machines that can't run the job are told with the reason."""
     from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
@@ -84,7 +85,7 @@ def report_parts(
     content["heat_domains"] = heat_rows(results, parts)
     if not brief:
         fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
-        content |= closer_look(fastest, words, parts)
+        content |= closer_look(fastest, parts, gains=gains)
     return content
 
 

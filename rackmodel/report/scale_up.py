@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Frames = Mapping[str, "pd.DataFrame"]
 Make = Callable[[], "Axes"]
-EDGES = {"8": 8, "72": 72, "576": 576}
+EDGES = {"domain of 8": 8, "domain of 72": 72, "domain of 576": 576}
 
 
 def pictures(
