@@ -59,7 +59,9 @@ def markdown(frames: Frames) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "–" if not math.isfinite(value) else f"{value:.3g}"
+        if not math.isfinite(value):
+            return "–"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)
 
 
