@@ -11,11 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rackmodel.report import scale_up, study, style
-from rackmodel.report.network import busbw_plot, roofline, tiers_figure
+from rackmodel.report.network import bandwidth_tiers, busbw_plot, roofline
 from rackmodel.report.racks import heat_by_domain, rack_elevation
 from rackmodel.report.steps import hbm_bars, heat_bars, step_breakdown, throughput_bars
 
 Picture = tuple[str, str, str, bool]
+TIER_CAPTIONS = {
+    "bytes_per_s": "What one accelerator can send at each distance, one direction.",
+    "j_per_bit": "Energy of a bit at full load: both ends, cables and switches on its way.",
+    "usd_per_gb_per_s": "Price of that bandwidth: cables, modules and switches, where prices are "
+    "known. NICs stand in the price of a chassis.",
+}
 
 
 def figures(content: Mapping[str, Any]) -> Iterator[Picture]:
@@ -85,13 +91,14 @@ def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
             False,
         )
     if tiers := content.get("tiers"):
-        yield (
-            "Bandwidth tiers",
-            tiers_panel(tiers),
-            "What a byte per second is worth at each distance. Both ends, cables and switches on "
-            "the way are counted; prices of NICs and HBM are not.",
-            True,
-        )
+        for value, said in TIER_CAPTIONS.items():
+            if any(tier.get(value) for tier in tiers):
+                yield (
+                    "Bandwidth tiers",
+                    bandwidth_tiers(tiers, _axes(5.2), value=value),
+                    said,
+                    False,
+                )
         if points := roofline_points(content["rows"][0], tiers):
             row = content["rows"][0]
             ceilings = {point["ceiling"]: point["bytes_per_s"] for point in points}
@@ -156,19 +163,14 @@ def study_figures(content: Mapping[str, Any]) -> Iterator[Picture]:
         yield name, style.svg(figure, prefix=f"s{number}-"), caption, False
 
 
-def tiers_panel(tiers: Any) -> Any:
-    """Return the first of the three panels of tiers, for its figure."""
-    return tiers_figure(tiers).axes[0]
-
-
 def roofline_points(row: Mapping[str, Any], tiers: Any) -> list[dict[str, Any]]:
     """Return the whole step as a point under the ceiling of every tier whose bytes are known.
 
     Each with name, ceiling, bytes_per_s (of the ceiling), flops, bytes and seconds of one
     accelerator. A byte inside a domain or a fabric passes a link upwards and one downwards.
     """
-    own = [tier for tier in tiers if tier["machine"] == row["topology"]]
-    rates = {tier["tier"]: tier["bytes_per_s"] for tier in own}
+    own = [tier for tier in tiers if tier.get("machine") == row["topology"]]
+    rates = {tier.get("tier", ""): tier["bytes_per_s"] for tier in own}
     used = (row.get("hbm") or {}).get("bandwidth_utilisation")
     step_s, gpus = row["step_s"], row["gpus"]
     moved: dict[str, float] = {}

@@ -92,12 +92,16 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Return the addresses that the page asked for, itself among them."""
+        """Return the addresses that the page asked for, itself among them.
+
+        What the browser's own start page still asks for is not the page's.
+        """
         events = [json.loads(entry["message"]) for entry in self.driver.get_log("performance")]
         return [
             event["message"]["params"]["request"]["url"]
             for event in events
             if event["message"]["method"] == "Network.requestWillBeSent"
+            and event["message"]["params"]["documentURL"] == self.driver.current_url
         ]
 
     def picture(self, file: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.study.claims.verdict import Verdict, Word, answer, claim, overlaps
@@ -181,21 +182,27 @@ def liquid(quick: bool = False) -> Verdict:
                 "liquid_share": rack["liquid_w"] / rack["heat_w"],
             }
         )
-    large = [row for row in rows if row["domain"] >= 36]
-    small = [row for row in rows if row["domain"] < 36]
-    least = min(row["heat_low_w"] for row in large)
-    rising = all(a["heat_w"] < b["heat_w"] for a, b in zip(small[-1:], large[:1], strict=True))
-    verdict: Word = (
-        "supported" if least > AIR_LIMIT_W[1] and rising
-        else "depends" if max(row["heat_high_w"] for row in rows) > AIR_LIMIT_W[0] else "refuted"
-    )  # fmt: skip
     rack72 = next(row for row in rows if row["machine"] == "gb200-nvl72")
+    years = sorted({int(row["year"]) for row in rows})
+    hottest = [max(r["heat_w"] for r in rows if r["year"] == year) for year in years]
+    rising = all(before <= after for before, after in pairwise(hottest))
+    needs = [row for row in rows if row["heat_low_w"] > AIR_LIMIT_W[1]]
+    spared = [row for row in rows if row["heat_low_w"] <= AIR_LIMIT_W[1]]
+    verdict: Word = (
+        "supported" if rack72 in needs and rising
+        else "depends" if rack72["heat_high_w"] > AIR_LIMIT_W[0] else "refuted"
+    )  # fmt: skip
     words = (
         f"An NVL72 rack gives off {rack72['heat_w'] / 1e3:.0f} kW in training, "
-        f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best; the smallest "
-        f"rack with a domain of 36 or more {least / 1e3:.0f} kW at least, the largest "
-        f"{max(row['heat_w'] for row in large) / 1e3:.0f} kW. Racks of 8-GPU servers stay at "
-        f"{max(row['heat_w'] for row in small) / 1e3:.0f} kW by holding fewer of them."
+        f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best. The hottest rack "
+        f"of each year {'only rises' if rising else 'does not only rise'}: "
+        + ", ".join(f"{y} {w / 1e3:.0f} kW" for y, w in zip(years, hottest, strict=True))
+        + ". Air could still do, at the low end of the band, for "
+        + (
+            ", ".join(f"{row['machine']} ({row['heat_w'] / 1e3:.0f} kW)" for row in spared)
+            or "none"
+        )
+        + ": racks that hold fewer accelerators, not cooler ones."
     )
     return answer(
         "liquid-needed", verdict,
