@@ -1,4 +1,4 @@
-"""One NVL72 rack against nine 8-GPU nodes: a mixture of experts whose groups span 8 or 72."""
+"""NVL72 racks against 8-GPU nodes, nine for each rack: experts spread over 64 or over 8."""
 
 import rackmodel
 
@@ -15,4 +15,5 @@ for name, result in results.items():
     shares = ", ".join(f"{part} {share:.0%}" for part, share in worst)
     print(f"{name:12} {result.tokens_per_s_per_gpu:6,.0f} tokens/s/GPU; besides compute: {shares}")
 rack, nodes = results.values()
-print(f"the rack is {rack.tokens_per_s_per_gpu / nodes.tokens_per_s_per_gpu:.2f} times as fast")
+ratio = rack.tokens_per_s_per_gpu / nodes.tokens_per_s_per_gpu
+print(f"a rack is {ratio:.2f} times as fast as nine nodes")

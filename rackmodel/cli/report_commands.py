@@ -143,6 +143,23 @@ def report(
             show_default=False,
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="DIR",
+            help="What benchmarks.scale_up_vs_scale_out wrote: adds its answers and pictures.",
+            show_default=False,
+        ),
+    ] = None,
+    brief: Annotated[
+        bool,
+        typer.Option("--brief", help="Only the results: no plan map, no collectives, no rack."),
+    ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Also what doubling each resource gains; minutes more."),
+    ] = False,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
     json_: opt.JsonOption = False,
@@ -154,6 +171,8 @@ def report(
       rackmodel report --out report.html
       rackmodel report gb200-nvl72 dgx-h100 --model llama3.1-405b --gpus 1024 \\
           --global-batch 1024 --out report.html
+
+  rackmodel report --out report.html --claims claims.json --validation runs.csv --study runs/study
 
     The page holds its pictures and scripts and needs no network.
     """
@@ -171,7 +190,10 @@ def report(
     if validation is not None:
         errors = rooms.check_file(validation, "--validation")
     parts = rooms.catalog(sets or (), catalog or ())
-    content = report_parts(machines, words, parts, verdicts=verdicts, validation=errors)
+    content = report_parts(
+        machines, words, parts, verdicts=verdicts, validation=errors, study=study,
+        brief=brief, gains=sensitivity,
+    )  # fmt: skip
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
     from rackmodel.report.html import page

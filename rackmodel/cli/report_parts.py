@@ -21,6 +21,7 @@ from rackmodel.errors import CannotRun, InvalidInput
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
+    from rackmodel.simulate.result import Result
 
 _KEPT = (
     "title", "power", "thermal", "flops_per_s", "hbm_", "scale_up", "idle_w", "clock",
@@ -48,9 +49,16 @@ def report_parts(
     *,
     verdicts: Mapping[str, Any] | None,
     validation: Path | None,
+    study: Path | None = None,
+    brief: bool = False,
+    gains: bool = False,
 ) -> dict[str, Any]:
     """Return the content of a page; machines that can't run the job are told with the reason."""
+    from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
+
+    found = study_parts(study) if study is not None else {}
     rows: list[dict[str, Any]] = []
+    results: list[Result] = []
     failures = []
     for name, answer in rooms.compare(machines, words, parts):
         if isinstance(answer, CannotRun):
@@ -58,12 +66,14 @@ def report_parts(
             failures.append({"topology": name, "reason": str(answer)})
         else:
             rows.append(answer.to_dict())
+            results.append(answer)
     content: dict[str, Any] = {
         "rows": rows,
         "failures": failures,
         "verdicts": verdicts["rows"] if verdicts else None,
         "command": _command(machines, words),
-        "left_out": [line for row in rows for line in row.get("notes") or ()],
+        "left_out": list(dict.fromkeys(note for row in rows for note in row.get("notes") or ())),
+        **found,
     }
     if not rows:
         return content
@@ -71,7 +81,11 @@ def report_parts(
         content["validation"] = _errors(validation, parts)
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
-    content["tiers"] = _tiers(rows[0], parts)
+    content["tiers"] = _tiers([row["topology"] for row in rows], parts)
+    content["heat_domains"] = heat_rows(results, parts)
+    if not brief:
+        fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
+        content |= closer_look(fastest, parts, gains=gains)
     return content
 
 
@@ -126,30 +140,16 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _tiers(row: Mapping[str, Any], parts: Catalog | None) -> list[dict[str, Any]]:
-    """Return what one accelerator of a machine can send at each distance, one direction.
-
-    HBM, scale-up and scale-out; energy and price of a bit from the medium of the link, both ends.
-    """
+def _tiers(names: Sequence[str], parts: Catalog | None) -> list[dict[str, Any]]:
+    """Return what one accelerator of each machine can send at each distance."""
     from rackmodel.hardware import load_catalog
+    from rackmodel.study.tiers import tiers
     from rackmodel.topology import load_topology
 
     catalog = parts or load_catalog()
-    machine = load_topology(row["topology"], catalog=parts)
-    part = catalog.accelerators[row["accelerator"]]
-    tiers = [{"name": "HBM", "reach_m": 0.01, "bytes_per_s": part.hbm_bytes_per_s}]
-    wires = [
-        ("scale-up", getattr(machine.scale_up, "wire", None), part.scale_up_bytes_per_s),
-        ("scale-out", machine.nics.wire if machine.nics else None, machine.nic_bytes_per_s),
-    ]
-    for name, wire, bytes_per_s in wires:
-        if wire is None or not bytes_per_s:
-            continue
-        tier = {"name": f"{name} ({wire.medium})", "bytes_per_s": bytes_per_s}
-        medium = catalog.media.get(wire.medium)
-        tier["reach_m"] = max(wire.length_m or 0.0, 0.1)
-        if medium is not None:
-            tier["j_per_bit"] = 2 * medium.joule_per_bit_per_end
-            tier["usd_per_gb_per_s"] = 2 * 8 * medium.usd_per_gbps
-        tiers.append(tier)
-    return tiers
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        machine = load_topology(name, catalog=parts)
+        if machine.accelerator in catalog.accelerators and machine.own_graph is None:
+            rows += tiers(machine, catalog)
+    return rows

@@ -221,6 +221,7 @@ def claims(
             "--only", metavar="ID", help="Only this claim. Repeatable.", show_default=False
         ),
     ] = None,
+    workers: ProcessesOption = None,
     json_: opt.JsonOption = False,
     csv_: opt.CsvOption = False,
     out: opt.OutOption = None,
@@ -235,7 +236,12 @@ def claims(
     output = Output(json_, csv_, out, tuple(demands or ()))
     output.check()
     with progress("claims") as advance:
-        payload = study_rooms.claims(quick=quick, only=tuple(only or ()), progress=advance)
+        payload = study_rooms.claims(
+            quick=quick,
+            only=tuple(only or ()),
+            workers=workers or os.cpu_count() or 1,
+            progress=advance,
+        )
 
     def tables() -> Any:
         from rackmodel.cli.tables_study import claims_tables

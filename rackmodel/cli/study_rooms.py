@@ -84,11 +84,11 @@ def sensitivity(topology: str, words: JobWords, parts: Catalog | None) -> dict[s
     return answer
 
 
-def claims(*, quick: bool, only: Sequence[str], progress: Advance) -> dict[str, Any]:
+def claims(*, quick: bool, only: Sequence[str], workers: int, progress: Advance) -> dict[str, Any]:
     """Return {rows: [{id, claim, verdict, value, low, high, unit, words, command}], frames}."""
     from rackmodel.study.claims import run_claims
 
-    verdicts = run_claims(only, quick, progress)
+    verdicts = run_claims(only, quick, progress, workers)
     return {
         "rows": [verdict.to_dict() for verdict in verdicts],
         "frames": {verdict.id: verdict.rows() for verdict in verdicts},

@@ -20,7 +20,8 @@ h1 { font-size:1.7rem; line-height:1.2; margin:0 0 .4rem; }
 h2 { font-size:1.25rem; margin:2.4rem 0 .6rem; padding-top:.7rem;
   border-top:2px solid var(--accent); }
 h3 { font-size:1rem; margin:1.4rem 0 .4rem; }
-p, li { max-width:75ch; }
+p, li { max-width:75ch; overflow-wrap:anywhere; }
+summary { cursor:pointer; color:var(--accent); }
 a { color:var(--accent); }
 nav { margin:.8rem 0 0; display:flex; flex-wrap:wrap; gap:.3rem 1.1rem; }
 .answer { font-size:1.12rem; padding:.8rem 1rem; background:var(--soft);
@@ -57,6 +58,7 @@ th[aria-sort=descending] button::after { content:"\\2193"; color:var(--accent); 
 input[type=search] { font:inherit; padding:.3rem .6rem; width:min(100%,340px);
   border:1px solid var(--quiet); border-radius:4px; }
 .count { color:var(--quiet); font-size:.88rem; padding-left:.6rem; }
+[hidden] { display:none !important; }
 .verdict { font-weight:600; }
 .supported { color:var(--good); } .refuted { color:var(--bad); } .depends { color:var(--mixed); }
 .best { color:var(--good); font-weight:600; }

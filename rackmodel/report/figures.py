@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rackmodel.report import study, style
-from rackmodel.report.network import bandwidth_tiers
-from rackmodel.report.racks import power_over_time, rack_elevation
+from rackmodel.report import scale_up, study, style
+from rackmodel.report.network import bandwidth_tiers, busbw_plot, roofline
+from rackmodel.report.racks import heat_by_domain, rack_elevation
 from rackmodel.report.steps import hbm_bars, heat_bars, step_breakdown, throughput_bars
 
 Picture = tuple[str, str, str, bool]
+TIER_CAPTIONS = {
+    "bytes_per_s": "What one accelerator can send at each distance, one direction.",
+    "j_per_bit": "Energy of a bit at full load: both ends, cables and switches on its way.",
+    "usd_per_gb_per_s": "Price of that bandwidth: cables, modules and switches, where prices are "
+    "known. NICs stand in the price of a chassis.",
+}
 
 
 def figures(content: Mapping[str, Any]) -> Iterator[Picture]:
@@ -76,48 +82,61 @@ def _drawn(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
 
 def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
     """Yield pictures of data that only some pages have."""
+    if len(heats := content.get("heat_domains") or ()) > 1:
+        yield (
+            "Heat against domain size",
+            heat_by_domain(heats, _axes(5.2, 4.2)),
+            "Heat of one rack in training against the size of its scale-up domain. Racks of small "
+            "domains stay cool by holding fewer accelerators.",
+            False,
+        )
     if tiers := content.get("tiers"):
+        for value, said in TIER_CAPTIONS.items():
+            if any(tier.get(value) for tier in tiers):
+                yield (
+                    "Bandwidth tiers",
+                    bandwidth_tiers(tiers, _axes(5.2), value=value),
+                    said,
+                    False,
+                )
+        if points := roofline_points(content["rows"][0], tiers):
+            row = content["rows"][0]
+            ceilings = {point["ceiling"]: point["bytes_per_s"] for point in points}
+            yield (
+                "Roofline",
+                roofline(points, ceilings, row["peak_flops_per_s"], _axes(5.2, 4.2),
+                         title=f"Roofline of the step on {row['topology']}"),
+                "The whole step against the bytes that it moves at each tier. The dotted line is "
+                "the room up to the ceiling; a tier whose mark touches its ceiling would bind.",
+                False,
+            )  # fmt: skip
+    closer = str(content.get("closer") or "")
+    if rows := content.get("collectives"):
         yield (
-            "Bandwidth tiers",
-            bandwidth_tiers(tiers, _axes(5.2)),
-            "What one accelerator can send at each distance, with energy and price where known.",
+            "Bus bandwidth",
+            busbw_plot(rows, _axes(5.2, 4.2)),
+            f"{closer}: bus bandwidth as nccl-tests counts it, against message size.",
             False,
         )
-    if domains := content.get("domains"):
+    if cells := content.get("plan_map"):
         yield (
-            "Domain size",
-            study.domain_plot(domains, _axes(5.2)),
-            "Tokens per second per accelerator as only the scale-up domain grows.",
-            False,
-        )
-    if scaling := content.get("scaling"):
-        yield (
-            "Scaling",
-            study.scaling(scaling, _axes(5.2), edges=content.get("edges")),
-            "Throughput per accelerator as the machine grows; dotted: edges of domains.",
+            "Plans",
+            study.mfu_heat_map(cells, _axes(5.2, 4.2)),
+            f"{closer}: MFU by the closed form that the search ranks plans with.",
             False,
         )
     if gains := content.get("gains"):
         yield (
             "Sensitivity",
-            study.tornado(gains, style.new_figure(5.2, 1.4 + 0.4 * len(gains))[1][0]),
-            "What doubling or halving one resource does to tokens per second.",
-            False,
-        )
-    if power := content.get("power_over_time"):
-        yield (
-            "Power over time",
-            power_over_time(
-                power["time_s"], power["power_w"], _axes(5.4), limit_w=power.get("limit_w")
-            ),
-            "Power of one rack over a step, by part.",
+            study.tornado(gains, style.new_figure(5.2, 1.4 + 0.36 * len(gains))[1][0]),
+            f"{closer}: what doubling or halving one resource by itself does to tokens per second.",
             False,
         )
     if trays := content.get("trays"):
         yield (
             "Rack",
-            rack_elevation(trays, title=str(content.get("rack_title") or "Rack")),
-            "A rack from top to bottom, by the heat of each tray.",
+            rack_elevation(trays, title=closer or "Rack"),
+            "The hottest rack from top to bottom, by the heat of each tray, mean over a step.",
             False,
         )
     runs = (content.get("validation") or {}).get("rows")
@@ -134,3 +153,39 @@ def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
             "Signed errors: thick the middle half, thin the middle 80%, in brackets the runs.",
             False,
         )
+
+
+def study_figures(content: Mapping[str, Any]) -> Iterator[Picture]:
+    """Yield the pictures of the study, if the page holds one."""
+    frames = (content.get("study") or {}).get("frames") or {}
+    for number, (name, axes, caption) in enumerate(scale_up.pictures(frames, (5.6, 4.2))):
+        figure: Any = axes.figure
+        yield name, style.svg(figure, prefix=f"s{number}-"), caption, False
+
+
+def roofline_points(row: Mapping[str, Any], tiers: Any) -> list[dict[str, Any]]:
+    """Return the whole step as a point under the ceiling of every tier whose bytes are known.
+
+    Each with name, ceiling, bytes_per_s (of the ceiling), flops, bytes and seconds of one
+    accelerator. A byte inside a domain or a fabric passes a link upwards and one downwards.
+    """
+    own = [tier for tier in tiers if tier.get("machine") == row["topology"]]
+    rates = {tier.get("tier", ""): tier["bytes_per_s"] for tier in own}
+    used = (row.get("hbm") or {}).get("bandwidth_utilisation")
+    step_s, gpus = row["step_s"], row["gpus"]
+    moved: dict[str, float] = {}
+    if used and "hbm" in rates:
+        moved["hbm"] = used * rates["hbm"] * step_s
+    for link in row.get("links") or ():
+        tier = {"scale-up": "scale-up", "leaf": "scale-out"}.get(str(link["tier"]), "")
+        if tier in rates and link["bytes"]:
+            moved[tier] = moved.get(tier, 0.0) + link["bytes"] / 2 / gpus
+    flops = (row.get("hfu") or row["mfu"]) * row["peak_flops_per_s"] * step_s
+    names = {"hbm": "HBM", "scale-up": "scale-up", "scale-out": "scale-out"}
+    return [
+        {
+            "name": f"step / {names[tier]} bytes", "ceiling": names[tier],
+            "bytes_per_s": rates[tier], "flops": flops, "bytes": size, "seconds": step_s,
+        }
+        for tier, size in moved.items()
+    ]  # fmt: skip

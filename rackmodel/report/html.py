@@ -8,14 +8,14 @@ Left out: simulating; the page holds no date, so that equal input gives equal by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from rackmodel.report.assets import CSS, SCRIPT
-from rackmodel.report.figures import figures
+from rackmodel.report.figures import Picture, figures, study_figures
 from rackmodel.report.summary import ROWS, error_groups, machine_size
-from rackmodel.report.tables import Column, table
+from rackmodel.report.tables import VERDICTS, Column, table
 from rackmodel.report.words import (
     MISSING,
     known,
@@ -33,6 +33,7 @@ _SECTIONS = (
     ("question", "The question"),
     ("found", "What was found"),
     ("pictures", "Pictures"),
+    ("study", "The study: scale-up against scale-out"),
     ("verdicts", "Verdicts on claims"),
     ("sure", "How sure we are"),
     ("assumed", "What was assumed"),
@@ -53,6 +54,7 @@ def page(content: Content) -> str:
         "question": _question(content),
         "found": _found(content),
         "pictures": _pictures(content),
+        "study": _study(content),
         "verdicts": _verdicts(content),
         "sure": _sure(content),
         "assumed": _assumed(content),
@@ -201,15 +203,52 @@ def _figures(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _pictures(content: Content) -> str:
+    return _figures_block(figures(content), "figure")
+
+
+def _figures_block(pictures: Iterable[Picture], name: str) -> str:
     blocks = []
-    for index, (title, drawing, caption, wide) in enumerate(figures(content)):
+    for index, (title, drawing, caption, wide) in enumerate(pictures):
         kind = ' class="wide"' if wide else ""
         labelled = drawing.replace("<svg ", f'<svg aria-label="{escape(title)}" ', 1)
         blocks.append(
-            f'<figure{kind} id="figure-{index + 1}">{labelled}'
+            f'<figure{kind} id="{name}-{index + 1}">{labelled}'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     return f'<div class="figures">{"".join(blocks)}</div>'
+
+
+def _study(content: Content) -> str:
+    study = content.get("study")
+    if not study:
+        return ""
+    text = (
+        f"<p>The same GB200 accelerators, one thing varied at a time, every point with the fastest "
+        f"of a few sensible plans: {whole(study['points'])} simulated points. In brackets: the "
+        "band if exposed communication is 30% less or more than simulated; errors of kernels "
+        "cancel, for the accelerators are the same.</p>"
+    )
+    blocks = []
+    for answer in study["answers"]:
+        lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in answer["sentences"])
+        blocks.append(
+            f"<h3>{escape(answer['question'])}</h3><ul>{lines}</ul>"
+            f"<details><summary>All {len(answer['rows'])} rows</summary>"
+            f"{_rows_table(answer['rows'], 'study-' + answer['name'])}</details>"
+        )
+    return text + "".join(blocks) + _figures_block(study_figures(content), "study-figure")
+
+
+def _rows_table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return a table to sort and filter of rows that share their keys; numbers as such."""
+    heads = list(rows[0])
+    numbers = [all(isinstance(row[head], int | float) for row in rows) for head in heads]
+    columns = [
+        Column(head, number=number, row_heading=index == 0)
+        for index, (head, number) in enumerate(zip(heads, numbers, strict=True))
+    ]
+    lines = [[row[head] for head in heads] for row in rows]
+    return table(columns, lines, name=name, sortable=True, filterable=True, stack=True)
 
 
 def _verdicts(content: Content) -> str:
@@ -222,16 +261,23 @@ def _verdicts(content: Content) -> str:
     columns = [
         Column("claim", row_heading=True), Column("what was claimed"), Column("verdict"),
         Column("found", number=True), Column("low", number=True), Column("high", number=True),
-        Column("unit"), Column("command"),
+        Column("unit"), Column("what we found, in words"), Column("command"),
     ]  # fmt: skip
     lines = [
         [
             row.get("id"), row.get("claim"), row.get("verdict"), row.get("value"), row.get("low"),
-            row.get("high"), row.get("unit"), row.get("command"),
+            row.get("high"), row.get("unit"), row.get("words"), row.get("command"),
         ]
         for row in verdicts
     ]  # fmt: skip
-    return table(columns, lines, name="claims", sortable=True, filterable=True, stack=True)
+    counts = [sum(row.get("verdict") == word for row in verdicts) for word in VERDICTS]
+    said = ", ".join(f"{n} {word}" for n, word in zip(counts, VERDICTS, strict=True))
+    return (
+        f"<p>{len(verdicts)} claims: {said}. A claimed number is supported if ours lies within it "
+        "(a single number: if it lies within our band), refuted if our band does not touch it; "
+        "otherwise it depends, and the words say on what.</p>"
+        + table(columns, lines, name="claims", sortable=True, filterable=True, stack=True)
+    )
 
 
 def _sure(content: Content) -> str:

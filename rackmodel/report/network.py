@@ -17,14 +17,16 @@ from rackmodel.report.style import (
     INK,
     LINES,
     MARKERS,
-    QUIET,
+    compact,
     dress,
     look,
+    new_figure,
     own_axes,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
@@ -52,6 +54,7 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(_line_name(row, rows), []).append(row)
+    bounded = False
     with look():
         for index, (name, members) in enumerate(groups.items()):
             members = sorted(members, key=lambda row: row["bytes"])
@@ -66,11 +69,11 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured:
                 bound = [
                     s * r["time_s"] / r["bound_s"] for s, r in zip(speeds, members, strict=True)
                 ]
-                ax.plot(sizes, bound, color=colour, linewidth=0.9, linestyle=":", alpha=0.9)
-                ax.annotate(
-                    "bound", (sizes[-1], bound[-1]), xytext=(-2, 3), textcoords="offset points",
-                    ha="right", fontsize=8, color=colour,
+                ax.plot(
+                    sizes, bound, color=colour, linewidth=1.2, linestyle=":",
+                    label="" if bounded else "physical bound (same colour)",
                 )  # fmt: skip
+                bounded = True
         if measured:
             ax.plot(
                 [row["bytes"] for row in measured],
@@ -78,8 +81,17 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured:
                 "x", color=INK, label="measured",
             )  # fmt: skip
         _size_axis(ax, [row["bytes"] for row in [*rows, *measured]])
-        ax.set_ylim(0, ax.get_ylim()[1] * (1.02 + 0.07 * len(groups)))
-        ax.legend(loc="upper left", frameon=False)
+        ax.set_yscale("log")
+        top = ax.get_ylim()[1]
+        ax.set_ylim(max(ax.get_ylim()[0], top / 1e5), top * 1.3)
+        ax.yaxis.set_major_formatter(lambda value, _: compact(value))
+        handles, labels = ax.get_legend_handles_labels()
+        last = [i for i, label in enumerate(labels) if label.startswith("physical")]
+        order = [i for i in range(len(labels)) if i not in last] + last
+        ax.legend(
+            [handles[i] for i in order], [labels[i] for i in order], loc="lower right",
+            frameon=False,
+        )  # fmt: skip
         return dress(
             ax, title="Bus bandwidth against size", x="message size", y="busbw [GB/s]", grid="both"
         )
@@ -115,7 +127,9 @@ def roofline(
 ) -> Axes:
     """Draw FLOP/s against FLOPs per byte under the ceilings of compute, HBM, scale-up, scale-out.
 
-    points : each with name, flops, bytes, seconds. ceilings : {name: bytes/s of one accelerator}.
+    points : each with name, flops, bytes, seconds, and `ceiling` where its bytes move under one of
+    the ceilings: it takes that colour, and a dotted line shows the room above it.
+    ceilings : {name: bytes/s of one accelerator}.
     """
     ax = own_axes(ax)
     peak = peak_flops_per_s / 1e12
@@ -139,19 +153,32 @@ def roofline(
                 [start, end], [start * rate / 1e12, peak], color=colour,
                 linestyle=LINES[index % 4], label=f"{name}: {_rate(rate)}",
             )  # fmt: skip
+        names = list(ceilings)
         for index, row in enumerate(points):
             if not row["bytes"] or not row["seconds"]:
                 continue
             x, y = row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e12
-            ax.plot(x, y, MARKERS[index % 8], color=INK, markersize=7)
+            own = row.get("ceiling") in ceilings
+            colour = COLOURS[names.index(row["ceiling"]) % len(COLOURS)] if own else INK
+            if own:
+                roof = min(peak, x * ceilings[row["ceiling"]] / 1e12)
+                ax.plot([x, x], [y, roof], color=colour, linestyle=":", linewidth=1.4)
+            ax.plot(x, y, MARKERS[index % 8], color=colour, mec=INK, mew=0.6, markersize=8)
+            below = own and index % 2  # names of neighbours at one height
             ax.annotate(
-                str(row["name"]), (x, y), xytext=(7, -3), textcoords="offset points",
-                fontsize=8.5, bbox=HALO,
-            )  # fmt: skip
+                str(row["name"]),
+                (x, y),
+                xytext=(0, -10) if own else (7, -3),
+                textcoords="offset points",
+                fontsize=8.5,
+                bbox=HALO,
+                ha="center" if own else "left",
+                va="top" if own else "baseline",
+            ).set_y(-24 if below else -10 if own else -3)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlim(low, high)
-        ax.set_ylim(bottom, peak * 2.2)
+        ax.set_ylim(bottom, peak * 2.6)
         ax.legend(loc="lower right", frameon=False)
         return dress(
             ax, title=title, x="FLOPs per byte moved", y="TFLOP/s of one accelerator", grid="both"
@@ -164,38 +191,68 @@ def _rate(bytes_per_s: float) -> str:
     return f"{bytes_per_s / 1e9:.3g} GB/s"
 
 
-def bandwidth_tiers(tiers: Rows, ax: Axes | None = None) -> Axes:
-    """Draw what a byte per second is worth at every distance: GB/s, and the price of a bit.
+#: What a tier is measured by: column, factor, label of the axis, title.
+TIER_FIGURES: dict[str, tuple[float, str, str]] = {
+    "bytes_per_s": (1e-9, "GB/s of one accelerator, one way", "Bandwidth falls with distance"),
+    "j_per_bit": (1e12, "energy of a bit [pJ/bit]", "Energy rises with it"),
+    "usd_per_gb_per_s": (1.0, "price of a GB/s [$]", "So does the price"),
+}
 
-    tiers : each with name, reach_m, bytes_per_s (one direction of one accelerator), and where they
-    are known j_per_bit and usd_per_gb_per_s, which are written beside the point.
+
+def bandwidth_tiers(
+    tiers: Rows, ax: Axes | None = None, *, value: str = "bytes_per_s", names: bool = True
+) -> Axes:
+    """Draw one figure of merit of every tier against its distance, one line a machine.
+
+    tiers : each with name, reach_m and `value` (left out where it is not known), and `machine`
+    where there are several. value : bytes_per_s (one direction of one accelerator), j_per_bit or
+    usd_per_gb_per_s. names : write the tiers' names beside the first machine's marks.
     """
     ax = own_axes(ax)
-    tiers = sorted(tiers, key=lambda tier: tier["reach_m"])
+    factor, label, title = TIER_FIGURES[value]
+    machines = list(dict.fromkeys(str(tier.get("machine", "")) for tier in tiers))
+    rising = False
     with look():
-        reach = [tier["reach_m"] for tier in tiers]
-        speed = [tier["bytes_per_s"] / 1e9 for tier in tiers]
-        ax.plot(reach, speed, color=QUIET, linewidth=1, linestyle=":", zorder=1)
-        for index, tier in enumerate(tiers):
-            ax.plot(reach[index], speed[index], MARKERS[index % 8], color=COLOURS[index % 8], ms=9)
-            lines = [str(tier["name"])]
-            prices = []
-            if tier.get("j_per_bit"):
-                prices.append(f"{tier['j_per_bit'] * 1e12:.2g} pJ/bit")
-            if tier.get("usd_per_gb_per_s"):
-                prices.append(f"${tier['usd_per_gb_per_s']:.3g} per GB/s")
-            right = index < len(tiers) - 1  # the last one is written below, to the left
-            ax.annotate(
-                "\n".join([*lines, ", ".join(prices)]).strip(), (reach[index], speed[index]),
-                xytext=(9 if right else -9, 7 if right else -7), textcoords="offset points",
-                ha="left" if right else "right", va="bottom" if right else "top", fontsize=8.5,
-                bbox=HALO,
+        for index, machine in enumerate(machines):
+            line = sorted(
+                (t for t in tiers if str(t.get("machine", "")) == machine and t.get(value)),
+                key=lambda tier: tier["reach_m"],
+            )
+            reach = [tier["reach_m"] for tier in line]
+            heights = [factor * tier[value] for tier in line]
+            ax.plot(
+                reach, heights, color=COLOURS[index % len(COLOURS)], linestyle=LINES[index % 4],
+                marker=MARKERS[index % 8], ms=7, label=machine,
             )  # fmt: skip
+            rising = len(heights) > 1 and heights[-1] > heights[0]
+            for place, tier in enumerate(line if names and index == 0 else ()):
+                if rising and place:  # the free side of a line that climbs
+                    offset, across, up = (-9, 3), "right", "bottom"
+                elif place % 2 and not rising:  # far tiers stand close together
+                    offset, across, up = (0, -11), "center", "top"
+                else:
+                    offset, across, up = (0, 11), "center", "bottom"
+                ax.annotate(
+                    f"{tier['name']} {compact(heights[place])}", (reach[place], heights[place]),
+                    xytext=offset, textcoords="offset points", ha=across, va=up, fontsize=8.5,
+                    bbox=HALO,
+                )  # fmt: skip
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_ylim(min(speed) / 5, max(speed) * 5)
-        ax.set_xlim(min(reach) / 2, max(reach) * 2.5)
-        return dress(
-            ax, title="Bandwidth falls with distance", x="reach [m]",
-            y="GB/s per accelerator, one direction", grid="both",
-        )  # fmt: skip
+        found = [factor * tier[value] for tier in tiers if tier.get(value)]
+        reaches = [tier["reach_m"] for tier in tiers]
+        ax.set_ylim(min(found, default=1.0) / 4, max(found, default=1.0) * 8)
+        ax.set_xlim(min(reaches) / 5, max(reaches) * 5)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda number, _: compact(number))
+        if len(machines) > 1:
+            ax.legend(loc="lower right" if rising else "upper right", frameon=False)
+        return dress(ax, title=title, x="distance that is reached [m]", y=label, grid="both")
+
+
+def tiers_figure(tiers: Rows) -> Figure:
+    """Return three panels over distance: GB/s, pJ/bit and dollars per GB/s of every tier."""
+    figure, panels = new_figure(13.5, 4.4, columns=3)
+    for ax, value in zip(panels, TIER_FIGURES, strict=True):
+        bandwidth_tiers(tiers, ax, value=value)
+    return figure

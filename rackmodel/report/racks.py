@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.report.style import (
+    AIR,
     COLOURS,
     INK,
     QUIET,
@@ -65,7 +66,7 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
                 for key, name in (
                     (
                         "exhaust_c" if tray.get("coolant_c") is None else "coolant_c",
-                        "air out" if tray.get("coolant_c") is None else "out",
+                        "air out" if tray.get("coolant_c") is None else "coolant out",
                     ),
                     ("junction_c", "die"),
                 )
@@ -80,7 +81,7 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
                 )  # fmt: skip
         total = sum(float(tray.get("heat_w") or 0) for tray in trays) / 1e3
         ax.set_xlim(
-            -0.02, 1.75 if any("coolant_c" in t or "junction_c" in t for t in trays) else 1.02
+            -0.02, 1.9 if any("coolant_c" in t or "junction_c" in t for t in trays) else 1.02
         )
         ax.set_ylim(-0.15, sum(heights) + 0.15)
         dress(ax, title=f"{title}: {total:,.1f} kW of heat", grid="")
@@ -125,32 +126,64 @@ def power_over_time(
         return dress(ax, title=title, x="time in the step [s]", y="power of the rack [kW]")
 
 
-def heat_by_domain(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = 40e3) -> Axes:
+def heat_by_domain(
+    rows: Rows,
+    ax: Axes | None = None,
+    *,
+    air_limit_w: tuple[float, float] = (30e3, 50e3),
+) -> Axes:
     """Draw heat per rack against the size of its scale-up domain, with the limit of air cooling.
 
-    rows : each with domain (accelerators), heat_w and where it differs `label`.
+    rows : each with domain (accelerators), heat_w, and where known `label`, `liquid_share` (an
+    open mark is a rack that air cools) and the band heat_low_w, heat_high_w. air_limit_w : where
+    air alone ends, for ordinary and for the best halls; racks are no series, so no line joins them.
     """
     ax = own_axes(ax)
-    ordered = sorted(rows, key=lambda row: row["domain"])
+    ordered = sorted(rows, key=lambda row: (row["domain"], row["heat_w"]))
+    sizes = sorted({row["domain"] for row in ordered})
     with look():
-        heat = [row["heat_w"] / 1e3 for row in ordered]
-        sizes = [row["domain"] for row in ordered]
-        ax.plot(sizes, heat, color=COLOURS[0], marker="o")
-        for row, kilowatts in zip(ordered, heat, strict=True):
-            ax.annotate(
-                str(row.get("label", f"{kilowatts:.3g} kW")), (row["domain"], kilowatts),
-                xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5,
-            )  # fmt: skip
-        ax.axhline(
-            air_limit_w / 1e3, color=WARN, linestyle="--", linewidth=1.2,
-            label=f"air alone ends near {air_limit_w / 1e3:.0f} kW",
+        low, high = (watts / 1e3 for watts in air_limit_w)
+        ax.axhspan(low, high, color=AIR, alpha=0.35, linewidth=0)
+        ax.annotate(
+            f"air alone ends here, {low:.0f}-{high:.0f} kW", (1, high),
+            xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points",
+            ha="right", va="bottom", fontsize=8.5, color=QUIET,
         )  # fmt: skip
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
-        ax.minorticks_off()
-        ax.set_ylim(0, max([*heat, air_limit_w / 1e3]) * 1.18)
-        ax.legend(loc="upper left", frameon=False)
+        places = {size: index for index, size in enumerate(sizes)}
+        top = max([*(row.get("heat_high_w") or row["heat_w"] for row in ordered), high * 1e3]) / 1e3
+        for size in sizes:
+            group = [row for row in ordered if row["domain"] == size]
+            _heat_marks(ax, group, float(places[size]), 1.15 * top)
+        ax.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
+        ax.set_xlim(-0.35, len(sizes) - 0.15)
+        ax.set_ylim(0, 1.15 * top)
+        marks = [
+            ax.plot([], [], "o", color=COLOURS[0], label="liquid carries most of it"),
+            ax.plot([], [], "o", mfc="white", mec=COLOURS[0], label="air carries most of it"),
+        ]
+        handles = [mark[0] for mark in marks]
+        ax.legend(handles=handles, loc="upper left", frameon=False)
         return dress(
-            ax, title="Heat against the size of the domain",
-            x="accelerators in one scale-up domain", y="heat of one rack [kW]",
+            ax, title="Heat of a rack against the size of its domain",
+            x="accelerators in one scale-up domain", y="heat of one rack in training [kW]",
+        )  # fmt: skip
+
+
+def _heat_marks(ax: Axes, rows: Rows, x: float, top: float) -> None:
+    """Mark racks of one domain size above each other, their names beside them, none on another."""
+    gap = 0.055 * top
+    level = -gap
+    for row in rows:
+        heat = row["heat_w"] / 1e3
+        wet = (row.get("liquid_share") or 0.0) >= 0.5
+        ends = row.get("heat_low_w"), row.get("heat_high_w")
+        if all(ends):
+            ax.plot([x, x], [end / 1e3 for end in ends if end], color=COLOURS[0], linewidth=1)
+        ax.plot(x, heat, "o", mec=COLOURS[0], mfc=COLOURS[0] if wet else "white", ms=7, zorder=3)
+        level = max(heat, level + gap)
+        name = f"{row['label']}, " if row.get("label") else ""
+        ax.annotate(
+            f"{name}{heat:.3g} kW", (x, heat), xytext=(x + 0.1, level), textcoords="data",
+            va="center", fontsize=8.5, zorder=4,
+            arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.5} if level > heat else None,
         )  # fmt: skip

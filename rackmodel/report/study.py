@@ -127,7 +127,7 @@ def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling g
                     continue
                 ax.barh(
                     index, 100 * change, 0.62, color=colour, hatch=hatch, edgecolor="white",
-                    label={"gain": "doubled", "loss": "halved"}[key] if index == 0 else None,
+                    label={"gain": "doubled", "loss": "halved"}[key],
                 )  # fmt: skip
                 ax.annotate(
                     f"{100 * change:+.1f}%", (100 * change, index),
@@ -141,6 +141,7 @@ def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling g
         )
         ax.tick_params(axis="y", length=0)
         ax.margins(x=0.16)
+        ax.spines["left"].set_visible(False)
         if any(row.get("loss") is not None for row in rows):
             handles, labels = ax.get_legend_handles_labels()
             unique = dict(zip(labels, handles, strict=True))
@@ -172,18 +173,26 @@ def pareto(
             front.append(row)
     with look():
         names = list(dict.fromkeys(str(row.get(group, "")) for row in kept))
+        alone = len(names) == len(kept) <= 10  # one point each: named where it stands
         for index, name in enumerate(names):
             members = [row for row in kept if str(row.get(group, "")) == name]
             ax.plot(
                 [row[x] for row in members], [row[y] for row in members], MARKERS[index % 8],
-                color=COLOURS[index % len(COLOURS)], label=name, ms=7,
+                color=COLOURS[index % len(COLOURS)], label=None if alone else name, ms=8,
             )  # fmt: skip
+            if alone:
+                ax.annotate(
+                    name, (members[0][x], members[0][y]), xytext=(7, 5),
+                    textcoords="offset points", fontsize=8.5, bbox=HALO,
+                )  # fmt: skip
         ax.plot(
             [row[x] for row in front], [row[y] for row in front], color=QUIET, linewidth=1.2,
             linestyle="--", zorder=1, label="Pareto front",
         )  # fmt: skip
-        ax.set_xlim(0, 1.1 * max((row[x] for row in kept), default=1.0))
-        ax.set_ylim(0, 1.1 * max((row[y] for row in kept), default=1.0))
+        for limits, key in ((ax.set_xlim, x), (ax.set_ylim, y)):
+            values = [row[key] for row in kept] or [1.0]
+            wide = max(max(values) - min(values), 0.1 * max(values))
+            limits(max(0.0, min(values) - 0.3 * wide), max(values) + 0.3 * wide)
         ax.legend(loc="best", frameon=False)
         arrows = {
             ("low", "low"): "better: down and left",
@@ -194,7 +203,7 @@ def pareto(
             hint, (1, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points",
             ha="right", fontsize=8.5, color=QUIET,
         )  # fmt: skip
-        return dress(ax, title="What the last cents buy", x=labels[0], y=labels[1], grid="both")
+        return dress(ax, title="Cost against energy", x=labels[0], y=labels[1], grid="both")
 
 
 def scaling(

@@ -304,13 +304,20 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Show the main figures as a small table in a notebook."""
+        facts, used = self.assessment, max(sum(kinds.values()) for kinds in self.hbm_used)
         rows = {
             "machine": f"{self.step.job.gpus:,} x {self.accelerator.name} ({self.topology})",
-            "step": f"{self.step_s:.4g} s",
+            "step": f"{self.step_s:.4g} s ({self.step_s_low:.4g} - {self.step_s_high:.4g}, 80% of "
+            "real runs)",
             "tokens/s per accelerator": f"{self.tokens_per_s_per_gpu:,.0f}",
             "MFU": f"{self.mfu:.1%} of {self.peak_flops_per_s / 1e12:,.0f} TFLOP/s dense",
             "what binds": self.bound_by,
+            "HBM of the fullest rank": f"{used / 1e9:,.0f} of "
+            f"{self.accelerator.hbm_bytes / 1e9:,.0f} GB",
         }
+        if facts.get("racks"):
+            rows["heat of a rack"] = f"{max(r['heat_w'] for r in facts['racks']) / 1e3:,.0f} kW"
+            rows["energy"] = f"{facts['energy_j_per_token']:.3g} J per token"
         cells = "".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
             for name, text in rows.items()

@@ -38,6 +38,7 @@ FIELDS: dict[str, Kind] = {
     "oversubscription": "float",
     "routing": "str",
     "medium": "str",
+    "network": "str",
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
     "plans": "int",  # only the first so many of the model's plans
@@ -62,37 +63,42 @@ _PODS = {
 }  # fmt: skip
 DOMAINS = tuple(_CHIPS)
 
+NETWORKS = ("nvlink-infiniband", "nvlink-ethernet", "ualink-ethernet")
+
 # A few sensible plans of each model; the engine tells which is best on a machine.
-PLANS: dict[str, tuple[dict[str, int], ...]] = {
+PLANS: dict[str, tuple[dict[str, Any], ...]] = {
     "llama3-70b": (
         {"tp": 2, "pp": 2, "vpp": 4},
-        {"tp": 2, "pp": 4, "vpp": 5},
+        {"tp": 2, "sharding": "zero3"},
         {"tp": 4, "pp": 2, "vpp": 4},
-        {"tp": 8},
+        {"tp": 2, "pp": 4, "vpp": 5},
     ),
     "llama3.1-405b": (
-        {"tp": 8, "pp": 3, "vpp": 7},
         {"tp": 8, "pp": 6, "vpp": 3},
+        {"tp": 4, "sharding": "zero3"},
+        {"tp": 8, "pp": 3, "vpp": 7},
+        {"tp": 8, "pp": 2, "vpp": 9},
         {"tp": 16, "pp": 3, "vpp": 7},
     ),
     "megatron-1t": (
         {"tp": 8, "pp": 8, "vpp": 4},
         {"tp": 16, "pp": 4, "vpp": 4},
+        {"tp": 8, "sharding": "zero3"},
         {"tp": 32, "pp": 4, "vpp": 4},
     ),
     "deepseek-v3": (
-        {"ep": 64, "pp": 3},
         {"ep": 16, "pp": 6},
-        {"ep": 8, "pp": 6, "tp": 2},
-        {"ep": 8, "pp": 8},
-        {"ep": 32, "pp": 4},
+        {"ep": 64, "pp": 3},
+        {"ep": 64, "pp": 4},
         {"ep": 64, "pp": 2, "tp": 2},
+        {"ep": 8, "pp": 8},
     ),
     "gpt4-moe-1.8t": (
         {"tp": 8, "ep": 16, "pp": 6, "vpp": 4},
         {"tp": 8, "ep": 8, "pp": 8, "vpp": 3},
         {"tp": 4, "ep": 16, "pp": 8, "vpp": 3},
     ),
+    "moe-67t": ({"tp": 8, "pp": 16, "ep": 128, "etp": 4},),
 }
 
 
@@ -102,6 +108,7 @@ def machine(
     nic_gbps: float = 400.0,
     oversubscription: float = 1.0,
     medium: str = "pluggable",
+    network: str = NETWORKS[0],
     catalog: Catalog | None = None,
 ) -> Topology:
     """Return GB200 machines of which only the named things differ.
@@ -112,6 +119,8 @@ def machine(
     nic_gbps : scale-out rate of one accelerator: 200, 400, 800 or 1600. [Gb/s, one direction]
     oversubscription : of the leaves, down over up.
     medium : of the upper NVLink tier, in domains above 72.
+    network : which wires, one of `NETWORKS`: NVLink or UALink of the same rate inside (domains up
+        to 72), InfiniBand or Ultra Ethernet outside (800 Gb/s).
 
     Raises
     ------
@@ -151,7 +160,30 @@ def machine(
         if medium == "aec":
             changes["shape.upper_length_m"] = 5.0
     changes |= {"fabric.rails": rails, "fabric.pod_units": units, "fabric.group_pods": group}
+    changes |= _wires(network, domain, nic_gbps)
     return load_topology("gb200-nvl72", overrides=changes, catalog=catalog)
+
+
+def _wires(network: str, domain: int, nic_gbps: float) -> dict[str, object]:
+    """Changes for other wires than NVLink and InfiniBand."""
+    if network not in NETWORKS:
+        raise UnknownName.among("network", network, NETWORKS)
+    changes: dict[str, object] = {}
+    if network.endswith("ethernet"):
+        if nic_gbps != 800:
+            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s")
+        changes |= {
+            "nics.link": "uec-800", "fabric.switch": "tomahawk6",
+            "fabric.spine_switch": "tomahawk6", "fabric.core_switch": "tomahawk6",
+            "fabric.group_pods": 2,  # 128 ports on a spine where Quantum-X800 has 144
+        }  # fmt: skip
+    if network.startswith("ualink"):
+        if domain != 72:
+            raise InvalidInput(f"{network} has a domain of 72 accelerators; got {domain}")
+        changes |= {  # 9 links of 100 GB/s where NVLink has 18 of 50
+            "shape.link": "ualink1-x4", "shape.switch": "ualink-100t", "shape.switches": 9,
+        }  # fmt: skip
+    return changes
 
 
 def more_switches(domain: int, accelerators: float) -> float:
@@ -168,7 +200,7 @@ class Best:
     """The fastest of some plans."""
 
     result: Result
-    plan: Mapping[str, int]
+    plan: Mapping[str, Any]
     tried: int
 
 
@@ -253,6 +285,7 @@ def point(flat: FlatJob) -> dict[str, Value]:
         nic_gbps=float(flat.get("nic_gbps") or 400),
         oversubscription=float(flat.get("oversubscription") or 1),
         medium=str(flat.get("medium") or "pluggable"),
+        network=str(flat.get("network") or NETWORKS[0]),
         catalog=catalog,
     )
     seq_len = int(flat.get("seq_len") or 4096)
@@ -267,7 +300,7 @@ def point(flat: FlatJob) -> dict[str, Value]:
     }
 
 
-def plans_for(model: str, seq_len: int) -> list[dict[str, int]]:
+def plans_for(model: str, seq_len: int) -> list[dict[str, Any]]:
     """The model's plans, with context parallelism so that a rank keeps 16k tokens at most."""
     cp = max(1, seq_len // 16384)
     return [{**plan, "cp": cp} if cp > 1 else dict(plan) for plan in PLANS[model]]

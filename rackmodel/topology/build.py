@@ -31,9 +31,9 @@ Graph: TypeAlias = "nx.DiGraph[Any] | PlainGraph"
 
 def build_graph(topology: Topology, accelerators: int, *, bundled: bool) -> nx.DiGraph[Any]:
     """Build the graph of `Topology.graph`, which says what it holds."""
-    import networkx as nx
+    from rackmodel.topology.notebook import MachineGraph
 
-    graph: nx.DiGraph[Any] = nx.DiGraph()
+    graph: nx.DiGraph[Any] = MachineGraph()
     _fill(graph, topology, accelerators, bundled)
     return graph
 

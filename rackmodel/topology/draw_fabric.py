@@ -129,6 +129,10 @@ def _tiers(topology: Topology, graph: nx.DiGraph[Any]) -> list[_Tier]:
             label = {"nic": "NIC", "leaf": "leaf", "spine": "spine", "core": "core"}[kind]
             plural = "leaves" if kind == "leaf" else f"{label}s"
             count = counts[kind]
+            if kind == "nic" and count % len(domains) == 0:
+                names = f"{names}, {count // len(domains):,} in each domain".lstrip(", ")
+            elif kind == "leaf" and topology.fabric is not None and topology.fabric.rails > 1:
+                names = f"{names}, {topology.fabric.rails} rails to a pod".lstrip(", ")
             tiers.append(_Tier(kind, count, f"{count:,} {plural if count > 1 else label}", names))
     return tiers
 
@@ -246,9 +250,10 @@ def _lines(ax: Axes, y: float, step: float, lower: int, upper: int, kind: str) -
     low, high = _places(lower), _places(upper)
     start, end = y + (0.8 if kind == "domain" else 0.5), y + step - 0.5
     one_to_one = kind == "domain" and lower == upper
+    single = kind == "nic" and upper > 1  # a NIC has one cable, to the leaf of its rail
     for i, a in enumerate(low):
         for j, b in enumerate(high):
-            if not one_to_one or i == j:
+            if (i % upper == j) if single else (not one_to_one or i == j):
                 ax.plot([a, b], [start, end], color="#999", lw=0.5, zorder=1)
 
 

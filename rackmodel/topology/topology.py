@@ -52,6 +52,14 @@ class Topology:
     source_text: str = field(default="", repr=False)
     own_graph: nx.DiGraph[Any] | None = field(default=None, repr=False, compare=False)
 
+    def _repr_html_(self) -> str:
+        """Show what is known of the machine in a notebook, with sources."""
+        from rackmodel.topology.names import describe
+        from rackmodel.topology.notebook import table_html
+
+        lines = [[str(cell) for cell in line] for line in describe(self)]
+        return table_html(f"{self.name}: {self.title}", ("what", "value", "source or note"), lines)
+
     @property
     def domain_accelerators(self) -> int:
         """Accelerators of a whole scale-up domain (a node, a rack, a pod of a torus)."""

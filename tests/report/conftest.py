@@ -100,13 +100,17 @@ def content(rows: list[dict[str, Any]]) -> dict[str, Any]:
             {"of": "h100", "field": "power.leak_per_k", "value": "0.012", "grade": "assumed",
              "source": "POWER-MODEL", "note": "linear"},
         ],
-        "sources": {"DOC-GB200HW": "a data sheet"},
+        "sources": {"DOC-GB200HW": f"a data sheet, https://example.org/{'long-address/' * 9}"},
         "command": "rackmodel report --out report.html",
         "version": "0.1.0",
         "hashes": {"code and data (SHA-256)": "ab" * 32},
         "tiers": [
-            {"name": "HBM", "reach_m": 0.01, "bytes_per_s": 8e12},
-            {"name": "scale-up (copper)", "reach_m": 1.0, "bytes_per_s": 9e11, "j_per_bit": 5e-12},
-            {"name": "NIC (optics)", "reach_m": 50.0, "bytes_per_s": 5e10, "j_per_bit": 2e-11},
+            {"machine": "gb200-nvl72", "name": name, "tier": tier, "reach_m": reach,
+             "bytes_per_s": rate, "j_per_bit": energy, "usd_per_gb_per_s": price}
+            for name, tier, reach, rate, energy, price in (
+                ("HBM", "hbm", 0.01, 8e12, 5e-12, None),
+                ("scale-up", "scale-up", 0.6, 9e11, 1.1e-11, 1.5),
+                ("core", "scale-out", 540.0, 5e10, 3.6e-10, 150.0),
+            )
         ],
     }  # fmt: skip

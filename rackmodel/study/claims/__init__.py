@@ -43,6 +43,8 @@ TESTS: dict[str, tuple[str, str]] = {
     "llama3-70b": ("clusters", "llama3"),
     "compute-doubling": ("rivals", "doubling"),
 }
+#: These look at the same points of the study, which one process keeps.
+_SHARE = {("domains", "hbm"), ("domains", "extension"), ("domains", "sizes")}
 _COLUMNS = ("id", "topic", "claim", "verdict", "value", "low", "high", "unit", "claimed_low",
             "claimed_high", "claimed_unit", "words", "command")  # fmt: skip
 
@@ -77,13 +79,14 @@ def run_claims(
     ids: Iterable[str] | None = None,
     quick: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> list[Verdict]:
-    """Test claims one after another.
+    """Test claims, one after another or on several processes; the verdicts are the same.
 
     Parameters
     ----------
     ids : which; None or empty for all. quick : as in `run_claim`. progress : called with (done,
-        total).
+        total). workers : processes; claims that share simulations stay in one.
 
     Raises
     ------
@@ -94,14 +97,35 @@ def run_claims(
     for name in wanted:
         if name not in TESTS:
             raise UnknownName.among("claim", name, TESTS)
-    verdicts: list[Verdict] = []
-    for name in wanted:
-        if progress is not None:
-            progress(len(verdicts), len(wanted))
-        verdicts.append(run_claim(name, quick))
-    if progress is not None:
-        progress(len(verdicts), len(wanted))
-    return verdicts
+    tell = progress or (lambda done, total: None)
+    found: dict[str, Verdict] = {}
+    tell(0, len(wanted))
+    if workers > 1 and len(wanted) > 1:
+        from concurrent.futures import as_completed
+
+        from rackmodel.study.workers import local_workers
+
+        with local_workers(workers) as pool:
+            tasks = [pool.submit(_run_together, task, quick) for task in _tasks(wanted)]
+            for future in as_completed(tasks):
+                found |= {verdict.id: verdict for verdict in future.result()}
+                tell(len(found), len(wanted))
+    else:
+        for name in wanted:
+            found[name] = run_claim(name, quick)
+            tell(len(found), len(wanted))
+    return [found[name] for name in wanted]
+
+
+def _tasks(wanted: Iterable[str]) -> list[list[str]]:
+    """Claims to test in one process: those that look at the same machines together, and first."""
+    names = list(wanted)
+    shared = [name for name in names if TESTS[name] in _SHARE]
+    return [shared] * bool(shared) + [[name] for name in names if name not in shared]
+
+
+def _run_together(names: list[str], quick: bool) -> list[Verdict]:
+    return [run_claim(name, quick) for name in names]
 
 
 def claims_frame(

@@ -7,7 +7,7 @@ Left out: racks of other makers (`rivals`), whole runs (`clusters`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -72,7 +72,9 @@ def sizes(quick: bool = False) -> Verdict:
         )
         + "."
     )
-    rows += [] if quick else _published()
+    if not quick:
+        rows += (pairs := _published())
+        words += f" Beside print, 256 accelerators in FP8, racks over nodes: {_pair_words(pairs)}."
     return answer(
         "nvl-sizes", verdict, whole[best], f"x tokens/s/GPU, 576 over 8, {best}", words, rows,
         ("python -m benchmarks.scale_up_vs_scale_out.study --quick",),
@@ -118,6 +120,21 @@ def _published() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _pair_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Throughput of each published pair, NVL72 racks over 8-GPU nodes: ours and theirs."""
+    told = []
+    for rack, node in zip(rows[::2], rows[1::2], strict=True):
+        ours = node["step_s"] / rack["step_s"]
+        theirs = (
+            rack["published_tflops_per_gpu"] / node["published_tflops_per_gpu"]
+            if rack["published_tflops_per_gpu"]
+            else node["published_step_s"] / rack["published_step_s"]
+        )
+        name = str(rack["model"]).removesuffix(" (published run)")
+        told.append(f"{name} {ours:.2f} times, published {theirs:.2f}")
+    return ", ".join(told)
 
 
 def extension(quick: bool = False) -> Verdict:

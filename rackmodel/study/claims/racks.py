@@ -8,18 +8,16 @@ Left out: what a larger domain does to a model (`domains`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.study.claims.verdict import Verdict, Word, answer, claim, overlaps
 from rackmodel.study.scale_up import best_of
+from rackmodel.study.tiers import tiers
 
 if TYPE_CHECKING:
     import networkx as nx
-
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
-
-BITS = 8.0
 
 
 def structure(quick: bool = False) -> Verdict:
@@ -70,30 +68,29 @@ def closer(quick: bool = False) -> Verdict:
     from rackmodel.topology import load_topology
 
     catalog = load_catalog()
-    rows: list[dict[str, Any]] = []
     # Machines whose switch chips have a price.
     names = ("gb200-nvl72", "dgx-b200") if quick else (
         "gb200-nvl72", "dgx-b200", "vr200-nvl72", "ualink72",
     )  # fmt: skip
-    for name in names:
-        rows += _tiers(load_topology(name), catalog)
-    ratios = [
-        [inner[level] / outer[level] for level in ("per_usd", "per_usd_low", "per_usd_high")]
-        for inner, outer in zip(rows[1::3], rows[2::3], strict=True)
-    ]
-    watts = [i["per_watt"] / o["per_watt"] for i, o in zip(rows[1::3], rows[2::3], strict=True)]
-    closest = [h["per_watt"] / s["per_watt"] for h, s in zip(rows[::3], rows[1::3], strict=True)]
-    value, *ends = (_mean(column) for column in zip(*ratios, strict=True))
-    # Worst for the claim: dear scale-up beside cheap scale-out; best: the other way round.
-    low, high = ends[0], ends[1]
-    cheaper, frugal = min(r[1] for r in ratios) > 1, min(watts) > 1
+    found = {name: tiers(load_topology(name), catalog) for name in names}
+    rows = [row for table in found.values() for row in table]
+    ratios, watts, closest = [], [], []
+    for hbm, inside, *_, outside in found.values():
+        # Worst for the claim: dear scale-up beside cheap scale-out; best: the other way round.
+        ends = (("usd", "usd"), ("usd_high", "usd_low"), ("usd_low", "usd_high"))
+        ratios.append([_per(inside, mine) / _per(outside, other) for mine, other in ends])
+        watts.append(_per(inside, "watts") / _per(outside, "watts"))
+        closest.append(_per(hbm, "watts") / _per(inside, "watts"))
+    value, low, high = (_mean(column) for column in zip(*ratios, strict=True))
+    cheaper, frugal = min(ratio[1] for ratio in ratios) > 1, min(watts) > 1
     verdict: Word = "supported" if cheaper and frugal else "refuted" if high < 1 else "depends"
     words = (
-        f"A byte per second costs {value:.0f} times less inside the scale-up domain than outside "
-        f"(mean of {len(names)} machines) and draws {_mean(watts):.1f} times less power; HBM is "
-        f"{_mean(closest):.1f} times more frugal still. NICs stand in the price of a chassis and "
-        "are not counted outside, which flatters the fabric. What that bandwidth buys in tokens/s "
-        "is another question: see scale-out-not-the-extension."
+        f"A byte per second costs {value:.0f} times less inside the scale-up domain than across "
+        f"the fabric's core (mean of {len(names)} machines) and draws {_mean(watts):.0f} times "
+        f"less power, both ends and all switches counted; HBM is {_mean(closest):.1f} times more "
+        "frugal still. NICs stand in the price of a chassis and are not counted outside, which "
+        "flatters the fabric. What that bandwidth buys in tokens/s is another question: see "
+        "scale-out-not-the-extension."
     )
     return answer(
         "closer-is-cheaper", verdict, (value, low, high),
@@ -102,62 +99,15 @@ def closer(quick: bool = False) -> Verdict:
     )  # fmt: skip
 
 
+def _per(tier: Mapping[str, Any], what: str) -> float:
+    """Bytes per second for each dollar or watt."""
+    return float(tier["bytes_per_s"]) / float(tier[what])
+
+
 def _mean(values: Any) -> float:
     """Geometric mean."""
     values = list(values)
     return math.exp(sum(map(math.log, values)) / len(values))
-
-
-def _tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
-    """HBM, scale-up and scale-out of one accelerator: bytes/s, watts and dollars of its share."""
-    from rackmodel.assess.media import media_rows, outside_switches
-
-    part = catalog.accelerators[machine.accelerator]
-    gpus = 8 * 576
-    parts = machine.inventory(gpus)
-    links = media_rows(parts, catalog)
-    inside = links[links["tier"].str.startswith("scale_up")]
-    outside = links[links["tier"].isin(["nic_leaf", "leaf_spine", "spine_core"])]
-    present = float(parts.loc[parts["part_kind"] == "accelerator", "count"].sum())
-    chips = parts[(parts["part_kind"] == "switch") & (parts["tier"].str.startswith("scale_up"))]
-    rows: list[dict[str, Any]] = [
-        {
-            "machine": machine.name,
-            "tier": "HBM",
-            "bytes_per_s": part.hbm_bytes_per_s,
-            "watts": part.power.e_hbm_j_per_byte * part.hbm_bytes_per_s,
-        }
-    ]
-    own = [(str(p), float(c)) for p, c in zip(chips["part"], chips["count"], strict=True)]
-    for tier, rate, wires, switches in (
-        ("scale-up", part.scale_up_bytes_per_s, inside, own),
-        ("scale-out", machine.nic_bytes_per_s, outside, outside_switches(parts)),
-    ):
-        row: dict[str, Any] = {"machine": machine.name, "tier": tier, "bytes_per_s": rate}
-        power = sum(catalog.switches[name].power_w * count for name, count in switches)
-        row["watts"] = (float(wires["watts"].sum()) + power) / present
-        wired = float(wires["usd"].sum()) / present
-        for end, level in (("", "mid"), ("_low", "low"), ("_high", "high")):
-            chip = sum(_usd(catalog, name, level) * count for name, count in switches) / present
-            row[f"usd{end}"] = wired + chip
-        rows.append(row)
-    up, out = rows[1], rows[2]
-    for row, (dear, cheap) in ((up, ("_high", "_low")), (out, ("_low", "_high"))):
-        row["per_usd"] = row["bytes_per_s"] / row["usd"]
-        row["per_usd_low"] = row["bytes_per_s"] / row[f"usd{dear}"]
-        row["per_usd_high"] = row["bytes_per_s"] / row[f"usd{cheap}"]
-    for row in rows:
-        row["per_watt"] = row["bytes_per_s"] / max(row["watts"], 1e-9)
-    return rows
-
-
-def _usd(catalog: Catalog, name: str, level: str) -> float:
-    """Price of a switch, from the prices or the part."""
-    prices = catalog.prices.get(name, {})
-    if "capex_usd" in prices:
-        found = prices["capex_usd"]
-        return float({"low": found.low, "mid": found.value, "high": found.high}[level])
-    return float(catalog.switches[name].usd or 0.0)
 
 
 def copper(quick: bool = False) -> Verdict:
@@ -232,21 +182,27 @@ def liquid(quick: bool = False) -> Verdict:
                 "liquid_share": rack["liquid_w"] / rack["heat_w"],
             }
         )
-    large = [row for row in rows if row["domain"] >= 36]
-    small = [row for row in rows if row["domain"] < 36]
-    least = min(row["heat_low_w"] for row in large)
-    rising = all(a["heat_w"] < b["heat_w"] for a, b in zip(small[-1:], large[:1], strict=True))
-    verdict: Word = (
-        "supported" if least > AIR_LIMIT_W[1] and rising
-        else "depends" if max(row["heat_high_w"] for row in rows) > AIR_LIMIT_W[0] else "refuted"
-    )  # fmt: skip
     rack72 = next(row for row in rows if row["machine"] == "gb200-nvl72")
+    years = sorted({int(row["year"]) for row in rows})
+    hottest = [max(r["heat_w"] for r in rows if r["year"] == year) for year in years]
+    rising = all(before <= after for before, after in pairwise(hottest))
+    needs = [row for row in rows if row["heat_low_w"] > AIR_LIMIT_W[1]]
+    spared = [row for row in rows if row["heat_low_w"] <= AIR_LIMIT_W[1]]
+    verdict: Word = (
+        "supported" if rack72 in needs and rising
+        else "depends" if rack72["heat_high_w"] > AIR_LIMIT_W[0] else "refuted"
+    )  # fmt: skip
     words = (
         f"An NVL72 rack gives off {rack72['heat_w'] / 1e3:.0f} kW in training, "
-        f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best; the smallest "
-        f"rack with a domain of 36 or more {least / 1e3:.0f} kW at least, the largest "
-        f"{max(row['heat_w'] for row in large) / 1e3:.0f} kW. Racks of 8-GPU servers stay at "
-        f"{max(row['heat_w'] for row in small) / 1e3:.0f} kW by holding fewer of them."
+        f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best. The hottest rack "
+        f"of each year {'only rises' if rising else 'does not only rise'}: "
+        + ", ".join(f"{y} {w / 1e3:.0f} kW" for y, w in zip(years, hottest, strict=True))
+        + ". Air could still do, at the low end of the band, for "
+        + (
+            ", ".join(f"{row['machine']} ({row['heat_w'] / 1e3:.0f} kW)" for row in spared)
+            or "none"
+        )
+        + ": racks that hold fewer accelerators, not cooler ones."
     )
     return answer(
         "liquid-needed", verdict,

@@ -1,0 +1,81 @@
+"""The error table of README.md and benchmarks/README.md, made anew from published runs.
+
+    python -m benchmarks.validation.table RUNS.csv [--workers 2] [--write]
+
+In:  a table of published runs (`rackmodel validate` says its columns), or what
+     `rackmodel validate RUNS.csv --json` wrote.
+Out: a table in Markdown; with --write, the same between the marks in both files.
+Left out: the errors themselves (`rackmodel.study.validation`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import rackmodel
+from rackmodel.report.summary import error_groups
+from rackmodel.study.validation import validate
+
+ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+BEGIN, END = "<!-- errors: begin -->", "<!-- errors: end -->"
+WANTED = ("core", "wide")
+FEWEST = 8  # runs of a group that has a row of its own
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table: one row for core and wide, then the groups with enough runs."""
+    yield "| runs | number | mean error | median | 90th percentile | bias | inside the band |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    groups = list(error_groups(found["summary"]))
+    for name, group in groups:
+        if name in WANTED or (":" in name and group.get("rows", 0) >= FEWEST):
+            shares = [group.get(key) for key in ("mape", "median", "p90")]
+            cells = [_percent(share) for share in shares]
+            bias = group.get("bias")
+            cells.append("–" if bias is None else f"{100 * bias:+.1f}%")
+            cells.append(_percent(group.get("inside_band"), 0))
+            yield f"| {name} | {group.get('rows', 0):,} | {' | '.join(cells)} |"
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def replaced(text: str, table: str) -> str:
+    """Return the text with what stands between the marks replaced.
+
+    Raises
+    ------
+    ValueError
+        If the text does not hold both marks, once each and in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"wanted one {BEGIN} before one {END}")
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the error table anew.")
+    parser.add_argument("runs", type=Path, help="published runs, or what validate --json wrote")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help=f"into {FILES[0].name} and the other")
+    options = parser.parse_args()
+    if options.runs.suffix == ".json":
+        found = json.loads(options.runs.read_text(encoding="utf-8"))
+    else:
+        found = validate(options.runs, workers=options.workers)
+    table = "\n".join([*lines(found), "", f"rackmodel {rackmodel.__version__}."])
+    print(table)
+    if options.write:
+        for file in FILES:
+            file.write_text(replaced(file.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

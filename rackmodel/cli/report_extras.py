@@ -1,0 +1,150 @@
+"""What a report shows beyond the results themselves: plans, collectives, a rack, sensitivities.
+
+In:  the fastest machine's result; a directory that the study wrote.
+Out: more content for `rackmodel.report.html.page`.
+Left out: the results, assumptions and errors (`report_parts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli import rooms
+from rackmodel.cli.output import note
+from rackmodel.errors import CannotRun, InvalidInput
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+    from rackmodel.simulate.result import Result
+    from rackmodel.topology import Topology
+
+SIZES = tuple(float(2**power) for power in range(13, 35, 2))
+STUDY = ("domain", "nics", "wires", "fabric", "media", "hbm", "sequence", "strong", "machines",
+         "giant", "quick")  # fmt: skip
+
+
+def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[str, Any]:
+    """Return what only the fastest machine is asked: plans, collectives, its rack, its gains."""
+    from rackmodel.topology import load_topology
+
+    machine = load_topology(result.topology, catalog=parts)
+    content: dict[str, Any] = {"closer": result.topology}
+    looks: list[tuple[str, Callable[[], Any]]] = [
+        ("plan_map", lambda: _plan_map(machine, result, parts)),
+        ("collectives", lambda: _collectives(machine, result)),
+        ("trays", lambda: _trays(machine, result, parts)),
+    ]
+    if gains:
+        looks.append(("gains", lambda: _gains(machine, result, parts)))
+    for name, look in looks:
+        note(f"{result.topology}: {name.replace('_', ' ')}")
+        try:
+            content[name] = look()
+        except CannotRun as reason:
+            note(f"  left out: {reason}")
+    return content
+
+
+def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
+    """Estimated MFU of the best plan for every tp and pp."""
+    from rackmodel.study.search import search_job
+    from rackmodel.workload import Plan
+
+    job = result.step.job
+    found = search_job(machine, job.replace(plan=Plan()), job.gpus, top=1, most=1, catalog=parts)
+    cells = found.heat_map().to_dict("records")
+    return [{str(name): value for name, value in cell.items()} for cell in cells]
+
+
+def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:
+    """Bus bandwidth by size, inside a domain and over all accelerators of the job."""
+    from rackmodel.network import run_collective
+
+    inside = min(machine.domain_accelerators, result.step.job.gpus)
+    whole = result.step.job.gpus
+    cases = [("all-reduce", inside), ("all-to-all", inside)]
+    cases += [("all-reduce", whole)] if whole > inside else []
+    return [row for op, gpus in cases for row in run_collective(machine, op, SIZES, gpus)]
+
+
+def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
+    """The hottest rack, tray by tray."""
+    from rackmodel import door
+    from rackmodel.room import Room
+
+    again = door.run(machine, result.step.job, catalog=parts, room=Room(trays=True))
+    facts = again.assessment
+    hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
+    return [tray for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]
+
+
+def _gains(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
+    """What doubling and halving each resource does."""
+    from rackmodel.study.sensitivity import sensitivity
+
+    rows = sensitivity(machine, result.step.job, catalog=parts)["rows"]
+    return [row for row in rows if row["gain"] is not None]
+
+
+def heat_rows(results: Sequence[Result], parts: Catalog | None) -> list[dict[str, Any]]:
+    """Return heat of the hottest rack of each machine with the size of its domain."""
+    from rackmodel.topology import load_topology
+
+    rows = []
+    for result in results:
+        rack = max(result.assessment["racks"], key=lambda one: one["heat_w"])
+        rows.append(
+            {
+                "domain": load_topology(result.topology, catalog=parts).domain_accelerators,
+                "label": result.topology,
+                "liquid_share": rack["liquid_w"] / rack["heat_w"],
+                **{key: rack.get(key) for key in ("heat_w", "heat_low_w", "heat_high_w")},
+            }
+        )
+    return rows
+
+
+def study_parts(folder: Path) -> dict[str, Any]:
+    """Return the frames and answers of a study that was written into a directory.
+
+    Raises
+    ------
+    InvalidInput
+        If the directory holds none of the study's tables.
+    """
+    import pandas as pd
+
+    from rackmodel.study.answers import answers
+
+    frames: dict[str, pd.DataFrame] = {}
+    for name in STUDY:
+        path = folder / f"{name}.csv"
+        if path.is_file():
+            frames[name] = _frame(path)
+    if not frames:
+        raise InvalidInput(
+            f"--study: {folder} holds none of {', '.join(f'{name}.csv' for name in STUDY)}; "
+            "python -m benchmarks.scale_up_vs_scale_out.study --out DIR writes them"
+        )
+    found: list[Mapping[str, Any]] = [
+        {"name": a.name, "question": a.question, "sentences": a.sentences, "rows": a.rows}
+        for a in answers(frames)
+    ]
+    points = sum(len(frame) for frame in frames.values())
+    return {"study": {"answers": found, "frames": frames, "points": points}}
+
+
+def _frame(path: Path) -> Any:
+    import pandas as pd
+
+    rooms.check_file(path, "--study")
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InvalidInput(f"--study: {path}: not a table ({error})") from None
+    needed = {"model", "domain", "tokens_per_s_per_gpu", "usd_per_mtoken", "energy_j_per_token"}
+    if missing := sorted(needed - set(frame.columns)):
+        raise InvalidInput(f"--study: {path} has no column {missing[0]!r}; was it cut?")
+    return frame
