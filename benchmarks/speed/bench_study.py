@@ -8,9 +8,10 @@ import time
 
 import pytest
 
+from rackmodel.study.enumeration import enumerate_plans
 from rackmodel.study.planner import Planner
 from rackmodel.study.search import best_plan
-from rackmodel.study.space import Choices, enumerate_plans
+from rackmodel.study.space import Choices
 from rackmodel.study.spec import read_spec
 from rackmodel.study.sweep import sweep
 from rackmodel.topology import load_topology

@@ -11,14 +11,19 @@ formulas keep the true number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, alone_s, pattern
+from rackmodel.network.costs import fill_s
+from rackmodel.network.groups import Group, make_group
+from rackmodel.network.library import fitting, variants
+from rackmodel.network.patterns import Pattern
 from rackmodel.simulate.placed import Places as Tree
 from rackmodel.simulate.placed import place
 from rackmodel.simulate.places import places
@@ -31,6 +36,8 @@ Ints = npt.NDArray[np.int64]
 
 MOST_RANKS = 2304  # of the machine that stands for a larger one
 MOST_MEMBERS = 64
+REFERENCE = 1e9  # bytes that a line through the origin is measured at
+SHORT = "LL"  # the protocol without a pipeline to fill
 MOST_KINDS = 3  # groups of an axis that lie unlike in their domains: the slowest counts
 
 
@@ -43,6 +50,24 @@ class _Site:
     tree: Tree
     stands: Ints  # accelerator of each rank
     domain: Ints  # scale-up domain of each rank
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """The groups of an axis, and what was timed of them by (op, bytes, true size)."""
+
+    groups: list[list[int]]
+    everyone: Ints
+    seconds: dict[tuple[str, float, int], tuple[float, float]]
+
+
+class _Way(NamedTuple):
+    """How one collective runs by itself; `fixed_s` of its seconds do not grow with its bytes."""
+
+    seconds: float
+    fixed_s: float
+    algorithm: str
+    protocol: str
 
 
 class CommTimes:
@@ -59,7 +84,9 @@ class CommTimes:
         self.taken = taken
         self.machine = machine
         self._sites: dict[int, _Site] = {}
-        self._groups: dict[tuple[object, ...], tuple[list[list[int]], Ints]] = {}
+        self._groups: dict[tuple[object, ...], _Meeting] = {}
+        self._alike: dict[tuple[object, ...], _Meeting] = {}
+        self._ways: dict[tuple[object, ...], tuple[Group, list[tuple[Pattern, float]]]] = {}
         self._loads: dict[tuple[object, ...], float] = {}
         self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
 
@@ -81,30 +108,59 @@ class CommTimes:
         if true < 2 or size <= 0:
             return 0.0, 0.0
         site = self._site(plan)
-        groups, everyone = self._members(plan, axis, site)
-        key = (site.used, op, size, true, tuple(map(tuple, groups)), len(everyone))
-        if key not in self._seconds:
+        meeting = self._members(plan, axis, site)
+        key = (op, size, true)
+        if key not in meeting.seconds:
             slowest, share = 0.0, 0.0
-            for members in groups:
+            for members in meeting.groups:
                 stand = [int(a) for a in site.stands[members]]
-                found = pattern(site.network, op, stand, size, true_size=true)
-                slowest = max(slowest, alone_s(site.network, found, size))
-                share = max(share, self.taken(found.algorithm))
-            if len(everyone) > 1:
-                load_s = self._together(site, everyone, op, size, true, found.algorithm)
-                slowest = max(slowest, sum(found.latency_s) + size * load_s)
-            self._seconds[key] = slowest, share
-        return self._seconds[key]
+                way = self._fastest(site, op, stand, true, size)
+                slowest = max(slowest, way.seconds)
+                share = max(share, self.taken(way.algorithm))
+            if len(meeting.everyone) > 1:
+                load_s = self._together(site, meeting.everyone, op, size, true, way)
+                slowest = max(slowest, way.fixed_s + size * load_s)
+            meeting.seconds[key] = slowest, share
+        return meeting.seconds[key]
+
+    def _fastest(self, site: _Site, op: str, stand: list[int], true: int, size: float) -> _Way:
+        """How the library would run it on an idle network for this size.
+
+        As `pattern` and `alone_s`, but the flows of a group are laid once for all sizes: on an idle
+        network their time is a line over the bytes, beside the filling of the pipeline.
+        """
+        network = site.network
+        key = (site.used, op, true, tuple(stand))
+        if key not in self._ways:
+            group = make_group(network, stand, true)
+            ways = [
+                (found, alone_s(network, replace(found, latency_s=()), REFERENCE) / REFERENCE)
+                for name in fitting(network, group, op)
+                for found in variants(network, group, op, name, 0.0)
+            ]
+            self._ways[key] = group, ways
+        group, ways = self._ways[key]
+        best = _Way(math.inf, 0.0, "", "")
+        for found, per_byte_s in ways:
+            fixed_s = sum(found.latency_s)
+            if fixed_s + size * per_byte_s >= best.seconds:
+                continue  # filling its pipeline only adds
+            if found.protocol != SHORT:
+                fixed_s += fill_s(network, group, found, size)
+            seconds = fixed_s + size * per_byte_s
+            best = min(best, _Way(seconds, fixed_s, found.algorithm, found.protocol))
+        return best
 
     def _together(
-        self, site: _Site, rows: Ints, op: str, size: float, true: int, algorithm: str
+        self, site: _Site, rows: Ints, op: str, size: float, true: int, way: _Way
     ) -> float:
         """Seconds per byte if all these groups run it at once: the fullest link sets the pace.
 
         Gathering is scattering backwards, over the same links the other way: one stands for both.
         """
         op = "reduce-scatter" if op == "all-gather" else op
-        key = (site.used, op, algorithm, true, rows.tobytes())
+        # One line for all sizes that are run alike: a protocol has its own bytes on the wire.
+        key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
         if key not in self._loads:
             flows = place(
                 site.tree,
@@ -130,7 +186,7 @@ class CommTimes:
         site = self._site(plan)
         return any(
             len({int(site.domain[m]) for m in members}) < len(members)
-            for members in self._members(plan, axis, site)[0]
+            for members in self._members(plan, axis, site).groups
         )
 
     def send(self, plan: Plan, size: float) -> float:
@@ -157,12 +213,14 @@ class CommTimes:
             self._seconds[key] = alone_s(site.network, found, size), 0.0
         return self._seconds[key][0]
 
-    def _members(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
+    def _members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
         """Groups that stand for an axis (few members, each kind of place once), and all."""
         key = (axis, plan.tp, plan.cp, plan.ep, plan.etp, plan.pp, plan.dp, plan.sharding,
                plan.shard_size, plan.rank_order)  # fmt: skip
         if key not in self._groups:
-            self._groups[key] = self._stand_ins(plan, axis, site)
+            groups, everyone = self._stand_ins(plan, axis, site)
+            same = (site.used, tuple(map(tuple, groups)), everyone.shape, everyone.tobytes())
+            self._groups[key] = self._alike.setdefault(same, _Meeting(groups, everyone, {}))
         return self._groups[key]
 
     def _stand_ins(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
