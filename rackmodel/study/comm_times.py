@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from rackmodel.network import Network, alone_s, pattern
 from rackmodel.network.costs import fill_s
-from rackmodel.network.groups import Group, make_group
+from rackmodel.network.groups import Group, make_group, port_rates
 from rackmodel.network.library import fitting, variants
 from rackmodel.network.patterns import Pattern
 from rackmodel.simulate.placed import Places as Tree
@@ -101,6 +101,11 @@ class CommTimes:
                 where.used, network, Tree(network), stands, network.domain_of[stands]
             )
         return self._sites[where.used]
+
+    def fastest_port(self) -> float:
+        """The most that any accelerator can send, over all its links. [bytes/s]"""
+        inner, outer = port_rates(self._site(Plan(dp=self.gpus)).network)
+        return float((inner + outer).max())
 
     def collective(self, plan: Plan, axis: str, op: str, size: float) -> tuple[float, float]:
         """Seconds of a collective of `size` bytes, and the share of compute that it takes."""
@@ -249,7 +254,11 @@ class CommTimes:
         columns = self._telling(rows[kinds[0], :width], site)
         groups = [[int(m) for m in rows[kind, columns]] for kind in kinds]
         whole = rows[:, columns]
-        return groups, whole[(whole < self.ranks).all(axis=1)]
+        whole = whole[(whole < self.ranks).all(axis=1)]
+        lies = site.domain[whole]
+        if len(whole) and (lies == lies[:, :1]).all():  # domains don't meet: the ends tell all
+            whole = whole[(lies[:, 0] == lies[0, 0]) | (lies[:, 0] == lies[-1, 0])]
+        return groups, whole
 
     def _telling(self, members: Ints, site: _Site) -> Ints:
         """Places in a group that stand for all: whole domains from its start, and its last one.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HBM_MARGIN = 1.10  # the closed form's HBM may be this much too high; the exact sum decides
 NEAR_ENOUGH = 2.0  # plans that are slower than the best by this factor need no closer look
 MORE = 256  # timed at a time while none of those so far fits
-SEEDS = 48  # plans timed first, to have something that others can lose against
+SEEDS = 16  # plans timed first, to have something that others can lose against
 
 
 class Planner:
@@ -77,6 +77,7 @@ class Planner:
         profiles = profile(
             self.job, space.profiles, self.kernels.compute_s, self.gpus,
             recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
+            port_bytes_per_s=self.comm.fastest_port(),
         )  # fmt: skip
         update = self._update()
         every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}

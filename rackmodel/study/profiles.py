@@ -10,6 +10,7 @@ simulation agree on everything but what ranks do to one another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,7 +21,15 @@ import numpy.typing as npt
 from rackmodel.study.comm_times import CommTimes
 from rackmodel.study.space import RECOMPUTES, Ints, cut_fields
 from rackmodel.study.walk import walk_s
-from rackmodel.workload import Collective, Compute, Job, Operation, Plan, transfer_bytes
+from rackmodel.workload import (
+    Collective,
+    Compute,
+    Job,
+    Operation,
+    Plan,
+    axis_true_size,
+    transfer_bytes,
+)
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.passes import Passes
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
@@ -36,8 +45,8 @@ class Profiles:
     dense, expert : float[P, K]. forward_s, backward_s, kernels_s, kept, working : float[P, 3, K],
     kernels_s being forward and backward without any communication. transfer : float[P], bytes
     handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
-    bool[P], whether forward_s and backward_s hold communication yet; until then they are that of
-    kernels alone, which nothing can beat.
+    bool[P], whether forward_s and backward_s hold communication as it is; until then they hold
+    kernels, and bytes that are waited for at the rate of the fastest port: nothing can beat that.
     """
 
     forward_s: Floats
@@ -62,6 +71,7 @@ def profile(
     gpus: int,
     *,
     recomputes: frozenset[int],
+    port_bytes_per_s: float = math.inf,
 ) -> Profiles:
     """Time the kernels of every kind of unit under every cut.
 
@@ -70,6 +80,7 @@ def profile(
     job : gives model, precision, software and the plan's other fields.
     cuts : int[P, len(CUT)], as `Space.profiles`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
+    port_bytes_per_s : the most that any accelerator can send or receive.
     """
     kinds = _kinds(job, cuts[0], gpus)
     shape = (len(cuts), len(kinds[0]))
@@ -100,7 +111,8 @@ def profile(
             found.dense[row, column] = unit.dense_parameters
             found.expert[row, column] = unit.expert_parameters
             for which in sorted(recomputes):
-                _time_unit(found, job, probe, unit, (row, which, column), compute_s)
+                place = (row, which, column)
+                _time_unit(found, job, probe, unit, place, compute_s, port_bytes_per_s)
     return found
 
 
@@ -111,6 +123,7 @@ def _time_unit(
     unit: Unit,
     place: tuple[int, int, int],
     compute_s: Callable[[Compute], float],
+    port_bytes_per_s: float,
 ) -> None:
     """Kernels and activations of one unit under one cut with one kind of recompute."""
     row, which, column = place
@@ -124,12 +137,27 @@ def _time_unit(
         sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
     )
     found.segments[place] = ahead, back
-    found.forward_s[row, which, column] = forward
-    found.backward_s[row, which, column] = backward
+    waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
+    found.forward_s[row, which, column] = forward + waited[0]
+    found.backward_s[row, which, column] = backward + waited[1]
     found.kernels_s[row, which, column] = forward + backward
     part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
     found.kept[row, which, column] = part.kept_bytes
     found.working[row, which, column] = part.working_bytes
+
+
+def least_bytes(plan: Plan, operations: Operations) -> float:
+    """Bytes that a rank has to send or receive while its kernels wait, whatever the algorithm.
+
+    A member of n sends or receives at least (n - 1)/n of what a collective counts; an all-reduce
+    without reduction in the switches twice that.
+    """
+    total = 0.0
+    for call in operations:
+        if isinstance(call, Collective) and call.token is None:
+            n = axis_true_size(plan, call.axis)
+            total += call.bytes * (n - 1) / n
+    return total
 
 
 def walk(
