@@ -27,6 +27,8 @@ from rackmodel.workload.precision import precision_of
 
 BUCKET = 40e6  # parameters of a gradient bucket at least; Megatron, as in workload.data_parallel
 BUCKET_PER_REPLICA = 1e6
+PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
+LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,10 @@ def estimate(
 ) -> dict[str, Floats]:  # fmt: skip
     """Estimate every plan of `space`: step_s and its parts, as in `Estimates`.
 
+    Also bound_s: where weights or gradients move in every pass, their stream can't end sooner.
     data_parallel : False leaves the exchange of gradients and weights out (a faster first look).
     """
-    names = ("step_s", "compute_s", "exchange_s", "bubble_s", "reduce_s", "gather_s", "optimizer_s")
+    names = [name for name in Estimates.__dataclass_fields__ if name != "hbm_bytes"]
     out = {name: np.full(len(space), np.inf) for name in names}
     for entries, shape in shapes(job, space, profiles):
         for name, values in _times(shape, comm, update, data_parallel).items():
@@ -141,10 +144,13 @@ def _times(
         gather_s = np.where(both, gather[0] / units, gather_s)
         reduce_s = np.where(both, reduce[0] / units, reduce_s)
     optimizer = _optimizer(shape, update).max(axis=0)
+    streams = np.maximum(2.0 * gather, reduce), PORT * (2.0 * gather + reduce)
+    moving = np.where(both, np.maximum(*streams), np.where(each, reduce, 0.0))
     compute_s = m * work.mean(axis=0)
     exchange_s = m * (passes - work).mean(axis=0)
     return {
         "step_s": pipeline + reduce_s + gather_s + optimizer,
+        "bound_s": LINE * m * moving.max(axis=0),
         "compute_s": compute_s,
         "exchange_s": exchange_s,
         "bubble_s": np.maximum(0.0, pipeline - compute_s - exchange_s),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rackmodel.simulate.result import Result
     from rackmodel.topology import Topology
 
-HBM_MARGIN = 1.10  # the closed form's HBM may be this much too high; the exact sum decides
+HBM_MARGIN = 1.06  # the closed form's HBM may be this much too high; the exact sum decides
 NEAR_ENOUGH = 2.0  # plans that are slower than the best by this factor need no closer look
 MORE = 256  # timed at a time while none of those so far fits
 SEEDS = 16  # plans timed first, to have something that others can lose against
@@ -86,9 +86,11 @@ class Planner:
         if not len(live):
             return Estimates(**every)
         bound, step = every["bound_s"], every["step_s"]
+        bound[live] = 0.0
 
         def rebound(entries: Ints) -> None:
-            bound[entries] = bounds(self.job, space.take(entries), profiles, update)
+            again = bounds(self.job, space.take(entries), profiles, update)
+            bound[entries] = np.maximum(bound[entries], again)
 
         def time(entries: Ints, *, data_parallel: bool) -> None:
             part = space.take(entries)
@@ -96,6 +98,7 @@ class Planner:
             walk(profiles, self.job, space.profiles, rows, self.kernels.compute_s, self.comm)
             found = estimate(self.job, part, profiles, self.comm, update,
                              data_parallel=data_parallel)  # fmt: skip
+            bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
             for name, values in found.items():
                 every[name][entries] = values
 
@@ -112,8 +115,9 @@ class Planner:
                 break
         kept = order[bound[order] <= near * best_s]
         if cells:
-            pairs = space.column("tp")[order] * 2**32 + space.pp[order]
-            kept = np.union1d(kept, order[np.unique(pairs, return_index=True)[1]])
+            fitting = order[sure]
+            pairs = space.column("tp")[fitting] * 2**32 + space.pp[fitting]
+            kept = np.union1d(kept, fitting[np.unique(pairs, return_index=True)[1]])
         time(kept, data_parallel=False)
         rebound(live)  # now with collectives, where they were timed
         closer = kept[step[kept] <= near * best_s]

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan
+from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, UnknownName
 from rackmodel.study.closed_form import Estimates
 from rackmodel.study.enumeration import enumerate_plans
 from rackmodel.study.planner import HBM_MARGIN, Planner
-from rackmodel.study.space import RECOMPUTES, Choices, Ints, Space
+from rackmodel.study.space import RECOMPUTES, SPACES, Choices, Ints, Space
 from rackmodel.workload import Job, Plan, check, peak_memory
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def search(
     top: int = 5,
     fixed: Mapping[str, Any] | None = None,
     catalog: Catalog | None = None,
-    choices: Choices | None = None,
+    choices: Choices | str | None = None,
     simulate: Callable[[Plan], Result] | None = None,
     **job_fields: Any,
 ) -> SearchResult:
@@ -143,7 +143,8 @@ def search(
     top : plans to simulate at least (fewer if there are no more); more are, until the closed form
         of the rest lies behind the best by more than it was wrong by.
     fixed : fields of the plan that are given, {"tp": 8}.
-    choices : what to try for the others. simulate : other than `rackmodel.door.run` (for tests).
+    choices : what to try for the others, also by its name in `space.SPACES`.
+    simulate : other than `rackmodel.door.run` (for tests).
     job_fields : other fields of `Job`, such as stack or cuda_graphs.
 
     Raises
@@ -166,6 +167,10 @@ def search(
         model=what, plan=Plan(), seq_len=seq_len, global_batch=global_batch,
         precision=precision, **job_fields,
     )  # fmt: skip
+    if isinstance(choices, str):
+        if choices not in SPACES:
+            raise UnknownName.among("space of plans", choices, SPACES)
+        choices = SPACES[choices]
     return search_job(machine, job, gpus, top=top, fixed=fixed, catalog=catalog, choices=choices,
                       simulate=simulate)  # fmt: skip
 
@@ -266,9 +271,8 @@ def search_job(
         raise DoesNotFit(_nearest_misfit(planner, space, estimates))
     candidates.sort(key=lambda c: (c.step_s, str(c.job.plan)))
     best_s = candidates[0].step_s
-    rest = estimates.hbm_bytes <= room * HBM_MARGIN
-    rest[looked] = False
-    floor_s = planner.lost_s(float(estimates.bound_s[rest].min())) if rest.any() else best_s
+    bound_s = _least_bound(planner, space, estimates, looked, room)
+    floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     return SearchResult(
         candidates=tuple(candidates),
         plans=len(space),
@@ -283,6 +287,25 @@ def search_job(
         top=top,
         wall_s=time.perf_counter() - started_s,
     )
+
+
+def _least_bound(
+    planner: Planner, space: Space, estimates: Estimates, looked: list[int], room_bytes: float
+) -> float | None:
+    """Lowest bound of the plans that may fit and were not looked at; None if there are none.
+
+    The exact sum of HBM is asked of those with the lowest bounds: most of them look fast because
+    they are just too large.
+    """
+    rest = estimates.hbm_bytes <= room_bytes * HBM_MARGIN
+    rest[looked] = False
+    order = np.flatnonzero(rest)
+    order = order[np.argsort(estimates.bound_s[order], kind="stable")]
+    for number, entry in enumerate(order):
+        job = planner.job.replace(plan=space.plan(int(entry)))
+        if number >= MOST_LOOKED_AT or planner.fits(job, room_bytes):
+            return float(estimates.bound_s[entry])
+    return None
 
 
 def _simulate_best(
@@ -388,4 +411,13 @@ def plan_words(plan: Plan) -> str:
         words.append(f"recompute {plan.recompute}")
     if plan.schedule:
         words.append(plan.schedule)
+    words += [f"offload {part}" for part in plan.offload]
+    if plan.tp_overlap:
+        words.append("tp overlap")
+    if plan.tp > 1 and not plan.sequence_parallel:
+        words.append("no sequence parallelism")
+    if not plan.dp_overlap:
+        words.append("no dp overlap")
+    if plan.rank_order != Plan().rank_order:
+        words.append(f"order {plan.rank_order}")
     return ", ".join(words)
