@@ -163,7 +163,10 @@ def _figure(payload: Mapping[str, Any]) -> Any:
             labels=(_label(wanted[0][0]), _label(name)),
             better=(words[wanted[0][1]], words[sense]),
         )  # fmt: skip
-        ax.set_title(f"{name.split('.')[-1].replace('_', ' ')} against the first objective")
+        short = _label(name).split(" [")[0]
+        ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+        ax.tick_params(axis="x", labelrotation=20)
     return figure
 
 
