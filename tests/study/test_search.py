@@ -96,7 +96,7 @@ def random_plans(seed, wanted):
     )  # fmt: skip
     while wanted:
         model = rng.choice(["gpt3-6.7b", "gpt3-13b", "llama3-8b", "mixtral-8x7b"])
-        gpus, batch = rng.choice([8, 16, 32]), rng.choice([32, 64])
+        gpus, batch = rng.choice([8, 16]), rng.choice([32, 64])
         job = job_of(model, batch, rng.choice([2048, 4096]))
         space = enumerate_plans(job, gpus, domain=72, choices=choices, fixed={"dp_overlap": False})
         some = space.take(np.array(rng.sample(range(len(space)), 1)))
@@ -106,8 +106,9 @@ def random_plans(seed, wanted):
             yield planner, some
 
 
-def test_closed_form_and_simulation_agree_to_2_percent_without_contention():
-    for planner, some in random_plans(7, 14):
+@pytest.mark.parametrize("seed", [7, 8, 9, 10])
+def test_closed_form_and_simulation_agree_to_2_percent_without_contention(seed):
+    for planner, some in random_plans(seed, 2):
         estimates = planner.estimate(some)
         simulated_s = planner.simulate(some.plan(0)).step.step_s
         assert estimates.step_s[0] == pytest.approx(simulated_s, rel=0.02), some.plan(0)
