@@ -168,12 +168,12 @@ def test_a_searched_plan_leaves_room_and_a_given_one_may_fill_it():
 
 
 def test_offloading_lets_run_what_does_not_fit_otherwise():
-    job = job_of("gpt3-13b", batch=8)
+    job = job_of("gpt3-6.7b", batch=8)
     choices = Choices(offloads=OFFLOADS)
     fixed = {"tp": 2, "pp": 1}
     with pytest.raises(DoesNotFit):
-        search("dgx-a100-40", "gpt3-13b", 2, 8, 2048, fixed=fixed)
-    found = search("dgx-a100-40", "gpt3-13b", 2, 8, 2048, fixed=fixed, choices=choices, top=1)
+        search("dgx-a100-40", "gpt3-6.7b", 2, 8, 2048, fixed=fixed)
+    found = search("dgx-a100-40", "gpt3-6.7b", 2, 8, 2048, fixed=fixed, choices=choices, top=1)
     assert "optimizer" in found.job.plan.offload
     assert peak_memory(job.replace(plan=found.job.plan))[1]["optimizer"] == 0.0
 
