@@ -15,6 +15,7 @@ import typer
 
 from rackmodel.cli import (
     catalog_commands,
+    design_commands,
     goodput_command,
     network_commands,
     report_commands,
@@ -76,6 +77,7 @@ app.command("show", rich_help_panel=_KNOW)(catalog_commands.show)
 app.command("draw", rich_help_panel=_KNOW)(catalog_commands.draw)
 app.command("validate", rich_help_panel=_STUDY)(study_commands.validate)
 app.command("sweep", rich_help_panel=_STUDY)(study_commands.sweep)
+app.command("design", rich_help_panel=_STUDY)(design_commands.design)
 for _name in ("sensitivity", "claims"):  # studies that a lean installation may leave out
     if find_spec(f"rackmodel.study.{_name}") is not None:
         app.command(_name, rich_help_panel=_STUDY)(getattr(study_commands, _name))

@@ -8,7 +8,7 @@ Left out: how tables look (`tables_step`), what the rooms do.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -277,6 +277,16 @@ def search(
     top: Annotated[
         str, typer.Option("--top", metavar="K", help="How many plans to simulate and list.")
     ] = "10",
+    space: Annotated[
+        Literal["sensible", "offload", "full", "full-without-offload"],
+        typer.Option(
+            "--space",
+            help="Plans to try: sensible; offload: also optimizer or activations in host memory; "
+            "full: every divisor, schedule, sharding, uneven chunks, sequence parallelism, "
+            "overlaps and rank orders (millions of plans, minutes).",
+            rich_help_panel="Plan (what is left out is searched)",
+        ),
+    ] = "sensible",
     plot: opt.PlotOption = None,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
@@ -288,8 +298,10 @@ def search(
     """Rank the plans for one machine: the best ones, and why each is slower.
 
     \b
-    Example:
+    Examples:
       rackmodel search gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576 --top 5
+      rackmodel search dgx-a100-80 --model gpt3-175b --gpus 4096 --global-batch 4096 \\
+          --seq-len 2048 --space full-without-offload
 
     Options of the plan that are given are kept; `--plot` draws MFU over tp and pp, misfits hatched.
     """
@@ -315,7 +327,7 @@ def search(
         ),
     )  # fmt: skip
     parts = rooms.catalog(sets or (), catalog or ())
-    found = rooms.search(topology, words, parts, top=number)
+    found = rooms.search(topology, words, parts, top=number, choices=space)
     payload = found.to_dict()
     if plot is not None:
         from rackmodel.report.study import mfu_heat_map

@@ -175,6 +175,25 @@ def sensitivity(
     seq_len: opt.SeqLenOption = None,
     precision: opt.PrecisionOption = "bf16",
     plan: opt.PlanWordsOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="TOPOLOGY",
+            help="Also tell how sure the ratio of tokens/s to this machine is: a band, and Sobol "
+            "indices of the constants that nobody knows exactly.",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            metavar="N",
+            parser=opt.counter("--draws", 65536),
+            help="Draws of the constants for --against; both machines are simulated at each.",
+        ),
+    ] = 32,
     plot: opt.PlotOption = None,
     sets: opt.SetOption = None,
     catalog: opt.CatalogOption = None,
@@ -186,8 +205,13 @@ def sensitivity(
     """Tell what doubling each resource gains: "double the NIC rate and gain 11%".
 
     \b
-    Example:
+    Examples:
       rackmodel sensitivity gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576
+      rackmodel sensitivity gb200-nvl72 --model gpt3-13b --gpus 64 --global-batch 128 \\
+          --against dgx-h100
+
+    Shadow prices (worth): what the same gain costs in more of the same machine, in $ and W per
+    accelerator. --plot draws a tornado.
     """
     output = Output(json_, csv_, out, tuple(demands or ()))
     output.check()
@@ -197,7 +221,10 @@ def sensitivity(
         plan=rooms.plan_fields({}, plan or ()),
     )  # fmt: skip
     parts = rooms.catalog(sets or (), catalog or ())
-    payload = study_rooms.sensitivity(topology, words, parts)
+    with progress("draws") as advance:
+        payload = study_rooms.sensitivity(
+            topology, words, parts, against=against, draws=draws, progress=advance
+        )
     if plot is not None:
         from rackmodel.report.study import tornado
 

@@ -75,12 +75,47 @@ def sweep(
     return {"rows": frame.to_dict("records")}
 
 
-def sensitivity(topology: str, words: JobWords, parts: Catalog | None) -> dict[str, Any]:
-    """Return {rows: [{resource, gain, ...}]} of doubling each resource."""
+def sensitivity(
+    topology: str,
+    words: JobWords,
+    parts: Catalog | None,
+    *,
+    against: str | None = None,
+    draws: int = 32,
+    progress: Advance | None = None,
+) -> dict[str, Any]:
+    """Return {rows: [{resource, gain, ...}]} of doubling each resource.
+
+    With `against` also {ratio: {value, low, high, rows}} of tokens/s to that machine.
+    """
     name = name_or_file(topology, "TOPOLOGY")
+    rival = None if against is None else name_or_file(against, "--against")
     from rackmodel.study.sensitivity import sensitivity as run
 
+    if rival is not None:  # refused before anything runs
+        from rackmodel.study.uncertainty import check_draws
+        from rackmodel.topology import load_topology
+
+        check_draws(draws)
+        load_topology(rival, catalog=parts)
     answer: dict[str, Any] = run(name, words, catalog=parts)
+    job = answer.pop("job")
+    if rival is not None:
+        from rackmodel import door
+        from rackmodel.hardware import load_catalog
+        from rackmodel.study.uncertainty import ratio_error_bars
+
+        catalog = parts or load_catalog()
+        one, other = (load_topology(each, catalog=catalog) for each in (name, rival))
+        its_job = door.job_of(
+            other, model=words.model, gpus=words.gpus, global_batch=words.global_batch,
+            seq_len=words.seq_len, precision=words.precision, plan=words.plan, catalog=catalog,
+        )  # fmt: skip
+        answer["ratio"] = {
+            "against": other.name,
+            **ratio_error_bars((one, job), (other, its_job), catalog, draws=draws,
+                               progress=progress),
+        }  # fmt: skip
     return answer
 
 

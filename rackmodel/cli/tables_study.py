@@ -80,8 +80,9 @@ def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def sensitivity_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield what doubling and halving each resource does to tokens/s."""
-    table = grid("resource", "double it", "halve it", "elasticity")
+    """Yield what doubling and halving each resource does to tokens/s, and what it is worth."""
+    table = grid("resource", "double it", "halve it", "elasticity", "worth, $", "worth, W")
+    table.add_column("why not")
     for row in payload["rows"]:
         elasticity = row.get("elasticity")
         table.add_row(
@@ -89,10 +90,30 @@ def sensitivity_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
             signed(row.get("gain")),
             signed(row.get("loss")),
             f"{elasticity:.2f}" if known(elasticity) else MISSING,
+            whole(row.get("worth_usd")),
+            whole(row.get("worth_w")),
+            str(row.get("reason") or ""),
         )
     yield table
     for line in payload.get("notes") or ():
         yield str(line)
+    ratio = payload.get("ratio")
+    if ratio:
+        yield ""
+        yield (
+            f"{payload.get('topology')} over {ratio['against']}, tokens/s: {ratio['value']:.3f} "
+            f"(80% band {ratio['low']:.3f} - {ratio['high']:.3f})"
+        )
+        table = grid("uncertain constant", "range", "share of the variance", "with interactions")
+        for row in ratio["rows"]:
+            table.add_row(
+                str(row["constant"]),
+                f"x {row['low']:g} - {row['high']:g}",
+                f"{row['first']:.2f} +- {row['first_error']:.2f}",
+                f"{row['total']:.2f} +- {row['total_error']:.2f}",
+            )
+        yield table
+        yield f"Sobol indices, by a surface that errs by {ratio['surface_error']:.2%}"
 
 
 def claims_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:

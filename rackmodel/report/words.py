@@ -158,7 +158,7 @@ PARTS = {
     "hbm_bytes": "HBM capacity",
     "scale_up_bytes_per_s": "scale-up bandwidth",
     "nic_bytes_per_s": "NIC bandwidth",
-    "fabric_bytes_per_s": "fabric bandwidth",
+    "fabric_bytes_per_s": "fabric (1 / oversubscription)",
     "power_w": "power cap",
     "latency_s": "latency (divided)",
     "domain_accelerators": "scale-up domain",

@@ -12,12 +12,13 @@ formulas keep the true number.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, alone_s, pattern
+from rackmodel.network.groups import port_rates
 from rackmodel.simulate.contention import Taken
 from rackmodel.simulate.networks import network_of
 from rackmodel.simulate.placed import Places as Tree
@@ -46,6 +47,24 @@ class _Site:
     domain: Ints  # scale-up domain of each rank
 
 
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """The groups of an axis, and what was timed of them by (op, bytes, true size)."""
+
+    groups: list[list[int]]
+    everyone: Ints
+    seconds: dict[tuple[str, float, int], tuple[float, float]]
+
+
+class _Way(NamedTuple):
+    """How one collective runs by itself; `fixed_s` of its seconds do not grow with its bytes."""
+
+    seconds: float
+    fixed_s: float
+    algorithm: str
+    protocol: str
+
+
 class CommTimes:
     """Collectives and transfers of one machine, each timed once."""
 
@@ -60,7 +79,8 @@ class CommTimes:
         self.taken = taken
         self.machine = machine
         self._sites: dict[int, _Site] = {}
-        self._groups: dict[tuple[object, ...], tuple[list[list[int]], Ints]] = {}
+        self._groups: dict[tuple[object, ...], _Meeting] = {}
+        self._alike: dict[tuple[object, ...], _Meeting] = {}
         self._loads: dict[tuple[object, ...], float] = {}
         self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
 
@@ -75,38 +95,49 @@ class CommTimes:
             )
         return self._sites[where.used]
 
+    def fastest_port(self) -> float:
+        """The most that any accelerator can send, over all its links. [bytes/s]"""
+        inner, outer = port_rates(self._site(Plan(dp=self.gpus)).network)
+        return float((inner + outer).max())
+
     def collective(self, plan: Plan, axis: str, op: str, size: float) -> tuple[float, float]:
         """Seconds of a collective of `size` bytes, and the share of compute that it takes."""
         true = axis_true_size(plan, axis)
         if true < 2 or size <= 0:
             return 0.0, 0.0
         site = self._site(plan)
-        groups, everyone = self._members(plan, axis, site)
-        key = (site.used, op, axis, size, true, tuple(map(tuple, groups)), len(everyone))
-        if key not in self._seconds:
+        meeting = self._members(plan, axis, site)
+        key = (op, size, true)
+        if key not in meeting.seconds:
             slowest, share = 0.0, 0.0
-            for members in groups:
+            for members in meeting.groups:
                 stand = [int(a) for a in site.stands[members]]
-                found = pattern(site.network, op, stand, size, true_size=true)
-                alone = alone_s(site.network, found, size)
-                slowest = max(slowest, alone)
-                rate = size / alone if alone > 0.0 else 0.0
-                share = max(share, self.taken(found.algorithm, op, axis, rate))
-            if len(everyone) > 1:
-                load_s = self._together(site, everyone, op, size, true, found.algorithm)
-                slowest = max(slowest, sum(found.latency_s) + size * load_s)
-            self._seconds[key] = slowest, share
-        return self._seconds[key]
+                way = self._fastest(site, op, stand, true, size)
+                slowest = max(slowest, way.seconds)
+                rate = size / way.seconds if way.seconds > 0.0 else 0.0
+                share = max(share, self.taken(way.algorithm, op, axis, rate))
+            if len(meeting.everyone) > 1:
+                load_s = self._together(site, meeting.everyone, op, size, true, way)
+                slowest = max(slowest, way.fixed_s + size * load_s)
+            meeting.seconds[key] = slowest, share
+        return meeting.seconds[key]
+
+    def _fastest(self, site: _Site, op: str, stand: list[int], true: int, size: float) -> _Way:
+        """How the library would run it on an idle network for this size."""
+        found = pattern(site.network, op, stand, size, true_size=true)
+        seconds = alone_s(site.network, found, size)
+        return _Way(seconds, sum(found.latency_s), found.algorithm, found.protocol)
 
     def _together(
-        self, site: _Site, rows: Ints, op: str, size: float, true: int, algorithm: str
+        self, site: _Site, rows: Ints, op: str, size: float, true: int, way: _Way
     ) -> float:
         """Seconds per byte if all these groups run it at once: the fullest link sets the pace.
 
         Gathering is scattering backwards, over the same links the other way: one stands for both.
         """
         op = "reduce-scatter" if op == "all-gather" else op
-        key = (site.used, op, algorithm, true, rows.tobytes())
+        # One line for all sizes that are run alike: a protocol has its own bytes on the wire.
+        key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
         if key not in self._loads:
             flows = place(
                 site.tree,
@@ -132,7 +163,7 @@ class CommTimes:
         site = self._site(plan)
         return any(
             len({int(site.domain[m]) for m in members}) < len(members)
-            for members in self._members(plan, axis, site)[0]
+            for members in self._members(plan, axis, site).groups
         )
 
     def send(self, plan: Plan, size: float) -> float:
@@ -159,12 +190,14 @@ class CommTimes:
             self._seconds[key] = alone_s(site.network, found, size), 0.0
         return self._seconds[key][0]
 
-    def _members(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
+    def _members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
         """Groups that stand for an axis (few members, each kind of place once), and all."""
         key = (axis, plan.tp, plan.cp, plan.ep, plan.etp, plan.pp, plan.dp, plan.sharding,
                plan.shard_size, plan.rank_order)  # fmt: skip
         if key not in self._groups:
-            self._groups[key] = self._stand_ins(plan, axis, site)
+            groups, everyone = self._stand_ins(plan, axis, site)
+            same = (site.used, tuple(map(tuple, groups)), everyone.shape, everyone.tobytes())
+            self._groups[key] = self._alike.setdefault(same, _Meeting(groups, everyone, {}))
         return self._groups[key]
 
     def _stand_ins(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
@@ -193,7 +226,11 @@ class CommTimes:
         columns = self._telling(rows[kinds[0], :width], site)
         groups = [[int(m) for m in rows[kind, columns]] for kind in kinds]
         whole = rows[:, columns]
-        return groups, whole[(whole < self.ranks).all(axis=1)]
+        whole = whole[(whole < self.ranks).all(axis=1)]
+        lies = site.domain[whole]
+        if len(whole) and (lies == lies[:, :1]).all():  # domains don't meet: the ends tell all
+            whole = whole[(lies[:, 0] == lies[0, 0]) | (lies[:, 0] == lies[-1, 0])]
+        return groups, whole
 
     def _telling(self, members: Ints, site: _Site) -> Ints:
         """Places in a group that stand for all: whole domains from its start, and its last one.

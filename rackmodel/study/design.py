@@ -10,15 +10,16 @@ its rows can be kept in a sweep's directory.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun, InvalidInput, RackModelError
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
+from rackmodel.study.design_spec import MOST, DesignSpec
 from rackmodel.study.filters import Value, parse_filter
-from rackmodel.study.spec import FlatJob
+from rackmodel.study.spec import FlatJob, SweepSpec
+from rackmodel.study.sweep import Progress, sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def design_search(
     objectives: Mapping[str, str],
     *,
     constraints: Sequence[str] = (),
-    most: int = 256,
+    most: int = MOST,
     seed: int = 0,
     job: JobFunction | None = None,
     out: Path | str | None = None,
@@ -61,25 +62,46 @@ def design_search(
     InvalidInput
         If a knob has no values, or an objective is neither "max" nor "min".
     """
-    import pandas as pd
-
+    for name, values in knobs.items():
+        if not values:
+            raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
     for name, sense in objectives.items():
         if sense not in ("max", "min"):
             raise InvalidInput(f"objective {name} = {sense!r} has to be 'max' or 'min'")
-    designs = _designs(base, knobs, most, seed)
-    if job is None:
-        from rackmodel.study.jobs import simulate_job
+    axes = tuple({name: tuple(values)} for name, values in knobs.items())
+    spec = SweepSpec(base, axes, (), "design search")
+    wanted = DesignSpec(spec, dict(objectives), tuple(constraints), most, seed)
+    return run_designs(wanted, job=job, out=out, workers=workers)
 
-        job = simulate_job
-    frame = _kept(designs, job, out, workers) if out else pd.DataFrame(_rows(designs, job))
-    missing = [name for name in objectives if name not in frame]
+
+def run_designs(
+    wanted: DesignSpec,
+    *,
+    job: JobFunction | None = None,
+    out: Path | str | None = None,
+    workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> pd.DataFrame:
+    """As `design_search`, for a spec that was read by `design_spec.read_design`.
+
+    Raises
+    ------
+    InvalidInput
+        If an objective or a constraint names a column that rows don't have.
+    """
+    frame = _simulated(_designs(wanted), job, out, workers, progress)
     done = frame["status"] == "done"
+    columns = list(frame.columns)
+    missing = [name for name in wanted.objectives if name not in columns]
     if missing and done.any():
-        raise InvalidInput(
-            f"objective {missing[0]!r} is no column of the rows; they have "
-            + ", ".join(frame.columns[:40])
+        raise UnknownName(
+            f"{wanted.spec.source}: objectives: {UnknownName.among('column', missing[0], columns)}"
         )
-    filters = [parse_filter(text, list(frame.columns), where="constraint") for text in constraints]
+    filters = [
+        parse_filter(text, columns, where=f"{wanted.spec.source}: constraints[{number}]")
+        for number, text in enumerate(wanted.constraints)
+        if done.any()
+    ]
     records: list[Any] = frame.to_dict("records")
     frame["allowed"] = [
         bool(ok) and all(f.keeps(row) for f in filters)
@@ -89,59 +111,57 @@ def design_search(
     allowed = frame.index[frame["allowed"]]
     if len(allowed):
         frame.loc[allowed, "pareto"] = pareto_front(
-            frame.loc[allowed, list(objectives)].to_numpy(dtype=float), list(objectives.values())
+            frame.loc[allowed, list(wanted.objectives)].to_numpy(dtype=float),
+            list(wanted.objectives.values()),
         )
     return frame
 
 
-def _designs(
-    base: FlatJob, knobs: Mapping[str, Sequence[Value]], most: int, seed: int
-) -> list[FlatJob]:
-    for name, values in knobs.items():
-        if not values:
-            raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
-    combinations = math.prod(len(values) for values in knobs.values())
-    if combinations <= most:
-        return [
-            base | dict(zip(knobs, values, strict=True))
-            for values in itertools.product(*knobs.values())
-        ]
+def _designs(wanted: DesignSpec) -> list[FlatJob]:
+    """All designs, or an even sample of them."""
+    spec = wanted.spec
+    if spec.combinations <= wanted.most:
+        return list(spec.jobs())
     from scipy.stats import qmc
 
     # Base-2 sequences are balanced at powers of two; a few points may fall on the same design.
-    sampler = qmc.Sobol(d=len(knobs), rng=seed)
+    steps = [list(zip(*axis.values(), strict=True)) for axis in spec.axes]
+    sampler = qmc.Sobol(d=len(steps), rng=wanted.seed)
     points = qmc.scale(
-        sampler.random_base2(math.floor(math.log2(most))),
-        [0] * len(knobs),
-        [len(values) for values in knobs.values()],
+        sampler.random_base2(math.floor(math.log2(wanted.most))),
+        [0] * len(steps),
+        [len(step) for step in steps],
     )
     found: dict[tuple[int, ...], FlatJob] = {}
     for point in points:
         place = tuple(int(x) for x in point)
-        values = [options[i] for options, i in zip(knobs.values(), place, strict=True)]
-        found.setdefault(place, base | dict(zip(knobs, values, strict=True)))
+        design = dict(spec.base)
+        for axis, step, at in zip(spec.axes, steps, place, strict=True):
+            design.update(zip(axis, step[at], strict=True))
+        if all(test.keeps(design) for test in spec.filters):
+            found.setdefault(place, design)
     return list(found.values())
 
 
-def _rows(designs: Sequence[FlatJob], job: JobFunction) -> list[dict[str, Value]]:
-    from rackmodel.study.sweep import attempt
-
-    return [attempt(job, design) for design in designs]
-
-
-def _kept(
-    designs: Sequence[FlatJob], job: JobFunction, out: Path | str, workers: int
+def _simulated(
+    designs: Sequence[FlatJob],
+    job: JobFunction | None,
+    out: Path | str | None,
+    workers: int,
+    progress: Callable[[Progress], None] | None,
 ) -> pd.DataFrame:
-    from rackmodel.study.spec import SweepSpec
-    from rackmodel.study.sweep import sweep
+    """A row per design, by way of a sweep: its workers, its resuming."""
+    import tempfile
 
+    if not designs:
+        raise InvalidInput("the filters leave no design; loosen one")
     names = list(dict.fromkeys(name for design in designs for name in design))
     columns = {name: tuple(design[name] for design in designs) for name in names}
     spec = SweepSpec({}, (columns,), (), "design search")
-    from rackmodel.study.jobs import simulate_job
-
-    own = None if job is simulate_job else job
-    return sweep(spec, out, own, workers=workers, resume=True)
+    if out is not None:
+        return sweep(spec, out, job, workers=workers, resume=True, progress=progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return sweep(spec, folder, job, workers=workers, resume=True, progress=progress)
 
 
 def pareto_front(figures: Any, senses: Sequence[str]) -> Any:

@@ -65,9 +65,9 @@ def job_fields() -> dict[str, Kind]:
     return fields
 
 
-def read_job_spec(source: Path | str | Mapping[str, object]) -> SweepSpec:
+def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spec") -> SweepSpec:
     """Read the spec of a sweep over training steps; see `spec.read_spec`."""
-    spec = read_spec(source, job_fields(), check=check_value)
+    spec = read_spec(source, job_fields(), check=check_value, name=name)
     given = {*spec.base, *(name for axis in spec.axes for name in axis)}
     for name in NEEDED:
         if name not in given:

@@ -1,6 +1,6 @@
 """Seconds and bytes of every kind of layer, for every way to cut it: what the closed form adds up.
 
-In:  a job, its cuts (tp, cp, ep, etp, micro_batch), kernel times, times of collectives.
+In:  a job, its cuts (rows of `space.CUT`), kernel times, times of collectives.
 Out: `Profiles`: arrays over cuts x kinds of units (embedding, layers, head).
 Left out: pipelines, data parallelism.
 
@@ -10,30 +10,43 @@ simulation agree on everything but what ranks do to one another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.study.comm_times import CommTimes
-from rackmodel.study.space import RECOMPUTES, Ints
+from rackmodel.study.space import RECOMPUTES, Ints, cut_fields
 from rackmodel.study.walk import walk_s
-from rackmodel.workload import Collective, Compute, Job, transfer_bytes
+from rackmodel.workload import (
+    Collective,
+    Compute,
+    Job,
+    Operation,
+    Plan,
+    axis_true_size,
+    transfer_bytes,
+)
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.passes import Passes
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
 Floats = npt.NDArray[np.float64]
+Operations: TypeAlias = tuple[Operation, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Profiles:
     """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
 
-    forward_s, dense, expert, widest : float[P, K]. backward_s, kernels_s, kept, working : float[P,
-    3, K], kernels_s being forward and backward without any communication. transfer : float[P],
-    bytes handed on between stages. order : kinds along the model, int[U]; layer : bool[K].
+    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, kept, working : float[P, 3, K],
+    kernels_s being forward and backward without any communication. transfer : float[P], bytes
+    handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
+    bool[P], whether forward_s and backward_s hold communication as it is; until then they hold
+    kernels, and bytes that are waited for at the rate of the fastest port: nothing can beat that.
     """
 
     forward_s: Floats
@@ -47,92 +60,142 @@ class Profiles:
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
     order: Ints
     layer: npt.NDArray[np.bool_]
-    names: tuple[str, ...]
+    walked: npt.NDArray[np.bool_]
+    segments: dict[tuple[int, int, int], tuple[Operations, Operations]]  # (cut, recompute, kind)
 
 
 def profile(
     job: Job,
     cuts: Ints,
     compute_s: Callable[[Compute], float],
-    comm: CommTimes,
+    gpus: int,
     *,
     recomputes: frozenset[int],
+    port_bytes_per_s: float = math.inf,
 ) -> Profiles:
-    """Time every kind of unit under every cut.
+    """Time the kernels of every kind of unit under every cut.
 
     Parameters
     ----------
     job : gives model, precision, software and the plan's other fields.
-    cuts : int[P, 5], as `Space.profiles`.
+    cuts : int[P, len(CUT)], as `Space.profiles`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
+    port_bytes_per_s : the most that any accelerator can send or receive.
     """
-    kinds = _kinds(job, cuts[0], comm.gpus)
+    kinds = _kinds(job, cuts[0], gpus)
     shape = (len(cuts), len(kinds[0]))
-    forward, dense, expert = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     several = (len(cuts), len(RECOMPUTES), shape[1])
-    backward, kernels = np.full(several, np.inf), np.full(several, np.inf)
-    kept, working = np.full(several, np.inf), np.full(several, np.inf)
-    transfer, twin = np.zeros(len(cuts)), np.zeros(len(cuts))
-    for row, cut in enumerate(cuts):
-        probe = _probe(job, cut, comm.gpus)
-        units = _kinds(job, cut, comm.gpus)[0]
-        transfer[row] = transfer_bytes(probe)
-        if job.model.tied:
-            twin[row] = next(u for u in units if u.name == "embedding").dense_parameters
-
-        def collective_s(call: Collective, probe: Job = probe) -> tuple[float, float]:
-            return comm.collective(probe.plan, call.axis, call.op, call.bytes)
-
-        for column, unit in enumerate(units):
-            dense[row, column] = unit.dense_parameters
-            expert[row, column] = unit.expert_parameters
-            for which in sorted(recomputes):
-                own = probe.replace(recompute=RECOMPUTES[which], recompute_modules=(),
-                                    recompute_layers=None)  # fmt: skip
-                if RECOMPUTES[which] == job.plan.recompute:
-                    own = own.replace(recompute_modules=job.plan.recompute_modules)
-                passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
-                ahead = passes.segment("F", False).operations
-                back = passes.segment("B", False).operations
-                forward[row, column] = walk_s(ahead, compute_s, collective_s)
-                backward[row, which, column] = walk_s(back, compute_s, collective_s)
-                kernels[row, which, column] = sum(
-                    compute_s(op) for op in (*ahead, *back) if isinstance(op, Compute)
-                )
-                again = own.plan.recompute == "full" and unit.is_layer
-                part = unit_bytes(own, unit, recomputed=again)
-                kept[row, which, column] = part.kept_bytes
-                working[row, which, column] = part.working_bytes
-    return Profiles(
-        forward_s=forward,
-        backward_s=backward,
-        kernels_s=kernels,
-        kept=kept,
-        working=working,
-        dense=dense,
-        expert=expert,
-        transfer=transfer,
-        head_twin=twin,
+    found = Profiles(
+        forward_s=np.full(several, np.inf),
+        backward_s=np.full(several, np.inf),
+        kernels_s=np.full(several, np.inf),
+        kept=np.full(several, np.inf),
+        working=np.full(several, np.inf),
+        dense=np.zeros(shape),
+        expert=np.zeros(shape),
+        transfer=np.zeros(len(cuts)),
+        head_twin=np.zeros(len(cuts)),
         order=kinds[1],
         layer=np.array([unit.is_layer for unit in kinds[0]]),
-        names=tuple(unit.name for unit in kinds[0]),
+        walked=np.zeros(len(cuts), dtype=bool),
+        segments={},
     )
+    for row, cut in enumerate(cuts):
+        probe = probe_of(job, cut, gpus)
+        units = _kinds(job, cut, gpus)[0]
+        found.transfer[row] = transfer_bytes(probe)
+        if job.model.tied:
+            twin = next(u for u in units if u.name == "embedding")
+            found.head_twin[row] = twin.dense_parameters
+        for column, unit in enumerate(units):
+            found.dense[row, column] = unit.dense_parameters
+            found.expert[row, column] = unit.expert_parameters
+            for which in sorted(recomputes):
+                place = (row, which, column)
+                _time_unit(found, job, probe, unit, place, compute_s, port_bytes_per_s)
+    return found
 
 
-def _probe(job: Job, cut: Ints, gpus: int) -> Job:
+def _time_unit(
+    found: Profiles,
+    job: Job,
+    probe: Job,
+    unit: Unit,
+    place: tuple[int, int, int],
+    compute_s: Callable[[Compute], float],
+    port_bytes_per_s: float,
+) -> None:
+    """Kernels and activations of one unit under one cut with one kind of recompute."""
+    row, which, column = place
+    own = probe.replace(recompute=RECOMPUTES[which], recompute_modules=(), recompute_layers=None)
+    if RECOMPUTES[which] == job.plan.recompute:
+        own = own.replace(recompute_modules=job.plan.recompute_modules)
+    passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
+    ahead = tuple(passes.segment("F", False).operations)
+    back = tuple(passes.segment("B", False).operations)
+    forward, backward = (
+        sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
+    )
+    found.segments[place] = ahead, back
+    waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
+    found.forward_s[row, which, column] = forward + waited[0]
+    found.backward_s[row, which, column] = backward + waited[1]
+    found.kernels_s[row, which, column] = forward + backward
+    part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
+    found.kept[row, which, column] = part.kept_bytes
+    found.working[row, which, column] = part.working_bytes
+
+
+def least_bytes(plan: Plan, operations: Operations) -> float:
+    """Bytes that a rank has to send or receive while its kernels wait, whatever the algorithm.
+
+    A member of n sends or receives at least (n - 1)/n of what a collective counts; an all-reduce
+    without reduction in the switches twice that.
+    """
+    total = 0.0
+    for call in operations:
+        if isinstance(call, Collective) and call.token is None:
+            n = axis_true_size(plan, call.axis)
+            total += call.bytes * (n - 1) / n
+    return total
+
+
+def walk(
+    found: Profiles,
+    job: Job,
+    cuts: Ints,
+    rows: Ints,
+    compute_s: Callable[[Compute], float],
+    comm: CommTimes,
+) -> None:
+    """Put communication between the kernels of these cuts, where it is not yet."""
+    new = {int(row) for row in rows if not found.walked[row]}
+    plans = {row: probe_of(job, cuts[row], comm.gpus).plan for row in new}
+    for (row, which, column), (ahead, back) in found.segments.items():
+        if row not in new:
+            continue
+
+        def collective_s(call: Collective, plan: Plan = plans[row]) -> tuple[float, float]:
+            return comm.collective(plan, call.axis, call.op, call.bytes)
+
+        found.forward_s[row, which, column] = walk_s(ahead, compute_s, collective_s)
+        found.backward_s[row, which, column] = walk_s(back, compute_s, collective_s)
+    found.walked[list(new)] = True
+
+
+def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
     """The job with this cut and no pipeline: its units are those of any pipeline."""
-    tp, cp, ep, etp, micro_batch = (int(v) for v in cut)
-    dp = max(1, gpus // (tp * cp))
+    own = cut_fields(cut)
+    dp = max(1, gpus // (own["tp"] * own["cp"]))
     return job.replace(
-        tp=tp, cp=cp, ep=ep, etp=etp, micro_batch=micro_batch, pp=1, vpp=1, dp=dp, schedule="",
-        sharding="zero1", shard_size=0, prefetch=1, reshard=None, stage_layers=(),
-        global_batch=dp * micro_batch, p2p_overlap=None,
+        **own, pp=1, vpp=1, dp=dp, schedule="", sharding="zero1", shard_size=0, prefetch=1,
+        reshard=None, stage_layers=(), global_batch=dp * own["micro_batch"], p2p_overlap=None,
     )  # fmt: skip
 
 
 def _kinds(job: Job, cut: Ints, gpus: int) -> tuple[list[Unit], Ints]:
     """Distinct units in order of appearance, and the kind of every unit along the model."""
-    units = chunks_of(_probe(job, cut, gpus))[0][0].units
+    units = chunks_of(probe_of(job, cut, gpus))[0][0].units
     found: dict[int, int] = {}
     order = [found.setdefault(id(unit), len(found)) for unit in units]
     first = {kind: unit for unit, kind in zip(reversed(units), reversed(order), strict=True)}

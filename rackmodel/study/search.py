@@ -5,9 +5,10 @@ Out: `SearchResult`: plans ranked by their simulated step, each with why it is s
 `Job`.
 Left out: hardware that varies (`design`), one resource at a time (`sensitivity`).
 
-Every plan that divides gets a closed-form step time and HBM need (numpy, all at once). The few
-that look best are checked exactly for HBM and simulated, until the estimates of the rest lie
-beyond the best by more than the closed form has been wrong by so far.
+Every plan that divides gets its HBM need and a lower bound in closed form (numpy, all at once);
+those that neither rules out get a step time. The few that look best are checked exactly for HBM and
+simulated, until the estimates of the rest lie beyond the best by more than the closed form has been
+wrong by so far.
 """
 
 from __future__ import annotations
@@ -20,17 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan
+from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, UnknownName
 from rackmodel.study.closed_form import Estimates
+from rackmodel.study.enumeration import enumerate_plans
 from rackmodel.study.planner import HBM_MARGIN, Planner
-from rackmodel.study.space import (
-    RECOMPUTES,
-    Choices,
-    Ints,
-    Space,
-    enumerate_plans,
-)
-from rackmodel.workload import Job, Plan, check, fits, peak_memory
+from rackmodel.study.space import RECOMPUTES, SPACES, Choices, Ints, Space
+from rackmodel.workload import Job, Plan, check, peak_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +37,10 @@ if TYPE_CHECKING:
     from rackmodel.workload import Model
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
+# Share of HBM that a searched plan may fill: allocators fragment, and peaks differ between ranks
+# and steps, so nobody plans for the last byte (assumed). A plan that is given may fill it all.
+FULL_AT = 0.95
+LIMITS = (FULL_AT, 1.0)  # the last byte only where nothing else runs
 SURE = 1.01  # the search ends where estimates, put right, lie this far behind the best
 NEAR = 0.01  # plans whose estimates lie this close are equals; the simplest is taken
 
@@ -53,6 +53,7 @@ class Candidate:
     result: Result
     estimate_s: float
     bound_s: float
+    parts_s: dict[str, float]  # of the estimate: compute, exchange, bubble, ...
 
     @property
     def step_s(self) -> float:
@@ -64,20 +65,23 @@ class Candidate:
 class SearchResult:
     """Plans in the order of their simulated steps.
 
-    candidates : the simulated ones, fastest first. plans : how many were estimated. fitting : of
-    those, how many fit by the estimate. unbeaten : no plan that was not simulated can be faster
-    than the best by more than this share, by its lower bound. error : largest |estimate /
-    simulation - 1| among the simulated. space, estimates : all plans, as arrays.
+    candidates : the simulated ones, fastest first. plans : how many were looked at. fitting : of
+    those, how many fit by the estimate; timed : how many were timed, not beaten by their bound.
+    unbeaten : no plan that was not simulated can be faster than the best by more than this share,
+    by its lower bound. error : largest |estimate / simulation - 1| among the simulated. space,
+    estimates : all plans, as arrays. hbm_bytes : what a plan may fill, of capacity_bytes.
     """
 
     candidates: tuple[Candidate, ...]
     plans: int
     fitting: int
+    timed: int
     unbeaten: float
     error: float
     space: Space
     estimates: Estimates
     hbm_bytes: float
+    capacity_bytes: float
     top: int  # plans that were asked for
     wall_s: float
 
@@ -128,7 +132,7 @@ def search(
     top: int = 5,
     fixed: Mapping[str, Any] | None = None,
     catalog: Catalog | None = None,
-    choices: Choices | None = None,
+    choices: Choices | str | None = None,
     simulate: Callable[[Plan], Result] | None = None,
     **job_fields: Any,
 ) -> SearchResult:
@@ -139,7 +143,8 @@ def search(
     top : plans to simulate at least (fewer if there are no more); more are, until the closed form
         of the rest lies behind the best by more than it was wrong by.
     fixed : fields of the plan that are given, {"tp": 8}.
-    choices : what to try for the others. simulate : other than `rackmodel.door.run` (for tests).
+    choices : what to try for the others, also by its name in `space.SPACES`.
+    simulate : other than `rackmodel.door.run` (for tests).
     job_fields : other fields of `Job`, such as stack or cuda_graphs.
 
     Raises
@@ -162,6 +167,10 @@ def search(
         model=what, plan=Plan(), seq_len=seq_len, global_batch=global_batch,
         precision=precision, **job_fields,
     )  # fmt: skip
+    if isinstance(choices, str):
+        if choices not in SPACES:
+            raise UnknownName.among("space of plans", choices, SPACES)
+        choices = SPACES[choices]
     return search_job(machine, job, gpus, top=top, fixed=fixed, catalog=catalog, choices=choices,
                       simulate=simulate)  # fmt: skip
 
@@ -201,32 +210,34 @@ def best_plan(
     space = enumerate_plans(
         job, gpus, domain=machine.domain_accelerators, fixed=fixed, choices=choices
     )
-    estimates = planner.estimate(space)
-    roomy = np.flatnonzero(estimates.hbm_bytes <= planner.part.hbm_bytes * HBM_MARGIN)
+    for limit in LIMITS:
+        room = planner.part.hbm_bytes * limit
+        estimates = planner.estimate(space, room_bytes=room, near=1.0 + NEAR, cells=False)
+        equals = _equals(planner, space, estimates, room)
+        if equals:
+            return min(equals, key=lambda entry: entry[0])[1]
+    raise DoesNotFit(_nearest_misfit(planner, space, estimates))
+
+
+def _equals(
+    planner: Planner, space: Space, estimates: Estimates, room_bytes: float
+) -> list[tuple[tuple[int, ...], Job]]:
+    """Plans that fit, their estimates as good as the best; each with how simple it is."""
+    roomy = np.flatnonzero(estimates.hbm_bytes <= room_bytes * HBM_MARGIN)
     order = roomy[np.argsort(estimates.step_s[roomy], kind="stable")]
     equals: list[tuple[tuple[int, ...], Job]] = []
     best_s = np.inf
     for entry in order[:MOST_LOOKED_AT]:
-        if estimates.step_s[entry] > best_s * (1.0 + NEAR):
+        if not estimates.step_s[entry] <= best_s * (1.0 + NEAR):
             break
         plan = space.plan(int(entry))
-        found_job = job.replace(plan=plan)
-        if not _runs(found_job, planner.part.hbm_bytes):
+        job = planner.job.replace(plan=plan)
+        if not np.isfinite(estimates.step_s[entry]) or not planner.fits(job, room_bytes):
             continue
         best_s = min(best_s, float(estimates.step_s[entry]))
-        simple = (plan.vpp, plan.pp * plan.tp * plan.cp, RECOMPUTES.index(plan.recompute))
-        equals.append(((*simple, len(equals)), found_job))
-    if not equals:
-        raise DoesNotFit(_nearest_misfit(planner, space, estimates))
-    return min(equals, key=lambda entry: entry[0])[1]
-
-
-def _runs(job: Job, hbm_bytes: float) -> bool:
-    try:
-        check(job)
-    except InvalidPlan:
-        return False
-    return fits(job, hbm_bytes)
+        simple = (len(plan.offload), plan.vpp, plan.pp * plan.tp * plan.cp)
+        equals.append(((*simple, RECOMPUTES.index(plan.recompute), len(equals)), job))
+    return equals
 
 
 def search_job(
@@ -247,31 +258,54 @@ def search_job(
     space = enumerate_plans(
         job, gpus, domain=machine.domain_accelerators, fixed=fixed, choices=choices
     )
-    estimates = planner.estimate(space)
     capacity = planner.part.hbm_bytes
-    candidates, looked = _simulate_best(
-        planner, space, estimates, simulate or planner.simulate, top, most or 4 * top
-    )
-    if not candidates:
+    for limit in LIMITS:
+        room = capacity * limit
+        estimates = planner.estimate(space, room_bytes=room)
+        candidates, looked = _simulate_best(
+            planner, space, estimates, simulate or planner.simulate, room, top, most or 4 * top
+        )
+        if candidates:
+            break
+    else:
         raise DoesNotFit(_nearest_misfit(planner, space, estimates))
     candidates.sort(key=lambda c: (c.step_s, str(c.job.plan)))
     best_s = candidates[0].step_s
-    simulated = np.zeros(len(space), dtype=bool)
-    simulated[looked] = True
-    rest = ~simulated & (estimates.hbm_bytes <= capacity * HBM_MARGIN)
-    floor_s = planner.lost_s(float(estimates.bound_s[rest].min())) if rest.any() else best_s
+    bound_s = _least_bound(planner, space, estimates, looked, room)
+    floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     return SearchResult(
         candidates=tuple(candidates),
         plans=len(space),
-        fitting=int((estimates.hbm_bytes <= capacity).sum()),
+        fitting=int((estimates.hbm_bytes <= room).sum()),
+        timed=int(np.isfinite(estimates.step_s).sum()),
         unbeaten=max(0.0, best_s / floor_s - 1.0),
         error=max(abs(c.estimate_s / c.step_s - 1.0) for c in candidates),
         space=space,
         estimates=estimates,
-        hbm_bytes=capacity,
+        hbm_bytes=room,
+        capacity_bytes=capacity,
         top=top,
         wall_s=time.perf_counter() - started_s,
     )
+
+
+def _least_bound(
+    planner: Planner, space: Space, estimates: Estimates, looked: list[int], room_bytes: float
+) -> float | None:
+    """Lowest bound of the plans that may fit and were not looked at; None if there are none.
+
+    The exact sum of HBM is asked of those with the lowest bounds: most of them look fast because
+    they are just too large.
+    """
+    rest = estimates.hbm_bytes <= room_bytes * HBM_MARGIN
+    rest[looked] = False
+    order = np.flatnonzero(rest)
+    order = order[np.argsort(estimates.bound_s[order], kind="stable")]
+    for number, entry in enumerate(order):
+        job = planner.job.replace(plan=space.plan(int(entry)))
+        if number >= MOST_LOOKED_AT or planner.fits(job, room_bytes):
+            return float(estimates.bound_s[entry])
+    return None
 
 
 def _simulate_best(
@@ -279,11 +313,12 @@ def _simulate_best(
     space: Space,
     estimates: Estimates,
     simulate: Callable[[Plan], Result],
+    room_bytes: float,
     top: int,
     most: int,
 ) -> tuple[list[Candidate], list[int]]:
     """Simulate plans in order of their estimate; also which entries were looked at."""
-    roomy = np.flatnonzero(estimates.hbm_bytes <= planner.part.hbm_bytes * HBM_MARGIN)
+    roomy = np.flatnonzero(estimates.hbm_bytes <= room_bytes * HBM_MARGIN)
     order: Ints = roomy[np.argsort(estimates.step_s[roomy], kind="stable")]
     shapes: set[tuple[int, ...]] = set()  # of one shape, only the quickest that fits is simulated
     found: list[Candidate] = []
@@ -292,7 +327,9 @@ def _simulate_best(
     best_s = np.inf
     for entry in order[:MOST_LOOKED_AT]:
         guess_s = planner.lost_s(float(estimates.step_s[entry]))
-        if len(found) >= most or (len(found) >= top and guess_s * lowest > best_s * SURE):
+        if not np.isfinite(guess_s) or len(found) >= most:
+            break
+        if len(found) >= top and guess_s * lowest > best_s * SURE:
             break
         shape = tuple(int(column[entry]) for column in (space.profile, space.pp, space.vpp))
         if shape in shapes:
@@ -300,19 +337,32 @@ def _simulate_best(
         plan = space.plan(int(entry))
         job = planner.job.replace(plan=plan)
         looked.append(int(entry))
-        if not _runs(job, planner.part.hbm_bytes):
+        if not planner.fits(job, room_bytes):
             continue
         try:
             result = simulate(plan)
         except CannotRun:
             continue
         shapes.add(shape)
-        found.append(
-            Candidate(job, result, guess_s, planner.lost_s(float(estimates.bound_s[entry])))
-        )
+        parts = _parts(estimates, int(entry), guess_s)
+        bound_s = planner.lost_s(float(estimates.bound_s[entry]))
+        found.append(Candidate(job, result, guess_s, bound_s, parts))
         best_s = min(best_s, result.step_s)
         lowest = min(lowest, result.step_s / guess_s)
     return found, looked
+
+
+def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]:
+    """Parts of an estimate, under the names of `frames.GROUPS`."""
+    parts = {
+        "compute": estimates.compute_s,
+        "exchange": estimates.exchange_s,
+        "bubble": estimates.bubble_s,
+        "data parallel": estimates.reduce_s + estimates.gather_s,
+        "optimizer": estimates.optimizer_s,
+    }
+    found = {name: float(values[entry]) for name, values in parts.items()}
+    return found | {"overhead": whole_s - float(estimates.step_s[entry])}
 
 
 def _nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
@@ -361,4 +411,13 @@ def plan_words(plan: Plan) -> str:
         words.append(f"recompute {plan.recompute}")
     if plan.schedule:
         words.append(plan.schedule)
+    words += [f"offload {part}" for part in plan.offload]
+    if plan.tp_overlap:
+        words.append("tp overlap")
+    if plan.tp > 1 and not plan.sequence_parallel:
+        words.append("no sequence parallelism")
+    if not plan.dp_overlap:
+        words.append("no dp overlap")
+    if plan.rank_order != Plan().rank_order:
+        words.append(f"order {plan.rank_order}")
     return ", ".join(words)

@@ -55,8 +55,9 @@ def sensitivity(
     -------
     {rows, notes}; rows hold resource, gain (share of tokens/s with `factor` times as much), loss
     (with as much less, negative), elasticity (d log tokens/s over d log resource), replanned,
-    tokens_per_s, worth_usd (of `factor`: what the same gain costs in more of the same machine;
-    None without prices), reason (why a row has no figures). Rows are sorted by gain.
+    tokens_per_s, shadow prices worth_usd and worth_w (of `factor`, per accelerator: what the same
+    gain costs in more of the same machine, its fabric and hall included; None without prices),
+    reason (why a row has no figures). Rows are sorted by gain. Also machine_usd, machine_w.
 
     Raises
     ------
@@ -87,10 +88,11 @@ def sensitivity(
         less = _tokens_per_s(machine, parts, job, resource, 1.0 / up, open_plan if again else None)
         own = searched() if again else base.tokens_per_s
         rows.append(_row(resource, own, more, less, factor, again))
-    price = _machine_usd(base)
+    price, watts = _machine(base)
     for row in rows:
-        gain = row["gain"]
-        row["worth_usd"] = None if price is None or gain is None else gain * price
+        for name, whole in (("worth_usd", price), ("worth_w", watts)):
+            known = whole is not None and row["gain"] is not None
+            row[name] = row["gain"] * whole / job.gpus if known else None
     rows.sort(key=lambda row: -(row["gain"] if row["gain"] is not None else -math.inf))
     return {
         "rows": rows,
@@ -99,10 +101,14 @@ def sensitivity(
         "gpus": job.gpus,
         "tokens_per_s": base.tokens_per_s,
         "factor": factor,
+        "machine_usd": price,
+        "machine_w": watts,
+        "job": job,
         "notes": [
             f"{job.model.name} on {job.gpus:,} accelerators: {base.tokens_per_s:,.0f} tokens/s; "
             f"each resource times {factor:g} by itself, latency divided",
             "HBM capacity and domain: best plan against best plan; the others with the same plan",
+            "worth: what the same gain costs in more of the same machine, per accelerator",
         ],
     }
 
@@ -174,13 +180,15 @@ def _row(
     }
 
 
-def _machine_usd(result: Any) -> float | None:
-    """What the machine costs, if the assessment knows."""
-    cost = result.assessment.get("cost", {}) if isinstance(result.assessment, Mapping) else {}
-    for name in ("capital_usd", "capex_usd"):
-        if cost.get(name):
-            return float(cost[name])
-    return None
+def _machine(result: Any) -> tuple[float | None, float | None]:
+    """What the whole machine costs and draws, where the assessment knows."""
+    facts = result.assessment if isinstance(result.assessment, Mapping) else {}
+    cost, power = facts.get("cost") or {}, facts.get("power") or {}
+    price, hall, watts = cost.get("capital_usd"), cost.get("hall_usd"), power.get("facility_w")
+    return (
+        float(price) + float(hall or 0.0) if price else None,
+        float(watts) if watts else None,
+    )
 
 
 def sobol(

@@ -82,6 +82,7 @@ def read_spec(
     fields: Mapping[str, Kind],
     *,
     check: Check | None = None,
+    name: str = "spec",
 ) -> SweepSpec:
     """Read and check a spec.
 
@@ -90,6 +91,7 @@ def read_spec(
     source : a TOML file, or its content as a dict.
     fields : every name that a job may have, with its kind; ``set.`` names are free.
     check : asked of every (name, value); raises what is wrong with it.
+    name : of the source in messages, if it is a dict.
 
     Raises
     ------
@@ -104,9 +106,9 @@ def read_spec(
     [1, 2, 4]
     """
     if isinstance(source, Mapping):
-        content, name = dict(source), "spec"
+        content = dict(source)
     else:
-        content, name = _load(Path(source)), str(source)
+        content, name = load_toml(Path(source)), str(source)
     reader = _Reader(name, fields, check)
     for key in content:
         if key not in _PARTS:
@@ -152,7 +154,14 @@ def read_spec(
     return spec
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_toml(path: Path) -> dict[str, Any]:
+    """Content of a spec's file.
+
+    Raises
+    ------
+    InvalidInput
+        If it can't be read, is no TOML, or far too large.
+    """
     import tomllib
 
     try:

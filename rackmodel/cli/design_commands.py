@@ -1,0 +1,183 @@
+"""The command that searches over hardware: design.
+
+In:  a SPEC.toml with a base job, what may vary, objectives and constraints.
+Out: every design with its figures, those on the Pareto front marked.
+Left out: the search itself (`rackmodel.study.design`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rackmodel.cli import options as opt
+from rackmodel.cli import rooms
+from rackmodel.cli.output import Output
+from rackmodel.cli.step_commands import check_plot, save_plot
+from rackmodel.cli.study_commands import WorkersOption
+from rackmodel.errors import CannotRun, InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_ROWS = 30
+
+
+def design(
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml",
+            help="As of a sweep (base, axes, zips, filters), with objectives and constraints.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Keep the rows there, as a sweep does; run again, it goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: WorkersOption = 1,
+    plot: opt.PlotOption = None,
+    json_: opt.JsonOption = False,
+    csv_: opt.CsvOption = False,
+    demands: opt.AssertOption = None,
+) -> None:
+    """Search over hardware: which designs does no other one beat, within watts and dollars?
+
+    \b
+    Example:
+      rackmodel design racks.toml --plot front.png
+
+    \b
+    racks.toml:
+      constraints = \\["rack_peak_w <= 140e3", "cost.capital_usd <= 12e6"]
+      objectives = {tokens_per_s = "max", "cost.usd_per_mtoken" = "min"}
+      base = {model = "gpt3-13b", gpus = 144, global_batch = 288}
+      axes.topology = \\["gb200-nvl72", "dgx-b200"]
+      axes.set.accelerators.b200.hbm_bytes = \\["180 GB", "288 GB"]
+
+    Knobs: any field of a job, any value of catalog (set.accelerators...) or topology
+    (set.topology.shape.accelerators, .nics.per_host, .fabric.oversubscription ...). Every design
+    has its best plan. Columns are those of a sweep; --json has all of them.
+    """
+    output = Output(json_, csv_, None, tuple(demands or ()))
+    output.check()
+    check_plot(plot)
+    rooms.check_file(spec, "SPEC.toml")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out: wanted a directory; {out} is a file")
+    from rackmodel.study.design import run_designs
+    from rackmodel.study.design_spec import read_design
+    from rackmodel.study.sweep import progress_lines
+
+    wanted = read_design(spec)
+    frame = run_designs(
+        wanted,
+        out=out,
+        workers=workers,
+        progress=progress_lines() if sys.stderr.isatty() else None,
+    )
+    rows: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    if not frame["allowed"].any():
+        reasons = [str(row["reason"]) for row in rows if row.get("reason")]
+        kept = "no design runs" if reasons and len(reasons) == len(rows) else ""
+        raise CannotRun(
+            f"{spec}: {kept or 'no design that runs meets every constraint'}"
+            + (f"; the first: {reasons[0]}" if kept else "; loosen one, or add designs")
+        )
+    knobs = [name for axis in wanted.spec.axes for name in axis]
+    payload = {
+        "objectives": wanted.objectives,
+        "constraints": list(wanted.constraints),
+        "knobs": knobs,
+        "combinations": wanted.spec.combinations,
+        "rows": rows,
+    }
+    if plot is not None:
+        save_plot(_figure(payload), plot)
+    output.write(payload, lambda: _tables(payload))
+
+
+def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the front, then what else meets the constraints, then how many did not."""
+    from rackmodel.cli.tables_catalog import cell
+    from rackmodel.cli.tables_step import grid
+
+    rows: Sequence[Mapping[str, Any]] = payload["rows"]
+    first, sense = next(iter(payload["objectives"].items()))
+    allowed = [row for row in rows if row["allowed"]]
+    shown = sorted(
+        allowed,
+        key=lambda row: (not row["pareto"], row[first] * (-1.0 if sense == "max" else 1.0)),
+    )
+    figures = [*payload["objectives"], "rack_peak_w", "cost.capital_usd"]
+    columns = [*payload["knobs"], *dict.fromkeys(figures)]
+    table = grid("front", *(column.removeprefix("set.").replace("_", " ") for column in columns))
+    for row in shown[:MOST_ROWS]:
+        table.add_row(
+            "*" if row["pareto"] else "",
+            *(cell(column.split(".")[-1], row.get(column)) for column in columns),
+            style="bold" if row["pareto"] else "",
+        )
+    yield table
+    if len(shown) > MOST_ROWS:
+        yield f"... {len(shown) - MOST_ROWS:,} more: --csv has all"
+    yield ""
+    broken = sum(row["status"] == "done" and not row["allowed"] for row in rows)
+    failed = sum(row["status"] != "done" for row in rows)
+    yield (
+        f"{len(rows):,} of {payload['combinations']:,} designs simulated; "
+        f"{sum(bool(row['pareto']) for row in rows)} on the front (*: no other design is at least "
+        f"as good in {', '.join(payload['objectives'])} and better in one); "
+        f"{broken} break a constraint, {failed} can't run"
+    )
+    reasons = [str(row["reason"]) for row in rows if row["status"] != "done"]
+    if reasons:
+        yield f"why the first of them can't: {reasons[0]}"
+
+
+def _figure(payload: Mapping[str, Any]) -> Any:
+    """The first objective against each of the others, the front joined by a line."""
+    from rackmodel.report.study import pareto
+    from rackmodel.report.style import new_figure
+
+    wanted = list(payload["objectives"].items())
+    others = wanted[1:] or wanted
+    rows = [row for row in payload["rows"] if row["allowed"]]
+    group = next((name for name in ("topology", *payload["knobs"]) if name in payload["knobs"]), "")
+    figure, axes = new_figure(6.5 * len(others), 5.0, columns=len(others))
+    words = {"max": "high", "min": "low"}
+    for ax, (name, sense) in zip(axes, others, strict=True):
+        pareto(
+            rows, ax, x=wanted[0][0], y=name, group=group,
+            labels=(_label(wanted[0][0]), _label(name)),
+            better=(words[wanted[0][1]], words[sense]),
+        )  # fmt: skip
+        short = _label(name).split(" [")[0]
+        ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+        ax.tick_params(axis="x", labelrotation=20)
+    return figure
+
+
+def _label(column: str) -> str:
+    units = {
+        "tokens_per_s": "tokens/s",
+        "tokens_per_s_per_gpu": "tokens/s per accelerator",
+        "cost.usd_per_mtoken": "cost [$ per million tokens]",
+        "energy_j_per_token": "energy [J per token]",
+        "cost.capital_usd": "capital [$]",
+        "rack_peak_w": "peak of the hottest rack [W]",
+        "step_s": "step [s]",
+    }
+    return units.get(column, column)
