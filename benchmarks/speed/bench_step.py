@@ -43,6 +43,26 @@ class DenseStep(_Step):
         self.run()
 
 
+class RackStep(_Step):
+    """Llama 3.1 405B, tp 8 x pp 24 on NVL72 racks: stages that cross racks at every offset."""
+
+    params = ([768, 98304],)
+    param_names = ("accelerators",)
+    timeout = 300
+
+    def setup(self, accelerators: int) -> None:
+        from rackmodel.simulate import networks
+
+        networks._kept.clear()  # what is timed includes compiling the machine
+        dp = accelerators // 192
+        plan = Plan(tp=8, pp=24, dp=dp)
+        self.prepare("gb200-nvl72", Job(model=load_model("llama3.1-405b"), plan=plan, seq_len=4096,
+                                        global_batch=dp * 32))  # fmt: skip
+
+    def time_simulate(self, accelerators: int) -> None:
+        self.run()
+
+
 class ExpertStep(_Step):
     """DeepSeek-V3, pp 4 x vpp 4 with experts over 64 accelerators of NVL72 racks."""
 
