@@ -25,6 +25,7 @@ Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes
 
 CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgotten
 CACHED_WAYS = 200_000
+MOST_SHARING = 17  # links of an adapter that accelerators share; a switch has more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +51,23 @@ class Core:
     """The forwarding part of one region and what hangs off it."""
 
     def __init__(
-        self, network: Network, use: NDArray[np.bool_], terminal: NDArray[np.bool_]
+        self,
+        network: Network,
+        use: NDArray[np.bool_],
+        terminal: NDArray[np.bool_],
+        domain: Ints | None = None,
+        *,
+        chains: bool = True,
     ) -> None:
+        """Index nothing yet.
+
+        domain : int[N], where this core only joins different ones: what hangs off a single domain
+            (the CPUs of a tray) is then no attachment, or each tray would be a place of its own.
+        chains : strip adapters from their accelerators; not where they are the ends of flows.
+        """
+        self.chains = chains
         self.network = network
+        self.domain = domain
         self.terminal = terminal
         self.chosen = np.flatnonzero(use)
         self._ready = False
@@ -82,7 +97,31 @@ class Core:
         for a, b, link in ends:
             pairs.setdefault((a, b), []).append(link)
         self.joining = pairs
+        self.local = self._local(tail, head)
         self._ready = True
+
+    def _local(self, tail: Ints, head: Ints) -> NDArray[np.bool_]:
+        """Mark the forwarding nodes from which accelerators of one domain only can be reached."""
+        n = len(self.network.nodes)
+        if self.domain is None:
+            return np.zeros(n, dtype=bool)
+        part = np.arange(n)
+        inner = ~self.terminal[tail] & ~self.terminal[head]
+        a, b = tail[inner], head[inner]
+        while True:  # the smallest number spreads over each connected part
+            lowest = part.copy()
+            np.minimum.at(lowest, a, part[b])
+            np.minimum.at(lowest, b, part[a])
+            lowest = lowest[lowest]
+            if (lowest == part).all():
+                break
+            part = lowest
+        least, most = np.full(n, n), np.full(n, -1)
+        for host, hub in ((tail, head), (head, tail)):
+            ends = self.terminal[host] & ~self.terminal[hub]
+            np.minimum.at(least, part[hub[ends]], self.domain[host[ends]])
+            np.maximum.at(most, part[hub[ends]], self.domain[host[ends]])
+        return np.asarray((least == most)[part])
 
     def out_links(self, node: int) -> list[int]:
         """Return the region's links that leave `node`."""
@@ -104,10 +143,8 @@ class Core:
         key, outs, ins = [], [], []
         for link in self.out_links(node):
             chain, at, before = [link], int(head[link]), node
-            while not self.terminal[at]:  # follow a chain such as accelerator - NIC - leaf
-                if self.out_ptr[at + 1] - self.out_ptr[at] > 2:
-                    break
-                onward = [k for k in self.out_links(at) if int(head[k]) != before]
+            while self.chains and not self.terminal[at]:  # follow a chain such as accelerator - NIC - leaf
+                onward = self._onward(node, at, before)
                 if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
                     break
                 if (at, before) not in self.joining:
@@ -117,12 +154,27 @@ class Core:
                 if at == node:
                     break
             back = self._reverse(chain)
-            if self.terminal[at] or back is None:
+            if self.terminal[at] or back is None or self.local[at]:
                 continue
             key.append((at, len(chain), int(self.network.count[link])))
             outs.append(tuple(chain))
             ins.append(back)
         return _Host(tuple(key), tuple(outs), tuple(ins))
+
+    def _onward(self, node: int, at: int, before: int) -> list[int]:
+        """Return the links that lead on from `at`, an adapter of `node` or shared in its domain."""
+        head = self.network.head
+        if self.out_ptr[at + 1] - self.out_ptr[at] <= 2:
+            return [k for k in self.out_links(at) if int(head[k]) != before]
+        if self.domain is None or self.out_ptr[at + 1] - self.out_ptr[at] > MOST_SHARING:
+            return []
+        mine = self.domain[node]
+        onward = []
+        for k in self.out_links(at):
+            after = int(head[k])
+            if after != before and not (self.terminal[after] and self.domain[after] == mine):
+                onward.append(k)
+        return onward
 
     def _reverse(self, chain: list[int]) -> tuple[int, ...] | None:
         """Return the links that lead back along `chain`; the n-th parallel one for the n-th."""

@@ -69,8 +69,9 @@ class Router:
         nobody = np.zeros(len(network.nodes), dtype=bool)
         self.cores = {
             "scale-up": Core(network, inner, is_accelerator),
-            "fabric": Core(network, ~inner, is_accelerator),
+            "fabric": Core(network, ~inner, is_accelerator, self.domain),
             "any": Core(network, np.ones(len(inner), dtype=bool), is_accelerator),
+            "ends": Core(network, np.ones(len(inner), dtype=bool), is_accelerator, chains=False),
             "scale-up, forwarding": Core(network, inner, nobody),
             "forwarding": Core(network, np.ones(len(inner), dtype=bool), nobody),
         }
@@ -122,6 +123,10 @@ class Router:
         else:
             self._search(rows, rest, sources, targets, "scale-up")
         outside = np.flatnonzero(differ & ~same)
+        if self.is_accelerator.any():  # to or from a switch or an adapter
+            inner = ~(self.is_accelerator[sources] & self.is_accelerator[targets])
+            self._search(rows, np.flatnonzero(differ & ~same & inner), sources, targets, "ends")
+            outside = np.flatnonzero(differ & ~same & ~inner)
         if self.network.routing == "rail":
             outside = self._by_rail(rows, outside, sources, targets)
         self._search(rows, outside, sources, targets, "fabric")
@@ -182,6 +187,8 @@ class Router:
             self._search(rows, pairs, sources, targets, "scale-up, forwarding")
         elif region == "fabric":
             self._search(rows, pairs, sources, targets, "any")
+        elif region == "ends":
+            self._search(rows, pairs, sources, targets, "forwarding")
         elif region == "any":
             # Rail-only fabrics: through the scale-up switch to the right rail, if that helps.
             rest = self._by_rail(rows, pairs, sources, targets)

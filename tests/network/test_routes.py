@@ -155,3 +155,25 @@ def test_unreachable_pairs_unknown_nodes_and_bad_links_are_errors():
             Network.from_graph(bad)
     with pytest.raises(UnknownName, match="routing"):
         Network.from_graph(graph, routing="fastest")
+
+
+def test_adapters_and_switches_may_be_ends():
+    network = Network.from_graph(racks(2, 4, rails=4))
+    assert path(network, "g0", "n0") == {"g0 -> n0": 1.0}
+    assert path(network, "n0", "g0") == {"n0 -> g0": 1.0}
+    assert path(network, "g1", "s0.0") == {"g1 -> s0.0": 1.0}
+    assert list(path(network, "leaf0", "g4")) == ["leaf0 -> n4", "n4 -> g4"]
+
+
+def test_what_hangs_off_one_domain_does_not_multiply_the_searches():
+    graph = racks(4, 8, spines=3)
+    for index in range(32):
+        join(graph, f"g{index}", f"cpu{index // 2}", 60e9)
+        graph.nodes[f"cpu{index // 2}"]["kind"] = "cpu"
+    plain, hung = Network.from_graph(racks(4, 8, spines=3)), Network.from_graph(graph)
+    core = hung.router.cores["fabric"]
+    core.keys(hung.accelerator_nodes, hung.accelerator_nodes)
+    assert core.key_count == 4  # one for each leaf
+    for a, b in (("g0", "g9"), ("g31", "g2")):
+        assert path(hung, a, b) == path(plain, a, b)
+    assert path(hung, "cpu0", "g1") == {"cpu0 -> g1": 1.0}
