@@ -9,12 +9,11 @@ import pandas as pd
 from rackmodel.network import (
     Network,
     fair_rates,
-    fair_rates_dense,
     kernels,
     run_collective,
     simulate_flows,
 )
-from rackmodel.network.fair_share import _fill_arrays
+from rackmodel.network.fair_share import _fill_arrays, _fill_dense_lists, _plain
 
 
 def racks(count, gpus, over=1.0, nvl=900e9, nic=50e9):
@@ -94,15 +93,25 @@ class RackAllToAll:
 class FlowClasses:
     """A re-solve inside a step: 60 flow classes over 40 link classes."""
 
-    def setup(self):
+    params: ClassVar = ["lists", "numba"]
+    param_names: ClassVar = ["form"]
+
+    def setup(self, form):
+        if form == "numba" and not kernels.available():
+            raise NotImplementedError
         rng = np.random.default_rng(2)
         self.load = np.where(rng.random((40, 60)) < 0.08, rng.integers(1, 9, (40, 60)), 0.0)
         self.load[0, self.load.sum(axis=0) == 0] = 1.0
         self.capacity = rng.choice([50e9, 400e9, 900e9], 40)
         self.cap = np.full(60, np.inf)
+        self.fill = _fill_dense_lists if form == "lists" else kernels.compiled("fill_dense")
+        self.time_rates(form)
 
-    def time_rates(self):
-        fair_rates_dense(self.load, self.capacity, self.cap)
+    def time_rates(self, form):
+        if form == "lists":
+            self.fill(self.load, self.capacity, self.cap)
+        else:
+            self.fill(*_plain(self.load, self.capacity, self.cap))
 
 
 class Traffic:

@@ -143,7 +143,9 @@ class Core:
         key, outs, ins = [], [], []
         for link in self.out_links(node):
             chain, at, before = [link], int(head[link]), node
-            while self.chains and not self.terminal[at]:  # follow a chain such as accelerator - NIC - leaf
+            while (
+                self.chains and not self.terminal[at]
+            ):  # follow a chain such as accelerator - NIC - leaf
                 onward = self._onward(node, at, before)
                 if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
                     break
