@@ -110,7 +110,8 @@ def fair_rates_dense(
     own = cap if weight is None else cap / weight
     if load.size <= SMALL_CELLS:
         if next(_solves) > MANY_SOLVES and kernels.available():
-            filled = kernels.compiled("fill_dense")(*_plain(per_level, capacity, own))
+            fill = kernels.compiled("fill_dense")
+            filled = np.asarray(fill(*_plain(per_level, capacity, own)))
         else:
             filled = _fill_dense_lists(per_level, capacity, own)
         return filled if weight is None else filled * weight

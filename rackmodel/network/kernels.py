@@ -71,9 +71,7 @@ def fill_dense(load: Floats, demand: Floats, capacity: Floats, own: Floats) -> F
                 level, at = levels[k], k
         for f in range(flows):
             if not done[f] and own[f] < np.inf:
-                if flow < 0 and own[f] <= level:
-                    level, flow = own[f], f
-                elif flow >= 0 and own[f] < level:
+                if (flow < 0 and own[f] <= level) or (flow >= 0 and own[f] < level):
                     level, flow = own[f], f
         if level == np.inf:
             return level_of
