@@ -66,6 +66,7 @@ class Core:
         chains : strip adapters from their accelerators; not where they are the ends of flows.
         """
         self.chains = chains
+        self.by_path = network.routing == "paths"
         self.network = network
         self.domain = domain
         self.terminal = terminal
@@ -77,6 +78,7 @@ class Core:
         self.distances: dict[int, Ints] = {}
         self.ways: dict[tuple[int, int], Ways] = {}
         self.found: dict[tuple[int, int], CoreRoute | None] = {}
+        self.counts: dict[tuple[int, int], int] = {}
 
     @property
     def key_count(self) -> int:
@@ -294,10 +296,11 @@ class Core:
         best = min(total)
         if best >= np.iinfo(np.int32).max:
             return None
-        weight = np.array(
-            [c if d == best else 0 for d, (_, _, c) in zip(total, starts, strict=True)]
-        )
-        leaving = weight / weight.sum()
+        weight = [
+            c * self._paths(at, target, steps) if d == best else 0
+            for d, (at, _, c) in zip(total, starts, strict=True)
+        ]
+        leaving = np.array([part / sum(weight) for part in weight])
         mass: dict[int, float] = {}
         for part, (at, _, _) in zip(leaving.tolist(), starts, strict=True):
             if part > 0:
@@ -308,9 +311,14 @@ class Core:
         for far in range(max(level), -1, -1):
             for node in [k for k in mass if steps[k] == far]:
                 ways, cables, onward = self._choices(node, target, steps)
-                amount = mass.pop(node)
+                if self.by_path:
+                    cables = [
+                        c * (self._paths(after, target, steps) if after >= 0 else 1)
+                        for c, after in zip(cables, onward, strict=True)
+                    ]
+                amount, whole = mass.pop(node), sum(cables)
                 for way, number, after in zip(ways, cables, onward, strict=True):
-                    part = amount * number / sum(cables)
+                    part = amount * number / whole
                     if way < 0:
                         arriving[-1 - way] += part
                     else:
@@ -319,6 +327,25 @@ class Core:
         return CoreRoute(
             leaving, np.array(list(links), np.int64), np.array(list(links.values())), arriving
         )
+
+    def _paths(self, node: int, target: int, steps: Ints) -> int:
+        """Return how many shortest paths lead on, cable by cable, if parts go by them; else 1."""
+        if not self.by_path:
+            return 1
+        number = self._number(target)
+        stack = [node]
+        while stack:  # no recursion: paths may be as long as the graph
+            at = stack[-1]
+            _, cables, onward = self._choices(at, target, steps)
+            if waiting := [a for a in onward if a >= 0 and (number, a) not in self.counts]:
+                stack += waiting
+                continue
+            self.counts[number, at] = sum(
+                c * (self.counts[number, a] if a >= 0 else 1)
+                for c, a in zip(cables, onward, strict=True)
+            )
+            stack.pop()
+        return self.counts[number, node]
 
     def _straight(self, source: int, target: int) -> CoreRoute | None:
         """Two hosts joined by links of their own (a mesh) use those and nothing else."""
@@ -333,11 +360,15 @@ class Core:
         a, b = len(self.host(source).key), len(self.host(target).key)
         return CoreRoute(np.zeros(a), np.array(links), cables / cables.sum(), np.zeros(b))
 
-    def hashed(self, source: int, target: int, seed: int) -> list[int] | None:
-        """Return one of the equally short paths, chosen at each node by a seeded hash."""
+    def one_path(self, source: int, target: int, seed: int | None) -> list[int] | None:
+        """Return one of the equally short paths: at each node by a seeded hash, or the first."""
+
+        def draw(number: int, node: int) -> int:
+            return 0 if seed is None else _hash(seed, source, target, node) % number
+
         straight = self._straight(source, target)
         if straight:
-            return [int(straight.links[_hash(seed, source, target, source) % len(straight.links)])]
+            return [int(straight.links[draw(len(straight.links), source)])]
         from_host, to_host = self.host(source), self.host(target)
         if not from_host.key or not to_host.key:
             return None
@@ -347,11 +378,11 @@ class Core:
         if best >= np.iinfo(np.int32).max:
             return None
         first = [i for i, d in enumerate(total) if d == best]
-        start = first[_hash(seed, source, target, source) % len(first)]
+        start = first[draw(len(first), source)]
         path, node = list(from_host.out_chains[start]), from_host.key[start][0]
         while True:
             ways, _, onward = self._choices(node, target, steps)
-            pick = _hash(seed, source, target, node) % len(ways)
+            pick = draw(len(ways), node)
             if ways[pick] < 0:
                 return path + list(to_host.in_chains[-1 - ways[pick]])
             path.append(ways[pick])

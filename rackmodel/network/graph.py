@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Routing: TypeAlias = Literal["spray", "ecmp", "dimension-order", "rail"]
-ROUTINGS: tuple[Routing, ...] = ("spray", "ecmp", "dimension-order", "rail")
+Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]
+ROUTINGS: tuple[Routing, ...] = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")
 
 SCALE_UP_KINDS = frozenset(
     {"nvlink", "ualink", "ici", "xgmi", "infinity_fabric", "neuronlink", "ub", "scale_up", "hccs"}
@@ -72,9 +72,11 @@ class Network:
         ----------
         graph : nodes with `kind` (and `index`, `coordinates`), edges with `bytes_per_s` and, where
             known, `latency_s`, `payload_efficiency`, `count`, `kind`.
-        routing : how bytes choose among paths: "spray" (equal parts over all shortest ones), "ecmp"
-            (one of them by a seeded hash), "dimension-order" (tori), "rail" (first to the
-            accelerator on the right rail, then out).
+        routing : how bytes choose among shortest paths: "spray" (at every node equal parts over the
+            cables of all next hops), "paths" (equal parts over all paths, counted to the end),
+            "ecmp" (one of them by a seeded hash; a bundle is as many links as it has cables),
+            "single" (one, by the order of links in the graph), "dimension-order" (tori), "rail"
+            (first to the accelerator on the right rail, then out).
         seed : of the hash.
 
         Raises

@@ -70,9 +70,9 @@ def fill_dense(load: Floats, demand: Floats, capacity: Floats, own: Floats) -> F
             if levels[k] < level:
                 level, at = levels[k], k
         for f in range(flows):
-            if not done[f] and own[f] < np.inf:
-                if (flow < 0 and own[f] <= level) or (flow >= 0 and own[f] < level):
-                    level, flow = own[f], f
+            if done[f] or own[f] == np.inf or own[f] > level or (flow >= 0 and own[f] == level):
+                continue
+            level, flow = own[f], f
         if level == np.inf:
             return level_of
         for f in range(flows):

@@ -75,8 +75,8 @@ class Router:
             "scale-up, forwarding": Core(network, inner, nobody),
             "forwarding": Core(network, np.ones(len(inner), dtype=bool), nobody),
         }
-        self.tree = tree_of(network) if network.routing in ("spray", "rail") else None
-        self.grid = grid_of(network) if network.routing == "spray" else None
+        self.tree = tree_of(network) if network.routing in ("spray", "paths", "rail") else None
+        self.grid = grid_of(network) if network.routing in ("spray", "paths") else None
         self._rows: dict[tuple[int, int], Route] = {}
         self._rails: tuple[Ints, dict[tuple[int, int], Ints], Ints] | None = None
 
@@ -164,9 +164,10 @@ class Router:
         for block in np.split(order, starts[1:]):
             chosen = pairs[block]
             s, t = sources[chosen], targets[chosen]
-            if self.network.routing == "ecmp":
+            if self.network.routing in ("ecmp", "single"):
+                seed = self.network.seed if self.network.routing == "ecmp" else None
                 for pair, a, b in zip(chosen, s.tolist(), t.tolist(), strict=True):
-                    path = core.hashed(a, b, self.network.seed)
+                    path = core.one_path(a, b, seed)
                     if path is None:
                         lost.append(np.array([pair]))
                     else:
