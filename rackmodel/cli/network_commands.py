@@ -24,9 +24,9 @@ RoutingOption = Annotated[
     typer.Option(
         "--routing",
         help="Which of several shortest ways. spray: all; at every node equal parts over the "
-        "cables of the next hops. paths: all, in equal parts by whole way. ecmp: one, by a seeded hash "
-        "at every node; a bundle counts as its cables. single: one, the first in the order of the "
-        "links in the file. dimension-order: on tori, one dimension after another. rail: first "
+        "cables of the next hops. paths: all, in equal parts by whole way. ecmp: one, by a seeded "
+        "hash at every node; a bundle counts as its cables. single: one, the first in the order of "
+        "the links in the file. dimension-order: on tori, one dimension after another. rail: first "
         "inside the scale-up domain to the accelerator on the target's rail, then out (PXN).",
     ),
 ]
