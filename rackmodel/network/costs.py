@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
+TREES = ("tree", "nvls-tree")
 SENDING = ("direct", "rail", "send", "chain")  # send and receive kernels, not reducing ones
 
 
@@ -89,8 +90,11 @@ def outer_ports(network: Network) -> Floats:
     return ports
 
 
-def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:
-    """Give each flow its part of what its sender's and receiver's copy engines reach."""
+def limit(network: Network, flows: Flows, name: str, group: Group, *, ports: bool = True) -> Flows:
+    """Give each flow its part of what its sender's and receiver's copy engines reach.
+
+    ports : trees between domains use only so many network ports (the library's tuner does not know).
+    """
     if not len(flows):
         return flows
     facts = generation(network.family)
@@ -105,10 +109,7 @@ def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:
     )
     copy = facts.p2p if name in SENDING else facts.ring
     reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
-    if name in (
-        "tree",
-        "nvls-tree",
-    ):  # the trees use no more than this many network ports of a domain
+    if ports and name in TREES:  # they use no more than this many network ports of a domain
         reach = np.where(inside, reach, reach * min(1.0, constants()["nccl"]["tree_ports"] / most))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):

@@ -1,8 +1,7 @@
 """Collectives as a library would run them: algorithm, protocol, fixed times.
 
 In:  an operation, a group, a size.
-Out: `pattern`, the fastest estimate among the algorithms that fit the group, and what else was
-     tried.
+Out: `pattern`, the one that the library's tuner would choose for the group and size.
 Left out: how the flows of a pattern share links with others; that is `traffic` and the engine.
 """
 
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
-from rackmodel.network.costs import constants, fill_s, fixed_s, limit, wire
+from rackmodel.network.costs import TREES, constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.groups import Group, make_group
-from rackmodel.network.patterns import Flows, Pattern, alone_s
+from rackmodel.network.patterns import Flows, Pattern, alone_s, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def pattern(
     members : accelerator indices in rank order (for a send: from the first to the last).
     bytes : as nccl-tests counts them: the buffer of an all-reduce or broadcast, the gathered
         output, the scattered input, one rank's whole send buffer of an all-to-all.
-    algorithm : one of `ALGORITHMS[op]`; the fastest estimate if left out.
+    algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
         only stand in for it; the domains are scaled like the members if left out.
 
@@ -93,10 +92,8 @@ def pattern(
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
         raise UnknownName.among(f"algorithm for {op}", algorithm, ALGORITHMS[op])
     names = (algorithm,) if algorithm else fitting(network, group, op)
-    found = [p for name in names for p in variants(network, group, op, name, bytes)]
-    if len(found) == 1:
-        return found[0]
-    return min(found, key=lambda p: alone_s(network, p, bytes))
+    found = [one for name in names for one in _candidates(network, group, op, name, bytes)]
+    return min(found, key=lambda one: one[0])[1]
 
 
 def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
@@ -123,7 +120,24 @@ def variants(
     network: Network, group: Group, op: str, name: str, byte_count: float
 ) -> list[Pattern]:
     """Return the patterns of one algorithm, one for each protocol that it has."""
-    made = tuple(limit(network, flows, name, group) for flows in _rounds(network, group, op, name))
+    return [made for _, made in _candidates(network, group, op, name, byte_count)]
+
+
+def _candidates(
+    network: Network, group: Group, op: str, name: str, byte_count: float
+) -> list[tuple[float, Pattern]]:
+    """Return patterns, each with the time by which the library's tuner would rank it. [s]
+
+    Inside a domain that is the time itself: the tuner's tables are measured there. Between domains
+    it adds fixed times and bytes over bandwidth, and sees neither the fill of the pipeline nor how
+    few network ports the trees of large domains use; so it takes them where a ring were faster.
+    """
+    plain = _rounds(network, group, op, name)
+    made = tuple(limit(network, flows, name, group) for flows in plain)
+    seen = made
+    wide = len(group.parts) > 1
+    if name in TREES and wide:
+        seen = tuple(limit(network, flows, name, group, ports=False) for flows in plain)
     found = []
     for protocol in (0, 1, 2) if name in ("ring", "tree") else (2,):
         rounds = tuple(wire(network, flows, protocol) for flows in made) if protocol < 2 else made
@@ -134,7 +148,9 @@ def variants(
         if protocol > 0 and byte_count > 0:
             latency[0] += fill_s(network, group, one, byte_count)
             one = replace(one, latency_s=tuple(latency))
-        found.append(one)
+        told = (wire(network, flows, protocol) for flows in seen) if protocol < 2 else seen
+        rank_s = fixed + byte_count * sum(pace_s(network, flows) for flows in told)
+        found.append((rank_s if wide else alone_s(network, one, byte_count), one))
     return found
 
 

@@ -108,6 +108,16 @@ def link_load(network: Network, flows: Flows) -> Floats:
     return np.bincount(flows.links, amount, minlength=len(network.capacity)).astype(np.float64)
 
 
+def pace_s(network: Network, flows: Flows) -> float:
+    """Return the seconds per byte of the collective that the tightest link or limit allows."""
+    if not len(flows):
+        return 0.0
+    return max(
+        float((link_load(network, flows) / network.capacity).max()),
+        float((flows.share / flows.cap_bytes_per_s).max()),
+    )
+
+
 def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     """Return when the last of `flows` ends on an idle network, without latencies. [s]
 
@@ -121,12 +131,9 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
         level = 1.0 / max(float((link_load(network, flows) / network.capacity).max()), 1e-300)
         slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
         return float(shares[0]) * byte_count / slowest
-    pace = max(
-        float((link_load(network, flows) / network.capacity).max()),
-        float((shares / flows.cap_bytes_per_s).max()),
-    )
-    if pace * byte_count < BRIEF_S:
-        return pace * byte_count
+    brief_s = pace_s(network, flows) * byte_count
+    if brief_s < BRIEF_S:
+        return brief_s
     left = shares * byte_count
     owner = np.repeat(np.arange(len(shares)), np.diff(flows.indptr))
     ids = np.flatnonzero(left > 0)
