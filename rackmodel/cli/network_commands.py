@@ -54,7 +54,10 @@ def collective(
         typer.Option(
             "--algorithm",
             metavar="A",
-            help="ring, tree, nvls, hierarchical, ... Default: what the library would choose.",
+            help="ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
+            "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
+            "hierarchical, torus (all dimensions at once); all-to-all: direct, rail (PXN), hierarchical; "
+            "broadcast: chain. Default: what the library would choose.",
             show_default=False,
         ),
     ] = None,

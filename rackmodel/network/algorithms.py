@@ -46,6 +46,16 @@ def ring(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     return (_pairs(network, _ring_hops(group, share, close=True)),)
 
 
+def bidirectional_ring(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: the rings of `ring`, half of the bytes each way around.
+
+    Worth it where neighbours are joined by links of their own; a switch port is as full either way.
+    """
+    size = group.true_size
+    hops = _ring_hops(group, PASSES[op] * (size - 1) / size / 2, close=True)
+    return (_pairs(network, hops + [(after, before, share) for before, after, share in hops]),)
+
+
 def broadcast(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     """One round: a pipelined chain over all members, domain by domain."""
     return (_pairs(network, _ring_hops(group, 1.0, close=False)),)
@@ -189,7 +199,12 @@ def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ..
 
 
 def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
-    """Rounds: reduce-scatter inside domains, then over the rails between, all-gather inside."""
+    """Rounds: reduce-scatter inside domains, then over the rails between, all-gather inside.
+
+    An all-to-all has two: see `exchange`.
+    """
+    if op == "all-to-all":
+        return exchange(network, group)
     inner = [_inner_ring(p, (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
     domains = group.true_domains
     outer = list(_between_hops(group, PASSES[op] * (domains - 1) / domains, close=True))
@@ -200,6 +215,31 @@ def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     if op == "all-gather":
         return between + inside
     return inside + between + inside
+
+
+def exchange(network: Network, group: Group) -> tuple[Flows, ...]:
+    """Rounds of an all-to-all: inside domains to the member in the target's place, then outside.
+
+    A member that stands in place q of its domain sends to place q of the others only (q modulo the
+    size of its domain, where they differ), so messages between domains are larger and stay on their
+    rail. Source: Rajbhandari et al., "DeepSpeed-MoE", 2022, sec. 5.3 (hierarchical all-to-all).
+    """
+    size, here = group.true_size, len(group.nodes)
+    inner: list[Hops] = []
+    outer: list[Hops] = []
+    for i, part in enumerate(group.parts):
+        own = len(part)
+        stands_for = (size - own) / (here - own) if here > own else 1.0
+        targets = np.ones(own)  # what each member has to pass on: for itself, and for outside
+        for k, other in enumerate(group.parts):
+            if k != i:
+                relay = np.arange(len(other)) % own
+                targets += stands_for * np.bincount(relay, minlength=own)
+                outer.append((part[relay], other, np.full(len(other), own * stands_for / size)))
+        a, b = np.divmod(np.arange(own**2), own)
+        a, b = a[a != b], b[a != b]
+        inner.append((part[a], part[b], targets[b] / size))
+    return tuple(_pairs(network, hops) for hops in (inner, outer) if any(len(h[0]) for h in hops))
 
 
 def send(network: Network, group: Group, op: str) -> tuple[Flows, ...]:

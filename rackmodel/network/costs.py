@@ -90,10 +90,13 @@ def outer_ports(network: Network) -> Floats:
     return ports
 
 
-def limit(network: Network, flows: Flows, name: str, group: Group, *, ports: bool = True) -> Flows:
+def limit(
+    network: Network, flows: Flows, name: str, group: Group, *, few_ports: bool = True
+) -> Flows:
     """Give each flow its part of what its sender's and receiver's copy engines reach.
 
-    ports : trees between domains use only so many network ports (the library's tuner does not know).
+    few_ports : trees between domains use only so many network ports; the library's tuner does not
+        know.
     """
     if not len(flows):
         return flows
@@ -109,7 +112,7 @@ def limit(network: Network, flows: Flows, name: str, group: Group, *, ports: boo
     )
     copy = facts.p2p if name in SENDING else facts.ring
     reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
-    if ports and name in TREES:  # they use no more than this many network ports of a domain
+    if few_ports and name in TREES:  # they use no more than this many network ports of a domain
         reach = np.where(inside, reach, reach * min(1.0, constants()["nccl"]["tree_ports"] / most))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
@@ -182,6 +185,14 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
             return base + (outside if len(group.parts) > 1 else inside)
         case "torus":  # about half-way around each of three dimensions, both ways
             return base + passes * inside * 1.5 * float(np.cbrt(n))
+        case "hierarchical" if op == "all-to-all":
+            peers = max(0.0, inner - 1) + max(0.0, domains - 1)
+            steps = (inside if inner > 1 else 0.0) + (outside if domains > 1 else 0.0)
+            return (
+                base * (2 if inner > 1 and domains > 1 else 1)
+                + steps
+                + peers * float(nccl["peer_s"])
+            )
         case "hierarchical":
             steps = passes * (inner - 1) * inside + passes * (domains - 1) * outside
             return 3 * base + steps
@@ -195,7 +206,7 @@ def fill_s(network: Network, group: Group, made: Pattern, byte_count: float) -> 
 
     Chunks grow with the message up to the library's buffers.
     """
-    if made.algorithm in ("direct", "rail", "send", "torus", "halving-doubling"):
+    if made.op == "all-to-all" or made.algorithm in ("direct", "send", "torus", "halving-doubling"):
         return 0.0
     facts = generation(network.family)
     depth = max(map(len, group.parts))

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 Builder = Callable[["Network", Group, str], tuple[Flows, ...]]
 
 OPS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
+RINGS = ("ring", "bidirectional-ring")
 REDUCING = ("all-reduce", "all-gather", "reduce-scatter")
 BUILDERS: dict[str, Builder] = {
     "ring": algorithms.ring,
+    "bidirectional-ring": algorithms.bidirectional_ring,
     "tree": algorithms.tree,
     "nvls": algorithms.nvls,
     "nvls-tree": algorithms.nvls_tree,
@@ -42,12 +44,16 @@ BUILDERS: dict[str, Builder] = {
 }
 ALGORITHMS: dict[str, tuple[str, ...]] = {
     "all-reduce": (
-        "ring", "tree", "nvls", "nvls-tree", "sharp", "direct", "halving-doubling",
-        "hierarchical", "torus",
+        "ring", "bidirectional-ring", "tree", "nvls", "nvls-tree", "sharp", "direct",
+        "halving-doubling", "hierarchical", "torus",
     ),
-    "all-gather": ("ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus"),
-    "reduce-scatter": ("ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus"),
-    "all-to-all": ("direct", "rail"),
+    "all-gather": (
+        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+    ),
+    "reduce-scatter": (
+        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+    ),
+    "all-to-all": ("direct", "rail", "hierarchical"),
     "broadcast": ("chain",),
     "send": ("send",),
 }  # fmt: skip
@@ -104,7 +110,7 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
         if box_of(network, group):
             return ("torus",)
         near = set(network.head[network.tail == int(group.nodes[0])].tolist())
-        return ("direct",) if set(group.nodes[1:].tolist()) <= near else ("ring",)
+        return ("direct",) if set(group.nodes[1:].tolist()) <= near else RINGS
     if op != "all-reduce":
         return ("ring",)
     names = ["ring", "tree"]
@@ -133,13 +139,15 @@ def _candidates(
     few network ports the trees of large domains use; so it takes them where a ring were faster.
     """
     plain = _rounds(network, group, op, name)
-    made = tuple(limit(network, flows, name, group) for flows in plain)
+    # A hierarchical all-to-all copies and does not add.
+    engines = "rail" if (op, name) == ("all-to-all", "hierarchical") else name
+    made = tuple(limit(network, flows, engines, group) for flows in plain)
     seen = made
     wide = len(group.parts) > 1
     if name in TREES and wide:
-        seen = tuple(limit(network, flows, name, group, ports=False) for flows in plain)
+        seen = tuple(limit(network, flows, name, group, few_ports=False) for flows in plain)
     found = []
-    for protocol in (0, 1, 2) if name in ("ring", "tree") else (2,):
+    for protocol in (0, 1, 2) if name in (*RINGS, "tree") else (2,):
         rounds = tuple(wire(network, flows, protocol) for flows in made) if protocol < 2 else made
         fixed = fixed_s(network, group, op, name, protocol)
         latency = [fixed / len(rounds)] * len(rounds)

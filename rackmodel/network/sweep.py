@@ -104,7 +104,7 @@ def run_collective(
     members = list(range(present))
     domains = _domains(network, present, gpus, period)
     wide = present < gpus or gpus > PAIRWISE_MEMBERS
-    if op == "all-to-all" and algorithm != "rail" and wide:
+    if op == "all-to-all" and algorithm in (None, "direct") and wide:
         equal = present < gpus or (hasattr(machine, "period") and levelled(network))
         return _wide_all_to_all(network, wanted, present, gpus, period, domains, equal)
     group = make_group(network, members, gpus, domains)
