@@ -92,7 +92,7 @@ def collective(
     if plot is not None:
         from rackmodel.report.network import busbw_plot
 
-        save_plot(busbw_plot(rows, label=f"{topology}, {gpus} accelerators").figure, plot)
+        save_plot(busbw_plot(rows, label=f"{op}, {topology}, {gpus:,} accelerators").figure, plot)
 
     def tables() -> Any:
         from rackmodel.cli.tables_network import collective_tables
