@@ -162,13 +162,8 @@ def direct(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     keep = a != b
     a, b = a[keep], b[keep]
     share = np.full(len(a), PASSES.get(op, 1.0) / size)
-    if size > here and len(group.parts) > 1:
-        place = np.zeros(len(network.nodes), dtype=np.int64)
-        for i, part in enumerate(group.parts):
-            place[part] = i
-        mine = place[group.nodes]
-        own = np.bincount(mine)[mine]
-        share *= np.where(mine[a] == mine[b], 1.0, (size - own[a]) / (here - own[a]))
+    if len(group.parts) > 1:
+        share *= group.stands_for(a, b)
     return (flows_between(network, group.nodes[a], group.nodes[b], share),)
 
 
@@ -224,18 +219,19 @@ def exchange(network: Network, group: Group) -> tuple[Flows, ...]:
     size of its domain, where they differ), so messages between domains are larger and stay on their
     rail. Source: Rajbhandari et al., "DeepSpeed-MoE", 2022, sec. 5.3 (hierarchical all-to-all).
     """
-    size, here = group.true_size, len(group.nodes)
+    size, place = group.true_size, np.zeros(len(network.nodes), dtype=np.int64)
+    place[group.nodes] = np.arange(len(group.nodes))
     inner: list[Hops] = []
     outer: list[Hops] = []
     for i, part in enumerate(group.parts):
         own = len(part)
-        stands_for = (size - own) / (here - own) if here > own else 1.0
         targets = np.ones(own)  # what each member has to pass on: for itself, and for outside
         for k, other in enumerate(group.parts):
             if k != i:
                 relay = np.arange(len(other)) % own
-                targets += stands_for * np.bincount(relay, minlength=own)
-                outer.append((part[relay], other, np.full(len(other), own * stands_for / size)))
+                many = group.stands_for(place[part[relay]], place[other])
+                targets += np.bincount(relay, many, minlength=own)
+                outer.append((part[relay], other, own * many / size))
         a, b = np.divmod(np.arange(own**2), own)
         a, b = a[a != b], b[a != b]
         inner.append((part[a], part[b], targets[b] / size))

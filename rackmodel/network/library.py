@@ -68,6 +68,7 @@ def pattern(
     algorithm: str | None = None,
     true_size: int | None = None,
     true_domains: int | None = None,
+    period: int | None = None,
 ) -> Pattern:
     """Return how `op` runs on a group: flows and fixed times.
 
@@ -80,6 +81,7 @@ def pattern(
     algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
         only stand in for it; the domains are scaled like the members if left out.
+    period : members after which the machine repeats, where the stand-in has whole periods only.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def pattern(
         raise UnknownName.among("collective", op, OPS)
     if not math.isfinite(bytes) or bytes < 0:
         raise InvalidInput(f"{op}: bytes must be finite and not negative, got {bytes!r}")
-    group = make_group(network, members, true_size, true_domains)
+    group = make_group(network, members, true_size, true_domains, period)
     if group.true_size == 1 or (op == "send" and len(group.members) == 1):
         return Pattern(op, "none", "none", 1, (), ())
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
