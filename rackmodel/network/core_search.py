@@ -210,18 +210,20 @@ class Core:
     def outgoing(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links towards the core, int[nodes, E], and their fractions."""
         used = np.flatnonzero(found.leaving > 0).tolist()
-        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in nodes.tolist()]
+        own, which = np.unique(nodes, return_inverse=True)
+        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in own.tolist()]
         sizes = [len(self.host(int(nodes[0])).out_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
-        return rows, np.repeat(found.leaving[used], sizes)
+        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
+        return rows[which], np.repeat(found.leaving[used], sizes)
 
     def incoming(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links from the core, int[nodes, E], and their fractions."""
         used = np.flatnonzero(found.arriving > 0).tolist()
-        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in nodes.tolist()]
+        own, which = np.unique(nodes, return_inverse=True)
+        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in own.tolist()]
         sizes = [len(self.host(int(nodes[0])).in_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
-        return rows, np.repeat(found.arriving[used], sizes)
+        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
+        return rows[which], np.repeat(found.arriving[used], sizes)
 
     def between(self, source: int, target: int) -> CoreRoute | None:
         """Return the core route, or None if this region does not join the two."""
