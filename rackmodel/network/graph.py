@@ -27,10 +27,6 @@ Ints = NDArray[np.int64]
 Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]
 ROUTINGS: tuple[Routing, ...] = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")
 
-SCALE_UP_KINDS = frozenset(
-    {"nvlink", "ualink", "ici", "xgmi", "infinity_fabric", "neuronlink", "ub", "scale_up", "hccs"}
-)
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Network:
@@ -195,9 +191,8 @@ def _compile(cls: type[Network], graph: nx.Graph[Any], routing: Routing, seed: i
         kind = str(facts.get("kind", ""))
         i, j = number[a], number[b]
         ends = {kinds[i], kinds[j]}
-        inner = "scale_up_switch" in ends or (
-            ends == {"accelerator"} and (kind == "" or kind in SCALE_UP_KINDS)
-        )
+        # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
+        inner = "scale_up_switch" in ends or ends == {"accelerator"}
         # A hashed flow takes one cable of a bundle; a sprayed one takes all.
         split = cables if routing == "ecmp" and not inner else 1
         for _ in range(split):
