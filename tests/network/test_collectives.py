@@ -234,3 +234,21 @@ def test_hierarchical_all_to_all_delivers_everything_on_the_rails(members):
 
 def group_nodes(network, members):
     return network.accelerator_nodes[list(members)].tolist()
+
+
+def test_rings_between_meshes_use_all_their_links():
+    graph = nx.DiGraph()
+    for i in range(16):
+        graph.add_node(f"g{i}", kind="accelerator", index=i)
+        join(graph, f"g{i}", f"leaf{i % 8}", 50e9, kind="ethernet")
+        graph.nodes[f"leaf{i % 8}"]["kind"] = "leaf"
+        for j in range(i - i % 8, i):
+            join(graph, f"g{i}", f"g{j}", 64e9, kind="xgmi")
+    network = Network.from_graph(graph)
+    assert len(np.unique(network.domain_of)) == 2
+    # 7/8 of the bytes leave each member inside, over 7 links; 1/8 over its NIC
+    wanted = 15 / 16 * BYTES / (8 * 50e9)
+    assert wire_s(network, "all-gather", range(16), "ring") == pytest.approx(wanted)
+    one = pattern(network, "all-gather", range(16), BYTES, algorithm="ring").rounds[0]
+    load = link_load(network, one)[np.array(network.link_kinds) == "xgmi"]
+    assert load == pytest.approx(np.full(2 * 56, 15 / 16 / 8))
