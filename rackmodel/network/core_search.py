@@ -72,6 +72,7 @@ class Core:
         self.terminal = terminal
         self.chosen = np.flatnonzero(use)
         self._ready = False
+        self._direct: tuple[Ints, Ints] | None = None
         self.keys_seen: dict[tuple[Key, int], int] = {}
         self.key_of = np.full(len(network.nodes), -1, dtype=np.int64)
         self.hosts: dict[int, _Host] = {}
@@ -101,6 +102,24 @@ class Core:
         self.joining = pairs
         self.local = self._local(tail, head)
         self._ready = True
+
+    def direct(self, sources: Ints, targets: Ints) -> Ints:
+        """Return int[P], the one link that joins two hosts of a pair straight, -1 for none."""
+        if not self._ready:
+            self._prepare()
+        if self._direct is None:
+            chosen, count = self.chosen, len(self.network.nodes)
+            tail, head = self.network.tail[chosen], self.network.head[chosen]
+            ends = self.terminal[tail] & self.terminal[head]
+            code = tail[ends] * np.int64(count) + head[ends]
+            pairs, first, many = np.unique(code, return_index=True, return_counts=True)
+            self._direct = (pairs[many == 1], chosen[ends][first[many == 1]])
+        known, links = self._direct
+        if not len(known):
+            return np.full(len(sources), -1, dtype=np.int64)
+        wanted = sources * np.int64(len(self.network.nodes)) + targets
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[place] == wanted, links[place], -1)
 
     def _local(self, tail: Ints, head: Ints) -> NDArray[np.bool_]:
         """Mark the forwarding nodes from which accelerators of one domain only can be reached."""

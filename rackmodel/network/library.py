@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
-from rackmodel.network.costs import TREES, constants, fill_s, fixed_s, limit, wire
+from rackmodel.network.costs import constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.groups import Group, make_group
 from rackmodel.network.patterns import Flows, Pattern, alone_s, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
@@ -138,7 +138,7 @@ def _candidates(
 
     Inside a domain that is the time itself: the tuner's tables are measured there. Between domains
     it adds fixed times and bytes over bandwidth, and sees neither the fill of the pipeline nor how
-    few network ports the trees of large domains use; so it takes them where a ring were faster.
+    few network ports NVLS-tree uses of a large domain; so it takes that where a ring were faster.
     """
     plain = _rounds(network, group, op, name)
     # A hierarchical all-to-all copies and does not add.
@@ -146,7 +146,7 @@ def _candidates(
     made = tuple(limit(network, flows, engines, group) for flows in plain)
     seen = made
     wide = len(group.parts) > 1
-    if name in TREES and wide:
+    if name == "nvls-tree" and wide:
         seen = tuple(limit(network, flows, name, group, few_ports=False) for flows in plain)
     found = []
     for protocol in (0, 1, 2) if name in (*RINGS, "tree") else (2,):

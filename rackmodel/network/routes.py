@@ -156,6 +156,13 @@ class Router:
                 rows.add_ragged(pairs, *found_links)
                 return
         core = self.cores[region]
+        straight = core.direct(sources[pairs], targets[pairs])
+        hit = straight >= 0
+        if hit.any():
+            rows.add(pairs[hit], straight[hit][:, None], np.ones(1))
+            pairs = pairs[~hit]
+            if not len(pairs):
+                return
         source_key, target_key = core.keys(sources[pairs], targets[pairs])
         code = source_key * (core.key_count + 1) + target_key
         order = np.argsort(code, kind="stable")
