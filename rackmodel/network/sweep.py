@@ -109,8 +109,9 @@ def run_collective(
         if gpus > most:
             raise CannotRun(
                 f"{op} by {algorithm!r} over {gpus:,} accelerators does not repeat along this"
-                f" machine and would need all of it: ask for at most {most:,}, for a multiple of"
-                " the machine's period, or for another algorithm"
+                f" machine and would need all of it: ask for at most {most:,}"
+                + (", for whole periods of it" if op == "all-to-all" else "")
+                + ", or for another algorithm"
             )
     network, present, period = _network(machine, gpus, fold, routing, seed)
     members = list(range(present))
