@@ -64,7 +64,8 @@ def simulate(
     accelerator : part of a graph that does not name one.
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
     slow : {rank: factor}, accelerators whose kernels take so much longer.
-    routing : "spray", "ecmp" (seeded by `seed`), "dimension-order" or "rail".
+    routing : "spray", "paths", "ecmp" (seeded by `seed`), "single", "dimension-order" or
+        "rail"; see `rackmodel.network.Network.from_graph`.
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
         simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.

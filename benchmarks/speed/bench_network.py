@@ -9,12 +9,12 @@ import pandas as pd
 from rackmodel.network import (
     Network,
     fair_rates,
-    fair_rates_dense,
     kernels,
     run_collective,
     simulate_flows,
 )
-from rackmodel.network.fair_share import _fill_arrays
+from rackmodel.network.fair_share import _fill_arrays, _fill_dense_lists, _plain
+from rackmodel.topology import load_topology
 
 
 def racks(count, gpus, over=1.0, nvl=900e9, nic=50e9):
@@ -94,15 +94,25 @@ class RackAllToAll:
 class FlowClasses:
     """A re-solve inside a step: 60 flow classes over 40 link classes."""
 
-    def setup(self):
+    params: ClassVar = ["lists", "numba"]
+    param_names: ClassVar = ["form"]
+
+    def setup(self, form):
+        if form == "numba" and not kernels.available():
+            raise NotImplementedError
         rng = np.random.default_rng(2)
         self.load = np.where(rng.random((40, 60)) < 0.08, rng.integers(1, 9, (40, 60)), 0.0)
         self.load[0, self.load.sum(axis=0) == 0] = 1.0
         self.capacity = rng.choice([50e9, 400e9, 900e9], 40)
         self.cap = np.full(60, np.inf)
+        self.fill = _fill_dense_lists if form == "lists" else kernels.compiled("fill_dense")
+        self.time_rates(form)
 
-    def time_rates(self):
-        fair_rates_dense(self.load, self.capacity, self.cap)
+    def time_rates(self, form):
+        if form == "lists":
+            self.fill(self.load, self.capacity, self.cap)
+        else:
+            self.fill(*_plain(self.load, self.capacity, self.cap))
 
 
 class Traffic:
@@ -144,6 +154,50 @@ class Traffic:
 
     def time_permutation_4608(self):
         simulate_flows(Network.from_graph(self.many), self.permutation)
+
+
+class FlowTable:
+    """Flows that come one after another over NVL72 racks with all their switch chips."""
+
+    params: ClassVar = [5_000, 100_000]
+    param_names: ClassVar = ["flows"]
+    timeout = 120
+
+    def setup(self, flows):
+        warm_up()
+        rng = np.random.default_rng(5)
+        self.graph = load_topology("gb200-nvl72").graph(576)
+        names = [f"accelerator-{i}" for i in range(576)]
+        source = rng.integers(0, 576, flows)
+        target = (source + rng.integers(1, 576, flows)) % 576
+        start = np.cumsum(rng.exponential(1e7 / (0.3 * 576 * 50e9), flows))
+        self.frame = pd.DataFrame(
+            {"source": [names[i] for i in source], "target": [names[i] for i in target]}
+        ).assign(bytes=rng.exponential(1e7, flows), start_s=start)
+
+    def time_flows(self, flows):
+        simulate_flows(Network.from_graph(self.graph), self.frame)
+
+    def peakmem_flows(self, flows):
+        simulate_flows(Network.from_graph(self.graph), self.frame)
+
+
+class Machines:
+    """1 GB over machines whose parts are joined in other ways: meshes, planes with cross links."""
+
+    params: ClassVar = [
+        ["all-to-all", "all-reduce"],
+        ["mi300x-platform", "dgx-h100-rail-only", "gaudi2-node", "dgx-2", "dgx-h100-dragonfly"],
+    ]
+    param_names: ClassVar = ["op", "topology"]
+    timeout = 120
+
+    def setup(self, op, topology):
+        self.machine = load_topology(topology)
+        run_collective(self.machine, op, [1e9], 8)
+
+    def time_collective(self, op, topology):
+        run_collective(self.machine, op, [1e9], 1_000)
 
 
 class ThreeTiers:

@@ -20,10 +20,14 @@ from rackmodel.cli.values import sizes
 
 Operation = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"]
 RoutingOption = Annotated[
-    Literal["spray", "ecmp", "dimension-order", "rail"],
+    Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"],
     typer.Option(
         "--routing",
-        help="Equal paths shared, one path by hash, one dimension after another, or by rail.",
+        help="Which of several shortest ways. spray: all; at every node equal parts over the "
+        "cables of the next hops. paths: all, in equal parts by whole way. ecmp: one, by a seeded "
+        "hash at every node; a bundle counts as its cables. single: one, the first in the order of "
+        "the links in the file. dimension-order: on tori, one dimension after another. rail: first "
+        "inside the scale-up domain to the accelerator on the target's rail, then out (PXN).",
     ),
 ]
 SeedOption = Annotated[
@@ -50,7 +54,10 @@ def collective(
         typer.Option(
             "--algorithm",
             metavar="A",
-            help="ring, tree, nvls, hierarchical, ... Default: what the library would choose.",
+            help="ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
+            "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
+            "hierarchical, torus (all dimensions at once); all-to-all: direct, rail (PXN), "
+            "hierarchical; broadcast: chain. Default: what the library would choose.",
             show_default=False,
         ),
     ] = None,
@@ -85,7 +92,7 @@ def collective(
     if plot is not None:
         from rackmodel.report.network import busbw_plot
 
-        save_plot(busbw_plot(rows, label=f"{topology}, {gpus} accelerators").figure, plot)
+        save_plot(busbw_plot(rows, label=f"{op}, {topology}, {gpus:,} accelerators").figure, plot)
 
     def tables() -> Any:
         from rackmodel.cli.tables_network import collective_tables
@@ -130,7 +137,24 @@ def flows(
     Example:
       rackmodel flows gb200-nvl72 flows.csv --csv > finished.csv
 
-    Adds finish_s [s], mean_bytes_per_s [bytes/s], hops and bottleneck; rows keep their order.
+    Adds finish_s (s), mean_bytes_per_s (bytes/s), hops and bottleneck; rows
+    keep their order. finish_s is when the last byte arrives: the end of the
+    fluid flow plus the latency of all links on its way, once. Flows without
+    bytes, or from a node to itself, end when they start.
+
+    \b
+    Ways have the fewest hops (on fat trees: up, then down), after two rules:
+      - Accelerators of one scale-up domain (joined by a scale_up_switch or by
+        links of their own) talk inside it, even if a way outside is as short;
+        those of different domains talk outside.
+      - Accelerators forward for others only where the graph leaves no other
+        way, or with --routing rail.
+    Where no node has a kind, every node forwards and only hops count. Of
+    several shortest ways --routing chooses; by default all are used at once.
+
+    \b
+    An undirected edge is one link each way, each with its own bytes_per_s;
+    count tells how many cables share that rate, and weighs parts of a spray.
     """
     output = Output(json_, csv_, out, tuple(demands or ()))
     output.check()

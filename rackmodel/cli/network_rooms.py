@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rackmodel.hardware import Catalog
 
-Routing: TypeAlias = Literal["spray", "ecmp", "dimension-order", "rail"]
+Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]
 FLOW_COLUMNS = ("source", "target", "bytes", "start_s")
 MOST = {"bytes": 1e24, "start_s": 1e12}  # more is a slip, and sums would lose the small flows
 

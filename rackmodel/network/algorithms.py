@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rackmodel.errors import InvalidInput
 from rackmodel.network.groups import Group, overlaps
 from rackmodel.network.patterns import Flows, flows_between, join
+from rackmodel.network.torus import link_between
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -39,16 +40,27 @@ def ring(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
 
     Inside a switched domain any number of rings loads each port like one. Between domains the rings
     cross on all ports of the smaller side: each byte enters a domain at one member, visits the
-    others and leaves, so an inner hop carries (g - 1) / g of it and the g outer hops share it.
+    others and leaves, so an inner hop carries (g - 1) / g of it and the g outer hops share it. In a
+    mesh the rings take different orders and so use all its links: see `_inside`.
     """
     size = group.true_size
     share = PASSES[op] * (size - 1) / size
-    return (_pairs(network, _ring_hops(group, share, close=True)),)
+    return (_pairs(network, _ring_hops(network, group, share, close=True)),)
+
+
+def bidirectional_ring(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+    """One round: the rings of `ring`, half of the bytes each way around.
+
+    Worth it where neighbours are joined by links of their own; a switch port is as full either way.
+    """
+    size = group.true_size
+    hops = _ring_hops(network, group, PASSES[op] * (size - 1) / size / 2, close=True)
+    return (_pairs(network, hops + [(after, before, share) for before, after, share in hops]),)
 
 
 def broadcast(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     """One round: a pipelined chain over all members, domain by domain."""
-    return (_pairs(network, _ring_hops(group, 1.0, close=False)),)
+    return (_pairs(network, _ring_hops(network, group, 1.0, close=False)),)
 
 
 def tree(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
@@ -60,9 +72,8 @@ def tree(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     hops = list(_tree_hops(group))
     for part in group.parts:
         if len(part) > 1:
-            one = np.ones(len(part) - 1)
-            hops.append((part[:-1], part[1:], one))
-            hops.append((part[1:], part[:-1], one))
+            up, down, one = _inside(network, group, part, 1.0, close=False)
+            hops += [(up, down, one), (down, up, one)]
     return (_pairs(network, hops),)
 
 
@@ -106,7 +117,9 @@ def sharp(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     outside = from_rows(network, source, target, share, links, parts)
     if network.reduction and all(len(part) > 1 for part in group.parts):
         return (join(in_switch(network, group, op), outside),)
-    hops = [_inner_ring(part, 2.0 * (len(part) - 1) / len(part)) for part in group.parts]
+    hops = [
+        _inside(network, group, part, 2.0 * (len(part) - 1) / len(part)) for part in group.parts
+    ]
     return (join(_pairs(network, hops), outside),)
 
 
@@ -152,13 +165,8 @@ def direct(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     keep = a != b
     a, b = a[keep], b[keep]
     share = np.full(len(a), PASSES.get(op, 1.0) / size)
-    if size > here and len(group.parts) > 1:
-        place = np.zeros(len(network.nodes), dtype=np.int64)
-        for i, part in enumerate(group.parts):
-            place[part] = i
-        mine = place[group.nodes]
-        own = np.bincount(mine)[mine]
-        share *= np.where(mine[a] == mine[b], 1.0, (size - own[a]) / (here - own[a]))
+    if len(group.parts) > 1:
+        share *= group.stands_for(a, b)
     return (flows_between(network, group.nodes[a], group.nodes[b], share),)
 
 
@@ -189,8 +197,13 @@ def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ..
 
 
 def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
-    """Rounds: reduce-scatter inside domains, then over the rails between, all-gather inside."""
-    inner = [_inner_ring(p, (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
+    """Rounds: reduce-scatter inside domains, then over the rails between, all-gather inside.
+
+    An all-to-all has two: see `exchange`.
+    """
+    if op == "all-to-all":
+        return exchange(network, group)
+    inner = [_inside(network, group, p, (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
     domains = group.true_domains
     outer = list(_between_hops(group, PASSES[op] * (domains - 1) / domains, close=True))
     inside = (_pairs(network, inner),) if inner else ()
@@ -200,6 +213,32 @@ def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     if op == "all-gather":
         return between + inside
     return inside + between + inside
+
+
+def exchange(network: Network, group: Group) -> tuple[Flows, ...]:
+    """Rounds of an all-to-all: inside domains to the member in the target's place, then outside.
+
+    A member that stands in place q of its domain sends to place q of the others only (q modulo the
+    size of its domain, where they differ), so messages between domains are larger and stay on their
+    rail. Source: Rajbhandari et al., "DeepSpeed-MoE", 2022, sec. 5.3 (hierarchical all-to-all).
+    """
+    size, place = group.true_size, np.zeros(len(network.nodes), dtype=np.int64)
+    place[group.nodes] = np.arange(len(group.nodes))
+    inner: list[Hops] = []
+    outer: list[Hops] = []
+    for i, part in enumerate(group.parts):
+        own = len(part)
+        targets = np.ones(own)  # what each member has to pass on: for itself, and for outside
+        for k, other in enumerate(group.parts):
+            if k != i:
+                relay = np.arange(len(other)) % own
+                many = group.stands_for(place[part[relay]], place[other])
+                targets += np.bincount(relay, many, minlength=own)
+                outer.append((part[relay], other, own * many / size))
+        a, b = np.divmod(np.arange(own**2), own)
+        a, b = a[a != b], b[a != b]
+        inner.append((part[a], part[b], targets[b] / size))
+    return tuple(_pairs(network, hops) for hops in (inner, outer) if any(len(h[0]) for h in hops))
 
 
 def send(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
@@ -240,17 +279,37 @@ def _pairs(network: Network, hops: list[Hops]) -> Flows:
     return flows_between(network, source, target, share)
 
 
-def _inner_ring(part: Ints, share: float) -> Hops:
-    return part, np.roll(part, -1), np.full(len(part), share)
+def _inside(
+    network: Network, group: Group, part: Ints, share: float, *, close: bool = True
+) -> Hops:
+    """Return the hops of rings (or chains) through a domain, each hop carrying `share`.
+
+    Where all members are joined pairwise, as many rings run in different orders as there are
+    members (the complete digraph falls into such ways), so each pair carries an equal part.
+    """
+    size = len(part)
+    if not group.switched and _meshed(network, part):
+        a, b = np.divmod(np.arange(size**2), size)
+        a, b = a[a != b], b[a != b]
+        hops = size if close else size - 1
+        return part[a], part[b], np.full(len(a), share * hops / len(a))
+    if close:
+        return part, np.roll(part, -1), np.full(size, share)
+    return part[:-1], part[1:], np.full(size - 1, share)
 
 
-def _ring_hops(group: Group, share: float, *, close: bool) -> list[Hops]:
+def _meshed(network: Network, part: Ints) -> bool:
+    joined = link_between(network)
+    members = part.tolist()
+    return len(members) > 2 and all((a, b) in joined for a in members for b in members if a != b)
+
+
+def _ring_hops(network: Network, group: Group, share: float, *, close: bool) -> list[Hops]:
     if len(group.parts) == 1:
-        if close:
-            return [_inner_ring(group.nodes, share)]
-        chain = group.nodes
-        return [(chain[:-1], chain[1:], np.full(len(chain) - 1, share))]
-    hops = [_inner_ring(p, share * (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
+        return [_inside(network, group, group.nodes, share, close=close)]
+    hops = [
+        _inside(network, group, p, share * (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1
+    ]
     return hops + list(_between_hops(group, share, close=close))
 
 

@@ -25,6 +25,7 @@ Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes
 
 CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgotten
 CACHED_WAYS = 200_000
+MOST_SHARING = 17  # links of an adapter that accelerators share; a switch has more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,18 +51,35 @@ class Core:
     """The forwarding part of one region and what hangs off it."""
 
     def __init__(
-        self, network: Network, use: NDArray[np.bool_], terminal: NDArray[np.bool_]
+        self,
+        network: Network,
+        use: NDArray[np.bool_],
+        terminal: NDArray[np.bool_],
+        domain: Ints | None = None,
+        *,
+        chains: bool = True,
     ) -> None:
+        """Index nothing yet.
+
+        domain : int[N], where this core only joins different ones: what hangs off a single domain
+            (the CPUs of a tray) is then no attachment, or each tray would be a place of its own.
+        chains : strip adapters from their accelerators; not where they are the ends of flows.
+        """
+        self.chains = chains
+        self.by_path = network.routing == "paths"
         self.network = network
+        self.domain = domain
         self.terminal = terminal
         self.chosen = np.flatnonzero(use)
         self._ready = False
+        self._direct: tuple[Ints, Ints] | None = None
         self.keys_seen: dict[tuple[Key, int], int] = {}
         self.key_of = np.full(len(network.nodes), -1, dtype=np.int64)
         self.hosts: dict[int, _Host] = {}
         self.distances: dict[int, Ints] = {}
         self.ways: dict[tuple[int, int], Ways] = {}
         self.found: dict[tuple[int, int], CoreRoute | None] = {}
+        self.counts: dict[tuple[int, int], int] = {}
 
     @property
     def key_count(self) -> int:
@@ -82,7 +100,49 @@ class Core:
         for a, b, link in ends:
             pairs.setdefault((a, b), []).append(link)
         self.joining = pairs
+        self.local = self._local(tail, head)
         self._ready = True
+
+    def direct(self, sources: Ints, targets: Ints) -> Ints:
+        """Return int[P], the one link that joins two hosts of a pair straight, -1 for none."""
+        if not self._ready:
+            self._prepare()
+        if self._direct is None:
+            chosen, count = self.chosen, len(self.network.nodes)
+            tail, head = self.network.tail[chosen], self.network.head[chosen]
+            ends = self.terminal[tail] & self.terminal[head]
+            code = tail[ends] * np.int64(count) + head[ends]
+            pairs, first, many = np.unique(code, return_index=True, return_counts=True)
+            self._direct = (pairs[many == 1], chosen[ends][first[many == 1]])
+        known, links = self._direct
+        if not len(known):
+            return np.full(len(sources), -1, dtype=np.int64)
+        wanted = sources * np.int64(len(self.network.nodes)) + targets
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[place] == wanted, links[place], -1)
+
+    def _local(self, tail: Ints, head: Ints) -> NDArray[np.bool_]:
+        """Mark the forwarding nodes from which accelerators of one domain only can be reached."""
+        n = len(self.network.nodes)
+        if self.domain is None:
+            return np.zeros(n, dtype=bool)
+        part = np.arange(n)
+        inner = ~self.terminal[tail] & ~self.terminal[head]
+        a, b = tail[inner], head[inner]
+        while True:  # the smallest number spreads over each connected part
+            lowest = part.copy()
+            np.minimum.at(lowest, a, part[b])
+            np.minimum.at(lowest, b, part[a])
+            lowest = lowest[lowest]
+            if (lowest == part).all():
+                break
+            part = lowest
+        least, most = np.full(n, n), np.full(n, -1)
+        for host, hub in ((tail, head), (head, tail)):
+            ends = self.terminal[host] & ~self.terminal[hub]
+            np.minimum.at(least, part[hub[ends]], self.domain[host[ends]])
+            np.maximum.at(most, part[hub[ends]], self.domain[host[ends]])
+        return np.asarray((least == most)[part])
 
     def out_links(self, node: int) -> list[int]:
         """Return the region's links that leave `node`."""
@@ -104,10 +164,10 @@ class Core:
         key, outs, ins = [], [], []
         for link in self.out_links(node):
             chain, at, before = [link], int(head[link]), node
-            while not self.terminal[at]:  # follow a chain such as accelerator - NIC - leaf
-                if self.out_ptr[at + 1] - self.out_ptr[at] > 2:
-                    break
-                onward = [k for k in self.out_links(at) if int(head[k]) != before]
+            while (
+                self.chains and not self.terminal[at]
+            ):  # follow a chain such as accelerator - NIC - leaf
+                onward = self._onward(node, at, before)
                 if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
                     break
                 if (at, before) not in self.joining:
@@ -117,12 +177,27 @@ class Core:
                 if at == node:
                     break
             back = self._reverse(chain)
-            if self.terminal[at] or back is None:
+            if self.terminal[at] or back is None or self.local[at]:
                 continue
             key.append((at, len(chain), int(self.network.count[link])))
             outs.append(tuple(chain))
             ins.append(back)
         return _Host(tuple(key), tuple(outs), tuple(ins))
+
+    def _onward(self, node: int, at: int, before: int) -> list[int]:
+        """Return the links that lead on from `at`, an adapter of `node` or shared in its domain."""
+        head = self.network.head
+        if self.out_ptr[at + 1] - self.out_ptr[at] <= 2:
+            return [k for k in self.out_links(at) if int(head[k]) != before]
+        if self.domain is None or self.out_ptr[at + 1] - self.out_ptr[at] > MOST_SHARING:
+            return []
+        mine = self.domain[node]
+        onward = []
+        for k in self.out_links(at):
+            after = int(head[k])
+            if after != before and not (self.terminal[after] and self.domain[after] == mine):
+                onward.append(k)
+        return onward
 
     def _reverse(self, chain: list[int]) -> tuple[int, ...] | None:
         """Return the links that lead back along `chain`; the n-th parallel one for the n-th."""
@@ -154,18 +229,20 @@ class Core:
     def outgoing(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links towards the core, int[nodes, E], and their fractions."""
         used = np.flatnonzero(found.leaving > 0).tolist()
-        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in nodes.tolist()]
+        own, which = np.unique(nodes, return_inverse=True)
+        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in own.tolist()]
         sizes = [len(self.host(int(nodes[0])).out_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
-        return rows, np.repeat(found.leaving[used], sizes)
+        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
+        return rows[which], np.repeat(found.leaving[used], sizes)
 
     def incoming(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links from the core, int[nodes, E], and their fractions."""
         used = np.flatnonzero(found.arriving > 0).tolist()
-        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in nodes.tolist()]
+        own, which = np.unique(nodes, return_inverse=True)
+        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in own.tolist()]
         sizes = [len(self.host(int(nodes[0])).in_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(nodes), -1)
-        return rows, np.repeat(found.arriving[used], sizes)
+        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
+        return rows[which], np.repeat(found.arriving[used], sizes)
 
     def between(self, source: int, target: int) -> CoreRoute | None:
         """Return the core route, or None if this region does not join the two."""
@@ -240,10 +317,11 @@ class Core:
         best = min(total)
         if best >= np.iinfo(np.int32).max:
             return None
-        weight = np.array(
-            [c if d == best else 0 for d, (_, _, c) in zip(total, starts, strict=True)]
-        )
-        leaving = weight / weight.sum()
+        weight = [
+            c * self._paths(at, target, steps) if d == best else 0
+            for d, (at, _, c) in zip(total, starts, strict=True)
+        ]
+        leaving = np.array([part / sum(weight) for part in weight])
         mass: dict[int, float] = {}
         for part, (at, _, _) in zip(leaving.tolist(), starts, strict=True):
             if part > 0:
@@ -254,9 +332,14 @@ class Core:
         for far in range(max(level), -1, -1):
             for node in [k for k in mass if steps[k] == far]:
                 ways, cables, onward = self._choices(node, target, steps)
-                amount = mass.pop(node)
+                if self.by_path:
+                    cables = [
+                        c * (self._paths(after, target, steps) if after >= 0 else 1)
+                        for c, after in zip(cables, onward, strict=True)
+                    ]
+                amount, whole = mass.pop(node), sum(cables)
                 for way, number, after in zip(ways, cables, onward, strict=True):
-                    part = amount * number / sum(cables)
+                    part = amount * number / whole
                     if way < 0:
                         arriving[-1 - way] += part
                     else:
@@ -265,6 +348,25 @@ class Core:
         return CoreRoute(
             leaving, np.array(list(links), np.int64), np.array(list(links.values())), arriving
         )
+
+    def _paths(self, node: int, target: int, steps: Ints) -> int:
+        """Return how many shortest paths lead on, cable by cable, if parts go by them; else 1."""
+        if not self.by_path:
+            return 1
+        number = self._number(target)
+        stack = [node]
+        while stack:  # no recursion: paths may be as long as the graph
+            at = stack[-1]
+            _, cables, onward = self._choices(at, target, steps)
+            if waiting := [a for a in onward if a >= 0 and (number, a) not in self.counts]:
+                stack += waiting
+                continue
+            self.counts[number, at] = sum(
+                c * (self.counts[number, a] if a >= 0 else 1)
+                for c, a in zip(cables, onward, strict=True)
+            )
+            stack.pop()
+        return self.counts[number, node]
 
     def _straight(self, source: int, target: int) -> CoreRoute | None:
         """Two hosts joined by links of their own (a mesh) use those and nothing else."""
@@ -279,11 +381,15 @@ class Core:
         a, b = len(self.host(source).key), len(self.host(target).key)
         return CoreRoute(np.zeros(a), np.array(links), cables / cables.sum(), np.zeros(b))
 
-    def hashed(self, source: int, target: int, seed: int) -> list[int] | None:
-        """Return one of the equally short paths, chosen at each node by a seeded hash."""
+    def one_path(self, source: int, target: int, seed: int | None) -> list[int] | None:
+        """Return one of the equally short paths: at each node by a seeded hash, or the first."""
+
+        def draw(number: int, node: int) -> int:
+            return 0 if seed is None else _hash(seed, source, target, node) % number
+
         straight = self._straight(source, target)
         if straight:
-            return [int(straight.links[_hash(seed, source, target, source) % len(straight.links)])]
+            return [int(straight.links[draw(len(straight.links), source)])]
         from_host, to_host = self.host(source), self.host(target)
         if not from_host.key or not to_host.key:
             return None
@@ -293,11 +399,11 @@ class Core:
         if best >= np.iinfo(np.int32).max:
             return None
         first = [i for i, d in enumerate(total) if d == best]
-        start = first[_hash(seed, source, target, source) % len(first)]
+        start = first[draw(len(first), source)]
         path, node = list(from_host.out_chains[start]), from_host.key[start][0]
         while True:
             ways, _, onward = self._choices(node, target, steps)
-            pick = _hash(seed, source, target, node) % len(ways)
+            pick = draw(len(ways), node)
             if ways[pick] < 0:
                 return path + list(to_host.in_chains[-1 - ways[pick]])
             path.append(ways[pick])

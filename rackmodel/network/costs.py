@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
+TREES = ("tree", "nvls-tree")
 UNFILLED = ("direct", "rail", "send", "torus", "halving-doubling")  # nothing is passed on
 SENDING = ("direct", "rail", "send", "chain")  # send and receive kernels, not reducing ones
 
@@ -113,8 +114,14 @@ def _tree_ports(network: Network, chain: Chain) -> tuple[NDArray[np.int64], Floa
     return nodes, slowest
 
 
-def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:
-    """Give each flow its part of what its sender's and receiver's copy engines reach."""
+def limit(
+    network: Network, flows: Flows, name: str, group: Group, *, few_ports: bool = True
+) -> Flows:
+    """Give each flow its part of what its sender's and receiver's copy engines reach.
+
+    few_ports : trees between domains use only so many network ports; the library's tuner does not
+        know.
+    """
     if not len(flows):
         return flows
     facts = generation(network.family)
@@ -129,10 +136,7 @@ def limit(network: Network, flows: Flows, name: str, group: Group) -> Flows:
     )
     copy = facts.p2p if name in SENDING else facts.ring
     reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
-    if name in (
-        "tree",
-        "nvls-tree",
-    ):  # the trees use no more than this many network ports of a domain
+    if few_ports and name in TREES:  # they use no more than this many network ports of a domain
         reach = np.where(inside, reach, reach * min(1.0, constants()["nccl"]["tree_ports"] / most))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
@@ -205,6 +209,14 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
             return base + (outside if len(group.parts) > 1 else inside)
         case "torus":  # about half-way around each of three dimensions, both ways
             return base + passes * inside * 1.5 * float(np.cbrt(n))
+        case "hierarchical" if op == "all-to-all":
+            peers = max(0.0, inner - 1) + max(0.0, domains - 1)
+            steps = (inside if inner > 1 else 0.0) + (outside if domains > 1 else 0.0)
+            return (
+                base * (2 if inner > 1 and domains > 1 else 1)
+                + steps
+                + peers * float(nccl["peer_s"])
+            )
         case "hierarchical":
             steps = passes * (inner - 1) * inside + passes * (domains - 1) * outside
             return 3 * base + steps

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
 
+MOST_PAIRS = 150_000  # routed at a time
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -74,11 +76,24 @@ def _axes(network: Network) -> Ints:
 
 
 def levelled(network: Network) -> bool:
-    """Say whether colours suffice: a torus, or a network whose links all lead up or down."""
+    """Say whether colours suffice: a torus, or links that all lead up or down.
+
+    Links between all accelerators of a domain do not matter: each pair has its own.
+    """
+    if network.position is not None:
+        return True
     rising = heights(network)
-    return network.position is not None or bool(
-        (rising[network.head] != rising[network.tail]).all()
-    )
+    flat = np.flatnonzero(rising[network.head] == rising[network.tail])
+    if not len(flat):
+        return True
+    domain = np.full(len(network.nodes), -1, dtype=np.int64)
+    domain[network.accelerator_nodes] = network.domain_of
+    tail, head = network.tail[flat], network.head[flat]
+    if (domain[tail] < 0).any() or (domain[tail] != domain[head]).any():
+        return False
+    pairs = np.unique(tail * np.int64(len(domain)) + head)
+    sizes = np.bincount(network.domain_of)
+    return len(pairs) == int((sizes * (sizes - 1)).sum())
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -136,16 +151,25 @@ def all_to_all_loads(
     load = np.zeros(kinds)
     inside_most = outside_most = 0.0
     domain = network.domain_of[members]
-    for i, number in zip(first.tolist(), many.tolist(), strict=True):
-        others = np.flatnonzero(np.arange(len(nodes)) != i)
-        share = weights(i)[others] / true_size
-        table = network.routes(np.full(len(others), nodes[i]), nodes[others])
-        amount = np.repeat(share, np.diff(table.indptr)) * table.fractions
+    here = np.arange(len(nodes))
+    for few in np.array_split(np.arange(len(first)), -(-len(first) * len(nodes) // MOST_PAIRS)):
+        if not len(few):
+            continue
+        senders = np.repeat(first[few], len(nodes))
+        others = np.tile(here, len(few))
+        share = np.concatenate([weights(i) for i in first[few].tolist()]) / true_size
+        number = np.repeat(many[few], len(nodes))
+        apart = senders != others
+        senders, others, share, number = (x[apart] for x in (senders, others, share, number))
+        table = network.routes(nodes[senders], nodes[others])
+        amount = np.repeat(number * share, np.diff(table.indptr)) * table.fractions
         amount = np.where(up[table.links], amount, 0.0)
-        load += number * np.bincount(link_colour[table.links], amount, minlength=kinds)
-        near = domain[others] == domain[i]
-        inside_most = max(inside_most, float(share[near].sum()))
-        outside_most = max(outside_most, float(share[~near].sum()))
+        load += np.bincount(link_colour[table.links], amount, minlength=kinds)
+        near = domain[others] == domain[senders]
+        inside = np.bincount(senders, np.where(near, share, 0.0))
+        outside = np.bincount(senders, np.where(near, 0.0, share))
+        inside_most = max(inside_most, float(inside.max()))
+        outside_most = max(outside_most, float(outside.max()))
     capacity = np.zeros(kinds)
     capacity[link_colour] = network.capacity
     return load / np.bincount(link_colour, minlength=kinds), capacity, inside_most, outside_most

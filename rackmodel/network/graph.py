@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Routing: TypeAlias = Literal["spray", "ecmp", "dimension-order", "rail"]
-ROUTINGS: tuple[Routing, ...] = ("spray", "ecmp", "dimension-order", "rail")
-
-SCALE_UP_KINDS = frozenset(
-    {"nvlink", "ualink", "ici", "xgmi", "infinity_fabric", "neuronlink", "ub", "scale_up", "hccs"}
-)
+Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]
+ROUTINGS: tuple[Routing, ...] = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")
 
 
 class Lists(Protocol):
@@ -83,9 +79,11 @@ class Network:
         ----------
         graph : nodes with `kind` (and `index`, `coordinates`), edges with `bytes_per_s` and, where
             known, `latency_s`, `payload_efficiency`, `count`, `kind`.
-        routing : how bytes choose among paths: "spray" (equal parts over all shortest ones), "ecmp"
-            (one of them by a seeded hash), "dimension-order" (tori), "rail" (first to the
-            accelerator on the right rail, then out).
+        routing : how bytes choose among shortest paths: "spray" (at every node equal parts over the
+            cables of all next hops), "paths" (equal parts over all paths, counted to the end),
+            "ecmp" (one of them by a seeded hash; a bundle is as many links as it has cables),
+            "single" (one, by the order of links in the graph), "dimension-order" (tori), "rail"
+            (first to the accelerator on the right rail, then out).
         seed : of the hash.
 
         Raises
@@ -260,8 +258,8 @@ def _assemble(
     """Build the arrays; edge e from tail[e] to head[e] is what told[which[e]] says."""
     switch = np.array([kind == "scale_up_switch" for kind in kinds])
     part = np.array([kind == "accelerator" for kind in kinds])
-    near = np.array([t.kind == "" or t.kind in SCALE_UP_KINDS for t in told], dtype=bool)[which]
-    inner = switch[tail] | switch[head] | (part[tail] & part[head] & near)
+    # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
+    inner = switch[tail] | switch[head] | (part[tail] & part[head])
     cables = np.array([t.cables for t in told], dtype=np.int64)[which]
     # A hashed flow takes one cable of a bundle; a sprayed one takes all.
     split = np.where(inner, 1, cables) if routing == "ecmp" else np.ones(len(which), dtype=np.int64)

@@ -36,11 +36,32 @@ class Group:
     known_domains: int | None = (
         None  # domains of the whole group, where the caller has counted them
     )
+    period: int | None = None  # members after which the machine repeats, if they fill whole periods
 
     @property
     def scale(self) -> float:
         """Members that one member stands for."""
         return self.true_size / len(self.members)
+
+    def stands_for(self, first: Ints, second: Ints) -> Floats:
+        """Return how many pairs of the whole group each pair of members (by place) stands for.
+
+        With a period, pairs within it are as they are, and pairs of different periods stand for all
+        such; without, the same by scale-up domain.
+        """
+        size, here = self.true_size, len(self.nodes)
+        if size == here:
+            return np.ones(len(first))
+        if self.period is not None:
+            block = np.arange(here) // self.period
+            far = (size // self.period - 1) / max(1, here // self.period - 1)
+            return np.where(block[first] == block[second], 1.0, far)
+        block = np.zeros(here, dtype=np.int64)
+        for i, part in enumerate(self.parts):
+            block[np.isin(self.nodes, part)] = i
+        own = np.bincount(block)[block[first]]
+        far_pairs = (size - own) / np.maximum(1, here - own)
+        return np.where(block[first] == block[second], 1.0, far_pairs)
 
     @property
     def true_domains(self) -> int:
@@ -57,6 +78,7 @@ def make_group(
     members: Sequence[int],
     true_size: int | None = None,
     true_domains: int | None = None,
+    period: int | None = None,
 ) -> Group:
     """Check the members and sort them by domain.
 
@@ -83,7 +105,7 @@ def make_group(
     domains = network.domain_of[found]
     order = list(dict.fromkeys(domains.tolist()))
     parts = tuple(nodes[domains == d] for d in order)
-    return Group(found, nodes, parts, size, _switched(network, nodes), true_domains)
+    return Group(found, nodes, parts, size, _switched(network, nodes), true_domains, period)
 
 
 def _switched(network: Network, nodes: Ints) -> bool:

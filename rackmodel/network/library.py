@@ -1,8 +1,7 @@
 """Collectives as a library would run them: algorithm, protocol, fixed times.
 
 In:  an operation, a group, a size.
-Out: `pattern`, the fastest estimate among the algorithms that fit the group, and what else was
-     tried.
+Out: `pattern`, the one that the library's tuner would choose for the group and size.
 Left out: how the flows of a pattern share links with others; that is `traffic` and the engine.
 """
 
@@ -18,7 +17,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
 from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.groups import Group, make_group
-from rackmodel.network.patterns import Flows, Pattern, drain_s
+from rackmodel.network.patterns import Flows, Pattern, drain_s, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
 
 if TYPE_CHECKING:
@@ -31,9 +30,11 @@ SIMPLE = 2  # the protocol of large messages; 0 and 1 are LL and LL128
 PROBE_BYTES = 1e9  # large enough that no flow ends within rounding
 TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
 REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
+RINGS = ("ring", "bidirectional-ring")
 REDUCING = ("all-reduce", "all-gather", "reduce-scatter")
 BUILDERS: dict[str, Builder] = {
     "ring": algorithms.ring,
+    "bidirectional-ring": algorithms.bidirectional_ring,
     "tree": algorithms.tree,
     "nvls": algorithms.nvls,
     "nvls-tree": algorithms.nvls_tree,
@@ -48,12 +49,16 @@ BUILDERS: dict[str, Builder] = {
 }
 ALGORITHMS: dict[str, tuple[str, ...]] = {
     "all-reduce": (
-        "ring", "tree", "nvls", "nvls-tree", "sharp", "direct", "halving-doubling",
-        "hierarchical", "torus",
+        "ring", "bidirectional-ring", "tree", "nvls", "nvls-tree", "sharp", "direct",
+        "halving-doubling", "hierarchical", "torus",
     ),
-    "all-gather": ("ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus"),
-    "reduce-scatter": ("ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus"),
-    "all-to-all": ("direct", "rail"),
+    "all-gather": (
+        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+    ),
+    "reduce-scatter": (
+        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+    ),
+    "all-to-all": ("direct", "rail", "hierarchical"),
     "broadcast": ("chain",),
     "send": ("send",),
 }  # fmt: skip
@@ -68,6 +73,7 @@ def pattern(
     algorithm: str | None = None,
     true_size: int | None = None,
     true_domains: int | None = None,
+    period: int | None = None,
 ) -> Pattern:
     """Return how `op` runs on a group: flows and fixed times.
 
@@ -77,9 +83,10 @@ def pattern(
     members : accelerator indices in rank order (for a send: from the first to the last).
     bytes : as nccl-tests counts them: the buffer of an all-reduce or broadcast, the gathered
         output, the scattered input, one rank's whole send buffer of an all-to-all.
-    algorithm : one of `ALGORITHMS[op]`; the fastest estimate if left out.
+    algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
         only stand in for it; the domains are scaled like the members if left out.
+    period : members after which the machine repeats, where the stand-in has whole periods only.
 
     Raises
     ------
@@ -92,7 +99,7 @@ def pattern(
         raise UnknownName.among("collective", op, OPS)
     if not math.isfinite(bytes) or bytes < 0:
         raise InvalidInput(f"{op}: bytes must be finite and not negative, got {bytes!r}")
-    group = make_group(network, members, true_size, true_domains)
+    group = make_group(network, members, true_size, true_domains, period)
     if group.true_size == 1 or (op == "send" and len(group.members) == 1):
         return Pattern(op, "none", "none", 1, (), ())
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
@@ -114,7 +121,7 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
         if box_of(network, group):
             return ("torus",)
         near = set(network.head[network.tail == int(group.nodes[0])].tolist())
-        return ("direct",) if set(group.nodes[1:].tolist()) <= near else ("ring",)
+        return ("direct",) if set(group.nodes[1:].tolist()) <= near else RINGS
     if op != "all-reduce":
         return ("ring",)
     names = ["ring", "tree"]
@@ -142,7 +149,7 @@ def _quickest_tiny(
 
 def protocols(name: str) -> tuple[int, ...]:
     """Return the protocols that an algorithm has: LL, LL128 and Simple, or Simple alone."""
-    return (0, 1, SIMPLE) if name in ("ring", "tree") else (SIMPLE,)
+    return (0, 1, SIMPLE) if name in (*RINGS, "tree") else (SIMPLE,)
 
 
 def variants(
@@ -155,8 +162,11 @@ def variants(
 def _timed_variants(
     network: Network, group: Group, op: str, name: str, byte_count: float
 ) -> list[tuple[Pattern, Callable[[], float]]]:
-    """Return the variants, each with a function that tells its seconds on an idle network.
+    """Return the variants, each with a function that tells by what time the tuner ranks it. [s]
 
+    Inside a domain that is the time itself: the tuner's tables are measured there. Between domains
+    it adds fixed times and bytes over bandwidth, and sees neither the fill of the pipeline nor how
+    few network ports NVLS-tree uses of a large domain; so it takes that where a ring were faster.
     Flows and their seconds per byte are the same for all sizes: they are worked out once.
     """
     return [
@@ -172,11 +182,17 @@ def _timed_variant(
     fixed = fixed_s(network, group, op, name, protocol)
     latency = [fixed / len(made.rounds)] * len(made.rounds)
     label = str(constants()["nccl"]["protocols"][protocol])
-    if protocol > 0 and byte_count > 0 and name not in UNFILLED:
+    if protocol > 0 and byte_count > 0 and name not in UNFILLED and op != "all-to-all":
         per_byte = made.seconds_per_byte(network)
         latency[0] += fill_s(network, group, op, name, per_byte, byte_count)
     one = Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
+    if len(group.parts) > 1:
+        return one, partial(_tuner_s, network, made, fixed, byte_count)
     return one, partial(_alone_s, network, made, one, byte_count)
+
+
+def _tuner_s(network: Network, made: _Made, fixed: float, byte_count: float) -> float:
+    return fixed + made.tuner_seconds_per_byte(network) * byte_count
 
 
 def _alone_s(network: Network, made: _Made, one: Pattern, byte_count: float) -> float:
@@ -188,7 +204,15 @@ class _Made:
     """The flows of an algorithm under one protocol, whatever the size."""
 
     rounds: tuple[Flows, ...]
+    seen: tuple[Flows, ...]  # as the tuner sees them
     _per_byte: float | None = None
+    _tuner_per_byte: float | None = None
+
+    def tuner_seconds_per_byte(self, network: Network) -> float:
+        """Return the seconds per byte that the tuner expects."""
+        if self._tuner_per_byte is None:
+            self._tuner_per_byte = sum(pace_s(network, flows) for flows in self.seen)
+        return self._tuner_per_byte
 
     def seconds_per_byte(self, network: Network) -> float:
         """Return the seconds per byte on an idle network, without latencies."""
@@ -201,17 +225,21 @@ class _Made:
 def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> _Made:
     """Return the flows of an algorithm under a protocol."""
     cache: dict[object, _Made] = network._cache.setdefault("made", {})
-    key = (op, name, group.members.tobytes(), group.true_size, group.known_domains)
+    key = (op, name, group.members.tobytes(), group.true_size, group.known_domains, group.period)
     if (*key, protocol) not in cache:
         if len(cache) >= REMEMBERED:
             cache.clear()
         if protocol == SIMPLE:
             plain = _rounds(network, group, op, name)
-            rounds = tuple(limit(network, flows, name, group) for flows in plain)
+            # A hierarchical all-to-all copies and does not add.
+            engines = "rail" if (op, name) == ("all-to-all", "hierarchical") else name
+            rounds = seen = tuple(limit(network, flows, engines, group) for flows in plain)
+            if name == "nvls-tree" and len(group.parts) > 1:
+                seen = tuple(limit(network, f, name, group, few_ports=False) for f in plain)
         else:
             simple = _made(network, group, op, name, SIMPLE).rounds
-            rounds = tuple(wire(network, flows, protocol) for flows in simple)
-        cache[(*key, protocol)] = _Made(rounds)
+            rounds = seen = tuple(wire(network, flows, protocol) for flows in simple)
+        cache[(*key, protocol)] = _Made(rounds, seen)
     return cache[(*key, protocol)]
 
 

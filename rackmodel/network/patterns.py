@@ -108,6 +108,19 @@ def link_load(network: Network, flows: Flows) -> Floats:
     return np.bincount(flows.links, amount, minlength=len(network.capacity)).astype(np.float64)
 
 
+def pace_s(network: Network, flows: Flows) -> float:
+    """Return the seconds per byte of the collective that the tightest link or limit allows."""
+    if not len(flows):
+        return 0.0
+    used, local = np.unique(flows.links, return_inverse=True)
+    amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
+    load = np.bincount(local, amount, minlength=len(used))
+    return max(
+        float((load / network.capacity[used]).max(initial=0.0)),
+        float((flows.share / flows.cap_bytes_per_s).max()),
+    )
+
+
 def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     """Return when the last of `flows` ends on an idle network, without latencies. [s]
 
@@ -126,9 +139,9 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
         level = 1.0 / max(fullest, 1e-300)
         slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
         return float(shares[0]) * byte_count / slowest
-    pace = max(fullest, float((shares / flows.cap_bytes_per_s).max()))
-    if pace * byte_count < BRIEF_S:
-        return pace * byte_count
+    brief_s = max(fullest, float((shares / flows.cap_bytes_per_s).max())) * byte_count
+    if brief_s < BRIEF_S:
+        return brief_s
     left = shares * byte_count
     owner = np.repeat(np.arange(len(shares)), np.diff(flows.indptr))
     ids = np.flatnonzero(left > 0)

@@ -69,13 +69,14 @@ class Router:
         nobody = np.zeros(len(network.nodes), dtype=bool)
         self.cores = {
             "scale-up": Core(network, inner, is_accelerator),
-            "fabric": Core(network, ~inner, is_accelerator),
+            "fabric": Core(network, ~inner, is_accelerator, self.domain),
             "any": Core(network, np.ones(len(inner), dtype=bool), is_accelerator),
+            "ends": Core(network, np.ones(len(inner), dtype=bool), is_accelerator, chains=False),
             "scale-up, forwarding": Core(network, inner, nobody),
             "forwarding": Core(network, np.ones(len(inner), dtype=bool), nobody),
         }
-        self.tree = tree_of(network) if network.routing in ("spray", "rail") else None
-        self.grid = grid_of(network) if network.routing == "spray" else None
+        self.tree = tree_of(network) if network.routing in ("spray", "paths", "rail") else None
+        self.grid = grid_of(network) if network.routing in ("spray", "paths") else None
         self._rows: dict[tuple[int, int], Route] = {}
         self._rails: tuple[Ints, dict[tuple[int, int], Ints], Ints] | None = None
 
@@ -122,6 +123,10 @@ class Router:
         else:
             self._search(rows, rest, sources, targets, "scale-up")
         outside = np.flatnonzero(differ & ~same)
+        if self.is_accelerator.any():  # to or from a switch or an adapter
+            inner = ~(self.is_accelerator[sources] & self.is_accelerator[targets])
+            self._search(rows, np.flatnonzero(differ & ~same & inner), sources, targets, "ends")
+            outside = np.flatnonzero(differ & ~same & ~inner)
         if self.network.routing == "rail":
             outside = self._by_rail(rows, outside, sources, targets)
         self._search(rows, outside, sources, targets, "fabric")
@@ -151,6 +156,13 @@ class Router:
                 rows.add_ragged(pairs, *found_links)
                 return
         core = self.cores[region]
+        straight = core.direct(sources[pairs], targets[pairs])
+        hit = straight >= 0
+        if hit.any():
+            rows.add(pairs[hit], straight[hit][:, None], np.ones(1))
+            pairs = pairs[~hit]
+            if not len(pairs):
+                return
         source_key, target_key = core.keys(sources[pairs], targets[pairs])
         code = source_key * (core.key_count + 1) + target_key
         order = np.argsort(code, kind="stable")
@@ -159,9 +171,10 @@ class Router:
         for block in np.split(order, starts[1:]):
             chosen = pairs[block]
             s, t = sources[chosen], targets[chosen]
-            if self.network.routing == "ecmp":
+            if self.network.routing in ("ecmp", "single"):
+                seed = self.network.seed if self.network.routing == "ecmp" else None
                 for pair, a, b in zip(chosen, s.tolist(), t.tolist(), strict=True):
-                    path = core.hashed(a, b, self.network.seed)
+                    path = core.one_path(a, b, seed)
                     if path is None:
                         lost.append(np.array([pair]))
                     else:
@@ -182,6 +195,8 @@ class Router:
             self._search(rows, pairs, sources, targets, "scale-up, forwarding")
         elif region == "fabric":
             self._search(rows, pairs, sources, targets, "any")
+        elif region == "ends":
+            self._search(rows, pairs, sources, targets, "forwarding")
         elif region == "any":
             # Rail-only fabrics: through the scale-up switch to the right rail, if that helps.
             rest = self._by_rail(rows, pairs, sources, targets)

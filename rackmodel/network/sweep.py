@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.network.algorithms import PASSES
 from rackmodel.network.bounds import binding, bound_s
 from rackmodel.network.costs import fixed_s, send_limits
 from rackmodel.network.folded import all_to_all_loads, levelled
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 PERIODS = 2  # whole periods that a stand-in keeps at least
 TREE_DOMAINS = 8
+# Largest groups of the algorithms that do not repeat along a machine (see `_folds`).
+MOST_UNFOLDED = {"halving-doubling": 20_000, "rail": 1_500, "hierarchical": 20_000}
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
 
@@ -100,14 +103,25 @@ def run_collective(
     least = 2 if op == "send" else 1
     if gpus < least:
         raise InvalidInput(f"{op} needs at least {least} accelerators, got {gpus}")
+    if fold and not _folds(machine, op, algorithm, gpus):
+        fold = False
+        most = MOST_UNFOLDED[str(algorithm)]
+        if gpus > most:
+            raise CannotRun(
+                f"{op} by {algorithm!r} over {gpus:,} accelerators does not repeat along this"
+                f" machine and would need all of it: ask for at most {most:,}"
+                + (", for whole periods of it" if op == "all-to-all" else "")
+                + ", or for another algorithm"
+            )
     network, present, period = _network(machine, gpus, fold, routing, seed)
     members = list(range(present))
     domains = _domains(network, present, gpus, period)
     wide = present < gpus or gpus > PAIRWISE_MEMBERS
-    if op == "all-to-all" and algorithm != "rail" and wide:
+    if wide and (algorithm == "direct" or (op == "all-to-all" and algorithm is None)):
         equal = present < gpus or (hasattr(machine, "period") and levelled(network))
-        return _wide_all_to_all(network, wanted, present, gpus, period, domains, equal)
-    group = make_group(network, members, gpus, domains)
+        return _wide_direct(network, op, wanted, present, gpus, period, domains, equal)
+    whole = period if present < gpus and present % period == 0 else None
+    group = make_group(network, members, gpus, domains, whole)
     rows = []
     for size in wanted:
         made = pattern(
@@ -118,12 +132,29 @@ def run_collective(
             algorithm=algorithm,
             true_size=gpus,
             true_domains=domains,
+            period=whole,
         )
         time_s = alone_s(network, made, size)
         limit, by = bound_s(network, op, group, size)
         rows.append(_row(op, size, gpus, made.algorithm, made.protocol, time_s, limit, by))
         rows[-1]["binds"] = binding(network, made, size)
     return rows
+
+
+def _folds(machine: Machine | nx.Graph[Any], op: str, algorithm: str | None, gpus: int) -> bool:
+    """Say whether an algorithm looks the same on a stand-in.
+
+    Partners at powers of two never repeat with the machine; messages that are passed on do where no
+    period is left over.
+    """
+    if not hasattr(machine, "period") or algorithm not in MOST_UNFOLDED:
+        return True
+    if algorithm == "hierarchical" and op != "all-to-all":
+        return True
+    period = cast("Machine", machine).period(gpus)
+    if period >= gpus:
+        return True
+    return op == "all-to-all" and gpus % period == 0
 
 
 def _domains(network: Network, present: int, gpus: int, period: int) -> int:
@@ -195,8 +226,9 @@ def _row(
     }
 
 
-def _wide_all_to_all(
+def _wide_direct(
     network: Network,
+    op: str,
     sizes: Sequence[float],
     present: int,
     gpus: int,
@@ -212,18 +244,19 @@ def _wide_all_to_all(
     group = make_group(network, members.tolist(), gpus, domains)
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
     near, far = send_limits(network, group)
+    passes = PASSES.get(op, 1.0)
     spans = {
-        "links": float(used.max()),
-        "copy engines": inside / near if inside > 0 else 0.0,
-        "copy engines (network)": outside / far if outside > 0 else 0.0,
+        "links": passes * float(used.max()),
+        "copy engines": passes * inside / near if inside > 0 else 0.0,
+        "copy engines (network)": passes * outside / far if outside > 0 else 0.0,
     }
     by_name = max(spans, key=lambda name: spans[name])
     rows = []
     for size in sizes:
-        fixed = fixed_s(network, group, "all-to-all", "direct")
+        fixed = fixed_s(network, group, op, "direct")
         time_s = fixed + size * spans[by_name]
-        limit, by = bound_s(network, "all-to-all", group, size)
-        row = _row("all-to-all", size, gpus, "direct", "Simple", time_s, limit, by)
+        limit, by = bound_s(network, op, group, size)
+        row = _row(op, size, gpus, "direct", "Simple", time_s, limit, by)
         row["binds"] = "latency" if fixed > time_s / 2 else by_name
         rows.append(row)
     return rows

@@ -8,6 +8,7 @@ Left out: packets, queues, congestion control; rates are max-min fair at every i
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ Progress = Callable[[int, int], None]
 COLUMNS = ("source", "target", "bytes", "start_s")
 COMPILED_FLOWS = 200  # from here on, compiled code repays its loading
 REPORT_EVERY_S = 0.2
+WINDOW = 20_000  # flows that are routed and held at a time, besides those under way
 LATE: Any = 2  # a priority after simpy's URGENT (0) and NORMAL (1)
 
 
@@ -58,18 +60,17 @@ def simulate_flows(
         For nodes, sizes or times that are not sensible, and pairs that no links join.
     """
     source, target, size, start = _checked(network, frame)
-    table = _routes(network, source, target)
-    finish, bottleneck = _run(network, table, size, start, progress)
-    finish = np.where(size > 0, finish + table.latency_s, start)
-    finish = np.where(source == target, start, finish)
+    run = _Run(network, source, target, size, start)
+    run.all(progress)
+    finish = np.where((size > 0) & (source != target), run.finish + run.latency_s, start)
     spent = finish - start
     mean = np.divide(size, spent, out=np.zeros(len(size)), where=spent > 0)
     names = network.link_names
     return frame.assign(
         finish_s=finish,
         mean_bytes_per_s=mean,
-        hops=table.hops,
-        bottleneck=[names[k] if k >= 0 else "" for k in bottleneck.tolist()],
+        hops=run.hops,
+        bottleneck=[names[k] if k >= 0 else "" for k in run.bottleneck.tolist()],
     )
 
 
@@ -123,23 +124,6 @@ def _routes(network: Network, source: Ints, target: Ints) -> Any:
     )
 
 
-def _run(
-    network: Network, table: Any, size: Floats, start: Floats, progress: Progress | None
-) -> tuple[Floats, Ints]:
-    """Return when each flow's last byte leaves, and what held it back last."""
-    import simpy
-
-    moving = np.flatnonzero((size > 0) & (np.diff(table.indptr) > 0))
-    order = moving[np.argsort(start[moving], kind="stable")]
-    finish = start.astype(np.float64).copy()
-    state = make_fluid(table.indptr, table.links, table.fractions, network.capacity, size)
-    step = _stepper(len(order))
-    env = simpy.Environment(initial_time=float(start[order[0]]) if len(order) else 0.0)
-    env.process(_drive(env, state, step, order, start, finish, progress))
-    env.run()
-    return finish, state.bottleneck
-
-
 Step = Callable[[Fluid, float, Ints, Ints], tuple[int, float]]
 
 
@@ -149,40 +133,101 @@ def _stepper(flows: int) -> Step:
     return kernels.compiled("advance") if kernels.available() else advance_whole
 
 
-def _drive(
-    env: simpy.Environment,
-    state: Fluid,
-    step: Step,
-    order: Ints,
-    start: Floats,
-    finish: Floats,
-    progress: Progress | None,
-) -> Generator[simpy.Event, object, None]:
-    """Start flows in order, let them end, and share anew at each change."""
-    import time
+class _Run:
+    """One table of flows on its way: routes and state for a window of them at a time.
 
-    begins = start[order]
-    ended = np.zeros(max(1, len(order)), dtype=np.int64)
-    none = np.zeros(0, dtype=np.int64)
-    next_start, done, next_end = 0, 0, math.inf
-    reported = time.monotonic()
-    while next_start < len(order) or next_end < math.inf:
-        arrival = float(begins[next_start]) if next_start < len(order) else math.inf
-        moment = min(arrival, next_end)
-        if moment > env.now:
-            yield env.timeout(moment - env.now)
-        starting = none
-        if arrival <= moment * (1 + SAME_TIME):
-            upto = int(np.searchsorted(begins, moment * (1 + SAME_TIME), side="right"))
-            starting, next_start = order[next_start:upto], upto
-        count, next_end = step(state, moment, starting, ended)
-        finish[ended[:count]] = moment
-        done += count
-        if progress is not None and time.monotonic() - reported > REPORT_EVERY_S:
-            progress(done, len(order))
-            reported = time.monotonic()
-    if progress is not None:
-        progress(done, len(order))
+    A window holds the flows that start next and those still under way, so a million rows need the
+    memory of a few thousand. Rates are unique, so handing flows on changes nothing but last bits.
+    """
+
+    def __init__(
+        self, network: Network, source: Ints, target: Ints, size: Floats, start: Floats
+    ) -> None:
+        count = len(size)
+        self.network, self.source, self.target = network, source, target
+        self.start, self.left = start, size.copy()
+        self.finish = start.copy()  # when the last byte leaves
+        self.bottleneck = np.full(count, -1, dtype=np.int64)
+        self.latency_s, self.hops = np.zeros(count), np.zeros(count, dtype=np.int64)
+        self.order = np.argsort(start, kind="stable")
+        self.done, self.reported_s = 0, 0.0
+
+    def all(self, progress: Progress | None) -> None:
+        """Send everything."""
+        import simpy
+
+        first = float(self.start[self.order[0]]) if len(self.order) else 0.0
+        env = simpy.Environment(initial_time=first)
+        env.process(self._windows(env, progress))
+        env.run()
+
+    def _windows(
+        self, env: simpy.Environment, progress: Progress | None
+    ) -> Generator[simpy.Event, object, None]:
+        step = _stepper(len(self.order))
+        begins = self.start[self.order]
+        carried = np.zeros(0, dtype=np.int64)
+        at, clock_s = 0, -math.inf
+        while at < len(begins):
+            stop = min(at + WINDOW, len(begins))
+            stop = int(np.searchsorted(begins, begins[stop - 1] * (1 + SAME_TIME), side="right"))
+            ids = np.concatenate([carried, self.order[at:stop]])
+            table = _routes(self.network, self.source[ids], self.target[ids])
+            self.latency_s[ids], self.hops[ids] = table.latency_s, table.hops
+            state = make_fluid(
+                table.indptr, table.links, table.fractions, self.network.capacity, self.left[ids]
+            )
+            until = float(begins[stop]) if stop < len(begins) else math.inf
+            moves = (self.left[ids] > 0) & (np.diff(table.indptr) > 0)
+            self.done += int((~moves).sum())
+            starts = np.maximum(self.start[ids], clock_s)
+            yield from self._window(env, state, step, ids, starts, moves, until, progress)
+            self.bottleneck[ids] = np.where(moves, state.bottleneck, self.bottleneck[ids])
+            under_way = state.active[: state.counts[0]]
+            carried = ids[under_way]
+            spent = until - state.since[under_way]
+            self.left[carried] = np.maximum(
+                0.0, state.left[under_way] - state.rate[under_way] * spent
+            )
+            at, clock_s = stop, until
+        if progress is not None:
+            progress(len(begins), len(begins))
+
+    def _window(
+        self,
+        env: simpy.Environment,
+        state: Fluid,
+        step: Step,
+        ids: Ints,
+        starts: Floats,
+        moves: NDArray[np.bool_],
+        until: float,
+        progress: Progress | None,
+    ) -> Generator[simpy.Event, object, None]:
+        """Start flows in order, let them end, and share anew at each change, up to `until`."""
+        moving = np.flatnonzero(moves)
+        order = moving[np.argsort(starts[moving], kind="stable")]
+        begins = starts[order]
+        ended = np.zeros(max(1, len(order)), dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        next_start, next_end = 0, math.inf
+        while next_start < len(order) or next_end < math.inf:
+            arrival = float(begins[next_start]) if next_start < len(order) else math.inf
+            moment = min(arrival, next_end)
+            if moment > until * (1 + SAME_TIME):
+                break
+            if moment > env.now:
+                yield env.timeout(moment - env.now)
+            starting = none
+            if arrival <= moment * (1 + SAME_TIME):
+                upto = int(np.searchsorted(begins, moment * (1 + SAME_TIME), side="right"))
+                starting, next_start = order[next_start:upto], upto
+            count, next_end = step(state, moment, starting, ended)
+            self.finish[ids[ended[:count]]] = moment
+            self.done += count
+            if progress is not None and time.monotonic() - self.reported_s > REPORT_EVERY_S:
+                progress(self.done, len(self.order))
+                self.reported_s = time.monotonic()
 
 
 def advance_whole(state: Fluid, now: float, starts: Ints, ended: Ints) -> tuple[int, float]:

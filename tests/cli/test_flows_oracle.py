@@ -215,6 +215,37 @@ def poisson(machine):
     return rows + rows[:3]  # twice the same flow is two flows
 
 
+def random_fabric(seed, *, directed):
+    """Hosts on random switches that are joined at random by bundles of any rate."""
+    rng, machine = random.Random(seed), Machine(directed)
+
+    def join(a, b, cables):
+        for x, y in [(a, b), (b, a)][: 1 + directed]:
+            machine.link(x, y, rng.choice([0.5e9, 1e9, rng.uniform(0.3e9, 3e9)]), cables)
+
+    for i in range(9):
+        machine.node(f"s{i}", "leaf")
+        if i:
+            join(f"s{rng.randrange(i)}", f"s{i}", rng.randint(1, 3))
+    for _ in range(9):
+        a, b = rng.sample(range(9), 2)
+        if not {(f"s{a}", f"s{b}"), (f"s{b}", f"s{a}")} & set(machine.links):
+            join(f"s{a}", f"s{b}", rng.randint(1, 3))
+    for i in range(12):
+        machine.node(f"g{i}", "accelerator")
+        join(f"g{i}", f"s{rng.randrange(9)}", 1)
+    return machine
+
+
+def gaps_and_nothing(machine):
+    """Long silences, flows that start with others' ends, and flows of a byte beside great ones."""
+    a, b, c = everyone(machine)[:3]
+    return [
+        (a, b, 1e9, 50.0), (b, c, 1.0, 50.0), (a, c, 2e9, 0.0), (c, b, 1e9, 0.0),
+        (a, b, 1e9, 1e6), (a, c, 1e-3, 1e6), (c, b, 3e12, 2e6), (b, a, 1e3, 2e6),
+    ]  # fmt: skip
+
+
 def one_way(machine):
     last = len(machine.terminals) - 1
     rows = [(f"g{i}", f"g{last}", 1e9, 0.0) for i in range(last)]
@@ -232,6 +263,8 @@ CASES = {
     "slow uplinks": (clos(leaves=4, per_leaf=2, spines=2, uplink=1e8), [permutation, poisson]),
     "parking lot": (line(6, False), [incast, one_way, all_to_all, poisson]),
     "one way": (line(6, True), [one_way]),
+    "any graph": (random_fabric(3, directed=False), [all_to_all, poisson, gaps_and_nothing]),
+    "any directed graph": (random_fabric(4, directed=True), [incast, permutation, poisson]),
 }
 
 

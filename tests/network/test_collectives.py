@@ -1,8 +1,9 @@
 """Collectives: closed forms, groups of any shape, bounds, errors."""
 
+import networkx as nx
 import numpy as np
 import pytest
-from network_graphs import mesh, racks, torus
+from network_graphs import join, mesh, racks, torus
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network import ALGORITHMS, Network, alone_s, link_load, pattern, run_collective
@@ -186,3 +187,68 @@ def test_mistakes_are_one_clear_line():
         run_collective(racks(1, 8), "all-reduce", [1e6], 9)
     with pytest.raises(InvalidInput, match="above 0"):
         run_collective(racks(1, 8), "all-reduce", [0], 8)
+
+
+def test_bidirectional_ring_halves_the_time_on_links_of_their_own():
+    graph = nx.DiGraph()
+    for i in range(6):
+        graph.add_node(f"g{i}", kind="accelerator", index=i)
+    for i in range(6):
+        join(graph, f"g{i}", f"g{(i + 1) % 6}", 50e9, kind="xgmi")
+    network = Network.from_graph(graph)
+    one = wire_s(network, "all-reduce", range(6), "ring")
+    assert one == pytest.approx(2 * 5 / 6 * BYTES / 50e9)
+    assert wire_s(network, "all-reduce", range(6), "bidirectional-ring") == pytest.approx(one / 2)
+    assert pattern(network, "all-reduce", range(6), BYTES).algorithm == "bidirectional-ring"
+    switched = node()
+    assert wire_s(switched, "all-gather", range(8), "bidirectional-ring") == pytest.approx(
+        wire_s(switched, "all-gather", range(8), "ring")
+    )
+
+
+@pytest.mark.parametrize("members", [range(16), range(14), [0, 1, 2, 4, 5, 8, 12, 13, 14]])
+def test_hierarchical_all_to_all_delivers_everything_on_the_rails(members):
+    network = Network.from_graph(racks(4, 4, rails=4))
+    made = pattern(network, "all-to-all", list(members), BYTES, algorithm="hierarchical")
+    inner, outer = made.rounds
+    size = len(members)
+    domain = dict(zip(network.accelerator_nodes.tolist(), network.domain_of.tolist(), strict=True))
+    own = {n: sum(domain[m] == domain[n] for m in group_nodes(network, members)) for n in domain}
+    for node_ in group_nodes(network, members):
+        # what arrives from outside is a share from every member of the other domains
+        arrives = outer.share[outer.target == node_].sum()
+        assert arrives == pytest.approx((size - own[node_]) / size)
+        leaves = inner.share[inner.source == node_].sum()
+        assert leaves <= (size - 1) / size + 1e-12
+        # what it passes on came from the others of its domain, or is its own
+        passes = outer.share[outer.source == node_].sum() + own[node_] / size
+        got = inner.share[inner.target == node_].sum()
+        assert got * own[node_] == pytest.approx(passes * (own[node_] - 1))
+    places = {int(n): i % 4 for i, n in enumerate(network.accelerator_nodes)}
+    if size == 16:
+        assert all(
+            places[a] == places[b]
+            for a, b in zip(outer.source.tolist(), outer.target.tolist(), strict=True)
+        )
+
+
+def group_nodes(network, members):
+    return network.accelerator_nodes[list(members)].tolist()
+
+
+def test_rings_between_meshes_use_all_their_links():
+    graph = nx.DiGraph()
+    for i in range(16):
+        graph.add_node(f"g{i}", kind="accelerator", index=i)
+        join(graph, f"g{i}", f"leaf{i % 8}", 50e9, kind="ethernet")
+        graph.nodes[f"leaf{i % 8}"]["kind"] = "leaf"
+        for j in range(i - i % 8, i):
+            join(graph, f"g{i}", f"g{j}", 64e9, kind="xgmi")
+    network = Network.from_graph(graph)
+    assert len(np.unique(network.domain_of)) == 2
+    # 7/8 of the bytes leave each member inside, over 7 links; 1/8 over its NIC
+    wanted = 15 / 16 * BYTES / (8 * 50e9)
+    assert wire_s(network, "all-gather", range(16), "ring") == pytest.approx(wanted)
+    one = pattern(network, "all-gather", range(16), BYTES, algorithm="ring").rounds[0]
+    load = link_load(network, one)[np.array(network.link_kinds) == "xgmi"]
+    assert load == pytest.approx(np.full(2 * 56, 15 / 16 / 8))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rackmodel.errors import NoRoute
 from rackmodel.network import fair_rates, fair_rates_dense, kernels
-from rackmodel.network.fair_share import _fill_arrays, _fill_lists
+from rackmodel.network.fair_share import _fill_arrays, _fill_dense_lists, _fill_lists
 from rackmodel.network.reference import max_min_rates
 
 
@@ -105,6 +105,33 @@ def test_dense_form_agrees_with_flows_one_by_one(system):
             load[link, f] = fraction
     rates = fair_rates_dense(load, capacity, cap, weight)
     assert rates == pytest.approx(reference(rows, capacity, cap, weight), rel=1e-9)
+
+
+@settings(max_examples=80, deadline=None)
+@given(systems())
+def test_both_dense_forms_give_the_same_bits(system):
+    rows, capacity, cap, weight = system
+    load = np.zeros((len(capacity), len(rows)))
+    for f, row in enumerate(rows):
+        for link, fraction in row.items():
+            load[link, f] = fraction * weight[f]
+    own = cap / weight
+    forms = [kernels.fill_dense]
+    if kernels.available():
+        forms.append(kernels.compiled("fill_dense"))
+    for form in forms:
+        found = form(load, load.sum(axis=1), capacity, own)
+        assert found.tolist() == _fill_dense_lists(load, capacity, own).tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_dense_forms_give_the_same_bits_on_rough_numbers(seed):
+    rng = np.random.default_rng(seed)
+    load = np.where(rng.random((40, 60)) < 0.1, rng.uniform(0.01, 9, (40, 60)), 0.0)
+    capacity, own = rng.uniform(1, 9, 40), np.where(rng.random(60) < 0.3, 0.2, np.inf)
+    form = kernels.compiled("fill_dense") if kernels.available() else kernels.fill_dense
+    found = form(load, load.sum(axis=1), capacity, own)
+    assert found.tolist() == _fill_dense_lists(load, capacity, own).tolist()
 
 
 def test_dense_form_knows_multiplicities():

@@ -1,5 +1,7 @@
 """Routes as fractions on links."""
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -105,7 +107,7 @@ def test_mesh_uses_its_own_link():
     assert path(Network.from_graph(mesh(4)), "g0", "g3") == {"g0 -> g3": 1.0}
 
 
-@pytest.mark.parametrize("routing", ["spray", "rail", "ecmp"])
+@pytest.mark.parametrize("routing", ["spray", "paths", "rail", "ecmp", "single"])
 def test_what_leaves_arrives(routing):
     network = Network.from_graph(racks(3, 4, rails=2, planes=2, spines=3), routing=routing)
     for a in network.accelerator_nodes[:4].tolist():
@@ -155,3 +157,63 @@ def test_unreachable_pairs_unknown_nodes_and_bad_links_are_errors():
             Network.from_graph(bad)
     with pytest.raises(UnknownName, match="routing"):
         Network.from_graph(graph, routing="fastest")
+
+
+def test_adapters_and_switches_may_be_ends():
+    network = Network.from_graph(racks(2, 4, rails=4))
+    assert path(network, "g0", "n0") == {"g0 -> n0": 1.0}
+    assert path(network, "n0", "g0") == {"n0 -> g0": 1.0}
+    assert path(network, "g1", "s0.0") == {"g1 -> s0.0": 1.0}
+    assert list(path(network, "leaf0", "g4")) == ["leaf0 -> n4", "n4 -> g4"]
+
+
+def test_what_hangs_off_one_domain_does_not_multiply_the_searches():
+    graph = racks(4, 8, spines=3)
+    for index in range(32):
+        join(graph, f"g{index}", f"cpu{index // 2}", 60e9)
+        graph.nodes[f"cpu{index // 2}"]["kind"] = "cpu"
+    plain, hung = Network.from_graph(racks(4, 8, spines=3)), Network.from_graph(graph)
+    core = hung.router.cores["fabric"]
+    core.keys(hung.accelerator_nodes, hung.accelerator_nodes)
+    assert core.key_count == 4  # one for each leaf
+    for a, b in (("g0", "g9"), ("g31", "g2")):
+        assert path(hung, a, b) == path(plain, a, b)
+    assert path(hung, "cpu0", "g1") == {"cpu0 -> g1": 1.0}
+
+
+def uneven_diamond():
+    """From a to z: over x with two ways on, or over y with one."""
+    graph = nx.DiGraph()
+    for a, b in [("a", "x"), ("a", "y"), ("x", "p"), ("x", "q"), ("y", "r")]:
+        join(graph, a, b, 1e9)
+    for b in "pqr":
+        join(graph, b, "z", 1e9)
+    return graph
+
+
+def test_parts_by_node_or_by_path():
+    graph = uneven_diamond()
+    by_node = path(Network.from_graph(graph), "a", "z")
+    by_path = path(Network.from_graph(graph, routing="paths"), "a", "z")
+    assert (by_node["a -> x"], by_node["x -> p"], by_node["y -> r"]) == (0.5, 0.25, 0.5)
+    assert by_path["a -> x"] == pytest.approx(2 / 3)
+    assert [by_path[f"{b} -> z"] for b in "pqr"] == pytest.approx([1 / 3] * 3)
+
+
+def test_single_takes_the_first_way_of_the_file():
+    found = path(Network.from_graph(uneven_diamond(), routing="single"), "a", "z")
+    assert found == {"a -> x": 1.0, "x -> p": 1.0, "p -> z": 1.0}
+
+
+def test_parts_by_path_are_those_of_all_paths_enumerated():
+    graph = nx.gnp_random_graph(24, 0.2, seed=5)
+    nx.set_edge_attributes(graph, 1e9, "bytes_per_s")
+    network = Network.from_graph(graph, routing="paths")
+    for target in (7, 19):
+        every = list(nx.all_shortest_paths(graph, 3, target))
+        wanted = {}
+        for one in every:
+            for a, b in itertools.pairwise(one):
+                name = f"{a} -> {b}"
+                wanted[name] = wanted.get(name, 0.0) + 1 / len(every)
+        assert path(network, 3, target) == pytest.approx(wanted)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from network_graphs import racks, torus
 
-from rackmodel.network import Network, alone_s, drain_s, run_collective, stand_in
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.network import ALGORITHMS, Network, alone_s, drain_s, run_collective, stand_in
 from rackmodel.network.folded import all_to_all_loads, colours
 from rackmodel.network.groups import make_group
 from rackmodel.network.library import variants
@@ -41,6 +42,52 @@ def test_folded_equals_unfolded_with_three_tiers(algorithm):
     folded = times(name, gpus, "all-reduce", algorithm=algorithm)
     whole = times(name, gpus, "all-reduce", algorithm=algorithm, fold=False)
     assert np.array(folded) == pytest.approx(np.array(whole), rel=1e-9)
+
+
+FAMILIES = [
+    ("dgx-h100", 152),  # rails, in-switch reduction in domain and fabric
+    ("jean-zay-a100-80", 100),  # a domain is left over
+    ("mi300x-platform", 156),  # a mesh inside the node
+    ("dgx-h100-rail-only", 152),  # no spines
+]
+NOT_HERE = ("nvls", "torus", "sharp", "nvls-tree")  # as the machine allows
+
+
+@pytest.mark.parametrize(("name", "gpus"), FAMILIES)
+def test_every_algorithm_folds_exactly(name, gpus):
+    machine, ran = load_topology(name), 0
+    assert stand_in(gpus, machine.period(gpus), machine.domain_accelerators) < gpus
+    for op, algorithms in ALGORITHMS.items():
+        for algorithm in algorithms:
+            if (name, op) == ("dgx-h100-rail-only", "all-gather"):
+                continue  # as its reduce-scatter
+            try:
+                folded = times(name, gpus, op, algorithm=algorithm)
+            except InvalidInput:
+                assert algorithm in NOT_HERE
+                continue
+            whole = times(name, gpus, op, algorithm=algorithm, fold=False)
+            assert np.array(folded) == pytest.approx(np.array(whole), rel=1e-9), (op, algorithm)
+            ran += 1
+    assert ran >= 16
+
+
+def test_what_does_not_repeat_is_refused_and_not_guessed():
+    with pytest.raises(CannotRun, match="does not repeat"):
+        times("dgx-h100", 100_000, "all-reduce", algorithm="halving-doubling")
+    with pytest.raises(CannotRun, match="whole periods"):
+        times("jean-zay-a100-80", 2_004, "all-to-all", algorithm="rail")
+
+
+@pytest.mark.parametrize("periods", [9, 30, 1_000])
+def test_the_stand_in_is_the_same_from_a_few_periods_to_a_thousand(periods):
+    machine = Tapered(4, 2, 2.0)
+    few = stand_in(8 * periods, 8, 4)
+    network = Network.from_graph(machine.graph(few))
+    marked = np.zeros(len(network.nodes), dtype=bool)
+    marked[network.accelerator_nodes] = True
+    node, link = colours(network, marked)
+    assert (few <= 48, node.max() + 1, link.max() + 1) == (True, 6, 10)
 
 
 class Tapered:

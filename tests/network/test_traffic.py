@@ -141,6 +141,21 @@ def test_solving_only_what_changed_equals_solving_all(monkeypatch, ties):
     assert simulate_flows(network, frame).finish_s.to_numpy() == pytest.approx(some, rel=1e-9)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("window", [1, 7, 150])
+def test_windows_change_nothing(monkeypatch, window, ties):
+    network = Network.from_graph(racks(3, 4, spines=2, over=2.0))
+    frame = random_frame(300, 12, 5, ties=ties)
+    frame.loc[frame.index[::9], "bytes"] = 0.0
+    whole = simulate_flows(network, frame)
+    monkeypatch.setattr(traffic, "WINDOW", window)
+    parts = simulate_flows(network, frame)
+    assert parts.finish_s.to_numpy() == pytest.approx(whole.finish_s.to_numpy(), rel=1e-12)
+    assert parts.hops.tolist() == whole.hops.tolist()
+    same = (parts.bottleneck == whole.bottleneck).mean()
+    assert same > 0.9  # of several full links either may be named
+
+
 def test_bottleneck_is_a_full_link_of_the_path():
     network = Network.from_graph(racks(2, 4, over=4.0))
     out = simulate_flows(network, flows(*((f"g{i}", f"g{i + 4}", 1e9, 0) for i in range(4))))
