@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,9 +181,14 @@ def _job_fields(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blame(job: Job, wanted: Plan, gpus: int) -> None:
-    """Raise what is wrong with the given values themselves, if that is why no plan was found."""
+    """Raise what is wrong with the given values themselves, if that is why no plan was found.
+
+    What the model does not allow comes before what the number of accelerators does not.
+    """
     from rackmodel.workload import check
 
+    if wanted.dp is None:
+        check(job.replace(plan=replace(wanted, dp=1)))
     check(job.replace(plan=wanted.complete(gpus, job.global_batch)))
 
 

@@ -30,7 +30,11 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     key = (machine, machine.units(slots), machine.slice_shape(slots), routing, seed)
     network = _kept.get(key)
     if network is None:
-        network = Network.from_lists(machine.plain(slots), routing=routing, seed=seed)
+        lists = machine.plain(slots)
+        if lists is None:
+            graph = machine.graph(slots, bundled=True)
+            return Network.from_graph(graph, routing=routing, seed=seed)
+        network = Network.from_lists(lists, routing=routing, seed=seed)
         _kept[key] = network
         while len(_kept) > 1 and sum(len(n.tail) for n in _kept.values()) > MOST_LINKS:
             _kept.popitem(last=False)
