@@ -175,7 +175,11 @@ def _blame(job: Job, wanted: Plan, gpus: int) -> None:
     """Raise what is wrong with the given values themselves, if that is why no plan was found."""
     from rackmodel.workload import check
 
-    check(job.replace(plan=wanted.complete(gpus, job.global_batch)))
+    try:
+        whole = wanted.complete(gpus)
+    except InvalidPlan:
+        return
+    check(job.replace(plan=whole))
 
 
 def _is_open(plan: Mapping[str, Any]) -> bool:
