@@ -189,7 +189,11 @@ def _blame(job: Job, wanted: Plan, gpus: int) -> None:
 
     if wanted.dp is None:
         check(job.replace(plan=replace(wanted, dp=1)))
-    check(job.replace(plan=wanted.complete(gpus, job.global_batch)))
+    try:
+        whole = wanted.complete(gpus)
+    except InvalidPlan:
+        return
+    check(job.replace(plan=whole))
 
 
 def _is_open(plan: Mapping[str, Any]) -> bool:

@@ -15,7 +15,9 @@ from rackmodel.network.graph import Routing
 
 MOST_LINKS = 1_000_000  # kept in all: about 300 MB with their routes
 
-_kept: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
+# By the very machine: two that differ in one number may compare equal. Kept with it, so that its id
+# names no other.
+_kept: OrderedDict[tuple[Any, ...], tuple[Any, Network]] = OrderedDict()
 
 
 def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int = 0) -> Network:
@@ -25,18 +27,18 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     ------
     As `Topology.graph` and `Network.from_graph` do.
     """
-    if not hasattr(machine, "plain") or machine.own_graph is not None:
+    from rackmodel.topology import Topology
+
+    # A stand-in for a Topology may change what `graph` gives.
+    if not isinstance(machine, Topology) or machine.own_graph is not None:
         return Network.from_graph(machine.graph(slots, bundled=True), routing=routing, seed=seed)
-    key = (machine, machine.units(slots), machine.slice_shape(slots), routing, seed)
-    network = _kept.get(key)
-    if network is None:
+    key = (id(machine), machine.units(slots), machine.slice_shape(slots), routing, seed)
+    if key not in _kept:
         lists = machine.plain(slots)
-        if lists is None:
-            graph = machine.graph(slots, bundled=True)
-            return Network.from_graph(graph, routing=routing, seed=seed)
+        assert lists is not None, "only a user's own graph has none"
         network = Network.from_lists(lists, routing=routing, seed=seed)
-        _kept[key] = network
-        while len(_kept) > 1 and sum(len(n.tail) for n in _kept.values()) > MOST_LINKS:
+        _kept[key] = (machine, network)
+        while len(_kept) > 1 and sum(len(n.tail) for _, n in _kept.values()) > MOST_LINKS:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
-    return network
+    return _kept[key][1]

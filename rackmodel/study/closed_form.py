@@ -72,9 +72,13 @@ def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> F
     at least their kernels, and their collectives by themselves where the profile holds them.
     """
     out = np.zeros(len(space))
-    alone = space.base.ep_overlap  # exchanges hide under other passes: count kernels only
     for entries, shape in shapes(job, space, profiles):
-        out[entries] = _bound(shape, update, alone)
+        # Exchanges hide under other passes, copies to the host under the next layer: count kernels.
+        hidden = (shape.space.column("offload_activations") == 1) | space.base.ep_overlap
+        found = _bound(shape, update, bool(hidden.all()))
+        if hidden.any() and not hidden.all():
+            found = np.where(hidden, _bound(shape, update, True), found)
+        out[entries] = found
     return out
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -43,7 +43,7 @@ class Profiles:
     """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
 
     dense, expert : float[P, K]. forward_s, backward_s, kernels_s, kept, working : float[P, 3, K],
-    kernels_s being forward and backward without any communication. transfer : float[P], bytes
+    kernels_s being forward and backward without any communication or copies to the host. transfer : float[P], bytes
     handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
     bool[P], whether forward_s and backward_s hold communication as it is; until then they hold
     kernels, and bytes that are waited for at the rate of the fastest port: nothing can beat that.
@@ -116,6 +116,10 @@ def profile(
     return found
 
 
+def _without_copies(work: Compute) -> Compute:
+    return replace(work, kernels=tuple(k for k in work.kernels if k.family != "copy"))
+
+
 def _time_unit(
     found: Profiles,
     job: Job,
@@ -141,6 +145,10 @@ def _time_unit(
     found.forward_s[row, which, column] = forward + waited[0]
     found.backward_s[row, which, column] = backward + waited[1]
     found.kernels_s[row, which, column] = forward + backward
+    if own.plan.offload:
+        found.kernels_s[row, which, column] = sum(
+            compute_s(_without_copies(op)) for op in (*ahead, *back) if isinstance(op, Compute)
+        )
     part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
     found.kept[row, which, column] = part.kept_bytes
     found.working[row, which, column] = part.working_bytes
