@@ -42,7 +42,7 @@ from rackmodel.workload import Job
 
 DATA = Path(rackmodel.simulate.__file__).parent / "data"
 SPREAD = (0.006, 0.003)  # (prior, its deviation)
-FIXED = 0.4  # deviation of the logarithm of a software's fixed seconds
+FIXED = (0.03, 0.4)  # a software's fixed seconds, and the deviation of their logarithm
 NOISE = 0.04  # what two equal runs differ by
 
 
@@ -138,12 +138,6 @@ def parameters(family: str, stack: str, topology: str) -> dict[str, list[tuple[s
             moved[name] = [(f"training.other.{name}", 0.15, 1.0)]
         elif name == "permute":
             moved[name] = [("hbm.permute", 0.2, 1.0), ("permute by age", 0.1, age)]
-        elif name == "optimizer":
-            moved[name] = [("hbm.optimizer", 0.2, 1.0)]
-        elif name == "host_launch":
-            moved[name] = [
-                (f"launch_s.{era.family if 'deepspeed' in era.family else kind}", 0.2, 1.0)
-            ]
         elif name == "host_expert":
             moved[name] = [("host of experts", 0.3, 1.0), ("host of experts by age", 0.1, age)]
     return moved
@@ -203,12 +197,17 @@ class Fit:
 
         Not its square.
         """
-        deviation = np.concatenate([self.deviation, np.full(len(self.kinds), FIXED)])
+        deviation = np.concatenate([self.deviation, np.full(len(self.kinds), FIXED[1])])
+        table = kernel_constants()["step"]["fixed_s"]
+        stands = np.log([table[kind] / FIXED[0] for kind in self.kinds])
+        prior = np.concatenate([np.zeros(len(self.names)), -stands])
 
         def residuals(x: np.ndarray) -> np.ndarray:
             error = np.log(np.maximum(self.predict(x, rows), 1e-9) / self.measured[rows])
             away = [(x[-1] - SPREAD[0]) / SPREAD[1]]
-            return np.concatenate([self.weight[rows] * error / NOISE, x[:-1] / deviation, away])
+            return np.concatenate(
+                [self.weight[rows] * error / NOISE, (x[:-1] - prior) / deviation, away]
+            )
 
         low = np.concatenate([np.full(len(deviation), -3.0), [0.0]])
         high = np.concatenate([np.full(len(deviation), 3.0), [0.05]])

@@ -43,8 +43,8 @@ class Profiles:
     """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
 
     dense, expert : float[P, K]. forward_s, backward_s, kernels_s, kept, working : float[P, 3, K],
-    kernels_s being forward and backward without any communication or copies to the host. transfer : float[P], bytes
-    handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
+    kernels_s being forward and backward without communication and copies. transfer : float[P],
+    bytes handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
     bool[P], whether forward_s and backward_s hold communication as it is; until then they hold
     kernels, and bytes that are waited for at the rate of the fastest port: nothing can beat that.
     """
