@@ -170,6 +170,7 @@ class Fit:
                     entries.append((i, INDEX[name], parameter, much))
         self.names = sorted(prior)
         self.deviation = np.array([prior[name] for name in self.names])
+        self.center = np.zeros(len(self.names))
         self.design = np.zeros((len(found), len(CLASSES), len(self.names)))
         for i, c, parameter, much in entries:
             self.design[i, c, self.names.index(parameter)] = much
@@ -200,7 +201,7 @@ class Fit:
         deviation = np.concatenate([self.deviation, np.full(len(self.kinds), FIXED[1])])
         table = kernel_constants()["step"]["fixed_s"]
         stands = np.log([table[kind] / FIXED[0] for kind in self.kinds])
-        prior = np.concatenate([np.zeros(len(self.names)), -stands])
+        prior = np.concatenate([self.center, -stands])
 
         def residuals(x: np.ndarray) -> np.ndarray:
             error = np.log(np.maximum(self.predict(x, rows), 1e-9) / self.measured[rows])

@@ -4,7 +4,8 @@
 
 In:  a table of published runs (`rackmodel validate` says its columns), or what
      `rackmodel validate RUNS.csv --json` wrote.
-Out: a table in Markdown; with --write, the same between the marks in both files.
+Out: a table in Markdown; with --write, the same between the marks of benchmarks/README.md, and its
+main rows between those of README.md.
 Left out: the errors themselves (`rackmodel.study.validation`).
 """
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 BEGIN, END = "<!-- errors: begin -->", "<!-- errors: end -->"
 WANTED = ("core", "wide")
+MAIN = (*WANTED, "experts", "gpus")  # what README.md shows
 FEWEST = 8  # runs of a group that has a row of its own
 
 
@@ -70,10 +72,13 @@ def main() -> None:
         found = json.loads(options.runs.read_text(encoding="utf-8"))
     else:
         found = validate(options.runs, workers=options.workers)
-    table = "\n".join([*lines(found), "", f"rackmodel {rackmodel.__version__}."])
-    print(table)
+    head, rule, *rows = lines(found)
+    version = ["", f"rackmodel {rackmodel.__version__}."]
+    print("\n".join([head, rule, *rows, *version]))
     if options.write:
-        for file in FILES:
+        few = [row for row in rows if row.removeprefix("| ").startswith(MAIN)]
+        for file, shown in zip(FILES, (few, rows), strict=True):
+            table = "\n".join([head, rule, *shown, *version])
             file.write_text(replaced(file.read_text(encoding="utf-8"), table), encoding="utf-8")
 
 
