@@ -61,6 +61,16 @@ def collective(
             show_default=False,
         ),
     ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            "--split",
+            metavar="FILE.csv",
+            help="all-to-all with uneven sizes (all-to-allv): a table of N x N weights without a "
+            "head, row i for what rank i sends to each rank; the fullest row is --bytes.",
+            show_default=False,
+        ),
+    ] = None,
     routing: RoutingOption = "spray",
     seed: SeedOption = 0,
     plot: opt.PlotOption = None,
@@ -85,9 +95,14 @@ def collective(
     check_plot(plot)
     wanted = sizes(bytes_)
     parts = rooms.catalog(sets or (), catalog or ())
-    rows = network_rooms.collective(
-        topology, op, wanted, gpus, algorithm=algorithm, routing=routing, seed=seed, parts=parts
-    )
+    if split is not None:
+        rows = network_rooms.uneven(
+            topology, op, wanted, gpus, split, routing=routing, seed=seed, parts=parts
+        )
+    else:
+        rows = network_rooms.collective(
+            topology, op, wanted, gpus, algorithm=algorithm, routing=routing, seed=seed, parts=parts
+        )
     payload = {"topology": topology, "op": op, "gpus": gpus, "rows": rows}
     if plot is not None:
         from rackmodel.report.network import busbw_plot

@@ -50,6 +50,50 @@ def collective(
     ]
 
 
+def uneven(
+    topology: str,
+    op: str,
+    wanted_bytes: Sequence[float],
+    gpus: int,
+    split: Path,
+    *,
+    routing: Routing,
+    seed: int,
+    parts: Catalog | None,
+) -> list[dict[str, Any]]:
+    """Return one row per size of an all-to-all whose sizes a table splits.
+
+    Raises
+    ------
+    InvalidInput
+        If the operation is another one, or the table is not N x N weights.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from rackmodel.network import Network, all_to_allv
+    from rackmodel.topology import load_topology
+
+    if op != "all-to-all":
+        raise InvalidInput(f"--split: only all-to-all has uneven sizes, not {op}")
+    check_file(split, "--split")
+    try:
+        weights = pd.read_csv(split, header=None).to_numpy(dtype=np.float64)
+    except (ValueError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InvalidInput(f"{split}: not a table of numbers ({clip(str(error), 120)})") from error
+    if weights.shape != (gpus, gpus) or not np.isfinite(weights).all() or (weights < 0).any():
+        shape = " x ".join(map(str, weights.shape))
+        raise InvalidInput(
+            f"{split}: wanted {gpus} x {gpus} weights of 0 or more (--gpus {gpus}), got {shape}"
+        )
+    fullest = float(weights.sum(axis=1).max(initial=0.0))
+    if fullest <= 0:
+        raise InvalidInput(f"{split}: all weights are 0; nobody sends anything")
+    machine = load_topology(name_or_file(topology, "TOPOLOGY"), catalog=parts)
+    network = Network.from_graph(machine.graph(gpus, bundled=True), routing=routing, seed=seed)
+    return [all_to_allv(network, range(gpus), weights * (size / fullest)) for size in wanted_bytes]
+
+
 def read_flows(path: Path) -> pd.DataFrame:
     """Return the table of flows, every value checked; other columns and the order are kept.
 

@@ -12,6 +12,7 @@ from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_lo
 from rackmodel.network.routes import Route, RouteTable
 from rackmodel.network.sweep import bus_factor, run_collective, stand_in
 from rackmodel.network.traffic import Traffic, simulate_flows
+from rackmodel.network.uneven import all_to_allv
 
 __all__ = [
     "ALGORITHMS",
@@ -22,6 +23,7 @@ __all__ = [
     "Route",
     "RouteTable",
     "Traffic",
+    "all_to_allv",
     "alone_s",
     "bus_factor",
     "drain_s",

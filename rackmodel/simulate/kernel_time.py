@@ -276,7 +276,8 @@ class KernelTimes:
 
     def _stream_s(self, kernel: Kernel, kind: str) -> float:
         hbm = self.constants["hbm"]
-        factor = self.era.factors.get(kind, 1.0)
+        # What a release fuses with its neighbours or finds in the cache shows in training only.
+        factor = self.era.factors.get(kind, 1.0) if self.in_training else 1.0
         if self.in_training and kind == "elementwise":
             other = self.constants["training"]["other"]
             if is_unfused_attention(kernel):

@@ -112,7 +112,20 @@ class Browser:
         file.write_bytes(base64.b64decode(found["data"]))
 
     def print_pdf(self, file: Path) -> None:
-        """Print the page on A4."""
+        """Print the page on A4.
+
+        On a busy machine Chromium may print before all pictures are laid out, and then cuts the
+        page off: print until two prints have the same number of sheets.
+        """
+        from pypdf import PdfReader
+
         paper = {"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": True}
-        found = self.driver.execute_cdp_cmd("Page.printToPDF", paper)
-        file.write_bytes(base64.b64decode(found["data"]))
+        self.driver.execute_async_script("document.fonts.ready.then(arguments[0])")
+        before = 0
+        for _ in range(6):
+            found = self.driver.execute_cdp_cmd("Page.printToPDF", paper)
+            file.write_bytes(base64.b64decode(found["data"]))
+            sheets = len(PdfReader(file).pages)
+            if sheets == before:
+                return
+            before = sheets
