@@ -8,17 +8,15 @@ Left out: stand-ins; uneven sizes have no symmetry to fold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rackmodel.errors import InvalidInput
-from rackmodel.network.algorithms import direct
 from rackmodel.network.costs import fixed_s, limit
 from rackmodel.network.groups import make_group
-from rackmodel.network.patterns import Pattern, alone_s
+from rackmodel.network.patterns import Pattern, alone_s, flows_between
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -82,11 +80,10 @@ def all_to_allv(
     }  # fmt: skip
     if most <= 0.0 or n < 2:
         return row
-    (flows,) = direct(network, group, "all-to-all")
-    place = {int(node): i for i, node in enumerate(group.nodes.tolist())}
-    source = np.array([place[v] for v in flows.source.tolist()])
-    target = np.array([place[v] for v in flows.target.tolist()])
-    flows = replace(flows, share=apart[source, target] / most)
+    source, target = np.nonzero(apart)
+    flows = flows_between(
+        network, group.nodes[source], group.nodes[target], apart[source, target] / most
+    )
     fixed = fixed_s(network, group, "all-to-all", "direct")
     made = Pattern(
         "all-to-allv", "direct", "Simple", n, (limit(network, flows, "direct", group),), (fixed,)
