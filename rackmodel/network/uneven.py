@@ -80,7 +80,7 @@ def all_to_allv(
     }  # fmt: skip
     if most <= 0.0 or n < 2:
         return row
-    source, target = np.nonzero(apart)
+    source, target = np.nonzero(apart > 1e-12 * most)  # less is lost in rounding
     flows = flows_between(
         network, group.nodes[source], group.nodes[target], apart[source, target] / most
     )
