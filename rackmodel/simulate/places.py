@@ -88,8 +88,8 @@ def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = F
 
     Examples
     --------
-    >>> places(Plan(ep=64, dp=256), 72)
-    Places(domain=72, used=64)
+    >>> places(Plan(ep=64, dp=256), 72).used
+    64
     >>> places(Plan(tp=8, pp=8, dp=4), 72).used
     72
     """
