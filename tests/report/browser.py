@@ -11,6 +11,8 @@ import base64
 import json
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,22 @@ class Browser:
     def complaints(self) -> list[str]:
         """Return what stands in the console."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def complains_of(self, words: str) -> bool:
+        """Wait until the console says it: messages reach the log when the browser has time."""
+        return self._comes(lambda: any(words in line for line in self.complaints()))
+
+    def asks_for(self, address: str) -> bool:
+        """Wait until the page has asked for an address that ends so."""
+        return self._comes(lambda: any(url.endswith(address) for url in self.requests()))
+
+    @staticmethod
+    def _comes(seen: Callable[[], bool], patience: int = 150) -> bool:
+        for _ in range(patience):
+            if seen():
+                return True
+            time.sleep(0.1)
+        return False
 
     def requests(self) -> list[str]:
         """Return the addresses that the page asked for, itself among them.
