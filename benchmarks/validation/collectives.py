@@ -45,7 +45,7 @@ def compared(path: Path) -> list[dict[str, Any]]:
     for (topology, gpus, op), points in curves.items():
         made = run_collective(load_topology(topology), op, [size for size, _ in points], gpus)
         for row, (_, rate) in zip(made, points, strict=True):
-            error = float(row["busbw_bytes_per_s"]) / rate - 1  # type: ignore[arg-type]
+            error = float(row["busbw_bytes_per_s"]) / rate - 1
             rows.append({**row, "topology": topology, "measured": rate, "error": error})
     return rows
 

@@ -40,7 +40,7 @@ def product(row: pd.Series) -> Kernel | None:
     shape = re.match(r"(\d+)x(\d+)x(\d+)", row.config)
     if not (cube or shape):
         return None
-    m, n, k = (int(cube[1]),) * 3 if cube else tuple(int(x) for x in shape.groups())  # type: ignore[union-attr]
+    m, n, k = (int(cube[1]),) * 3 if cube else map(int, shape.groups())
     form = FORMATS.get(row.precision, row.precision)
     size = {"fp8": 1.0, "nvfp4": 0.5625}.get(form, 2.0)
     return Kernel(
