@@ -36,12 +36,15 @@ CLASSES = (
     "gemm_bf16",
     "gemm_fp8",
     "gemm_nvfp4",
+    "gemm_int8",
     "grouped_bf16",
     "grouped_fp8",
     "grouped_nvfp4",
+    "grouped_int8",
     "attention",
     "attention_backward",
     "unfused",
+    "unfused_gemm",
     "elementwise",
     "cast",
     "permute",
@@ -87,9 +90,8 @@ def class_of(kernel: Kernel) -> str:
     """Return the class that a kernel's device time counts to."""
     if kernel.family in ("gemm", "grouped_gemm"):
         if kernel.name.startswith(("attention_scores", "attention_context")):
-            return "unfused"
+            return "unfused_gemm"
         form = "bf16" if kernel.precision in ("bf16", "fp16") else kernel.precision
-        form = "fp8" if form == "int8" else form
         return f"{'grouped' if kernel.family == 'grouped_gemm' else 'gemm'}_{form}"
     if kernel.family == "attention":
         return "attention_backward" if "backward" in kernel.name else "attention"

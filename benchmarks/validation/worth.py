@@ -1,104 +1,120 @@
-"""What each fitted constant is worth: the error that it leaves when it is held off its value.
+"""Every constant that training steps had a say in: value, prior, source, and what it is worth.
 
-    python benchmarks/validation/worth.py RUNS.csv [--out FILE.md] [--workers 2]
+    python -m benchmarks.validation.worth RUNS.csv [--folds OUT.csv] [--out FILE.md] [--workers 2]
 
-In:  a table of published runs; the constants as they stand.
-Out: a table in Markdown: constant, value, deviation of its prior, mean error of the core runs with
-the constant 20% off and all others fitted again; above it the errors in fold and on rows left out.
+In:  a table of published runs; the constants as they stand; what `folds.py --csv` wrote.
+Out: tables in Markdown: errors in fold and left out; each fitted constant with the error that is
+left when it is held at its prior and all others are fitted again; the constants chosen by hand.
 Left out: choosing constants (`fit.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fit import Fit, cases
 
-from rackmodel.simulate.kernel_constants import kernel_constants
-from rackmodel.simulate.stacks import stack_table
-
-OFF = math.log(1.2)
-
-
-def value(name: str) -> str:
-    """Return what the catalog holds under the name of a parameter."""
-    for table in (kernel_constants().table, stack_table()):
-        found: object = table
-        for word in name.split("."):
-            found = found.get(word) if isinstance(found, dict) else None
-        if found is not None:
-            return str(found)
-    return "–"
+from benchmarks.validation.cases import cases, read_rows
+from benchmarks.validation.fit import Fit
+from benchmarks.validation.folds import WAYS
+from benchmarks.validation.parameters import HERE, value
 
 
-def core_error(fit: Fit, x: np.ndarray) -> float:
-    """Return the mean error of the core runs."""
-    core = np.array([c.row["tier"] == "core" for c in fit.cases])
-    return float(np.abs(fit.errors(x, np.flatnonzero(core))).mean())
+def errors_of(fit: Fit, x: np.ndarray, mask: np.ndarray) -> float:
+    """Return the mean error of some runs."""
+    return float(np.abs(fit.errors(x, np.flatnonzero(mask))).mean())
 
 
 def held(fit: Fit, x: np.ndarray, index: int) -> np.ndarray:
-    """Fit again with one parameter 20% off."""
+    """Fit again with one parameter held at its prior."""
     wanted, deviation = x.copy(), fit.deviation.copy()
-    wanted[index] += OFF
-    fit.deviation[index], fit.center[index] = 1e-4, wanted[index]
+    wanted[index] = fit.prior[index]
+    fit.deviation[index] = 1e-4
     try:
         return fit.solve(np.arange(len(fit.cases)), wanted)
     finally:
-        fit.deviation[:], fit.center[index] = deviation, 0.0
+        fit.deviation[:] = deviation
 
 
-def lines(fit: Fit) -> Iterator[str]:
+def summary(name: str, errors: np.ndarray, core: np.ndarray, moe: np.ndarray) -> str:
+    """Return one row of the table of errors."""
+    size = np.abs(errors)
+    return (
+        f"| {name} | {size[core].mean():.1%} | {np.quantile(size[core], 0.9):.1%}"
+        f" | {errors[core].mean():+.1%} | {size[core & ~moe].mean():.1%}"
+        f" | {size[core & moe].mean():.1%} | {size[~core].mean():.1%} |"
+    )
+
+
+def lines(fit: Fit, folds: Path | None) -> Iterator[str]:
     """Yield the tables."""
     everything = np.arange(len(fit.cases))
-    x = fit.solve(everything)
     rows = pd.DataFrame([c.row for c in fit.cases])
-    core = (rows.tier == "core").to_numpy()
-    columns = ["topology", "model", "gpus", "tp", "pp", "ep", "precision"]
-    keys = rows[columns].fillna(-1).astype(str).agg("|".join, axis=1).to_numpy()
-    order = np.random.default_rng(0).permutation(sorted(set(keys)))
-    fold = {key: number % 5 for number, key in enumerate(order)}
-    yield "| errors of | core | 90th percentile | bias | wide |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    groups = {
-        "five random folds over configurations": np.array([fold[key] for key in keys]),
-        "one topology left out": rows.topology.to_numpy(),
-        "one stack left out": rows["stack"].to_numpy(),
-    }
-    found = {"all rows in fold": fit.errors(x, everything)}
-    found |= {title: fit.left_out(group, x) for title, group in groups.items()}
-    for title, errors in found.items():
-        size = np.abs(errors)
+    core, moe = (rows.tier == "core").to_numpy(), (rows.experts.fillna(0) > 0).to_numpy()
+    yield "| errors of the simulator | core | 90th percentile | bias | dense | MoE | wide |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    stands = np.array([c.step_s for c in fit.cases]) / fit.measured - 1.0
+    yield summary("in fold", stands, core, moe)
+    if folds is not None:
+        table = pd.read_csv(folds).set_index("id").loc[rows.id]
+        for way in WAYS:
+            yield summary(f"left out: {way}", table[way].to_numpy(), core, moe)
+    yield ""
+    x = fit.solve(everything)
+    whole = {"core": core, "MoE": core & moe, "wide": ~core}
+    base = {name: errors_of(fit, x, mask) for name, mask in whole.items()}
+    yield (
+        f"{len(x)} constants are fitted. With all of them: "
+        + ", ".join(f"{name} {error:.2%}" for name, error in base.items())
+        + "."
+    )
+    yield ""
+    yield "| fitted constant | value | prior | deviation | core | MoE | wide | prior from |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    for index, parameter in enumerate(fit.parameters):
+        y = held(fit, x, index)
+        changes = [f"{errors_of(fit, y, mask) - base[name]:+.2%}" for name, mask in whole.items()]
         yield (
-            f"| {title} | {size[core].mean():.1%} | {np.quantile(size[core], 0.9):.1%}"
-            f" | {errors[core].mean():+.1%} | {size[~core].mean():.1%} |"
+            f"| {parameter.name} | {value(parameter):.4g} | {parameter.prior:g}"
+            f" | {parameter.deviation:.0%} | {' | '.join(changes)} | {parameter.source} |"
         )
+    chosen = tomllib.loads((HERE / "chosen.toml").read_text("utf-8"))["constant"]
     yield ""
-    yield f"{len(x)} parameters. Core error with all of them: {core_error(fit, x):.2%}."
+    yield (
+        f"{sum(row['count'] for row in chosen)} more were chosen by hand, from documentation or by"
+        " looking at runs of these tables, and are not moved by the fit:"
+    )
     yield ""
-    yield "| constant | value | prior, 1 deviation | core error with it 20% off |"
-    yield "| --- | ---: | ---: | ---: |"
-    for index, name in enumerate(fit.names):
-        error = core_error(fit, held(fit, x, index))
-        yield f"| {name} | {value(name)} | {fit.deviation[index]:.0%} | {error:.2%} |"
-    for kind in fit.kinds:
-        yield f"| step.fixed_s.{kind} | {value('step.fixed_s.' + kind)} | 40% | – |"
-    yield f"| step.spread | {value('step.spread')} | 50% | – |"
+    yield "| constant chosen by hand | values | value | why |"
+    yield "| --- | ---: | --- | --- |"
+    for row in chosen:
+        yield f"| {row['name']} | {row['count']} | {row['value']} | {row['why']} |"
 
 
 def main() -> None:
     """Fit and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--folds", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    text = "\n".join(lines(Fit(cases(arguments.runs, arguments.workers)))) + "\n"
+    head = (
+        "# Constants that training steps had a say in\n\nMade by `python -m"
+        " benchmarks.validation.worth RUNS.csv --folds FOLDS.csv --out"
+        " benchmarks/validation/constants.md`.\nThe columns core, MoE and wide say by how much the"
+        " mean error grows when a constant is held at its prior\nand all others are fitted again"
+        " (by the derivatives of `surrogate.py`). Rows left out are simulated with\nconstants that"
+        " were fitted without them, from these priors. Constants of kernels alone, of collectives"
+        " and of\npower are measured apart: `kernels.py`, `gemm_tables.py`, `collectives.py`,"
+        " `benchmarks/power.py`.\n\n"
+    )
+    fit = Fit(cases(read_rows(arguments.runs), arguments.workers))
+    text = head + "\n".join(lines(fit, arguments.folds)) + "\n"
     if arguments.out:
         arguments.out.write_text(text, "utf-8")
     else:

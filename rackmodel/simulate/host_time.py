@@ -37,7 +37,7 @@ def launch_s(
         if kernel.family == "grouped_gemm" and len(kernel.shape) > 3
     )
     per_launch = era.launch_s * constants["expert_launches"]
-    factor = era.factors.get("expert_host", 1.0)
+    factor = era.factors["expert_host"] * constants["experts"]
     return float(factor * (launches * per_launch + groups * constants["expert_s"]))
 
 

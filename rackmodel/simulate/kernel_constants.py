@@ -11,10 +11,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Protocol
 
 from rackmodel.errors import InvalidInput
+from rackmodel.simulate.constant_files import read_constants
 
 
 class AcceleratorLike(Protocol):
@@ -84,9 +84,11 @@ class KernelConstants:
 
         A part with special-function units unlike its family's has a value of its own.
         """
-        row = self.table["attention"]["efficiency"][generation]
+        table = self.table["attention"]
+        share = float(table["older"].get(generation, 1.0))
+        row = table["efficiency"]["flash2" if generation in table["older"] else generation]
         value = float(row.get(family, row.get(family.split("-")[0], row["default"])))
-        return value * float(self.table["attention"]["part"].get(part, 1.0))
+        return value * share * float(table["part"].get(part, 1.0))
 
     def __getitem__(self, section: str) -> Any:
         return self.table[section]
@@ -95,8 +97,7 @@ class KernelConstants:
 @lru_cache(maxsize=1)
 def kernel_constants() -> KernelConstants:
     """Return the shipped constants."""
-    text = resources.files("rackmodel.simulate").joinpath("data/kernels.toml").read_text("utf-8")
-    return KernelConstants(tomllib.loads(text))
+    return KernelConstants(tomllib.loads(read_constants("kernels.toml")))
 
 
 def number_format(precision: str) -> str:
@@ -113,7 +114,8 @@ def peak_flops_per_s(accelerator: AcceleratorLike, precision: str) -> tuple[floa
     """Return the dense peak for a precision and the format that it stands for.
 
     An accelerator without a format runs it in the nearest wider one it has (fp8 in bf16, nvfp4 in
-    fp8), as frameworks do; fp16 and bf16 share units.
+    fp8), as frameworks do; fp16 and bf16 share units. A narrow format with the peak of bf16 is
+    widened on its way into the units (fp8 on TPU v5p and v6e), so that it counts as bf16.
 
     Raises
     ------
@@ -133,7 +135,10 @@ def peak_flops_per_s(accelerator: AcceleratorLike, precision: str) -> tuple[floa
     }.get(wanted, (wanted, "bf16", "fp16"))
     for key in order:
         if key in accelerator.flops_per_s:
-            return float(accelerator.flops_per_s[key]), "nvfp4" if key == "fp4" else key
+            peak = float(accelerator.flops_per_s[key])
+            if key == "fp8" and peak <= accelerator.flops_per_s.get("bf16", 0.0):
+                return peak, "bf16"
+            return peak, "nvfp4" if key == "fp4" else key
     if wanted in ("tf32", "fp32"):  # tf32 runs at half the rate of bf16 where nothing is said
         for key in ("bf16", "fp16"):
             if key in accelerator.flops_per_s:

@@ -8,7 +8,6 @@ Left out: communication, other streams that take units or HBM bandwidth away (th
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -191,13 +190,13 @@ class KernelTimes:
         rate, key = self._matrix_rate(kernel.precision)
         m, n, k = (float(x) for x in (*kernel.shape, 1, 1, 1)[:3])
         batch = float(kernel.shape[3]) if len(kernel.shape) > 3 else 1.0
-        factor = self.era.factors.get("gemm", 1.0) * self._slowdown(kernel, key)
+        factor = self._slowdown(kernel, key)
         if kernel.family == "grouped_gemm":
             rows = m / max(batch, 1.0)
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
             m, n, k = (n, k, rows) if "wgrad" in kernel.name else (rows, n, k)
             rate *= common["grouped"]
-            factor *= self.era.factors.get("grouped", 1.0)
+            factor *= self.era.factors["grouped"]
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]
@@ -219,20 +218,11 @@ class KernelTimes:
         """Return the time of a product in training over its time alone."""
         if not self.in_training:
             return 1.0
-        training = self.constants["training"]
-        other = training["other"]
-        if is_unfused_attention(kernel):
-            return float(other["unfused"])
-        family = self.accelerator.family
-        value = training["gemm"].get(family, training["gemm"]["default"])
-        released = training["released"].get(family)
-        if released is not None:  # libraries are tuned in the years after an architecture appears
-            age = max(0.0, self.era.date - released)
-            value *= 1.0 + other["young"] * math.exp(-age)
+        training, family = self.constants["training"], self.accelerator.family
+        value = training["gemm"] * training["family"].get(family, 1.0)
         if key in ("fp8", "int8", "nvfp4"):
-            value *= training["narrow"].get(family, training["narrow"]["default"])
-        if key == "nvfp4":
-            value *= other["nvfp4"]
+            value *= training["narrow"] * training["narrow_family"].get(family, 1.0)
+        value *= training["format"].get(key, 1.0)
         # Whatever the fit says, nothing runs faster in training than alone.
         return max(1.0, float(value))
 
@@ -244,11 +234,10 @@ class KernelTimes:
         forward_flops = 2.0 * batch * heads * q_len * keys * (qk_dim + v_dim)
         # A backward kernel does 2.5 times the arithmetic of a forward one (5 products against 2).
         backward = "backward" in kernel.name or kernel.flops > 1.8 * forward_flops
-        factor = self.era.factors.get("attention", 1.0)
         generation = self.era.attention
         if generation == "unfused":
             rate, _ = self._matrix_rate("bf16")
-            return factor * attention_time.unfused_s(
+            return attention_time.unfused_s(
                 shape,
                 peak_flops_per_s=rate,
                 hbm_bytes_per_s=self.accelerator.hbm_bytes_per_s
@@ -261,10 +250,10 @@ class KernelTimes:
         long = self.constants.attention_efficiency(
             generation, self.accelerator.family, self.accelerator.name
         )
+        gain = float(constants["fp8_gain"]) if key == "fp8" else 1.0
         rate = (
             peak
-            * attention_time.fused_efficiency(shape, long, constants, backward, generation)
-            * (constants["fp8_gain"] if key == "fp8" else 1.0)
+            * attention_time.fused_efficiency(shape, long, constants, backward, generation, gain)
             * self.clock
             * self._relative_clock("bf16")
         )
@@ -272,18 +261,27 @@ class KernelTimes:
             self.accelerator.hbm_bytes_per_s * self.constants["hbm"]["elementwise"]
         )
         flops = kernel.flops or forward_flops
-        return float(factor * (max(flops / rate, hbm_s) + constants["start_s"]))
+        alone_s = max(flops / rate, hbm_s) + constants["start_s"]
+        return float(alone_s * self._attention_slowdown(generation))
+
+    def _attention_slowdown(self, generation: str) -> float:
+        """Return the time of fused attention in training over its time alone."""
+        if not self.in_training:
+            return 1.0
+        training = self.constants["training"]
+        earlier = self.constants["attention"]["foreign"].get(generation, ())
+        foreign = training["foreign"] if self.accelerator.family in earlier else 1.0
+        return float(training["attention"] * foreign)
 
     def _stream_s(self, kernel: Kernel, kind: str) -> float:
         hbm = self.constants["hbm"]
         # What a release fuses with its neighbours or finds in the cache shows in training only.
         factor = self.era.factors.get(kind, 1.0) if self.in_training else 1.0
         if self.in_training and kind == "elementwise":
-            other = self.constants["training"]["other"]
-            if is_unfused_attention(kernel):
-                factor = other["unfused"]
+            if is_unfused_attention(kernel):  # scores are far larger than any cache
+                factor = 1.0
             elif kernel.name.startswith("cast"):
-                factor = other["cast"]
+                factor = self.constants["training"]["cast"]
         moved = kernel.read_bytes + kernel.write_bytes
         return float(
             factor * moved / (self.accelerator.hbm_bytes_per_s * hbm[kind]) + hbm["start_s"]

@@ -1,4 +1,4 @@
-"""Where ranks stand: racks are filled in order, as full as whole groups allow.
+"""Where ranks stand: as few racks as hold them, evenly filled where whole groups allow.
 
 In:  a plan, the size of a scale-up domain.
 Out: the accelerator of each rank, how many accelerators the ranks are spread over.
@@ -6,7 +6,9 @@ Left out: the machine's graph.
 
 A job whose groups of 64 ranks exchange tokens does not fill racks of 72 to the last: it takes 64 of
 each and leaves 8 as spares, so that no group is torn apart. This is what schedulers are told to do
-(NVIDIA's recipes for NVL72 request segments of 16 trays). Groups that fit no domain are packed.
+(NVIDIA's recipes for NVL72 request segments of 16 trays). 512 ranks take 64 of each of eight racks,
+not seven whole racks and eight accelerators of one more. Where no even share is made of whole
+groups racks are filled in order; groups that fit no domain are packed.
 """
 
 from __future__ import annotations
@@ -90,8 +92,8 @@ def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = F
     --------
     >>> places(Plan(ep=64, dp=256), 72).used
     64
-    >>> places(Plan(tp=8, pp=8, dp=4), 72).used
-    72
+    >>> places(Plan(tp=8, pp=8, dp=9), 72).used, places(Plan(tp=8, dp=64), 72).used
+    (72, 64)
     """
     whole = Places(domain=domain, used=domain)
     if packed or plan.gpus <= domain:
@@ -101,7 +103,11 @@ def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = F
     block = math.lcm(*fitting)
     if block > domain:
         block = max(fitting)
-    spared = Places(domain=domain, used=domain // block * block)
+    used = domain // block * block
+    share, rest = divmod(plan.gpus, math.ceil(plan.gpus / used))
+    if not rest and share % block == 0:
+        used = share
+    spared = Places(domain=domain, used=used)
     if most is not None and spared.slots(plan.gpus) > most:
         return whole
     return spared

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rackmodel.simulate.step import Step
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """One simulated training step.
 
@@ -50,9 +50,9 @@ class Result:
     step_s_low: float
     step_s_high: float
     peak_flops_per_s: float
-    kernels: KernelTimes = field(repr=False)
-    contention_of: Contention = field(repr=False)
-    assess: Callable[[Result], dict[str, Any]] = field(repr=False)
+    kernels: KernelTimes
+    contention_of: Contention
+    assess: Callable[[Result], dict[str, Any]]
 
     @cached_property
     def assessment(self) -> dict[str, Any]:
@@ -301,6 +301,15 @@ class Result:
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), allow_nan=False)
+
+    def __repr__(self) -> str:
+        """Say in one line what ran where and how fast."""
+        job = self.step.job
+        return (
+            f"<Result: {job.model.name} on {job.gpus:,} x {self.accelerator.name}"
+            f" ({self.topology}): {self.step_s:.4g} s a step"
+            f" ({self.step_s_low:.4g} - {self.step_s_high:.4g}), MFU {self.mfu:.1%}>"
+        )
 
     def _repr_html_(self) -> str:
         """Show the main figures as a small table in a notebook."""

@@ -14,8 +14,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
+
+from rackmodel.simulate.constant_files import read_constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,7 @@ class Era:
 @lru_cache(maxsize=1)
 def stack_table() -> dict[str, Any]:
     """Return data/stacks.toml as a dictionary."""
-    text = resources.files("rackmodel.simulate").joinpath("data/stacks.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return tomllib.loads(read_constants("stacks.toml"))
 
 
 def interpolate(points: Sequence[Sequence[float]], date: float) -> float:
@@ -109,10 +109,11 @@ def era_from(stack: str, table: Mapping[str, Any]) -> Era:
     kind = family.split("-")[0]
 
     def row(section: Mapping[str, Any]) -> Any:
-        for key in (family, kind, "other", "default"):
-            if key in section:
-                return section[key]
-        return next(iter(section.values()))
+        return next(section[key] for key in (family, kind, "other") if key in section)
+
+    def aged(law: Mapping[str, float]) -> float:
+        years = max(0.0, float(table["default"]["date"]) - date)
+        return float(law["latest"] * law["per_year"] ** years)
 
     generation = [g for d, g in row(table["attention"]) if d <= date]
     return Era(
@@ -121,7 +122,7 @@ def era_from(stack: str, table: Mapping[str, Any]) -> Era:
         date=date,
         known=known,
         attention=generation[-1] if generation else row(table["attention"])[0][1],
-        launch_s=interpolate(row(table["launch_s"]), date),
-        wave=interpolate(row(table["wave"]), date),
-        factors={k: interpolate(row(v), date) for k, v in table["factor"].items()},
+        launch_s=aged(row(table["launch_s"])),
+        wave=interpolate(table["wave"]["points"], date),
+        factors={k: aged(row(v)) for k, v in table["factor"].items()},
     )

@@ -8,8 +8,7 @@ Left out: failures, checkpoints, links that flap (rackmodel.assess knows those).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rackmodel.simulate.kernel_constants import KernelConstants, kernel_constants
 from rackmodel.simulate.stacks import read_stack
@@ -37,18 +36,11 @@ def expected_maximum(count: int) -> float:
 def overhead_s(job: Job, step_s: float, constants: KernelConstants | None = None) -> float:
     """Return the seconds that a step loses outside its simulated operations.
 
-    A fixed part by kind of software, and the wait for the slowest accelerator: speeds of nominally
-    equal parts differ by `spread`, and a synchronous step goes at the pace of the slowest of all.
+    A fixed part, and the wait for the slowest accelerator: speeds of nominally equal parts differ
+    by `spread`, and a synchronous step goes at the pace of the slowest of all.
     """
     step = (constants or kernel_constants())["step"]
-    return fixed_s(job.stack, step) + float(step["spread"] * expected_maximum(job.gpus) * step_s)
-
-
-def fixed_s(stack: str, step: Mapping[str, Any]) -> float:
-    """Return the seconds of batch fetch, logging and barrier that a stack spends in every step."""
-    family = read_stack(stack).family
-    table = step["fixed_s"]
-    return float(table.get(family, table.get(family.split("-")[0], table["default"])))
+    return float(step["fixed_s"] + step["spread"] * expected_maximum(job.gpus) * step_s)
 
 
 def band(

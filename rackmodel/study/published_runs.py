@@ -22,6 +22,7 @@ What a row leaves out is filled in by these rules, the same for every row:
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -227,7 +228,9 @@ def _plans(
                 dispatcher = _dispatcher(row, era, ep, blackwell)
                 share = batch // dp
                 open_sizes = [share] if era.family == "jax" else _micro_batches(share, pp, era)
-                for size in [micro] if micro else open_sizes:
+                for size, tp_overlap in itertools.product(
+                    [micro] if micro else open_sizes, _tp_overlaps(row, era, tp)
+                ):
                     plan = Plan(
                         tp=tp,
                         pp=pp,
@@ -238,13 +241,13 @@ def _plans(
                         dp=dp,
                         micro_batch=size,
                         sharding=sharding,
-                        shard_size=_shard_size(row, sharding, domain, dp * cp),
+                        shard_size=_shard_size(row, sharding, domain // tp, dp * cp),
                         recompute=recompute,
                         recompute_modules=modules,
                         schedule=schedule,
                         # Korthikanti et al., May 2022; before it only weights were split over tp.
                         sequence_parallel=era.date >= 2022.4,
-                        tp_overlap=_flag(row, "tp_overlap", _overlaps_tp(era, tp)),
+                        tp_overlap=tp_overlap,
                         ep_overlap=_flag(
                             row, "ep_overlap", _overlaps_ep(era, ep, domain, fixed["vpp"] or 1)
                         ),
@@ -304,21 +307,27 @@ def _default_sharding(era: Era, slices: bool) -> str:
     return "zero1" if era.date >= 2022.0 else "none"
 
 
-def _shard_size(row: Mapping[str, Any], sharding: str, domain: int, ranks: int) -> int:
-    """Return the ranks that share one copy under hsdp: stated, or one node or domain."""
+def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
+    """Return the ranks that share one copy under hsdp: stated, or those of one domain."""
     if sharding != "hsdp":
         return 0
     stated = _whole(row, "shard_size")
     if stated:
         return stated
-    return max(d for d in range(1, max(1, min(domain, ranks)) + 1) if ranks % d == 0)
+    return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
 
 
-def _overlaps_tp(era: Era, tp: int) -> bool:
-    """Megatron recipes pipeline tp collectives with products since 2023; XLA does so by itself."""
-    if tp == 1:
-        return False
-    return era.family == "jax" or (era.family.startswith("megatron") and era.date >= 2023.2)
+def _tp_overlaps(row: Mapping[str, Any], era: Era, tp: int) -> list[bool]:
+    """Return whether tp collectives run under the pieces of a product; both where left open.
+
+    Megatron recipes do since 2023. XLA does where its cost model finds that the pieces, which read
+    the weights once each, are faster than the collective and the product one after the other.
+    """
+    if tp == 1 or not is_empty(row.get("tp_overlap")):
+        return [_flag(row, "tp_overlap", False)]
+    if era.family == "jax":
+        return [True, False]
+    return [era.family.startswith("megatron") and era.date >= 2023.2]
 
 
 def _overlaps_ep(era: Era, ep: int, domain: int, vpp: int) -> bool:

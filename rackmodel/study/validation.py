@@ -154,7 +154,7 @@ def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
 def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:
     """Predict one row; a row that can't run gets a `reason` instead of an exception."""
     from rackmodel.hardware import accelerator, load_catalog
-    from rackmodel.simulate.step import TooSlow
+    from rackmodel.simulate.run import TooSlow
     from rackmodel.topology import load_topology
 
     try:

@@ -119,7 +119,10 @@ class Passes:
 
     def _pieces(self) -> int:
         plan = self.job.plan
-        return plan.tp if plan.tp_overlap and plan.sequence_parallel else 1
+        if not (plan.tp_overlap and plan.sequence_parallel):
+            return 1
+        both_ways = software_of(self.job.stack).both_ways
+        return max(2, plan.tp // 2) if both_ways else plan.tp
 
     def _forward(self, emit: Emitter, *, first: bool) -> None:
         units = self.chunk.units

@@ -34,6 +34,9 @@ class Software:
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
+    both_ways: bool = (
+        False  # overlapped products take two shards at a time, one from each neighbour
+    )
     early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads
     prints: Literal["allocated", "reserved", "device"] = "device"
 
@@ -57,8 +60,8 @@ _FAMILIES: dict[str, Software] = {
     "mlm-2020": Software(gradients="bf16", attention="unfused", sequence_parallel=False),
     "mlm-a100": Software(attention="unfused", sequence_parallel=False),
     "megatron-deepspeed": _MEGATRON_DEEPSPEED,
-    # BF16_Optimizer accumulates in fp32 beside the bf16 gradients, "4 bytes x params, not sharded"
-    # (BigScience, chronicles-prequel.md, 28 February 2022); the prequel is what ran before it.
+    # DeepSpeed's BF16_Optimizer (runtime/bf16_optimizer.py) accumulates whole fp32 gradients beside
+    # the bf16 ones; the prequel ran before it was written.
     "bloom": replace(_MEGATRON_DEEPSPEED, gradients="fp32", gradient_copy_bytes=2.0),
     "bloom-prequel": _MEGATRON_DEEPSPEED,
     # grad_reduce_in_fp32 = False in the bf16_mixed and fp8 recipes.
@@ -86,10 +89,12 @@ _FAMILIES: dict[str, Software] = {
     "mpt": Software(gradients="bf16", early_stop=True),
     # XLA removes what a rematerialised layer computes for nobody, gathers a sharded layer matrix by
     # matrix (about a third of it at a time) and plans memory ahead, with no CUDA context beside it
-    # (assumed).
+    # (assumed). Its collective products run round the ring both ways (Wang et al., "Overlap
+    # Communication with Dependent Computation via Decomposition", ASPLOS 2023).
     "maxtext": Software(
         gradients="bf16",
         early_stop=True,
+        both_ways=True,
         gathered_share=1 / 3,
         fixed_bytes=1e9,
         logit_bytes=2.0,

@@ -9,7 +9,8 @@ from test_folding import FlatKernels, TreeMachine, small_model
 from rackmodel import door
 from rackmodel.network import Network
 from rackmodel.simulate.networks import network_of
-from rackmodel.simulate.step import TooSlow, simulate_step
+from rackmodel.simulate.run import TooSlow
+from rackmodel.simulate.step import simulate_step
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan
 

@@ -147,3 +147,16 @@ def test_a_file_that_is_not_a_table_is_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(InvalidInput, match=r"runs\.csv"):
         read_runs(path)
+
+
+def test_xla_overlaps_tp_where_it_pays_so_that_both_are_tried():
+    cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 2}
+    assert {job.plan.tp_overlap for job in read_run(cells, domain=8).jobs} == {True, False}
+    (told,) = read_run({**cells, "tp_overlap": 1}, domain=8).jobs
+    assert told.plan.tp_overlap
+
+
+def test_copies_of_sharded_weights_stay_inside_a_slice():
+    cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 4, "gpus": 16, "sharding": math.nan}
+    for job in read_run(cells, domain=8).jobs:
+        assert (job.plan.sharding, job.plan.shard_size) == ("hsdp", 2)

@@ -1,0 +1,102 @@
+"""Published runs as cases of the fit: the step as simulated, and its seconds by class.
+
+In:  a table of published runs; the constants that stand in this process.
+Out: a `Case` a run: the fastest of the jobs that its row may have been.
+Left out: moving constants (`fit.py`).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.validation.surrogate import Machine, Surrogate
+from rackmodel.door import simulate
+from rackmodel.errors import RackModelError
+from rackmodel.hardware import accelerator
+from rackmodel.simulate.constant_files import use_constants
+from rackmodel.simulate.kernel_constants import kernel_constants
+from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
+from rackmodel.simulate.step_level import expected_maximum
+from rackmodel.study.published_runs import filled_in, read_run
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job
+
+
+@dataclass(frozen=True)
+class Case:
+    """A published run with its critical path."""
+
+    row: dict
+    part: str
+    family: str
+    seconds: np.ndarray
+    step_s: float
+    simulated_s: float  # the step less what it adds as a whole
+    recompute: str
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Return the rows of a table that are not composed."""
+    frame = pd.read_csv(path, low_memory=False)
+    return frame[frame.tier != "composed"].to_dict("records")
+
+
+def cases(rows: list[dict], workers: int) -> list[Case]:
+    """Work out every row; rows that can't run are named."""
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(pool.map(case, rows, chunksize=4))
+    for row, answer in zip(rows, found, strict=True):
+        if isinstance(answer, str):
+            print(f"left out: {row['id']}: {answer}")
+    return [c for c in found if isinstance(c, Case)]
+
+
+def fastest(row: dict) -> tuple[float, Job] | str:
+    """Return step time and job of the fastest that a row may have been, or why there is none."""
+    topology = load_topology(row["topology"])
+    part = accelerator(topology.accelerator)
+    try:
+        run = read_run(row, topology.domain_accelerators, part.family, part.host_link)
+    except RackModelError as error:
+        return str(error)
+    best: tuple[float, Job] | None = None
+    reason = ""
+    for job in run.jobs:
+        try:
+            job = filled_in(run, job, part)
+            step_s = simulate(topology, job, check_memory=False, repeat="estimate").step_s
+        except RackModelError as error:
+            reason = str(error)
+            continue
+        if best is None or step_s < best[0]:
+            best = (step_s, job)
+    return best or reason
+
+
+def case(row: dict) -> Case | str:
+    """Return a row as a case, or why it can't run."""
+    best = fastest(row)
+    if isinstance(best, str):
+        return best
+    step_s, job = best
+    topology = load_topology(row["topology"])
+    part = accelerator(topology.accelerator)
+    times = KernelTimes(part, job.stack, cuda_graphs=graphs_by_default(job, part))
+    seconds = Surrogate(job, Machine.of(topology, part, job), times).step()
+    step = kernel_constants()["step"]
+    slow = 1.0 + step["spread"] * expected_maximum(job.gpus)
+    inner_s = (step_s - step["fixed_s"]) / slow
+    return Case(row, part.name, part.family, seconds, step_s, inner_s, job.plan.recompute)
+
+
+def with_constants(task: tuple[Path, dict]) -> float:
+    """Return the step time of a row with the constants of a folder, NaN where it can't run."""
+    folder, row = task
+    use_constants(folder)
+    best = fastest(row)
+    return float("nan") if isinstance(best, str) else best[0]
