@@ -10,8 +10,9 @@ What a row leaves out is filled in by these rules, the same for every row:
   in JAX inside a slice, replicas between slices).
 - recompute: the least that fits in HBM (left to `least_recompute`).
 - sequence parallelism with tp: since mid 2022.
-- overlap: tp in Megatron since 2023 and in JAX; dp in all software since 2022; ep in interleaved
-  Megatron schedules where ep leaves the scale-up domain, since mid 2026 inside it too.
+- overlap: tp in Megatron since 2023, in JAX where it is faster; dp in all software since 2022; ep
+  in interleaved Megatron schedules (the only ones that can: docs.nvidia.com/megatron-core, combined
+  1F1B) where ep leaves the scale-up domain, since mid 2026 inside it too.
 - dispatcher: DeepEP where notes name it, and in Megatron on Blackwell since late 2025.
 - Megatron FSDP on hosts that share the accelerator's memory keeps activations there before it
   recomputes (`cpu_offloading`).

@@ -102,7 +102,7 @@ def test_logged_memory_is_met_within_a_tenth(name, gigabytes, options):
     assert printed_bytes(one, peak_memory(one)[1]) / 1e9 == pytest.approx(gigabytes, rel=0.10)
 
 
-# BLOOM's candidates on 80 GB A100s with full recompute: nvidia-smi as the runs of Jean Zay print it.
+# BLOOM's candidates on Jean Zay's 80 GB A100s, full recompute, as nvidia-smi saw them.
 # (hidden, layers, heads, dp, tp, pp, micro-batch, GB).
 PREQUEL = [
     (13824, 84, 64, 4, 8, 12, 2, 39), (13824, 84, 64, 4, 8, 12, 4, 52),
