@@ -248,6 +248,7 @@ def run(
             job,
             kernels,
             taken=contention.share,
+            transfers_slower=kernels.transfers_slower,
             do_fold=fold,
             slow=slow,
             routing=routing,

@@ -102,10 +102,13 @@ class Contention:
         return (1.0 - self.hbm_bound) * units + self.hbm_bound * min(1.0, memory)
 
 
-def pace(channel: Channel) -> float:
-    """Return the bytes of a collective over the time of its quickest group. [bytes/s]"""
+def pace(channel: Channel, slower: float = 1.0) -> float:
+    """Return the bytes of a collective over the time of its quickest group. [bytes/s]
+
+    slower : time of its bytes over that of an idle network (`simulate_step`).
+    """
     streams, size = channel.streams, channel.key.bytes
-    moving = size * np.bincount(streams.owner, 1.0 / streams.alone, minlength=1)
+    moving = slower * size * np.bincount(streams.owner, 1.0 / streams.alone, minlength=1)
     latency = np.asarray(channel.paths.round_latency_s).sum(axis=1)
     seconds = float((moving + latency[: len(moving)]).min(initial=np.inf))
     return size / seconds if seconds > 0.0 else 0.0
@@ -132,8 +135,13 @@ def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> f
     return bound / total if total else 0.0
 
 
-def contention_rows(channels: Iterable[Channel], contention: Contention) -> list[dict[str, Any]]:
-    """Return what each kind of collective takes, of its largest size: one row a kind, SI units."""
+def contention_rows(
+    channels: Iterable[Channel], contention: Contention, slower: float
+) -> list[dict[str, Any]]:
+    """Return what each kind of collective takes, of its largest size: one row a kind, SI units.
+
+    slower : as `pace`.
+    """
     accelerator, rows = contention.accelerator, []
     largest: dict[tuple[str, str], Channel] = {}
     for channel in channels:
@@ -144,7 +152,7 @@ def contention_rows(channels: Iterable[Channel], contention: Contention) -> list
             largest[kind] = channel
     for channel in largest.values():
         key, algorithm = channel.key, str(channel.paths.algorithm[0])
-        rate, units = pace(channel), contention.units(algorithm, key.op, key.axis)
+        rate, units = pace(channel, slower), contention.units(algorithm, key.op, key.axis)
         rows.append(
             {
                 "op": key.op,

@@ -21,9 +21,9 @@ def launch_s(
 ) -> float:
     """Return the host time to launch `kernels`. [s]
 
-    Each launch costs the era's `launch_s`; in layers with experts `expert_launches` times as much
-    (routing, counts read back, one Python call per expert), and each expert of a grouped product
-    `expert_s` more (split sizes, scales, pointers). Kernels captured in a graph cost `graph_s`.
+    Each launch costs the era's `launch_s`; in layers with experts each expert of a grouped product
+    `expert_s` more (split sizes, scales, pointers), all of it times `experts`. Kernels captured in
+    a graph cost `graph_s`.
     """
     work = list(kernels)
     launches = sum(kernel.count * kernel.launches for kernel in work)
@@ -36,9 +36,8 @@ def launch_s(
         for kernel in work
         if kernel.family == "grouped_gemm" and len(kernel.shape) > 3
     )
-    per_launch = era.launch_s * constants["expert_launches"]
     factor = era.factors["expert_host"] * constants["experts"]
-    return float(factor * (launches * per_launch + groups * constants["expert_s"]))
+    return float(factor * (launches * era.launch_s + groups * constants["expert_s"]))
 
 
 def has_experts(kernels: Iterable[Kernel]) -> bool:

@@ -124,6 +124,11 @@ class KernelTimes:
         """Return peak x efficiency x sustained clock of long matrix products. [flops/s]"""
         return self._matrix_rate(precision)[0]
 
+    @property
+    def transfers_slower(self) -> float:
+        """Time of a transfer's bytes in training over their time alone: other work is beside it."""
+        return float(self.constants["training"]["transfers"]) if self.in_training else 1.0
+
     # -- by family -----------------------------------------------------------------------------
 
     def _matrix_rate(self, precision: str) -> tuple[float, str]:

@@ -131,7 +131,9 @@ class Result:
         """
         import pandas as pd
 
-        return pd.DataFrame(contention_rows(self.step.system.channels, self.contention_of))
+        step = self.step
+        rows = contention_rows(step.system.channels, self.contention_of, step.transfers_slower)
+        return pd.DataFrame(rows)
 
     @cached_property
     def memory(self) -> pd.DataFrame:

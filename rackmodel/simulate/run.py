@@ -56,6 +56,7 @@ class Run:
     quotient: Quotient
     speed: npt.NDArray[np.float64]
     limit_s: float = math.inf
+    slower: float = 1.0  # time of a transfer's bytes over that of an idle network
     seconds: dict[int, float] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     env: Any = None
@@ -72,7 +73,9 @@ class Run:
 
         self.env = simpy.Environment()
         q = self.quotient
-        traffic = Traffic(self.env, q.loads, q.capacity, q.cap)
+        capacity = [rate / self.slower for rate in q.capacity]
+        cap = [rate / self.slower for rate in q.cap]
+        traffic = Traffic(self.env, q.loads, capacity, cap)
         alone = {
             (kind.channel, kind.index): sum(
                 traffic.alone(flows) + latency
@@ -85,7 +88,10 @@ class Run:
             0.0
             if channel.key.stages is not None
             else self.taken(
-                channel.paths.algorithm[0], channel.key.op, channel.key.axis, pace(channel)
+                channel.paths.algorithm[0],
+                channel.key.op,
+                channel.key.axis,
+                pace(channel, self.slower),
             )
             for channel in self.system.channels
         )

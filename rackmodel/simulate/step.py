@@ -93,6 +93,7 @@ class Step:
     rank_weight: npt.NDArray[np.float64]  # per simulated rank, ranks that it stands for
     places: Places
     events: int
+    transfers_slower: float
     wall_s: float
 
 
@@ -102,6 +103,7 @@ def simulate_step(
     kernels: Kernels,
     *,
     taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0,
+    transfers_slower: float = 1.0,
     do_fold: bool = True,
     slow: Mapping[int, float] | None = None,
     routing: str = "spray",
@@ -118,6 +120,8 @@ def simulate_step(
     machine : a topology. job : with `plan.dp` filled.
     taken : share of compute throughput that a collective takes from kernels beside it, by
         algorithm, op, axis and pace (bytes of the collective per second).
+    transfers_slower : time of the bytes of collectives and sends in training over their time alone,
+        as a library's tests measure it: all rates are that much lower, latencies as they are.
     do_fold : simulate one of each kind; False simulates every rank of the whole machine.
     slow : {rank: factor}, ranks whose kernels take that much longer; they are simulated without
         stand-in.
@@ -176,7 +180,9 @@ def simulate_step(
     quotient = fold(system, partition)
     run, splice, events = _run_until_it_recurs(
         job, todo, repeat,
-        lambda program: Run(program, kernels, taken, system, quotient, speed, limit_s),
+        lambda program: Run(
+            program, kernels, taken, system, quotient, speed, limit_s, transfers_slower
+        ),
     )  # fmt: skip
     classes = len(quotient.first_rank)
     count = np.bincount(partition.rank, weights=weight, minlength=classes)
@@ -198,6 +204,7 @@ def simulate_step(
         rank_weight=weight,
         places=where,
         events=events,
+        transfers_slower=transfers_slower,
         wall_s=time.perf_counter() - started,
     )
 

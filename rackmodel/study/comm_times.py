@@ -69,14 +69,18 @@ class CommTimes:
     """Collectives and transfers of one machine, each timed once."""
 
     def __init__(
-        self, machine: Topology, gpus: int, taken: Taken = lambda algorithm, op, axis, rate: 0.0
+        self,
+        machine: Topology,
+        gpus: int,
+        taken: Taken = lambda algorithm, op, axis, rate: 0.0,
+        slower: float = 1.0,  # time of bytes in training over their time alone
     ) -> None:
         self.gpus = gpus
         domain = machine.domain_accelerators
         self.ranks = gpus
         if gpus > max(MOST_RANKS, 2 * domain):  # a smaller machine whose last domain is as full
             self.ranks = max(MOST_RANKS, 2 * domain) // domain * domain + gpus % domain
-        self.taken = taken
+        self.taken, self.slower = taken, slower
         self.machine = machine
         self._sites: dict[int, _Site] = {}
         self._groups: dict[tuple[object, ...], _Meeting] = {}
@@ -125,8 +129,9 @@ class CommTimes:
     def _fastest(self, site: _Site, op: str, stand: list[int], true: int, size: float) -> _Way:
         """How the library would run it on an idle network for this size."""
         found = pattern(site.network, op, stand, size, true_size=true)
-        seconds = alone_s(site.network, found, size)
-        return _Way(seconds, sum(found.latency_s), found.algorithm, found.protocol)
+        fixed_s = sum(found.latency_s)
+        seconds = fixed_s + self.slower * (alone_s(site.network, found, size) - fixed_s)
+        return _Way(seconds, fixed_s, found.algorithm, found.protocol)
 
     def _together(
         self, site: _Site, rows: Ints, op: str, size: float, true: int, way: _Way
@@ -153,7 +158,7 @@ class CommTimes:
                 links = len(site.network.capacity)
                 load = np.bincount(flows.links[own], amount[own], minlength=links)
                 per_byte += float((load / site.network.capacity).max(initial=0.0))
-            self._loads[key] = per_byte
+            self._loads[key] = per_byte * self.slower
         return self._loads[key]
 
     def shares_domain(self, plan: Plan, axis: str) -> bool:
@@ -187,7 +192,9 @@ class CommTimes:
         if key not in self._seconds:
             stand = [int(site.stands[rank]) for rank in pair]
             found = pattern(site.network, "send", stand, size)
-            self._seconds[key] = alone_s(site.network, found, size), 0.0
+            fixed_s = sum(found.latency_s)
+            moving_s = alone_s(site.network, found, size) - fixed_s
+            self._seconds[key] = fixed_s + self.slower * moving_s, 0.0
         return self._seconds[key][0]
 
     def _members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:

@@ -48,7 +48,7 @@ class Planner:
             self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
         )
         taken = Contention.of(self.job, self.kernels, self.part).share
-        self.comm = CommTimes(machine, gpus, taken)
+        self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
 
     def fits(self, job: Job, room_bytes: float) -> bool:
         """Whether a plan is valid and fits, by the workload's own rules and exact sum."""

@@ -73,7 +73,8 @@ def test_kernels_below_the_best_rate_still_draw_what_the_meters_say():
 def test_nvl72_training_405b():
     found = assessed(
         "gb200-nvl72", model="llama3.1-405b", gpus=72, global_batch=216, seq_len=8192,
-        plan={"tp": 8, "pp": 3, "vpp": 3, "micro_batch": 1, "dp": 3}, repeat="estimate",
+        plan={"tp": 4, "pp": 1, "cp": 2, "dp": 9, "micro_batch": 1, "sharding": "zero3"},
+        repeat="estimate",
     )  # fmt: skip
     (rack,) = found["racks"]
     assert 115e3 < rack["heat_w"] < 140e3

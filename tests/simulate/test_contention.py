@@ -6,6 +6,8 @@ import rackmodel
 from rackmodel.hardware import accelerator
 from rackmodel.simulate.contention import Contention, hbm_bound_share
 from rackmodel.simulate.kernel_time import KernelTimes
+from rackmodel.simulate.step import simulate_step
+from rackmodel.topology import load_topology
 from rackmodel.workload import Compute, Job, Plan, load_model
 from rackmodel.workload.kernels import elementwise, gemm
 from rackmodel.workload.models import Model
@@ -75,3 +77,21 @@ def test_traffic_beside_kernels_slows_them():
     after = rackmodel.simulate("dgx-h100", job.replace(dp_overlap=False))
     assert beside.breakdown_s["compute"] > 1.005 * after.breakdown_s["compute"]
     assert beside.step_s < after.step_s
+
+
+def test_transfers_in_training_take_longer_and_nothing_else_does():
+    part = accelerator("h100")
+    machine = load_topology("dgx-h100")
+    job = Job(
+        model=load_model("llama3.1-8b"), plan=Plan(tp=8, dp=2, micro_batch=4), seq_len=8192,
+        global_batch=8, stack="mlm-2020",
+    ).on(part.family)  # fmt: skip
+    kernels = KernelTimes(part, job.stack)
+    alone = simulate_step(machine, job, kernels)
+    slower = simulate_step(machine, job, kernels, transfers_slower=1.5)
+    gathers = [
+        sum(logged.end_s - logged.begin_s for logged in step.logs[0] if logged.axis == "tp")
+        for step in (alone, slower)
+    ]
+    assert 1.2 < gathers[1] / gathers[0] <= 1.5  # latencies stay as they are
+    assert sorted(alone.seconds.values()) == sorted(slower.seconds.values())
