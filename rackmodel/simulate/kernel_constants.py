@@ -54,6 +54,7 @@ class GemmConstants:
     partial_wave: float
     fill_k: float
     start_s: float
+    start_format_s: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class KernelConstants:
             partial_wave=float(row["partial_wave"]),
             fill_k=float(row["fill_k"]),
             start_s=float(row["start_s"]),
+            start_format_s=row.get("start_format_s", {}),
         )
 
     def attention_efficiency(self, generation: str, family: str, part: str = "") -> float:

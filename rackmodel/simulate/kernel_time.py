@@ -136,6 +136,8 @@ class KernelTimes:
         if known is None:
             peak, key = peak_flops_per_s(self.accelerator, precision)
             efficiency = self._gemm.efficiency.get(key, self._gemm.efficiency.get("bf16", 0.5))
+            part = self.constants["gemm_part"].get(self.accelerator.name, {})
+            efficiency *= part.get(key, 1.0)
             # A part with little arithmetic for its power runs closer to peak, but not beyond this.
             efficiency = min(0.95, float(efficiency) * self._relative_clock(key))
             rate = peak * efficiency * self.clock
@@ -154,7 +156,10 @@ class KernelTimes:
             if wave and self.in_training:
                 wave = max(wave, self.era.wave)
             known = self._gemm_of[key] = replace(
-                self._gemm, fill_k=self._gemm.fill_k * max(1.0, ratio), partial_wave=wave
+                self._gemm,
+                fill_k=self._gemm.fill_k * max(1.0, ratio),
+                partial_wave=wave,
+                start_s=self._gemm.start_format_s.get(key, self._gemm.start_s),
             )
         return known
 

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.validation.parameters import DATA, parameters, replaced, value, write
+from benchmarks.validation.parameters import DATA, LATEST, parameters, replaced, value, write
+from benchmarks.validation.surrogate import CLASSES
 from rackmodel.hardware import accelerator
 from rackmodel.simulate.constant_files import use_constants
 from rackmodel.simulate.kernel_constants import kernel_constants, peak_flops_per_s
@@ -97,3 +98,39 @@ def test_kernels_written_for_an_earlier_architecture_lose_more_in_training():
     assert slowdown("h100", "titan-2024-06") == pytest.approx(own * foreign)
     assert slowdown("a100-80", "titan-2024-06") == pytest.approx(own)
     assert np.isfinite(math.log(foreign))
+
+
+def test_every_fitted_constant_moves_a_class_of_seconds_or_the_whole_step():
+    era = read_stack("default")
+    for parameter in parameters():
+        eras = [era, *(read_stack(name) for name in ("maxtext", "titan", "mpt", "mlperf-v5.1-amd"))]
+        families = (parameter.family or "nvidia-hopper", "nvidia-ampere")
+        moved = [
+            parameter.exponent(name, family, part, one, foreign=True)
+            for name in CLASSES
+            for family in families
+            for part in ("h100", "gb300")
+            for one in eras
+        ]
+        assert parameter.whole or any(moved), parameter.name
+
+
+def test_half_a_year_counts_half():
+    rate = next(p for p in parameters() if p.age)
+    old = read_stack("megatron-bridge-25.06")
+    assert rate.exponent("permute", "nvidia-hopper", "h100", old, foreign=False) == pytest.approx(
+        LATEST - old.date
+    )
+
+
+def test_a_part_and_a_format_may_differ_from_their_family():
+    gb200, gb300 = (KernelTimes(accelerator(n), in_training=False) for n in ("gb200", "gb300"))
+
+    def share(times, precision):
+        return times.sustained_flops_per_s(precision) / times.accelerator.flops_per_s[precision]
+
+    own = kernel_constants()["gemm_part"]["gb300"]["nvfp4"]
+    clocks = share(gb300, "bf16") / share(gb200, "bf16")
+    assert share(gb300, "nvfp4") / share(gb200, "nvfp4") == pytest.approx(own * clocks, rel=0.2)
+    start = kernel_constants().gemm("nvidia-blackwell").start_format_s["nvfp4"]
+    assert gb200.kernel_s(square("nvfp4", 256)) > start > gb200.kernel_s(square("fp8", 256))
