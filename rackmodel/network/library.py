@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
 from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
+from rackmodel.network.doubling import halving_doubling
 from rackmodel.network.groups import Group, make_group
 from rackmodel.network.patterns import Flows, Pattern, drain_s, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
@@ -41,7 +42,7 @@ BUILDERS: dict[str, Builder] = {
     "sharp": algorithms.sharp,
     "direct": algorithms.direct,
     "rail": algorithms.direct,
-    "halving-doubling": algorithms.halving_doubling,
+    "halving-doubling": halving_doubling,
     "hierarchical": algorithms.hierarchical,
     "torus": torus,
     "chain": algorithms.broadcast,
@@ -86,7 +87,7 @@ def pattern(
     algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
         only stand in for it; the domains are scaled like the members if left out.
-    period : members after which the machine repeats, where the stand-in has whole periods only.
+    period : members after which the machine repeats, if `members` are a stand-in.
 
     Raises
     ------
