@@ -169,6 +169,6 @@ def _check_far(network: Network, group: Group, period: int, strides: list[int]) 
         same &= np.allclose(got[arriving], wanted[arriving], rtol=1e-12, atol=0)
     if not same:
         raise CannotRun(
-            f"{NAME} over {group.true_size:,} accelerators does not repeat along this machine, whose"
-            " links tell far partners apart; try algorithm 'ring'"
+            f"{NAME} over {group.true_size:,} accelerators does not repeat along this machine,"
+            " whose links tell far partners apart; try algorithm 'ring'"
         )
