@@ -9,11 +9,12 @@ import pandas as pd
 from rackmodel.network import (
     Network,
     fair_rates,
+    fair_rates_rows,
     kernels,
     run_collective,
     simulate_flows,
 )
-from rackmodel.network.fair_share import _fill_arrays, _fill_dense_lists, _plain
+from rackmodel.network.fair_share import _fill_arrays
 from rackmodel.topology import load_topology
 
 
@@ -92,27 +93,28 @@ class RackAllToAll:
 
 
 class FlowClasses:
-    """A re-solve inside a step: 60 flow classes over 40 link classes."""
+    """A re-solve inside a step: flow classes over link classes, in plain Python.
 
-    params: ClassVar = ["lists", "numba"]
-    param_names: ClassVar = ["form"]
+    Wanted: at most 100 us for 60 over 40.
+    """
 
-    def setup(self, form):
-        if form == "numba" and not kernels.available():
-            raise NotImplementedError
+    params: ClassVar = [60, 1_000]
+    param_names: ClassVar = ["classes"]
+
+    def setup(self, classes):
         rng = np.random.default_rng(2)
-        self.load = np.where(rng.random((40, 60)) < 0.08, rng.integers(1, 9, (40, 60)), 0.0)
-        self.load[0, self.load.sum(axis=0) == 0] = 1.0
-        self.capacity = rng.choice([50e9, 400e9, 900e9], 40)
-        self.cap = np.full(60, np.inf)
-        self.fill = _fill_dense_lists if form == "lists" else kernels.compiled("fill_dense")
-        self.time_rates(form)
+        links, part = (40, 0.08) if classes == 60 else (500, 0.006)
+        shape = (links, classes)
+        load = np.where(rng.random(shape) < part, rng.integers(1, 9, shape), 0.0)
+        load[0, load.sum(axis=0) == 0] = 1.0
+        self.rows = [
+            list(zip(np.flatnonzero(x).tolist(), x[x > 0].tolist(), strict=True)) for x in load.T
+        ]
+        self.capacity = rng.choice([50e9, 400e9, 900e9], links).tolist()
+        self.cap = [np.inf] * classes
 
-    def time_rates(self, form):
-        if form == "lists":
-            self.fill(self.load, self.capacity, self.cap)
-        else:
-            self.fill(*_plain(self.load, self.capacity, self.cap))
+    def time_rates(self, classes):
+        fair_rates_rows(self.rows, self.capacity, self.cap)
 
 
 class Traffic:

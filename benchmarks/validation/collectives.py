@@ -1,7 +1,7 @@
 """Bus bandwidths: measured beside predicted. `python -m benchmarks.validation.collectives`.
 
 In:  a table with topology, gpus, collective, bytes, busbw_GBps and, where known, time_us; by
-     default the curves that constants were fitted on, then others.
+     default the curves that constants were fitted on.
 Out: one line per curve, every row with --rows, and the mean absolute error over all sizes and from
      64 MB on.
 Left out: judging; tests/published/test_collective_curves.py holds the limits.
@@ -19,7 +19,7 @@ from typing import Any
 from rackmodel.network import bus_factor, run_collective
 from rackmodel.topology import load_topology
 
-PUBLISHED = Path(__file__).parents[2] / "tests" / "published"
+PUBLISHED = Path(__file__).parents[2] / "tests" / "published" / "collectives.csv"
 LARGE_BYTES = 64e6
 
 Curve = tuple[str, int, str]
@@ -83,10 +83,10 @@ def show(path: Path, every: bool) -> None:
 def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description="Collectives: measured beside predicted.")
-    parser.add_argument("file", nargs="*", type=Path)
+    parser.add_argument("file", nargs="*", type=Path, default=[PUBLISHED])
     parser.add_argument("--rows", action="store_true", help="every row and not only the curves")
     asked = parser.parse_args()
-    for path in asked.file or sorted(PUBLISHED.glob("collectives*.csv")):
+    for path in asked.file:
         show(path, asked.rows)
 
 

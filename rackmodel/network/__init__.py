@@ -5,7 +5,7 @@ Out: rates, times, and what binds them.
 Left out: accelerators' work, plans, and how the graph was made.
 """
 
-from rackmodel.network.fair_share import fair_rates, fair_rates_dense
+from rackmodel.network.fair_share import fair_rates, fair_rates_rows
 from rackmodel.network.graph import Network
 from rackmodel.network.library import ALGORITHMS, OPS, pattern
 from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_load
@@ -28,7 +28,7 @@ __all__ = [
     "bus_factor",
     "drain_s",
     "fair_rates",
-    "fair_rates_dense",
+    "fair_rates_rows",
     "link_load",
     "pattern",
     "run_collective",

@@ -5,11 +5,11 @@ Out: rounds of flows, each flow with its share of the collective's bytes.
 Left out: fixed times, protocols and the choice among algorithms; see `library`.
 
 Every formula that counts members uses the group's true size, so that a stand-in of a longer group
-has the flows, links and times of the real one. Sources: Thakur, Rabenseifner, Gropp, "Optimization
-of collective communication operations in MPICH", 2005 (ring, halving-doubling); Sanders, Speck,
-Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", 2009 (double binary
-tree); Klenk et al., "An in-network architecture for accelerating shared-memory multiprocessor
-collectives", ISCA 2020 (in-switch reduction).
+has the flows, links and times of the real one. Recursive halving-doubling has a module of its own.
+Sources: Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in
+MPICH", 2005 (ring); Sanders, Speck, Traeff, "Two-tree algorithms for full bandwidth broadcast,
+reduction and scan", 2009 (double binary tree); Klenk et al., "An in-network architecture for
+accelerating shared-memory multiprocessor collectives", ISCA 2020 (in-switch reduction).
 """
 
 from __future__ import annotations
@@ -168,32 +168,6 @@ def direct(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     if len(group.parts) > 1:
         share *= group.stands_for(a, b)
     return (flows_between(network, group.nodes[a], group.nodes[b], share),)
-
-
-def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
-    """Recursive halving, then doubling: round k exchanges half of what is left with member i ^ 2^k.
-
-    Members beyond the largest power of two hand their data to a partner first and get it back last.
-    """
-    nodes = group.nodes
-    core = 1 << (len(nodes).bit_length() - 1)
-    extra = np.arange(len(nodes) - core)
-    rounds: list[Hops] = []
-    for k in range(core.bit_length() - 1):
-        every = np.arange(core)
-        share = np.full(core, 0.5 ** (k + 1))
-        rounds.append((nodes[every], nodes[every ^ (core >> (k + 1))], share))
-    if op == "all-gather":
-        rounds.reverse()
-    elif op == "all-reduce":
-        rounds += rounds[::-1]
-    if len(extra):
-        one = np.ones(len(extra))
-        if op != "all-gather":
-            rounds.insert(0, (nodes[core + extra], nodes[extra], one))
-        if op != "reduce-scatter":
-            rounds.append((nodes[extra], nodes[core + extra], one))
-    return tuple(_pairs(network, [hops]) for hops in rounds)
 
 
 def hierarchical(network: Network, group: Group, op: str) -> tuple[Flows, ...]:

@@ -8,7 +8,9 @@ Left out: time. Who starts and ends when is `traffic`'s business.
 from __future__ import annotations
 
 import math
-from itertools import count
+from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TIE = 1e-12  # links whose levels differ by less fill together
-SMALL_CELLS = 8_000  # the same for a dense system
-SMALL_ENTRIES = 96  # below this, plain lists beat numpy's call overhead
+SMALL_ENTRIES = 2_000  # below this, plain lists beat numpy's call overhead
 LARGE_ENTRIES = 20_000  # above this, compiled code repays its loading
-MANY_SOLVES = 1_000  # of small dense systems, likewise
-
-_solves = count(1)  # which form runs then does not show: both give the same bits
 
 
 def fair_rates(
@@ -80,116 +78,97 @@ def fair_rates(
     return _fill_arrays(indptr, links, fractions, capacity, cap, weight)
 
 
-def fair_rates_dense(
-    load: Floats, capacity: Floats, cap: Floats, weight: Floats | None = None
-) -> Floats:
-    """Share link classes among flow classes: a small dense system.
+def fair_rates_rows(
+    rows: Sequence[Sequence[tuple[int, float]]],
+    capacity: Sequence[float] | Mapping[int, float],
+    cap: Sequence[float],
+) -> list[float]:
+    """Share link classes among flow classes, in plain Python: the quickest for small systems.
 
     Parameters
     ----------
-    load : float[L, F], what one representative link of class l carries when every flow of class f
-        runs at rate 1 (fractions summed over the flows of the class, so it knows multiplicities).
-    capacity : float[L], of one link of the class. [bytes/s]
-    cap : float[F], own limit of each flow of the class. [bytes/s]
-    weight : float[F], 1 if left out.
+    rows : for each of F flow classes, (link class, load): what one representative link of the class
+        carries, above 0, when every flow of the class runs at rate 1 (fractions summed over its
+        flows, so it knows multiplicities).
+    capacity : of one link of each class. [bytes/s]
+    cap : own limit of each flow of the class. [bytes/s]
 
     Returns
     -------
-    float[F], the rate of every flow of the class. [bytes/s]
+    F rates, of every flow of the class. [bytes/s]
+
+    Notes
+    -----
+    The tightest link fills first. A link's level only rises while others fill, so one that has
+    grown since it was put on the heap is put back.
 
     Examples
     --------
-    >>> load = np.array([[2.0, 1.0], [0.0, 1.0]])
-    >>> fair_rates_dense(load, np.array([9.0, 2.0]), np.full(2, np.inf))
-    array([3.5, 2. ])
+    >>> fair_rates_rows([[(0, 2.0)], [(0, 1.0), (1, 1.0)]], [9.0, 2.0], [math.inf, math.inf])
+    [3.5, 2.0]
     """
-    flows = load.shape[1]
-    if flows == 0:
-        return np.zeros(0)
-    per_level = load if weight is None else load * weight
-    own = cap if weight is None else cap / weight
-    if load.size <= SMALL_CELLS:
-        if next(_solves) > MANY_SOLVES and kernels.available():
-            fill = kernels.compiled("fill_dense")
-            filled = np.asarray(fill(*_plain(per_level, capacity, own)))
-        else:
-            filled = _fill_dense_lists(per_level, capacity, own)
-        return filled if weight is None else filled * weight
-    spare = capacity.astype(np.float64, copy=True)
-    level_of = np.full(flows, np.inf)
-    growing = np.ones(flows)
-    crosses = load > 0
-    capped = bool(np.isfinite(own).any())
-    while True:
-        demand = per_level @ growing
-        levels = np.divide(spare, demand, out=np.full(len(spare), np.inf), where=demand > 0)
-        level = levels.min() if len(levels) else np.inf
-        if capped:
-            level = min(level, np.where(growing > 0, own, np.inf).min())
-        if level == np.inf:
-            break
-        held = crosses[levels <= level * (1 + TIE)].any(axis=0)
-        if capped:
-            held |= own <= level * (1 + TIE)
-        held &= growing > 0
-        level_of[held] = level if not capped else np.minimum(level, own[held])
-        growing[held] = 0.0
-        spare -= per_level @ np.where(held, level_of, 0.0)
-        np.maximum(spare, 0.0, out=spare)  # rounding can dip below 0
-        if not growing.any():
-            break
-    return level_of if weight is None else level_of * weight
-
-
-def _plain(per_level: Floats, capacity: Floats, own: Floats) -> tuple[Floats, ...]:
-    """Return load, demand, capacity and caps as the compiled form wants them."""
-    load = np.ascontiguousarray(per_level, dtype=np.float64)
-    return (
-        load,
-        per_level.sum(axis=1),
-        np.ascontiguousarray(capacity, dtype=np.float64),
-        np.ascontiguousarray(own, dtype=np.float64),
-    )
-
-
-def _fill_dense_lists(per_level: Floats, capacity: Floats, own: Floats) -> Floats:
-    """Fill link by link; a link's level only rises while others fill."""
-    level_of = own.tolist()
-    at, crossing = (side.tolist() for side in per_level.nonzero())
-    users: list[list[int]] = [[] for _ in range(len(capacity))]
-    rows: list[list[tuple[int, float]]] = [[] for _ in level_of]
-    for link, flow, load in zip(at, crossing, per_level[at, crossing].tolist(), strict=True):
-        users[link].append(flow)
-        rows[flow].append((link, load))
+    place: dict[int, int] = {}
+    users: list[list[int]] = []
+    demand: list[float] = []
+    spare: list[float] = []
+    for flow, row in enumerate(rows):
+        for link, load in row:
+            if link in place:
+                at = place[link]
+                users[at].append(flow)
+                demand[at] += load
+            else:
+                place[link] = len(users)
+                users.append([flow])
+                demand.append(load)
+                spare.append(capacity[link])
     growing = [len(flows) for flows in users]
-    demand = per_level.sum(axis=1).tolist()
-    spare = capacity.tolist()
-    levels = [s / d if d > 0 else math.inf for s, d in zip(spare, demand, strict=True)]
-    capped = sorted((c, flow) for flow, c in enumerate(level_of) if c < math.inf)
-    done = [not row for row in rows]
-    next_cap = 0
-    while True:
-        level = min(levels, default=math.inf)
-        while next_cap < len(capped) and done[capped[next_cap][1]]:
+    heap = [(s / d, at) for at, (s, d) in enumerate(zip(spare, demand, strict=True))]
+    heapify(heap)
+    level_of = list(cap)
+    capped = sorted((limit, flow) for flow, limit in enumerate(level_of) if limit < math.inf)
+    next_cap, waiting = 0, [bool(row) for row in rows]
+    left = sum(waiting)
+    while left:
+        level, at = heap[0]
+        if not growing[at]:
+            heappop(heap)
+            continue
+        room = spare[at]
+        now = room / demand[at] if room > 0 else 0.0  # rounding can dip below 0
+        if now > level:
+            heapreplace(heap, (now, at))
+            continue
+        held = users[at]
+        while next_cap < len(capped) and not waiting[capped[next_cap][1]]:
             next_cap += 1
         if next_cap < len(capped) and capped[next_cap][0] <= level:
             level, flow = capped[next_cap]
             held = [flow]
-        elif level < math.inf:
-            held = [flow for flow in users[levels.index(level)] if not done[flow]]
-        else:
-            return np.array(level_of)
         for flow in held:
-            done[flow] = True
-            level_of[flow] = level
-            for link, load in rows[flow]:
-                left = growing[link] = growing[link] - 1
-                wish = demand[link] = demand[link] - load
-                room = spare[link] = spare[link] - load * level
-                if left and wish > 0:
-                    levels[link] = room / wish if room > 0 else 0.0  # rounding can dip below 0
-                else:
-                    levels[link] = math.inf
+            if waiting[flow]:
+                left -= 1
+                waiting[flow] = False
+                level_of[flow] = level
+                for link, load in rows[flow]:
+                    at = place[link]
+                    growing[at] -= 1
+                    spare[at] -= load * level
+                    rest = demand[at] - load
+                    if rest <= 0 and growing[at]:  # lost in rounding beside a much larger load
+                        rest = _still(rows, link, users[at], waiting)
+                    demand[at] = rest
+    return level_of
+
+
+def _still(
+    rows: Sequence[Sequence[tuple[int, float]]],
+    link: int,
+    flows: Sequence[int],
+    waiting: Sequence[bool],
+) -> float:
+    """Return the load on a link of those flows that still grow, added up anew."""
+    return sum(load for f in flows if waiting[f] for k, load in rows[f] if k == link)
 
 
 def _fill_arrays(
@@ -235,31 +214,11 @@ def _fill_arrays(
 def _fill_lists(
     indptr: Ints, links: Ints, fractions: Floats, capacity: Floats, cap: Floats, weight: Floats
 ) -> Floats:
-    ends, link_of, part = indptr.tolist(), links.tolist(), fractions.tolist()
-    weights, own = weight.tolist(), (cap / weight).tolist()
-    flows = len(ends) - 1
-    spare: dict[int, float] = {link: float(capacity[link]) for link in link_of}
-    level_of = own.copy()
-    waiting = [f for f in range(flows) if ends[f + 1] > ends[f]]
-    while waiting:
-        demand = dict.fromkeys(spare, 0.0)
-        for f in waiting:
-            for e in range(ends[f], ends[f + 1]):
-                demand[link_of[e]] += part[e] * weights[f]
-        level = min(own[f] for f in waiting)
-        levels = {link: spare[link] / load for link, load in demand.items() if load > 0}
-        level = min([level, *levels.values()])
-        bound = level * (1 + TIE)
-        full = {link for link, value in levels.items() if value <= bound}
-        still = []
-        for f in waiting:
-            path = range(ends[f], ends[f + 1])
-            if own[f] <= bound or any(part[e] > 0 and link_of[e] in full for e in path):
-                level_of[f] = min(level, own[f])
-                for e in path:
-                    left = spare[link_of[e]] - part[e] * weights[f] * level_of[f]
-                    spare[link_of[e]] = max(0.0, left)
-            else:
-                still.append(f)
-        waiting = still
-    return np.array(level_of) * weight
+    loads = (fractions * np.repeat(weight, np.diff(indptr))).tolist()
+    entries = list(zip(links.tolist(), loads, strict=True))
+    if min(loads, default=1.0) <= 0:
+        rows = [[e for e in entries[a:b] if e[1] > 0] for a, b in pairwise(indptr.tolist())]
+    else:
+        rows = [entries[a:b] for a, b in pairwise(indptr.tolist())]
+    used = {link: float(capacity[link]) for link in set(links.tolist())}
+    return np.array(fair_rates_rows(rows, used, (cap / weight).tolist())) * weight

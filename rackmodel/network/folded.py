@@ -13,10 +13,13 @@ are the same in both directions, so the others carry the mirror image.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rackmodel.network.tori import Tori, tori
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -25,12 +28,19 @@ MOST_PAIRS = 150_000  # routed at a time
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Loads: TypeAlias = tuple[Floats, Floats, float, float]
 
 
-def colours(network: Network, marked: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+def colours(
+    network: Network, marked: NDArray[np.bool_], *, stars: bool = False
+) -> tuple[Ints, Ints]:
     """Colour nodes and links so that equal ones have equal surroundings (1-WL refinement).
 
-    `marked` tells members from other nodes. Returns int[N] and int[L], dense from 0.
+    marked : bool[N], tells members from other nodes.
+    stars : the links of a scale-up domain are as if they were not there, and its accelerators are
+        joined to one hub; for traffic between domains where those inside are all alike.
+
+    Returns int[N] and int[L], dense from 0; without its links a domain's links share a colour.
     """
     rng = np.random.default_rng(20240919)
     size = len(network.nodes)
@@ -39,27 +49,37 @@ def colours(network: Network, marked: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     facts = np.stack(
         [network.capacity, network.latency_s, network.scale_up, _axes(network)], axis=1
     )
-    _, link = np.unique(facts, axis=0, return_inverse=True)
-    salt = rng.integers(
-        1, 2**63, size=int(link.max()) + 1 if len(link) else 1, dtype=np.uint64
-    ) | np.uint64(1)
-    label = salt[link.ravel()]
+    use = ~network.scale_up if stars else np.ones(len(network.tail), dtype=bool)
+    tail, head = network.tail[use], network.head[use]
+    _, link = np.unique(facts[use], axis=0, return_inverse=True)
+    link = link.ravel()
+    own = link  # with the links to hubs behind those of the network
+    if stars:
+        hubs = int(network.domain_of.max()) + 1
+        tail = np.r_[tail, network.accelerator_nodes]
+        head = np.r_[head, size + network.domain_of]
+        link = np.r_[link, np.full(len(network.domain_of), link.max(initial=-1) + 1)]
+        node = np.r_[node, np.full(hubs, node.max() + 1)]
+    salt = rng.integers(1, 2**63, size=int(link.max(initial=0)) + 1, dtype=np.uint64)
+    label = (salt | np.uint64(1))[link]
     count = len(np.unique(node))
     while True:
         mixed = _mix(node.astype(np.uint64))
         total = _mix(mixed) * np.uint64(3)
-        np.add.at(total, network.tail, _mix(mixed[network.head] ^ label))
-        np.add.at(total, network.head, _mix(mixed[network.tail] + label))
+        np.add.at(total, tail, _mix(mixed[head] ^ label))
+        np.add.at(total, head, _mix(mixed[tail] + label))
         _, node = np.unique(total, return_inverse=True)
         node = node.ravel()
         after = int(node.max()) + 1
         if after == count:
             break
         count = after
-    pair = np.stack([node[network.tail], node[network.head], link.ravel()], axis=1)
+    pair = np.stack([node[network.tail[use]], node[network.head[use]], own], axis=1)
     _, link_colour = np.unique(pair, axis=0, return_inverse=True)
-    assert len(node) == size
-    return node.astype(np.int64), link_colour.ravel().astype(np.int64)
+    colour = np.zeros(len(network.tail), dtype=np.int64)
+    colour[use] = link_colour.ravel() + stars
+    _, node = np.unique(node[:size], return_inverse=True)
+    return node.ravel().astype(np.int64), colour
 
 
 def _axes(network: Network) -> Ints:
@@ -119,7 +139,7 @@ def heights(network: Network) -> Ints:
 
 def all_to_all_loads(
     network: Network, members: Ints, true_size: int, period: int, *, coloured: bool = True
-) -> tuple[Floats, Floats, float, float]:
+) -> Loads:
     """Return loads of one all-to-all with equal shares, per byte of a rank's send buffer.
 
     Parameters
@@ -134,12 +154,59 @@ def all_to_all_loads(
     float[K] load of a link and float[K] its capacity, by colour; the largest parts that one member
     sends inside its scale-up domain and outside.
     """
+    torus = tori(network) if coloured else None
+    found = torus and _by_symmetry(network, members, true_size, period, torus)
+    return found or _routed(network, members, true_size, period, coloured=coloured)
+
+
+def _by_symmetry(
+    network: Network, members: Ints, true_size: int, period: int, torus: Tori
+) -> Loads | None:
+    """Return the loads where pairs inside a domain use its torus and others the fabric.
+
+    A domain that is only partly in use carries a part of what a whole one does. None where no
+    domain is wholly in use, or pairs in different domains pass through others.
+    """
+    size = math.prod(torus.lengths)
+    used = np.bincount(network.domain_of[members])
+    if used.max() < size:
+        return None
+    load = torus.exchange(ordered=network.routing == "dimension-order") / true_size
+    rates = np.array(torus.slowest)
+    inside, outside = (size - 1.0) / true_size, 0.0
+    if (used > 0).sum() > 1:
+        try:
+            found = _routed(network, members, true_size, period, fabric=True)
+        except _PassesOn:
+            return None
+        load, rates = np.r_[load, found[0]], np.r_[rates, found[1]]
+        outside = found[3]
+    return load, rates, inside, outside
+
+
+class _PassesOn(Exception):
+    """Pairs in different domains use links of a domain."""
+
+
+def _routed(
+    network: Network,
+    members: Ints,
+    true_size: int,
+    period: int,
+    *,
+    coloured: bool = True,
+    fabric: bool = False,
+) -> Loads:
+    """Return the loads by routes from one member of each colour to all others.
+
+    fabric : leave out pairs inside a domain; links of domains then carry nothing.
+    """
     nodes = network.accelerator_nodes[members]
     marked = np.zeros(len(network.nodes), dtype=bool)
     marked[nodes] = True
     own, link_colour = np.arange(len(nodes)), np.arange(len(network.capacity))
     if coloured:
-        node_colour, link_colour = colours(network, marked)
+        node_colour, link_colour = colours(network, marked, stars=fabric)
         own = node_colour[nodes]
     up = np.ones(len(network.capacity), dtype=bool)
     if true_size > len(members):  # only the senders' side has the right weights
@@ -160,16 +227,20 @@ def all_to_all_loads(
         share = np.concatenate([weights(i) for i in first[few].tolist()]) / true_size
         number = np.repeat(many[few], len(nodes))
         apart = senders != others
+        if fabric:
+            apart = domain[senders] != domain[others]
         senders, others, share, number = (x[apart] for x in (senders, others, share, number))
         table = network.routes(nodes[senders], nodes[others])
+        if fabric and network.scale_up[table.links].any():
+            raise _PassesOn
         amount = np.repeat(number * share, np.diff(table.indptr)) * table.fractions
         amount = np.where(up[table.links], amount, 0.0)
         load += np.bincount(link_colour[table.links], amount, minlength=kinds)
         near = domain[others] == domain[senders]
         inside = np.bincount(senders, np.where(near, share, 0.0))
         outside = np.bincount(senders, np.where(near, 0.0, share))
-        inside_most = max(inside_most, float(inside.max()))
-        outside_most = max(outside_most, float(outside.max()))
+        inside_most = max(inside_most, float(inside.max(initial=0.0)))
+        outside_most = max(outside_most, float(outside.max(initial=0.0)))
     capacity = np.zeros(kinds)
     capacity[link_colour] = network.capacity
     return load / np.bincount(link_colour, minlength=kinds), capacity, inside_most, outside_most

@@ -36,7 +36,7 @@ class Group:
     known_domains: int | None = (
         None  # domains of the whole group, where the caller has counted them
     )
-    period: int | None = None  # members after which the machine repeats, if they fill whole periods
+    period: int | None = None  # members after which the machine repeats, in a stand-in
 
     @property
     def scale(self) -> float:
@@ -46,13 +46,13 @@ class Group:
     def stands_for(self, first: Ints, second: Ints) -> Floats:
         """Return how many pairs of the whole group each pair of members (by place) stands for.
 
-        With a period, pairs within it are as they are, and pairs of different periods stand for all
-        such; without, the same by scale-up domain.
+        Where the members fill whole periods, pairs within one are as they are, and pairs of
+        different periods stand for all such; elsewhere the same by scale-up domain.
         """
         size, here = self.true_size, len(self.nodes)
         if size == here:
             return np.ones(len(first))
-        if self.period is not None:
+        if self.period is not None and here % self.period == 0:
             block = np.arange(here) // self.period
             far = (size // self.period - 1) / max(1, here // self.period - 1)
             return np.where(block[first] == block[second], 1.0, far)

@@ -28,7 +28,7 @@ def available() -> bool:
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """Return "fill", "fill_dense" or "advance" (of `fluid`), compiled once and kept on disk.
+    """Return "fill" or "advance" (of `fluid`), compiled once and kept on disk.
 
     Raises
     ------
@@ -39,56 +39,10 @@ def compiled(name: str) -> Callable[..., Any]:
 
     from rackmodel.network import fluid
 
-    plain = {"fill": fill, "fill_dense": fill_dense, "advance": fluid.advance}[name]
+    plain = {"fill": fill, "advance": fluid.advance}[name]
     wrap: Any = numba.njit(cache=True, nogil=True)
     made: Callable[..., Any] = wrap(plain)
     return made
-
-
-def fill_dense(load: Floats, demand: Floats, capacity: Floats, own: Floats) -> Floats:
-    """Fill a small dense system link by link; see `fair_share.fair_rates_dense`.
-
-    The operations and their order are those of the lists beside it, so the results are equal to the
-    last bit and it does not matter which of the two ran.
-    """
-    link_count, flows = load.shape
-    wish, spare = demand.copy(), capacity.copy()
-    growing = np.zeros(link_count, dtype=np.int64)
-    levels = np.full(link_count, np.inf)
-    done = np.ones(flows, dtype=np.bool_)
-    level_of = own.copy()
-    for k in range(link_count):
-        for f in range(flows):
-            if load[k, f] != 0:
-                growing[k] += 1
-                done[f] = False
-        if wish[k] > 0:
-            levels[k] = spare[k] / wish[k]
-    while True:
-        level, at, flow = np.inf, -1, -1
-        for k in range(link_count):
-            if levels[k] < level:
-                level, at = levels[k], k
-        for f in range(flows):
-            if done[f] or own[f] == np.inf or own[f] > level or (flow >= 0 and own[f] == level):
-                continue
-            level, flow = own[f], f
-        if level == np.inf:
-            return level_of
-        for f in range(flows):
-            if done[f] or (flow >= 0 and f != flow) or (flow < 0 and load[at, f] == 0):
-                continue
-            done[f] = True
-            level_of[f] = level
-            for k in range(link_count):
-                if load[k, f] != 0:
-                    growing[k] -= 1
-                    wish[k] -= load[k, f]
-                    spare[k] -= load[k, f] * level
-                    if growing[k] > 0 and wish[k] > 0:
-                        levels[k] = spare[k] / wish[k] if spare[k] > 0 else 0.0
-                    else:
-                        levels[k] = np.inf
 
 
 def fill(

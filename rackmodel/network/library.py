@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
 from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
+from rackmodel.network.doubling import halving_doubling
 from rackmodel.network.groups import Group, make_group
 from rackmodel.network.patterns import Flows, Pattern, drain_s, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
@@ -41,7 +42,7 @@ BUILDERS: dict[str, Builder] = {
     "sharp": algorithms.sharp,
     "direct": algorithms.direct,
     "rail": algorithms.direct,
-    "halving-doubling": algorithms.halving_doubling,
+    "halving-doubling": halving_doubling,
     "hierarchical": algorithms.hierarchical,
     "torus": torus,
     "chain": algorithms.broadcast,
@@ -86,7 +87,7 @@ def pattern(
     algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
         only stand in for it; the domains are scaled like the members if left out.
-    period : members after which the machine repeats, where the stand-in has whole periods only.
+    period : members after which the machine repeats, if `members` are a stand-in.
 
     Raises
     ------
@@ -165,8 +166,10 @@ def _timed_variants(
     """Return the variants, each with a function that tells by what time the tuner ranks it. [s]
 
     Inside a domain that is the time itself: the tuner's tables are measured there. Between domains
-    it adds fixed times and bytes over bandwidth, and sees neither the fill of the pipeline nor how
-    few network ports NVLS-tree uses of a large domain; so it takes that where a ring were faster.
+    it adds fixed times and bytes over bandwidth (NCCL, tuning.cc, ncclTopoGetAlgoTime), and sees
+    neither the fill of the pipeline nor how few network ports NVLS-tree uses of a large domain: its
+    own limit of that, 80 to 96 GB/s a channel, is above any port. So it takes NVLS-tree where a
+    ring were faster.
     Flows and their seconds per byte are the same for all sizes: they are worked out once.
     """
     return [

@@ -21,6 +21,7 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network.algorithms import PASSES
 from rackmodel.network.bounds import binding, bound_s
 from rackmodel.network.costs import fixed_s, send_limits
+from rackmodel.network.doubling import BLOCKS
 from rackmodel.network.folded import all_to_all_loads, levelled
 from rackmodel.network.graph import Network, Routing
 from rackmodel.network.groups import make_group
@@ -49,18 +50,18 @@ class Machine(Protocol):
         ...
 
 
-def stand_in(size: int, period: int, domain: int | None = None) -> int:
+def stand_in(size: int, period: int, domain: int | None = None, periods: int = PERIODS) -> int:
     """Return how many accelerators show the same as `size`: the remainder and a few periods.
 
     Eight scale-up domains (of `domain` accelerators) hold every place that a tree over any number
     of them has; an even number of periods is left out, since even and odd numbers of domains have
-    different trees.
+    different trees. At least `periods` are kept.
 
     >>> stand_in(1_000_080, 72), stand_in(1_000_080, 576, 72), stand_in(100, 72)
     (576, 1296, 100)
     """
     whole = size // period
-    kept = max(PERIODS, math.ceil(TREE_DOMAINS * (domain or period) / period))
+    kept = max(periods, math.ceil(TREE_DOMAINS * (domain or period) / period))
     kept += (whole - kept) % 2
     return min(size, size % period + kept * period)
 
@@ -113,15 +114,16 @@ def run_collective(
                 + (", for whole periods of it" if op == "all-to-all" else "")
                 + ", or for another algorithm"
             )
-    network, present, period = _network(machine, gpus, fold, routing, seed)
+    periods = BLOCKS if algorithm == "halving-doubling" else PERIODS
+    network, present, period = _network(machine, gpus, fold, periods, routing, seed)
     members = list(range(present))
     domains = _domains(network, present, gpus, period)
     wide = present < gpus or gpus > PAIRWISE_MEMBERS
     if wide and (algorithm == "direct" or (op == "all-to-all" and algorithm is None)):
         equal = present < gpus or (hasattr(machine, "period") and levelled(network))
         return _wide_direct(network, op, wanted, present, gpus, period, domains, equal)
-    whole = period if present < gpus and present % period == 0 else None
-    group = make_group(network, members, gpus, domains, whole)
+    repeats = period if present < gpus else None
+    group = make_group(network, members, gpus, domains, repeats)
     rows = []
     for size in wanted:
         made = pattern(
@@ -132,7 +134,7 @@ def run_collective(
             algorithm=algorithm,
             true_size=gpus,
             true_domains=domains,
-            period=whole,
+            period=repeats,
         )
         time_s = alone_s(network, made, size)
         limit, by = bound_s(network, op, group, size)
@@ -144,17 +146,16 @@ def run_collective(
 def _folds(machine: Machine | nx.Graph[Any], op: str, algorithm: str | None, gpus: int) -> bool:
     """Say whether an algorithm looks the same on a stand-in.
 
-    Partners at powers of two never repeat with the machine; messages that are passed on do where no
-    period is left over.
+    Messages that are passed on do where no period is left over.
     """
     if not hasattr(machine, "period") or algorithm not in MOST_UNFOLDED:
         return True
     if algorithm == "hierarchical" and op != "all-to-all":
         return True
     period = cast("Machine", machine).period(gpus)
-    if period >= gpus:
-        return True
-    return op == "all-to-all" and gpus % period == 0
+    if algorithm == "halving-doubling":
+        return BLOCKS * period <= MOST_UNFOLDED[algorithm] and period < gpus
+    return period >= gpus or (op == "all-to-all" and gpus % period == 0)
 
 
 def _domains(network: Network, present: int, gpus: int, period: int) -> int:
@@ -182,7 +183,12 @@ def _sizes(sizes: Iterable[float]) -> Sequence[float]:
 
 
 def _network(
-    machine: Machine | nx.Graph[Any], gpus: int, fold: bool, routing: Routing, seed: int
+    machine: Machine | nx.Graph[Any],
+    gpus: int,
+    fold: bool,
+    periods: int,
+    routing: Routing,
+    seed: int,
 ) -> tuple[Network, int, int]:
     """Return the network, the members present in it, and the period."""
     graph: nx.Graph[Any]
@@ -190,7 +196,7 @@ def _network(
         described = cast("Machine", machine)
         period = described.period(gpus)
         domain = getattr(machine, "domain_accelerators", None)
-        present = stand_in(gpus, period, domain) if fold and period < gpus else gpus
+        present = stand_in(gpus, period, domain, periods) if fold and period < gpus else gpus
         graph = described.graph(present, bundled=True)
     else:
         graph, period, present = machine, gpus, gpus

@@ -19,11 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import simpy
 from simpy.events import EventPriority
 
-from rackmodel.network import fair_rates_dense
+from rackmodel.network import fair_rates_rows
 
 LATE = EventPriority(2)  # after everything else that happens at the same instant
 RESIDUE = 1e-13  # relative to the clock: below its last bits a flow has ended
@@ -171,15 +170,7 @@ class Traffic:
         caps = [self.cap[flow] for flow in flows]
         if self._fit(flows, caps):
             return caps
-        links = sorted({link for flow in flows for link, _ in self.loads[flow]})
-        row = {link: i for i, link in enumerate(links)}
-        load = np.zeros((len(links), len(flows)))
-        for column, flow in enumerate(flows):
-            for link, weight in self.loads[flow]:
-                load[row[link], column] += weight
-        capacity = np.array([self.capacity[link] for link in links])
-        cap = np.array(caps)
-        return [float(rate) for rate in fair_rates_dense(load, capacity, cap)]
+        return fair_rates_rows([self.loads[flow] for flow in flows], self.capacity, caps)
 
     def _fit(self, flows: tuple[int, ...], rates: list[float]) -> bool:
         """Return whether all flows can run as fast as each can by itself."""

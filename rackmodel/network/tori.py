@@ -1,0 +1,104 @@
+"""What a whole torus carries, by its symmetry: no route is looked for.
+
+In:  a network whose scale-up domains are tori, all alike and closed along every dimension.
+Out: the load on the links of each dimension when every member sends to every other.
+Left out: meshes and parts of a torus, whose links are not all alike; those are routed.
+
+A shortest way takes as many hops along a dimension as the ring there asks for, whatever the order
+of the hops. All links of a dimension are images of one another under translation, and upwards is
+the image of downwards under reflection, so where ways are spread evenly each carries its equal part
+of all hops. In dimension order a half-way tie goes upwards, so the links upwards carry more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rackmodel.network.graph import Network
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ROUTINGS = ("spray", "paths", "dimension-order")  # alike in all places
+
+
+@dataclass(frozen=True, slots=True)
+class Tori:
+    """Scale-up domains that are closed tori of one shape."""
+
+    lengths: tuple[int, ...]  # of the dimensions of more than 1
+    slowest: tuple[float, ...]  # payload bytes/s of the slowest link along each
+
+    def exchange(self, *, ordered: bool) -> Floats:
+        """Return float[D], what the busiest link along each dimension carries.
+
+        In units of what one member sends to one other. `ordered` says dimension order.
+
+        >>> Tori((4,), (1.0,)).exchange(ordered=False).tolist()
+        [2.0]
+        >>> Tori((4, 2), (1.0, 1.0)).exchange(ordered=True).tolist()
+        [6.0, 4.0]
+        """
+        loads = []
+        for length in self.lengths:
+            steps = np.arange(1, length)
+            hops = np.minimum(steps, length - steps)
+            up = hops[steps <= length // 2].sum() if ordered or length == 2 else hops.sum() / 2
+            loads.append(float(up) * math.prod(self.lengths) / length)
+        return np.array(loads)
+
+
+def tori(network: Network) -> Tori | None:
+    """Return the tori that all scale-up domains are, None if some domain is no such."""
+    cache = network._cache
+    if "tori" not in cache:
+        cache["tori"] = _tori(network)
+    found: Tori | None = cache["tori"]
+    return found
+
+
+def _tori(network: Network) -> Tori | None:
+    nodes, domain = network.accelerator_nodes, network.domain_of
+    if network.position is None or len(nodes) < 2 or network.routing not in ROUTINGS:
+        return None
+    places = np.array(network.position, dtype=np.int64)
+    first = places[domain == 0]
+    sides = [d for d in range(places.shape[1]) if first[:, d].max() > first[:, d].min()]
+    places = places[:, sides]
+    lengths = places.max(axis=0) + 1
+    size = int(np.prod(lengths))
+    if not sides or places.min() < 0 or (np.bincount(domain) != size).any():
+        return None
+    flat = np.ravel_multi_index(tuple(places.T), tuple(lengths))
+    code = domain * size + flat
+    if len(np.unique(code)) < len(code):
+        return None
+    place = np.full((len(network.nodes), len(sides)), -1, dtype=np.int64)
+    place[nodes] = places
+    home = np.full(len(network.nodes), -1, dtype=np.int64)
+    home[nodes] = domain
+    inner = network.scale_up
+    tail, head = network.tail[inner], network.head[inner]
+    if (home[tail] < 0).any() or (home[tail] != home[head]).any():
+        return None
+    step = place[head] - place[tail]
+    around = np.where(np.abs(step) == lengths - 1, -np.sign(step), step)
+    if (np.abs(around).sum(axis=1) != 1).any():
+        return None  # some link does not lead to a neighbour
+    axis = np.abs(around).argmax(axis=1)
+    down = (around[np.arange(len(axis)), axis] < 0) & (lengths[axis] > 2)
+    ways = tail * np.int64(2 * len(sides)) + 2 * axis + down
+    wanted = len(nodes) * int(np.where(lengths > 2, 2, 1).sum())
+    if len(ways) != wanted or len(np.unique(ways)) < wanted:
+        return None  # a mesh, or parallel links
+    cables, rates = network.count[inner], network.capacity[inner]
+    if any(len(np.unique(cables[axis == d])) > 1 for d in range(len(sides))):
+        return None
+    slowest = tuple(float(rates[axis == d].min()) for d in range(len(sides)))
+    return Tori(tuple(lengths.tolist()), slowest)
