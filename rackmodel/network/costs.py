@@ -136,8 +136,10 @@ def limit(
     )
     copy = facts.p2p if name in SENDING else facts.ring
     reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
-    if few_ports and name in TREES:  # they use no more than this many network ports of a domain
-        reach = np.where(inside, reach, reach * min(1.0, constants()["nccl"]["tree_ports"] / most))
+    used = np.ones(len(network.nodes))  # share of a member's network ports
+    if few_ports and name in TREES:  # they use no more than this many ports of a domain
+        for part in group.parts:
+            used[part] = min(1.0, constants()["nccl"]["tree_ports"] / len(part))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
         for tier, ports in ((inside, inner), (~inside, outer)):
@@ -145,6 +147,8 @@ def limit(
             if here.any():
                 total = np.bincount(nodes[here], flows.share[here], minlength=len(network.nodes))
                 rate = reach[here] * ports[nodes[here]]
+                if tier is not inside:
+                    rate = rate * used[nodes[here]]
                 if name == "direct" and rack and tier is not inside:
                     rate = np.minimum(rate, _posted(facts))
                 part = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)

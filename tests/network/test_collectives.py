@@ -10,6 +10,7 @@ from rackmodel.network import ALGORITHMS, Network, alone_s, link_load, pattern, 
 from rackmodel.network.bounds import bound_s
 from rackmodel.network.groups import make_group, overlaps
 from rackmodel.network.library import OPS, variants
+from rackmodel.topology import load_topology
 
 BYTES = 2.0**30
 
@@ -252,3 +253,14 @@ def test_rings_between_meshes_use_all_their_links():
     one = pattern(network, "all-gather", range(16), BYTES, algorithm="ring").rounds[0]
     load = link_load(network, one)[np.array(network.link_kinds) == "xgmi"]
     assert load == pytest.approx(np.full(2 * 56, 15 / 16 / 8))
+
+
+def test_a_few_accelerators_in_one_more_rack_do_not_starve_the_tree():
+    topology = load_topology("gb200-nvl72")
+
+    def seconds(gpus):
+        network = Network.from_graph(topology.graph(gpus, bundled=True))
+        made = pattern(network, "all-reduce", range(gpus), 4e9, algorithm="nvls-tree")
+        return alone_s(network, made, 4e9)
+
+    assert seconds(512) == pytest.approx(seconds(576), rel=0.01)  # seven racks and eight, or eight
