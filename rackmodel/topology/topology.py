@@ -27,7 +27,7 @@ MOST_NODES = 3_000_000
 """A graph of more nodes is refused: several gigabytes. Use the description, or a stand-in."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Topology:
     """A machine of any size, described and not enumerated; or one fixed graph of a user.
 
@@ -49,8 +49,13 @@ class Topology:
     power_shelves: int = 0
     year: int = 0
     published: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    source_text: str = field(default="", repr=False)
-    own_graph: nx.DiGraph[Any] | None = field(default=None, repr=False, compare=False)
+    source_text: str = ""
+    own_graph: nx.DiGraph[Any] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        """Say in one line which machine it is; `rackmodel show NAME` says the rest."""
+        part = self.accelerator or "accelerators that the graph does not name"
+        return f"<Topology {self.name}: {self.title}; {self.domain_accelerators} x {part} a domain>"
 
     def _repr_html_(self) -> str:
         """Show what is known of the machine in a notebook, with sources."""

@@ -73,3 +73,11 @@ def test_result_tells_step_with_band_and_memory(own):
     cells = shown(result)
     assert "of 80 GB" in cells[cells.index("HBM of the fullest rank") + 1]
     assert "real runs" in cells[cells.index("step") + 1]
+
+
+def test_machines_and_results_say_what_they_are_in_one_line():
+    machine = load_topology("dgx-h100")
+    assert repr(machine).startswith("<Topology dgx-h100: ")
+    result = rackmodel.simulate(machine, model="llama3.1-8b", gpus=8, global_batch=8, seq_len=2048)
+    assert f"{result.step_s:.4g} s a step" in repr(result)
+    assert len(repr(result)) < 200
