@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.network.groups import Group
-from rackmodel.network.patterns import Pattern, drain_s, link_load
+from rackmodel.network.patterns import Pattern, link_load, pace_s
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -107,7 +107,7 @@ def binding(network: Network, made: Pattern, byte_count: float) -> str:
     """Return what sets the time of a pattern: a kind of link, a copy engine, or the fixed times."""
     if not made.rounds or byte_count <= 0:
         return "latency"
-    spans = [drain_s(network, flows, byte_count) for flows in made.rounds]
+    spans = [pace_s(network, flows) * byte_count for flows in made.rounds]
     if sum(made.latency_s) > sum(spans):
         return "latency"
     flows = made.rounds[int(np.argmax(spans))]

@@ -100,6 +100,7 @@ class Core:
         for a, b, link in ends:
             pairs.setdefault((a, b), []).append(link)
         self.joining = pairs
+        self._seen = np.zeros(n, dtype=np.int64)
         self.local = self._local(tail, head)
         self._ready = True
 
@@ -274,9 +275,12 @@ class Core:
         front = np.zeros(0, dtype=np.int64)
         while len(front) or hops <= last:
             seeds = np.array([node for node, h, _ in ends if h == hops], dtype=np.int64)
-            front = np.unique(np.concatenate([front, seeds]))
+            front = np.concatenate([front, seeds])
             front = front[steps[front] == far]
             steps[front] = hops
+            order = np.arange(len(front))
+            self._seen[front] = order  # of those that stand twice, the last one stays
+            front = front[self._seen[front] == order]
             starts, stops = self.in_ptr[front], self.in_ptr[front + 1]
             sizes = stops - starts
             place = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())

@@ -104,7 +104,7 @@ def _folded(
         near = stride < period
         pairs = _near(core, size, period, stride) if near else iter(())
         found[stride] = _slowest(network, group, pairs) if near else far
-    if size - core >= BLOCKS * period:
+    if size == core or size - core >= BLOCKS * period:
         return found, _flows(network, group, own, own + period)
     return found, _slowest(network, group, _beyond(core, size, period))
 

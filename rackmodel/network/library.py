@@ -18,7 +18,7 @@ from rackmodel.network import algorithms
 from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.doubling import halving_doubling
 from rackmodel.network.groups import Group, make_group
-from rackmodel.network.patterns import Flows, Pattern, drain_s, pace_s
+from rackmodel.network.patterns import Flows, Pattern, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Builder = Callable[["Network", Group, str], tuple[Flows, ...]]
 
 OPS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
 SIMPLE = 2  # the protocol of large messages; 0 and 1 are LL and LL128
-PROBE_BYTES = 1e9  # large enough that no flow ends within rounding
 TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
 REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
 RINGS = ("ring", "bidirectional-ring")
@@ -220,8 +219,7 @@ class _Made:
     def seconds_per_byte(self, network: Network) -> float:
         """Return the seconds per byte on an idle network, without latencies."""
         if self._per_byte is None:
-            seconds = sum(drain_s(network, flows, PROBE_BYTES) for flows in self.rounds)
-            self._per_byte = seconds / PROBE_BYTES
+            self._per_byte = sum(pace_s(network, flows) for flows in self.rounds)
         return self._per_byte
 
 

@@ -167,6 +167,10 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
 
 
 def alone_s(network: Network, pattern: Pattern, byte_count: float) -> float:
-    """Return the time of the collective on an idle network. [s]"""
+    """Return the time of the collective on an idle network. [s]
+
+    A round is a pipeline (a ring's or a tree's hops pass on what they receive, chunk by chunk) or
+    an exchange of equal parts, so it goes at the pace of its tightest link.
+    """
     fixed = sum(pattern.latency_s)
-    return fixed + sum(drain_s(network, flows, byte_count) for flows in pattern.rounds)
+    return fixed + sum(pace_s(network, flows) for flows in pattern.rounds) * byte_count

@@ -114,7 +114,7 @@ class Router:
             rest = np.flatnonzero(same)
             done = dimension_order(self.network, sources[rest], targets[rest])
             if done is not None:
-                rows.add(rest, *done)
+                rows.add_ragged(rest, *done)
                 same[rest] = False
                 differ[rest] = False
         rest = np.flatnonzero(same)

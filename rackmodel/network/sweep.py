@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 PERIODS = 2  # whole periods that a stand-in keeps at least
 TREE_DOMAINS = 8
-# Largest groups of the algorithms that do not repeat along a machine (see `_folds`).
+MOST_ALIGNED = 4096
+# Largest groups of the algorithms that do not repeat along a machine (see `_whole`).
 MOST_UNFOLDED = {"halving-doubling": 20_000, "rail": 1_500, "hierarchical": 20_000}
+HASHED = ("ecmp", "single")
+MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
 
@@ -53,15 +56,25 @@ class Machine(Protocol):
 def stand_in(size: int, period: int, domain: int | None = None, periods: int = PERIODS) -> int:
     """Return how many accelerators show the same as `size`: the remainder and a few periods.
 
-    Eight scale-up domains (of `domain` accelerators) hold every place that a tree over any number
-    of them has; an even number of periods is left out, since even and odd numbers of domains have
-    different trees. At least `periods` are kept.
+    At least `periods` are kept, and eight scale-up domains (of `domain` accelerators): those hold
+    every place that a tree over any number of them has. An even number of periods is left out,
+    since even and odd numbers of domains have different trees. Which of a tree's hops leave a pod
+    depends on where it begins, modulo a power of two; all such places are kept if `MOST_ALIGNED`
+    accelerators hold them. Larger pods of an odd number of domains rely on uplinks that let through
+    what the NICs below them send.
 
     >>> stand_in(1_000_080, 72), stand_in(1_000_080, 576, 72), stand_in(100, 72)
     (576, 1296, 100)
+    >>> stand_in(1_000, 12, 4)  # pods of three domains
+    112
     """
     whole = size // period
-    kept = max(periods, math.ceil(TREE_DOMAINS * (domain or period) / period))
+    each = max(1, period // (domain or period))  # domains of a period
+    kept = max(periods, math.ceil(TREE_DOMAINS / each))
+    wide = 2 << (each - 1).bit_length()  # hops of this many domains and more leave any pod
+    places = wide // math.gcd(wide, each)
+    if each > 1 and places * period <= MOST_ALIGNED:
+        kept = max(kept, places)
     kept += (whole - kept) % 2
     return min(size, size % period + kept * period)
 
@@ -104,38 +117,37 @@ def run_collective(
     least = 2 if op == "send" else 1
     if gpus < least:
         raise InvalidInput(f"{op} needs at least {least} accelerators, got {gpus}")
-    if fold and not _folds(machine, op, algorithm, gpus):
-        fold = False
-        most = MOST_UNFOLDED[str(algorithm)]
-        if gpus > most:
-            raise CannotRun(
-                f"{op} by {algorithm!r} over {gpus:,} accelerators does not repeat along this"
-                f" machine and would need all of it: ask for at most {most:,}"
-                + (", for whole periods of it" if op == "all-to-all" else "")
-                + ", or for another algorithm"
-            )
+    fold = fold and not _whole(machine, op, algorithm, gpus, routing)
     periods = BLOCKS if algorithm == "halving-doubling" else PERIODS
     network, present, period = _network(machine, gpus, fold, periods, routing, seed)
     members = list(range(present))
     domains = _domains(network, present, gpus, period)
     wide = present < gpus or gpus > PAIRWISE_MEMBERS
     if wide and (algorithm == "direct" or (op == "all-to-all" and algorithm is None)):
-        equal = present < gpus or (hasattr(machine, "period") and levelled(network))
+        alike = routing not in HASHED and hasattr(machine, "period")
+        equal = present < gpus or (alike and levelled(network))
         return _wide_direct(network, op, wanted, present, gpus, period, domains, equal)
     repeats = period if present < gpus else None
     group = make_group(network, members, gpus, domains, repeats)
     rows = []
     for size in wanted:
-        made = pattern(
-            network,
-            op,
-            members,
-            size,
-            algorithm=algorithm,
-            true_size=gpus,
-            true_domains=domains,
-            period=repeats,
-        )
+        try:
+            made = pattern(
+                network,
+                op,
+                members,
+                size,
+                algorithm=algorithm,
+                true_size=gpus,
+                true_domains=domains,
+                period=repeats,
+            )
+        except CannotRun:  # the links of this machine tell far partners apart: see `doubling`
+            if repeats is None or gpus > MOST_UNFOLDED.get(str(algorithm), 0):
+                raise
+            return run_collective(
+                machine, op, wanted, gpus, algorithm, fold=False, routing=routing, seed=seed
+            )
         time_s = alone_s(network, made, size)
         limit, by = bound_s(network, op, group, size)
         rows.append(_row(op, size, gpus, made.algorithm, made.protocol, time_s, limit, by))
@@ -143,19 +155,41 @@ def run_collective(
     return rows
 
 
-def _folds(machine: Machine | nx.Graph[Any], op: str, algorithm: str | None, gpus: int) -> bool:
-    """Say whether an algorithm looks the same on a stand-in.
+def _whole(
+    machine: Machine | nx.Graph[Any], op: str, algorithm: str | None, gpus: int, routing: Routing
+) -> bool:
+    """Say whether a collective needs all of the machine, because a stand-in would not show it.
 
-    Messages that are passed on do where no period is left over.
+    Messages that are passed on repeat where no period is left over; single paths, chosen by hash or
+    by the order of links, repeat nowhere.
+
+    Raises
+    ------
+    CannotRun
+        If that would be too much.
     """
-    if not hasattr(machine, "period") or algorithm not in MOST_UNFOLDED:
-        return True
-    if algorithm == "hierarchical" and op != "all-to-all":
-        return True
-    period = cast("Machine", machine).period(gpus)
-    if algorithm == "halving-doubling":
-        return BLOCKS * period <= MOST_UNFOLDED[algorithm] and period < gpus
-    return period >= gpus or (op == "all-to-all" and gpus % period == 0)
+    period = cast("Machine", machine).period(gpus) if hasattr(machine, "period") else gpus
+    exchange = op == "all-to-all"
+    if routing in HASHED:
+        most, why = MOST_HASHED[exchange], f"single paths ({routing}) do"
+        hint = "or for another routing"
+    elif algorithm in MOST_UNFOLDED and (exchange or algorithm != "hierarchical"):
+        if algorithm == "halving-doubling":
+            folds = period < gpus and BLOCKS * period <= MOST_UNFOLDED[algorithm]
+        else:
+            folds = exchange and gpus % period == 0
+        if folds:
+            return False
+        most, why = MOST_UNFOLDED[str(algorithm)], f"{algorithm!r} does"
+        hint = ("for whole periods of it, " if exchange else "") + "or for another algorithm"
+    else:
+        return False
+    if gpus > most and hasattr(machine, "period"):
+        raise CannotRun(
+            f"{op} over {gpus:,} accelerators: {why} not repeat along this machine and would need"
+            f" all of it: ask for at most {most:,}, {hint}"
+        )
+    return True
 
 
 def _domains(network: Network, present: int, gpus: int, period: int) -> int:
@@ -191,16 +225,22 @@ def _network(
     seed: int,
 ) -> tuple[Network, int, int]:
     """Return the network, the members present in it, and the period."""
-    graph: nx.Graph[Any]
+    network = None
     if hasattr(machine, "period"):
         described = cast("Machine", machine)
         period = described.period(gpus)
         domain = getattr(machine, "domain_accelerators", None)
         present = stand_in(gpus, period, domain, periods) if fold and period < gpus else gpus
-        graph = described.graph(present, bundled=True)
+        listed = getattr(machine, "plain", None)
+        plain = None if listed is None else listed(present)
+        if plain is not None:  # the same graph as lists, in a fraction of the time
+            network = Network.from_lists(plain, routing=routing, seed=seed)
+        else:
+            machine = described.graph(present, bundled=True)
     else:
-        graph, period, present = machine, gpus, gpus
-    network = Network.from_graph(graph, routing=routing, seed=seed)
+        period, present = gpus, gpus
+    if network is None:
+        network = Network.from_graph(cast("nx.Graph[Any]", machine), routing=routing, seed=seed)
     have = len(network.accelerator_nodes)
     if present > have:
         raise CannotRun(f"the machine has {have} accelerators; {gpus} were asked for")

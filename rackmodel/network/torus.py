@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -47,8 +46,8 @@ def link_between(network: Network) -> dict[tuple[int, int], int]:
     return joined
 
 
-def dimension_order(network: Network, sources: Ints, targets: Ints) -> tuple[Ints, Floats] | None:
-    """Return the links and fractions of each path, rows padded with fraction 0.
+def dimension_order(network: Network, sources: Ints, targets: Ints) -> tuple[Ints, Ints] | None:
+    """Return the number of links of each path, and the links of all, one path after another.
 
     None if some step finds no link (not a torus or mesh after all): then shortest paths serve.
     """
@@ -75,10 +74,8 @@ def dimension_order(network: Network, sources: Ints, targets: Ints) -> tuple[Int
                 path.append(link)
                 at = after
         paths.append(path)
-    longest = max(map(len, paths))
-    links = np.array([p + [p[0]] * (longest - len(p)) for p in paths], dtype=np.int64)
-    parts = np.array([[1.0] * len(p) + [0.0] * (longest - len(p)) for p in paths])
-    return links, parts
+    counts = np.array([len(path) for path in paths], dtype=np.int64)
+    return counts, np.array([link for path in paths for link in path], dtype=np.int64)
 
 
 def _wraps(

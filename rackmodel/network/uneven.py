@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from rackmodel.errors import InvalidInput
 from rackmodel.network.costs import fixed_s, limit
 from rackmodel.network.groups import make_group
-from rackmodel.network.patterns import Pattern, alone_s, flows_between
+from rackmodel.network.patterns import drain_s, flows_between
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -85,10 +85,7 @@ def all_to_allv(
         network, group.nodes[source], group.nodes[target], apart[source, target] / most
     )
     fixed = fixed_s(network, group, "all-to-all", "direct")
-    made = Pattern(
-        "all-to-allv", "direct", "Simple", n, (limit(network, flows, "direct", group),), (fixed,)
-    )
-    time_s = alone_s(network, made, most)
+    time_s = fixed + drain_s(network, limit(network, flows, "direct", group), most)
     ends = len(network.nodes)
     out = np.bincount(network.tail, network.nominal, minlength=ends)[group.nodes]
     into = np.bincount(network.head, network.nominal, minlength=ends)[group.nodes]

@@ -70,3 +70,44 @@ def mesh(count, bytes_per_s=64e9):
             if i != j:
                 graph.add_edge(f"g{i}", f"g{j}", bytes_per_s=bytes_per_s, kind="xgmi")
     return graph
+
+
+class Tapered:
+    """Pods of racks below a core, with less and less capacity upwards; any number of racks."""
+
+    def __init__(self, gpus, pod_racks, over, rails=False):
+        self.gpus, self.pod_racks, self.over, self.rails = gpus, pod_racks, over, rails
+        self.domain_accelerators = gpus
+        self.built = 0
+
+    def period(self, accelerators):
+        period = self.gpus * self.pod_racks
+        return period if accelerators > period else accelerators
+
+    def graph(self, accelerators, *, bundled=False):
+        self.built = accelerators
+        graph = nx.DiGraph(reduction=True, accelerator="h100")
+        per_leaf = self.pod_racks if self.rails else self.gpus
+        graph.add_node("core", kind="core")
+        for index in range(-(-accelerators // self.gpus) * self.gpus):
+            rack, place = divmod(index, self.gpus)
+            pod = rack // self.pod_racks
+            leaf = f"leaf{pod}.{place}" if self.rails else f"leaf{rack}"
+            graph.add_node(f"g{index}", kind="accelerator", index=index, rack=rack)
+            graph.add_node(f"s{rack}", kind="scale_up_switch")
+            join(graph, f"g{index}", f"s{rack}", 900e9, kind="nvlink")
+            graph.add_node(f"n{index}", kind="nic")
+            join(graph, f"g{index}", f"n{index}", 100e9, kind="pcie")
+            if leaf not in graph:
+                graph.add_node(leaf, kind="leaf")
+                join(graph, leaf, f"spine{pod}", 50e9 * per_leaf / self.over)
+                graph.nodes[f"spine{pod}"]["kind"] = "spine"
+                below = 50e9 * self.gpus * self.pod_racks / self.over**2
+                join(graph, f"spine{pod}", "core", below)
+            join(graph, f"n{index}", leaf, 50e9, kind="infiniband")
+        return graph
+
+
+def tapered(gpus, pod_racks, over, rails=False):
+    """Return a machine that repeats, with leaves by rack or by rail."""
+    return Tapered(gpus, pod_racks, over, rails)

@@ -173,3 +173,39 @@ def test_classes_stay_few_however_many_replicas_there_are():
         assert step.rank_count.sum() == plan.gpus
         counts.add(len(step.rank_count))
     assert max(counts) <= 64
+
+
+def class_counts(order: str, ep: int, dp: int) -> tuple[int, ...]:
+    """Return how many classes of ranks, flows and links a job has, however large it is."""
+    more = {"experts": 16, "topk": 2, "moe_ffn": 512, "kv_heads": 4} if ep > 1 else {}
+    plan = Plan(tp=8, pp=2, dp=dp, ep=ep, rank_order=order)
+    model = small_model(gated_ffn=ep > 1, **more)
+    job = Job(model=model, plan=plan, seq_len=1024, global_batch=4 * dp)
+    step = simulate_step(load_topology("gb200-nvl72"), job, FlatKernels())
+    assert step.rank_count.sum() == plan.gpus
+    return len(step.rank_count), len(step.quotient.loads), len(step.quotient.capacity)
+
+
+@pytest.mark.parametrize("order", ["tp-cp-ep-pp-dp", "tp-cp-ep-dp-pp"])
+@pytest.mark.parametrize("ep", [1, 8])
+def test_class_counts_are_flat_up_to_a_million_ranks(order, ep):
+    """All tp groups, all dp rails and all ep groups at once; 72 replicas are a few periods."""
+    few = class_counts(order, ep, 72 * 6)
+    assert few == class_counts(order, ep, 72 * 100) == class_counts(order, ep, 72_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "routing"),
+    [
+        *[("dgx-h100", routing) for routing in ("paths", "ecmp", "single", "rail")],
+        *[("gb200-nvl72", routing) for routing in ("ecmp", "rail")],
+        *[("tpu-v5p-pod", routing) for routing in ("paths", "dimension-order")],
+        ("dgx-h100-dragonfly", "spray"),
+        ("dgx-h100-dragonfly", "ecmp"),
+    ],
+)
+@pytest.mark.parametrize("order", ["tp-cp-ep-pp-dp", "tp-cp-ep-dp-pp"])
+def test_folded_equals_unfolded_whatever_the_routing(name, routing, order):
+    plan = Plan(tp=4, pp=2, dp=8, rank_order=order)
+    job = Job(model=small_model(), plan=plan, seq_len=1024, global_batch=16)
+    compare(load_topology(name), job, periods=10**6, routing=routing)
