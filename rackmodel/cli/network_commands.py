@@ -170,6 +170,8 @@ def flows(
     \b
     An undirected edge is one link each way, each with its own bytes_per_s;
     count tells how many cables share that rate, and weighs parts of a spray.
+    Parallel edges have to be put together so, and all accelerators have to
+    hang together: a graph with one that stands alone is refused.
     """
     output = Output(json_, csv_, out, tuple(demands or ()))
     output.check()

@@ -42,6 +42,11 @@ def collective(
     from rackmodel.topology import load_topology
 
     machine = load_topology(word, catalog=parts)
+    if machine.max_accelerators is not None and gpus > machine.max_accelerators:
+        raise InvalidInput(
+            f"--gpus {gpus:,}: topology {clip(topology, 60)!r} has at most"
+            f" {machine.max_accelerators:,} accelerators; ask for fewer"
+        )
     return [
         dict(row)
         for row in run_collective(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.network.groups import Group
-from rackmodel.network.patterns import Pattern, link_load, pace_s
+from rackmodel.network.patterns import Pattern, link_load, own_s, pace_s
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -115,8 +115,7 @@ def binding(network: Network, made: Pattern, byte_count: float) -> str:
         return "latency"
     used = link_load(network, flows) / network.capacity
     link = int(np.argmax(used))
-    with np.errstate(divide="ignore"):
-        own = flows.share / flows.cap_bytes_per_s
+    own = own_s(flows)
     flow = int(np.argmax(own))
     if own[flow] > used[link] * (1 + 1e-9):
         inner = flows.indptr[flow]

@@ -117,8 +117,15 @@ def pace_s(network: Network, flows: Flows) -> float:
     load = np.bincount(local, amount, minlength=len(used))
     return max(
         float((load / network.capacity[used]).max(initial=0.0)),
-        float((flows.share / flows.cap_bytes_per_s).max()),
+        float(own_s(flows).max()),
     )
+
+
+def own_s(flows: Flows) -> Floats:
+    """Return float[F], seconds per byte of the collective that each flow's own limit allows."""
+    some = flows.share > 0  # the ring of a domain with one member in use carries nothing
+    with np.errstate(divide="ignore"):
+        return np.divide(flows.share, flows.cap_bytes_per_s, out=np.zeros(len(flows)), where=some)
 
 
 def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
@@ -139,7 +146,7 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
         level = 1.0 / max(fullest, 1e-300)
         slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
         return float(shares[0]) * byte_count / slowest
-    brief_s = max(fullest, float((shares / flows.cap_bytes_per_s).max())) * byte_count
+    brief_s = max(fullest, float(own_s(flows).max())) * byte_count
     if brief_s < BRIEF_S:
         return brief_s
     left = shares * byte_count

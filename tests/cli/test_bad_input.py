@@ -154,6 +154,11 @@ def test_bad_flows_name_what_is_wrong(fails, tmp_path, line):
     fails(2, "flows", "dgx-h100", path)
 
 
+def test_a_group_larger_than_the_machine_is_wrong_input(fails):
+    words = ("--op", "all-reduce", "--bytes", "1GB")
+    fails(2, "collective", "dgx-h100-ideal", *words, "--gpus", "1000")
+
+
 def test_an_old_file_survives_a_failed_run(run, door, tmp_path):
     out = tmp_path / "r.json"
     out.write_text("old")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from network_graphs import join, mesh, racks, torus
 
+from benchmarks.validation.bounds import collectives, violations
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network import ALGORITHMS, Network, alone_s, link_load, pattern, run_collective
 from rackmodel.network.bounds import bound_s
@@ -264,3 +265,26 @@ def test_a_few_accelerators_in_one_more_rack_do_not_starve_the_tree():
         return alone_s(network, made, 4e9)
 
     assert seconds(512) == pytest.approx(seconds(576), rel=0.01)  # seven racks and eight, or eight
+
+
+# Mixed domains, meshes, tori, in-switch reduction, rails, tapers; below, at and above a domain.
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("gb200-nvl72", [72, 73]),
+        ("dgx-h100-2to1", [3, 17, 64]),
+        ("dgx-2", [16, 17]),
+        ("mi300x-platform", [7, 8, 20]),
+        ("gaudi2-node", [8, 9]),
+        ("hgx-a100-80-4x200g", [12]),
+        ("dgx-h100-rail-only", [12]),
+        ("dgx-h100-dragonfly", [24]),
+        ("tpu-v5e-pod", [16, 64]),
+        ("trn2-ultraserver", [65]),
+        ("gb200-nvl36x2", [37, 72]),
+    ],
+)
+def test_no_collective_beats_its_bound_or_its_links(name, sizes):
+    rows = list(collectives(name, sizes))
+    assert len(rows) >= 40
+    assert violations(rows) == []
