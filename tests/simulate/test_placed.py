@@ -32,7 +32,7 @@ def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(
     domain = machine.domain_accelerators
     network = network_of(machine, domain)
     block = np.arange(size) * stride
-    starts = [start for start in range(0, domain - int(block[-1]))]
+    starts = list(range(0, domain - int(block[-1])))
     members = np.array(starts[:24])[:, None] + block[None, :]
     asked = []
 
