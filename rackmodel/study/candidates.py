@@ -107,9 +107,13 @@ def simulate_best(
 
 
 def _kinds(space: Space) -> Ints:
-    """Plans that the closed form is likely to misjudge alike: the same sharding and schedule."""
+    """Plans that the closed form is likely to misjudge alike: the same sharding and schedule.
+
+    And as many chunks a rank: where passes run two at a time, more chunks wait more than it knows.
+    """
     kind = space.sharding * len(SCHEDULES) + space.schedule
-    return np.asarray((kind * 2 + (space.pp > 1)) * 2 + space.ep_overlap)
+    kind = (kind * 2 + (space.pp > 1)) * 2 + space.ep_overlap
+    return np.asarray(kind * (int(space.vpp.max(initial=0)) + 1) + space.vpp)
 
 
 def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]:

@@ -96,9 +96,7 @@ class Planner:
 
         def time(entries: Ints, *, data_parallel: bool) -> None:
             part = space.take(entries)
-            rows = np.unique(part.profile)
-            walk(profiles, self.job, space.profiles, rows, self.kernels.compute_s, self.comm,
-                 paired=bool(space.ep_overlap.any()))  # fmt: skip
+            walk(profiles, self.job, part, self.kernels.compute_s, self.comm)
             found = estimate(self.job, part, profiles, self.comm, update,
                              data_parallel=data_parallel)  # fmt: skip
             bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.study.comm_times import CommTimes
-from rackmodel.study.space import RECOMPUTES, Ints, cut_fields
+from rackmodel.study.space import RECOMPUTES, Ints, Space, cut_fields
 from rackmodel.study.walk import walk_s
 from rackmodel.workload import (
     Collective,
@@ -48,9 +48,9 @@ class Profiles:
     both with each one's all-to-alls under the other, in a chunk of many such units, and tail_s what
     a chunk that ends with the unit waits (zero until walked, and where not asked for).
     transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
-    layer : bool[K]. walked : bool[P], whether forward_s and backward_s hold communication as it is;
-    until then they hold kernels, and bytes that are waited for at the rate of the fastest port:
-    nothing can beat that.
+    layer : bool[K]. walked : bool[2, P, 3], whether forward_s and backward_s (then paired_s and
+    tail_s) hold communication as it is; until then they hold kernels, and bytes that are waited for
+    at the rate of the fastest port: nothing can beat that.
     """
 
     forward_s: Floats
@@ -108,7 +108,7 @@ def profile(
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
         layer=np.array([unit.is_layer for unit in kinds[0]]),
-        walked=np.zeros(len(cuts), dtype=bool),
+        walked=np.zeros((2, *several[:2]), dtype=bool),
         segments={},
     )
     for row, cut in enumerate(cuts):
@@ -182,40 +182,40 @@ def least_bytes(plan: Plan, operations: Operations) -> float:
 def walk(
     found: Profiles,
     job: Job,
-    cuts: Ints,
-    rows: Ints,
+    space: Space,
     compute_s: Callable[[Compute], float],
     comm: CommTimes,
-    *,
-    paired: bool = False,
 ) -> None:
-    """Put communication between the kernels of these cuts, where it is not yet.
-
-    paired : also time passes of two micro-batches under each other's all-to-alls.
-    """
-    new = {int(row) for row in rows if not found.walked[row]}
-    plans = {row: probe_of(job, cuts[row], comm.gpus).plan for row in new}
-    for (row, which, column), (ahead, back) in found.segments.items():
-        if row not in new:
-            continue
+    """Put communication between the kernels of what these plans run, where it is not yet."""
+    needed = np.zeros((2, *found.walked.shape[1:]), dtype=bool)
+    needed[0, space.profile, space.recompute] = True
+    hidden = space.ep_overlap == 1
+    needed[1, space.profile[hidden], space.recompute[hidden]] = True
+    needed &= ~found.walked
+    plans: dict[int, Plan] = {}
+    for row, which in np.argwhere(needed.any(axis=0)).tolist():
+        if row not in plans:
+            plans[row] = probe_of(job, space.profiles[row], comm.gpus).plan
 
         def collective_s(call: Collective, plan: Plan = plans[row]) -> tuple[float, float]:
             return comm.collective(plan, call.axis, call.op, call.bytes)
 
-        forward = walk_s(ahead.operations, compute_s, collective_s)
-        backward = walk_s(back.operations, compute_s, collective_s)
-        found.forward_s[row, which, column] = forward
-        found.backward_s[row, which, column] = backward
-        if paired:
-            both, tail = forward + backward, 0.0
-            if plans[row].ep > 1 and any(_exchanges(op) for op in ahead.operations):
-                one, two = (
-                    walk_s(_mixed(ahead, back, units), compute_s, collective_s) for units in (1, 2)
-                )
-                both, tail = two - one, 2.0 * one - two
-            found.paired_s[row, which, column] = both
-            found.tail_s[row, which, column] = tail
-    found.walked[list(new)] = True
+        for column in range(found.dense.shape[1]):
+            ahead, back = found.segments[row, which, column]
+            place = row, which, column
+            if needed[0, row, which]:
+                found.forward_s[place] = walk_s(ahead.operations, compute_s, collective_s)
+                found.backward_s[place] = walk_s(back.operations, compute_s, collective_s)
+            if needed[1, row, which]:
+                both, tail = found.forward_s[place] + found.backward_s[place], 0.0
+                if any(_exchanges(op) for op in ahead.operations):
+                    one, two = (
+                        walk_s(_mixed(ahead, back, units), compute_s, collective_s)
+                        for units in (1, 2)
+                    )
+                    both, tail = two - one, 2.0 * one - two
+                found.paired_s[place], found.tail_s[place] = both, tail
+    found.walked |= needed
 
 
 def _mixed(ahead: Segment, back: Segment, units: int) -> Operations:
