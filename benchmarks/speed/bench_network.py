@@ -99,7 +99,7 @@ class FlowClasses:
 
     def setup(self, form):
         if form == "numba" and not kernels.available():
-            raise NotImplementedError
+            raise NotImplementedError("numba is not installed")  # how asv is told to skip a case
         rng = np.random.default_rng(2)
         self.load = np.where(rng.random((40, 60)) < 0.08, rng.integers(1, 9, (40, 60)), 0.0)
         self.load[0, self.load.sum(axis=0) == 0] = 1.0

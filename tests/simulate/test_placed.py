@@ -25,9 +25,7 @@ def links_of_each(flows):
 @pytest.mark.parametrize("op", ["all-reduce", "all-to-all", "reduce-scatter"])
 @pytest.mark.parametrize(("size", "stride"), [(8, 1), (4, 72), (12, 24)])
 @pytest.mark.parametrize("name", ["nvl576", "cloudmatrix384"])
-def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(
-    name, size, stride, op
-):
+def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(name, size, stride, op):
     machine = load_topology(name)
     domain = machine.domain_accelerators
     network = network_of(machine, domain)
