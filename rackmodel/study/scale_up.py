@@ -41,18 +41,19 @@ FIELDS: dict[str, Kind] = {
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
     "simulated": "int",  # plans at most, of those that look best
+    "max_tp": "int",  # of the plans that are tried; less is quicker
 }
 
 MODELS = (
     "llama3-70b", "llama3.1-405b", "megatron-1t", "deepseek-v3", "gpt4-moe-1.8t", "moe-67t",
 )  # fmt: skip
 
-# What plans a point may have: powers of two (for pp and ep also three times them) up to these,
-# micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more; ZeRO-1,
-# without a pipeline also ZeRO-3; no, selective or full recompute. Mixtures may run all-to-alls
-# under another micro-batch.
+# What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
+# up to 16; micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more;
+# ZeRO-1, without a pipeline also ZeRO-3; no, selective or full recompute. Mixtures may run
+# all-to-alls under another micro-batch.
 TRIED = Choices(
-    shardings=("zero1", "zero3"), max_tp=16, max_pp=32, max_vpp=8, max_micro_batch=1,
+    shardings=("zero1", "zero3"), max_pp=32, max_vpp=8, max_micro_batch=1,
     least_cp_tokens=2048,
 )  # fmt: skip
 # Plans whose lower bound lies further behind the best estimate need no estimate of their own: the
@@ -64,7 +65,7 @@ SIMULATED = 3  # at most: the best by its estimate, and what looks better once t
 DEFAULTS: FlatJob = {
     "seq_len": 4096, "precision": "bf16", "domain": 72, "nic_gbps": 400.0, "oversubscription": 1.0,
     "routing": "spray", "medium": "pluggable", "network": NETWORKS[0], "hbm_bandwidth": 1.0,
-    "hbm_capacity": 1.0, "simulated": SIMULATED,
+    "hbm_capacity": 1.0, "simulated": SIMULATED, "max_tp": 16,
 }  # fmt: skip
 
 
@@ -145,6 +146,7 @@ def best_found(
     catalog: Catalog | None = None,
     routing: str = "spray",
     simulated: int = SIMULATED,
+    max_tp: int = 16,
 ) -> SearchResult:
     """Search all plans of `TRIED` by the closed form and simulate the best.
 
@@ -172,7 +174,7 @@ def best_found(
 
     return search_job(
         topology, job, gpus, top=1, most=1 if routing != "spray" else simulated, catalog=catalog,
-        choices=replace(TRIED, ep_overlap=experts), simulate=simulate, near=NEAR, cells=False,
+        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp), simulate=simulate, near=NEAR, cells=False,
         sure=1.0,
     )  # fmt: skip
 
@@ -197,7 +199,7 @@ def point(flat: FlatJob) -> dict[str, Value]:
                  str(job["medium"]), str(job["network"]), factors),
         model, int(job["gpus"] or 0), int(job["global_batch"] or 0), int(job["seq_len"] or 0),
         precision=str(job["precision"]), catalog=catalog, routing=str(job["routing"]),
-        simulated=int(job["simulated"] or 0),
+        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
     )  # fmt: skip
     best = found.candidates[0]
     return row_of(best.result, domain, catalog) | {

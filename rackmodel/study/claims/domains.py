@@ -27,7 +27,12 @@ WORTH = 0.02  # a doubling that gains less does not pay
 
 def look(model: str, quick: bool, **changes: Value) -> Mapping[str, Value]:
     """One point of the study for a model, with what differs from GB200 NVL72 racks at 400 Gb/s."""
-    job = {"model": model, **JOBS[model], **changes, **({"simulated": 1} if quick else {})}
+    job = {
+        "model": model,
+        **JOBS[model],
+        **changes,
+        **({"simulated": 1, "max_tp": 2} if quick else {}),
+    }
     return _look(tuple(sorted(job.items())))
 
 
