@@ -174,8 +174,8 @@ def best_found(
 
     return search_job(
         topology, job, gpus, top=1, most=1 if routing != "spray" else simulated, catalog=catalog,
-        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp), simulate=simulate, near=NEAR, cells=False,
-        sure=1.0,
+        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp), simulate=simulate, near=NEAR,
+        cells=False, sure=1.0,
     )  # fmt: skip
 
 
