@@ -20,7 +20,7 @@ from rackmodel.study.scale_up import best_of, point
 JOBS: dict[str, dict[str, Value]] = {
     "llama3.1-405b": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
     "deepseek-v3": {"gpus": 4608, "global_batch": 36864, "seq_len": 4096},
-    "gpt4-moe-1.8t": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
+    "gpt4-moe-1.8t": {"gpus": 4608, "global_batch": 2304, "seq_len": 8192},
 }
 WORTH = 0.02  # a doubling that gains less does not pay
 
