@@ -5,6 +5,9 @@
 In:  the specs beside this file; `rackmodel.study.scale_up.point` turns a job into a row.
 Out: a directory with one CSV per spec, pictures (PNG and SVG), answers.md.
 Left out: verdicts on claims (`rackmodel claims`).
+
+Specs share points: where two ask for the same one it is looked at once, in a single sweep over
+whatever is not there yet.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +23,9 @@ from rackmodel.report.scale_up import pictures
 from rackmodel.report.style import save
 from rackmodel.study.answers import markdown
 from rackmodel.study.jobs import code_digest
-from rackmodel.study.scale_up import FIELDS, point
-from rackmodel.study.spec import read_spec
+from rackmodel.study.scale_up import FIELDS, point, whole
+from rackmodel.study.spec import FlatJob, SweepSpec, read_spec
+from rackmodel.study.store import canonical
 from rackmodel.study.sweep import progress_lines, sweep
 
 if TYPE_CHECKING:
@@ -33,14 +37,30 @@ FULL = (
 )  # fmt: skip
 
 
-def run(name: str, out: Path, workers: int) -> pd.DataFrame:
-    """Run one spec, or what is left of it."""
-    spec = read_spec(HERE / f"{name}.toml", FIELDS)
+def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
+    """The jobs of each spec, with every field of the study."""
+    return {
+        name: [whole(job) for job in read_spec(HERE / f"{name}.toml", FIELDS).jobs()]
+        for name in names
+    }
+
+
+def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame]:
+    """Run the points of all these specs, or what is left of them; one frame per spec."""
+    wanted = points(names)
+    unlike = {canonical(job): job for jobs in wanted.values() for job in jobs}
+    columns = {field: tuple(job[field] for job in unlike.values()) for field in FIELDS}
+    spec = SweepSpec({}, (columns,), (), "study", "Scale-up against scale-out")
     progress = progress_lines() if sys.stderr.isatty() else None
-    frame = sweep(spec, out / name, point, salt=code_digest(), workers=workers,
-                  resume=(out / name).exists(), progress=progress)  # fmt: skip
-    frame.to_csv(out / f"{name}.csv", index=False)
-    return frame
+    rows = sweep(spec, out / "points", point, salt=code_digest(), workers=workers,
+                 resume=(out / "points").exists(), progress=progress)  # fmt: skip
+    place = {name: number for number, name in enumerate(unlike)}
+    frames = {}
+    for name, jobs in wanted.items():
+        own = rows.iloc[[place[canonical(job)] for job in jobs]].reset_index(drop=True)
+        own.to_csv(out / f"{name}.csv", index=False)
+        frames[name] = own
+    return frames
 
 
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
@@ -59,8 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     started_s = time.perf_counter()
-    names = ("quick",) if options.quick else options.only
-    frames = {name: run(name, options.out, options.workers) for name in names}
+    frames = run(("quick",) if options.quick else options.only, options.out, options.workers)
     draw(frames, options.out)
     text = markdown(frames)
     (options.out / "answers.md").write_text(text, encoding="utf-8")

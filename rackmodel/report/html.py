@@ -223,8 +223,10 @@ def _study(content: Content) -> str:
     if not study:
         return ""
     text = (
-        f"<p>The same GB200 accelerators, one thing varied at a time, every point with the fastest "
-        f"of a few sensible plans: {whole(study['points'])} simulated points. In brackets: the "
+        "<p>The same GB200 accelerators, one thing varied at a time, every point with the best of "
+        "all plans within stated bounds (tensor parallelism to 16, pipelines to 32, any expert "
+        "and context parallelism, micro-batches of one sequence), found in closed form and then "
+        f"simulated: {whole(study['points'])} points. In brackets: the "
         "band if exposed communication is 30% less or more than simulated; errors of kernels "
         "cancel, for the accelerators are the same.</p>"
     )

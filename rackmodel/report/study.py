@@ -181,9 +181,11 @@ def pareto(
                 color=COLOURS[index % len(COLOURS)], label=None if alone else name, ms=8,
             )  # fmt: skip
             if alone:
+                left = _crowded(members[0], kept, x, y)
                 ax.annotate(
-                    name, (members[0][x], members[0][y]), xytext=(7, 5),
-                    textcoords="offset points", fontsize=8.5, bbox=HALO,
+                    name, (members[0][x], members[0][y]), xytext=(-7 if left else 7, 5),
+                    ha="right" if left else "left", textcoords="offset points", fontsize=8.5,
+                    bbox=HALO,
                 )  # fmt: skip
         ax.plot(
             [row[x] for row in front], [row[y] for row in front], color=QUIET, linewidth=1.2,
@@ -204,6 +206,18 @@ def pareto(
             ha="right", fontsize=8.5, color=QUIET,
         )  # fmt: skip
         return dress(ax, title="Cost against energy", x=labels[0], y=labels[1], grid="both")
+
+
+def _crowded(row: Mapping[str, Any], others: Rows, x: str, y: str) -> bool:
+    """Whether another point stands where the name of this one would be written, to its right."""
+    width, height = (
+        1.6 * (max(o[key] for o in others) - min(o[key] for o in others)) or 1.0 for key in (x, y)
+    )
+    return any(
+        0 <= (other[x] - row[x]) / width < 0.1 and abs(other[y] - row[y]) / height < 0.05
+        for other in others
+        if other is not row
+    )
 
 
 def scaling(

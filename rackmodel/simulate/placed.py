@@ -135,6 +135,7 @@ class Places:
 
 
 def _levels(network: Network) -> Ints:
+    """Return how far up each node stands; scale-up switches by their tier."""
     rank = {
         "accelerator": 0,
         "cpu": 0,
@@ -145,7 +146,16 @@ def _levels(network: Network) -> Ints:
         "core": 4,
         "ocs": 5,
     }
-    return np.array([rank.get(kind, 6) for kind in network.node_kinds], dtype=np.int64)
+    level = np.array([rank.get(kind, 6) for kind in network.node_kinds], dtype=np.int64)
+    inner = np.array([kind == "scale_up_switch" for kind in network.node_kinds], dtype=bool)
+    near = level == 0
+    while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
+        inner[tier] = False  # each stands in the first tier that reaches it from below
+        near = np.zeros(len(level), dtype=bool)
+        near[tier] = True
+        above = np.unique(network.head[near[network.tail] & inner[network.head]])
+        level[above] = level[tier].max() + 1
+    return level
 
 
 def place(places: Places, members: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:

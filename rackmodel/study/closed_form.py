@@ -2,7 +2,7 @@
 
 In:  a `Space` of plans, `Profiles` of its cuts, times of collectives.
 Out: lower bounds, and `Estimates` of the step with its parts, one entry per plan.
-Left out: HBM (`closed_hbm`), links shared by several groups, all-to-all overlap.
+Left out: HBM (`closed_hbm`), links shared by several groups.
 
 A pipeline rank s begins when the first micro-batch has passed the ranks before it, runs m passes
 of its own, and the last backward pass has to travel back; the step takes as long as the slowest
@@ -74,7 +74,7 @@ def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> F
     out = np.zeros(len(space))
     for entries, shape in shapes(job, space, profiles):
         # Exchanges hide under other passes, copies to the host under the next layer: count kernels.
-        hidden = (shape.space.column("offload_activations") == 1) | space.base.ep_overlap
+        hidden = (shape.space.column("offload_activations") == 1) | (shape.space.ep_overlap == 1)
         found = _bound(shape, update, bool(hidden.all()))
         if hidden.any() and not hidden.all():
             found = np.where(hidden, _bound(shape, update, True), found)
@@ -139,6 +139,13 @@ def _times(
     forward_more = np.where(hides, _beside(gather, ahead, drag), gather) * both
     backward_more = np.where(hides, _beside(moved, back, drag), moved)
     passes = shape.by_rank(forward + backward)
+    if (paired := shape.space.ep_overlap == 1).any():
+        # Passes run two at a time once the pipeline is full, which takes pp micro-batches of all
+        # chunks; those that fill and drain it run alone.
+        mixed = shape.by_rank(shape.sum(profiles.paired_s[row, again]))
+        mixed = mixed + shape.vpp * profiles.tail_s[row, again].max(axis=1)
+        full = np.where(paired, np.maximum(0.0, 1.0 - shape.pp / m), 0.0)
+        passes = passes - full * (passes - mixed)
     pipeline = _pipeline(shape, forward, backward, passes + forward_more + backward_more, hop, m)
     once = ~(each | both)
     reduce_s = np.where(once, _exposed(shape, reduce, back, backward[: shape.pp], drag), 0.0)

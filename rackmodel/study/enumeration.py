@@ -280,21 +280,27 @@ def _spread(
     if choices.switches and "rank_order" not in fixed:
         orders = list(range(len(RANK_ORDERS)))
     offloads = _offloads(fixed, choices, base)
+    pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
+    if choices.ep_overlap and "ep_overlap" not in fixed:
+        pairs = [0, 1]
     grid = np.array(
         [
             (SHARDINGS.index(s), RECOMPUTES.index(r), hide, hop, "optimizer" in offload,
-             order, "activations" in offload)
+             order, pair, "activations" in offload)
             for s in unsplit
             for r in recomputes
             for hide in hides
             for hop in hops
             for offload in offloads
             for order in orders
+            for pair in pairs
         ],
         dtype=np.int64,
-    ).reshape(-1, 7)  # fmt: skip
+    ).reshape(-1, 8)  # fmt: skip
     index = np.repeat(which, len(grid))
-    sharding, recompute, hide, hop, update, order, activations = np.tile(grid, (len(which), 1)).T
+    sharding, recompute, hide, hop, update, order, pair, activations = np.tile(
+        grid, (len(which), 1)
+    ).T
     keep = activations == moved[index]
     single = dp[index] * cp[index] == 1
     if len(shardings) > 1:  # sharding over a single replica is no sharding: keep the plainest
@@ -303,6 +309,8 @@ def _spread(
         keep &= ~(single & (hide == 0))
     if len(orders) > 1:  # one axis only: both orders are the same
         keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
+    if len(pairs) > 1:  # a 1f1b pipeline has no two passes to run side by side
+        keep &= (pair == 0) | ((ep[index] > 1) & (schedule == "interleaved" or pp == 1))
     index, sharding, recompute = index[keep], sharding[keep], recompute[keep]
 
     def full(value: int) -> Ints:
@@ -310,7 +318,7 @@ def _spread(
 
     return (index, full(pp), full(vpp), dp[index], m[index], sharding, recompute,
             full(SCHEDULES.index(schedule)), hide[keep], hop[keep], update[keep],
-            order[keep])  # fmt: skip
+            order[keep], pair[keep])  # fmt: skip
 
 
 def _hop_overlap(fixed: Mapping[str, Any], base: Plan) -> int:

@@ -79,7 +79,7 @@ class Planner:
         profiles = profile(
             self.job, space.profiles, self.kernels.compute_s, self.gpus,
             recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
-            port_bytes_per_s=self.comm.fastest_port(),
+            port_bytes_per_s=self.comm.fastest_port(), domain=self.machine.domain_accelerators,
         )  # fmt: skip
         update = self._update()
         every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
@@ -96,8 +96,7 @@ class Planner:
 
         def time(entries: Ints, *, data_parallel: bool) -> None:
             part = space.take(entries)
-            rows = np.unique(part.profile)
-            walk(profiles, self.job, space.profiles, rows, self.kernels.compute_s, self.comm)
+            walk(profiles, self.job, part, self.kernels.compute_s, self.comm)
             found = estimate(self.job, part, profiles, self.comm, update,
                              data_parallel=data_parallel)  # fmt: skip
             bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))

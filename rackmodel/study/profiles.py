@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.study.comm_times import CommTimes
-from rackmodel.study.space import RECOMPUTES, Ints, cut_fields
+from rackmodel.study.space import RECOMPUTES, Ints, Space, cut_fields
 from rackmodel.study.walk import walk_s
 from rackmodel.workload import (
     Collective,
@@ -31,7 +31,8 @@ from rackmodel.workload import (
     transfer_bytes,
 )
 from rackmodel.workload.activations import unit_bytes
-from rackmodel.workload.passes import Passes
+from rackmodel.workload.operations import Segment
+from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
 Floats = npt.NDArray[np.float64]
@@ -42,16 +43,21 @@ Operations: TypeAlias = tuple[Operation, ...]
 class Profiles:
     """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
 
-    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, kept, working : float[P, 3, K],
-    kernels_s being forward and backward without communication and copies. transfer : float[P],
-    bytes handed on between stages. order : kinds along the model, int[U]; layer : bool[K]. walked :
-    bool[P], whether forward_s and backward_s hold communication as it is; until then they hold
-    kernels, and bytes that are waited for at the rate of the fastest port: nothing can beat that.
+    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, paired_s, kept, working :
+    float[P, 3, K]: kernels_s is forward and backward without communication and copies, paired_s
+    both with each one's all-to-alls under the other, in a chunk of many such units, and tail_s what
+    a chunk that ends with the unit waits (zero until walked, and where not asked for).
+    transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
+    layer : bool[K]. walked : bool[2, P, 3], whether forward_s and backward_s (then paired_s and
+    tail_s) hold communication as it is; until then they hold kernels, and bytes that are waited for
+    at the rate of the fastest port: nothing can beat that.
     """
 
     forward_s: Floats
     backward_s: Floats
     kernels_s: Floats
+    paired_s: Floats
+    tail_s: Floats
     kept: Floats
     working: Floats
     dense: Floats
@@ -61,7 +67,7 @@ class Profiles:
     order: Ints
     layer: npt.NDArray[np.bool_]
     walked: npt.NDArray[np.bool_]
-    segments: dict[tuple[int, int, int], tuple[Operations, Operations]]  # (cut, recompute, kind)
+    segments: dict[tuple[int, int, int], tuple[Segment, Segment]]  # (cut, recompute, kind)
 
 
 def profile(
@@ -72,6 +78,7 @@ def profile(
     *,
     recomputes: frozenset[int],
     port_bytes_per_s: float = math.inf,
+    domain: int = 0,
 ) -> Profiles:
     """Time the kernels of every kind of unit under every cut.
 
@@ -81,14 +88,18 @@ def profile(
     cuts : int[P, len(CUT)], as `Space.profiles`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
     port_bytes_per_s : the most that any accelerator can send or receive.
+    domain : accelerators of a scale-up domain, which tell how often DeepEP sends a token; 0: as if
+        every rank were one.
     """
-    kinds = _kinds(job, cuts[0], gpus)
+    kinds = _kinds(probe_of(job, cuts[0], gpus))
     shape = (len(cuts), len(kinds[0]))
     several = (len(cuts), len(RECOMPUTES), shape[1])
     found = Profiles(
         forward_s=np.full(several, np.inf),
         backward_s=np.full(several, np.inf),
         kernels_s=np.full(several, np.inf),
+        paired_s=np.zeros(several),
+        tail_s=np.zeros(several),
         kept=np.full(several, np.inf),
         working=np.full(several, np.inf),
         dense=np.zeros(shape),
@@ -97,12 +108,12 @@ def profile(
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
         layer=np.array([unit.is_layer for unit in kinds[0]]),
-        walked=np.zeros(len(cuts), dtype=bool),
+        walked=np.zeros((2, *several[:2]), dtype=bool),
         segments={},
     )
     for row, cut in enumerate(cuts):
-        probe = probe_of(job, cut, gpus)
-        units = _kinds(job, cut, gpus)[0]
+        probe = probe_of(job, cut, gpus).on("", domain)
+        units = _kinds(probe)[0]
         found.transfer[row] = transfer_bytes(probe)
         if job.model.tied:
             twin = next(u for u in units if u.name == "embedding")
@@ -135,12 +146,12 @@ def _time_unit(
     if RECOMPUTES[which] == job.plan.recompute:
         own = own.replace(recompute_modules=job.plan.recompute_modules)
     passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
-    ahead = tuple(passes.segment("F", False).operations)
-    back = tuple(passes.segment("B", False).operations)
+    segments = passes.segment("F", False), passes.segment("B", False)
+    ahead, back = (segment.operations for segment in segments)
     forward, backward = (
         sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
     )
-    found.segments[place] = ahead, back
+    found.segments[place] = segments
     waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
     found.forward_s[row, which, column] = forward + waited[0]
     found.backward_s[row, which, column] = backward + waited[1]
@@ -171,24 +182,50 @@ def least_bytes(plan: Plan, operations: Operations) -> float:
 def walk(
     found: Profiles,
     job: Job,
-    cuts: Ints,
-    rows: Ints,
+    space: Space,
     compute_s: Callable[[Compute], float],
     comm: CommTimes,
 ) -> None:
-    """Put communication between the kernels of these cuts, where it is not yet."""
-    new = {int(row) for row in rows if not found.walked[row]}
-    plans = {row: probe_of(job, cuts[row], comm.gpus).plan for row in new}
-    for (row, which, column), (ahead, back) in found.segments.items():
-        if row not in new:
-            continue
+    """Put communication between the kernels of what these plans run, where it is not yet."""
+    needed = np.zeros((2, *found.walked.shape[1:]), dtype=bool)
+    needed[0, space.profile, space.recompute] = True
+    hidden = space.ep_overlap == 1
+    needed[1, space.profile[hidden], space.recompute[hidden]] = True
+    needed &= ~found.walked
+    plans: dict[int, Plan] = {}
+    for row, which in np.argwhere(needed.any(axis=0)).tolist():
+        if row not in plans:
+            plans[row] = probe_of(job, space.profiles[row], comm.gpus).plan
 
         def collective_s(call: Collective, plan: Plan = plans[row]) -> tuple[float, float]:
             return comm.collective(plan, call.axis, call.op, call.bytes)
 
-        found.forward_s[row, which, column] = walk_s(ahead, compute_s, collective_s)
-        found.backward_s[row, which, column] = walk_s(back, compute_s, collective_s)
-    found.walked[list(new)] = True
+        for column in range(found.dense.shape[1]):
+            ahead, back = found.segments[row, which, column]
+            place = row, which, column
+            if needed[0, row, which]:
+                found.forward_s[place] = walk_s(ahead.operations, compute_s, collective_s)
+                found.backward_s[place] = walk_s(back.operations, compute_s, collective_s)
+            if needed[1, row, which]:
+                both, tail = found.forward_s[place] + found.backward_s[place], 0.0
+                if any(_exchanges(op) for op in ahead.operations):
+                    one, two = (
+                        walk_s(_mixed(ahead, back, units), compute_s, collective_s)
+                        for units in (1, 2)
+                    )
+                    both, tail = two - one, 2.0 * one - two
+                found.paired_s[place], found.tail_s[place] = both, tail
+    found.walked |= needed
+
+
+def _mixed(ahead: Segment, back: Segment, units: int) -> Operations:
+    """A forward pass over so many such units and a backward pass of another micro-batch."""
+    front, rear = (replace(part, operations=part.operations * units) for part in (ahead, back))
+    return merged(front, rear, overlap=True).operations
+
+
+def _exchanges(operation: Operation) -> bool:
+    return isinstance(operation, Collective) and operation.axis == "ep"
 
 
 def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
@@ -201,9 +238,9 @@ def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
     )  # fmt: skip
 
 
-def _kinds(job: Job, cut: Ints, gpus: int) -> tuple[list[Unit], Ints]:
+def _kinds(probe: Job) -> tuple[list[Unit], Ints]:
     """Distinct units in order of appearance, and the kind of every unit along the model."""
-    units = chunks_of(probe_of(job, cut, gpus))[0][0].units
+    units = chunks_of(probe)[0][0].units
     found: dict[int, int] = {}
     order = [found.setdefault(id(unit), len(found)) for unit in units]
     first = {kind: unit for unit, kind in zip(reversed(units), reversed(order), strict=True)}

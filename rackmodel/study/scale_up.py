@@ -1,30 +1,29 @@
 """One accelerator, many machines: the scale-up domain, NICs and fabric varied one at a time.
 
 In:  sizes (domain, NIC rate, oversubscription, ...), a model, accelerators.
-Out: `machine`, the GB200 rack with only those changed; `point`, one row of the study.
-Left out: which points to look at (the specs in benchmarks/), verdicts (`claims`).
-
-Every machine has the same GB200, the same 900 GB/s of NVLink and as many switch chips as its
-domain needs: one tier of 72-port chips up to 72 accelerators, above that two tiers without
-oversubscription, the upper one on optics because it leaves the rack. The fabric has the same shape
-whatever the domain: 32 NICs to a leaf, two tiers up to 4,608 accelerators (at 400 Gb/s).
+Out: `point`, one row of the study: the best plan on that machine, and what it costs.
+Left out: the machines (`machines`), which points to look at (the specs in benchmarks/), verdicts
+(`claims`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.study.candidates import plan_words
 from rackmodel.study.filters import Value
+from rackmodel.study.machines import NETWORKS, machine, more_switches
+from rackmodel.study.space import Choices
 from rackmodel.study.spec import FlatJob, Kind
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
     from rackmodel.simulate.result import Result
+    from rackmodel.study.search import SearchResult
     from rackmodel.topology import Topology
 
 FIELDS: dict[str, Kind] = {
@@ -41,158 +40,33 @@ FIELDS: dict[str, Kind] = {
     "network": "str",
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
-    "plans": "int",  # only the first so many of the model's plans
+    "simulated": "int",  # plans at most, of those that look best
+    "max_tp": "int",  # of the plans that are tried; less is quicker
 }
 
-# Switch chips of one domain. Chips have 72 ports; a GB200 has 18 links. Above 72: groups of 36
-# accelerators, half of every first chip's ports up to second-tier chips.
-_CHIPS: dict[int, dict[str, object]] = {
-    8: {"switches": 2, "links": 9, "trays": 1},
-    16: {"switches": 6, "links": 3, "trays": 3},
-    36: {"switches": 9, "links": 2, "trays": 9},
-    72: {},
-    144: {"groups": 4, "spines": 2, "spine_links": 18},
-    288: {"groups": 8, "spines": 4, "spine_links": 9},
-    576: {"groups": 16, "spines": 9, "spine_links": 4},
-}
-# Rails, domains to a pod (so that 32 NICs go to each leaf), pods to a set of spines: 4,608
-# accelerators stand on two tiers of equally many switches whatever the domain.
-_PODS = {
-    8: (8, 32, 18), 16: (16, 32, 9), 36: (18, 16, 8), 72: (18, 8, 8), 144: (18, 4, 8),
-    288: (18, 2, 8), 576: (18, 1, 8),
+MODELS = (
+    "llama3-70b", "llama3.1-405b", "megatron-1t", "deepseek-v3", "gpt4-moe-1.8t", "moe-67t",
+)  # fmt: skip
+
+# What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
+# up to 16; micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more;
+# ZeRO-1, without a pipeline also ZeRO-3; no, selective or full recompute. Mixtures may run
+# all-to-alls under another micro-batch.
+TRIED = Choices(
+    shardings=("zero1", "zero3"), max_pp=32, max_vpp=8, max_micro_batch=1,
+    least_cp_tokens=2048,
+)  # fmt: skip
+# Plans whose lower bound lies further behind the best estimate need no estimate of their own: the
+# closed form has been up to 5% wrong on these machines.
+NEAR = 1.08
+SIMULATED = 3  # at most: the best by its estimate, and what looks better once that is known
+
+# What a point has where its spec is silent.
+DEFAULTS: FlatJob = {
+    "seq_len": 4096, "precision": "bf16", "domain": 72, "nic_gbps": 400.0, "oversubscription": 1.0,
+    "routing": "spray", "medium": "pluggable", "network": NETWORKS[0], "hbm_bandwidth": 1.0,
+    "hbm_capacity": 1.0, "simulated": SIMULATED, "max_tp": 16,
 }  # fmt: skip
-DOMAINS = tuple(_CHIPS)
-
-NETWORKS = ("nvlink-infiniband", "nvlink-ethernet", "ualink-ethernet")
-
-# A few sensible plans of each model; the engine tells which is best on a machine.
-PLANS: dict[str, tuple[dict[str, Any], ...]] = {
-    "llama3-70b": (
-        {"tp": 2, "pp": 2, "vpp": 4},
-        {"tp": 2, "sharding": "zero3"},
-        {"tp": 4, "pp": 2, "vpp": 4},
-        {"tp": 2, "pp": 4, "vpp": 5},
-    ),
-    "llama3.1-405b": (
-        {"tp": 8, "pp": 6, "vpp": 3},
-        {"tp": 4, "sharding": "zero3"},
-        {"tp": 8, "pp": 3, "vpp": 7},
-        {"tp": 8, "pp": 2, "vpp": 9},
-        {"tp": 16, "pp": 3, "vpp": 7},
-    ),
-    "megatron-1t": (
-        {"tp": 8, "pp": 8, "vpp": 4},
-        {"tp": 16, "pp": 4, "vpp": 4},
-        {"tp": 8, "sharding": "zero3"},
-        {"tp": 32, "pp": 4, "vpp": 4},
-    ),
-    "deepseek-v3": (
-        {"ep": 16, "pp": 6},
-        {"ep": 64, "pp": 3},
-        {"ep": 64, "pp": 4},
-        {"ep": 64, "pp": 2, "tp": 2},
-        {"ep": 8, "pp": 8},
-    ),
-    "gpt4-moe-1.8t": (
-        {"tp": 8, "ep": 16, "pp": 6, "vpp": 4},
-        {"tp": 8, "ep": 8, "pp": 8, "vpp": 3},
-        {"tp": 4, "ep": 16, "pp": 8, "vpp": 3},
-    ),
-    "moe-67t": ({"tp": 8, "pp": 16, "ep": 128, "etp": 4},),
-}
-
-
-def machine(
-    domain: int = 72,
-    *,
-    nic_gbps: float = 400.0,
-    oversubscription: float = 1.0,
-    medium: str = "pluggable",
-    network: str = NETWORKS[0],
-    catalog: Catalog | None = None,
-) -> Topology:
-    """Return GB200 machines of which only the named things differ.
-
-    Parameters
-    ----------
-    domain : accelerators of a scale-up domain, one of `DOMAINS`.
-    nic_gbps : scale-out rate of one accelerator: 200, 400, 800 or 1600. [Gb/s, one direction]
-    oversubscription : of the leaves, down over up.
-    medium : of the upper NVLink tier, in domains above 72.
-    network : which wires, one of `NETWORKS`: NVLink or UALink of the same rate inside (domains up
-        to 72), InfiniBand or Ultra Ethernet outside (800 Gb/s).
-
-    Raises
-    ------
-    InvalidInput
-        If there is no such machine, with those there are.
-
-    Examples
-    --------
-    >>> machine(8).domain_accelerators, machine(576, nic_gbps=800).nic_bytes_per_s
-    (8, 100000000000.0)
-    """
-    from rackmodel.topology import load_topology
-
-    if domain not in _CHIPS:
-        raise InvalidInput(f"domain of {domain} accelerators: choose one of {sorted(_CHIPS)}")
-    if nic_gbps not in (200, 400, 800, 1600):
-        raise InvalidInput(f"{nic_gbps:g} Gb/s: choose 200, 400, 800 or 1600")
-    rails, units, group = _PODS[domain]
-    changes: dict[str, object] = {
-        f"shape.{key}": value for key, value in _CHIPS[domain].items()
-    } | {"shape.accelerators": domain, "fabric.oversubscription": oversubscription}
-    changes["fabric.spine_switch"] = "quantum-x800"
-    if nic_gbps >= 800:
-        changes |= {
-            "nics.link": "ib-xdr", "nics.part": "connectx-8", "fabric.switch": "quantum-x800",
-            "nics.host_link": "pcie6-x16",
-        }  # fmt: skip
-        group //= 2  # half as many ports on a spine
-    if nic_gbps == 200:  # ports of 400 Gb/s split in two
-        changes["nics.link_bytes_per_s"] = "200 Gb/s"
-    if nic_gbps == 1600:  # two NICs each, on twice the rails
-        changes["nics.per_host"] = 8
-        rails *= 2
-        group //= 2
-    if domain > 72:
-        changes |= {"shape.upper_medium": medium, "shape.upper_length_m": 10.0}
-        if medium == "aec":
-            changes["shape.upper_length_m"] = 5.0
-    changes |= {"fabric.rails": rails, "fabric.pod_units": units, "fabric.group_pods": group}
-    changes |= _wires(network, domain, nic_gbps)
-    return load_topology("gb200-nvl72", overrides=changes, catalog=catalog)
-
-
-def _wires(network: str, domain: int, nic_gbps: float) -> dict[str, object]:
-    """Changes for other wires than NVLink and InfiniBand."""
-    if network not in NETWORKS:
-        raise UnknownName.among("network", network, NETWORKS)
-    changes: dict[str, object] = {}
-    if network.endswith("ethernet"):
-        if nic_gbps != 800:
-            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s")
-        changes |= {
-            "nics.link": "uec-800", "fabric.switch": "tomahawk6",
-            "fabric.spine_switch": "tomahawk6", "fabric.core_switch": "tomahawk6",
-            "fabric.group_pods": 2,  # 128 ports on a spine where Quantum-X800 has 144
-        }  # fmt: skip
-    if network.startswith("ualink"):
-        if domain != 72:
-            raise InvalidInput(f"{network} has a domain of 72 accelerators; got {domain}")
-        changes |= {  # 9 links of 100 GB/s where NVLink has 18 of 50
-            "shape.link": "ualink1-x4", "shape.switch": "ualink-100t", "shape.switches": 9,
-        }  # fmt: skip
-    return changes
-
-
-def more_switches(domain: int, accelerators: float) -> float:
-    """First-tier switch chips beyond the 18 of an NVL72 rack, which its chassis holds.
-
-    >>> more_switches(576, 576), more_switches(72, 576)
-    (144.0, 0.0)
-    """
-    return accelerators / 72 * 18 if domain > 72 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +75,6 @@ class Best:
 
     result: Result
     plan: Mapping[str, Any]
-    tried: int
 
 
 def best_of(
@@ -249,7 +122,7 @@ def best_of(
             reason = reason or error
             continue
         if found is None or result.step_s < found.result.step_s:
-            found = Best(result, words, len(plans))
+            found = Best(result, words)
     if found is None:
         raise reason or CannotRun("no plan was given")
     return found
@@ -257,11 +130,53 @@ def best_of(
 
 def _dispatch(plan: dict[str, Any], domain: int) -> dict[str, Any]:
     """The plan with DeepEP's dispatch where an expert group is larger than a domain."""
-    ep = plan.get("ep", 1)
-    inside = gcd(ep, 1 << (domain.bit_length() - 1))  # whole groups of a power of two
-    if ep > 1 and inside < ep:
-        plan |= {"dispatcher": "deepep", "dispatch_domain": inside}
+    if plan.get("ep", 1) * plan.get("etp", 1) > domain:
+        plan.setdefault("dispatcher", "deepep")
     return plan
+
+
+def best_found(
+    topology: Topology,
+    model: str,
+    gpus: int,
+    global_batch: int,
+    seq_len: int,
+    *,
+    precision: str = "bf16",
+    catalog: Catalog | None = None,
+    routing: str = "spray",
+    simulated: int = SIMULATED,
+    max_tp: int = 16,
+) -> SearchResult:
+    """Search all plans of `TRIED` by the closed form and simulate the best.
+
+    Mixtures dispatch as DeepEP does: a token goes to each domain once. The closed form sprays; with
+    another routing the plan that it likes best is simulated under that routing.
+
+    Raises
+    ------
+    CannotRun
+        If no plan divides or fits.
+    """
+    from rackmodel import door
+    from rackmodel.study.search import search_job
+    from rackmodel.workload import Job, Plan, load_model
+
+    what = load_model(model)
+    experts = what.moe_layers > 0
+    base = Plan(dispatcher="deepep") if experts else Plan()
+    job = Job(
+        model=what, plan=base, seq_len=seq_len, global_batch=global_batch, precision=precision
+    )
+
+    def simulate(plan: Plan) -> Result:
+        return door.run(topology, job.replace(plan=plan), catalog=catalog, routing=routing)
+
+    return search_job(
+        topology, job, gpus, top=1, most=1 if routing != "spray" else simulated, catalog=catalog,
+        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp), simulate=simulate, near=NEAR,
+        cells=False, sure=1.0,
+    )  # fmt: skip
 
 
 def point(flat: FlatJob) -> dict[str, Value]:
@@ -275,35 +190,52 @@ def point(flat: FlatJob) -> dict[str, Value]:
     CannotRun
         If no plan of the model runs there.
     """
-    model = str(flat["model"])
-    if model not in PLANS:
-        raise UnknownName.among("model of the study", model, PLANS)
-    domain, gpus = int(flat.get("domain") or 72), int(flat["gpus"] or 0)
-    catalog = _parts(float(flat.get("hbm_bandwidth") or 1), float(flat.get("hbm_capacity") or 1))
-    topology = machine(
-        domain,
-        nic_gbps=float(flat.get("nic_gbps") or 400),
-        oversubscription=float(flat.get("oversubscription") or 1),
-        medium=str(flat.get("medium") or "pluggable"),
-        network=str(flat.get("network") or NETWORKS[0]),
-        catalog=catalog,
-    )
-    seq_len = int(flat.get("seq_len") or 4096)
-    plans = plans_for(model, seq_len)[: int(flat.get("plans") or 99)]
-    best = best_of(
-        topology, model, gpus, int(flat.get("global_batch") or gpus), seq_len, plans,
-        precision=str(flat.get("precision") or "bf16"), catalog=catalog,
-        routing=str(flat.get("routing") or "spray"),
+    job = whole(flat)
+    model, domain = str(job["model"]), int(job["domain"] or 0)
+    factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
+    catalog = _parts(*factors)
+    found = best_found(
+        _machine(domain, float(job["nic_gbps"] or 0), float(job["oversubscription"] or 0),
+                 str(job["medium"]), str(job["network"]), factors),
+        model, int(job["gpus"] or 0), int(job["global_batch"] or 0), int(job["seq_len"] or 0),
+        precision=str(job["precision"]), catalog=catalog, routing=str(job["routing"]),
+        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
     )  # fmt: skip
+    best = found.candidates[0]
     return row_of(best.result, domain, catalog) | {
-        "plan": " ".join(f"{name}={value}" for name, value in best.plan.items())
+        "plan": plan_words(best.job.plan),
+        "plans": found.plans,
+        "plans_simulated": len(found.candidates),
+        "estimate_off": best.estimate_s / best.step_s - 1.0,
     }
 
 
-def plans_for(model: str, seq_len: int) -> list[dict[str, Any]]:
-    """The model's plans, with context parallelism so that a rank keeps 16k tokens at most."""
-    cp = max(1, seq_len // 16384)
-    return [{**plan, "cp": cp} if cp > 1 else dict(plan) for plan in PLANS[model]]
+def whole(flat: FlatJob) -> FlatJob:
+    """A job with every field of the study: what it leaves out is as in `DEFAULTS`.
+
+    >>> whole({"model": "llama3-70b", "gpus": 576, "domain": 8})["nic_gbps"]
+    400.0
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If model or gpus are missing, or the study has no such model.
+    """
+    if not {"model", "gpus"} <= set(flat):
+        raise InvalidInput("a point of the study needs a model and gpus")
+    if flat["model"] not in MODELS:
+        raise UnknownName.among("model of the study", str(flat["model"]), MODELS)
+    return {"global_batch": flat["gpus"], **DEFAULTS, **flat}
+
+
+@lru_cache(maxsize=16)
+def _machine(
+    domain: int, nic_gbps: float, oversubscription: float, medium: str, network: str,
+    factors: tuple[float, float],
+) -> Topology:  # fmt: skip
+    """As `machine`, kept: points on the same machine share its routes."""
+    return machine(domain, nic_gbps=nic_gbps, oversubscription=oversubscription, medium=medium,
+                   network=network, catalog=_parts(*factors))  # fmt: skip
 
 
 @lru_cache(maxsize=8)

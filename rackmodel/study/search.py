@@ -21,12 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, UnknownName
+from rackmodel.errors import DoesNotFit, UnknownName
+from rackmodel.study.candidates import (
+    NEAR,
+    SURE,
+    Candidate,
+    equals,
+    least_bound,
+    nearest_misfit,
+    simulate_best,
+)
 from rackmodel.study.closed_form import Estimates
 from rackmodel.study.enumeration import enumerate_plans
-from rackmodel.study.planner import HBM_MARGIN, Planner
-from rackmodel.study.space import RECOMPUTES, SPACES, Choices, Ints, Space
-from rackmodel.workload import Job, Plan, check, peak_memory
+from rackmodel.study.planner import NEAR_ENOUGH, Planner
+from rackmodel.study.space import SPACES, Choices, Space
+from rackmodel.workload import Job, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,29 +45,10 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
     from rackmodel.workload import Model
 
-MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
 # Share of HBM that a searched plan may fill: allocators fragment, and peaks differ between ranks
 # and steps, so nobody plans for the last byte (assumed). A plan that is given may fill it all.
 FULL_AT = 0.95
 LIMITS = (FULL_AT, 1.0)  # the last byte only where nothing else runs
-SURE = 1.01  # the search ends where estimates, put right, lie this far behind the best
-NEAR = 0.01  # plans whose estimates lie this close are equals; the simplest is taken
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A simulated plan."""
-
-    job: Job
-    result: Result
-    estimate_s: float
-    bound_s: float
-    parts_s: dict[str, float]  # of the estimate: compute, exchange, bubble, ...
-
-    @property
-    def step_s(self) -> float:
-        """Seconds of the simulated step."""
-        return self.result.step_s
 
 
 @dataclass(frozen=True)
@@ -213,31 +203,10 @@ def best_plan(
     for limit in LIMITS:
         room = planner.part.hbm_bytes * limit
         estimates = planner.estimate(space, room_bytes=room, near=1.0 + NEAR, cells=False)
-        equals = _equals(planner, space, estimates, room)
-        if equals:
-            return min(equals, key=lambda entry: entry[0])[1]
-    raise DoesNotFit(_nearest_misfit(planner, space, estimates))
-
-
-def _equals(
-    planner: Planner, space: Space, estimates: Estimates, room_bytes: float
-) -> list[tuple[tuple[int, ...], Job]]:
-    """Plans that fit, their estimates as good as the best; each with how simple it is."""
-    roomy = np.flatnonzero(estimates.hbm_bytes <= room_bytes * HBM_MARGIN)
-    order = roomy[np.argsort(estimates.step_s[roomy], kind="stable")]
-    equals: list[tuple[tuple[int, ...], Job]] = []
-    best_s = np.inf
-    for entry in order[:MOST_LOOKED_AT]:
-        if not estimates.step_s[entry] <= best_s * (1.0 + NEAR):
-            break
-        plan = space.plan(int(entry))
-        job = planner.job.replace(plan=plan)
-        if not np.isfinite(estimates.step_s[entry]) or not planner.fits(job, room_bytes):
-            continue
-        best_s = min(best_s, float(estimates.step_s[entry]))
-        simple = (len(plan.offload), plan.vpp, plan.pp * plan.tp * plan.cp)
-        equals.append(((*simple, RECOMPUTES.index(plan.recompute), len(equals)), job))
-    return equals
+        alike = equals(planner, space, estimates, room)
+        if alike:
+            return min(alike, key=lambda entry: entry[0])[1]
+    raise DoesNotFit(nearest_misfit(planner, space, estimates))
 
 
 def search_job(
@@ -251,8 +220,15 @@ def search_job(
     catalog: Catalog | None = None,
     choices: Choices | None = None,
     simulate: Callable[[Plan], Result] | None = None,
+    near: float = NEAR_ENOUGH,
+    cells: bool = True,
+    sure: float = SURE,
 ) -> SearchResult:
-    """As `search`, with a machine and a job in hand; `most` bounds the simulations."""
+    """As `search`, with a machine and a job in hand.
+
+    most : simulations at most. near, cells : which plans are timed, as in `Planner.estimate`.
+    sure : the search ends where estimates, put right, lie this far behind the best.
+    """
     started_s = time.perf_counter()
     planner = Planner(machine, job, gpus, catalog)
     space = enumerate_plans(
@@ -261,17 +237,18 @@ def search_job(
     capacity = planner.part.hbm_bytes
     for limit in LIMITS:
         room = capacity * limit
-        estimates = planner.estimate(space, room_bytes=room)
-        candidates, looked = _simulate_best(
-            planner, space, estimates, simulate or planner.simulate, room, top, most or 4 * top
-        )
+        estimates = planner.estimate(space, room_bytes=room, near=near, cells=cells)
+        candidates, looked = simulate_best(
+            planner, space, estimates, simulate or planner.simulate, room, top, most or 4 * top,
+            sure,
+        )  # fmt: skip
         if candidates:
             break
     else:
-        raise DoesNotFit(_nearest_misfit(planner, space, estimates))
+        raise DoesNotFit(nearest_misfit(planner, space, estimates))
     candidates.sort(key=lambda c: (c.step_s, str(c.job.plan)))
     best_s = candidates[0].step_s
-    bound_s = _least_bound(planner, space, estimates, looked, room)
+    bound_s = least_bound(planner, space, estimates, looked, room)
     floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     return SearchResult(
         candidates=tuple(candidates),
@@ -287,137 +264,3 @@ def search_job(
         top=top,
         wall_s=time.perf_counter() - started_s,
     )
-
-
-def _least_bound(
-    planner: Planner, space: Space, estimates: Estimates, looked: list[int], room_bytes: float
-) -> float | None:
-    """Lowest bound of the plans that may fit and were not looked at; None if there are none.
-
-    The exact sum of HBM is asked of those with the lowest bounds: most of them look fast because
-    they are just too large.
-    """
-    rest = estimates.hbm_bytes <= room_bytes * HBM_MARGIN
-    rest[looked] = False
-    order = np.flatnonzero(rest)
-    order = order[np.argsort(estimates.bound_s[order], kind="stable")]
-    for number, entry in enumerate(order):
-        job = planner.job.replace(plan=space.plan(int(entry)))
-        if number >= MOST_LOOKED_AT or planner.fits(job, room_bytes):
-            return float(estimates.bound_s[entry])
-    return None
-
-
-def _simulate_best(
-    planner: Planner,
-    space: Space,
-    estimates: Estimates,
-    simulate: Callable[[Plan], Result],
-    room_bytes: float,
-    top: int,
-    most: int,
-) -> tuple[list[Candidate], list[int]]:
-    """Simulate plans in order of their estimate; also which entries were looked at."""
-    roomy = np.flatnonzero(estimates.hbm_bytes <= room_bytes * HBM_MARGIN)
-    order: Ints = roomy[np.argsort(estimates.step_s[roomy], kind="stable")]
-    shapes: set[tuple[int, ...]] = set()  # of one shape, only the quickest that fits is simulated
-    found: list[Candidate] = []
-    looked: list[int] = []
-    lowest = 1.0  # simulated over estimated step, where the estimate was most too high
-    best_s = np.inf
-    for entry in order[:MOST_LOOKED_AT]:
-        guess_s = planner.lost_s(float(estimates.step_s[entry]))
-        if not np.isfinite(guess_s) or len(found) >= most:
-            break
-        if len(found) >= top and guess_s * lowest > best_s * SURE:
-            break
-        shape = tuple(int(column[entry]) for column in (space.profile, space.pp, space.vpp))
-        if shape in shapes:
-            continue
-        plan = space.plan(int(entry))
-        job = planner.job.replace(plan=plan)
-        looked.append(int(entry))
-        if not planner.fits(job, room_bytes):
-            continue
-        try:
-            result = simulate(plan)
-        except CannotRun:
-            continue
-        shapes.add(shape)
-        parts = _parts(estimates, int(entry), guess_s)
-        bound_s = planner.lost_s(float(estimates.bound_s[entry]))
-        found.append(Candidate(job, result, guess_s, bound_s, parts))
-        best_s = min(best_s, result.step_s)
-        lowest = min(lowest, result.step_s / guess_s)
-    return found, looked
-
-
-def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]:
-    """Parts of an estimate, under the names of `frames.GROUPS`."""
-    parts = {
-        "compute": estimates.compute_s,
-        "exchange": estimates.exchange_s,
-        "bubble": estimates.bubble_s,
-        "data parallel": estimates.reduce_s + estimates.gather_s,
-        "optimizer": estimates.optimizer_s,
-    }
-    found = {name: float(values[entry]) for name, values in parts.items()}
-    return found | {"overhead": whole_s - float(estimates.step_s[entry])}
-
-
-def _nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
-    """Say which plan needs least, and how much."""
-    capacity = planner.part.hbm_bytes
-    order = np.argsort(estimates.hbm_bytes, kind="stable")[:20]
-    nearest: tuple[float, Job, int, dict[str, float]] | None = None
-    reason = ""
-    for entry in order:
-        job = planner.job.replace(plan=space.plan(int(entry)))
-        try:
-            check(job)
-        except InvalidPlan as error:
-            reason = reason or str(error)
-            continue
-        rank, need = peak_memory(job)
-        if nearest is None or sum(need.values()) < nearest[0]:
-            nearest = sum(need.values()), job, rank, need
-    if nearest is None:
-        return f"no plan is valid on {planner.gpus} accelerators: {reason}"
-    total, job, rank, need = nearest
-    plan = job.plan
-    kinds = ", ".join(
-        f"{kind} {size / 1e9:.0f}" for kind, size in sorted(need.items(), key=lambda i: -i[1])[:4]
-    )
-    return (
-        f"no plan of {job.model.name!r} fits {planner.gpus} x {planner.part.name} with "
-        f"{capacity / 1e9:.0f} GB each; the nearest ({plan_words(plan)}) needs {total / 1e9:.0f} "
-        f"GB on pipeline rank {rank} ({kinds}). Use more accelerators or a smaller batch or model"
-    )
-
-
-def plan_words(plan: Plan) -> str:
-    """The axes of a plan in few words.
-
-    >>> plan_words(Plan(tp=8, pp=4, dp=2))
-    'tp 8, pp 4, dp 2, micro-batch 1, zero1'
-    """
-    axes = [
-        f"{name} {getattr(plan, name)}"
-        for name in ("tp", "pp", "vpp", "cp", "ep", "etp")
-        if getattr(plan, name) > 1
-    ]
-    words = [*axes, f"dp {plan.dp}", f"micro-batch {plan.micro_batch}", plan.sharding]
-    if plan.recompute != "none":
-        words.append(f"recompute {plan.recompute}")
-    if plan.schedule:
-        words.append(plan.schedule)
-    words += [f"offload {part}" for part in plan.offload]
-    if plan.tp_overlap:
-        words.append("tp overlap")
-    if plan.tp > 1 and not plan.sequence_parallel:
-        words.append("no sequence parallelism")
-    if not plan.dp_overlap:
-        words.append("no dp overlap")
-    if plan.rank_order != Plan().rank_order:
-        words.append(f"order {plan.rank_order}")
-    return ", ".join(words)

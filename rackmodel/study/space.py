@@ -30,9 +30,11 @@ CUT = (
 )  # fmt: skip
 COLUMNS = (
     "profile", "pp", "vpp", "dp", "micro_batches", "sharding", "recompute", "schedule",
-    "dp_overlap", "p2p_overlap", "offload_optimizer", "rank_order",
+    "dp_overlap", "p2p_overlap", "offload_optimizer", "rank_order", "ep_overlap",
 )  # fmt: skip
-SWITCHES = ("sequence_parallel", "tp_overlap", "dp_overlap", "p2p_overlap", "rank_order")
+SWITCHES = (
+    "sequence_parallel", "tp_overlap", "dp_overlap", "p2p_overlap", "rank_order", "ep_overlap",
+)  # fmt: skip
 SEARCHED = (*AXES, "dp", "sharding", "recompute", "schedule", "offload", *SWITCHES)
 OFFLOADS: tuple[tuple[str, ...], ...] = (
     (), ("optimizer",), ("activations",), ("optimizer", "activations"),
@@ -47,7 +49,8 @@ class Choices:
     max_tp : tensor parallelism at most; None: twice a scale-up domain of 8, or the whole domain.
     max_micro_batch : sequences. least_cp_tokens : tokens of a sequence that a cp rank keeps.
     uneven : also chunks of unlike length. switches : also `SWITCHES` off and on; otherwise they
-    stay as the job's plan has them.
+    stay as the job's plan has them. ep_overlap : also all-to-alls under another micro-batch, where
+    ep and the schedule allow it (no part of `switches`).
     """
 
     shardings: tuple[str, ...] = ("zero1", "zero3")
@@ -62,6 +65,7 @@ class Choices:
     all_divisors: bool = False  # also axes that are no powers of two
     uneven: bool = False
     switches: bool = False
+    ep_overlap: bool = False
 
 
 # Everything that the workload knows: what Calculon enumerates, and offloading on top.
@@ -106,6 +110,7 @@ class Space:
     p2p_overlap: Ints  # 0, 1 or BEFORE
     offload_optimizer: Ints  # 0 or 1
     rank_order: Ints  # index into RANK_ORDERS
+    ep_overlap: Ints  # 0 or 1
     base: Plan = field(default_factory=Plan)
 
     def __len__(self) -> int:
@@ -132,6 +137,7 @@ class Space:
             sharding=SHARDINGS[self.sharding[entry]],
             recompute=RECOMPUTES[self.recompute[entry]],
             schedule="" if schedule in ("1f1b", "interleaved") else schedule,
+            ep_overlap=bool(self.ep_overlap[entry]),
             dp_overlap=bool(self.dp_overlap[entry]),
             p2p_overlap=None if hidden == BEFORE else bool(hidden),
             rank_order=RANK_ORDERS[self.rank_order[entry]],

@@ -29,6 +29,7 @@ def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) 
     return f"<table><caption>{escape(title)}</caption>{top}{body}</table>"
 
 
+# networkx has no type parameters when it runs, only in its stubs
 class MachineGraph(nx.DiGraph):  # type: ignore[type-arg]
     """A directed graph that shows itself in a notebook: what it holds, what joins it."""
 

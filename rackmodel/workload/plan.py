@@ -272,9 +272,10 @@ class Job:
         if job.transposes is None:
             job = replace(job, transposes=accelerator_family not in EITHER_ORIENTATION)
         if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
-            inside = max(1, domain // plan.etp)
-            leaves = plan.ep > inside and plan.ep % inside == 0
-            job = job.replace(dispatch_domain=inside if leaves else 1)
+            # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
+            most = min(plan.ep, max(1, domain // plan.etp))
+            inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
+            job = job.replace(dispatch_domain=inside if inside < plan.ep else 1)
         return job
 
     def replace(self, **changes: Any) -> Job:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rackmodel.errors import UnknownName
 from rackmodel.study import claims
+from rackmodel.study.claims.pairs import pair_ratios, pair_words, published_pairs
 from rackmodel.study.claims.verdict import like_ratio, overlaps
 
 CHEAP = ("nvl72-structure", "copper-returns", "a800-cluster-cost", "a800-links")
@@ -109,3 +110,29 @@ def test_ratio_on_one_accelerator_is_as_wide_as_what_is_exposed():
     assert value == pytest.approx(0.8)
     assert low == pytest.approx(0.8 / 1.15)
     assert high == pytest.approx(0.8 / 0.85)
+
+
+# NVIDIA prints 1,106 and 864 TFLOP/s per GPU for DeepSeek-V3 and 23.1 and 34.7 s for Qwen3-235B.
+def test_published_pairs_of_racks_and_nodes_come_out_in_order_and_size():
+    rows = published_pairs()
+    assert [row["published_tflops_per_gpu"] for row in rows[:2]] == [1106.0, 864.0]
+    for row in rows:
+        assert abs(row["off"]) < 0.15, row
+        assert row["gpus"] == 256
+    ratios = pair_ratios(rows)
+    assert [theirs for _, _, theirs in ratios] == pytest.approx([1106 / 864, 1.504], rel=1e-3)
+    for _, ours, theirs in ratios:
+        assert ours > 1.1
+        assert ours == pytest.approx(theirs, rel=0.12)
+    assert "DeepSeekV3" in pair_words(rows)
+
+
+def test_cut_links_of_the_a800_cost_where_tp_or_ep_crosses_them_and_hardly_elsewhere():
+    frame = claims.run_claim("a800-links").frame
+    crosses = (frame["tp"].fillna(1) > 1) | (frame["ep"] > 1)
+    by_tp = frame[frame["ep"].isna()].groupby("tp")["lost"].mean()
+    assert by_tp.index.tolist() == [1, 2, 4, 8]
+    assert by_tp.is_monotonic_increasing
+    assert 0.03 < by_tp[8] < 0.15
+    assert by_tp[1] < 0.004
+    assert frame["lost"][crosses].min() > 2 * by_tp[1]

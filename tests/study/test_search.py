@@ -7,11 +7,12 @@ import pytest
 
 from benchmarks.search.campaign import GOOD, judge
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, UnknownName
+from rackmodel.study.candidates import plan_words
 from rackmodel.study.comm_times import CommTimes
 from rackmodel.study.enumeration import divisors, enumerate_plans
 from rackmodel.study.frames import search_rows
 from rackmodel.study.planner import HBM_MARGIN, Planner
-from rackmodel.study.search import FULL_AT, best_plan, plan_words, search, search_job
+from rackmodel.study.search import FULL_AT, best_plan, search, search_job
 from rackmodel.study.space import OFFLOADS, SPACES, Choices
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, check, load_model, peak_memory
@@ -298,3 +299,33 @@ def test_every_plan_of_a_large_space_is_ruled_out_or_timed():
     assert every.step_s[roomy].min() == best_s
     parts = (every.compute_s, every.exchange_s, every.bubble_s, every.reduce_s, every.gather_s)
     assert np.allclose((sum(parts) + every.optimizer_s)[roomy], every.step_s[roomy], rtol=0.02)
+
+
+def test_all_to_alls_under_other_passes_are_tried_where_the_schedule_allows():
+    job = job_of("mixtral-8x7b", batch=64, seq_len=4096)
+    space = enumerate_plans(job, 64, choices=Choices(ep_overlap=True))
+    hidden = space.ep_overlap == 1
+    assert 0 < hidden.sum() < len(space)
+    assert (space.column("ep")[hidden] > 1).all()
+    assert ((space.vpp > 1) | (space.pp == 1))[hidden].all()
+    for entry in np.flatnonzero(hidden)[:: max(1, int(hidden.sum()) // 50)]:
+        plan = space.plan(int(entry))
+        assert plan.ep_overlap
+        check(job.replace(plan=plan))
+    assert not enumerate_plans(job, 64, choices=Choices()).ep_overlap.any()
+
+
+@pytest.mark.parametrize("ep", [8, 32])
+def test_closed_form_knows_all_to_alls_under_other_passes(ep):
+    """Inside a domain of 8 and beyond it, where hiding them matters most."""
+    machine = load_topology("dgx-h100")
+    job = Job(model=load_model("qwen3-235b-a22b"), plan=Plan(dispatcher="deepep"), seq_len=4096,
+              global_batch=1024)  # fmt: skip
+    for hide in (False, True):
+        fixed = {"tp": 1, "cp": 1, "pp": 8, "vpp": 3, "ep": ep, "etp": 1, "micro_batch": 1,
+                 "ep_overlap": hide, "recompute": "full", "sharding": "zero1"}  # fmt: skip
+        planner = Planner(machine, job, 256, None)
+        space = enumerate_plans(job, 256, fixed=fixed)
+        [guess_s] = planner.estimate(space, room_bytes=1e15).step_s
+        step_s = planner.simulate(space.plan(0)).step.step_s
+        assert guess_s == pytest.approx(step_s, rel=0.06)

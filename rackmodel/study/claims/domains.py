@@ -7,11 +7,12 @@ Left out: racks of other makers (`rivals`), whole runs (`clusters`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from rackmodel.study.claims.pairs import pair_words, published_pairs
 from rackmodel.study.claims.verdict import Verdict, Word, answer, like_ratio, percent
 from rackmodel.study.filters import Value
 from rackmodel.study.scale_up import best_of, point
@@ -19,14 +20,19 @@ from rackmodel.study.scale_up import best_of, point
 JOBS: dict[str, dict[str, Value]] = {
     "llama3.1-405b": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
     "deepseek-v3": {"gpus": 4608, "global_batch": 36864, "seq_len": 4096},
-    "gpt4-moe-1.8t": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
+    "gpt4-moe-1.8t": {"gpus": 4608, "global_batch": 2304, "seq_len": 8192},
 }
 WORTH = 0.02  # a doubling that gains less does not pay
 
 
 def look(model: str, quick: bool, **changes: Value) -> Mapping[str, Value]:
     """One point of the study for a model, with what differs from GB200 NVL72 racks at 400 Gb/s."""
-    job = {"model": model, **JOBS[model], **changes, **({"plans": 2} if quick else {})}
+    job = {
+        "model": model,
+        **JOBS[model],
+        **changes,
+        **({"simulated": 1, "max_tp": 2} if quick else {}),
+    }
     return _look(tuple(sorted(job.items())))
 
 
@@ -73,8 +79,8 @@ def sizes(quick: bool = False) -> Verdict:
         + "."
     )
     if not quick:
-        rows += (pairs := _published())
-        words += f" Beside print, 256 accelerators in FP8, racks over nodes: {_pair_words(pairs)}."
+        rows += (pairs := published_pairs())
+        words += f" Beside print, 256 accelerators in FP8, racks over nodes: {pair_words(pairs)}."
     return answer(
         "nvl-sizes", verdict, whole[best], f"x tokens/s/GPU, 576 over 8, {best}", words, rows,
         ("python -m benchmarks.scale_up_vs_scale_out.study --quick",),
@@ -84,57 +90,6 @@ def sizes(quick: bool = False) -> Verdict:
 def _cost(found: Mapping[tuple[str, int], Mapping[str, Any]], model: str, size: int) -> float:
     mine, base = found[model, size], found[model, 8]
     return float(mine["usd_per_mtoken"]) / float(base["usd_per_mtoken"]) - 1.0
-
-
-# NVIDIA Megatron-Bridge performance summary, release 26.04: TFLOP/s per GPU, or seconds of a step.
-_PAIRS = (
-    ("deepseek-v3", "gb200-nvl72", 4096, {"pp": 4, "vpp": 4, "ep": 64}, 1106.0, None),
-    ("deepseek-v3", "dgx-b200", 4096, {"pp": 8, "vpp": 2, "ep": 32}, 864.0, None),
-    ("qwen3-235b-a22b", "gb200-nvl72", 8192, {"pp": 8, "vpp": 3, "ep": 32}, None, 23.1),
-    ("qwen3-235b-a22b", "dgx-b200", 8192, {"pp": 8, "ep": 8}, None, 34.7),
-)
-
-
-def _published() -> list[dict[str, Any]]:
-    """Two published pairs of racks against nodes, 256 accelerators, MXFP8, beside ours."""
-    from rackmodel.topology import load_topology
-
-    rows: list[dict[str, Any]] = []
-    for model, name, batch, plan, tflops, seconds in _PAIRS:
-        machine = load_topology(name)
-        result = best_of(machine, model, 256, batch, 4096, [plan], precision="fp8-mx",
-                         stack="megatron-bridge-26.04").result  # fmt: skip
-        rows.append(
-            {
-                "model": f"{model} (published run)",
-                "machine": name,
-                "gpus": 256,
-                "domain": machine.domain_accelerators,
-                "step_s": result.step_s,
-                "step_s_low": result.step_s_low,
-                "step_s_high": result.step_s_high,
-                "published_step_s": seconds,
-                "model_tflops_per_gpu": result.model_tflops_per_gpu,
-                "published_tflops_per_gpu": tflops,
-                "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
-            }
-        )
-    return rows
-
-
-def _pair_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Throughput of each published pair, NVL72 racks over 8-GPU nodes: ours and theirs."""
-    told = []
-    for rack, node in zip(rows[::2], rows[1::2], strict=True):
-        ours = node["step_s"] / rack["step_s"]
-        theirs = (
-            rack["published_tflops_per_gpu"] / node["published_tflops_per_gpu"]
-            if rack["published_tflops_per_gpu"]
-            else node["published_step_s"] / rack["published_step_s"]
-        )
-        name = str(rack["model"]).removesuffix(" (published run)")
-        told.append(f"{name} {ours:.2f} times, published {theirs:.2f}")
-    return ", ".join(told)
 
 
 def extension(quick: bool = False) -> Verdict:
