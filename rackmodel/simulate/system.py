@@ -38,6 +38,7 @@ NEAR = ("accelerator", "nic")  # kinds of nodes whose links are gates to the res
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
 SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits
+MANY = 20_000  # numbers beyond which hashing beats sorting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,10 +210,9 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
 
 def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlows]]) -> System:
     links = len(network.capacity)
-    everywhere = np.ones(links, dtype=bool)
     alone = [_alone(flows, network.capacity) for _, _, flows in drafts]
     whole = [
-        _together(flows, rate, everywhere, network.capacity)
+        _together(flows, rate, network.capacity)
         for (_, _, flows), rate in zip(drafts, alone, strict=True)
     ]
     lasting = [
@@ -226,14 +226,14 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
     )
     open_link = ~_private_links(shared, links) & binding
     channels = []
-    for (key, members, paths), rate, lasts in zip(drafts, alone, lasting, strict=True):
+    for (key, members, paths), every, lasts in zip(drafts, whole, lasting, strict=True):
         used = binding if lasts else np.zeros(links, dtype=bool)
         if key.stages is not None:
             used = used & ~network.scale_up
         disturbed = np.zeros(len(members), dtype=bool)
         if lasts:
             disturbed[paths.owner[_spread(paths)][(open_link & used)[paths.links]]] = True
-        streams = _together(paths, rate, used, network.capacity)
+        streams = _kept(every, used)
         if (key.bytes / streams.alone).max(initial=0.0) < NOTHING_S:
             streams = replace(streams, alone=np.full(len(streams.alone), np.inf))
         channels.append(
@@ -265,6 +265,24 @@ def _contended(network: Network, key: Key, flows: PlacedFlows) -> PlacedFlows:
         fractions=flows.fractions[keep],
         indptr=np.concatenate([[0], np.cumsum(width)]).astype(np.int64),
     )
+
+
+def distinct(numbers: Ints) -> tuple[Ints, Ints]:
+    """Return what numpy's `unique` does with `return_inverse`; of many numbers by hashing them.
+
+    >>> [found.tolist() for found in distinct(np.array([7, 3, 7]))]
+    [[3, 7], [1, 0, 1]]
+    """
+    if len(numbers) < MANY:
+        found, where = np.unique(numbers, return_inverse=True)
+        return found, where.reshape(-1)
+    import pandas as pd
+
+    codes, met = pd.factorize(numbers)
+    order = np.argsort(met)
+    rank = np.empty(len(met), dtype=np.int64)
+    rank[order] = np.arange(len(met))
+    return np.asarray(met)[order], rank[codes]
 
 
 def _spread(flows: PlacedFlows) -> Ints:
@@ -327,36 +345,46 @@ def _gated(
     if not pairs:
         return free
     pair, ratio = np.concatenate(pairs), np.concatenate(ratios)
-    distinct, where = np.unique(pair, return_inverse=True)
-    largest = np.zeros(len(distinct))
+    known, where = distinct(pair)
+    largest = np.zeros(len(known))
     np.maximum.at(largest, where, ratio)
-    np.add.at(free, distinct % links, largest * network.capacity[distinct // links])
+    np.add.at(free, known % links, largest * network.capacity[known // links])
     return free
 
 
-def _together(paths: PlacedFlows, alone: Floats, kept: Bools, capacity: Floats) -> Streams:
-    """Put the flows of every group and round together; loads on one link add up.
-
-    kept : links to keep in the streams; what the others allow stays as the stream's own limit.
-    """
+def _together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Streams:
+    """Put the flows of every group and round together; loads on one link add up."""
     rounds = max(1, paths.round_latency_s.shape[1])
-    names, of_flow = np.unique(paths.owner * rounds + paths.round_, return_inverse=True)
+    names, of_flow = distinct(paths.owner * rounds + paths.round_)
     rate = np.full(len(names), np.inf)
     np.minimum.at(rate, of_flow, alone / paths.share)
-    flow, width = _spread(paths), len(kept)
-    pairs, where = np.unique(of_flow[flow] * width + paths.links, return_inverse=True)
-    load = np.bincount(where, paths.fractions * paths.share[flow], minlength=len(pairs))
+    flow, width = _spread(paths), len(capacity)
+    pairs, where = distinct(of_flow[flow] * width + paths.links)
+    amount = paths.fractions * paths.share[flow]
+    load: Floats = np.bincount(where, amount, minlength=len(pairs)).astype(np.float64)
     stream, link = pairs // width, pairs % width
     np.minimum.at(rate, stream, capacity[link] / load)
-    keep = kept[link]
-    counts = np.bincount(stream[keep], minlength=len(names))
+    counts = np.bincount(stream, minlength=len(names))
     return Streams(
         owner=names // rounds,
         round_=names % rounds,
         indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        links=link[keep],
-        loads=load[keep],
+        links=link,
+        loads=load,
         alone=rate,
+    )
+
+
+def _kept(streams: Streams, kept: Bools) -> Streams:
+    """Return the streams with some links only; what the others allow stays in `alone`."""
+    keep = kept[streams.links]
+    stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
+    counts = np.bincount(stream[keep], minlength=len(streams.owner))
+    return replace(
+        streams,
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        links=streams.links[keep],
+        loads=streams.loads[keep],
     )
 
 
