@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmodel.network.region import Region
+
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment
-
 Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes after
 
 CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgotten
 CACHED_WAYS = 200_000
-MOST_SHARING = 17  # links of an adapter that accelerators share; a switch has more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,17 +37,8 @@ class CoreRoute:
     arriving: Floats  # float[target attachments]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Host:
-    """A node that does not forward: its attachments, each a chain of links out and back in."""
-
-    key: Key
-    out_chains: tuple[tuple[int, ...], ...]
-    in_chains: tuple[tuple[int, ...], ...]
-
-
-class Core:
-    """The forwarding part of one region and what hangs off it."""
+class Core(Region):
+    """Shortest ways through a region."""
 
     def __init__(
         self,
@@ -59,173 +49,13 @@ class Core:
         *,
         chains: bool = True,
     ) -> None:
-        """Index nothing yet.
-
-        domain : int[N], where this core only joins different ones: what hangs off a single domain
-            (the CPUs of a tray) is then no attachment, or each tray would be a place of its own.
-        chains : strip adapters from their accelerators; not where they are the ends of flows.
-        """
-        self.chains = chains
+        """Search nothing yet; parameters as `Region` has them."""
+        super().__init__(network, use, terminal, domain, chains=chains)
         self.by_path = network.routing == "paths"
-        self.network = network
-        self.domain = domain
-        self.terminal = terminal
-        self.chosen = np.flatnonzero(use)
-        self._ready = False
-        self._direct: tuple[Ints, Ints] | None = None
-        self.keys_seen: dict[tuple[Key, int], int] = {}
-        self.key_of = np.full(len(network.nodes), -1, dtype=np.int64)
-        self.hosts: dict[int, _Host] = {}
         self.distances: dict[int, Ints] = {}
         self.ways: dict[tuple[int, int], Ways] = {}
         self.found: dict[tuple[int, int], CoreRoute | None] = {}
         self.counts: dict[tuple[int, int], int] = {}
-
-    @property
-    def key_count(self) -> int:
-        """Distinct sets of attachments seen so far."""
-        return len(self.keys_seen)
-
-    def _prepare(self) -> None:
-        """Index the region's links by node, on first use."""
-        network, chosen = self.network, self.chosen
-        n = len(network.nodes)
-        tail, head = network.tail[chosen], network.head[chosen]
-        self.out_order = chosen[np.argsort(tail, kind="stable")]
-        self.out_ptr = np.concatenate([[0], np.cumsum(np.bincount(tail, minlength=n))])
-        self.in_order = chosen[np.argsort(head, kind="stable")]
-        self.in_ptr = np.concatenate([[0], np.cumsum(np.bincount(head, minlength=n))])
-        pairs: dict[tuple[int, int], list[int]] = {}
-        ends = zip(tail.tolist(), head.tolist(), chosen.tolist(), strict=True)
-        for a, b, link in ends:
-            pairs.setdefault((a, b), []).append(link)
-        self.joining = pairs
-        self._seen = np.zeros(n, dtype=np.int64)
-        self.local = self._local(tail, head)
-        self._ready = True
-
-    def direct(self, sources: Ints, targets: Ints) -> Ints:
-        """Return int[P], the one link that joins two hosts of a pair straight, -1 for none."""
-        if not self._ready:
-            self._prepare()
-        if self._direct is None:
-            chosen, count = self.chosen, len(self.network.nodes)
-            tail, head = self.network.tail[chosen], self.network.head[chosen]
-            ends = self.terminal[tail] & self.terminal[head]
-            code = tail[ends] * np.int64(count) + head[ends]
-            pairs, first, many = np.unique(code, return_index=True, return_counts=True)
-            self._direct = (pairs[many == 1], chosen[ends][first[many == 1]])
-        known, links = self._direct
-        if not len(known):
-            return np.full(len(sources), -1, dtype=np.int64)
-        wanted = sources * np.int64(len(self.network.nodes)) + targets
-        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[place] == wanted, links[place], -1)
-
-    def _local(self, tail: Ints, head: Ints) -> NDArray[np.bool_]:
-        """Mark the forwarding nodes from which accelerators of one domain only can be reached."""
-        n = len(self.network.nodes)
-        if self.domain is None:
-            return np.zeros(n, dtype=bool)
-        part = np.arange(n)
-        inner = ~self.terminal[tail] & ~self.terminal[head]
-        a, b = tail[inner], head[inner]
-        while True:  # the smallest number spreads over each connected part
-            lowest = part.copy()
-            np.minimum.at(lowest, a, part[b])
-            np.minimum.at(lowest, b, part[a])
-            lowest = lowest[lowest]
-            if (lowest == part).all():
-                break
-            part = lowest
-        least, most = np.full(n, n), np.full(n, -1)
-        for host, hub in ((tail, head), (head, tail)):
-            ends = self.terminal[host] & ~self.terminal[hub]
-            np.minimum.at(least, part[hub[ends]], self.domain[host[ends]])
-            np.maximum.at(most, part[hub[ends]], self.domain[host[ends]])
-        return np.asarray((least == most)[part])
-
-    def out_links(self, node: int) -> list[int]:
-        """Return the region's links that leave `node`."""
-        if not self._ready:
-            self._prepare()
-        ends: list[int] = self.out_order[self.out_ptr[node] : self.out_ptr[node + 1]].tolist()
-        return ends
-
-    def host(self, node: int) -> _Host:
-        """Return the attachments of `node` (a forwarding node is attached to itself)."""
-        if node not in self.hosts:
-            self.hosts[node] = self._attach(node)
-        return self.hosts[node]
-
-    def _attach(self, node: int) -> _Host:
-        if not self.terminal[node]:
-            return _Host(((node, 0, 1),), ((),), ((),))
-        head = self.network.head
-        key, outs, ins = [], [], []
-        for link in self.out_links(node):
-            chain, at, before = [link], int(head[link]), node
-            while (
-                self.chains and not self.terminal[at]
-            ):  # follow a chain such as accelerator - NIC - leaf
-                onward = self._onward(node, at, before)
-                if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
-                    break
-                if (at, before) not in self.joining:
-                    break
-                chain.append(onward[0])
-                before, at = at, int(head[onward[0]])
-                if at == node:
-                    break
-            back = self._reverse(chain)
-            if self.terminal[at] or back is None or self.local[at]:
-                continue
-            key.append((at, len(chain), int(self.network.count[link])))
-            outs.append(tuple(chain))
-            ins.append(back)
-        return _Host(tuple(key), tuple(outs), tuple(ins))
-
-    def _onward(self, node: int, at: int, before: int) -> list[int]:
-        """Return the links that lead on from `at`, an adapter of `node` or shared in its domain."""
-        head = self.network.head
-        if self.out_ptr[at + 1] - self.out_ptr[at] <= 2:
-            return [k for k in self.out_links(at) if int(head[k]) != before]
-        if self.domain is None or self.out_ptr[at + 1] - self.out_ptr[at] > MOST_SHARING:
-            return []
-        mine = self.domain[node]
-        onward = []
-        for k in self.out_links(at):
-            after = int(head[k])
-            if after != before and not (self.terminal[after] and self.domain[after] == mine):
-                onward.append(k)
-        return onward
-
-    def _reverse(self, chain: list[int]) -> tuple[int, ...] | None:
-        """Return the links that lead back along `chain`; the n-th parallel one for the n-th."""
-        tail, head = self.network.tail, self.network.head
-        back = []
-        for link in reversed(chain):
-            a, b = int(tail[link]), int(head[link])
-            ahead, returns = self.joining[a, b], self.joining.get((b, a))
-            if not returns:
-                return None
-            back.append(returns[min(ahead.index(link), len(returns) - 1)])
-        return tuple(back)
-
-    def _number(self, node: int) -> int:
-        if self.key_of[node] < 0:
-            # A host that is joined to other hosts directly has routes of its own.
-            ends = self.network.head[self.out_links(node)]
-            alone = bool(self.terminal[node] and self.terminal[ends].any())
-            key = (self.host(node).key, node if alone else -1)
-            self.key_of[node] = self.keys_seen.setdefault(key, len(self.keys_seen))
-        return int(self.key_of[node])
-
-    def keys(self, sources: Ints, targets: Ints) -> tuple[Ints, Ints]:
-        """Return numbers that are equal for nodes with equal attachments."""
-        for node in np.unique(np.concatenate([sources, targets])).tolist():
-            self._number(node)
-        return self.key_of[sources], self.key_of[targets]
 
     def outgoing(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links towards the core, int[nodes, E], and their fractions."""

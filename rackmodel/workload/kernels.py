@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rackmodel.workload.models import Block, Model
-from rackmodel.workload.operations import Kernel
+from rackmodel.workload.operations import Family, Kernel
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import Precision, precision_of
 from rackmodel.workload.software import software_of
@@ -109,10 +109,10 @@ def weight_gemm(
 
 
 def elementwise(name: str, read: float, write: float, *, count: float = 1.0, launches: float = 1.0,
-                family: str = "elementwise", form: str = "bf16") -> Kernel:  # fmt: skip
+                family: Family = "elementwise", form: str = "bf16") -> Kernel:  # fmt: skip
     """A kernel that only moves bytes."""
     return Kernel(
-        family=family,  # type: ignore[arg-type]
+        family=family,
         name=name,
         read_bytes=read,
         write_bytes=write,

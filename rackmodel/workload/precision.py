@@ -54,6 +54,7 @@ def _narrow(name: str, form: str, element: float, **more: float | bool | str) ->
         "cast_copies": 2.0,
         "cast_launches": 1.0,
     }
+    # fields of several types in one dictionary: a checker sees their union
     return Precision(**(values | more))  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,7 @@ FLAGS = (
 
 def missing() -> str:
     """Return why no browser can be driven here, or an empty text."""
-    try:
-        import selenium  # noqa: F401
-    except ImportError:
+    if find_spec("selenium") is None:
         return "needs selenium (pip install selenium)"
     if CHROMIUM is None or DRIVER is None:
         return "needs Chromium (apt-get install chromium chromium-driver)"

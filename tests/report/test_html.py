@@ -87,7 +87,7 @@ def test_band_of_a_ratio_holds_the_ratio_and_grows_with_both_errors(rows):
 
 @pytest.fixture(scope="module", params=[(390, True), (1280, False)], ids=["phone", "desktop"])
 def browser(request):
-    if reason := missing():
+    if reason := missing():  # .ci/run installs both where it may, and says so where it may not
         pytest.skip(reason)
     width, phone = request.param
     with Browser(width, phone=phone) as one:
