@@ -31,8 +31,9 @@ Floats = NDArray[np.float64]
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 TREES = ("tree", "nvls-tree")
-UNFILLED = ("direct", "rail", "send", "torus", "halving-doubling")  # nothing is passed on
-SENDING = ("direct", "rail", "send", "chain")  # send and receive kernels, not reducing ones
+EXCHANGES = ("direct", "gpu-initiated", "rail")  # each pair by itself
+UNFILLED = (*EXCHANGES, "send", "torus", "halving-doubling")  # nothing is passed on
+SENDING = (*EXCHANGES, "send", "chain")  # send and receive kernels, not reducing ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +163,13 @@ def _posted(facts: Generation) -> float:
     return chunk / (2 * facts.rack_chunk_s) if facts.rack_chunk_s > 0 else math.inf
 
 
-def send_limits(network: Network, group: Group) -> tuple[float, float]:
-    """Return what a member can send inside its domain and outside in an all-to-all. [bytes/s]"""
+def send_limits(network: Network, group: Group, name: str = "direct") -> tuple[float, float]:
+    """Return what a member can send inside its domain and outside in an exchange. [bytes/s]"""
     facts = generation(network.family)
     node = int(group.nodes[0])
     near, far = port_rates(network)[0][node], outer_ports(network)[node]
     outside = facts.network * far if far > 0 else math.inf
-    if max(map(len, group.parts)) > HOST_MEMBERS:
+    if name == "direct" and max(map(len, group.parts)) > HOST_MEMBERS:
         outside = min(outside, _posted(facts))
     return (facts.p2p * near if near > 0 else math.inf), outside
 
@@ -207,7 +208,7 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
         case "halving-doubling":
             steps = math.log2(max(1.0, inner)) * inside + math.log2(domains) * outside
             return base + passes * steps
-        case "direct" | "rail":
+        case name if name in EXCHANGES:
             return base + (outside if domains > 1 else inside) + float(nccl["peer_s"]) * (n - 1)
         case "send":
             return base + (outside if len(group.parts) > 1 else inside)

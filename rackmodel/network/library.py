@@ -40,6 +40,7 @@ BUILDERS: dict[str, Builder] = {
     "nvls-tree": algorithms.nvls_tree,
     "sharp": algorithms.sharp,
     "direct": algorithms.direct,
+    "gpu-initiated": algorithms.direct,
     "rail": algorithms.direct,
     "halving-doubling": halving_doubling,
     "hierarchical": algorithms.hierarchical,
@@ -58,7 +59,7 @@ ALGORITHMS: dict[str, tuple[str, ...]] = {
     "reduce-scatter": (
         "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
     ),
-    "all-to-all": ("direct", "rail", "hierarchical"),
+    "all-to-all": ("direct", "gpu-initiated", "rail", "hierarchical"),
     "broadcast": ("chain",),
     "send": ("send",),
 }  # fmt: skip

@@ -123,10 +123,11 @@ def run_collective(
     members = list(range(present))
     domains = _domains(network, present, gpus, period)
     wide = present < gpus or gpus > PAIRWISE_MEMBERS
-    if wide and (algorithm == "direct" or (op == "all-to-all" and algorithm is None)):
+    pairs = algorithm or ("direct" if op == "all-to-all" else "")
+    if wide and pairs in ("direct", "gpu-initiated"):
         alike = routing not in HASHED and hasattr(machine, "period")
         equal = present < gpus or (alike and levelled(network))
-        return _wide_direct(network, op, wanted, present, gpus, period, domains, equal)
+        return _wide_direct(network, op, pairs, wanted, present, gpus, period, domains, equal)
     repeats = period if present < gpus else None
     group = make_group(network, members, gpus, domains, repeats)
     rows = []
@@ -275,6 +276,7 @@ def _row(
 def _wide_direct(
     network: Network,
     op: str,
+    name: str,
     sizes: Sequence[float],
     present: int,
     gpus: int,
@@ -289,7 +291,7 @@ def _wide_direct(
     )
     group = make_group(network, members.tolist(), gpus, domains)
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
-    near, far = send_limits(network, group)
+    near, far = send_limits(network, group, name)
     passes = PASSES.get(op, 1.0)
     spans = {
         "links": passes * float(used.max()),
@@ -299,10 +301,10 @@ def _wide_direct(
     by_name = max(spans, key=lambda name: spans[name])
     rows = []
     for size in sizes:
-        fixed = fixed_s(network, group, op, "direct")
+        fixed = fixed_s(network, group, op, name)
         time_s = fixed + size * spans[by_name]
         limit, by = bound_s(network, op, group, size)
-        row = _row(op, size, gpus, "direct", "Simple", time_s, limit, by)
+        row = _row(op, size, gpus, name, "Simple", time_s, limit, by)
         row["binds"] = "latency" if fixed > time_s / 2 else by_name
         rows.append(row)
     return rows

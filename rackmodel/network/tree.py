@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 LEVELS = {"accelerator": 0, "nic": 1, "scale_up_switch": 1, "leaf": 2, "spine": 3, "core": 4}
+OTHERS = {"cpu": 0, "ocs": 5}  # where they stand; no tree has them
+TOP = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +68,10 @@ class Tree:
 
 def tree_of(network: Network) -> Tree | None:
     """Return the network as a tree, None if it isn't one."""
-    level = np.array([LEVELS.get(kind, -1) for kind in network.node_kinds], dtype=np.int64)
-    tail, head = network.tail, network.head
-    if (level < 0).any() or (level[tail] == level[head]).any():
+    if not LEVELS.keys() >= set(network.node_kinds):
+        return None
+    level, tail, head = levels(network), network.tail, network.head
+    if (level[tail] == level[head]).any():
         return None
     place = np.full(len(level), -1, dtype=np.int64)
     place[network.accelerator_nodes] = np.arange(len(network.accelerator_nodes))
@@ -81,6 +84,21 @@ def tree_of(network: Network) -> Tree | None:
             return None
         chains.append(chain)
     return Tree(place, (chains[0], chains[1]))
+
+
+def levels(network: Network) -> Ints:
+    """Return how far up each node stands, int[N]; scale-up switches by their tier."""
+    rank = LEVELS | OTHERS
+    level = np.array([rank.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
+    inner = np.array([kind == "scale_up_switch" for kind in network.node_kinds], dtype=bool)
+    near = level == 0
+    while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
+        inner[tier] = False  # each stands in the first tier that reaches it from below
+        near = np.zeros(len(level), dtype=bool)
+        near[tier] = True
+        above = np.unique(network.head[near[network.tail] & inner[network.head]])
+        level[above] = level[tier].max() + 1
+    return level
 
 
 def _chain(network: Network, level: Ints, wanted: NDArray[np.bool_]) -> Chain | None:

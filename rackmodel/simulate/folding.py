@@ -29,6 +29,26 @@ Ints = npt.NDArray[np.int64]
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _THREE = np.uint64(3)
 
+MANY = 20_000  # numbers beyond which hashing beats sorting
+
+
+def distinct(numbers: Ints) -> tuple[Ints, Ints]:
+    """Return what numpy's `unique` does with `return_inverse`; of many numbers by hashing them.
+
+    >>> [found.tolist() for found in distinct(np.array([7, 3, 7]))]
+    [[3, 7], [1, 0, 1]]
+    """
+    if len(numbers) < MANY:
+        found, where = np.unique(numbers, return_inverse=True)
+        return found, where.reshape(-1)
+    import pandas as pd
+
+    codes, met = pd.factorize(numbers)
+    order = np.argsort(met)
+    rank = np.empty(len(met), dtype=np.int64)
+    rank[order] = np.arange(len(met))
+    return np.asarray(met)[order], rank[codes]
+
 
 def mix(value: Colours) -> Colours:
     """Scatter 64-bit integers (splitmix64), so that sums of them stand for multisets."""

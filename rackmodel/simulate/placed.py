@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, Pattern
-from rackmodel.simulate.folding import mix
+from rackmodel.network.tree import levels
+from rackmodel.simulate.folding import distinct, mix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -75,7 +76,7 @@ class Places:
         """Return the nodes of and above each accelerator, int[n, levels]; None if no tree."""
         count = len(self.network.nodes)
         first = np.full((count, 2), -1, dtype=np.int64)  # of switches and NICs above each node
-        level = _levels(self.network)
+        level = levels(self.network)
         up = level[self.target] > level[self.source]
         order = np.argsort(self.source[up], kind="stable")
         source, target = self.source[up][order], self.target[up][order]
@@ -132,30 +133,6 @@ class Places:
             classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
             self._classes = np.append(classes.astype(np.int64), -1)
         return self._classes
-
-
-def _levels(network: Network) -> Ints:
-    """Return how far up each node stands; scale-up switches by their tier."""
-    rank = {
-        "accelerator": 0,
-        "cpu": 0,
-        "nic": 1,
-        "scale_up_switch": 1,
-        "leaf": 2,
-        "spine": 3,
-        "core": 4,
-        "ocs": 5,
-    }
-    level = np.array([rank.get(kind, 6) for kind in network.node_kinds], dtype=np.int64)
-    inner = np.array([kind == "scale_up_switch" for kind in network.node_kinds], dtype=bool)
-    near = level == 0
-    while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
-        inner[tier] = False  # each stands in the first tier that reaches it from below
-        near = np.zeros(len(level), dtype=bool)
-        near[tier] = True
-        above = np.unique(network.head[near[network.tail] & inner[network.head]])
-        level[above] = level[tier].max() + 1
-    return level
 
 
 def place(places: Places, members: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:
@@ -216,8 +193,9 @@ def _translate(places: Places, members: Ints, model: PlacedFlows) -> Ints | None
     chain = places.above[members[0]]  # [n, levels]
     flat = chain.ravel()
     order = np.argsort(flat, kind="stable")
+    used, where = distinct(model.links)  # many flows share a link
     ends = []
-    for node in (places.source[model.links], places.target[model.links]):
+    for node in (places.source[used], places.target[used]):
         at = np.minimum(np.searchsorted(flat[order], node), len(flat) - 1)
         if (flat[order][at] != node).any():
             return None
@@ -225,7 +203,7 @@ def _translate(places: Places, members: Ints, model: PlacedFlows) -> Ints | None
         member, level = spot // chain.shape[1], spot % chain.shape[1]
         ends.append(places.above[members[:, member], level])
     links = places.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
-    return None if (links < 0).any() else links
+    return None if (links < 0).any() else links[:, where]
 
 
 def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> PlacedFlows:
@@ -255,6 +233,8 @@ def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> Place
 
 def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
     """Put the flows of several sets of groups together, in ascending order of the group."""
+    if len(parts) == 1:  # all groups, in their order
+        return parts[0][1]
     rounds = max(p.round_latency_s.shape[1] for _, p in parts)
     groups = sum(len(ids) for ids, _ in parts)
     latency = np.zeros((groups, rounds))

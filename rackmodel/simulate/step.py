@@ -34,6 +34,7 @@ from rackmodel.workload import (
     axis_members,
     axis_true_size,
     dp_block,
+    exchange_algorithm,
     programs,
     replica_stride,
 )
@@ -172,6 +173,7 @@ def simulate_step(
         pipeline=axis_members(plan, "pp", small.dp),
         axis_members=lambda axis: axis_members(plan, axis, small.dp),
         true_size=lambda axis: axis_true_size(plan, axis),
+        algorithm_of=lambda op, axis: exchange_algorithm(plan, op, axis),
         accelerator_of=stands,
         weight=weight,
     )

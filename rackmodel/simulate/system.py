@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, Pattern, pattern
-from rackmodel.simulate.folding import Groups, label
+from rackmodel.simulate.folding import Groups, distinct, label
 from rackmodel.simulate.placed import PlacedFlows, Places, place
 from rackmodel.workload.operations import Collective, Operation, Program, Segment, Send
 
@@ -38,7 +38,6 @@ NEAR = ("accelerator", "nic")  # kinds of nodes whose links are gates to the res
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
 SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits
-MANY = 20_000  # numbers beyond which hashing beats sorting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +157,7 @@ def build_system(
     pipeline: Ints,
     axis_members: Callable[[str], Ints],
     true_size: Callable[[str], int],
+    algorithm_of: Callable[[str, str], str | None] = lambda op, axis: None,
     accelerator_of: Ints,
     weight: Floats,
 ) -> System:
@@ -168,6 +168,7 @@ def build_system(
     pipeline : int[R / pp, pp], the ranks of each pipeline in stage order.
     axis_members : the groups of an axis, int[groups, size]. true_size : members in the whole
         machine.
+    algorithm_of : of an operation along an axis, None for what the library would choose.
     accelerator_of : int[R], where each rank stands. weight : float[R], ranks that each stands for.
     """
     stage = np.empty(pipeline.size, dtype=np.int64)
@@ -192,7 +193,10 @@ def build_system(
             domains = _true_domains(
                 network.domain_of[row], np.ones(len(row)) if whole else weight_at[row]
             )
-            return pattern(network, op, row, key.bytes, true_size=true, true_domains=domains)
+            return pattern(
+                network, op, row, key.bytes, algorithm=algorithm_of(op, key.axis), true_size=true,
+                true_domains=domains,
+            )  # fmt: skip
 
         drafts.append((key, members, place(places, accelerator_of[members], pattern_of)))
     return _join(network, stage, drafts)
@@ -267,24 +271,6 @@ def _contended(network: Network, key: Key, flows: PlacedFlows) -> PlacedFlows:
     )
 
 
-def distinct(numbers: Ints) -> tuple[Ints, Ints]:
-    """Return what numpy's `unique` does with `return_inverse`; of many numbers by hashing them.
-
-    >>> [found.tolist() for found in distinct(np.array([7, 3, 7]))]
-    [[3, 7], [1, 0, 1]]
-    """
-    if len(numbers) < MANY:
-        found, where = np.unique(numbers, return_inverse=True)
-        return found, where.reshape(-1)
-    import pandas as pd
-
-    codes, met = pd.factorize(numbers)
-    order = np.argsort(met)
-    rank = np.empty(len(met), dtype=np.int64)
-    rank[order] = np.arange(len(met))
-    return np.asarray(met)[order], rank[codes]
-
-
 def _spread(flows: PlacedFlows) -> Ints:
     """Return the flow of each incidence."""
     return np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
@@ -307,14 +293,17 @@ def _binding(network: Network, all_flows: list[PlacedFlows], alone: list[Floats]
     gates = near[network.tail] | near[network.head]
     for out in (True, False):
         # a gate is never dropped for the sake of another gate: two could vouch for each other
-        binding &= gates | (_gated(network, all_flows, alone, out) > network.capacity * SLACK)
+        asked = binding & ~gates
+        if asked.any():
+            load = _gated(network, all_flows, alone, asked, out)
+            binding &= gates | (load > network.capacity * SLACK)
     return binding
 
 
 def _gated(
-    network: Network, all_flows: list[PlacedFlows], alone: list[Floats], out: bool
+    network: Network, all_flows: list[PlacedFlows], alone: list[Floats], asked: Bools, out: bool
 ) -> Floats:
-    """Bound the load of every link by what the links next to the accelerators let through.
+    """Bound the load of the `asked` links by what the links next to accelerators let through.
 
     The gate of a flow is the slowest link out of (or into) an accelerator or NIC on its way. What
     crosses a link through one gate is at most the gate's capacity times the largest ratio of the
@@ -328,6 +317,8 @@ def _gated(
     ratios: list[Floats] = []
     free = np.zeros(links)  # load of flows without a gate
     for flows, rate in zip(all_flows, alone, strict=True):
+        if not asked[flows.links].any():
+            continue
         flow = _spread(flows)
         usable = gate_like[flows.links]
         count = len(flows.owner)
@@ -337,11 +328,12 @@ def _gated(
         first = np.full(count, -1, dtype=np.int64)
         is_best = np.flatnonzero(usable & (width <= best[flow]))[::-1]
         first[flow[is_best]] = is_best  # the first such link of the flow
-        gate = first[flow]
-        has = (gate >= 0) & (flows.links[gate] != flows.links)
-        pairs.append(flows.links[gate[has]] * links + flows.links[has])
-        ratios.append(flows.fractions[has] / flows.fractions[gate[has]])
-        np.add.at(free, flows.links[~has], (flows.fractions * rate[flow])[~has])
+        here = np.flatnonzero(asked[flows.links])
+        link, part, gate = flows.links[here], flows.fractions[here], first[flow[here]]
+        has = (gate >= 0) & (flows.links[gate] != link)
+        pairs.append(flows.links[gate[has]] * links + link[has])
+        ratios.append(part[has] / flows.fractions[gate[has]])
+        np.add.at(free, link[~has], (part * rate[flow[here]])[~has])
     if not pairs:
         return free
     pair, ratio = np.concatenate(pairs), np.concatenate(ratios)

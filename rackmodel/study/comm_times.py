@@ -24,7 +24,7 @@ from rackmodel.simulate.networks import network_of
 from rackmodel.simulate.placed import Places as Tree
 from rackmodel.simulate.placed import place
 from rackmodel.simulate.places import places
-from rackmodel.workload import Plan, axis_members, axis_true_size, dp_block
+from rackmodel.workload import Plan, axis_members, axis_true_size, dp_block, exchange_algorithm
 
 if TYPE_CHECKING:
     from rackmodel.topology import Topology
@@ -53,7 +53,7 @@ class _Meeting:
 
     groups: list[list[int]]
     everyone: Ints
-    seconds: dict[tuple[str, float, int], tuple[float, float]]
+    seconds: dict[tuple[str, float, int, str | None], tuple[float, float]]
 
 
 class _Way(NamedTuple):
@@ -111,12 +111,13 @@ class CommTimes:
             return 0.0, 0.0
         site = self._site(plan)
         meeting = self._members(plan, axis, site)
-        key = (op, size, true)
+        algorithm = exchange_algorithm(plan, op, axis)
+        key = (op, size, true, algorithm)
         if key not in meeting.seconds:
             slowest, share = 0.0, 0.0
             for members in meeting.groups:
                 stand = [int(a) for a in site.stands[members]]
-                way = self._fastest(site, op, stand, true, size)
+                way = self._fastest(site, op, stand, true, size, algorithm)
                 slowest = max(slowest, way.seconds)
                 rate = size / way.seconds if way.seconds > 0.0 else 0.0
                 share = max(share, self.taken(way.algorithm, op, axis, rate))
@@ -126,9 +127,17 @@ class CommTimes:
             meeting.seconds[key] = slowest, share
         return meeting.seconds[key]
 
-    def _fastest(self, site: _Site, op: str, stand: list[int], true: int, size: float) -> _Way:
+    def _fastest(
+        self,
+        site: _Site,
+        op: str,
+        stand: list[int],
+        true: int,
+        size: float,
+        algorithm: str | None = None,
+    ) -> _Way:
         """How the library would run it on an idle network for this size."""
-        found = pattern(site.network, op, stand, size, true_size=true)
+        found = pattern(site.network, op, stand, size, algorithm=algorithm, true_size=true)
         fixed_s = sum(found.latency_s)
         seconds = fixed_s + self.slower * (alone_s(site.network, found, size) - fixed_s)
         return _Way(seconds, fixed_s, found.algorithm, found.protocol)
@@ -144,11 +153,12 @@ class CommTimes:
         # One line for all sizes that are run alike: a protocol has its own bytes on the wire.
         key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
         if key not in self._loads:
+            chosen = way.algorithm if op == "all-to-all" else None
             flows = place(
                 site.tree,
                 site.stands[rows],
                 # Groups that lie otherwise may run another algorithm: each takes its own best.
-                lambda row: pattern(site.network, op, row, size, true_size=true),
+                lambda row: pattern(site.network, op, row, size, algorithm=chosen, true_size=true),
             )
             flow = np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
             amount = flows.share[flow] * flows.fractions

@@ -128,6 +128,18 @@ def _shards(plan: Plan, dp: int) -> int:
     return plan.shard_size if plan.sharding == "hsdp" else dp * plan.cp
 
 
+def exchange_algorithm(plan: Plan, op: str, axis: str) -> str | None:
+    """How a plan's software runs a collective where it does not leave that to the library.
+
+    DeepEP's kernels post their messages to the NIC themselves; no host thread has to keep up.
+
+    >>> exchange_algorithm(Plan(ep=64, dispatcher="deepep"), "all-to-all", "ep")
+    'gpu-initiated'
+    """
+    own = plan.dispatcher == "deepep" and (op, axis) == ("all-to-all", "ep")
+    return "gpu-initiated" if own else None
+
+
 def axis_true_size(plan: Plan, axis: str) -> int:
     """Members of a group of this axis at the true `dp`, without building it.
 
