@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 FULL = (
-    "domain", "nics", "wires", "fabric", "media", "hbm", "sequence", "strong", "machines", "giant",
+    "domain", "nics", "wires", "fabric", "ecmp", "media", "hbm", "sequence", "strong", "machines",
+    "giant",
 )  # fmt: skip
 
 

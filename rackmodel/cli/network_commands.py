@@ -57,7 +57,8 @@ def collective(
             help="ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
             "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
             "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
-            "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain. Default: what the library would choose.",
+            "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain. Default: what the "
+            "library would choose.",
             show_default=False,
         ),
     ] = None,

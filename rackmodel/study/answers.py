@@ -288,8 +288,9 @@ def memory(frames: Frames) -> Iterator[Answer]:
 
 #: Frame -> question, column that varies, the value that others are compared with.
 _VARIED: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "fabric": ("What do oversubscription and ECMP collisions cost?",
-               ("oversubscription", "routing"), "domain"),
+    "fabric": ("What does oversubscription cost?", ("oversubscription",), "domain"),
+    "ecmp": ("What do the collisions of static ECMP cost?",
+             ("routing", "oversubscription"), "domain"),
     "wires": ("Does it matter whose wires they are?", ("network",), ""),
     "media": ("Which medium should the upper NVLink tier have?", ("medium",), "domain"),
     "machines": ("Does the domain matter more as the machine grows (weak scaling)?",

@@ -216,8 +216,9 @@ def plan_words(plan: Plan) -> str:
     if plan.schedule:
         words.append(plan.schedule)
     words += [f"offload {part}" for part in plan.offload]
-    if plan.tp_overlap:
-        words.append("tp overlap")
+    words += [
+        name.replace("_", " ") for name in ("tp_overlap", "ep_overlap") if getattr(plan, name)
+    ]
     if plan.tp > 1 and not plan.sequence_parallel:
         words.append("no sequence parallelism")
     if not plan.dp_overlap:

@@ -144,14 +144,12 @@ def best_found(
     *,
     precision: str = "bf16",
     catalog: Catalog | None = None,
-    routing: str = "spray",
     simulated: int = SIMULATED,
     max_tp: int = 16,
 ) -> SearchResult:
     """Search all plans of `TRIED` by the closed form and simulate the best.
 
-    Mixtures dispatch as DeepEP does: a token goes to each domain once. The closed form sprays; with
-    another routing the plan that it likes best is simulated under that routing.
+    Mixtures dispatch as DeepEP does: a token goes to each domain once.
 
     Raises
     ------
@@ -170,10 +168,10 @@ def best_found(
     )
 
     def simulate(plan: Plan) -> Result:
-        return door.run(topology, job.replace(plan=plan), catalog=catalog, routing=routing)
+        return door.run(topology, job.replace(plan=plan), catalog=catalog)
 
     return search_job(
-        topology, job, gpus, top=1, most=1 if routing != "spray" else simulated, catalog=catalog,
+        topology, job, gpus, top=1, most=simulated, catalog=catalog,
         choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp), simulate=simulate, near=NEAR,
         cells=False, sure=1.0,
     )  # fmt: skip
@@ -182,7 +180,9 @@ def best_found(
 def point(flat: FlatJob) -> dict[str, Value]:
     """One row of the study: the best plan on one machine, with what it costs.
 
-    flat : values of `FIELDS`; hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth
+    flat : values of `FIELDS`. With hashed paths, and with another medium (which changes watts and
+    prices, no rate), the plan is the best one of the same machine with spraying and pluggables.
+    hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth
     comes at the same watts, as from one generation of HBM to the next.
 
     Raises
@@ -190,24 +190,32 @@ def point(flat: FlatJob) -> dict[str, Value]:
     CannotRun
         If no plan of the model runs there.
     """
+    from rackmodel import door
+
     job = whole(flat)
-    model, domain = str(job["model"]), int(job["domain"] or 0)
-    factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
-    catalog = _parts(*factors)
-    found = best_found(
-        _machine(domain, float(job["nic_gbps"] or 0), float(job["oversubscription"] or 0),
-                 str(job["medium"]), str(job["network"]), factors),
-        model, int(job["gpus"] or 0), int(job["global_batch"] or 0), int(job["seq_len"] or 0),
-        precision=str(job["precision"]), catalog=catalog, routing=str(job["routing"]),
-        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
-    )  # fmt: skip
+    plain = job | {name: DEFAULTS[name] for name in ("routing", "medium")}
+    found = _found(tuple(sorted(plain.items())))
     best = found.candidates[0]
-    return row_of(best.result, domain, catalog) | {
+    result, catalog = best.result, _catalog_of(job)
+    if job != plain:
+        result = door.run(_machine_of(job), best.job, catalog=catalog, routing=str(job["routing"]))
+    return row_of(result, int(job["domain"] or 0), catalog) | {
         "plan": plan_words(best.job.plan),
         "plans": found.plans,
         "plans_simulated": len(found.candidates),
         "estimate_off": best.estimate_s / best.step_s - 1.0,
     }
+
+
+@lru_cache(maxsize=8)
+def _found(fields: tuple[tuple[str, Value], ...]) -> SearchResult:
+    """The search of a point, kept for those that only route otherwise or have another medium."""
+    job = dict(fields)
+    return best_found(
+        _machine_of(job), str(job["model"]), int(job["gpus"] or 0), int(job["global_batch"] or 0),
+        int(job["seq_len"] or 0), precision=str(job["precision"]), catalog=_catalog_of(job),
+        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
+    )  # fmt: skip
 
 
 def whole(flat: FlatJob) -> FlatJob:
@@ -226,6 +234,18 @@ def whole(flat: FlatJob) -> FlatJob:
     if flat["model"] not in MODELS:
         raise UnknownName.among("model of the study", str(flat["model"]), MODELS)
     return {"global_batch": flat["gpus"], **DEFAULTS, **flat}
+
+
+def _catalog_of(job: FlatJob) -> Catalog:
+    return _parts(float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0))
+
+
+def _machine_of(job: FlatJob) -> Topology:
+    return _machine(
+        int(job["domain"] or 0), float(job["nic_gbps"] or 0), float(job["oversubscription"] or 0),
+        str(job["medium"]), str(job["network"]),
+        (float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=16)

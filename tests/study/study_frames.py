@@ -59,9 +59,12 @@ def frames() -> dict[str, pd.DataFrame]:
             [row("moe", v, network=n) for n, v in (("nvlink", 1000.0), ("ualink", 980.0))]
         ),
         "fabric": pd.DataFrame(
+            [row("moe", v, oversubscription=o) for o, v in ((1.0, 1000.0), (4.0, 700.0))]
+        ),
+        "ecmp": pd.DataFrame(
             [
-                row("moe", v, oversubscription=o, routing=r)
-                for o, r, v in ((1.0, "spray", 1000.0), (4.0, "spray", 700.0), (1.0, "ecmp", 800.0))
+                row("moe", v, oversubscription=1.0, routing=r)
+                for r, v in (("spray", 1000.0), ("ecmp", 800.0))
             ]
         ),
         "media": pd.DataFrame(
