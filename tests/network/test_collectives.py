@@ -51,6 +51,22 @@ def test_all_to_all_inside_a_domain():
     assert wire_s(node(), "all-to-all", range(8), "direct") == pytest.approx(wanted)
 
 
+def test_what_accelerators_post_themselves_is_not_held_back_by_their_hosts():
+    """Racks of one part: NCCL's hosts post chunk by chunk, DeepEP's kernels post to the NIC."""
+    network = Network.from_lists(load_topology("gb200-nvl72").plain(144))
+    members = [*range(64), *range(72, 136)]
+    hosts_s, own_s = (
+        alone_s(network, pattern(network, "all-to-all", members, 1e9, algorithm=name), 1e9)
+        for name in ("direct", "gpu-initiated")
+    )
+    assert hosts_s > 1.5 * own_s
+    assert own_s > bound_s(network, "all-to-all", make_group(network, members), 1e9)[0]
+    few = [*range(8), *range(72, 80)]  # no more of a rack than a host has
+    assert alone_s(network, pattern(network, "all-to-all", few, 1e9), 1e9) == alone_s(
+        network, pattern(network, "all-to-all", few, 1e9, algorithm="gpu-initiated"), 1e9
+    )
+
+
 def test_ring_over_nodes_uses_every_nic():
     # each byte crosses between nodes once per pass, spread over 8 NICs of 50 GB/s
     network = Network.from_graph(racks(4, 8, nvl=450e9, rails=8))

@@ -9,6 +9,7 @@ from network_graphs import join, mesh, racks, torus
 
 from rackmodel.errors import InvalidInput, NoRoute, UnknownName
 from rackmodel.network import Network
+from rackmodel.study.machines import machine
 
 
 def path(network, a, b):
@@ -179,6 +180,24 @@ def test_what_hangs_off_one_domain_does_not_multiply_the_searches():
     for a, b in (("g0", "g9"), ("g31", "g2")):
         assert path(hung, a, b) == path(plain, a, b)
     assert path(hung, "cpu0", "g1") == {"cpu0 -> g1": 1.0}
+
+
+@pytest.mark.parametrize("domain", [36, 144])  # one and two tiers of scale-up switches
+def test_a_tree_of_bundles_has_the_routes_that_the_search_finds(domain):
+    lists = machine(domain).plain(2 * domain)
+    tree, searched = Network.from_lists(lists), Network.from_lists(lists)
+    assert tree.router.tree is not None
+    searched.router.tree = None
+    nodes = tree.accelerator_nodes[[0, 1, 17, domain - 1, domain, 2 * domain - 1]]
+    sources, targets = (ends.ravel() for ends in np.meshgrid(nodes, nodes))
+    ours, theirs = (net.router.routes(sources, targets) for net in (tree, searched))
+    for flow in range(len(sources)):
+        a, b = (
+            dict(zip(t.links[s].tolist(), t.fractions[s].tolist(), strict=True))
+            for t in (ours, theirs)
+            for s in [slice(t.indptr[flow], t.indptr[flow + 1])]
+        )
+        assert a == b
 
 
 def uneven_diamond():

@@ -100,6 +100,25 @@ def test_a_larger_domain_never_slows_experts_that_fit_it():
     assert all(abs(row["estimate_off"]) < 0.08 for row in rows)
 
 
+def test_another_medium_has_the_plan_of_its_machine_and_other_watts():
+    job = {"model": "llama3-70b", "gpus": 144, "global_batch": 144, "domain": 144, "simulated": 1}
+    rows = [point({**job, "medium": medium}) for medium in ("pluggable", "cpo")]
+    assert rows[0]["plan"] == rows[1]["plan"]
+    assert rows[0]["step_s"] == pytest.approx(rows[1]["step_s"], rel=1e-4)
+    assert rows[0]["it_w_per_gpu"] > rows[1]["it_w_per_gpu"]
+
+
+def test_experts_that_leave_their_domain_gain_from_each_larger_one():
+    """The same plan, and only the domain differs: no machine is slower than a smaller one."""
+    plans = [{"tp": 2, "pp": 2, "ep": 32}]
+    steps = [
+        best_of(machine(domain), "deepseek-v3", 576, 1152, 4096, plans).result.step_s
+        for domain in (8, 16, 36)
+    ]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > 1.2 * steps[2]  # there the whole group fits
+
+
 def test_the_search_finds_a_plan_at_least_as_good_as_those_one_would_try():
     """Plans of the kind that published recipes have; the closed form may be a few percent off."""
     usual = [{"tp": 2, "pp": 2, "vpp": 4}, {"tp": 2, "pp": 4, "vpp": 5}, {"tp": 4, "pp": 2}]
