@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rackmodel.simulate.result import Result
     from rackmodel.study.search import SearchResult
     from rackmodel.topology import Topology
+    from rackmodel.workload import Job
 
 FIELDS: dict[str, Kind] = {
     "model": "str",
@@ -182,40 +183,42 @@ def point(flat: FlatJob) -> dict[str, Value]:
 
     flat : values of `FIELDS`. With hashed paths, and with another medium (which changes watts and
     prices, no rate), the plan is the best one of the same machine with spraying and pluggables.
-    hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth
-    comes at the same watts, as from one generation of HBM to the next.
+    hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth comes at the same watts,
+    as from one generation of HBM to the next.
 
     Raises
     ------
     CannotRun
         If no plan of the model runs there.
     """
-    from rackmodel import door
-
     job = whole(flat)
     plain = job | {name: DEFAULTS[name] for name in ("routing", "medium")}
-    found = _found(tuple(sorted(plain.items())))
+    best, row = _searched(tuple(sorted(plain.items())))
+    if job == plain:
+        return dict(row)
+    from rackmodel import door
+
+    catalog = _catalog_of(job)
+    result = door.run(_machine_of(job), best, catalog=catalog, routing=str(job["routing"]))
+    return row | row_of(result, int(job["domain"] or 0), catalog)
+
+
+@lru_cache(maxsize=64)
+def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, Value]]:
+    """Best job and row of a point, kept for those that route otherwise or have another medium."""
+    job = dict(fields)
+    found = best_found(
+        _machine_of(job), str(job["model"]), int(job["gpus"] or 0), int(job["global_batch"] or 0),
+        int(job["seq_len"] or 0), precision=str(job["precision"]), catalog=_catalog_of(job),
+        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
+    )  # fmt: skip
     best = found.candidates[0]
-    result, catalog = best.result, _catalog_of(job)
-    if job != plain:
-        result = door.run(_machine_of(job), best.job, catalog=catalog, routing=str(job["routing"]))
-    return row_of(result, int(job["domain"] or 0), catalog) | {
+    return best.job, row_of(best.result, int(job["domain"] or 0), _catalog_of(job)) | {
         "plan": plan_words(best.job.plan),
         "plans": found.plans,
         "plans_simulated": len(found.candidates),
         "estimate_off": best.estimate_s / best.step_s - 1.0,
     }
-
-
-@lru_cache(maxsize=8)
-def _found(fields: tuple[tuple[str, Value], ...]) -> SearchResult:
-    """The search of a point, kept for those that only route otherwise or have another medium."""
-    job = dict(fields)
-    return best_found(
-        _machine_of(job), str(job["model"]), int(job["gpus"] or 0), int(job["global_batch"] or 0),
-        int(job["seq_len"] or 0), precision=str(job["precision"]), catalog=_catalog_of(job),
-        simulated=int(job["simulated"] or 0), max_tp=int(job["max_tp"] or 0),
-    )  # fmt: skip
 
 
 def whole(flat: FlatJob) -> FlatJob:
