@@ -200,7 +200,7 @@ def point(flat: FlatJob) -> dict[str, Value]:
 
     catalog = _catalog_of(job)
     result = door.run(_machine_of(job), best, catalog=catalog, routing=str(job["routing"]))
-    return row | row_of(result, int(job["domain"] or 0), catalog)
+    return {**row, **row_of(result, int(job["domain"] or 0), catalog)}
 
 
 @lru_cache(maxsize=64)
