@@ -248,6 +248,16 @@ def claims(
             "--only", metavar="ID", help="Only this claim. Repeatable.", show_default=False
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="DIR",
+            help="What `python -m benchmarks.scale_up_vs_scale_out.study --out DIR` wrote: its "
+            "points are not looked at again.",
+            show_default=False,
+        ),
+    ] = None,
     workers: ProcessesOption = None,
     json_: opt.JsonOption = False,
     csv_: opt.CsvOption = False,
@@ -266,6 +276,7 @@ def claims(
         payload = study_rooms.claims(
             quick=quick,
             only=tuple(only or ()),
+            study=study,
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )

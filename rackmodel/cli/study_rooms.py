@@ -119,11 +119,13 @@ def sensitivity(
     return answer
 
 
-def claims(*, quick: bool, only: Sequence[str], workers: int, progress: Advance) -> dict[str, Any]:
+def claims(
+    *, quick: bool, only: Sequence[str], study: Path | None, workers: int, progress: Advance
+) -> dict[str, Any]:
     """Return {rows: [{id, claim, verdict, value, low, high, unit, words, command}], frames}."""
     from rackmodel.study.claims import run_claims
 
-    verdicts = run_claims(only, quick, progress, workers)
+    verdicts = run_claims(only, quick, progress, workers, study)
     return {
         "rows": [verdict.to_dict() for verdict in verdicts],
         "frames": {verdict.id: verdict.rows() for verdict in verdicts},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmodel.errors import UnknownName
+from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.study import claims
 from rackmodel.study.claims.pairs import pair_ratios, pair_words, published_pairs
 from rackmodel.study.claims.verdict import like_ratio, overlaps
@@ -45,6 +45,30 @@ def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, nam
     assert len(verdict.frame)
     assert verdict.words.endswith(".")
     assert any(name in command for command in verdict.commands)
+
+
+def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
+    from benchmarks.scale_up_vs_scale_out import study
+    from rackmodel.study.claims import domains
+
+    def never(flat):
+        raise AssertionError(f"{flat} was looked at again")
+
+    monkeypatch.setattr(study, "point", stood_in)
+    study.run(("hbm",), tmp_path, workers=1)
+    monkeypatch.setattr(domains, "point", never)
+    monkeypatch.setattr(domains, "_STUDY", {})
+    (verdict,) = claims.run_claims(["hbm-more-is-better"], study=tmp_path)
+    assert verdict.frame["bandwidth_x4"].tolist() == pytest.approx([0.3] * 3)
+    domains._look.cache_clear()
+    with pytest.raises(InvalidInput, match="holds no study"):
+        claims.run_claims(["hbm-more-is-better"], study=tmp_path / "elsewhere")
+
+
+def stood_in(flat):
+    shares = {f"{axis}_share": 0.0 for axis in ("tp", "cp", "ep", "pp", "dp")}
+    speed = 100.0 + 10.0 * (flat["hbm_bandwidth"] - 1.0)
+    return {"tokens_per_s_per_gpu": speed, "hbm_bandwidth_utilisation": 0.2, **shares}
 
 
 def test_rack_of_72_is_counted_as_published(verdicts):

@@ -18,6 +18,8 @@ from rackmodel.errors import UnknownName
 from rackmodel.study.claims.verdict import Verdict, claim, claim_texts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 __all__ = ["TESTS", "Verdict", "claim", "claim_ids", "claims_frame", "run_claim", "run_claims"]
@@ -80,6 +82,7 @@ def run_claims(
     quick: bool = False,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
+    study: Path | None = None,
 ) -> list[Verdict]:
     """Test claims, one after another or on several processes; the verdicts are the same.
 
@@ -87,16 +90,22 @@ def run_claims(
     ----------
     ids : which; None or empty for all. quick : as in `run_claim`. progress : called with (done,
         total). workers : processes; claims that share simulations stay in one.
+    study : a directory of the study (benchmarks/scale_up_vs_scale_out); its points are taken from
+        there, as far as this version of the code wrote them.
 
     Raises
     ------
     UnknownName
-        If there is no such claim; nothing has run then.
+        If there is no such claim; nothing has run then. InvalidInput if there is no study.
     """
     wanted = list(ids or ()) or claim_ids()
     for name in wanted:
         if name not in TESTS:
             raise UnknownName.among("claim", name, TESTS)
+    if study is not None:
+        from rackmodel.study.claims.domains import take_points
+
+        take_points(study)
     tell = progress or (lambda done, total: None)
     found: dict[str, Verdict] = {}
     tell(0, len(wanted))
@@ -106,7 +115,7 @@ def run_claims(
         from rackmodel.study.workers import local_workers
 
         with local_workers(workers) as pool:
-            tasks = [pool.submit(_run_together, task, quick) for task in _tasks(wanted)]
+            tasks = [pool.submit(_run_together, task, quick, study) for task in _tasks(wanted)]
             for future in as_completed(tasks):
                 found |= {verdict.id: verdict for verdict in future.result()}
                 tell(len(found), len(wanted))
@@ -124,7 +133,11 @@ def _tasks(wanted: Iterable[str]) -> list[list[str]]:
     return [shared] * bool(shared) + [[name] for name in names if name not in shared]
 
 
-def _run_together(names: list[str], quick: bool) -> list[Verdict]:
+def _run_together(names: list[str], quick: bool, study: Path | None) -> list[Verdict]:
+    if study is not None:
+        from rackmodel.study.claims.domains import take_points
+
+        take_points(study)
     return [run_claim(name, quick) for name in names]
 
 

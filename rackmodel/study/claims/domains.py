@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.study.claims.pairs import pair_words, published_pairs
 from rackmodel.study.claims.verdict import Verdict, Word, answer, like_ratio, percent
 from rackmodel.study.filters import Value
-from rackmodel.study.scale_up import best_of, point
+from rackmodel.study.scale_up import best_of, known_points, point, point_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JOBS: dict[str, dict[str, Value]] = {
     "llama3.1-405b": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
@@ -38,7 +41,22 @@ def look(model: str, quick: bool, **changes: Value) -> Mapping[str, Value]:
 
 @lru_cache(maxsize=256)
 def _look(job: tuple[tuple[str, Value], ...]) -> Mapping[str, Value]:
-    return {**dict(job), **point(dict(job))}
+    known = _STUDY.get(point_key(dict(job))) if _STUDY else None
+    return {**dict(job), **(known or point(dict(job)))}
+
+
+_STUDY: dict[str, Mapping[str, Value]] = {}  # points that a run of the study has looked at
+
+
+def take_points(study: Path) -> None:
+    """Look at the points that a directory of the study holds no second time.
+
+    Raises
+    ------
+    InvalidInput
+        If no study was written there.
+    """
+    _STUDY.update(known_points(study))
 
 
 def sizes(quick: bool = False) -> Verdict:
