@@ -102,9 +102,11 @@ def step_breakdown(rows: Rows, ax: Axes | None = None, *, title: str = "Where a 
                 )  # fmt: skip
                 banded = True
                 top = max(top, high)
+            narrow = banded and len(rows) > 5  # clear of the band beside it
             ax.annotate(
-                f"{seconds:.3g} s", (index, max(floor[index], 0)), xytext=(0, 3),
-                textcoords="offset points", ha="center", va="bottom", fontweight="bold",
+                f"{seconds:.3g} s", (index + 0.31 * narrow, max(floor[index], 0)), xytext=(0, 3),
+                textcoords="offset points", ha="right" if narrow else "center", va="bottom",
+                fontweight="bold",
             )  # fmt: skip
         ax.set_ylim(0, top * 1.1)
         _tick_names(ax, labels)

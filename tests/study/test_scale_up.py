@@ -108,6 +108,12 @@ def test_another_medium_has_the_plan_of_its_machine_and_other_watts():
     assert rows[0]["it_w_per_gpu"] > rows[1]["it_w_per_gpu"]
 
 
+def test_more_capacity_never_hurts():
+    job = {"model": "gpt4-moe-1.8t", "gpus": 576, "global_batch": 288, "simulated": 1, "max_tp": 2}
+    steps = [point({**job, "hbm_capacity": capacity})["step_s"] for capacity in (1.0, 2.0)]
+    assert steps[1] <= steps[0]
+
+
 def test_experts_that_leave_their_domain_gain_from_each_larger_one():
     """The same plan, and only the domain differs: no machine is slower than a smaller one."""
     plans = [{"tp": 2, "pp": 2, "ep": 32}]
