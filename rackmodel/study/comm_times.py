@@ -49,7 +49,7 @@ class _Site:
 
 @dataclass(frozen=True, slots=True)
 class _Meeting:
-    """The groups of an axis, and what was timed of them by (op, bytes, true size)."""
+    """The groups of an axis, and what was timed of them by (op, bytes, true size, algorithm)."""
 
     groups: list[list[int]]
     everyone: Ints

@@ -221,7 +221,11 @@ def known_points(folder: Path) -> dict[str, Mapping[str, Value]]:
             f"--out {folder} writes one"
         )
     with Store(folder / "points", resume=True) as store:
-        return {key: row for key, row in store.fresh() if row["status"] == "done"}
+        return {
+            key: {name: value for name, value in row.items() if name not in ("status", "reason")}
+            for key, row in store.fresh()
+            if row["status"] == "done"
+        }
 
 
 def point_key(flat: FlatJob) -> str:
