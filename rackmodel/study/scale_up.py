@@ -21,8 +21,6 @@ from rackmodel.study.space import Choices
 from rackmodel.study.spec import FlatJob, Kind
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rackmodel.hardware import Catalog
     from rackmodel.simulate.result import Result
     from rackmodel.study.search import SearchResult
@@ -203,41 +201,6 @@ def point(flat: FlatJob) -> dict[str, Value]:
     catalog = _catalog_of(job)
     result = door.run(_machine_of(job), best, catalog=catalog, routing=str(job["routing"]))
     return {**row, **row_of(result, int(job["domain"] or 0), catalog)}
-
-
-def known_points(folder: Path) -> dict[str, Mapping[str, Value]]:
-    """Rows of the study that a directory holds, by `point_key`; those of this version of the code.
-
-    Raises
-    ------
-    InvalidInput
-        If no study was written there.
-    """
-    from rackmodel.study.store import Store
-
-    if not (folder / "points" / "sweep.json").is_file():
-        raise InvalidInput(
-            f"{folder} holds no study; python -m benchmarks.scale_up_vs_scale_out.study "
-            f"--out {folder} writes one"
-        )
-    with Store(folder / "points", resume=True) as store:
-        return {
-            key: {name: value for name, value in row.items() if name not in ("status", "reason")}
-            for key, row in store.fresh()
-            if row["status"] == "done"
-        }
-
-
-def point_key(flat: FlatJob) -> str:
-    """Name of a point of the study, the same however its numbers were written."""
-    from rackmodel.study.jobs import code_digest
-    from rackmodel.study.sweep import job_key
-
-    job = {
-        name: float(value) if FIELDS[name] == "float" and value is not None else value
-        for name, value in whole(flat).items()
-    }
-    return job_key(job, code_digest())
 
 
 @lru_cache(maxsize=64)

@@ -63,6 +63,15 @@ def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
     domains._look.cache_clear()
     with pytest.raises(InvalidInput, match="holds no study"):
         claims.run_claims(["hbm-more-is-better"], study=tmp_path / "elsewhere")
+    manifest = tmp_path / "points" / "sweep.json"
+    for text, reason in (
+        ('{"salt": "old"}', "another version"),
+        ("[]", "another"),
+        ("", "no JSON"),
+    ):
+        manifest.write_text(text, encoding="utf-8")
+        with pytest.raises(InvalidInput, match=reason):
+            claims.run_claims(["hbm-more-is-better"], study=tmp_path)
 
 
 def stood_in(flat):

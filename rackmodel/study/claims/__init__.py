@@ -96,7 +96,8 @@ def run_claims(
     Raises
     ------
     UnknownName
-        If there is no such claim; nothing has run then. InvalidInput if there is no study.
+        If there is no such claim; nothing has run then. InvalidInput as
+        `known_points` does.
     """
     wanted = list(ids or ()) or claim_ids()
     for name in wanted:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.study.claims.pairs import pair_words, published_pairs
 from rackmodel.study.claims.verdict import Verdict, Word, answer, like_ratio, percent
 from rackmodel.study.filters import Value
-from rackmodel.study.scale_up import best_of, known_points, point, point_key
+from rackmodel.study.known import known_points, point_key
+from rackmodel.study.scale_up import best_of, point
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def take_points(study: Path) -> None:
     Raises
     ------
     InvalidInput
-        If no study was written there.
+        As `known_points` does.
     """
     _STUDY.update(known_points(study))
 
