@@ -63,7 +63,7 @@ def _timed(benchmark: type, method: str) -> Callable[[], None]:
 
 def claim_jobs() -> Iterator[tuple[str, Callable[[], None]]]:
     """The cheapest claims, quickly."""
-    from rackmodel.study.claims import run_claim
+    from rackmodel.argument.claims import run_claim
 
     for name in CLAIMS:
         yield f"claim {name}", lambda name=name: print(_verdict(run_claim(name, quick=True)))
@@ -86,7 +86,7 @@ def validate_row() -> None:
     """Predict one published run."""
     import tempfile
 
-    from rackmodel.study.validation import validate
+    from rackmodel.validation.errors import validate
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one.csv"

@@ -3,9 +3,13 @@
 import rackmodel
 
 result = rackmodel.simulate(
-    "gb200-nvl72", model="llama3-70b", gpus=72, global_batch=288, seq_len=4096,
+    "gb200-nvl72",
+    model="llama3-70b",
+    gpus=72,
+    global_batch=288,
+    seq_len=4096,
     plan={"tp": 4, "pp": 2, "vpp": 4, "micro_batch": 1},
-)  # fmt: skip
+)
 print(f"step            {result.step_s:.2f} s ({result.step_s_low:.2f} - {result.step_s_high:.2f})")
 print(f"tokens/s a GPU  {result.tokens_per_s_per_gpu:,.0f} at an MFU of {result.mfu:.0%}")
 print(f"what binds      {result.bound_by}")

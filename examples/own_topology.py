@@ -14,9 +14,11 @@ for star in range(2):
 graph.add_edge("switch-0", "switch-1", bytes_per_s="1 TB/s", kind="nvlink")
 
 job = rackmodel.Job(
-    model=rackmodel.load_model("llama2-13b"), plan=rackmodel.Plan(tp=4, dp=4), seq_len=4096,
+    model=rackmodel.load_model("llama2-13b"),
+    plan=rackmodel.Plan(tp=4, dp=4),
+    seq_len=4096,
     global_batch=64,
-)  # fmt: skip
+)
 result = rackmodel.simulate(graph, job)
 print(f"{result.step_s:.2f} s a step, {result.tokens_per_s_per_gpu:,.0f} tokens/s/GPU")
 print(result.links[["tier", "kind", "utilisation_mean"]].to_string(index=False))

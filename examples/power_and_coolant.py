@@ -3,9 +3,13 @@
 import rackmodel
 
 result = rackmodel.simulate(
-    "gb200-nvl72", model="llama3-70b", gpus=576, global_batch=1152, seq_len=4096,
+    "gb200-nvl72",
+    model="llama3-70b",
+    gpus=576,
+    global_batch=1152,
+    seq_len=4096,
     plan={"tp": 4, "pp": 2, "vpp": 4, "micro_batch": 1},
-)  # fmt: skip
+)
 facts = result.assessment
 rack = facts["racks"][0]
 print(f"{rack['heat_w'] / 1e3:.0f} kW a rack, {rack['liquid_w'] / rack['heat_w']:.0%} into liquid:")

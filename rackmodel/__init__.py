@@ -13,15 +13,13 @@ True
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rackmodel.door import compare as compare
-    from rackmodel.door import search as search
-    from rackmodel.door import simulate as simulate
+    from rackmodel.api import compare as compare
+    from rackmodel.api import search as search
+    from rackmodel.api import simulate as simulate
     from rackmodel.errors import CannotRun as CannotRun
     from rackmodel.errors import DoesNotFit as DoesNotFit
     from rackmodel.errors import InvalidInput as InvalidInput
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     from rackmodel.errors import NoRoute as NoRoute
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
-    from rackmodel.simulate.result import Result as Result
-    from rackmodel.study.sweep import sweep as sweep
+    from rackmodel.result.result import Result as Result
+    from rackmodel.sweeps.run import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
     from rackmodel.workload import Job as Job
@@ -41,11 +39,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "simulate": "rackmodel.door",
-    "compare": "rackmodel.door",
-    "search": "rackmodel.door",
-    "sweep": "rackmodel.study.sweep",
-    "Result": "rackmodel.simulate.result",
+    "simulate": "rackmodel.api",
+    "compare": "rackmodel.api",
+    "search": "rackmodel.api",
+    "sweep": "rackmodel.sweeps.run",
+    "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",
     "read_topology": "rackmodel.topology",
     "Job": "rackmodel.workload",
@@ -79,24 +77,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Room(ModuleType):
-    """The room `rackmodel.simulate`, which bears the name of the front door's main function."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Call `rackmodel.door.simulate`."""
-        return import_module("rackmodel.door").simulate(*arguments, **options)
-
-
-class _Package(ModuleType):
-    """This package; whoever imports the room `simulate` leaves the function of that name
-    callable."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "simulate" and isinstance(value, ModuleType):
-            value.__class__ = _Room
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -13,13 +13,26 @@ from rackmodel.workload import Job, Plan
 from rackmodel.workload.models import Mla, Model
 
 DENSE = Model(
-    name="dense", layers=8, hidden=1024, ffn=4096, heads=16, kv_heads=8, head_dim=64, vocab=8192,
+    name="dense",
+    layers=8,
+    hidden=1024,
+    ffn=4096,
+    heads=16,
+    kv_heads=8,
+    head_dim=64,
+    vocab=8192,
     dropout=True,
-)  # fmt: skip
+)
 MOE = replace(
-    DENSE, name="moe", experts=16, topk=2, moe_ffn=512, shared_expert_ffn=512, dense_layers=1,
+    DENSE,
+    name="moe",
+    experts=16,
+    topk=2,
+    moe_ffn=512,
+    shared_expert_ffn=512,
+    dense_layers=1,
     mla=Mla(q_lora=256, kv_lora=128, qk_nope=64, qk_rope=32, v_dim=64),
-)  # fmt: skip
+)
 HSDP = {"sharding": "hsdp", "shard_size": 2}
 FSDP = {"sharding": "zero3", "reshard": True}
 EP = {"model": MOE, "ep": 4}

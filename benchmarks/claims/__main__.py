@@ -1,6 +1,6 @@
 """Test claims and write their tables: `python -m benchmarks.claims [ID ...] [--quick] [--out DIR]`.
 
-In:  `rackmodel.study.claims`, which holds the tests.
+In:  `rackmodel.argument.claims`, which holds the tests.
 Out: claims.csv, claims.json and one CSV per claim with the rows behind its figure.
 Left out: the tests themselves, so that `rackmodel claims` works from a wheel.
 """
@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from rackmodel.study.claims import claim_ids, claims_frame, run_claim
+from rackmodel.argument.claims import claim_ids, claims_frame, run_claim
 
 
 def main() -> None:
@@ -28,9 +28,12 @@ def main() -> None:
         verdict = run_claim(name, options.quick)
         verdicts.append(verdict)
         verdict.frame.to_csv(options.out / f"{name}.csv", index=False)
-        print(f"{name}: {verdict.verdict}, {verdict.value:.4g} ({verdict.low:.4g} to "
-              f"{verdict.high:.4g}) {verdict.unit}; {time.perf_counter() - started_s:.0f} s\n"
-              f"    {verdict.words}", flush=True)  # fmt: skip
+        print(
+            f"{name}: {verdict.verdict}, {verdict.value:.4g} ({verdict.low:.4g} to "
+            f"{verdict.high:.4g}) {verdict.unit}; {time.perf_counter() - started_s:.0f} s\n"
+            f"    {verdict.words}",
+            flush=True,
+        )
     claims_frame(verdicts=verdicts).to_csv(options.out / "claims.csv", index=False)
     answer = {"rows": [verdict.to_dict() for verdict in verdicts]}
     (options.out / "claims.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rackmodel.api import simulate
 from rackmodel.assess import assess_power, chassis_of, idle_chassis_w, rack_power
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis, Level
@@ -23,7 +24,6 @@ from rackmodel.assess.coolant import flow_lpm
 from rackmodel.assess.heat import split
 from rackmodel.assess.power import Assessment
 from rackmodel.assess.windows import moving_mean
-from rackmodel.door import simulate
 from rackmodel.hardware import load_catalog
 
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -33,62 +33,92 @@ BERT_LARGE = {"layers": 24, "hidden": 1024, "ffn": 4096, "heads": 16, "vocab": 3
 
 def assessed(topology: str, chassis: str | None = None, **job: Any) -> Assessment:
     """Simulate a job and work out the power of its racks; `chassis` None takes the topology's."""
-    from rackmodel.room import device_busy
+    from rackmodel.assess.site import device_busy
     from rackmodel.topology import load_topology
 
     result = simulate(topology, check_memory=False, **job)
     known = chassis_of(load_catalog(), chassis or load_topology(topology).chassis or "generic-air")
     return assess_power(
-        result.events, result.racks, result.accelerator, known, step_s=result.step_s,
+        result.events,
+        result.racks,
+        result.accelerator,
+        known,
+        step_s=result.step_s,
         device_busy=device_busy(result),
-    )  # fmt: skip
+    )
 
 
 @cache
 def gpt3() -> Assessment:
     """GPT-3 175B on 64 nodes of 8 H100, as submitted to MLPerf Training v4.0."""
     return assessed(
-        "dgx-h100", "hgx-h100-immersion", model="gpt3-175b", gpus=512, global_batch=2048,
-        seq_len=2048, precision="fp8",
+        "dgx-h100",
+        "hgx-h100-immersion",
+        model="gpt3-175b",
+        gpus=512,
+        global_batch=2048,
+        seq_len=2048,
+        precision="fp8",
         plan={"tp": 4, "pp": 8, "vpp": 4, "micro_batch": 2, "tp_overlap": True},
-    )  # fmt: skip
+    )
 
 
 @cache
 def lora() -> Assessment:
     """Llama 2 70B on one node in the plan of its LoRA submission, with all weights trained."""
     return assessed(
-        "dgx-h100", "hgx-h100-immersion", model="llama2-70b", gpus=8, global_batch=8, seq_len=8192,
-        precision="fp8", plan={"tp": 4, "pp": 1, "micro_batch": 1, "tp_overlap": True},
-    )  # fmt: skip
+        "dgx-h100",
+        "hgx-h100-immersion",
+        model="llama2-70b",
+        gpus=8,
+        global_batch=8,
+        seq_len=8192,
+        precision="fp8",
+        plan={"tp": 4, "pp": 1, "micro_batch": 1, "tp_overlap": True},
+    )
 
 
 @cache
 def bert() -> Assessment:
     """BERT-large on one node, 48 packed sequences on every accelerator."""
     return assessed(
-        "dgx-h100", "hgx-h100-immersion", model=BERT_LARGE, gpus=8, global_batch=384, seq_len=512,
-        precision="fp8", plan={"tp": 1, "pp": 1, "micro_batch": 48}, cuda_graphs=True,
-    )  # fmt: skip
+        "dgx-h100",
+        "hgx-h100-immersion",
+        model=BERT_LARGE,
+        gpus=8,
+        global_batch=384,
+        seq_len=512,
+        precision="fp8",
+        plan={"tp": 1, "pp": 1, "micro_batch": 48},
+        cuda_graphs=True,
+    )
 
 
 @cache
 def air_node() -> Assessment:
     """Llama 2 13B on one air-cooled node."""
     return assessed(
-        "dgx-h100", model="llama2-13b", gpus=8, global_batch=64, seq_len=4096,
+        "dgx-h100",
+        model="llama2-13b",
+        gpus=8,
+        global_batch=64,
+        seq_len=4096,
         plan={"tp": 2, "pp": 1, "micro_batch": 1, "sharding": "zero1"},
-    )  # fmt: skip
+    )
 
 
 @cache
 def nvl72() -> Assessment:
     """Llama 3.1 405B in one rack of 72."""
     return assessed(
-        "gb200-nvl72", model="llama3.1-405b", gpus=72, global_batch=216, seq_len=8192,
+        "gb200-nvl72",
+        model="llama3.1-405b",
+        gpus=72,
+        global_batch=216,
+        seq_len=8192,
         plan={"tp": 4, "pp": 1, "cp": 2, "dp": 9, "micro_batch": 1, "sharding": "zero3"},
         repeat="estimate",
-    )  # fmt: skip
+    )
 
 
 def node_w(done: Assessment) -> float:
@@ -130,9 +160,14 @@ def at_cap(chassis: str, accelerator: str, level: Level) -> tuple[float, float]:
     known: Chassis = chassis_of(catalog, chassis, level)
     cap_w = catalog.accelerators[accelerator].power_w
     draw = Draw(
-        rank_class=0, edges_s=np.array([0.0, 1.0]), power_w=np.array([cap_w]),
-        clock=np.array([1.0]), mean_w={"cap": cap_w}, junction_c=70.0, late=1.0,
-    )  # fmt: skip
+        rank_class=0,
+        edges_s=np.array([0.0, 1.0]),
+        power_w=np.array([cap_w]),
+        clock=np.array([1.0]),
+        mean_w={"cap": cap_w},
+        junction_c=70.0,
+        late=1.0,
+    )
     full = {"rack_class": 0, "count": 1, "rank_class": 0, "ranks": known.accelerators}
     (rack,) = rack_power([draw], pd.DataFrame([full]), known, idle_w=0.0, bins=64)
     liquid = split(rack.part_w, chassis_of(catalog, chassis)).liquid_w
@@ -167,14 +202,12 @@ PREDICTIONS: dict[str, Callable[[], float]] = {
     "nvl72-liquid-share": lambda: liquid_share(nvl72()),
     "nvl72-rating": lambda: at_cap("gb200-nvl72", "gb200", "high")[0] / 1e3,
     "nvl72-rating-liquid": lambda: at_cap("gb200-nvl72", "gb200", "high")[1] / 1e3,
-    "nvl72-rating-air": lambda: float(
-        np.subtract(*at_cap("gb200-nvl72", "gb200", "high")) / 1e3
-    ),
+    "nvl72-rating-air": lambda: float(np.subtract(*at_cap("gb200-nvl72", "gb200", "high")) / 1e3),
     "nvl72-nominal": lambda: at_cap("gb200-nvl72", "gb200", "low")[0] / 1e3,
     "gb300-nvl72": lambda: at_cap("gb300-nvl72", "gb300", "mid")[0] / 1e3,
     "pg25-flow": lambda: flow_lpm(1e3, 10.0, "pg25", 37.0),
     "pg25-cdu": lambda: flow_lpm(1e6, 9.6, "pg25", 36.8),
-}  # fmt: skip
+}
 
 
 def table(ids: list[str] | None = None) -> pd.DataFrame:
@@ -198,6 +231,14 @@ def table(ids: list[str] | None = None) -> pd.DataFrame:
         error = predicted / measured - 1.0 if predicted is not None else None
         bar = float(row["bar"]) if row["bar"] != "" else None
         within = abs(error) <= bar if error is not None and bar is not None else None
-        found.append({**row, "measured": measured, "bar": bar, "predicted": predicted,
-                      "error": error, "within": within})  # fmt: skip
+        found.append(
+            {
+                **row,
+                "measured": measured,
+                "bar": bar,
+                "predicted": predicted,
+                "error": error,
+                "within": within,
+            }
+        )
     return pd.DataFrame(found).astype({"within": object})

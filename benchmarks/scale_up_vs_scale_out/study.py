@@ -2,7 +2,7 @@
 
 `python -m benchmarks.scale_up_vs_scale_out.study --out runs/study [--workers 2] [--quick]`
 
-In:  the specs beside this file; `rackmodel.study.scale_up.point` turns a job into a row.
+In:  the specs beside this file; `rackmodel.argument.scale_up.point` turns a job into a row.
 Out: a directory with one CSV per spec, pictures (PNG and SVG), answers.md.
 Left out: verdicts on claims (`rackmodel claims`).
 
@@ -19,23 +19,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rackmodel.report.scale_up import pictures
-from rackmodel.report.style import save
-from rackmodel.study.answers import markdown
-from rackmodel.study.jobs import code_digest
-from rackmodel.study.scale_up import FIELDS, point, whole
-from rackmodel.study.spec import FlatJob, SweepSpec, read_spec
-from rackmodel.study.store import canonical
-from rackmodel.study.sweep import progress_lines, sweep
+from rackmodel.argument.answers import markdown
+from rackmodel.argument.scale_up import FIELDS, point, whole
+from rackmodel.reporting.scale_up import pictures
+from rackmodel.reporting.style import save
+from rackmodel.sweeps.jobs import code_digest
+from rackmodel.sweeps.run import progress_lines, sweep
+from rackmodel.sweeps.spec import FlatJob, SweepSpec, read_spec
+from rackmodel.sweeps.store import canonical
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HERE = Path(__file__).parent
 FULL = (
-    "domain", "nics", "wires", "fabric", "ecmp", "media", "hbm", "sequence", "strong", "machines",
+    "domain",
+    "nics",
+    "wires",
+    "fabric",
+    "ecmp",
+    "media",
+    "hbm",
+    "sequence",
+    "strong",
+    "machines",
     "giant",
-)  # fmt: skip
+)
 
 
 def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
@@ -53,8 +62,15 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
     columns = {field: tuple(job[field] for job in unlike.values()) for field in FIELDS}
     spec = SweepSpec({}, (columns,), (), "study", "Scale-up against scale-out")
     progress = progress_lines() if sys.stderr.isatty() else None
-    rows = sweep(spec, out / "points", point, salt=code_digest(), workers=workers,
-                 resume=(out / "points").exists(), progress=progress)  # fmt: skip
+    rows = sweep(
+        spec,
+        out / "points",
+        point,
+        salt=code_digest(),
+        workers=workers,
+        resume=(out / "points").exists(),
+        progress=progress,
+    )
     place = {name: number for number, name in enumerate(unlike)}
     frames = {}
     for name, jobs in wanted.items():
@@ -85,8 +101,10 @@ def main() -> None:
     text = markdown(frames)
     (options.out / "answers.md").write_text(text, encoding="utf-8")
     print(text)
-    print(f"{sum(map(len, frames.values()))} points in {time.perf_counter() - started_s:.0f} s; "
-          f"tables and pictures in {options.out}")  # fmt: skip
+    print(
+        f"{sum(map(len, frames.values()))} points in {time.perf_counter() - started_s:.0f} s; "
+        f"tables and pictures in {options.out}"
+    )
 
 
 if __name__ == "__main__":

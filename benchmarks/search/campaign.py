@@ -19,10 +19,10 @@ from typing import Any
 import pandas as pd
 
 from rackmodel.errors import CannotRun, InvalidPlan
-from rackmodel.study.enumeration import enumerate_plans
-from rackmodel.study.planner import Planner
-from rackmodel.study.search import FULL_AT, best_plan, search_job
-from rackmodel.study.space import OFFLOADS, RECOMPUTES, SCHEDULES, SHARDINGS, Choices, Space
+from rackmodel.planning.best import FULL_AT, best_plan, search_job
+from rackmodel.planning.enumeration import enumerate_plans
+from rackmodel.planning.planner import Planner
+from rackmodel.planning.space import OFFLOADS, RECOMPUTES, SCHEDULES, SHARDINGS, Choices, Space
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 
@@ -38,8 +38,12 @@ def case(seed: int) -> tuple[str, Job, int, dict[str, Any], Choices, Space]:
     while True:
         machine, model = rng.choice(MACHINES), rng.choice(MODELS)
         gpus, batch = rng.choice((4, 8, 16, 24)), rng.choice((16, 24, 32))
-        job = Job(model=load_model(model), plan=Plan(), seq_len=rng.choice((2048, 4096)),
-                  global_batch=batch)  # fmt: skip
+        job = Job(
+            model=load_model(model),
+            plan=Plan(),
+            seq_len=rng.choice((2048, 4096)),
+            global_batch=batch,
+        )
         choices = Choices(
             shardings=tuple(sorted(rng.sample(SHARDINGS, 2))),
             recomputes=tuple(rng.sample(RECOMPUTES, 2)),
@@ -55,9 +59,24 @@ def case(seed: int) -> tuple[str, Job, int, dict[str, Any], Choices, Space]:
             space = enumerate_plans(job, gpus, fixed=fixed, choices=choices)
             while len(space) > MOST:
                 plan = space.plan(rng.randrange(len(space)))
-                name = rng.choice(("tp", "pp", "vpp", "micro_batch", "recompute", "sharding", "cp",
-                                   "ep", "offload", "dp_overlap", "sequence_parallel",
-                                   "tp_overlap", "rank_order", "p2p_overlap"))  # fmt: skip
+                name = rng.choice(
+                    (
+                        "tp",
+                        "pp",
+                        "vpp",
+                        "micro_batch",
+                        "recompute",
+                        "sharding",
+                        "cp",
+                        "ep",
+                        "offload",
+                        "dp_overlap",
+                        "sequence_parallel",
+                        "tp_overlap",
+                        "rank_order",
+                        "p2p_overlap",
+                    )
+                )
                 fixed[name] = getattr(plan, name)
                 space = enumerate_plans(job, gpus, fixed=fixed, choices=choices)
         except InvalidPlan:
@@ -81,8 +100,15 @@ def judge(seed: int) -> dict[str, Any] | None:
         return None
     best_s = min(result.step_s for result in results.values())
     try:
-        found = search_job(machine, job, gpus, top=3, fixed=fixed, choices=choices,
-                           simulate=lambda plan: results[plan])  # fmt: skip
+        found = search_job(
+            machine,
+            job,
+            gpus,
+            top=3,
+            fixed=fixed,
+            choices=choices,
+            simulate=lambda plan: results[plan],
+        )
         alone = best_plan(machine, job, gpus, fixed=fixed, choices=choices)
     except CannotRun:
         return None

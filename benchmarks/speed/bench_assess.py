@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rackmodel.door import simulate
+from rackmodel.api import simulate
 
 JOBS: dict[str, dict[str, Any]] = {
     "gb200-nvl72": {"gpus": 1024, "plan": {"tp": 8, "pp": 8, "micro_batch": 1}},
@@ -23,9 +23,13 @@ class Assess:
     def setup(self, machine: str) -> None:
         begin = time.process_time()
         self.result = simulate(
-            machine, model="gpt3-175b", global_batch=2048, seq_len=2048, check_memory=False,
+            machine,
+            model="gpt3-175b",
+            global_batch=2048,
+            seq_len=2048,
+            check_memory=False,
             **JOBS[machine],
-        )  # fmt: skip
+        )
         self.simulated_s = time.process_time() - begin
         assert self.result.events is not None  # frames are laid out when first asked for
         assert self.result.assess(self.result)

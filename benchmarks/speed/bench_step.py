@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rackmodel.engine.step import simulate_step
 from rackmodel.hardware import load_catalog
-from rackmodel.simulate.contention import Contention
-from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
-from rackmodel.simulate.step import simulate_step
+from rackmodel.kernels.contention import Contention
+from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 
@@ -36,8 +36,15 @@ class DenseStep(_Step):
     def setup(self, accelerators: int, micro_batches: int) -> None:
         dp = accelerators // 64
         plan = Plan(tp=8, pp=8, dp=dp)
-        self.prepare("dgx-h100", Job(model=load_model("gpt3-175b"), plan=plan, seq_len=2048,
-                                     global_batch=dp * micro_batches))  # fmt: skip
+        self.prepare(
+            "dgx-h100",
+            Job(
+                model=load_model("gpt3-175b"),
+                plan=plan,
+                seq_len=2048,
+                global_batch=dp * micro_batches,
+            ),
+        )
 
     def time_simulate(self, accelerators: int, micro_batches: int) -> None:
         self.run()
@@ -51,13 +58,15 @@ class RackStep(_Step):
     timeout = 300
 
     def setup(self, accelerators: int) -> None:
-        from rackmodel.simulate import networks
+        from rackmodel.engine import networks
 
         networks._kept.clear()  # what is timed includes compiling the machine
         dp = accelerators // 192
         plan = Plan(tp=8, pp=24, dp=dp)
-        self.prepare("gb200-nvl72", Job(model=load_model("llama3.1-405b"), plan=plan, seq_len=4096,
-                                        global_batch=dp * 32))  # fmt: skip
+        self.prepare(
+            "gb200-nvl72",
+            Job(model=load_model("llama3.1-405b"), plan=plan, seq_len=4096, global_batch=dp * 32),
+        )
 
     def time_simulate(self, accelerators: int) -> None:
         self.run()
@@ -73,8 +82,15 @@ class ExpertStep(_Step):
     def setup(self, accelerators: int, micro_batches: int) -> None:
         dp = accelerators // 4
         plan = Plan(pp=4, vpp=4, ep=64, dp=dp)
-        self.prepare("gb200-nvl72", Job(model=load_model("deepseek-v3"), plan=plan, seq_len=4096,
-                                        global_batch=dp * micro_batches))  # fmt: skip
+        self.prepare(
+            "gb200-nvl72",
+            Job(
+                model=load_model("deepseek-v3"),
+                plan=plan,
+                seq_len=4096,
+                global_batch=dp * micro_batches,
+            ),
+        )
 
     def time_simulate(self, accelerators: int, micro_batches: int) -> None:
         self.run()
@@ -87,10 +103,11 @@ class WholeResult:
     param_names = ("machine",)
 
     def setup(self, machine: str) -> None:
-        self.job = Job(model=load_model("gpt3-13b"), plan=Plan(tp=2, dp=32), seq_len=2048,
-                       global_batch=512)  # fmt: skip
+        self.job = Job(
+            model=load_model("gpt3-13b"), plan=Plan(tp=2, dp=32), seq_len=2048, global_batch=512
+        )
 
     def time_simulate_and_assess(self, machine: str) -> None:
-        from rackmodel.door import simulate
+        from rackmodel.api import simulate
 
         simulate(machine, self.job).to_dict()

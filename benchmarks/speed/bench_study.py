@@ -11,13 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from rackmodel.study.enumeration import enumerate_plans
-from rackmodel.study.filters import Value
-from rackmodel.study.planner import Planner
-from rackmodel.study.search import best_plan
-from rackmodel.study.space import SPACES
-from rackmodel.study.spec import FlatJob, SweepSpec, read_spec
-from rackmodel.study.sweep import sweep
+from rackmodel.planning.best import best_plan
+from rackmodel.planning.enumeration import enumerate_plans
+from rackmodel.planning.planner import Planner
+from rackmodel.planning.space import SPACES
+from rackmodel.sweeps.filters import Value
+from rackmodel.sweeps.run import sweep
+from rackmodel.sweeps.spec import FlatJob, SweepSpec, read_spec
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 

@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.validation.surrogate import Machine, Surrogate
-from rackmodel.door import simulate
+from rackmodel.api import simulate
+from rackmodel.engine.overhead import expected_maximum
 from rackmodel.errors import RackModelError
 from rackmodel.hardware import accelerator
-from rackmodel.simulate.constant_files import use_constants
-from rackmodel.simulate.kernel_constants import kernel_constants
-from rackmodel.simulate.kernel_time import KernelTimes, graphs_by_default
-from rackmodel.simulate.step_level import expected_maximum
-from rackmodel.study.published_runs import filled_in, read_run
+from rackmodel.kernels.kernel_constants import kernel_constants
+from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+from rackmodel.software.constant_files import use_constants
 from rackmodel.topology import load_topology
+from rackmodel.validation.published_runs import filled_in, read_run
 from rackmodel.workload import Job
 
 

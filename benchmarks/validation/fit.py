@@ -25,11 +25,11 @@ from scipy.optimize import least_squares
 
 from benchmarks.validation.cases import Case, cases, read_rows
 from benchmarks.validation.errors import groups, report
-from benchmarks.validation.parameters import DATA, Parameter, parameters, value, write
+from benchmarks.validation.parameters import Parameter, parameters, value, write
 from benchmarks.validation.surrogate import CLASSES
-from rackmodel.simulate.kernel_constants import kernel_constants
-from rackmodel.simulate.stacks import read_stack
-from rackmodel.simulate.step_level import expected_maximum
+from rackmodel.engine.overhead import expected_maximum
+from rackmodel.kernels.kernel_constants import kernel_constants
+from rackmodel.software.stacks import read_stack
 
 NOISE = 0.04  # what two equal runs differ by
 
@@ -130,7 +130,7 @@ def main() -> None:
         for title, names in groups(rows).items():
             report(rows, fit.left_out(names, x), f"left out, by derivatives: {title}")
     if arguments.write:
-        write(fit.values(x), DATA)
+        write(fit.values(x), None)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,18 @@ import numpy as np
 import pandas as pd
 
 from rackmodel.hardware import accelerator
-from rackmodel.simulate.kernel_time import KernelTimes
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Kernel
 
 PARTS = {
-    "a100_sxm": "a100-80", "h100_sxm": "h100", "h200_sxm": "h200", "b200_sxm": "b200",
-    "b300_sxm": "b300", "gb200": "gb200", "gb300": "gb300",
-}  # fmt: skip
+    "a100_sxm": "a100-80",
+    "h100_sxm": "h100",
+    "h200_sxm": "h200",
+    "b200_sxm": "b200",
+    "b300_sxm": "b300",
+    "gb200": "gb200",
+    "gb300": "gb300",
+}
 FORMATS = {"bfloat16": ("bf16", 2.0), "fp8": ("fp8", 1.0), "nvfp4": ("nvfp4", 0.5625)}
 FEWEST, LARGE_FLOPS = 512, 4e11
 
@@ -52,16 +57,23 @@ def predicted_s(times: KernelTimes, form: str, size: float, m: int, n: int, k: i
     """Return the time of one product alone. [s]"""
     return times.kernel_s(
         Kernel(
-            family="gemm", name="product", flops=2.0 * m * n * k, shape=(m, n, k, 1),
-            precision=form, read_bytes=size * (m * k + n * k), write_bytes=2.0 * m * n,
+            family="gemm",
+            name="product",
+            flops=2.0 * m * n * k,
+            shape=(m, n, k, 1),
+            precision=form,
+            read_bytes=size * (m * k + n * k),
+            write_bytes=2.0 * m * n,
         )
-    )  # fmt: skip
+    )
 
 
 def main() -> None:
     """Print the table."""
-    print(f"{'machine':10s} {'format':9s} {'shapes':>7s} {'error':>7s} {'bias':>7s}"
-          f" {'large':>7s} {'error':>7s} {'bias':>7s}")  # fmt: skip
+    print(
+        f"{'machine':10s} {'format':9s} {'shapes':>7s} {'error':>7s} {'bias':>7s}"
+        f" {'large':>7s} {'error':>7s} {'bias':>7s}"
+    )
     for (machine, dtype), group in tables().groupby(["machine", "gemm_dtype"]):
         form, size = FORMATS[dtype]
         times = KernelTimes(accelerator(PARTS[machine]), in_training=False)

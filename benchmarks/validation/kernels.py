@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from rackmodel.hardware import accelerator
-from rackmodel.simulate.kernel_time import KernelTimes
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Kernel
 
 PARTS = {"a100_80_sxm": "a100-80", "gb200_gpu": "gb200"}
@@ -44,9 +44,14 @@ def product(row: pd.Series) -> Kernel | None:
     form = FORMATS.get(row.precision, row.precision)
     size = {"fp8": 1.0, "nvfp4": 0.5625}.get(form, 2.0)
     return Kernel(
-        family="gemm", name="product", flops=2.0 * m * n * k, shape=(m, n, k, 1), precision=form,
-        read_bytes=size * (m * k + n * k), write_bytes=2.0 * m * n,
-    )  # fmt: skip
+        family="gemm",
+        name="product",
+        flops=2.0 * m * n * k,
+        shape=(m, n, k, 1),
+        precision=form,
+        read_bytes=size * (m * k + n * k),
+        write_bytes=2.0 * m * n,
+    )
 
 
 def attention(row: pd.Series) -> tuple[Kernel, str] | None:
@@ -62,10 +67,14 @@ def attention(row: pd.Series) -> tuple[Kernel, str] | None:
     flops = 4.0 * batch * heads * length * length * dim * (0.5 if causal else 1.0)
     size = 2.0 * batch * heads * length * dim
     kernel = Kernel(
-        family="attention", name="attention", flops=flops, precision=row.precision,
-        read_bytes=3 * size, write_bytes=size,
+        family="attention",
+        name="attention",
+        flops=flops,
+        precision=row.precision,
+        read_bytes=3 * size,
+        write_bytes=size,
         shape=(batch, heads, heads, length, length, dim, dim, int(causal), 0),
-    )  # fmt: skip
+    )
     return kernel, STACKS[generation]
 
 

@@ -1,6 +1,6 @@
 """The constants that training steps decide: read them, move a step by them, write them.
 
-In:  parameters.toml; rackmodel/simulate/data/kernels.toml and stacks.toml, or copies of them.
+In:  parameters.toml; kernels.toml and stacks.toml of the package, or copies of them.
 Out: `Parameter`s with the values that stand; files with other values.
 Left out: choosing values (`fit.py`).
 """
@@ -11,14 +11,12 @@ import re
 import shutil
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from rackmodel.simulate.constant_files import NAMES
-from rackmodel.simulate.stacks import Era
+from rackmodel.software.constant_files import HOMES, home
+from rackmodel.software.stacks import Era
 
 HERE = Path(__file__).parent
-DATA = Path(str(resources.files("rackmodel.simulate").joinpath("data")))
 LATEST = 2026.5  # date of the default stack in stacks.toml
 
 
@@ -51,9 +49,12 @@ class Parameter:
         """Return how often the constant's value is a factor of a class of seconds."""
         kind = era.family.split("-")[0]
         wanted = (
-            (self.classes, name), (self.family, family), (self.kind, kind),
-            (self.generation, era.attention), (self.part, part),
-        )  # fmt: skip
+            (self.classes, name),
+            (self.family, family),
+            (self.kind, kind),
+            (self.generation, era.attention),
+            (self.part, part),
+        )
         if self.whole or not all(re.fullmatch(p, text) for p, text in wanted if p):
             return 0.0
         if self.foreign and not foreign:
@@ -68,26 +69,31 @@ def parameters() -> list[Parameter]:
     return [Parameter(**{**row, "at": tuple(row["at"])}) for row in table["parameter"]]
 
 
-def value(parameter: Parameter, folder: Path = DATA) -> float:
-    """Return the value that stands in the files of a folder."""
+def value(parameter: Parameter, folder: Path | None = None) -> float:
+    """Return the value that stands in the files of a folder (None: those that ship)."""
     file, path = parameter.at[0].split(":", 1)
-    found: object = tomllib.loads((folder / f"{file}.toml").read_text("utf-8"))
+    found: object = tomllib.loads(_file(f"{file}.toml", folder).read_text("utf-8"))
     for word in path.split("."):
         assert isinstance(found, dict)
         found = found[word]
     return float(str(found))
 
 
-def write(values: dict[Parameter, float], folder: Path) -> None:
+def _file(name: str, folder: Path | None) -> Path:
+    return home(name) if folder is None else folder / name
+
+
+def write(values: dict[Parameter, float], folder: Path | None) -> None:
     """Put values into the constant files of a folder; where it has none they are copied first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        if not (folder / name).exists():
-            shutil.copy(DATA / name, folder / name)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in HOMES:
+            if not (folder / name).exists():
+                shutil.copy(home(name), folder / name)
     for parameter, number in values.items():
         for place in parameter.at:
             file, path = place.split(":", 1)
-            target = folder / f"{file}.toml"
+            target = _file(f"{file}.toml", folder)
             target.write_text(replaced(target.read_text("utf-8"), path, number), "utf-8")
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.simulate.kernel_time import KernelTimes
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload import axis_members, programs
 from rackmodel.workload.operations import (
     Collective,

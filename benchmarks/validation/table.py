@@ -6,7 +6,7 @@ In:  a table of published runs (`rackmodel validate` says its columns), or what
      `rackmodel validate RUNS.csv --json` wrote.
 Out: a table in Markdown; with --write, the same between the marks of benchmarks/README.md, and its
 main rows between those of README.md.
-Left out: the errors themselves (`rackmodel.study.validation`).
+Left out: the errors themselves (`rackmodel.validation.errors`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import rackmodel
-from rackmodel.report.summary import error_groups
-from rackmodel.study.validation import validate
+from rackmodel.reporting.summary import error_groups
+from rackmodel.validation.errors import validate
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmodel.assess.pieces import Floats, Pieces
+from rackmodel.assess.power_intervals import Floats, Pieces
 from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -116,9 +116,12 @@ def draw_all(
     for _ in range(200):
         idle_w = power.idle_w * leakage_ratio(junction_c, power)
         found = highest_clock(
-            fixed_j=idle_w[:, None] * span + fixed, act_j=act + rising, flop_j=flop - owed,
-            cap_j=cap_w * span, power=power,
-        )  # fmt: skip
+            fixed_j=idle_w[:, None] * span + fixed,
+            act_j=act + rising,
+            flop_j=flop - owed,
+            cap_j=cap_w * span,
+            power=power,
+        )
         moved = np.abs(found - clock).max()
         clock = found
         if moved > 1e-6:  # pieces that no longer stall at this clock drop out, and never return
@@ -132,11 +135,16 @@ def draw_all(
             break
     return [
         _draw_one(
-            one, clock[row], idle_w=float(idle_w[row]), limit_w=power.peak_ratio * cap_w,
-            power=power, coolant_c=coolant_c, k_per_w=k_per_w,
+            one,
+            clock[row],
+            idle_w=float(idle_w[row]),
+            limit_w=power.peak_ratio * cap_w,
+            power=power,
+            coolant_c=coolant_c,
+            k_per_w=k_per_w,
         )
         for row, one in enumerate(pieces)
-    ]  # fmt: skip
+    ]
 
 
 def _stalls(pieces: Sequence[Pieces], clock: Floats) -> tuple[Floats, Floats]:
@@ -211,9 +219,12 @@ def _limited_clock(
     for _ in range(3):  # at a lower clock a piece may no longer stall
         stall_w = np.where(stalls, full_w, 0.0)
         x = highest_clock(
-            fixed_j=fixed_w, act_j=activity + stall_w * free, flop_j=flop_w - stall_w * needed,
-            cap_j=np.full_like(fixed_w, limit_w), power=power,
-        )  # fmt: skip
+            fixed_j=fixed_w,
+            act_j=activity + stall_w * free,
+            flop_j=flop_w - stall_w * needed,
+            cap_j=np.full_like(fixed_w, limit_w),
+            power=power,
+        )
         again = stalls & (free * x > needed)
         if (again == stalls).all():
             break

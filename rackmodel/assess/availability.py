@@ -77,8 +77,13 @@ def availability(
     InvalidInput
         For times that are not above 0, or more events than a run may take.
     """
-    for name, value in (("days", days), ("interval", interval_s), ("restart", restart_s),
-                        ("repair", repair_s), ("storage", storage_bytes_per_s)):  # fmt: skip
+    for name, value in (
+        ("days", days),
+        ("interval", interval_s),
+        ("restart", restart_s),
+        ("repair", repair_s),
+        ("storage", storage_bytes_per_s),
+    ):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected more than 0, found {value:g}")
     if checkpoint_bytes is not None:
@@ -124,9 +129,13 @@ def availability(
     found["repair_s"] = repair
     found["domain_accelerators"] = domain
     found["domains"] = spare_rows(
-        domain, accelerators, failures_per_s=rates["accelerator"] / accelerators, repair_s=repair,
-        whole=whole, spares=spares,
-    )  # fmt: skip
+        domain,
+        accelerators,
+        failures_per_s=rates["accelerator"] / accelerators,
+        repair_s=repair,
+        whole=whole,
+        spares=spares,
+    )
     return found
 
 

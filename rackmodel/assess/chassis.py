@@ -117,11 +117,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         inside = {k[len(prefix) :]: q for k, q in table.items() if k.startswith(prefix)}
         return {key: at_level(quantity, level) for key, quantity in inside.items()}
 
-    fields = {
-        key: number(key)
-        for key, kind in Chassis.__annotations__.items()
-        if kind == "float"
-    }  # fmt: skip
+    fields = {key: number(key) for key, kind in Chassis.__annotations__.items() if kind == "float"}
     cooling = text("cooling")
     if cooling not in COOLINGS:
         raise UnknownName.among(f"cooling for chassis.{name}", cooling, COOLINGS)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rackmodel.assess.accelerator_power import LOWEST_CLOCK, leakage_ratio, voltage_ratio
-from rackmodel.assess.pieces import (
+from rackmodel.assess.power_intervals import (
     KINDS,
     Floats,
     activity_levels,

@@ -94,10 +94,15 @@ def capital(
     cooling (distribution units), hall.
     """
     found = Capital()
-    found.add("accelerators", accelerator, accelerators,
-              price(catalog, accelerator, "capex_usd", level))  # fmt: skip
-    found.add("chassis", f"chassis-{chassis}", chassis_count,
-              price(catalog, f"chassis-{chassis}", "capex_usd", level))  # fmt: skip
+    found.add(
+        "accelerators", accelerator, accelerators, price(catalog, accelerator, "capex_usd", level)
+    )
+    found.add(
+        "chassis",
+        f"chassis-{chassis}",
+        chassis_count,
+        price(catalog, f"chassis-{chassis}", "capex_usd", level),
+    )
     if inventory is not None:
         for part, count in outside_switches(inventory):
             known = catalog.switches.get(part)
@@ -109,9 +114,14 @@ def capital(
             links = media_rows(inventory, catalog)
         wanted = "usd" if level == "mid" else f"usd_{level}"
         for per, medium, stated, ends, bytes_per_s, usd in zip(
-            links["per"], links["medium"], links["stated"], links["ends"], links["bytes_per_s"],
-            links[wanted], strict=True,
-        ):  # fmt: skip
+            links["per"],
+            links["medium"],
+            links["stated"],
+            links["ends"],
+            links["bytes_per_s"],
+            links[wanted],
+            strict=True,
+        ):
             part = "scale_up_links" if per == "rack" else "links"
             extra = _links_usd(
                 catalog, per, medium, stated, float(ends), float(bytes_per_s), float(usd), level
@@ -133,9 +143,15 @@ def interest_share(rate: float, years: float) -> float:
 
 
 def _links_usd(
-    catalog: Catalog, per: str, medium: str, stated: str, ends: float, bytes_per_s: float,
-    usd: float, level: Level,
-) -> float:  # fmt: skip
+    catalog: Catalog,
+    per: str,
+    medium: str,
+    stated: str,
+    ends: float,
+    bytes_per_s: float,
+    usd: float,
+    level: Level,
+) -> float:
     """Return what the links of one row of `media_rows` add to the prices of chassis. [USD]
 
     Copper inside a chassis stands in its price, so that only what a swap adds or saves counts;
@@ -200,10 +216,17 @@ def cost_of(
     missing: set[str] = set()
     for level in LEVELS:
         bought = capital(
-            catalog, inventory, accelerator=accelerator, chassis=chassis,
-            accelerators=accelerators, chassis_count=chassis_count, liquid_w=liquid_w,
-            provisioned_w=provisioned_w, links=links, level=level,
-        )  # fmt: skip
+            catalog,
+            inventory,
+            accelerator=accelerator,
+            chassis=chassis,
+            accelerators=accelerators,
+            chassis_count=chassis_count,
+            liquid_w=liquid_w,
+            provisioned_w=provisioned_w,
+            links=links,
+            level=level,
+        )
         missing |= bought.missing
         hall = bought.by_part.get("hall", 0.0)
         it = bought.total - hall
@@ -219,12 +242,14 @@ def cost_of(
             "interest": (
                 it * interest_share(interest, life) / life
                 + hall * interest_share(interest, hall_life) / hall_life
-            ) / HOURS_A_YEAR,
-            "maintenance": it * need(catalog, "operation", "maintenance_per_year", level)
+            )
+            / HOURS_A_YEAR,
+            "maintenance": it
+            * need(catalog, "operation", "maintenance_per_year", level)
             / HOURS_A_YEAR,
             "hall": hall / hall_life / HOURS_A_YEAR,
             "energy": it_w / 1e3 * ratio * kwh,
-        }  # fmt: skip
+        }
         per_hour = math.fsum(hourly.values())
         end = "" if level == "mid" else f"_{level}"
         result[f"usd_per_mtoken{end}"] = per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6

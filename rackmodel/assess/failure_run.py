@@ -123,10 +123,16 @@ def simulate_runs(
     if runs < 1:
         raise InvalidInput(f"goodput runs: expected at least 1, found {runs}")
     outcomes = [
-        simulate_run(span_s, mtbf_s=mtbf_s, interval_s=interval_s, stall_s=stall_s,
-                     restart_s=restart_s, seed=seed + number)
+        simulate_run(
+            span_s,
+            mtbf_s=mtbf_s,
+            interval_s=interval_s,
+            stall_s=stall_s,
+            restart_s=restart_s,
+            seed=seed + number,
+        )
         for number in range(runs)
-    ]  # fmt: skip
+    ]
     values = np.array([outcome.goodput for outcome in outcomes])
     error = float(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else float("nan")
     return {

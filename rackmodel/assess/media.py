@@ -22,8 +22,22 @@ if TYPE_CHECKING:
     from rackmodel.hardware import Catalog, Medium, Switch
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
-ROWS = ["tier", "per", "link", "medium", "stated", "ends", "bytes_per_s", "watts", "usd",
-        "usd_low", "usd_high", "failures_per_hour", "reach_m", "length_m"]  # fmt: skip
+ROWS = [
+    "tier",
+    "per",
+    "link",
+    "medium",
+    "stated",
+    "ends",
+    "bytes_per_s",
+    "watts",
+    "usd",
+    "usd_low",
+    "usd_high",
+    "failures_per_hour",
+    "reach_m",
+    "length_m",
+]
 _LEVELS: tuple[Level, ...] = ("mid", "low", "high")
 # Words for several tiers at once.
 GROUPS = {"scale_out": ("nic_leaf", "leaf_spine", "spine_core", "leaf_leaf")}
@@ -185,9 +199,10 @@ def fitting(catalog: Catalog, name: str, link: str) -> Medium:
     if lane <= medium.lane_bytes_per_s:
         return medium
     family = [
-        one for key, one in catalog.media.items()
+        one
+        for key, one in catalog.media.items()
         if key.startswith(f"{name}-") and lane <= one.lane_bytes_per_s
-    ]  # fmt: skip
+    ]
     return min(family, key=lambda one: one.port_bytes_per_s, default=medium)
 
 
@@ -291,9 +306,13 @@ def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame)
 def outside_switches(inventory: pd.DataFrame) -> list[tuple[str, float]]:
     """Return (name, count) of the switches that stand outside the chassis."""
     rows = zip(
-        inventory["part_kind"], inventory["part"], inventory["tier"], inventory["per"],
-        inventory["count"], strict=True,
-    )  # fmt: skip
+        inventory["part_kind"],
+        inventory["part"],
+        inventory["tier"],
+        inventory["per"],
+        inventory["count"],
+        strict=True,
+    )
     return [
         (str(part), float(count))
         for kind, part, tier, per, count in rows

@@ -18,7 +18,7 @@ from rackmodel.assess import coolant, heat
 from rackmodel.assess.accelerator_power import Draw, draw_all
 from rackmodel.assess.chassis import Chassis
 from rackmodel.assess.coolant import Loop
-from rackmodel.assess.pieces import cut_timeline
+from rackmodel.assess.power_intervals import cut_timeline
 from rackmodel.assess.rack_power import (
     FEWEST_BINS,
     RackPower,
@@ -136,11 +136,14 @@ def assess_power(
         splits = [heat.split(rack.part_w, chassis) for rack in found]
         loops = [
             coolant.loop(
-                chassis, math.fsum(one.liquid_w.values()), count=rack.chassis,
-                rise_k=rise_k, given_lpm=flow_lpm,
+                chassis,
+                math.fsum(one.liquid_w.values()),
+                count=rack.chassis,
+                rise_k=rise_k,
+                given_lpm=flow_lpm,
             )
             for rack, one in zip(found, splits, strict=True)
-        ]  # fmt: skip
+        ]
         # All ranks take the coolant of the kind of rack that most racks are.
         common = max(range(len(found)), key=lambda i: found[i].count * found[i].used)
         settled = (
@@ -192,8 +195,13 @@ def check_coolant(
     if chassis.cooling == "air":
         _in_air(chassis, supply_c, rise_k, flow_lpm)
     else:
-        coolant.loop(chassis, coolant.design_liquid_w(chassis) / 3.0, supply_c=supply_c,
-                     rise_k=rise_k, given_lpm=flow_lpm)  # fmt: skip
+        coolant.loop(
+            chassis,
+            coolant.design_liquid_w(chassis) / 3.0,
+            supply_c=supply_c,
+            rise_k=rise_k,
+            given_lpm=flow_lpm,
+        )
 
 
 def _in_air(

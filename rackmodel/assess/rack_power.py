@@ -16,7 +16,7 @@ import numpy as np
 
 from rackmodel.assess.accelerator_power import Draw, leakage_ratio
 from rackmodel.assess.chassis import Chassis
-from rackmodel.assess.pieces import Floats
+from rackmodel.assess.power_intervals import Floats
 from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:

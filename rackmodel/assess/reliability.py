@@ -188,11 +188,12 @@ def assess_failures(
         "interruptions_per_day": total * 86400.0,
         "by_part_per_day": {part: rate * 86400.0 for part, rate in rates.items()},
         "interval_s": interval,
-        "goodput": goodput(interval, mtbf_s=mtbf, stall_s=stall, restart_s=restart,
-                           planned_per_s=planned),
+        "goodput": goodput(
+            interval, mtbf_s=mtbf, stall_s=stall, restart_s=restart, planned_per_s=planned
+        ),
         "stall_s": stall,
         "restart_s": restart,
-    }  # fmt: skip
+    }
 
 
 def binomial(of: int, count: int, chance: float) -> float:

@@ -109,13 +109,21 @@ def assess_step(
         boxes = inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum()
         present = float(boxes) or present
     done = assess_power(
-        timeline, racks, part, chassis, step_s=step_s, supply_c=supply_c,
+        timeline,
+        racks,
+        part,
+        chassis,
+        step_s=step_s,
+        supply_c=supply_c,
         cap_w=min((w for w in (cap_w, thermal_cap_w) if w is not None), default=None),
-        rise_k=rise_k, flow_lpm=flow_lpm,
+        rise_k=rise_k,
+        flow_lpm=flow_lpm,
         nic_optics_w=fabric.nic_optics_w / present
-        if fabric and fabric.nic_optics_w is not None else None,
-        optics_w=fabric.rack_optics_w / present if fabric else 0.0, device_busy=device_busy,
-    )  # fmt: skip
+        if fabric and fabric.nic_optics_w is not None
+        else None,
+        optics_w=fabric.rack_optics_w / present if fabric else 0.0,
+        device_busy=device_busy,
+    )
     notes = [*done.notes, *(fabric.notes if fabric else ())]
     placed = math.fsum(rack.count * rack.used for rack in done.racks)
     ranks = int(rank_classes["count"].sum()) if "count" in rank_classes else placed
@@ -139,14 +147,21 @@ def assess_step(
         row["heat_low_w"], row["heat_high_w"] = (bounds[end][row["rack"]] for end in bounds)
     liquid_w = math.fsum(row["count"] * row["liquid_w"] for row in rows)
     money = cost_of(
-        catalog, inventory, accelerator=part.name, chassis=chassis_name,
+        catalog,
+        inventory,
+        accelerator=part.name,
+        chassis=chassis_name,
         accelerators=round(math.fsum(rack.count * rack.accelerators for rack in done.racks)),
         used=accelerators,
         chassis_count=math.fsum(rack.count * rack.chassis for rack in done.racks),
-        it_w=power["it_w"], liquid_w=liquid_w, provisioned_w=power["provisioned_w"],
-        tokens_per_s=tokens_per_step / step_s, links=links, usd_per_kwh=usd_per_kwh,
+        it_w=power["it_w"],
+        liquid_w=liquid_w,
+        provisioned_w=power["provisioned_w"],
+        tokens_per_s=tokens_per_step / step_s,
+        links=links,
+        usd_per_kwh=usd_per_kwh,
         given_pue=facility_pue,
-    )  # fmt: skip
+    )
     notes += [f"cost: no price for {name}; totals leave it out" for name in money["missing"]]
     result: dict[str, Any] = {
         "racks": rows,
@@ -159,10 +174,13 @@ def assess_step(
         result["reliability"] = assess_failures(catalog, rates)
     if tokens is not None:
         result["run"] = training_run(
-            tokens, tokens_per_s=tokens_per_step / step_s, accelerators=accelerators,
-            facility_w=power["facility_w"], usd_per_hour=money["usd_per_hour"],
+            tokens,
+            tokens_per_s=tokens_per_step / step_s,
+            accelerators=accelerators,
+            facility_w=power["facility_w"],
+            usd_per_hour=money["usd_per_hour"],
             goodput=float(result.get("reliability", {}).get("goodput", 1.0)),
-        )  # fmt: skip
+        )
     if trays:
         result["trays"] = done.trays().to_dict("records")
     result["notes"] = notes
@@ -292,8 +310,13 @@ def _loop_dict(loop: Loop | None) -> dict[str, Any]:
     if loop is None:
         return {"fluid": "none", "flow_lpm": 0.0, "supply_c": None, "return_c": None}
     return {
-        "fluid": loop.fluid, "flow_lpm": loop.flow_lpm, "supply_c": loop.supply_c,
-        "return_c": loop.return_c, "drop_pa": loop.drop_pa, "pump_w": loop.pump_w,
-        "approach_k": loop.approach_k, "facility_c": loop.facility_c,
+        "fluid": loop.fluid,
+        "flow_lpm": loop.flow_lpm,
+        "supply_c": loop.supply_c,
+        "return_c": loop.return_c,
+        "drop_pa": loop.drop_pa,
+        "pump_w": loop.pump_w,
+        "approach_k": loop.approach_k,
+        "facility_c": loop.facility_c,
         "water_class": loop.water_class,
-    }  # fmt: skip
+    }

@@ -8,7 +8,6 @@ Left out: what the commands do.
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -78,9 +77,8 @@ app.command("draw", rich_help_panel=_KNOW)(catalog_commands.draw)
 app.command("validate", rich_help_panel=_STUDY)(study_commands.validate)
 app.command("sweep", rich_help_panel=_STUDY)(study_commands.sweep)
 app.command("design", rich_help_panel=_STUDY)(design_commands.design)
-for _name in ("sensitivity", "claims"):  # studies that a lean installation may leave out
-    if find_spec(f"rackmodel.study.{_name}") is not None:
-        app.command(_name, rich_help_panel=_STUDY)(getattr(study_commands, _name))
+app.command("sensitivity", rich_help_panel=_STUDY)(study_commands.sensitivity)
+app.command("claims", rich_help_panel=_STUDY)(study_commands.claims)
 app.command("report", rich_help_panel=_STUDY)(report_commands.report)
 
 

@@ -123,7 +123,7 @@ def draw(
     check_plot(out, "--out")
     number = None if gpus is None else count(gpus, "--gpus", 10_000_000)
     figure = network_rooms.drawing(topology, what, number)
-    from rackmodel.report.style import save
+    from rackmodel.reporting.style import save
 
     with whole_file(out) as part:
         save(figure, part, out.suffix.lower().removeprefix("."))

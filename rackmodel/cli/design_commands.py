@@ -2,7 +2,7 @@
 
 In:  a SPEC.toml with a base job, what may vary, objectives and constraints.
 Out: every design with its figures, those on the Pareto front marked.
-Left out: the search itself (`rackmodel.study.design`).
+Left out: the search itself (`rackmodel.sweeps.design_search`).
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def design(
     rooms.check_file(spec, "SPEC.toml")
     if out is not None and out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: wanted a directory; {out} is a file")
-    from rackmodel.study.design import run_designs
-    from rackmodel.study.design_spec import read_design
-    from rackmodel.study.sweep import progress_lines
+    from rackmodel.sweeps.design_search import run_designs
+    from rackmodel.sweeps.design_spec import read_design
+    from rackmodel.sweeps.run import progress_lines
 
     wanted = read_design(spec)
     frame = run_designs(
@@ -148,8 +148,8 @@ def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _figure(payload: Mapping[str, Any]) -> Any:
     """The first objective against each of the others, the front joined by a line."""
-    from rackmodel.report.study import pareto
-    from rackmodel.report.style import new_figure
+    from rackmodel.reporting.study import pareto
+    from rackmodel.reporting.style import new_figure
 
     wanted = list(payload["objectives"].items())
     others = wanted[1:] or wanted
@@ -159,10 +159,14 @@ def _figure(payload: Mapping[str, Any]) -> Any:
     words = {"max": "high", "min": "low"}
     for ax, (name, sense) in zip(axes, others, strict=True):
         pareto(
-            rows, ax, x=wanted[0][0], y=name, group=group,
+            rows,
+            ax,
+            x=wanted[0][0],
+            y=name,
+            group=group,
             labels=(_label(wanted[0][0]), _label(name)),
             better=(words[wanted[0][1]], words[sense]),
-        )  # fmt: skip
+        )
         short = _label(name).split(" [")[0]
         ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")

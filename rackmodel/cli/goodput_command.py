@@ -99,21 +99,28 @@ def goodput(
         raise InvalidInput(f"--days: wanted a number of days such as 54; got {days!r}") from None
     where = room.room_fields(medium=medium)
     payload = rooms.goodput(
-        topology, gpus, rooms.catalog(sets or (), catalog or ()), days=span, runs=runs, seed=seed,
-        stall_s=quantity(stall, "s", "--stall"), restart_s=quantity(restart, "s", "--restart"),
+        topology,
+        gpus,
+        rooms.catalog(sets or (), catalog or ()),
+        days=span,
+        runs=runs,
+        seed=seed,
+        stall_s=quantity(stall, "s", "--stall"),
+        restart_s=quantity(restart, "s", "--restart"),
         interval_s=quantity(interval, "s", "--interval"),
         repair_s=quantity(repair, "s", "--repair"),
         checkpoint_bytes=quantity(checkpoint, "bytes", "--checkpoint"),
         storage_bytes_per_s=quantity(storage, "bytes_per_s", "--storage"),
-        spares=spares, **where,
-    )  # fmt: skip
+        spares=spares,
+        **where,
+    )
     output.write(payload, lambda: goodput_tables(payload))
 
 
 def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the answer, then interruptions by part, then what spares buy."""
     from rackmodel.cli.tables_step import grid
-    from rackmodel.report.words import percent, seconds, three, whole
+    from rackmodel.reporting.words import percent, seconds, three, whole
 
     yield (
         f"{found['topology']}  {whole(found['accelerators'])} accelerators: "
@@ -126,12 +133,16 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         ("mean time between interruptions", seconds(found["mtbf_s"])),
         (f"interruptions in {three(found['days'])} days", three(found["expected_interruptions"])),
         ("planned stops a day", three(found["planned_per_day"])),
-        ("checkpoint stall, restart",
-         f"{seconds(found['stall_s'])}, {seconds(found['restart_s'])}"),
+        (
+            "checkpoint stall, restart",
+            f"{seconds(found['stall_s'])}, {seconds(found['restart_s'])}",
+        ),
         ("checkpoint interval", seconds(found["interval_s"])),
-        ("  best (Daly), first order (Young)",
-         f"{seconds(found['best_interval_s'])}, {seconds(found['young_interval_s'])}"),
-    ]  # fmt: skip
+        (
+            "  best (Daly), first order (Young)",
+            f"{seconds(found['best_interval_s'])}, {seconds(found['young_interval_s'])}",
+        ),
+    ]
     if played := found.get("played"):
         rows.append(
             (
@@ -147,21 +158,34 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield ""
     table = grid("stopped by", "a day", f"in {three(found['days'])} days", "share")
     for row in found["rows"]:
-        table.add_row(row["part"], three(row["interruptions_per_day"]),
-                      three(row["interruptions"]), percent(row["share"], 1))  # fmt: skip
+        table.add_row(
+            row["part"],
+            three(row["interruptions_per_day"]),
+            three(row["interruptions"]),
+            percent(row["share"], 1),
+        )
     yield table
     if found["domains"]:
         yield ""
         table = grid(
-            f"idle in each domain of {whole(found['domain_accelerators'])}", "domains in use",
-            "idle domains", "one is whole", "enough are", "falls short a day", "useful of all",
-        )  # fmt: skip
+            f"idle in each domain of {whole(found['domain_accelerators'])}",
+            "domains in use",
+            "idle domains",
+            "one is whole",
+            "enough are",
+            "falls short a day",
+            "useful of all",
+        )
         for row in found["domains"]:
             table.add_row(
-                whole(row["spares"]), whole(row["domains"]), whole(row["idle_domains"]),
-                percent(row["available"], 3), percent(row["all_available"], 1),
-                three(row["outages_per_day"]), percent(row["useful"], 1),
-            )  # fmt: skip
+                whole(row["spares"]),
+                whole(row["domains"]),
+                whole(row["idle_domains"]),
+                percent(row["available"], 3),
+                percent(row["all_available"], 1),
+                three(row["outages_per_day"]),
+                percent(row["useful"], 1),
+            )
         yield table
         yield (
             f"A broken accelerator is replaced after {seconds(found['repair_s'])}; until then its "

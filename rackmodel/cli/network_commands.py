@@ -106,7 +106,7 @@ def collective(
         )
     payload = {"topology": topology, "op": op, "gpus": gpus, "rows": rows}
     if plot is not None:
-        from rackmodel.report.network import busbw_plot
+        from rackmodel.reporting.network import busbw_plot
 
         save_plot(busbw_plot(rows, label=f"{op}, {topology}, {gpus:,} accelerators").figure, plot)
 

@@ -189,7 +189,7 @@ def flows(
 def drawing(topology: str, what: str, gpus: int | None) -> Any:
     """Return the figure of a machine: its rack, its fabric, or both beside each other."""
     word = name_or_file(topology, "TOPOLOGY")
-    from rackmodel.report.style import new_figure
+    from rackmodel.reporting.style import new_figure
     from rackmodel.topology import load_topology
     from rackmodel.topology.draw import fabric_picture, rack_picture
 

@@ -2,7 +2,7 @@
 
 In:  machines and a job.
 Out: an HTML page that needs nothing else; a rack by tray.
-Left out: how pages and pictures look (`rackmodel.report`).
+Left out: how pages and pictures look (`rackmodel.reporting`).
 """
 
 from __future__ import annotations
@@ -67,23 +67,35 @@ def heat(
     output.check()
     check_plot(plot)
     words = rooms.JobWords(
-        model=model, gpus=gpus, global_batch=global_batch, seq_len=seq_len, precision=precision,
+        model=model,
+        gpus=gpus,
+        global_batch=global_batch,
+        seq_len=seq_len,
+        precision=precision,
         plan=rooms.plan_fields(
             {
-                "tp": tp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "etp": etp, "dp": dp,
-                "micro_batch": micro_batch, "sharding": sharding, "recompute": recompute,
+                "tp": tp,
+                "pp": pp,
+                "vpp": vpp,
+                "cp": cp,
+                "ep": ep,
+                "etp": etp,
+                "dp": dp,
+                "micro_batch": micro_batch,
+                "sharding": sharding,
+                "recompute": recompute,
                 "schedule": schedule,
             },
             plan or (),
         ),
-    )  # fmt: skip
+    )
     parts = rooms.catalog(sets or (), catalog or ())
     where = room.room_fields(
         power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, flow_lpm=flow_lpm
     )
     payload = rooms.heat(topology, words, parts, room=where)
     if plot is not None:
-        from rackmodel.report.racks import rack_elevation
+        from rackmodel.reporting.racks import rack_elevation
 
         save_plot(rack_elevation(payload["rows"], title=topology).figure, plot)
 
@@ -191,12 +203,18 @@ def report(
         errors = rooms.check_file(validation, "--validation")
     parts = rooms.catalog(sets or (), catalog or ())
     content = report_parts(
-        machines, words, parts, verdicts=verdicts, validation=errors, study=study,
-        brief=brief, gains=sensitivity,
-    )  # fmt: skip
+        machines,
+        words,
+        parts,
+        verdicts=verdicts,
+        validation=errors,
+        study=study,
+        brief=brief,
+        gains=sensitivity,
+    )
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
-    from rackmodel.report.html import page
+    from rackmodel.reporting.html import page
 
     write_whole(out, page(content).encode())
     if json_:

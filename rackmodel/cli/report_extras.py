@@ -1,7 +1,7 @@
 """What a report shows beyond the results themselves: plans, collectives, a rack, sensitivities.
 
 In:  the fastest machine's result; a directory that the study wrote.
-Out: more content for `rackmodel.report.html.page`.
+Out: more content for `rackmodel.reporting.html.page`.
 Left out: the results, assumptions and errors (`report_parts`).
 """
 
@@ -17,12 +17,23 @@ from rackmodel.errors import CannotRun, InvalidInput
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
-    from rackmodel.simulate.result import Result
+    from rackmodel.result.result import Result
     from rackmodel.topology import Topology
 
 SIZES = tuple(float(2**power) for power in range(13, 35, 2))
-STUDY = ("domain", "nics", "wires", "fabric", "media", "hbm", "sequence", "strong", "machines",
-         "giant", "quick")  # fmt: skip
+STUDY = (
+    "domain",
+    "nics",
+    "wires",
+    "fabric",
+    "media",
+    "hbm",
+    "sequence",
+    "strong",
+    "machines",
+    "giant",
+    "quick",
+)
 
 
 def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[str, Any]:
@@ -49,7 +60,7 @@ def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[s
 
 def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """Estimated MFU of the best plan for every tp and pp."""
-    from rackmodel.study.search import search_job
+    from rackmodel.planning.best import search_job
     from rackmodel.workload import Plan
 
     job = result.step.job
@@ -71,10 +82,10 @@ def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:
 
 def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """The hottest rack, tray by tray."""
-    from rackmodel import door
-    from rackmodel.room import Room
+    from rackmodel import api
+    from rackmodel.assess.site import Room
 
-    again = door.run(machine, result.step.job, catalog=parts, room=Room(trays=True))
+    again = api.run(machine, result.step.job, catalog=parts, room=Room(trays=True))
     facts = again.assessment
     hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
     return [tray for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]
@@ -82,7 +93,7 @@ def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dic
 
 def _gains(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """What doubling and halving each resource does."""
-    from rackmodel.study.sensitivity import sensitivity
+    from rackmodel.study.shadow_prices import sensitivity
 
     rows = sensitivity(machine, result.step.job, catalog=parts)["rows"]
     return [row for row in rows if row["gain"] is not None]
@@ -116,7 +127,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
     """
     import pandas as pd
 
-    from rackmodel.study.answers import answers
+    from rackmodel.argument.answers import answers
 
     frames: dict[str, pd.DataFrame] = {}
     for name in STUDY:

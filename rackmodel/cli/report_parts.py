@@ -1,7 +1,7 @@
 """What the report page is made of: results, assumptions with sources, errors, hashes.
 
 In:  machines and a job; files that `claims --json` and `validate --json` wrote.
-Out: the content that `rackmodel.report.html.page` lays out.
+Out: the content that `rackmodel.reporting.html.page` lays out.
 Left out: HTML.
 """
 
@@ -21,11 +21,18 @@ from rackmodel.errors import CannotRun, InvalidInput
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
-    from rackmodel.simulate.result import Result
+    from rackmodel.result.result import Result
 
 _KEPT = (
-    "title", "power", "thermal", "flops_per_s", "hbm_", "scale_up", "idle_w", "clock",
-)  # fmt: skip
+    "title",
+    "power",
+    "thermal",
+    "flops_per_s",
+    "hbm_",
+    "scale_up",
+    "idle_w",
+    "clock",
+)
 
 
 def read_json(path: Path, option: str) -> dict[str, Any]:
@@ -142,8 +149,8 @@ def _identity() -> dict[str, Any]:
 
 def _tiers(names: Sequence[str], parts: Catalog | None) -> list[dict[str, Any]]:
     """Return what one accelerator of each machine can send at each distance."""
+    from rackmodel.assess.bandwidth_ladder import tiers
     from rackmodel.hardware import load_catalog
-    from rackmodel.study.tiers import tiers
     from rackmodel.topology import load_topology
 
     catalog = parts or load_catalog()

@@ -1,7 +1,7 @@
 """The options about the room that a machine stands in: power cap, coolant, cables, prices.
 
 In:  words of the command line.
-Out: one `Annotated` type per option, and the fields of `rackmodel.room.Room`.
+Out: one `Annotated` type per option, and the fields of `rackmodel.assess.site.Room`.
 Left out: what the options do.
 """
 

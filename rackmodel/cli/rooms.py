@@ -129,9 +129,9 @@ def catalog(sets: Sequence[str], files: Sequence[Path]) -> Catalog | None:
 
 def simulate(topology: str, words: JobWords, parts: Catalog | None, **options: Any) -> Any:
     """Return the Result of one job; what its plan leaves out is searched."""
-    from rackmodel import door
+    from rackmodel import api
 
-    return door.simulate(
+    return api.simulate(
         name_or_file(topology, "TOPOLOGY"), **_job_options(words), catalog=parts, **options
     )
 
@@ -140,19 +140,19 @@ def compare(
     topologies: Sequence[str], words: JobWords, parts: Catalog | None, **options: Any
 ) -> Any:
     """Return the Result of the best plan on each topology, or why it can't run there."""
-    from rackmodel import door
+    from rackmodel import api
 
     names = [name_or_file(word, "TOPOLOGY") for word in topologies]
-    return door.compare(names, **_job_options(words), catalog=parts, **options)
+    return api.compare(names, **_job_options(words), catalog=parts, **options)
 
 
 def search(
     topology: str, words: JobWords, parts: Catalog | None, *, top: int, **options: Any
 ) -> Any:
     """Return the best plans, ranked."""
-    from rackmodel import door
+    from rackmodel import api
 
-    return door.search(
+    return api.search(
         name_or_file(topology, "TOPOLOGY"),
         **_job_options(words),
         catalog=parts,
@@ -162,7 +162,7 @@ def search(
 
 
 def _job_options(words: JobWords) -> dict[str, Any]:
-    """Return the job as keyword arguments of the front door."""
+    """Return the job as keyword arguments of the front api."""
     options: dict[str, Any] = {
         "model": name_or_file(words.model, "--model"),
         "gpus": words.gpus,
@@ -259,8 +259,12 @@ def goodput(
     catalog = parts or load_catalog()
     machine = load_topology(name_or_file(topology, "TOPOLOGY"), catalog=catalog)
     found = availability(
-        catalog, machine.inventory(gpus), accelerators=gpus,
+        catalog,
+        machine.inventory(gpus),
+        accelerators=gpus,
         domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
-        media=media, lengths_m=lengths_m, **options,
-    )  # fmt: skip
+        media=media,
+        lengths_m=lengths_m,
+        **options,
+    )
     return {"topology": machine.name, **found}

@@ -111,25 +111,38 @@ def simulate(
         cuda_graphs=cuda_graphs,
         plan=rooms.plan_fields(
             {
-                "tp": tp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "etp": etp, "dp": dp,
-                "micro_batch": micro_batch, "sharding": sharding, "recompute": recompute,
+                "tp": tp,
+                "pp": pp,
+                "vpp": vpp,
+                "cp": cp,
+                "ep": ep,
+                "etp": etp,
+                "dp": dp,
+                "micro_batch": micro_batch,
+                "sharding": sharding,
+                "recompute": recompute,
                 "schedule": schedule,
             },
             plan or (),
         ),
-    )  # fmt: skip
+    )
     where = room.room_fields(
-        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k,
-        flow_lpm=flow_lpm, pue=pue,
-        usd_per_kwh=usd_per_kwh, run_tokens=run_tokens,
-    )  # fmt: skip
+        power_cap=power_cap,
+        medium=medium,
+        supply_c=supply_c,
+        rise_k=rise_k,
+        flow_lpm=flow_lpm,
+        pue=pue,
+        usd_per_kwh=usd_per_kwh,
+        run_tokens=run_tokens,
+    )
     parts = rooms.catalog(sets or (), catalog or ())
     result = rooms.simulate(topology, words, parts, fold=fold, room=where)
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, gpus, memory=result.memory_timeline)
     if plot is not None:
-        from rackmodel.report.steps import compare_figure
+        from rackmodel.reporting.steps import compare_figure
 
         save_plot(compare_figure([payload]), plot)
 
@@ -155,7 +168,7 @@ def check_trace(path: Path | None) -> None:
 
 def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> None:
     """Write the timeline to one file, or one file per rank class to a directory."""
-    from rackmodel.report.trace import write_rank_traces, write_trace
+    from rackmodel.reporting.trace import write_rank_traces, write_trace
 
     if path.is_dir():
         written = write_rank_traces(events, path, world_size=ranks)
@@ -169,7 +182,7 @@ def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> No
 
 def save_plot(figure: Any, path: Path) -> None:
     """Write a figure whole to `path` and tell so."""
-    from rackmodel.report.style import save
+    from rackmodel.reporting.style import save
 
     with whole_file(path, "--plot") as part:
         save(figure, part, path.suffix.lower().removeprefix("."))
@@ -225,10 +238,15 @@ def compare(
         plan=rooms.plan_fields({}, plan or ()),
     )
     where = room.room_fields(
-        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k,
-        flow_lpm=flow_lpm, pue=pue,
-        usd_per_kwh=usd_per_kwh, run_tokens=run_tokens,
-    )  # fmt: skip
+        power_cap=power_cap,
+        medium=medium,
+        supply_c=supply_c,
+        rise_k=rise_k,
+        flow_lpm=flow_lpm,
+        pue=pue,
+        usd_per_kwh=usd_per_kwh,
+        run_tokens=run_tokens,
+    )
     parts = rooms.catalog(sets or (), catalog or ())
     rows = []
     for name, answer in rooms.compare(topologies, words, parts, room=where):
@@ -241,7 +259,7 @@ def compare(
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")
     payload = {"model": model, "gpus": gpus, "global_batch": global_batch, "rows": rows}
     if plot is not None:
-        from rackmodel.report.steps import compare_figure
+        from rackmodel.reporting.steps import compare_figure
 
         save_plot(compare_figure([row for row in rows if "reason" not in row]), plot)
 
@@ -319,18 +337,26 @@ def search(
         cuda_graphs=cuda_graphs,
         plan=rooms.plan_fields(
             {
-                "tp": tp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "etp": etp, "dp": dp,
-                "micro_batch": micro_batch, "sharding": sharding, "recompute": recompute,
+                "tp": tp,
+                "pp": pp,
+                "vpp": vpp,
+                "cp": cp,
+                "ep": ep,
+                "etp": etp,
+                "dp": dp,
+                "micro_batch": micro_batch,
+                "sharding": sharding,
+                "recompute": recompute,
                 "schedule": schedule,
             },
             plan or (),
         ),
-    )  # fmt: skip
+    )
     parts = rooms.catalog(sets or (), catalog or ())
     found = rooms.search(topology, words, parts, top=number, choices=space)
     payload = found.to_dict()
     if plot is not None:
-        from rackmodel.report.study import mfu_heat_map
+        from rackmodel.reporting.study import mfu_heat_map
 
         save_plot(mfu_heat_map(found.heat_map().to_dict("records")).figure, plot)
 

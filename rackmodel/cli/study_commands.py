@@ -73,7 +73,7 @@ def validate(
         processes = workers or os.cpu_count() or 1
         payload = study_rooms.validate(file, parts, workers=processes, progress=advance)
     if plot is not None:
-        from rackmodel.report.study import validation_figure
+        from rackmodel.reporting.study import validation_figure
 
         save_plot(validation_figure(payload["rows"]), plot)
 
@@ -150,11 +150,17 @@ def sweep(
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: wanted a directory; {out} is a file")
     payload = study_rooms.sweep(
-        spec, out, sets=sets or (), catalogs=catalog or (), workers=workers, dask=dask,
-        resume=resume, parquet=parquet,
-    )  # fmt: skip
+        spec,
+        out,
+        sets=sets or (),
+        catalogs=catalog or (),
+        workers=workers,
+        dask=dask,
+        resume=resume,
+        parquet=parquet,
+    )
     if plot is not None:
-        from rackmodel.report.study import sweep_plot
+        from rackmodel.reporting.study import sweep_plot
 
         save_plot(sweep_plot(payload["rows"]).figure, plot)
 
@@ -217,16 +223,20 @@ def sensitivity(
     output.check()
     check_plot(plot)
     words = rooms.JobWords(
-        model=model, gpus=gpus, global_batch=global_batch, seq_len=seq_len, precision=precision,
+        model=model,
+        gpus=gpus,
+        global_batch=global_batch,
+        seq_len=seq_len,
+        precision=precision,
         plan=rooms.plan_fields({}, plan or ()),
-    )  # fmt: skip
+    )
     parts = rooms.catalog(sets or (), catalog or ())
     with progress("draws") as advance:
         payload = study_rooms.sensitivity(
             topology, words, parts, against=against, draws=draws, progress=advance
         )
     if plot is not None:
-        from rackmodel.report.study import tornado
+        from rackmodel.reporting.study import tornado
 
         save_plot(tornado(payload["rows"]).figure, plot)
 

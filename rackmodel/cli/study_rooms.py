@@ -27,7 +27,7 @@ def validate(
 ) -> dict[str, Any]:
     """Return {rows, summary} of published runs."""
     check_file(path, "FILE.csv")
-    from rackmodel.study.validation import validate as run
+    from rackmodel.validation.errors import validate as run
 
     answer: dict[str, Any] = run(path, catalog=parts, workers=workers, progress=progress)
     return answer
@@ -49,15 +49,15 @@ def sweep(
     overrides = assignments(sets)
     for path in catalogs:
         check_file(path, "--catalog")
-    from rackmodel.study.jobs import (
+    from rackmodel.sweeps.jobs import (
         base_fields,
         code_digest,
         files_digest,
         read_job_spec,
         simulate_job,
-    )  # fmt: skip
-    from rackmodel.study.sweep import progress_lines
-    from rackmodel.study.sweep import sweep as run
+    )
+    from rackmodel.sweeps.run import progress_lines
+    from rackmodel.sweeps.run import sweep as run
 
     jobs = read_job_spec(spec)
     jobs = replace(jobs, base={**base_fields(overrides, catalogs), **jobs.base})
@@ -90,7 +90,7 @@ def sensitivity(
     """
     name = name_or_file(topology, "TOPOLOGY")
     rival = None if against is None else name_or_file(against, "--against")
-    from rackmodel.study.sensitivity import sensitivity as run
+    from rackmodel.study.shadow_prices import sensitivity as run
 
     if rival is not None:  # refused before anything runs
         from rackmodel.study.uncertainty import check_draws
@@ -101,21 +101,28 @@ def sensitivity(
     answer: dict[str, Any] = run(name, words, catalog=parts)
     job = answer.pop("job")
     if rival is not None:
-        from rackmodel import door
+        from rackmodel import api
         from rackmodel.hardware import load_catalog
         from rackmodel.study.uncertainty import ratio_error_bars
 
         catalog = parts or load_catalog()
         one, other = (load_topology(each, catalog=catalog) for each in (name, rival))
-        its_job = door.job_of(
-            other, model=words.model, gpus=words.gpus, global_batch=words.global_batch,
-            seq_len=words.seq_len, precision=words.precision, plan=words.plan, catalog=catalog,
-        )  # fmt: skip
+        its_job = api.job_of(
+            other,
+            model=words.model,
+            gpus=words.gpus,
+            global_batch=words.global_batch,
+            seq_len=words.seq_len,
+            precision=words.precision,
+            plan=words.plan,
+            catalog=catalog,
+        )
         answer["ratio"] = {
             "against": other.name,
-            **ratio_error_bars((one, job), (other, its_job), catalog, draws=draws,
-                               progress=progress),
-        }  # fmt: skip
+            **ratio_error_bars(
+                (one, job), (other, its_job), catalog, draws=draws, progress=progress
+            ),
+        }
     return answer
 
 
@@ -123,7 +130,7 @@ def claims(
     *, quick: bool, only: Sequence[str], study: Path | None, workers: int, progress: Advance
 ) -> dict[str, Any]:
     """Return {rows: [{id, claim, verdict, value, low, high, unit, words, command}], frames}."""
-    from rackmodel.study.claims import run_claims
+    from rackmodel.argument.claims import run_claims
 
     verdicts = run_claims(only, quick, progress, workers, study)
     return {

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables_step import grid
-from rackmodel.report.words import MISSING, known, scaled, seconds, three
+from rackmodel.reporting.words import MISSING, known, scaled, seconds, three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

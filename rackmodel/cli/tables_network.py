@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables_step import grid
-from rackmodel.report.words import MISSING, known, percent, scaled, seconds, whole
+from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

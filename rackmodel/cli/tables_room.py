@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.report.summary import amount, field_name, spread
-from rackmodel.report.words import MISSING, known, percent, scaled, three
+from rackmodel.reporting.summary import amount, field_name, spread
+from rackmodel.reporting.words import MISSING, known, percent, scaled, three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,14 +36,18 @@ def power_tables(row: Payload) -> Iterator[RenderableType]:
     for words, name in WINDOWS:
         table.add_row(
             f"means over {words}: 99th percentile, peak",
-            *(f"{_watts(one[f'p99_{name}_w'])}, {_watts(one[f'peak_{name}_w'])}"
-              for one in (rack, hall)),
+            *(
+                f"{_watts(one[f'p99_{name}_w'])}, {_watts(one[f'peak_{name}_w'])}"
+                for one in (rack, hall)
+            ),
             percent(hall[f"peak_{name}_w"] / hall["mean_w"] - 1),
-        )  # fmt: skip
-    table.add_row("computing less communicating (100 ms)",
-                  _watts(rack["swing_w"]), _watts(hall["swing_w"]))  # fmt: skip
-    table.add_row("steepest ramp (20 ms)",
-                  *(f"{_watts(one['ramp_w_per_s'])}/s" for one in (rack, hall)))  # fmt: skip
+        )
+    table.add_row(
+        "computing less communicating (100 ms)", _watts(rack["swing_w"]), _watts(hall["swing_w"])
+    )
+    table.add_row(
+        "steepest ramp (20 ms)", *(f"{_watts(one['ramp_w_per_s'])}/s" for one in (rack, hall))
+    )
     table.add_row("strongest beat, 0.1 to 20 Hz", *(_beat(one) for one in (rack, hall)))
     yield table
     facts = [
@@ -104,8 +108,12 @@ def _capital(cost: Payload) -> Iterator[RenderableType]:
         for part, usd in sorted(parts.items(), key=lambda one: -one[1]):
             if usd:
                 bounds = {"usd": usd, "usd_low": low.get(part), "usd_high": high.get(part)}
-                table.add_row(part.replace("_", " "), amount("usd", usd), spread(bounds, "usd"),
-                              percent(usd / total))  # fmt: skip
+                table.add_row(
+                    part.replace("_", " "),
+                    amount("usd", usd),
+                    spread(bounds, "usd"),
+                    percent(usd / total),
+                )
         yield table
     hourly = cost.get("per_hour_usd") or {}
     if sum(hourly.values()) > 0:

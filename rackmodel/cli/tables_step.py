@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables_room import money_tables, power_tables
-from rackmodel.report.summary import ROWS, headline, machine_size
-from rackmodel.report.words import (
+from rackmodel.reporting.summary import ROWS, headline, machine_size
+from rackmodel.reporting.words import (
     MISSING,
     gigabytes,
     known,
@@ -25,7 +25,7 @@ from rackmodel.report.words import (
     signed,
     three,
     whole,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -263,9 +263,15 @@ def search_tables(payload: Payload) -> Iterator[RenderableType]:
         plan = row.get("plan") or {}
         words = "   ".join(part for part in (plan_text(plan), plan_choices(plan)) if part)
         table.add_row(
-            str(index), seconds(step), percent(row.get("mfu"), 1), gigabytes(used), behind, words,
-            str(row.get("why", "")), style="bold" if index == 1 else "",
-        )  # fmt: skip
+            str(index),
+            seconds(step),
+            percent(row.get("mfu"), 1),
+            gigabytes(used),
+            behind,
+            words,
+            str(row.get("why", "")),
+            style="bold" if index == 1 else "",
+        )
     yield table
     for line in payload.get("notes") or ():
         yield str(line)

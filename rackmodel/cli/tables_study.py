@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.cli.tables_step import grid
-from rackmodel.report.summary import error_groups
-from rackmodel.report.words import MISSING, known, part_name, percent, seconds, signed, three, whole
+from rackmodel.reporting.summary import error_groups
+from rackmodel.reporting.words import (
+    MISSING,
+    known,
+    part_name,
+    percent,
+    seconds,
+    signed,
+    three,
+    whole,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -193,9 +193,18 @@ def _compile(cls: type[Network], graph: nx.Graph[Any], routing: Routing, seed: i
         told.append(_told(facts, a, b))
     every = np.arange(len(told))
     return _assemble(
-        cls, graph, nodes, number, kinds, np.array(tail, dtype=np.int64),
-        np.array(head, dtype=np.int64), told, every, routing, seed,
-    )  # fmt: skip
+        cls,
+        graph,
+        nodes,
+        number,
+        kinds,
+        np.array(tail, dtype=np.int64),
+        np.array(head, dtype=np.int64),
+        told,
+        every,
+        routing,
+        seed,
+    )
 
 
 def _compile_lists(cls: type[Network], graph: Lists, routing: Routing, seed: int) -> Network:
@@ -213,9 +222,18 @@ def _compile_lists(cls: type[Network], graph: Lists, routing: Routing, seed: int
     ]
     head = np.array(graph.head, dtype=np.int64)
     return _assemble(
-        cls, graph, nodes, graph.number, kinds, tail[order], head[order], told, which[order],
-        routing, seed,
-    )  # fmt: skip
+        cls,
+        graph,
+        nodes,
+        graph.number,
+        kinds,
+        tail[order],
+        head[order],
+        told,
+        which[order],
+        routing,
+        seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)

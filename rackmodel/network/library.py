@@ -50,19 +50,39 @@ BUILDERS: dict[str, Builder] = {
 }
 ALGORITHMS: dict[str, tuple[str, ...]] = {
     "all-reduce": (
-        "ring", "bidirectional-ring", "tree", "nvls", "nvls-tree", "sharp", "direct",
-        "halving-doubling", "hierarchical", "torus",
+        "ring",
+        "bidirectional-ring",
+        "tree",
+        "nvls",
+        "nvls-tree",
+        "sharp",
+        "direct",
+        "halving-doubling",
+        "hierarchical",
+        "torus",
     ),
     "all-gather": (
-        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+        "ring",
+        "bidirectional-ring",
+        "nvls",
+        "direct",
+        "halving-doubling",
+        "hierarchical",
+        "torus",
     ),
     "reduce-scatter": (
-        "ring", "bidirectional-ring", "nvls", "direct", "halving-doubling", "hierarchical", "torus",
+        "ring",
+        "bidirectional-ring",
+        "nvls",
+        "direct",
+        "halving-doubling",
+        "hierarchical",
+        "torus",
     ),
     "all-to-all": ("direct", "gpu-initiated", "rail", "hierarchical"),
     "broadcast": ("chain",),
     "send": ("send",),
-}  # fmt: skip
+}
 
 
 def pattern(

@@ -73,11 +73,18 @@ def all_to_allv(
     apart = sizes * (1.0 - np.eye(n))
     most = float(max(apart.sum(axis=1).max(initial=0.0), apart.sum(axis=0).max(initial=0.0)))
     row: dict[str, object] = {
-        "op": "all-to-allv", "bytes": float(sizes.sum(axis=1).max(initial=0.0)), "gpus": n,
-        "algorithm": "direct", "time_s": 0.0, "algbw_bytes_per_s": 0.0, "busbw_bytes_per_s": 0.0,
-        "bound_s": 0.0, "bound_by": "the busiest member's links", "binds": "",
+        "op": "all-to-allv",
+        "bytes": float(sizes.sum(axis=1).max(initial=0.0)),
+        "gpus": n,
+        "algorithm": "direct",
+        "time_s": 0.0,
+        "algbw_bytes_per_s": 0.0,
+        "busbw_bytes_per_s": 0.0,
+        "bound_s": 0.0,
+        "bound_by": "the busiest member's links",
+        "binds": "",
         "protocol": "Simple",
-    }  # fmt: skip
+    }
     if most <= 0.0 or n < 2:
         return row
     source, target = np.nonzero(apart > 1e-12 * most)  # less is lost in rounding
@@ -92,6 +99,8 @@ def all_to_allv(
     bound = max(float((apart.sum(axis=1) / out).max()), float((apart.sum(axis=0) / into).max()))
     fullest = float(sizes.sum(axis=1).max())
     return row | {
-        "time_s": time_s, "algbw_bytes_per_s": fullest / time_s, "busbw_bytes_per_s": most / time_s,
+        "time_s": time_s,
+        "algbw_bytes_per_s": fullest / time_s,
+        "busbw_bytes_per_s": most / time_s,
         "bound_s": bound,
-    }  # fmt: skip
+    }

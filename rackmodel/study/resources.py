@@ -110,8 +110,8 @@ def scale_part(part: Accelerator, resource: str, factor: float) -> Accelerator |
 
 def _with_power(part: Accelerator, factor: float) -> Accelerator:
     """More power is a higher sustained clock, as far as the part can use it."""
-    from rackmodel.simulate.clock import sustained_clock
-    from rackmodel.simulate.kernel_constants import kernel_constants
+    from rackmodel.kernels.clock import sustained_clock
+    from rackmodel.kernels.kernel_constants import kernel_constants
 
     capped = replace(part, power_w=part.power_w * factor)
     constants = kernel_constants()["clock"]

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from rackmodel.errors import InvalidInput
 from rackmodel.study.resources import scale
-from rackmodel.study.sensitivity import sobol
+from rackmodel.study.shadow_prices import sobol
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -162,9 +162,14 @@ def ratio_error_bars(
         for number, part in enumerate(dict.fromkeys(parts) if apart else [""]):
             name = f"{each.name} ({part})" if part else each.name
             constants.append(
-                Uncertain(name=name, resource=each.resource, low=each.low, high=each.high,
-                          source=each.source)
-            )  # fmt: skip
+                Uncertain(
+                    name=name,
+                    resource=each.resource,
+                    low=each.low,
+                    high=each.high,
+                    source=each.source,
+                )
+            )
             for machine in [number] if apart else [0, 1]:
                 uses[machine].append((each.resource, name))
 
@@ -181,8 +186,8 @@ def ratio_error_bars(
 def _tokens_per_s(
     machine: Topology, job: Job, catalog: Catalog, factors: Sequence[tuple[str, float]]
 ) -> float:
-    from rackmodel import door
+    from rackmodel import api
 
     for resource, factor in factors:
         machine, catalog = scale(machine, catalog, resource, factor)
-    return float(door.run(machine, job, catalog=catalog).tokens_per_s)
+    return float(api.run(machine, job, catalog=catalog).tokens_per_s)

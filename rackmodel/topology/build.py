@@ -161,9 +161,14 @@ def _add_planes(
             for spine in range(spines):
                 top = f"switch-{unit}-top-{chip}-{spine}"
                 graph.add_node(
-                    top, kind="scale_up_switch", part=switched.switch, tier=2, count=total,
-                    rack=first // rack, domain=unit,
-                )  # fmt: skip
+                    top,
+                    kind="scale_up_switch",
+                    part=switched.switch,
+                    tier=2,
+                    count=total,
+                    rack=first // rack,
+                    domain=unit,
+                )
                 for group in range(switched.groups):
                     graph.add_edges_from(both(f"switch-{unit}-{group}-{chip}", top, facts))
 
@@ -275,9 +280,13 @@ def _add_fabric(graph: Graph, topology: Topology, plan: d.FabricPlan, bundled: b
     for group in range(plan.groups):
         for spine in range(spines):
             graph.add_node(
-                f"spine-{group}-{spine}", kind="spine", part=fabric.spine.part, rack=-1,
-                group=group, count=plan.spines // spines,
-            )  # fmt: skip
+                f"spine-{group}-{spine}",
+                kind="spine",
+                part=fabric.spine.part,
+                rack=-1,
+                group=group,
+                count=plan.spines // spines,
+            )
     for pod in range(plan.pods):
         for rail in range(fabric.rails):
             name = f"leaf-{pod}-{rail}"

@@ -225,8 +225,12 @@ def _inside(ax: Axes, x: float, y: float, topology: Topology) -> None:
                 ax.plot(x + 0.35 * (i - 1), y + 0.4 * (j - 1), **dot)
         return
     if isinstance(topology.scale_up, d.Mesh):
-        points = [(x - 0.35, y - 0.45), (x + 0.35, y - 0.45), (x - 0.35, y + 0.45),
-                  (x + 0.35, y + 0.45)]  # fmt: skip
+        points = [
+            (x - 0.35, y - 0.45),
+            (x + 0.35, y - 0.45),
+            (x - 0.35, y + 0.45),
+            (x + 0.35, y + 0.45),
+        ]
         for i, (a, b) in enumerate(points):
             ax.plot(a, b, **dot)
             for c, e in points[i + 1 :]:

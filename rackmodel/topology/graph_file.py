@@ -131,8 +131,15 @@ def _from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
         )
     try:
         found = nx.parse_graphml(text)
-    except (ElementTree.ParseError, nx.NetworkXError, ValueError, KeyError, TypeError,
-            AttributeError, RecursionError) as error:  # fmt: skip
+    except (
+        ElementTree.ParseError,
+        nx.NetworkXError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InvalidInput(f"{file}: not valid GraphML: {short(str(error))}") from None
     return as_directed(found, file)
 

@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from rackmodel.topology.topology import Topology
 
 COLUMNS = [
-    "part_kind", "part", "tier", "medium", "link", "count", "per", "bytes_per_s", "lanes",
+    "part_kind",
+    "part",
+    "tier",
+    "medium",
+    "link",
+    "count",
+    "per",
+    "bytes_per_s",
+    "lanes",
     "length_m",
-]  # fmt: skip
+]
 """Columns of an inventory; the last three describe one link, one direction (0 for other parts)."""
 
 TIERS = {
@@ -68,9 +76,15 @@ def tier_of(kind_a: str, kind_b: str) -> str:
 
 def _cable(tier: str, wire: d.Wire) -> _Row:
     return _Row(
-        "cable", wire.medium, tier, wire.medium, wire.link, wire.bytes_per_s, wire.lanes,
+        "cable",
+        wire.medium,
+        tier,
+        wire.medium,
+        wire.link,
+        wire.bytes_per_s,
+        wire.lanes,
         wire.length_m,
-    )  # fmt: skip
+    )
 
 
 def _records(counts: Counter[_Row]) -> list[dict[str, Any]]:
@@ -266,8 +280,9 @@ def counted(graph: nx.DiGraph[Any], topology: Topology | None = None) -> pd.Data
         ] += number
     for row, ends in cables.items():
         counts[row] += -(-ends // 2)  # an edge is one direction; a one-way link is one cable
-    racks = {data.get("rack", 0) for _, data in graph.nodes(data=True)
-             if data["kind"] == "accelerator"}  # fmt: skip
+    racks = {
+        data.get("rack", 0) for _, data in graph.nodes(data=True) if data["kind"] == "accelerator"
+    }
     per_chassis = topology.chassis_accelerators if topology else 1
     chassis = topology.chassis if topology else ""
     counts[_Row("rack", chassis)] += len(racks)

@@ -18,13 +18,26 @@ if TYPE_CHECKING:
     from rackmodel.topology.topology import Topology
 
 COUNTS = (
-    "accelerators", "cpus", "nics", "scale_up_switches", "switch_trays", "scale_up_links",
-    "copper_pairs", "leaves", "spines", "cores", "racks", "ocs", "optical_modules",
-)  # fmt: skip
+    "accelerators",
+    "cpus",
+    "nics",
+    "scale_up_switches",
+    "switch_trays",
+    "scale_up_links",
+    "copper_pairs",
+    "leaves",
+    "spines",
+    "cores",
+    "racks",
+    "ocs",
+    "optical_modules",
+)
 RATES = (
-    "scale_up_bytes_per_s", "accelerator_scale_up_bytes_per_s", "accelerator_scale_out_bytes_per_s",
+    "scale_up_bytes_per_s",
+    "accelerator_scale_up_bytes_per_s",
+    "accelerator_scale_out_bytes_per_s",
     "bisection_bytes_per_s",
-)  # fmt: skip
+)
 
 
 def read_published(table: Table) -> dict[str, Any]:

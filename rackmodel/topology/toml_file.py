@@ -217,9 +217,14 @@ def _switched(table: Table, part: Accelerator, catalog: Catalog) -> d.Switched:
     upper = None
     if cross or spines:
         upper = _wire(
-            table, catalog, wire.link, prefix="upper_", rate=wire.bytes_per_s,
-            medium=wire.medium, length_m=2.0,
-        )  # fmt: skip
+            table,
+            catalog,
+            wire.link,
+            prefix="upper_",
+            rate=wire.bytes_per_s,
+            medium=wire.medium,
+            length_m=2.0,
+        )
     elif groups > 1:
         raise InvalidInput(
             f"{table.where('groups')}: groups need cross_links or spines to join them"
@@ -329,13 +334,23 @@ def _fabric(
         return None
     per_unit = domain // host.accelerators * nics.per_host
     uplink = _wire(
-        table, catalog, nics.wire.link, prefix="up", rate=nics.wire.bytes_per_s,
-        medium=nics.wire.medium, length_m=50.0,
-    )  # fmt: skip
+        table,
+        catalog,
+        nics.wire.link,
+        prefix="up",
+        rate=nics.wire.bytes_per_s,
+        medium=nics.wire.medium,
+        length_m=50.0,
+    )
     core_link = _wire(
-        table, catalog, uplink.link, prefix="core_", rate=uplink.bytes_per_s,
-        medium=uplink.medium, length_m=200.0,
-    )  # fmt: skip
+        table,
+        catalog,
+        uplink.link,
+        prefix="core_",
+        rate=uplink.bytes_per_s,
+        medium=uplink.medium,
+        length_m=200.0,
+    )
     leaf = _switch(table, catalog, "switch", None, min(nics.wire.bytes_per_s, uplink.bytes_per_s))
     spine = _switch(table, catalog, "spine_switch", leaf.part, uplink.bytes_per_s)
     core = _switch(table, catalog, "core_switch", spine.part, core_link.bytes_per_s)

@@ -5,6 +5,7 @@ Out: programs of operations with FLOPs, bytes and shapes; groups of ranks; bytes
 Left out: seconds and links; see `simulate` and `network`.
 """
 
+from rackmodel.software.habits import Software, software_of
 from rackmodel.workload.catalog import (
     describe,
     load_model,
@@ -48,8 +49,7 @@ from rackmodel.workload.placement import (
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import PRECISIONS, Precision, precision_of
 from rackmodel.workload.programs import programs, rank_actions
-from rackmodel.workload.schedule import Action, actions, bubble_fraction
-from rackmodel.workload.software import Software, software_of
+from rackmodel.workload.schedules.actions import Action, actions, bubble_fraction
 from rackmodel.workload.stages import chunks_of, layers_of_stages, transfer_bytes
 from rackmodel.workload.validity import check
 

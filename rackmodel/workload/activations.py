@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rackmodel.workload.plan import Job
 from rackmodel.workload.programs import rank_actions
-from rackmodel.workload.schedule import Action
+from rackmodel.workload.schedules.actions import Action
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 
 OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rackmodel.software.habits import software_of
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import Collective, CollectiveOp, Kernel, Operation
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.software import software_of
 from rackmodel.workload.stages import Chunk, Unit
 
 
@@ -72,8 +72,17 @@ def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Co
     out = []
     if plan.sharding == "hsdp":
         if plan.shard_size > 1 and bucket.dense:
-            out.append(_collective("reduce", "reduce-scatter", "dp_shard", bucket.dense * size,
-                                   label, beside, stream))  # fmt: skip
+            out.append(
+                _collective(
+                    "reduce",
+                    "reduce-scatter",
+                    "dp_shard",
+                    bucket.dense * size,
+                    label,
+                    beside,
+                    stream,
+                )
+            )
         if plan.dp_cp > plan.shard_size and bucket.dense:
             out.append(
                 _collective(
@@ -94,8 +103,9 @@ def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Co
     return out
 
 
-def _collective(name: str, op: CollectiveOp, axis: str, size: float, label: str, beside: bool,
-                stream: str) -> Collective:  # fmt: skip
+def _collective(
+    name: str, op: CollectiveOp, axis: str, size: float, label: str, beside: bool, stream: str
+) -> Collective:
     return Collective(
         name=f"{name} {axis}",
         op=op,
@@ -128,12 +138,22 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
         len(chunk.units) for chunk in chunks
     )  # multi-tensor kernels, ~10 per layer
     kernels = [
-        elementwise("grad_norm", checks * grad * updated, 0.0, family="optimizer",
-                    launches=max(1.0, tensors / 100)),
-        elementwise("adam", (grad + master + 8.0) * updated, (master + 8.0 + weight) * updated,
-                    family="optimizer", launches=max(1.0, tensors / 30)),
+        elementwise(
+            "grad_norm",
+            checks * grad * updated,
+            0.0,
+            family="optimizer",
+            launches=max(1.0, tensors / 100),
+        ),
+        elementwise(
+            "adam",
+            (grad + master + 8.0) * updated,
+            (master + 8.0 + weight) * updated,
+            family="optimizer",
+            launches=max(1.0, tensors / 30),
+        ),
         elementwise("zero_gradients", 0.0, grad * held_gradients(job, chunks), family="optimizer"),
-    ]  # fmt: skip
+    ]
     precision = precision_of(job.precision)
     if precision.casts and precision.name != "int8":
         # Once a step the weights of layers are laid out for the GEMMs of all micro-batches.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from math import ceil
 
+from rackmodel.software.habits import software_of
 from rackmodel.workload.kernels import ELEMENT, Local, elementwise, linear, norm
-from rackmodel.workload.software import software_of
 from rackmodel.workload.steps import Comm, Step
 
 
@@ -38,10 +38,12 @@ def embedding_steps(local: Local) -> list[Step]:
     if local.tp > 1:
         sp = local.job.plan.sequence_parallel
         comm = Comm(
-            name="embedding", axis="tp", bytes=out,
+            name="embedding",
+            axis="tp",
+            bytes=out,
             forward="reduce-scatter" if sp else "all-reduce",
             backward="all-gather" if sp else None,
-        )  # fmt: skip
+        )
     steps = [
         Step(
             name="embedding",
@@ -59,8 +61,14 @@ def embedding_steps(local: Local) -> list[Step]:
     ]
     if model.embedding_norm:
         forward, backward = norm(local, local.tokens_sp, model.hidden)
-        steps.append(Step(name="embedding_norm", forward=forward, backward=backward,
-                          saved_bytes=local.tokens_sp * model.hidden * ELEMENT))  # fmt: skip
+        steps.append(
+            Step(
+                name="embedding_norm",
+                forward=forward,
+                backward=backward,
+                saved_bytes=local.tokens_sp * model.hidden * ELEMENT,
+            )
+        )
     return steps
 
 
@@ -77,23 +85,41 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     if local.tp > 1:
         sp = local.job.plan.sequence_parallel
         comm = Comm(
-            name="head", axis="tp", bytes=local.tokens * model.hidden * ELEMENT,
+            name="head",
+            axis="tp",
+            bytes=local.tokens * model.hidden * ELEMENT,
             forward="all-gather" if sp else None,
             backward="reduce-scatter" if sp else "all-reduce",
-        )  # fmt: skip
+        )
     logits = local.tokens * vocab
     steps = [
-        Step(name="final_norm", forward=forward, backward=backward,
-             saved_bytes=2 * local.tokens_sp * model.hidden * ELEMENT,
-             parameters=float(model.norm_parameters)),
-        Step(name="head", kind="column", comm=comm, forward=part.forward, backward=part.backward,
-             weight=part.weight, saved_bytes=logits * ELEMENT,
-             parameters=float(vocab * model.hidden) if own_matrix else 0.0),
-    ]  # fmt: skip
+        Step(
+            name="final_norm",
+            forward=forward,
+            backward=backward,
+            saved_bytes=2 * local.tokens_sp * model.hidden * ELEMENT,
+            parameters=float(model.norm_parameters),
+        ),
+        Step(
+            name="head",
+            kind="column",
+            comm=comm,
+            forward=part.forward,
+            backward=part.backward,
+            weight=part.weight,
+            saved_bytes=logits * ELEMENT,
+            parameters=float(vocab * model.hidden) if own_matrix else 0.0,
+        ),
+    ]
     if local.tp > 1:
         for name, values in (("loss_max", 1.0), ("loss_sum", 2.0)):
-            reduce = Comm(name=name, axis="tp", forward="all-reduce", backward=None,
-                          bytes=4.0 * values * local.tokens)  # fmt: skip
+            reduce = Comm(
+                name=name,
+                axis="tp",
+                forward="all-reduce",
+                backward=None,
+                bytes=4.0 * values * local.tokens,
+            )
             steps.append(Step(name=name, comm=reduce))
     steps.append(
         Step(
@@ -118,10 +144,23 @@ def mtp_entry_steps(local: Local) -> list[Step]:
     part = linear(local, "mtp_join", tokens, model.hidden, 2 * model.hidden)
     size = tokens * model.hidden * ELEMENT
     return [
-        Step(name="mtp_embedding", forward=(elementwise("embedding", size, size),),
-             backward=(elementwise("embedding_backward", 3 * size, 2 * size, launches=3.0),)),
-        Step(name="mtp_norms", forward=forward, backward=backward, saved_bytes=4 * size,
-             parameters=2.0 * model.norm_parameters),
-        Step(name="mtp_join", forward=part.forward, backward=part.backward, weight=part.weight,
-             parameters=2.0 * model.hidden * model.hidden),
-    ]  # fmt: skip
+        Step(
+            name="mtp_embedding",
+            forward=(elementwise("embedding", size, size),),
+            backward=(elementwise("embedding_backward", 3 * size, 2 * size, launches=3.0),),
+        ),
+        Step(
+            name="mtp_norms",
+            forward=forward,
+            backward=backward,
+            saved_bytes=4 * size,
+            parameters=2.0 * model.norm_parameters,
+        ),
+        Step(
+            name="mtp_join",
+            forward=part.forward,
+            backward=part.backward,
+            weight=part.weight,
+            parameters=2.0 * model.hidden * model.hidden,
+        ),
+    ]

@@ -84,15 +84,28 @@ def _router(local: Local) -> list[Step]:
     part = linear(local, "router", tokens, model.experts, model.hidden, wide=True)
     scores = tokens * model.experts * 4.0
     steps = [
-        Step(name="router", forward=part.forward, backward=part.backward, weight=part.weight,
-             saved_bytes=scores, parameters=float(model.hidden * model.experts)),
-        Step(name="topk",
-             forward=(elementwise("router_topk", 3 * scores, 2 * scores, launches=8.0),),
-             backward=(elementwise("router_topk_backward", 2 * scores, scores, launches=4.0),)),
-    ]  # fmt: skip
+        Step(
+            name="router",
+            forward=part.forward,
+            backward=part.backward,
+            weight=part.weight,
+            saved_bytes=scores,
+            parameters=float(model.hidden * model.experts),
+        ),
+        Step(
+            name="topk",
+            forward=(elementwise("router_topk", 3 * scores, 2 * scores, launches=8.0),),
+            backward=(elementwise("router_topk_backward", 2 * scores, scores, launches=4.0),),
+        ),
+    ]
     if local.ep > 1 and local.job.routing != "drop":
-        counts = Comm(name="expert_counts", axis="ep", forward="all-gather", backward=None,
-                      bytes=4.0 * model.experts * local.ep)  # fmt: skip
+        counts = Comm(
+            name="expert_counts",
+            axis="ep",
+            forward="all-gather",
+            backward=None,
+            bytes=4.0 * model.experts * local.ep,
+        )
         steps.append(Step(name="expert_counts", comm=counts))
     return steps
 
@@ -127,8 +140,13 @@ def _dispatch(local: Local) -> list[Step]:
     rows = expert_rows(local)
     steps: list[Step] = []
     if local.ep > 1 and plan.dispatcher == "all-gather":
-        gather = Comm(name="dispatch", axis="ep", forward="all-gather", backward="reduce-scatter",
-                      bytes=local.ep * tokens * model.hidden * ELEMENT)  # fmt: skip
+        gather = Comm(
+            name="dispatch",
+            axis="ep",
+            forward="all-gather",
+            backward="reduce-scatter",
+            bytes=local.ep * tokens * model.hidden * ELEMENT,
+        )
         steps.append(Step(name="dispatch", module="moe", comm=gather, expert=True))
         forward, backward = _permute(local, "permute", rows, rows)
         steps.append(Step(name="permute", module="moe", forward=forward, backward=backward))
@@ -139,8 +157,13 @@ def _dispatch(local: Local) -> list[Step]:
         first = [] if plan.dispatcher == "deepep" else [permute]
         steps += first
         if local.ep > 1:
-            exchange = Comm(name="dispatch", axis="ep", forward="all-to-all", backward="all-to-all",
-                            bytes=sent_bytes(local))  # fmt: skip
+            exchange = Comm(
+                name="dispatch",
+                axis="ep",
+                forward="all-to-all",
+                backward="all-to-all",
+                bytes=sent_bytes(local),
+            )
             steps.append(Step(name="dispatch", module="moe", comm=exchange, expert=True))
         steps += [permute] if not first else []
         if local.ep > 1 and model.experts > local.ep and first:
@@ -155,30 +178,54 @@ def _dispatch(local: Local) -> list[Step]:
 def _etp(local: Local, rows: float, forward: str) -> Comm:
     size = rows * local.etp * local.model.hidden * ELEMENT
     if forward == "all-gather":
-        return Comm(name="etp_gather", axis="etp", forward="all-gather", backward="reduce-scatter",
-                    bytes=size)  # fmt: skip
-    return Comm(name="etp_scatter", axis="etp", forward="reduce-scatter", backward="all-gather",
-                bytes=size)  # fmt: skip
+        return Comm(
+            name="etp_gather",
+            axis="etp",
+            forward="all-gather",
+            backward="reduce-scatter",
+            bytes=size,
+        )
+    return Comm(
+        name="etp_scatter", axis="etp", forward="reduce-scatter", backward="all-gather", bytes=size
+    )
 
 
 def _experts(local: Local) -> list[Step]:
     model, kept = local.model, local.precision.stored_bytes if local.precision.casts else ELEMENT
     rows, groups = expert_rows(local) * local.etp, model.experts // local.ep
     inner, sides = model.moe_ffn / local.etp, 2 if model.gated_ffn else 1
-    up = linear(local, "expert_fc1", rows, sides * inner, model.hidden, groups=groups,
-                bias=model.bias)  # fmt: skip
+    up = linear(
+        local, "expert_fc1", rows, sides * inner, model.hidden, groups=groups, bias=model.bias
+    )
     down = linear(local, "expert_fc2", rows, model.hidden, inner, groups=groups)
     act = activation(local, rows, inner, weighted=True)
     return [
         Step(name="expert_input", module="moe", saved_bytes=rows * model.hidden * kept),
-        Step(name="expert_fc1", module="moe", forward=up.forward, backward=up.backward,
-             weight=up.weight, saved_bytes=rows * sides * inner * kept_activation_input(local),
-             parameters=groups * sides * inner * model.hidden),
-        Step(name="expert_act", module="moe_act", forward=act[0], backward=act[1],
-             saved_bytes=rows * inner * kept),
-        Step(name="expert_fc2", module="moe", forward=down.forward, backward=down.backward,
-             weight=down.weight, parameters=groups * inner * model.hidden),
-    ]  # fmt: skip
+        Step(
+            name="expert_fc1",
+            module="moe",
+            forward=up.forward,
+            backward=up.backward,
+            weight=up.weight,
+            saved_bytes=rows * sides * inner * kept_activation_input(local),
+            parameters=groups * sides * inner * model.hidden,
+        ),
+        Step(
+            name="expert_act",
+            module="moe_act",
+            forward=act[0],
+            backward=act[1],
+            saved_bytes=rows * inner * kept,
+        ),
+        Step(
+            name="expert_fc2",
+            module="moe",
+            forward=down.forward,
+            backward=down.backward,
+            weight=down.weight,
+            parameters=groups * inner * model.hidden,
+        ),
+    ]
 
 
 def _combine(local: Local) -> list[Step]:
@@ -190,16 +237,26 @@ def _combine(local: Local) -> list[Step]:
     if local.ep > 1 and plan.dispatcher == "all-gather":
         forward, backward = _permute(local, "unpermute", rows, rows)
         steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))
-        scatter = Comm(name="combine", axis="ep", forward="reduce-scatter", backward="all-gather",
-                       bytes=local.ep * tokens * model.hidden * ELEMENT)  # fmt: skip
+        scatter = Comm(
+            name="combine",
+            axis="ep",
+            forward="reduce-scatter",
+            backward="all-gather",
+            bytes=local.ep * tokens * model.hidden * ELEMENT,
+        )
         steps.append(Step(name="combine", module="moe", comm=scatter, expert=True))
         return steps
     if local.ep > 1:
         if plan.dispatcher != "deepep" and model.experts > local.ep:
             forward, backward = _permute(local, "sort_by_sender", rows, rows)
             steps.append(Step(name="sort", module="moe", forward=forward, backward=backward))
-        exchange = Comm(name="combine", axis="ep", forward="all-to-all", backward="all-to-all",
-                        bytes=sent_bytes(local))  # fmt: skip
+        exchange = Comm(
+            name="combine",
+            axis="ep",
+            forward="all-to-all",
+            backward="all-to-all",
+            bytes=sent_bytes(local),
+        )
         steps.append(Step(name="combine", module="moe", comm=exchange, expert=True))
     forward, backward = _permute(local, "unpermute", rows, tokens)
     steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rackmodel.software.habits import software_of
 from rackmodel.workload.models import Block, Model
 from rackmodel.workload.operations import Family, Kernel
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import Precision, precision_of
-from rackmodel.workload.software import software_of
 
 Kernels = tuple[Kernel, ...]
 ELEMENT = 2.0  # bytes of an activation between layers (bf16 or fp16)
@@ -64,9 +64,19 @@ class Local:
 
 
 def gemm(
-    name: str, m: float, n: float, k: float, *, form: str, read: float, written: float = ELEMENT,
-    groups: int = 0, batch: int = 1, accumulate: bool = False, count: float = 1.0,
-) -> Kernel:  # fmt: skip
+    name: str,
+    m: float,
+    n: float,
+    k: float,
+    *,
+    form: str,
+    read: float,
+    written: float = ELEMENT,
+    groups: int = 0,
+    batch: int = 1,
+    accumulate: bool = False,
+    count: float = 1.0,
+) -> Kernel:
     """C[m,n] = A[m,k] B[k,n], `batch` times; with `groups`, m is spread over them.
 
     read : bytes of an element of A and B; written : of C; accumulate : C is also read.
@@ -87,9 +97,16 @@ def gemm(
 
 
 def weight_gemm(
-    name: str, m: float, n: float, k: float, *, form: str, read: float, written: float,
+    name: str,
+    m: float,
+    n: float,
+    k: float,
+    *,
+    form: str,
+    read: float,
+    written: float,
     groups: int = 0,
-) -> Kernel:  # fmt: skip
+) -> Kernel:
     """The weight gradient [n,k] += dY[m,n]^T X[m,k], once per group with m rows in all."""
     weights = max(1, groups)
     out = n * k * weights
@@ -108,8 +125,16 @@ def weight_gemm(
     )
 
 
-def elementwise(name: str, read: float, write: float, *, count: float = 1.0, launches: float = 1.0,
-                family: Family = "elementwise", form: str = "bf16") -> Kernel:  # fmt: skip
+def elementwise(
+    name: str,
+    read: float,
+    write: float,
+    *,
+    count: float = 1.0,
+    launches: float = 1.0,
+    family: Family = "elementwise",
+    form: str = "bf16",
+) -> Kernel:
     """A kernel that only moves bytes."""
     return Kernel(
         family=family,
@@ -147,9 +172,17 @@ class Linear:
 
 
 def linear(
-    local: Local, name: str, m: float, n: float, k: float, *, groups: int = 0, wide: bool = False,
-    cast_input: bool = True, bias: bool = False,
-) -> Linear:  # fmt: skip
+    local: Local,
+    name: str,
+    m: float,
+    n: float,
+    k: float,
+    *,
+    groups: int = 0,
+    wide: bool = False,
+    cast_input: bool = True,
+    bias: bool = False,
+) -> Linear:
     """Y[m,n] = X[m,k] W[k,n] and its gradients.
 
     wide : stay in the base format (head, router). cast_input : False where another linear layer has
@@ -216,8 +249,16 @@ def attention(local: Local, block: Block) -> tuple[Kernels, Kernels]:
     return forward, tuple(_backward_core(local, kernel) for kernel in forward)
 
 
-def _core(local: Local, block: Block, heads: int, kv_heads: int, q_len: int, kv_len: int,
-          causal: int, count: int) -> Kernel:  # fmt: skip
+def _core(
+    local: Local,
+    block: Block,
+    heads: int,
+    kv_heads: int,
+    q_len: int,
+    kv_len: int,
+    causal: int,
+    count: int,
+) -> Kernel:
     model, b = local.model, local.batch
     qk, v = model.qk_dim, model.v_dim
     area = q_len * kv_len * (0.5 if causal else 1.0)
@@ -235,10 +276,16 @@ def _core(local: Local, block: Block, heads: int, kv_heads: int, q_len: int, kv_
 
 def _scaled(kernel: Kernel, ratio: float) -> Kernel:
     return Kernel(
-        family=kernel.family, name=kernel.name, flops=kernel.flops * ratio,
-        read_bytes=kernel.read_bytes, write_bytes=kernel.write_bytes, shape=kernel.shape,
-        precision=kernel.precision, count=kernel.count, launches=kernel.launches,
-    )  # fmt: skip
+        family=kernel.family,
+        name=kernel.name,
+        flops=kernel.flops * ratio,
+        read_bytes=kernel.read_bytes,
+        write_bytes=kernel.write_bytes,
+        shape=kernel.shape,
+        precision=kernel.precision,
+        count=kernel.count,
+        launches=kernel.launches,
+    )
 
 
 def _backward_core(local: Local, forward: Kernel) -> Kernel:

@@ -87,8 +87,17 @@ def row_comm(local: Local, name: str) -> Comm | None:
     return Comm(name=name, axis="tp", forward="all-reduce", backward=None, bytes=size)
 
 
-def column(local: Local, name: str, n: float, k: float, *, module: str = "", saved: float = 0.0,
-           parameters: float = 0.0, bias: bool = False) -> Step:  # fmt: skip
+def column(
+    local: Local,
+    name: str,
+    n: float,
+    k: float,
+    *,
+    module: str = "",
+    saved: float = 0.0,
+    parameters: float = 0.0,
+    bias: bool = False,
+) -> Step:
     """A linear layer whose output columns are split over tp."""
     part = linear(local, name, local.tokens, n, k, bias=bias)
     return Step(
@@ -176,9 +185,12 @@ def core_steps(local: Local, block: Block) -> list[Step]:
             replace(kept, saved_bytes=kept.saved_bytes * local.cp),
         ]
     comm = Comm(
-        name="cp_key_value", axis="cp", forward="all-gather", backward="reduce-scatter",
+        name="cp_key_value",
+        axis="cp",
+        forward="all-gather",
+        backward="reduce-scatter",
         bytes=local.cp * key_value,
-    )  # fmt: skip
+    )
     if plan.cp_method == "ring":
         return [replace(core, kind="ring", comm=comm), kept]
     # Gathered before the core; kept only as each rank's own part, so gathered again for backward.
@@ -205,15 +217,27 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
     steps = [
         norm_step(local, "attention_norm"),
         column(
-            local, "qkv", width, model.hidden, saved=local.tokens * width * ELEMENT,
-            parameters=parameters / tp - out, bias=model.bias or model.qkv_bias,
+            local,
+            "qkv",
+            width,
+            model.hidden,
+            saved=local.tokens * width * ELEMENT,
+            parameters=parameters / tp - out,
+            bias=model.bias or model.qkv_bias,
         ),
-    ]  # fmt: skip
+    ]
     if model.qk_norm:
         size = (heads + kv_heads) * model.head_dim
         forward, backward = norm(local, local.tokens, round(size))
-        steps.append(Step(name="qk_norm", module="norm", forward=forward, backward=backward,
-                          saved_bytes=local.tokens * size * ELEMENT))  # fmt: skip
+        steps.append(
+            Step(
+                name="qk_norm",
+                module="norm",
+                forward=forward,
+                backward=backward,
+                saved_bytes=local.tokens * size * ELEMENT,
+            )
+        )
     if model.rotary:
         steps.append(rope(local, (heads + kv_heads) * model.head_dim))
     steps += core_steps(local, block)
@@ -234,8 +258,15 @@ def latent_attention(local: Local, block: Block) -> list[Step]:
             part = linear(
                 local, name, local.tokens_sp, width, h, cast_input=name == "q_down" or not a.q_lora
             )
-            steps.append(Step(name=name, forward=part.forward, backward=part.backward,
-                              weight=part.weight, parameters=float(width * h)))  # fmt: skip
+            steps.append(
+                Step(
+                    name=name,
+                    forward=part.forward,
+                    backward=part.backward,
+                    weight=part.weight,
+                    parameters=float(width * h),
+                )
+            )
     lora_norm = norm(local, local.tokens_sp, a.q_lora + a.kv_lora)
     comm = column_comm(local, "latent", compressed)
     steps.append(
@@ -253,9 +284,17 @@ def latent_attention(local: Local, block: Block) -> list[Step]:
     q_width, kv_width = heads * model.qk_dim, heads * (a.qk_nope + a.v_dim)
     for name, wide, k in (("q_up", q_width, a.q_lora or h), ("kv_up", kv_width, a.kv_lora)):
         part = linear(local, name, tokens, wide, k)
-        steps.append(Step(name=name, module="mla_up_proj", forward=part.forward,
-                          backward=part.backward, weight=part.weight,
-                          saved_bytes=tokens * wide * ELEMENT, parameters=wide * k))  # fmt: skip
+        steps.append(
+            Step(
+                name=name,
+                module="mla_up_proj",
+                forward=part.forward,
+                backward=part.backward,
+                weight=part.weight,
+                saved_bytes=tokens * wide * ELEMENT,
+                parameters=wide * k,
+            )
+        )
     # Rotary on the rope part, written next to the rest of each head's query and key.
     size = tokens * 2 * heads * model.qk_dim * ELEMENT
     steps.append(
@@ -282,13 +321,25 @@ def dense_part(local: Local, *, width: int = 0, name: str = "fc") -> list[Step]:
     inner, sides = width / tp, 2 if model.gated_ffn else 1
     act = activation(local, local.tokens, inner)
     return [
-        column(local, f"{name}1", sides * inner, model.hidden, module="mlp",
-               saved=local.tokens * sides * inner * kept_activation_input(local),
-               parameters=sides * inner * model.hidden, bias=model.bias),
-        Step(name=f"{name}_act", module="act", forward=act[0], backward=act[1],
-             saved_bytes=local.tokens * inner * _kept(local)),
+        column(
+            local,
+            f"{name}1",
+            sides * inner,
+            model.hidden,
+            module="mlp",
+            saved=local.tokens * sides * inner * kept_activation_input(local),
+            parameters=sides * inner * model.hidden,
+            bias=model.bias,
+        ),
+        Step(
+            name=f"{name}_act",
+            module="act",
+            forward=act[0],
+            backward=act[1],
+            saved_bytes=local.tokens * inner * _kept(local),
+        ),
         row(local, f"{name}2", inner, module="mlp", parameters=inner * model.hidden),
-    ]  # fmt: skip
+    ]
 
 
 def dense_feed(local: Local, *, with_norm: bool) -> list[Step]:
@@ -311,24 +362,53 @@ def mamba(local: Local) -> list[Step]:
 
     def scan(name: str, times: float) -> Kernel:
         return Kernel(
-            family="scan", name=name, flops=times * scan_flops, read_bytes=times * (mixed + out),
-            write_bytes=times * out, precision=local.base, launches=5.0 * times,
-            shape=(local.batch, round(m.heads / local.tp), local.job.seq_len // local.cp,
-                   m.head_dim, m.state),
-        )  # fmt: skip
+            family="scan",
+            name=name,
+            flops=times * scan_flops,
+            read_bytes=times * (mixed + out),
+            write_bytes=times * out,
+            precision=local.base,
+            launches=5.0 * times,
+            shape=(
+                local.batch,
+                round(m.heads / local.tp),
+                local.job.seq_len // local.cp,
+                m.head_dim,
+                m.state,
+            ),
+        )
 
     gated = norm(local, tokens, round(inner))
     return [
         norm_step(local, "mamba_norm"),
-        column(local, "mamba_in", width, model.hidden, saved=tokens * width * ELEMENT,
-               parameters=width * model.hidden),
-        Step(name="conv", forward=(elementwise("conv", mixed, mixed),),
-             backward=(elementwise("conv_backward", 2 * mixed, mixed, launches=2.0),),
-             saved_bytes=mixed),
-        Step(name="scan", module="core_attn", forward=(scan("scan", 1.0),),
-             backward=(scan("scan_backward", 2.5),), saved_bytes=out),
-        Step(name="gated_norm", module="norm", forward=gated[0], backward=gated[1],
-             saved_bytes=out / ELEMENT * _kept(local)),
+        column(
+            local,
+            "mamba_in",
+            width,
+            model.hidden,
+            saved=tokens * width * ELEMENT,
+            parameters=width * model.hidden,
+        ),
+        Step(
+            name="conv",
+            forward=(elementwise("conv", mixed, mixed),),
+            backward=(elementwise("conv_backward", 2 * mixed, mixed, launches=2.0),),
+            saved_bytes=mixed,
+        ),
+        Step(
+            name="scan",
+            module="core_attn",
+            forward=(scan("scan", 1.0),),
+            backward=(scan("scan_backward", 2.5),),
+            saved_bytes=out,
+        ),
+        Step(
+            name="gated_norm",
+            module="norm",
+            forward=gated[0],
+            backward=gated[1],
+            saved_bytes=out / ELEMENT * _kept(local),
+        ),
         row(local, "mamba_out", inner, parameters=inner * model.hidden),
         residual(local, "mamba_residual"),
-    ]  # fmt: skip
+    ]

@@ -19,12 +19,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
+from rackmodel.software.habits import software_of
 from rackmodel.workload.activations import chunk_bytes, last_use, passes_of, peak_bytes
 from rackmodel.workload.data_parallel import held_gradients, local_states
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.schedule import Action
-from rackmodel.workload.software import software_of
+from rackmodel.workload.schedules.actions import Action
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
 
@@ -199,8 +199,16 @@ def _smaller(job: Job) -> Iterator[tuple[str, Job]]:
     for tp, pp in _splits(plan, gpus):
         dp = gpus // (tp * pp * plan.cp)
         for base, words in ((job, ""), (full, ', recompute="full"')):
-            changed = base.replace(tp=tp, pp=pp, dp=dp, vpp=1, schedule="", stage_layers=(),
-                                   micro_batch=1, sequence_parallel=True)  # fmt: skip
+            changed = base.replace(
+                tp=tp,
+                pp=pp,
+                dp=dp,
+                vpp=1,
+                schedule="",
+                stage_layers=(),
+                micro_batch=1,
+                sequence_parallel=True,
+            )
             yield f"tp={tp}, pp={pp}, dp={dp}, micro_batch=1{words}", changed
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from rackmodel.software.habits import software_of
 from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reductions
 from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import Collective, Operation, Phase, Segment, Wait
 from rackmodel.workload.plan import Job
-from rackmodel.workload.software import software_of
 from rackmodel.workload.stages import Chunk, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
 
@@ -259,10 +259,16 @@ def merged(front: Segment, back: Segment, *, overlap: bool) -> Segment:
                 token = f"{front.name} {back.name} ep {side} {index}"
                 waits[side] = [token]
                 out.append(
-                    Collective(name=exchange.name, op=exchange.op, axis=exchange.axis,
-                               bytes=exchange.bytes, stream="ep", token=token,
-                               phase=exchange.phase)
-                )  # fmt: skip
+                    Collective(
+                        name=exchange.name,
+                        op=exchange.op,
+                        axis=exchange.axis,
+                        bytes=exchange.bytes,
+                        stream="ep",
+                        token=token,
+                        phase=exchange.phase,
+                    )
+                )
     out.extend(Wait(token=token) for side in waits for token in side)
     return Segment(name=name, phase="backward", operations=tuple(out))
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
+from rackmodel.software.habits import software_of
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.software import software_of
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb-h1", "dualpipe")
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")

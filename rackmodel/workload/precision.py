@@ -60,9 +60,16 @@ def _narrow(name: str, form: str, element: float, **more: float | bool | str) ->
 
 def _wide(name: str, **more: float | bool | str) -> Precision:
     return _narrow(
-        name, name, 2.0, base_format=name, weight_bytes=2.0, cast_read_passes=0.0,
-        cast_copies=0.0, cast_launches=0.0, **more,
-    )  # fmt: skip
+        name,
+        name,
+        2.0,
+        base_format=name,
+        weight_bytes=2.0,
+        cast_read_passes=0.0,
+        cast_copies=0.0,
+        cast_launches=0.0,
+        **more,
+    )
 
 
 PRECISIONS: dict[str, Precision] = {

@@ -29,7 +29,7 @@ from rackmodel.workload.operations import (
 )
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
-from rackmodel.workload.schedule import Action, actions
+from rackmodel.workload.schedules.actions import Action, actions
 from rackmodel.workload.stages import chunks_of, transfer_bytes
 from rackmodel.workload.validity import check
 
@@ -223,8 +223,15 @@ class _Writer:
         ends = {chunk.stage for chunk in self.chunks} & {0, self.chunks[0].stages - 1}
         if job.model.tied and plan.pp > 1 and ends:
             size = padded_vocab(job.model.vocab, plan.tp) * job.model.hidden * job.gradient_bytes
-            self.add(Collective(name="tied_embeddings", op="all-reduce", axis="embedding",
-                                bytes=float(size), phase="optimizer"))  # fmt: skip
+            self.add(
+                Collective(
+                    name="tied_embeddings",
+                    op="all-reduce",
+                    axis="embedding",
+                    bytes=float(size),
+                    phase="optimizer",
+                )
+            )
         for operation in closing(job, self.chunks):
             self.add(operation)
         self.add(

@@ -184,9 +184,12 @@ def _piece(kernel: Kernel, pieces: int, count: int) -> Kernel:
 
 
 def backward(
-    steps: Sequence[Step], emit: Emitter, *, recompute: frozenset[str] = frozenset(),
+    steps: Sequence[Step],
+    emit: Emitter,
+    *,
+    recompute: frozenset[str] = frozenset(),
     later: Emitter | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Emit the backward pass; weight gradients go to `later` where one is given (zero bubble).
 
     Steps whose module is in `recompute` run forward again right before their own backward pass; a

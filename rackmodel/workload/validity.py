@@ -75,9 +75,13 @@ _KINDS: dict[type | tuple[type, ...], str] = {
 def _plain_fields(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
     """Fields of plain kinds; {name: what `isinstance` has to say yes to}."""
     by_hint: dict[str, type | tuple[type, ...]] = {
-        "bool": bool, "bool | None": bool, "str": str, "int": int, "int | None": int,
+        "bool": bool,
+        "bool | None": bool,
+        "str": str,
+        "int": int,
+        "int | None": int,
         "float": (int, float),
-    }  # fmt: skip
+    }
     return {f.name: by_hint[str(f.type)] for f in fields(part) if str(f.type) in by_hint}
 
 

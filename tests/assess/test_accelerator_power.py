@@ -13,7 +13,7 @@ from rackmodel.assess.clock import (
     settle_clock,
     sustained_clock,
 )
-from rackmodel.assess.pieces import cut_timeline, flop_energy_j
+from rackmodel.assess.power_intervals import cut_timeline, flop_energy_j
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import load_catalog
 

@@ -39,9 +39,11 @@ def test_the_llama3_run_from_the_parts_of_its_machine(catalog):
 
 @settings(max_examples=6, deadline=None)
 @given(
-    mtbf_h=st.floats(0.5, 20.0), stall=st.floats(1.0, 60.0), restart=st.floats(30.0, 1200.0),
+    mtbf_h=st.floats(0.5, 20.0),
+    stall=st.floats(1.0, 60.0),
+    restart=st.floats(30.0, 1200.0),
     share=st.floats(0.3, 3.0),
-)  # fmt: skip
+)
 def test_plays_agree_with_the_closed_form_anywhere(mtbf_h, stall, restart, share):
     from rackmodel.assess import best_interval_s, goodput, simulate_runs
 

@@ -101,9 +101,13 @@ def test_pue_follows_the_share_of_liquid(catalog):
 # Meta's model card: Llama 3 70B took 6.4 M H100-hours for 15 T tokens.
 def test_run_arithmetic_meets_llama3_70b():
     run = training_run(
-        15e12, tokens_per_s=16_000 * 675, accelerators=16_000, facility_w=24e6, usd_per_hour=30_000,
+        15e12,
+        tokens_per_s=16_000 * 675,
+        accelerators=16_000,
+        facility_w=24e6,
+        usd_per_hour=30_000,
         goodput=0.95,
-    )  # fmt: skip
+    )
     assert run["gpu_hours"] == pytest.approx(6.4e6, rel=0.05)
     assert run["days"] * 24 * 16_000 == pytest.approx(run["gpu_hours"])
     assert run["usd"] == pytest.approx(run["days"] * 24 * 30_000)

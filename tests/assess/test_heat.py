@@ -37,9 +37,12 @@ def test_heat_is_electrical_input_on_every_chassis(catalog):
     for name in catalog.chassis:
         chassis = chassis_of(catalog, name)
         done = assess_power(
-            FULL, one_kind_of_rack(chassis.accelerators), catalog.accelerators["h100"], chassis,
+            FULL,
+            one_kind_of_rack(chassis.accelerators),
+            catalog.accelerators["h100"],
+            chassis,
             step_s=1.0,
-        )  # fmt: skip
+        )
         row = the_row(done)
         (rack,) = done.racks
         assert row["liquid_w"] + row["air_w"] == pytest.approx(row["heat_w"], rel=1e-9)
@@ -128,9 +131,7 @@ def test_throttled_and_overheated_racks_say_so(gb200, nvl72):
 
 def test_crowded_air_rack_passes_the_limit_of_air(catalog, air_node):
     b200 = chassis_of(catalog, "dgx-b300")
-    done = assess_power(
-        FULL, one_kind_of_rack(32), catalog.accelerators["b300"], b200, step_s=1.0
-    )  # fmt: skip
+    done = assess_power(FULL, one_kind_of_rack(32), catalog.accelerators["b300"], b200, step_s=1.0)
     assert any(note.startswith("air:") for note in done.notes)
     few = assess_power(
         FULL, one_kind_of_rack(8), catalog.accelerators["h100"], air_node, step_s=1.0

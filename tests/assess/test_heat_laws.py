@@ -15,9 +15,12 @@ from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 
 WET = (
-    ("gb200", "gb200-nvl72"), ("h100", "hgx-h100-liquid"), ("mi355x", "mi355x-platform"),
-    ("tpu-v4", "tpu-v4"), ("vr200", "vr200-nvl72"),
-)  # fmt: skip
+    ("gb200", "gb200-nvl72"),
+    ("h100", "hgx-h100-liquid"),
+    ("mi355x", "mi355x-platform"),
+    ("tpu-v4", "tpu-v4"),
+    ("vr200", "vr200-nvl72"),
+)
 DRY = (("h100", "dgx-h100"), ("a100-80", "dgx-a100"), ("b200", "dgx-b200"), ("v100", "dgx-2"))
 catalog_of = cache(load_catalog)
 
@@ -32,12 +35,14 @@ def steps(draw):
         busy = kind == "compute"
         rows.append(
             piece(
-                kind, now, now + length,
+                kind,
+                now,
+                now + length,
                 flops=length * draw(st.floats(0.0, 2.5e14)) if busy else 0.0,
                 hbm=length * draw(st.floats(0.0, 8e11)) if busy else 0.0,
                 wire=0.0 if busy else length * draw(st.floats(0.0, 1e11)),
             )
-        )  # fmt: skip
+        )
         now += length
     return frame(*rows), now
 
@@ -70,9 +75,11 @@ def test_every_watt_ends_in_liquid_or_air(machine, step):
 
 
 @given(
-    machine=st.sampled_from(WET + DRY), step=steps(), cold=st.floats(5.0, 40.0),
+    machine=st.sampled_from(WET + DRY),
+    step=steps(),
+    cold=st.floats(5.0, 40.0),
     more=st.floats(0.0, 18.0),
-)  # fmt: skip
+)
 @settings(max_examples=40, deadline=None)
 def test_a_hotter_supply_never_cools_a_junction(machine, step, cold, more):
     cool, warm = (assessed(machine, step, supply_c=c) for c in (cold, cold + more))
@@ -81,9 +88,11 @@ def test_a_hotter_supply_never_cools_a_junction(machine, step, cold, more):
 
 
 @given(
-    machine=st.sampled_from(WET), step=steps(), lpm_per_kw=st.floats(0.7, 3.0),
+    machine=st.sampled_from(WET),
+    step=steps(),
+    lpm_per_kw=st.floats(0.7, 3.0),
     more=st.floats(1.0, 3.0),
-)  # fmt: skip
+)
 @settings(max_examples=40, deadline=None)
 def test_more_flow_never_heats_anything(machine, step, lpm_per_kw, more):
     chassis = chassis_of(catalog_of(), machine[1])

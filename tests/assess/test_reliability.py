@@ -40,9 +40,12 @@ def test_llama3_from_part_rates(catalog):
 def test_goodput_figures():
     def best(stall, restart, m=LLAMA_M, planned=PLANNED):
         return goodput(
-            best_interval_s(m, stall), mtbf_s=m, stall_s=stall, restart_s=restart,
+            best_interval_s(m, stall),
+            mtbf_s=m,
+            stall_s=stall,
+            restart_s=restart,
             planned_per_s=planned,
-        )  # fmt: skip
+        )
 
     assert best(5, 300) == pytest.approx(0.942, abs=0.001)
     fixed = goodput(1800, mtbf_s=LLAMA_M, stall_s=5, restart_s=300, planned_per_s=PLANNED)

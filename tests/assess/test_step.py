@@ -20,9 +20,18 @@ WORK = frame(piece("compute", 0, 1, flops=1.2e15, hbm=3e12))
 
 def nvl72(catalog, **options):
     return assess_step(
-        WORK, one_rank_class(144), one_kind_of_rack(72, 2), catalog, "gb200", "gb200-nvl72",
-        nvl72_inventory(2), 144, 1.0, 1e5, **options,
-    )  # fmt: skip
+        WORK,
+        one_rank_class(144),
+        one_kind_of_rack(72, 2),
+        catalog,
+        "gb200",
+        "gb200-nvl72",
+        nvl72_inventory(2),
+        144,
+        1.0,
+        1e5,
+        **options,
+    )
 
 
 def test_contract_of_simulate_json(catalog):
@@ -71,9 +80,17 @@ def test_pluggables_heat_an_nvl72_by_20_kilowatts_of_air(catalog):
 # Press: 100,000 H100 take 150 MW.
 def test_a_hundred_thousand_h100_are_of_the_150_megawatt_class(catalog):
     result = assess_step(
-        gpt3_step(), one_rank_class(100_000), one_kind_of_rack(32, 3125), catalog, "h100",
-        "dgx-h100", h100_cluster(), 100_000, 10.78, 2048 * 2048,
-    )  # fmt: skip
+        gpt3_step(),
+        one_rank_class(100_000),
+        one_kind_of_rack(32, 3125),
+        catalog,
+        "h100",
+        "dgx-h100",
+        h100_cluster(),
+        100_000,
+        10.78,
+        2048 * 2048,
+    )
     power = result["power"]
     assert 125e6 < power["facility_w"] < 165e6
     assert 0.05 < power["fabric_w"] / power["racks_w"] < 0.13
@@ -129,8 +146,14 @@ def test_several_rank_and_rack_classes(catalog):
         frame(piece("bubble", 0, 1, rank_class=1)),
         pd.DataFrame({"rank_class": [1], "count": [72]}),
         pd.DataFrame([{"rack_class": 0, "count": 1, "rank_class": 1, "ranks": 72}]),
-        catalog, "gb200", "gb200-nvl72", None, 72, 1.0, 1e5,
-    )["racks"][0]  # fmt: skip
+        catalog,
+        "gb200",
+        "gb200-nvl72",
+        None,
+        72,
+        1.0,
+        1e5,
+    )["racks"][0]
     middle = (full["by_part_w"]["accelerator"] + only_waiting["by_part_w"]["accelerator"]) / 2
     assert half["by_part_w"]["accelerator"] == pytest.approx(middle, rel=0.01)
     assert "reliability" not in result
@@ -138,18 +161,34 @@ def test_several_rank_and_rack_classes(catalog):
 
 def test_racks_that_miss_ranks_are_told(catalog):
     result = assess_step(
-        WORK, one_rank_class(144), one_kind_of_rack(72, 1), catalog, "gb200", "gb200-nvl72", None,
-        144, 1.0, 1e5,
-    )  # fmt: skip
+        WORK,
+        one_rank_class(144),
+        one_kind_of_rack(72, 1),
+        catalog,
+        "gb200",
+        "gb200-nvl72",
+        None,
+        144,
+        1.0,
+        1e5,
+    )
     assert any("racks hold 72 ranks" in note for note in result["notes"])
 
 
 def test_bad_names_and_coolants_are_one_clear_line(catalog):
     with pytest.raises(UnknownName, match="no chassis 'gb200-nvl27'"):
         assess_step(
-            WORK, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl27", None,
-            72, 1.0, 1e5,
-        )  # fmt: skip
+            WORK,
+            one_rank_class(72),
+            one_kind_of_rack(72),
+            catalog,
+            "gb200",
+            "gb200-nvl27",
+            None,
+            72,
+            1.0,
+            1e5,
+        )
     with pytest.raises(InvalidInput, match="price of power"):
         nvl72(catalog, usd_per_kwh=float("nan"))
     with pytest.raises(InvalidInput, match="coolant"):
@@ -159,9 +198,17 @@ def test_bad_names_and_coolants_are_one_clear_line(catalog):
 def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):
     """Inventories come in whole domains: here two racks, of which the job fills one."""
     one = assess_step(
-        WORK, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl72",
-        nvl72_inventory(2), 72, 1.0, 1e5,
-    )  # fmt: skip
+        WORK,
+        one_rank_class(72),
+        one_kind_of_rack(72),
+        catalog,
+        "gb200",
+        "gb200-nvl72",
+        nvl72_inventory(2),
+        72,
+        1.0,
+        1e5,
+    )
     both = nvl72(catalog)
     assert one["power"]["fabric_w"] == pytest.approx(both["power"]["fabric_w"] / 2)
     assert one["racks"][0]["heat_w"] == pytest.approx(both["racks"][0]["heat_w"])
@@ -171,9 +218,18 @@ def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):
 def test_a_timeline_that_ends_early_is_told(catalog):
     short = frame(piece("compute", 0, 0.4, flops=4e14))
     result = assess_step(
-        short, one_rank_class(72), one_kind_of_rack(72), catalog, "gb200", "gb200-nvl72", None,
-        72, 1.0, 1e5, trays=True,
-    )  # fmt: skip
+        short,
+        one_rank_class(72),
+        one_kind_of_rack(72),
+        catalog,
+        "gb200",
+        "gb200-nvl72",
+        None,
+        72,
+        1.0,
+        1e5,
+        trays=True,
+    )
     assert any("end after 40% of the step" in note for note in result["notes"])
     heat = sum(tray["heat_w"] for tray in result["trays"])
     assert heat == pytest.approx(result["racks"][0]["heat_w"], rel=1e-9)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from rackmodel import api
 from rackmodel.cli import app
 
 
@@ -66,7 +67,6 @@ def row() -> dict[str, Any]:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Replace the front door; returns the list of calls that reached it."""
-    from rackmodel import door as real
     from rackmodel.errors import DoesNotFit
 
     calls: list[tuple[str, Any, Any]] = []
@@ -87,6 +87,6 @@ def door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]) -> list[tuple[str
             for name in topologies
         ]
 
-    monkeypatch.setattr(real, "simulate", simulate)
-    monkeypatch.setattr(real, "compare", compare)
+    monkeypatch.setattr(api, "simulate", simulate)
+    monkeypatch.setattr(api, "compare", compare)
     return calls

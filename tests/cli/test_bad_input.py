@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from rackmodel import api
 from rackmodel.cli import app, values
 from rackmodel.errors import InvalidInput
 
@@ -73,7 +74,7 @@ def test_bad_numbers(fails, door, option, number):
         ["sweep", "/nonexistent.toml", "--out", "x"],
         ["report", "--out", "report.txt"],
     ],
-)  # fmt: skip
+)
 def test_bad_words_are_exit_2_with_one_line(fails, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails(2, *words)
@@ -113,7 +114,7 @@ JUNK = {
         ["show", "FILE.json"],
         ["report", "--claims", "FILE.json", "--out", "r.html"],
     ],
-)  # fmt: skip
+)
 def test_junk_in_files_is_exit_2(run, tmp_path, monkeypatch, words, junk):
     monkeypatch.chdir(tmp_path)
     name = next(word for word in words if word.startswith("FILE"))
@@ -142,12 +143,15 @@ FLOWS = "source,target,bytes,start_s\n"
 @pytest.mark.parametrize(
     "line",
     [
-        "accelerator-0,accelerator-1,-1,0", "accelerator-0,accelerator-1,nan,0",
-        "accelerator-0,accelerator-1,1e9,-1", "accelerator-0,accelerator-1,,0",
-        "accelerator-0,nowhere,1e9,0", "accelerator-0,accelerator-1,lots,0",
+        "accelerator-0,accelerator-1,-1,0",
+        "accelerator-0,accelerator-1,nan,0",
+        "accelerator-0,accelerator-1,1e9,-1",
+        "accelerator-0,accelerator-1,,0",
+        "accelerator-0,nowhere,1e9,0",
+        "accelerator-0,accelerator-1,lots,0",
         "accelerator-0,accelerator-1,1e400,0",
     ],
-)  # fmt: skip
+)
 def test_bad_flows_name_what_is_wrong(fails, tmp_path, line):
     path = tmp_path / "f.csv"
     path.write_text(FLOWS + "accelerator-0,accelerator-1,1e6,0\n" + line + "\n")
@@ -179,35 +183,35 @@ def test_no_permission_is_bad_input(fails, tmp_path):
 
 
 def test_interrupt_is_one_line_and_130(run, monkeypatch, door):
-    from rackmodel import door as real
-
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(real, "simulate", stop)
+    monkeypatch.setattr(api, "simulate", stop)
     result = run("simulate", "dgx-h100", *JOB)
     assert result.exit_code == 130
     assert result.stderr.splitlines() == ["rackmodel: interrupted; nothing more was written"]
 
 
 def test_interrupt_that_c_code_swallows_is_still_one(run, monkeypatch, door):
-    from rackmodel import door as real
-
     def stop(*args, **options):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             raise TypeError("as numpy does inside a comparison") from None
 
-    monkeypatch.setattr(real, "simulate", stop)
+    monkeypatch.setattr(api, "simulate", stop)
     assert run("simulate", "dgx-h100", *JOB).exit_code == 130
 
 
 def test_a_closed_pipe_is_quiet():
     done = subprocess.run(
         f"{sys.executable} -m rackmodel list models --json | head -c 1",
-        shell=True, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stdout == "{"
     assert done.stderr == ""
 

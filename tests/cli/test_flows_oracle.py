@@ -179,8 +179,11 @@ def line(n, directed):
 
 
 def everyone(machine):
-    return [n for n, kind in machine.nodes.items() if kind != "scale_up_switch" and n in
-            (machine.terminals or machine.nodes)]  # fmt: skip
+    return [
+        n
+        for n, kind in machine.nodes.items()
+        if kind != "scale_up_switch" and n in (machine.terminals or machine.nodes)
+    ]
 
 
 def incast(machine):
@@ -241,9 +244,15 @@ def gaps_and_nothing(machine):
     """Long silences, flows that start with others' ends, and flows of a byte beside great ones."""
     a, b, c = everyone(machine)[:3]
     return [
-        (a, b, 1e9, 50.0), (b, c, 1.0, 50.0), (a, c, 2e9, 0.0), (c, b, 1e9, 0.0),
-        (a, b, 1e9, 1e6), (a, c, 1e-3, 1e6), (c, b, 3e12, 2e6), (b, a, 1e3, 2e6),
-    ]  # fmt: skip
+        (a, b, 1e9, 50.0),
+        (b, c, 1.0, 50.0),
+        (a, c, 2e9, 0.0),
+        (c, b, 1e9, 0.0),
+        (a, b, 1e9, 1e6),
+        (a, c, 1e-3, 1e6),
+        (c, b, 3e12, 2e6),
+        (b, a, 1e3, 2e6),
+    ]
 
 
 def one_way(machine):
@@ -331,8 +340,10 @@ def test_other_columns_come_out_as_they_went_in(run, tmp_path):
     result = run("flows", tmp_path / "g.json", tmp_path / "f.csv", "--csv")
     found = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [(row["note"], row["n"]) for row in found] == [
-        ('a,"b"\nc', "007"), ("", "NA"), ("True", "1e5"),
-    ]  # fmt: skip
+        ('a,"b"\nc', "007"),
+        ("", "NA"),
+        ("True", "1e5"),
+    ]
     assert [float(row["finish_s"]) for row in found] == [2.0, 0.5, 2.0]
 
 

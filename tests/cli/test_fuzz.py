@@ -28,14 +28,45 @@ GRAPH = {
     ],
 }
 CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
-    "intermediate_size": 11008, "num_hidden_layers": 4, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "vocab_size": 32000,
-}  # fmt: skip
-WRONG = st.sampled_from([
-    math.nan, math.inf, -1, 0, 1, 3, 10**9, 10**400, 1e300, 1e-300, 0.5, None, True, "", "x", "3",
-    "5 W", "x" * 10_000, "\n", [], [1], ["x"], [None], [[1]], {}, {"a": 1},
-])  # fmt: skip
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+}
+WRONG = st.sampled_from(
+    [
+        math.nan,
+        math.inf,
+        -1,
+        0,
+        1,
+        3,
+        10**9,
+        10**400,
+        1e300,
+        1e-300,
+        0.5,
+        None,
+        True,
+        "",
+        "x",
+        "3",
+        "5 W",
+        "x" * 10_000,
+        "\n",
+        [],
+        [1],
+        ["x"],
+        [None],
+        [[1]],
+        {},
+        {"a": 1},
+    ]
+)
 
 
 def answered(result):
@@ -53,18 +84,38 @@ def answered(result):
 
 @QUICK
 @given(
-    st.sampled_from([
-        ("edges", 0, "bytes_per_s"), ("edges", 0, "latency_s"), ("edges", 0, "count"),
-        ("edges", 0, "payload_efficiency"), ("edges", 0, "kind"), ("edges", 0, "source"),
-        ("edges", 0, "lanes"), ("edges", 0, "length_m"), ("edges", 0, "medium"), ("edges", 0),
-        ("nodes", 0, "id"), ("nodes", 0, "kind"), ("nodes", 0, "index"), ("nodes", 0, "rack"),
-        ("nodes", 0, "part"), ("nodes", 0, "coordinates"), ("nodes", 0), ("nodes",), ("edges",),
-        ("graph", "shape"), ("graph", "accelerator"), ("graph", "host_accelerators"),
-        ("graph", "name"), ("graph",), ("directed",),
-    ]),
+    st.sampled_from(
+        [
+            ("edges", 0, "bytes_per_s"),
+            ("edges", 0, "latency_s"),
+            ("edges", 0, "count"),
+            ("edges", 0, "payload_efficiency"),
+            ("edges", 0, "kind"),
+            ("edges", 0, "source"),
+            ("edges", 0, "lanes"),
+            ("edges", 0, "length_m"),
+            ("edges", 0, "medium"),
+            ("edges", 0),
+            ("nodes", 0, "id"),
+            ("nodes", 0, "kind"),
+            ("nodes", 0, "index"),
+            ("nodes", 0, "rack"),
+            ("nodes", 0, "part"),
+            ("nodes", 0, "coordinates"),
+            ("nodes", 0),
+            ("nodes",),
+            ("edges",),
+            ("graph", "shape"),
+            ("graph", "accelerator"),
+            ("graph", "host_accelerators"),
+            ("graph", "name"),
+            ("graph",),
+            ("directed",),
+        ]
+    ),
     WRONG,
     st.sampled_from(["flows", "collective", "simulate"]),
-)  # fmt: skip
+)
 def test_graphs(run, tmp_path, where, value, command):
     graph = copy.deepcopy(GRAPH)
     spot = graph

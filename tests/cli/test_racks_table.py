@@ -1,12 +1,17 @@
 """The table of racks shows what a person can tell apart, and loses none."""
 
 from rackmodel.cli.tables_step import MOST_LINES, between, merged
-from rackmodel.report.words import scaled
+from rackmodel.reporting.words import scaled
 
 
 def rack(heat, count=1):
-    return {"count": count, "heat_w": heat, "liquid_w": 0.8 * heat, "air_w": 0.2 * heat,
-            "peak_w": 1.3 * heat}  # fmt: skip
+    return {
+        "count": count,
+        "heat_w": heat,
+        "liquid_w": 0.8 * heat,
+        "air_w": 0.2 * heat,
+        "peak_w": 1.3 * heat,
+    }
 
 
 def test_racks_much_alike_share_a_line_and_a_part_filled_one_has_its_own():

@@ -5,9 +5,23 @@ from __future__ import annotations
 import pytest
 
 WORDS = (
-    "simulate", "gb200-nvl72", "--model", "gpt3-13b", "--gpus", 72, "--global-batch", 144,
-    "--seq-len", 2048, "--tp", 4, "--pp", 1, "--micro-batch", 1,
-)  # fmt: skip
+    "simulate",
+    "gb200-nvl72",
+    "--model",
+    "gpt3-13b",
+    "--gpus",
+    72,
+    "--global-batch",
+    144,
+    "--seq-len",
+    2048,
+    "--tp",
+    4,
+    "--pp",
+    1,
+    "--micro-batch",
+    1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +38,18 @@ def shown():
 
 def test_every_window_has_its_peak(shown):
     text, _ = shown
-    for line in ("power within a step", "means over 1 ms", "means over 20 ms", "means over 100 ms",
-                 "means over 1 s", "computing less communicating", "steepest ramp",
-                 "strongest beat", "provisioned", "tokens/s per MW"):  # fmt: skip
+    for line in (
+        "power within a step",
+        "means over 1 ms",
+        "means over 20 ms",
+        "means over 100 ms",
+        "means over 1 s",
+        "computing less communicating",
+        "steepest ramp",
+        "strongest beat",
+        "provisioned",
+        "tokens/s per MW",
+    ):
         assert line in text
 
 

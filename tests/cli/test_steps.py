@@ -13,25 +13,64 @@ JOB = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "64"]
 
 def test_options_reach_the_front_door(run, door):
     result = run(
-        "simulate", "dgx-h100", "--model", "gpt3-13b", "--gpus", "1,024", "--global-batch", "2e3",
-        "--seq-len", "8k", "--tp", "8", "--micro-batch", "2", "--recompute", "full", "--no-fold",
-        "--plan", "ep_overlap=true", "--medium", "scale-up=pluggable", "--tokens", "15T", "--json",
-        "--medium", "scale-out=aec:5m", "--power-cap", "500W", "--supply-c", "25", "--rise-k", "12",
-        "--pue", "1.2", "--usd-per-kwh", "0.1",
-    )  # fmt: skip
+        "simulate",
+        "dgx-h100",
+        "--model",
+        "gpt3-13b",
+        "--gpus",
+        "1,024",
+        "--global-batch",
+        "2e3",
+        "--seq-len",
+        "8k",
+        "--tp",
+        "8",
+        "--micro-batch",
+        "2",
+        "--recompute",
+        "full",
+        "--no-fold",
+        "--plan",
+        "ep_overlap=true",
+        "--medium",
+        "scale-up=pluggable",
+        "--tokens",
+        "15T",
+        "--json",
+        "--medium",
+        "scale-out=aec:5m",
+        "--power-cap",
+        "500W",
+        "--supply-c",
+        "25",
+        "--rise-k",
+        "12",
+        "--pue",
+        "1.2",
+        "--usd-per-kwh",
+        "0.1",
+    )
     assert result.exit_code == 0, result.stderr
     _, topology, options = door[0]
     assert topology == "dgx-h100"
     assert (options["gpus"], options["global_batch"], options["seq_len"]) == (1024, 2000, 8192)
     assert options["plan"] == {
-        "tp": 8, "micro_batch": 2, "recompute": "full", "ep_overlap": True,
-    }  # fmt: skip
+        "tp": 8,
+        "micro_batch": 2,
+        "recompute": "full",
+        "ep_overlap": True,
+    }
     assert options["fold"] is False
     assert options["room"] == {
-        "media": {"scale-up": "pluggable", "scale-out": "aec"}, "lengths_m": {"scale-out": 5.0},
-        "run_tokens": 15e12, "power_cap_w": 500.0, "supply_c": 25.0, "rise_k": 12.0,
-        "facility_pue": 1.2, "usd_per_kwh": 0.1,
-    }  # fmt: skip
+        "media": {"scale-up": "pluggable", "scale-out": "aec"},
+        "lengths_m": {"scale-out": 5.0},
+        "run_tokens": 15e12,
+        "power_cap_w": 500.0,
+        "supply_c": 25.0,
+        "rise_k": 12.0,
+        "facility_pue": 1.2,
+        "usd_per_kwh": 0.1,
+    }
 
 
 def test_what_the_plan_leaves_out_is_left_to_the_search(run, door):
@@ -86,9 +125,14 @@ def test_a_job_that_does_not_fit_is_exit_3(fails, door):
 
 @pytest.mark.parametrize(
     ("demand", "code"),
-    [("mfu>=0.1", 0), ("mfu>=0.99", 4), ("breakdown_s.compute<1e9", 0), ("racks.heat_w<1", 4),
-     ("hbm.used_bytes.weights>1", 0)],
-)  # fmt: skip
+    [
+        ("mfu>=0.1", 0),
+        ("mfu>=0.99", 4),
+        ("breakdown_s.compute<1e9", 0),
+        ("racks.heat_w<1", 4),
+        ("hbm.used_bytes.weights>1", 0),
+    ],
+)
 def test_assert_decides_the_exit_code_after_the_result_is_out(run, door, demand, code):
     result = run("simulate", "dgx-h100", *JOB, "--json", "--assert", demand)
     assert result.exit_code == code, result.stderr
@@ -113,10 +157,28 @@ def test_plot_and_out_are_whole_files(run, door, tmp_path):
 def test_a_real_step_from_words_to_trace(run, tmp_path):
     trace = tmp_path / "t.json.gz"
     result = run(
-        "simulate", "dgx-h100", "--model", "gpt3-1.3b", "--gpus", "8", "--tp", "2", "--pp", "1",
-        "--dp", "4", "--micro-batch", "1", "--global-batch", "8", "--seq-len", "2k", "--json",
-        "--trace", trace,
-    )  # fmt: skip
+        "simulate",
+        "dgx-h100",
+        "--model",
+        "gpt3-1.3b",
+        "--gpus",
+        "8",
+        "--tp",
+        "2",
+        "--pp",
+        "1",
+        "--dp",
+        "4",
+        "--micro-batch",
+        "1",
+        "--global-batch",
+        "8",
+        "--seq-len",
+        "2k",
+        "--json",
+        "--trace",
+        trace,
+    )
     assert result.exit_code == 0, result.stderr
     answer = json.loads(result.stdout)
     assert 0 < answer["mfu"] < 1

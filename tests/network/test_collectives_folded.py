@@ -122,9 +122,14 @@ def test_strided_groups_fold_in_both_rank_orders(order, algorithm):
         for members in groups(order, replicas, tp, stages):
             whole = many * (tp * stages if order == "replicas contiguous" else tp) // 8
             made = pattern(
-                network, "all-reduce", members.tolist(), 1e9, algorithm=algorithm,
-                true_size=many, true_domains=whole,
-            )  # fmt: skip
+                network,
+                "all-reduce",
+                members.tolist(),
+                1e9,
+                algorithm=algorithm,
+                true_size=many,
+                true_domains=whole,
+            )
             times.append(alone_s(network, made, 1e9))
     assert np.array(times) == pytest.approx(times[0], rel=1e-9)
 

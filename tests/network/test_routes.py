@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from network_graphs import join, mesh, racks, torus
 
+from rackmodel.argument.machines import machine
 from rackmodel.errors import InvalidInput, NoRoute, UnknownName
 from rackmodel.network import Network
-from rackmodel.study.machines import machine
 
 
 def path(network, a, b):
@@ -57,8 +57,13 @@ def test_bundles_weigh_by_their_cables():
 def test_rail_routing_goes_through_the_accelerator_on_the_right_rail():
     network = Network.from_graph(racks(2, 4, rails=4), routing="rail")
     assert list(path(network, "g0", "g5")) == [
-        "g0 -> s0.0", "s0.0 -> g1", "g1 -> n1", "n1 -> leaf1", "leaf1 -> n5", "n5 -> g5",
-    ]  # fmt: skip
+        "g0 -> s0.0",
+        "s0.0 -> g1",
+        "g1 -> n1",
+        "n1 -> leaf1",
+        "leaf1 -> n5",
+        "n5 -> g5",
+    ]
     assert "g0 -> n0" in path(network, "g0", "g4")
 
 

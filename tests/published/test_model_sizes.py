@@ -7,12 +7,18 @@ from rackmodel.workload import load_model
 @pytest.mark.parametrize(
     ("name", "billions"),
     [
-        ("megatron-1.7b", 1.7), ("megatron-3.6b", 3.6), ("megatron-7.5b", 7.5),
-        ("megatron-18b", 18.4), ("megatron-39b", 39.1), ("megatron-76b", 76.1),
-        ("megatron-145b", 145.6), ("megatron-310b", 310.1), ("megatron-530b", 529.6),
+        ("megatron-1.7b", 1.7),
+        ("megatron-3.6b", 3.6),
+        ("megatron-7.5b", 7.5),
+        ("megatron-18b", 18.4),
+        ("megatron-39b", 39.1),
+        ("megatron-76b", 76.1),
+        ("megatron-145b", 145.6),
+        ("megatron-310b", 310.1),
+        ("megatron-530b", 529.6),
         ("megatron-1t", 1008.0),
     ],
-)  # fmt: skip
+)
 def test_megatron_table_of_sizes(name, billions):
     assert load_model(name).parameters / 1e9 == pytest.approx(billions, abs=0.0501)
 
@@ -70,10 +76,13 @@ def test_active_parameter_counts_match_print(name, billions, within):
 @pytest.mark.parametrize(
     ("name", "trillions"),
     [
-        ("gpt4-moe-1.8t", 1.8), ("moe-8.8t", 8.8), ("moe-17.6t", 17.6), ("moe-67t", 67),
+        ("gpt4-moe-1.8t", 1.8),
+        ("moe-8.8t", 8.8),
+        ("moe-17.6t", 17.6),
+        ("moe-67t", 67),
         ("moe-130t", 130),
     ],
-)  # fmt: skip
+)
 def test_assumed_models_have_the_size_that_is_claimed_and_say_so(name, trillions):
     model = load_model(name)
     assert model.parameters / 1e12 == pytest.approx(trillions, rel=0.015)

@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.power.__main__ import main
 from benchmarks.power.rows import PREDICTIONS, PUBLISHED, table
+from rackmodel.api import simulate
 from rackmodel.assess import assess_power, assess_step, capital, chassis_of
 from rackmodel.assess.cost import pue
 from rackmodel.assess.media import fabric_power, media_rows
-from rackmodel.door import simulate
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
@@ -19,10 +19,17 @@ def assessed(topology, chassis=None, **job):
     catalog, machine = load_catalog(), load_topology(topology)
     result = simulate(topology, check_memory=False, **job)
     return assess_step(
-        result.events, result.rank_classes, result.racks, catalog, result.accelerator,
-        chassis or machine.chassis, machine.inventory(job["gpus"]), job["gpus"], result.step_s,
+        result.events,
+        result.rank_classes,
+        result.racks,
+        catalog,
+        result.accelerator,
+        chassis or machine.chassis,
+        machine.inventory(job["gpus"]),
+        job["gpus"],
+        result.step_s,
         result.step.job.tokens,
-    )  # fmt: skip
+    )
 
 
 # MLPerf Training v4.0 (64 nodes of 8 H100 on GPT-3: 6,849 W a node, 438 kW), arXiv 2412.08602 and
@@ -72,10 +79,14 @@ def test_kernels_below_the_best_rate_still_draw_what_the_meters_say():
 # HPE: 132 kW TDP with 115 kW to liquid; NVIDIA: 120 kW; in training of a 405B model 115 to 140.
 def test_nvl72_training_405b():
     found = assessed(
-        "gb200-nvl72", model="llama3.1-405b", gpus=72, global_batch=216, seq_len=8192,
+        "gb200-nvl72",
+        model="llama3.1-405b",
+        gpus=72,
+        global_batch=216,
+        seq_len=8192,
         plan={"tp": 4, "pp": 1, "cp": 2, "dp": 9, "micro_batch": 1, "sharding": "zero3"},
         repeat="estimate",
-    )  # fmt: skip
+    )
     (rack,) = found["racks"]
     assert 115e3 < rack["heat_w"] < 140e3
     assert 0.85 < rack["liquid_w"] / rack["heat_w"] < 0.90
@@ -88,10 +99,15 @@ def test_nvl72_training_405b():
 # draws 0.90 to 0.96 of the cap on average.
 def test_gb200_training_405b_in_fp8_stands_near_its_cap():
     found = assessed(
-        "gb200-nvl72", model="llama3.1-405b", gpus=64, global_batch=128, seq_len=8192,
-        precision="fp8-cs", plan={"tp": 4, "pp": 16, "vpp": 4, "micro_batch": 1, "dp": 1},
+        "gb200-nvl72",
+        model="llama3.1-405b",
+        gpus=64,
+        global_batch=128,
+        seq_len=8192,
+        precision="fp8-cs",
+        plan={"tp": 4, "pp": 16, "vpp": 4, "micro_batch": 1, "dp": 1},
         repeat="estimate",
-    )  # fmt: skip
+    )
     assert 0.88 < found["power"]["accelerator_w"] / 1200 < 0.96
     (rack,) = found["racks"]
     assert 0.85 < rack["liquid_w"] / rack["heat_w"] < 0.90
@@ -109,18 +125,26 @@ def test_a_hundred_thousand_h100_by_their_parts():
     it_w = 12_500 * chassis.rated_w + fabric_w
     full = {"rack_class": 0, "count": 1, "rank_class": 0, "ranks": 8}
     done = assess_power(
-        pd.DataFrame([busy_for_a_second(1.2e15)]), pd.DataFrame([full]),
-        catalog.accelerators["h100"], chassis, step_s=1.0,
-    )  # fmt: skip
+        pd.DataFrame([busy_for_a_second(1.2e15)]),
+        pd.DataFrame([full]),
+        catalog.accelerators["h100"],
+        chassis,
+        step_s=1.0,
+    )
     ratio = pue(catalog, sum(done.splits[0].liquid_w.values()) / (done.racks_w + fabric_w / 12_500))
     assert it_w * ratio == pytest.approx(150e6, rel=0.07)
     bought = {
         level: capital(
-            catalog, inventory, accelerator="h100", chassis=chassis.name, accelerators=100_000,
-            chassis_count=12_500, level=level,
+            catalog,
+            inventory,
+            accelerator="h100",
+            chassis=chassis.name,
+            accelerators=100_000,
+            chassis_count=12_500,
+            level=level,
         )
         for level in ("low", "mid", "high")
-    }  # fmt: skip
+    }
     servers = [b.by_part["accelerators"] + b.by_part["chassis"] for b in bought.values()]
     assert 3.5e9 < servers[1] < 4.0e9
     assert servers[0] < 4.0e9 < servers[2]
@@ -131,9 +155,15 @@ def test_a_hundred_thousand_h100_by_their_parts():
 
 def busy_for_a_second(flops):
     return {
-        "rank_class": 0, "kind": "compute", "start_s": 0.0, "end_s": 1.0, "precision": "fp8",
-        "flops": flops, "hbm_bytes": 1e12, "wire_bytes": 0.0,
-    }  # fmt: skip
+        "rank_class": 0,
+        "kind": "compute",
+        "start_s": 0.0,
+        "end_s": 1.0,
+        "precision": "fp8",
+        "flops": flops,
+        "hbm_bytes": 1e12,
+        "wire_bytes": 0.0,
+    }
 
 
 # 1.58 M Blackwell in racks of 72: 3.5 to 4.2 GW by press.

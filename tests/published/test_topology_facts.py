@@ -102,10 +102,22 @@ def test_tpu_v4_pod_is_a_torus_of_64_cubes():
 # 8x8x8, 8x8x16, 16x16x24. Below 4x4x4 nothing wraps around.
 @pytest.mark.parametrize(
     ("chips", "shape"),
-    [(4, (1, 2, 2)), (8, (2, 2, 2)), (16, (2, 2, 4)), (32, (2, 4, 4)), (64, (4, 4, 4)),
-     (128, (4, 4, 8)), (192, (4, 4, 12)), (256, (4, 8, 8)), (512, (8, 8, 8)), (1024, (8, 8, 16)),
-     (1536, (8, 12, 16)), (2048, (8, 16, 16)), (6144, (16, 16, 24))],
-)  # fmt: skip
+    [
+        (4, (1, 2, 2)),
+        (8, (2, 2, 2)),
+        (16, (2, 2, 4)),
+        (32, (2, 4, 4)),
+        (64, (4, 4, 4)),
+        (128, (4, 4, 8)),
+        (192, (4, 4, 12)),
+        (256, (4, 8, 8)),
+        (512, (8, 8, 8)),
+        (1024, (8, 8, 16)),
+        (1536, (8, 12, 16)),
+        (2048, (8, 16, 16)),
+        (6144, (16, 16, 24)),
+    ],
+)
 def test_slices_have_the_shapes_that_the_cloud_offers(chips, shape):
     topology = load_topology("tpu-v5p-pod")
     assert tuple(sorted(topology.slice_shape(chips))) == shape
@@ -121,8 +133,10 @@ def test_cloudmatrix_has_448_switches():
 
 
 # LLaMA-era HGX boards: A800 and H800 have two thirds and under a half of the links.
-@pytest.mark.parametrize(("cut", "whole", "share"), [("hgx-a800-80", "dgx-a100-80", 2 / 3),
-                                                     ("hgx-h800", "dgx-h100", 4 / 9)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cut", "whole", "share"),
+    [("hgx-a800-80", "dgx-a100-80", 2 / 3), ("hgx-h800", "dgx-h100", 4 / 9)],
+)
 def test_export_boards_have_the_printed_share_of_links(cut, whole, share):
     rates = [scale_up_bytes_per_s(read_topology(name)) for name in (cut, whole)]
     assert rates[0] / rates[1] == pytest.approx(share)
@@ -132,7 +146,10 @@ def test_export_boards_have_the_printed_share_of_links(cut, whole, share):
 def test_mi300x_is_a_full_mesh():
     graph = read_topology("mi300x-platform")
     assert kinds(graph)["scale_up_switch"] == 0
-    pairs = [e for e in graph.edges(data="bytes_per_s")
-             if e[0].startswith("accel") and e[1].startswith("accel")]  # fmt: skip
+    pairs = [
+        e
+        for e in graph.edges(data="bytes_per_s")
+        if e[0].startswith("accel") and e[1].startswith("accel")
+    ]
     assert len(pairs) == 56
     assert {rate for _, _, rate in pairs} == {64e9}

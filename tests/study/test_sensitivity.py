@@ -6,9 +6,9 @@ import pytest
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
-from rackmodel.study.design import design_search, optimise, pareto_front
 from rackmodel.study.resources import RESOURCES, scale
-from rackmodel.study.sensitivity import sensitivity, sobol
+from rackmodel.study.shadow_prices import sensitivity, sobol
+from rackmodel.sweeps.design_search import design_search, optimise, pareto_front
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 

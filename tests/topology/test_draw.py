@@ -24,9 +24,11 @@ def overlaps(ax):
         (a, b)
         for i, (a, box) in enumerate(boxes)
         for b, other in boxes[i + 1 :]
-        if box.x0 < other.x1 - 1 and other.x0 < box.x1 - 1
-        and box.y0 < other.y1 - 1 and other.y0 < box.y1 - 1
-    ]  # fmt: skip
+        if box.x0 < other.x1 - 1
+        and other.x0 < box.x1 - 1
+        and box.y0 < other.y1 - 1
+        and other.y0 < box.y1 - 1
+    ]
 
 
 @pytest.mark.parametrize("name", DRAWN)

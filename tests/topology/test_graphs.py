@@ -108,12 +108,14 @@ SLIPS = [
     (lambda g: g.edges[0, 1].update(count=1.5), "count"),
     (lambda g: g.add_edge(0, 0, bytes_per_s=1e9), "itself"),
     (lambda g: g.add_node("far", kind="accelerator"), "no path.*far"),
-    (lambda g: (g.add_node("in", kind="accelerator"), g.add_edge(0, "in", bytes_per_s=1e9)),
-     "no path from accelerator 'in'"),
+    (
+        lambda g: (g.add_node("in", kind="accelerator"), g.add_edge(0, "in", bytes_per_s=1e9)),
+        "no path from accelerator 'in'",
+    ),
     (lambda g: g.remove_nodes_from(list(g)), "no node of kind 'accelerator'"),
     (lambda g: g.graph.update(accelerator="h10"), "did you mean 'h100'"),
     (lambda g: [g.nodes[i].update(part=p) for i, p in enumerate(["h100", "a100-80"])], "several"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "message"), SLIPS)
@@ -137,14 +139,18 @@ FILES = [
     ("x.json", '{"nodes": [{"id": "a"}], "edges": [["a", "a"]]}', r"edges\[0\]"),
     ("x.json", '{"nodes": [{"id": "a", "node_for_adding": 1}], "edges": []}', "no kind"),
     ("x.json", '{"nodes": [{"id": "a", "x": NaN}], "edges": []}', "NaN"),
-    ("x.json", '{"directed": true, "nodes": [{"id": "a"}, {"id": "b"}], "edges": '
-     '[{"source": "a", "target": "b"}, {"source": "a", "target": "b"}]}', "second edge"),
+    (
+        "x.json",
+        '{"directed": true, "nodes": [{"id": "a"}, {"id": "b"}], "edges": '
+        '[{"source": "a", "target": "b"}, {"source": "a", "target": "b"}]}',
+        "second edge",
+    ),
     ("x.graphml", "<graphml", "not valid GraphML"),
     ("x.graphml", "", "not valid GraphML"),
     ("x.graphml", "<a/>", "GraphML"),
     ("x.graphml", '<!DOCTYPE x [<!ENTITY a "b">]><graphml/>', "entities are refused"),
     ("x.pickle", "", "expected one of|no such|topology"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "text", "message"), FILES)

@@ -12,9 +12,17 @@ from rackmodel.topology import counted, load_topology, tier_of
 from rackmodel.topology import description as d
 from rackmodel.topology.published import agrees
 
-SIZES = [("dgx-h100", 2056), ("gb200-nvl72", 1200), ("dgx-h100-rail-only", 600), ("dgx-2", 900),
-         ("dgx-h100-dragonfly", 700), ("grand-teton-h100-500w", 1100), ("gb200-nvl36x2", 600),
-         ("ualink72", 144), ("gb300-nvl72", 1300)]  # fmt: skip
+SIZES = [
+    ("dgx-h100", 2056),
+    ("gb200-nvl72", 1200),
+    ("dgx-h100-rail-only", 600),
+    ("dgx-2", 900),
+    ("dgx-h100-dragonfly", 700),
+    ("grand-teton-h100-500w", 1100),
+    ("gb200-nvl36x2", 600),
+    ("ualink72", 144),
+    ("gb300-nvl72", 1300),
+]
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)
@@ -53,8 +61,14 @@ def test_every_link_has_both_directions(name, size):
 def test_random_fabrics_count_as_they_are_built(
     nodes, rails, pod_units, group_pods, over, core_over, kind
 ):
-    keys = {"kind": kind, "rails": rails, "pod_units": pod_units, "group_pods": group_pods,
-            "oversubscription": over, "core_oversubscription": core_over}  # fmt: skip
+    keys = {
+        "kind": kind,
+        "rails": rails,
+        "pod_units": pod_units,
+        "group_pods": group_pods,
+        "oversubscription": over,
+        "core_oversubscription": core_over,
+    }
     refused = ""
     try:
         topology = load_topology("dgx-h100", overrides={f"fabric.{k}": v for k, v in keys.items()})
@@ -108,9 +122,16 @@ def test_bundled_graphs_stay_small():
 
 @pytest.mark.parametrize(
     ("value", "printed", "same"),
-    [(129.6e12, 130e12, True), (136e12, 130e12, False), (7.2e12, 7.2e12, True),
-     (7.14e12, 7.2e12, False), (448e9, 450e9, True), (400e9, 450e9, False), (3.6, 4, False)],
-)  # fmt: skip
+    [
+        (129.6e12, 130e12, True),
+        (136e12, 130e12, False),
+        (7.2e12, 7.2e12, True),
+        (7.14e12, 7.2e12, False),
+        (448e9, 450e9, True),
+        (400e9, 450e9, False),
+        (3.6, 4, False),
+    ],
+)
 def test_print_agrees_to_its_last_digit_and_never_beyond_5_percent(value, printed, same):
     assert agrees(value, printed, exact=False) is same
 
@@ -130,8 +151,10 @@ def test_a_million_accelerators_stand_on_a_core_of_two_stages():
 
 
 def test_cores_of_two_stages_count_as_they_are_built():
-    topology = load_topology("jean-zay-a100-80", overrides={
-        "fabric.pod_units": 1, "fabric.group_pods": 1, "fabric.rails": 4})  # fmt: skip
+    topology = load_topology(
+        "jean-zay-a100-80",
+        overrides={"fabric.pod_units": 1, "fabric.group_pods": 1, "fabric.rails": 4},
+    )
     size = 8 * 60  # 60 groups on cores of 48 ports
     assert topology.plan(size).core_switches == 3 + 2
     full = topology.graph(size)

@@ -21,9 +21,17 @@ from rackmodel.topology import (
 
 NAMES = topology_names()
 KINDS = [
-    "part_kind", "part", "tier", "medium", "link", "per", "bytes_per_s", "lanes", "length_m",
+    "part_kind",
+    "part",
+    "tier",
+    "medium",
+    "link",
+    "per",
+    "bytes_per_s",
+    "lanes",
+    "length_m",
     "count",
-]  # fmt: skip
+]
 SMALL = {  # sizes that cross domains, pods and groups, yet stay small when spelled out
     "dgx-h100": (8, 9, 264, 1032),
     "dgx-2": (1, 17, 320, 620),
@@ -121,9 +129,16 @@ def surroundings(graph: nx.DiGraph, slot: int, hops: int = 4) -> list[list[tuple
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("dgx-h100", 4096), ("gb200-nvl72", 1728), ("gb300-nvl72", 1152), ("dgx-2", 1728),
-     ("dgx-h100-2to1", 4096), ("tpu-v5e-pod", 2048), ("dgx-h100", 128)],
-)  # fmt: skip
+    [
+        ("dgx-h100", 4096),
+        ("gb200-nvl72", 1728),
+        ("gb300-nvl72", 1152),
+        ("dgx-2", 1728),
+        ("dgx-h100-2to1", 4096),
+        ("tpu-v5e-pod", 2048),
+        ("dgx-h100", 128),
+    ],
+)
 def test_the_machine_repeats_after_its_period(name, size):
     topology = load_topology(name)
     period = topology.period(size)
@@ -145,8 +160,14 @@ def test_the_machine_repeats_after_its_period(name, size):
 def test_the_period_is_the_smallest_that_the_pods_allow():
     dgx = load_topology("dgx-h100")
     assert [dgx.period(n) for n in (8, 16, 256, 257, 1024, 1025, 98304)] == [
-        8, 8, 8, 256, 256, 1024, 1024,
-    ]  # fmt: skip
+        8,
+        8,
+        8,
+        256,
+        256,
+        1024,
+        1024,
+    ]
     assert load_topology("tpu-v4-pod").period(512) == 512
     assert load_topology("dgx-h100-dragonfly").period(1024) == 1024
 

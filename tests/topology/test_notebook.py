@@ -67,9 +67,13 @@ def test_result_tells_step_with_band_and_memory(own):
             for edge in ((i, "s"), ("s", i)):
                 machine.add_edge(*edge, bytes_per_s=450e9, latency_s=5e-7)
     result = rackmodel.simulate(
-        machine, model="gpt3-13b", gpus=8, global_batch=8, seq_len=2048,
+        machine,
+        model="gpt3-13b",
+        gpus=8,
+        global_batch=8,
+        seq_len=2048,
         plan={"tp": 8, "pp": 1, "dp": 1},
-    )  # fmt: skip
+    )
     cells = shown(result)
     assert "of 80 GB" in cells[cells.index("HBM of the fullest rank") + 1]
     assert "real runs" in cells[cells.index("step") + 1]

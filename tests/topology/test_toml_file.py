@@ -125,7 +125,7 @@ SLIPS = [
     ('title = "two nodes"', "title = two nodes", ["not valid TOML", "line 2"]),
     ('title = "two nodes"', 'titel = "two nodes"', ["titel: unknown key", "did you mean 'title'"]),
     ("[host]", "[[host]]", ["host", "expected a table"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("old", "new", "words"), SLIPS)

@@ -10,11 +10,22 @@ from rackmodel.workload.models import Model
 
 DENSE = Model(
     name="dense", layers=8, hidden=512, ffn=2048, heads=16, kv_heads=16, head_dim=32, vocab=4096
-)  # fmt: skip
+)
 MOE = Model(
-    name="moe", layers=8, hidden=512, ffn=2048, heads=16, kv_heads=16, head_dim=32, vocab=4096,
-    experts=16, topk=2, moe_ffn=256, shared_expert_ffn=512, dense_layers=1,
-)  # fmt: skip
+    name="moe",
+    layers=8,
+    hidden=512,
+    ffn=2048,
+    heads=16,
+    kv_heads=16,
+    head_dim=32,
+    vocab=4096,
+    experts=16,
+    topk=2,
+    moe_ffn=256,
+    shared_expert_ffn=512,
+    dense_layers=1,
+)
 
 
 def flat(job):
@@ -48,22 +59,33 @@ def job(
     model=DENSE, *, batch=32, seq_len=512, precision="bf16", routing="dropless-balanced", **plan
 ):
     return Job(
-        model=model, plan=Plan(**plan), seq_len=seq_len, global_batch=batch, precision=precision,
+        model=model,
+        plan=Plan(**plan),
+        seq_len=seq_len,
+        global_batch=batch,
+        precision=precision,
         routing=routing,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        {"dp": 1}, {"tp": 4, "dp": 1}, {"tp": 4, "dp": 2, "sequence_parallel": False},
-        {"cp": 4, "dp": 1}, {"cp": 4, "dp": 1, "cp_method": "all-gather"},
-        {"cp": 4, "dp": 1, "cp_method": "all-to-all"}, {"pp": 4, "dp": 2},
-        {"pp": 2, "vpp": 4, "dp": 2}, {"pp": 4, "dp": 1, "schedule": "zb-h1"},
-        {"pp": 4, "dp": 1, "schedule": "dualpipe"}, {"dp": 8, "sharding": "zero3"},
-        {"tp": 2, "dp": 2, "tp_overlap": True}, {"tp": 2, "cp": 2, "pp": 2, "dp": 2},
+        {"dp": 1},
+        {"tp": 4, "dp": 1},
+        {"tp": 4, "dp": 2, "sequence_parallel": False},
+        {"cp": 4, "dp": 1},
+        {"cp": 4, "dp": 1, "cp_method": "all-gather"},
+        {"cp": 4, "dp": 1, "cp_method": "all-to-all"},
+        {"pp": 4, "dp": 2},
+        {"pp": 2, "vpp": 4, "dp": 2},
+        {"pp": 4, "dp": 1, "schedule": "zb-h1"},
+        {"pp": 4, "dp": 1, "schedule": "dualpipe"},
+        {"dp": 8, "sharding": "zero3"},
+        {"tp": 2, "dp": 2, "tp_overlap": True},
+        {"tp": 2, "cp": 2, "pp": 2, "dp": 2},
     ],
-)  # fmt: skip
+)
 def test_flops_do_not_depend_on_the_plan(plan):
     assert step_flops(job(**plan)) == pytest.approx(step_flops(job(dp=1)), rel=1e-9)
 
@@ -71,22 +93,33 @@ def test_flops_do_not_depend_on_the_plan(plan):
 @pytest.mark.parametrize(
     "plan",
     [
-        {"dp": 4, "ep": 4}, {"dp": 4, "ep": 4, "etp": 1, "tp": 2}, {"dp": 4, "ep": 2, "etp": 2},
-        {"dp": 2, "tp": 2, "ep": 2, "etp": 2}, {"dp": 4, "ep": 4, "dispatcher": "deepep"},
+        {"dp": 4, "ep": 4},
+        {"dp": 4, "ep": 4, "etp": 1, "tp": 2},
+        {"dp": 4, "ep": 2, "etp": 2},
+        {"dp": 2, "tp": 2, "ep": 2, "etp": 2},
+        {"dp": 4, "ep": 4, "dispatcher": "deepep"},
         {"dp": 4, "ep": 4, "dispatcher": "all-gather"},
         {"pp": 2, "vpp": 2, "dp": 2, "ep": 2, "ep_overlap": True},
         {"pp": 2, "schedule": "dualpipe", "dp": 2, "ep": 2, "ep_overlap": True},
     ],
-)  # fmt: skip
+)
 def test_flops_of_experts_do_not_depend_on_the_plan(plan):
     assert step_flops(job(MOE, **plan)) == pytest.approx(step_flops(job(MOE, dp=1)), rel=1e-9)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["gpt3-13b", "llama3-8b", "deepseek-v2", "qwen3-30b-a3b", "gpt-oss-20b", "nemotron-h-8b",
-     "llama4-scout", "bloom-176b"],
-)  # fmt: skip
+    [
+        "gpt3-13b",
+        "llama3-8b",
+        "deepseek-v2",
+        "qwen3-30b-a3b",
+        "gpt-oss-20b",
+        "nemotron-h-8b",
+        "llama4-scout",
+        "bloom-176b",
+    ],
+)
 def test_without_recompute_kernels_do_the_model_flops(name):
     """Plus the fifth attention product of the backward pass, vocabulary padding and scan states."""
     one = Job(model=load_model(name), plan=Plan(dp=1), seq_len=4096, global_batch=2)
@@ -175,9 +208,17 @@ def test_tied_embeddings_meet_at_the_ends_of_the_pipeline():
 
 def test_windows_limit_attention_and_mqa_keeps_one_head():
     model = Model(
-        name="narrow", layers=2, hidden=512, ffn=2048, heads=8, kv_heads=1, head_dim=64, vocab=512,
-        window=128, full_attention_every=2,
-    )  # fmt: skip
+        name="narrow",
+        layers=2,
+        hidden=512,
+        ffn=2048,
+        heads=8,
+        kv_heads=1,
+        head_dim=64,
+        vocab=512,
+        window=128,
+        full_attention_every=2,
+    )
     local = Local.of(Job(model=model, plan=Plan(tp=4, dp=1), seq_len=4096, global_batch=1))
     cores = [
         kernel

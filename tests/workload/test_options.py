@@ -22,13 +22,31 @@ from rackmodel.workload.models import Model
 from rackmodel.workload.plan import RECOMPUTE_MODULES
 
 DENSE = Model(
-    name="dense", layers=16, hidden=512, ffn=2048, heads=16, kv_heads=8, head_dim=32, vocab=1024,
+    name="dense",
+    layers=16,
+    hidden=512,
+    ffn=2048,
+    heads=16,
+    kv_heads=8,
+    head_dim=32,
+    vocab=1024,
     dropout=True,
-)  # fmt: skip
+)
 MOE = Model(
-    name="moe", layers=16, hidden=512, ffn=2048, heads=16, kv_heads=8, head_dim=32, vocab=1024,
-    experts=16, topk=2, moe_ffn=256, shared_expert_ffn=256, dense_layers=1,
-)  # fmt: skip
+    name="moe",
+    layers=16,
+    hidden=512,
+    ffn=2048,
+    heads=16,
+    kv_heads=8,
+    head_dim=32,
+    vocab=1024,
+    experts=16,
+    topk=2,
+    moe_ffn=256,
+    shared_expert_ffn=256,
+    dense_layers=1,
+)
 
 
 def base(model=DENSE, **changes):

@@ -8,9 +8,18 @@ TINY = Model(
     name="tiny", layers=64, hidden=64, ffn=256, heads=4, kv_heads=4, head_dim=16, vocab=128
 )
 MOE = Model(
-    name="tiny-moe", layers=64, hidden=64, ffn=256, heads=4, kv_heads=4, head_dim=16, vocab=128,
-    experts=8, topk=2, moe_ffn=64,
-)  # fmt: skip
+    name="tiny-moe",
+    layers=64,
+    hidden=64,
+    ffn=256,
+    heads=4,
+    kv_heads=4,
+    head_dim=16,
+    vocab=128,
+    experts=8,
+    topk=2,
+    moe_ffn=64,
+)
 
 
 def tiny_job(p, m, v=1, *, model=TINY, **plan):

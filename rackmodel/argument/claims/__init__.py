@@ -1,0 +1,168 @@
+"""Every claim about scale-up and scale-out, tested: a verdict, a figure, its band, its commands.
+
+In:  nothing but the catalog and the shipped machines; which claims, and whether quickly.
+Out: `run_claims`, `claims_frame`, `Verdict`.
+Left out: how verdicts look.
+
+>>> run_claims(["nvl72-structure"])[0].verdict
+'supported'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rackmodel.argument.claims.verdict import Verdict, claim, claim_texts
+from rackmodel.errors import UnknownName
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["TESTS", "Verdict", "claim", "claim_ids", "claims_frame", "run_claim", "run_claims"]
+
+# Claim -> (module, function).
+TESTS: dict[str, tuple[str, str]] = {
+    "nvl72-structure": ("racks", "structure"),
+    "closer-is-cheaper": ("racks", "closer"),
+    "hbm-more-is-better": ("domains", "hbm"),
+    "copper-returns": ("racks", "copper"),
+    "liquid-needed": ("racks", "liquid"),
+    "scale-out-not-the-extension": ("domains", "extension"),
+    "nvl-sizes": ("domains", "sizes"),
+    "ualink-alternative": ("rivals", "ualink"),
+    "tpu-alternative": ("rivals", "tpu"),
+    "gpt4-run": ("clusters", "gpt4"),
+    "grok3-cluster": ("clusters", "grok3"),
+    "gpt5-run": ("clusters", "gpt5"),
+    "gpt6-run": ("clusters", "gpt6"),
+    "gpt35-cluster": ("clusters", "gpt35"),
+    "a800-links": ("domains", "a800"),
+    "a800-cluster-cost": ("clusters", "a800_cost"),
+    "llama3-70b": ("clusters", "llama3"),
+    "compute-doubling": ("rivals", "doubling"),
+}
+#: These look at the same points of the study, which one process keeps.
+_SHARE = {("domains", "hbm"), ("domains", "extension"), ("domains", "sizes")}
+_COLUMNS = (
+    "id",
+    "topic",
+    "claim",
+    "verdict",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "claimed_low",
+    "claimed_high",
+    "claimed_unit",
+    "words",
+    "command",
+)
+
+
+def claim_ids() -> list[str]:
+    """Names of all claims, in the order of claims.toml."""
+    return list(claim_texts())
+
+
+def run_claim(name: str, quick: bool = False) -> Verdict:
+    """Test one claim.
+
+    Parameters
+    ----------
+    quick : smaller machines, fewer models and plans; another figure, the same question.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such claim.
+    """
+    if name not in TESTS:
+        raise UnknownName.among("claim", name, TESTS)
+    module, function = TESTS[name]
+    test: Callable[[bool], Verdict] = getattr(
+        import_module(f"rackmodel.argument.claims.{module}"), function
+    )
+    return test(quick)
+
+
+def run_claims(
+    ids: Iterable[str] | None = None,
+    quick: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
+    study: Path | None = None,
+) -> list[Verdict]:
+    """Test claims, one after another or on several processes; the verdicts are the same.
+
+    Parameters
+    ----------
+    ids : which; None or empty for all. quick : as in `run_claim`. progress : called with (done,
+        total). workers : processes; claims that share simulations stay in one.
+    study : a directory of the study (benchmarks/scale_up_vs_scale_out); its points are taken from
+        there, as far as this version of the code wrote them.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such claim; nothing has run then. InvalidInput as
+        `known_points` does.
+    """
+    wanted = list(ids or ()) or claim_ids()
+    for name in wanted:
+        if name not in TESTS:
+            raise UnknownName.among("claim", name, TESTS)
+    if study is not None:
+        from rackmodel.argument.claims.domains import take_points
+
+        take_points(study)
+    tell = progress or (lambda done, total: None)
+    found: dict[str, Verdict] = {}
+    tell(0, len(wanted))
+    if workers > 1 and len(wanted) > 1:
+        from concurrent.futures import as_completed
+
+        from rackmodel.sweeps.workers import local_workers
+
+        with local_workers(workers) as pool:
+            tasks = [pool.submit(_run_together, task, quick, study) for task in _tasks(wanted)]
+            for future in as_completed(tasks):
+                found |= {verdict.id: verdict for verdict in future.result()}
+                tell(len(found), len(wanted))
+    else:
+        for name in wanted:
+            found[name] = run_claim(name, quick)
+            tell(len(found), len(wanted))
+    return [found[name] for name in wanted]
+
+
+def _tasks(wanted: Iterable[str]) -> list[list[str]]:
+    """Claims to test in one process: those that look at the same machines together, and first."""
+    names = list(wanted)
+    shared = [name for name in names if TESTS[name] in _SHARE]
+    return [shared] * bool(shared) + [[name] for name in names if name not in shared]
+
+
+def _run_together(names: list[str], quick: bool, study: Path | None) -> list[Verdict]:
+    if study is not None:
+        from rackmodel.argument.claims.domains import take_points
+
+        take_points(study)
+    return [run_claim(name, quick) for name in names]
+
+
+def claims_frame(
+    ids: Iterable[str] | None = None, quick: bool = False, verdicts: list[Verdict] | None = None
+) -> pd.DataFrame:
+    """One row per claim: verdict, figure, band, words and the first command that repeats it.
+
+    verdicts : those that `run_claims` gave, if it has run already.
+    """
+    import pandas as pd
+
+    found = run_claims(ids, quick) if verdicts is None else verdicts
+    return pd.DataFrame([verdict.to_dict() for verdict in found], columns=list(_COLUMNS))

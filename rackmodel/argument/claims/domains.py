@@ -1,0 +1,294 @@
+"""Claims about the size of the scale-up domain, HBM and cut links.
+
+In:  the GB200 machines of `scale_up`, A100 and A800 nodes.
+Out: verdicts on nvl-sizes, scale-out-not-the-extension, hbm-more-is-better, a800-links.
+Left out: racks of other makers (`rivals`), whole runs (`clusters`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.argument.claims.pairs import pair_words, published_pairs
+from rackmodel.argument.claims.verdict import Verdict, Word, answer, like_ratio, percent
+from rackmodel.argument.scale_up import best_of, point
+from rackmodel.argument.study_points import known_points, point_key
+from rackmodel.sweeps.filters import Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JOBS: dict[str, dict[str, Value]] = {
+    "llama3.1-405b": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
+    "deepseek-v3": {"gpus": 4608, "global_batch": 36864, "seq_len": 4096},
+    "gpt4-moe-1.8t": {"gpus": 4608, "global_batch": 2304, "seq_len": 8192},
+}
+WORTH = 0.02  # a doubling that gains less does not pay
+
+
+def look(model: str, quick: bool, **changes: Value) -> Mapping[str, Value]:
+    """One point of the study for a model, with what differs from GB200 NVL72 racks at 400 Gb/s."""
+    job = {
+        "model": model,
+        **JOBS[model],
+        **changes,
+        **({"simulated": 1, "max_tp": 2} if quick else {}),
+    }
+    return _look(tuple(sorted(job.items())))
+
+
+@lru_cache(maxsize=256)
+def _look(job: tuple[tuple[str, Value], ...]) -> Mapping[str, Value]:
+    known = _STUDY.get(point_key(dict(job))) if _STUDY else None
+    return {**dict(job), **(known or point(dict(job)))}
+
+
+_STUDY: dict[str, Mapping[str, Value]] = {}  # points that a run of the study has looked at
+
+
+def take_points(study: Path) -> None:
+    """Look at the points that a directory of the study holds no second time.
+
+    Raises
+    ------
+    InvalidInput
+        As `known_points` does.
+    """
+    _STUDY.update(known_points(study))
+
+
+def sizes(quick: bool = False) -> Verdict:
+    """nvl-sizes: the same job with domains of 8 to 576 accelerators."""
+    domains = (8, 72, 576) if quick else (8, 36, 72, 144, 576)
+    models = ("deepseek-v3",) if quick else tuple(JOBS)
+    rows = [dict(look(model, quick, domain=size)) for model in models for size in domains]
+    found: dict[tuple[str, int], Mapping[str, Any]] = {
+        (str(row["model"]), int(row["domain"] or 0)): row for row in rows
+    }
+    last: dict[str, int] = {}
+    for model in models:
+        paying = [8]
+        for small, large in pairwise(domains):
+            if like_ratio(found[model, large], found[model, small])[0] > 1 + WORTH:
+                paying.append(large)
+        last[model] = paying[-1]
+    whole = {model: like_ratio(found[model, 576], found[model, 8]) for model in models}
+    rack = {model: like_ratio(found[model, 72], found[model, 8])[0] - 1 for model in models}
+    best = max(models, key=lambda model: whole[model][0])
+    verdict: Word = (
+        "supported"
+        if all(size == 576 for size in last.values())
+        else "refuted"
+        if all(size == 8 for size in last.values())
+        else "depends"
+    )
+    words = (
+        "From 8 to 72 accelerators a domain: "
+        + ", ".join(f"{model} {percent(rack[model])}" for model in models)
+        + "; to 576: "
+        + ", ".join(f"{model} {percent(whole[model][0] - 1)}" for model in models)
+        + ". The last step that gains over 2%: "
+        + ", ".join(f"{model} {last[model]}" for model in models)
+        + ". Dollars per token: "
+        + ", ".join(
+            f"{model} {percent(_cost(found, model, 72))} at 72, {percent(_cost(found, model, 576))}"
+            " at 576"
+            for model in models
+        )
+        + "."
+    )
+    if not quick:
+        rows += (pairs := published_pairs())
+        words += f" Beside print, 256 accelerators in FP8, racks over nodes: {pair_words(pairs)}."
+    return answer(
+        "nvl-sizes",
+        verdict,
+        whole[best],
+        f"x tokens/s/GPU, 576 over 8, {best}",
+        words,
+        rows,
+        ("python -m benchmarks.scale_up_vs_scale_out.study --quick",),
+    )
+
+
+def _cost(found: Mapping[tuple[str, int], Mapping[str, Any]], model: str, size: int) -> float:
+    mine, base = found[model, size], found[model, 8]
+    return float(mine["usd_per_mtoken"]) / float(base["usd_per_mtoken"]) - 1.0
+
+
+def extension(quick: bool = False) -> Verdict:
+    """scale-out-not-the-extension: doubling the NICs against doubling the domain."""
+    models = ("deepseek-v3",) if quick else tuple(JOBS)
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        for size, twice in ((8, 16), (72, 144)):
+            if quick and size == 72:
+                continue
+            base = look(model, quick, domain=size)
+            nics = look(model, quick, domain=size, nic_gbps=800)
+            larger = look(model, quick, domain=twice)
+            gains = [like_ratio(one, base) for one in (nics, larger)]
+            rows.append(
+                {
+                    "model": model,
+                    "domain": size,
+                    "double_nics": gains[0][0] - 1,
+                    "double_nics_low": gains[0][1] - 1,
+                    "double_nics_high": gains[0][2] - 1,
+                    "double_domain": gains[1][0] - 1,
+                    "double_domain_low": gains[1][1] - 1,
+                    "double_domain_high": gains[1][2] - 1,
+                    "nics_usd_per_gpu": _change(nics, base, "capital_usd_per_gpu"),
+                    "domain_usd_per_gpu": _change(larger, base, "capital_usd_per_gpu"),
+                    "nics_w_per_gpu": _change(nics, base, "it_w_per_gpu"),
+                    "domain_w_per_gpu": _change(larger, base, "it_w_per_gpu"),
+                }
+            )
+    wins = [row["double_domain"] > row["double_nics"] for row in rows]
+    verdict: Word = "supported" if all(wins) else "refuted" if not any(wins) else "depends"
+    # The claim is about the domain's gain over the fabric's: points of throughput.
+    lead = {id(row): row["double_domain"] - row["double_nics"] for row in rows}
+    top = max(rows, key=lambda row: lead[id(row)])
+    bottom = min(rows, key=lambda row: lead[id(row)])
+    mean = sum(lead.values()) / len(rows)
+    words = (
+        "Doubling gains, NICs / domain: "
+        + "; ".join(
+            f"{row['model']} at {row['domain']} {percent(row['double_nics'])} / "
+            f"{percent(row['double_domain'])}"
+            for row in rows
+        )
+        + f". The larger domain wins {sum(wins)} of {len(rows)}."
+    )
+    return answer(
+        "scale-out-not-the-extension",
+        verdict,
+        (100 * mean, 100 * lead[id(bottom)], 100 * lead[id(top)]),
+        "points of tokens/s, doubled domain less doubled NICs (band: over models and sizes)",
+        words,
+        rows,
+        (
+            "rackmodel sensitivity gb200-nvl72 --model deepseek-v3 --gpus 4608 "
+            "--global-batch 36864 --seq-len 4096",
+        ),
+    )
+
+
+def _change(ours: Mapping[str, Any], base: Mapping[str, Any], name: str) -> float:
+    return float(ours[name]) - float(base[name])
+
+
+def hbm(quick: bool = False) -> Verdict:
+    """hbm-more-is-better: what HBM bandwidth and capacity add, per model."""
+    models = ("deepseek-v3",) if quick else tuple(JOBS)
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        base = look(model, quick)
+        row: dict[str, Any] = {
+            "model": model,
+            "bandwidth_used": base["hbm_bandwidth_utilisation"],
+        }
+        for name, factor in (("bandwidth", 2), ("bandwidth", 4), ("capacity", 2)):
+            more = look(model, quick, **{f"hbm_{name}": factor})
+            row[f"{name}_x{factor}"] = like_ratio(more, base)[0] - 1
+        rows.append(row)
+    first = [row["bandwidth_x2"] for row in rows]
+    room = [row["capacity_x2"] for row in rows]
+    last = [(1 + row["bandwidth_x4"]) / (1 + row["bandwidth_x2"]) - 1 for row in rows]
+    mean = sum(first) / len(first)
+    verdict: Word = (
+        "refuted"
+        if max(last) < 0.05 and max(room) < 0.05
+        else "supported"
+        if min(last) > 0.05 and min(room) > 0.05
+        else "depends"
+    )
+    words = (
+        "Twice the bandwidth gives "
+        + ", ".join(f"{row['model']} {percent(row['bandwidth_x2'])}" for row in rows)
+        + f" tokens/s, the next doubling {percent(min(last))} to {percent(max(last))}; twice the "
+        "capacity "
+        + ", ".join(f"{row['model']} {percent(row['capacity_x2'])}" for row in rows)
+        + ". In training the first doubling is worth something, more of it less and less: "
+        f"GB200 moves {percent(min(float(r['bandwidth_used']) for r in rows))[1:]} to "
+        f"{percent(max(float(r['bandwidth_used']) for r in rows))[1:]} of what its HBM could."
+    )
+    return answer(
+        "hbm-more-is-better",
+        verdict,
+        (100 * mean, 100 * min(first), 100 * max(first)),
+        "% tokens/s for twice the HBM bandwidth (band: over models)",
+        words,
+        rows,
+        (
+            "rackmodel sensitivity gb200-nvl72 --model deepseek-v3 --gpus 4608 --global-batch 36864 "
+            "--seq-len 4096",
+        ),
+    )
+
+
+# Where tp or ep crosses NVLink, and where only data parallelism crosses the NICs.
+_A800_JOBS: tuple[tuple[str, int, int, int, dict[str, int]], ...] = (
+    ("gpt3-175b", 512, 512, 2048, {"tp": 8, "pp": 8, "vpp": 3}),
+    ("llama2-70b", 256, 512, 4096, {"tp": 8, "pp": 4}),
+    ("llama2-70b", 256, 512, 4096, {"tp": 4, "pp": 8}),
+    ("mixtral-8x7b", 128, 512, 4096, {"ep": 8, "pp": 4}),
+    ("llama2-13b", 64, 256, 4096, {"tp": 2, "pp": 2}),
+    ("llama2-7b", 64, 256, 4096, {"tp": 1}),
+)
+
+
+def a800(quick: bool = False) -> Verdict:
+    """a800-links: the same nodes with the NVLink of an A100 and of an A800."""
+    from rackmodel.topology import load_topology
+
+    full = load_topology(
+        "hgx-a800-80", overrides={"accelerator": "a100-80", "shape.links": 2}
+    )  # the same fabric and NICs, only the links differ
+    cut = load_topology("hgx-a800-80")
+    rows: list[dict[str, Any]] = []
+    for model, gpus, batch, seq_len, plan in _A800_JOBS[1::3] if quick else _A800_JOBS:
+        a, b = (best_of(one, model, gpus, batch, seq_len, [plan]).result for one in (full, cut))
+        rows.append(
+            {
+                "model": model,
+                "gpus": gpus,
+                **plan,
+                "step_a100_s": a.step_s,
+                "step_a800_s": b.step_s,
+                "lost": 1.0 - b.tokens_per_s / a.tokens_per_s,
+            }
+        )
+    losses = [row["lost"] for row in rows]
+    mean = sum(losses) / len(losses)
+    # A third of the bandwidth that cost a third of the speed would support the plain reading.
+    verdict: Word = (
+        "supported" if min(losses) > 0.05 else "refuted" if max(losses) < 0.01 else "depends"
+    )
+    worst = max(rows, key=lambda row: row["lost"])
+    best = min(rows, key=lambda row: row["lost"])
+    words = (
+        f"A third less NVLink costs {100 * worst['lost']:.1f}% at most ({worst['model']}, "
+        f"{_plan_words(worst)}), and {100 * best['lost']:.1f}% where nothing but gradients crosses "
+        f"it ({best['model']}, {_plan_words(best)}); nowhere near a third."
+    )
+    return answer(
+        "a800-links",
+        verdict,
+        (100 * mean, 100 * min(losses), 100 * max(losses)),
+        "% of throughput lost (band: over jobs)",
+        words,
+        rows,
+        (
+            "rackmodel compare hgx-a100-80 hgx-a800-80 --model llama2-70b --gpus 256 "
+            "--global-batch 512 --seq-len 4096",
+        ),
+    )
+
+
+def _plan_words(row: Mapping[str, Any]) -> str:
+    names = ("tp", "ep", "pp")
+    return " ".join(f"{n} {row[n]:.0f}" for n in names if row.get(n) and row[n] == row[n])

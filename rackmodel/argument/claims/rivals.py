@@ -1,0 +1,273 @@
+"""Claims about other makers' racks and about generations.
+
+In:  shipped machines.
+Out: verdicts on ualink-alternative, tpu-alternative, compute-doubling.
+Left out: prices that nobody has printed, software that is not there yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.argument.claims.verdict import Verdict, Word, answer, unlike_ratio
+from rackmodel.argument.scale_up import best_of
+from rackmodel.errors import CannotRun
+
+if TYPE_CHECKING:
+    from rackmodel.result.result import Result
+    from rackmodel.topology import Topology
+
+Plans = Sequence[Mapping[str, Any]]
+
+# The same job on both racks; 1,152 accelerators are sixteen racks of 72.
+_RACK_JOBS: tuple[tuple[str, int, int, Plans], ...] = (
+    ("deepseek-v3", 9216, 4096, ({"ep": 64, "pp": 3}, {"ep": 16, "pp": 6}, {"ep": 64, "pp": 2})),
+    ("llama3.1-405b", 1152, 8192, ({"tp": 8, "pp": 3, "vpp": 7}, {"tp": 4, "pp": 6, "vpp": 3})),
+)
+
+
+def ualink(quick: bool = False) -> Verdict:
+    """ualink-alternative: a UALink and Ultra Ethernet rack against NVLink and InfiniBand.
+
+    Twice: as the racks will be sold, and with the same accelerator on either wire, so that only
+    the network differs.
+    """
+    from rackmodel.topology import load_topology
+
+    nvlink, open_rack = load_topology("vr200-nvl72"), load_topology("ualink72")
+    wired = load_topology(
+        "ualink72", overrides={"accelerator": "vr200", "shape.link": "ualink1-x4"}
+    )  # the accelerator of the NVLink rack on the open rack's switches, wires and fabric
+    rows: list[dict[str, Any]] = []
+    sold, alone = [], []
+    for model, batch, seq_len, plans in _RACK_JOBS[:1] if quick else _RACK_JOBS:
+        results = [
+            best_of(machine, model, 1152, batch, seq_len, plans[:2] if quick else plans).result
+            for machine in (nvlink, open_rack, wired)
+        ]
+        sold.append(unlike_ratio(results[1], results[0]))
+        alone.append(results[2].tokens_per_s_per_gpu / results[0].tokens_per_s_per_gpu)
+        words = ("NVLink + InfiniBand", "UALink + Ultra Ethernet", "the same accelerator on UALink")
+        rows += [_row(name, result) for name, result in zip(words, results, strict=True)]
+    value = math.exp(sum(math.log(ratio[0]) for ratio in sold) / len(sold))
+    low, high = min(ratio[1] for ratio in sold), max(ratio[2] for ratio in sold)
+    fair = math.exp(sum(map(math.log, alone)) / len(alone))
+    # An answer is something that comes within 10% of what it answers.
+    verdict: Word = (
+        "supported" if min(value, fair) > 0.9 else "refuted" if max(high, fair) < 0.9 else "depends"
+    )
+    text = (
+        f"The UALink rack trains {value:.2f} times as fast per accelerator as the NVLink rack of "
+        f"the same year; with the same accelerator on both networks it is {fair:.2f}. What decides "
+        "is the accelerator and its software, not the wire."
+        if abs(fair - 1) < 0.05
+        else f"The UALink rack trains {value:.2f} times as fast per accelerator as the NVLink rack "
+        f"of the same year; {fair:.2f} with the same accelerator on both networks."
+    )
+    return answer(
+        "ualink-alternative",
+        verdict,
+        (value, low, high),
+        "x tokens/s per accelerator, UALink over NVLink",
+        text,
+        rows,
+        (
+            "rackmodel compare vr200-nvl72 ualink72 --model deepseek-v3 --gpus 1152 --global-batch "
+            "9216 --seq-len 4096",
+        ),
+    )
+
+
+def _row(name: str, result: Result) -> dict[str, Any]:
+    return {
+        "what": name,
+        "machine": result.topology,
+        "accelerator": result.accelerator.name,
+        "model": result.step.job.model.name,
+        "gpus": result.step.job.gpus,
+        "step_s": result.step_s,
+        "step_s_low": result.step_s_low,
+        "step_s_high": result.step_s_high,
+        "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
+        "mfu": result.mfu,
+        "bound_by": result.bound_by,
+    }
+
+
+_TPU_PLANS: Plans = (
+    {"tp": 1, "sharding": "zero3"},
+    {"tp": 4, "sharding": "zero3"},
+    {"tp": 8},
+    {"tp": 8, "pp": 2, "vpp": 4},
+    {"tp": 4, "pp": 4, "vpp": 5},
+)
+
+
+def tpu(quick: bool = False) -> Verdict:
+    """tpu-alternative: the same job on a pod of TPUs and on the GPUs of its year."""
+    from rackmodel.topology import load_topology
+
+    pairs = (
+        (("tpu-v7x-pod", "gb200-nvl72"),)
+        if quick
+        else (
+            ("tpu-v4-pod", "dgx-a100-80"),
+            ("tpu-v5p-pod", "dgx-h100"),
+            ("tpu-v7x-pod", "gb200-nvl72"),
+        )
+    )
+    rows: list[dict[str, Any]] = []
+    ratios, dollars = [], []
+    for pod, racks in pairs:
+        ours, theirs = (
+            best_of(
+                load_topology(name),
+                "llama3-70b",
+                512,
+                1024,
+                4096,
+                _TPU_PLANS[2:4] if quick else _TPU_PLANS,
+            ).result
+            for name in (pod, racks)
+        )
+        ratios.append(unlike_ratio(ours, theirs))
+        costs = [one.assessment["cost"]["usd_per_mtoken"] for one in (ours, theirs)]
+        dollars.append(costs[0] / costs[1])
+        for result, cost in zip((ours, theirs), costs, strict=True):
+            rows.append({**_row("", result), "usd_per_mtoken": cost})
+    last, speed = rows[-2], ratios[-1]
+    tokens = float(last["tokens_per_s_per_gpu"])
+    band = (tokens * tokens / _rate(last, "high"), tokens * tokens / _rate(last, "low"))
+    verdict: Word = "supported" if speed[0] > 0.9 else "refuted" if speed[2] < 0.5 else "depends"
+    words = (
+        "A TPU chip over the GPU of its year: "
+        + ", ".join(
+            f"{a.removesuffix('-pod')} / {b} {ratio[0]:.2f} in tokens/s (band {ratio[1]:.2f} to "
+            f"{ratio[2]:.2f})"
+            for (a, b), ratio in zip(pairs, ratios, strict=True)
+        )
+        + "; dollars per token "
+        + ", ".join(f"{ratio:.2f}" for ratio in dollars)
+        + " times, with assumed prices: TPUs are not sold."
+    )
+    return answer(
+        "tpu-alternative",
+        verdict,
+        (tokens, *band),
+        "tokens/s/chip, llama3-70b on TPU v7x",
+        words,
+        rows,
+        (
+            "rackmodel compare tpu-v7x-pod gb200-nvl72 --model llama3-70b --gpus 512 "
+            "--global-batch 1024 --seq-len 4096",
+        ),
+    )
+
+
+def _rate(row: Mapping[str, Any], end: str) -> float:
+    """Tokens/s times the step's end of the band over the step: its mirror image."""
+    return float(row["tokens_per_s_per_gpu"]) * float(row[f"step_s_{end}"]) / float(row["step_s"])
+
+
+_GENERATIONS = (
+    ("dgx-2", "fp16"),
+    ("dgx-a100-80", "bf16"),
+    ("dgx-h100", "fp8"),
+    ("gb200-nvl72", "fp8-mx"),
+    ("gb300-nvl72", "fp8-mx"),
+    ("vr200-nvl72", "fp8-mx"),
+    ("rubin-ultra-nvl144", "fp8-mx"),
+)
+_SMALL_PLANS: Plans = (
+    {"tp": 1},
+    {"tp": 2},
+    {"tp": 2, "micro_batch": 2},
+    {"tp": 4},
+    {"tp": 8},
+    {"tp": 8, "pp": 2},
+)
+
+
+def doubling(quick: bool = False) -> Verdict:
+    """compute-doubling: tokens/s of one rack by generation, and its growth in a year."""
+    from rackmodel.topology import load_topology
+
+    rows: list[dict[str, Any]] = []
+    for name, precision in _GENERATIONS[1:6:2] if quick else _GENERATIONS:
+        machine = load_topology(name)
+        result = _one_rack(machine, precision, _SMALL_PLANS[::2] if quick else _SMALL_PLANS)
+        per_rack = result.tokens_per_s_per_gpu * machine.rack_accelerators
+        heat = max(rack["heat_w"] for rack in result.assessment["racks"])
+        kilowatts = heat / 1e3
+        rows.append(
+            {
+                "machine": name,
+                "year": machine.year,
+                "precision": precision,
+                "accelerators_per_rack": machine.rack_accelerators,
+                "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
+                "tokens_per_s_per_rack": per_rack,
+                "rack_kw": kilowatts,
+                "tokens_per_s_per_kw": per_rack / kilowatts,
+            }
+        )
+    rack = _growth(rows, "tokens_per_s_per_rack")
+    chip = _growth(rows, "tokens_per_s_per_gpu")
+    frugal = _growth(rows, "tokens_per_s_per_kw")
+    demand, moore = (2 ** (12 / 4), 2 ** (12 / 3)), (2 ** (12 / 24), 2 ** (12 / 18))
+    verdict: Word = (
+        "supported" if rack[2] >= demand[0] else "depends" if rack[0] > moore[1] else "refuted"
+    )
+    words = (
+        f"A rack trains {rack[0]:.2f} times faster each year, an accelerator {chip[0]:.2f}, a "
+        f"kilowatt {frugal[0]:.2f}; Moore's law gives {moore[0]:.2f} to {moore[1]:.2f}, and demand "
+        f"that doubles every 3-4 months {demand[0]:.0f} to {demand[1]:.0f}. "
+        + (
+            "Racks beat Moore's law, by holding more silicon and fewer bits, "
+            if rack[0] > moore[1]
+            else "Racks keep to Moore's law "
+        )
+        + "but no rack follows such a demand: the rest has to come from more racks."
+    )
+    return answer(
+        "compute-doubling",
+        verdict,
+        rack,
+        "x tokens/s per rack and year",
+        words,
+        rows,
+        (
+            "rackmodel compare dgx-a100-80 dgx-h100 gb200-nvl72 --model gpt3-13b --gpus 64 "
+            "--global-batch 512 --seq-len 2048",
+        ),
+    )
+
+
+def _one_rack(machine: Topology, precision: str, plans: Plans) -> Result:
+    """The best plan for a 13B model that fills one rack; the coarser FP8 where a part has no MX."""
+    gpus = machine.rack_accelerators
+    batch = 16 * gpus
+    for name in dict.fromkeys((precision, "fp8-cs", "bf16")):
+        try:
+            return best_of(machine, "gpt3-13b", gpus, batch, 2048, plans, precision=name).result
+        except CannotRun as error:
+            reason = error
+    raise reason
+
+
+def _growth(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float, float]:
+    """Growth in a year by least squares on logarithms, with two standard errors.
+
+    With fewer than three points the line is exact and says nothing about its error.
+    """
+    import numpy as np
+
+    years = np.array([float(row["year"]) for row in rows])
+    logs = np.log([float(row[name]) for row in rows])
+    centred = years - years.mean()
+    slope = float((centred * logs).sum() / (centred**2).sum())
+    rest = logs - logs.mean() - slope * centred
+    spread = math.sqrt(float((rest**2).sum()) / max(1, len(rows) - 2) / float((centred**2).sum()))
+    return math.exp(slope), math.exp(slope - 2 * spread), math.exp(slope + 2 * spread)

@@ -1,0 +1,187 @@
+"""What a test of a claim gives back, and how bands are carried.
+
+In:  the claims' texts (claims.toml), simulated results.
+Out: `Verdict`, `claim`, ratios with their bands.
+Left out: the tests themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from rackmodel.errors import UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.result.result import Result
+
+Word: TypeAlias = Literal["supported", "refuted", "depends"]
+NETWORK_ERROR = 0.30  # share by which exposed communication may be wrong, both ways
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one claim.
+
+    value, low, high : the figure that decides, in `unit`, with its band. words : one sentence that
+    says what was found. frame : the rows behind it. commands : how to repeat it.
+    """
+
+    id: str
+    claim: str
+    verdict: Word
+    value: float
+    low: float
+    high: float
+    unit: str
+    words: str
+    frame: pd.DataFrame = field(repr=False, compare=False)
+    commands: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `rackmodel claims --json` prints them."""
+        text = claim(self.id)
+        return {
+            "id": self.id,
+            "topic": text["topic"],
+            "claim": self.claim,
+            "verdict": self.verdict,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "words": self.words,
+            "quantity": text["quantity"],
+            "claimed_low": text.get("low"),
+            "claimed_high": text.get("high"),
+            "claimed_unit": text["unit"],
+            "source": text["source"],
+            "command": "; ".join(self.commands),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The frame's rows without NaN, which JSON does not know."""
+        return [
+            {
+                str(key): None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in row.items()
+            }
+            for row in self.frame.to_dict("records")
+        ]
+
+
+@lru_cache(maxsize=1)
+def claim_texts() -> Mapping[str, Mapping[str, Any]]:
+    """All claims by id, in the order of the file."""
+    text = files(__package__).joinpath("claims.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def claim(name: str) -> Mapping[str, Any]:
+    """One claim: topic, claim, quantity, low and high (where it names any), unit, source.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such claim.
+
+    Examples
+    --------
+    >>> claim("nvl72-structure")["low"]
+    72
+    """
+    known = claim_texts()
+    if name not in known:
+        raise UnknownName.among("claim", name, known)
+    return known[name]
+
+
+def answer(
+    name: str,
+    verdict: Word,
+    figure: tuple[float, float, float],
+    unit: str,
+    words: str,
+    rows: Sequence[Mapping[str, Any]],
+    commands: Sequence[str] = (),
+) -> Verdict:
+    """Put a verdict together; `figure` is (value, low, high)."""
+    import pandas as pd
+
+    value, low, high = (float(number) for number in figure)
+    return Verdict(
+        name,
+        str(claim(name)["claim"]),
+        verdict,
+        value,
+        min(low, high, value),
+        max(low, high, value),
+        unit,
+        words,
+        pd.DataFrame([dict(row) for row in rows]),
+        (f"rackmodel claims --only {name}", *commands),
+    )
+
+
+def overlaps(figure: tuple[float, float, float], low: float, high: float) -> Word:
+    """Judge a figure against the claimed bounds.
+
+    Supported if the value lies within them (a single claimed number: if it lies within the band),
+    refuted if the band does not touch them, else it depends.
+
+    >>> overlaps((5.0, 4.0, 6.0), 4.5, 5.5), overlaps((5.0, 4.0, 6.0), 5.5, 7.0)
+    ('supported', 'depends')
+    >>> overlaps((5.0, 4.0, 6.0), 5.9, 5.9), overlaps((5.0, 4.0, 6.0), 12.0, 12.0)
+    ('supported', 'refuted')
+    """
+    value, least, most = figure
+    if low == high and least <= low <= most:
+        return "supported"
+    if low <= value <= high:
+        return "supported"
+    return "refuted" if most < low or least > high else "depends"
+
+
+def unlike_ratio(ours: Result, theirs: Result) -> tuple[float, float, float]:
+    """Tokens/s per accelerator of `ours` over `theirs`, machines with different accelerators.
+
+    The bands of both predictions, added in quadrature.
+    """
+    value = ours.tokens_per_s_per_gpu / theirs.tokens_per_s_per_gpu
+    width = math.hypot(*(math.log(r.step_s_high / r.step_s) for r in (ours, theirs)))
+    return value, value * math.exp(-width), value * math.exp(width)
+
+
+def like_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Tokens/s per accelerator of one row over another, machines with the same accelerator.
+
+    Errors of kernels cancel; exposed communication may be `NETWORK_ERROR` more or less in both.
+    Rows as `scale_up.row_of` makes them.
+    """
+    value = float(ours["tokens_per_s_per_gpu"]) / float(theirs["tokens_per_s_per_gpu"])
+    ends = []
+    for error in (-NETWORK_ERROR, NETWORK_ERROR):
+        times = [1.0 + error * _exposed(row) for row in (ours, theirs)]
+        ends.append(value * times[1] / times[0])
+    return value, min(*ends, value), max(*ends, value)
+
+
+def _exposed(row: Mapping[str, Any]) -> float:
+    """Share of a step in which communication is waited for."""
+    return sum(float(row[f"{axis}_share"]) for axis in ("tp", "cp", "ep", "pp", "dp"))
+
+
+def percent(share: float) -> str:
+    """A change as people write it.
+
+    >>> percent(0.034), percent(-0.2)
+    ('+3.4%', '-20%')
+    """
+    return f"{100 * share:+.1f}%" if abs(share) < 0.1 else f"{100 * share:+.0f}%"

@@ -1,0 +1,379 @@
+"""One accelerator, many machines: the scale-up domain, NICs and fabric varied one at a time.
+
+In:  sizes (domain, NIC rate, oversubscription, ...), a model, accelerators.
+Out: `point`, one row of the study: the best plan on that machine, and what it costs.
+Left out: the machines (`machines`), which points to look at (the specs in benchmarks/), verdicts
+(`claims`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.argument.machines import NETWORKS, machine, more_switches
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.planning.candidates import plan_words
+from rackmodel.planning.space import Choices
+from rackmodel.sweeps.filters import Value
+from rackmodel.sweeps.spec import FlatJob, Kind
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+    from rackmodel.planning.best import SearchResult
+    from rackmodel.result.result import Result
+    from rackmodel.topology import Topology
+    from rackmodel.workload import Job
+
+FIELDS: dict[str, Kind] = {
+    "model": "str",
+    "gpus": "int",
+    "global_batch": "int",
+    "seq_len": "int",
+    "precision": "str",
+    "domain": "int",
+    "nic_gbps": "float",
+    "oversubscription": "float",
+    "routing": "str",
+    "medium": "str",
+    "network": "str",
+    "hbm_bandwidth": "float",
+    "hbm_capacity": "float",
+    "simulated": "int",  # plans at most, of those that look best
+    "max_tp": "int",  # of the plans that are tried; less is quicker
+}
+
+MODELS = (
+    "llama3-70b",
+    "llama3.1-405b",
+    "megatron-1t",
+    "deepseek-v3",
+    "gpt4-moe-1.8t",
+    "moe-67t",
+)
+
+# What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
+# up to 16; micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more;
+# ZeRO-1, without a pipeline also ZeRO-3; no, selective or full recompute. Mixtures may run
+# all-to-alls under another micro-batch.
+TRIED = Choices(
+    shardings=("zero1", "zero3"),
+    max_pp=32,
+    max_vpp=8,
+    max_micro_batch=1,
+    least_cp_tokens=2048,
+)
+# Plans whose lower bound lies further behind the best estimate need no estimate of their own: the
+# closed form has been up to 5% wrong on these machines.
+NEAR = 1.08
+SIMULATED = 3  # at most: the best by its estimate, and what looks better once that is known
+
+# What a point has where its spec is silent.
+DEFAULTS: FlatJob = {
+    "seq_len": 4096,
+    "precision": "bf16",
+    "domain": 72,
+    "nic_gbps": 400.0,
+    "oversubscription": 1.0,
+    "routing": "spray",
+    "medium": "pluggable",
+    "network": NETWORKS[0],
+    "hbm_bandwidth": 1.0,
+    "hbm_capacity": 1.0,
+    "simulated": SIMULATED,
+    "max_tp": 16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The fastest of some plans."""
+
+    result: Result
+    plan: Mapping[str, Any]
+
+
+def best_of(
+    topology: Topology,
+    model: str,
+    gpus: int,
+    global_batch: int,
+    seq_len: int,
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    precision: str = "bf16",
+    catalog: Catalog | None = None,
+    routing: str = "spray",
+    stack: str = "default",
+) -> Best:
+    """Simulate each plan, with the least recompute that fits, and return the fastest.
+
+    Expert groups that leave their domain dispatch as DeepEP does: a token goes to each domain
+    once.
+
+    Raises
+    ------
+    CannotRun
+        If none of the plans runs, with the first reason.
+    """
+    from rackmodel import api, hardware
+    from rackmodel.workload import Job, Plan, load_model
+    from rackmodel.workload.memory import least_recompute
+
+    parts = catalog or hardware.load_catalog()
+    hbm_bytes = hardware.accelerator(topology.accelerator, parts).hbm_bytes
+    found: Best | None = None
+    reason: CannotRun | None = None
+    for fields in plans:
+        words = _dispatch(dict(fields), topology.domain_accelerators)
+        try:
+            plan = Plan(**words).complete(gpus, global_batch)
+            job = Job(
+                model=load_model(model),
+                plan=plan,
+                seq_len=seq_len,
+                global_batch=global_batch,
+                precision=precision,
+                stack=stack,
+            )
+            job = least_recompute(job, hbm_bytes)
+            result = api.run(topology, job, catalog=parts, routing=routing)
+        except CannotRun as error:
+            reason = reason or error
+            continue
+        if found is None or result.step_s < found.result.step_s:
+            found = Best(result, words)
+    if found is None:
+        raise reason or CannotRun("no plan was given")
+    return found
+
+
+def _dispatch(plan: dict[str, Any], domain: int) -> dict[str, Any]:
+    """The plan with DeepEP's dispatch where an expert group is larger than a domain."""
+    if plan.get("ep", 1) * plan.get("etp", 1) > domain:
+        plan.setdefault("dispatcher", "deepep")
+    return plan
+
+
+def best_found(
+    topology: Topology,
+    model: str,
+    gpus: int,
+    global_batch: int,
+    seq_len: int,
+    *,
+    precision: str = "bf16",
+    catalog: Catalog | None = None,
+    simulated: int = SIMULATED,
+    max_tp: int = 16,
+) -> SearchResult:
+    """Search all plans of `TRIED` by the closed form and simulate the best.
+
+    Mixtures dispatch as DeepEP does: a token goes to each domain once.
+
+    Raises
+    ------
+    CannotRun
+        If no plan divides or fits.
+    """
+    from rackmodel import api
+    from rackmodel.planning.best import search_job
+    from rackmodel.workload import Job, Plan, load_model
+
+    what = load_model(model)
+    experts = what.moe_layers > 0
+    base = Plan(dispatcher="deepep") if experts else Plan()
+    job = Job(
+        model=what, plan=base, seq_len=seq_len, global_batch=global_batch, precision=precision
+    )
+
+    def simulate(plan: Plan) -> Result:
+        return api.run(topology, job.replace(plan=plan), catalog=catalog)
+
+    return search_job(
+        topology,
+        job,
+        gpus,
+        top=1,
+        most=simulated,
+        catalog=catalog,
+        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp),
+        simulate=simulate,
+        near=NEAR,
+        cells=False,
+        sure=1.0,
+    )
+
+
+def point(flat: FlatJob) -> dict[str, Value]:
+    """One row of the study: the best plan on one machine, with what it costs.
+
+    flat : values of `FIELDS`. With hashed paths, and with another medium (which changes watts and
+    prices, no rate), the plan is the best one of the same machine with spraying and pluggables.
+    hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth comes at the same watts,
+    as from one generation of HBM to the next.
+
+    Raises
+    ------
+    CannotRun
+        If no plan of the model runs there.
+    """
+    job = whole(flat)
+    plain = job | {name: DEFAULTS[name] for name in ("routing", "medium")}
+    best, row = _searched(tuple(sorted(plain.items())))
+    if job == plain:
+        return dict(row)
+    from rackmodel import api
+
+    catalog = _catalog_of(job)
+    result = api.run(_machine_of(job), best, catalog=catalog, routing=str(job["routing"]))
+    return {**row, **row_of(result, int(job["domain"] or 0), catalog)}
+
+
+@lru_cache(maxsize=64)
+def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, Value]]:
+    """Best job and row of a point, kept for those that route otherwise or have another medium."""
+    job = dict(fields)
+    found = best_found(
+        _machine_of(job),
+        str(job["model"]),
+        int(job["gpus"] or 0),
+        int(job["global_batch"] or 0),
+        int(job["seq_len"] or 0),
+        precision=str(job["precision"]),
+        catalog=_catalog_of(job),
+        simulated=int(job["simulated"] or 0),
+        max_tp=int(job["max_tp"] or 0),
+    )
+    best, result, simulated = found.job, found.best, len(found.candidates)
+    if float(job["hbm_capacity"] or 0) > 1:  # what fits less HBM fits more: its best plan is one
+        from rackmodel import api
+
+        other, _ = _searched(tuple(sorted({**job, "hbm_capacity": 1.0}.items())))
+        again = api.run(_machine_of(job), other, catalog=_catalog_of(job))
+        simulated += 1
+        if again.step_s < result.step_s:
+            best, result = other, again
+    return best, row_of(result, int(job["domain"] or 0), _catalog_of(job)) | {
+        "plan": plan_words(best.plan),
+        "plans": found.plans,
+        "plans_simulated": simulated,
+        "estimate_off": found.candidates[0].estimate_s / result.step_s - 1.0,
+    }
+
+
+def whole(flat: FlatJob) -> FlatJob:
+    """A job with every field of the study: what it leaves out is as in `DEFAULTS`.
+
+    >>> whole({"model": "llama3-70b", "gpus": 576, "domain": 8})["nic_gbps"]
+    400.0
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If model or gpus are missing, or the study has no such model.
+    """
+    if not {"model", "gpus"} <= set(flat):
+        raise InvalidInput("a point of the study needs a model and gpus")
+    if flat["model"] not in MODELS:
+        raise UnknownName.among("model of the study", str(flat["model"]), MODELS)
+    return {"global_batch": flat["gpus"], **DEFAULTS, **flat}
+
+
+def _catalog_of(job: FlatJob) -> Catalog:
+    return _parts(float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0))
+
+
+def _machine_of(job: FlatJob) -> Topology:
+    return _machine(
+        int(job["domain"] or 0),
+        float(job["nic_gbps"] or 0),
+        float(job["oversubscription"] or 0),
+        str(job["medium"]),
+        str(job["network"]),
+        (float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)),
+    )
+
+
+@lru_cache(maxsize=16)
+def _machine(
+    domain: int,
+    nic_gbps: float,
+    oversubscription: float,
+    medium: str,
+    network: str,
+    factors: tuple[float, float],
+) -> Topology:
+    """As `machine`, kept: points on the same machine share its routes."""
+    return machine(
+        domain,
+        nic_gbps=nic_gbps,
+        oversubscription=oversubscription,
+        medium=medium,
+        network=network,
+        catalog=_parts(*factors),
+    )
+
+
+@lru_cache(maxsize=8)
+def _parts(bandwidth: float, capacity: float) -> Catalog:
+    from rackmodel.hardware import load_catalog
+
+    shipped = load_catalog()
+    part = shipped.accelerators["gb200"]
+    changes: dict[str, object] = {}
+    if bandwidth != 1:  # at the same watts: else the power cap takes back in clock what HBM gives
+        changes["accelerators.gb200.hbm_bytes_per_s"] = part.hbm_bytes_per_s * bandwidth
+        energy = part.power.e_hbm_j_per_byte / bandwidth
+        changes["accelerators.gb200.power.e_hbm_j_per_byte"] = energy
+    if capacity != 1:
+        changes["accelerators.gb200.hbm_bytes"] = part.hbm_bytes * capacity
+    return load_catalog(overrides=changes) if changes else shipped
+
+
+def row_of(result: Result, domain: int, catalog: Catalog) -> dict[str, Value]:
+    """Figures of one simulated machine; the switches that its chassis lacks are added."""
+    done = result.assessment
+    cost, power = done["cost"], done["power"]
+    gpus = result.step.job.gpus
+    chip = catalog.switches["nvswitch4"]
+    chips = more_switches(domain, gpus)
+    usd = float(catalog.prices["nvswitch4"]["capex_usd"].value) * chips
+    watts = chip.power_w * chips
+    share = 1.0 + usd / cost["capital_usd"] * _fixed(cost) + watts / power["it_w"] * _energy(cost)
+    parts = result.breakdown_s
+    exposed = {name: parts.get(name, 0.0) for name in ("tp", "cp", "ep", "pp", "bubble")}
+    return {
+        "step_s": result.step_s,
+        "step_s_low": result.step_s_low,
+        "step_s_high": result.step_s_high,
+        "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
+        "mfu": result.mfu,
+        "bound_by": result.bound_by,
+        **{f"{name}_share": seconds / result.step_s for name, seconds in exposed.items()},
+        "dp_share": sum(parts.get(k, 0.0) for k in ("dp", "dp_cp", "edp")) / result.step_s,
+        "hbm_bandwidth_utilisation": result.hbm_bandwidth_utilisation,
+        "usd_per_mtoken": cost["usd_per_mtoken"] * share,
+        "usd_per_mtoken_low": cost["usd_per_mtoken_low"] * share,
+        "usd_per_mtoken_high": cost["usd_per_mtoken_high"] * share,
+        "energy_j_per_token": done["energy_j_per_token"]
+        + watts * result.step_s / result.step.job.tokens,
+        "capital_usd_per_gpu": (cost["capital_usd"] + usd) / gpus,
+        "it_w_per_gpu": (power["it_w"] + watts) / gpus,
+        "rack_heat_w": max(float(rack["heat_w"]) for rack in done["racks"])
+        + chip.power_w * more_switches(domain, 72),
+    }
+
+
+def _fixed(cost: Mapping[str, Any]) -> float:
+    """Share of the hourly cost that goes with the price of the machine."""
+    hourly = cost["per_hour_usd"]
+    return float((hourly["depreciation"] + hourly["maintenance"]) / cost["usd_per_hour"])
+
+
+def _energy(cost: Mapping[str, Any]) -> float:
+    """Share of the hourly cost that goes with its power."""
+    hourly = cost["per_hour_usd"]
+    return float((hourly["energy"] + hourly["hall"]) / cost["usd_per_hour"])

@@ -1,0 +1,275 @@
+"""What one accelerator does over a step, cut into pieces in which nothing changes.
+
+In:  the timeline frame (pieces of each rank class's time with FLOPs and bytes) and an accelerator's
+     power constants.
+Out: `Pieces`: energies at the reference clock, without the clock itself.
+Left out: the clock that a cap leaves, power and temperature (`accelerator_power`, `clock`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Accelerator, PowerModel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MOST_WINDOWS = 2048  # of the cap, in one step
+# What a piece of each kind does; what no piece covers is a waiting kernel.
+KINDS = {
+    "compute": "compute",
+    "collective": "collective",
+    "send": "collective",
+    "recv": "collective",
+    "wait": "wait",
+    "bubble": "wait",
+}
+
+
+def number_format(precision: str) -> str:
+    """Return the format of the arithmetic of a precision: "fp8-block" multiplies in "fp8".
+
+    >>> number_format("fp8-block"), number_format("bf16")
+    ('fp8', 'bf16')
+    """
+    return precision.split("-", 1)[0]
+
+
+def flop_energy_j(accelerator: Accelerator, precision: str) -> float:
+    """Return the energy of one FLOP at the reference clock and voltage. [J]
+
+    A format without a constant of its own takes the constant of the nearest format that has one
+    (fp16 and bf16 multiply alike), scaled by their peaks: equal time at full rate, equal energy.
+
+    Raises
+    ------
+    InvalidInput
+        If the accelerator has no constant that could stand in.
+    """
+    wanted = number_format(precision)
+    known: Mapping[str, float] = accelerator.power.e_flop_j
+    if wanted in known:
+        return known[wanted]
+    for other in ("bf16", "fp16", "fp8", *known):
+        if other in known:
+            peaks = accelerator.flops_per_s
+            if other in ("bf16", "fp16") and wanted in ("bf16", "fp16"):
+                return known[other]
+            if wanted in peaks and other in peaks:
+                return known[other] * peaks[other] / peaks[wanted]
+            if wanted in ("fp32", "fp64", "tf32"):  # few FLOPs, off the matrix units
+                return known[other] * {"tf32": 2.0, "fp32": 8.0, "fp64": 16.0}[wanted]
+    raise InvalidInput(
+        f"accelerator {accelerator.name!r}: no energy per FLOP for {precision!r} "
+        f"(known: {', '.join(sorted(known)) or 'none'}); set accelerators.{accelerator.name}.power"
+    )
+
+
+def peak_flops_per_s(accelerator: Accelerator, precision: str) -> float:
+    """Return the FLOP/s that large matrix products reach at the reference clock, or infinity.
+
+    Infinity where no peak of the format is known: such FLOPs then set no lower bound on the clock.
+    """
+    wanted = number_format(precision)
+    power, peaks = accelerator.power, accelerator.flops_per_s
+    peak = peaks.get(wanted, peaks.get({"fp16": "bf16", "bf16": "fp16"}.get(wanted, wanted)))
+    if not peak:
+        return float("inf")
+    eta = power.gemm_eta.get(wanted, max(power.gemm_eta.values(), default=1.0))
+    return peak / power.peak_clock_ratio * eta
+
+
+def stall_power_w(flops: Floats, flop_j: Floats, pace: Floats, power: PowerModel) -> Floats:
+    """Return what matrix units that compute in these formats draw while they stall. [W]
+
+    flops : of each piece; without any no kernel holds the units. flop_j, pace : energy of a FLOP
+    and best rate of its format, both at the reference clock. [J, FLOP/s]
+    """
+    known = (flops > 0) & np.isfinite(pace)
+    full_w = np.multiply(flop_j, pace, out=np.zeros_like(flops), where=known)
+    return power.act_stall * power.data_toggle * full_w
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """What one rank class does in a step, cut into K pieces in which nothing changes.
+
+    edges_s [K+1]; activity [K] (0 to 1); flop_w [K] (at reference voltage), hbm_w [K], link_w [K];
+    window [K] (index of the averaging window of the power cap, M in all); clock_needed [K] (the
+    clock below which the compute pieces could not have been this fast); stall_w [K] (what matrix
+    units would draw if they stalled all of the time); hbm_free [K] (share of the time in which
+    kernels run and HBM is free).
+    """
+
+    rank_class: int
+    edges_s: Floats
+    activity: Floats
+    flop_w: Floats
+    hbm_w: Floats
+    link_w: Floats
+    clock_needed: Floats
+    stall_w: Floats
+    hbm_free: Floats
+    window: Ints
+    windows: int
+
+    def stalled_w(self, clock: Floats) -> Floats:
+        """Power of stalled matrix units at a clock for each piece, at reference voltage. [W]"""
+        return self.stall_w * np.maximum(0.0, clock * self.hbm_free - self.clock_needed)
+
+
+def cut_timeline(
+    timeline: pd.DataFrame, accelerator: Accelerator, step_s: float, device_busy: float = 1.0
+) -> list[Pieces]:
+    """Cut the timeline of every rank class at its starts, its ends and the windows of the cap.
+
+    Parameters
+    ----------
+    timeline : one row per piece of a rank class's time: rank_class, kind, start_s, end_s, flops,
+        precision, hbm_bytes, wire_bytes. Pieces on several streams may overlap.
+    step_s : length of the step. [s]
+    device_busy : share of compute pieces in which kernels run; for the rest the accelerator waits
+        for its host to launch them.
+
+    Returns
+    -------
+    One `Pieces` per rank class, by ascending number.
+
+    Raises
+    ------
+    InvalidInput
+        If a column is missing, a kind is unknown, or a time is not within the step.
+    """
+    missing = {
+        "rank_class",
+        "kind",
+        "start_s",
+        "end_s",
+        "flops",
+        "precision",
+        "hbm_bytes",
+        "wire_bytes",
+    } - set(timeline.columns)
+    if missing:
+        raise InvalidInput(f"timeline: columns {sorted(missing)} are missing")
+    if not (step_s > 0 and np.isfinite(step_s)):
+        raise InvalidInput(f"timeline: the step has to take more than 0 s, found {step_s!r}")
+
+    classes = timeline["rank_class"].to_numpy(dtype=np.int64)
+    start = timeline["start_s"].to_numpy(dtype=float)
+    end = timeline["end_s"].to_numpy(dtype=float)
+    slack = 1e-9 * step_s
+    if len(start) and not (start.min() >= -slack and end.max() <= step_s + slack):
+        raise InvalidInput(
+            f"timeline: pieces run from {start.min():g} to {end.max():g} s, the step from 0 to "
+            f"{step_s:g} s"
+        )
+    if not 0.0 < device_busy <= 1.0 + 1e-9:
+        raise InvalidInput(f"device_busy: expected above 0 and up to 1, found {device_busy:g}")
+    start, end = np.clip(start, 0.0, step_s), np.clip(end, 0.0, step_s)
+    power = accelerator.power
+    levels = activity_levels(power, device_busy)
+    level = by_name(timeline["kind"], lambda kind: levels[KINDS[kind]], "kind")
+    joule = by_name(timeline["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
+    pace = by_name(timeline["precision"], lambda p: peak_flops_per_s(accelerator, p), "precision")
+    flops = timeline["flops"].to_numpy(dtype=float)
+    columns = {
+        "flop": flops * joule * power.data_toggle,
+        "hbm": timeline["hbm_bytes"].to_numpy(dtype=float) * power.e_hbm_j_per_byte,
+        # What is drawn without traffic stands in the idle power; a rank receives what it sends.
+        "link": timeline["wire_bytes"].to_numpy(dtype=float)
+        * (2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)),
+    }
+    needed = np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0)  # seconds at clock 1
+    full_w = stall_power_w(flops, joule, pace, power)
+
+    windows = int(np.clip(step_s / power.cap_window_s, 1, MOST_WINDOWS))
+    window_edges = np.linspace(0.0, step_s, windows + 1)
+    order = np.argsort(classes, kind="stable")
+    names, first = np.unique(classes[order], return_index=True)
+    pieces = []
+    for name, rows in zip(names.tolist(), np.split(order, first[1:]), strict=True):
+        rows = rows[end[rows] > start[rows]]
+        edges = np.unique(np.concatenate((window_edges, start[rows], end[rows])))
+        # Edges that differ by rounding only would make pieces of no length.
+        edges = edges[np.concatenate((np.diff(edges) > 1e-13 * step_s, [True]))]
+        edges[0] = 0.0
+        begin, stop = _place(edges, start[rows]), _place(edges, end[rows])
+        keep = stop > begin
+        rows, begin, stop = rows[keep], begin[keep], stop[keep]
+        length = edges[stop] - edges[begin]
+        hbm_w = _spread(columns["hbm"][rows] / length, begin, stop, len(edges))
+        hbm_full_w = max(1e-9, power.e_hbm_j_per_byte * accelerator.hbm_bytes_per_s)
+        pieces.append(
+            Pieces(
+                rank_class=int(name),
+                edges_s=edges,
+                activity=_highest(level[rows], begin, stop, len(edges), power.act_wait),
+                flop_w=_spread(columns["flop"][rows] / length, begin, stop, len(edges)),
+                hbm_w=hbm_w,
+                link_w=_spread(columns["link"][rows] / length, begin, stop, len(edges)),
+                clock_needed=_spread(needed[rows] / length, begin, stop, len(edges)),
+                stall_w=_highest(full_w[rows], begin, stop, len(edges), 0.0),
+                hbm_free=np.maximum(0.0, device_busy - hbm_w / hbm_full_w),
+                window=np.searchsorted(window_edges, edges[:-1] + 0.5 * np.diff(edges)) - 1,
+                windows=windows,
+            )
+        )
+    return pieces
+
+
+def activity_levels(power: PowerModel, device_busy: float) -> dict[str, float]:
+    """Return what share of `act_w` each kind of piece draws; kernels wait where the device does."""
+    computing = device_busy + (1.0 - device_busy) * power.act_wait
+    return {"compute": computing, "collective": power.act_collective, "wait": power.act_wait}
+
+
+def by_name(column: pd.Series[Any], value: Any, what: str) -> Floats:
+    """Translate a column of few distinct names into numbers, one call per name."""
+    import pandas as pd
+
+    codes, names = pd.factorize(column)
+    table = []
+    for name in names.tolist():
+        try:
+            table.append(value(str(name)) if name == name and name is not None else 0.0)
+        except KeyError:
+            known = ", ".join(sorted(KINDS))
+            raise InvalidInput(f"timeline: unknown {what} {name!r} (known: {known})") from None
+    return np.asarray([*table, 0.0], dtype=float)[codes]  # code -1, a missing value, is the last
+
+
+def _place(edges: Floats, times: Floats) -> Ints:
+    """Index of the edge nearest to each time."""
+    at = np.clip(np.searchsorted(edges, times), 1, len(edges) - 1)
+    return np.asarray(np.where(times - edges[at - 1] < edges[at] - times, at - 1, at))
+
+
+def _spread(rate: Floats, begin: Ints, stop: Ints, edges: int) -> Floats:
+    """Sum of the rates of all rows that run in each piece."""
+    steps = np.bincount(begin, rate, edges) - np.bincount(stop, rate, edges)
+    sums = np.cumsum(steps)[:-1]
+    return np.asarray(np.where(sums > 1e-12 * rate.max(initial=0.0), sums, 0.0))
+
+
+def _highest(level: Floats, begin: Ints, stop: Ints, edges: int, least: float) -> Floats:
+    """Highest activity of the rows that run in each piece, at least that of a waiting kernel."""
+    highest = np.full(edges - 1, least)
+    for value in np.unique(level[level > least]):  # ascending: the last to write wins
+        rows = level == value
+        running = np.cumsum(
+            np.bincount(begin[rows], minlength=edges) - np.bincount(stop[rows], minlength=edges)
+        )[:-1]
+        highest[running > 0] = value
+    return highest

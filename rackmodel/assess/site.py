@@ -1,0 +1,303 @@
+"""What the room gives a machine: power, coolant, prices, cables; and what the machine does to it.
+
+In:  a `Room`, and results of the simulator.
+Out: the assessment of a result; the result under a power cap, with the clock that the cap leaves.
+Left out: power, heat and money themselves (`rackmodel.assess`), the simulation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.assess.chassis import Chassis
+    from rackmodel.assess.power import Assessment
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.result.result import Result
+    from rackmodel.topology import Topology
+
+GENERIC_CHASSIS = "generic-air"
+MOST_THROTTLES = 8  # times that a step is made slower for its coolant; three do as a rule
+LOWEST_TRUSTED_CAP = 0.65  # of the accelerator's own: the power model is fitted above it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Where a machine stands; None stands for what its chassis or the catalog says.
+
+    power_cap_w : of one accelerator, at most its own. media : {tier: medium} to swap, with the
+    length of their links in lengths_m ({tier: m}) where the topology's is not meant. supply_c,
+    rise_k, flow_lpm : coolant of a rack. facility_pue, usd_per_kwh : of the hall. run_tokens : of a
+    whole run, to tell its days and dollars. trays : tell the elevation of every rack, too.
+    """
+
+    power_cap_w: float | None = None
+    media: Mapping[str, str] = field(default_factory=dict)
+    lengths_m: Mapping[str, float] = field(default_factory=dict)
+    supply_c: float | None = None
+    rise_k: float | None = None
+    flow_lpm: float | None = None
+    facility_pue: float | None = None
+    usd_per_kwh: float | None = None
+    run_tokens: float | None = None
+    trays: bool = False
+
+    @classmethod
+    def of(cls, given: Room | Mapping[str, Any] | None, **more: Any) -> Room:
+        """Return a room from its fields, those of `more` that are not None included.
+
+        >>> Room.of({"supply_c": 20.0}, power_cap_w=500.0, media=None).power_cap_w
+        500.0
+
+        Raises
+        ------
+        UnknownName
+            For a field that rooms do not have.
+        """
+        extra = {name: value for name, value in more.items() if value is not None}
+        if isinstance(given, Room):
+            return replace(given, **extra)
+        both = {**(given or {}), **extra}
+        known = [one.name for one in fields(cls)]
+        for name in both:
+            if name not in known:
+                raise UnknownName.among("field of the room", name, known)
+        return cls(**both)
+
+
+def check_room(
+    room: Room, machine: Topology, accelerator: Accelerator, catalog: Catalog, gpus: int
+) -> None:
+    """Refuse, before anything is simulated, a room that this machine can't stand in.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        For numbers that mean nothing, unknown tiers and media.
+    CannotRun
+        If a link would be longer than its medium reaches.
+    """
+    from rackmodel.assess import chassis_of, check_coolant, media_rows
+
+    cap_w = room.power_cap_w
+    if cap_w is not None:
+        idle_w = accelerator.power.idle_w
+        if not idle_w < cap_w <= accelerator.power_w * (1 + 1e-9):
+            raise InvalidInput(
+                f"power cap: {accelerator.name} takes one above {idle_w:g} W (idle) and up to "
+                f"{accelerator.power_w:g} W (its own); found {cap_w:g} W"
+            )
+    for name, least in (
+        ("supply_c", -50.0),
+        ("rise_k", 0.0),
+        ("flow_lpm", 0.0),
+        ("facility_pue", 1.0),
+        ("usd_per_kwh", 0.0),
+    ):
+        value = getattr(room, name)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
+    if (room.supply_c, room.rise_k, room.flow_lpm) != (None, None, None):
+        check_coolant(
+            chassis_of(catalog, machine.chassis or GENERIC_CHASSIS),
+            supply_c=room.supply_c,
+            rise_k=room.rise_k,
+            flow_lpm=room.flow_lpm,
+        )
+    if room.media:
+        media_rows(machine.inventory(gpus), catalog, room.media, lengths_m=room.lengths_m)
+
+
+def assessed(
+    result: Result, machine: Topology, catalog: Catalog, room: Room, cap: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return power, heat, cost and failures of a result in a room (`assess.assess_step`).
+
+    cap : from `under_cap`, added to what is told of power.
+    """
+    from rackmodel.assess import assess_step
+
+    job = result.step.job
+    found = assess_step(
+        result.events,
+        result.rank_classes,
+        result.racks,
+        catalog,
+        result.accelerator,
+        machine.chassis or GENERIC_CHASSIS,
+        machine.inventory(result.step.places.slots(job.gpus)),
+        job.gpus,
+        result.step_s,
+        job.tokens,
+        cap_w=room.power_cap_w,
+        thermal_cap_w=cap["thermal_cap_w"],
+        media=room.media,
+        lengths_m=room.lengths_m,
+        supply_c=room.supply_c,
+        rise_k=room.rise_k,
+        flow_lpm=room.flow_lpm,
+        usd_per_kwh=room.usd_per_kwh,
+        facility_pue=room.facility_pue,
+        tokens=room.run_tokens,
+        trays=room.trays,
+        device_busy=device_busy(result),
+    )
+    found["power"] |= cap
+    if cap["thermal_cap_w"] is not None:
+        found["notes"].insert(
+            0,
+            f"temperature: the coolant leaves {result.accelerator.name} {cap['thermal_cap_w']:.0f} "
+            f"of {cap['cap_w']:.0f} W at its limit of {result.accelerator.thermal.limit_c:.0f} C; "
+            f"it throttles to {cap['cap_clock']:.1%} of its usual clock, and the step is "
+            "simulated at it",
+        )
+    elif cap["cap_slows"]:
+        found["notes"].insert(
+            0,
+            f"power cap: {cap['cap_w']:g} W leave {cap['cap_clock']:.1%} of the clock that "
+            f"{result.accelerator.power_w:g} W leave; the step is simulated at it",
+        )
+    if cap["cap_w"] < LOWEST_TRUSTED_CAP * result.accelerator.power_w:
+        found["notes"].append(
+            f"power cap: below {LOWEST_TRUSTED_CAP:.0%} of {result.accelerator.power_w:g} W the "
+            "power model has seen no measurements; take clock and power as rough"
+        )
+    return found
+
+
+def device_busy(result: Result) -> float:
+    """Return the share of compute time in which kernels run, mean over all ranks.
+
+    For the rest the accelerator waits for its host to launch them, as with many small experts.
+    """
+    from rackmodel.workload.operations import Compute
+
+    step, kernels = result.step, result.kernels
+    ranks = [0.0] * len(step.programs)
+    for stage, count in zip(step.rank_stage.tolist(), step.rank_count.tolist(), strict=True):
+        ranks[stage] += count
+    known: dict[int, tuple[float, float]] = {}  # of an operation, or of a segment that recurs
+
+    def times_of(item: Any) -> tuple[float, float]:
+        times = known.get(id(item))
+        if times is None:
+            if isinstance(item, Compute):
+                whole, device = kernels.times_s(item)
+                times = min(whole, device), whole
+            else:
+                inner = [times_of(one) for one in getattr(item, "operations", ())]
+                times = sum(one[0] for one in inner), sum(one[1] for one in inner)
+            known[id(item)] = times
+        return times
+
+    device_s = whole_s = 0.0
+    for program, count in zip(step.programs, ranks, strict=True):
+        inner = [times_of(item) for item in program.items]
+        device_s += count * math.fsum(one[0] for one in inner)
+        whole_s += count * math.fsum(one[1] for one in inner)
+    return device_s / whole_s if device_s > 0 else 1.0
+
+
+def under_cap(
+    result_at: Callable[[float], Result],
+    accelerator: Accelerator,
+    room: Room,
+    machine: Topology,
+    catalog: Catalog,
+) -> tuple[Result, dict[str, Any]]:
+    """Return the result at the clock that power cap and coolant leave, and what to tell of it.
+
+    Clock, power and time depend on each other: the step is simulated until the clock stands still.
+    A cap that the job stays below by itself changes nothing. An accelerator whose junction would
+    pass its limit throttles: it is capped at the power that the coolant carries away.
+
+    Parameters
+    ----------
+    result_at : simulates the step at a clock, over the clock that the accelerator's own cap leaves.
+
+    Returns
+    -------
+    result; {cap_w, cap_clock (over that under the accelerator's own cap), cap_slows (whether it is
+    lower), cap_simulations, thermal_cap_w (None where the coolant sets no limit)}.
+
+    Raises
+    ------
+    CannotRun
+        If cap or coolant leave too little, or the clock never stands still.
+    """
+    from rackmodel.assess import chassis_of, cooled_w, may_overheat, settle_clock
+
+    cap_w = accelerator.power_w if room.power_cap_w is None else room.power_cap_w
+    coolant = {"supply_c": room.supply_c, "rise_k": room.rise_k, "flow_lpm": room.flow_lpm}
+    found: dict[float, Result] = {}
+
+    def timeline_at(clock: float) -> pd.DataFrame:
+        if clock not in found:
+            found.clear()
+            found[clock] = result_at(clock)
+        return found[clock].events
+
+    def settled(watts: float) -> int:
+        timeline_at(1.0)
+        return settle_clock(timeline_at, accelerator, watts, device_busy=device_busy(usual))[1]
+
+    count = 1
+    usual = found[1.0] = result_at(1.0)
+    if room.power_cap_w is not None and cap_w < accelerator.power_w:
+        count = settled(cap_w)
+    thermal_w: float | None = None
+    chassis = chassis_of(catalog, machine.chassis or GENERIC_CHASSIS)
+    if may_overheat(accelerator, chassis, cap_w=cap_w, **coolant):
+        for _ in range(MOST_THROTTLES):
+            (result,) = found.values()
+            left_w = cooled_w(_power_of(result, accelerator, chassis, thermal_w or cap_w, coolant))
+            if left_w is None:
+                break
+            thermal_w = min(left_w, 0.999 * (thermal_w or cap_w))
+            try:
+                count += settled(thermal_w)
+            except CannotRun as reason:
+                raise CannotRun(
+                    f"temperature: the coolant leaves {accelerator.name} {thermal_w:.0f} W at its "
+                    f"limit of {accelerator.thermal.limit_c:.0f} C, less than the job draws at the "
+                    "lowest clock; lower the supply or raise the flow"
+                ) from reason
+    ((clock, result),) = found.items()
+    facts = {
+        "cap_w": cap_w,
+        "cap_clock": clock,
+        "cap_slows": clock < 1.0 - 1e-6,
+        "cap_simulations": count,
+        "thermal_cap_w": thermal_w,
+    }
+    return result, facts
+
+
+def _power_of(
+    result: Result,
+    accelerator: Accelerator,
+    chassis: Chassis,
+    cap_w: float,
+    coolant: Mapping[str, float | None],
+) -> Assessment:
+    from rackmodel.assess import assess_power
+
+    return assess_power(
+        result.events,
+        result.racks,
+        accelerator,
+        chassis,
+        step_s=result.step_s,
+        cap_w=cap_w,
+        device_busy=device_busy(result),
+        supply_c=coolant["supply_c"],
+        rise_k=coolant["rise_k"],
+        flow_lpm=coolant["flow_lpm"],
+    )

@@ -1,0 +1,269 @@
+"""The flows of every group of an axis at once, without asking the network for each group.
+
+In:  a compiled network, the members of G groups of one axis, one collective.
+Out: the flows of all groups as arrays, with the links that they cross.
+Left out: fair shares, folding, time.
+
+Groups that stand alike (the same members share a domain switch, a NIC, a leaf, a spine) use the
+same collective on corresponding links. The network works it out for one of them; for the others the
+links are looked up by their ends. Where the machine is not a tree of bundles (a torus, a graph made
+by hand), every group is worked out by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.folding import distinct, mix
+from rackmodel.network import Network, Pattern
+from rackmodel.network.tree import levels
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedFlows:
+    """Flows of G groups, F in all, in ascending order of their group.
+
+    owner, round_ : int[F]. share : bytes of the flow per byte of the collective. cap : bytes/s.
+    source, target : int[F], accelerator index, or -1 - node for a switch.
+    indptr, links, fractions : CSR from flows to links. round_latency_s : float[G, rounds], added
+    once the last flow of the round has ended.
+    algorithm : one name per group.
+    """
+
+    owner: Ints
+    round_: Ints
+    share: Floats
+    cap: Floats
+    source: Ints
+    target: Ints
+    indptr: Ints
+    links: Ints
+    fractions: Floats
+    round_latency_s: Floats
+    algorithm: tuple[str, ...]
+
+
+class Places:
+    """Where accelerators stand: the chain of nodes above each one, and links by their ends."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        nodes = network.accelerator_nodes
+        self.index_of = np.full(len(network.nodes), -1, dtype=np.int64)
+        self.index_of[nodes] = np.arange(len(nodes))
+        self.source = network.tail.astype(np.int64)
+        self.target = network.head.astype(np.int64)
+        key = self.source * len(network.nodes) + self.target
+        self._order = np.argsort(key, kind="stable")
+        self._keys = key[self._order]
+        self.above = self._chains(nodes)
+
+    def link_between(self, source: Ints, target: Ints) -> Ints:
+        """Return the link from each source node to each target node, -1 where there is none."""
+        key = source * len(self.network.nodes) + target
+        at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
+        return np.where(self._keys[at] == key, self._order[at], -1)
+
+    def _chains(self, nodes: Ints) -> Ints | None:
+        """Return the nodes of and above each accelerator, int[n, levels]; None if no tree."""
+        count = len(self.network.nodes)
+        first = np.full((count, 2), -1, dtype=np.int64)  # of switches and NICs above each node
+        level = levels(self.network)
+        up = level[self.target] > level[self.source]
+        order = np.argsort(self.source[up], kind="stable")
+        source, target = self.source[up][order], self.target[up][order]
+        starts = np.searchsorted(source, np.arange(count))
+        degree = np.bincount(source, minlength=count)
+        if degree.max(initial=0) > 2 or (self.index_of[self.target] >= 0)[up].any():
+            return None
+        for slot in range(2):
+            has = degree > slot
+            first[has, slot] = target[starts[has] + slot]
+        if (degree[level > 0] > 1).any():
+            return None  # several ways up: not a tree of bundles
+        columns = [nodes]
+        for slot in range(2):
+            node = first[nodes, slot]
+            while (node >= 0).any():
+                columns.append(node)
+                node = np.where(node >= 0, first[np.maximum(node, 0), 0], -1)
+        return np.stack(columns, axis=1)
+
+    def signatures(self, members: Ints) -> Ints:
+        """Return one number per group, equal for groups that stand alike."""
+        assert self.above is not None
+        groups, size = members.shape
+        parts: list[npt.NDArray[np.int64]] = []
+        above = self.above
+        for column in range(1, above.shape[1]):
+            node = above[members, column]
+            below = above[members, column - 1]
+            order = np.argsort(node, axis=1, kind="stable")
+            ranked = np.take_along_axis(node, order, axis=1)
+            new = np.concatenate(
+                [np.ones((groups, 1), dtype=bool), ranked[:, 1:] != ranked[:, :-1]], axis=1
+            )
+            # the place of the first member with the same node names the node within the group
+            head = np.maximum.accumulate(np.where(new, np.arange(size), 0), axis=1)
+            lead = np.take_along_axis(order, head, axis=1)
+            name = np.empty_like(lead)
+            np.put_along_axis(name, order, lead, axis=1)
+            link = self.link_between(below.ravel(), node.ravel()).reshape(node.shape)
+            parts += [np.where(node >= 0, name, -1), self._link_class()[link]]
+        total = np.zeros(groups, dtype=np.uint64)
+        for number, part in enumerate(parts):
+            columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
+            told = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
+            total += told.sum(axis=1, dtype=np.uint64)
+        _, which = np.unique(total, return_inverse=True)
+        return which.reshape(-1).astype(np.int64)
+
+    def _link_class(self) -> Ints:
+        if not hasattr(self, "_classes"):
+            capacity = np.unique(self.network.capacity, return_inverse=True)[1]
+            delays, delay = np.unique(self.network.latency_s, return_inverse=True)
+            classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
+            self._classes = np.append(classes.astype(np.int64), -1)
+        return self._classes
+
+
+def place(places: Places, members: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:
+    """Return the flows of all groups.
+
+    members : int[G, n], accelerator indices. `pattern_of` works out one group.
+    """
+    if places.above is None or len(members) < 4:
+        return _join(
+            [(np.array([g]), _single(places, row, pattern_of)) for g, row in enumerate(members)]
+        )
+    which = places.signatures(members)
+    parts: list[tuple[Ints, PlacedFlows]] = []
+    for kind in range(int(which.max()) + 1):
+        same = np.flatnonzero(which == kind)
+        model = _single(places, members[same[0]], pattern_of)
+        links = _translate(places, members[same], model)
+        if links is None:
+            parts += [(np.array([g]), _single(places, members[g], pattern_of)) for g in same]
+        else:
+            parts.append((same, _repeat(model, members[same[0]], members[same], links)))
+    return _join(parts)
+
+
+def _single(places: Places, row: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:
+    pattern = pattern_of([int(m) for m in row])
+    rounds = pattern.rounds
+    sizes = [len(r.share) for r in rounds]
+    indptr = np.concatenate(
+        [np.zeros(1, dtype=np.int64)] + [np.diff(r.indptr).astype(np.int64) for r in rounds]
+    ).cumsum()
+
+    def ends(node: npt.NDArray[np.int64]) -> Ints:
+        index = places.index_of[node]
+        return np.where(index >= 0, index, -1 - node)
+
+    def together(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.concatenate(arrays) if arrays else np.zeros(0)
+
+    return PlacedFlows(
+        owner=np.zeros(sum(sizes), dtype=np.int64),
+        round_=np.repeat(np.arange(len(rounds)), sizes),
+        share=together([r.share for r in rounds]),
+        cap=together([r.cap_bytes_per_s for r in rounds]),
+        source=ends(together([r.source for r in rounds]).astype(np.int64)),
+        target=ends(together([r.target for r in rounds]).astype(np.int64)),
+        indptr=indptr,
+        links=together([r.links for r in rounds]).astype(np.int64),
+        fractions=together([r.fractions for r in rounds]),
+        round_latency_s=np.array([pattern.latency_s], dtype=np.float64),
+        algorithm=(pattern.algorithm,),
+    )
+
+
+def _translate(places: Places, members: Ints, model: PlacedFlows) -> Ints | None:
+    """Return the links of every group, int[G, I]; None if some node is above no member."""
+    assert places.above is not None
+    chain = places.above[members[0]]  # [n, levels]
+    flat = chain.ravel()
+    order = np.argsort(flat, kind="stable")
+    used, where = distinct(model.links)  # many flows share a link
+    ends = []
+    for node in (places.source[used], places.target[used]):
+        at = np.minimum(np.searchsorted(flat[order], node), len(flat) - 1)
+        if (flat[order][at] != node).any():
+            return None
+        spot = order[at]
+        member, level = spot // chain.shape[1], spot % chain.shape[1]
+        ends.append(places.above[members[:, member], level])
+    links = places.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
+    return None if (links < 0).any() else links[:, where]
+
+
+def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> PlacedFlows:
+    groups, flows = len(members), len(model.owner)
+    spots = {int(m): i for i, m in enumerate(base)}
+
+    def ends(index: Ints) -> Ints:
+        place = np.array([spots.get(int(i), -1) for i in index], dtype=np.int64)
+        moved = members[:, np.maximum(place, 0)]
+        return np.where(place >= 0, moved, -1 - np.arange(groups)[:, None]).ravel()
+
+    starts = np.arange(groups)[:, None] * len(model.links) + model.indptr[:-1]
+    return PlacedFlows(
+        owner=np.repeat(np.arange(groups), flows),
+        round_=np.tile(model.round_, groups),
+        share=np.tile(model.share, groups),
+        cap=np.tile(model.cap, groups),
+        source=ends(model.source),
+        target=ends(model.target),
+        indptr=np.append(starts.ravel(), groups * len(model.links)),
+        links=links.ravel(),
+        fractions=np.tile(model.fractions, groups),
+        round_latency_s=np.repeat(model.round_latency_s, groups, axis=0),
+        algorithm=model.algorithm * groups,
+    )
+
+
+def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
+    """Put the flows of several sets of groups together, in ascending order of the group."""
+    if len(parts) == 1:  # all groups, in their order
+        return parts[0][1]
+    rounds = max(p.round_latency_s.shape[1] for _, p in parts)
+    groups = sum(len(ids) for ids, _ in parts)
+    latency = np.zeros((groups, rounds))
+    names = [""] * groups
+    for ids, p in parts:
+        latency[ids, : p.round_latency_s.shape[1]] = p.round_latency_s
+        for i, name in zip(ids, p.algorithm, strict=True):
+            names[int(i)] = name
+    owner = np.concatenate([ids[p.owner] for ids, p in parts])
+    order = np.argsort(owner, kind="stable")
+    widths = np.concatenate([np.diff(p.indptr) for _, p in parts])
+    starts = np.concatenate([[0], np.cumsum(widths)])[:-1][order]
+    widths = widths[order]
+    indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+    spread = np.arange(indptr[-1]) - np.repeat(indptr[:-1] - starts, widths)
+
+    def joined(name: str) -> npt.NDArray[np.float64]:
+        return np.concatenate([getattr(p, name) for _, p in parts])
+
+    return PlacedFlows(
+        owner=owner[order],
+        round_=joined("round_")[order].astype(np.int64),
+        share=joined("share")[order],
+        cap=joined("cap")[order],
+        source=joined("source")[order].astype(np.int64),
+        target=joined("target")[order].astype(np.int64),
+        indptr=indptr,
+        links=joined("links")[spread].astype(np.int64),
+        fractions=joined("fractions")[spread],
+        round_latency_s=latency,
+        algorithm=tuple(names),
+    )

@@ -1,0 +1,78 @@
+"""How long a matrix product takes: tiles over units, pipeline depth, operands through HBM.
+
+In:  shape, peak of the accelerator, constants of its family.
+Out: seconds of one launch.
+Left out: choice of library and autotuning beyond two tile sizes; split-k is what `partial_wave` < 1
+    stands for.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rackmodel.kernels.kernel_constants import GemmConstants
+
+
+def smooth_max(a: float, b: float, power: float) -> float:
+    """Return (a^p + b^p)^(1/p): the larger one, rounded up where both are alike.
+
+    >>> round(smooth_max(3.0, 4.0, 2.0), 6), smooth_max(0.0, 2.0, 4.0)
+    (5.0, 2.0)
+    """
+    high, low = (a, b) if a >= b else (b, a)
+    if low <= 0.0 or high <= 0.0:
+        return max(high, 0.0)
+    return float(high * (1.0 + (low / high) ** power) ** (1.0 / power))
+
+
+def tiled_flops(
+    m: float, n: float, k: float, batch: float, units: int, gemm: GemmConstants, small_tile: float
+) -> float:
+    """Return the FLOPs that the machine has the time for while it does this product.
+
+    Edges are padded to whole tiles, tiles to waves over the compute units, k by the fill of the
+    pipeline.
+
+    Parameters
+    ----------
+    m, n, k, batch : shape of the product(s).
+    units : compute units.
+    small_tile : speed of a half-sized tile against the full one; the faster of both is used.
+    """
+    best = math.inf
+    large, other = gemm.tile
+    for rows, columns, speed in (
+        (large, other, 1.0),
+        (other, large, 1.0),
+        (min(large, other), min(large, other) // (2 if large == other else 1), small_tile),
+        (min(large, other) // 2, min(large, other) // 2, small_tile**3),
+    ):
+        tiles = math.ceil(m / rows) * math.ceil(n / columns) * batch
+        waves = tiles / units
+        # gemm.partial_wave = 0: one queue over all units, no waves at all.
+        whole = waves + gemm.partial_wave * (math.ceil(waves) - waves)
+        best = min(best, whole * units * rows * columns / speed)
+    return 2.0 * best * (k + gemm.fill_k)
+
+
+def gemm_s(
+    m: float,
+    n: float,
+    k: float,
+    batch: float,
+    *,
+    peak_flops_per_s: float,
+    hbm_bytes: float,
+    hbm_bytes_per_s: float,
+    units: int,
+    gemm: GemmConstants,
+    small_tile: float,
+    smooth: float,
+) -> float:
+    """Return the time of one product of `batch` (m x k) by (k x n). [s]
+
+    peak_flops_per_s : sustained peak, all efficiencies in. hbm_bytes_per_s : the same for HBM.
+    """
+    flops = tiled_flops(m, n, k, batch, units, gemm, small_tile)
+    arithmetic_s = flops / peak_flops_per_s
+    return smooth_max(arithmetic_s, hbm_bytes / hbm_bytes_per_s, smooth) + gemm.start_s

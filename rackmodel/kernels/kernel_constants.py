@@ -1,0 +1,151 @@
+"""The constants of the kernel model: data/kernels.toml, read once.
+
+In:  data/kernels.toml; the family of an accelerator.
+Out: `KernelConstants`, with the tables resolved for a family.
+Left out: what they mean (gemm_time, attention_time, kernel_time say that).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+from rackmodel.errors import InvalidInput
+from rackmodel.software.constant_files import read_constants
+
+
+class AcceleratorLike(Protocol):
+    """What the kernel model reads of an accelerator (rackmodel.hardware.Accelerator has it all)."""
+
+    @property
+    def name(self) -> str:
+        """Catalog id."""
+
+    @property
+    def family(self) -> str:
+        """Architecture, for example "nvidia-hopper"."""
+
+    @property
+    def flops_per_s(self) -> Mapping[str, float]:
+        """Dense peaks by number format."""
+
+    @property
+    def hbm_bytes_per_s(self) -> float:
+        """HBM rate, both directions together."""
+
+    @property
+    def compute_units(self) -> int:
+        """Streaming multiprocessors, compute units or cores."""
+
+    @property
+    def power_w(self) -> float:
+        """Power cap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmConstants:
+    """How a family of accelerators runs matrix products."""
+
+    tile: tuple[int, int]
+    efficiency: Mapping[str, float]
+    partial_wave: float
+    fill_k: float
+    start_s: float
+    start_format_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConstants:
+    """The content of a kernels.toml."""
+
+    table: Mapping[str, Any]
+
+    def gemm(self, family: str) -> GemmConstants:
+        """Return the matrix-product constants of a family.
+
+        An unknown one gets those of the latest NVIDIA.
+        """
+        tables = self.table["gemm"]
+        row = tables.get(family) or tables.get(family.split("-")[0]) or tables["nvidia-blackwell"]
+        if "like" in row:
+            row = tables[row["like"]]
+        return GemmConstants(
+            tile=(int(row["tile"][0]), int(row["tile"][1])),
+            efficiency=row["efficiency"],
+            partial_wave=float(row["partial_wave"]),
+            fill_k=float(row["fill_k"]),
+            start_s=float(row["start_s"]),
+            start_format_s=row.get("start_format_s", {}),
+        )
+
+    def attention_efficiency(self, generation: str, family: str, part: str = "") -> float:
+        """Return the long-sequence forward efficiency of a generation of attention kernels.
+
+        A part with special-function units unlike its family's has a value of its own.
+        """
+        table = self.table["attention"]
+        share = float(table["older"].get(generation, 1.0))
+        row = table["efficiency"]["flash2" if generation in table["older"] else generation]
+        value = float(row.get(family, row.get(family.split("-")[0], row["default"])))
+        return value * share * float(table["part"].get(part, 1.0))
+
+    def __getitem__(self, section: str) -> Any:
+        return self.table[section]
+
+
+@lru_cache(maxsize=1)
+def kernel_constants() -> KernelConstants:
+    """Return the shipped constants."""
+    return KernelConstants(tomllib.loads(read_constants("kernels.toml")))
+
+
+def number_format(precision: str) -> str:
+    """Return the format of the arithmetic of a job precision or kernel precision.
+
+    >>> number_format("fp8-mx"), number_format("fp4"), number_format("bf16")
+    ('fp8', 'nvfp4', 'bf16')
+    """
+    base = precision.lower().split("-")[0]
+    return {"fp4": "nvfp4", "mxfp4": "nvfp4", "mxfp8": "fp8", "float16": "fp16"}.get(base, base)
+
+
+def peak_flops_per_s(accelerator: AcceleratorLike, precision: str) -> tuple[float, str]:
+    """Return the dense peak for a precision and the format that it stands for.
+
+    An accelerator without a format runs it in the nearest wider one it has (fp8 in bf16, nvfp4 in
+    fp8), as frameworks do; fp16 and bf16 share units. A narrow format with the peak of bf16 is
+    widened on its way into the units (fp8 on TPU v5p and v6e), so that it counts as bf16.
+
+    Raises
+    ------
+    InvalidInput
+        If the accelerator has no 16-bit format either.
+    """
+    wanted = number_format(precision)
+    order = {
+        "nvfp4": ("nvfp4", "fp4", "fp8", "bf16", "fp16"),
+        "fp8": ("fp8", "bf16", "fp16"),
+        "int8": ("int8", "fp8", "bf16", "fp16"),
+        "bf16": ("bf16", "fp16"),
+        "fp16": ("fp16", "bf16"),
+        "tf32": ("tf32", "bf16", "fp16"),
+        "fp32": ("fp32", "tf32"),
+        "fp64": ("fp64",),
+    }.get(wanted, (wanted, "bf16", "fp16"))
+    for key in order:
+        if key in accelerator.flops_per_s:
+            peak = float(accelerator.flops_per_s[key])
+            if key == "fp8" and peak <= accelerator.flops_per_s.get("bf16", 0.0):
+                return peak, "bf16"
+            return peak, "nvfp4" if key == "fp4" else key
+    if wanted in ("tf32", "fp32"):  # tf32 runs at half the rate of bf16 where nothing is said
+        for key in ("bf16", "fp16"):
+            if key in accelerator.flops_per_s:
+                return accelerator.flops_per_s[key] / 2.0, "tf32"
+    raise InvalidInput(
+        f"accelerator {accelerator.name!r} has no peak for {precision!r}; "
+        f"it has {sorted(accelerator.flops_per_s)}"
+    )

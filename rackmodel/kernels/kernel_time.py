@@ -1,0 +1,339 @@
+"""How long kernels take on an accelerator with a given software stack.
+
+In:  an accelerator, a stack name, operations of the workload (FLOPs, bytes, shapes).
+Out: `KernelTimes`: seconds of a kernel, of the host that launches it, and of a whole `Compute`.
+Left out: communication, other streams that take units or HBM bandwidth away (the simulator adds
+    those).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from rackmodel.kernels import attention_time, gemm_time, host_time
+from rackmodel.kernels.clock import sustained_clock
+from rackmodel.kernels.kernel_constants import (
+    AcceleratorLike,
+    GemmConstants,
+    KernelConstants,
+    kernel_constants,
+    peak_flops_per_s,
+)
+from rackmodel.software.stacks import Era, read_stack
+from rackmodel.workload.operations import Compute, Kernel
+
+if TYPE_CHECKING:
+    from rackmodel.workload import Job
+
+
+class KernelTimes:
+    """Seconds of kernels on one accelerator with one software stack.
+
+    Parameters
+    ----------
+    accelerator : a part of the catalog, or anything with the same fields.
+    stack : name of the software; unknown names get the latest kernels. Read by `stacks.read_stack`.
+    clock : clock relative to the sustained one (1.0), for example of a part that throttles.
+    cuda_graphs : True if kernel launches are captured once and replayed.
+    in_training : False for kernels alone in a loop, as microbenchmarks run them.
+    constants, era : other than the shipped ones (for fitting).
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from rackmodel.workload.operations import Kernel
+    >>> part = SimpleNamespace(name="h100", family="nvidia-hopper", flops_per_s={"bf16": 989.4e12},
+    ...     hbm_bytes_per_s=3.35e12, compute_units=132, power_w=700.0)
+    >>> square = Kernel(family="gemm", name="square", flops=2 * 8192**3,
+    ...     shape=(8192, 8192, 8192, 1),
+    ...     read_bytes=4 * 8192**2, write_bytes=2 * 8192**2)
+    >>> seconds = KernelTimes(part).kernel_s(square)
+    >>> 0.5 < square.flops / seconds / 989.4e12 < 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        accelerator: AcceleratorLike,
+        stack: str = "default",
+        clock: float = 1.0,
+        cuda_graphs: bool = False,
+        *,
+        in_training: bool = True,
+        constants: KernelConstants | None = None,
+        era: Era | None = None,
+    ) -> None:
+        self.accelerator = accelerator
+        self.clock = clock
+        self.cuda_graphs = cuda_graphs
+        self.in_training = in_training
+        self.constants = constants or kernel_constants()
+        self.era = era or read_stack(stack)
+        self._gemm = self.constants.gemm(accelerator.family)
+        self._kernel_s: dict[Kernel, float] = {}
+        self._compute_s: dict[int, tuple[Compute, float, float]] = {}
+        self._gemm_of: dict[str, GemmConstants] = {}
+        self._sustained: dict[str, tuple[float, str]] = {}
+
+    # -- public --------------------------------------------------------------------------------
+
+    def compute_s(self, compute: Compute) -> float:
+        """Return the time of a `Compute`: device and host together. [s]"""
+        return self.times_s(compute)[0]
+
+    def times_s(self, compute: Compute) -> tuple[float, float]:
+        """Return the time of a `Compute`, and that of its device alone. [s]"""
+        known = self._compute_s.get(id(compute))
+        if known is not None and known[0] is compute:
+            return known[1], known[2]
+        experts = host_time.has_experts(compute.kernels)
+        device = self.device_s(compute)
+        value = host_time.together_s(device, self.host_s(compute), experts, self.constants["host"])
+        self._compute_s[id(compute)] = (compute, value, device)
+        return value, device
+
+    def device_s(self, compute: Compute) -> float:
+        """Return the time that the accelerator is busy with a `Compute`. [s]
+
+        Copies to and from host memory go through engines of their own, beside the kernels.
+        """
+        busy_s, copies_s = 0.0, 0.0
+        for kernel in compute.kernels:
+            if kernel.family == "copy":
+                copies_s += kernel.count * self.kernel_s(kernel)
+            else:
+                busy_s += kernel.count * self.kernel_s(kernel)
+        return max(busy_s, copies_s)
+
+    def host_s(self, compute: Compute) -> float:
+        """Return the time that the host needs to launch a `Compute`. [s]"""
+        return host_time.launch_s(
+            compute.kernels, self.era, self.constants["host"], self.cuda_graphs
+        )
+
+    def kernel_s(self, kernel: Kernel) -> float:
+        """Return the time of one launch of a kernel on the accelerator (not times `count`). [s]"""
+        known = self._kernel_s.get(kernel)
+        if known is None:
+            known = self._kernel_s[kernel] = self._time(kernel)
+        return known
+
+    def sustained_flops_per_s(self, precision: str) -> float:
+        """Return peak x efficiency x sustained clock of long matrix products. [flops/s]"""
+        return self._matrix_rate(precision)[0]
+
+    @property
+    def transfers_slower(self) -> float:
+        """Time of a transfer's bytes in training over their time alone: other work is beside it."""
+        return float(self.constants["training"]["transfers"]) if self.in_training else 1.0
+
+    # -- by family -----------------------------------------------------------------------------
+
+    def _matrix_rate(self, precision: str) -> tuple[float, str]:
+        known = self._sustained.get(precision)
+        if known is None:
+            peak, key = peak_flops_per_s(self.accelerator, precision)
+            efficiency = self._gemm.efficiency.get(key, self._gemm.efficiency.get("bf16", 0.5))
+            part = self.constants["gemm_part"].get(self.accelerator.name, {})
+            efficiency *= part.get(key, 1.0)
+            # A part with little arithmetic for its power runs closer to peak, but not beyond this.
+            efficiency = min(0.95, float(efficiency) * self._relative_clock(key))
+            rate = peak * efficiency * self.clock
+            known = self._sustained[precision] = (rate, key)
+        return known
+
+    def _shaped(self, key: str) -> GemmConstants:
+        """Return the matrix-product constants for a number format."""
+        known = self._gemm_of.get(key)
+        if known is None:
+            peaks = self.accelerator.flops_per_s
+            ratio = peaks[key] / peaks.get("bf16", peaks.get("fp16", peaks[key]))
+            wave = self._gemm.partial_wave
+            if wave and ratio > 1.5:
+                wave = max(wave, self.constants["gemm_common"]["narrow_wave"])
+            if wave and self.in_training:
+                wave = max(wave, self.era.wave)
+            known = self._gemm_of[key] = replace(
+                self._gemm,
+                fill_k=self._gemm.fill_k * max(1.0, ratio),
+                partial_wave=wave,
+                start_s=self._gemm.start_format_s.get(key, self._gemm.start_s),
+            )
+        return known
+
+    def _relative_clock(self, key: str) -> float:
+        """Return the sustained clock against that of the family's reference part.
+
+        Efficiencies are fitted on reference parts at their own clocks, so only the ratio may enter
+        here.
+        """
+        clock = self.constants["clock"]
+        reference = clock["reference"].get(self.accelerator.family)
+        if reference is None or reference == self.accelerator.name:
+            return 1.0
+        own = sustained_clock(self.accelerator, key, clock)
+        if own == 1.0 and getattr(self.accelerator, "power", None) is None:
+            return 1.0
+        base = _reference_clock(reference, key, clock["duty"], clock["hbm_busy"], clock["hot"])
+        return float(own / base) if base else 1.0
+
+    def _time(self, kernel: Kernel) -> float:
+        match kernel.family:
+            case "gemm" | "grouped_gemm":
+                return self._gemm_s(kernel)
+            case "attention":
+                return self._attention_s(kernel)
+            case "copy":
+                moved = kernel.read_bytes + kernel.write_bytes
+                return float(moved / self._host_link_bytes_per_s())
+            case "scan":
+                hbm = self.constants["hbm"]
+                arithmetic_s = kernel.flops / (self._matrix_rate(kernel.precision)[0] * hbm["scan"])
+                return max(float(arithmetic_s), self._stream_s(kernel, "elementwise"))
+            case "elementwise" | "permute" | "optimizer":
+                return self._stream_s(kernel, kernel.family)
+
+    def _gemm_s(self, kernel: Kernel) -> float:
+        common = self.constants["gemm_common"]
+        rate, key = self._matrix_rate(kernel.precision)
+        m, n, k = (float(x) for x in (*kernel.shape, 1, 1, 1)[:3])
+        batch = float(kernel.shape[3]) if len(kernel.shape) > 3 else 1.0
+        factor = self._slowdown(kernel, key)
+        if kernel.family == "grouped_gemm":
+            rows = m / max(batch, 1.0)
+            # The weight gradient of an expert is n x k and reduces over the rows of that expert.
+            m, n, k = (n, k, rows) if "wgrad" in kernel.name else (rows, n, k)
+            rate *= common["grouped"]
+            factor *= self.era.factors["grouped"]
+        # Rows that are not whole 16-byte words can't be fetched by the fast paths.
+        if kernel.family == "gemm" and (n % 8 or k % 8):
+            rate *= common["misaligned"]
+        return factor * gemm_time.gemm_s(
+            m,
+            n,
+            k,
+            batch,
+            peak_flops_per_s=rate,
+            hbm_bytes=kernel.read_bytes + kernel.write_bytes,
+            hbm_bytes_per_s=self.accelerator.hbm_bytes_per_s * common["operands_hbm"],
+            units=max(1, self.accelerator.compute_units),
+            gemm=self._shaped(key),
+            small_tile=common["small_tile"],
+            smooth=common["smooth"],
+        )
+
+    def _slowdown(self, kernel: Kernel, key: str) -> float:
+        """Return the time of a product in training over its time alone."""
+        if not self.in_training:
+            return 1.0
+        training, family = self.constants["training"], self.accelerator.family
+        value = training["gemm"] * training["family"].get(family, 1.0)
+        if key in ("fp8", "int8", "nvfp4"):
+            value *= training["narrow"] * training["narrow_family"].get(family, 1.0)
+        value *= training["format"].get(key, 1.0)
+        # Whatever the fit says, nothing runs faster in training than alone.
+        return max(1.0, float(value))
+
+    def _attention_s(self, kernel: Kernel) -> float:
+        constants = self.constants["attention"]
+        shape = attention_time.read_shape(kernel.shape)
+        batch, heads, _, q_len, kv_len, qk_dim, v_dim, causal, window = shape
+        keys = attention_time.keys_per_query(q_len, kv_len, causal, window)
+        forward_flops = 2.0 * batch * heads * q_len * keys * (qk_dim + v_dim)
+        # A backward kernel does 2.5 times the arithmetic of a forward one (5 products against 2).
+        backward = "backward" in kernel.name or kernel.flops > 1.8 * forward_flops
+        generation = self.era.attention
+        if generation == "unfused":
+            rate, _ = self._matrix_rate("bf16")
+            return attention_time.unfused_s(
+                shape,
+                peak_flops_per_s=rate,
+                hbm_bytes_per_s=self.accelerator.hbm_bytes_per_s
+                * self.constants["hbm"]["elementwise"],
+                constants=constants,
+                backward=backward,
+            )
+        peak, _ = peak_flops_per_s(self.accelerator, "bf16")
+        _, key = peak_flops_per_s(self.accelerator, kernel.precision)
+        long = self.constants.attention_efficiency(
+            generation, self.accelerator.family, self.accelerator.name
+        )
+        gain = float(constants["fp8_gain"]) if key == "fp8" else 1.0
+        rate = (
+            peak
+            * attention_time.fused_efficiency(shape, long, constants, backward, generation, gain)
+            * self.clock
+            * self._relative_clock("bf16")
+        )
+        hbm_s = (kernel.read_bytes + kernel.write_bytes) / (
+            self.accelerator.hbm_bytes_per_s * self.constants["hbm"]["elementwise"]
+        )
+        flops = kernel.flops or forward_flops
+        alone_s = max(flops / rate, hbm_s) + constants["start_s"]
+        return float(alone_s * self._attention_slowdown(generation))
+
+    def _attention_slowdown(self, generation: str) -> float:
+        """Return the time of fused attention in training over its time alone."""
+        if not self.in_training:
+            return 1.0
+        training = self.constants["training"]
+        earlier = self.constants["attention"]["foreign"].get(generation, ())
+        foreign = training["foreign"] if self.accelerator.family in earlier else 1.0
+        return float(training["attention"] * foreign)
+
+    def _stream_s(self, kernel: Kernel, kind: str) -> float:
+        hbm = self.constants["hbm"]
+        # What a release fuses with its neighbours or finds in the cache shows in training only.
+        factor = self.era.factors.get(kind, 1.0) if self.in_training else 1.0
+        if self.in_training and kind == "elementwise":
+            if is_unfused_attention(kernel):  # scores are far larger than any cache
+                factor = 1.0
+            elif kernel.name.startswith("cast"):
+                factor = self.constants["training"]["cast"]
+        moved = kernel.read_bytes + kernel.write_bytes
+        return float(
+            factor * moved / (self.accelerator.hbm_bytes_per_s * hbm[kind]) + hbm["start_s"]
+        )
+
+    def _host_link_bytes_per_s(self) -> float:
+        table = self.constants["host_link"]
+        name = str(getattr(self.accelerator, "host_link", "")).lower()
+        if "c2c" in name:
+            return float(table["c2c"])
+        for generation in "6543":
+            if f"pcie{generation}" in name:
+                return float(table[f"pcie{generation} x16"])
+        return float(table["default"])
+
+
+def is_unfused_attention(kernel: Kernel) -> bool:
+    """Return whether a kernel is part of attention that writes its scores to HBM."""
+    return kernel.name.startswith(("attention_scores", "attention_context", "softmax", "dropout"))
+
+
+def graphs_by_default(job: Job, accelerator: AcceleratorLike) -> bool:
+    """Return whether launches are captured in CUDA graphs, where a job doesn't say.
+
+    Megatron recipes do on Blackwell: whole iterations of dense models since late 2025, of models
+    with experts since mid 2026 (grouped products that read their sizes on the device). MLPerf
+    submissions do since 2024.
+    """
+    era = read_stack(job.stack)
+    if job.cuda_graphs is not None:
+        return bool(job.cuda_graphs)
+    if era.family == "megatron-tuned":
+        return era.date >= 2024.3
+    blackwell = accelerator.family in ("nvidia-blackwell", "nvidia-rubin")
+    since = 2026.4 if job.model.experts else 2025.6
+    return era.family == "megatron" and era.date >= since and blackwell
+
+
+@lru_cache(maxsize=256)
+def _reference_clock(name: str, key: str, duty: float, hbm_busy: float, hot: float) -> float:
+    """Return the sustained clock of a reference part of the catalog."""
+    from rackmodel.hardware import accelerator
+
+    constants = {"duty": duty, "hbm_busy": hbm_busy, "hot": hot}
+    return sustained_clock(accelerator(name), key, constants)

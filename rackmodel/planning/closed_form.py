@@ -1,0 +1,326 @@
+"""Step time of every plan by arithmetic over arrays: what the search prunes with.
+
+In:  a `Space` of plans, `Profiles` of its cuts, times of collectives.
+Out: lower bounds, and `Estimates` of the step with its parts, one entry per plan.
+Left out: HBM (`closed_hbm`), links shared by several groups.
+
+A pipeline rank s begins when the first micro-batch has passed the ranks before it, runs m passes
+of its own, and the last backward pass has to travel back; the step takes as long as the slowest
+rank's way. For equal stages this is (m + p - 1)(F + B). Source: Narayanan et al. 2021,
+arXiv:2104.04473, section 2.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rackmodel.engine.script import speed_beside
+from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.profiles import Floats, Profiles
+from rackmodel.planning.shapes import Shape, shapes
+from rackmodel.planning.space import SHARDINGS, Space, cut_fields
+from rackmodel.workload import Job, Plan
+from rackmodel.workload.plan import RANK_ORDERS
+from rackmodel.workload.precision import precision_of
+
+BUCKET = 40e6  # parameters of a gradient bucket at least; Megatron, as in workload.data_parallel
+BUCKET_PER_REPLICA = 1e6
+PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
+LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """One entry per plan; infinite seconds where it was not worked out.
+
+    step_s : best guess. bound_s : no simulation of this plan can be faster. hbm_bytes : of the
+    fullest rank. The parts of step_s: compute_s and exchange_s (kernels, and exposed traffic inside
+    passes; means over ranks), bubble_s (waits for other stages and transfers between them),
+    reduce_s, gather_s (exposed data-parallel traffic), optimizer_s.
+    """
+
+    step_s: Floats
+    bound_s: Floats
+    hbm_bytes: Floats
+    compute_s: Floats
+    exchange_s: Floats
+    bubble_s: Floats
+    reduce_s: Floats
+    gather_s: Floats
+    optimizer_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRates:
+    """Seconds of the optimizer per parameter updated (on the accelerator, or offloaded), per
+    gradient kept, per weight of layers that is cast, and its fixed part."""
+
+    updated_s: float
+    offloaded_s: float
+    kept_s: float
+    cast_s: float
+    fixed_s: float
+
+
+def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> Floats:
+    """Seconds that no simulation of a plan can beat, float[N].
+
+    The busiest rank runs all its passes after the first micro-batch has reached it, and before the
+    last gradient has travelled back to the first rank, which then updates its weights. Passes take
+    at least their kernels, and their collectives by themselves where the profile holds them.
+    """
+    out = np.zeros(len(space))
+    for entries, shape in shapes(job, space, profiles):
+        # Exchanges hide under other passes, copies to the host under the next layer: count kernels.
+        hidden = (shape.space.column("offload_activations") == 1) | (shape.space.ep_overlap == 1)
+        found = _bound(shape, update, bool(hidden.all()))
+        if hidden.any() and not hidden.all():
+            found = np.where(hidden, _bound(shape, update, True), found)
+        out[entries] = found
+    return out
+
+
+def _bound(shape: Shape, update: UpdateRates, kernels_only: bool) -> Floats:
+    profiles, row, again = shape.profiles, shape.row, shape.again
+    m = shape.space.micro_batches.astype(float)
+    if kernels_only:
+        cycle = shape.by_rank(shape.sum(profiles.kernels_s[row, again]))
+        way = m * cycle
+    else:
+        forward = shape.sum(profiles.forward_s[row, again])
+        backward = shape.sum(profiles.backward_s[row, again])
+        first, last = forward[: shape.pp], backward[: shape.pp]
+        if shape.schedule == "zb-h1":
+            last = np.zeros_like(last)  # weight gradients need not be waited for
+        way = m * shape.by_rank(forward + backward)
+        way = way + np.cumsum(first, axis=0) - first + np.cumsum(last, axis=0) - last
+    if shape.schedule == "zb-h1":
+        return np.asarray((way + _optimizer(shape, update)).max(axis=0))
+    return np.asarray(way.max(axis=0) + _optimizer(shape, update)[0])
+
+
+def estimate(
+    job: Job,
+    space: Space,
+    profiles: Profiles,
+    comm: CommTimes,
+    update: UpdateRates,
+    *,
+    data_parallel: bool = True,
+) -> dict[str, Floats]:
+    """Estimate every plan of `space`: step_s and its parts, as in `Estimates`.
+
+    Also bound_s: where weights or gradients move in every pass, their stream can't end sooner.
+    data_parallel : False leaves the exchange of gradients and weights out (a faster first look).
+    """
+    names = [name for name in Estimates.__dataclass_fields__ if name != "hbm_bytes"]
+    out = {name: np.full(len(space), np.inf) for name in names}
+    for entries, shape in shapes(job, space, profiles):
+        for name, values in _times(shape, comm, update, data_parallel).items():
+            out[name][entries] = values
+    return out
+
+
+def _times(
+    shape: Shape, comm: CommTimes, update: UpdateRates, data_parallel: bool
+) -> dict[str, Floats]:
+    profiles, row, again = shape.profiles, shape.row, shape.again
+    forward = shape.sum(profiles.forward_s[row, again])
+    backward = shape.sum(profiles.backward_s[row, again])
+    work = shape.by_rank(shape.sum(profiles.kernels_s[row, again]))
+    hop = _hops(shape, comm)
+    gather, reduce = np.zeros_like(work), np.zeros_like(work)
+    drag = np.zeros(len(shape.space))  # seconds that kernels lose per second of traffic beside
+    if data_parallel:
+        gather, reduce, drag = _data_parallel(shape, comm)
+    hides = shape.space.dp_overlap == 1
+    each, both = shape.sharded("zero2"), shape.fully
+    m = shape.space.micro_batches.astype(float)
+    # What moves in every pass hides under that pass at best.
+    ahead, back = shape.by_rank(forward), shape.by_rank(backward)
+    moved = np.where(both, gather + reduce, np.where(each, reduce, 0.0))
+    forward_more = np.where(hides, _beside(gather, ahead, drag), gather) * both
+    backward_more = np.where(hides, _beside(moved, back, drag), moved)
+    passes = shape.by_rank(forward + backward)
+    if (paired := shape.space.ep_overlap == 1).any():
+        # Passes run two at a time once the pipeline is full, which takes pp micro-batches of all
+        # chunks; those that fill and drain it run alone.
+        mixed = shape.by_rank(shape.sum(profiles.paired_s[row, again]))
+        mixed = mixed + shape.vpp * profiles.tail_s[row, again].max(axis=1)
+        full = np.where(paired, np.maximum(0.0, 1.0 - shape.pp / m), 0.0)
+        passes = passes - full * (passes - mixed)
+    pipeline = _pipeline(shape, forward, backward, passes + forward_more + backward_more, hop, m)
+    once = ~(each | both)
+    reduce_s = np.where(once, _exposed(shape, reduce, back, backward[: shape.pp], drag), 0.0)
+    gather_s = np.where(once | each, _exposed(shape, gather, ahead, forward[: shape.pp], drag), 0.0)
+    if both.any():  # the first gather and the last reduction have nothing to hide under
+        units = float(shape.counts.sum())
+        gather_s = np.where(both, gather[0] / units, gather_s)
+        reduce_s = np.where(both, reduce[0] / units, reduce_s)
+    optimizer = _optimizer(shape, update).max(axis=0)
+    streams = np.maximum(2.0 * gather, reduce), PORT * (2.0 * gather + reduce)
+    moving = np.where(both, np.maximum(*streams), np.where(each, reduce, 0.0))
+    compute_s = m * work.mean(axis=0)
+    exchange_s = m * (passes - work).mean(axis=0)
+    return {
+        "step_s": pipeline + reduce_s + gather_s + optimizer,
+        "bound_s": LINE * m * moving.max(axis=0),
+        "compute_s": compute_s,
+        "exchange_s": exchange_s,
+        "bubble_s": np.maximum(0.0, pipeline - compute_s - exchange_s),
+        "reduce_s": reduce_s,
+        "gather_s": gather_s,
+        "optimizer_s": optimizer,
+    }
+
+
+def _plain(shape: Shape, tp: int, cp: int, ep: int, etp: int, dp: int, order: int) -> Plan:
+    """A plan with these axes: what tells which ranks meet."""
+    return replace(
+        shape.space.base,
+        tp=tp,
+        cp=cp,
+        ep=ep,
+        etp=etp,
+        pp=shape.pp,
+        dp=dp,
+        vpp=1,
+        schedule="",
+        stage_layers=(),
+        sharding="zero1",
+        shard_size=0,
+        rank_order=RANK_ORDERS[order],
+    )
+
+
+def _hops(shape: Shape, comm: CommTimes) -> Floats:
+    """Seconds of a transfer to the next stage, float[N]."""
+    space = shape.space
+    hop = np.zeros(len(space))
+    if shape.pp == 1:
+        return hop
+    key = np.stack([shape.row, space.dp, space.rank_order], axis=1)
+    distinct, which = np.unique(key, axis=0, return_inverse=True)
+    found = np.zeros(len(distinct))
+    for number, (row, dp, order) in enumerate(distinct.tolist()):
+        cut = cut_fields(space.profiles[row])
+        plan = _plain(shape, cut["tp"], cut["cp"], cut["ep"], cut["etp"], dp, order)
+        found[number] = comm.send(plan, shape.profiles.transfer[row])
+    return np.asarray(found[which.reshape(-1)])
+
+
+def _pipeline(
+    shape: Shape, forward: Floats, backward: Floats, cycle: Floats, hop: Floats, m: Floats
+) -> Floats:
+    """Seconds from the first forward to the last backward pass.
+
+    cycle : a rank's F + B of all its chunks for one micro-batch, [pp, N].
+    """
+    pp = shape.pp
+    if pp == 1:
+        return np.asarray(m * cycle[0])
+    first, last = forward[:pp], backward[:pp]  # of the first chunk, which fills and drains
+    waited = np.where(shape.hides_hops, 0.0, hop)
+    if shape.schedule in ("1f1b", "gpipe"):
+        waits = np.full(pp, 2.0)
+        waits[[0, -1]] = 1.0
+        cycle = cycle + waits[:, None] * waited
+    else:
+        cycle = cycle + 2.0 * shape.vpp * waited
+    before = np.cumsum(np.vstack([np.zeros_like(hop), first + hop]), axis=0)[:-1]
+    after = np.cumsum(np.vstack([np.zeros_like(hop), last + hop]), axis=0)[:-1]
+    way = before + m * cycle + after
+    if shape.schedule == "1f1b":
+        # Until its first backward pass arrives a rank has only its warm-up forwards to run.
+        both = first + last + 2 * hop
+        beyond = both.sum(axis=0) - np.cumsum(both, axis=0)
+        left = np.arange(pp)[::-1, None]
+        idle = np.maximum(0.0, beyond - np.minimum(left, np.maximum(m - 1, 0)) * first)
+        way = way + idle
+    elif shape.schedule == "gpipe":
+        both = first + last + 2 * hop
+        way = way + both.sum(axis=0) - np.cumsum(both, axis=0)
+    if shape.schedule == "zb-h1":
+        # Weight gradients fill the drain: (p - 1)(F + B - W) is left. Qi et al. 2023.
+        way = m * cycle + np.maximum(before, (before + after) / 3.0)
+    return np.asarray(way.max(axis=0))
+
+
+def _exposed(shape: Shape, moved: Floats, window: Floats, passed: Floats, drag: Floats) -> Floats:
+    """What sticks out of one pass of all chunks, on the rank where it sticks out most."""
+    held = shape.dense + shape.expert
+    buckets = np.ceil(held / np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp))
+    buckets = np.maximum(1.0, buckets)
+    beside = np.minimum(moved, window) * (buckets - 1) / buckets
+    out = np.maximum(moved / buckets, moved - beside) + drag * beside
+    slack = np.cumsum(passed, axis=0) - passed  # ranks further on start late and end early
+    hidden = np.maximum(0.0, out - slack).max(axis=0)
+    return np.asarray(np.where(shape.space.dp_overlap == 1, hidden, moved.max(axis=0)))
+
+
+def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Floats]:
+    """Seconds of gathering all weights and of reducing all gradients of a rank, [pp, N] each.
+
+    And the seconds that kernels lose per second of such traffic beside them, [N].
+    """
+    space, profiles, row = shape.space, shape.profiles, shape.row
+    units = shape.counts.sum(axis=0)
+    whole = (profiles.forward_s + profiles.backward_s)[row, shape.again] @ units
+    waiting = 1.0 - profiles.kernels_s[row, shape.again] @ units / whole  # share of traffic
+    drag = np.zeros(len(space))
+    gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
+    wire = precision_of(shape.job.precision).gather_bytes
+    grad = float(shape.job.gradient_bytes)
+    axes = [space.column(n) for n in ("tp", "cp", "ep", "etp")]
+    key = np.stack([*axes, space.dp, space.rank_order, space.sharding], axis=1)
+    distinct, which = np.unique(key, axis=0, return_inverse=True)
+    for number, (tp, cp, ep, etp, dp, order, sharding) in enumerate(distinct.tolist()):
+        own = np.flatnonzero(which.reshape(-1) == number)
+        plan = _plain(shape, tp, cp, ep, etp, dp, order)
+        for axis, held in (("dp_cp", shape.dense[:, own]), ("edp", shape.expert[:, own])):
+            if not held.any():
+                continue
+            share = comm.collective(plan, axis, "reduce-scatter", 1024e6)[1]
+            speed = speed_beside(share)
+            lost = np.full(len(own), (1.0 - speed) / speed)
+            if tp > 1 and comm.shares_domain(plan, axis):
+                # Both cross the same scale-up links: while a gather runs, tensor-parallel
+                # traffic has half of them.
+                lost += waiting[own]
+            drag[own] = np.maximum(drag[own], lost)
+            if SHARDINGS[sharding] == "none":
+                reduce[:, own] += _linear(comm, plan, axis, "all-reduce", held * grad)
+            else:
+                reduce[:, own] += _linear(comm, plan, axis, "reduce-scatter", held * grad)
+                gather[:, own] += _linear(comm, plan, axis, "all-gather", held * wire)
+    return gather, reduce, drag
+
+
+def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
+    """Seconds of the update on each pipeline rank, [pp, N]."""
+    states = shape.states()
+    rate = np.where(shape.space.offload_optimizer == 1, update.offloaded_s, update.updated_s)
+    layers = np.where(shape.profiles.layer, shape.profiles.dense + shape.profiles.expert, 0.0)
+    cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0
+    kept = shape.gradients(states)
+    return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + update.fixed_s)
+
+
+def _beside(moved: Floats, work: Floats, drag: Floats) -> Floats:
+    """Seconds that a pass takes longer for traffic that hides under it as far as it can."""
+    slowed = work * (1.0 + drag)
+    covered = np.minimum(moved, slowed)
+    # Kernels lose drag per second beside them: c seconds of cover do c / (1 + drag) of work.
+    return covered * drag / (1.0 + drag) + moved - covered
+
+
+def _linear(comm: CommTimes, plan: Plan, axis: str, op: str, sizes: Floats) -> Floats:
+    """Seconds of collectives of these sizes: two are timed, the others lie on their line."""
+    low, high = 64e6, 1024e6
+    if not (sizes > 0).any():
+        return np.zeros_like(sizes)
+    one, two = comm.collective(plan, axis, op, low)[0], comm.collective(plan, axis, op, high)[0]
+    slope = (two - one) / (high - low)
+    return np.where(sizes > 0, np.maximum(0.0, one - slope * low) + slope * sizes, 0.0)

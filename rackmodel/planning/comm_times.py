@@ -1,0 +1,276 @@
+"""Seconds of collectives on a machine by themselves, for any plan, without building its groups.
+
+In:  a topology, a job's geometry (which ranks an axis joins), operation and bytes.
+Out: seconds, and the share of compute throughput that the collective takes.
+Left out: other kinds of traffic on the same links (the simulation knows them).
+
+All groups of an axis run at once, so links that they share count. A group is stood for by its
+first members: enough of them to fill a scale-up domain and to leave it, and the last domain. The
+formulas keep the true number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.group_flows import Places as Tree
+from rackmodel.engine.group_flows import place
+from rackmodel.engine.networks import network_of
+from rackmodel.engine.rank_map import places
+from rackmodel.kernels.contention import Taken
+from rackmodel.network import Network, alone_s, pattern
+from rackmodel.network.groups import port_rates
+from rackmodel.workload import Plan, axis_members, axis_true_size, dp_block, exchange_algorithm
+
+if TYPE_CHECKING:
+    from rackmodel.topology import Topology
+
+Ints = npt.NDArray[np.int64]
+
+MOST_RANKS = 2304  # of the machine that stands for a larger one
+MOST_MEMBERS = 64
+MOST_KINDS = 3  # groups of an axis that lie unlike in their domains: the slowest counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """The machine as ranks stand on it: so many of each domain."""
+
+    used: int
+    network: Network
+    tree: Tree
+    stands: Ints  # accelerator of each rank
+    domain: Ints  # scale-up domain of each rank
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """The groups of an axis, and what was timed of them by (op, bytes, true size, algorithm)."""
+
+    groups: list[list[int]]
+    everyone: Ints
+    seconds: dict[tuple[str, float, int, str | None], tuple[float, float]]
+
+
+class _Way(NamedTuple):
+    """How one collective runs by itself; `fixed_s` of its seconds do not grow with its bytes."""
+
+    seconds: float
+    fixed_s: float
+    algorithm: str
+    protocol: str
+
+
+class CommTimes:
+    """Collectives and transfers of one machine, each timed once."""
+
+    def __init__(
+        self,
+        machine: Topology,
+        gpus: int,
+        taken: Taken = lambda algorithm, op, axis, rate: 0.0,
+        slower: float = 1.0,  # time of bytes in training over their time alone
+    ) -> None:
+        self.gpus = gpus
+        domain = machine.domain_accelerators
+        self.ranks = gpus
+        if gpus > max(MOST_RANKS, 2 * domain):  # a smaller machine whose last domain is as full
+            self.ranks = max(MOST_RANKS, 2 * domain) // domain * domain + gpus % domain
+        self.taken, self.slower = taken, slower
+        self.machine = machine
+        self._sites: dict[int, _Site] = {}
+        self._groups: dict[tuple[object, ...], _Meeting] = {}
+        self._alike: dict[tuple[object, ...], _Meeting] = {}
+        self._loads: dict[tuple[object, ...], float] = {}
+        self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    def _site(self, plan: Plan) -> _Site:
+        """Where the ranks of a plan stand; plans that leave the same spares share it."""
+        where = places(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
+        if where.used not in self._sites:
+            network = network_of(self.machine, where.slots(self.ranks))
+            stands = where.accelerators(self.ranks)
+            self._sites[where.used] = _Site(
+                where.used, network, Tree(network), stands, network.domain_of[stands]
+            )
+        return self._sites[where.used]
+
+    def fastest_port(self) -> float:
+        """The most that any accelerator can send, over all its links. [bytes/s]"""
+        inner, outer = port_rates(self._site(Plan(dp=self.gpus)).network)
+        return float((inner + outer).max())
+
+    def collective(self, plan: Plan, axis: str, op: str, size: float) -> tuple[float, float]:
+        """Seconds of a collective of `size` bytes, and the share of compute that it takes."""
+        true = axis_true_size(plan, axis)
+        if true < 2 or size <= 0:
+            return 0.0, 0.0
+        site = self._site(plan)
+        meeting = self._members(plan, axis, site)
+        algorithm = exchange_algorithm(plan, op, axis)
+        key = (op, size, true, algorithm)
+        if key not in meeting.seconds:
+            slowest, share = 0.0, 0.0
+            for members in meeting.groups:
+                stand = [int(a) for a in site.stands[members]]
+                way = self._fastest(site, op, stand, true, size, algorithm)
+                slowest = max(slowest, way.seconds)
+                rate = size / way.seconds if way.seconds > 0.0 else 0.0
+                share = max(share, self.taken(way.algorithm, op, axis, rate))
+            if len(meeting.everyone) > 1:
+                load_s = self._together(site, meeting.everyone, op, size, true, way)
+                slowest = max(slowest, way.fixed_s + size * load_s)
+            meeting.seconds[key] = slowest, share
+        return meeting.seconds[key]
+
+    def _fastest(
+        self,
+        site: _Site,
+        op: str,
+        stand: list[int],
+        true: int,
+        size: float,
+        algorithm: str | None = None,
+    ) -> _Way:
+        """How the library would run it on an idle network for this size."""
+        found = pattern(site.network, op, stand, size, algorithm=algorithm, true_size=true)
+        fixed_s = sum(found.latency_s)
+        seconds = fixed_s + self.slower * (alone_s(site.network, found, size) - fixed_s)
+        return _Way(seconds, fixed_s, found.algorithm, found.protocol)
+
+    def _together(
+        self, site: _Site, rows: Ints, op: str, size: float, true: int, way: _Way
+    ) -> float:
+        """Seconds per byte if all these groups run it at once: the fullest link sets the pace.
+
+        Gathering is scattering backwards, over the same links the other way: one stands for both.
+        """
+        op = "reduce-scatter" if op == "all-gather" else op
+        # One line for all sizes that are run alike: a protocol has its own bytes on the wire.
+        key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
+        if key not in self._loads:
+            chosen = way.algorithm if op == "all-to-all" else None
+            flows = place(
+                site.tree,
+                site.stands[rows],
+                # Groups that lie otherwise may run another algorithm: each takes its own best.
+                lambda row: pattern(site.network, op, row, size, algorithm=chosen, true_size=true),
+            )
+            flow = np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
+            amount = flows.share[flow] * flows.fractions
+            per_byte = 0.0
+            for number in range(flows.round_latency_s.shape[1]):
+                own = flows.round_[flow] == number
+                links = len(site.network.capacity)
+                load = np.bincount(flows.links[own], amount[own], minlength=links)
+                per_byte += float((load / site.network.capacity).max(initial=0.0))
+            self._loads[key] = per_byte * self.slower
+        return self._loads[key]
+
+    def shares_domain(self, plan: Plan, axis: str) -> bool:
+        """Whether members of a group of this axis meet inside a scale-up domain."""
+        if axis_true_size(plan, axis) < 2:
+            return False
+        site = self._site(plan)
+        return any(
+            len({int(site.domain[m]) for m in members}) < len(members)
+            for members in self._members(plan, axis, site).groups
+        )
+
+    def send(self, plan: Plan, size: float) -> float:
+        """Seconds of a transfer to the next pipeline rank, the slowest of all stages."""
+        if plan.pp == 1 or size <= 0:
+            return 0.0
+        apart = plan.tp * plan.cp
+        apart *= plan.replicas if plan.rank_order == "tp-cp-ep-dp-pp" else dp_block(plan)
+        site = self._site(plan)
+        domain = site.domain
+        pairs: dict[bool, tuple[int, int]] = {}
+        for stage in range(plan.pp - 1):
+            source, target = stage * apart, (stage + 1) * apart
+            if target >= self.ranks:  # beyond the stand-in: as far as it goes
+                source, target = 0, min(apart, self.ranks - 1)
+            pairs.setdefault(bool(domain[source] == domain[target]), (source, target))
+        return max(self._send(site, pair, size) for pair in pairs.values())
+
+    def _send(self, site: _Site, pair: tuple[int, int], size: float) -> float:
+        key = (site.used, "send", size, pair)
+        if key not in self._seconds:
+            stand = [int(site.stands[rank]) for rank in pair]
+            found = pattern(site.network, "send", stand, size)
+            fixed_s = sum(found.latency_s)
+            moving_s = alone_s(site.network, found, size) - fixed_s
+            self._seconds[key] = fixed_s + self.slower * moving_s, 0.0
+        return self._seconds[key][0]
+
+    def _members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
+        """Groups that stand for an axis (few members, each kind of place once), and all."""
+        key = (
+            axis,
+            plan.tp,
+            plan.cp,
+            plan.ep,
+            plan.etp,
+            plan.pp,
+            plan.dp,
+            plan.sharding,
+            plan.shard_size,
+            plan.rank_order,
+        )
+        if key not in self._groups:
+            groups, everyone = self._stand_ins(plan, axis, site)
+            same = (site.used, tuple(map(tuple, groups)), everyone.shape, everyone.tobytes())
+            self._groups[key] = self._alike.setdefault(same, _Meeting(groups, everyone, {}))
+        return self._groups[key]
+
+    def _stand_ins(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
+        if axis in ("world", "model", "embedding", "pp"):
+            stride = plan.gpus // plan.pp if axis in ("embedding", "pp") else 1
+            true = axis_true_size(plan, axis)
+            ranks = np.arange(0, min(self.ranks, true * stride), stride)
+            return [[int(r) for r in ranks[self._telling(ranks, site)]]], ranks[None, :0]
+        # The ranks of one pipeline stage are enough, where they stand side by side.
+        if plan.rank_order == "tp-cp-ep-dp-pp":
+            plan = replace(plan, pp=1, vpp=1, schedule="")
+        block = dp_block(plan)
+        fit = self.ranks // (plan.tp * plan.cp * plan.pp)
+        small = max(block, min(plan.replicas, fit) // block * block)
+        rows = axis_members(plan, axis, small)
+        rows = rows[(rows < self.ranks).sum(axis=1) >= min(2, rows.shape[1])]
+        if not len(rows):
+            return [list(range(min(2, self.ranks)))], rows
+        width = int(np.argmax(~(rows < self.ranks).all(axis=0))) or rows.shape[1]
+        domains = site.domain[rows[:, :width]]
+        kinds = np.unique(domains - domains[:, :1], axis=0, return_index=True)[1]
+        # Groups that spread over most domains are slowest.
+        spread = [len(set(domains[row].tolist())) for row in kinds]
+        order = sorted(range(len(kinds)), key=lambda i: (-spread[i], int(kinds[i])))
+        kinds = kinds[order[:MOST_KINDS]]
+        columns = self._telling(rows[kinds[0], :width], site)
+        groups = [[int(m) for m in rows[kind, columns]] for kind in kinds]
+        whole = rows[:, columns]
+        whole = whole[(whole < self.ranks).all(axis=1)]
+        lies = site.domain[whole]
+        if len(whole) and (lies == lies[:, :1]).all():  # domains don't meet: the ends tell all
+            whole = whole[(lies[:, 0] == lies[0, 0]) | (lies[:, 0] == lies[-1, 0])]
+        return groups, whole
+
+    def _telling(self, members: Ints, site: _Site) -> Ints:
+        """Places in a group that stand for all: whole domains from its start, and its last one.
+
+        At least two domains where the group leaves its own. The last one may be part-filled; then
+        its few NICs set the pace of a ring.
+        """
+        count = len(members)
+        if count <= MOST_MEMBERS:
+            return np.arange(count)
+        domain = site.domain[members]
+        inside = int((domain == domain[0]).sum())
+        keep = max(2 * inside, MOST_MEMBERS // inside * inside)
+        tail = np.flatnonzero(domain == domain[-1])
+        few = tail if len(tail) < inside else tail[:0]
+        return np.unique(np.concatenate([np.arange(min(keep, count)), few]))

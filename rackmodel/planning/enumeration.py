@@ -1,0 +1,358 @@
+"""All plans of a job on so many accelerators.
+
+In:  a model, accelerators, batch, sequence length; what is fixed; which choices to try.
+Out: `Space` with every plan that divides.
+Left out: how long a plan takes and whether it fits (`closed_form`).
+
+Only plans that pass the workload's own rules are listed: the arrays apply the rules that divide,
+and whatever is simulated is checked once more by `workload.check`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
+from rackmodel.planning.space import (
+    AXES,
+    BEFORE,
+    COLUMNS,
+    CUT,
+    RECOMPUTES,
+    SCHEDULES,
+    SEARCHED,
+    SHARDINGS,
+    SWITCHES,
+    Choices,
+    Ints,
+    Space,
+)
+from rackmodel.workload import Job, Model, Plan
+from rackmodel.workload.plan import OFFLOADS, RANK_ORDERS
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending.
+
+    >>> divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    low = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return low + [number // d for d in reversed(low) if d * d != number]
+
+
+def enumerate_plans(
+    job: Job,
+    gpus: int,
+    *,
+    domain: int = 8,
+    fixed: Mapping[str, Any] | None = None,
+    choices: Choices | None = None,
+) -> Space:
+    """List every plan that divides.
+
+    Parameters
+    ----------
+    job : its plan gives the fields that are not searched.
+    gpus : accelerators, all of them used.
+    domain : accelerators of a scale-up domain; bounds tensor parallelism.
+    fixed : values of axes that are not searched, {"tp": 8}; any other field of the plan too.
+    choices : what to try for the others.
+
+    Raises
+    ------
+    InvalidPlan
+        If nothing divides, with the axis that is to blame where one is.
+    """
+    fixed = dict(fixed or {})
+    choices = choices or Choices()
+    _check_fixed(fixed)
+    base = Plan(
+        **{
+            **{f.name: getattr(job.plan, f.name) for f in fields(Plan)},
+            **{k: v for k, v in fixed.items() if k not in SEARCHED},
+            **{k: fixed[k] for k in SWITCHES if k in fixed},
+            "stage_layers": tuple(fixed.get("stage_layers", job.plan.stage_layers)),
+        }
+    )
+    profiles = _profiles(job, gpus, domain, fixed, choices, base)
+    pipes = _pipelines(job.model, gpus, fixed, choices)
+    parts = [
+        part
+        for pp, vpp, schedule in pipes
+        if (part := _spread(job, gpus, profiles, pp, vpp, schedule, fixed, choices, base))
+        is not None
+    ]
+    if not any(len(part[0]) for part in parts):
+        raise InvalidPlan(_why_nothing(job, gpus, fixed))
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Space(profiles, **dict(zip(COLUMNS, joined, strict=True)), base=base)
+
+
+def _check_fixed(fixed: Mapping[str, Any]) -> None:
+    known = {f.name for f in fields(Plan)}
+    for name, value in fixed.items():
+        if name not in known:
+            raise UnknownName.among("field of the plan", name, known)
+        if name in (*AXES, "dp") and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
+            raise InvalidInput(f"{name} = {value!r} has to be a whole number of 1 or more")
+    for name, names in (
+        ("sharding", (*SHARDINGS, "hsdp")),
+        ("recompute", RECOMPUTES),
+        ("rank_order", RANK_ORDERS),
+    ):
+        if name in fixed and fixed[name] not in names:
+            raise UnknownName.among(name, str(fixed[name]), names)
+    for part in fixed.get("offload", ()):
+        if part not in OFFLOADS:
+            raise UnknownName.among("offload", str(part), OFFLOADS)
+
+
+def _axis(fixed: Mapping[str, Any], name: str, values: Sequence[int]) -> list[int]:
+    return [int(fixed[name])] if name in fixed else list(values)
+
+
+def _steps(number: int, most: int, *, every: bool) -> list[int]:
+    """Divisors up to `most`: powers of two (and three times them) unless every one is wanted."""
+    return [
+        d
+        for d in divisors(number)
+        if d <= most
+        and (every or d & (d - 1) == 0 or (d % 3 == 0 and (d // 3) & (d // 3 - 1) == 0))
+    ]
+
+
+def _profiles(
+    job: Job, gpus: int, domain: int, fixed: Mapping[str, Any], choices: Choices, base: Plan
+) -> Ints:
+    model, every = job.model, choices.all_divisors
+    heads = model.heads or gpus
+    max_tp = choices.max_tp or max(16, min(domain, 64))
+    tps = [
+        tp
+        for tp in _axis(fixed, "tp", _steps(math.gcd(heads, gpus), max_tp, every=every))
+        if gpus % tp == 0 and _tp_divides(model, tp)
+    ]
+    most_cp = max(1, job.seq_len // choices.least_cp_tokens)
+    cps = _axis(fixed, "cp", [d for d in _steps(gpus, most_cp, every=False) if d & (d - 1) == 0])
+    experts = model.experts if model.moe_layers else 1
+    eps = _axis(fixed, "ep", _steps(experts, min(experts, gpus), every=every))
+    most_batch = min(choices.max_micro_batch, job.global_batch)
+    batches = _axis(fixed, "micro_batch", _steps(job.global_batch, most_batch, every=every))
+    offloads = sorted({int("activations" in one) for one in _offloads(fixed, choices, base)})
+    rows = []
+    for tp in tps:
+        switched = [
+            (sequence, overlap)
+            for sequence in _switch(fixed, choices, "sequence_parallel", base.sequence_parallel)
+            for overlap in _switch(fixed, choices, "tp_overlap", base.tp_overlap)
+            if not (overlap and (tp == 1 or not sequence))
+            and not (tp > 1 and not sequence and experts > 1)
+        ]
+        if tp == 1:  # nothing to split or to hide
+            switched = switched[-1:]
+        for cp in cps:
+            pieces = cp * (2 if cp > 1 and base.cp_method != "all-to-all" else 1)
+            barred = cp > 1 and (model.mamba is not None or not job.fused_attention)
+            if gpus % (tp * cp) or barred:
+                continue
+            etps = _axis(fixed, "etp", sorted({1, tp}) if experts > 1 else [1])
+            rows += [
+                (tp, cp, ep, etp, batch, sequence, overlap, offload)
+                for ep in eps
+                for etp in etps
+                if experts % ep == 0 and (etp == 1 or (experts > 1 and model.moe_ffn % etp == 0))
+                for batch in batches
+                for sequence, overlap in switched
+                if job.seq_len % (pieces * (tp if sequence else 1)) == 0
+                for offload in offloads
+            ]
+    return np.array(rows, dtype=np.int64).reshape(-1, len(CUT))
+
+
+def _switch(fixed: Mapping[str, Any], choices: Choices, name: str, base: bool) -> list[int]:
+    """Values of a switch of the plan: as given, as the job has it, or both."""
+    if name in fixed:
+        return [int(bool(fixed[name]))]
+    return [0, 1] if choices.switches else [int(base)]
+
+
+def _offloads(
+    fixed: Mapping[str, Any], choices: Choices, base: Plan
+) -> tuple[tuple[str, ...], ...]:
+    if "offload" in fixed:
+        return (tuple(fixed["offload"]),)
+    return (tuple(base.offload),) if base.offload else choices.offloads
+
+
+def _tp_divides(model: Model, tp: int) -> bool:
+    kv = model.kv_heads
+    if model.heads and (model.heads % tp or (kv % tp and tp % kv)):
+        return False
+    if any(block.feed == "dense" for block in model.blocks) and model.ffn % tp:
+        return False
+    if model.shared_expert_ffn % tp:
+        return False
+    return model.mamba is None or not (model.mamba.heads % tp or model.mamba.groups % tp)
+
+
+def _pipelines(
+    model: Model, gpus: int, fixed: Mapping[str, Any], choices: Choices
+) -> list[tuple[int, int, str]]:
+    """(pp, vpp, schedule) that the layers can be cut into."""
+    most = model.layers + 2 + model.mtp_layers
+    every = choices.all_divisors
+    wanted = str(fixed.get("schedule", ""))
+    pps = _axis(fixed, "pp", _steps(gpus, min(choices.max_pp, model.layers), every=every))
+    out: list[tuple[int, int, str]] = []
+    for pp in pps:
+        if gpus % pp or pp > most:
+            continue
+        for vpp in _axis(fixed, "vpp", range(1, min(choices.max_vpp, most // pp) + 1)):
+            if pp * vpp > most or (vpp > 1 and pp == 1):
+                continue
+            # Chunks of unlike length waste interleaving; without it they are what pp needs.
+            if vpp > 1 and "vpp" not in fixed and not choices.uneven and _wasteful(model, pp * vpp):
+                continue
+            for schedule in [wanted] if wanted else choices.schedules:
+                fits = vpp > 1 if schedule == "interleaved" else vpp == 1
+                if fits and (pp > 1 or schedule == "1f1b"):
+                    out.append((pp, vpp, schedule))
+    return out
+
+
+def _wasteful(model: Model, stages: int) -> bool:
+    """Whether chunks are of unlike length; embedding and head count as layers, as in Megatron."""
+    return bool(model.layers % stages and (model.layers + model.mtp_layers + 2) % stages)
+
+
+def _spread(
+    job: Job,
+    gpus: int,
+    profiles: Ints,
+    pp: int,
+    vpp: int,
+    schedule: str,
+    fixed: Mapping[str, Any],
+    choices: Choices,
+    base: Plan,
+) -> tuple[Ints, ...] | None:
+    """Plans with this pipeline: all profiles x sharding x recompute that divide."""
+    if schedule not in SCHEDULES:
+        raise InvalidPlan(
+            f"schedule {schedule!r} is not searched; give all axes, or one of "
+            f"{', '.join(SCHEDULES)}"
+        )
+    if (wanted := fixed.get("sharding", "none")) not in SHARDINGS:
+        raise InvalidPlan(
+            f"sharding {wanted!r} is not searched; give all axes, or one of {', '.join(SHARDINGS)}"
+        )
+    tp, cp, ep, etp, batch = profiles.T[:5]
+    moved = profiles[:, CUT.index("offload_activations")]
+    replica = tp * cp * pp
+    dp = gpus // replica
+    good = (gpus % replica == 0) & (dp >= 1)
+    dp = np.maximum(dp, 1)
+    if "dp" in fixed:
+        good &= dp == fixed["dp"]
+    m = job.global_batch // (dp * batch)
+    good &= (job.global_batch % (dp * batch) == 0) & ((tp * cp * dp) % (ep * etp) == 0)
+    if schedule == "interleaved":
+        good &= m % pp == 0
+    which = np.flatnonzero(good)
+    if not len(which):
+        return None
+    shardings = [fixed["sharding"]] if "sharding" in fixed else [*choices.shardings]
+    recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
+    unsplit = [s for s in shardings if not (schedule == "zb-h1" and s in ("zero2", "zero3"))]
+    if pp > 1 and len(unsplit) > 1:  # in a pipeline zero3 keeps whole weights too: zero1 is better
+        unsplit = [s for s in unsplit if s != "zero3"]
+    hides = _switch(fixed, choices, "dp_overlap", base.dp_overlap)
+    hops = [_hop_overlap(fixed, base)]
+    if choices.switches and "p2p_overlap" not in fixed:
+        hops = [0, 1] if pp > 1 else [BEFORE]
+    orders = [RANK_ORDERS.index(base.rank_order)]
+    if choices.switches and "rank_order" not in fixed:
+        orders = list(range(len(RANK_ORDERS)))
+    offloads = _offloads(fixed, choices, base)
+    pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
+    if choices.ep_overlap and "ep_overlap" not in fixed:
+        pairs = [0, 1]
+    grid = np.array(
+        [
+            (
+                SHARDINGS.index(s),
+                RECOMPUTES.index(r),
+                hide,
+                hop,
+                "optimizer" in offload,
+                order,
+                pair,
+                "activations" in offload,
+            )
+            for s in unsplit
+            for r in recomputes
+            for hide in hides
+            for hop in hops
+            for offload in offloads
+            for order in orders
+            for pair in pairs
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 8)
+    index = np.repeat(which, len(grid))
+    sharding, recompute, hide, hop, update, order, pair, activations = np.tile(
+        grid, (len(which), 1)
+    ).T
+    keep = activations == moved[index]
+    single = dp[index] * cp[index] == 1
+    if len(shardings) > 1:  # sharding over a single replica is no sharding: keep the plainest
+        keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
+    if len(hides) > 1:  # nothing to hide
+        keep &= ~(single & (hide == 0))
+    if len(orders) > 1:  # one axis only: both orders are the same
+        keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
+    if len(pairs) > 1:  # a 1f1b pipeline has no two passes to run side by side
+        keep &= (pair == 0) | ((ep[index] > 1) & (schedule == "interleaved" or pp == 1))
+    index, sharding, recompute = index[keep], sharding[keep], recompute[keep]
+
+    def full(value: int) -> Ints:
+        return np.full(len(index), value, dtype=np.int64)
+
+    return (
+        index,
+        full(pp),
+        full(vpp),
+        dp[index],
+        m[index],
+        sharding,
+        recompute,
+        full(SCHEDULES.index(schedule)),
+        hide[keep],
+        hop[keep],
+        update[keep],
+        order[keep],
+        pair[keep],
+    )
+
+
+def _hop_overlap(fixed: Mapping[str, Any], base: Plan) -> int:
+    wanted = fixed.get("p2p_overlap", base.p2p_overlap)
+    return BEFORE if wanted is None else int(bool(wanted))
+
+
+def _why_nothing(job: Job, gpus: int, fixed: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name} {value}" for name, value in fixed.items() if name in SEARCHED)
+    rest = f" with {given}" if given else ""
+    return (
+        f"no plan{rest} divides {gpus} accelerators, a global batch of {job.global_batch} and "
+        f"{job.model.name!r} ({job.model.layers} layers, {job.model.heads} heads); change "
+        "the number of accelerators or the batch" + (", or leave an axis open" if given else "")
+    )

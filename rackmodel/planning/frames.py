@@ -1,0 +1,211 @@
+"""What a search found, as tables: ranked plans with why each is slower, MFU over tp x pp.
+
+In:  a `SearchResult`.
+Out: pandas frames, and the dictionary behind `rackmodel search --json`.
+Left out: drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.planning.best import SearchResult
+
+WORDS = {
+    "bubble": "waits for other pipeline stages",
+    "compute": "slower kernels",
+    "recompute": "recomputes activations",
+    "tp": "tensor-parallel traffic",
+    "cp": "context-parallel traffic",
+    "ep": "expert traffic",
+    "etp": "traffic inside experts",
+    "pp": "pipeline transfers",
+    "dp_cp": "gradient and weight traffic",
+    "edp": "gradients of experts",
+    "optimizer": "optimizer",
+}
+
+
+AXES = (
+    "tp",
+    "pp",
+    "vpp",
+    "cp",
+    "ep",
+    "etp",
+    "dp",
+    "micro_batch",
+    "sharding",
+    "recompute",
+    "schedule",
+    "sequence_parallel",
+    "tp_overlap",
+    "dp_overlap",
+)
+# What the closed form tells apart, and the parts of a simulated step that it means by each.
+GROUPS = {
+    "compute": ("compute", "recompute"),
+    "exchange": ("tp", "cp", "ep", "etp"),
+    "bubble": ("bubble", "pp"),
+    "data parallel": ("dp", "dp_cp", "edp", "dp_shard", "dp_replica"),
+    "optimizer": ("optimizer",),
+    "overhead": ("overhead", "embedding", "model", "world", "stage"),
+}
+REASONS = {
+    "compute": "kernels beside collectives are slowed more or less than the closed form takes",
+    "exchange": "traffic inside passes shares links with other traffic, which the closed form "
+    "leaves out",
+    "bubble": "stages wait for one another (or for transfers on shared links) unlike the formula",
+    "data parallel": "gradients and weights hide more or less than one pass allows for",
+    "optimizer": "kernels of the update",
+    "overhead": "small collectives of a step's end",
+}
+AGREE = 0.02  # closed form and simulation that differ by more are explained
+
+
+def difference(estimate: Mapping[str, float], simulated: Mapping[str, float]) -> tuple[str, float]:
+    """Name the part in which an estimate is furthest from its simulation, and by how many seconds.
+
+    estimate : {name of `GROUPS`: seconds}. simulated : a result's `breakdown_s`.
+
+    >>> difference({"compute": 1.0, "bubble": 0.1}, {"compute": 0.8, "recompute": 0.2, "pp": 0.4})
+    ('bubble', 0.3)
+    """
+    gaps = {
+        name: sum(simulated.get(part, 0.0) for part in parts) - estimate.get(name, 0.0)
+        for name, parts in GROUPS.items()
+    }
+    worst = max(gaps, key=lambda name: abs(gaps[name]))
+    return worst, round(gaps[worst], 12)
+
+
+def why_slower(best: Mapping[str, float], other: Mapping[str, float]) -> tuple[str, float]:
+    """Name the part of the step that grew most, and by how many seconds.
+
+    >>> why_slower({"compute": 1.0, "bubble": 0.1}, {"compute": 1.1, "bubble": 0.5})
+    ('bubble', 0.4)
+    """
+    names = sorted({*best, *other})
+    grew = {name: other.get(name, 0.0) - best.get(name, 0.0) for name in names}
+    worst = max(names, key=lambda name: grew[name])
+    return worst, grew[worst]
+
+
+def search_rows(found: SearchResult) -> list[dict[str, Any]]:
+    """One row per simulated plan, fastest first."""
+    from rackmodel.workload import peak_memory
+
+    first = found.candidates[0]
+    rows: list[dict[str, Any]] = []
+    for candidate in found.candidates:
+        result = candidate.result
+        row: dict[str, Any] = {
+            "step_s": candidate.step_s,
+            "behind": candidate.step_s / first.step_s - 1.0,
+            "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
+            "mfu": result.mfu,
+            "hbm_used_bytes": float(sum(peak_memory(candidate.job)[1].values())),
+            "estimate_s": candidate.estimate_s,
+            "estimate_error": candidate.estimate_s / candidate.step_s - 1.0,
+            "estimate_why": "",
+            "bound_s": candidate.bound_s,
+            "plan": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(candidate.job.plan).items()
+            },
+            "why": "",
+        }
+        if abs(row["estimate_error"]) > AGREE:
+            name, seconds = difference(candidate.parts_s, result.breakdown_s)
+            row["estimate_why"] = f"{REASONS[name]} ({name} {seconds:+.3g} s simulated)"
+        if candidate is not first:
+            name, seconds = why_slower(first.result.breakdown_s, result.breakdown_s)
+            row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s"
+        rows.append(row)
+    return rows
+
+
+def search_frame(found: SearchResult) -> pd.DataFrame:
+    """As `search_rows`, with the plan's axes as columns."""
+    import pandas as pd
+
+    rows = []
+    for row in search_rows(found):
+        plan = row.pop("plan")
+        own = {name: plan[name] for name in AXES}
+        own["offload"] = ",".join(plan["offload"])
+        rows.append({**own, **row})
+    return pd.DataFrame(rows)
+
+
+def search_dict(found: SearchResult) -> dict[str, Any]:
+    """Rows, what the search covered, and notes for people."""
+    runner_up = found.runner_up
+    rows = search_rows(found)
+    free = 1.0 - found.hbm_bytes / found.capacity_bytes
+    left = f"{free:.0%} of HBM is left free" if free else "nothing fits with 5% of HBM left free"
+    notes = [
+        f"{found.plans:,} plans, {found.fitting:,} of them fit into "
+        f"{found.hbm_bytes / 1e9:.0f} GB ({left}), {found.timed:,} were not ruled out by their "
+        f"lower bounds, {len(found.candidates)} simulated",
+        f"by their lower bounds, no plan that was not simulated can be faster by more than "
+        f"{found.unbeaten:.1%}",
+        f"closed form and simulation differ by at most {found.error:.1%} on those simulated",
+    ]
+    explained = [row for row in rows if row["estimate_why"]]
+    if explained:
+        worst = max(explained, key=lambda row: abs(row["estimate_error"]))
+        at = rows.index(worst) + 1
+        notes.append(f"plan {at}: {worst['estimate_error']:+.1%}: {worst['estimate_why']}")
+    if runner_up is not None:
+        notes.append(f"the second best takes {runner_up:.2%} longer")
+    return {
+        "rows": rows[: found.top],
+        "plans": found.plans,
+        "fitting": found.fitting,
+        "timed": found.timed,
+        "simulated": len(found.candidates),
+        "runner_up": runner_up,
+        "unbeaten_by_more_than": found.unbeaten,
+        "closed_form_error": found.error,
+        "notes": notes,
+    }
+
+
+def heat_map(found: SearchResult) -> pd.DataFrame:
+    """Estimated MFU of the best fitting plan for every tp and pp.
+
+    Returns
+    -------
+    Columns tp, pp, mfu (missing where nothing fits), step_s, hbm_bytes (of the plan that needs
+    least). Of a pair whose plans are all far from the best only the most promising one was timed.
+    """
+    import pandas as pd
+
+    space, estimates = found.space, found.estimates
+    useful = found.best.mfu * found.best.step_s  # MFU of a step of one second
+    lost = found.best.step_s / found.best.step.step_s  # what a whole step takes longer
+    rows = []
+    pairs = np.stack([space.column("tp"), space.pp], axis=1)
+    for tp, pp in np.unique(pairs, axis=0).tolist():
+        own = (pairs == (tp, pp)).all(axis=1)
+        fits = own & (estimates.hbm_bytes <= found.hbm_bytes)
+        fits &= np.isfinite(estimates.step_s)
+        step_s = float(estimates.step_s[fits].min()) * lost if fits.any() else None
+        rows.append(
+            {
+                "tp": tp,
+                "pp": pp,
+                "mfu": None if step_s is None else useful / step_s,
+                "step_s": step_s,
+                "hbm_bytes": float(estimates.hbm_bytes[own].min()),
+            }
+        )
+    return pd.DataFrame(rows).astype({"mfu": float, "step_s": float})

@@ -1,0 +1,179 @@
+"""Estimate and simulate plans of one job on one machine.
+
+In:  a topology, a job, accelerators; plans.
+Out: closed-form `Estimates` of a `Space`, a simulated `Result` of one plan.
+Left out: which plans to look at (`space`), which to choose (`search`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rackmodel.errors import InvalidPlan
+from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
+from rackmodel.planning.closed_hbm import hbm_bytes
+from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.profiles import Floats, profile, walk
+from rackmodel.planning.space import Ints, Space
+from rackmodel.workload import Job, Plan, check, fits
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.result.result import Result
+    from rackmodel.topology import Topology
+
+HBM_MARGIN = 1.06  # the closed form's HBM may be this much too high; the exact sum decides
+NEAR_ENOUGH = 2.0  # plans that are slower than the best by this factor need no closer look
+MORE = 256  # timed at a time while none of those so far fits
+SEEDS = 16  # plans timed first, to have something that others can lose against
+
+
+class Planner:
+    """Estimates and simulates plans of one job on one machine."""
+
+    def __init__(self, machine: Topology, job: Job, gpus: int, catalog: Catalog | None) -> None:
+        from rackmodel import hardware
+        from rackmodel.kernels.contention import Contention
+        from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+
+        machine.units(gpus)
+        self.machine, self.gpus, self.catalog = machine, gpus, catalog
+        self.part: Accelerator = hardware.accelerator(
+            machine.accelerator, catalog or hardware.load_catalog()
+        )
+        self.job = job.on(self.part.family)
+        self.kernels = KernelTimes(
+            self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
+        )
+        taken = Contention.of(self.job, self.kernels, self.part).share
+        self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
+
+    def fits(self, job: Job, room_bytes: float) -> bool:
+        """Whether a plan is valid and fits, by the workload's own rules and exact sum."""
+        try:
+            check(job)
+        except InvalidPlan:
+            return False
+        return fits(job, room_bytes)
+
+    def estimate(
+        self,
+        space: Space,
+        *,
+        room_bytes: float | None = None,
+        near: float = NEAR_ENOUGH,
+        cells: bool = True,
+    ) -> Estimates:
+        """Closed form of every plan that may fit and is not beaten by its bound alone.
+
+        HBM first, then a bound from kernels alone, then one with collectives by themselves, then
+        the pipeline, then data-parallel traffic; after each step plans that are beyond `near` times
+        the best that fits are left, their step_s infinite.
+
+        room_bytes : what a plan may fill; None: all HBM. near : how far. cells : keep the most
+        promising plan of every (tp, pp) all the same.
+        """
+        room = self.part.hbm_bytes if room_bytes is None else room_bytes
+        profiles = profile(
+            self.job,
+            space.profiles,
+            self.kernels.compute_s,
+            self.gpus,
+            recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
+            port_bytes_per_s=self.comm.fastest_port(),
+            domain=self.machine.domain_accelerators,
+        )
+        update = self._update()
+        every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
+        every["hbm_bytes"] = hbm_bytes(self.job, space, profiles)
+        live = np.flatnonzero(every["hbm_bytes"] <= room * HBM_MARGIN)
+        if not len(live):
+            return Estimates(**every)
+        bound, step = every["bound_s"], every["step_s"]
+        bound[live] = 0.0
+
+        def rebound(entries: Ints) -> None:
+            again = bounds(self.job, space.take(entries), profiles, update)
+            bound[entries] = np.maximum(bound[entries], again)
+
+        def time(entries: Ints, *, data_parallel: bool) -> None:
+            part = space.take(entries)
+            walk(profiles, self.job, part, self.kernels.compute_s, self.comm)
+            found = estimate(
+                self.job, part, profiles, self.comm, update, data_parallel=data_parallel
+            )
+            bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
+            for name, values in found.items():
+                every[name][entries] = values
+
+        rebound(live)
+        order = live[np.argsort(bound[live], kind="stable")]
+        best_s = np.inf
+        sure = every["hbm_bytes"][order] <= room  # by the closed form
+        first = order[sure][_first_of_each(space.profile[order[sure]], SEEDS)]
+        for begin in (-1, *range(0, len(order), MORE)):
+            seeds = first if begin < 0 else order[begin : begin + MORE]
+            time(seeds, data_parallel=True)
+            best_s = self._best_s(space, seeds, step, room)
+            if np.isfinite(best_s):
+                break
+        kept = order[bound[order] <= near * best_s]
+        if cells:
+            fitting = order[sure]
+            pairs = space.column("tp")[fitting] * 2**32 + space.pp[fitting]
+            kept = np.union1d(kept, fitting[np.unique(pairs, return_index=True)[1]])
+        time(kept, data_parallel=False)
+        rebound(live)  # now with collectives, where they were timed
+        closer = kept[step[kept] <= near * best_s]
+        if len(closer):
+            time(closer, data_parallel=True)
+        return Estimates(**every)
+
+    def _best_s(self, space: Space, entries: Ints, step_s: Floats, room: float) -> float:
+        """Estimate of the fastest of these plans that fits; infinite if none does."""
+        for entry in entries[np.argsort(step_s[entries], kind="stable")]:
+            if self.fits(self.job.replace(plan=space.plan(int(entry))), room):
+                return float(step_s[entry])
+        return np.inf
+
+    def lost_s(self, step_s: float) -> float:
+        """`step_s` with what a whole step loses outside its operations."""
+        from rackmodel.engine.overhead import overhead_s
+
+        whole = self.job.replace(tp=1, cp=1, pp=1, dp=self.gpus)
+        return step_s + overhead_s(whole, step_s)
+
+    def _update(self) -> UpdateRates:
+        """Rates of the optimizer's kernels, from the kernels themselves."""
+        low, high = 1e8, 2e9
+        plain = self._update_s(low), self._update_s(high)
+        slope = {name: (plain[1][name] - plain[0][name]) / (high - low) for name in plain[0]}
+        fixed = max(0.0, sum(plain[0].values()) - low * sum(slope.values()))
+        kept, cast = slope.pop("zero_gradients", 0.0), slope.pop("cast_weights", 0.0)
+        moved = self._update_s(low, "optimizer"), self._update_s(high, "optimizer")
+        offloaded = (moved[1]["offload_optimizer"] - moved[0]["offload_optimizer"]) / (high - low)
+        offloaded += slope["grad_norm"]
+        return UpdateRates(sum(slope.values()), offloaded, kept, cast, fixed)
+
+    def _update_s(self, parameters: float, *offload: str) -> dict[str, float]:
+        from rackmodel.workload.data_parallel import update_kernels
+        from rackmodel.workload.stages import Chunk, Unit
+
+        job = self.job.replace(
+            sharding="none", dp=1, pp=1, vpp=1, shard_size=0, schedule="", offload=offload
+        )
+        chunk = Chunk(0, 1, 0, 0, (Unit("layer", (), parameters, 0.0),))
+        return {k.name: self.kernels.kernel_s(k) for k in update_kernels(job, [chunk])}
+
+    def simulate(self, plan: Plan) -> Result:
+        """Simulate one plan."""
+        from rackmodel import api
+
+        return api.run(self.machine, self.job.replace(plan=plan), catalog=self.catalog)
+
+
+def _first_of_each(values: Ints, most: int) -> Ints:
+    """Places where a value stands for the first time, in order, `most` at most."""
+    return np.sort(np.unique(values, return_index=True)[1])[:most]

@@ -1,0 +1,257 @@
+"""Seconds and bytes of every kind of layer, for every way to cut it: what the closed form adds up.
+
+In:  a job, its cuts (rows of `space.CUT`), kernel times, times of collectives.
+Out: `Profiles`: arrays over cuts x kinds of units (embedding, layers, head).
+Left out: pipelines, data parallelism.
+
+The operations are the workload's own, each kind of unit once; so the closed form and the
+simulation agree on everything but what ranks do to one another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.space import RECOMPUTES, Ints, Space, cut_fields
+from rackmodel.planning.walk import walk_s
+from rackmodel.workload import (
+    Collective,
+    Compute,
+    Job,
+    Operation,
+    Plan,
+    axis_true_size,
+    transfer_bytes,
+)
+from rackmodel.workload.activations import unit_bytes
+from rackmodel.workload.operations import Segment
+from rackmodel.workload.passes import Passes, merged
+from rackmodel.workload.stages import Chunk, Unit, chunks_of
+
+Floats = npt.NDArray[np.float64]
+Operations: TypeAlias = tuple[Operation, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Profiles:
+    """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
+
+    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, paired_s, kept, working :
+    float[P, 3, K]: kernels_s is forward and backward without communication and copies, paired_s
+    both with each one's all-to-alls under the other, in a chunk of many such units, and tail_s what
+    a chunk that ends with the unit waits (zero until walked, and where not asked for).
+    transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
+    layer : bool[K]. walked : bool[2, P, 3], whether forward_s and backward_s (then paired_s and
+    tail_s) hold communication as it is; until then they hold kernels, and bytes that are waited for
+    at the rate of the fastest port: nothing can beat that.
+    """
+
+    forward_s: Floats
+    backward_s: Floats
+    kernels_s: Floats
+    paired_s: Floats
+    tail_s: Floats
+    kept: Floats
+    working: Floats
+    dense: Floats
+    expert: Floats
+    transfer: Floats
+    head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
+    order: Ints
+    layer: npt.NDArray[np.bool_]
+    walked: npt.NDArray[np.bool_]
+    segments: dict[tuple[int, int, int], tuple[Segment, Segment]]  # (cut, recompute, kind)
+
+
+def profile(
+    job: Job,
+    cuts: Ints,
+    compute_s: Callable[[Compute], float],
+    gpus: int,
+    *,
+    recomputes: frozenset[int],
+    port_bytes_per_s: float = math.inf,
+    domain: int = 0,
+) -> Profiles:
+    """Time the kernels of every kind of unit under every cut.
+
+    Parameters
+    ----------
+    job : gives model, precision, software and the plan's other fields.
+    cuts : int[P, len(CUT)], as `Space.profiles`.
+    recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
+    port_bytes_per_s : the most that any accelerator can send or receive.
+    domain : accelerators of a scale-up domain, which tell how often DeepEP sends a token; 0: as if
+        every rank were one.
+    """
+    kinds = _kinds(probe_of(job, cuts[0], gpus))
+    shape = (len(cuts), len(kinds[0]))
+    several = (len(cuts), len(RECOMPUTES), shape[1])
+    found = Profiles(
+        forward_s=np.full(several, np.inf),
+        backward_s=np.full(several, np.inf),
+        kernels_s=np.full(several, np.inf),
+        paired_s=np.zeros(several),
+        tail_s=np.zeros(several),
+        kept=np.full(several, np.inf),
+        working=np.full(several, np.inf),
+        dense=np.zeros(shape),
+        expert=np.zeros(shape),
+        transfer=np.zeros(len(cuts)),
+        head_twin=np.zeros(len(cuts)),
+        order=kinds[1],
+        layer=np.array([unit.is_layer for unit in kinds[0]]),
+        walked=np.zeros((2, *several[:2]), dtype=bool),
+        segments={},
+    )
+    for row, cut in enumerate(cuts):
+        probe = probe_of(job, cut, gpus).on("", domain)
+        units = _kinds(probe)[0]
+        found.transfer[row] = transfer_bytes(probe)
+        if job.model.tied:
+            twin = next(u for u in units if u.name == "embedding")
+            found.head_twin[row] = twin.dense_parameters
+        for column, unit in enumerate(units):
+            found.dense[row, column] = unit.dense_parameters
+            found.expert[row, column] = unit.expert_parameters
+            for which in sorted(recomputes):
+                place = (row, which, column)
+                _time_unit(found, job, probe, unit, place, compute_s, port_bytes_per_s)
+    return found
+
+
+def _without_copies(work: Compute) -> Compute:
+    return replace(work, kernels=tuple(k for k in work.kernels if k.family != "copy"))
+
+
+def _time_unit(
+    found: Profiles,
+    job: Job,
+    probe: Job,
+    unit: Unit,
+    place: tuple[int, int, int],
+    compute_s: Callable[[Compute], float],
+    port_bytes_per_s: float,
+) -> None:
+    """Kernels and activations of one unit under one cut with one kind of recompute."""
+    row, which, column = place
+    own = probe.replace(recompute=RECOMPUTES[which], recompute_modules=(), recompute_layers=None)
+    if RECOMPUTES[which] == job.plan.recompute:
+        own = own.replace(recompute_modules=job.plan.recompute_modules)
+    passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
+    segments = passes.segment("F", False), passes.segment("B", False)
+    ahead, back = (segment.operations for segment in segments)
+    forward, backward = (
+        sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
+    )
+    found.segments[place] = segments
+    waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
+    found.forward_s[row, which, column] = forward + waited[0]
+    found.backward_s[row, which, column] = backward + waited[1]
+    found.kernels_s[row, which, column] = forward + backward
+    if own.plan.offload:
+        found.kernels_s[row, which, column] = sum(
+            compute_s(_without_copies(op)) for op in (*ahead, *back) if isinstance(op, Compute)
+        )
+    part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
+    found.kept[row, which, column] = part.kept_bytes
+    found.working[row, which, column] = part.working_bytes
+
+
+def least_bytes(plan: Plan, operations: Operations) -> float:
+    """Bytes that a rank has to send or receive while its kernels wait, whatever the algorithm.
+
+    A member of n sends or receives at least (n - 1)/n of what a collective counts; an all-reduce
+    without reduction in the switches twice that.
+    """
+    total = 0.0
+    for call in operations:
+        if isinstance(call, Collective) and call.token is None:
+            n = axis_true_size(plan, call.axis)
+            total += call.bytes * (n - 1) / n
+    return total
+
+
+def walk(
+    found: Profiles,
+    job: Job,
+    space: Space,
+    compute_s: Callable[[Compute], float],
+    comm: CommTimes,
+) -> None:
+    """Put communication between the kernels of what these plans run, where it is not yet."""
+    needed = np.zeros((2, *found.walked.shape[1:]), dtype=bool)
+    needed[0, space.profile, space.recompute] = True
+    hidden = space.ep_overlap == 1
+    needed[1, space.profile[hidden], space.recompute[hidden]] = True
+    needed &= ~found.walked
+    plans: dict[int, Plan] = {}
+    for row, which in np.argwhere(needed.any(axis=0)).tolist():
+        if row not in plans:
+            plans[row] = probe_of(job, space.profiles[row], comm.gpus).plan
+
+        def collective_s(call: Collective, plan: Plan = plans[row]) -> tuple[float, float]:
+            return comm.collective(plan, call.axis, call.op, call.bytes)
+
+        for column in range(found.dense.shape[1]):
+            ahead, back = found.segments[row, which, column]
+            place = row, which, column
+            if needed[0, row, which]:
+                found.forward_s[place] = walk_s(ahead.operations, compute_s, collective_s)
+                found.backward_s[place] = walk_s(back.operations, compute_s, collective_s)
+            if needed[1, row, which]:
+                both, tail = found.forward_s[place] + found.backward_s[place], 0.0
+                if any(_exchanges(op) for op in ahead.operations):
+                    one, two = (
+                        walk_s(_mixed(ahead, back, units), compute_s, collective_s)
+                        for units in (1, 2)
+                    )
+                    both, tail = two - one, 2.0 * one - two
+                found.paired_s[place], found.tail_s[place] = both, tail
+    found.walked |= needed
+
+
+def _mixed(ahead: Segment, back: Segment, units: int) -> Operations:
+    """A forward pass over so many such units and a backward pass of another micro-batch."""
+    front, rear = (replace(part, operations=part.operations * units) for part in (ahead, back))
+    return merged(front, rear, overlap=True).operations
+
+
+def _exchanges(operation: Operation) -> bool:
+    return isinstance(operation, Collective) and operation.axis == "ep"
+
+
+def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
+    """The job with this cut and no pipeline: its units are those of any pipeline."""
+    own = cut_fields(cut)
+    dp = max(1, gpus // (own["tp"] * own["cp"]))
+    return job.replace(
+        **own,
+        pp=1,
+        vpp=1,
+        dp=dp,
+        schedule="",
+        sharding="zero1",
+        shard_size=0,
+        prefetch=1,
+        reshard=None,
+        stage_layers=(),
+        global_batch=dp * own["micro_batch"],
+        p2p_overlap=None,
+    )
+
+
+def _kinds(probe: Job) -> tuple[list[Unit], Ints]:
+    """Distinct units in order of appearance, and the kind of every unit along the model."""
+    units = chunks_of(probe)[0][0].units
+    found: dict[int, int] = {}
+    order = [found.setdefault(id(unit), len(found)) for unit in units]
+    first = {kind: unit for unit, kind in zip(reversed(units), reversed(order), strict=True)}
+    return [first[kind] for kind in range(len(found))], np.array(order, dtype=np.int64)

@@ -1,0 +1,287 @@
+"""Pictures of the network and of rooflines: bus bandwidth, ceilings, bandwidth tiers.
+
+In:  rows as `collective --json` prints them, dicts of ceilings and tiers.
+Out: axes.
+Left out: simulating.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.reporting.style import (
+    COLOURS,
+    HALO,
+    INK,
+    LINES,
+    MARKERS,
+    compact,
+    dress,
+    look,
+    new_figure,
+    own_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+_SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+
+
+def size_label(size: float) -> str:
+    """Return a message size with a binary prefix, as nccl-tests counts.
+
+    >>> size_label(8), size_label(2**20), size_label(1e9)
+    ('8 B', '1 MiB', '954 MiB')
+    """
+    for unit, name in _SIZES:
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:.3g} B"
+
+
+def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured: Rows = ()) -> Axes:
+    """Draw bus bandwidth against message size, one line per operation and number of accelerators.
+
+    rows : each with bytes, busbw_bytes_per_s, and op, gpus, topology where they differ; `bound_s`
+    draws the physical bound. measured : rows with bytes and busbw_bytes_per_s, drawn as crosses.
+    """
+    ax = own_axes(ax)
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(_line_name(row, rows), []).append(row)
+    bounded = False
+    with look():
+        for index, (name, members) in enumerate(groups.items()):
+            members = sorted(members, key=lambda row: row["bytes"])
+            sizes = [row["bytes"] for row in members]
+            speeds = [row["busbw_bytes_per_s"] / 1e9 for row in members]
+            colour = COLOURS[index % len(COLOURS)]
+            ax.plot(
+                sizes,
+                speeds,
+                color=colour,
+                linestyle=LINES[index % 4],
+                marker=MARKERS[index % 8],
+                label=name or label or "simulated",
+            )
+            if all(row.get("bound_s") and row.get("time_s") for row in members):
+                bound = [
+                    s * r["time_s"] / r["bound_s"] for s, r in zip(speeds, members, strict=True)
+                ]
+                ax.plot(
+                    sizes,
+                    bound,
+                    color=colour,
+                    linewidth=1.2,
+                    linestyle=":",
+                    label="" if bounded else "physical bound (same colour)",
+                )
+                bounded = True
+        if measured:
+            ax.plot(
+                [row["bytes"] for row in measured],
+                [row["busbw_bytes_per_s"] / 1e9 for row in measured],
+                "x",
+                color=INK,
+                label="measured",
+            )
+        _size_axis(ax, [row["bytes"] for row in [*rows, *measured]])
+        ax.set_yscale("log")
+        top = ax.get_ylim()[1]
+        ax.set_ylim(max(ax.get_ylim()[0], top / 1e5), top * 1.3)
+        ax.yaxis.set_major_formatter(lambda value, _: compact(value))
+        handles, labels = ax.get_legend_handles_labels()
+        last = [i for i, label in enumerate(labels) if label.startswith("physical")]
+        order = [i for i in range(len(labels)) if i not in last] + last
+        ax.legend(
+            [handles[i] for i in order],
+            [labels[i] for i in order],
+            loc="lower right",
+            frameon=False,
+        )
+        return dress(
+            ax, title="Bus bandwidth against size", x="message size", y="busbw [GB/s]", grid="both"
+        )
+
+
+def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
+    """Return what tells a row's line from the others."""
+    words = []
+    for key, unit in (("topology", ""), ("op", ""), ("gpus", " accelerators")):
+        if len({other.get(key) for other in rows}) > 1:
+            words.append(f"{row.get(key)}{unit}")
+    return ", ".join(words)
+
+
+def _size_axis(ax: Axes, sizes: Sequence[float]) -> None:
+    ax.set_xscale("log", base=2)
+    low, high = math.log2(min(sizes)), math.log2(max(sizes))
+    stride = max(1, math.ceil((high - low) / 8))
+    ticks = [2.0**power for power in range(math.ceil(low), math.floor(high) + 1, stride)]
+    if len(ticks) < 2:
+        ticks = sorted(set(sizes))
+    ax.set_xticks(ticks, [size_label(tick) for tick in ticks])
+    ax.minorticks_off()
+
+
+def roofline(
+    points: Rows,
+    ceilings: Mapping[str, float],
+    peak_flops_per_s: float,
+    ax: Axes | None = None,
+    *,
+    title: str = "Roofline",
+) -> Axes:
+    """Draw FLOP/s against FLOPs per byte under the ceilings of compute, HBM, scale-up, scale-out.
+
+    points : each with name, flops, bytes, seconds, and `ceiling` where its bytes move under one of
+    the ceilings: it takes that colour, and a dotted line shows the room above it.
+    ceilings : {name: bytes/s of one accelerator}.
+    """
+    ax = own_axes(ax)
+    peak = peak_flops_per_s / 1e12
+    intensity = [row["flops"] / row["bytes"] for row in points if row["bytes"]]
+    ridge = [peak_flops_per_s / rate for rate in ceilings.values()]
+    low = min([*intensity, min(ridge) / 20]) / 2
+    high = max([*intensity, max(ridge) * 2]) * 2
+    with look():
+        ax.plot([min(ridge), high], [peak, peak], color=INK, linewidth=2)
+        ax.annotate(
+            f"peak {peak:,.0f} TFLOP/s dense",
+            (high, peak),
+            xytext=(-2, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+        )
+        fastest = max(ceilings.values())
+        bottom = low * fastest / 1e12
+        for index, (name, rate) in enumerate(ceilings.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            end = peak_flops_per_s / rate
+            start = max(low, bottom * 1e12 / rate)
+            ax.plot(
+                [start, end],
+                [start * rate / 1e12, peak],
+                color=colour,
+                linestyle=LINES[index % 4],
+                label=f"{name}: {_rate(rate)}",
+            )
+        names = list(ceilings)
+        for index, row in enumerate(points):
+            if not row["bytes"] or not row["seconds"]:
+                continue
+            x, y = row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e12
+            own = row.get("ceiling") in ceilings
+            colour = COLOURS[names.index(row["ceiling"]) % len(COLOURS)] if own else INK
+            if own:
+                roof = min(peak, x * ceilings[row["ceiling"]] / 1e12)
+                ax.plot([x, x], [y, roof], color=colour, linestyle=":", linewidth=1.4)
+            ax.plot(x, y, MARKERS[index % 8], color=colour, mec=INK, mew=0.6, markersize=8)
+            below = own and index % 2  # names of neighbours at one height
+            ax.annotate(
+                str(row["name"]),
+                (x, y),
+                xytext=(0, -10) if own else (7, -3),
+                textcoords="offset points",
+                fontsize=8.5,
+                bbox=HALO,
+                ha="center" if own else "left",
+                va="top" if own else "baseline",
+            ).set_y(-24 if below else -10 if own else -3)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlim(low, high)
+        ax.set_ylim(bottom, peak * 2.6)
+        ax.legend(loc="lower right", frameon=False)
+        return dress(
+            ax, title=title, x="FLOPs per byte moved", y="TFLOP/s of one accelerator", grid="both"
+        )
+
+
+def _rate(bytes_per_s: float) -> str:
+    if bytes_per_s >= 1e12:
+        return f"{bytes_per_s / 1e12:.3g} TB/s"
+    return f"{bytes_per_s / 1e9:.3g} GB/s"
+
+
+#: What a tier is measured by: column, factor, label of the axis, title.
+TIER_FIGURES: dict[str, tuple[float, str, str]] = {
+    "bytes_per_s": (1e-9, "GB/s of one accelerator, one way", "Bandwidth falls with distance"),
+    "j_per_bit": (1e12, "energy of a bit [pJ/bit]", "Energy rises with it"),
+    "usd_per_gb_per_s": (1.0, "price of a GB/s [$]", "So does the price"),
+}
+
+
+def bandwidth_tiers(
+    tiers: Rows, ax: Axes | None = None, *, value: str = "bytes_per_s", names: bool = True
+) -> Axes:
+    """Draw one figure of merit of every tier against its distance, one line a machine.
+
+    tiers : each with name, reach_m and `value` (left out where it is not known), and `machine`
+    where there are several. value : bytes_per_s (one direction of one accelerator), j_per_bit or
+    usd_per_gb_per_s. names : write the tiers' names beside the first machine's marks.
+    """
+    ax = own_axes(ax)
+    factor, label, title = TIER_FIGURES[value]
+    machines = list(dict.fromkeys(str(tier.get("machine", "")) for tier in tiers))
+    rising = False
+    with look():
+        for index, machine in enumerate(machines):
+            line = sorted(
+                (t for t in tiers if str(t.get("machine", "")) == machine and t.get(value)),
+                key=lambda tier: tier["reach_m"],
+            )
+            reach = [tier["reach_m"] for tier in line]
+            heights = [factor * tier[value] for tier in line]
+            ax.plot(
+                reach,
+                heights,
+                color=COLOURS[index % len(COLOURS)],
+                linestyle=LINES[index % 4],
+                marker=MARKERS[index % 8],
+                ms=7,
+                label=machine,
+            )
+            rising = len(heights) > 1 and heights[-1] > heights[0]
+            for place, tier in enumerate(line if names and index == 0 else ()):
+                if rising and place:  # the free side of a line that climbs
+                    offset, across, up = (-9, 3), "right", "bottom"
+                elif place % 2 and not rising:  # far tiers stand close together
+                    offset, across, up = (0, -11), "center", "top"
+                else:
+                    offset, across, up = (0, 11), "center", "bottom"
+                ax.annotate(
+                    f"{tier['name']} {compact(heights[place])}",
+                    (reach[place], heights[place]),
+                    xytext=offset,
+                    textcoords="offset points",
+                    ha=across,
+                    va=up,
+                    fontsize=8.5,
+                    bbox=HALO,
+                )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        found = [factor * tier[value] for tier in tiers if tier.get(value)]
+        reaches = [tier["reach_m"] for tier in tiers]
+        ax.set_ylim(min(found, default=1.0) / 4, max(found, default=1.0) * 8)
+        ax.set_xlim(min(reaches) / 5, max(reaches) * 5)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda number, _: compact(number))
+        if len(machines) > 1:
+            ax.legend(loc="lower right" if rising else "upper right", frameon=False)
+        return dress(ax, title=title, x="distance that is reached [m]", y=label, grid="both")
+
+
+def tiers_figure(tiers: Rows) -> Figure:
+    """Return three panels over distance: GB/s, pJ/bit and dollars per GB/s of every tier."""
+    figure, panels = new_figure(13.5, 4.4, columns=3)
+    for ax, value in zip(panels, TIER_FIGURES, strict=True):
+        bandwidth_tiers(tiers, ax, value=value)
+    return figure

@@ -1,0 +1,299 @@
+"""Pictures of steps: where the time goes, tokens per second, heat per rack.
+
+In:  results as `simulate --json` prints them, one a machine (or any dicts with the same keys).
+Out: axes, or a figure for a comparison.
+Left out: simulating; words for a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.reporting.style import (
+    AIR,
+    COLOURS,
+    HALO,
+    INK,
+    LIQUID,
+    QUIET,
+    STEP_PARTS,
+    WARN,
+    compact,
+    dress,
+    legend_outside,
+    look,
+    new_figure,
+    own_axes,
+    part_look,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it
+
+
+def names_of(rows: Rows) -> list[str]:
+    """Return a label for every row: `label`, else the topology, made unique by number."""
+    plain = [
+        str(row.get("label") or row.get("topology") or index) for index, row in enumerate(rows)
+    ]
+    seen: dict[str, int] = {}
+    labels = []
+    for name in plain:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return labels
+
+
+def _tick_names(ax: Axes, labels: Sequence[str]) -> None:
+    """Write names under bars, broken at hyphens so that they stay level."""
+    room = max(8, 46 // max(1, len(labels)))
+    ax.set_xticks(range(len(labels)), [_broken(label, room) for label in labels])
+    ax.tick_params(axis="x", length=0, labelcolor=INK)
+    ax.margins(x=0.08)
+
+
+def _broken(label: str, room: int) -> str:
+    lines = [""]
+    for index, word in enumerate(label.replace(" ", "- ").split("-")):
+        piece = word if index == 0 else ("-" + word).replace("- ", " ")
+        if lines[-1] and len(lines[-1]) + len(piece) > room:
+            lines[-1] += "-" if piece.startswith("-") else ""
+            lines.append(piece.lstrip("- "))
+        else:
+            lines[-1] += piece
+    return "\n".join(lines)
+
+
+def step_breakdown(rows: Rows, ax: Axes | None = None, *, title: str = "Where a step goes") -> Axes:
+    """Stack the parts of each machine's step: compute, exposed traffic, bubble, optimizer.
+
+    rows : each with `breakdown_s` {part: seconds}; `step_s_low`, `step_s_high` draw the band.
+    """
+    ax = own_axes(ax)
+    labels = names_of(rows)
+    parts = [key for key in STEP_PARTS if any(key in row["breakdown_s"] for row in rows)]
+    parts += sorted({key for row in rows for key in row["breakdown_s"]} - set(parts))
+    floor = [0.0] * len(rows)
+    tallest = max((sum(row["breakdown_s"].values()) for row in rows), default=0.0)
+    with look():
+        for number, key in enumerate(parts):
+            heights = [max(0.0, float(row["breakdown_s"].get(key) or 0.0)) for row in rows]
+            if not any(height > 0.001 * tallest for height in heights):
+                continue
+            label, colour, hatch = part_look(key, number)
+            ax.bar(
+                range(len(rows)),
+                heights,
+                0.62,
+                bottom=floor,
+                label=label,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0.6,
+            )
+            floor = [low + height for low, height in zip(floor, heights, strict=True)]
+        top, banded = max(floor, default=1.0), False
+        for index, row in enumerate(rows):
+            seconds = row.get("step_s", floor[index])
+            low, high = row.get("step_s_low"), row.get("step_s_high")
+            if low is not None and high is not None:
+                ax.plot(
+                    [index + 0.36] * 2,
+                    [low, high],
+                    "_-",
+                    color=INK,
+                    linewidth=1.4,
+                    ms=6,
+                    label="" if banded else "80% of real runs",
+                )
+                banded = True
+                top = max(top, high)
+            narrow = banded and len(rows) > 5  # clear of the band beside it
+            ax.annotate(
+                f"{seconds:.3g} s",
+                (index + 0.31 * narrow, max(floor[index], 0)),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right" if narrow else "center",
+                va="bottom",
+                fontweight="bold",
+            )
+        ax.set_ylim(0, top * 1.1)
+        _tick_names(ax, labels)
+        legend_outside(ax, reverse=True)
+        return dress(ax, title=title, y="time of one step [s]")
+
+
+def throughput_bars(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw tokens per second of one accelerator with its band, and MFU written on the bar."""
+    ax = own_axes(ax)
+    values = [float(row["tokens_per_s_per_gpu"]) for row in rows]
+    top = max(values, default=1.0)
+    with look():
+        ax.bar(range(len(rows)), values, 0.62, color=COLOURS[0])
+        for index, row in enumerate(rows):
+            ax.annotate(
+                f"{values[index]:,.0f}" if values[index] >= 10 else f"{values[index]:.2g}",
+                (index, values[index]),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontweight="bold",
+            )
+            low, high = row.get("step_s_low"), row.get("step_s_high")
+            if low and high and row.get("step_s"):
+                ends = [values[index] * row["step_s"] / end for end in (high, low)]
+                ax.plot([index + 0.36] * 2, ends, "_-", color=INK, linewidth=1.4, ms=6)
+                top = max(top, ends[1])
+            mfu = row.get("mfu")
+            if mfu is not None:
+                ax.annotate(
+                    f"MFU\n{mfu:.0%}",
+                    (index, values[index] / 2),
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=9,
+                )
+        ax.set_ylim(0, top * 1.14 or 1.0)
+        _tick_names(ax, names_of(rows))
+        return dress(ax, title="Throughput", y="tokens/s per accelerator")
+
+
+def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LIMIT_W) -> Axes:
+    """Draw the heat of a rack, liquid below and air above, with the limit of air cooling.
+
+    rows : each with `racks` [{count, liquid_w, air_w}]; the mean over a machine's racks is drawn.
+    """
+    ax = own_axes(ax)
+    liquid, air = [], []
+    for row in rows:
+        racks = row.get("racks") or ()
+        count = sum(rack.get("count", 1) for rack in racks) or 1
+        liquid.append(
+            sum((r.get("liquid_w") or 0) * r.get("count", 1) for r in racks) / count / 1e3
+        )
+        air.append(sum((r.get("air_w") or 0) * r.get("count", 1) for r in racks) / count / 1e3)
+    with look():
+        where = range(len(rows))
+        ax.bar(where, liquid, 0.62, color=LIQUID, label="into liquid")
+        ax.bar(
+            where,
+            air,
+            0.62,
+            bottom=liquid,
+            color=AIR,
+            hatch="//",
+            edgecolor="white",
+            label="into air",
+        )
+        for index in where:
+            total = liquid[index] + air[index]
+            ax.annotate(
+                f"{total:.3g} kW",
+                (index, total),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontweight="bold",
+                bbox=HALO,
+            )
+        limit = air_limit_w / 1e3
+        top = max([*(a + b for a, b in zip(liquid, air, strict=True)), limit])
+        ax.axhline(
+            limit,
+            color=WARN,
+            linewidth=1.2,
+            linestyle="--",
+            zorder=1.5,
+            label=f"air alone ends near {limit:.0f} kW",
+        )
+        ax.set_ylim(0, top * 1.4)
+        ax.legend(loc="upper left", fontsize=9, frameon=False, borderaxespad=0.2)
+        _tick_names(ax, names_of(rows))
+        return dress(ax, title="Heat per rack", y="heat of one rack, mean over a step [kW]")
+
+
+def hbm_bars(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Stack what fills the HBM of the fullest rank; a frame shows the capacity.
+
+    rows : each with `hbm` {capacity_bytes, used_bytes {kind: bytes}}.
+    """
+    ax = own_axes(ax)
+    fills = [(row.get("hbm") or {}).get("used_bytes") or {} for row in rows]
+    limits = [((row.get("hbm") or {}).get("capacity_bytes") or 0.0) / 1e9 for row in rows]
+    kinds = list(dict.fromkeys(kind for fill in fills for kind in fill))
+    kinds = [kind for kind in kinds if any((fill.get(kind) or 0) > 0 for fill in fills)]
+    floor = [0.0] * len(rows)
+    hatches = ("", "//", "", "..", "", "xx", "", "++")
+    with look():
+        for number, kind in enumerate(kinds):
+            heights = [(fill.get(kind) or 0.0) / 1e9 for fill in fills]
+            ax.bar(
+                range(len(rows)),
+                heights,
+                0.56,
+                bottom=floor,
+                color=COLOURS[number % len(COLOURS)],
+                hatch=hatches[number % 8],
+                edgecolor="white",
+                linewidth=0.5,
+                label=kind.replace("_", " "),
+            )
+            floor = [low + height for low, height in zip(floor, heights, strict=True)]
+        ax.bar(
+            range(len(rows)),
+            limits,
+            0.66,
+            facecolor="none",
+            edgecolor=INK,
+            linewidth=1.2,
+            label="capacity",
+        )
+        for index, used in enumerate(floor):
+            ax.annotate(
+                f"{used:.0f} of\n{limits[index]:.0f} GB",
+                (index, max(limits[index], used)),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                fontweight="bold",
+            )
+        ax.set_ylim(0, max([*limits, *floor, 1e-9]) * 1.16)
+        _tick_names(ax, names_of(rows))
+        legend_outside(ax, reverse=True)
+        return dress(ax, title="HBM of the fullest rank", y="HBM [GB]")
+
+
+def compare_figure(rows: Rows) -> Figure:
+    """Return three panels: where the step goes, throughput per accelerator, heat per rack."""
+    width = max(13.0, 4.4 + 3.0 * len(rows))
+    figure, (left, middle, right) = new_figure(width, 4.6, columns=3, widths=(1.5, 1, 1))
+    step_breakdown(rows, left)
+    throughput_bars(rows, middle)
+    if any(row.get("racks") for row in rows):
+        heat_bars(rows, right)
+    else:
+        right.axis("off")
+        right.text(0.5, 0.5, "no heat assessed", ha="center", color=QUIET)
+    first = rows[0]
+    with look():
+        figure.suptitle(
+            f"{first.get('model', '')}, {compact(first.get('gpus', 0))} accelerators, "
+            f"{first.get('global_batch', 0):,} x {first.get('seq_len', 0):,} tokens a step, "
+            f"{first.get('precision', '')}",
+            x=0.01,
+            ha="left",
+            fontsize=12,
+            fontweight="bold",
+        )
+    return figure

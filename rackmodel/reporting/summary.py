@@ -1,0 +1,227 @@
+"""A result in words: each line of the tables that people read, on a terminal and on a page.
+
+In:  results as `simulate --json` prints them.
+Out: short texts with units; the peak beside every MFU, the band beside every step.
+Left out: tables and pages themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rackmodel.reporting.words import (
+    MISSING,
+    gigabytes,
+    known,
+    part_name,
+    percent,
+    plan_text,
+    scaled,
+    seconds,
+    signed,
+    three,
+    whole,
+)
+
+Payload = Mapping[str, Any]
+NOT_WAITING = ("compute", "hbm", "host", "optimizer", "overhead", "recompute")
+
+
+def headline(row: Payload, more: str = "") -> str:
+    """Return the line that says what was simulated."""
+    parts = [
+        str(row.get("model", "")),
+        f"{whole(row.get('gpus'))} accelerators",
+        f"{whole(row.get('global_batch'))} x {whole(row.get('seq_len'))} tokens a step",
+        str(row.get("precision", "")),
+    ]
+    return "  ".join([*parts, more]).rstrip()
+
+
+def machine_size(row: Payload) -> str:
+    """Return how many racks or nodes hold the job, as "(15 racks)"."""
+    racks = sum(int(rack.get("count", 0)) for rack in row.get("racks") or ())
+    if not racks:
+        return ""
+    return f"({racks:,} rack{'s' if racks != 1 else ''})"
+
+
+def step_text(row: Payload) -> str:
+    """Return the step time with its band."""
+    text = seconds(row.get("step_s"))
+    low, high = row.get("step_s_low"), row.get("step_s_high")
+    if known(low) and known(high):
+        text += f"  ({three(float(low))} - {three(float(high))})"
+    return text
+
+
+def mfu_text(row: Payload) -> str:
+    """Return MFU beside the dense peak that it refers to."""
+    peak = row.get("peak_flops_per_s")
+    against = f" of {whole(peak / 1e12)} TFLOP/s dense" if known(peak) else ""
+    return percent(row.get("mfu")) + against
+
+
+def hbm_text(row: Payload) -> str:
+    """Return HBM used of what there is, with how activations are kept."""
+    hbm = row.get("hbm") or {}
+    used = sum((hbm.get("used_bytes") or {}).values())
+    text = f"{gigabytes(used)} of {gigabytes(hbm.get('capacity_bytes'))} GB"
+    recompute = (row.get("plan") or {}).get("recompute")
+    return text + (f"  (recompute: {recompute})" if recompute not in (None, "none") else "")
+
+
+def heat_text(row: Payload) -> str:
+    """Return the heat of a rack (the mean over kinds of racks) and how it leaves."""
+    racks = [rack for rack in row.get("racks") or () if known(rack.get("heat_w"))]
+    count = sum(rack.get("count", 1) for rack in racks)
+    if not count:
+        return MISSING
+    heat = sum(rack["heat_w"] * rack.get("count", 1) for rack in racks)
+    liquid = sum((rack.get("liquid_w") or 0.0) * rack.get("count", 1) for rack in racks)
+    share = liquid / heat if heat else 0.0
+    medium = "all in air" if share < 0.005 else f"{percent(share)} in liquid"
+    return f"{scaled(heat / count, 'W')}, {medium}"
+
+
+def cost_text(row: Payload) -> str:
+    """Return energy and money per token."""
+    cost = row.get("cost") or {}
+    energy = row.get("energy_j_per_token")
+    money = cost.get("usd_per_mtoken")
+    parts = [f"{three(energy)} J per token"] if known(energy) else []
+    if known(money):
+        parts.append(f"${three(money)} per Mtoken")
+    return ", ".join(parts) or MISSING
+
+
+def binds_text(row: Payload) -> str:
+    """Return what binds, with the largest exposed waiting if there is one."""
+    text = part_name(str(row.get("bound_by", MISSING)))
+    step = row.get("step_s") or 0.0
+    waits = {
+        key: value
+        for key, value in (row.get("breakdown_s") or {}).items()
+        if key not in NOT_WAITING and known(value)
+    }
+    if waits and step:
+        worst = max(waits, key=lambda key: waits[key])
+        if waits[worst] > 0.02 * step:
+            text += f"  ({part_name(worst)} {percent(waits[worst] / step)} exposed)"
+    return text
+
+
+def gains_text(row: Payload) -> str:
+    """Return what doubling the most valuable resources gains."""
+    gains = {name: gain for name, gain in (row.get("gains") or {}).items() if known(gain)}
+    best = sorted(gains, key=lambda name: -gains[name])[:3]
+    return "  ".join(f"{part_name(name)} {signed(gains[name], 0)}" for name in best) or MISSING
+
+
+def cap_text(row: Payload) -> str:
+    """Return the clock that a power cap leaves; nothing to tell where it does not bind."""
+    power = row.get("power") or {}
+    if not power.get("cap_slows"):
+        return MISSING
+    if known(power.get("thermal_cap_w")):
+        return (
+            f"throttled: the coolant carries {whole(power['thermal_cap_w'])} of "
+            f"{whole(power['cap_w'])} W, {percent(power['cap_clock'])} of the usual clock"
+        )
+    return f"{whole(power['cap_w'])} W leave {percent(power['cap_clock'])} of the usual clock"
+
+
+def run_text(row: Payload) -> str:
+    """Return days and dollars of a whole run, if one was asked for."""
+    run = row.get("run") or {}
+    if not known(run.get("days")):
+        return MISSING
+    return f"{three(run['days'])} days, ${scaled(run['usd'], '').strip()}"
+
+
+ROWS = (
+    ("step", step_text),
+    ("tokens/s per accelerator", lambda row: whole(row.get("tokens_per_s_per_gpu"))),
+    ("MFU", mfu_text),
+    ("best plan", lambda row: plan_text(row.get("plan") or {})),
+    ("what binds", binds_text),
+    ("HBM used", hbm_text),
+    (
+        "HBM bandwidth busy",
+        lambda row: percent((row.get("hbm") or {}).get("bandwidth_utilisation")),
+    ),
+    ("power cap", cap_text),
+    ("heat per rack", heat_text),
+    ("energy, cost", cost_text),
+    ("whole run", run_text),
+    ("doubling ... gains", gains_text),
+)
+
+
+def field_name(name: str) -> str:
+    """Return a field's name without its unit, in words.
+
+    >>> field_name("usd_per_mtoken"), field_name("mtbf_s")
+    ('dollars per Mtoken', 'MTBF')
+    """
+    known_names = {
+        "mtbf_s": "MTBF",
+        "pue": "PUE",
+        "usd_per_kwh": "dollars per kWh",
+        "energy_mwh": "energy",
+        "interval_s": "checkpoint interval",
+        "stall_s": "checkpoint stall",
+        "usd": "dollars",
+    }
+    if name in known_names:
+        return known_names[name]
+    for unit in ("_usd", "_w", "_s", "_j", "_c", "_bytes"):
+        if name.endswith(unit) and "per" not in name:
+            name = name.removesuffix(unit)
+            break
+    words = name.replace("usd", "dollars").replace("mtoken", "Mtoken").replace("_", " ")
+    return words.replace("gpu hour", "GPU-hour")
+
+
+def amount(name: str, value: float) -> str:
+    """Return the value of a field with the unit that its name ends with.
+
+    >>> amount("capital_usd", 2.32e6), amount("mtbf_s", 2706649.0), amount("network_share", 0.2)
+    ('$2.32 M', '31.3 days', '20%')
+    """
+    if "usd" in name:
+        return "$" + scaled(value, "").strip()
+    if name.endswith("_mwh"):
+        return f"{three(value)} MWh"
+    if name == "tokens":
+        return scaled(value, "").strip()
+    if name.endswith("_share") or name in ("goodput", "network_share"):
+        return percent(value, 1).replace(".0%", "%")
+    if name.endswith(("_w", "_j")) and "per" not in name:
+        return scaled(value, name[-1].upper())
+    if name.endswith("_s") and "per" not in name:
+        if value >= 2 * 86400:
+            return f"{three(value / 86400)} days"
+        return f"{three(value / 3600)} h" if value >= 7200 else seconds(value)
+    return three(value)
+
+
+def spread(facts: Mapping[str, Any], name: str) -> str:
+    """Return the low and high of a field, where a mapping has them under NAME_low, NAME_high."""
+    low, high = facts.get(f"{name}_low"), facts.get(f"{name}_high")
+    if not (known(low) and known(high)):
+        return ""
+    return f"{amount(name, float(low))} - {amount(name, float(high))}"
+
+
+def error_groups(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (name, errors) for every group of a validation's summary, nested ones too."""
+    for name, value in summary.items():
+        if not isinstance(value, Mapping):
+            continue
+        if "mape" in value:
+            yield str(name), value
+        else:
+            for inner, group in error_groups(value):
+                yield f"{str(name).removeprefix('by_')}: {inner}", group

@@ -1,0 +1,248 @@
+"""The timeline as a trace that Perfetto, chrome://tracing and HolisticTraceAnalysis open.
+
+In:  the events frame of a step (rank_class, stream, kind, axis, name, start_s, end_s, ...), and
+     HBM by kind over time.
+Out: Chrome/Kineto JSON: one process per rank class, one thread per stream, times in us; or one file
+     per rank class in a directory, as HolisticTraceAnalysis wants them.
+Left out: power over time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOST = 0  # thread of the host in every process
+_COLUMNS = (
+    "rank_class",
+    "stream",
+    "kind",
+    "axis",
+    "name",
+    "phase",
+    "start_s",
+    "end_s",
+)
+_ARGUMENTS = ("micro_batch", "stage", "flops", "hbm_bytes", "wire_bytes", "precision", "tier")
+
+
+def write_trace(
+    events: pd.DataFrame,
+    path: Path,
+    *,
+    compress: bool = False,
+    world_size: int | None = None,
+    memory: pd.DataFrame | None = None,
+) -> None:
+    """Write all rank classes to one file.
+
+    memory : columns rank_class, time_s, one for each kind of HBM in bytes, total; drawn as a
+    counter of each process.
+
+    Kernels and collectives are GPU events, with names that HolisticTraceAnalysis tells apart
+    (those of collectives begin with "nccl"). Waits are drawn
+    but are no kernels: the stream is idle.
+    """
+    classes = sorted(events["rank_class"].unique().tolist())
+    _write(
+        events,
+        path,
+        classes,
+        rank=classes[0],
+        world_size=world_size,
+        compress=compress,
+        memory=memory,
+    )
+
+
+def write_rank_traces(
+    events: pd.DataFrame, folder: Path, *, world_size: int | None = None
+) -> list[Path]:
+    """Write one compressed file per rank class to `folder`, named rank-N.json.gz.
+
+    N counts classes, so that a reader that takes each file for a rank shows each kind of rank once.
+    """
+    paths = []
+    for rank_class in sorted(events["rank_class"].unique().tolist()):
+        path = folder / f"rank-{rank_class}.json.gz"
+        mine = events[events["rank_class"] == rank_class]
+        _write(mine, path, [rank_class], rank=rank_class, world_size=world_size, compress=True)
+        paths.append(path)
+    return paths
+
+
+def _write(
+    events: pd.DataFrame,
+    path: Path,
+    classes: list[int],
+    *,
+    rank: int,
+    world_size: int | None,
+    compress: bool,
+    memory: pd.DataFrame | None = None,
+) -> None:
+    heading = {
+        "schemaVersion": 1,
+        "distributedInfo": {
+            "backend": "nccl",
+            "rank": int(rank),
+            "world_size": int(world_size or len(classes)),
+        },
+        "displayTimeUnit": "ms",
+        "traceName": "rackmodel",
+    }
+    with open(path, "wb") as raw:
+        if compress:  # no time stamp in the heading: equal input gives equal bytes
+            with gzip.GzipFile(
+                fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=6
+            ) as zipped:
+                zipped.write(_text(events, heading, memory).encode())
+        else:
+            raw.write(_text(events, heading, memory).encode())
+
+
+def _text(events: pd.DataFrame, heading: Mapping[str, Any], memory: pd.DataFrame | None) -> str:
+    """Return the whole trace, one event a line."""
+    entries = itertools.chain(_entries(events), () if memory is None else _counters(memory))
+    lines = ",\n".join(
+        json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in entries
+    )
+    head = json.dumps(heading)[:-1]  # with blanks: HolisticTraceAnalysis looks for `"rank": N`
+    return f'{head},"traceEvents":[\n{lines}\n]}}\n'
+
+
+def _entries(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield names of processes and threads, the step, then every event."""
+    correlation = 0
+    for rank_class, mine in events.groupby("rank_class", sort=True):
+        pid = int(str(rank_class))
+        stage = int(mine["stage"].iloc[0]) if "stage" in mine else 0
+        yield _name("process_name", pid, HOST, f"rank class {pid} (pipeline stage {stage})")
+        yield {**_name("process_sort_index", pid, HOST, ""), "args": {"sort_index": pid}}
+        yield _name("thread_name", pid, HOST, "host")
+        streams = _threads(mine)
+        for stream, tid in streams.items():
+            yield _name("thread_name", pid, tid, f"stream {tid} ({stream})")
+        yield from _steps(pid, mine)
+        for row in _rows(mine):
+            correlation += 1
+            yield _event(row, pid, streams[row["stream"]], correlation)
+            if row["kind"] != "wait":
+                yield _launch(row, pid, correlation)
+
+
+def _counters(memory: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield HBM by kind in GB as a stacked counter of each process."""
+    kinds = [c for c in memory if c not in ("rank_class", "stage", "time_s", "total")]
+    columns = {name: memory[name].to_numpy() for name in (*kinds, "rank_class", "time_s")}
+    for row in range(len(memory)):
+        yield {
+            "ph": "C",
+            "name": "HBM (GB)",
+            "pid": int(columns["rank_class"][row]),
+            "tid": HOST,
+            "ts": float(columns["time_s"][row]) * 1e6,
+            "args": {kind: round(float(columns[kind][row]) / 1e9, 3) for kind in kinds},
+        }
+
+
+def _threads(events: pd.DataFrame) -> dict[str, int]:
+    """Return {stream: thread}, compute first."""
+    names = sorted(
+        events["stream"].astype(str).unique(), key=lambda name: (name != "compute", name)
+    )
+    return {name: 7 + index for index, name in enumerate(names)}
+
+
+def _rows(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield rows as plain dicts, times as whole nanoseconds so that neighbours don't overlap."""
+    plain = {
+        name: events[name].astype(object).to_numpy()
+        for name in (*_COLUMNS, *_ARGUMENTS)
+        if name in events
+    }
+    begin = (events["start_s"].to_numpy() * 1e9).round()
+    end = (events["end_s"].to_numpy() * 1e9).round()
+    for index in range(len(events)):
+        row = {name: values[index] for name, values in plain.items()}
+        row["begin_ns"], row["end_ns"] = float(begin[index]), float(end[index])
+        yield row
+
+
+def _name(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": {"name": name}}
+
+
+def _steps(pid: int, events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the step on the host, and an empty one that closes it: readers drop the last step."""
+    begin = float(events["start_s"].min()) * 1e6
+    end = float(events["end_s"].max()) * 1e6
+    for number, (start_us, long_us) in enumerate(((begin, end - begin), (end, 1.0)), 1):
+        yield {
+            "ph": "X",
+            "cat": "user_annotation",
+            "name": f"ProfilerStep#{number}",
+            "pid": pid,
+            "tid": HOST,
+            "ts": start_us,
+            "dur": long_us,
+            "args": {},
+        }
+
+
+def _event(row: Mapping[str, Any], pid: int, tid: int, correlation: int) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"phase": str(row["phase"])}
+    for name in _ARGUMENTS:
+        value = row.get(name)
+        if value is not None and value == value and value != 0 and value != "":
+            arguments[name] = value.item() if hasattr(value, "item") else value
+    if row["kind"] != "wait":
+        arguments |= {"stream": tid, "correlation": correlation, "device": pid}
+    return {
+        "ph": "X",
+        "cat": "wait" if row["kind"] == "wait" else "kernel",
+        "name": _label(row),
+        "pid": pid,
+        "tid": tid,
+        "ts": row["begin_ns"] / 1e3,
+        "dur": (row["end_ns"] - row["begin_ns"]) / 1e3,
+        "args": arguments,
+    }
+
+
+def _launch(row: Mapping[str, Any], pid: int, correlation: int) -> dict[str, Any]:
+    """Return the host's side of a kernel: without it, HTA knows no launch to tie the kernel to."""
+    return {
+        "ph": "X",
+        "cat": "cuda_runtime",
+        "name": "cudaLaunchKernel",
+        "pid": pid,
+        "tid": HOST,
+        "ts": row["begin_ns"] / 1e3,
+        "dur": 0.0,
+        "args": {"correlation": correlation},
+    }
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """Return the name of an event: what runs, or which group waits or talks."""
+    name, axis = str(row["name"] or row["phase"]), str(row["axis"] or "")
+    match row["kind"]:
+        case "collective":
+            return f"ncclDevKernel {axis} {name}".strip()
+        case "send":
+            return f"ncclDevKernel_SendRecv {axis} {name}".strip()
+        case "wait":
+            return f"wait for {axis or name}"
+        case _:
+            return name
+
+
+__all__ = ["write_rank_traces", "write_trace"]

@@ -1,0 +1,79 @@
+"""HBM over time: when each rank class runs which pass, and so what it holds.
+
+In:  a simulated step.
+Out: one frame of HBM by kind and time for all rank classes, and its peaks.
+Left out: how many bytes a pass keeps (`workload.memory`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rackmodel.workload import Action, memory_timeline, rank_actions
+from rackmodel.workload.memory import KINDS
+from rackmodel.workload.operations import Segment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.engine.step import Step
+
+
+def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
+    """Return the passes of a rank class with their start and end, in order. [s]"""
+    stage = int(step.rank_stage[number])
+    program, splice = step.programs[stage], step.splice
+    segments = [i for i, item in enumerate(program.items) if isinstance(item, Segment)]
+    batches = max(program.micro_batches) + 1
+    if step.job.plan.order == "dualpipe":
+        batches *= 2  # each direction counts its own
+    # Segments stand in the program in the schedule's order, one for each of its passes.
+    actions = dict(zip(segments, rank_actions(step.job, stage, batches), strict=True))
+    spans: dict[int, tuple[float, float]] = {}
+    for entry in step.logs[number]:
+        if entry.item in actions and entry.kind != "async":
+            start, end = spans.get(entry.item, (entry.start_s, entry.end_s))
+            spans[entry.item] = (min(start, entry.start_s), max(end, entry.end_s))
+    found = [(actions[item], *span) for item, span in spans.items()]
+    if splice is None:
+        return found
+    begin, at = splice.at_s - splice.period_s, splice.at_s * (1 - 1e-12)
+    before = [one for one in found if one[1] < at]
+    again = [one for one in before if one[1] >= begin * (1 - 1e-12)]
+    out = list(before)
+    for turn in range(1, splice.times + 1):
+        shift = turn * splice.period_s
+        out += [(action, start + shift, end + shift) for action, start, end in again]
+    shift = splice.added_s
+    return out + [(a, start + shift, end + shift) for a, start, end in found if start >= at]
+
+
+def hbm_timeline(step: Step) -> pd.DataFrame:
+    """Return HBM by kind over the step: one row a change of each rank class.
+
+    Columns rank_class, stage, time_s, the kinds of `workload.KINDS` and total. [s, bytes]
+    """
+    import pandas as pd
+
+    parts = []
+    for number, stage in enumerate(step.rank_stage.tolist()):
+        frame = memory_timeline(step.job, passes(step, number), stage)
+        frame.insert(0, "stage", stage)
+        frame.insert(0, "rank_class", number)
+        parts.append(frame)
+    return pd.concat(parts, ignore_index=True)
+
+
+def hbm_peaks(timeline: pd.DataFrame) -> pd.DataFrame:
+    """Return HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
+    rows = timeline.loc[timeline.groupby("rank_class")["total"].idxmax()]
+    return (
+        rows.rename(columns={"time_s": "peak_s"})
+        .melt(
+            id_vars=["rank_class", "stage", "peak_s"],
+            value_vars=list(KINDS),
+            var_name="kind",
+            value_name="bytes",
+        )[["rank_class", "stage", "kind", "bytes", "peak_s"]]
+        .sort_values("rank_class", kind="stable", ignore_index=True)
+    )

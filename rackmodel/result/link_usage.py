@@ -1,0 +1,190 @@
+"""What crossed the links in a step: by link, by tier, by rank.
+
+In:  a simulated step.
+Out: bytes and utilisation of each tier of links, bytes that each rank class sent.
+Left out: watts of links.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.system import key_of
+from rackmodel.workload.operations import Segment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.engine.step import Step
+    from rackmodel.engine.system import Channel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TIERS = (  # the first pair of node kinds that matches names the tier
+    ("scale-up", {"scale_up_switch"}),
+    ("core", {"core"}),
+    ("spine", {"spine"}),
+    ("leaf", {"leaf"}),
+    ("optical", {"ocs"}),
+    ("host", {"nic", "cpu"}),
+    ("scale-up", {"accelerator"}),
+)
+
+
+def tier_of_links(step: Step) -> list[str]:
+    """Return the tier of every link: scale-up, host (to NIC or CPU), leaf, spine, core."""
+    network = step.network
+    kinds = network.node_kinds
+    known: dict[tuple[str, str], str] = {}
+    tiers = []
+    for tail, head in zip(network.tail.tolist(), network.head.tolist(), strict=True):
+        pair = (kinds[tail], kinds[head])
+        if pair not in known:
+            known[pair] = next((t for t, ends in TIERS if ends & set(pair)), "other")
+        tiers.append(known[pair])
+    return tiers
+
+
+def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
+    """Return how often every kind of meeting took place, by (channel, kind)."""
+    counts: dict[tuple[int, int], int] = {}
+    quotient, system = step.quotient, step.system
+    for number, log in enumerate(step.logs):
+        stage = int(step.rank_stage[number])
+        program = step.programs[stage]
+        times: Counter[int] = Counter()  # by id of an operation
+        visits = np.ones(len(program.items), dtype=np.int64)
+        if step.splice is not None:
+            at, begin = step.splice.at_s, step.splice.at_s - step.splice.period_s
+            first = np.full(len(program.items), np.inf)
+            for entry in log:
+                first[entry.item] = min(first[entry.item], entry.start_s)
+            tolerance = 1e-12 * step.step_s
+            again = (first >= begin - tolerance) & (first < at - tolerance)
+            visits[again] += step.splice.times
+        for item, repeat in zip(program.items, visits.tolist(), strict=True):
+            times[id(item)] += repeat
+        seen: set[int] = set()
+        for item in program.items:
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            for operation in item.operations if isinstance(item, Segment) else (item,):
+                key = key_of(operation, stage)
+                channel = None if key is None else system.index.get(key)
+                if key is None or channel is None or number not in quotient.joined[channel]:
+                    continue
+                index = quotient.joined[channel][number]
+                if quotient.meetings[channel][index].members[0] == number or key.stages:
+                    place = (channel, index)
+                    counts[place] = counts.get(place, 0) + times[id(item)]
+    return counts
+
+
+def _flow_bytes(
+    step: Step, number: int, channel: Channel, counts: dict[tuple[int, int], int]
+) -> Floats:
+    """Return the bytes that every flow of a channel carried in the step."""
+    times = np.zeros(len(step.quotient.meetings[number]))
+    for index in range(len(times)):
+        times[index] = counts.get((number, index), 0)
+    per_group = times[step.partition.group[number]]
+    carried: Floats = channel.paths.share * channel.key.bytes * per_group[channel.paths.owner]
+    return carried
+
+
+def link_bytes(step: Step) -> tuple[Floats, Floats]:
+    """Return the bytes over every link of the simulated machine, and those that they stand for.
+
+    The second counts every flow as often as the rank that sends (or receives) it stands for others.
+    """
+    weight_at = np.ones(len(step.network.accelerator_nodes))
+    weight_at[step.places.accelerators(len(step.rank_weight))] = step.rank_weight
+    own = np.zeros(len(step.network.capacity))
+    whole = np.zeros(len(step.network.capacity))
+    counts = exchange_counts(step)
+    for number, channel in enumerate(step.system.channels):
+        paths = channel.paths
+        carried = _flow_bytes(step, number, channel, counts)
+        end = np.where(paths.source >= 0, paths.source, np.maximum(paths.target, 0))
+        flow = np.repeat(np.arange(len(paths.owner)), np.diff(paths.indptr))
+        amount = paths.fractions * carried[flow]
+        own += np.bincount(paths.links, weights=amount, minlength=len(own))
+        weight = weight_at[end][flow]
+        whole += np.bincount(paths.links, weights=amount * weight, minlength=len(own))
+    return own, whole
+
+
+def sent_bytes(step: Step) -> dict[tuple[str, float], float]:
+    """Return the bytes that one rank sends in one exchange, by (axis, bytes of the collective).
+
+    Flows that a switch sends (in-switch reduction) count for the rank that receives them.
+    """
+    sent = {}
+    for channel in step.system.channels:
+        total = float(channel.paths.share.sum()) * channel.key.bytes
+        ranks = channel.members.size if channel.key.stages is None else len(channel.members)
+        sent[channel.key.axis, channel.key.bytes] = total / ranks
+    return sent
+
+
+def links_frame(step: Step) -> pd.DataFrame:
+    """Return one row per tier and kind of link.
+
+    Columns: tier, kind, links, bytes (of the whole machine), utilisation_mean (over the links of
+    the tier), utilisation_peak (of its busiest link); both are of payload capacity over the step.
+    """
+    import pandas as pd
+
+    own, whole = link_bytes(step)
+    table = pd.DataFrame(
+        {
+            "tier": tier_of_links(step),
+            "kind": step.network.link_kinds,
+            "links": step.network.count,
+            "bytes": whole,
+            "utilisation": own / (step.network.capacity * step.step_s),
+        }
+    )
+    grouped = table.groupby(["tier", "kind"], sort=False)
+    frame = grouped.agg(
+        links=("links", "sum"),
+        bytes=("bytes", "sum"),
+        utilisation_mean=("utilisation", "mean"),
+        utilisation_peak=("utilisation", "max"),
+    )
+    return frame.reset_index()
+
+
+def racks_frame(step: Step, rack_accelerators: int) -> pd.DataFrame:
+    """Return which rank classes stand in each class of racks.
+
+    Columns: rack_class, count (racks of the whole machine), rank_class, ranks (of that class in one
+    such rack). A rack of the simulated machine stands for as many as its ranks do on average.
+    """
+    import pandas as pd
+
+    classes = step.partition.rank
+    rack = step.places.accelerators(len(classes)) // rack_accelerators
+    _, rack = np.unique(rack, return_inverse=True)
+    racks = int(rack.max()) + 1
+    kinds = int(classes.max()) + 1
+    content = np.zeros((racks, kinds), dtype=np.int64)
+    np.add.at(content, (rack, classes), 1)
+    weight = np.bincount(rack, weights=step.rank_weight) / np.bincount(rack)
+    distinct, which = np.unique(content, axis=0, return_inverse=True)
+    count = np.bincount(which.reshape(-1), weights=weight)
+    row, rank_class = np.nonzero(distinct)
+    return pd.DataFrame(
+        {
+            "rack_class": row,
+            "count": count[row],
+            "rank_class": rank_class,
+            "ranks": distinct[row, rank_class],
+        }
+    )

@@ -1,0 +1,346 @@
+"""What a simulation tells: the figures that people ask for, and frames for everything else.
+
+In:  a simulated step, the machine's accelerator, the memory of each pipeline rank, an assessment.
+Out: `Result`: fields, frames, and the dictionary behind `simulate --json`.
+Left out: how things look on a terminal or a page.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rackmodel.kernels.contention import contention_rows
+from rackmodel.result.hbm import hbm_peaks, hbm_timeline
+from rackmodel.result.link_usage import links_frame, racks_frame, sent_bytes
+from rackmodel.result.timeline import Layouts, breakdown, frame
+from rackmodel.workload.operations import Compute, Kernel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.engine.step import Step
+    from rackmodel.hardware import Accelerator
+    from rackmodel.kernels.contention import Contention
+    from rackmodel.kernels.kernel_time import KernelTimes
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """One simulated training step.
+
+    step : the simulation itself. accelerator : the part that ran it. hbm_used : per pipeline rank,
+    bytes by kind. overhead_s : seconds that a step loses outside of the simulated operations.
+    step_s_low, step_s_high : band that about 80% of real runs fall into. assess : works out power,
+    heat and cost.
+    """
+
+    step: Step
+    topology: str
+    rack_accelerators: int
+    accelerator: Accelerator
+    hbm_used: tuple[Mapping[str, float], ...]
+    overhead_s: float
+    step_s_low: float
+    step_s_high: float
+    peak_flops_per_s: float
+    kernels: KernelTimes
+    contention_of: Contention
+    assess: Callable[[Result], dict[str, Any]]
+
+    @cached_property
+    def assessment(self) -> dict[str, Any]:
+        """Power, heat, cost and failures; worked out when first asked for."""
+        return self.assess(self)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of one step."""
+        return self.step.step_s + self.overhead_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second of the whole machine."""
+        return self.step.job.tokens / self.step_s
+
+    @property
+    def tokens_per_s_per_gpu(self) -> float:
+        """Tokens per second of one accelerator."""
+        return self.tokens_per_s / self.step.job.gpus
+
+    @property
+    def model_tflops_per_gpu(self) -> float:
+        """Model FLOP/s of one accelerator, recompute not counted. [TFLOP/s]"""
+        return self.step.job.model_flops / self.step_s / self.step.job.gpus / 1e12
+
+    @property
+    def mfu(self) -> float:
+        """Model FLOP/s over the dense peak of the precision that the job runs in."""
+        return self.model_tflops_per_gpu * 1e12 / self.peak_flops_per_s
+
+    @property
+    def hfu(self) -> float:
+        """FLOP/s of everything that ran, recompute included, over the same peak."""
+        return self._per_rank("flops") / self.step_s / self.peak_flops_per_s
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row per stretch of a rank class's time; see `timeline.COLUMNS`."""
+        return self._frame(fine=False)
+
+    @cached_property
+    def operations(self) -> pd.DataFrame:
+        """One row per operation of every rank class."""
+        return self._frame(fine=True)
+
+    @cached_property
+    def links(self) -> pd.DataFrame:
+        """Bytes and utilisation by tier and kind of link."""
+        return links_frame(self.step)
+
+    @cached_property
+    def racks(self) -> pd.DataFrame:
+        """Which rank classes stand in each class of racks."""
+        return racks_frame(self.step, self.rack_accelerators)
+
+    @cached_property
+    def rank_classes(self) -> pd.DataFrame:
+        """Columns rank_class, stage, count (ranks of the whole machine)."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "rank_class": np.arange(len(self.step.rank_count)),
+                "stage": self.step.rank_stage,
+                "count": self.step.rank_count,
+            }
+        )
+
+    @cached_property
+    def contention(self) -> pd.DataFrame:
+        """What each kind of collective takes while kernels run beside it.
+
+        Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
+        hbm_bytes_per_s and hbm_share, kernels_slower (share of their throughput that is gone).
+        """
+        import pandas as pd
+
+        step = self.step
+        rows = contention_rows(step.system.channels, self.contention_of, step.transfers_slower)
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
+        return hbm_peaks(self.memory_timeline)
+
+    @cached_property
+    def memory_timeline(self) -> pd.DataFrame:
+        """HBM over the step: columns rank_class, stage, time_s, one for each kind, total."""
+        return hbm_timeline(self.step)
+
+    @cached_property
+    def hbm_bandwidth(self) -> pd.DataFrame:
+        """HBM bandwidth over the step, from the operations that run.
+
+        Columns rank_class, start_s, end_s, bytes_per_s, utilisation (of the part's bandwidth, 1 at
+        most: what fits into caches moves faster); where no row is, kernels move nothing.
+        """
+        rows = self.operations
+        rows = rows[(rows["kind"] == "compute") & (rows["end_s"] > rows["start_s"])]
+        rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
+        return rows[["rank_class", "start_s", "end_s"]].assign(
+            bytes_per_s=rate,
+            utilisation=np.minimum(rate / self.accelerator.hbm_bytes_per_s, 1.0),
+        )
+
+    @cached_property
+    def breakdown_s(self) -> dict[str, float]:
+        """Seconds of the step by what ranks did, as their mean; adds up to `step_s`."""
+        counts = self.step.rank_count.astype(float)
+        parts = breakdown(self.events, counts, self.step.step_s)
+        return {**parts, "overhead": self.overhead_s} if self.overhead_s else parts
+
+    @property
+    def exposed_s(self) -> float:
+        """Seconds of the step in which bytes move and nothing else happens, as their mean."""
+        own = ("compute", "recompute", "optimizer", "bubble", "overhead")
+        return sum(value for name, value in self.breakdown_s.items() if name not in own)
+
+    @property
+    def bound_by(self) -> str:
+        """Name what a faster step would need most."""
+        parts = self.breakdown_s
+        waits = {
+            name: seconds
+            for name, seconds in parts.items()
+            if name not in ("compute", "optimizer", "overhead")
+        }
+        shares = self.compute_shares
+        kernels = {name: share * parts["compute"] for name, share in shares.items()}
+        return max({**kernels, **waits}.items(), key=lambda entry: entry[1])[0]
+
+    @cached_property
+    def compute_shares(self) -> dict[str, float]:
+        """What limits kernels: shares of compute time bound by matrix units, HBM bandwidth, host.
+
+        A kernel counts for HBM if moving its bytes at full bandwidth takes longer than its FLOPs at
+        the sustained rate; a block of kernels counts for the host as far as launching it is the
+        longer part.
+        """
+        sums = {"matrix units": 0.0, "HBM bandwidth": 0.0, "host launch": 0.0}
+        for program, count in zip(self.step.programs, self._stage_ranks(), strict=True):
+            for item in program.items:
+                for operation in getattr(item, "operations", (item,)):
+                    if isinstance(operation, Compute):
+                        self._add_limits(operation, float(count), sums)
+        total = sum(sums.values()) or 1.0
+        return {name: value / total for name, value in sums.items()}
+
+    def _stage_ranks(self) -> Any:
+        return np.bincount(
+            self.step.rank_stage, self.step.rank_count, minlength=len(self.step.programs)
+        )
+
+    def _add_limits(self, compute: Compute, count: float, sums: dict[str, float]) -> None:
+        known = self._limits.get(id(compute))
+        if known is None:
+            device, host = self.kernels.device_s(compute), self.kernels.host_s(compute)
+            moved = sum(
+                (k.read_bytes + k.write_bytes) * k.count
+                for k in compute.kernels
+                if not self._is_arithmetic(k)
+            )
+            hbm = min(device, moved / self.accelerator.hbm_bytes_per_s)
+            known = self._limits[id(compute)] = (
+                (0.0, 0.0, self.kernels.compute_s(compute))
+                if host > device
+                else (device - hbm, hbm, 0.0)
+            )
+        for name, value in zip(sums, known, strict=True):
+            sums[name] += value * count
+
+    @cached_property
+    def _limits(self) -> dict[int, tuple[float, float, float]]:
+        return {}
+
+    def _is_arithmetic(self, kernel: Kernel) -> bool:
+        if not kernel.flops:
+            return False
+        rate = self.kernels.sustained_flops_per_s(kernel.precision)
+        moved = kernel.read_bytes + kernel.write_bytes
+        return kernel.flops / rate >= moved / self.accelerator.hbm_bytes_per_s
+
+    @property
+    def hbm_bandwidth_utilisation(self) -> float:
+        """HBM bytes moved over what could be moved in a step, mean over all ranks."""
+        return self._per_rank("hbm_bytes") / self.step_s / self.accelerator.hbm_bytes_per_s
+
+    def _per_rank(self, column: str) -> float:
+        counts = self.step.rank_count
+        table = self.events
+        return float((table[column] * counts[table["rank_class"]]).sum() / counts.sum())
+
+    def _frame(self, *, fine: bool) -> pd.DataFrame:
+        sent = sent_bytes(self.step)
+        layouts = [
+            Layouts(program, self.step.seconds, fine, sent, self.step.silent)
+            for program in self.step.programs
+        ]
+        stages = [int(stage) for stage in self.step.rank_stage]
+        lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 and not fine else None
+        return frame(self.step.logs, stages, layouts, self.step.splice, lost)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that `rackmodel simulate --json` prints; SI units."""
+        job, step = self.step.job, self.step
+        worst = max(self.hbm_used, key=lambda used: sum(used.values()))
+        return {
+            "topology": self.topology,
+            "accelerator": self.accelerator.name,
+            "gpus": job.gpus,
+            "model": job.model.name,
+            "seq_len": job.seq_len,
+            "global_batch": job.global_batch,
+            "precision": job.precision,
+            "stack": job.stack,
+            "step_s": self.step_s,
+            "step_s_low": self.step_s_low,
+            "step_s_high": self.step_s_high,
+            "tokens_per_s": self.tokens_per_s,
+            "tokens_per_s_per_gpu": self.tokens_per_s_per_gpu,
+            "model_tflops_per_gpu": self.model_tflops_per_gpu,
+            "peak_flops_per_s": self.peak_flops_per_s,
+            "mfu": self.mfu,
+            "hfu": self.hfu,
+            "bound_by": self.bound_by,
+            "breakdown_s": self.breakdown_s,
+            "exposed_s": self.exposed_s,
+            "plan": plan_dict(job.plan),
+            "hbm": {
+                "capacity_bytes": self.accelerator.hbm_bytes,
+                "used_bytes": {kind: float(size) for kind, size in worst.items()},
+                "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
+            },
+            "links": self.links.to_dict("records"),
+            "contention": self.contention.to_dict("records"),
+            **self.assessment,
+            "simulation": {
+                "events": step.events,
+                "ranks": job.gpus,
+                "ranks_simulated": len(step.rank_weight),
+                "rank_classes": len(step.rank_count),
+                "wall_s": step.wall_s,
+            },
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def __repr__(self) -> str:
+        """Say in one line what ran where and how fast."""
+        job = self.step.job
+        return (
+            f"<Result: {job.model.name} on {job.gpus:,} x {self.accelerator.name}"
+            f" ({self.topology}): {self.step_s:.4g} s a step"
+            f" ({self.step_s_low:.4g} - {self.step_s_high:.4g}), MFU {self.mfu:.1%}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the main figures as a small table in a notebook."""
+        facts, used = self.assessment, max(sum(kinds.values()) for kinds in self.hbm_used)
+        rows = {
+            "machine": f"{self.step.job.gpus:,} x {self.accelerator.name} ({self.topology})",
+            "step": f"{self.step_s:.4g} s ({self.step_s_low:.4g} - {self.step_s_high:.4g}, 80% of "
+            "real runs)",
+            "tokens/s per accelerator": f"{self.tokens_per_s_per_gpu:,.0f}",
+            "MFU": f"{self.mfu:.1%} of {self.peak_flops_per_s / 1e12:,.0f} TFLOP/s dense",
+            "what binds": self.bound_by,
+            "HBM of the fullest rank": f"{used / 1e9:,.0f} of "
+            f"{self.accelerator.hbm_bytes / 1e9:,.0f} GB",
+        }
+        if facts.get("racks"):
+            rows["heat of a rack"] = f"{max(r['heat_w'] for r in facts['racks']) / 1e3:,.0f} kW"
+            rows["energy"] = f"{facts['energy_j_per_token']:.3g} J per token"
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
+
+def plan_dict(plan: Any) -> dict[str, Any]:
+    """Return the plan's fields as plain values."""
+    from dataclasses import asdict
+
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(plan).items()
+    }

@@ -1,0 +1,260 @@
+"""Design search: vary the hardware, keep what the constraints allow, and show the trade-offs.
+
+In:  a base job, knobs (any field of a job or ``set.`` value), constraints, objectives.
+Out: one row per design, which of them are on the Pareto front; the optimum of one figure.
+Left out: what a design means (`jobs`); the optimisers are SciPy's.
+
+Every design is a flat job as in a sweep, so whatever a SPEC.toml can vary a design search can, and
+its rows can be kept in a sweep's directory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
+from rackmodel.sweeps.design_spec import MOST, DesignSpec
+from rackmodel.sweeps.filters import Value, parse_filter
+from rackmodel.sweeps.run import Progress, sweep
+from rackmodel.sweeps.spec import FlatJob, SweepSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Knob = Sequence[Value] | tuple[float, float]
+JobFunction = Callable[[FlatJob], Mapping[str, Value]]
+
+
+def design_search(
+    base: FlatJob,
+    knobs: Mapping[str, Sequence[Value]],
+    objectives: Mapping[str, str],
+    *,
+    constraints: Sequence[str] = (),
+    most: int = MOST,
+    seed: int = 0,
+    job: JobFunction | None = None,
+    out: Path | str | None = None,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Simulate designs and mark those that no other one beats in every objective.
+
+    Parameters
+    ----------
+    base : a flat job (see `jobs`). knobs : {name: values to try}.
+    objectives : {column of a row: "max" or "min"}, such as {"tokens_per_s": "max",
+        "cost.usd_per_mtoken": "min"}.
+    constraints : filters over columns, such as "rack_heat_w <= 120000".
+    most : designs to simulate; beyond it a low-discrepancy sample of all combinations is taken.
+    job : other than `jobs.simulate_job`. out, workers : keep rows in a sweep's directory, resumed
+        if it exists, run by so many processes.
+
+    Returns
+    -------
+    One row per design: knobs, status, reason, figures, `allowed` (runs and meets every constraint)
+    and `pareto`.
+
+    Raises
+    ------
+    InvalidInput
+        If a knob has no values, or an objective is neither "max" nor "min".
+    """
+    for name, values in knobs.items():
+        if not values:
+            raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
+    for name, sense in objectives.items():
+        if sense not in ("max", "min"):
+            raise InvalidInput(f"objective {name} = {sense!r} has to be 'max' or 'min'")
+    axes = tuple({name: tuple(values)} for name, values in knobs.items())
+    spec = SweepSpec(base, axes, (), "design search")
+    wanted = DesignSpec(spec, dict(objectives), tuple(constraints), most, seed)
+    return run_designs(wanted, job=job, out=out, workers=workers)
+
+
+def run_designs(
+    wanted: DesignSpec,
+    *,
+    job: JobFunction | None = None,
+    out: Path | str | None = None,
+    workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> pd.DataFrame:
+    """As `design_search`, for a spec that was read by `design_spec.read_design`.
+
+    Raises
+    ------
+    InvalidInput
+        If an objective or a constraint names a column that rows don't have.
+    """
+    frame = _simulated(_designs(wanted), job, out, workers, progress)
+    done = frame["status"] == "done"
+    columns = list(frame.columns)
+    missing = [name for name in wanted.objectives if name not in columns]
+    if missing and done.any():
+        raise UnknownName(
+            f"{wanted.spec.source}: objectives: {UnknownName.among('column', missing[0], columns)}"
+        )
+    filters = [
+        parse_filter(text, columns, where=f"{wanted.spec.source}: constraints[{number}]")
+        for number, text in enumerate(wanted.constraints)
+        if done.any()
+    ]
+    records: list[Any] = frame.to_dict("records")
+    frame["allowed"] = [
+        bool(ok) and all(f.keeps(row) for f in filters)
+        for ok, row in zip(done, records, strict=True)
+    ]
+    frame["pareto"] = False
+    allowed = frame.index[frame["allowed"]]
+    if len(allowed):
+        frame.loc[allowed, "pareto"] = pareto_front(
+            frame.loc[allowed, list(wanted.objectives)].to_numpy(dtype=float),
+            list(wanted.objectives.values()),
+        )
+    return frame
+
+
+def _designs(wanted: DesignSpec) -> list[FlatJob]:
+    """All designs, or an even sample of them."""
+    spec = wanted.spec
+    if spec.combinations <= wanted.most:
+        return list(spec.jobs())
+    from scipy.stats import qmc
+
+    # Base-2 sequences are balanced at powers of two; a few points may fall on the same design.
+    steps = [list(zip(*axis.values(), strict=True)) for axis in spec.axes]
+    sampler = qmc.Sobol(d=len(steps), rng=wanted.seed)
+    points = qmc.scale(
+        sampler.random_base2(math.floor(math.log2(wanted.most))),
+        [0] * len(steps),
+        [len(step) for step in steps],
+    )
+    found: dict[tuple[int, ...], FlatJob] = {}
+    for point in points:
+        place = tuple(int(x) for x in point)
+        design = dict(spec.base)
+        for axis, step, at in zip(spec.axes, steps, place, strict=True):
+            design.update(zip(axis, step[at], strict=True))
+        if all(test.keeps(design) for test in spec.filters):
+            found.setdefault(place, design)
+    return list(found.values())
+
+
+def _simulated(
+    designs: Sequence[FlatJob],
+    job: JobFunction | None,
+    out: Path | str | None,
+    workers: int,
+    progress: Callable[[Progress], None] | None,
+) -> pd.DataFrame:
+    """A row per design, by way of a sweep: its workers, its resuming."""
+    import tempfile
+
+    if not designs:
+        raise InvalidInput("the filters leave no design; loosen one")
+    names = list(dict.fromkeys(name for design in designs for name in design))
+    columns = {name: tuple(design[name] for design in designs) for name in names}
+    spec = SweepSpec({}, (columns,), (), "design search")
+    if out is not None:
+        return sweep(spec, out, job, workers=workers, resume=True, progress=progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return sweep(spec, folder, job, workers=workers, resume=True, progress=progress)
+
+
+def pareto_front(figures: Any, senses: Sequence[str]) -> Any:
+    """Which rows no other row beats: bool[N].
+
+    A row is beaten if another is at least as good in every column and better in one.
+
+    >>> pareto_front([[1.0, 5.0], [2.0, 6.0], [2.0, 4.0]], ["max", "min"]).tolist()
+    [False, False, True]
+    """
+    import numpy as np
+
+    signs = np.where(np.array(senses) == "max", -1.0, 1.0)
+    low = np.asarray(figures, dtype=float) * signs
+    best = np.ones(len(low), dtype=bool)
+    for row in range(len(low)):
+        as_good = (low <= low[row]).all(axis=1)
+        better = (low < low[row]).any(axis=1)
+        best[row] = not (as_good & better).any()
+    return best
+
+
+def optimise(
+    base: FlatJob,
+    ranges: Mapping[str, tuple[float, float]],
+    objective: str,
+    sense: str = "max",
+    *,
+    constraints: Sequence[tuple[str, float]] = (),
+    most: int = 60,
+    seed: int = 0,
+    job: JobFunction | None = None,
+) -> dict[str, Value]:
+    """Return the row of the best design over continuous knobs.
+
+    Parameters
+    ----------
+    ranges : {knob: (low, high)}. objective : column to maximise ("max") or minimise ("min").
+    constraints : (column, most allowed), such as ("rack_heat_w", 120e3).
+    most : simulations, about.
+
+    Raises
+    ------
+    CannotRun
+        If no design that was tried runs and meets the constraints.
+
+    Notes
+    -----
+    `scipy.optimize.differential_evolution`; designs that can't run or break a constraint count as
+    worse than all others.
+    """
+    from scipy.optimize import differential_evolution
+
+    if sense not in ("max", "min"):
+        raise InvalidInput(f"sense {sense!r} has to be 'max' or 'min'")
+    if job is None:
+        from rackmodel.sweeps.jobs import simulate_job
+
+        job = simulate_job
+    names = list(ranges)
+    sign = -1.0 if sense == "max" else 1.0
+    seen: dict[tuple[float, ...], dict[str, Value]] = {}
+
+    def cost(point: Any) -> float:
+        values = tuple(float(x) for x in point)
+        design = base | dict(zip(names, values, strict=True))
+        try:
+            row = dict(job(design))
+        except RackModelError:
+            return math.inf
+        if any(_figure(row, column) > limit for column, limit in constraints):
+            return math.inf
+        seen[values] = design | row
+        return sign * _figure(row, objective)
+
+    population = max(5, 15 // max(1, len(names))) * len(names)
+    bounds: Any = list(ranges.values())
+    differential_evolution(
+        cost,
+        bounds,
+        maxiter=max(1, most // population - 1),
+        popsize=population // len(names),
+        rng=seed,
+        polish=False,
+        tol=1e-3,
+    )
+    if not seen:
+        raise CannotRun("no design that was tried runs and meets the constraints; widen the ranges")
+    return min(seen.values(), key=lambda row: sign * _figure(row, objective))
+
+
+def _figure(row: Mapping[str, Value], column: str) -> float:
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"{column!r} is no figure of a row; it has {', '.join(list(row)[:40])}")
+    return float(value)

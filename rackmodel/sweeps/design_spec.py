@@ -1,0 +1,141 @@
+"""What a design search runs: a SPEC.toml as of a sweep, with objectives and constraints.
+
+In:  base job, axes, zips and filters (see `spec`); objectives, constraints, most, seed.
+Out: `DesignSpec`.
+Left out: running it (`design`).
+
+::
+
+    constraints = ["rack_peak_w <= 140e3", "cost.capital_usd <= 60e6"]     # columns of a row
+    most = 64                      # designs to simulate; beyond it they are sampled evenly
+
+    [objectives]                   # left out: these three
+    tokens_per_s = "max"
+    "cost.usd_per_mtoken" = "min"
+    energy_j_per_token = "min"
+
+    [base]
+    model = "gpt3-13b"
+    gpus = 144
+    global_batch = 288
+    topology = "gb200-nvl72"
+
+    [axes.set]
+    "accelerators.gb200.hbm_bytes_per_s" = ["8 TB/s", "12 TB/s"]
+    "topology.nics.per_host" = [2, 4]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.sweeps.filters import parse_filter
+from rackmodel.sweeps.jobs import read_job_spec
+from rackmodel.sweeps.spec import SweepSpec, load_toml
+
+OBJECTIVES = {"tokens_per_s": "max", "cost.usd_per_mtoken": "min", "energy_j_per_token": "min"}
+MOST = 256
+LIMIT = 100_000
+_PARTS = ("objectives", "constraints", "most", "seed")
+_OF_A_SWEEP = ("title", "filters", "base", "axes", "zips")
+
+
+@dataclass(frozen=True, slots=True)
+class DesignSpec:
+    """Designs to try, what is wanted of them, and what they must keep to."""
+
+    spec: SweepSpec
+    objectives: dict[str, str]  # {column: "max" or "min"}
+    constraints: tuple[str, ...]
+    most: int
+    seed: int
+
+
+class _Anything(Collection[str]):
+    """Every name: constraints are read before the columns of a row are known."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def read_design(source: Path | str | Mapping[str, object]) -> DesignSpec:
+    """Read and check a design search.
+
+    Raises
+    ------
+    InvalidInput
+        With the file, the key path, the value and the remedy.
+
+    Examples
+    --------
+    >>> found = read_design({"base": {"topology": "dgx-h100", "model": "gpt3-13b", "gpus": 8,
+    ...     "global_batch": 8}, "axes": {"set": {"topology.nics.per_host": [4, 8]}}})
+    >>> found.spec.combinations, list(found.objectives)
+    (2, ['tokens_per_s', 'cost.usd_per_mtoken', 'energy_j_per_token'])
+    """
+    if isinstance(source, Mapping):
+        content, name = dict(source), "spec"
+    else:
+        content, name = load_toml(Path(source)), str(source)
+    for key in content:
+        if key not in (*_PARTS, *_OF_A_SWEEP):
+            known = (*_PARTS, *_OF_A_SWEEP)
+            raise UnknownName(f"{name}: {UnknownName.among('part of a design search', key, known)}")
+    own = {key: content.pop(key) for key in _PARTS if key in content}
+    spec = read_job_spec(content, name=name)
+    return DesignSpec(
+        spec,
+        _objectives(name, own.get("objectives", OBJECTIVES)),
+        _constraints(name, own.get("constraints", [])),
+        _whole(name, "most", own.get("most", MOST), 1),
+        _whole(name, "seed", own.get("seed", 0), 0),
+    )
+
+
+def _objectives(name: str, part: object) -> dict[str, str]:
+    if not isinstance(part, Mapping) or not part:
+        raise InvalidInput(
+            f'{name}: objectives = {part!r} has to be a table such as tokens_per_s = "max"'
+        )
+    found = dict(_flat("", part))
+    for column, sense in found.items():
+        if sense not in ("max", "min"):
+            raise InvalidInput(f"{name}: objectives.{column} = {sense!r} has to be 'max' or 'min'")
+    return {column: str(sense) for column, sense in found.items()}
+
+
+def _flat(prefix: str, part: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Dotted names of nested tables: cost.usd_per_mtoken need not be quoted."""
+    found: list[tuple[str, object]] = []
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            found += _flat(f"{prefix}{key}.", value)
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _constraints(name: str, part: object) -> tuple[str, ...]:
+    if not isinstance(part, list) or not all(isinstance(text, str) for text in part):
+        raise InvalidInput(f"{name}: constraints = {part!r} has to be a list of texts")
+    for number, text in enumerate(part):
+        parse_filter(text, _Anything(), where=f"{name}: constraints[{number}]")
+    return tuple(part)
+
+
+def _whole(name: str, key: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LIMIT:
+        raise InvalidInput(
+            f"{name}: {key} = {value!r} has to be a whole number, {least} to {LIMIT}"
+        )
+    return value

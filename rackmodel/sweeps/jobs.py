@@ -1,0 +1,251 @@
+"""What a job of a sweep means: a flat dict of names and values, simulated to a flat row.
+
+In:  {"topology": "gb200-nvl72", "model": "gpt3-175b", "gpus": 1024, "tp": 8, "set....": ...}.
+Out: the same names with the result's figures, in SI units.
+Left out: reading SPEC.toml (spec.py), running many (sweep.py).
+
+Names are those of the command line. Any field of the plan may be left out; the best one is
+searched. ``set.accelerators.gb200.hbm_bytes_per_s`` changes one value of the catalog,
+``set.topology.scale_up.domain`` one of the topology's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput
+from rackmodel.sweeps.filters import Value
+from rackmodel.sweeps.spec import FlatJob, Kind, SweepSpec, read_spec
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+    from rackmodel.topology import Topology
+
+NEEDED = ("topology", "model", "gpus", "global_batch")
+_JOB: dict[str, Kind] = {
+    "topology": "str",
+    "model": "str",
+    "gpus": "int",
+    "global_batch": "int",
+    "seq_len": "int",
+    "precision": "str",
+    "stack": "str",
+    "catalog": "str",  # TOML files, separated by commas
+}
+_TOPOLOGY = "set.topology."
+_WALL = ("simulation.wall_s",)  # the only figures that differ from one run to the next
+_FILES = (".toml", ".json", ".graphml", ".xml")
+
+
+def job_fields() -> dict[str, Kind]:
+    """Names that a job may have, with their kinds: the command line's, and the plan's fields."""
+    import typing
+
+    from rackmodel.workload import Job, Plan
+
+    kinds: dict[object, Kind] = {
+        int: "int",
+        float: "float",
+        str: "str",
+        bool: "bool",
+        int | None: "int",
+        bool | None: "bool",
+    }
+    fields = dict(_JOB)
+    for part in (Job, Plan):
+        for name, hint in typing.get_type_hints(part).items():
+            if hint in kinds and name not in fields:
+                fields[name] = kinds[hint]
+    fields["shard_size"] = fields["prefetch"] = "any"  # whole numbers that may be 0
+    fields["routing_seed"] = fields["dispatch_domain"] = "any"
+    return fields
+
+
+def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spec") -> SweepSpec:
+    """Read the spec of a sweep over training steps; see `spec.read_spec`."""
+    spec = read_spec(source, job_fields(), check=check_value, name=name)
+    given = {*spec.base, *(name for axis in spec.axes for name in axis)}
+    for name in NEEDED:
+        if name not in given:
+            raise InvalidInput(f"{spec.source}: no {name}; write it in [base] or give it an axis")
+    return spec
+
+
+def check_value(name: str, value: Value) -> None:
+    """Raise if `value` names a machine, model or choice that there is not."""
+    from rackmodel.workload import plan
+
+    choices: dict[str, Sequence[str]] = {
+        "sharding": plan.SHARDINGS,
+        "recompute": plan.RECOMPUTES,
+        "schedule": plan.SCHEDULES,
+        "rank_order": plan.RANK_ORDERS,
+        "routing": plan.ROUTINGS,
+        "cp_method": plan.CP_METHODS,
+        "dispatcher": plan.DISPATCHERS,
+    }
+    if name == "model":
+        from rackmodel.workload import load_model
+
+        load_model(str(value))
+    elif name == "topology":
+        from rackmodel.topology import load_topology
+
+        load_topology(str(value))
+    elif name == "catalog":
+        for path in str(value).split(","):
+            if not Path(path).is_file():
+                raise InvalidInput("no such file")
+    elif name in choices and value not in choices[name]:
+        from rackmodel.errors import UnknownName
+
+        raise UnknownName.among(name, str(value), choices[name])
+
+
+def simulate_job(flat: FlatJob) -> dict[str, Value]:
+    """Simulate one job; the row's figures.
+
+    Raises
+    ------
+    RackModelError
+        As `rackmodel.api.simulate` does; a sweep keeps the reason.
+    """
+    from rackmodel import api
+
+    options: dict[str, Any] = {}
+    plan: dict[str, Any] = {}
+    job_names = {*_JOB, *_own_job_fields()}
+    for name, value in flat.items():
+        if name in ("topology", "catalog") or name.startswith("set."):
+            continue
+        (options if name in job_names else plan)[name] = value
+    catalog, topology = machine_of(flat)
+    result = api.simulate(topology, **options, plan=plan, catalog=catalog)
+    return flat_row(result.to_dict())
+
+
+@lru_cache(maxsize=1)
+def _own_job_fields() -> frozenset[str]:
+    from dataclasses import fields
+
+    from rackmodel.workload import Job
+
+    return frozenset(field.name for field in fields(Job)) - {"plan"}
+
+
+def machine_of(flat: FlatJob) -> tuple[Catalog, Topology]:
+    """Catalog and topology of a job, with its ``set.`` values."""
+    changes = {name: value for name, value in flat.items() if name.startswith("set.")}
+    files = str(flat["catalog"]).split(",") if flat.get("catalog") else []
+    stamps = tuple((path, _file_digest(path)) for path in files)
+    return _machine(str(flat["topology"]), tuple(sorted(changes.items())), stamps)
+
+
+@lru_cache(maxsize=32)
+def _machine(
+    name: str, changes: tuple[tuple[str, Value], ...], files: tuple[tuple[str, str], ...]
+) -> tuple[Catalog, Topology]:
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
+
+    parts = {
+        key.removeprefix("set."): value for key, value in changes if not key.startswith(_TOPOLOGY)
+    }
+    shape = {key.removeprefix(_TOPOLOGY): v for key, v in changes if key.startswith(_TOPOLOGY)}
+    catalog = load_catalog(overrides=parts or None, files=[Path(path) for path, _ in files])
+    return catalog, load_topology(name, overrides=shape or None, catalog=catalog)
+
+
+def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
+    """Result as one flat row: nested names dotted, links by tier, racks as their sum and maximum.
+
+    >>> flat_row({"step_s": 2.0, "cost": {"usd": 1.5}, "racks": [{"count": 2, "heat_w": 5.0}]})
+    {'step_s': 2.0, 'cost.usd': 1.5, 'racks': 2, 'heat_w': 10.0, 'rack_heat_w': 5.0}
+    """
+    row: dict[str, Value] = {}
+    for name, value in _leaves(tree, ""):
+        if name not in _WALL:
+            row[name] = value
+    for link in tree.get("links", ()):
+        for name in ("utilisation_mean", "utilisation_peak", "bytes"):
+            if name in link:
+                row[f"links.{link['tier']}.{link.get('kind', '')}.{name}"] = _plain(link[name])
+    racks = tree.get("racks", ())
+    if racks:
+        row["racks"] = int(sum(rack["count"] for rack in racks))
+        for name in ("heat_w", "liquid_w", "air_w", "peak_w"):
+            if all(name in rack for rack in racks):
+                row[name] = float(sum(rack[name] * rack["count"] for rack in racks))
+                row[f"rack_{name}"] = float(max(rack[name] for rack in racks))
+    return row
+
+
+def _leaves(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
+    for name, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            if all(isinstance(item, int | float | str) for item in value):
+                yield f"{prefix}{name}", " ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", _plain(value)
+
+
+def _plain(value: Any) -> Value:
+    """A value of Python's own types: numpy's would not be the same text everywhere."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float):
+        return value
+    plain: Value = value.item()
+    return plain
+
+
+def base_fields(overrides: Mapping[str, object], catalogs: Sequence[Path]) -> FlatJob:
+    """What the command line's --set and --catalog add to every job."""
+    found: FlatJob = {}
+    for name, value in overrides.items():
+        if not isinstance(value, bool | int | float | str):
+            raise InvalidInput(f"--set {name}: {value!r} has to be a number or text")
+        found[f"set.{name}"] = value
+    if catalogs:
+        found["catalog"] = ",".join(str(path) for path in catalogs)
+    return found
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Digest of rackmodel's own code and data: rows of another version are not this one's."""
+    import rackmodel
+
+    root = Path(rackmodel.__file__).parent
+    whole = hashlib.blake2b(digest_size=8)
+    files = [*root.rglob("*.py"), *root.rglob("*.toml"), *root.rglob("*.csv")]
+    files += (root.parent / "topologies").glob("*.toml")  # in a checkout they stand beside
+    for path in sorted(set(files)):
+        whole.update(path.name.encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def files_digest(spec: SweepSpec) -> str:
+    """Digest of the files that the jobs of a spec name: machines, models, catalogs."""
+    named: set[str] = set()
+    for column in ("topology", "model", "catalog"):
+        values = [spec.base[column]] if column in spec.base else []
+        values += [value for axis in spec.axes for value in axis.get(column, ())]
+        named |= {path for value in values for path in str(value).split(",")}
+    found = [
+        _file_digest(name)
+        for name in sorted(named)
+        if name.endswith(_FILES) and Path(name).is_file()
+    ]
+    return "".join(found)
+
+
+def _file_digest(path: str) -> str:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()

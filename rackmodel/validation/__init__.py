@@ -1,0 +1,6 @@
+"""Published runs beside predicted ones.
+
+In:  a table of runs.
+Out: errors and bands.
+Left out: fitting (benchmarks/validation).
+"""

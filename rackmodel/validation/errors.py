@@ -1,0 +1,336 @@
+"""Published runs, predicted: how far the simulator is from what was measured.
+
+In:  a CSV of runs (one a row; empty cells are not stated) or a frame of the same columns.
+Out: predicted beside measured step times with signed errors, and a summary by group.
+Left out: fitting (benchmarks/validation), plots (report).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.validation.published_runs import filled_in, is_empty, read_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.topology import Topology
+    from rackmodel.validation.published_runs import Run
+    from rackmodel.workload import Job
+
+Progress = Callable[[int, int], None]
+NEEDED = ("topology", "gpus", "layers", "hidden", "heads", "vocab", "seq_len", "global_batch")
+MOST_ROWS = 200_000
+
+
+def validate(
+    source: str | Path | pd.DataFrame,
+    *,
+    catalog: Catalog | None = None,
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Predict published runs and compare them with what was measured.
+
+    Parameters
+    ----------
+    source : a CSV file or a frame; columns as in a published-runs file (topology, gpus, layers,
+    ...). catalog : parts to use in place of the shipped ones.
+    progress : called with (rows done, rows in all).
+    workers : processes.
+
+    Returns
+    -------
+    {"rows": one dictionary a row (id, measured_step_s, predicted_step_s, error, step_s_low,
+    step_s_high, reason, ...), "summary": {core, wide, composed, all, by_...}}. Errors are
+    (predicted - measured) / measured. A row that can't run has predicted_step_s None and says why
+    in `reason`.
+
+    Raises
+    ------
+    InvalidInput
+        If the file can't be read or lacks a column that nothing can replace.
+    """
+    frame, summary = validation_frame(source, catalog=catalog, progress=progress, workers=workers)
+    rows = [
+        {str(k): (None if is_empty(v) else v) for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return {"rows": rows, "summary": summary}
+
+
+def validation_frame(
+    source: str | Path | pd.DataFrame,
+    *,
+    catalog: Catalog | None = None,
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows as a frame, and the summary; see `validate`."""
+    import pandas as pd
+
+    frame = read_runs(source)
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    # Equal configurations are simulated once; the order of first appearance keeps runs repeatable.
+    keys = [_key(row) for row in rows]
+    distinct: dict[tuple[Any, ...], int] = {}
+    for index, key in enumerate(keys):
+        distinct.setdefault(key, index)
+    waiting = [rows[index] for index in distinct.values()]
+    share = {key: sum(1 for k in keys if k == key) for key in distinct} if len(rows) < 5000 else {}
+    answers: dict[tuple[Any, ...], dict[str, Any]] = {}
+    done = 0
+    for key, answer in zip(distinct, _predict_all(waiting, catalog, workers), strict=True):
+        answers[key] = answer
+        done += share.get(key, 1)
+        if progress is not None:
+            progress(min(done, len(rows)), len(rows))
+    compared = [_compared(row, answers[key]) for row, key in zip(rows, keys, strict=True)]
+    table = pd.DataFrame(compared)
+    return table, summarise(table)
+
+
+def read_runs(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Return a table of runs with every needed column, or say what is missing."""
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        frame = source.copy()
+        where = "the frame"
+    else:
+        where = f"{str(source)!r}"
+        try:
+            frame = pd.read_csv(source, low_memory=False)
+        except (OSError, UnicodeDecodeError, ValueError, pd.errors.ParserError) as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInput(f"runs file {where} can't be read: {text}") from error
+    needed = ", ".join(NEEDED)
+    missing = [column for column in NEEDED if column not in frame.columns]
+    if missing:
+        raise InvalidInput(f"{where} lacks the column {missing[0]!r}; all are {needed}")
+    if len(frame) > MOST_ROWS:
+        raise InvalidInput(f"{where} has {len(frame):,} rows; at most {MOST_ROWS:,} are read")
+    if frame.empty:
+        raise InvalidInput(f"{where} has no rows")
+    if "id" not in frame.columns:
+        frame.insert(0, "id", [f"row {i + 1}" for i in range(len(frame))])
+    return frame
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a prediction may depend on; never the id, the source or what was measured."""
+    aside = {"id", "source", "measured_step_s", "uncertainty", "measured_mem_gb", "tier", "quality"}
+    aside |= {"unstated"}
+    return tuple(
+        (k, None if is_empty(v) else str(v)) for k, v in sorted(row.items()) if k not in aside
+    )
+
+
+def _predict_all(
+    rows: Sequence[dict[str, Any]], catalog: Catalog | None, workers: int
+) -> Iterator[dict[str, Any]]:
+    """Predict rows in order, in this process or in several."""
+    if workers <= 1 or len(rows) < 4:
+        for row in rows:
+            yield predict(row, catalog)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        chunk = max(1, min(16, len(rows) // (4 * workers)))
+        yield from pool.map(_predict_one, [(row, catalog) for row in rows], chunksize=chunk)
+
+
+def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
+    return predict(*task)
+
+
+def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:
+    """Predict one row; a row that can't run gets a `reason` instead of an exception."""
+    from rackmodel.engine.run import TooSlow
+    from rackmodel.hardware import accelerator, load_catalog
+    from rackmodel.topology import load_topology
+
+    try:
+        name = str(row.get("topology") or "")
+        machine = load_topology(name, catalog=catalog)
+        part = accelerator(machine.accelerator, catalog or load_catalog())
+        run = read_run(row, machine.domain_accelerators, part.family, part.host_link)
+        best: dict[str, Any] | None = None
+        best_key = (math.inf, 0)
+        reasons: dict[int, str] = {}
+        many = len(run.jobs) > 1
+        for floor_s, number, job in _by_floor(machine, run, part, catalog, reasons):
+            if floor_s >= best_key[0]:
+                break
+            try:
+                answer = _simulated(name, job, catalog, best_key[0] if many else math.inf)
+            except TooSlow:
+                continue
+            except RackModelError as error:
+                reasons[number] = str(error)
+                continue
+            key = (answer["predicted_step_s"], number)
+            if key < best_key or best is None:
+                best, best_key = answer, key
+        if best is None:
+            return {
+                "predicted_step_s": None,
+                "reason": reasons[min(reasons)] if reasons else "no plan can run",
+            }
+        return {**best, "reason": "", "filled": " ".join(run.filled)}
+    except RackModelError as error:
+        return {"predicted_step_s": None, "reason": str(error)}
+
+
+def _by_floor(
+    machine: Topology,
+    run: Run,
+    part: Accelerator,
+    catalog: Catalog | None,
+    reasons: dict[int, str],
+) -> list[tuple[float, int, Job]]:
+    """Return (least seconds, number, job) of the plans that a row may have run, the least first.
+
+    Plans that can't run leave their reason instead. A single plan needs no bound.
+    """
+    from rackmodel import api
+
+    settled = []
+    for number, job in enumerate(run.jobs):
+        try:
+            job = filled_in(run, job, part)
+            floor_s = api.kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
+        except RackModelError as error:
+            reasons[number] = str(error)
+            continue
+        settled.append((floor_s, number, job))
+    return sorted(settled, key=lambda entry: entry[:2])
+
+
+def _simulated(topology: str, job: Job, catalog: Catalog | None, limit_s: float) -> dict[str, Any]:
+    from rackmodel import api
+    from rackmodel.workload import printed_bytes
+
+    # A published run did fit: an estimate of memory that says otherwise can't refuse it.
+    result = api.simulate(
+        topology, job, catalog=catalog, check_memory=False, repeat="estimate", limit_s=limit_s
+    )
+    plan = job.plan
+    return {
+        "predicted_step_s": result.step_s,
+        "step_s_low": result.step_s_low,
+        "step_s_high": result.step_s_high,
+        # As the software counts it: published figures are of what its logs print.
+        "predicted_mem_gb": max(printed_bytes(job, used) for used in result.hbm_used) / 1e9,
+        "recompute_used": plan.recompute,
+        "plan": f"tp {plan.tp} pp {plan.pp} vpp {plan.vpp} cp {plan.cp} ep {plan.ep} dp {plan.dp}"
+        f" mb {plan.micro_batch} {plan.sharding}",
+    }
+
+
+def _compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    measured = _number(row.get("measured_step_s"))
+    memory = _number(row.get("measured_mem_gb"))
+    predicted = answer.get("predicted_step_s")
+    low, high = answer.get("step_s_low"), answer.get("step_s_high")
+    memory_gb = answer.get("predicted_mem_gb")
+    kept = ("stack", "topology", "gpus", "model", "precision", "tier", "quality", "uncertainty")
+    return {
+        "id": row.get("id"),
+        **{key: row.get(key) for key in kept if key in row},
+        "experts": not is_empty(row.get("experts")) and float(row.get("experts") or 0) > 0,
+        "measured_step_s": measured,
+        "predicted_step_s": predicted,
+        "error": predicted / measured - 1.0 if predicted and measured else None,
+        "step_s_low": low,
+        "step_s_high": high,
+        "inside": low <= measured <= high if predicted and measured and low and high else None,
+        "measured_mem_gb": memory,
+        "predicted_mem_gb": memory_gb,
+        "memory_error": memory_gb / memory - 1.0 if memory_gb and memory else None,
+        "plan": answer.get("plan", ""),
+        "recompute_used": answer.get("recompute_used", ""),
+        "filled": answer.get("filled", ""),
+        "reason": answer.get("reason", ""),
+    }
+
+
+def _number(value: object) -> float | None:
+    """Return a positive finite number, else None."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def figures(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the error figures of a group: fractions.
+
+    Over rows with a prediction and a measurement.
+    """
+    import numpy as np
+
+    errors = table["error"].dropna().to_numpy(dtype=float)
+    size = np.abs(errors)
+    failed = int(table["predicted_step_s"].isna().sum())
+    inside = table["inside"].dropna()
+    memory = table["memory_error"].dropna().to_numpy(dtype=float)
+    known = len(errors) > 0
+    return {
+        "rows": len(table),
+        "failures": failed,
+        "mape": float(size.mean()) if known else None,
+        "median": float(np.median(size)) if known else None,
+        "p90": float(np.quantile(size, 0.9)) if known else None,
+        "bias": float(errors.mean()) if known else None,
+        "inside_band": float(inside.astype(float).mean()) if len(inside) else None,
+        "memory_mape": float(np.abs(memory).mean()) if len(memory) else None,
+    }
+
+
+GPU_BINS = ((1, 8), (9, 64), (65, 256), (257, 999), (1000, 10**9))
+
+
+def summarise(table: pd.DataFrame) -> dict[str, Any]:
+    """Return figures over core and wide, and over groups of both; composed rows stay apart.
+
+    Rows without a `tier` count as core.
+    """
+    tier = table["tier"].fillna("core") if "tier" in table.columns else None
+    if tier is None:
+        tier = table["id"].map(lambda _: "core")
+    single = table[tier != "composed"]
+    summary: dict[str, Any] = {"all": figures(single)}
+    for name in ("core", "wide", "composed"):
+        summary[name] = figures(table[tier == name])
+    core = table[tier == "core"]
+    summary["core_dense"] = figures(core[~core["experts"].astype(bool)])
+    summary["core_moe"] = figures(core[core["experts"].astype(bool)])
+    if "topology" in core.columns:
+        nvl72 = core["topology"].isin(["gb200-nvl72", "gb300-nvl72"])
+        summary["core_nvl72"] = figures(core[nvl72])
+    for column in ("topology", "stack", "precision"):
+        if column in single.columns:
+            groups = single.groupby(single[column].fillna("not stated"), sort=True)
+            summary[f"by_{column}"] = {str(name): figures(part) for name, part in groups}
+    summary["by_experts"] = {
+        "dense": figures(single[~single["experts"].astype(bool)]),
+        "moe": figures(single[single["experts"].astype(bool)]),
+    }
+    if "gpus" in single.columns:
+        count = single["gpus"].map(_number).fillna(0)
+        summary["by_gpus"] = {
+            (f"{low}-{high}" if high < 10**9 else f">= {low}"): figures(
+                single[(count >= low) & (count <= high)]
+            )
+            for low, high in GPU_BINS
+        }
+    return summary

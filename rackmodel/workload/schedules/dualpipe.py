@@ -1,0 +1,97 @@
+"""DualPipe: micro-batches enter at both ends, every rank holds two stages.
+
+In:  pipeline ranks and micro-batches (both even).
+Out: the `Action`s of one rank; chunk 0 is its own stage (direction 0), chunk 1 the mirrored one.
+Left out: transfers.
+
+Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.1, and the eight phases of deepseek-ai/DualPipe.
+"""
+
+from __future__ import annotations
+
+from rackmodel.workload.schedules.actions import Action, Actions
+
+
+class _Rank:
+    """Hands out micro-batches per direction and holds back weight gradients."""
+
+    def __init__(self, mirrored: bool) -> None:
+        self.mirrored = mirrored
+        self.forwards = [0, 0]
+        self.backwards = [0, 0]
+        self.weights: list[tuple[int, int]] = []
+        self.out: list[Action] = []
+
+    def _chunk(self, phase: int) -> int:
+        return phase ^ self.mirrored
+
+    def _next_forward(self, phase: int) -> tuple[int, int]:
+        chunk = self._chunk(phase)
+        self.forwards[chunk] += 1
+        return chunk, self.forwards[chunk] - 1
+
+    def _next_backward(self, phase: int) -> tuple[int, int]:
+        chunk = self._chunk(phase)
+        self.backwards[chunk] += 1
+        return chunk, self.backwards[chunk] - 1
+
+    def forward(self, phase: int) -> None:
+        self.out.append(Action("F", *self._next_forward(phase)))
+
+    def backward(self, phase: int, *, split: bool = False) -> None:
+        done = self._next_backward(phase)
+        self.out.append(Action("B", *done))
+        if split:
+            self.weights.append(done)
+        else:
+            self.out.append(Action("W", *done))
+
+    def weight(self) -> None:
+        self.out.append(Action("W", *self.weights.pop(0)))
+
+    def both(self, forward: int, backward: int) -> None:
+        self.out.append(Action("FB", *self._next_forward(forward), *self._next_backward(backward)))
+
+
+def dualpipe_actions(p: int, m: int, rank: int) -> Actions:
+    """Return the passes of one rank; m counts both directions together.
+
+    "B" here is the input's gradient only; "W" its weight gradients, at once or held back; "FB" has
+    all.
+    """
+    half, half_rank = p // 2, min(rank, p - 1 - rank)
+    mirrored, middle = rank >= half, half_rank == p // 2 - 1
+    r = _Rank(mirrored)
+    for _ in range((half - half_rank - 1) * 2):
+        r.forward(0)
+    for _ in range(half_rank + 1):
+        r.forward(0)
+        r.forward(1)
+    for _ in range(half - half_rank - 1):
+        r.backward(1, split=True)
+        r.weight()
+        r.forward(1)
+    for i in range(m // 2 - p + half_rank + 1):
+        if i == 0 and middle:
+            r.forward(0)
+            r.backward(1)
+        else:
+            r.both(0, 1)
+        r.both(1, 0)
+    for _ in range(half - half_rank - 1):
+        r.backward(1)
+        r.both(1, 0)
+    split = False
+    for i in range(half_rank + 1):
+        if i == (half_rank + 1) // 2 and half_rank % 2 == 1:
+            split = True
+        r.backward(1, split=split)
+        if i == (half_rank + 1) // 2 and half_rank % 2 == 0:
+            split = True
+        r.backward(0, split=split)
+    for _ in range(half - half_rank - 1):
+        r.weight()
+        r.backward(0, split=True)
+    while r.weights:
+        r.weight()
+    return tuple(r.out)

@@ -1,0 +1,93 @@
+"""Answers of the study say what the frames hold, with the right winner and the right figure."""
+
+from __future__ import annotations
+
+import pytest
+from study_frames import frames
+
+from rackmodel.argument.answers import answers, equal_rate, markdown
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {answer.name: answer for answer in answers(frames())}
+
+
+def test_every_frame_has_an_answer(found):
+    assert set(found) == {
+        "stops",
+        "doubling",
+        "wins",
+        "memory",
+        "fabric",
+        "ecmp",
+        "wires",
+        "media",
+        "machines",
+        "strong",
+        "sequence",
+        "giant",
+    }
+    for answer in found.values():
+        assert answer.sentences
+        assert answer.rows
+        assert answer.question.endswith("?")
+
+
+def test_the_domain_stops_paying_where_a_step_gains_less_than_two_percent(found):
+    moe, dense = found["stops"].sentences
+    assert "leads to 72" in moe
+    assert "+31%" in moe  # 1312 over 1000
+    assert "no step gains over 2%" in dense
+
+
+def test_a_doubling_is_compared_with_the_nics_that_gain_as_much(found):
+    rows = {(row["model"], row["from"]): row for row in found["doubling"].rows}
+    small = rows["moe", 8]
+    assert small["gain of the domain [%]"] == pytest.approx(10)
+    # Between 800 Gb/s (+5%) and 1,600 Gb/s (+20%): a third of the way in the logarithm.
+    assert small["as good as NICs of [Gb/s]"] == pytest.approx(800 * 2 ** (1 / 3))
+    assert small["worth [$ per accelerator]"] == pytest.approx(6000)
+    assert small["worth [W per accelerator]"] == pytest.approx(180)
+
+
+def test_the_winner_is_what_gains_more_and_enough(found):
+    wins = {(row["model"], row["from"]): row["wins"] for row in found["wins"].rows}
+    assert wins == {
+        ("moe", 8): "scale-up",
+        ("moe", 72): "scale-out",
+        ("dense", 8): "scale-out",
+        ("dense", 72): "scale-out",
+    }
+
+
+def test_misfits_are_left_out_and_said(found):
+    assert "half does not fit" in found["memory"].sentences[0]
+    assert all(row["times"] != 0.5 for row in found["memory"].rows)
+
+
+def test_losses_are_told_against_the_first_row(found):
+    (fabric,) = found["fabric"].sentences
+    assert "4 -30%" in fabric
+    (hashed,) = found["ecmp"].sentences
+    assert "ecmp 1 -20%" in hashed
+
+
+def test_equal_rate_beyond_the_fastest_is_infinite():
+    rates = {400: {"tokens_per_s_per_gpu": 1.0}, 800: {"tokens_per_s_per_gpu": 1.1}}
+    assert equal_rate(rates, 0.5) == float("inf")
+    assert equal_rate(rates, 0.0) == 400
+
+
+def test_markdown_has_a_table_for_every_answer(found):
+    text = markdown(frames())
+    assert text.count("\n## ") == len(found)
+    for answer in found.values():
+        assert f"## {answer.question}" in text
+    assert "nan" not in text
+
+
+def test_quick_frames_answer_the_first_question():
+    quick = frames()["nics"].query("model == 'moe'")
+    (only,) = answers({"quick": quick})
+    assert only.name == "stops"

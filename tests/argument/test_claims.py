@@ -1,0 +1,171 @@
+"""Claims: every one has a test, a verdict follows from its figure, cheap ones come out right."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.argument import claims
+from rackmodel.argument.claims.pairs import pair_ratios, pair_words, published_pairs
+from rackmodel.argument.claims.verdict import like_ratio, overlaps
+from rackmodel.errors import InvalidInput, UnknownName
+
+CHEAP = ("nvl72-structure", "copper-returns", "a800-cluster-cost", "a800-links")
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return {verdict.id: verdict for verdict in claims.run_claims(CHEAP, quick=True)}
+
+
+def test_every_claim_of_the_file_has_a_test_and_the_other_way_round():
+    assert claims.claim_ids() == list(claims.TESTS)
+    assert len(claims.claim_ids()) == 18
+
+
+@pytest.mark.parametrize("name", claims.claim_ids())
+def test_every_test_is_a_function_with_a_docstring_that_names_its_claim(name):
+    from importlib import import_module
+
+    module, function = claims.TESTS[name]
+    test = getattr(import_module(f"rackmodel.argument.claims.{module}"), function)
+    assert test.__doc__.startswith(f"{name}:")
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, name):
+    verdict = verdicts[name]
+    assert verdict.verdict in ("supported", "refuted", "depends")
+    assert verdict.low <= verdict.value <= verdict.high
+    assert math.isfinite(verdict.value)
+    assert len(verdict.frame)
+    assert verdict.words.endswith(".")
+    assert any(name in command for command in verdict.commands)
+
+
+def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
+    from benchmarks.scale_up_vs_scale_out import study
+    from rackmodel.argument.claims import domains
+
+    def never(flat):
+        raise AssertionError(f"{flat} was looked at again")
+
+    monkeypatch.setattr(study, "point", stood_in)
+    study.run(("hbm",), tmp_path, workers=1)
+    monkeypatch.setattr(domains, "point", never)
+    monkeypatch.setattr(domains, "_STUDY", {})
+    (verdict,) = claims.run_claims(["hbm-more-is-better"], study=tmp_path)
+    assert verdict.frame["bandwidth_x4"].tolist() == pytest.approx([0.3] * 3)
+    domains._look.cache_clear()
+    with pytest.raises(InvalidInput, match="holds no study"):
+        claims.run_claims(["hbm-more-is-better"], study=tmp_path / "elsewhere")
+    manifest = tmp_path / "points" / "sweep.json"
+    for text, reason in (
+        ('{"salt": "old"}', "another version"),
+        ("[]", "another"),
+        ("", "no JSON"),
+    ):
+        manifest.write_text(text, encoding="utf-8")
+        with pytest.raises(InvalidInput, match=reason):
+            claims.run_claims(["hbm-more-is-better"], study=tmp_path)
+
+
+def stood_in(flat):
+    shares = {f"{axis}_share": 0.0 for axis in ("tp", "cp", "ep", "pp", "dp")}
+    speed = 100.0 + 10.0 * (flat["hbm_bandwidth"] - 1.0)
+    return {"tokens_per_s_per_gpu": speed, "hbm_bandwidth_utilisation": 0.2, **shares}
+
+
+def test_rack_of_72_is_counted_as_published(verdicts):
+    verdict = verdicts["nvl72-structure"]
+    assert verdict.verdict == "supported"
+    counted = dict(zip(verdict.frame["what"], verdict.frame["counted"], strict=True))
+    assert counted["NVLinks"] == 1296
+    assert counted["copper pairs"] == 5184
+
+
+# NVIDIA's own figure for what optics would have drawn in the rack is 20 kW.
+def test_copper_saves_about_twenty_kilowatts(verdicts):
+    verdict = verdicts["copper-returns"]
+    assert verdict.value == pytest.approx(20, abs=1.5)
+    watts = verdict.frame.set_index("medium")["watts"]
+    assert watts["copper"] < watts["cpo"] < watts["lpo"] < watts["pluggable"]
+
+
+def test_cut_links_cost_most_where_tensor_parallelism_crosses_them(verdicts):
+    lost = verdicts["a800-links"].frame.set_index("tp")["lost"]
+    assert lost.loc[8] > lost.loc[2] > 0
+    assert lost.loc[8] < 0.33
+
+
+def test_verdicts_are_plain_json(verdicts):
+    for verdict in verdicts.values():
+        again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+        assert again["verdict"] == verdict.verdict
+        json.dumps(verdict.rows(), allow_nan=False)
+
+
+def test_frame_has_one_row_per_claim(verdicts):
+    frame = claims.claims_frame(verdicts=list(verdicts.values()))
+    assert frame["id"].tolist() == list(CHEAP)
+
+
+def test_unknown_claim_is_refused_with_the_nearest_before_anything_runs():
+    with pytest.raises(UnknownName, match="nvl-sizes"):
+        claims.run_claims(["nvl-size"])
+
+
+def test_progress_is_told_from_none_to_all():
+    seen = []
+    claims.run_claims(["a800-cluster-cost"], quick=True, progress=lambda *at: seen.append(at))
+    assert seen == [(0, 1), (1, 1)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(*(st.floats(1, 100) for _ in range(3)), st.floats(1, 100), st.floats(1, 100))
+def test_verdict_is_refuted_only_where_bands_do_not_touch(a, b, c, d, e):
+    low, value, high = sorted((a, b, c))
+    least, most = sorted((d, e))
+    touches = low <= most and high >= least
+    assert (overlaps((value, low, high), least, most) == "refuted") == (not touches)
+
+
+def test_ratio_on_one_accelerator_is_as_wide_as_what_is_exposed():
+    shares = dict.fromkeys(["tp_share", "cp_share", "pp_share", "dp_share"], 0.0)
+    still = {"tokens_per_s_per_gpu": 100.0, "ep_share": 0.0, **shares}
+    busy = {"tokens_per_s_per_gpu": 80.0, "ep_share": 0.5, **shares}
+    assert like_ratio(still, still) == (1.0, 1.0, 1.0)
+    value, low, high = like_ratio(busy, still)
+    assert value == pytest.approx(0.8)
+    assert low == pytest.approx(0.8 / 1.15)
+    assert high == pytest.approx(0.8 / 0.85)
+
+
+# NVIDIA prints 1,106 and 864 TFLOP/s per GPU for DeepSeek-V3 and 23.1 and 34.7 s for Qwen3-235B.
+def test_published_pairs_of_racks_and_nodes_come_out_in_order_and_size():
+    rows = published_pairs()
+    assert [row["published_tflops_per_gpu"] for row in rows[:2]] == [1106.0, 864.0]
+    for row in rows:
+        assert abs(row["off"]) < 0.15, row
+        assert row["gpus"] == 256
+    ratios = pair_ratios(rows)
+    assert [theirs for _, _, theirs in ratios] == pytest.approx([1106 / 864, 1.504], rel=1e-3)
+    for _, ours, theirs in ratios:
+        assert ours > 1.1
+        assert ours == pytest.approx(theirs, rel=0.12)
+    assert "DeepSeekV3" in pair_words(rows)
+
+
+def test_cut_links_of_the_a800_cost_where_tp_or_ep_crosses_them_and_hardly_elsewhere():
+    frame = claims.run_claim("a800-links").frame
+    crosses = (frame["tp"].fillna(1) > 1) | (frame["ep"] > 1)
+    by_tp = frame[frame["ep"].isna()].groupby("tp")["lost"].mean()
+    assert by_tp.index.tolist() == [1, 2, 4, 8]
+    assert by_tp.is_monotonic_increasing
+    assert 0.03 < by_tp[8] < 0.15
+    assert by_tp[1] < 0.004
+    assert frame["lost"][crosses].min() > 2 * by_tp[1]

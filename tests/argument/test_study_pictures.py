@@ -1,0 +1,68 @@
+"""Pictures of the study, and the page that holds it: drawn from frames, nothing cut off."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+from study_frames import frames
+
+from rackmodel.cli.report_extras import study_parts
+from rackmodel.errors import InvalidInput
+from rackmodel.reporting.html import page
+from rackmodel.reporting.scale_up import PICTURES, pictures
+
+RESULT = {
+    "topology": "gb200-nvl72",
+    "accelerator": "gb200",
+    "model": "m",
+    "gpus": 8,
+    "global_batch": 8,
+    "seq_len": 8,
+    "precision": "bf16",
+    "step_s": 1.0,
+    "tokens_per_s_per_gpu": 64.0,
+    "mfu": 0.4,
+    "bound_by": "compute",
+    "breakdown_s": {"compute": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: ax for name, ax, _ in pictures(frames())}
+
+
+def test_every_picture_is_drawn_when_its_frame_is_there(drawn):
+    assert set(drawn) == set(PICTURES)
+    assert list(pictures({})) == []
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_axes_have_labels_with_units_and_the_title_fits(drawn, name):
+    ax = drawn[name]
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    assert ax.get_ylabel()
+    assert ax.get_title(loc="left")
+    for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label):
+        box = text.get_window_extent()
+        assert box.x1 < figure.bbox.x1 + 1
+        assert box.y1 < figure.bbox.y1 + 1
+
+
+def test_page_holds_questions_answers_and_pictures(tmp_path):
+    for name, frame in frames().items():
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    text = page({"rows": [RESULT], **study_parts(tmp_path)})
+    for words in ("Where does the domain stop paying?", "When does scale-out win?"):
+        assert words in text
+    assert text.count("study-figure-") == len(PICTURES)
+
+
+def test_folder_without_a_study_is_refused_with_the_command(tmp_path):
+    with pytest.raises(InvalidInput, match=r"benchmarks.scale_up_vs_scale_out.study"):
+        study_parts(tmp_path)
+    (tmp_path / "domain.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidInput, match="no column"):
+        study_parts(tmp_path)

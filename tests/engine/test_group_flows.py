@@ -1,0 +1,48 @@
+"""Groups that stand alike are worked out once, also in domains with two tiers of switches."""
+
+import numpy as np
+import pytest
+
+from rackmodel.engine.group_flows import Places, place
+from rackmodel.engine.networks import network_of
+from rackmodel.network import pattern
+from rackmodel.topology import load_topology
+
+
+def links_of_each(flows):
+    """Bytes on each link, for each group and round."""
+    flow = np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
+    amount = flows.share[flow] * flows.fractions
+    found = {}
+    for owner, number, link, share in zip(
+        flows.owner[flow], flows.round_[flow], flows.links, amount, strict=True
+    ):
+        key = int(owner), int(number), int(link)
+        found[key] = found.get(key, 0.0) + float(share)
+    return found
+
+
+@pytest.mark.parametrize("op", ["all-reduce", "all-to-all", "reduce-scatter"])
+@pytest.mark.parametrize(("size", "stride"), [(8, 1), (4, 72), (12, 24)])
+@pytest.mark.parametrize("name", ["nvl576", "cloudmatrix384"])
+def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(name, size, stride, op):
+    machine = load_topology(name)
+    domain = machine.domain_accelerators
+    network = network_of(machine, domain)
+    block = np.arange(size) * stride
+    starts = list(range(0, domain - int(block[-1])))
+    members = np.array(starts[:24])[:, None] + block[None, :]
+    asked = []
+
+    def pattern_of(row):
+        asked.append(tuple(row))
+        return pattern(network, op, row, 64e6)
+
+    together = links_of_each(place(Places(network), members, pattern_of))
+    assert len(asked) < len(members) / 2
+    alone = {}
+    for group, row in enumerate(members):
+        one = links_of_each(place(Places(network), row[None, :], pattern_of))
+        alone |= {(group, number, link): share for (_, number, link), share in one.items()}
+    assert together.keys() == alone.keys()
+    assert all(together[key] == pytest.approx(alone[key], rel=1e-12) for key in alone)

@@ -1,0 +1,76 @@
+"""Networks compiled from lists, kept between simulations; steps that are given up."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_folding import FlatKernels, TreeMachine, small_model
+
+from rackmodel import api
+from rackmodel.engine.networks import network_of
+from rackmodel.engine.run import TooSlow
+from rackmodel.engine.step import simulate_step
+from rackmodel.network import Network
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Plan
+
+MACHINES = (
+    *("gb200-nvl72", "dgx-h100", "dgx-h100-rail-only", "dgx-h100-dragonfly", "tpu-v5p-pod"),
+    *("mi355x-platform", "nvl576", "cloudmatrix384", "trn2-ultraserver", "hgx-a100-80-4x200g"),
+)
+
+
+@pytest.mark.parametrize("routing", ["spray", "ecmp"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_lists_compile_to_the_same_network_as_the_graph(name, routing):
+    machine = load_topology(name)
+    most = machine.max_accelerators or 300
+    for used in {1, min(most, 100), min(most, 300)}:
+        graph = Network.from_graph(machine.graph(used, bundled=True), routing=routing)
+        lists = Network.from_lists(machine.plain(used), routing=routing)
+        for field in dataclasses.fields(Network):
+            one, other = getattr(graph, field.name), getattr(lists, field.name)
+            if field.name != "_cache":
+                assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+
+
+def test_a_network_is_kept_for_the_next_simulation_but_not_a_users_graph():
+    machine = load_topology("dgx-h100")
+    assert network_of(machine, 9) is network_of(machine, 16)
+    assert network_of(machine, 16) is not network_of(machine, 17)
+    own = load_topology(machine.graph(8), accelerator="h100")
+    assert network_of(own, 8) is not network_of(own, 8)
+
+
+def test_hashed_routes_are_not_taken_to_repeat():
+    machine = TreeMachine(4, pod=1)
+    plan = Plan(tp=4, dp=90)
+    job = Job(model=small_model(), plan=plan, seq_len=1024, global_batch=90)
+    hashed = simulate_step(machine, job, FlatKernels(), routing="ecmp")
+    assert len(hashed.rank_weight) == plan.gpus
+    assert len(simulate_step(machine, job, FlatKernels()).rank_weight) < plan.gpus
+
+
+def test_a_step_beyond_the_limit_is_given_up_and_one_within_is_not():
+    machine = TreeMachine(8)
+    job = Job(model=small_model(), plan=Plan(tp=4, pp=2, dp=2), seq_len=1024, global_batch=12)
+    whole = simulate_step(machine, job, FlatKernels())
+    limited = simulate_step(machine, job, FlatKernels(), limit_s=whole.step_s * (1 + 1e-9))
+    assert limited.step_s == whole.step_s
+    with pytest.raises(TooSlow, match="longer than"):
+        simulate_step(machine, job, FlatKernels(), limit_s=0.9 * whole.step_s)
+
+
+@pytest.mark.parametrize("plan", [{"tp": 4, "pp": 2}, {"tp": 8, "pp": 1}, {"tp": 2, "pp": 4}])
+def test_no_step_is_quicker_than_the_kernels_of_its_busiest_stage(plan):
+    machine = load_topology("dgx-h100")
+    job = api.job_of(
+        machine,
+        model="gpt3-13b",
+        gpus=16,
+        global_batch=32,
+        seq_len=2048,
+        plan={**plan, "micro_batch": 1},
+    )
+    step = api.run(machine, job).step
+    assert 0.3 * step.step_s < api.kernels_s(machine, job) <= step.step_s

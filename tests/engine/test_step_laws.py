@@ -1,0 +1,152 @@
+"""Laws that every simulated step obeys: bytes and time are conserved, links are not overfilled."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_folding import FlatKernels, TreeMachine, small_model
+
+import rackmodel
+from rackmodel.engine.step import simulate_step
+from rackmodel.errors import CannotRun
+from rackmodel.result.link_usage import exchange_counts, link_bytes, links_frame, sent_bytes
+from rackmodel.result.timeline import Layouts, breakdown, frame
+from rackmodel.workload import Job, Plan
+
+MACHINES = ["dgx-h100", "gb200-nvl72", "dgx-a100-40", "tpu-v5p-pod", "mi355x-platform"]
+FEW = {"max_examples": 12, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+
+def events(step):
+    layouts = [
+        Layouts(program, step.seconds, False, sent_bytes(step), step.silent)
+        for program in step.programs
+    ]
+    return frame(step.logs, [int(s) for s in step.rank_stage], layouts, step.splice)
+
+
+def job(tp, pp, dp, batches=4, **plan):
+    return Job(
+        model=small_model(),
+        plan=Plan(tp=tp, pp=pp, dp=dp, **plan),
+        seq_len=1024,
+        global_batch=dp * batches,
+    )
+
+
+@given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(1, 4), st.booleans())
+@settings(**FEW)
+def test_no_link_carries_more_than_it_can(tp, pp, dp, thin):
+    step = simulate_step(TreeMachine(6, up=0.25 if thin else 1.0), job(tp, pp, dp), FlatKernels())
+    own, _ = link_bytes(step)
+    assert (own <= step.network.capacity * step.step_s * (1 + 1e-9)).all()
+
+
+@given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(1, 4))
+@settings(**FEW)
+def test_the_breakdown_adds_up_to_the_step(tp, pp, dp):
+    step = simulate_step(TreeMachine(8), job(tp, pp, dp), FlatKernels())
+    parts = breakdown(events(step), step.rank_count.astype(float), step.step_s)
+    assert sum(parts.values()) == pytest.approx(step.step_s, rel=1e-9)
+    assert min(parts.values()) >= -1e-12
+
+
+@pytest.mark.parametrize(("tp", "pp", "dp"), [(2, 2, 3), (4, 1, 2), (1, 4, 2)])
+def test_bytes_that_ranks_send_are_the_bytes_that_leave_them(tp, pp, dp):
+    step = simulate_step(TreeMachine(8), job(tp, pp, dp), FlatKernels())
+    table = events(step)
+    told = (table["wire_bytes"] * step.rank_count[table["rank_class"]]).sum()
+    counts = exchange_counts(step)
+    carried = 0.0
+    for number, channel in enumerate(step.system.channels):
+        kinds = step.partition.group[number]
+        times = np.array([counts.get((number, int(kind)), 0) for kind in kinds])
+        paths = channel.paths
+        carried += float((paths.share * times[paths.owner]).sum()) * channel.key.bytes
+    assert told == pytest.approx(carried, rel=1e-9)
+
+
+def test_tensor_parallel_bytes_are_those_of_a_ring():
+    wide = small_model(hidden=4096, ffn=16384, heads=32, kv_heads=32, head_dim=128)
+    one = Job(model=wide, plan=Plan(tp=4, dp=1), seq_len=8192, global_batch=1)
+    step = simulate_step(TreeMachine(8), one, FlatKernels())
+    table = links_frame(step)
+    inside = float(table.loc[table["tier"] == "scale-up", "bytes"].sum())
+    # a hop of the ring crosses two links; each rank sends (n-1)/n of what is gathered
+    expected = 0.0
+    for channel, count in exchange_counts(step).items():
+        key = step.system.channels[channel[0]].key
+        factor = 2.0 if key.op == "all-reduce" else 1.0
+        expected += count * factor * 3 * key.bytes * 2
+    assert inside == pytest.approx(expected, rel=0.01)  # a few small messages carry flags
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_mfu_stays_below_one(machine):
+    try:
+        result = rackmodel.simulate(
+            machine,
+            model="gpt3-6.7b",
+            gpus=8,
+            global_batch=32,
+            seq_len=2048,
+            plan={"tp": 2, "pp": 1, "micro_batch": 1, "recompute": "full"},
+        )
+    except CannotRun as reason:
+        pytest.fail(str(reason))
+    assert 0 < result.mfu <= result.hfu < 1
+    assert 0 < result.hbm_bandwidth_utilisation < 1
+    assert result.step_s_low < result.step_s < result.step_s_high
+
+
+@pytest.mark.parametrize("plan", [(4, 2, 2), (2, 1, 4), (1, 2, 8)])
+def test_more_bandwidth_is_never_slower(plan):
+    class Wider(TreeMachine):
+        factor = 1.0
+
+        def graph(self, accelerators, *, bundled=False):
+            graph = super().graph(accelerators, bundled=bundled)
+            for _, _, facts in graph.edges(data=True):
+                facts["bytes_per_s"] *= self.factor
+            return graph
+
+    seconds = []
+    for factor in (0.5, 1.0, 2.0, 4.0):
+        machine = Wider(8)
+        machine.factor = factor
+        seconds.append(simulate_step(machine, job(*plan), FlatKernels()).step_s)
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_weak_scaling_is_flat_where_nothing_is_exchanged():
+    few = simulate_step(TreeMachine(8), job(2, 2, 2, sharding="none"), FlatKernels())
+    many = simulate_step(TreeMachine(8), job(2, 2, 16, sharding="none"), FlatKernels())
+    only_dp = {"dp", "world", "model"}
+
+    def without_dp(step):
+        parts = breakdown(events(step), step.rank_count.astype(float), step.step_s)
+        return sum(value for name, value in parts.items() if name not in only_dp)
+
+    assert without_dp(many) == pytest.approx(without_dp(few), rel=0.02)
+
+
+def test_a_graph_made_by_hand_runs():
+    node = nx.DiGraph(accelerator="h100")
+    node.add_node("switch", kind="scale_up_switch")
+    for i in range(8):
+        node.add_node(f"gpu {i}", kind="accelerator")
+        for edge in [(f"gpu {i}", "switch"), ("switch", f"gpu {i}")]:
+            node.add_edge(*edge, bytes_per_s=450e9, latency_s=5e-7)
+    result = rackmodel.simulate(node, model="gpt3-6.7b", gpus=8, global_batch=32, seq_len=2048)
+    assert 0.1 < result.mfu < 0.8
+    assert result.to_dict()["racks"][0]["heat_w"] > 1000
+
+
+def test_a_slow_accelerator_slows_the_step():
+    machine = TreeMachine(8)
+    plain = simulate_step(machine, job(2, 2, 2), FlatKernels())
+    slowed = simulate_step(machine, job(2, 2, 2), FlatKernels(), slow={3: 1.5})
+    assert plain.step_s < slowed.step_s <= 1.5 * plain.step_s

@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.validation.parameters import LATEST, parameters, replaced, value, write
+from benchmarks.validation.surrogate import CLASSES
+from rackmodel.hardware import accelerator
+from rackmodel.kernels.kernel_constants import kernel_constants, peak_flops_per_s
+from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.software.constant_files import use_constants
+from rackmodel.software.stacks import read_stack
+from rackmodel.workload.operations import Kernel
+
+
+def square(precision="bf16", size=8192):
+    return Kernel(
+        family="gemm",
+        name="square",
+        flops=2.0 * size**3,
+        shape=(size, size, size, 1),
+        precision=precision,
+        read_bytes=4.0 * size**2,
+        write_bytes=2.0 * size**2,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    yield tmp_path
+    use_constants(None)
+
+
+def test_every_fitted_constant_is_where_it_is_said_to_be():
+    found = parameters()
+    assert len(found) == len({p.name for p in found})
+    assert all(value(p) > 0 and p.prior > 0 and p.deviation > 0 and p.source for p in found)
+
+
+def test_written_constants_are_read_back(folder):
+    wanted = {p: value(p) * 1.25 for p in parameters()}
+    write(wanted, folder)
+    for parameter, number in wanted.items():
+        assert value(parameter, folder) == pytest.approx(number, rel=1e-3)
+        assert value(parameter) == pytest.approx(number / 1.25)
+
+
+def test_constants_of_a_folder_hold_until_they_are_taken_back(folder):
+    part = accelerator("h100")
+    before = KernelTimes(part).kernel_s(square())
+    gemm = next(p for p in parameters() if p.name == "training.gemm")
+    write({gemm: value(gemm) * 2}, folder)
+    use_constants(folder)
+    twice = KernelTimes(part).kernel_s(square())
+    use_constants(None)
+    start = kernel_constants().gemm(part.family).start_s
+    assert twice == pytest.approx(2 * before, rel=2 * start / before)
+    assert KernelTimes(part).kernel_s(square()) == before
+
+
+def test_a_constant_that_is_nowhere_is_refused():
+    with pytest.raises(KeyError, match=r"a\.nothing"):
+        replaced("[a]\nb = 1.0\n", "a.nothing", 2.0)
+
+
+def test_a_narrow_format_that_is_widened_runs_as_bf16():
+    part = accelerator("tpu-v6e")
+    assert peak_flops_per_s(part, "fp8") == (part.flops_per_s["bf16"], "bf16")
+    times = KernelTimes(part, "trillium")
+    assert times.kernel_s(square("fp8")) == pytest.approx(times.kernel_s(square()))
+
+
+def test_fp8_attention_gains_less_for_small_heads():
+    def seconds(precision, dim):
+        kernel = Kernel(
+            family="attention",
+            name="attention",
+            flops=4.0 * 16 * 8192**2 * dim,
+            shape=(1, 16, 16, 8192, 8192, dim, dim, 0, 0),
+            precision=precision,
+        )
+        return KernelTimes(accelerator("h100"), "nemo-2024-12", in_training=False).kernel_s(kernel)
+
+    gains = [seconds("bf16", dim) / seconds("fp8", dim) for dim in (64, 128, 256)]
+    assert 1.0 < gains[0] < gains[1] < gains[2] < kernel_constants()["attention"]["fp8_gain"]
+
+
+def test_older_software_is_slower_by_the_same_factor_every_year():
+    launch = [read_stack(f"megatron-bridge-{year}.06").launch_s for year in (23, 24, 25)]
+    assert launch[0] / launch[1] == pytest.approx(launch[1] / launch[2])
+    assert launch[0] > launch[1] > launch[2]
+
+
+def test_kernels_written_for_an_earlier_architecture_lose_more_in_training():
+    kernel = Kernel(
+        family="attention",
+        name="attention",
+        flops=2.0 * 16 * 8192**2 * 128,
+        shape=(1, 16, 16, 8192, 8192, 128, 128, 1, 0),
+        precision="bf16",
+    )
+
+    def slowdown(part, stack):
+        alone = KernelTimes(accelerator(part), stack, in_training=False).kernel_s(kernel)
+        return KernelTimes(accelerator(part), stack).kernel_s(kernel) / alone
+
+    foreign = kernel_constants()["training"]["foreign"]
+    own = slowdown("h100", "nemo-2024-12")
+    assert slowdown("h100", "titan-2024-06") == pytest.approx(own * foreign)
+    assert slowdown("a100-80", "titan-2024-06") == pytest.approx(own)
+    assert np.isfinite(math.log(foreign))
+
+
+def test_every_fitted_constant_moves_a_class_of_seconds_or_the_whole_step():
+    era = read_stack("default")
+    for parameter in parameters():
+        eras = [era, *(read_stack(name) for name in ("maxtext", "titan", "mpt", "mlperf-v5.1-amd"))]
+        families = (parameter.family or "nvidia-hopper", "nvidia-ampere")
+        moved = [
+            parameter.exponent(name, family, part, one, foreign=True)
+            for name in CLASSES
+            for family in families
+            for part in ("h100", "gb300")
+            for one in eras
+        ]
+        assert parameter.whole or any(moved), parameter.name
+
+
+def test_half_a_year_counts_half():
+    rate = next(p for p in parameters() if p.age)
+    old = read_stack("megatron-bridge-25.06")
+    assert rate.exponent("permute", "nvidia-hopper", "h100", old, foreign=False) == pytest.approx(
+        LATEST - old.date
+    )
+
+
+def test_a_part_and_a_format_may_differ_from_their_family():
+    gb200, gb300 = (KernelTimes(accelerator(n), in_training=False) for n in ("gb200", "gb300"))
+
+    def share(times, precision):
+        return times.sustained_flops_per_s(precision) / times.accelerator.flops_per_s[precision]
+
+    own = kernel_constants()["gemm_part"]["gb300"]["nvfp4"]
+    clocks = share(gb300, "bf16") / share(gb200, "bf16")
+    assert share(gb300, "nvfp4") / share(gb200, "nvfp4") == pytest.approx(own * clocks, rel=0.2)
+    start = kernel_constants().gemm("nvidia-blackwell").start_format_s["nvfp4"]
+    assert gb200.kernel_s(square("nvfp4", 256)) > start > gb200.kernel_s(square("fp8", 256))

@@ -1,0 +1,154 @@
+"""Kernel times: laws that hold for any shape, and the measured best products of real parts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.errors import InvalidInput
+from rackmodel.kernels.attention_time import keys_per_query
+from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.workload.operations import Compute, Kernel
+
+H100 = SimpleNamespace(
+    name="h100",
+    family="nvidia-hopper",
+    flops_per_s={"bf16": 989.4e12, "fp8": 1978.9e12},
+    hbm_bytes_per_s=3.35e12,
+    compute_units=132,
+    power_w=700.0,
+    host_link="PCIe5 x16",
+)
+A100 = SimpleNamespace(
+    name="a100-80",
+    family="nvidia-ampere",
+    flops_per_s={"bf16": 312e12, "fp16": 312e12},
+    hbm_bytes_per_s=2.039e12,
+    compute_units=108,
+    power_w=400.0,
+    host_link="PCIe4 x16",
+)
+
+
+def product(m: int, n: int, k: int, groups: int = 1, precision: str = "bf16") -> Kernel:
+    size = 1 if precision == "fp8" else 2
+    return Kernel(
+        family="grouped_gemm" if groups > 1 else "gemm",
+        name="product",
+        flops=2.0 * m * n * k,
+        read_bytes=float(size * (m * k + groups * n * k)),
+        write_bytes=2.0 * m * n,
+        shape=(m, n, k, groups),
+        precision=precision,
+    )
+
+
+def attention(length: int, heads: int = 16, dim: int = 128, backward: bool = False) -> Kernel:
+    flops = 2.0 * heads * length * (length + 1) / 2 * 2 * dim * (2.5 if backward else 1.0)
+    return Kernel(
+        family="attention",
+        name="attention backward" if backward else "attention",
+        flops=flops,
+        read_bytes=6.0 * heads * length * dim,
+        write_bytes=2.0 * heads * length * dim,
+        shape=(1, heads, heads, length, length, dim, dim, 1, 0),
+    )
+
+
+# Best or square products, random data: AZURE and MLE-ACC rows of the efficiency table.
+@pytest.mark.parametrize(
+    ("part", "shape", "precision", "tflops"),
+    [
+        (A100, (8192, 8192, 8192), "fp16", 253.7),
+        (A100, (4096, 4096, 4096), "fp16", 228.0),
+        (H100, (2048, 2048, 13312), "bf16", 794.5),
+        (H100, (8192, 8192, 8192), "fp8", 1290.1),
+        (H100, (16384, 16384, 16384), "fp8", 1377.3),
+        (H100, (4096, 7168, 16384), "fp8", 1358.0),
+    ],
+)
+def test_matrix_products_run_as_measured(part, shape, precision, tflops):
+    kernel = product(*shape, precision=precision)
+    assert kernel.flops / KernelTimes(part, in_training=False).kernel_s(
+        kernel
+    ) / 1e12 == pytest.approx(tflops, rel=0.12)
+
+
+# FlashAttention-3 paper, H100, forward, causal, head dimension 128 (read off its figure).
+@pytest.mark.parametrize(
+    ("length", "tflops"), [(1024, 423), (2048, 521), (4096, 579), (8192, 602), (16384, 616)]
+)
+def test_attention_gets_faster_with_length_as_measured(length, tflops):
+    kernel = attention(length, heads=16 * 16384 // length)
+    times = KernelTimes(H100, "megatron-bridge-25.04", in_training=False)
+    assert kernel.flops / times.kernel_s(kernel) / 1e12 == pytest.approx(tflops, rel=0.15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 16384), st.integers(1, 16384), st.integers(1, 16384))
+def test_no_product_beats_the_peak_and_none_gets_faster_by_growing(m, n, k):
+    times = KernelTimes(H100)
+    small, large = product(m, n, k), product(2 * m, n, k)
+    assert times.kernel_s(small) > small.flops / 989.4e12
+    assert times.kernel_s(large) >= times.kernel_s(small) * 0.999
+
+
+def test_backward_attention_costs_more_per_flop_than_forward():
+    times = KernelTimes(H100)
+    forward, backward = attention(4096), attention(4096, backward=True)
+    assert times.kernel_s(backward) > 2.5 * times.kernel_s(forward)
+
+
+def test_unfused_attention_of_2020_is_far_slower_than_fused():
+    kernel = attention(2048)
+    assert KernelTimes(A100, "mlm-2020").kernel_s(kernel) > 2.5 * KernelTimes(A100).kernel_s(kernel)
+
+
+def test_many_small_experts_are_slower_than_one_product_of_the_same_size():
+    times = KernelTimes(H100)
+    assert times.kernel_s(product(4096, 2048, 4096, groups=64)) > times.kernel_s(
+        product(4096, 2048, 4096)
+    )
+
+
+def test_the_host_sets_the_pace_of_tiny_kernels_and_graphs_help():
+    tiny = Kernel(family="elementwise", name="tiny", read_bytes=1e3, write_bytes=1e3, count=100)
+    work = Compute(name="w", phase="forward", kernels=(tiny,))
+    slow, fast = KernelTimes(H100, "mpt"), KernelTimes(H100, "mpt", cuda_graphs=True)
+    assert slow.host_s(work) > slow.device_s(work)
+    assert slow.compute_s(work) >= slow.host_s(work)
+    assert fast.compute_s(work) < slow.compute_s(work)
+
+
+def test_a_slower_clock_slows_arithmetic_but_not_bytes():
+    gemm = product(8192, 8192, 8192)
+    norm = Kernel(family="elementwise", name="norm", read_bytes=1e9, write_bytes=1e9)
+    full, half = KernelTimes(H100), KernelTimes(H100, clock=0.5)
+    assert half.kernel_s(gemm) > 1.8 * full.kernel_s(gemm)
+    assert half.kernel_s(norm) == full.kernel_s(norm)
+
+
+@pytest.mark.parametrize(
+    ("q", "kv", "causal", "window"), [(16, 16, True, 0), (16, 16, True, 5), (8, 16, True, 6)]
+)
+def test_keys_per_query_counts_the_mask(q, kv, causal, window):
+    seen = [
+        sum(1 for j in range(kv) if j <= i + kv - q and (not window or j > i + kv - q - window))
+        for i in range(q)
+    ]
+    assert keys_per_query(q, kv, causal, window) == pytest.approx(sum(seen) / q)
+
+
+def test_a_format_that_the_part_lacks_runs_in_the_next_wider_one():
+    kernel8, kernel16 = product(4096, 4096, 4096, precision="fp8"), product(4096, 4096, 4096)
+    times = KernelTimes(A100)
+    assert times.kernel_s(kernel8) == pytest.approx(times.kernel_s(kernel16), rel=0.02)
+
+
+def test_a_part_without_any_16_bit_peak_is_refused():
+    part = SimpleNamespace(**{**vars(H100), "flops_per_s": {"fp64": 60e12}})
+    with pytest.raises(InvalidInput, match="no peak"):
+        KernelTimes(part).kernel_s(product(64, 64, 64))

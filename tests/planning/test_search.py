@@ -1,0 +1,349 @@
+"""Search: nothing that divides is missed, closed form and simulation agree, the winner wins."""
+
+import random
+
+import numpy as np
+import pytest
+
+from benchmarks.search.campaign import GOOD, judge
+from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, UnknownName
+from rackmodel.planning.best import FULL_AT, best_plan, search, search_job
+from rackmodel.planning.candidates import plan_words
+from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.enumeration import divisors, enumerate_plans
+from rackmodel.planning.frames import search_rows
+from rackmodel.planning.planner import HBM_MARGIN, Planner
+from rackmodel.planning.space import OFFLOADS, SPACES, Choices
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Plan, check, load_model, peak_memory
+
+
+def job_of(model="gpt3-13b", batch=64, seq_len=2048, **fields):
+    return Job(model=load_model(model), plan=Plan(), seq_len=seq_len, global_batch=batch, **fields)
+
+
+def all_valid(job, gpus, space):
+    """Every plan over powers of two that the workload accepts, by brute force."""
+    found = set()
+    powers = [1, 2, 4, 8, 16, 32, 64]
+    for tp in powers:
+        for pp in powers:
+            if gpus % (tp * pp):
+                continue
+            for vpp in range(1, 17):
+                for batch in [b for b in (1, 2, 3, 4, 6, 8, 12, 16) if b <= job.global_batch]:
+                    plan = Plan(tp=tp, pp=pp, vpp=vpp, dp=gpus // tp // pp, micro_batch=batch)
+                    try:
+                        check(job.replace(plan=plan))
+                    except InvalidPlan:
+                        continue
+                    layers, stages = job.model.layers, pp * vpp
+                    if vpp == 1 or layers % stages == 0 or (layers + 2) % stages == 0:
+                        found.add((tp, pp, vpp, batch))
+    return found
+
+
+@pytest.mark.parametrize(("gpus", "batch"), [(16, 32), (24, 48)])
+def test_no_plan_that_the_workload_accepts_is_missed(gpus, batch):
+    job = job_of(batch=batch)
+    choices = Choices(shardings=("zero1",), recomputes=("none",))
+    space = enumerate_plans(job, gpus, fixed={"cp": 1}, choices=choices)
+    listed = {
+        (int(tp), int(pp), int(vpp), int(mb))
+        for tp, pp, vpp, mb in zip(
+            space.column("tp"), space.pp, space.vpp, space.column("micro_batch"), strict=True
+        )
+        if not any(int(x) & (int(x) - 1) for x in (tp, pp))
+    }
+    assert listed == all_valid(job, gpus, space)
+
+
+@pytest.mark.parametrize("model", ["gpt3-13b", "deepseek-v3", "llama3.1-70b"])
+def test_every_listed_plan_is_valid(model):
+    job = job_of(model, batch=128, seq_len=4096)
+    space = enumerate_plans(job, 64)
+    for entry in range(0, len(space), max(1, len(space) // 300)):
+        check(job.replace(plan=space.plan(entry)))
+
+
+def test_fixed_axes_stay_and_wrong_ones_are_told():
+    job = job_of()
+    space = enumerate_plans(job, 16, fixed={"tp": 4, "vpp": 1, "tp_overlap": True})
+    assert set(space.column("tp").tolist()) == {4}
+    assert space.plan(0).tp_overlap
+    with pytest.raises(UnknownName, match="did you mean 'micro_batch'"):
+        enumerate_plans(job, 16, fixed={"micro_batches": 2})
+    with pytest.raises(InvalidInput, match="tp = 0"):
+        enumerate_plans(job, 16, fixed={"tp": 0})
+    with pytest.raises(InvalidPlan, match="no plan with tp 7 divides 16"):
+        enumerate_plans(job, 16, fixed={"tp": 7})
+
+
+def test_divisors():
+    assert divisors(36) == [d for d in range(1, 37) if 36 % d == 0]
+
+
+def random_plans(seed, wanted):
+    """(machine, job, gpus, plans) with nothing that shares a link or waits for unlike stages.
+
+    One NVLink domain, where every accelerator has its own port into a switch that holds back
+    nobody; chunks of equal length; gradients exchanged after the last pass.
+    """
+    rng = random.Random(seed)
+    machine = load_topology("gb200-nvl72")
+    choices = Choices(
+        shardings=("none", "zero1"),
+        schedules=("1f1b", "interleaved", "gpipe"),
+        offloads=OFFLOADS,
+        least_cp_tokens=512,
+        switches=True,
+        max_micro_batch=8,
+    )
+    while wanted:
+        model = rng.choice(["gpt3-6.7b", "gpt3-13b", "llama3-8b", "mixtral-8x7b"])
+        gpus, batch = rng.choice([8, 16]), rng.choice([32, 64])
+        job = job_of(model, batch, rng.choice([2048, 4096]))
+        space = enumerate_plans(job, gpus, domain=72, choices=choices, fixed={"dp_overlap": False})
+        some = space.take(np.array(rng.sample(range(len(space)), 1)))
+        planner = Planner(machine, job, gpus, None)
+        if planner.fits(job.replace(plan=some.plan(0)), planner.part.hbm_bytes):
+            wanted -= 1
+            yield planner, some
+
+
+@pytest.mark.parametrize("seed", [7, 8, 9, 10])
+def test_closed_form_and_simulation_agree_to_2_percent_without_contention(seed):
+    for planner, some in random_plans(seed, 2):
+        estimates = planner.estimate(some)
+        simulated_s = planner.simulate(some.plan(0)).step.step_s
+        assert estimates.step_s[0] == pytest.approx(simulated_s, rel=0.02), some.plan(0)
+        assert estimates.bound_s[0] <= simulated_s, some.plan(0)
+
+
+@pytest.mark.parametrize("fields", [{"sharding": "zero3", "tp": 2}, {"pp": 4, "vpp": 5}], ids=str)
+def test_bounds_hold_where_links_are_shared(fields):
+    """Two nodes whose NICs carry everything at once: slower than the closed form, never faster."""
+    job = job_of(batch=32)
+    planner = Planner(load_topology("dgx-h100"), job, 16, None)
+    space = enumerate_plans(job, 16, fixed=fields | {"micro_batch": 1, "recompute": "none"})
+    estimates = planner.estimate(space)
+    for entry in np.flatnonzero(np.isfinite(estimates.step_s))[:3]:
+        simulated_s = planner.simulate(space.plan(int(entry))).step.step_s
+        assert estimates.bound_s[entry] <= simulated_s
+
+
+def test_estimates_do_not_depend_on_what_was_asked_before():
+    job = job_of(batch=32)
+    machine = load_topology("gb200-nvl72")
+    choices = Choices(switches=True, recomputes=("full",), max_micro_batch=8)
+    space = enumerate_plans(job, 16, domain=72, choices=choices)
+    whole = Planner(machine, job, 16, None).estimate(space, near=np.inf)
+    backwards = np.arange(len(space))[::-1]
+    again = Planner(machine, job, 16, None).estimate(space.take(backwards), near=np.inf)
+    assert np.array_equal(whole.step_s[backwards], again.step_s)
+
+
+def test_collectives_are_timed_as_the_network_times_them():
+    from rackmodel.network import alone_s, pattern
+
+    comm = CommTimes(load_topology("dgx-h100"), 32)
+    plan = Plan(tp=8, dp=4)
+    site = comm._site(plan)
+    for axis in ("tp", "dp_cp"):
+        for size in (1e3, 1e5, 1e7, 1e9):
+            for op in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
+                members = comm._members(plan, axis, site).groups[0]
+                stand = [int(a) for a in site.stands[members]]
+                found = pattern(site.network, op, stand, size)
+                way = comm._fastest(site, op, stand, len(stand), size)
+                assert way.seconds == pytest.approx(alone_s(site.network, found, size), rel=1e-6)
+                assert way.algorithm == found.algorithm
+
+
+def test_a_searched_plan_leaves_room_and_a_given_one_may_fill_it():
+    job = job_of("llama2-70b", batch=64, seq_len=4096)
+    machine = load_topology("dgx-h100")
+    found = search_job(machine, job, 64, top=3)
+    assert found.hbm_bytes == FULL_AT * found.capacity_bytes
+    for row in found.to_dict()["rows"]:
+        assert row["hbm_used_bytes"] <= found.hbm_bytes
+    assert any("left free" in note for note in found.to_dict()["notes"])
+    used = sum(peak_memory(best_plan(machine, job, 64))[1].values())
+    assert used <= FULL_AT * found.capacity_bytes
+
+
+def test_offloading_lets_run_what_does_not_fit_otherwise():
+    job = job_of("gpt3-6.7b", batch=8)
+    choices = Choices(offloads=OFFLOADS)
+    fixed = {"tp": 2, "pp": 1}
+    with pytest.raises(DoesNotFit):
+        search("dgx-a100-40", "gpt3-6.7b", 2, 8, 2048, fixed=fixed)
+    found = search("dgx-a100-40", "gpt3-6.7b", 2, 8, 2048, fixed=fixed, choices=choices, top=1)
+    assert "optimizer" in found.job.plan.offload
+    assert peak_memory(job.replace(plan=found.job.plan))[1]["optimizer"] == 0.0
+
+
+def test_spaces_by_name():
+    sizes = {
+        name: len(enumerate_plans(job_of("gpt3-175b", 512), 512, choices=choices))
+        for name, choices in SPACES.items()
+    }
+    assert sizes["sensible"] < sizes["offload"] < sizes["full-without-offload"] < sizes["full"]
+    with pytest.raises(UnknownName, match="did you mean 'full'"):
+        search("dgx-h100", "gpt3-13b", 8, 64, 2048, choices="ful")
+
+
+def test_hbm_of_the_closed_form_is_the_workloads():
+    job = job_of("llama3.1-70b", batch=128, seq_len=4096)
+    planner = Planner(load_topology("dgx-h100"), job, 128, None)
+    space = enumerate_plans(job, 128)
+    estimates = planner.estimate(space)
+    for entry in range(0, len(space), max(1, len(space) // 150)):
+        exact = sum(peak_memory(job.replace(plan=space.plan(entry)))[1].values())
+        assert estimates.hbm_bytes[entry] == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "gpus", "batch", "fixed"),
+    [
+        ("dgx-h100", "gpt3-13b", 16, 16, {"recompute": "none"}),
+        ("gb200-nvl72", "gpt3-6.7b", 8, 8, {}),
+        ("dgx-a100-80", "gpt3-13b", 32, 32, {"recompute": "full", "vpp": 1}),
+    ],
+)
+def test_the_winner_is_within_1_percent_of_simulating_everything(
+    machine, model, gpus, batch, fixed
+):
+    choices = Choices(
+        recomputes=("none", "full"), shardings=("zero1",), max_micro_batch=4, max_vpp=2
+    )
+    job = job_of(model, batch=batch)
+    loaded = load_topology(machine)
+    space = enumerate_plans(job, gpus, fixed=fixed, choices=choices)
+    planner = Planner(loaded, job, gpus, None)
+    steps = []
+    for entry in range(len(space)):
+        try:
+            steps.append(planner.simulate(space.plan(entry)).step_s)
+        except DoesNotFit:
+            continue
+    found = search(machine, model, gpus, batch, 2048, top=4, fixed=fixed, choices=choices)
+    assert len(steps) >= 10
+    assert found.candidates[0].step_s <= min(steps) * 1.01
+    alone = best_plan(loaded, job, gpus, fixed=fixed, choices=choices)
+    assert planner.simulate(alone.plan).step_s <= min(steps) * 1.03
+    # the bound holds for all that were not simulated
+    assert min(steps) * (1 + found.unbeaten) >= found.candidates[0].step_s * (1 - 1e-9)
+
+
+def test_result_tells_the_runner_up_and_why_it_is_slower():
+    found = search("dgx-h100", "gpt3-13b", 16, 64, 2048, top=3)
+    frame = found.frame()
+    assert frame["step_s"].is_monotonic_increasing
+    assert found.runner_up == pytest.approx(frame["behind"].iloc[1])
+    assert frame["why"].iloc[0] == ""
+    assert frame["why"].iloc[1:].str.contains(r"\+.* s").all()
+    payload = found.to_dict()
+    assert payload["rows"][0]["plan"]["tp"] == frame["tp"].iloc[0]
+    assert 0 <= payload["unbeaten_by_more_than"] < 1
+    heat = found.heat_map()
+    assert heat["mfu"].max() == pytest.approx(found.best.mfu, rel=0.05)
+
+
+def test_differences_of_closed_form_and_simulation_are_explained():
+    found = search("dgx-h100", "gpt3-13b", 32, 32, 2048, top=4, fixed={"pp": 4})
+    rows = search_rows(found)
+    assert rows
+    for row in rows:
+        assert bool(row["estimate_why"]) == (abs(row["estimate_error"]) > 0.02)
+    for candidate in found.candidates:
+        assert sum(candidate.parts_s.values()) == pytest.approx(candidate.estimate_s, rel=0.02)
+
+
+def test_a_few_cases_of_the_campaign():
+    """The whole one: python -m benchmarks.search.campaign."""
+    found = [row for row in map(judge, (3, 5, 8)) if row is not None]
+    assert len(found) >= 2
+    assert all(row["behind"] <= GOOD for row in found)
+    assert all(row["bound_holds"] for row in found)
+
+
+def test_misfit_names_the_nearest_plan():
+    with pytest.raises(
+        DoesNotFit, match=r"no plan of 'gpt3-175b' fits 8 x h100 .* nearest \(.*needs \d+ GB"
+    ):
+        search("dgx-h100", "gpt3-175b", 8, 8, 2048)
+
+
+def test_same_answer_every_time():
+    words = [plan_words(best_plan("dgx-h100", job_of(), 16).plan) for _ in range(2)]
+    assert words[0] == words[1]
+
+
+def test_every_plan_of_a_large_space_is_ruled_out_or_timed():
+    job = job_of("gpt3-175b", batch=4096)
+    planner = Planner(load_topology("dgx-h100"), job, 1024, None)
+    space = enumerate_plans(
+        job, 1024, choices=Choices(shardings=("none", "zero1", "zero2", "zero3"), all_divisors=True)
+    )
+    estimates = planner.estimate(space, near=1.5)
+    assert len(space) > 3000
+    assert np.isfinite(estimates.hbm_bytes).all()
+    roomy = estimates.hbm_bytes <= planner.part.hbm_bytes * HBM_MARGIN
+    timed = np.isfinite(estimates.step_s)
+    assert np.isfinite(estimates.bound_s[roomy]).all()
+    assert timed[roomy].any()
+    assert not timed[~roomy].any()
+    # what was not timed can't be among the best
+    best_s = estimates.step_s[timed].min()
+    assert (estimates.bound_s[roomy & ~timed] > 1.5 * best_s).all()
+    every = planner.estimate(space, near=np.inf)
+    assert np.isfinite(every.step_s[roomy]).all()
+    assert (every.bound_s[roomy] <= every.step_s[roomy] * (1 + 1e-9)).all()
+    assert every.step_s[roomy].min() == best_s
+    parts = (every.compute_s, every.exchange_s, every.bubble_s, every.reduce_s, every.gather_s)
+    assert np.allclose((sum(parts) + every.optimizer_s)[roomy], every.step_s[roomy], rtol=0.02)
+
+
+def test_all_to_alls_under_other_passes_are_tried_where_the_schedule_allows():
+    job = job_of("mixtral-8x7b", batch=64, seq_len=4096)
+    space = enumerate_plans(job, 64, choices=Choices(ep_overlap=True))
+    hidden = space.ep_overlap == 1
+    assert 0 < hidden.sum() < len(space)
+    assert (space.column("ep")[hidden] > 1).all()
+    assert ((space.vpp > 1) | (space.pp == 1))[hidden].all()
+    for entry in np.flatnonzero(hidden)[:: max(1, int(hidden.sum()) // 50)]:
+        plan = space.plan(int(entry))
+        assert plan.ep_overlap
+        check(job.replace(plan=plan))
+    assert not enumerate_plans(job, 64, choices=Choices()).ep_overlap.any()
+
+
+@pytest.mark.parametrize("ep", [8, 32])
+def test_closed_form_knows_all_to_alls_under_other_passes(ep):
+    """Inside a domain of 8 and beyond it, where hiding them matters most."""
+    machine = load_topology("dgx-h100")
+    job = Job(
+        model=load_model("qwen3-235b-a22b"),
+        plan=Plan(dispatcher="deepep"),
+        seq_len=4096,
+        global_batch=1024,
+    )
+    for hide in (False, True):
+        fixed = {
+            "tp": 1,
+            "cp": 1,
+            "pp": 8,
+            "vpp": 3,
+            "ep": ep,
+            "etp": 1,
+            "micro_batch": 1,
+            "ep_overlap": hide,
+            "recompute": "full",
+            "sharding": "zero1",
+        }
+        planner = Planner(machine, job, 256, None)
+        space = enumerate_plans(job, 256, fixed=fixed)
+        [guess_s] = planner.estimate(space, room_bytes=1e15).step_s
+        step_s = planner.simulate(space.plan(0)).step.step_s
+        assert guess_s == pytest.approx(step_s, rel=0.06)

@@ -1,0 +1,177 @@
+"""Every picture is drawn from plain dicts, onto given axes, with units, and nothing is cut off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from rackmodel.reporting import network, racks, steps, study, style
+
+COLLECTIVES = [
+    {
+        "op": op,
+        "bytes": 2.0**k,
+        "time_s": 2e-5 + 2.0**k / rate,
+        "bound_s": 2.0**k / 9e11,
+        "busbw_bytes_per_s": 1.75 * 2.0**k / (2e-5 + 2.0**k / rate),
+    }
+    for op, rate in (("all-reduce", 4e11), ("all-to-all", 3e11))
+    for k in range(3, 34)
+]
+CELLS = [
+    {"tp": tp, "pp": pp, "mfu": None if tp * pp < 8 else 0.4 - 0.01 * abs(tp - pp)}
+    for tp in (1, 2, 4, 8)
+    for pp in (1, 2, 4, 8)
+]
+GAINS = [
+    {"resource": "FLOP/s", "gain": 0.61, "loss": -0.4},
+    {"resource": "NIC bandwidth", "gain": 0.11, "loss": -0.2},
+    {"resource": "latency", "gain": -0.01, "loss": None},
+]
+SIZES = [
+    {"topology": name, "gpus": gpus, "tokens_per_s_per_gpu": 700 - 10 * math.log2(gpus)}
+    for name in ("a", "b")
+    for gpus in (8, 64, 512, 4096)
+]
+RUNS = [
+    {
+        "topology": "x",
+        "measured_step_s": 1.4**i,
+        "predicted_step_s": 1.4**i * (0.9 + 0.03 * (i % 7)),
+    }
+    for i in range(20)
+] + [{"topology": "x", "measured_step_s": 3.0, "predicted_step_s": None}]
+TRAYS = [
+    {
+        "name": "compute tray 1",
+        "heat_w": 5600.0,
+        "coolant_c": 38.0,
+        "junction_c": 62.0,
+        "limit_c": 87.0,
+    },
+    {
+        "name": "switch tray 1",
+        "heat_w": 1300.0,
+        "coolant_c": 34.0,
+        "junction_c": 95.0,
+        "limit_c": 87.0,
+    },
+    {"name": "power shelf", "heat_w": 900.0},
+]
+POINTS = [{"name": "mlp", "flops": 9e12, "bytes": 6e9, "seconds": 5e-3}]
+TIERS = [
+    {"name": "HBM", "reach_m": 0.01, "bytes_per_s": 8e12},
+    {
+        "name": "NIC",
+        "reach_m": 50.0,
+        "bytes_per_s": 5e10,
+        "j_per_bit": 2e-11,
+        "usd_per_gb_per_s": 40.0,
+    },
+]
+PARETO = [
+    {"topology": "a", "energy_j_per_token": 1.0, "usd_per_mtoken": 0.4},
+    {"topology": "b", "energy_j_per_token": 2.0, "usd_per_mtoken": 0.3},
+]
+DRAWN = {
+    "busbw": lambda ax: network.busbw_plot(COLLECTIVES, ax),
+    "roofline": lambda ax: network.roofline(POINTS, {"HBM": 8e12, "NIC": 5e10}, 2.5e15, ax),
+    "tiers": lambda ax: network.bandwidth_tiers(TIERS, ax),
+    "mfu": lambda ax: study.mfu_heat_map(CELLS, ax),
+    "tornado": lambda ax: study.tornado(GAINS, ax),
+    "pareto": lambda ax: study.pareto(PARETO, ax),
+    "scaling": lambda ax: study.scaling(SIZES, ax, edges={"node": 8, "rack": 72}),
+    "domain": lambda ax: study.domain_plot(
+        [{**row, "domain": row["gpus"], "model": "m"} for row in SIZES], ax
+    ),
+    "sweep": lambda ax: study.sweep_plot(SIZES, ax),
+    "validation": lambda ax: study.validation_scatter(RUNS, ax),
+    "errors": lambda ax: study.error_bars(RUNS, ax),
+    "power": lambda ax: racks.power_over_time(range(9), {"cpu": [1e3] * 9, "fan": [5e2] * 9}, ax),
+    "domain heat": lambda ax: racks.heat_by_domain([{"domain": 8, "heat_w": 4e4}], ax),
+}
+
+
+def cut_off(figure: Figure) -> list[str]:
+    """Return the texts that reach out of the figure."""
+    figure.draw_without_rendering()
+    frame = figure.bbox
+    lost = []
+    for text in texts_of(figure):
+        box = text.get_window_extent()
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < frame.x1 + 1 and box.y1 < frame.y1 + 1
+        if text.get_text().strip() and not inside:
+            lost.append(text.get_text())
+    return lost
+
+
+def texts_of(figure: Figure) -> Iterator[Text]:
+    """Yield titles, labels, notes, legends, and the tick labels that are in view."""
+    for ax in figure.axes:
+        if legend := ax.get_legend():
+            yield from legend.get_texts()
+        yield from (ax.xaxis.label, ax.yaxis.label, ax._left_title, *ax.texts)
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            yield from (t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_plot_uses_the_given_axes_and_cuts_nothing_off(name):
+    figure, (ax,) = style.new_figure()
+    assert DRAWN[name](ax) is ax
+    assert ax.get_title(loc="left")
+    assert cut_off(figure) == []
+
+
+@pytest.mark.parametrize(
+    "draw", [steps.step_breakdown, steps.throughput_bars, steps.heat_bars, steps.hbm_bars]
+)
+@pytest.mark.parametrize("size", [(4.7, 3.7), (8, 4.5)])
+def test_bars_are_readable_at_page_and_screen_size(rows, draw, size):
+    figure, (ax,) = style.new_figure(*size)
+    draw(rows, ax)
+    assert "[" in ax.get_ylabel() or "per" in ax.get_ylabel()
+    assert cut_off(figure) == []
+
+
+def test_breakdown_adds_up_to_the_step(rows):
+    ax = steps.step_breakdown(rows)
+    tops = {}
+    for patch in ax.patches:
+        middle = round(patch.get_x() + patch.get_width() / 2)
+        tops[middle] = max(tops.get(middle, 0.0), patch.get_y() + patch.get_height())
+    for index, row in enumerate(rows):
+        assert tops[index] == pytest.approx(sum(row["breakdown_s"].values()))
+
+
+def test_misfits_are_hatched_and_the_best_is_framed():
+    ax = study.mfu_heat_map(CELLS)
+    hatched = [patch for patch in ax.patches if patch.get_hatch()]
+    assert len(hatched) == sum(cell["mfu"] is None for cell in CELLS)
+    assert any(text.get_text() == "40.0%" for text in ax.texts)
+
+
+def test_the_largest_lever_stands_on_top_of_a_tornado():
+    assert study.tornado(GAINS).get_yticklabels()[-1].get_text() == "FLOP/s"
+
+
+def test_rack_over_its_limit_is_marked():
+    ax = racks.rack_elevation(TRAYS)
+    marked = [text.get_text() for text in ax.texts if text.get_color() == style.WARN]
+    assert len(marked) == 1
+    assert "95" in marked[0]
+    assert "7.8 kW" in ax.get_title(loc="left")
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_equal_figures_give_equal_bytes(rows, tmp_path, form):
+    files = [tmp_path / f"{name}.{form}" for name in "ab"]
+    for file in files:
+        style.save(steps.compare_figure(rows), file, form)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].stat().st_size > 3000

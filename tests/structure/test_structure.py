@@ -1,0 +1,144 @@
+"""How the package is built: imports run downwards, without cycles; files and functions stay small.
+
+`known.toml` lists what does not hold yet. It only shrinks: an entry that holds now fails too, so
+that it is taken out.
+"""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from source import FILES, MODULES, PACKAGE, cycles, functions_of, imports_of, room_of, tree
+
+import rackmodel
+
+KNOWN = tomllib.loads((Path(__file__).parent / "known.toml").read_text("utf-8"))
+ALWAYS = {"errors", "units"}
+_MACHINE = {"hardware", "topology", "network"}
+_STEP = _MACHINE | {"software", "workload", "kernels"}
+_ALL = _STEP | {"engine", "result", "assess", "planning", "api", "schema", "extend"}
+MAY_IMPORT = {
+    "hardware": set(),
+    "software": set(),
+    "topology": {"hardware"},
+    "network": {"hardware", "topology"},
+    "workload": {"software"},
+    "kernels": _MACHINE | {"software", "workload"},
+    "engine": _STEP,
+    "result": _STEP | {"engine"},
+    "assess": _STEP | {"engine", "result"},
+    "planning": _STEP | {"engine", "result", "assess"},
+    "api": _ALL,
+    "sweeps": _ALL,
+    "validation": _ALL,
+    "study": _ALL,
+    "argument": _ALL | {"sweeps", "validation", "study"},
+    "reporting": set(),
+    "cli": _ALL | {"sweeps", "validation", "study", "argument", "reporting"},
+}
+MOST_PARAMETERS = 8
+MOST_LINES = 400
+MOST_FUNCTION_LINES = 60
+
+
+def compare(found, name):
+    """Compare what does not hold with the list of what is known not to."""
+    assert sorted(set(found) - set(KNOWN[name])) == [], "new; mend it"
+    assert sorted(set(KNOWN[name]) - set(found)) == [], f"mended; take it out of known.toml: {name}"
+
+
+def test_imports_run_downwards():
+    found = [
+        f"{module} -> {other}"
+        for module, path in MODULES.items()
+        for other in imports_of(path)
+        if (room := room_of(module)) in MAY_IMPORT
+        and room_of(other) not in MAY_IMPORT[room] | ALWAYS | {room, ""}
+    ]
+    compare(found, "upward")
+
+
+def test_every_room_has_its_place():
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix != ".typed"}
+    assert rooms - {"__init__", "__main__", "__pycache__", "topologies"} - ALWAYS <= set(MAY_IMPORT)
+
+
+def test_network_and_workload_are_strangers():
+    assert "workload" not in MAY_IMPORT["network"]
+    assert "network" not in MAY_IMPORT["workload"]
+
+
+def test_no_modules_import_each_other():
+    compare([module for part in cycles() for module in part], "cycles")
+
+
+def test_no_relative_imports():
+    nodes = [node for path in FILES for node in ast.walk(tree(path))]
+    assert [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.level] == []
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    functions = {n for n in rackmodel.__all__ if not n[0].isupper() and not n.startswith("_")}
+    assert [name for name in MODULES if name.rpartition(".")[2] in functions] == []
+
+
+def test_functions_have_few_parameters():
+    found = []
+    for path in FILES:
+        for name, node in functions_of(path):
+            both = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            count = len([one for one in both if one.arg not in ("self", "cls")])
+            if count > MOST_PARAMETERS and not (path.name == "api.py" and "._" not in name):
+                found.append(name)
+    compare(found, "parameters")
+
+
+def test_files_are_short():
+    found = [m for m, p in MODULES.items() if len(p.read_text("utf-8").splitlines()) > MOST_LINES]
+    compare(found, "files")
+
+
+def test_functions_are_short():
+    """Longer ones stand in the list with a reason beside them; docstrings do not count."""
+    found = []
+    for path in FILES:
+        for name, node in functions_of(path):
+            first = node.body[0]
+            said = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+            if node.end_lineno - node.lineno + 1 - said > MOST_FUNCTION_LINES:
+                found.append(name)
+    compare(found, "functions")
+
+
+def test_the_formatter_wins():
+    assert [str(path) for path in FILES if "# fmt:" in path.read_text("utf-8")] == []
+
+
+def test_tests_read_no_private_names():
+    tests = Path(__file__).parents[1]
+    found = []
+    for path in sorted(tests.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            module = getattr(node, "module", None) or ""
+            names = [a.name for a in node.names] if isinstance(node, ast.ImportFrom) else []
+            if module.startswith("rackmodel"):
+                found += [
+                    f"{path.relative_to(tests)}: {module}.{name}"
+                    for name in names
+                    if name.startswith("_") and not name.startswith("__")
+                ]
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                private = node.attr.startswith("_") and not node.attr.endswith("_")
+                if private and node.value.id not in ("self", "cls", "os", "ax"):
+                    found.append(f"{path.relative_to(tests)}: {node.value.id}.{node.attr}")
+    compare(found, "private")
+
+
+@pytest.mark.parametrize("heavy", ["pandas", "scipy", "matplotlib", "networkx", "simpy", "numba"])
+def test_importing_the_package_loads_nothing_heavy(heavy):
+    code = f"import sys, rackmodel; sys.exit({heavy!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,162 @@
+"""Validation: rows are read as meant, every row gets an answer, errors are counted right."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from rackmodel.errors import InvalidInput
+from rackmodel.validation.errors import figures, predict, read_runs, validate
+from rackmodel.validation.published_runs import read_run
+
+SMALL = {
+    "id": "a",
+    "stack": "megatron-bridge-26.04",
+    "topology": "dgx-h100",
+    "gpus": 8,
+    "model": "small",
+    "layers": 4,
+    "hidden": 1024,
+    "ffn": 4096,
+    "heads": 8,
+    "kv_heads": 8,
+    "head_dim": 128,
+    "gated_ffn": 0,
+    "vocab": 32000,
+    "seq_len": 1024,
+    "global_batch": 16,
+    "micro_batch": 2,
+    "tp": 1,
+    "pp": 1,
+    "cp": 1,
+    "dp": 8,
+    "sharding": "zero1",
+    "recompute": "none",
+    "precision": "bf16",
+    "tier": "core",
+    "measured_step_s": 0.05,
+}
+
+
+def test_a_stated_row_is_one_job_with_the_stated_plan():
+    run = read_run({**SMALL, "tp": 2, "dp": 4}, domain=8)
+    (job,) = run.jobs
+    assert (job.plan.tp, job.plan.dp, job.plan.micro_batch) == (2, 4, 2)
+    assert not run.open_recompute
+    assert job.plan.tp_overlap  # Megatron recipes since 2023
+
+
+def test_old_stacks_have_no_sequence_parallelism_and_no_overlap():
+    (job,) = read_run({**SMALL, "stack": "mlm-2020", "tp": 2, "dp": 4}, domain=8).jobs
+    assert not job.plan.sequence_parallel
+    assert not job.plan.tp_overlap
+    assert not job.plan.dp_overlap
+
+
+@pytest.mark.parametrize(
+    ("stack", "sharding"), [("titan", "zero3"), ("maxtext", "zero3"), ("nemo2407", "zero1")]
+)
+def test_unstated_sharding_is_the_habit_of_the_software(stack, sharding):
+    (job,) = read_run({**SMALL, "stack": stack, "sharding": math.nan}, domain=8).jobs
+    assert job.plan.sharding == sharding
+
+
+def test_an_open_plan_gives_several_jobs_on_the_same_accelerators():
+    cells = {**SMALL, "tp": None, "pp": None, "dp": None, "micro_batch": None}
+    jobs = read_run(cells, domain=8).jobs
+    assert len(jobs) > 2
+    assert {job.gpus for job in jobs} == {8}
+
+
+def test_notes_give_latent_attention_and_labels_switch_mtp_off():
+    notes = "MLA q_lora 1536, kv_lora 512, qk 128+64, v 128"
+    cells = {**SMALL, "notes": notes, "model": "x (w/o MTP)", "gated_ffn": 1}
+    (job,) = read_run(cells, domain=8).jobs
+    assert job.model.mla is not None
+    assert job.model.mla.kv_lora == 512
+    assert job.model.mtp_layers == 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "word"),
+    [
+        ("topology", "no-such-machine", "no-such-machine"),
+        ("gpus", "many", "gpus"),
+        ("layers", None, "layers"),
+        ("global_batch", -4, "global_batch"),
+        ("precision", "fp7", "fp7"),
+        ("tp", 3, "divides"),
+        ("sharding", "zero9", "zero9"),
+        ("global_batch", 15, "15"),
+    ],
+)
+def test_a_row_that_cannot_run_says_why(cell, value, word):
+    answer = predict({**SMALL, cell: value})
+    assert answer["predicted_step_s"] is None
+    assert word in answer["reason"]
+
+
+def test_validate_answers_every_row_and_counts_failures():
+    rows = [
+        SMALL,
+        {**SMALL, "id": "b", "measured_step_s": 0.1},
+        {**SMALL, "id": "c", "topology": "nowhere"},
+        {**SMALL, "id": "d", "tier": "wide", "measured_step_s": None},
+    ]
+    seen: list[tuple[int, int]] = []
+    answer = validate(pd.DataFrame(rows), progress=lambda done, total: seen.append((done, total)))
+    first, second, third, fourth = answer["rows"]
+    assert first["predicted_step_s"] == second["predicted_step_s"] == fourth["predicted_step_s"]
+    assert first["step_s_low"] < first["predicted_step_s"] < first["step_s_high"]
+    assert first["error"] == pytest.approx(first["predicted_step_s"] / 0.05 - 1)
+    assert third["predicted_step_s"] is None
+    assert "nowhere" in third["reason"]
+    assert fourth["error"] is None
+    assert answer["summary"]["core"]["failures"] == 1
+    assert answer["summary"]["core"]["rows"] == 3
+    assert seen[-1] == (4, 4)
+
+
+def test_figures_are_those_of_the_errors():
+    table = pd.DataFrame(
+        {
+            "error": [0.1, -0.3, None],
+            "predicted_step_s": [1.1, 0.7, None],
+            "inside": [True, False, None],
+            "memory_error": [None, 0.2, None],
+        }
+    )
+    found = figures(table)
+    assert found["mape"] == pytest.approx(0.2)
+    assert found["bias"] == pytest.approx(-0.1)
+    assert found["inside_band"] == pytest.approx(0.5)
+    assert (found["rows"], found["failures"]) == (3, 1)
+
+
+def test_a_file_without_a_needed_column_is_refused(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("id,gpus\na,8\n")
+    with pytest.raises(InvalidInput, match="topology"):
+        read_runs(path)
+
+
+def test_a_file_that_is_not_a_table_is_refused(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(InvalidInput, match=r"runs\.csv"):
+        read_runs(path)
+
+
+def test_xla_overlaps_tp_where_it_pays_so_that_both_are_tried():
+    cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 2}
+    assert {job.plan.tp_overlap for job in read_run(cells, domain=8).jobs} == {True, False}
+    (told,) = read_run({**cells, "tp_overlap": 1}, domain=8).jobs
+    assert told.plan.tp_overlap
+
+
+def test_copies_of_sharded_weights_stay_inside_a_slice():
+    cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 4, "gpus": 16, "sharding": math.nan}
+    for job in read_run(cells, domain=8).jobs:
+        assert (job.plan.sharding, job.plan.shard_size) == ("hsdp", 2)
