@@ -224,8 +224,8 @@ def hbm(quick: bool = False) -> Verdict:
         words,
         rows,
         (
-            "rackmodel sensitivity gb200-nvl72 --model deepseek-v3 --gpus 4608 --global-batch 36864 "
-            "--seq-len 4096",
+            "rackmodel sensitivity gb200-nvl72 --model deepseek-v3 --gpus 4608 "
+            "--global-batch 36864 --seq-len 4096",
         ),
     )
 
