@@ -18,7 +18,7 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan, RackModelErro
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rackmodel.assess.site import Room
+    from rackmodel.assess.site import Site
     from rackmodel.hardware import Accelerator, Catalog
     from rackmodel.result.result import Result
     from rackmodel.topology import Topology
@@ -51,7 +51,7 @@ def simulate(
     media: Mapping[str, str] | None = None,
     run_tokens: float | None = None,
     power_cap_w: float | None = None,
-    room: Room | Mapping[str, Any] | None = None,
+    site: Site | Mapping[str, Any] | None = None,
     limit_s: float = math.inf,
     **job_fields: Any,
 ) -> Result:
@@ -75,7 +75,7 @@ def simulate(
         dollars.
     power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
-    room : coolant, prices and lengths of cables, by the fields of `rackmodel.assess.site.Room`.
+    site : coolant, prices and lengths of cables, by the fields of `rackmodel.assess.site.Site`.
     limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
     job_fields : other fields of `Job`, such as capacity_factor; its `routing` of tokens to experts
         is called token_routing here, since `routing` is that of packets.
@@ -93,10 +93,10 @@ def simulate(
     ...     plan={"tp": 8}).step.job.plan.dp
     1
     """
-    from rackmodel.assess.site import Room
+    from rackmodel.assess.site import Site
     from rackmodel.topology import load_topology
 
-    where = Room.of(room, media=media, run_tokens=run_tokens, power_cap_w=power_cap_w)
+    where = Site.of(site, media=media, run_tokens=run_tokens, power_cap_w=power_cap_w)
     machine = load_topology(topology, catalog=catalog, accelerator=accelerator)
     if job is None:
         if model is None or gpus is None or global_batch is None:
@@ -125,7 +125,7 @@ def simulate(
         packed=packed,
         repeat=repeat,
         check_memory=check_memory,
-        room=where,
+        site=where,
         limit_s=limit_s,
     )
 
@@ -213,12 +213,12 @@ def run(
     packed: bool = False,
     repeat: Literal["exact", "estimate", "all"] = "exact",
     check_memory: bool = True,
-    room: Room | None = None,
+    site: Site | None = None,
     limit_s: float = math.inf,
 ) -> Result:
     """Simulate a complete job on a loaded machine; see `simulate`."""
     from rackmodel import hardware
-    from rackmodel.assess.site import Room, assessed, check_room, under_cap
+    from rackmodel.assess.site import Site, assessed, check_site, under_cap
     from rackmodel.engine.overhead import band, overhead_s
     from rackmodel.engine.step import simulate_step
     from rackmodel.kernels.contention import Contention
@@ -237,8 +237,8 @@ def run(
         check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)
-    where = room or Room()
-    check_room(where, machine, accelerator, parts, job.gpus)
+    where = site or Site()
+    check_site(where, machine, accelerator, parts, job.gpus)
 
     def result_at(clock: float) -> Result:
         kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)

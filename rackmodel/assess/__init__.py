@@ -1,4 +1,4 @@
-"""What a simulated step does to its room: power, heat, coolant, money, failures.
+"""What a simulated step does to its site: power, heat, coolant, money, failures.
 
 In:  the timeline, rank_classes and racks frames of a simulation, the catalog, the machine's
      inventory.

@@ -1,6 +1,6 @@
-"""What the room gives a machine: power, coolant, prices, cables; and what the machine does to it.
+"""What the site gives a machine: power, coolant, prices, cables; and what the machine does to it.
 
-In:  a `Room`, and results of the simulator.
+In:  a `Site`, and results of the simulator.
 Out: the assessment of a result; the result under a power cap, with the clock that the cap leaves.
 Left out: power, heat and money themselves (`rackmodel.assess`), the simulation.
 """
@@ -29,7 +29,7 @@ LOWEST_TRUSTED_CAP = 0.65  # of the accelerator's own: the power model is fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Site:
     """Where a machine stands; None stands for what its chassis or the catalog says.
 
     power_cap_w : of one accelerator, at most its own. media : {tier: medium} to swap, with the
@@ -50,10 +50,10 @@ class Room:
     trays: bool = False
 
     @classmethod
-    def of(cls, given: Room | Mapping[str, Any] | None, **more: Any) -> Room:
-        """Return a room from its fields, those of `more` that are not None included.
+    def of(cls, given: Site | Mapping[str, Any] | None, **more: Any) -> Site:
+        """Return a site from its fields, those of `more` that are not None included.
 
-        >>> Room.of({"supply_c": 20.0}, power_cap_w=500.0, media=None).power_cap_w
+        >>> Site.of({"supply_c": 20.0}, power_cap_w=500.0, media=None).power_cap_w
         500.0
 
         Raises
@@ -62,20 +62,20 @@ class Room:
             For a field that rooms do not have.
         """
         extra = {name: value for name, value in more.items() if value is not None}
-        if isinstance(given, Room):
+        if isinstance(given, Site):
             return replace(given, **extra)
         both = {**(given or {}), **extra}
         known = [one.name for one in fields(cls)]
         for name in both:
             if name not in known:
-                raise UnknownName.among("field of the room", name, known)
+                raise UnknownName.among("field of the site", name, known)
         return cls(**both)
 
 
-def check_room(
-    room: Room, machine: Topology, accelerator: Accelerator, catalog: Catalog, gpus: int
+def check_site(
+    site: Site, machine: Topology, accelerator: Accelerator, catalog: Catalog, gpus: int
 ) -> None:
-    """Refuse, before anything is simulated, a room that this machine can't stand in.
+    """Refuse, before anything is simulated, a site that this machine can't stand in.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def check_room(
     """
     from rackmodel.assess import chassis_of, check_coolant, media_rows
 
-    cap_w = room.power_cap_w
+    cap_w = site.power_cap_w
     if cap_w is not None:
         idle_w = accelerator.power.idle_w
         if not idle_w < cap_w <= accelerator.power_w * (1 + 1e-9):
@@ -101,24 +101,24 @@ def check_room(
         ("facility_pue", 1.0),
         ("usd_per_kwh", 0.0),
     ):
-        value = getattr(room, name)
+        value = getattr(site, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
-    if (room.supply_c, room.rise_k, room.flow_lpm) != (None, None, None):
+    if (site.supply_c, site.rise_k, site.flow_lpm) != (None, None, None):
         check_coolant(
             chassis_of(catalog, machine.chassis or GENERIC_CHASSIS),
-            supply_c=room.supply_c,
-            rise_k=room.rise_k,
-            flow_lpm=room.flow_lpm,
+            supply_c=site.supply_c,
+            rise_k=site.rise_k,
+            flow_lpm=site.flow_lpm,
         )
-    if room.media:
-        media_rows(machine.inventory(gpus), catalog, room.media, lengths_m=room.lengths_m)
+    if site.media:
+        media_rows(machine.inventory(gpus), catalog, site.media, lengths_m=site.lengths_m)
 
 
 def assessed(
-    result: Result, machine: Topology, catalog: Catalog, room: Room, cap: Mapping[str, Any]
+    result: Result, machine: Topology, catalog: Catalog, site: Site, cap: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return power, heat, cost and failures of a result in a room (`assess.assess_step`).
+    """Return power, heat, cost and failures of a result in a site (`assess.assess_step`).
 
     cap : from `under_cap`, added to what is told of power.
     """
@@ -136,17 +136,17 @@ def assessed(
         job.gpus,
         result.step_s,
         job.tokens,
-        cap_w=room.power_cap_w,
+        cap_w=site.power_cap_w,
         thermal_cap_w=cap["thermal_cap_w"],
-        media=room.media,
-        lengths_m=room.lengths_m,
-        supply_c=room.supply_c,
-        rise_k=room.rise_k,
-        flow_lpm=room.flow_lpm,
-        usd_per_kwh=room.usd_per_kwh,
-        facility_pue=room.facility_pue,
-        tokens=room.run_tokens,
-        trays=room.trays,
+        media=site.media,
+        lengths_m=site.lengths_m,
+        supply_c=site.supply_c,
+        rise_k=site.rise_k,
+        flow_lpm=site.flow_lpm,
+        usd_per_kwh=site.usd_per_kwh,
+        facility_pue=site.facility_pue,
+        tokens=site.run_tokens,
+        trays=site.trays,
         device_busy=device_busy(result),
     )
     found["power"] |= cap
@@ -208,7 +208,7 @@ def device_busy(result: Result) -> float:
 def under_cap(
     result_at: Callable[[float], Result],
     accelerator: Accelerator,
-    room: Room,
+    site: Site,
     machine: Topology,
     catalog: Catalog,
 ) -> tuple[Result, dict[str, Any]]:
@@ -234,8 +234,8 @@ def under_cap(
     """
     from rackmodel.assess import chassis_of, cooled_w, may_overheat, settle_clock
 
-    cap_w = accelerator.power_w if room.power_cap_w is None else room.power_cap_w
-    coolant = {"supply_c": room.supply_c, "rise_k": room.rise_k, "flow_lpm": room.flow_lpm}
+    cap_w = accelerator.power_w if site.power_cap_w is None else site.power_cap_w
+    coolant = {"supply_c": site.supply_c, "rise_k": site.rise_k, "flow_lpm": site.flow_lpm}
     found: dict[float, Result] = {}
 
     def timeline_at(clock: float) -> pd.DataFrame:
@@ -250,7 +250,7 @@ def under_cap(
 
     count = 1
     usual = found[1.0] = result_at(1.0)
-    if room.power_cap_w is not None and cap_w < accelerator.power_w:
+    if site.power_cap_w is not None and cap_w < accelerator.power_w:
         count = settled(cap_w)
     thermal_w: float | None = None
     chassis = chassis_of(catalog, machine.chassis or GENERIC_CHASSIS)

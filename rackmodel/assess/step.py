@@ -59,7 +59,7 @@ def assess_step(
     trays: bool = False,
     device_busy: float = 1.0,
 ) -> dict[str, Any]:
-    """Work out what a step means for the room that it runs in.
+    """Work out what a step means for the site that it runs in.
 
     Parameters
     ----------

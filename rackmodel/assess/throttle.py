@@ -1,7 +1,7 @@
 """Throttling: the power that a junction at its limit leaves an accelerator.
 
-In:  an accelerator, a chassis, the coolant of the room; an `Assessment`.
-Out: whether the room could be too hot at all, and the power that it leaves.
+In:  an accelerator, a chassis, the coolant of the site; an `Assessment`.
+Out: whether the site could be too hot at all, and the power that it leaves.
 Left out: what that power does to the step: the caller simulates again at the clock that it leaves.
 """
 

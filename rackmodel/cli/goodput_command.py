@@ -97,7 +97,7 @@ def goodput(
         span = float(days)
     except ValueError:
         raise InvalidInput(f"--days: wanted a number of days such as 54; got {days!r}") from None
-    where = room.room_fields(medium=medium)
+    where = room.site_fields(medium=medium)
     payload = rooms.goodput(
         topology,
         gpus,

@@ -90,10 +90,10 @@ def heat(
         ),
     )
     parts = rooms.catalog(sets or (), catalog or ())
-    where = room.room_fields(
+    where = room.site_fields(
         power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, flow_lpm=flow_lpm
     )
-    payload = rooms.heat(topology, words, parts, room=where)
+    payload = rooms.heat(topology, words, parts, site=where)
     if plot is not None:
         from rackmodel.reporting.racks import rack_elevation
 

@@ -83,9 +83,9 @@ def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:
 def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """The hottest rack, tray by tray."""
     from rackmodel import api
-    from rackmodel.assess.site import Room
+    from rackmodel.assess.site import Site
 
-    again = api.run(machine, result.step.job, catalog=parts, room=Room(trays=True))
+    again = api.run(machine, result.step.job, catalog=parts, site=Site(trays=True))
     facts = again.assessment
     hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
     return [tray for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]

@@ -1,7 +1,7 @@
-"""The options about the room that a machine stands in: power cap, coolant, cables, prices.
+"""The options about the site that a machine stands in: power cap, coolant, cables, prices.
 
 In:  words of the command line.
-Out: one `Annotated` type per option, and the fields of `rackmodel.assess.site.Room`.
+Out: one `Annotated` type per option, and the fields of `rackmodel.assess.site.Site`.
 Left out: what the options do.
 """
 
@@ -15,12 +15,12 @@ import typer
 from rackmodel.cli.values import clip
 from rackmodel.errors import InvalidInput
 
-_ROOM = "Room"
+_SITE = "Site"
 
 
 def _option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        name, metavar=metavar, help=text, rich_help_panel=_ROOM, show_default=False
+        name, metavar=metavar, help=text, rich_help_panel=_SITE, show_default=False
     )
     return option
 
@@ -67,7 +67,7 @@ RunTokensOption: TypeAlias = Annotated[
 ]
 
 
-def room_fields(
+def site_fields(
     *,
     power_cap: str | None = None,
     medium: Sequence[str] | None = None,
@@ -78,7 +78,7 @@ def room_fields(
     usd_per_kwh: str | None = None,
     run_tokens: str | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of `Room` that were given.
+    """Return the fields of `Site` that were given.
 
     Raises
     ------

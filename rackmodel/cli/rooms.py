@@ -202,10 +202,10 @@ def everything_about(name: str, parts: Catalog | None) -> dict[str, Any]:
 
 
 def heat(
-    topology: str, words: JobWords, parts: Catalog | None, *, room: Mapping[str, Any]
+    topology: str, words: JobWords, parts: Catalog | None, *, site: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the elevation of the hottest rack while it trains: {title, rows, notes, ...}."""
-    found = simulate(topology, words, parts, room={**room, "trays": True}).assessment
+    found = simulate(topology, words, parts, site={**site, "trays": True}).assessment
     rack = max(found["racks"], key=lambda one: one["heat_w"])
     rows = [row for row in found["trays"] if row["rack_class"] == rack["rack"]]
     loop = rack["coolant"]

@@ -126,7 +126,7 @@ def simulate(
             plan or (),
         ),
     )
-    where = room.room_fields(
+    where = room.site_fields(
         power_cap=power_cap,
         medium=medium,
         supply_c=supply_c,
@@ -137,7 +137,7 @@ def simulate(
         run_tokens=run_tokens,
     )
     parts = rooms.catalog(sets or (), catalog or ())
-    result = rooms.simulate(topology, words, parts, fold=fold, room=where)
+    result = rooms.simulate(topology, words, parts, fold=fold, site=where)
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, gpus, memory=result.memory_timeline)
@@ -237,7 +237,7 @@ def compare(
         cuda_graphs=cuda_graphs,
         plan=rooms.plan_fields({}, plan or ()),
     )
-    where = room.room_fields(
+    where = room.site_fields(
         power_cap=power_cap,
         medium=medium,
         supply_c=supply_c,
@@ -249,7 +249,7 @@ def compare(
     )
     parts = rooms.catalog(sets or (), catalog or ())
     rows = []
-    for name, answer in rooms.compare(topologies, words, parts, room=where):
+    for name, answer in rooms.compare(topologies, words, parts, site=where):
         if isinstance(answer, CannotRun):
             note(f"{name}: {answer}")
             rows.append({"topology": name, "reason": str(answer)})

@@ -1,4 +1,4 @@
-"""Tables about the room of a step: power and its swings, money, failures, the whole run.
+"""Tables about the site of a step: power and its swings, money, failures, the whole run.
 
 In:  payloads as `--json` prints them.
 Out: things that rich can print.

@@ -47,13 +47,13 @@ def steps(draw):
     return frame(*rows), now
 
 
-def assessed(machine, step, **room):
+def assessed(machine, step, **site):
     name, box = machine
     catalog = catalog_of()
     chassis = chassis_of(catalog, box)
     timeline, step_s = step
     racks = one_kind_of_rack(chassis.accelerators)
-    return assess_power(timeline, racks, catalog.accelerators[name], chassis, step_s=step_s, **room)
+    return assess_power(timeline, racks, catalog.accelerators[name], chassis, step_s=step_s, **site)
 
 
 def hottest_c(done):

@@ -1,4 +1,4 @@
-"""What a room gives a machine through the front door: a power cap, coolant, cables, prices."""
+"""What a site gives a machine through the front door: a power cap, coolant, cables, prices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import pytest
 
 from rackmodel.api import simulate
-from rackmodel.assess.site import Room
+from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
 
 NODE = {
@@ -78,12 +78,12 @@ def test_a_cap_that_never_binds_changes_nothing():
     assert not capped.assessment["power"]["cap_slows"]
 
 
-def in_air_of(supply_c, **room):
-    return simulate("dgx-h100", check_memory=False, room={"supply_c": supply_c, **room}, **NODE)
+def in_air_of(supply_c, **site):
+    return simulate("dgx-h100", check_memory=False, site={"supply_c": supply_c, **site}, **NODE)
 
 
 # 0.06 K/W and half of a rise of 12 K: an H100 of 700 W passes 87 C in air above 39 C.
-def test_a_hot_room_throttles_the_step(usual):
+def test_a_hot_site_throttles_the_step(usual):
     mild, hot, hotter = (in_air_of(supply_c) for supply_c in (35.0, 45.0, 55.0))
     assert mild.step_s == usual.step_s
     assert mild.assessment["power"]["thermal_cap_w"] is None
@@ -107,7 +107,7 @@ def test_a_cap_below_what_the_coolant_leaves_decides(usual):
 
 def test_coolant_too_hot_to_work_in_is_refused_with_the_power_that_it_leaves():
     with pytest.raises(CannotRun, match=r"coolant leaves gb200 \d+ W at its limit"):
-        simulate("gb200-nvl72", room={"supply_c": 70.0}, **RACK)
+        simulate("gb200-nvl72", site={"supply_c": 70.0}, **RACK)
     with pytest.raises(InvalidInput, match="between -30 and 60 C"):
         in_air_of(70.0)
 
@@ -116,18 +116,18 @@ def test_impossible_coolant_is_refused_before_anything_runs(monkeypatch):
     from rackmodel.engine import step
 
     monkeypatch.setattr(step, "simulate_step", None)  # nothing may ask for it
-    for room, words in (
+    for site, words in (
         ({"flow_lpm": 1.0}, "raise the flow"),
         ({"supply_c": 99.0}, "outside 2-80 C"),
         ({"rise_k": 60.0}, "outside 2-80 C"),
     ):
         with pytest.raises(InvalidInput, match=words):
-            simulate("gb200-nvl72", room=room, **RACK)
+            simulate("gb200-nvl72", site=site, **RACK)
 
 
 def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
     few, many = (
-        simulate("gb200-nvl72", room={"flow_lpm": flow, "supply_c": 40.0}, **RACK)
+        simulate("gb200-nvl72", site={"flow_lpm": flow, "supply_c": 40.0}, **RACK)
         for flow in (50.0, 300.0)
     )
     assert many.step_s <= few.step_s
@@ -136,7 +136,7 @@ def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
 
 
 @pytest.mark.parametrize(
-    ("room", "error", "words"),
+    ("site", "error", "words"),
     [
         ({"power_cap_w": 50.0}, InvalidInput, "up to 700 W"),
         ({"power_cap_w": 900.0}, InvalidInput, "up to 700 W"),
@@ -151,14 +151,14 @@ def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
         ({"media": {"scale-up": "papyrus"}}, UnknownName, "papyrus"),
     ],
 )
-def test_an_impossible_room_is_refused_with_the_reason(room, error, words):
+def test_an_impossible_site_is_refused_with_the_reason(site, error, words):
     with pytest.raises(error, match=words):
-        simulate("dgx-h100", check_memory=False, room=room, **NODE)
+        simulate("dgx-h100", check_memory=False, site=site, **NODE)
 
 
 @pytest.fixture(scope="module")
 def racks():
-    rooms = {
+    sites = {
         "plain": {},
         "optics": {"media": {"scale-up": "pluggable"}},
         "cool": {"supply_c": 20.0},
@@ -166,8 +166,8 @@ def racks():
         "dear": {"usd_per_kwh": 0.3, "facility_pue": 1.5},
     }
     return {
-        name: simulate("gb200-nvl72", room={**room, "run_tokens": 15e12}, **RACK).to_dict()
-        for name, room in rooms.items()
+        name: simulate("gb200-nvl72", site={**site, "run_tokens": 15e12}, **RACK).to_dict()
+        for name, site in sites.items()
     }
 
 
@@ -220,8 +220,8 @@ def test_json_is_finite_and_complete(racks):
     assert balance == pytest.approx(row["power"]["racks_w"], rel=1e-9)
 
 
-def test_a_room_is_made_of_its_fields():
-    room = Room.of({"supply_c": 20.0}, power_cap_w=500.0, media=None)
-    assert Room.of(room, run_tokens=1e12).supply_c == 20.0
+def test_a_site_is_made_of_its_fields():
+    site = Site.of({"supply_c": 20.0}, power_cap_w=500.0, media=None)
+    assert Site.of(site, run_tokens=1e12).supply_c == 20.0
     with pytest.raises(RackModelError, match="supply_c"):
-        Room.of({"suply_c": 20.0})
+        Site.of({"suply_c": 20.0})

@@ -61,7 +61,7 @@ def test_options_reach_the_front_door(run, door):
         "ep_overlap": True,
     }
     assert options["fold"] is False
-    assert options["room"] == {
+    assert options["site"] == {
         "media": {"scale-up": "pluggable", "scale-out": "aec"},
         "lengths_m": {"scale-out": 5.0},
         "run_tokens": 15e12,
