@@ -88,7 +88,7 @@ def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dic
     again = api.run(machine, result.step.job, catalog=parts, site=Site(trays=True))
     facts = again.assessment
     hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
-    return [tray for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]
+    return [{**tray} for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]
 
 
 def _gains(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:

@@ -12,13 +12,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from rackmodel.kernels.contention import contention_rows
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
 from rackmodel.result.link_usage import links_frame, racks_frame, sent_bytes
+from rackmodel.result.records import (
+    AssessmentRecord,
+    ContentionRecord,
+    LinkRecord,
+    ResultRecord,
+)
 from rackmodel.result.timeline import Layouts, breakdown, frame
 from rackmodel.workload.operations import Compute, Kernel
 
@@ -55,9 +61,9 @@ class Result:
     assess: Callable[[Result], dict[str, Any]]
 
     @cached_property
-    def assessment(self) -> dict[str, Any]:
+    def assessment(self) -> AssessmentRecord:
         """Power, heat, cost and failures; worked out when first asked for."""
-        return self.assess(self)
+        return cast(AssessmentRecord, self.assess(self))
 
     @property
     def step_s(self) -> float:
@@ -257,7 +263,7 @@ class Result:
         lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 and not fine else None
         return frame(self.step.logs, stages, layouts, self.step.splice, lost)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ResultRecord:
         """Return everything that `rackmodel simulate --json` prints; SI units."""
         job, step = self.step.job, self.step
         worst = max(self.hbm_used, key=lambda used: sum(used.values()))
@@ -288,8 +294,8 @@ class Result:
                 "used_bytes": {kind: float(size) for kind, size in worst.items()},
                 "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
             },
-            "links": self.links.to_dict("records"),
-            "contention": self.contention.to_dict("records"),
+            "links": cast(list[LinkRecord], self.links.to_dict("records")),
+            "contention": cast(list[ContentionRecord], self.contention.to_dict("records")),
             **self.assessment,
             "simulation": {
                 "events": step.events,

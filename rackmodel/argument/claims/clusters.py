@@ -55,17 +55,18 @@ def whole_run(
         "facility_mw": done["power"]["facility_w"] / 1e6,
         "capital_usd": done["cost"]["capital_usd"],
     }
-    for end, step_s in (
-        ("", result.step_s),
-        ("_low", result.step_s_low),
-        ("_high", result.step_s_high),
+    cost = done["cost"]
+    for end, step_s, usd_per_hour in (
+        ("", result.step_s, cost["usd_per_hour"]),
+        ("_low", result.step_s_low, cost["usd_per_hour_low"]),
+        ("_high", result.step_s_high, cost["usd_per_hour_high"]),
     ):
         run = training_run(
             tokens,
             tokens_per_s=result.step.job.tokens / step_s,
             accelerators=gpus,
             facility_w=done["power"]["facility_w"],
-            usd_per_hour=done["cost"][f"usd_per_hour{end}"],
+            usd_per_hour=usd_per_hour,
             goodput=row["goodput"],
         )
         row |= {f"{name}{end}": run[name] for name in ("days", "gpu_hours", "usd")}
@@ -338,7 +339,8 @@ def grok3(quick: bool = False) -> Verdict:
     ).result
     cost, power = result.assessment["cost"], result.assessment["power"]
     times = 100_000 / gpus
-    figure = tuple(cost[f"capital_usd{end}"] * times / 1e9 for end in ("", "_low", "_high"))
+    capital = (cost["capital_usd"], cost["capital_usd_low"], cost["capital_usd_high"])
+    figure = tuple(usd * times / 1e9 for usd in capital)
     row = {
         "gpus": 100_000,
         "capital_usd": figure[0] * 1e9,

@@ -1,0 +1,26 @@
+"""What `to_dict` gives has exactly the keys that its record names."""
+
+import pytest
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+import rackmodel
+from rackmodel.result import records
+
+CASES = {
+    "dense": {"plan": {"tp": 2, "pp": 2, "micro_batch": 1}, "model": "gpt3-13b"},
+    "experts": {"plan": {"tp": 1, "pp": 1, "ep": 8, "micro_batch": 1}, "model": "mixtral-8x7b"},
+    "asked": {"run_tokens": 1e12, "room": {"trays": True}, "model": "gpt3-1.3b"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("machine", ["dgx-h100", "gb200-nvl72"])
+def test_a_result_has_the_keys_of_its_record_and_no_others(machine, case):
+    words = {"gpus": 16, "global_batch": 16, "seq_len": 2048, "check_memory": False, **CASES[case]}
+    found = rackmodel.simulate(machine, **words).to_dict()
+    assert set(found) - {"run", "trays"} == set(records.ResultRecord.__required_keys__)
+    strict = with_config(ConfigDict(extra="forbid"))
+    for name, kind in vars(records).items():
+        if name.endswith("Record"):
+            strict(kind)
+    TypeAdapter(records.ResultRecord).validate_python(found)
