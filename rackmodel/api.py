@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rackmodel.assess.site import Site
-    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.hardware import Catalog
     from rackmodel.result.result import Result
     from rackmodel.topology import Topology
     from rackmodel.workload import Job, Model, Plan
@@ -93,7 +93,9 @@ def simulate(
     ...     plan={"tp": 8}).step.job.plan.dp
     1
     """
+    from rackmodel.assess.run import run
     from rackmodel.assess.site import Site
+    from rackmodel.engine.options import EngineOptions
     from rackmodel.topology import load_topology
 
     where = Site.of(site, media=media, run_tokens=run_tokens, power_cap_w=power_cap_w)
@@ -114,19 +116,17 @@ def simulate(
             catalog=catalog,
             **job_fields,
         )
-    return run(
-        machine,
-        job,
-        catalog=catalog,
+    options = EngineOptions(
         fold=fold,
-        slow=slow,
+        slow=slow or {},
         routing=routing,
         seed=seed,
         packed=packed,
         repeat=repeat,
-        check_memory=check_memory,
-        site=where,
         limit_s=limit_s,
+    )
+    return run(
+        machine, job, catalog=catalog, site=where, options=options, check_memory=check_memory
     )
 
 
@@ -148,10 +148,11 @@ def job_of(
     InvalidInput, CannotRun
         As `simulate` does.
     """
+    from rackmodel.assess.run import check_named
     from rackmodel.workload import Job, Model, Plan, load_model
 
     machine.units(gpus)  # more than the machine has is refused before anything is worked out
-    _named(machine)
+    check_named(machine)
     what = model if isinstance(model, Model) else load_model(model)
     try:
         wanted = Plan(**plan)
@@ -199,137 +200,6 @@ def _blame(job: Job, wanted: Plan, gpus: int) -> None:
 def _is_open(plan: Mapping[str, Any]) -> bool:
     """Return whether a plan leaves something that matters to the search."""
     return not {"tp", "pp", "micro_batch"} <= set(plan) and not {"tp", "pp", "dp"} <= set(plan)
-
-
-def run(
-    machine: Topology,
-    job: Job,
-    *,
-    catalog: Catalog | None = None,
-    fold: bool = True,
-    slow: Mapping[int, float] | None = None,
-    routing: str = "spray",
-    seed: int = 0,
-    packed: bool = False,
-    repeat: Literal["exact", "estimate", "all"] = "exact",
-    check_memory: bool = True,
-    site: Site | None = None,
-    limit_s: float = math.inf,
-) -> Result:
-    """Simulate a complete job on a loaded machine; see `simulate`."""
-    from rackmodel import hardware
-    from rackmodel.assess.site import Site, assessed, check_site, under_cap
-    from rackmodel.engine.overhead import band, overhead_s
-    from rackmodel.engine.step import simulate_step
-    from rackmodel.kernels.contention import Contention
-    from rackmodel.kernels.kernel_constants import peak_flops_per_s
-    from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
-    from rackmodel.result.result import Result
-    from rackmodel.workload import check, check_fits, memory, precision_of
-
-    parts = catalog or hardware.load_catalog()
-    accelerator = _accelerator(machine, parts)
-    job = job.on(accelerator.family, machine.domain_accelerators)
-    check(job)
-    machine.units(job.gpus)
-    if check_memory:
-        _check_format(accelerator, job)
-        check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
-    used = tuple(memory(job, rank) for rank in range(job.plan.pp))
-    graphs = graphs_by_default(job, accelerator)
-    where = site or Site()
-    check_site(where, machine, accelerator, parts, job.gpus)
-
-    def result_at(clock: float) -> Result:
-        kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
-        contention = Contention.of(job, kernels, accelerator)
-        step = simulate_step(
-            machine,
-            job,
-            kernels,
-            taken=contention.share,
-            transfers_slower=kernels.transfers_slower,
-            do_fold=fold,
-            slow=slow,
-            routing=routing,
-            seed=seed,
-            packed=packed,
-            repeat=repeat,
-            limit_s=limit_s,
-        )
-        lost_s = overhead_s(job, step.step_s)
-        low, high = band(step.step_s + lost_s, job, accelerator.family)
-        matrix_format = precision_of(job.precision).gemm_format
-        return Result(
-            step=step,
-            topology=machine.name,
-            rack_accelerators=max(1, machine.rack_accelerators),
-            accelerator=accelerator,
-            hbm_used=used,
-            overhead_s=lost_s,
-            step_s_low=low,
-            step_s_high=high,
-            peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
-            kernels=kernels,
-            contention_of=contention,
-            assess=assess,
-        )
-
-    def assess(result: Result) -> dict[str, Any]:
-        return assessed(result, machine, parts, where, cap)
-
-    result, cap = under_cap(result_at, accelerator, where, machine, parts)
-    return result
-
-
-def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:
-    """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
-    from rackmodel import hardware
-    from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
-    from rackmodel.workload import check, programs
-    from rackmodel.workload.operations import Compute, Segment
-
-    check(job)
-    accelerator = _accelerator(machine, catalog or hardware.load_catalog())
-    kernels = KernelTimes(accelerator, job.stack, cuda_graphs=graphs_by_default(job, accelerator))
-    known: dict[int, float] = {}
-    longest = 0.0
-    for program in programs(job):
-        total = 0.0
-        for item in program.items:
-            if id(item) not in known:
-                operations = item.operations if isinstance(item, Segment) else (item,)
-                computes = [one for one in operations if isinstance(one, Compute)]
-                known[id(item)] = sum(kernels.compute_s(one) for one in computes)
-            total += known[id(item)]
-        longest = max(longest, total)
-    return longest
-
-
-def _check_format(accelerator: Accelerator, job: Job) -> None:
-    from rackmodel.workload import precision_of
-
-    wanted, known = precision_of(job.precision).gemm_format, accelerator.flops_per_s
-    if wanted not in known:
-        raise CannotRun(
-            f"{accelerator.name} has no {wanted} arithmetic (it has {', '.join(sorted(known))});"
-            f" precision {job.precision!r} can't run on it: try another"
-        )
-
-
-def _named(machine: Topology) -> None:
-    if not machine.accelerator:
-        raise InvalidInput(
-            f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
-            '"h100" (see rackmodel list accelerators)'
-        )
-
-
-def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
-    from rackmodel import hardware
-
-    _named(machine)
-    return hardware.accelerator(machine.accelerator, catalog)
 
 
 def compare(

@@ -118,7 +118,9 @@ def best_of(
     CannotRun
         If none of the plans runs, with the first reason.
     """
-    from rackmodel import api, hardware
+    from rackmodel import hardware
+    from rackmodel.assess.run import run
+    from rackmodel.engine.options import EngineOptions
     from rackmodel.workload import Job, Plan, load_model
     from rackmodel.workload.memory import least_recompute
 
@@ -139,7 +141,7 @@ def best_of(
                 stack=stack,
             )
             job = least_recompute(job, hbm_bytes)
-            result = api.run(topology, job, catalog=parts, routing=routing)
+            result = run(topology, job, catalog=parts, options=EngineOptions(routing=routing))
         except CannotRun as error:
             reason = reason or error
             continue
@@ -178,7 +180,7 @@ def best_found(
     CannotRun
         If no plan divides or fits.
     """
-    from rackmodel import api
+    from rackmodel.assess.run import run
     from rackmodel.planning.best import search_job
     from rackmodel.workload import Job, Plan, load_model
 
@@ -190,7 +192,7 @@ def best_found(
     )
 
     def simulate(plan: Plan) -> Result:
-        return api.run(topology, job.replace(plan=plan), catalog=catalog)
+        return run(topology, job.replace(plan=plan), catalog=catalog)
 
     return search_job(
         topology,
@@ -225,10 +227,12 @@ def point(flat: FlatJob) -> dict[str, Value]:
     best, row = _searched(tuple(sorted(plain.items())))
     if job == plain:
         return dict(row)
-    from rackmodel import api
+    from rackmodel.assess.run import run
+    from rackmodel.engine.options import EngineOptions
 
     catalog = _catalog_of(job)
-    result = api.run(_machine_of(job), best, catalog=catalog, routing=str(job["routing"]))
+    how = EngineOptions(routing=str(job["routing"]))
+    result = run(_machine_of(job), best, catalog=catalog, options=how)
     return {**row, **row_of(result, int(job["domain"] or 0), catalog)}
 
 
@@ -249,10 +253,10 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
     )
     best, result, simulated = found.job, found.best, len(found.candidates)
     if float(job["hbm_capacity"] or 0) > 1:  # what fits less HBM fits more: its best plan is one
-        from rackmodel import api
+        from rackmodel.assess.run import run
 
         other, _ = _searched(tuple(sorted({**job, "hbm_capacity": 1.0}.items())))
-        again = api.run(_machine_of(job), other, catalog=_catalog_of(job))
+        again = run(_machine_of(job), other, catalog=_catalog_of(job))
         simulated += 1
         if again.step_s < result.step_s:
             best, result = other, again

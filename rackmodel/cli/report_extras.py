@@ -82,10 +82,10 @@ def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:
 
 def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """The hottest rack, tray by tray."""
-    from rackmodel import api
+    from rackmodel.assess.run import run
     from rackmodel.assess.site import Site
 
-    again = api.run(machine, result.step.job, catalog=parts, site=Site(trays=True))
+    again = run(machine, result.step.job, catalog=parts, site=Site(trays=True))
     facts = again.assessment
     hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
     return [{**tray} for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]

@@ -134,7 +134,7 @@ def search(
         of the rest lies behind the best by more than it was wrong by.
     fixed : fields of the plan that are given, {"tp": 8}.
     choices : what to try for the others, also by its name in `space.SPACES`.
-    simulate : other than `rackmodel.api.run` (for tests).
+    simulate : other than `rackmodel.assess.run.run` (for tests).
     job_fields : other fields of `Job`, such as stack or cuda_graphs.
 
     Raises

@@ -169,9 +169,9 @@ class Planner:
 
     def simulate(self, plan: Plan) -> Result:
         """Simulate one plan."""
-        from rackmodel import api
+        from rackmodel.assess.run import run
 
-        return api.run(self.machine, self.job.replace(plan=plan), catalog=self.catalog)
+        return run(self.machine, self.job.replace(plan=plan), catalog=self.catalog)
 
 
 def _first_of_each(values: Ints, most: int) -> Ints:

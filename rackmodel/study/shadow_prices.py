@@ -64,7 +64,7 @@ def sensitivity(
     CannotRun
         If the job can't run on the machine as it is.
     """
-    from rackmodel import api
+    from rackmodel.assess.run import run
     from rackmodel.hardware import load_catalog
     from rackmodel.planning.best import best_plan
     from rackmodel.topology import load_topology
@@ -72,13 +72,13 @@ def sensitivity(
     parts = catalog or load_catalog()
     machine = load_topology(topology, catalog=parts)
     job, open_plan = _job(machine, words, parts)
-    base = api.run(machine, job, catalog=parts)
+    base = run(machine, job, catalog=parts)
 
     @cache
     def searched() -> float:
         """Tokens per second of the searched plan on the machine as it is."""
         plan = best_plan(machine, job, job.gpus, fixed=open_plan, catalog=parts)
-        return float(api.run(machine, plan, catalog=parts).tokens_per_s)
+        return float(run(machine, plan, catalog=parts).tokens_per_s)
 
     rows = []
     for resource in resources:
@@ -145,14 +145,14 @@ def _tokens_per_s(
     fixed: Mapping[str, Any] | None,
 ) -> float | str:
     """Tokens per second on the scaled machine, or why the job can't run there."""
-    from rackmodel import api
+    from rackmodel.assess.run import run
     from rackmodel.planning.best import best_plan
 
     try:
         scaled, catalog = scale(machine, parts, resource, factor)
         if fixed is not None:
             job = best_plan(scaled, job, job.gpus, fixed=fixed, catalog=catalog)
-        return float(api.run(scaled, job, catalog=catalog).tokens_per_s)
+        return float(run(scaled, job, catalog=catalog).tokens_per_s)
     except CannotRun as reason:
         return str(reason)
 

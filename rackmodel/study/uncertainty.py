@@ -186,8 +186,8 @@ def ratio_error_bars(
 def _tokens_per_s(
     machine: Topology, job: Job, catalog: Catalog, factors: Sequence[tuple[str, float]]
 ) -> float:
-    from rackmodel import api
+    from rackmodel.assess.run import run
 
     for resource, factor in factors:
         machine, catalog = scale(machine, catalog, resource, factor)
-    return float(api.run(machine, job, catalog=catalog).tokens_per_s)
+    return float(run(machine, job, catalog=catalog).tokens_per_s)

@@ -200,13 +200,13 @@ def _by_floor(
 
     Plans that can't run leave their reason instead. A single plan needs no bound.
     """
-    from rackmodel import api
+    from rackmodel.assess.run import kernels_s
 
     settled = []
     for number, job in enumerate(run.jobs):
         try:
             job = filled_in(run, job, part)
-            floor_s = api.kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
+            floor_s = kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
         except RackModelError as error:
             reasons[number] = str(error)
             continue

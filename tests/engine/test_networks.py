@@ -7,6 +7,7 @@ import pytest
 from test_folding import FlatKernels, TreeMachine, small_model
 
 from rackmodel import api
+from rackmodel.assess.run import kernels_s, run
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.run import TooSlow
 from rackmodel.engine.step import simulate_step
@@ -72,5 +73,5 @@ def test_no_step_is_quicker_than_the_kernels_of_its_busiest_stage(plan):
         seq_len=2048,
         plan={**plan, "micro_batch": 1},
     )
-    step = api.run(machine, job).step
-    assert 0.3 * step.step_s < api.kernels_s(machine, job) <= step.step_s
+    step = run(machine, job).step
+    assert 0.3 * step.step_s < kernels_s(machine, job) <= step.step_s

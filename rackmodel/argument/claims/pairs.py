@@ -22,7 +22,7 @@ def published_pairs() -> list[dict[str, Any]]:
     """
     import pandas as pd
 
-    from rackmodel import api
+    from rackmodel.assess.run import run
     from rackmodel.hardware import accelerator, load_catalog
     from rackmodel.topology import load_topology
     from rackmodel.validation.published_runs import filled_in, read_run
@@ -32,9 +32,9 @@ def published_pairs() -> list[dict[str, Any]]:
         row = {str(name): value for name, value in cells.items()}
         machine = load_topology(str(row["topology"]))
         part = accelerator(machine.accelerator, load_catalog())
-        run = read_run(row, machine.domain_accelerators, part.family, part.host_link)
-        job = filled_in(run, run.jobs[0], part)
-        result = api.run(machine, job, check_memory=False)  # it ran, so it fitted
+        case = read_run(row, machine.domain_accelerators, part.family, part.host_link)
+        job = filled_in(case, case.jobs[0], part)
+        result = run(machine, job, check_memory=False)  # it ran, so it fitted
         tflops, seconds = float(row["measured_tflops"]), float(row["measured_step_s"])
         printed = tflops == tflops
         rows.append(

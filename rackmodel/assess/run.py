@@ -1,0 +1,145 @@
+"""A complete job on a loaded machine: checked, simulated, with what its site makes of it.
+
+In:  a topology, a job whose plan is complete, the site, the engine's options.
+Out: `run` gives a `Result`; `kernels_s` a time that no step is quicker than.
+Left out: words of users and plans that are still open (`rackmodel.api`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rackmodel import hardware
+from rackmodel.assess.site import Site, assessed, check_site, under_cap
+from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.overhead import band, overhead_s
+from rackmodel.engine.step import simulate_step
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.kernels.contention import Contention
+from rackmodel.kernels.kernel_constants import peak_flops_per_s
+from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+from rackmodel.result.result import Result
+from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs
+from rackmodel.workload.operations import Compute, Segment
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.topology import Topology
+
+
+def run(
+    machine: Topology,
+    job: Job,
+    *,
+    catalog: Catalog | None = None,
+    site: Site | None = None,
+    options: EngineOptions | None = None,
+    check_memory: bool = True,
+) -> Result:
+    """Simulate a complete job on a loaded machine.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If something is not what it has to be.
+    CannotRun, InvalidPlan, DoesNotFit
+        If the job can't run on this machine, with the reason.
+    """
+    parts = catalog or hardware.load_catalog()
+    accelerator = _accelerator(machine, parts)
+    job = job.on(accelerator.family, machine.domain_accelerators)
+    _check(machine, job, accelerator, check_memory)
+    used = tuple(memory(job, rank) for rank in range(job.plan.pp))
+    graphs = graphs_by_default(job, accelerator)
+    where, how = site or Site(), options or EngineOptions()
+    check_site(where, machine, accelerator, parts, job.gpus)
+
+    def result_at(clock: float) -> Result:
+        kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+        contention = Contention.of(job, kernels, accelerator)
+        step = simulate_step(
+            machine,
+            job,
+            kernels,
+            taken=contention.share,
+            transfers_slower=kernels.transfers_slower,
+            do_fold=how.fold,
+            slow=how.slow,
+            routing=how.routing,
+            seed=how.seed,
+            packed=how.packed,
+            repeat=how.repeat,
+            limit_s=how.limit_s,
+        )
+        lost_s = overhead_s(job, step.step_s)
+        low, high = band(step.step_s + lost_s, job, accelerator.family)
+        matrix_format = precision_of(job.precision).gemm_format
+        return Result(
+            step=step,
+            topology=machine.name,
+            rack_accelerators=max(1, machine.rack_accelerators),
+            accelerator=accelerator,
+            hbm_used=used,
+            overhead_s=lost_s,
+            step_s_low=low,
+            step_s_high=high,
+            peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
+            kernels=kernels,
+            contention_of=contention,
+            assess=assess,
+        )
+
+    def assess(result: Result) -> dict[str, Any]:
+        return assessed(result, machine, parts, where, cap)
+
+    result, cap = under_cap(result_at, accelerator, where, machine, parts)
+    return result
+
+
+def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:
+    """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
+    check(job)
+    accelerator = _accelerator(machine, catalog or hardware.load_catalog())
+    kernels = KernelTimes(accelerator, job.stack, cuda_graphs=graphs_by_default(job, accelerator))
+    known: dict[int, float] = {}
+    longest = 0.0
+    for program in programs(job):
+        total = 0.0
+        for item in program.items:
+            if id(item) not in known:
+                operations = item.operations if isinstance(item, Segment) else (item,)
+                computes = [one for one in operations if isinstance(one, Compute)]
+                known[id(item)] = sum(kernels.compute_s(one) for one in computes)
+            total += known[id(item)]
+        longest = max(longest, total)
+    return longest
+
+
+def _check(machine: Topology, job: Job, accelerator: Accelerator, memory_too: bool) -> None:
+    """Refuse a job that this machine can't run."""
+    check(job)
+    machine.units(job.gpus)
+    if not memory_too:
+        return
+    wanted, known = precision_of(job.precision).gemm_format, accelerator.flops_per_s
+    if wanted not in known:
+        raise CannotRun(
+            f"{accelerator.name} has no {wanted} arithmetic (it has {', '.join(sorted(known))});"
+            f" precision {job.precision!r} can't run on it: try another"
+        )
+    check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
+
+
+def check_named(machine: Topology) -> None:
+    """Refuse a machine whose accelerators nobody named."""
+    if not machine.accelerator:
+        raise InvalidInput(
+            f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
+            '"h100" (see rackmodel list accelerators)'
+        )
+
+
+def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
+
+    check_named(machine)
+    return hardware.accelerator(machine.accelerator, catalog)
