@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from rackmodel.api import simulate
-from rackmodel.assess import assess_power, chassis_of, idle_chassis_w, rack_power
 from rackmodel.assess.accelerator_power import Draw
-from rackmodel.assess.chassis import Chassis, Level
+from rackmodel.assess.chassis import Chassis, Level, chassis_of
 from rackmodel.assess.coolant import flow_lpm
 from rackmodel.assess.heat import split
-from rackmodel.assess.power import Assessment
+from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.rack_power import idle_chassis_w, rack_power
 from rackmodel.assess.windows import moving_mean
 from rackmodel.hardware import load_catalog
 

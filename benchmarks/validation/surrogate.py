@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.workload import axis_members, programs
+from rackmodel.workload import programs
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -31,6 +31,7 @@ from rackmodel.workload.operations import (
     Send,
     Wait,
 )
+from rackmodel.workload.placement import axis_members
 
 CLASSES = (
     "gemm_bf16",

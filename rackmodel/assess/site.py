@@ -84,7 +84,9 @@ def check_site(
     CannotRun
         If a link would be longer than its medium reaches.
     """
-    from rackmodel.assess import chassis_of, check_coolant, media_rows
+    from rackmodel.assess.chassis import chassis_of
+    from rackmodel.assess.media import media_rows
+    from rackmodel.assess.power import check_coolant
 
     cap_w = site.power_cap_w
     if cap_w is not None:
@@ -122,7 +124,7 @@ def assessed(
 
     cap : from `under_cap`, added to what is told of power.
     """
-    from rackmodel.assess import assess_step
+    from rackmodel.assess.step import assess_step
 
     job = result.step.job
     found = assess_step(
@@ -232,7 +234,9 @@ def under_cap(
     CannotRun
         If cap or coolant leave too little, or the clock never stands still.
     """
-    from rackmodel.assess import chassis_of, cooled_w, may_overheat, settle_clock
+    from rackmodel.assess.chassis import chassis_of
+    from rackmodel.assess.clock import settle_clock
+    from rackmodel.assess.throttle import cooled_w, may_overheat
 
     cap_w = accelerator.power_w if site.power_cap_w is None else site.power_cap_w
     coolant = {"supply_c": site.supply_c, "rise_k": site.rise_k, "flow_lpm": site.flow_lpm}
@@ -287,7 +291,7 @@ def _power_of(
     cap_w: float,
     coolant: Mapping[str, float | None],
 ) -> Assessment:
-    from rackmodel.assess import assess_power
+    from rackmodel.assess.power import assess_power
 
     return assess_power(
         result.events,

@@ -252,7 +252,7 @@ def goodput(
     **options: Any,
 ) -> dict[str, Any]:
     """Return what failures do to a job: rates by part, interval, goodput, spares."""
-    from rackmodel.assess import availability
+    from rackmodel.assess.availability import availability
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
 

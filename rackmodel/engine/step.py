@@ -30,15 +30,15 @@ from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, torus
 from rackmodel.network.graph import Routing
-from rackmodel.workload import (
+from rackmodel.workload import programs
+from rackmodel.workload.operations import Program
+from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
     dp_block,
     exchange_algorithm,
-    programs,
     replica_stride,
 )
-from rackmodel.workload.operations import Program
 
 if TYPE_CHECKING:
     import networkx as nx

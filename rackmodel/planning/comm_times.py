@@ -24,7 +24,8 @@ from rackmodel.engine.rank_map import places
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, alone_s, pattern
 from rackmodel.network.groups import port_rates
-from rackmodel.workload import Plan, axis_members, axis_true_size, dp_block, exchange_algorithm
+from rackmodel.workload import Plan
+from rackmodel.workload.placement import axis_members, axis_true_size, dp_block, exchange_algorithm
 
 if TYPE_CHECKING:
     from rackmodel.topology import Topology

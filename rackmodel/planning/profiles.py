@@ -21,18 +21,11 @@ import numpy.typing as npt
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.space import RECOMPUTES, Ints, Space, cut_fields
 from rackmodel.planning.walk import walk_s
-from rackmodel.workload import (
-    Collective,
-    Compute,
-    Job,
-    Operation,
-    Plan,
-    axis_true_size,
-    transfer_bytes,
-)
+from rackmodel.workload import Collective, Compute, Job, Operation, Plan, transfer_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
+from rackmodel.workload.placement import axis_true_size
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
 Floats = npt.NDArray[np.float64]

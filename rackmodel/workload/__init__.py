@@ -36,16 +36,6 @@ from rackmodel.workload.operations import (
     Send,
     Wait,
 )
-from rackmodel.workload.placement import (
-    AXES,
-    axis_members,
-    axis_true_size,
-    dp_block,
-    exchange_algorithm,
-    pipeline_rank_of,
-    rank_grid,
-    replica_stride,
-)
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import PRECISIONS, Precision, precision_of
 from rackmodel.workload.programs import programs, rank_actions
@@ -54,7 +44,6 @@ from rackmodel.workload.stages import chunks_of, layers_of_stages, transfer_byte
 from rackmodel.workload.validity import check
 
 __all__ = [
-    "AXES",
     "KINDS",
     "PRECISIONS",
     "Action",
@@ -76,15 +65,11 @@ __all__ = [
     "Software",
     "Wait",
     "actions",
-    "axis_members",
-    "axis_true_size",
     "bubble_fraction",
     "check",
     "check_fits",
     "chunks_of",
     "describe",
-    "dp_block",
-    "exchange_algorithm",
     "fits",
     "layers_of_stages",
     "least_recompute",
@@ -95,13 +80,10 @@ __all__ = [
     "model_names",
     "model_rows",
     "peak_memory",
-    "pipeline_rank_of",
     "precision_of",
     "printed_bytes",
     "programs",
     "rank_actions",
-    "rank_grid",
-    "replica_stride",
     "software_of",
     "transfer_bytes",
     "unfused",

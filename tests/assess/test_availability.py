@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmodel.assess import availability, domain_spares
-from rackmodel.assess.availability import idle_domains, spare_rows
+from rackmodel.assess.availability import availability, idle_domains, spare_rows
+from rackmodel.assess.reliability import domain_spares
 from rackmodel.errors import InvalidInput
 from rackmodel.topology import load_topology
 
@@ -45,7 +45,8 @@ def test_the_llama3_run_from_the_parts_of_its_machine(catalog):
     share=st.floats(0.3, 3.0),
 )
 def test_plays_agree_with_the_closed_form_anywhere(mtbf_h, stall, restart, share):
-    from rackmodel.assess import best_interval_s, goodput, simulate_runs
+    from rackmodel.assess.failure_run import simulate_runs
+    from rackmodel.assess.reliability import best_interval_s, goodput
 
     times = {"mtbf_s": mtbf_h * 3600.0, "stall_s": stall, "restart_s": restart}
     tau = share * best_interval_s(times["mtbf_s"], stall)

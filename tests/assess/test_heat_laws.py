@@ -10,7 +10,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from machines import frame, one_kind_of_rack, piece
 
-from rackmodel.assess import assess_power, chassis_of
+from rackmodel.assess.chassis import chassis_of
+from rackmodel.assess.power import assess_power
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 

@@ -12,7 +12,7 @@ from machines import (
     piece,
 )
 
-from rackmodel.assess import assess_step
+from rackmodel.assess.step import assess_step
 from rackmodel.errors import InvalidInput, UnknownName
 
 WORK = frame(piece("compute", 0, 1, flops=1.2e15, hbm=3e12))

@@ -8,9 +8,11 @@ import pytest
 from benchmarks.power.__main__ import main
 from benchmarks.power.rows import PREDICTIONS, PUBLISHED, table
 from rackmodel.api import simulate
-from rackmodel.assess import assess_power, assess_step, capital, chassis_of
-from rackmodel.assess.cost import pue
+from rackmodel.assess.chassis import chassis_of
+from rackmodel.assess.cost import capital, pue
 from rackmodel.assess.media import fabric_power, media_rows
+from rackmodel.assess.power import assess_power
+from rackmodel.assess.step import assess_step
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 

@@ -5,20 +5,11 @@ from math import comb
 import pytest
 
 from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError
-from rackmodel.workload import (
-    Job,
-    Plan,
-    Segment,
-    axis_members,
-    check,
-    load_model,
-    memory,
-    peak_memory,
-    programs,
-)
+from rackmodel.workload import Job, Plan, Segment, check, load_model, memory, peak_memory, programs
 from rackmodel.workload.experts import sent_bytes
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.models import Model
+from rackmodel.workload.placement import axis_members
 from rackmodel.workload.plan import RECOMPUTE_MODULES
 
 DENSE = Model(

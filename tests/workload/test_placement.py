@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmodel.errors import InvalidPlan, UnknownName
-from rackmodel.workload import (
+from rackmodel.workload import Plan
+from rackmodel.workload.placement import (
     AXES,
-    Plan,
     axis_members,
     axis_true_size,
     dp_block,

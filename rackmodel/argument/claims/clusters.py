@@ -37,7 +37,7 @@ def whole_run(
     Dollars are those of an owner: depreciation, maintenance, hall and energy. The band joins the
     prediction's and that of prices; stops for failures are in (goodput).
     """
-    from rackmodel.assess import training_run
+    from rackmodel.assess.cost import training_run
     from rackmodel.topology import load_topology
 
     result = best_of(
@@ -306,7 +306,7 @@ def _days_words(row: Mapping[str, Any]) -> str:
 
 def _rated_gw(machine: str, accelerators: float) -> tuple[float, float, float]:
     """Rated IT power of the racks and the mean draw of their fabric: middle, low, high. [GW]"""
-    from rackmodel.assess import chassis_of
+    from rackmodel.assess.chassis import chassis_of
     from rackmodel.assess.media import fabric_power, media_rows
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
@@ -375,7 +375,8 @@ def grok3(quick: bool = False) -> Verdict:
 
 def a800_cost(quick: bool = False) -> Verdict:
     """a800-cluster-cost: what 10,000 A800 cost with all that stands around them."""
-    from rackmodel.assess import capital, chassis_of
+    from rackmodel.assess.chassis import chassis_of
+    from rackmodel.assess.cost import capital
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
 

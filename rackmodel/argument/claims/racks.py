@@ -125,7 +125,7 @@ def _mean(values: Any) -> float:
 
 def copper(quick: bool = False) -> Verdict:
     """copper-returns: the same rack on copper, pluggables, LPO and co-packaged optics."""
-    from rackmodel.assess import swap_tier
+    from rackmodel.assess.media import swap_tier
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
 
