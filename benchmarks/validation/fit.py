@@ -29,7 +29,7 @@ from benchmarks.validation.parameters import Parameter, parameters, value, write
 from benchmarks.validation.surrogate import CLASSES
 from rackmodel.engine.overhead import expected_maximum
 from rackmodel.kernels.kernel_constants import kernel_constants
-from rackmodel.software.stacks import read_stack
+from rackmodel.software import software_of
 
 NOISE = 0.04  # what two equal runs differ by
 
@@ -48,13 +48,15 @@ class Fit:
         self.simulated_s = np.array([c.simulated_s for c in found])
         self.slowest = np.array([expected_maximum(int(c.row["gpus"])) for c in found])
         earlier = kernel_constants()["attention"]["foreign"]
-        eras = [read_stack(c.row["stack"]) for c in found]
+        stacks = [software_of(c.row["stack"]) for c in found]
         self.design = np.zeros((len(found), len(CLASSES), len(every)))
-        for i, (c, era) in enumerate(zip(found, eras, strict=True)):
-            foreign = c.family in earlier.get(era.attention, ())
+        for i, (c, software) in enumerate(zip(found, stacks, strict=True)):
+            foreign = c.family in earlier.get(software.attention_kernels, ())
             for j, name in enumerate(CLASSES):
                 for k, parameter in enumerate(every):
-                    self.design[i, j, k] = parameter.exponent(name, c.family, c.part, era, foreign)
+                    self.design[i, j, k] = parameter.exponent(
+                        name, c.family, c.part, software, foreign
+                    )
         self.parameters = every
         self.stands = np.log([value(p) for p in every])
         self.prior = np.log([p.prior for p in every])

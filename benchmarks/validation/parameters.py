@@ -13,8 +13,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from rackmodel.software import Software
 from rackmodel.software.constant_files import HOMES, home
-from rackmodel.software.stacks import Era
 
 HERE = Path(__file__).parent
 LATEST = 2026.5  # date of the default stack in stacks.toml
@@ -45,21 +45,23 @@ class Parameter:
         """Return where the constant lives, the first place if there are several."""
         return self.at[0].split(":", 1)[1]
 
-    def exponent(self, name: str, family: str, part: str, era: Era, foreign: bool) -> float:
+    def exponent(
+        self, name: str, family: str, part: str, software: Software, foreign: bool
+    ) -> float:
         """Return how often the constant's value is a factor of a class of seconds."""
-        kind = era.family.split("-")[0]
+        kind = software.kind.split("-")[0]
         wanted = (
             (self.classes, name),
             (self.family, family),
             (self.kind, kind),
-            (self.generation, era.attention),
+            (self.generation, software.attention_kernels),
             (self.part, part),
         )
         if self.whole or not all(re.fullmatch(p, text) for p, text in wanted if p):
             return 0.0
         if self.foreign and not foreign:
             return 0.0
-        power = max(0.0, LATEST - era.date) if self.age else 1.0
+        power = max(0.0, LATEST - software.date) if self.age else 1.0
         return -power if self.inverse else power
 
 

@@ -113,7 +113,7 @@ StackOption: TypeAlias = Annotated[
     typer.Option(
         "--stack",
         metavar="ERA",
-        help="Software era of the kernels, such as megatron-bridge-26.06. Default: the latest.",
+        help="Software and its release, such as megatron-bridge-26.06 (rackmodel list stacks).",
         rich_help_panel=_JOB,
         show_default=False,
     ),
@@ -122,7 +122,7 @@ CudaGraphsOption: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--cuda-graphs/--no-cuda-graphs",
-        help="Launch captured graphs. Default: as the software era does.",
+        help="Launch captured graphs. Default: as the software does.",
         rich_help_panel=_JOB,
         show_default=False,
     ),

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
-from rackmodel.software.stacks import read_stack
+from rackmodel.software import software_of
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
@@ -52,7 +52,7 @@ def band(
     """
     table = (constants or kernel_constants())["band"]
     width = table["experts"] if job.model.experts else table["dense"]
-    if not read_stack(job.stack).known:
+    if not software_of(job.stack).known:
         width = math.hypot(width, table["unknown_stack"])
     if family not in table["fitted_families"]:
         width = math.hypot(width, table["unknown_family"])

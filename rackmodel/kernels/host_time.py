@@ -1,6 +1,6 @@
 """The host as a stream: the time it takes to launch the kernels that the accelerator then runs.
 
-In:  kernels and how often they are launched; the era of the software.
+In:  kernels and how often they are launched; the software.
 Out: host seconds of a piece of work, and its combination with the device's seconds.
 Left out: queues between host and device beyond one piece of work (they are what the smooth maximum
     stands for).
@@ -12,32 +12,32 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rackmodel.kernels.gemm_time import smooth_max
-from rackmodel.software.stacks import Era
+from rackmodel.software import Software
 from rackmodel.workload.operations import Kernel
 
 
 def launch_s(
-    kernels: Iterable[Kernel], era: Era, constants: Mapping[str, Any], cuda_graphs: bool
+    kernels: Iterable[Kernel], software: Software, constants: Mapping[str, Any], cuda_graphs: bool
 ) -> float:
     """Return the host time to launch `kernels`. [s]
 
-    Each launch costs the era's `launch_s`; in layers with experts each expert of a grouped product
-    `expert_s` more (split sizes, scales, pointers), all of it times `experts`. Kernels captured in
-    a graph cost `graph_s`.
+    Each launch costs the software's `launch_s`; in layers with experts each expert of a grouped
+    product `expert_s` more (split sizes, scales, pointers), all of it times `experts`. Kernels
+    captured in a graph cost `graph_s`.
     """
     work = list(kernels)
     launches = sum(kernel.count * kernel.launches for kernel in work)
     if cuda_graphs:
-        return float(launches * min(era.launch_s, constants["graph_s"]))
+        return float(launches * min(software.launch_s, constants["graph_s"]))
     if not has_experts(work):
-        return float(launches * era.launch_s)
+        return float(launches * software.launch_s)
     groups = sum(
         kernel.count * kernel.shape[3]
         for kernel in work
         if kernel.family == "grouped_gemm" and len(kernel.shape) > 3
     )
-    factor = era.factors["expert_host"] * constants["experts"]
-    return float(factor * (launches * era.launch_s + groups * constants["expert_s"]))
+    factor = software.factors["expert_host"] * constants["experts"]
+    return float(factor * (launches * software.launch_s + groups * constants["expert_s"]))
 
 
 def has_experts(kernels: Iterable[Kernel]) -> bool:

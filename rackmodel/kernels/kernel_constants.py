@@ -10,11 +10,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 from rackmodel.errors import InvalidInput
-from rackmodel.software.constant_files import read_constants
+from rackmodel.software.constant_files import kept, read_constants
 
 
 class AcceleratorLike(Protocol):
@@ -96,7 +95,7 @@ class KernelConstants:
         return self.table[section]
 
 
-@lru_cache(maxsize=1)
+@kept
 def kernel_constants() -> KernelConstants:
     """Return the shipped constants."""
     return KernelConstants(tomllib.loads(read_constants("kernels.toml")))

@@ -21,7 +21,7 @@ from rackmodel.kernels.kernel_constants import (
     kernel_constants,
     peak_flops_per_s,
 )
-from rackmodel.software.stacks import Era, read_stack
+from rackmodel.software import Software, software_of
 from rackmodel.workload.operations import Compute, Kernel
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class KernelTimes:
     Parameters
     ----------
     accelerator : a part of the catalog, or anything with the same fields.
-    stack : name of the software; unknown names get the latest kernels. Read by `stacks.read_stack`.
+    stack : name of the software; see `rackmodel.software.software_of`.
     clock : clock relative to the sustained one (1.0), for example of a part that throttles.
     cuda_graphs : True if kernel launches are captured once and replayed.
     in_training : False for kernels alone in a loop, as microbenchmarks run them.
-    constants, era : other than the shipped ones (for fitting).
+    constants, software : other than the shipped ones (for fitting).
 
     Examples
     --------
@@ -63,14 +63,14 @@ class KernelTimes:
         *,
         in_training: bool = True,
         constants: KernelConstants | None = None,
-        era: Era | None = None,
+        software: Software | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.clock = clock
         self.cuda_graphs = cuda_graphs
         self.in_training = in_training
         self.constants = constants or kernel_constants()
-        self.era = era or read_stack(stack)
+        self.software = software or software_of(stack)
         self._gemm = self.constants.gemm(accelerator.family)
         self._kernel_s: dict[Kernel, float] = {}
         self._compute_s: dict[int, tuple[Compute, float, float]] = {}
@@ -110,7 +110,7 @@ class KernelTimes:
     def host_s(self, compute: Compute) -> float:
         """Return the time that the host needs to launch a `Compute`. [s]"""
         return host_time.launch_s(
-            compute.kernels, self.era, self.constants["host"], self.cuda_graphs
+            compute.kernels, self.software, self.constants["host"], self.cuda_graphs
         )
 
     def kernel_s(self, kernel: Kernel) -> float:
@@ -154,7 +154,7 @@ class KernelTimes:
             if wave and ratio > 1.5:
                 wave = max(wave, self.constants["gemm_common"]["narrow_wave"])
             if wave and self.in_training:
-                wave = max(wave, self.era.wave)
+                wave = max(wave, self.software.wave)
             known = self._gemm_of[key] = replace(
                 self._gemm,
                 fill_k=self._gemm.fill_k * max(1.0, ratio),
@@ -206,7 +206,7 @@ class KernelTimes:
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
             m, n, k = (n, k, rows) if "wgrad" in kernel.name else (rows, n, k)
             rate *= common["grouped"]
-            factor *= self.era.factors["grouped"]
+            factor *= self.software.factors["grouped"]
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]
@@ -244,7 +244,7 @@ class KernelTimes:
         forward_flops = 2.0 * batch * heads * q_len * keys * (qk_dim + v_dim)
         # A backward kernel does 2.5 times the arithmetic of a forward one (5 products against 2).
         backward = "backward" in kernel.name or kernel.flops > 1.8 * forward_flops
-        generation = self.era.attention
+        generation = self.software.attention_kernels
         if generation == "unfused":
             rate, _ = self._matrix_rate("bf16")
             return attention_time.unfused_s(
@@ -286,7 +286,7 @@ class KernelTimes:
     def _stream_s(self, kernel: Kernel, kind: str) -> float:
         hbm = self.constants["hbm"]
         # What a release fuses with its neighbours or finds in the cache shows in training only.
-        factor = self.era.factors.get(kind, 1.0) if self.in_training else 1.0
+        factor = self.software.factors.get(kind, 1.0) if self.in_training else 1.0
         if self.in_training and kind == "elementwise":
             if is_unfused_attention(kernel):  # scores are far larger than any cache
                 factor = 1.0
@@ -314,20 +314,10 @@ def is_unfused_attention(kernel: Kernel) -> bool:
 
 
 def graphs_by_default(job: Job, accelerator: AcceleratorLike) -> bool:
-    """Return whether launches are captured in CUDA graphs, where a job doesn't say.
-
-    Megatron recipes do on Blackwell: whole iterations of dense models since late 2025, of models
-    with experts since mid 2026 (grouped products that read their sizes on the device). MLPerf
-    submissions do since 2024.
-    """
-    era = read_stack(job.stack)
+    """Return whether launches are captured in CUDA graphs: as the job says, or as its software."""
     if job.cuda_graphs is not None:
         return bool(job.cuda_graphs)
-    if era.family == "megatron-tuned":
-        return era.date >= 2024.3
-    blackwell = accelerator.family in ("nvidia-blackwell", "nvidia-rubin")
-    since = 2026.4 if job.model.experts else 2025.6
-    return era.family == "megatron" and era.date >= since and blackwell
+    return software_of(job.stack).captures_graphs(accelerator.family, job.model.experts > 0)
 
 
 @lru_cache(maxsize=256)

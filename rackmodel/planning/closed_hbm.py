@@ -14,7 +14,7 @@ import numpy as np
 from rackmodel.planning.profiles import Floats, Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import Space
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW
 from rackmodel.workload.memory import MOMENTS

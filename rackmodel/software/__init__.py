@@ -1,6 +1,10 @@
-"""What a family of training software does: aliases, dates, habits, defaults.
+"""What a family of training software is and does: aliases, date, kernels, habits.
 
 In:  the `stack` of a job.
-Out: its era and its habits.
-Left out: how fast its kernels are (kernels).
+Out: `Software`, by one row of data/stacks.toml a family.
+Left out: how fast its kernels are (rackmodel.kernels).
 """
+
+from rackmodel.software.stack import Software as Software
+from rackmodel.software.stack import software_of as software_of
+from rackmodel.software.stack import stack_or_unknown as stack_or_unknown

@@ -1,24 +1,23 @@
 """Where the constants of kernels and software are read from: the package's own files, or a folder.
 
-In:  data/kernels.toml, data/stacks.toml, or a folder with files of the same names.
-Out: their text.
-Left out: what they mean (kernel_constants, stacks).
+In:  kernels.toml, stacks.toml, or a folder with files of the same names.
+Out: their text; `kept`, for functions that depend on it.
+Left out: what they mean (rackmodel.kernels, rackmodel.software).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 HOMES = {"kernels.toml": "rackmodel.kernels", "stacks.toml": "rackmodel.software"}
+P = ParamSpec("P")
+T = TypeVar("T")
 _folder: Path | None = None
-
-
-def read_constants(name: str) -> str:
-    """Return the text of one of the files of `HOMES`."""
-    if _folder is not None:
-        return (_folder / name).read_text("utf-8")
-    return home(name).read_text("utf-8")
+_kept: list[Any] = []
 
 
 def home(name: str) -> Path:
@@ -26,16 +25,25 @@ def home(name: str) -> Path:
     return Path(str(resources.files(HOMES[name]).joinpath("data", name)))
 
 
+def read_constants(name: str) -> str:
+    """Return the text of one of the files of `HOMES`."""
+    return (home(name) if _folder is None else _folder / name).read_text("utf-8")
+
+
+def kept(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep what a function works out from constants until others are used."""
+    cached = lru_cache(maxsize=512)(function)
+    _kept.append(cached)
+    return cached  # type: ignore[return-value]  # lru_cache forgets the parameters
+
+
 def use_constants(folder: Path | None) -> None:
     """Read constants from a folder in this process from now on; None: the shipped ones.
 
     For calibration, before the first job of a process: what was worked out with other constants
-    and kept is not worked out again.
+    and kept elsewhere is not worked out again.
     """
-    from rackmodel.kernels.kernel_constants import kernel_constants
-    from rackmodel.software.stacks import read_stack, stack_table
-
     global _folder
     _folder = folder
-    for cached in (kernel_constants, stack_table, read_stack):
+    for cached in _kept:
         cached.cache_clear()

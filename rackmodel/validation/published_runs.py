@@ -4,21 +4,11 @@ In:  a row with the columns of a validation file (empty cells: not stated).
 Out: candidate jobs; one where the row says it all, several where the plan was left open.
 Left out: predicting them (`validation`).
 
-What a row leaves out is filled in by these rules, the same for every row:
-
-- sharding: as the software does (zero1 in Megatron since 2022, none before; zero3 in FSDP; zero3
-  in JAX inside a slice, replicas between slices).
-- recompute: the least that fits in HBM (left to `least_recompute`).
-- sequence parallelism with tp: since mid 2022.
-- overlap: tp in Megatron since 2023, in JAX where it is faster; dp in all software since 2022; ep
-  in interleaved Megatron schedules (the only ones that can: docs.nvidia.com/megatron-core, combined
-  1F1B) where ep leaves the scale-up domain, since mid 2026 inside it too.
-- dispatcher: DeepEP where notes name it, and in Megatron on Blackwell since late 2025.
-- Megatron FSDP on hosts that share the accelerator's memory keeps activations there before it
-  recomputes (`cpu_offloading`).
-- plan: every combination of tp, pp, cp and micro-batch that divides and fits; the fastest counts.
-  JAX accumulates no gradients unless told, and keeps the inputs of recomputed layers in host
-  memory where nothing else fits (MaxText's `decoder_layer_input: offload`).
+What a row leaves out is filled in by rules that are the same for every row: sharding, overlap,
+dispatcher, offload are habits of the software at its date (`rackmodel.software`); recompute is the
+least that fits (left to `least_recompute`); the plan is every combination of tp, pp, cp and
+micro-batch that divides and fits, of which the fastest counts. A stack that no table knows is
+unknown software of the date in its name.
 """
 
 from __future__ import annotations
@@ -31,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
-from rackmodel.software.stacks import Era, read_stack
+from rackmodel.software import Software, software_of, stack_or_unknown
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator
@@ -133,15 +123,16 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
     """
     from rackmodel.workload import Job
 
-    stack = _text(row, "stack") or "default"
-    era = read_stack(stack)
+    stated = _text(row, "stack") or "default"
+    stack = stack_or_unknown(stated)
+    software = software_of(stack)
     gpus, seq_len, batch = (_needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
     model = _model(row)
     filled = tuple(
         key
         for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision")
         if not _text(row, key)
-    )
+    ) + (("stack",) if stack != stated else ())
     precision = _text(row, "precision") or "bf16"
     shared = {
         "model": model,
@@ -151,21 +142,14 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
         "stack": stack,
         "routing": _text(row, "routing") or "dropless-balanced",
     }
-    blackwell = family in ("nvidia-blackwell", "nvidia-rubin")
-    plans = _plans(row, era, model, gpus, batch, domain, blackwell)
+    plans = _plans(row, software, model, gpus, batch, domain, family)
     if not plans:
         raise CannotRun(f"no tp x pp x cp x dp of {gpus} accelerators divides a batch of {batch}")
     return Run(
         topology=_text(row, "topology"),
         jobs=tuple(Job(plan=plan, **shared) for plan in plans),
         open_recompute="recompute" in filled,
-        offload=(
-            "last"
-            if era.family == "jax"
-            else "first"
-            if plans[0].sharded_parameters and era.family == "megatron" and "c2c" in host_link
-            else "no"
-        ),
+        offload=_offload(software, plans[0], host_link),
         filled=filled,
     )
 
@@ -196,41 +180,37 @@ def _model(row: Mapping[str, Any]) -> Any:
 
 def _plans(
     row: Mapping[str, Any],
-    era: Era,
+    software: Software,
     model: Any,
     gpus: int,
     batch: int,
     domain: int,
-    blackwell: bool,
+    family: str,
 ) -> list[Plan]:
     """Return the plans that the row allows, the usual ones first."""
     from rackmodel.workload import Plan
 
     fixed = {key: _whole(row, key) for key in ("tp", "pp", "vpp", "cp", "ep", "etp", "dp")}
     micro = _whole(row, "micro_batch")
-    sharding = _text(row, "sharding") or _default_sharding(era, gpus > domain)
+    sharding = _text(row, "sharding") or _default_sharding(software, gpus > domain)
     recompute = _text(row, "recompute") or "none"
     modules = _modules(_text(row, "notes")) if recompute == "selective" else ()
     schedule = _text(row, "schedule")
     layers = model.layers
-    pipeline = era.family not in ("jax", "fsdp")
+    depths = [fixed["pp"]] if fixed["pp"] else _divisors(layers, 64) if software.pipelines else [1]
     plans: list[Plan] = []
     for tp in _choices(fixed["tp"], model.heads, min(domain, 16) if domain > 1 else 16):
-        for pp in [fixed["pp"]] if fixed["pp"] else _divisors(layers, 64) if pipeline else [1]:
+        for pp in depths:
             for cp in [fixed["cp"]] if fixed["cp"] else [1] if tp * pp <= gpus else []:
                 dp = fixed["dp"] or gpus // (tp * pp * cp)
                 if dp < 1 or tp * pp * cp * dp != gpus or batch % dp:
                     continue
-                # MaxText shards experts with all other weights unless told.
-                open_ep = (
-                    1 if era.family == "jax" else _default_ep(model.experts, gpus // pp, domain)
-                )
-                ep = fixed["ep"] or open_ep
-                dispatcher = _dispatcher(row, era, ep, blackwell)
-                share = batch // dp
-                open_sizes = [share] if era.family == "jax" else _micro_batches(share, pp, era)
+                experts = model.experts if software.expert_groups else 0
+                ep = fixed["ep"] or _default_ep(experts, gpus // pp, domain)
+                dispatcher = _dispatcher(row, software, ep, family)
+                open_sizes = _micro_batches(batch // dp, pp, software)
                 for size, tp_overlap in itertools.product(
-                    [micro] if micro else open_sizes, _tp_overlaps(row, era, tp)
+                    [micro] if micro else open_sizes, _tp_overlaps(row, software, tp)
                 ):
                     plan = Plan(
                         tp=tp,
@@ -246,13 +226,12 @@ def _plans(
                         recompute=recompute,
                         recompute_modules=modules,
                         schedule=schedule,
-                        # Korthikanti et al., May 2022; before it only weights were split over tp.
-                        sequence_parallel=era.date >= 2022.4,
+                        sequence_parallel=software.sequence_parallel,
                         tp_overlap=tp_overlap,
                         ep_overlap=_flag(
-                            row, "ep_overlap", _overlaps_ep(era, ep, domain, fixed["vpp"] or 1)
+                            row, "ep_overlap", _overlaps_ep(software, ep, domain, fixed["vpp"] or 1)
                         ),
-                        dp_overlap=_flag(row, "dp_overlap", era.date >= 2021.9),
+                        dp_overlap=_flag(row, "dp_overlap", software.dp_overlap),
                         dispatcher=dispatcher,
                         dispatch_domain=_dispatch_domain(dispatcher, ep, fixed["etp"] or 1, domain),
                     )
@@ -277,17 +256,14 @@ def _divisors(number: int, most: int) -> list[int]:
     return [d for d in range(1, min(number, most) + 1) if number % d == 0]
 
 
-def _micro_batches(share: int, pp: int, era: Era) -> list[int]:
-    """Micro-batches to try: the whole share of a replica at once where there is no pipeline.
-
-    PyTorch's pipelines cut the share into as many micro-batches as there are stages (torchtitan's
-    pipeline_parallel_microbatches, where left out).
-    """
-    if era.family == "fsdp" and pp > 1 and share % pp == 0:
+def _micro_batches(share: int, pp: int, software: Software) -> list[int]:
+    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
+    if not software.accumulates:
+        return [share]
+    if software.batch_a_stage and pp > 1 and share % pp == 0:
         return [share // pp]
-    pipeline = era.family not in ("jax", "fsdp")
     sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
-    if pipeline and pp > 1:
+    if software.pipelines and pp > 1:
         sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]
     return sizes[-4:]
 
@@ -300,12 +276,8 @@ def _default_ep(experts: int, ranks: int, domain: int) -> int:
     return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
 
 
-def _default_sharding(era: Era, slices: bool) -> str:
-    if era.family == "jax" and slices:
-        return "hsdp"
-    if era.family in ("fsdp", "jax"):
-        return "zero3"
-    return "zero1" if era.date >= 2022.0 else "none"
+def _default_sharding(software: Software, several_domains: bool) -> str:
+    return "hsdp" if several_domains and software.sharded_in_domains else software.sharding
 
 
 def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
@@ -318,34 +290,32 @@ def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) 
     return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
 
 
-def _tp_overlaps(row: Mapping[str, Any], era: Era, tp: int) -> list[bool]:
-    """Return whether tp collectives run under the pieces of a product; both where left open.
-
-    Megatron recipes do since 2023. XLA does where its cost model finds that the pieces, which read
-    the weights once each, are faster than the collective and the product one after the other.
-    """
+def _tp_overlaps(row: Mapping[str, Any], software: Software, tp: int) -> list[bool]:
+    """Return whether tp collectives run under the pieces of a product; both where left open."""
     if tp == 1 or not is_empty(row.get("tp_overlap")):
         return [_flag(row, "tp_overlap", False)]
-    if era.family == "jax":
-        return [True, False]
-    return [era.family.startswith("megatron") and era.date >= 2023.2]
+    return {"no": [False], "yes": [True], "faster": [True, False]}[software.tp_overlap]
 
 
-def _overlaps_ep(era: Era, ep: int, domain: int, vpp: int) -> bool:
-    """Megatron runs an all-to-all under another micro-batch's pass where passes interleave."""
-    if ep == 1 or vpp == 1 or era.family != "megatron":
-        return False
-    return era.date >= (2025.6 if ep > domain else 2026.4)
+def _overlaps_ep(software: Software, ep: int, domain: int, vpp: int) -> bool:
+    """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
+    habits = ("yes", "between domains") if ep > domain else ("yes",)
+    return ep > 1 and vpp > 1 and software.ep_overlap in habits
 
 
-def _dispatcher(row: Mapping[str, Any], era: Era, ep: int, blackwell: bool) -> str:
-    """Return the token dispatcher: as notes say, or a fused one in Megatron on Blackwell."""
+def _dispatcher(row: Mapping[str, Any], software: Software, ep: int, family: str) -> str:
+    """Return the token dispatcher: as notes say, or that of the software."""
     if ep == 1:
         return "all-to-all"
     if re.search(r"deepep|hybridep", _text(row, "notes"), re.IGNORECASE):
         return "deepep"
-    fused = era.family == "megatron" and era.date >= 2025.6 and blackwell
-    return "deepep" if fused else "all-to-all"
+    return "deepep" if family in software.fused_dispatch else "all-to-all"
+
+
+def _offload(software: Software, plan: Plan, host_link: str) -> str:
+    """Return whether activations go to host memory before recompute, after it, or never."""
+    shared_memory = plan.sharded_parameters and "c2c" in host_link
+    return software.offload if software.offload == "last" or shared_memory else "no"
 
 
 def _dispatch_domain(dispatcher: str, ep: int, etp: int, domain: int) -> int:

@@ -5,7 +5,7 @@ Out: programs of operations with FLOPs, bytes and shapes; groups of ranks; bytes
 Left out: seconds and links; see `simulate` and `network`.
 """
 
-from rackmodel.software.habits import Software, software_of
+from rackmodel.software import Software, software_of
 from rackmodel.workload.catalog import (
     describe,
     load_model,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import Collective, CollectiveOp, Kernel, Operation
 from rackmodel.workload.plan import Job

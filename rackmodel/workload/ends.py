@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT, Local, elementwise, linear, norm
 from rackmodel.workload.steps import Comm, Step
 

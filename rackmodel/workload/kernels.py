@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.models import Block, Model
 from rackmodel.workload.operations import Family, Kernel
 from rackmodel.workload.plan import Job

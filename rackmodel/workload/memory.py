@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, last_use, passes_of, peak_bytes
 from rackmodel.workload.data_parallel import held_gradients, local_states
 from rackmodel.workload.plan import Job, Plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reductions
 from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import Collective, Operation, Phase, Segment, Wait

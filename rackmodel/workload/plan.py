@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
-from rackmodel.software.habits import software_of
+from rackmodel.software import software_of
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import precision_of
 

@@ -8,8 +8,8 @@ from benchmarks.validation.surrogate import CLASSES
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.kernel_constants import kernel_constants, peak_flops_per_s
 from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.software import software_of
 from rackmodel.software.constant_files import use_constants
-from rackmodel.software.stacks import read_stack
 from rackmodel.workload.operations import Kernel
 
 
@@ -86,7 +86,7 @@ def test_fp8_attention_gains_less_for_small_heads():
 
 
 def test_older_software_is_slower_by_the_same_factor_every_year():
-    launch = [read_stack(f"megatron-bridge-{year}.06").launch_s for year in (23, 24, 25)]
+    launch = [software_of(f"megatron-bridge-{year}.06").launch_s for year in (23, 24, 25)]
     assert launch[0] / launch[1] == pytest.approx(launch[1] / launch[2])
     assert launch[0] > launch[1] > launch[2]
 
@@ -112,23 +112,26 @@ def test_kernels_written_for_an_earlier_architecture_lose_more_in_training():
 
 
 def test_every_fitted_constant_moves_a_class_of_seconds_or_the_whole_step():
-    era = read_stack("default")
+    software = software_of("default")
     for parameter in parameters():
-        eras = [era, *(read_stack(name) for name in ("maxtext", "titan", "mpt", "mlperf-v5.1-amd"))]
+        stacks = [
+            software,
+            *(software_of(name) for name in ("maxtext", "titan", "mpt", "mlperf-v5.1-amd")),
+        ]
         families = (parameter.family or "nvidia-hopper", "nvidia-ampere")
         moved = [
             parameter.exponent(name, family, part, one, foreign=True)
             for name in CLASSES
             for family in families
             for part in ("h100", "gb300")
-            for one in eras
+            for one in stacks
         ]
         assert parameter.whole or any(moved), parameter.name
 
 
 def test_half_a_year_counts_half():
     rate = next(p for p in parameters() if p.age)
-    old = read_stack("megatron-bridge-25.06")
+    old = software_of("megatron-bridge-25.06")
     assert rate.exponent("permute", "nvidia-hopper", "h100", old, foreign=False) == pytest.approx(
         LATEST - old.date
     )

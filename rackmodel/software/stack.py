@@ -1,0 +1,260 @@
+"""What training software is and does: the name of a `stack` -> family, date, kernels, habits.
+
+In:  a `stack` such as "megatron-bridge-26.04", "mpt" or "mlperf-v5.0-nvidia"; data/stacks.toml.
+Out: `Software`: what the family had reached at that date, and what it does where a plan is silent.
+Left out: anything that depends on a model, a size or a single run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from rackmodel.errors import UnknownName
+from rackmodel.software.constant_files import kept, read_constants
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """A family of training software at a date, from its documentation and default settings.
+
+    `known` is False for software that no row describes: it has the kernels of the default at its
+    date, and predictions are less certain. `prints` says what the memory figure in its logs counts:
+    "allocated" (tensors at their peak), "reserved" (what the allocator holds, with what it can't
+    reuse), or "device" (all of it, with context and communicators, as nvidia-smi shows).
+    """
+
+    stack: str
+    family: str
+    kind: str  # whose kernels it has
+    date: float  # year with fraction
+    known: bool
+    attention_kernels: str  # their generation: a key of attention.efficiency in kernels.toml
+    launch_s: float  # host time to launch one kernel
+    wave: float  # least share of a part-filled wave that costs a whole one, in the library's GEMMs
+    factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
+
+    # Dated habits of its kind: see the tables `habit.*`.
+    sharding: str
+    sharded_in_domains: bool
+    sequence_parallel: bool
+    tp_overlap: Literal["no", "yes", "faster"]
+    dp_overlap: bool
+    ep_overlap: Literal["no", "between domains", "yes"]
+    fused_dispatch: Sequence[str]
+    graphs: Sequence[str]
+    graphs_experts: Sequence[str]
+    pipelines: bool
+    accumulates: bool
+    batch_a_stage: bool
+    expert_groups: bool
+    offload: Literal["first", "last", "no"]
+
+    # Habits of its family.
+    gradients: str = "fp32"  # accumulation and reduction
+    gradient_copy_bytes: float = 0.0  # per parameter, kept beside those gradients
+    master_bytes: int = 4  # fp32 master weights; 0 where the optimizer works on what is stored
+    shard_bytes: int = 4  # a sharded weight under zero3 (it is the master)
+    shard_gradient_bytes: float = 0.0  # per updated parameter: gradients copied for the update
+    allocator_slack: float = 0.03  # of activations and buffers: blocks that don't fit together
+    fixed_bytes: float = 4e9  # CUDA context, NCCL buffers, workspaces
+    bucket_bytes: float = 0.0  # communication buffers that are always there
+    selective: tuple[str, ...] = ("core_attn",)  # what "selective" recompute means here
+    logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
+    narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
+    gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
+    both_ways: bool = False  # overlapped products take a shard from each neighbour at a time
+    early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads
+    prints: Literal["allocated", "reserved", "device"] = "device"
+
+    @property
+    def attention(self) -> str:
+        """Return "fused", or "unfused" where scores go through HBM."""
+        return "unfused" if self.attention_kernels == "unfused" else "fused"
+
+    def captures_graphs(self, accelerator_family: str, experts: bool) -> bool:
+        """Return whether launches are captured in CUDA graphs, where a job doesn't say."""
+        on = self.graphs_experts if experts else self.graphs
+        return "all" in on or accelerator_family in on
+
+
+def software_of(stack: str) -> Software:
+    """Return the software that a stack names.
+
+    Raises
+    ------
+    UnknownName
+        If no family has that name, with how to say that the software is unknown.
+
+    Examples
+    --------
+    >>> software_of("Megatron-Bridge-26.04").family, software_of("default").attention_kernels
+    ('nemo', 'flash4')
+    >>> software_of("unknown-2024-06").known
+    False
+    """
+    return _software(stack, _words(stack))
+
+
+def stack_or_unknown(stack: str) -> str:
+    """Return a stack as it is if it is known, else "unknown" software of the date in its name.
+
+    >>> stack_or_unknown("torchtitan"), stack_or_unknown("my-trainer-24.05")
+    ('torchtitan', 'unknown-2024-05')
+    """
+    if _row_of(_words(stack) or ("default",)) is not None:
+        return stack
+    date = _date_in(stack.lower())
+    if date is None:
+        return UNKNOWN
+    return f"{UNKNOWN}-{month(date)}"
+
+
+def month(date: float) -> str:
+    """Return a year with fraction as people write it.
+
+    >>> month(2024.45)
+    '2024-06'
+    """
+    return f"{int(date)}-{int(12 * (date % 1)) + 1:02d}"
+
+
+def families() -> list[dict[str, Any]]:
+    """Return the families with kind, date and aliases, in the order of the table."""
+    return [
+        {
+            "name": row["name"],
+            "kind": row["kind"],
+            "date": month(row["date"]),
+            "aliases": ", ".join(row["aliases"]),
+        }
+        for row in _families()
+    ]
+
+
+@kept
+def stack_table() -> dict[str, Any]:
+    """Return data/stacks.toml as a dictionary."""
+    return tomllib.loads(read_constants("stacks.toml"))
+
+
+@kept
+def _families() -> list[dict[str, Any]]:
+    """Return the rows of families, each with what it takes from the one that it is `like`."""
+    table, rows = stack_table(), dict[str, dict[str, Any]]()
+    for own in table["family"]:
+        first = {k: v for k, v in rows.get(own.get("like", ""), {}).items() if k != "aliases"}
+        rows[own["name"]] = {"date": table["default"]["date"], **first, **own}
+    return list(rows.values())
+
+
+def interpolate(points: Sequence[Sequence[float]], date: float) -> float:
+    """Follow straight lines through (date, value) points, flat beyond both ends.
+
+    >>> interpolate([[2020.0, 2.0], [2024.0, 1.0]], 2022.0)
+    1.5
+    """
+    if date <= points[0][0]:
+        return float(points[0][1])
+    for (d0, v0), (d1, v1) in itertools.pairwise(points):
+        if date <= d1:
+            return float(v0 + (v1 - v0) * (date - d0) / (d1 - d0))
+    return float(points[-1][1])
+
+
+def _words(stack: str) -> tuple[str, ...]:
+    """Return the words of a name without its versions and dates."""
+    words = re.split(r"[^a-z0-9.]+", stack.strip().lower())
+    return tuple(w for w in words if w and not re.fullmatch(r"v?[0-9]+(\.[0-9]+)*", w))
+
+
+def _stands_in(alias: Sequence[str], words: Sequence[str]) -> bool:
+    """Return whether an alias stands in a name; a word may go on with a version ("nemo2407")."""
+
+    def begins(word: str, with_: str) -> bool:
+        rest = word.removeprefix(with_) if word.startswith(with_) else None
+        return rest is not None and (not rest or rest[0].isdigit() or with_[-1].isdigit())
+
+    places = range(len(words) - len(alias) + 1)
+    return any(all(map(begins, words[i : i + len(alias)], alias)) for i in places)
+
+
+def _row_of(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the row of the family whose longest alias stands in a name."""
+
+    def matches() -> Iterator[tuple[int, int, dict[str, Any]]]:
+        for row in _families():
+            for alias in row["aliases"]:
+                parts = alias.split("-")
+                if _stands_in(parts, words):
+                    yield len(parts), len(alias), row
+
+    return max(matches(), key=lambda match: match[:2], default=(0, 0, None))[2]
+
+
+def _date_in(name: str) -> float | None:
+    """Read the date that a name itself carries: an MLPerf round, 26.04, 2407, 2024-12, 202412."""
+    found = re.search(r"mlperf-v([0-9]+\.[0-9]+)", name)
+    if found:
+        round_ = found.group(1)  # two rounds a year since v3.0 in mid 2023
+        return float(stack_table()["mlperf_rounds"].get(round_, 2020.45 + float(round_)))
+    for pattern in (
+        r"(?<![0-9])20([12][0-9])[-._]?(0[1-9]|1[0-2])(?![0-9])",
+        r"(?<![0-9.])([12][0-9])\.(0[1-9]|1[0-2])(?![0-9])",
+        r"(?<![0-9])([12][0-9])(0[1-9]|1[0-2])(?![0-9])",
+    ):
+        found = re.search(pattern, name)
+        if found:
+            return 2000.0 + int(found.group(1)) + (int(found.group(2)) - 0.5) / 12.0
+    found = re.search(r"(?<![0-9])(20[12][0-9])(?![0-9])", name)
+    return float(found.group(1)) + 0.5 if found else None
+
+
+@kept
+def _software(stack: str, words: tuple[str, ...]) -> Software:
+    row = _row_of(words or ("default",))
+    if row is None:
+        names = [alias for row in _families() for alias in row["aliases"]]
+        unknown = UnknownName.among("stack", stack, names)
+        raise UnknownName(
+            f"{unknown}; `rackmodel list stacks` has them all; for other software of a date say "
+            f"stack {UNKNOWN}-2024-06"
+        )
+    table = stack_table()
+    date = _date_in(stack.lower()) or float(row["date"])
+    kind = row["kind"]
+
+    def of_kind(section: Mapping[str, Any]) -> Any:
+        return next(section[key] for key in (kind, kind.split("-")[0], "other") if key in section)
+
+    def aged(law: Mapping[str, float]) -> float:
+        years = max(0.0, float(table["default"]["date"]) - date)
+        return float(law["latest"] * law["per_year"] ** years)
+
+    def at_date(points: Sequence[Sequence[Any]]) -> Any:
+        return next((v for since, v in reversed(points) if since <= date), points[0][1])
+
+    own = dict(row)
+    for older in reversed(row.get("until", [])):
+        own |= {k: v for k, v in older.items() if k != "date"} if date < older["date"] else {}
+    habits = {field.name for field in fields(Software)} - {"kind", "date"}
+    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if k in habits}
+    return Software(
+        stack=stack,
+        family=row["name"],
+        kind=kind,
+        date=date,
+        known=row["name"] != UNKNOWN,
+        attention_kernels=at_date(of_kind(table["attention"])),
+        launch_s=aged(of_kind(table["launch_s"])),
+        wave=interpolate(table["wave"]["points"], date),
+        factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
+        **{name: at_date(of_kind(section)) for name, section in table["habit"].items()},
+        **own,
+    )

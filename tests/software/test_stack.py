@@ -1,0 +1,109 @@
+"""Software stacks by name, and what a step adds to its kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from rackmodel.engine.overhead import band, expected_maximum, overhead_s
+from rackmodel.errors import UnknownName
+from rackmodel.software import software_of, stack_or_unknown
+from rackmodel.software.stack import families, interpolate
+
+
+@pytest.mark.parametrize(
+    ("stack", "family", "kind", "year", "attention"),
+    [
+        ("megatron-bridge-26.04", "nemo", "megatron", 2026, "flash4"),
+        ("Megatron-Bridge-26.04", "nemo", "megatron", 2026, "flash4"),
+        ("nemo2407", "nemo", "megatron", 2024, "flash3"),
+        ("nvidia-nemo", "nemo", "megatron", 2026, "flash4"),
+        ("mlm-2020", "megatron", "megatron", 2020, "unfused"),
+        ("mlm-a100jan", "mlm-a100", "megatron", 2021, "unfused"),
+        ("mlperf-v5.0-nvidia", "mlperf", "megatron-tuned", 2025, "flash3"),
+        ("mlperf-v5.1-amd", "mlperf-amd", "rocm", 2025, "flash3"),
+        ("mlperf-v3.1-habana", "habana", "habana", 2023, "flash2"),
+        ("mlperf-v4.1-google", "mlperf-google", "jax", 2024, "flash3"),
+        ("bloom-prequel", "bloom-prequel", "megatron-deepspeed", 2021, "unfused"),
+        ("mpt", "mpt", "fsdp", 2023, "flash1"),
+        ("llm-foundry", "mpt", "fsdp", 2023, "flash1"),
+        ("titan", "torchtitan", "fsdp", 2024, "flash2"),
+        ("torchtitan", "torchtitan", "fsdp", 2024, "flash2"),
+        ("titan-h200", "titan-h200", "fsdp", 2024, "flash2"),
+        ("fsdp", "fsdp", "fsdp", 2024, "flash2"),
+        ("deepspeed", "deepspeed", "fsdp", 2024, "flash2"),
+        ("google-maxtext", "maxtext", "jax", 2024, "flash3"),
+        ("v5p-maxtext-2025-08", "maxtext", "jax", 2025, "flash4"),
+        ("trillium", "trillium", "jax", 2024, "flash3"),
+    ],
+)
+def test_a_stack_is_known_by_its_name(stack, family, kind, year, attention):
+    software = software_of(stack)
+    assert software.known
+    assert (software.family, software.kind) == (family, kind)
+    assert (int(software.date), software.attention_kernels) == (year, attention)
+
+
+@pytest.mark.parametrize(("one", "other"), [("titan", "torchtitan"), ("MPT", "llm-foundry")])
+def test_two_names_of_a_family_are_one_software(one, other):
+    assert replace(software_of(one), stack="") == replace(software_of(other), stack="")
+
+
+def test_habits_follow_the_date():
+    assert software_of("megatron-lm-2020").gradients == "bf16"
+    assert software_of("megatron-lm-2024").gradients == "fp32"
+    old, new = software_of("megatron-lm-2021"), software_of("megatron-lm-2024")
+    assert (old.attention, old.sequence_parallel, old.sharding) == ("unfused", False, "none")
+    assert (new.attention, new.sequence_parallel, new.sharding) == ("fused", True, "zero1")
+
+
+def test_an_unknown_stack_is_refused_with_what_to_say():
+    with pytest.raises(UnknownName, match=r"did you mean 'torchtitan'.*unknown-2024-06"):
+        software_of("torchtitn")
+    assert stack_or_unknown("somebody's trainer of 2024-05") == "unknown-2024-05"
+    unknown, latest = software_of("unknown"), software_of("default")
+    assert not unknown.known
+    assert latest.known
+    assert (unknown.attention, unknown.factors) == (latest.attention, latest.factors)
+    assert int(software_of("unknown-2022-11").date) == 2022
+
+
+def test_every_alias_names_its_own_family():
+    for row in families():
+        for alias in row["aliases"].split(", "):
+            assert software_of(alias).family == row["name"]
+
+
+def test_releases_move_on_a_line():
+    assert interpolate([[2020, 2.0], [2024, 1.0]], 2023) == pytest.approx(1.25)
+    assert interpolate([[2020, 2.0], [2024, 1.0]], 1990) == 2.0
+    assert interpolate([[2020, 2.0], [2024, 1.0]], 2050) == 1.0
+
+
+def test_newer_releases_are_never_slower():
+    old, new = software_of("megatron-bridge-25.09"), software_of("megatron-bridge-26.06")
+    assert old.launch_s >= new.launch_s
+    assert old.factors["permute"] > new.factors["permute"]
+
+
+def job(gpus=1024, stack="megatron-bridge-26.04", experts=0):
+    return SimpleNamespace(gpus=gpus, stack=stack, model=SimpleNamespace(experts=experts))
+
+
+def test_more_accelerators_wait_longer_for_the_slowest():
+    assert overhead_s(job(8), 1.0) < overhead_s(job(1024), 1.0) < overhead_s(job(65536), 1.0)
+    assert expected_maximum(1) == 0.0
+
+
+def test_bands_hold_the_prediction_and_widen_where_less_is_known():
+    def width(**changes):
+        family = changes.pop("family", "nvidia-hopper")
+        low, high = band(2.0, job(**changes), family)
+        assert low < 2.0 < high
+        return high / low
+
+    assert width() < width(experts=64)
+    assert width() < width(stack="unknown-2026-06")
+    assert width() < width(family="ascend")
