@@ -22,23 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmodel.assess.power_intervals import Floats, Pieces
+from rackmodel.assess.power_intervals import Pieces
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware.power_model import Floats, highest_clock, leakage_ratio, voltage_ratio
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, PowerModel
-
-LOWEST_CLOCK = 0.2
-
-
-def voltage_ratio(clock: Floats, power: PowerModel) -> Floats:
-    """Return the supply voltage that a clock needs, both over their reference values."""
-    return np.maximum(power.voltage_floor, 1.0 - power.dvfs_slope * (1.0 - clock))
-
-
-def leakage_ratio(junction_c: Floats, power: PowerModel) -> Floats:
-    """Return idle power at a junction temperature over that at 35 C; never below a fifth."""
-    return np.maximum(0.2, 1.0 + power.leak_per_k * (junction_c - 35.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +105,10 @@ def draw_all(
     for _ in range(200):
         idle_w = power.idle_w * leakage_ratio(junction_c, power)
         found = highest_clock(
-            fixed_j=idle_w[:, None] * span + fixed,
-            act_j=act + rising,
-            flop_j=flop - owed,
-            cap_j=cap_w * span,
+            fixed=idle_w[:, None] * span + fixed,
+            act=act + rising,
+            flop=flop - owed,
+            cap=cap_w * span,
             power=power,
         )
         moved = np.abs(found - clock).max()
@@ -219,37 +208,14 @@ def _limited_clock(
     for _ in range(3):  # at a lower clock a piece may no longer stall
         stall_w = np.where(stalls, full_w, 0.0)
         x = highest_clock(
-            fixed_j=fixed_w,
-            act_j=activity + stall_w * free,
-            flop_j=flop_w - stall_w * needed,
-            cap_j=np.full_like(fixed_w, limit_w),
+            fixed=fixed_w,
+            act=activity + stall_w * free,
+            flop=flop_w - stall_w * needed,
+            cap=np.full_like(fixed_w, limit_w),
             power=power,
         )
         again = stalls & (free * x > needed)
         if (again == stalls).all():
             break
         stalls = again
-    return x
-
-
-def highest_clock(
-    *, fixed_j: Floats, act_j: Floats, flop_j: Floats, cap_j: Floats, power: PowerModel
-) -> Floats:
-    """Return per window the highest clock at which its energy is within the cap.
-
-    fixed_j, act_j, flop_j, cap_j : one value per window; act_j and flop_j at reference clock. [J]
-
-    Energy rises with the clock and is convex, so Newton's steps from the fastest clock come down to
-    the answer without passing it.
-    """
-    fastest = power.clock_max_ratio
-    x = np.full_like(fixed_j, fastest)
-    for _ in range(30):
-        v = voltage_ratio(x, power)
-        over = fixed_j + (act_j * x + flop_j) * v**2 - cap_j
-        if not (over > 1e-12 * cap_j).any():
-            break
-        rise = np.where(v > power.voltage_floor, power.dvfs_slope, 0.0)
-        slope = act_j * v**2 + 2.0 * v * rise * (act_j * x + flop_j)
-        x = np.clip(x - np.maximum(over, 0.0) / np.maximum(slope, 1e-300), LOWEST_CLOCK, fastest)
     return x

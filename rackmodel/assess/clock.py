@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rackmodel.assess.accelerator_power import LOWEST_CLOCK, leakage_ratio, voltage_ratio
 from rackmodel.assess.power_intervals import (
     KINDS,
-    Floats,
     activity_levels,
     by_name,
-    flop_energy_j,
-    peak_flops_per_s,
     stall_power_w,
 )
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware.power_model import (
+    LOWEST_CLOCK,
+    Floats,
+    best_flops_per_s,
+    flop_energy_j,
+    leakage_ratio,
+    voltage_ratio,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +73,7 @@ def repeated_unit(
     duration = rows["end_s"].to_numpy(dtype=float) - rows["start_s"].to_numpy(dtype=float)
     flops = rows["flops"].to_numpy(dtype=float)
     joule = by_name(rows["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
-    pace = by_name(rows["precision"], lambda p: peak_flops_per_s(accelerator, p), "precision")
+    pace = by_name(rows["precision"], lambda p: best_flops_per_s(accelerator, p), "precision")
     moved = rows["hbm_bytes"].to_numpy(dtype=float)
     levels = activity_levels(power, device_busy)
     link_j = 2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)
@@ -168,9 +172,7 @@ def capped_clock(
     return _highest(watts, cap, float(accelerator.power.clock_max_ratio))
 
 
-def sustained_clock(
-    unit: pd.DataFrame, accelerator: Accelerator, *, junction_c: float = 70.0
-) -> float:
+def usual_clock(unit: pd.DataFrame, accelerator: Accelerator, *, junction_c: float = 70.0) -> float:
     """Return the clock that a unit ran at under the accelerator's own cap, its durations being
     given.
 
@@ -203,7 +205,7 @@ def relative_clock(unit: pd.DataFrame, accelerator: Accelerator, cap_w: float) -
 
     unit : as simulated under the own cap.
     """
-    usual = sustained_clock(unit, accelerator)
+    usual = usual_clock(unit, accelerator)
     return capped_clock(unit, accelerator, cap_w, clock=usual) / usual
 
 
@@ -243,7 +245,7 @@ def settle_clock(
         ratios = []
         for rank_class in sorted(set(timeline["rank_class"].tolist())):
             unit = repeated_unit(timeline, int(rank_class), accelerator, device_busy=device_busy)
-            own = usual.setdefault(rank_class, sustained_clock(unit, accelerator))
+            own = usual.setdefault(rank_class, usual_clock(unit, accelerator))
             ratios.append(capped_clock(unit, accelerator, cap_w, clock=clock * own) / own)
         wanted = min(ratios)
         if abs(wanted - clock) <= tolerance * clock:

@@ -17,9 +17,9 @@ import numpy as np
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis
 from rackmodel.assess.coolant import Loop
-from rackmodel.assess.power_intervals import Floats
 from rackmodel.assess.rack_power import RackPower, sample
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware.power_model import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,6 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rackmodel.hardware import Accelerator, PowerModel
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MOST_WINDOWS = 2048  # of the cap, in one step
@@ -37,68 +36,13 @@ KINDS = {
 }
 
 
-def number_format(precision: str) -> str:
-    """Return the format of the arithmetic of a precision: "fp8-block" multiplies in "fp8".
-
-    >>> number_format("fp8-block"), number_format("bf16")
-    ('fp8', 'bf16')
-    """
-    return precision.split("-", 1)[0]
-
-
-def flop_energy_j(accelerator: Accelerator, precision: str) -> float:
-    """Return the energy of one FLOP at the reference clock and voltage. [J]
-
-    A format without a constant of its own takes the constant of the nearest format that has one
-    (fp16 and bf16 multiply alike), scaled by their peaks: equal time at full rate, equal energy.
-
-    Raises
-    ------
-    InvalidInput
-        If the accelerator has no constant that could stand in.
-    """
-    wanted = number_format(precision)
-    known: Mapping[str, float] = accelerator.power.e_flop_j
-    if wanted in known:
-        return known[wanted]
-    for other in ("bf16", "fp16", "fp8", *known):
-        if other in known:
-            peaks = accelerator.flops_per_s
-            if other in ("bf16", "fp16") and wanted in ("bf16", "fp16"):
-                return known[other]
-            if wanted in peaks and other in peaks:
-                return known[other] * peaks[other] / peaks[wanted]
-            if wanted in ("fp32", "fp64", "tf32"):  # few FLOPs, off the matrix units
-                return known[other] * {"tf32": 2.0, "fp32": 8.0, "fp64": 16.0}[wanted]
-    raise InvalidInput(
-        f"accelerator {accelerator.name!r}: no energy per FLOP for {precision!r} "
-        f"(known: {', '.join(sorted(known)) or 'none'}); set accelerators.{accelerator.name}.power"
-    )
-
-
-def peak_flops_per_s(accelerator: Accelerator, precision: str) -> float:
-    """Return the FLOP/s that large matrix products reach at the reference clock, or infinity.
-
-    Infinity where no peak of the format is known: such FLOPs then set no lower bound on the clock.
-    """
-    wanted = number_format(precision)
-    power, peaks = accelerator.power, accelerator.flops_per_s
-    peak = peaks.get(wanted, peaks.get({"fp16": "bf16", "bf16": "fp16"}.get(wanted, wanted)))
-    if not peak:
-        return float("inf")
-    eta = power.gemm_eta.get(wanted, max(power.gemm_eta.values(), default=1.0))
-    return peak / power.peak_clock_ratio * eta
-
-
 def stall_power_w(flops: Floats, flop_j: Floats, pace: Floats, power: PowerModel) -> Floats:
     """Return what matrix units that compute in these formats draw while they stall. [W]
 
     flops : of each piece; without any no kernel holds the units. flop_j, pace : energy of a FLOP
     and best rate of its format, both at the reference clock. [J, FLOP/s]
     """
-    known = (flops > 0) & np.isfinite(pace)
-    full_w = np.multiply(flop_j, pace, out=np.zeros_like(flops), where=known)
-    return power.act_stall * power.data_toggle * full_w
+    return power.act_stall * power.data_toggle * np.where(flops > 0, flop_j * pace, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +126,7 @@ def cut_timeline(
     levels = activity_levels(power, device_busy)
     level = by_name(timeline["kind"], lambda kind: levels[KINDS[kind]], "kind")
     joule = by_name(timeline["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
-    pace = by_name(timeline["precision"], lambda p: peak_flops_per_s(accelerator, p), "precision")
+    pace = by_name(timeline["precision"], lambda p: best_flops_per_s(accelerator, p), "precision")
     flops = timeline["flops"].to_numpy(dtype=float)
     columns = {
         "flop": flops * joule * power.data_toggle,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rackmodel.assess.accelerator_power import Draw, leakage_ratio
+from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis
-from rackmodel.assess.power_intervals import Floats
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware.power_model import Floats, leakage_ratio
 
 if TYPE_CHECKING:
     import pandas as pd

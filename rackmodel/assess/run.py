@@ -15,8 +15,8 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.overhead import band, overhead_s
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.contention import Contention
-from rackmodel.kernels.kernel_constants import peak_flops_per_s
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.result.result import Result
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs

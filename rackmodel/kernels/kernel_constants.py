@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rackmodel.errors import InvalidInput
 from rackmodel.software.constant_files import kept, read_constants
 
 
@@ -99,52 +98,3 @@ class KernelConstants:
 def kernel_constants() -> KernelConstants:
     """Return the shipped constants."""
     return KernelConstants(tomllib.loads(read_constants("kernels.toml")))
-
-
-def number_format(precision: str) -> str:
-    """Return the format of the arithmetic of a job precision or kernel precision.
-
-    >>> number_format("fp8-mx"), number_format("fp4"), number_format("bf16")
-    ('fp8', 'nvfp4', 'bf16')
-    """
-    base = precision.lower().split("-")[0]
-    return {"fp4": "nvfp4", "mxfp4": "nvfp4", "mxfp8": "fp8", "float16": "fp16"}.get(base, base)
-
-
-def peak_flops_per_s(accelerator: AcceleratorLike, precision: str) -> tuple[float, str]:
-    """Return the dense peak for a precision and the format that it stands for.
-
-    An accelerator without a format runs it in the nearest wider one it has (fp8 in bf16, nvfp4 in
-    fp8), as frameworks do; fp16 and bf16 share units. A narrow format with the peak of bf16 is
-    widened on its way into the units (fp8 on TPU v5p and v6e), so that it counts as bf16.
-
-    Raises
-    ------
-    InvalidInput
-        If the accelerator has no 16-bit format either.
-    """
-    wanted = number_format(precision)
-    order = {
-        "nvfp4": ("nvfp4", "fp4", "fp8", "bf16", "fp16"),
-        "fp8": ("fp8", "bf16", "fp16"),
-        "int8": ("int8", "fp8", "bf16", "fp16"),
-        "bf16": ("bf16", "fp16"),
-        "fp16": ("fp16", "bf16"),
-        "tf32": ("tf32", "bf16", "fp16"),
-        "fp32": ("fp32", "tf32"),
-        "fp64": ("fp64",),
-    }.get(wanted, (wanted, "bf16", "fp16"))
-    for key in order:
-        if key in accelerator.flops_per_s:
-            peak = float(accelerator.flops_per_s[key])
-            if key == "fp8" and peak <= accelerator.flops_per_s.get("bf16", 0.0):
-                return peak, "bf16"
-            return peak, "nvfp4" if key == "fp4" else key
-    if wanted in ("tf32", "fp32"):  # tf32 runs at half the rate of bf16 where nothing is said
-        for key in ("bf16", "fp16"):
-            if key in accelerator.flops_per_s:
-                return accelerator.flops_per_s[key] / 2.0, "tf32"
-    raise InvalidInput(
-        f"accelerator {accelerator.name!r} has no peak for {precision!r}; "
-        f"it has {sorted(accelerator.flops_per_s)}"
-    )

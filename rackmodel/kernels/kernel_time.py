@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from rackmodel.hardware import accelerator
+from rackmodel.hardware.power_model import peak_flops_per_s, sustained_clock
 from rackmodel.kernels import attention_time, gemm_time, host_time
-from rackmodel.kernels.clock import sustained_clock
 from rackmodel.kernels.kernel_constants import (
     AcceleratorLike,
     GemmConstants,
     KernelConstants,
     kernel_constants,
-    peak_flops_per_s,
 )
 from rackmodel.software import Software, software_of
 from rackmodel.workload.operations import Compute, Kernel
@@ -173,11 +173,11 @@ class KernelTimes:
         reference = clock["reference"].get(self.accelerator.family)
         if reference is None or reference == self.accelerator.name:
             return 1.0
-        own = sustained_clock(self.accelerator, key, clock)
-        if own == 1.0 and getattr(self.accelerator, "power", None) is None:
+        if getattr(self.accelerator, "power", None) is None:
             return 1.0
-        base = _reference_clock(reference, key, clock["duty"], clock["hbm_busy"], clock["hot"])
-        return float(own / base) if base else 1.0
+        while_training = {name: float(clock[name]) for name in ("duty", "hbm_busy", "hot")}
+        own = sustained_clock(self.accelerator, key, **while_training)
+        return own / _reference_clock(reference, key, **while_training)
 
     def _time(self, kernel: Kernel) -> float:
         match kernel.family:
@@ -313,17 +313,14 @@ def is_unfused_attention(kernel: Kernel) -> bool:
     return kernel.name.startswith(("attention_scores", "attention_context", "softmax", "dropout"))
 
 
-def graphs_by_default(job: Job, accelerator: AcceleratorLike) -> bool:
+def graphs_by_default(job: Job, part: AcceleratorLike) -> bool:
     """Return whether launches are captured in CUDA graphs: as the job says, or as its software."""
     if job.cuda_graphs is not None:
         return bool(job.cuda_graphs)
-    return software_of(job.stack).captures_graphs(accelerator.family, job.model.experts > 0)
+    return software_of(job.stack).captures_graphs(part.family, job.model.experts > 0)
 
 
 @lru_cache(maxsize=256)
-def _reference_clock(name: str, key: str, duty: float, hbm_busy: float, hot: float) -> float:
+def _reference_clock(name: str, key: str, *, duty: float, hbm_busy: float, hot: float) -> float:
     """Return the sustained clock of a reference part of the catalog."""
-    from rackmodel.hardware import accelerator
-
-    constants = {"duty": duty, "hbm_busy": hbm_busy, "hot": hot}
-    return sustained_clock(accelerator(name), key, constants)
+    return sustained_clock(accelerator(name), key, duty=duty, hbm_busy=hbm_busy, hot=hot)

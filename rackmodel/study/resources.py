@@ -110,7 +110,7 @@ def scale_part(part: Accelerator, resource: str, factor: float) -> Accelerator |
 
 def _with_power(part: Accelerator, factor: float) -> Accelerator:
     """More power is a higher sustained clock, as far as the part can use it."""
-    from rackmodel.kernels.clock import sustained_clock
+    from rackmodel.hardware.power_model import sustained_clock
     from rackmodel.kernels.kernel_constants import kernel_constants
 
     capped = replace(part, power_w=part.power_w * factor)
@@ -118,10 +118,11 @@ def _with_power(part: Accelerator, factor: float) -> Accelerator:
     if constants["reference"].get(part.family) != part.name:
         return capped  # kernel times work its clock out themselves
     # Kernel times of a family are fitted on this part at its own clock: tell them by its peak.
+    training = {name: float(constants[name]) for name in ("duty", "hbm_busy", "hot")}
     flops = {
         name: rate
-        * sustained_clock(capped, name, constants)
-        / sustained_clock(part, name, constants)
+        * sustained_clock(capped, name, **training)
+        / sustained_clock(part, name, **training)
         for name, rate in part.flops_per_s.items()
     }
     return replace(capped, flops_per_s=flops)

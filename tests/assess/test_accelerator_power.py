@@ -11,11 +11,12 @@ from rackmodel.assess.clock import (
     relative_clock,
     repeated_unit,
     settle_clock,
-    sustained_clock,
+    usual_clock,
 )
-from rackmodel.assess.power_intervals import cut_timeline, flop_energy_j
+from rackmodel.assess.power_intervals import cut_timeline
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import load_catalog
+from rackmodel.hardware.power_model import flop_energy_j
 
 
 def drawn(timeline, part, step_s=1.0, cap_w=1e6, coolant_c=35.0, k_per_w=0.0):
@@ -155,7 +156,7 @@ def test_thermal_runaway_is_refused(h100):
 def test_number_formats_without_a_constant_scale_by_their_peaks(h100):
     assert flop_energy_j(h100, "fp16") == flop_energy_j(h100, "bf16")
     assert flop_energy_j(h100, "fp8-block") == flop_energy_j(h100, "fp8")
-    with pytest.raises(InvalidInput, match="no energy per FLOP"):
+    with pytest.raises(InvalidInput, match="no peak for 'ternary'"):
         flop_energy_j(h100, "ternary")
 
 
@@ -223,7 +224,7 @@ def test_500_w_slows_a_training_step_by_a_tenth(h100):
 
     unit = repeated_unit(gpt3_step(), 0, h100)
     ratio = relative_clock(unit, h100, 500.0)
-    usual = sustained_clock(unit, h100)
+    usual = usual_clock(unit, h100)
     slower = mean_power_w(unit, h100, usual * ratio, clock=usual)[1]
     assert 0.80 < ratio < 0.93
     assert 1.06 < slower / unit["duration_s"].sum() < 1.13

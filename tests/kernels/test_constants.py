@@ -6,7 +6,8 @@ import pytest
 from benchmarks.validation.parameters import LATEST, parameters, replaced, value, write
 from benchmarks.validation.surrogate import CLASSES
 from rackmodel.hardware import accelerator
-from rackmodel.kernels.kernel_constants import kernel_constants, peak_flops_per_s
+from rackmodel.hardware.power_model import peak_flops_per_s
+from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.software import software_of
 from rackmodel.software.constant_files import use_constants
