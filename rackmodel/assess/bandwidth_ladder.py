@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.topology.kinds import Tier
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,9 +27,9 @@ HBM_REACH_M = 0.01  # assumed: a stack stands beside the die
 ENDS = (("usd", "mid"), ("usd_low", "low"), ("usd_high", "high"))
 #: Tier of cables -> (name, tier of the switches above them).
 OUTSIDE = {
-    "nic_leaf": ("leaf", "leaf"),
-    "leaf_spine": ("spine", "spine"),
-    "spine_core": ("core", "core"),
+    Tier.NIC_LEAF: ("leaf", Tier.LEAF),
+    Tier.LEAF_SPINE: ("spine", Tier.SPINE),
+    Tier.SPINE_CORE: ("core", Tier.CORE),
 }
 
 
@@ -60,9 +62,9 @@ def tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
         )
     ]
     if part.scale_up_bytes_per_s:
-        wires = links[links["tier"].str.startswith("scale_up")]
+        wires = links[links["tier"].str.startswith(Tier.SCALE_UP)]
         serdes = part.power.e_link_j_per_byte * part.scale_up_bytes_per_s
-        inside = share.of(list(wires["tier"].unique()), "scale_up")
+        inside = share.of(list(wires["tier"].unique()), Tier.SCALE_UP)
         reach = float(wires["length_m"].max()) if len(wires) else 0.5
         rows.append(
             _row(

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from rackmodel.hardware import Catalog
 
-BEHIND_LEAVES = ("leaf_spine", "spine_core", "leaf_leaf")
-BEHIND_SWITCHES = ("leaf", "spine", "core")
+BEHIND_LEAVES = (*ABOVE_LEAVES, Tier.LEAF, Tier.SPINE, Tier.CORE)
 
 
 def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
@@ -39,23 +40,23 @@ def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
             each = given or (link.bytes_per_s if link else 0.0)
             rate[tier] = rate.get(tier, 0.0) + count * each
             medium = catalog.media.get(str(row["medium"]))
-            if tier == "scale_up" and medium is not None and medium.kind == "optical":
+            if tier == Tier.SCALE_UP and medium is not None and medium.kind == "optical":
                 ocs += 2.0 * count  # a circuit switch passes the light on: one port at either side
         elif kind == "switch":
             known = catalog.switches.get(str(row["part"]))
             if known is not None:
-                many = float(known.radix) * (1.0 if tier == "ocs" else known.port_bytes_per_s)
+                many = float(known.radix) * (1.0 if tier == Tier.OCS else known.port_bytes_per_s)
                 ports[tier] = ports.get(tier, 0.0) + count * many
     found: dict[str, float] = {}
-    uplinks = rate.get("leaf_spine", 0.0) + 2.0 * rate.get("leaf_leaf", 0.0)
-    left = ports.get("leaf", 0.0) - uplinks
-    if "nic_leaf" in rate and left > 0:
-        share = min(1.0, rate["nic_leaf"] / left)
-        found |= dict.fromkeys((*BEHIND_LEAVES, *BEHIND_SWITCHES), share)
-    if ports.get("ocs") and ocs:
-        found["ocs"] = min(1.0, ocs / ports["ocs"])
-    if ports.get("scale_up_top") and rate.get("scale_up_top"):
-        found["scale_up_top"] = min(1.0, rate["scale_up_top"] / ports["scale_up_top"])
+    uplinks = rate.get(Tier.LEAF_SPINE, 0.0) + 2.0 * rate.get(Tier.LEAF_LEAF, 0.0)
+    left = ports.get(Tier.LEAF, 0.0) - uplinks
+    if Tier.NIC_LEAF in rate and left > 0:
+        share = min(1.0, rate[Tier.NIC_LEAF] / left)
+        found |= dict.fromkeys(BEHIND_LEAVES, share)
+    if ports.get(Tier.OCS) and ocs:
+        found[Tier.OCS] = min(1.0, ocs / ports[Tier.OCS])
+    if ports.get(Tier.SCALE_UP_TOP) and rate.get(Tier.SCALE_UP_TOP):
+        found[Tier.SCALE_UP_TOP] = min(1.0, rate[Tier.SCALE_UP_TOP] / ports[Tier.SCALE_UP_TOP])
     return {tier: value for tier, value in found.items() if math.isfinite(value)}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +41,9 @@ ROWS = [
 ]
 _LEVELS: tuple[Level, ...] = ("mid", "low", "high")
 # Words for several tiers at once.
-GROUPS = {"scale_out": ("nic_leaf", "leaf_spine", "spine_core", "leaf_leaf")}
+GROUPS = {"scale_out": (Tier.NIC_LEAF, *ABOVE_LEAVES)}
 # Switches of these tiers stand outside the chassis although they belong to the scale-up domain.
-OUTSIDE_TIERS = ("ocs", "scale_up_top")
+OUTSIDE_TIERS = (Tier.OCS, Tier.SCALE_UP_TOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame)
     nic: float | None = None
     inside = optics = 0.0
     for tier, per, watts in zip(links["tier"], links["per"], links["watts"], strict=True):
-        if tier == "nic_leaf":
+        if tier == Tier.NIC_LEAF:
             nic = (nic or 0.0) + 0.5 * watts
             optics += 0.5 * watts
         elif per == "rack":

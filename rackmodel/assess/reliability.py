@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rackmodel.assess.cost import need
 from rackmodel.assess.media import media_rows
 from rackmodel.errors import InvalidInput
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def rates_of(
     ends: dict[str, float] = {}
     for medium, count in zip(links["medium"], links["ends"], strict=True):
         ends[str(medium)] = ends.get(str(medium), 0.0) + float(count)
-    is_nic = (inventory["part_kind"] == "nic").to_numpy()
+    is_nic = (inventory["part_kind"] == Kind.NIC).to_numpy()
     nics = int(inventory.loc[is_nic, "count"].sum()) if is_nic.any() else None
     return part_rates(catalog, accelerators=accelerators, nics=nics, link_ends=ends, level=level)
 

@@ -28,13 +28,14 @@ import numpy.typing as npt
 from rackmodel.engine.folding import Groups, distinct, label
 from rackmodel.engine.group_flows import PlacedFlows, Places, place
 from rackmodel.network import Network, Pattern, pattern
+from rackmodel.topology.kinds import Kind
 from rackmodel.workload.operations import Collective, Operation, Program, Segment, Send
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-NEAR = ("accelerator", "nic")  # kinds of nodes whose links are gates to the rest
+NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to the rest
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
 SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits

@@ -24,6 +24,7 @@ from rackmodel.errors import InvalidInput
 from rackmodel.network.groups import Group, overlaps
 from rackmodel.network.patterns import Flows, flows_between, join
 from rackmodel.network.torus import link_between
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -322,7 +323,7 @@ def _parent(rank: int, count: int) -> int:
 
 
 def _is_outer(network: Network, node: int) -> bool:
-    return network.node_kinds[node] != "scale_up_switch"
+    return network.node_kinds[node] != Kind.SCALE_UP_SWITCH
 
 
 def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
@@ -331,8 +332,8 @@ def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, lis
     if "switch_links" not in cache:
         out_to: dict[int, list[int]] = {}
         into: dict[int, list[int]] = {}
-        switch = np.array([kind == "scale_up_switch" for kind in network.node_kinds])
-        part = np.array([kind == "accelerator" for kind in network.node_kinds])
+        switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds])
+        part = np.array([kind == Kind.ACCELERATOR for kind in network.node_kinds])
         for table, near, far in (
             (out_to, network.tail, network.head),
             (into, network.head, network.tail),

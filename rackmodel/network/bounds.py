@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rackmodel.network.groups import Group
 from rackmodel.network.patterns import Pattern, link_load, own_s, pace_s
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -42,8 +43,12 @@ def cuts(network: Network) -> list[tuple[str, Ints]]:
     if "cuts" not in cache:
         kinds = np.array(network.node_kinds)
         ends = (kinds[network.tail], kinds[network.head])
-        top = np.isin(ends[0], ("core",)) | np.isin(ends[1], ("core",))
-        upper = top | np.isin(ends[0], ("spine", "ocs")) | np.isin(ends[1], ("spine", "ocs"))
+        top = (ends[0] == Kind.CORE) | (ends[1] == Kind.CORE)
+        upper = (
+            top
+            | np.isin(ends[0], (Kind.SPINE, Kind.OCS))
+            | np.isin(ends[1], (Kind.SPINE, Kind.OCS))
+        )
         found = [("accelerator", np.arange(len(kinds)))]
         for name, keep in (("domain", network.scale_up), ("pod", ~upper), ("group", ~top)):
             labels = components(network, keep)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -274,8 +275,8 @@ def _assemble(
     seed: int,
 ) -> Network:
     """Build the arrays; edge e from tail[e] to head[e] is what told[which[e]] says."""
-    switch = np.array([kind == "scale_up_switch" for kind in kinds])
-    part = np.array([kind == "accelerator" for kind in kinds])
+    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in kinds])
+    part = np.array([kind == Kind.ACCELERATOR for kind in kinds])
     # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
     inner = switch[tail] | switch[head] | (part[tail] & part[head])
     cables = np.array([t.cables for t in told], dtype=np.int64)[which]
@@ -321,7 +322,7 @@ def _assemble(
 def _accelerators(
     graph: nx.Graph[Any], nodes: tuple[Hashable, ...], kinds: tuple[str, ...]
 ) -> Ints:
-    found = [i for i, kind in enumerate(kinds) if kind == "accelerator"]
+    found = [i for i, kind in enumerate(kinds) if kind == Kind.ACCELERATOR]
     if not found:  # a bare graph without kinds: every node that is not named a switch may send
         found = [i for i, kind in enumerate(kinds) if kind == ""]
     order = {i: graph.nodes[nodes[i]].get("index") for i in found}
@@ -336,7 +337,7 @@ def _domains(
     accelerators: Ints, kinds: tuple[str, ...], tail: Ints, head: Ints, inner: Any
 ) -> Ints:
     """Number the parts that scale-up links join, in order of their first accelerator."""
-    member = np.array([kind in ("accelerator", "scale_up_switch") for kind in kinds])
+    member = np.array([kind in (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH) for kind in kinds])
     joins = inner & member[tail] & member[head]
     a, b = tail[joins], head[joins]
     name = np.arange(len(kinds))  # of the part that a node is known to belong to

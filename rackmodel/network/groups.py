@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -111,7 +112,7 @@ def make_group(
 def _switched(network: Network, nodes: Ints) -> bool:
     """Say whether the first member has links to scale-up switches."""
     out = network.tail == int(nodes[0])
-    return any(network.node_kinds[k] == "scale_up_switch" for k in network.head[out].tolist())
+    return any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in network.head[out].tolist())
 
 
 def port_rates(network: Network) -> tuple[Floats, Floats]:

@@ -22,6 +22,7 @@ from rackmodel.errors import NoRoute
 from rackmodel.network.core_search import Core, CoreRoute
 from rackmodel.network.grid import grid_of
 from rackmodel.network.tree import tree_of
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
@@ -60,7 +61,7 @@ class Router:
         self.network = network
         is_accelerator = np.zeros(len(network.nodes), dtype=bool)
         is_accelerator[network.accelerator_nodes] = True
-        if not any(kind == "accelerator" for kind in network.node_kinds):
+        if not any(kind == Kind.ACCELERATOR for kind in network.node_kinds):
             is_accelerator[:] = False  # a graph without kinds: every node forwards
         self.is_accelerator = is_accelerator
         self.domain = np.full(len(network.nodes), -1)

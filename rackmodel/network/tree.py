@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmodel.topology.kinds import Kind
+
 if TYPE_CHECKING:
     from rackmodel.network.graph import Network
 
 Ints = NDArray[np.int64]
 
-LEVELS = {"accelerator": 0, "nic": 1, "scale_up_switch": 1, "leaf": 2, "spine": 3, "core": 4}
-OTHERS = {"cpu": 0, "ocs": 5}  # where they stand; no tree has them
+LEVELS = {str(kind): kind.level for kind in Kind}
+OUTSIDE = {Kind.CPU, Kind.OCS}  # no tree has them
 TOP = 6
 
 
@@ -68,14 +70,14 @@ class Tree:
 
 def tree_of(network: Network) -> Tree | None:
     """Return the network as a tree, None if it isn't one."""
-    if not LEVELS.keys() >= set(network.node_kinds):
+    if not LEVELS.keys() - OUTSIDE >= set(network.node_kinds):
         return None
     level, tail, head = levels(network), network.tail, network.head
     if (level[tail] == level[head]).any():
         return None
     place = np.full(len(level), -1, dtype=np.int64)
     place[network.accelerator_nodes] = np.arange(len(network.accelerator_nodes))
-    switch = np.array([kind == "scale_up_switch" for kind in network.node_kinds])
+    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds])
     chains = []
     for inner in (True, False):
         wanted = (switch[tail] | switch[head]) == inner
@@ -88,9 +90,8 @@ def tree_of(network: Network) -> Tree | None:
 
 def levels(network: Network) -> Ints:
     """Return how far up each node stands, int[N]; scale-up switches by their tier."""
-    rank = LEVELS | OTHERS
-    level = np.array([rank.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
-    inner = np.array([kind == "scale_up_switch" for kind in network.node_kinds], dtype=bool)
+    level = np.array([LEVELS.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
+    inner = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds], dtype=bool)
     near = level == 0
     while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
         inner[tier] = False  # each stands in the first tier that reaches it from below

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.system import key_of
+from rackmodel.topology.kinds import tier_word
 from rackmodel.workload.operations import Segment
 
 if TYPE_CHECKING:
@@ -25,29 +26,13 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-TIERS = (  # the first pair of node kinds that matches names the tier
-    ("scale-up", {"scale_up_switch"}),
-    ("core", {"core"}),
-    ("spine", {"spine"}),
-    ("leaf", {"leaf"}),
-    ("optical", {"ocs"}),
-    ("host", {"nic", "cpu"}),
-    ("scale-up", {"accelerator"}),
-)
-
 
 def tier_of_links(step: Step) -> list[str]:
     """Return the tier of every link: scale-up, host (to NIC or CPU), leaf, spine, core."""
     network = step.network
     kinds = network.node_kinds
-    known: dict[tuple[str, str], str] = {}
-    tiers = []
-    for tail, head in zip(network.tail.tolist(), network.head.tolist(), strict=True):
-        pair = (kinds[tail], kinds[head])
-        if pair not in known:
-            known[pair] = next((t for t, ends in TIERS if ends & set(pair)), "other")
-        tiers.append(known[pair])
-    return tiers
+    ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
+    return [tier_word(kinds[tail], kinds[head]) for tail, head in ends]
 
 
 def exchange_counts(step: Step) -> dict[tuple[int, int], int]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -32,8 +33,7 @@ RESOURCES = (
     "domain_accelerators",
     "power_w",
 )
-_ABOVE = ("leaf", "spine", "core")
-_OUTSIDE = (*_ABOVE, "nic")
+_OUTSIDE = (*FABRIC_SWITCHES, Kind.NIC)
 
 
 class ScaledLinks:
@@ -63,7 +63,7 @@ class ScaledLinks:
 
 def _is_scaled(resource: str, ends: tuple[str, str]) -> bool:
     outside = any(end in _OUTSIDE for end in ends)
-    above = all(end in _ABOVE for end in ends)
+    above = all(end in FABRIC_SWITCHES for end in ends)
     if resource == "scale_up_bytes_per_s":
         return not outside
     return above if resource == "fabric_bytes_per_s" else outside and not above

@@ -12,8 +12,8 @@ from rackmodel.topology.inventory import (
     counted,
     optics_power_w,
     scale_up_bytes_per_s,
-    tier_of,
 )
+from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.names import (
     describe,
     load_topology,
@@ -24,6 +24,8 @@ from rackmodel.topology.names import (
 from rackmodel.topology.topology import Topology
 
 __all__ = [
+    "Kind",
+    "Tier",
     "Topology",
     "check_topology",
     "copper_pairs",

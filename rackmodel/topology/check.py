@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel import units
 from rackmodel.errors import InvalidInput
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     import networkx as nx
 
-KINDS = ("accelerator", "cpu", "scale_up_switch", "nic", "leaf", "spine", "core", "ocs")
 MOST_EDGES = 5_000_000
 LEAST_BYTES_PER_S, MOST_BYTES_PER_S = 1.0, 1e18
 MOST_LATENCY_S = 10.0
@@ -77,7 +77,7 @@ def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = Fa
     accelerators = []
     for node, data in graph.nodes(data=True):
         kind = data.get("kind")
-        if kind not in KINDS and not (bare and kind in (None, "", "switch")):
+        if kind not in list(Kind) and not (bare and kind in (None, "", "switch")):
             near = (
                 "; did you mean 'accelerator'?" if kind in ("gpu", "tpu", "npu", "device") else ""
             )
@@ -85,7 +85,7 @@ def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = Fa
                 near = "; did you mean 'scale_up_switch' or 'leaf'?"
             found = f"kind {short(kind)}" if "kind" in data else "no kind"
             raise InvalidInput(
-                f"{file}: node {short(node)}: {found}{near} (known: {', '.join(KINDS)})"
+                f"{file}: node {short(node)}: {found}{near} (known: {', '.join(Kind)})"
             )
         rack = data.get("rack", 0)
         if isinstance(rack, bool) or not isinstance(rack, numbers.Integral):
@@ -94,7 +94,7 @@ def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = Fa
             )
         for key in ("coordinates", "position"):
             _check_places(data.get(key), f"{file}: node {short(node)}: {key}", least=0)
-        if kind == "accelerator":
+        if kind == Kind.ACCELERATOR:
             accelerators.append(node)
     if not accelerators and not bare:
         raise InvalidInput(f"{file}: no node of kind 'accelerator'")
@@ -179,7 +179,7 @@ def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: s
     import networkx as nx
 
     first = accelerators[0]
-    forwards = [n for n, kind in kinds_of(graph).items() if kind != "cpu"]
+    forwards = [n for n, kind in kinds_of(graph).items() if kind != Kind.CPU]
     inner = graph if len(forwards) == len(graph) else graph.subgraph(forwards)
     from_first = nx.descendants(inner, first)
     to_first = nx.ancestors(inner, first)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rackmodel.errors import UnknownName
 from rackmodel.topology import description as d
 from rackmodel.topology.check import kinds_of
+from rackmodel.topology.kinds import Tier, tier_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -36,23 +37,6 @@ COLUMNS = [
 ]
 """Columns of an inventory; the last three describe one link, one direction (0 for other parts)."""
 
-TIERS = {
-    ("accelerator", "accelerator"): "scale_up",
-    ("accelerator", "scale_up_switch"): "scale_up",
-    ("scale_up_switch", "scale_up_switch"): "scale_up_top",
-    ("accelerator", "cpu"): "host",
-    ("cpu", "cpu"): "host",
-    ("cpu", "nic"): "host",
-    ("accelerator", "nic"): "host",
-    ("leaf", "nic"): "nic_leaf",
-    ("leaf", "spine"): "leaf_spine",
-    ("core", "spine"): "spine_core",
-    ("leaf", "leaf"): "leaf_leaf",
-}
-"""Tier of an edge by the kinds of its ends, in alphabetical order."""
-
-IN_RACK = ("scale_up", "scale_up_top", "host")
-
 
 class _Row(NamedTuple):
     part_kind: str
@@ -63,15 +47,6 @@ class _Row(NamedTuple):
     bytes_per_s: float = 0.0
     lanes: int = 0
     length_m: float = 0.0
-
-
-def tier_of(kind_a: str, kind_b: str) -> str:
-    """Name the tier of an edge from the kinds of its ends; "other" for unusual ones.
-
-    >>> tier_of("nic", "leaf"), tier_of("accelerator", "scale_up_switch"), tier_of("leaf", "cpu")
-    ('nic_leaf', 'scale_up', 'other')
-    """
-    return TIERS.get((min(kind_a, kind_b), max(kind_a, kind_b)), "other")
 
 
 def _cable(tier: str, wire: d.Wire) -> _Row:
@@ -97,7 +72,7 @@ def _records(counts: Counter[_Row]) -> list[dict[str, Any]]:
         {
             **row._asdict(),
             "count": count,
-            "per": "fabric" if row.tier in FABRIC_TIERS else "rack",
+            "per": "fabric" if row.tier and Tier(row.tier).in_fabric else "rack",
         }
         for row, count in sorted(rows.items())
         if count
@@ -108,18 +83,6 @@ def _frame(counts: Counter[_Row]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(_records(counts), columns=COLUMNS)
-
-
-FABRIC_TIERS = (
-    "leaf",
-    "spine",
-    "core",
-    "nic_leaf",
-    "leaf_spine",
-    "spine_core",
-    "leaf_leaf",
-    "other",
-)
 
 
 def _optical_media() -> frozenset[str]:

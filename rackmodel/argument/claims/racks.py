@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.argument.claims.verdict import Verdict, Word, answer, claim, overlaps
 from rackmodel.argument.scale_up import best_of
 from rackmodel.assess.bandwidth_ladder import tiers
+from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -28,10 +29,10 @@ def structure(quick: bool = False) -> Verdict:
     kinds: list[str] = [str(facts["kind"]) for _, facts in graph.nodes(data=True)]
     links = _scale_up_links(graph)
     rows: list[dict[str, Any]] = [
-        {"what": "accelerators", "counted": kinds.count("accelerator"), "claimed": 72},
-        {"what": "boards", "counted": kinds.count("cpu"), "claimed": 36},  # a Grace each
-        {"what": "compute chassis", "counted": kinds.count("cpu") // 2, "claimed": 18},
-        {"what": "switch chips", "counted": kinds.count("scale_up_switch"), "claimed": 18},
+        {"what": "accelerators", "counted": kinds.count(Kind.ACCELERATOR), "claimed": 72},
+        {"what": "boards", "counted": kinds.count(Kind.CPU), "claimed": 36},  # a Grace each
+        {"what": "compute chassis", "counted": kinds.count(Kind.CPU) // 2, "claimed": 18},
+        {"what": "switch chips", "counted": kinds.count(Kind.SCALE_UP_SWITCH), "claimed": 18},
         {"what": "NVLinks", "counted": links, "claimed": 1296},
         {"what": "copper pairs", "counted": copper_pairs(graph), "claimed": 5184},
     ]
@@ -60,7 +61,7 @@ def _scale_up_links(graph: nx.DiGraph[Any]) -> int:
     return sum(
         int(facts["count"])
         for source, target, facts in graph.edges(data=True)
-        if (kinds[source], kinds[target]) == ("accelerator", "scale_up_switch")
+        if (kinds[source], kinds[target]) == (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH)
     )
 
 
