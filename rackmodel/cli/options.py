@@ -159,9 +159,13 @@ RecomputeOption: TypeAlias = Annotated[
     ),
 ]
 ScheduleOption: TypeAlias = Annotated[
-    Literal["1f1b", "gpipe", "interleaved", "zb-h1", "dualpipe"] | None,
+    str | None,
     typer.Option(
-        "--schedule", help="Order of micro-batches.", rich_help_panel=_PLAN, show_default=False
+        "--schedule",
+        metavar="NAME",
+        help="Order of micro-batches: 1f1b, gpipe, interleaved, zb-h1, dualpipe or your own.",
+        rich_help_panel=_PLAN,
+        show_default=False,
     ),
 ]
 PlanWordsOption: TypeAlias = Annotated[

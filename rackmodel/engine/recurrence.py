@@ -24,6 +24,7 @@ import numpy as np
 
 from rackmodel.engine.ranks import Logged
 from rackmodel.workload.operations import Collective, Compute, Program, Segment, Wait
+from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
@@ -60,7 +61,7 @@ def trials(job: Job, repeat: Repeat = "exact") -> Iterator[int]:
     short = 4 * plan.pp + 16 if plan.pp > 1 else 8
     for factor in {"exact": (1, 3), "estimate": (1,), "all": ()}[repeat]:
         some = math.ceil(short * factor / unit) * unit + whole % unit
-        if some * 1.4 < whole and (plan.order != "gpipe" or plan.pp == 1):
+        if some * 1.4 < whole and (schedule_of(plan.order).repeats or plan.pp == 1):
             yield some
     yield whole
 
@@ -68,11 +69,7 @@ def trials(job: Job, repeat: Repeat = "exact") -> Iterator[int]:
 def unit_of(job: Job) -> int:
     """Return after how many micro-batches the order of passes repeats at the earliest."""
     plan = job.plan
-    if plan.pp == 1:
-        return 1
-    if plan.order == "interleaved" or plan.vpp > 1:
-        return plan.pp
-    return 2 if plan.order == "dualpipe" else 1
+    return 1 if plan.pp == 1 else schedule_of(plan.order).unit(plan.pp)
 
 
 def find_splice(
@@ -100,7 +97,7 @@ def find_splice(
         return None, 0
     unit = unit_of(job)
     widest: Splice | None = None
-    ways = 2 if job.plan.order == "dualpipe" else 1  # each direction counts its own micro-batches
+    ways = schedule_of(job.plan.order).directions  # each direction counts its own micro-batches
     for multiple in range(1, PERIODS_TRIED + 1):
         batches = unit * multiple
         if 3 * batches > simulated:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rackmodel.workload import Action, memory_timeline, rank_actions
 from rackmodel.workload.memory import KINDS
 from rackmodel.workload.operations import Segment
+from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,8 @@ def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
     stage = int(step.rank_stage[number])
     program, splice = step.programs[stage], step.splice
     segments = [i for i, item in enumerate(program.items) if isinstance(item, Segment)]
-    batches = max(program.micro_batches) + 1
-    if step.job.plan.order == "dualpipe":
-        batches *= 2  # each direction counts its own
+    directions = schedule_of(step.job.plan.order).directions  # each counts its own
+    batches = (max(program.micro_batches) + 1) * directions
     # Segments stand in the program in the schedule's order, one for each of its passes.
     actions = dict(zip(segments, rank_actions(step.job, stage, batches), strict=True))
     spans: dict[int, tuple[float, float]] = {}

@@ -78,11 +78,12 @@ def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spe
 def check_value(name: str, value: Value) -> None:
     """Raise if `value` names a machine, model or choice that there is not."""
     from rackmodel.workload import plan
+    from rackmodel.workload.schedules.schedule import schedules
 
     choices: dict[str, Sequence[str]] = {
         "sharding": plan.SHARDINGS,
         "recompute": plan.RECOMPUTES,
-        "schedule": plan.SCHEDULES,
+        "schedule": tuple(schedules()),
         "rank_order": plan.RANK_ORDERS,
         "routing": plan.ROUTINGS,
         "cp_method": plan.CP_METHODS,

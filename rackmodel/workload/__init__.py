@@ -39,7 +39,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import PRECISIONS, Precision, precision_of
 from rackmodel.workload.programs import programs, rank_actions
-from rackmodel.workload.schedules.actions import Action, actions, bubble_fraction
+from rackmodel.workload.schedules.schedule import Action, actions, bubble_fraction
 from rackmodel.workload.stages import chunks_of, layers_of_stages, transfer_bytes
 from rackmodel.workload.validity import check
 

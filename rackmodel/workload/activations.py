@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rackmodel.workload.plan import Job
-from rackmodel.workload.programs import rank_actions
-from rackmodel.workload.schedules.actions import Action
+from rackmodel.workload.schedules.schedule import held
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 
 OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine
@@ -68,55 +67,17 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
 def peak_bytes(job: Job, pipeline_rank: int) -> Kept:
     """Peak of kept activations over a step, and the working set of the pass at that peak.
 
-    Walks the schedule of the rank. A step with many micro-batches is cut: the peak comes early.
+    A step with many micro-batches is cut: the peak comes early.
     """
     plan, chunks = job.plan, chunks_of(job)[pipeline_rank]
     parts = [chunk_bytes(job, chunk) for chunk in chunks]
     few = min(job.micro_batches, 4 * plan.pp)
-    split = plan.order in ("zb-h1", "dualpipe")
-    live = peak = 0.0
+    rows = held(plan.order, plan.pp, few, plan.vpp, pipeline_rank, paired=plan.ep_overlap)
     best = Kept(0.0, 0.0)
-    for action in rank_actions(job, pipeline_rank, few):
-        todo = passes_of(action)
-        live += sum(parts[chunk].kept_bytes for kind, chunk in todo if kind == "F")
-        working = sum(parts[chunk].working_bytes for _, chunk in todo)
-        if live + working > peak:
-            peak, best = live + working, Kept(live, working)
-        done = last_use(action, split=split)
-        live -= sum(parts[chunk].kept_bytes for kind, chunk in todo if kind == done)
+    for row in rows:
+        kept = sum(n * part.kept_bytes for n, part in zip(row, parts, strict=False))
+        works = zip(row[len(parts) :], parts, strict=True)
+        working = sum(n * part.working_bytes for n, part in works)
+        if kept + working > best.kept_bytes + best.working_bytes:
+            best = Kept(kept, working)
     return best
-
-
-def last_use(action: Action, *, split: bool) -> str:
-    """Return the kind of pass after which a micro-batch's activations are gone.
-
-    split : weight gradients are passes of their own (except where two passes run as one).
-    """
-    return "W" if split and action.kind != "FB" else "B"
-
-
-def passes_of(action: Action) -> list[tuple[str, int]]:
-    """Return (kind, chunk) of the one or two passes of an action."""
-    if action.kind == "FB":
-        return [("F", action.chunk), ("B", action.chunk_b)]
-    return [(action.kind, action.chunk)]
-
-
-def in_flight(job: Job, pipeline_rank: int) -> float:
-    """Micro-batches (of a whole stage) whose activations a rank keeps at its peak.
-
-    >>> from rackmodel.workload import Job, Plan, load_model
-    >>> gpt, plan = load_model("gpt3-175b"), Plan(tp=8, pp=8, dp=1)
-    >>> job = Job(model=gpt, plan=plan, seq_len=2048, global_batch=64)
-    >>> in_flight(job, 0), in_flight(job, 7)
-    (8.0, 1.0)
-    """
-    chunks = len(chunks_of(job)[pipeline_rank])
-    few, live, peak = min(job.micro_batches, 4 * job.plan.pp), 0, 0
-    split = job.plan.order in ("zb-h1", "dualpipe")
-    for action in rank_actions(job, pipeline_rank, few):
-        for kind, _ in passes_of(action):
-            live += kind == "F"
-            peak = max(peak, live)
-            live -= kind == last_use(action, split=split)
-    return peak / chunks

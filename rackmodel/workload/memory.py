@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
-from rackmodel.workload.activations import chunk_bytes, last_use, passes_of, peak_bytes
+from rackmodel.workload.activations import chunk_bytes, peak_bytes
 from rackmodel.workload.data_parallel import held_gradients, local_states
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.schedules.actions import Action
+from rackmodel.workload.schedules.schedule import Action, schedule_of
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
 
@@ -303,14 +303,14 @@ def memory_timeline(
 
     constant = memory(job, pipeline_rank)
     parts = [chunk_bytes(job, chunk) for chunk in chunks_of(job)[pipeline_rank]]
-    split = job.plan.order in ("zb-h1", "dualpipe")
+    split = schedule_of(job.plan.order).splits_weights
     changes: list[tuple[float, int, float, float]] = [(0.0, 0, 0.0, 0.0)]
     for action, start_s, end_s in passes:
-        for kind, chunk in passes_of(action):
+        for kind, chunk, _ in action.passes():
             part = parts[chunk]
             works = part.working_bytes
             kept = part.kept_bytes if kind == "F" else 0.0
-            gone = part.kept_bytes if kind == last_use(action, split=split) else 0.0
+            gone = part.kept_bytes if kind == action.last_use(split=split) else 0.0
             # What ends at an instant makes room for what begins then, rounding aside.
             changes += [(round(start_s, 9), 1, kept, works), (round(end_s, 9), 0, -gone, -works)]
     order = sorted(changes)

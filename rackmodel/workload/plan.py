@@ -15,8 +15,8 @@ from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.software import software_of
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import precision_of
+from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
-SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb-h1", "dualpipe")
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
 RECOMPUTES = ("none", "selective", "full")
 RECOMPUTE_MODULES = (
@@ -72,12 +72,12 @@ class Plan:
     recompute: str = "none"
     recompute_modules: tuple[str, ...] = ()  # selective: () as the software does
     recompute_layers: int | None = None  # full: layers of each chunk; None means all
-    schedule: str = ""  # "" means 1f1b, or interleaved where vpp > 1
+    schedule: str = ""  # "": the usual one for so many chunks
     sequence_parallel: bool = True  # in effect where tp > 1
     tp_overlap: bool = False  # GEMMs pipelined with their all-gather or reduce-scatter
     ep_overlap: bool = False  # all-to-all of one micro-batch under the compute of another
     dp_overlap: bool = True  # gradient reduction and parameter gathering beside compute
-    p2p_overlap: bool | None = None  # None: all but 1f1b and gpipe, as Megatron and others do
+    p2p_overlap: bool | None = None  # None: as the schedule does
     prefetch: int = 1  # zero3, hsdp: layers gathered ahead; 0 gathers when needed
     reshard: bool | None = None  # zero3, hsdp: drop gathered weights after use; None: if pp is 1
     cp_method: str = "ring"
@@ -150,13 +150,13 @@ class Plan:
 
     @property
     def chunks(self) -> int:
-        """Model chunks in all: virtual stages (with dualpipe each stage is held twice)."""
+        """Model chunks in all: virtual stages (each held twice where both ends take in)."""
         return self.pp * self.vpp
 
     @property
     def order(self) -> str:
         """The schedule in effect."""
-        return self.schedule or ("interleaved" if self.vpp > 1 else "1f1b")
+        return self.schedule or default_schedule(self.vpp)
 
     @property
     def dp_cp(self) -> int:
@@ -184,7 +184,7 @@ class Plan:
     def overlaps_p2p(self) -> bool:
         """Whether pipeline transfers run beside compute."""
         if self.p2p_overlap is None:
-            return self.order in ("interleaved", "zb-h1", "dualpipe")
+            return not schedule_of(self.order).batched
         return self.p2p_overlap
 
     @property

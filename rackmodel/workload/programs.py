@@ -4,9 +4,9 @@ In:  a job that `check` accepts.
 Out: one `Program` per pipeline rank; segments shared by all micro-batches.
 Left out: seconds; which accelerator a rank is (`placement`).
 
-Transfers. 1F1B and GPipe without overlap do as Megatron's batched send-and-receive: a rank posts
-the send of what it made and the receive of what it needs next, and waits for both. Otherwise sends
-are never waited for (the receiver waits) and a receive is posted one pass before it is needed, or
+Transfers. Batched ones without overlap do as Megatron's send-and-receive: a rank posts the send of
+what it made and the receive of what it needs next, and waits for both. Otherwise sends are never
+waited for (the receiver waits) and a receive is posted one pass before it is needed, or
 without overlap right there.
 """
 
@@ -29,7 +29,7 @@ from rackmodel.workload.operations import (
 )
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
-from rackmodel.workload.schedules.actions import Action, actions
+from rackmodel.workload.schedules.schedule import Action, actions, schedule_of
 from rackmodel.workload.stages import chunks_of, transfer_bytes
 from rackmodel.workload.validity import check
 
@@ -67,8 +67,7 @@ def rank_actions(job: Job, rank: int, micro_batches: int | None = None) -> tuple
     """The schedule's passes of one pipeline rank."""
     plan = job.plan
     m = job.micro_batches if micro_batches is None else micro_batches
-    paired = plan.ep_overlap and plan.order in ("1f1b", "interleaved")
-    return actions(plan.order, plan.pp, m, plan.vpp, rank, paired=paired)
+    return actions(plan.order, plan.pp, m, plan.vpp, rank, paired=plan.ep_overlap)
 
 
 class _Writer:
@@ -78,9 +77,8 @@ class _Writer:
         self.job, self.rank, self.plan = job, rank, job.plan
         self.chunks = chunks_of(job)[rank]
         self.passes = [Passes(job, chunk, f"chunk {i}") for i, chunk in enumerate(self.chunks)]
-        self.split = self.plan.order in ("zb-h1", "dualpipe")
-        self.m = job.micro_batches
-        self.per_chunk = self.m // 2 if self.plan.order == "dualpipe" else self.m
+        self.schedule = schedule_of(self.plan.order)
+        self.per_chunk = job.micro_batches // self.schedule.directions
         self.bytes = transfer_bytes(job)
         self.items: list[Item] = []
         self.batches: list[int] = []
@@ -124,7 +122,7 @@ class _Writer:
             for action in todo:
                 self.add(self._segment(action), action.batch)
             return
-        if self.plan.overlaps_p2p or self.plan.order not in ("1f1b", "gpipe"):
+        if self.plan.overlaps_p2p or not self.schedule.batched:
             self._overlapped(todo, ahead=1 if self.plan.overlaps_p2p else 0)
         else:
             self._batched(todo)
@@ -205,7 +203,7 @@ class _Writer:
         if kind == "W":
             return self.passes[action.chunk].segment("W", action.batch == last)
         if kind == "B":
-            part = "BI" if self.split else "B"
+            part = "BI" if self.schedule.splits_weights else "B"
             return self.passes[action.chunk].segment(part, action.batch == last)
         front = self.passes[action.chunk].segment("F", action.batch == 0)
         back = self.passes[action.chunk_b].segment("B", action.batch_b == last)

@@ -17,6 +17,7 @@ from rackmodel.workload.kernels import ELEMENT, Local
 from rackmodel.workload.layers import block_steps
 from rackmodel.workload.models import Block
 from rackmodel.workload.plan import Job
+from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.steps import Step
 
 
@@ -35,7 +36,7 @@ class Unit:
 class Chunk:
     """Consecutive layers that one pipeline rank runs as a block.
 
-    `direction` is 1 for the second half of dualpipe, where micro-batches enter at the last rank.
+    `direction` is 1 where the micro-batches of a chunk enter at the last rank.
     """
 
     stage: int  # 0 ... stages-1 along the model
@@ -130,7 +131,7 @@ def _unit(name: str, steps: tuple[Step, ...], *, is_layer: bool = True) -> Unit:
 def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     """The chunks of each pipeline rank, in the order of the model.
 
-    With dualpipe each rank holds two: its own stage and the mirrored one for the other direction.
+    With a schedule of two directions each rank holds its own stage and the mirrored one.
     """
     plan, model, local = job.plan, job.model, Local.of(job)
     sizes = layers_of_stages(job)
@@ -147,22 +148,18 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
             units += _tail(job, local, kinds)
         stages.append(tuple(units))
         start += size
-    if plan.order == "dualpipe":
-        last = plan.pp - 1
-        return tuple(
-            (
-                Chunk(rank, plan.pp, rank, 0, stages[rank]),
-                Chunk(last - rank, plan.pp, rank, 1, stages[last - rank]),
+    order = schedule_of(plan.order)
+    each = range(max(plan.vpp, order.directions))
+    found: list[tuple[Chunk, ...]] = []
+    for rank in range(plan.pp):
+        own = [order.stage(rank, chunk, plan.pp) for chunk in each]
+        found.append(
+            tuple(
+                Chunk(stage, len(sizes), rank, chunk if order.directions == 2 else 0, stages[stage])
+                for chunk, stage in enumerate(own)
             )
-            for rank in range(plan.pp)
         )
-    return tuple(
-        tuple(
-            Chunk(stage, len(sizes), rank, 0, stages[stage])
-            for stage in range(rank, len(sizes), plan.pp)
-        )
-        for rank in range(plan.pp)
-    )
+    return tuple(found)
 
 
 def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:

@@ -14,6 +14,7 @@ from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload import plan as words
 from rackmodel.workload.plan import Job, Plan, check_batch
 from rackmodel.workload.precision import precision_of
+from rackmodel.workload.schedules.schedule import schedule_of, schedules
 from rackmodel.workload.stages import layers_of_stages
 
 _LIMIT = 10**9
@@ -95,7 +96,7 @@ def _words(job: Job) -> None:
     precision_of(job.precision)
     _among("sharding", plan.sharding, words.SHARDINGS)
     _among("recompute", plan.recompute, words.RECOMPUTES)
-    _among("schedule", plan.order, words.SCHEDULES)
+    schedule_of(plan.order)
     _among("cp_method", plan.cp_method, words.CP_METHODS)
     _among("rank_order", plan.rank_order, words.RANK_ORDERS)
     _among("dispatcher", plan.dispatcher, words.DISPATCHERS)
@@ -177,26 +178,10 @@ def _divides(job: Job) -> None:
 
 
 def _pipeline(job: Job) -> None:
-    plan, m, order = job.plan, job.micro_batches, job.plan.order
+    plan = job.plan
     layers_of_stages(job)
-    if plan.vpp > 1 and order != "interleaved":
-        raise InvalidPlan(f"vpp {plan.vpp} needs schedule interleaved, found {order!r}")
-    if order == "interleaved" and (plan.vpp == 1 or plan.pp == 1):
-        raise InvalidPlan(
-            f"schedule interleaved needs pp and vpp above 1, found pp {plan.pp} and vpp {plan.vpp}"
-        )
-    if order == "interleaved" and m % plan.pp:
-        raise InvalidPlan(
-            f"interleaving runs groups of pp {plan.pp} micro-batches; {m} micro-batches are not a"
-            " multiple; change global_batch, dp, micro_batch or set vpp 1"
-        )
-    if order == "dualpipe" and (plan.pp % 2 or m % 2 or m < 2 * plan.pp):
-        raise InvalidPlan(
-            f"dualpipe needs an even pp and an even number of micro-batches, at least 2 x pp; found"
-            f" pp {plan.pp} and {m} micro-batches"
-        )
-    if order in ("zb-h1", "dualpipe", "gpipe") and plan.pp == 1:
-        raise InvalidPlan(f"schedule {order} needs pp above 1; use 1f1b")
+    if reason := schedule_of(plan.order).refuses(plan.pp, job.micro_batches, plan.vpp):
+        raise InvalidPlan(reason)
     if plan.p2p_overlap and plan.pp == 1:
         raise InvalidPlan("p2p_overlap needs pp above 1")
 
@@ -249,10 +234,11 @@ def _experts(job: Job) -> None:
         )
     if plan.ep_overlap and plan.dispatcher == "all-gather":
         raise InvalidPlan("ep_overlap needs the dispatcher all-to-all or deepep")
-    if plan.ep_overlap and plan.pp > 1 and plan.order not in ("interleaved", "dualpipe"):
+    if plan.ep_overlap and plan.pp > 1 and not schedule_of(plan.order).hides_exchanges:
+        hiding = [each.name for each in schedules().values() if each.hides_exchanges]
         raise InvalidPlan(
-            f"ep_overlap with pp {plan.pp} needs vpp above 1 or dualpipe: with 1f1b the last stage"
-            " has no second micro-batch to hide under"
+            f"ep_overlap with pp {plan.pp} needs {' or '.join(hiding)}: with {plan.order}"
+            " the last stage has no second micro-batch to hide under"
         )
 
 
@@ -285,7 +271,7 @@ def _sharding(job: Job) -> None:
         raise InvalidPlan("reshard needs sharding zero3 or hsdp")
     if plan.prefetch != 1:
         _prefetch(plan)
-    if plan.order in ("zb-h1", "dualpipe") and (plan.sharding == "zero2" or plan.reshards):
+    if schedule_of(plan.order).splits_weights and (plan.sharding == "zero2" or plan.reshards):
         raise InvalidPlan(
             f"schedule {plan.order} with {plan.sharding} is not modelled; use zero1 or"
             " reshard=False"

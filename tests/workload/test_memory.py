@@ -18,7 +18,7 @@ from rackmodel.workload import (
     peak_memory,
     rank_actions,
 )
-from rackmodel.workload.activations import in_flight
+from rackmodel.workload.schedules.schedule import in_flight
 
 
 def gpt(**plan):
@@ -27,11 +27,11 @@ def gpt(**plan):
 
 
 def test_stages_keep_as_many_micro_batches_as_their_schedule_holds():
-    assert [in_flight(gpt(), rank) for rank in range(8)] == [8, 7, 6, 5, 4, 3, 2, 1]
-    assert in_flight(gpt(schedule="gpipe"), 0) == 32.0  # of the 4 x pp that are looked at
-    assert in_flight(gpt(schedule="zb-h1"), 0) == 8.0
+    assert [in_flight("1f1b", 8, 64, 1, rank) for rank in range(8)] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert in_flight("gpipe", 8, 64, 1, 0) == 64.0
+    assert in_flight("zb-h1", 8, 64, 1, 0) == 8.0
     # Narayanan et al. 2021: interleaving keeps 1 + (p-1)/(p v) times as many.
-    assert in_flight(gpt(vpp=4), 0) == pytest.approx(8 * (1 + 7 / (8 * 4)))
+    assert in_flight("interleaved", 8, 64, 4, 0) == pytest.approx(8 * (1 + 7 / (8 * 4)))
 
 
 def test_does_not_fit_names_the_largest_kinds_and_a_plan_that_fits():

@@ -9,7 +9,7 @@ Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.1, and the eight phases of de
 
 from __future__ import annotations
 
-from rackmodel.workload.schedules.actions import Action, Actions
+from rackmodel.workload.schedules.schedule import Action, schedule
 
 
 class _Rank:
@@ -53,7 +53,35 @@ class _Rank:
         self.out.append(Action("FB", *self._next_forward(forward), *self._next_backward(backward)))
 
 
-def dualpipe_actions(p: int, m: int, rank: int) -> Actions:
+def bubble(p: int, m: int, v: int) -> float:
+    """Return (p/2 - 1)(F&B + B - 3W)/(3 m) with F = B_input = W = 1, B = 2, F&B = 3.
+
+    Source: arXiv:2412.19437, table 2.
+    """
+    return (p / 2 - 1) * (3 + 2 - 3) / (3 * m)
+
+
+def two(p: int) -> int:
+    """Return 2: a micro-batch enters at each end."""
+    return 2
+
+
+def twice(p: int) -> int:
+    """Return 2 p, which fill the pipeline from both ends."""
+    return 2 * p
+
+
+@schedule(
+    "dualpipe",
+    bubble,
+    source="arXiv:2412.19437",
+    splits_weights=True,
+    directions=2,
+    unit=two,
+    least=twice,
+    hides_exchanges=True,
+)
+def dualpipe(p: int, m: int, v: int, rank: int) -> list[Action]:
     """Return the passes of one rank; m counts both directions together.
 
     "B" here is the input's gradient only; "W" its weight gradients, at once or held back; "FB" has
@@ -94,4 +122,4 @@ def dualpipe_actions(p: int, m: int, rank: int) -> Actions:
         r.backward(0, split=True)
     while r.weights:
         r.weight()
-    return tuple(r.out)
+    return r.out

@@ -1,0 +1,269 @@
+"""A pipeline schedule as data: the passes of every rank in their order, and a few facts.
+
+In:  functions that yield the `Action`s of one pipeline rank, registered by `schedule`.
+Out: `Schedule`s by name, `actions`; what follows from the actions: passes in flight, the bubble.
+Left out: what a pass consists of and how long it takes (`passes`), transfers (`programs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from rackmodel.errors import InvalidInput, UnknownName
+
+
+class Action(NamedTuple):
+    """One pass of one chunk for one micro-batch.
+
+    kind : "F" a forward, "B" a backward pass (of the inputs only where weight gradients are
+    split off), "W" weight gradients, "FB" a forward and a whole backward pass of `chunk_b`,
+    `batch_b`, one's all-to-all under the other's compute where the plan says so.
+    """
+
+    kind: str
+    chunk: int
+    batch: int
+    chunk_b: int = -1
+    batch_b: int = -1
+
+    def passes(self) -> tuple[tuple[str, int, int], ...]:
+        """Return (kind, chunk, batch) of the one or two passes."""
+        if self.kind == "FB":
+            return ("F", self.chunk, self.batch), ("B", self.chunk_b, self.batch_b)
+        return ((self.kind, self.chunk, self.batch),)
+
+    def last_use(self, *, split: bool) -> str:
+        """Return the kind of pass after which a micro-batch's activations are gone.
+
+        split : weight gradients are passes of their own (except where two passes run as one).
+        """
+        return "W" if split and self.kind != "FB" else "B"
+
+
+Actions = tuple[Action, ...]
+Order = Callable[[int, int, int, int], Iterable[Action]]  # of p, m, v, rank
+
+
+def one(p: int) -> int:
+    """Return 1, for whatever number of pipeline ranks."""
+    return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The order of passes, and what has to be known besides it.
+
+    order : the actions of one rank, from pipeline ranks p, micro-batches m, chunks per rank v and
+    the rank. chunks : least and most model chunks per rank. needs_pipeline : no use with p = 1.
+    splits_weights : its actions have "W". directions : 2 where micro-batches enter at both ends, so
+    that rank r holds stages r and p-1-r (chunks 0 and 1), each with half of the micro-batches.
+    unit : micro-batches after which the order repeats, as a function of p; they divide m. repeats :
+    whether it ever does. least : micro-batches at least, as a function of p. batched : transfers go
+    as Megatron's batched send-and-receive, both sides waiting, unless the plan overlaps them.
+    hides_exchanges : two passes stand side by side in a full pipeline, so that one's all-to-all may
+    hide under the other. bubble : idle over ideal time by print, of p, m, v. usual : what is
+    searched where nobody names a schedule, and taken by itself for so many chunks.
+    """
+
+    name: str
+    order: Order
+    bubble: Callable[[int, int, int], float]
+    source: str = ""
+    chunks: tuple[int, int] = (1, 1)
+    needs_pipeline: bool = True
+    splits_weights: bool = False
+    directions: int = 1
+    unit: Callable[[int], int] = one
+    least: Callable[[int], int] = one
+    repeats: bool = True
+    batched: bool = False
+    hides_exchanges: bool = False
+    usual: bool = False
+
+    def refuses(self, p: int, m: int, v: int) -> str:
+        """Say what of a pipeline does not go with the schedule; "" if all does."""
+        least, most = self.chunks
+        if v > most:
+            able = [s.name for s in schedules().values() if s.chunks[0] <= v <= s.chunks[1]]
+            return f"vpp {v} needs schedule {' or '.join(able)}, found {self.name!r}"
+        if v < least:
+            return f"schedule {self.name} needs pp and vpp above 1, found pp {p} and vpp {v}"
+        if self.needs_pipeline and p == 1:
+            return f"schedule {self.name} needs pp above 1; use {default_schedule(1)}"
+        unit, fewest = self.unit(p), self.least(p)
+        if m % unit:
+            return (
+                f"schedule {self.name} runs groups of {unit} micro-batches; {m} micro-batches are"
+                " not a multiple; change global_batch, dp, micro_batch or the schedule"
+            )
+        if p % self.directions or m < fewest:
+            return (
+                f"schedule {self.name} needs a multiple of {self.directions} pipeline ranks, and"
+                f" micro-batches at least {fewest}; found pp {p} and {m} micro-batches"
+            )
+        return ""
+
+    def stage(self, rank: int, chunk: int, p: int) -> int:
+        """Return the stage, 0 ... p v - 1 along the model, that a chunk of a rank is."""
+        if self.directions == 2:
+            return p - 1 - rank if chunk else rank
+        return rank + chunk * p
+
+
+_KNOWN: dict[str, Schedule] = {}
+
+
+def schedule(
+    name: str, bubble: Callable[[int, int, int], float], **facts: object
+) -> Callable[[Order], Order]:
+    """Register a function of (p, m, v, rank) that yields `Action`s as a schedule.
+
+    Parameters
+    ----------
+    name : as plans call it. bubble, facts : the other fields of `Schedule`.
+
+    Raises
+    ------
+    InvalidInput
+        If there is a schedule of this name.
+
+    Examples
+    --------
+    >>> @schedule("one-by-one", lambda p, m, v: p - 1.0, needs_pipeline=True)
+    ... def one_by_one(p, m, v, rank):
+    ...     for batch in range(m):
+    ...         yield Action("F", 0, batch)
+    ...         yield Action("B", 0, batch)
+    >>> in_flight("one-by-one", 4, 8, 1, 0)
+    1.0
+    >>> del _KNOWN["one-by-one"]
+    """
+
+    def register(order: Order) -> Order:
+        if name in _KNOWN:
+            raise InvalidInput(f"there is a schedule {name!r} already; give yours another name")
+        _KNOWN[name] = Schedule(name=name, order=order, bubble=bubble, **facts)  # type: ignore[arg-type]
+        return order
+
+    return register
+
+
+def schedules() -> dict[str, Schedule]:
+    """Return all schedules by name, in the order in which they were registered."""
+    return dict(_KNOWN)
+
+
+def schedule_of(name: str) -> Schedule:
+    """Return the schedule of this name.
+
+    Raises
+    ------
+    UnknownName
+        With what was probably meant.
+    """
+    if name not in _KNOWN:
+        raise UnknownName.among("schedule", name, _KNOWN)
+    return _KNOWN[name]
+
+
+def default_schedule(v: int) -> str:
+    """Return the usual schedule for so many chunks per rank.
+
+    >>> default_schedule(1), default_schedule(4)
+    ('1f1b', 'interleaved')
+    """
+    return next(s.name for s in _KNOWN.values() if s.usual and s.chunks[0] <= v <= s.chunks[1])
+
+
+@lru_cache(maxsize=128)
+def actions(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False) -> Actions:
+    """Return the passes of one pipeline rank, in order.
+
+    Parameters
+    ----------
+    name : a schedule. p, m, v : pipeline ranks, micro-batches, chunks per rank.
+    rank : pipeline rank, 0 to p-1.
+    paired : run a forward and the backward of another micro-batch as one ("FB"), for all-to-all
+        overlap; a schedule that does so by itself stays as it is.
+
+    Examples
+    --------
+    >>> [f"{a.kind}{a.batch}" for a in actions("1f1b", 2, 3, 1, 0)]
+    ['F0', 'F1', 'B0', 'F2', 'B1', 'B2']
+    """
+    found = tuple(schedule_of(name).order(p, m, v, rank))
+    if not paired or any(action.kind == "FB" for action in found):
+        return found
+    return tuple(_paired(found))
+
+
+def _paired(found: Actions) -> Iterator[Action]:
+    """Join each forward after the warm-up with the backward that no longer waits for it."""
+    forwards = [action for action in found if action.kind == "F"]
+    backwards = [action for action in found if action.kind == "B"]
+    lead = next((i for i, action in enumerate(found) if action.kind != "F"), len(found))
+    yield from forwards[:lead]
+    rest = forwards[lead:]
+    for front, back in zip(rest, backwards, strict=False):
+        yield Action("FB", front.chunk, front.batch, back.chunk, back.batch)
+    yield from backwards[len(rest) :]
+
+
+@lru_cache(maxsize=4096)
+def held(
+    name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False
+) -> tuple[tuple[int, ...], ...]:
+    """Return which passes a rank holds when it holds most.
+
+    Returns
+    -------
+    Rows (kept of each chunk, then running of each chunk): passes whose activations wait for their
+    backward pass (for the weight gradients, where those are split off), the running one included,
+    and passes that run. Only rows that no other one exceeds everywhere.
+    """
+    split = schedule_of(name).splits_weights
+    todo = actions(name, p, m, v, rank, paired=paired)
+    chunks = 1 + max(chunk for action in todo for _, chunk, _ in action.passes())
+    rows: dict[tuple[int, ...], None] = {}
+    live = [0] * chunks
+    for action in todo:
+        running = [0] * chunks
+        for kind, chunk, _ in action.passes():
+            live[chunk] += kind == "F"
+            running[chunk] += 1
+        rows[(*live, *running)] = None
+        for kind, chunk, _ in action.passes():
+            live[chunk] -= kind == action.last_use(split=split)
+    return tuple(
+        row
+        for row in rows
+        if not any(
+            other != row and all(a >= b for a, b in zip(other, row, strict=True)) for other in rows
+        )
+    )
+
+
+def in_flight(name: str, p: int, m: int, v: int, rank: int) -> float:
+    """Return the micro-batches (of all chunks) whose activations a rank keeps at its peak.
+
+    >>> [in_flight("1f1b", 4, 16, 1, rank) for rank in range(4)]
+    [4.0, 3.0, 2.0, 1.0]
+    """
+    rows = held(name, p, m, v, rank)
+    chunks = len(rows[0]) // 2
+    return max(sum(row[:chunks]) for row in rows) / chunks
+
+
+def bubble_fraction(name: str, p: int, m: int, v: int = 1) -> float:
+    """Return idle over ideal compute time when all stages are equal and transfers are free.
+
+    With F, B and W of equal length for the schedules that split them. By print, not by the
+    actions: tests hold the two together.
+
+    >>> bubble_fraction("1f1b", 8, 64), bubble_fraction("interleaved", 8, 64, 4)
+    (0.109375, 0.02734375)
+    """
+    return schedule_of(name).bubble(p, m, v)
