@@ -11,9 +11,18 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from source import FILES, MODULES, PACKAGE, cycles, functions_of, imports_of, room_of, tree
 
 import rackmodel
+from benchmarks.structure import (
+    FILES,
+    MODULES,
+    PACKAGE,
+    cycles,
+    functions_of,
+    imports_of,
+    room_of,
+    tree,
+)
 
 KNOWN = tomllib.loads((Path(__file__).parent / "known.toml").read_text("utf-8"))
 ALWAYS = {"errors", "units"}

@@ -1,0 +1,168 @@
+"""The package as source: its modules, what they import, their functions; a drawing of the rooms.
+
+    python -m benchmarks.structure                   statements and lines of each room
+    python -m benchmarks.structure --draw FILE.svg   the rooms, and an arrow for each import
+
+In:  the files of `rackmodel`.
+Out: `MODULES`, `imports_of`, `functions_of`, cycles; a table; a picture.
+Left out: what ought to be (tests/structure).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import networkx as nx
+
+import rackmodel
+
+PACKAGE = Path(rackmodel.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file: `rackmodel.network.routes`."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports, wherever in it, types included."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES} - {module_of(path)}
+
+
+def import_graph() -> nx.DiGraph:
+    """Return a graph with an edge from each module to those that it imports."""
+    return nx.DiGraph([(name, other) for name in MODULES for other in imports_of(MODULES[name])])
+
+
+def cycles() -> list[list[str]]:
+    """Return the sets of modules that import each other, each sorted."""
+    strong = nx.strongly_connected_components(import_graph())
+    return sorted(sorted(part) for part in strong if len(part) > 1)
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: `network` for `rackmodel.network.routes`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def functions_of(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield the functions and methods of a file as `module:Class.name`."""
+
+    def walk(node: ast.AST, before: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield before + child.name, child
+                yield from walk(child, f"{before}{child.name}.")
+            elif isinstance(child, ast.ClassDef):
+                yield from walk(child, f"{before}{child.name}.")
+            else:
+                yield from walk(child, before)
+
+    yield from walk(tree(path), f"{module_of(path)}:")
+
+
+def statements(path: Path) -> int:
+    """Return the number of Python statements of a file."""
+    return sum(isinstance(node, ast.stmt) for node in ast.walk(tree(path)))
+
+
+def room_graph() -> nx.DiGraph:
+    """Return a graph of rooms with the number of imports on each edge, types included."""
+    both = ((room_of(a), room_of(b)) for a, b in import_graph().edges)
+    counts = Counter((a, b) for a, b in both if a != b and "" not in (a, b) and a != "__main__")
+    return nx.DiGraph([(a, b, {"imports": count}) for (a, b), count in counts.items()])
+
+
+def floors(rooms: nx.DiGraph) -> list[list[str]]:
+    """Return the rooms floor by floor: each imports only from floors below its own.
+
+    Raises
+    ------
+    networkx.NetworkXUnfeasible
+        If an arrow goes up: no order has all of them pointing down.
+    """
+    return [sorted(floor) for floor in nx.topological_generations(rooms.reverse())]
+
+
+def draw(file: Path) -> None:
+    """Draw the rooms, the lowest at the bottom, with an arrow from each to what it imports."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "rackmodel"  # same code, same bytes
+    from matplotlib.figure import Figure
+
+    whole = room_graph()
+    stories = floors(whole)
+    rooms = nx.transitive_reduction(whole)  # an arrow that others imply would only hide them
+    place = {
+        room: ((column + 0.5) / len(story) + 0.04 * (level % 2), level)
+        for level, story in enumerate(stories)
+        for column, room in enumerate(story)
+    }
+    figure = Figure(figsize=(9, 0.85 * len(stories) + 0.5))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 1.06), ylim=(-0.6, len(stories) - 0.4))
+    ax.axis("off")
+    size = Counter(map(room_of, MODULES))
+    code = Counter[str]()
+    for name, path in MODULES.items():
+        code[room_of(name)] += statements(path)
+    for above, below in rooms.edges:
+        ax.annotate(
+            "",
+            place[below],
+            place[above],
+            arrowprops={"arrowstyle": "-|>", "color": "0.6", "shrinkA": 16, "shrinkB": 17},
+        )
+    for room, (x, y) in place.items():
+        files = "" if size[room] == 1 else f", {size[room]} files"
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "0.3"}
+        ax.text(x, y, f"{room}\n", ha="center", va="center", weight="bold", bbox=box)
+        ax.text(x, y - 0.12, f"{code[room]:,} statements{files}", ha="center", va="center", size=7)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="an .svg or .png")
+    options = parser.parse_args()
+    if options.draw:
+        draw(options.draw)
+        return
+    code, lines = Counter[str](), Counter[str]()
+    for name, path in MODULES.items():
+        room = room_of(name) or "rackmodel"
+        code[room] += statements(path)
+        lines[room] += len(path.read_text("utf-8").splitlines())
+    for room, count in sorted(code.items()):
+        print(f"{room:12} {count:7,} statements {lines[room]:7,} lines")
+    print(f"{'all':12} {code.total():7,} statements {lines.total():7,} lines")
+
+
+if __name__ == "__main__":
+    main()
