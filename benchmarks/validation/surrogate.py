@@ -23,10 +23,12 @@ import numpy.typing as npt
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload import programs
 from rackmodel.workload.operations import (
+    CASTS,
     Collective,
     Compute,
     Kernel,
     Recv,
+    Role,
     Segment,
     Send,
     Wait,
@@ -90,16 +92,16 @@ class Machine:
 def class_of(kernel: Kernel) -> str:
     """Return the class that a kernel's device time counts to."""
     if kernel.family in ("gemm", "grouped_gemm"):
-        if kernel.name.startswith(("attention_scores", "attention_context")):
+        if kernel.role == Role.SCORES:
             return "unfused_gemm"
         form = "bf16" if kernel.precision in ("bf16", "fp16") else kernel.precision
         return f"{'grouped' if kernel.family == 'grouped_gemm' else 'gemm'}_{form}"
     if kernel.family == "attention":
-        return "attention_backward" if "backward" in kernel.name else "attention"
+        return "attention_backward" if kernel.role == Role.BACKWARD else "attention"
     if kernel.family == "elementwise":
-        if kernel.name.startswith("cast"):
+        if kernel.role in CASTS:
             return "cast"
-        if kernel.name.startswith(("softmax", "dropout")):
+        if kernel.role == Role.SCORES:
             return "unfused"
     return kernel.family
 
@@ -188,9 +190,9 @@ class Surrogate:
 
     def _do(self, rank: int, op, state: _State, posted) -> bool:
         if isinstance(op, Compute):
-            known = self._compute.get(id(op))
+            known = self._compute.get(op.id)
             if known is None or known[0] is not op:
-                known = self._compute[id(op)] = (op, compute_vector(op, self.times))
+                known = self._compute[op.id] = (op, compute_vector(op, self.times))
             state.now = state.now + known[1]
         elif isinstance(op, Collective):
             add = np.zeros(len(CLASSES))

@@ -106,11 +106,11 @@ def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> fl
     for program in programs(job):
         total = 0.0
         for item in program.items:
-            if id(item) not in known:
+            if item.id not in known:
                 operations = item.operations if isinstance(item, Segment) else (item,)
                 computes = [one for one in operations if isinstance(one, Compute)]
-                known[id(item)] = sum(kernels.compute_s(one) for one in computes)
-            total += known[id(item)]
+                known[item.id] = sum(kernels.compute_s(one) for one in computes)
+            total += known[item.id]
         longest = max(longest, total)
     return longest
 

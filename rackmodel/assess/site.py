@@ -188,7 +188,7 @@ def device_busy(result: Result) -> float:
     known: dict[int, tuple[float, float]] = {}  # of an operation, or of a segment that recurs
 
     def times_of(item: Any) -> tuple[float, float]:
-        times = known.get(id(item))
+        times = known.get(item.id)
         if times is None:
             if isinstance(item, Compute):
                 whole, device = kernels.times_s(item)
@@ -196,7 +196,7 @@ def device_busy(result: Result) -> float:
             else:
                 inner = [times_of(one) for one in getattr(item, "operations", ())]
                 times = sum(one[0] for one in inner), sum(one[1] for one in inner)
-            known[id(item)] = times
+            known[item.id] = times
         return times
 
     device_s = whole_s = 0.0

@@ -133,12 +133,10 @@ def _marks(program: Program) -> list[object]:
     marks: list[object] = []
     for item in program.items:
         match item:
-            case Segment():
-                marks.append(id(item))
+            case Segment() | Compute() | Collective():
+                marks.append(item.id)
             case Wait():
                 marks.append(("wait", _NUMBER.sub("", item.token)))
-            case Compute() | Collective():
-                marks.append(id(item))
             case _:
                 marks.append((type(item).__name__, item.peer, _NUMBER.sub("", item.name)))
     return marks

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.ranks import Rank, World
-from rackmodel.engine.script import Join, Piece, Pieces, cut, lockstep
+from rackmodel.engine.script import Cut, Join, Pieces, cut, lockstep
 from rackmodel.engine.system import Key, System
 from rackmodel.engine.traffic import Traffic
 from rackmodel.errors import CannotRun
@@ -61,10 +61,10 @@ class Run:
     silent: set[int] = field(default_factory=set)
     env: Any = None
     world: Any = None
-    _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, int, tuple[Piece, ...]]]] = (
-        field(default_factory=dict)
+    _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, Cut]]] = field(
+        default_factory=dict
     )
-    _worked: dict[Any, Any] = field(default_factory=dict)  # by pieces of `_cuts`; see `lockstep`
+    _worked: dict[Any, Any] = field(default_factory=dict)  # see `lockstep`
     _memberships: list[frozenset[int]] = field(default_factory=list)  # channels, per rank class
 
     def simulate(self) -> None:
@@ -128,27 +128,24 @@ class Run:
             self._cuts[key] = self._cut(number, stage, factor)
         known: dict[int, Pieces] = {}
         items = []
-        for place, name, cut_up in self._cuts[key]:
-            pieces = known.get(name)
+        for place, cut_up in self._cuts[key]:
+            pieces = known.get(cut_up.id)
             if pieces is None:
                 segment = isinstance(self.programs[stage].items[place], Segment)
                 steady = self._lockstep(cut_up, number) if segment else None
-                pieces = known[name] = Pieces(cut_up, steady)
+                pieces = known[cut_up.id] = Pieces(cut_up.pieces, steady)
             items.append((place, pieces))
         return items
 
-    def _cut(
-        self, number: int, stage: int, factor: float
-    ) -> list[tuple[int, int, tuple[Piece, ...]]]:
-        """Return (place, name of its kind, pieces) of every item that leaves a trace."""
-        known: dict[int, tuple[Piece, ...]] = {}
+    def _cut(self, number: int, stage: int, factor: float) -> list[tuple[int, Cut]]:
+        """Return (place, cut) of every item that leaves a trace."""
+        known: dict[int, Cut] = {}
         gone: set[str] = set()
         items = []
         for place, item in enumerate(self.programs[stage].items):
-            cut_up = known.get(id(item))
-            if cut_up is None:
+            if item.id not in known:
                 operations = item.operations if isinstance(item, Segment) else (item,)
-                cut_up = known[id(item)] = cut(
+                known[item.id] = cut(
                     operations,
                     lambda compute: self._compute_s(compute) * factor,
                     lambda operation: self._channel(operation, stage, number),
@@ -156,9 +153,9 @@ class Run:
                 )
                 for operation in operations:
                     if self._vanishes(operation, stage, number, gone):
-                        self.silent.add(id(operation))
-            if cut_up:
-                items.append((place, id(item), cut_up))
+                        self.silent.add(operation.id)
+            if known[item.id].pieces:
+                items.append((place, known[item.id]))
         return items
 
     def _vanishes(self, operation: Operation, stage: int, number: int, gone: set[str]) -> bool:
@@ -170,9 +167,9 @@ class Run:
         return False
 
     def _compute_s(self, compute: Compute) -> float:
-        known = self.seconds.get(id(compute))
+        known = self.seconds.get(compute.id)
         if known is None:
-            known = self.seconds[id(compute)] = self.kernels.compute_s(compute)
+            known = self.seconds[compute.id] = self.kernels.compute_s(compute)
         return known
 
     def _channel(self, operation: Operation, stage: int, number: int) -> int | None:
@@ -190,7 +187,7 @@ class Run:
             return channel
         return channel if number in self.quotient.joined[channel] else None
 
-    def _lockstep(self, pieces: Any, number: int) -> Any:
+    def _lockstep(self, cut_up: Cut, number: int) -> Any:
         q = self.quotient
 
         def kind(channel: int) -> Any:
@@ -208,7 +205,7 @@ class Run:
             return tuple(sorted(team))
 
         steady = lockstep(
-            pieces,
+            cut_up,
             team_of=team_of,
             members_of=lambda channel: kind(channel).members,
             alone_s=lambda channel: self.world.alone_s[channel, kind(channel).index],
@@ -219,7 +216,7 @@ class Run:
         )
         if steady is None or len(steady.team) == 1:
             return steady
-        used = {piece.channel for piece in pieces if isinstance(piece, Join)}
+        used = {piece.channel for piece in cut_up.pieces if isinstance(piece, Join)}
         return steady if self._alike(steady.team, used) else None
 
     def _alike(self, team: tuple[int, ...], channels: set[int]) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rackmodel.workload.operations import Collective, Compute, Operation, Recv, Send, Wait
+from rackmodel.workload.operations import Collective, Compute, Numbered, Operation, Recv, Send, Wait
 
 MOST_TAKEN = 0.5  # of the compute units, however many collectives are in flight: assumed
 
@@ -68,6 +68,13 @@ class Hold:
 Piece: TypeAlias = Run | Join | Pass | Hold
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cut(Numbered):
+    """An item of a program, cut for rank classes that do the same in it."""
+
+    pieces: tuple[Piece, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Part of a segment worked out once: [start, end) relative to the segment's lockstep start.
@@ -86,6 +93,7 @@ class Entry:
 class Lockstep:
     """A stretch of a segment that takes the same time whenever it is not disturbed."""
 
+    key: tuple[float, ...]  # what it was worked out from: equal keys have equal entries
     begin: int  # piece where it begins
     total_s: float
     entries: tuple[Entry, ...]
@@ -107,7 +115,7 @@ def cut(
     compute_s: Callable[[Compute], float],
     channel_of: Callable[[Operation], int | None],
     gone: set[str],
-) -> tuple[Piece, ...]:
+) -> Cut:
     """Turn operations into pieces; collectives of a group of one vanish.
 
     compute_s : seconds of a `Compute`. channel_of : the channel of a communication, None if it
@@ -149,11 +157,11 @@ def cut(
                     Pass(place, channel, operation.name, operation.peer, sending, operation.token)
                 )
     close()
-    return tuple(pieces)
+    return Cut(pieces=tuple(pieces))
 
 
 def lockstep(
-    pieces: Sequence[Piece],
+    cut_up: Cut,
     *,
     team_of: Callable[[set[int]], tuple[int, ...]],
     members_of: Callable[[int], tuple[int, ...]],
@@ -161,7 +169,7 @@ def lockstep(
     private: Callable[[int], bool],
     conflicts: Callable[[int], frozenset[int]],
     overlap_share: Callable[[int], float],
-    memo: dict[tuple[object, ...], tuple[tuple[Entry, ...], float] | None],
+    memo: dict[tuple[float, ...], tuple[tuple[Entry, ...], float] | None],
 ) -> Lockstep | None:
     """Work out the longest tail of a segment that only its own team can disturb.
 
@@ -173,10 +181,11 @@ def lockstep(
     private : no rank outside its groups can slow a channel down. conflicts : channels that share a
         link.
     overlap_share : share of the compute units that an asynchronous collective of a channel takes.
-    memo : what has been worked out for the same pieces, which must outlive it.
+    memo : what has been worked out, by id of the cut and seconds of their collectives.
 
     Returns None if the tail would be no longer than its pieces.
     """
+    pieces = cut_up.pieces
     joins = [(i, p) for i, p in enumerate(pieces) if isinstance(p, Join)]
     if any(isinstance(p, Pass) for p in pieces) or not all(private(j.channel) for _, j in joins):
         return None
@@ -191,7 +200,7 @@ def lockstep(
     open_tokens = {p.token for p in pieces[:begin] if isinstance(p, Join) and p.token is not None}
     if open_tokens or begin >= len(pieces) - 1:
         return None
-    key = (id(pieces), begin, *(alone_s(c) for c in sorted(used)))
+    key = (cut_up.id, begin, *(alone_s(c) for c in sorted(used)))
     if key not in memo:
         memo[key] = _work_out(pieces[begin:], alone_s, conflicts, overlap_share)
     worked = memo[key]
@@ -202,6 +211,7 @@ def lockstep(
     turns = Counter((join.axis, join.stream) for join in later)
     shared = frozenset().union(used, *(conflicts(c) for c in used))
     return Lockstep(
+        key,
         begin,
         total,
         entries,

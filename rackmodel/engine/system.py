@@ -144,8 +144,8 @@ def _distinct(program: Program) -> Iterator[Operation]:
     seen: set[int] = set()
     for item in program.items:
         if isinstance(item, Segment):
-            if id(item) not in seen:
-                seen.add(id(item))
+            if item.id not in seen:
+                seen.add(item.id)
                 yield from item.operations
         else:
             yield item

@@ -22,7 +22,7 @@ from rackmodel.kernels.kernel_constants import (
     kernel_constants,
 )
 from rackmodel.software import Software, software_of
-from rackmodel.workload.operations import Compute, Kernel
+from rackmodel.workload.operations import CASTS, Compute, Kernel, Role
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
@@ -73,7 +73,7 @@ class KernelTimes:
         self.software = software or software_of(stack)
         self._gemm = self.constants.gemm(accelerator.family)
         self._kernel_s: dict[Kernel, float] = {}
-        self._compute_s: dict[int, tuple[Compute, float, float]] = {}
+        self._times_s: dict[tuple[Kernel, ...], tuple[float, float]] = {}
         self._gemm_of: dict[str, GemmConstants] = {}
         self._sustained: dict[str, tuple[float, str]] = {}
 
@@ -85,14 +85,13 @@ class KernelTimes:
 
     def times_s(self, compute: Compute) -> tuple[float, float]:
         """Return the time of a `Compute`, and that of its device alone. [s]"""
-        known = self._compute_s.get(id(compute))
-        if known is not None and known[0] is compute:
-            return known[1], known[2]
-        experts = host_time.has_experts(compute.kernels)
-        device = self.device_s(compute)
-        value = host_time.together_s(device, self.host_s(compute), experts, self.constants["host"])
-        self._compute_s[id(compute)] = (compute, value, device)
-        return value, device
+        known = self._times_s.get(compute.kernels)
+        if known is None:
+            experts, host = host_time.has_experts(compute.kernels), self.constants["host"]
+            device = self.device_s(compute)
+            value = host_time.together_s(device, self.host_s(compute), experts, host)
+            known = self._times_s[compute.kernels] = (value, device)
+        return known
 
     def device_s(self, compute: Compute) -> float:
         """Return the time that the accelerator is busy with a `Compute`. [s]
@@ -204,7 +203,7 @@ class KernelTimes:
         if kernel.family == "grouped_gemm":
             rows = m / max(batch, 1.0)
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
-            m, n, k = (n, k, rows) if "wgrad" in kernel.name else (rows, n, k)
+            m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
             rate *= common["grouped"]
             factor *= self.software.factors["grouped"]
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
@@ -243,7 +242,7 @@ class KernelTimes:
         keys = attention_time.keys_per_query(q_len, kv_len, causal, window)
         forward_flops = 2.0 * batch * heads * q_len * keys * (qk_dim + v_dim)
         # A backward kernel does 2.5 times the arithmetic of a forward one (5 products against 2).
-        backward = "backward" in kernel.name or kernel.flops > 1.8 * forward_flops
+        backward = kernel.role == Role.BACKWARD or kernel.flops > 1.8 * forward_flops
         generation = self.software.attention_kernels
         if generation == "unfused":
             rate, _ = self._matrix_rate("bf16")
@@ -288,9 +287,9 @@ class KernelTimes:
         # What a release fuses with its neighbours or finds in the cache shows in training only.
         factor = self.software.factors.get(kind, 1.0) if self.in_training else 1.0
         if self.in_training and kind == "elementwise":
-            if is_unfused_attention(kernel):  # scores are far larger than any cache
+            if kernel.role == Role.SCORES:  # scores are far larger than any cache
                 factor = 1.0
-            elif kernel.name.startswith("cast"):
+            elif kernel.role in CASTS:
                 factor = self.constants["training"]["cast"]
         moved = kernel.read_bytes + kernel.write_bytes
         return float(
@@ -306,11 +305,6 @@ class KernelTimes:
             if f"pcie{generation}" in name:
                 return float(table[f"pcie{generation} x16"])
         return float(table["default"])
-
-
-def is_unfused_attention(kernel: Kernel) -> bool:
-    """Return whether a kernel is part of attention that writes its scores to HBM."""
-    return kernel.name.startswith(("attention_scores", "attention_context", "softmax", "dropout"))
 
 
 def graphs_by_default(job: Job, part: AcceleratorLike) -> bool:

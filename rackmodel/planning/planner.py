@@ -18,6 +18,7 @@ from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Floats, profile, walk
 from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, fits
+from rackmodel.workload.operations import Role
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, Catalog
@@ -151,13 +152,13 @@ class Planner:
         plain = self._update_s(low), self._update_s(high)
         slope = {name: (plain[1][name] - plain[0][name]) / (high - low) for name in plain[0]}
         fixed = max(0.0, sum(plain[0].values()) - low * sum(slope.values()))
-        kept, cast = slope.pop("zero_gradients", 0.0), slope.pop("cast_weights", 0.0)
+        kept, cast = slope.pop(Role.ZERO_GRADIENTS, 0.0), slope.pop(Role.CAST_WEIGHTS, 0.0)
         moved = self._update_s(low, "optimizer"), self._update_s(high, "optimizer")
-        offloaded = (moved[1]["offload_optimizer"] - moved[0]["offload_optimizer"]) / (high - low)
-        offloaded += slope["grad_norm"]
+        offloaded = (moved[1][Role.UPDATE] - moved[0][Role.UPDATE]) / (high - low)
+        offloaded += slope[Role.GRAD_NORM]
         return UpdateRates(sum(slope.values()), offloaded, kept, cast, fixed)
 
-    def _update_s(self, parameters: float, *offload: str) -> dict[str, float]:
+    def _update_s(self, parameters: float, *offload: str) -> dict[Role, float]:
         from rackmodel.workload.data_parallel import update_kernels
         from rackmodel.workload.stages import Chunk, Unit
 
@@ -165,7 +166,7 @@ class Planner:
             sharding="none", dp=1, pp=1, vpp=1, shard_size=0, schedule="", offload=offload
         )
         chunk = Chunk(0, 1, 0, 0, (Unit("layer", (), parameters, 0.0),))
-        return {k.name: self.kernels.kernel_s(k) for k in update_kernels(job, [chunk])}
+        return {k.role: self.kernels.kernel_s(k) for k in update_kernels(job, [chunk])}
 
     def simulate(self, plan: Plan) -> Result:
         """Simulate one plan."""

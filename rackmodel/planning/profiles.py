@@ -109,7 +109,7 @@ def profile(
         units = _kinds(probe)[0]
         found.transfer[row] = transfer_bytes(probe)
         if job.model.tied:
-            twin = next(u for u in units if u.name == "embedding")
+            twin = next(u for u in units if u.kind == "embedding")
             found.head_twin[row] = twin.dense_parameters
         for column, unit in enumerate(units):
             found.dense[row, column] = unit.dense_parameters
@@ -244,7 +244,7 @@ def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
 def _kinds(probe: Job) -> tuple[list[Unit], Ints]:
     """Distinct units in order of appearance, and the kind of every unit along the model."""
     units = chunks_of(probe)[0][0].units
-    found: dict[int, int] = {}
-    order = [found.setdefault(id(unit), len(found)) for unit in units]
+    found: dict[Unit, int] = {}
+    order = [found.setdefault(unit, len(found)) for unit in units]
     first = {kind: unit for unit, kind in zip(reversed(units), reversed(order), strict=True)}
     return [first[kind] for kind in range(len(found))], np.array(order, dtype=np.int64)

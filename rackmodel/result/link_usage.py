@@ -53,12 +53,12 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
             again = (first >= begin - tolerance) & (first < at - tolerance)
             visits[again] += step.splice.times
         for item, repeat in zip(program.items, visits.tolist(), strict=True):
-            times[id(item)] += repeat
+            times[item.id] += repeat
         seen: set[int] = set()
         for item in program.items:
-            if id(item) in seen:
+            if item.id in seen:
                 continue
-            seen.add(id(item))
+            seen.add(item.id)
             for operation in item.operations if isinstance(item, Segment) else (item,):
                 key = key_of(operation, stage)
                 channel = None if key is None else system.index.get(key)
@@ -67,7 +67,7 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
                 index = quotient.joined[channel][number]
                 if quotient.meetings[channel][index].members[0] == number or key.stages:
                     place = (channel, index)
-                    counts[place] = counts.get(place, 0) + times[id(item)]
+                    counts[place] = counts.get(place, 0) + times[item.id]
     return counts
 
 

@@ -215,7 +215,7 @@ class Result:
         )
 
     def _add_limits(self, compute: Compute, count: float, sums: dict[str, float]) -> None:
-        known = self._limits.get(id(compute))
+        known = self._limits.get(compute.id)
         if known is None:
             device, host = self.kernels.device_s(compute), self.kernels.host_s(compute)
             moved = sum(
@@ -224,7 +224,7 @@ class Result:
                 if not self._is_arithmetic(k)
             )
             hbm = min(device, moved / self.accelerator.hbm_bytes_per_s)
-            known = self._limits[id(compute)] = (
+            known = self._limits[compute.id] = (
                 (0.0, 0.0, self.kernels.compute_s(compute))
                 if host > device
                 else (device - hbm, hbm, 0.0)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Column: TypeAlias = npt.NDArray[Any]
 Seconds: TypeAlias = Mapping[int, float]  # by id of a Compute
+# Id of an item, and a place of it where kernels begin or the key of a lockstep.
+Visit: TypeAlias = tuple[int, int | tuple[float, ...]]
 
 COLUMNS = {
     "kind": "compute, collective (bytes move), wait (for others), send (pipeline bytes move)",
@@ -70,7 +72,7 @@ class Layouts:
     wire_bytes: Mapping[tuple[str, float], float]  # bytes sent per rank, by (axis, bytes)
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
     _kernels: dict[int, tuple[Row, ...]] = field(default_factory=dict)
-    _known: dict[tuple[int, int], tuple[Row, ...]] = field(default_factory=dict)
+    _known: dict[Visit, tuple[Row, ...]] = field(default_factory=dict)
 
     def operations(self, item: int) -> tuple[Operation, ...]:
         """Return the operations of an item of the program."""
@@ -79,7 +81,7 @@ class Layouts:
 
     def run_of(self, item: int, place: int) -> tuple[Row, ...]:
         """Return the rows of the kernels of an item that begin at `place`, over [0, 1)."""
-        key = (id(self.program.items[item]), place)
+        key = (self.program.items[item].id, place)
         if key not in self._known:
             self._known[key] = self.run(self.operations(item), place)
         return self._known[key]
@@ -93,22 +95,22 @@ class Layouts:
                     continue
                 break
             run.append(operation)
-        total = sum(self.seconds[id(c)] for c in run) or 1.0
+        total = sum(self.seconds[c.id] for c in run) or 1.0
         rows: list[Row] = []
         now = 0.0
         for compute in run:
-            share = self.seconds[id(compute)] / total
+            share = self.seconds[compute.id] / total
             rows.extend(_stretched(self._compute(compute), now, now + share))
             now += share
         return tuple(rows) if self.fine else _merge(rows)
 
     def _silent(self, operation: Operation) -> bool:
         """Return whether an operation left no trace: a collective of one, or a wait for it."""
-        return id(operation) in self.silent
+        return operation.id in self.silent
 
     def _compute(self, compute: Compute) -> tuple[Row, ...]:
         """Return one row per number format, each with its share of [0, 1)."""
-        known = self._kernels.get(id(compute))
+        known = self._kernels.get(compute.id)
         if known is not None:
             return known
         rows: tuple[Row, ...]
@@ -131,12 +133,12 @@ class Layouts:
                 parts.append(_kernel_row(compute, name, now, end, flops[name], moved[name]))
                 now = end
             rows = tuple(parts)
-        self._kernels[id(compute)] = rows
+        self._kernels[compute.id] = rows
         return rows
 
     def lockstep(self, item: int, steady: Lockstep) -> tuple[Row, ...]:
         """Return the rows of a lockstep, in seconds from its start."""
-        key = (id(self.program.items[item]), id(steady.entries))
+        key = (self.program.items[item].id, steady.key)
         if key not in self._known:
             self._known[key] = self._lockstep(item, steady)
         return self._known[key]
@@ -290,9 +292,7 @@ class _Rows:
     distinct: list[Row] = field(default_factory=list)
     _number: dict[Row, int] = field(default_factory=dict)
     _exchanges: dict[tuple[int, int, str, str], tuple[Row, Row]] = field(default_factory=dict)
-    _known: dict[int, tuple[tuple[Row, ...], tuple[Column, Column, Column]]] = field(
-        default_factory=dict
-    )
+    _known: dict[Visit, tuple[Column, Column, Column]] = field(default_factory=dict)
 
     def number(self, row: Row) -> int:
         number = self._number.get(row)
@@ -303,15 +303,16 @@ class _Rows:
 
     def of_class(self, log: Sequence[Logged], layouts: Layouts) -> dict[str, Column]:
         """Return row numbers, starts, ends and micro-batches of what a rank class logged."""
-        visits: dict[tuple[int, int], tuple[tuple[Row, ...], list[tuple[float, float, int]]]] = {}
+        visits: dict[Visit, tuple[tuple[Row, ...], list[tuple[float, float, int]]]] = {}
         loose: list[tuple[int, float, float, int]] = []
         for entry in log:
             batch = layouts.program.micro_batches[entry.item]
-            item = id(layouts.program.items[entry.item])
+            item = layouts.program.items[entry.item].id
             if entry.lockstep is not None:
-                if (item, -1) not in visits:
-                    visits[item, -1] = (layouts.lockstep(entry.item, entry.lockstep), [])
-                visits[item, -1][1].append((entry.start_s, 1.0, batch))
+                key = entry.lockstep.key
+                if (item, key) not in visits:
+                    visits[item, key] = (layouts.lockstep(entry.item, entry.lockstep), [])
+                visits[item, key][1].append((entry.start_s, 1.0, batch))
             elif entry.kind == "run":
                 if (item, entry.place) not in visits:
                     rows = layouts.run_of(entry.item, entry.place)
@@ -320,7 +321,7 @@ class _Rows:
                 visits[item, entry.place][1].append((entry.start_s, length, batch))
             else:
                 self._exchange(entry, layouts, batch, loose)
-        parts = [self._repeated(rows, times) for rows, times in visits.values()]
+        parts = [self._repeated(visit, *both) for visit, both in visits.items()]
         parts.append(tuple(np.array(column) for column in zip(*loose, strict=True)) or _nothing())
         names = ("row", "start_s", "end_s", "micro_batch")
         joined = [np.concatenate([part[i] for part in parts]) for i in range(4)]
@@ -334,7 +335,7 @@ class _Rows:
         batch: int,
         loose: list[tuple[int, float, float, int]],
     ) -> None:
-        key = (id(layouts.program.items[entry.item]), entry.place, entry.kind, entry.axis)
+        key = (layouts.program.items[entry.item].id, entry.place, entry.kind, entry.axis)
         known = self._exchanges.get(key)
         if known is None:
             operations = layouts.operations(entry.item)
@@ -349,13 +350,13 @@ class _Rows:
             loose.append((self.number(row), begin, entry.end_s, batch))
 
     def _repeated(
-        self, rows: tuple[Row, ...], visits: list[tuple[float, float, int]]
+        self, visit: Visit, rows: tuple[Row, ...], visits: list[tuple[float, float, int]]
     ) -> tuple[Column, ...]:
         if not rows:
             return _nothing()
         times = np.array(visits)
         start, scale = times[:, :1], times[:, 1:2]
-        numbers, starts, ends = self._columns(rows)
+        numbers, starts, ends = self._columns(visit, rows)
         return (
             np.tile(numbers, len(visits)),
             (start + scale * starts).ravel(),
@@ -363,16 +364,14 @@ class _Rows:
             np.repeat(times[:, 2], len(rows)),
         )
 
-    def _columns(self, rows: tuple[Row, ...]) -> tuple[Column, Column, Column]:
-        known = self._known.get(id(rows))
-        if known is None:
-            columns = (
+    def _columns(self, visit: Visit, rows: tuple[Row, ...]) -> tuple[Column, Column, Column]:
+        if visit not in self._known:
+            self._known[visit] = (
                 np.array([self.number(r) for r in rows]),
                 np.array([r.start for r in rows]),
                 np.array([r.end for r in rows]),
             )
-            known = self._known[id(rows)] = (rows, columns)  # keeps `rows`, and with it the id
-        return known[1]
+        return self._known[visit]
 
 
 def _nothing() -> tuple[Column, ...]:

@@ -13,7 +13,6 @@ from rackmodel.workload.catalog import (
     model_names,
     model_rows,
 )
-from rackmodel.workload.fusion import unfused
 from rackmodel.workload.memory import (
     KINDS,
     check_fits,
@@ -86,5 +85,4 @@ __all__ = [
     "rank_actions",
     "software_of",
     "transfer_bytes",
-    "unfused",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT, elementwise
-from rackmodel.workload.operations import Collective, CollectiveOp, Kernel, Operation
+from rackmodel.workload.operations import Collective, CollectiveOp, Kernel, Operation, Role
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
@@ -143,6 +143,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             checks * grad * updated,
             0.0,
             family="optimizer",
+            role=Role.GRAD_NORM,
             launches=max(1.0, tensors / 100),
         ),
         elementwise(
@@ -150,12 +151,19 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             (grad + master + 8.0) * updated,
             (master + 8.0 + weight) * updated,
             family="optimizer",
+            role=Role.UPDATE,
             launches=max(1.0, tensors / 30),
         ),
-        elementwise("zero_gradients", 0.0, grad * held_gradients(job, chunks), family="optimizer"),
+        elementwise(
+            "zero_gradients",
+            0.0,
+            grad * held_gradients(job, chunks),
+            family="optimizer",
+            role=Role.ZERO_GRADIENTS,
+        ),
     ]
     precision = precision_of(job.precision)
-    if precision.casts and precision.name != "int8":
+    if precision.casts_weights:
         # Once a step the weights of layers are laid out for the GEMMs of all micro-batches.
         layers = sum(
             unit.dense_parameters + unit.expert_parameters
@@ -164,13 +172,18 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             if unit.is_layer
         )
         kernels.append(
-            elementwise("cast_weights", precision.gather_bytes * layers, job.weight_bytes * layers)
+            elementwise(
+                "cast_weights",
+                precision.gather_bytes * layers,
+                job.weight_bytes * layers,
+                role=Role.CAST_WEIGHTS,
+            )
         )
     if "optimizer" in job.plan.offload:
         # Gradients go out, new weights come back; the update on the host is taken to keep up with
         # the link.
         kernels[1] = elementwise(
-            "offload_optimizer", grad * updated, weight * updated, family="copy"
+            "offload_optimizer", grad * updated, weight * updated, family="copy", role=Role.UPDATE
         )
     return tuple(kernels)
 

@@ -21,6 +21,7 @@ from rackmodel.workload.kernels import (
     kept_activation_input,
     linear,
 )
+from rackmodel.workload.operations import Role
 from rackmodel.workload.steps import Comm, Step
 
 
@@ -142,12 +143,13 @@ def _dispatch(local: Local) -> list[Step]:
     if local.ep > 1 and plan.dispatcher == "all-gather":
         gather = Comm(
             name="dispatch",
+            role=Role.DISPATCH,
             axis="ep",
             forward="all-gather",
             backward="reduce-scatter",
             bytes=local.ep * tokens * model.hidden * ELEMENT,
         )
-        steps.append(Step(name="dispatch", module="moe", comm=gather, expert=True))
+        steps.append(Step(name="dispatch", module="moe", comm=gather))
         forward, backward = _permute(local, "permute", rows, rows)
         steps.append(Step(name="permute", module="moe", forward=forward, backward=backward))
     else:
@@ -159,12 +161,13 @@ def _dispatch(local: Local) -> list[Step]:
         if local.ep > 1:
             exchange = Comm(
                 name="dispatch",
+                role=Role.DISPATCH,
                 axis="ep",
                 forward="all-to-all",
                 backward="all-to-all",
                 bytes=sent_bytes(local),
             )
-            steps.append(Step(name="dispatch", module="moe", comm=exchange, expert=True))
+            steps.append(Step(name="dispatch", module="moe", comm=exchange))
         steps += [permute] if not first else []
         if local.ep > 1 and model.experts > local.ep and first:
             # Arrivals are sorted by sender; grouped GEMMs want them by local expert.
@@ -209,6 +212,7 @@ def _experts(local: Local) -> list[Step]:
             weight=up.weight,
             saved_bytes=rows * sides * inner * kept_activation_input(local),
             parameters=groups * sides * inner * model.hidden,
+            expert=True,
         ),
         Step(
             name="expert_act",
@@ -224,6 +228,7 @@ def _experts(local: Local) -> list[Step]:
             backward=down.backward,
             weight=down.weight,
             parameters=groups * inner * model.hidden,
+            expert=True,
         ),
     ]
 
@@ -239,12 +244,13 @@ def _combine(local: Local) -> list[Step]:
         steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))
         scatter = Comm(
             name="combine",
+            role=Role.COMBINE,
             axis="ep",
             forward="reduce-scatter",
             backward="all-gather",
             bytes=local.ep * tokens * model.hidden * ELEMENT,
         )
-        steps.append(Step(name="combine", module="moe", comm=scatter, expert=True))
+        steps.append(Step(name="combine", module="moe", comm=scatter))
         return steps
     if local.ep > 1:
         if plan.dispatcher != "deepep" and model.experts > local.ep:
@@ -252,12 +258,13 @@ def _combine(local: Local) -> list[Step]:
             steps.append(Step(name="sort", module="moe", forward=forward, backward=backward))
         exchange = Comm(
             name="combine",
+            role=Role.COMBINE,
             axis="ep",
             forward="all-to-all",
             backward="all-to-all",
             bytes=sent_bytes(local),
         )
-        steps.append(Step(name="combine", module="moe", comm=exchange, expert=True))
+        steps.append(Step(name="combine", module="moe", comm=exchange))
     forward, backward = _permute(local, "unpermute", rows, tokens)
     steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))
     return steps

@@ -2,21 +2,19 @@
 
 In:  local sizes (`Local`) of a job.
 Out: `Kernel`s, forward and backward.
-Left out: how long they take; which of them a software release fuses (`fusion.unfused` tells the
-cost of not fusing).
+Left out: how long they take; which of them a software release fuses.
 
-Bytes count each operand once: what a perfect cache would leave. Names are stable, kernel times
-read them.
+Bytes count each operand once: what a perfect cache would leave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rackmodel.software import software_of
 from rackmodel.workload.models import Block, Model
-from rackmodel.workload.operations import Family, Kernel
+from rackmodel.workload.operations import Family, Kernel, Role
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import Precision, precision_of
 
@@ -74,12 +72,11 @@ def gemm(
     written: float = ELEMENT,
     groups: int = 0,
     batch: int = 1,
-    accumulate: bool = False,
-    count: float = 1.0,
+    role: Role = Role.FORWARD,
 ) -> Kernel:
     """C[m,n] = A[m,k] B[k,n], `batch` times; with `groups`, m is spread over them.
 
-    read : bytes of an element of A and B; written : of C; accumulate : C is also read.
+    read : bytes of an element of A and B; written : of C.
     """
     weights = max(1, groups)
     out = m * n * batch
@@ -87,11 +84,11 @@ def gemm(
         family="grouped_gemm" if groups else "gemm",
         name=name,
         flops=2.0 * m * n * k * batch,
-        read_bytes=(m * k + k * n * weights) * batch * read + (out * written if accumulate else 0),
+        read_bytes=(m * k + k * n * weights) * batch * read,
         write_bytes=out * written,
         shape=(round(m), round(n), round(k), groups or batch),
+        role=role,
         precision=form,
-        count=count,
         launches=float(weights),  # grouped GEMMs launch one kernel per local expert
     )
 
@@ -113,6 +110,7 @@ def weight_gemm(
     return Kernel(
         family="grouped_gemm" if groups else "gemm",
         name=name,
+        role=Role.WGRAD,
         flops=2.0 * m * n * k,
         read_bytes=(m * n + m * k) * read + out * written,
         write_bytes=out * written,
@@ -130,19 +128,17 @@ def elementwise(
     read: float,
     write: float,
     *,
-    count: float = 1.0,
     launches: float = 1.0,
     family: Family = "elementwise",
-    form: str = "bf16",
+    role: Role = Role.FORWARD,
 ) -> Kernel:
     """A kernel that only moves bytes."""
     return Kernel(
         family=family,
         name=name,
+        role=role,
         read_bytes=read,
         write_bytes=write,
-        precision=form,
-        count=count,
         launches=launches,
     )
 
@@ -158,6 +154,7 @@ def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
             read=p.cast_read_passes * elements * ELEMENT,
             write=p.cast_copies * elements * p.operand_bytes,
             launches=p.cast_launches * max(1, groups),
+            role=Role.CAST,
         ),
     )
 
@@ -199,7 +196,7 @@ def linear(
         forward=(*casts_in, gemm(name, m, n, k, form=form, read=read, groups=groups)),
         backward=(
             *casts_out,
-            gemm(f"{name}_dgrad", m, k, n, form=form, read=read, groups=groups),
+            gemm(f"{name}_dgrad", m, k, n, form=form, read=read, groups=groups, role=Role.BACKWARD),
         ),
         weight=(
             weight_gemm(
@@ -245,7 +242,7 @@ def attention(local: Local, block: Block) -> tuple[Kernels, Kernels]:
     exact = (
         2.0 * local.batch * model.heads / local.tp * s / cp * span * (model.qk_dim + model.v_dim)
     )
-    forward = tuple(_scaled(kernel, exact / total) for kernel in parts)
+    forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
     return forward, tuple(_backward_core(local, kernel) for kernel in forward)
 
 
@@ -274,25 +271,12 @@ def _core(
     )
 
 
-def _scaled(kernel: Kernel, ratio: float) -> Kernel:
-    return Kernel(
-        family=kernel.family,
-        name=kernel.name,
-        flops=kernel.flops * ratio,
-        read_bytes=kernel.read_bytes,
-        write_bytes=kernel.write_bytes,
-        shape=kernel.shape,
-        precision=kernel.precision,
-        count=kernel.count,
-        launches=kernel.launches,
-    )
-
-
 def _backward_core(local: Local, forward: Kernel) -> Kernel:
     """Five products instead of two (scores again): 2.5 x the FLOPs. Source: arXiv:2307.08691."""
     return Kernel(
         family="attention",
         name="attention_backward",
+        role=Role.BACKWARD,
         flops=2.5 * forward.flops,
         read_bytes=2.0 * forward.read_bytes + 2.0 * forward.write_bytes,
         write_bytes=forward.read_bytes,
@@ -311,23 +295,26 @@ def _unfused_attention(local: Local, heads: int, kv_heads: int) -> tuple[Kernels
     scores = float(batch * s * s)
 
     def product(name: str, n: float, k: float) -> Kernel:
-        return gemm(name, s, n, k, form=form, read=ELEMENT, batch=batch)
+        return gemm(name, s, n, k, form=form, read=ELEMENT, batch=batch, role=Role.SCORES)
+
+    def sweep(name: str, read: float, write: float) -> Kernel:
+        return elementwise(name, read * scores, write * scores, role=Role.SCORES)
 
     forward = [
         product("attention_scores", s, qk),
-        elementwise("softmax", ELEMENT * scores, ELEMENT * scores),
+        sweep("softmax", ELEMENT, ELEMENT),
         product("attention_context", v, s),
     ]
     backward = [
         product("attention_context_dgrad", s, v),
         product("attention_context_wgrad", v, s),
-        elementwise("softmax_backward", 2 * ELEMENT * scores, ELEMENT * scores),
+        sweep("softmax_backward", 2 * ELEMENT, ELEMENT),
         product("attention_scores_dgrad", qk, s),
         product("attention_scores_wgrad", qk, s),
     ]
     if model.dropout:
-        forward.insert(2, elementwise("dropout", ELEMENT * scores, (ELEMENT + 1) * scores))
-        backward.insert(2, elementwise("dropout", (ELEMENT + 1) * scores, ELEMENT * scores))
+        forward.insert(2, sweep("dropout", ELEMENT, ELEMENT + 1))
+        backward.insert(2, sweep("dropout", ELEMENT + 1, ELEMENT))
     return tuple(forward), tuple(backward)
 
 

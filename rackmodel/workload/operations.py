@@ -8,7 +8,9 @@ Left out: seconds, links, accelerators. An operation knows FLOPs, bytes and shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import count
 from typing import Literal, TypeAlias
 
 Family: TypeAlias = Literal[
@@ -27,15 +29,36 @@ CollectiveOp: TypeAlias = Literal[
 ]
 
 
+class Role(StrEnum):
+    """What a kernel or a collective is there for; times and programs read this, never names."""
+
+    FORWARD = "forward"  # of what has no role below
+    BACKWARD = "backward"
+    WGRAD = "wgrad"  # the gradient of weights
+    SCORES = "scores"  # attention whose scores lie in HBM: its products, softmax and dropout
+    CAST = "cast"  # quantises an operand of a matrix product
+    CAST_WEIGHTS = "cast_weights"  # the same of weights, once a step
+    GRAD_NORM = "grad_norm"
+    UPDATE = "update"  # the optimizer itself
+    ZERO_GRADIENTS = "zero_gradients"
+    DISPATCH = "dispatch"  # tokens to the ranks of their experts
+    COMBINE = "combine"  # and back
+
+
+CASTS = frozenset({Role.CAST, Role.CAST_WEIGHTS})
+TOKEN_EXCHANGES = frozenset({Role.DISPATCH, Role.COMBINE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One kind of kernel, launched `count` times in a row with the same shape.
 
-    All figures are those of one launch of one rank.
+    All figures are those of one launch of one rank. `name` is for display only.
     """
 
     family: Family
     name: str
+    role: Role = Role.FORWARD
     flops: float = 0.0
     read_bytes: float = 0.0  # from HBM, each operand once
     write_bytes: float = 0.0  # to HBM
@@ -45,8 +68,22 @@ class Kernel:
     launches: float = 1.0  # kernels that the host launches for one of these (casts, splits, ...)
 
 
+next_id = count().__next__  # of an operation; never twice in a process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Numbered:
+    """Whatever stands in a program: `id` tells it from all others of its set of programs.
+
+    Two operations that do the same are equal, whatever their ids. Ids count up within a process:
+    tables by id are kept for one set of programs, never across sets.
+    """
+
+    id: int = field(default_factory=next_id, compare=False, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compute:
+class Compute(Numbered):
     """Kernels that follow one another on the compute stream without waiting for anyone."""
 
     name: str
@@ -55,7 +92,7 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collective:
+class Collective(Numbered):
     """A collective over the rank's group along `axis`, as every member of that group runs it.
 
     `bytes` is the size that nccl-tests prints: the buffer of an all-reduce or broadcast, the whole
@@ -71,10 +108,11 @@ class Collective:
     stream: str = "compute"
     token: str | None = None
     phase: Phase = "other"
+    role: Role = Role.FORWARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Numbered):
     """Bytes to the rank with the same coordinates on pipeline rank `peer`.
 
     The flow starts when the sender has reached its `Send` and the receiver its `Recv` of the same
@@ -88,7 +126,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recv:
+class Recv(Numbered):
     """The other end of a `Send`."""
 
     name: str
@@ -98,7 +136,7 @@ class Recv:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Numbered):
     """Hold the compute stream until the asynchronous operation `token` has ended."""
 
     token: str
@@ -108,7 +146,7 @@ Operation: TypeAlias = Compute | Collective | Send | Recv | Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Segment:
+class Segment(Numbered):
     """Operations that recur as a block, for example the forward pass of one chunk.
 
     The same object stands in the program once per micro-batch, so that what is known of it

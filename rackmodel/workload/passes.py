@@ -13,7 +13,15 @@ from dataclasses import dataclass, field, replace
 from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reductions
 from rackmodel.workload.kernels import elementwise
-from rackmodel.workload.operations import Collective, Operation, Phase, Segment, Wait
+from rackmodel.workload.operations import (
+    TOKEN_EXCHANGES,
+    Collective,
+    Operation,
+    Phase,
+    Segment,
+    Wait,
+    next_id,
+)
 from rackmodel.workload.plan import Job
 from rackmodel.workload.stages import Chunk, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
@@ -258,17 +266,7 @@ def merged(front: Segment, back: Segment, *, overlap: bool) -> Segment:
             if exchange is not None:
                 token = f"{front.name} {back.name} ep {side} {index}"
                 waits[side] = [token]
-                out.append(
-                    Collective(
-                        name=exchange.name,
-                        op=exchange.op,
-                        axis=exchange.axis,
-                        bytes=exchange.bytes,
-                        stream="ep",
-                        token=token,
-                        phase=exchange.phase,
-                    )
-                )
+                out.append(replace(exchange, id=next_id(), stream="ep", token=token))
     out.extend(Wait(token=token) for side in waits for token in side)
     return Segment(name=name, phase="backward", operations=tuple(out))
 
@@ -277,8 +275,7 @@ def _cut(operations: Sequence[Operation]) -> list[tuple[list[Operation], Collect
     pieces: list[tuple[list[Operation], Collective | None]] = []
     piece: list[Operation] = []
     for operation in operations:
-        exchange = isinstance(operation, Collective) and operation.name in ("dispatch", "combine")
-        if exchange and isinstance(operation, Collective):
+        if isinstance(operation, Collective) and operation.role in TOKEN_EXCHANGES:
             pieces.append((piece, operation))
             piece = []
         else:

@@ -31,6 +31,7 @@ class Precision:
     cast_read_passes: float = 0.0  # times the cast kernel reads the operand
     cast_copies: float = 0.0  # copies that the cast writes (row and column orientation)
     cast_launches: float = 0.0  # kernels per cast (amax search, scale, cast)
+    casts_weights: bool = False  # once a step; False: on the fly, with each product
     amax_reduce: bool = False  # a history of maxima is reduced over all ranks once a step
     loss_scaling: bool = False  # gradients are checked for infinities
 
@@ -53,6 +54,7 @@ def _narrow(name: str, form: str, element: float, **more: float | bool | str) ->
         "cast_read_passes": 1.0,
         "cast_copies": 2.0,
         "cast_launches": 1.0,
+        "casts_weights": True,
     }
     # fields of several types in one dictionary: a checker sees their union
     return Precision(**(values | more))  # type: ignore[arg-type]
@@ -68,6 +70,7 @@ def _wide(name: str, **more: float | bool | str) -> Precision:
         cast_read_passes=0.0,
         cast_copies=0.0,
         cast_launches=0.0,
+        casts_weights=False,
         **more,
     )
 
@@ -115,7 +118,7 @@ PRECISIONS: dict[str, Precision] = {
             gather_bytes=2.0,
             cast_read_passes=2.0,
             cast_launches=2.0,
-            wgrad_format="int8",
+            casts_weights=False,
         ),
     )
 }

@@ -25,11 +25,15 @@ from rackmodel.workload.steps import Step
 class Unit:
     """A layer, the embedding or the head: what is sharded, gathered and recomputed as one."""
 
-    name: str
+    kind: str  # "embedding", "layer", "head", "mtp_entry" or "mtp_head"
     steps: tuple[Step, ...]
     dense_parameters: float  # of one rank, after tp
     expert_parameters: float  # of one rank, after ep and etp
-    is_layer: bool = True
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is one of the model's layers: cast, recomputed and offloaded as such."""
+        return self.kind == "layer"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,10 +125,10 @@ def transfer_bytes(job: Job) -> float:
     return tokens * job.model.hidden * ELEMENT
 
 
-def _unit(name: str, steps: tuple[Step, ...], *, is_layer: bool = True) -> Unit:
-    expert = sum(step.parameters for step in steps if step.name.startswith("expert_fc"))
+def _unit(kind: str, steps: tuple[Step, ...]) -> Unit:
+    expert = sum(step.parameters for step in steps if step.expert)
     dense = sum(step.parameters for step in steps) - expert
-    return Unit(name, steps, dense, expert, is_layer)
+    return Unit(kind, steps, dense, expert)
 
 
 @lru_cache(maxsize=64)
@@ -143,7 +147,7 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     for stage, size in enumerate(sizes):
         units = [kinds[block] for block in blocks[start : start + size]]
         if stage == 0:
-            units.insert(0, _unit("embedding", tuple(embedding_steps(local)), is_layer=False))
+            units.insert(0, _unit("embedding", tuple(embedding_steps(local))))
         if stage == len(sizes) - 1:
             units += _tail(job, local, kinds)
         stages.append(tuple(units))
@@ -167,9 +171,9 @@ def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
     model = job.model
     # A tied head on another pipeline rank than the embedding keeps its own copy.
     own = not model.tied or job.plan.pp > 1
-    units = [_unit("head", tuple(head_steps(local, own_matrix=own)), is_layer=False)]
+    units = [_unit("head", tuple(head_steps(local, own_matrix=own)))]
     for _ in range(model.mtp_layers):
-        units.append(_unit("mtp_entry", tuple(mtp_entry_steps(local)), is_layer=False))
+        units.append(_unit("mtp_entry", tuple(mtp_entry_steps(local))))
         units.append(kinds[model.mtp_block])
-        units.append(_unit("mtp_head", tuple(head_steps(local, own_matrix=False)), is_layer=False))
+        units.append(_unit("mtp_head", tuple(head_steps(local, own_matrix=False))))
     return units

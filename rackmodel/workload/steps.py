@@ -18,6 +18,7 @@ from rackmodel.workload.operations import (
     Kernel,
     Operation,
     Phase,
+    Role,
     Wait,
 )
 
@@ -34,6 +35,7 @@ class Comm:
     backward: CollectiveOp | None
     bytes: float
     backward_bytes: float | None = None
+    role: Role = Role.FORWARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,8 @@ class Step:
     weight: Kernels = ()
     comm: Comm | None = None
     saved_bytes: float = 0.0  # output kept for backward
-    expert: bool = False  # an all-to-all of experts that may hide under another micro-batch
     parameters: float = 0.0
+    expert: bool = False  # these are weights of experts, split over ep and etp
 
 
 @dataclass(slots=True)
@@ -109,6 +111,7 @@ class Emitter:
                 stream=comm.axis if beside else "compute",
                 token=token or None,
                 phase=self.phase,
+                role=comm.role,
             )
         )
         return token

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rackmodel.errors import InvalidInput
 from rackmodel.kernels.attention_time import keys_per_query
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.workload.operations import Compute, Kernel
+from rackmodel.workload.operations import Compute, Kernel, Role
 
 H100 = SimpleNamespace(
     name="h100",
@@ -50,7 +50,8 @@ def attention(length: int, heads: int = 16, dim: int = 128, backward: bool = Fal
     flops = 2.0 * heads * length * (length + 1) / 2 * 2 * dim * (2.5 if backward else 1.0)
     return Kernel(
         family="attention",
-        name="attention backward" if backward else "attention",
+        name="attention",
+        role=Role.BACKWARD if backward else Role.FORWARD,
         flops=flops,
         read_bytes=6.0 * heads * length * dim,
         write_bytes=2.0 * heads * length * dim,

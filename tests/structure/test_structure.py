@@ -126,6 +126,54 @@ def test_the_formatter_wins():
     assert [str(path) for path in FILES if "# fmt:" in path.read_text("utf-8")] == []
 
 
+def test_nothing_hangs_on_addresses_in_memory():
+    """Operations have ids of their own; the network's memo of machines still uses the builtin."""
+    found = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "id"
+    }
+    assert found - {"rackmodel.engine.networks", "rackmodel.network.graph"} == set()
+
+
+def _reads_name(node):
+    """Return whether a node is `.name` of something other than a dataclass field."""
+    if not isinstance(node, ast.Attribute) or node.attr != "name":
+        return False
+    return not (isinstance(node.value, ast.Name) and node.value.id == "field")
+
+
+def test_no_physics_hangs_on_display_names():
+    """Of kernels, operations, steps and units: times and programs read roles and kinds."""
+    rooms = ("workload", "kernels", "engine", "result", "planning")
+    found = []
+    for module, path in MODULES.items():
+        if room_of(module) not in rooms:
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Compare):
+                texts = [one for one in [node.left, *node.comparators] if _text(one)]
+                names = [one for one in [node.left, *node.comparators] if _reads_name(one)]
+                tested = bool(texts and names)
+            else:
+                tested = (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in ("startswith", "endswith", "find", "removeprefix")
+                    and _reads_name(node.func.value)
+                )
+            if tested:
+                found.append(f"{module}:{node.lineno}")
+    assert found == []
+
+
+def _text(node):
+    """Return whether a node is a literal text, or a tuple, list or set of such."""
+    parts = getattr(node, "elts", [node])
+    return any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts)
+
+
 def test_tests_read_no_private_names():
     tests = Path(__file__).parents[1]
     found = []

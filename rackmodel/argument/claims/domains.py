@@ -150,10 +150,8 @@ def extension(quick: bool = False) -> Verdict:
     wins = [row["double_domain"] > row["double_nics"] for row in rows]
     verdict: Word = "supported" if all(wins) else "refuted" if not any(wins) else "depends"
     # The claim is about the domain's gain over the fabric's: points of throughput.
-    lead = {id(row): row["double_domain"] - row["double_nics"] for row in rows}
-    top = max(rows, key=lambda row: lead[id(row)])
-    bottom = min(rows, key=lambda row: lead[id(row)])
-    mean = sum(lead.values()) / len(rows)
+    leads = [row["double_domain"] - row["double_nics"] for row in rows]
+    mean = sum(leads) / len(rows)
     words = (
         "Doubling gains, NICs / domain: "
         + "; ".join(
@@ -166,7 +164,7 @@ def extension(quick: bool = False) -> Verdict:
     return answer(
         "scale-out-not-the-extension",
         verdict,
-        (100 * mean, 100 * lead[id(bottom)], 100 * lead[id(top)]),
+        (100 * mean, 100 * min(leads), 100 * max(leads)),
         "points of tokens/s, doubled domain less doubled NICs (band: over models and sizes)",
         words,
         rows,
