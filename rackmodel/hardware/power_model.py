@@ -100,7 +100,7 @@ def flop_energy_j(accelerator: Accelerator, precision: str) -> float:
     """
     peak, key = peak_flops_per_s(accelerator, precision)
     known = accelerator.power.e_flop_j
-    for same in (number_format(precision), key, _SIXTEEN_BITS.get(key, key)):
+    for same in (key, _SIXTEEN_BITS.get(key, key)):
         if same in known:
             return known[same]
     for other in ("bf16", "fp16", "fp8", *known):

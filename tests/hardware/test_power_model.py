@@ -1,0 +1,66 @@
+"""What one accelerator draws: formats and their energy, the clock that a cap leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rackmodel.errors import InvalidInput
+from rackmodel.hardware import accelerator, load_catalog
+from rackmodel.hardware.power_model import (
+    best_flops_per_s,
+    flop_energy_j,
+    highest_clock,
+    number_format,
+    peak_flops_per_s,
+    sustained_clock,
+    voltage_ratio,
+)
+
+TRAINING = {"duty": 0.85, "hbm_busy": 0.25, "hot": 1.3}
+
+
+# Their peak of fp8 is that of bf16: operands are widened, and the units do the work of bf16.
+@pytest.mark.parametrize("name", ["tpu-v5p", "tpu-v6e", "gaudi3"])
+def test_a_format_that_is_widened_costs_what_the_wider_one_costs(name):
+    part = accelerator(name)
+    assert peak_flops_per_s(part, "fp8") == (part.flops_per_s["bf16"], "bf16")
+    assert flop_energy_j(part, "fp8-mx") == flop_energy_j(part, "bf16")
+    assert best_flops_per_s(part, "fp8") == best_flops_per_s(part, "bf16")
+
+
+def test_a_part_without_a_format_runs_the_nearest_wider_one():
+    a100, h100 = accelerator("a100-80"), accelerator("h100")
+    assert flop_energy_j(a100, "fp8") == flop_energy_j(a100, "bf16")
+    assert flop_energy_j(h100, "nvfp4") == flop_energy_j(h100, "fp8")
+    assert number_format("mxfp8") == number_format("fp8-block") == "fp8"
+    with pytest.raises(InvalidInput, match="no peak for 'ternary'"):
+        peak_flops_per_s(h100, "ternary")
+
+
+def test_every_part_knows_peak_rate_and_energy_of_16_bits():
+    for part in load_catalog().accelerators.values():
+        peak, _ = peak_flops_per_s(part, "bf16")
+        assert 0 < best_flops_per_s(part, "bf16") <= peak / part.power.peak_clock_ratio
+        watts = flop_energy_j(part, "bf16") * best_flops_per_s(part, "bf16")
+        assert 0.05 * part.power_w < watts < 2.0 * part.power_w, part.name
+
+
+def test_the_clock_at_a_cap_draws_the_cap():
+    part = accelerator("h100")
+    power = part.power
+    clock = sustained_clock(part, "bf16", **TRAINING) * power.peak_clock_ratio
+    volts = float(voltage_ratio(np.array(clock), power))
+    flop_w = flop_energy_j(part, "bf16") * best_flops_per_s(part, "bf16") * TRAINING["duty"]
+    fixed = power.idle_w * TRAINING["hot"]
+    fixed += power.e_hbm_j_per_byte * part.hbm_bytes_per_s * TRAINING["hbm_busy"]
+    assert clock < power.clock_max_ratio
+    drawn = fixed + (power.act_w + flop_w) * clock * volts**2
+    assert drawn == pytest.approx(part.power_w, rel=1e-9)
+
+
+def test_a_cap_that_does_not_bind_leaves_the_fastest_clock():
+    power = accelerator("h100").power
+    one = np.array([1.0])
+    free = highest_clock(fixed=one, act=one, flop=one, cap=1e3 * one, power=power)
+    assert free.tolist() == [power.clock_max_ratio]
