@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.folding import distinct, mix
 from rackmodel.network import Network, Pattern
-from rackmodel.network.tree import levels
+from rackmodel.network.routing.tree import levels
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Any
 
 from rackmodel.network import Network
-from rackmodel.network.graph import Routing
+from rackmodel.network.arrays import Routing
 
 MOST_LINKS = 1_000_000  # kept in all: about 300 MB with their routes
 

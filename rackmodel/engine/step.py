@@ -28,8 +28,8 @@ from rackmodel.engine.stand_in import PERIODS, StandIn, stand_in
 from rackmodel.engine.system import System, build_system
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
-from rackmodel.network import Network, torus
-from rackmodel.network.graph import Routing
+from rackmodel.network import Network, torus_shape
+from rackmodel.network.arrays import Routing
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Program
 from rackmodel.workload.placement import (
@@ -157,7 +157,7 @@ def simulate_step(
     )
     ranks = total // plan.replicas * small.dp
     network = network_of(machine, where.slots(ranks), cast(Routing, routing), seed)
-    sides = torus.shape(network)
+    sides = torus_shape(network)
     if sides and math.prod(sides) == ranks == total:
         where = where.on_torus(sides, plan)
     stands = where.accelerators(ranks)

@@ -5,23 +5,26 @@ Out: rates, times, and what binds them.
 Left out: accelerators' work, plans, and how the graph was made.
 """
 
+from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
 from rackmodel.network.collective_times import bus_factor, run_collective, stand_in
 from rackmodel.network.fair_share import fair_rates, fair_rates_rows
 from rackmodel.network.graph import Network
 from rackmodel.network.library import ALGORITHMS, OPS, pattern
 from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_load
-from rackmodel.network.routes import Route, RouteTable
+from rackmodel.network.routing import Route, RouteTable
 from rackmodel.network.traffic import Traffic, simulate_flows
 from rackmodel.network.uneven import all_to_allv
 
 __all__ = [
     "ALGORITHMS",
     "OPS",
+    "ROUTINGS",
     "Flows",
     "Network",
     "Pattern",
     "Route",
     "RouteTable",
+    "Routing",
     "Traffic",
     "all_to_allv",
     "alone_s",
@@ -34,4 +37,5 @@ __all__ = [
     "run_collective",
     "simulate_flows",
     "stand_in",
+    "torus_shape",
 ]

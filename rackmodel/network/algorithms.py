@@ -12,25 +12,17 @@ reduction and scan", 2009 (double binary tree); Klenk et al., "An in-network arc
 accelerating shared-memory multiprocessor collectives", ISCA 2020 (in-switch reduction).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput
+from rackmodel.network.arrays import Floats, Ints, link_between, remembered
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import Group, overlaps
 from rackmodel.network.patterns import Flows, flows_between, join
-from rackmodel.network.torus import link_between
 from rackmodel.topology.kinds import Kind
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Hops = tuple[Ints, Ints, Floats]
 
 PASSES = {"all-reduce": 2.0, "all-gather": 1.0, "reduce-scatter": 1.0}
@@ -94,7 +86,7 @@ def sharp(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
     Above the first switch a reduced stream is at most what enters it, so only the members' own
     links are charged.
     """
-    core = network.router.cores["fabric"]
+    core = network.router.core("fabric")
     source, target, share, links, parts = [], [], [], [], []
     for part in group.parts:
         for node in part.tolist():
@@ -326,21 +318,14 @@ def _is_outer(network: Network, node: int) -> bool:
     return network.node_kinds[node] != Kind.SCALE_UP_SWITCH
 
 
+@remembered
 def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
     """Return each accelerator's links to and from scale-up switches."""
-    cache = network._cache
-    if "switch_links" not in cache:
-        out_to: dict[int, list[int]] = {}
-        into: dict[int, list[int]] = {}
-        switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds])
-        part = np.array([kind == Kind.ACCELERATOR for kind in network.node_kinds])
-        for table, near, far in (
-            (out_to, network.tail, network.head),
-            (into, network.head, network.tail),
-        ):
-            links = np.flatnonzero(part[near] & switch[far])
-            for link, node in zip(links.tolist(), near[links].tolist(), strict=True):
-                table.setdefault(node, []).append(link)
-        cache["switch_links"] = (out_to, into)
-    found: tuple[dict[int, list[int]], dict[int, list[int]]] = cache["switch_links"]
-    return found
+    tables: tuple[dict[int, list[int]], dict[int, list[int]]] = ({}, {})
+    switch, part = network.of_kind(Kind.SCALE_UP_SWITCH), network.of_kind(Kind.ACCELERATOR)
+    both_ways = ((network.tail, network.head), (network.head, network.tail))
+    for table, (near, far) in zip(tables, both_ways, strict=True):
+        links = np.flatnonzero(part[near] & switch[far])
+        for link, node in zip(links.tolist(), near[links].tolist(), strict=True):
+            table.setdefault(node, []).append(link)
+    return tables

@@ -8,55 +8,29 @@ Cuts looked at: around each accelerator, each scale-up domain, each pod (what is
 spines) and each group of pods (below the cores).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.network.arrays import Ints, components, remembered
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import Group
 from rackmodel.network.patterns import Pattern, link_load, own_s, pace_s
 from rackmodel.topology.kinds import Kind
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-def components(network: Network, keep: NDArray[np.bool_]) -> Ints:
-    """Return a label for each node: which part it is in when only the links `keep` are left."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    size = len(network.nodes)
-    ones = np.ones(int(keep.sum()), dtype=np.int8)
-    matrix = coo_matrix((ones, (network.tail[keep], network.head[keep])), shape=(size, size))
-    return np.asarray(connected_components(matrix, directed=False)[1], dtype=np.int64)
-
-
+@remembered
 def cuts(network: Network) -> list[tuple[str, Ints]]:
     """Return the kinds of cut, each with a label of every node (equal label: same side)."""
-    cache = network._cache
-    if "cuts" not in cache:
-        kinds = np.array(network.node_kinds)
-        ends = (kinds[network.tail], kinds[network.head])
-        top = (ends[0] == Kind.CORE) | (ends[1] == Kind.CORE)
-        upper = (
-            top
-            | np.isin(ends[0], (Kind.SPINE, Kind.OCS))
-            | np.isin(ends[1], (Kind.SPINE, Kind.OCS))
-        )
-        found = [("accelerator", np.arange(len(kinds)))]
-        for name, keep in (("domain", network.scale_up), ("pod", ~upper), ("group", ~top)):
-            labels = components(network, keep)
-            if len(np.unique(labels[network.accelerator_nodes])) > 1:
-                found.append((name, labels))
-        cache["cuts"] = found
-    found_before: list[tuple[str, Ints]] = cache["cuts"]
-    return found_before
+    kinds = np.array(network.node_kinds)
+    ends = (kinds[network.tail], kinds[network.head])
+    top = (ends[0] == Kind.CORE) | (ends[1] == Kind.CORE)
+    above = (Kind.CORE, Kind.SPINE, Kind.OCS)
+    upper = np.isin(ends[0], above) | np.isin(ends[1], above)
+    found = [("accelerator", np.arange(len(kinds)))]
+    for name, keep in (("domain", network.scale_up), ("pod", ~upper), ("group", ~top)):
+        labels = components(len(kinds), network.tail[keep], network.head[keep])
+        if len(np.unique(labels[network.accelerator_nodes])) > 1:
+            found.append((name, labels))
+    return found
 
 
 def bound_s(network: Network, op: str, group: Group, byte_count: float) -> tuple[float, str]:

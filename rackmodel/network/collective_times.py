@@ -19,11 +19,12 @@ import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network.algorithms import PASSES
+from rackmodel.network.arrays import Routing
 from rackmodel.network.bounds import binding, bound_s
 from rackmodel.network.costs import fixed_s, send_limits
 from rackmodel.network.doubling import BLOCKS
 from rackmodel.network.folded import all_to_all_loads, levelled
-from rackmodel.network.graph import Network, Routing
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import make_group
 from rackmodel.network.library import ALGORITHMS, OPS, pattern
 from rackmodel.network.patterns import alone_s

@@ -8,26 +8,20 @@ The constants (data/library.toml) belong to a generation of accelerators and its
 run. Times of steps come from NCCL's own tuner.
 """
 
-from __future__ import annotations
-
 import math
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import Group, port_rates
 from rackmodel.network.patterns import Flows
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-    from rackmodel.network.tree import Chain
-
-Floats = NDArray[np.float64]
+from rackmodel.network.routing.tree import Chain
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 TREES = ("tree", "nvls-tree")
@@ -74,31 +68,28 @@ def generation(part: str) -> Generation:
     return Generation(**constants()["default"])
 
 
+@remembered
 def outer_ports(network: Network) -> Floats:
     """Return float[N], the slowest link of each accelerator's own way to the fabric. [bytes/s]"""
-    cache_ = network._cache
-    if "outer_ports" not in cache_:
-        rates = port_rates(network)[1].copy()
-        tree = network.router.tree
-        if tree is not None and tree.chains[1].up.shape[1]:
-            nodes, slowest = _tree_ports(network, tree.chains[1])
-            rates[nodes] = slowest
-        else:
-            core = network.router.cores["fabric"]
-            for node in network.accelerator_nodes.tolist():
-                chains = [
-                    network.nominal[list(chain)].min()
-                    for chain in core.host(node).out_chains
-                    if chain and not network.scale_up[chain[0]]
-                ]
-                if chains:
-                    rates[node] = float(sum(chains))
-        cache_["outer_ports"] = rates
-    ports: Floats = cache_["outer_ports"]
-    return ports
+    rates = port_rates(network)[1].copy()
+    tree = network.router.tree
+    if tree is not None and tree.chains[1].up.shape[1]:
+        nodes, slowest = _tree_ports(network, tree.chains[1])
+        rates[nodes] = slowest
+        return rates
+    core = network.router.core("fabric")
+    for node in network.accelerator_nodes.tolist():
+        chains = [
+            network.nominal[list(chain)].min()
+            for chain in core.host(node).out_chains
+            if chain and not network.scale_up[chain[0]]
+        ]
+        if chains:
+            rates[node] = float(sum(chains))
+    return rates
 
 
-def _tree_ports(network: Network, chain: Chain) -> tuple[NDArray[np.int64], Floats]:
+def _tree_ports(network: Network, chain: Chain) -> tuple[Ints, Floats]:
     """Return accelerators in a fabric that is a tree, and the slowest link of their own way up.
 
     The way is one's own as long as the nodes on it join nothing else.

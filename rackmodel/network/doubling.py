@@ -15,26 +15,18 @@ sends to another period: no link can tell which. All members send the same, so a
 its busiest link takes, and that is found by looking at one period for each offset.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.network.arrays import Floats, Ints
 from rackmodel.network.costs import limit
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import Group
 from rackmodel.network.patterns import Flows, flows_between, link_load, pace_s
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BLOCKS = 3  # periods that a stand-in shows: one, and those that its members' partners stand in
 NAME = "halving-doubling"

@@ -5,20 +5,15 @@ Out: one rate per flow. The same numbers as `reference.max_min_rates`, to roundi
 Left out: time. Who starts and ends when is `traffic`'s business.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rackmodel.network import kernels
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Floats, Ints
 
 TIE = 1e-12  # links whose levels differ by less fill together
 SMALL_ENTRIES = 2_000  # below this, plain lists beat numpy's call overhead

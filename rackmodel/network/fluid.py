@@ -10,16 +10,12 @@ again: each flow outside keeps its full link, each flow inside has one in the pa
 and a link that becomes full only now is pulled in and solved again.
 """
 
-from __future__ import annotations
-
 import heapq
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Bools, Floats, Ints
 
 FULL = 1e-9  # a link counts as full when this part or less of it is spare
 SAME_TIME = 1e-12  # ends that are closer than this part of the clock are one event
@@ -43,7 +39,7 @@ class Fluid(NamedTuple):
     after: Ints  # int[E], next entry of the same link
     before: Ints  # int[E]
     owner: Ints  # int[E], flow of the entry
-    full: NDArray[np.bool_]  # bool[L]
+    full: Bools  # bool[L]
     flow_mark: Ints  # int[F], the last solve that the flow was part of
     link_mark: Ints  # int[L]
     demand: Floats  # float[L], scratch of one solve

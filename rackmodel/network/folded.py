@@ -11,29 +11,22 @@ pairs of the machine. Only links that lead away from a sender's side are counted
 are the same in both directions, so the others carry the mirror image.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmodel.network.arrays import Bools, Floats, Ints
+from rackmodel.network.graph import Network
 from rackmodel.network.tori import Tori, tori
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
 
 MOST_PAIRS = 150_000  # routed at a time
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Loads: TypeAlias = tuple[Floats, Floats, float, float]
 
 
-def colours(
-    network: Network, marked: NDArray[np.bool_], *, stars: bool = False
-) -> tuple[Ints, Ints]:
+def colours(network: Network, marked: Bools, *, stars: bool = False) -> tuple[Ints, Ints]:
     """Colour nodes and links so that equal ones have equal surroundings (1-WL refinement).
 
     marked : bool[N], tells members from other nodes.

@@ -5,24 +5,16 @@ Out: the group split by scale-up domain, and the rates of a member's own ports.
 Left out: algorithms; see `algorithms`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput
+from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.graph import Network
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,17 +107,13 @@ def _switched(network: Network, nodes: Ints) -> bool:
     return any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in network.head[out].tolist())
 
 
+@remembered
 def port_rates(network: Network) -> tuple[Floats, Floats]:
     """Return float[N] nominal scale-up and other bytes/s that each node can send."""
-    cache = network._cache
-    if "port_rates" not in cache:
-        size, inner = len(network.nodes), network.scale_up
-        cache["port_rates"] = (
-            np.bincount(network.tail[inner], network.nominal[inner], minlength=size),
-            np.bincount(network.tail[~inner], network.nominal[~inner], minlength=size),
-        )
-    rates: tuple[Floats, Floats] = cache["port_rates"]
-    return rates
+    size, inner = len(network.nodes), network.scale_up
+    near = np.bincount(network.tail[inner], network.nominal[inner], minlength=size)
+    far = np.bincount(network.tail[~inner], network.nominal[~inner], minlength=size)
+    return near.astype(np.float64), far.astype(np.float64)
 
 
 @cache

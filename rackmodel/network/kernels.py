@@ -5,8 +5,6 @@ Out: the same numbers as the numpy and list versions beside which they stand.
 Left out: any choice; the callers decide by size alone, so that equal inputs give equal outputs.
 """
 
-from __future__ import annotations
-
 import heapq
 import importlib.util
 from collections.abc import Callable
@@ -14,10 +12,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Floats, Ints
 
 
 @cache

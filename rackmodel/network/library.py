@@ -5,24 +5,19 @@ Out: `pattern`, the one that the library's tuner would choose for the group and 
 Left out: how the flows of a pattern share links with others; that is `traffic` and the engine.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import algorithms
 from rackmodel.network.costs import UNFILLED, constants, fill_s, fixed_s, limit, wire
 from rackmodel.network.doubling import halving_doubling
+from rackmodel.network.graph import Network, by_rail
 from rackmodel.network.groups import Group, make_group
 from rackmodel.network.patterns import Flows, Pattern, pace_s
 from rackmodel.network.torus_collectives import box_of, torus
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
 
 Builder = Callable[["Network", Group, str], tuple[Flows, ...]]
 
@@ -214,11 +209,11 @@ def _timed_variant(
     return one, partial(_alone_s, network, made, one, byte_count)
 
 
-def _tuner_s(network: Network, made: _Made, fixed: float, byte_count: float) -> float:
+def _tuner_s(network: Network, made: "_Made", fixed: float, byte_count: float) -> float:
     return fixed + made.tuner_seconds_per_byte(network) * byte_count
 
 
-def _alone_s(network: Network, made: _Made, one: Pattern, byte_count: float) -> float:
+def _alone_s(network: Network, made: "_Made", one: Pattern, byte_count: float) -> float:
     return sum(one.latency_s) + made.seconds_per_byte(network) * byte_count
 
 
@@ -275,8 +270,5 @@ def _rounds(network: Network, group: Group, op: str, name: str) -> tuple[Flows, 
     if name == "sharp" and not network.fabric_reduction:
         raise InvalidInput("the fabric's switches do not reduce; try algorithm 'ring'")
     if name == "rail":
-        cache = network._cache
-        if "rail" not in cache:
-            cache["rail"] = replace(network, routing="rail", _cache={})
-        return BUILDERS[name](cache["rail"], group, op)
+        network = by_rail(network)
     return BUILDERS[name](network, group, op)

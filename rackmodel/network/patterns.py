@@ -6,21 +6,13 @@ Out: `Flows` (arrays, with the links of every flow) and `Pattern` (rounds and fi
 Left out: which algorithm is used when; see `library`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.network.arrays import Floats, Ints
 from rackmodel.network.fair_share import fair_rates
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rackmodel.network.graph import Network
 
 BRIEF_S = 1e-9  # below, who ends before whom is lost in the latency of any message
 

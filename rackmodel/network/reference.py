@@ -5,8 +5,6 @@ Out: one rate per flow, valid until a flow starts or ends.
 Left out: speed. `fair_share.fair_rates` gives the same rates for hundreds of thousands of flows.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Mapping
 from typing import TypeVar

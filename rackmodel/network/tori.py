@@ -10,20 +10,13 @@ the image of downwards under reflection, so where ways are spread evenly each ca
 of all hops. In dimension order a half-way tie goes upwards, so the links upwards carry more.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Floats, remembered
+from rackmodel.network.graph import Network
 
 ROUTINGS = ("spray", "paths", "dimension-order")  # alike in all places
 
@@ -54,16 +47,9 @@ class Tori:
         return np.array(loads)
 
 
+@remembered
 def tori(network: Network) -> Tori | None:
     """Return the tori that all scale-up domains are, None if some domain is no such."""
-    cache = network._cache
-    if "tori" not in cache:
-        cache["tori"] = _tori(network)
-    found: Tori | None = cache["tori"]
-    return found
-
-
-def _tori(network: Network) -> Tori | None:
     nodes, domain = network.accelerator_nodes, network.domain_of
     if network.position is None or len(nodes) < 2 or network.routing not in ROUTINGS:
         return None

@@ -10,18 +10,12 @@ Source: Jouppi et al., "TPU v4", ISCA 2023; Sack and Gropp, "Collective algorith
 torus networks", 2015.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from rackmodel.network.algorithms import PASSES
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import Group
 from rackmodel.network.patterns import Flows, flows_between
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
 
 
 def box_of(network: Network, group: Group) -> list[list[int]] | None:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput, NoRoute
 from rackmodel.network import kernels
+from rackmodel.network.arrays import Bools, Floats, Ints
 from rackmodel.network.fair_share import fair_rates
 from rackmodel.network.fluid import SAME_TIME, Fluid, advance, make_fluid
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from rackmodel.network.graph import Network
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 COLUMNS = ("source", "target", "bytes", "start_s")
@@ -109,7 +107,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> Floats:
 
 def _routes(network: Network, source: Ints, target: Ints) -> Any:
     """Route each distinct pair once, then repeat rows."""
-    from rackmodel.network.routes import RouteTable
+    from rackmodel.network.routing import RouteTable
 
     code = source * np.int64(len(network.nodes)) + target
     pairs, which = np.unique(code, return_inverse=True)
@@ -200,7 +198,7 @@ class _Run:
         step: Step,
         ids: Ints,
         starts: Floats,
-        moves: NDArray[np.bool_],
+        moves: Bools,
         until: float,
         progress: Progress | None,
     ) -> Generator[simpy.Event, object, None]:

@@ -5,21 +5,16 @@ Out: the time with direct sends and receives, beside its physical bound.
 Left out: stand-ins; uneven sizes have no symmetry to fold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rackmodel.errors import InvalidInput
 from rackmodel.network.costs import fixed_s, limit
+from rackmodel.network.graph import Network
 from rackmodel.network.groups import make_group
 from rackmodel.network.patterns import drain_s, flows_between
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
 
 MOST_MEMBERS = 2048  # four million flows
 

@@ -179,7 +179,7 @@ def test_what_hangs_off_one_domain_does_not_multiply_the_searches():
         join(graph, f"g{index}", f"cpu{index // 2}", 60e9)
         graph.nodes[f"cpu{index // 2}"]["kind"] = "cpu"
     plain, hung = Network.from_graph(racks(4, 8, spines=3)), Network.from_graph(graph)
-    core = hung.router.cores["fabric"]
+    core = hung.router.core("fabric")
     core.keys(hung.accelerator_nodes, hung.accelerator_nodes)
     assert core.key_count == 4  # one for each leaf
     for a, b in (("g0", "g9"), ("g31", "g2")):

@@ -5,53 +5,17 @@ Out: for each pair, the links of the path that settles one dimension after anoth
 Left out: adaptive choice; a half-way tie around a ring goes upwards.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Arrays, Ints, link_between, torus_shape
 
 
-def shape(network: Network) -> tuple[int, ...]:
-    """Return the size of the torus or mesh along each dimension.
-
-    >>> import networkx as nx
-    >>> from rackmodel.network.graph import Network
-    >>> graph = nx.Graph()
-    >>> graph.add_nodes_from((i, {"kind": "accelerator", "coordinates": (i,)}) for i in range(3))
-    >>> graph.add_edges_from([(0, 1), (1, 2), (2, 0)], bytes_per_s=1.0)
-    >>> shape(Network.from_graph(graph))
-    (3,)
-    """
-    if network.position is None:
-        return ()
-    return tuple(
-        1 + max(place[d] for place in network.position) for d in range(len(network.position[0]))
-    )
-
-
-def link_between(network: Network) -> dict[tuple[int, int], int]:
-    """Return {(node, node): link}, remembered by the network."""
-    cache = network._cache
-    if "link_between" not in cache:
-        pairs = zip(network.tail.tolist(), network.head.tolist(), strict=True)
-        cache["link_between"] = {pair: i for i, pair in enumerate(pairs)}
-    joined: dict[tuple[int, int], int] = cache["link_between"]
-    return joined
-
-
-def dimension_order(network: Network, sources: Ints, targets: Ints) -> tuple[Ints, Ints] | None:
+def dimension_order(network: Arrays, sources: Ints, targets: Ints) -> tuple[Ints, Ints] | None:
     """Return the number of links of each path, and the links of all, one path after another.
 
     None if some step finds no link (not a torus or mesh after all): then shortest paths serve.
     """
-    sizes = shape(network)
+    sizes = torus_shape(network)
     places = network.position
     if places is None or not len(sources):
         return None

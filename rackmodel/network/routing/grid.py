@@ -2,24 +2,17 @@
 
 In:  a network whose accelerators fill a box and are joined to their neighbours, all alike.
 Out: `Grid`, which moves the links of one route to any pair with the same offset.
-Left out: how the one route is found; see `routes`.
+Left out: how the one route is found; see `router`.
 
 Shortest ways between two places of a torus depend only on the offset between them, and so do the
 equal parts that go over each. So 65,280 pairs of 256 chips need 255 searches.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Ints = NDArray[np.int64]
+from rackmodel.network.arrays import Arrays, Bools, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +25,7 @@ class Grid:
     """
 
     sizes: Ints
-    wraps: NDArray[np.bool_]
+    wraps: Bools
     place: Ints
     node_at: Ints
     link: Ints
@@ -54,7 +47,7 @@ class Grid:
         return moved
 
 
-def grid_of(network: Network) -> Grid | None:
+def grid_of(network: Arrays) -> Grid | None:
     """Return the network as a regular grid, None if it isn't one."""
     nodes = network.accelerator_nodes
     if network.position is None or len(nodes) < 2:

@@ -6,21 +6,15 @@ Out: fractions on links between attachments, found by one breadth-first search p
 Left out: capacities; among equally short ways, parts go by the number of cables.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rackmodel.network.region import Region
+from rackmodel.network.arrays import Arrays, Bools, Floats, Ints
+from rackmodel.network.routing.region import Region
+from rackmodel.network.routing.strategies import STRATEGIES
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes after
 
 CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgotten
@@ -42,16 +36,17 @@ class Core(Region):
 
     def __init__(
         self,
-        network: Network,
-        use: NDArray[np.bool_],
-        terminal: NDArray[np.bool_],
+        network: Arrays,
+        use: Bools,
+        terminal: Bools,
         domain: Ints | None = None,
         *,
         chains: bool = True,
     ) -> None:
         """Search nothing yet; parameters as `Region` has them."""
         super().__init__(network, use, terminal, domain, chains=chains)
-        self.by_path = network.routing == "paths"
+        self.by_path = STRATEGIES[network.routing].by_path
+        self._seen = np.zeros(len(network.nodes), dtype=np.int64)
         self.distances: dict[int, Ints] = {}
         self.ways: dict[tuple[int, int], Ways] = {}
         self.found: dict[tuple[int, int], CoreRoute | None] = {}
@@ -59,21 +54,18 @@ class Core(Region):
 
     def outgoing(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links towards the core, int[nodes, E], and their fractions."""
-        used = np.flatnonzero(found.leaving > 0).tolist()
-        own, which = np.unique(nodes, return_inverse=True)
-        chains = [[k for i in used for k in self.host(n).out_chains[i]] for n in own.tolist()]
-        sizes = [len(self.host(int(nodes[0])).out_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
-        return rows[which], np.repeat(found.leaving[used], sizes)
+        return self._own_links(nodes, found.leaving, "out_chains")
 
     def incoming(self, nodes: Ints, found: CoreRoute) -> tuple[Ints, Floats]:
         """Return the nodes' own links from the core, int[nodes, E], and their fractions."""
-        used = np.flatnonzero(found.arriving > 0).tolist()
+        return self._own_links(nodes, found.arriving, "in_chains")
+
+    def _own_links(self, nodes: Ints, part: Floats, chains: str) -> tuple[Ints, Floats]:
+        used = np.flatnonzero(part > 0).tolist()
         own, which = np.unique(nodes, return_inverse=True)
-        chains = [[k for i in used for k in self.host(n).in_chains[i]] for n in own.tolist()]
-        sizes = [len(self.host(int(nodes[0])).in_chains[i]) for i in used]
-        rows = np.array(chains, dtype=np.int64).reshape(len(own), -1)
-        return rows[which], np.repeat(found.arriving[used], sizes)
+        rows = [[getattr(self.host(n), chains)[i] for i in used] for n in own.tolist()]
+        links = np.array([[k for chain in row for k in chain] for row in rows], dtype=np.int64)
+        return links.reshape(len(own), -1)[which], np.repeat(part[used], list(map(len, rows[0])))
 
     def between(self, source: int, target: int) -> CoreRoute | None:
         """Return the core route, or None if this region does not join the two."""
@@ -93,8 +85,6 @@ class Core(Region):
 
     def _search(self, target: int) -> Ints:
         """Breadth first from the target's attachments, against the direction of the links."""
-        if not self._ready:
-            self._prepare()
         far = np.iinfo(np.int32).max
         steps = np.full(len(self.network.nodes), far, dtype=np.int64)
         ends = self.host(target).key
@@ -206,8 +196,6 @@ class Core(Region):
         """Two hosts joined by links of their own (a mesh) use those and nothing else."""
         if not (self.terminal[source] and self.terminal[target]):
             return None
-        if not self._ready:
-            self._prepare()
         links = self.joining.get((source, target))
         if not links:
             return None

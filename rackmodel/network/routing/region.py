@@ -2,21 +2,17 @@
 
 In:  the links of a region of a `Network` and the nodes that may not forward there.
 Out: the attachments of every node, and numbers that are equal for equal attachments.
-Left out: ways between attachments; see `core_search`.
+Left out: ways between attachments; see `core`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
+from rackmodel.network.arrays import Arrays, Bools, Ints, components
 
-Ints = NDArray[np.int64]
 Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment
 
 MOST_SHARING = 17  # links of an adapter that accelerators share; a switch has more
@@ -36,89 +32,69 @@ class Region:
 
     def __init__(
         self,
-        network: Network,
-        use: NDArray[np.bool_],
-        terminal: NDArray[np.bool_],
+        network: Arrays,
+        use: Bools,
+        terminal: Bools,
         domain: Ints | None = None,
         *,
         chains: bool = True,
     ) -> None:
-        """Index nothing yet.
+        """Index the region's links by node.
 
         domain : int[N], where this core only joins different ones: what hangs off a single domain
             (the CPUs of a tray) is then no attachment, or each tray would be a place of its own.
         chains : strip adapters from their accelerators; not where they are the ends of flows.
         """
-        self.chains = chains
-        self.network = network
-        self.domain = domain
-        self.terminal = terminal
+        self.network, self.chains, self.domain, self.terminal = network, chains, domain, terminal
         self.chosen = np.flatnonzero(use)
-        self._ready = False
-        self._direct: tuple[Ints, Ints] | None = None
+        self.tail, self.head = network.tail[self.chosen], network.head[self.chosen]
+        self.out_order, self.out_ptr = self._by_node(self.tail)
+        self.in_order, self.in_ptr = self._by_node(self.head)
+        self.joining: dict[tuple[int, int], list[int]] = {}
+        ends = zip(self.tail.tolist(), self.head.tolist(), self.chosen.tolist(), strict=True)
+        for a, b, link in ends:
+            self.joining.setdefault((a, b), []).append(link)
+        self.local = self._local()
         self.keys_seen: dict[tuple[Key, int], int] = {}
         self.key_of = np.full(len(network.nodes), -1, dtype=np.int64)
         self.hosts: dict[int, Host] = {}
+
+    def _by_node(self, end: Ints) -> tuple[Ints, Ints]:
+        """Return the region's links in order of one of their ends, and where each node's begin."""
+        ends = np.cumsum(np.bincount(end, minlength=len(self.network.nodes)))
+        return self.chosen[np.argsort(end, kind="stable")], np.concatenate([[0], ends])
 
     @property
     def key_count(self) -> int:
         """Distinct sets of attachments seen so far."""
         return len(self.keys_seen)
 
-    def _prepare(self) -> None:
-        """Index the region's links by node, on first use."""
-        network, chosen = self.network, self.chosen
-        n = len(network.nodes)
-        tail, head = network.tail[chosen], network.head[chosen]
-        self.out_order = chosen[np.argsort(tail, kind="stable")]
-        self.out_ptr = np.concatenate([[0], np.cumsum(np.bincount(tail, minlength=n))])
-        self.in_order = chosen[np.argsort(head, kind="stable")]
-        self.in_ptr = np.concatenate([[0], np.cumsum(np.bincount(head, minlength=n))])
-        pairs: dict[tuple[int, int], list[int]] = {}
-        ends = zip(tail.tolist(), head.tolist(), chosen.tolist(), strict=True)
-        for a, b, link in ends:
-            pairs.setdefault((a, b), []).append(link)
-        self.joining = pairs
-        self._seen = np.zeros(n, dtype=np.int64)
-        self.local = self._local(tail, head)
-        self._ready = True
+    @cached_property
+    def _lone(self) -> tuple[Ints, Ints]:
+        """The pairs of hosts that one link joins straight, as numbers in order, and that link."""
+        ends = self.terminal[self.tail] & self.terminal[self.head]
+        code = self.tail[ends] * np.int64(len(self.network.nodes)) + self.head[ends]
+        pairs, first, many = np.unique(code, return_index=True, return_counts=True)
+        return pairs[many == 1], self.chosen[ends][first[many == 1]]
 
     def direct(self, sources: Ints, targets: Ints) -> Ints:
         """Return int[P], the one link that joins two hosts of a pair straight, -1 for none."""
-        if not self._ready:
-            self._prepare()
-        if self._direct is None:
-            chosen, count = self.chosen, len(self.network.nodes)
-            tail, head = self.network.tail[chosen], self.network.head[chosen]
-            ends = self.terminal[tail] & self.terminal[head]
-            code = tail[ends] * np.int64(count) + head[ends]
-            pairs, first, many = np.unique(code, return_index=True, return_counts=True)
-            self._direct = (pairs[many == 1], chosen[ends][first[many == 1]])
-        known, links = self._direct
+        known, links = self._lone
         if not len(known):
             return np.full(len(sources), -1, dtype=np.int64)
         wanted = sources * np.int64(len(self.network.nodes)) + targets
         place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         return np.where(known[place] == wanted, links[place], -1)
 
-    def _local(self, tail: Ints, head: Ints) -> NDArray[np.bool_]:
+    def _local(self) -> Bools:
         """Mark the forwarding nodes from which accelerators of one domain only can be reached."""
         n = len(self.network.nodes)
         if self.domain is None:
             return np.zeros(n, dtype=bool)
-        part = np.arange(n)
-        inner = ~self.terminal[tail] & ~self.terminal[head]
-        a, b = tail[inner], head[inner]
-        while True:  # the smallest number spreads over each connected part
-            lowest = part.copy()
-            np.minimum.at(lowest, a, part[b])
-            np.minimum.at(lowest, b, part[a])
-            lowest = lowest[lowest]
-            if (lowest == part).all():
-                break
-            part = lowest
+        inner = ~self.terminal[self.tail] & ~self.terminal[self.head]
+        part = components(n, self.tail[inner], self.head[inner])
         least, most = np.full(n, n), np.full(n, -1)
-        for host, hub in ((tail, head), (head, tail)):
+        for host, hub in ((self.tail, self.head), (self.head, self.tail)):
             ends = self.terminal[host] & ~self.terminal[hub]
             np.minimum.at(least, part[hub[ends]], self.domain[host[ends]])
             np.maximum.at(most, part[hub[ends]], self.domain[host[ends]])
@@ -126,8 +102,6 @@ class Region:
 
     def out_links(self, node: int) -> list[int]:
         """Return the region's links that leave `node`."""
-        if not self._ready:
-            self._prepare()
         ends: list[int] = self.out_order[self.out_ptr[node] : self.out_ptr[node + 1]].tolist()
         return ends
 
@@ -144,13 +118,11 @@ class Region:
         key, outs, ins = [], [], []
         for link in self.out_links(node):
             chain, at, before = [link], int(head[link]), node
-            while (
-                self.chains and not self.terminal[at]
-            ):  # follow a chain such as accelerator - NIC - leaf
+            # follow a chain such as accelerator - NIC - leaf
+            while self.chains and not self.terminal[at]:
                 onward = self._onward(node, at, before)
-                if len(onward) != 1 or self.terminal[int(head[onward[0]])]:
-                    break
-                if (at, before) not in self.joining:
+                ends = len(onward) != 1 or self.terminal[int(head[onward[0]])]
+                if ends or (at, before) not in self.joining:
                     break
                 chain.append(onward[0])
                 before, at = at, int(head[onward[0]])
@@ -171,13 +143,10 @@ class Region:
             return [k for k in self.out_links(at) if int(head[k]) != before]
         if self.domain is None or self.out_ptr[at + 1] - self.out_ptr[at] > MOST_SHARING:
             return []
-        mine = self.domain[node]
-        onward = []
-        for k in self.out_links(at):
-            after = int(head[k])
-            if after != before and not (self.terminal[after] and self.domain[after] == mine):
-                onward.append(k)
-        return onward
+        onward = [k for k in self.out_links(at) if head[k] != before]
+        same = self.domain[head[onward]] == self.domain[node]
+        stay = self.terminal[head[onward]] & same
+        return [k for k, leads_back in zip(onward, stay.tolist(), strict=True) if not leads_back]
 
     def _reverse(self, chain: list[int]) -> tuple[int, ...] | None:
         """Return the links that lead back along `chain`; the n-th parallel one for the n-th."""

@@ -10,20 +10,12 @@ and down. Inside a scale-up domain it leads through the domain's switch, otherwi
 the fabric.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.network.arrays import Arrays, Bools, Ints
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    from rackmodel.network.graph import Network
-
-Ints = NDArray[np.int64]
 
 LEVELS = {str(kind): kind.level for kind in Kind}
 OUTSIDE = {Kind.CPU, Kind.OCS}  # no tree has them
@@ -68,7 +60,7 @@ class Tree:
         return 2 * (top + 1), rows[used]
 
 
-def tree_of(network: Network) -> Tree | None:
+def tree_of(network: Arrays) -> Tree | None:
     """Return the network as a tree, None if it isn't one."""
     if not LEVELS.keys() - OUTSIDE >= set(network.node_kinds):
         return None
@@ -77,7 +69,7 @@ def tree_of(network: Network) -> Tree | None:
         return None
     place = np.full(len(level), -1, dtype=np.int64)
     place[network.accelerator_nodes] = np.arange(len(network.accelerator_nodes))
-    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds])
+    switch = network.of_kind(Kind.SCALE_UP_SWITCH)
     chains = []
     for inner in (True, False):
         wanted = (switch[tail] | switch[head]) == inner
@@ -88,10 +80,10 @@ def tree_of(network: Network) -> Tree | None:
     return Tree(place, (chains[0], chains[1]))
 
 
-def levels(network: Network) -> Ints:
+def levels(network: Arrays) -> Ints:
     """Return how far up each node stands, int[N]; scale-up switches by their tier."""
     level = np.array([LEVELS.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
-    inner = np.array([kind == Kind.SCALE_UP_SWITCH for kind in network.node_kinds], dtype=bool)
+    inner = network.of_kind(Kind.SCALE_UP_SWITCH)
     near = level == 0
     while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
         inner[tier] = False  # each stands in the first tier that reaches it from below
@@ -102,7 +94,7 @@ def levels(network: Network) -> Ints:
     return level
 
 
-def _chain(network: Network, level: Ints, wanted: NDArray[np.bool_]) -> Chain | None:
+def _chain(network: Arrays, level: Ints, wanted: Bools) -> Chain | None:
     count = len(level)
     up_link = np.full(count, -1, dtype=np.int64)
     down_link = np.full(count, -1, dtype=np.int64)
