@@ -7,6 +7,7 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import hardware
@@ -51,7 +52,8 @@ def run(
     _check(machine, job, accelerator, check_memory)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)
-    where, how = site or Site(), options or EngineOptions()
+    where = site or Site()
+    cap: dict[str, Any] = {}  # filled once the clock stands still
     check_site(where, machine, accelerator, parts, job.gpus)
 
     def result_at(clock: float) -> Result:
@@ -61,15 +63,9 @@ def run(
             machine,
             job,
             kernels,
+            options,
             taken=contention.share,
             transfers_slower=kernels.transfers_slower,
-            do_fold=how.fold,
-            slow=how.slow,
-            routing=how.routing,
-            seed=how.seed,
-            packed=how.packed,
-            repeat=how.repeat,
-            limit_s=how.limit_s,
         )
         lost_s = overhead_s(job, step.step_s)
         low, high = band(step.step_s + lost_s, job, accelerator.family)
@@ -86,13 +82,11 @@ def run(
             peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
             kernels=kernels,
             contention_of=contention,
-            assess=assess,
+            assess=partial(assessed, machine=machine, catalog=parts, site=where, cap=cap),
         )
 
-    def assess(result: Result) -> dict[str, Any]:
-        return assessed(result, machine, parts, where, cap)
-
-    result, cap = under_cap(result_at, accelerator, where, machine, parts)
+    result, facts = under_cap(result_at, accelerator, where, machine, parts)
+    cap.update(facts)
     return result
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.fields import record, setting
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,57 +38,16 @@ class Site:
     whole run, to tell its days and dollars. trays : tell the elevation of every rack, too.
     """
 
-    power_cap_w: float | None = setting(
-        None,
-        "Cap of an accelerator, such as 500W; a job above it slows down. Default: its own.",
-        500.0,
-        unit="w",
-        option="--power-cap",
-    )
-    media: Mapping[str, str] = setting(
-        {},
-        "Swap what links of a tier are made of: scale-up=pluggable, scale-out=aec:5m. Repeatable.",
-        {"scale-up": "pluggable"},
-        option="--medium",
-    )
-    lengths_m: Mapping[str, float] = setting(
-        {}, "Length of the links of a tier whose medium is swapped.", {"scale-out": 5}
-    )
-    supply_c: float | None = setting(
-        None,
-        "Coolant that racks get, or air. Default: theirs.",
-        32.0,
-        unit="degC",
-        option="--supply-c",
-    )
-    rise_k: float | None = setting(
-        None,
-        "Rise of coolant or air across a rack. Default: its own.",
-        10.0,
-        unit="K",
-        option="--rise-k",
-    )
-    flow_lpm: float | None = setting(
-        None,
-        "Coolant flow of a rack; its rise then follows from its heat.",
-        150.0,
-        unit="L/min",
-        option="--flow-lpm",
-    )
-    facility_pue: float | None = setting(
-        None, "Power of the hall over power of its racks.", 1.15, unit="ratio", option="--pue"
-    )
-    usd_per_kwh: float | None = setting(
-        None, "Price of power. Default: the catalog's.", 0.08, unit="usd", option="--usd-per-kwh"
-    )
-    run_tokens: float | None = setting(
-        None,
-        "Also tell days, MWh and dollars of a whole run of so many tokens, such as 15T.",
-        15e12,
-        unit="tokens",
-        option="--tokens",
-    )
-    trays: bool = setting(False, "Tell the elevation of every rack, too.")
+    power_cap_w: float | None = None
+    media: Mapping[str, str] = field(default_factory=dict)
+    lengths_m: Mapping[str, float] = field(default_factory=dict)
+    supply_c: float | None = None
+    rise_k: float | None = None
+    flow_lpm: float | None = None
+    facility_pue: float | None = None
+    usd_per_kwh: float | None = None
+    run_tokens: float | None = None
+    trays: bool = False
 
     @classmethod
     def of(cls, given: Site | Mapping[str, Any] | None, **more: Any) -> Site:
@@ -100,15 +58,18 @@ class Site:
 
         Raises
         ------
-        UnknownName, InvalidInput
-            For a field that sites do not have, a value of another type, a field given twice.
+        UnknownName
+            For a field that rooms do not have.
         """
         extra = {name: value for name, value in more.items() if value is not None}
-        base = given if isinstance(given, Site) else record(cls, given or {}, "site")
-        if isinstance(given, Mapping) and (twice := sorted(extra.keys() & given.keys())):
-            raise InvalidInput(f"{twice[0]} is given by itself and in site; give it once")
-        whole = {one.name: getattr(base, one.name) for one in fields(cls)}
-        return record(cls, whole | extra, "site")
+        if isinstance(given, Site):
+            return replace(given, **extra)
+        both = {**(given or {}), **extra}
+        known = [one.name for one in fields(cls)]
+        for name in both:
+            if name not in known:
+                raise UnknownName.among("field of the site", name, known)
+        return cls(**both)
 
 
 def check_site(
@@ -173,7 +134,7 @@ def assessed(
         catalog,
         result.accelerator,
         machine.chassis or GENERIC_CHASSIS,
-        machine.inventory(result.step.places.slots(job.gpus)),
+        machine.inventory(result.step.rank_map.slots(job.gpus)),
         job.gpus,
         result.step_s,
         job.tokens,
@@ -188,7 +149,7 @@ def assessed(
         facility_pue=site.facility_pue,
         tokens=site.run_tokens,
         trays=site.trays,
-        device_busy=device_busy(result),
+        device_busy=result.device_busy,
     )
     found["power"] |= cap
     if cap["thermal_cap_w"] is not None:
@@ -211,39 +172,6 @@ def assessed(
             "power model has seen no measurements; take clock and power as rough"
         )
     return found
-
-
-def device_busy(result: Result) -> float:
-    """Return the share of compute time in which kernels run, mean over all ranks.
-
-    For the rest the accelerator waits for its host to launch them, as with many small experts.
-    """
-    from rackmodel.workload.operations import Compute
-
-    step, kernels = result.step, result.kernels
-    ranks = [0.0] * len(step.programs)
-    for stage, count in zip(step.rank_stage.tolist(), step.rank_count.tolist(), strict=True):
-        ranks[stage] += count
-    known: dict[int, tuple[float, float]] = {}  # of an operation, or of a segment that recurs
-
-    def times_of(item: Any) -> tuple[float, float]:
-        times = known.get(item.id)
-        if times is None:
-            if isinstance(item, Compute):
-                whole, device = kernels.times_s(item)
-                times = min(whole, device), whole
-            else:
-                inner = [times_of(one) for one in getattr(item, "operations", ())]
-                times = sum(one[0] for one in inner), sum(one[1] for one in inner)
-            known[item.id] = times
-        return times
-
-    device_s = whole_s = 0.0
-    for program, count in zip(step.programs, ranks, strict=True):
-        inner = [times_of(item) for item in program.items]
-        device_s += count * math.fsum(one[0] for one in inner)
-        whole_s += count * math.fsum(one[1] for one in inner)
-    return device_s / whole_s if device_s > 0 else 1.0
 
 
 def under_cap(
@@ -289,7 +217,7 @@ def under_cap(
 
     def settled(watts: float) -> int:
         timeline_at(1.0)
-        return settle_clock(timeline_at, accelerator, watts, device_busy=device_busy(usual))[1]
+        return settle_clock(timeline_at, accelerator, watts, device_busy=usual.device_busy)[1]
 
     count = 1
     usual = found[1.0] = result_at(1.0)
@@ -339,7 +267,7 @@ def _power_of(
         chassis,
         step_s=result.step_s,
         cap_w=cap_w,
-        device_busy=device_busy(result),
+        device_busy=result.device_busy,
         supply_c=coolant["supply_c"],
         rise_k=coolant["rise_k"],
         flow_lpm=coolant["flow_lpm"],

@@ -25,7 +25,7 @@ from rackmodel.workload import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class RankMap:
     """`used` accelerators of every domain of `domain`; rank r stands on domain r // used.
 
     shape, order : lengths of a torus that the ranks fill, and its dimensions from the one that
@@ -46,13 +46,13 @@ class Places:
             return np.asarray(np.ravel_multi_index(place, self.shape), dtype=np.int64)
         return rank // self.used * self.domain + rank % self.used
 
-    def on_torus(self, shape: Sequence[int], plan: Plan) -> Places:
-        """Return the places on a slice of a torus, its dimensions walked as the groups want it.
+    def on_torus(self, shape: Sequence[int], plan: Plan) -> RankMap:
+        """Return the map on a slice of a torus, its dimensions walked as the groups want it.
 
         Groups of tp (and of tp x cp) neighbours fill whole rings or planes where some order of the
         dimensions makes them, as mesh builders of JAX do; all other groups are then boxes too.
 
-        >>> Places(domain=512, used=512).on_torus((8, 4, 4), Plan(tp=8, dp=16)).order
+        >>> RankMap(domain=512, used=512).on_torus((8, 4, 4), Plan(tp=8, dp=16)).order
         (1, 2, 0)
         """
         wanted = {plan.tp, plan.tp * plan.cp} - {1}
@@ -68,7 +68,7 @@ class Places:
     def slots(self, ranks: int) -> int:
         """Return how many accelerators, spares included, the ranks are spread over.
 
-        >>> Places(domain=72, used=64).slots(130)
+        >>> RankMap(domain=72, used=64).slots(130)
         146
         """
         full, rest = divmod(ranks, self.used)
@@ -79,7 +79,7 @@ class Places:
         return slots // self.domain * self.used
 
 
-def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = False) -> Places:
+def map_ranks(plan: Plan, domain: int, most: int | None = None, *, packed: bool = False) -> RankMap:
     """Choose how many accelerators of each domain a job uses.
 
     Parameters
@@ -90,14 +90,14 @@ def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = F
 
     Examples
     --------
-    >>> places(Plan(ep=64, dp=256), 72).used
+    >>> map_ranks(Plan(ep=64, dp=256), 72).used
     64
-    >>> places(Plan(tp=8, pp=8, dp=9), 72).used, places(Plan(tp=8, dp=64), 72).used
+    >>> map_ranks(Plan(tp=8, pp=8, dp=9), 72).used, map_ranks(Plan(tp=8, dp=64), 72).used
     (72, 64)
     """
-    whole = Places(domain=domain, used=domain)
+    packed_map = RankMap(domain=domain, used=domain)
     if packed or plan.gpus <= domain:
-        return whole
+        return packed_map
     extents = {plan.tp, plan.tp * plan.cp, plan.ep * plan.etp}
     fitting = [extent for extent in extents if extent <= domain]
     block = math.lcm(*fitting)
@@ -107,7 +107,7 @@ def places(plan: Plan, domain: int, most: int | None = None, *, packed: bool = F
     share, rest = divmod(plan.gpus, math.ceil(plan.gpus / used))
     if not rest and share % block == 0:
         used = share
-    spared = Places(domain=domain, used=used)
+    spared = RankMap(domain=domain, used=used)
     if most is not None and spared.slots(plan.gpus) > most:
-        return whole
+        return packed_map
     return spared

@@ -20,7 +20,6 @@ from rackmodel.engine.script import Cut, Join, Pieces, cut, lockstep
 from rackmodel.engine.system import Key, System
 from rackmodel.engine.traffic import Traffic
 from rackmodel.errors import CannotRun
-from rackmodel.kernels.contention import Taken, pace
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -51,10 +50,10 @@ class Run:
 
     programs: tuple[Program, ...]
     kernels: Kernels
-    taken: Taken
     system: System
     quotient: Quotient
     speed: npt.NDArray[np.float64]
+    overlap_share: tuple[float, ...]  # per channel, of the compute units
     limit_s: float = math.inf
     slower: float = 1.0  # time of a transfer's bytes over that of an idle network
     seconds: dict[int, float] = field(default_factory=dict)
@@ -84,18 +83,7 @@ class Run:
             for meetings in q.meetings
             for kind in meetings
         }
-        share = tuple(
-            0.0
-            if channel.key.stages is not None
-            else self.taken(
-                channel.paths.algorithm[0],
-                channel.key.op,
-                channel.key.axis,
-                pace(channel, self.slower),
-            )
-            for channel in self.system.channels
-        )
-        self.world = World(self.env, q, traffic, alone, self.system.conflicts, share)
+        self.world = World(self.env, q, traffic, alone, self.system.conflicts, self.overlap_share)
         member: list[set[int]] = [set() for _ in q.first_rank]
         for channel, joined in enumerate(q.joined):
             for number in joined:

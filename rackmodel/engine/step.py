@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from rackmodel.engine.folding import Partition, label, refine, trivial_partition
 from rackmodel.engine.networks import network_of
+from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.quotient import Quotient, fold
-from rackmodel.engine.rank_map import Places, places
+from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
 from rackmodel.engine.run import Kernels, Run
 from rackmodel.engine.stand_in import PERIODS, StandIn, stand_in
-from rackmodel.engine.system import System, build_system
+from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, torus_shape
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import Job
 
 
-class Machine(Protocol):
+class SimulatedMachine(Protocol):
     """What the simulation needs of a topology."""
 
     def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
@@ -69,12 +70,23 @@ class Machine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class FoldedMachine:
+    """The machine that was simulated: every group, flow and link of it, and their classes."""
+
+    system: System
+    partition: Partition
+    quotient: Quotient
+    network: Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Step:
     """What a simulated step left behind.
 
     logs : one per rank class. rank_stage, rank_count : pipeline rank of each class, and ranks of
-    the whole machine in it. splice : the stretch of the logs that recurs, if micro-batches were
-    skipped.
+    the whole machine in it. rank_class, rank_weight : per simulated rank, its class and the ranks
+    that it stands for. splice : the stretch of the logs that recurs, if micro-batches were skipped.
+    machine : hundreds of megabytes for a large one; None in a step that travelled.
     """
 
     job: Job
@@ -83,113 +95,87 @@ class Step:
     logs: tuple[tuple[Logged, ...], ...]
     rank_stage: npt.NDArray[np.int64]
     rank_count: npt.NDArray[np.int64]
+    rank_class: npt.NDArray[np.int64]
+    rank_weight: npt.NDArray[np.float64]
     programs: tuple[Program, ...]
     seconds: Mapping[int, float]  # by id of a Compute
     silent: frozenset[int]  # ids of operations of a group of one
-    system: System
-    partition: Partition
-    quotient: Quotient
-    network: Network
-    small: StandIn
-    rank_weight: npt.NDArray[np.float64]  # per simulated rank, ranks that it stands for
-    places: Places
+    exchanges: tuple[ExchangeKind, ...]
+    rank_map: RankMap
+    machine: FoldedMachine | None
     events: int
-    transfers_slower: float
     wall_s: float
+
+    @property
+    def stage_ranks(self) -> npt.NDArray[np.float64]:
+        """Ranks of the whole machine on each pipeline rank."""
+        ranks = np.zeros(len(self.programs))
+        np.add.at(ranks, self.rank_stage, self.rank_count)
+        return ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """The ranks that are simulated, and where they stand."""
+
+    network: Network
+    rank_map: RankMap
+    small: StandIn
+    accelerators: npt.NDArray[np.int64]  # of each simulated rank
 
 
 def simulate_step(
-    machine: Machine,
+    machine: SimulatedMachine,
     job: Job,
     kernels: Kernels,
+    options: EngineOptions | None = None,
     *,
     taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0,
     transfers_slower: float = 1.0,
-    do_fold: bool = True,
-    slow: Mapping[int, float] | None = None,
-    routing: str = "spray",
-    seed: int = 0,
     periods: int = PERIODS,
-    repeat: Repeat = "exact",
-    packed: bool = False,
-    limit_s: float = math.inf,
 ) -> Step:
     """Simulate one step.
 
     Parameters
     ----------
     machine : a topology. job : with `plan.dp` filled.
+    options : how to simulate; slow ranks are simulated without stand-in.
     taken : share of compute throughput that a collective takes from kernels beside it, by
         algorithm, op, axis and pace (bytes of the collective per second).
     transfers_slower : time of the bytes of collectives and sends in training over their time alone,
         as a library's tests measure it: all rates are that much lower, latencies as they are.
-    do_fold : simulate one of each kind; False simulates every rank of the whole machine.
-    slow : {rank: factor}, ranks whose kernels take that much longer; they are simulated without
-        stand-in.
     periods : whole periods of the machine to keep in the stand-in.
-    repeat : what to do with micro-batches beyond the first few dozen. "exact": count those in which
-        every rank does what it did before, simulate the others; "estimate": let the last simulated
-        ones stand for the rest even where they are not quite alike; "all": simulate every one.
-    packed : fill every scale-up domain to the last accelerator, even where that tears groups apart.
-    limit_s : give up where the step takes longer.
 
     Raises
     ------
     TooSlow
-        If the step takes longer than `limit_s`.
+        If the step takes longer than `options.limit_s`.
     InvalidPlan
-        If the ranks can't be placed. Others as `Machine.graph` and `Network` raise them.
+        If the ranks can't be placed. Others as `SimulatedMachine.graph` and `Network` raise them.
     """
     started = time.perf_counter()
-    plan = job.plan
-    total = plan.gpus
-    where = places(plan, machine.domain_accelerators, machine.max_accelerators, packed=packed)
-    slots = where.slots(total)
-    period = machine.period(slots)
-    small = stand_in(
-        plan.replicas,
-        stride=replica_stride(plan),
-        machine_period=where.ranks(period) if period < slots else total,
-        block=dp_block(plan),
-        domain=where.used,
-        # defects and hashed paths do not repeat along dp
-        periods=periods if do_fold and not slow and routing != "ecmp" else plan.replicas,
-    )
-    ranks = total // plan.replicas * small.dp
-    network = network_of(machine, where.slots(ranks), cast(Routing, routing), seed)
-    sides = torus_shape(network)
-    if sides and math.prod(sides) == ranks == total:
-        where = where.on_torus(sides, plan)
-    stands = where.accelerators(ranks)
-    if len(network.accelerator_nodes) <= stands[-1]:
-        raise InvalidPlan(
-            f"the plan needs {total} accelerators; the machine has {len(network.accelerator_nodes)}"
-        )
-    weight = _rank_weights(job, small)
-    todo = list(trials(job, repeat))
-    system = build_system(
-        network,
-        programs(_short(job, todo[0])),
-        pipeline=axis_members(plan, "pp", small.dp),
-        axis_members=lambda axis: axis_members(plan, axis, small.dp),
-        true_size=lambda axis: axis_true_size(plan, axis),
-        algorithm_of=lambda op, axis: exchange_algorithm(plan, op, axis),
-        accelerator_of=stands,
-        weight=weight,
-    )
-    speed = _speeds(ranks, slow or {})
-    partition = _partition(system, speed, do_fold)
+    options = options or EngineOptions()
+    placed = _place(machine, job, options, periods)
+    weight = _rank_weights(job, placed.small)
+    todo = list(trials(job, options.repeat))
+    system = _system(_short(job, todo[0]), placed, weight)
+    speed = _speeds(len(weight), options.slow)
+    partition = _partition(system, speed, options.fold)
     quotient = fold(system, partition)
-    run, splice, events = _run_until_it_recurs(
-        job,
-        todo,
-        repeat,
-        lambda program: Run(
-            program, kernels, taken, system, quotient, speed, limit_s, transfers_slower
-        ),
+    exchanges = exchange_kinds(system, transfers_slower)
+    overlap_share = tuple(
+        0.0
+        if kind.key.stages is not None
+        else taken(kind.algorithm, kind.key.op, kind.key.axis, kind.pace_bytes_per_s)
+        for kind in exchanges
     )
-    classes = len(quotient.first_rank)
-    count = np.bincount(partition.rank, weights=weight, minlength=classes)
+
+    def make(program: tuple[Program, ...]) -> Run:
+        limit_s, slower = options.limit_s, transfers_slower
+        return Run(program, kernels, system, quotient, speed, overlap_share, limit_s, slower)
+
+    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, make)
+    count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
         step_s=float(run.env.now) + (splice.added_s if splice else 0.0),
@@ -197,20 +183,53 @@ def simulate_step(
         logs=tuple(tuple(rank.log) for rank in run.world.ranks),
         rank_stage=system.stage[quotient.first_rank],
         rank_count=np.round(count).astype(np.int64),
+        rank_class=partition.rank,
+        rank_weight=weight,
         programs=run.programs,
         seconds=run.seconds,
         silent=frozenset(run.silent),
-        system=system,
-        partition=partition,
-        quotient=quotient,
-        network=network,
-        small=small,
-        rank_weight=weight,
-        places=where,
+        exchanges=exchanges,
+        rank_map=placed.rank_map,
+        machine=FoldedMachine(
+            system=system, partition=partition, quotient=quotient, network=placed.network
+        ),
         events=events,
-        transfers_slower=transfers_slower,
         wall_s=time.perf_counter() - started,
     )
+
+
+def _place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: int) -> _Placed:
+    """Choose the ranks to simulate, compile the machine that they stand on."""
+    plan = job.plan
+    total = plan.gpus
+    rank_map = map_ranks(
+        plan, machine.domain_accelerators, machine.max_accelerators, packed=options.packed
+    )
+    slots = rank_map.slots(total)
+    period = machine.period(slots)
+    # defects and hashed paths do not repeat along dp
+    repeats = options.fold and not options.slow and options.routing != "ecmp"
+    small = stand_in(
+        plan.replicas,
+        stride=replica_stride(plan),
+        machine_period=rank_map.ranks(period) if period < slots else total,
+        block=dp_block(plan),
+        domain=rank_map.used,
+        periods=periods if repeats else plan.replicas,
+    )
+    ranks = total // plan.replicas * small.dp
+    network = network_of(
+        machine, rank_map.slots(ranks), cast(Routing, options.routing), options.seed
+    )
+    sides = torus_shape(network)
+    if sides and math.prod(sides) == ranks == total:
+        rank_map = rank_map.on_torus(sides, plan)
+    accelerators = rank_map.accelerators(ranks)
+    if len(network.accelerator_nodes) <= accelerators[-1]:
+        raise InvalidPlan(
+            f"the plan needs {total} accelerators; the machine has {len(network.accelerator_nodes)}"
+        )
+    return _Placed(network=network, rank_map=rank_map, small=small, accelerators=accelerators)
 
 
 def _run_until_it_recurs(
@@ -251,6 +270,21 @@ def _speeds(ranks: int, slow: Mapping[int, float]) -> npt.NDArray[np.float64]:
             )
         speed[rank] = factor
     return speed
+
+
+def _system(job: Job, placed: _Placed, weight: npt.NDArray[np.float64]) -> System:
+    """Return everything that the ranks of a job exchange; a few micro-batches say it all."""
+    plan, dp = job.plan, placed.small.dp
+    return build_system(
+        placed.network,
+        programs(job),
+        pipeline=axis_members(plan, "pp", dp),
+        axis_members=lambda axis: axis_members(plan, axis, dp),
+        true_size=lambda axis: axis_true_size(plan, axis),
+        algorithm_of=lambda op, axis: exchange_algorithm(plan, op, axis),
+        accelerator_of=placed.accelerators,
+        weight=weight,
+    )
 
 
 def _partition(system: System, speed: npt.NDArray[np.float64], do_fold: bool) -> Partition:

@@ -10,11 +10,6 @@ one stream that goes at the pace of its slowest link; alone it takes exactly as 
 flows. Messages whose bytes pass within a microsecond load no link: they are all latency. Pipeline
 sends take the time that scale-up links give them but leave those links to the collectives: they use
 a hundredth of them.
-
-Links that can't bind are dropped: either the flows that cross them can't fill them even if each ran
-as fast as it does alone, or the links next to the accelerators let through too little. Both are
-bounds, so the rates stay exact. Source: the feasible region of max-min fairness is unchanged by a
-constraint that the others imply.
 """
 
 from __future__ import annotations
@@ -25,20 +20,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.binding import (
+    binding_links,
+    flow_of_incidence,
+    private_links,
+    rates_alone,
+)
 from rackmodel.engine.folding import Groups, distinct, label
 from rackmodel.engine.group_flows import PlacedFlows, Places, place
 from rackmodel.network import Network, Pattern, pattern
-from rackmodel.topology.kinds import Kind
 from rackmodel.workload.operations import Collective, Operation, Program, Segment, Send
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to the rest
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
-SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +80,36 @@ class Channel:
     streams: Streams
     private: Bools
 
+    def pace(self, slower: float = 1.0) -> float:
+        """Return the bytes of a collective over the time of its quickest group. [bytes/s]
+
+        slower : time of its bytes over that of an idle network.
+        """
+        size, alone = self.key.bytes, self.streams.alone
+        moving = slower * size * np.bincount(self.streams.owner, 1.0 / alone, minlength=1)
+        latency = self.paths.round_latency_s.sum(axis=1)
+        seconds = float((moving + latency[: len(moving)]).min(initial=np.inf))
+        return size / seconds if seconds > 0.0 else 0.0
+
+    @property
+    def sent_bytes(self) -> float:
+        """Bytes that one rank sends in one exchange.
+
+        Flows that a switch sends (in-switch reduction) count for the rank that receives them.
+        """
+        ranks = self.members.size if self.key.stages is None else len(self.members)
+        return float(self.paths.share.sum()) * self.key.bytes / ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeKind:
+    """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send."""
+
+    key: Key
+    algorithm: str
+    pace_bytes_per_s: float
+    sent_bytes: float  # by one rank in one exchange
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
@@ -116,6 +144,19 @@ class System:
                 )
             )
         return result
+
+
+def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
+    """Return what there is to tell of every channel; slower : as for `Channel.pace`."""
+    return tuple(
+        ExchangeKind(
+            key=channel.key,
+            algorithm=channel.paths.algorithm[0],
+            pace_bytes_per_s=channel.pace(slower) if channel.key.stages is None else 0.0,
+            sent_bytes=channel.sent_bytes,
+        )
+        for channel in system.channels
+    )
 
 
 def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
@@ -220,7 +261,7 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
 
 def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlows]]) -> System:
     links = len(network.capacity)
-    alone = [_alone(flows, network.capacity) for _, _, flows in drafts]
+    alone = [rates_alone(flows, network.capacity) for _, _, flows in drafts]
     whole = [
         _together(flows, rate, network.capacity)
         for (_, _, flows), rate in zip(drafts, alone, strict=True)
@@ -231,10 +272,10 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
     ]
     contended = [_contended(network, key, flows) for key, _, flows in drafts]
     shared = [flows for flows, lasts in zip(contended, lasting, strict=True) if lasts]
-    binding = _binding(
+    binding = binding_links(
         network, shared, [rate for rate, lasts in zip(alone, lasting, strict=True) if lasts]
     )
-    open_link = ~_private_links(shared, links) & binding
+    open_link = ~private_links(shared, links) & binding
     channels = []
     for (key, members, paths), every, lasts in zip(drafts, whole, lasting, strict=True):
         used = binding if lasts else np.zeros(links, dtype=bool)
@@ -242,7 +283,7 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
             used = used & ~network.scale_up
         disturbed = np.zeros(len(members), dtype=bool)
         if lasts:
-            disturbed[paths.owner[_spread(paths)][(open_link & used)[paths.links]]] = True
+            disturbed[paths.owner[flow_of_incidence(paths)][(open_link & used)[paths.links]]] = True
         streams = _kept(every, used)
         if (key.bytes / streams.alone).max(initial=0.0) < NOTHING_S:
             streams = replace(streams, alone=np.full(len(streams.alone), np.inf))
@@ -268,7 +309,7 @@ def _contended(network: Network, key: Key, flows: PlacedFlows) -> PlacedFlows:
     if key.stages is None:
         return flows
     keep = ~network.scale_up[flows.links]
-    width = np.bincount(_spread(flows)[keep], minlength=len(flows.owner))
+    width = np.bincount(flow_of_incidence(flows)[keep], minlength=len(flows.owner))
     return replace(
         flows,
         links=flows.links[keep],
@@ -277,86 +318,13 @@ def _contended(network: Network, key: Key, flows: PlacedFlows) -> PlacedFlows:
     )
 
 
-def _spread(flows: PlacedFlows) -> Ints:
-    """Return the flow of each incidence."""
-    return np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
-
-
-def _alone(flows: PlacedFlows, capacity: Floats) -> Floats:
-    rate = flows.cap.copy()
-    np.minimum.at(rate, _spread(flows), capacity[flows.links] / flows.fractions)
-    return rate
-
-
-def _binding(network: Network, all_flows: list[PlacedFlows], alone: list[Floats]) -> Bools:
-    """Return which links can hold a flow back, bool[L]."""
-    links = len(network.capacity)
-    demand = np.zeros(links)
-    for flows, rate in zip(all_flows, alone, strict=True):
-        np.add.at(demand, flows.links, flows.fractions * rate[_spread(flows)])
-    binding = demand > network.capacity * SLACK
-    near = np.array([kind in NEAR for kind in network.node_kinds])
-    gates = near[network.tail] | near[network.head]
-    for out in (True, False):
-        # a gate is never dropped for the sake of another gate: two could vouch for each other
-        asked = binding & ~gates
-        if asked.any():
-            load = _gated(network, all_flows, alone, asked, out)
-            binding &= gates | (load > network.capacity * SLACK)
-    return binding
-
-
-def _gated(
-    network: Network, all_flows: list[PlacedFlows], alone: list[Floats], asked: Bools, out: bool
-) -> Floats:
-    """Bound the load of the `asked` links by what the links next to accelerators let through.
-
-    The gate of a flow is the slowest link out of (or into) an accelerator or NIC on its way. What
-    crosses a link through one gate is at most the gate's capacity times the largest ratio of the
-    two fractions. A gate does not bound itself.
-    """
-    near = np.array([kind in NEAR for kind in network.node_kinds])
-    end = network.tail if out else network.head
-    gate_like = near[end]
-    links = len(network.capacity)
-    pairs: list[Ints] = []
-    ratios: list[Floats] = []
-    free = np.zeros(links)  # load of flows without a gate
-    for flows, rate in zip(all_flows, alone, strict=True):
-        if not asked[flows.links].any():
-            continue
-        flow = _spread(flows)
-        usable = gate_like[flows.links]
-        count = len(flows.owner)
-        best = np.full(count, np.inf)
-        width = network.capacity[flows.links] / flows.fractions
-        np.minimum.at(best, flow[usable], width[usable])
-        first = np.full(count, -1, dtype=np.int64)
-        is_best = np.flatnonzero(usable & (width <= best[flow]))[::-1]
-        first[flow[is_best]] = is_best  # the first such link of the flow
-        here = np.flatnonzero(asked[flows.links])
-        link, part, gate = flows.links[here], flows.fractions[here], first[flow[here]]
-        has = (gate >= 0) & (flows.links[gate] != link)
-        pairs.append(flows.links[gate[has]] * links + link[has])
-        ratios.append(part[has] / flows.fractions[gate[has]])
-        np.add.at(free, link[~has], (part * rate[flow[here]])[~has])
-    if not pairs:
-        return free
-    pair, ratio = np.concatenate(pairs), np.concatenate(ratios)
-    known, where = distinct(pair)
-    largest = np.zeros(len(known))
-    np.maximum.at(largest, where, ratio)
-    np.add.at(free, known % links, largest * network.capacity[known // links])
-    return free
-
-
 def _together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Streams:
     """Put the flows of every group and round together; loads on one link add up."""
     rounds = max(1, paths.round_latency_s.shape[1])
     names, of_flow = distinct(paths.owner * rounds + paths.round_)
     rate = np.full(len(names), np.inf)
     np.minimum.at(rate, of_flow, alone / paths.share)
-    flow, width = _spread(paths), len(capacity)
+    flow, width = flow_of_incidence(paths), len(capacity)
     pairs, where = distinct(of_flow[flow] * width + paths.links)
     amount = paths.fractions * paths.share[flow]
     load: Floats = np.bincount(where, amount, minlength=len(pairs)).astype(np.float64)
@@ -384,17 +352,3 @@ def _kept(streams: Streams, kept: Bools) -> Streams:
         links=streams.links[keep],
         loads=streams.loads[keep],
     )
-
-
-def _private_links(all_flows: list[PlacedFlows], links: int) -> Bools:
-    """Return the links whose every flow starts at one and the same rank, or ends at one."""
-    private = np.zeros(links, dtype=bool)
-    for name in ("source", "target"):
-        low = np.full(links, np.iinfo(np.int64).max)
-        high = np.full(links, np.iinfo(np.int64).min)
-        for flows in all_flows:
-            end = getattr(flows, name)[_spread(flows)]
-            np.minimum.at(low, flows.links, end)
-            np.maximum.at(high, flows.links, end)
-        private |= (low == high) & (low >= 0)
-    return private

@@ -15,16 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeAlias
 
 from rackmodel.hardware import Accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rackmodel.engine.system import Channel
     from rackmodel.kernels.kernel_time import KernelTimes
     from rackmodel.workload import Job
 
@@ -102,18 +97,6 @@ class Contention:
         return (1.0 - self.hbm_bound) * units + self.hbm_bound * min(1.0, memory)
 
 
-def pace(channel: Channel, slower: float = 1.0) -> float:
-    """Return the bytes of a collective over the time of its quickest group. [bytes/s]
-
-    slower : time of its bytes over that of an idle network (`simulate_step`).
-    """
-    streams, size = channel.streams, channel.key.bytes
-    moving = slower * size * np.bincount(streams.owner, 1.0 / streams.alone, minlength=1)
-    latency = np.asarray(channel.paths.round_latency_s).sum(axis=1)
-    seconds = float((moving + latency[: len(moving)]).min(initial=np.inf))
-    return size / seconds if seconds > 0.0 else 0.0
-
-
 def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> float:
     """Return the share of a layer's kernel time that HBM bounds: most of it moves bytes.
 
@@ -133,37 +116,3 @@ def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> f
                 total += seconds
                 bound += seconds if moving > 0.5 * seconds else 0.0
     return bound / total if total else 0.0
-
-
-def contention_rows(
-    channels: Iterable[Channel], contention: Contention, slower: float
-) -> list[dict[str, Any]]:
-    """Return what each kind of collective takes, of its largest size: one row a kind, SI units.
-
-    slower : as `pace`.
-    """
-    accelerator, rows = contention.accelerator, []
-    largest: dict[tuple[str, str], Channel] = {}
-    for channel in channels:
-        kind = (channel.key.op, channel.key.axis)
-        if channel.key.stages is not None:
-            continue  # sends between stages are copies of a few percent of what links carry
-        if kind not in largest or largest[kind].key.bytes < channel.key.bytes:
-            largest[kind] = channel
-    for channel in largest.values():
-        key, algorithm = channel.key, str(channel.paths.algorithm[0])
-        rate, units = pace(channel, slower), contention.units(algorithm, key.op, key.axis)
-        rows.append(
-            {
-                "op": key.op,
-                "axis": key.axis,
-                "bytes": key.bytes,
-                "algorithm": algorithm,
-                "compute_units": units,
-                "compute_share": units / accelerator.compute_units,
-                "hbm_bytes_per_s": contention.hbm_bytes_per_s(key.op, rate),
-                "hbm_share": contention.hbm_bytes_per_s(key.op, rate) / accelerator.hbm_bytes_per_s,
-                "kernels_slower": contention.share(algorithm, key.op, key.axis, rate),
-            }
-        )
-    return rows

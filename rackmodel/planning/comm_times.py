@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rackmodel.engine.group_flows import Places as Tree
 from rackmodel.engine.group_flows import place
 from rackmodel.engine.networks import network_of
-from rackmodel.engine.rank_map import places
+from rackmodel.engine.rank_map import map_ranks
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, alone_s, pattern
 from rackmodel.network.groups import port_rates
@@ -91,7 +91,7 @@ class CommTimes:
 
     def _site(self, plan: Plan) -> _Site:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""
-        where = places(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
+        where = map_ranks(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
         if where.used not in self._sites:
             network = network_of(self.machine, where.slots(self.ranks))
             stands = where.accelerators(self.ranks)

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.system import key_of
+from rackmodel.engine.system import ExchangeKind, key_of
+from rackmodel.kernels.contention import Contention
+from rackmodel.network import Network
+from rackmodel.result.records import ContentionRecord
 from rackmodel.topology.kinds import tier_word
 from rackmodel.workload.operations import Segment
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rackmodel.engine.step import Step
-    from rackmodel.engine.system import Channel
+    from rackmodel.engine.step import FoldedMachine, Step
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def tier_of_links(step: Step) -> list[str]:
+def tier_of_links(network: Network) -> list[str]:
     """Return the tier of every link: scale-up, host (to NIC or CPU), leaf, spine, core."""
-    network = step.network
     kinds = network.node_kinds
     ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
     return [tier_word(kinds[tail], kinds[head]) for tail, head in ends]
@@ -38,7 +39,7 @@ def tier_of_links(step: Step) -> list[str]:
 def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     """Return how often every kind of meeting took place, by (channel, kind)."""
     counts: dict[tuple[int, int], int] = {}
-    quotient, system = step.quotient, step.system
+    quotient, system = machine_of(step).quotient, machine_of(step).system
     for number, log in enumerate(step.logs):
         stage = int(step.rank_stage[number])
         program = step.programs[stage]
@@ -71,16 +72,10 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     return counts
 
 
-def _flow_bytes(
-    step: Step, number: int, channel: Channel, counts: dict[tuple[int, int], int]
-) -> Floats:
-    """Return the bytes that every flow of a channel carried in the step."""
-    times = np.zeros(len(step.quotient.meetings[number]))
-    for index in range(len(times)):
-        times[index] = counts.get((number, index), 0)
-    per_group = times[step.partition.group[number]]
-    carried: Floats = channel.paths.share * channel.key.bytes * per_group[channel.paths.owner]
-    return carried
+def machine_of(step: Step) -> FoldedMachine:
+    """Return the machine that was simulated, of a step that has not travelled."""
+    assert step.machine is not None, "a step that was pickled has left its machine behind"
+    return step.machine
 
 
 def link_bytes(step: Step) -> tuple[Floats, Floats]:
@@ -88,34 +83,65 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
 
     The second counts every flow as often as the rank that sends (or receives) it stands for others.
     """
-    weight_at = np.ones(len(step.network.accelerator_nodes))
-    weight_at[step.places.accelerators(len(step.rank_weight))] = step.rank_weight
-    own = np.zeros(len(step.network.capacity))
-    whole = np.zeros(len(step.network.capacity))
+    machine = machine_of(step)
+    network = machine.network
+    weight_at = np.ones(len(network.accelerator_nodes))
+    weight_at[step.rank_map.accelerators(len(step.rank_weight))] = step.rank_weight
+    own = np.zeros(len(network.capacity))
+    every = np.zeros(len(network.capacity))
     counts = exchange_counts(step)
-    for number, channel in enumerate(step.system.channels):
-        paths = channel.paths
-        carried = _flow_bytes(step, number, channel, counts)
+    for number, channel in enumerate(machine.system.channels):
+        paths, kinds = channel.paths, len(machine.quotient.meetings[number])
+        times = np.array([counts.get((number, index), 0) for index in range(kinds)], dtype=float)
+        per_group = times[machine.partition.group[number]]
+        carried = paths.share * channel.key.bytes * per_group[paths.owner]
         end = np.where(paths.source >= 0, paths.source, np.maximum(paths.target, 0))
         flow = np.repeat(np.arange(len(paths.owner)), np.diff(paths.indptr))
         amount = paths.fractions * carried[flow]
         own += np.bincount(paths.links, weights=amount, minlength=len(own))
         weight = weight_at[end][flow]
-        whole += np.bincount(paths.links, weights=amount * weight, minlength=len(own))
-    return own, whole
+        every += np.bincount(paths.links, weights=amount * weight, minlength=len(own))
+    return own, every
 
 
 def sent_bytes(step: Step) -> dict[tuple[str, float], float]:
-    """Return the bytes that one rank sends in one exchange, by (axis, bytes of the collective).
+    """Return the bytes that one rank sends in one exchange, by (axis, bytes of the collective)."""
+    return {(kind.key.axis, kind.key.bytes): kind.sent_bytes for kind in step.exchanges}
 
-    Flows that a switch sends (in-switch reduction) count for the rank that receives them.
+
+def contention_frame(step: Step, contention: Contention) -> pd.DataFrame:
+    """Return what each kind of collective takes from kernels beside it, of its largest size.
+
+    Columns as in `records.ContentionRecord`.
     """
-    sent = {}
-    for channel in step.system.channels:
-        total = float(channel.paths.share.sum()) * channel.key.bytes
-        ranks = channel.members.size if channel.key.stages is None else len(channel.members)
-        sent[channel.key.axis, channel.key.bytes] = total / ranks
-    return sent
+    import pandas as pd
+
+    largest: dict[tuple[str, str], ExchangeKind] = {}
+    for kind in step.exchanges:
+        name = (kind.key.op, kind.key.axis)
+        if kind.key.stages is not None:
+            continue  # sends between stages are copies of a few percent of what links carry
+        if name not in largest or largest[name].key.bytes < kind.key.bytes:
+            largest[name] = kind
+    rows: list[ContentionRecord] = []
+    part = contention.accelerator
+    for (op, axis), kind in largest.items():
+        pace, units = kind.pace_bytes_per_s, contention.units(kind.algorithm, op, axis)
+        hbm_bytes_per_s = contention.hbm_bytes_per_s(op, pace)
+        rows.append(
+            {
+                "op": op,
+                "axis": axis,
+                "bytes": kind.key.bytes,
+                "algorithm": kind.algorithm,
+                "compute_units": units,
+                "compute_share": units / part.compute_units,
+                "hbm_bytes_per_s": hbm_bytes_per_s,
+                "hbm_share": hbm_bytes_per_s / part.hbm_bytes_per_s,
+                "kernels_slower": contention.share(kind.algorithm, op, axis, pace),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def links_frame(step: Step) -> pd.DataFrame:
@@ -126,14 +152,15 @@ def links_frame(step: Step) -> pd.DataFrame:
     """
     import pandas as pd
 
-    own, whole = link_bytes(step)
+    network = machine_of(step).network
+    own, every = link_bytes(step)
     table = pd.DataFrame(
         {
-            "tier": tier_of_links(step),
-            "kind": step.network.link_kinds,
-            "links": step.network.count,
-            "bytes": whole,
-            "utilisation": own / (step.network.capacity * step.step_s),
+            "tier": tier_of_links(network),
+            "kind": network.link_kinds,
+            "links": network.count,
+            "bytes": every,
+            "utilisation": own / (network.capacity * step.step_s),
         }
     )
     grouped = table.groupby(["tier", "kind"], sort=False)
@@ -154,8 +181,8 @@ def racks_frame(step: Step, rack_accelerators: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    classes = step.partition.rank
-    rack = step.places.accelerators(len(classes)) // rack_accelerators
+    classes = step.rank_class
+    rack = step.rank_map.accelerators(len(classes)) // rack_accelerators
     _, rack = np.unique(rack, return_inverse=True)
     racks = int(rack.max()) + 1
     kinds = int(classes.max()) + 1

@@ -10,23 +10,22 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from rackmodel.kernels.contention import contention_rows
+from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
-from rackmodel.result.link_usage import links_frame, racks_frame, sent_bytes
+from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame, sent_bytes
 from rackmodel.result.records import (
     AssessmentRecord,
     ContentionRecord,
     LinkRecord,
     ResultRecord,
 )
-from rackmodel.result.timeline import Layouts, breakdown, frame
-from rackmodel.workload.operations import Compute, Kernel
+from rackmodel.result.timeline import Layouts, frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +43,7 @@ class Result:
     step : the simulation itself. accelerator : the part that ran it. hbm_used : per pipeline rank,
     bytes by kind. overhead_s : seconds that a step loses outside of the simulated operations.
     step_s_low, step_s_high : band that about 80% of real runs fall into. assess : works out power,
-    heat and cost.
+    heat and cost; a function of a module, or a `partial` of one: a result can be pickled.
     """
 
     step: Step
@@ -135,11 +134,7 @@ class Result:
         Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
         hbm_bytes_per_s and hbm_share, kernels_slower (share of their throughput that is gone).
         """
-        import pandas as pd
-
-        step = self.step
-        rows = contention_rows(step.system.channels, self.contention_of, step.transfers_slower)
-        return pd.DataFrame(rows)
+        return contention_frame(self.step, self.contention_of)
 
     @cached_property
     def memory(self) -> pd.DataFrame:
@@ -194,54 +189,14 @@ class Result:
 
     @cached_property
     def compute_shares(self) -> dict[str, float]:
-        """What limits kernels: shares of compute time bound by matrix units, HBM bandwidth, host.
-
-        A kernel counts for HBM if moving its bytes at full bandwidth takes longer than its FLOPs at
-        the sustained rate; a block of kernels counts for the host as far as launching it is the
-        longer part.
-        """
-        sums = {"matrix units": 0.0, "HBM bandwidth": 0.0, "host launch": 0.0}
-        for program, count in zip(self.step.programs, self._stage_ranks(), strict=True):
-            for item in program.items:
-                for operation in getattr(item, "operations", (item,)):
-                    if isinstance(operation, Compute):
-                        self._add_limits(operation, float(count), sums)
-        total = sum(sums.values()) or 1.0
-        return {name: value / total for name, value in sums.items()}
-
-    def _stage_ranks(self) -> Any:
-        return np.bincount(
-            self.step.rank_stage, self.step.rank_count, minlength=len(self.step.programs)
-        )
-
-    def _add_limits(self, compute: Compute, count: float, sums: dict[str, float]) -> None:
-        known = self._limits.get(compute.id)
-        if known is None:
-            device, host = self.kernels.device_s(compute), self.kernels.host_s(compute)
-            moved = sum(
-                (k.read_bytes + k.write_bytes) * k.count
-                for k in compute.kernels
-                if not self._is_arithmetic(k)
-            )
-            hbm = min(device, moved / self.accelerator.hbm_bytes_per_s)
-            known = self._limits[compute.id] = (
-                (0.0, 0.0, self.kernels.compute_s(compute))
-                if host > device
-                else (device - hbm, hbm, 0.0)
-            )
-        for name, value in zip(sums, known, strict=True):
-            sums[name] += value * count
+        """What limits kernels: shares of compute time bound by matrix units, HBM, host."""
+        step, hbm = self.step, self.accelerator.hbm_bytes_per_s
+        return compute_limits(step.programs, step.stage_ranks, self.kernels, hbm)
 
     @cached_property
-    def _limits(self) -> dict[int, tuple[float, float, float]]:
-        return {}
-
-    def _is_arithmetic(self, kernel: Kernel) -> bool:
-        if not kernel.flops:
-            return False
-        rate = self.kernels.sustained_flops_per_s(kernel.precision)
-        moved = kernel.read_bytes + kernel.write_bytes
-        return kernel.flops / rate >= moved / self.accelerator.hbm_bytes_per_s
+    def device_busy(self) -> float:
+        """Share of compute time in which kernels run; else the accelerator waits for its host."""
+        return device_busy(self.step.programs, self.step.stage_ranks, self.kernels)
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
@@ -306,6 +261,11 @@ class Result:
             },
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels: figures that need the machine itself are worked out, it stays."""
+        kept = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**kept, "step": replace(self.step, machine=None), "links": self.links}
+
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), allow_nan=False)
@@ -344,8 +304,6 @@ class Result:
 
 def plan_dict(plan: Any) -> dict[str, Any]:
     """Return the plan's fields as plain values."""
-    from dataclasses import asdict
-
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(plan).items()

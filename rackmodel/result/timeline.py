@@ -1,9 +1,8 @@
 """The log of a simulation as frames: one row for each stretch of a rank class's time.
 
 In:  what each rank class logged, and what its operations compute and move.
-Out: the events frame (coarse: a few rows per segment; fine: one per operation), and the step's
-     breakdown.
-Left out: watts, dollars, links.
+Out: the events frame (coarse: a few rows per segment; fine: one per operation).
+Left out: watts, dollars, links; the sums of it (`breakdown`).
 
 A segment that was worked out once appears in every visit as the same rows, shifted: they are laid
 out once and repeated by numpy.
@@ -39,8 +38,6 @@ COLUMNS = {
     "axis": "the group of a collective or send: tp, cp, ep, dp, pp, ...",
 }
 
-ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
-DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica")
 ROUNDING_S = 1e-12  # shorter stretches are rounding, not waiting
 
 
@@ -376,26 +373,3 @@ class _Rows:
 
 def _nothing() -> tuple[Column, ...]:
     return tuple(np.zeros(0) for _ in range(4))
-
-
-def breakdown(events: pd.DataFrame, counts: Floats, step_s: float) -> dict[str, float]:
-    """Return the seconds of a step by what the compute stream did, as the mean over all ranks.
-
-    counts : ranks of the whole machine in each class. The parts add up to `step_s`: compute,
-    optimizer, recompute, one part per axis for bytes that nothing hid (all data-parallel axes
-    together as dp), pp for pipeline bytes, and bubble for waiting.
-    """
-    main = events[events["stream"] == "compute"]
-    seconds = (main["end_s"] - main["start_s"]) * counts[main["rank_class"]] / counts.sum()
-    kind, phase = main["kind"].astype(str), main["phase"].astype(str)
-    part = main["axis"].astype(str).where(kind.isin(["collective", "send"]), "bubble")
-    part = part.where(
-        kind != "compute", phase.where(phase.isin(["optimizer", "recompute"]), "compute")
-    )
-    found = {str(k): float(v) for k, v in seconds.groupby(part).sum().items()}
-    found["bubble"] = found.get("bubble", 0.0) + step_s - sum(found.values())
-    parts = dict.fromkeys(ALWAYS, 0.0)
-    for name, value in found.items():
-        name = "dp" if name in DATA_PARALLEL else name
-        parts[name] = parts.get(name, 0.0) + value
-    return parts

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rackmodel.engine.folding import label, refine
+from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.ranks import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.result.link_usage import link_bytes, sent_bytes
@@ -89,13 +90,21 @@ def small_model(**changes):
     return Model(**{**fields, **changes})
 
 
-def compare(machine, job, **options):
+def compare(machine, job, *, slow=None):
     """Assert that both simulations agree on every operation; return them."""
-    folded = simulate_step(machine, job, FlatKernels(), **options)
-    whole = simulate_step(machine, job, FlatKernels(), do_fold=False, **options)
+    folded, whole = (
+        simulate_step(
+            machine,
+            job,
+            FlatKernels(),
+            EngineOptions(fold=fold, slow=slow or {}),
+            periods=10**6,
+        )
+        for fold in (True, False)
+    )
     assert folded.step_s == pytest.approx(whole.step_s, rel=1e-9)
     if len(folded.rank_weight) == len(whole.rank_weight):
-        rank_class = folded.partition.rank
+        rank_class = folded.rank_class
     else:
         pytest.fail("the stand-in is compared elsewhere")
     for rank, number in enumerate(rank_class):
@@ -136,7 +145,7 @@ def test_folded_equals_unfolded_for_every_operation_of_every_rank(machine, plan,
         seq_len=1024,
         global_batch=plan.dp * plan.micro_batch * batches,
     )
-    compare(machine, job, periods=10**6, slow={1: 1.3} if slow and plan.gpus > 1 else None)
+    compare(machine, job, slow={1: 1.3} if slow and plan.gpus > 1 else None)
 
 
 @pytest.mark.parametrize("order", ["tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp"])
@@ -145,7 +154,7 @@ def test_a_stand_in_has_the_logs_of_the_whole_machine(order):
     plan = Plan(tp=2, pp=2, dp=79, rank_order=order)
     job = Job(model=small_model(), plan=plan, seq_len=1024, global_batch=79 * 2)
     small = simulate_step(machine, job, FlatKernels())
-    whole = simulate_step(machine, job, FlatKernels(), do_fold=False)
+    whole = simulate_step(machine, job, FlatKernels(), EngineOptions(fold=False))
     assert len(small.rank_weight) < len(whole.rank_weight)
     assert small.step_s == pytest.approx(whole.step_s, rel=1e-9)
     assert small.rank_count.sum() == plan.gpus
@@ -188,7 +197,7 @@ def test_skipped_micro_batches_leave_every_event_where_it_is(machine, schedule, 
     plan = Plan(tp=2, pp=pp, vpp=vpp, dp=3, schedule=schedule)
     job = Job(model=small_model(layers=16), plan=plan, seq_len=1024, global_batch=3 * batches)
     short = simulate_step(machine, job, FlatKernels())
-    whole = simulate_step(machine, job, FlatKernels(), repeat="all")
+    whole = simulate_step(machine, job, FlatKernels(), EngineOptions(repeat="all"))
     assert short.splice is not None
     assert whole.splice is None
     assert short.step_s == pytest.approx(whole.step_s, rel=1e-9)

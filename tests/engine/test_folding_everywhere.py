@@ -183,7 +183,11 @@ def class_counts(order: str, ep: int, dp: int) -> tuple[int, ...]:
     job = Job(model=model, plan=plan, seq_len=1024, global_batch=4 * dp)
     step = simulate_step(load_topology("gb200-nvl72"), job, FlatKernels())
     assert step.rank_count.sum() == plan.gpus
-    return len(step.rank_count), len(step.quotient.loads), len(step.quotient.capacity)
+    return (
+        len(step.rank_count),
+        len(step.machine.quotient.loads),
+        len(step.machine.quotient.capacity),
+    )
 
 
 @pytest.mark.parametrize("order", ["tp-cp-ep-pp-dp", "tp-cp-ep-dp-pp"])

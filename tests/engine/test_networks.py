@@ -9,6 +9,7 @@ from test_folding import FlatKernels, TreeMachine, small_model
 from rackmodel import api
 from rackmodel.assess.run import kernels_s, run
 from rackmodel.engine.networks import network_of
+from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.run import TooSlow
 from rackmodel.engine.step import simulate_step
 from rackmodel.network import Network
@@ -47,7 +48,7 @@ def test_hashed_routes_are_not_taken_to_repeat():
     machine = TreeMachine(4, pod=1)
     plan = Plan(tp=4, dp=90)
     job = Job(model=small_model(), plan=plan, seq_len=1024, global_batch=90)
-    hashed = simulate_step(machine, job, FlatKernels(), routing="ecmp")
+    hashed = simulate_step(machine, job, FlatKernels(), EngineOptions(routing="ecmp"))
     assert len(hashed.rank_weight) == plan.gpus
     assert len(simulate_step(machine, job, FlatKernels()).rank_weight) < plan.gpus
 
@@ -56,10 +57,12 @@ def test_a_step_beyond_the_limit_is_given_up_and_one_within_is_not():
     machine = TreeMachine(8)
     job = Job(model=small_model(), plan=Plan(tp=4, pp=2, dp=2), seq_len=1024, global_batch=12)
     whole = simulate_step(machine, job, FlatKernels())
-    limited = simulate_step(machine, job, FlatKernels(), limit_s=whole.step_s * (1 + 1e-9))
+    limited = simulate_step(
+        machine, job, FlatKernels(), EngineOptions(limit_s=whole.step_s * (1 + 1e-9))
+    )
     assert limited.step_s == whole.step_s
     with pytest.raises(TooSlow, match="longer than"):
-        simulate_step(machine, job, FlatKernels(), limit_s=0.9 * whole.step_s)
+        simulate_step(machine, job, FlatKernels(), EngineOptions(limit_s=0.9 * whole.step_s))
 
 
 @pytest.mark.parametrize("plan", [{"tp": 4, "pp": 2}, {"tp": 8, "pp": 1}, {"tp": 2, "pp": 4}])

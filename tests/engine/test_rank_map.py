@@ -1,6 +1,6 @@
 import pytest
 
-from rackmodel.engine.rank_map import places
+from rackmodel.engine.rank_map import map_ranks
 from rackmodel.workload import Plan
 
 
@@ -17,11 +17,11 @@ from rackmodel.workload import Plan
     ],
 )
 def test_racks_are_filled_evenly_where_whole_groups_allow(plan, domain, used):
-    assert places(Plan(**plan), domain).used == used
+    assert map_ranks(Plan(**plan), domain).used == used
 
 
 def test_an_even_share_never_takes_more_racks():
     for gpus in range(80, 2000, 8):
-        found = places(Plan(tp=8, dp=gpus // 8), 72)
+        found = map_ranks(Plan(tp=8, dp=gpus // 8), 72)
         assert -(-gpus // found.used) == -(-gpus // 72)
         assert found.used % 8 == 0

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from test_folding import FlatKernels, TreeMachine, small_model
 
 import rackmodel
+from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun
+from rackmodel.result.breakdown import breakdown
 from rackmodel.result.link_usage import exchange_counts, link_bytes, links_frame, sent_bytes
-from rackmodel.result.timeline import Layouts, breakdown, frame
+from rackmodel.result.timeline import Layouts, frame
 from rackmodel.workload import Job, Plan
 
 MACHINES = ["dgx-h100", "gb200-nvl72", "dgx-a100-40", "tpu-v5p-pod", "mi355x-platform"]
@@ -42,7 +44,7 @@ def job(tp, pp, dp, batches=4, **plan):
 def test_no_link_carries_more_than_it_can(tp, pp, dp, thin):
     step = simulate_step(TreeMachine(6, up=0.25 if thin else 1.0), job(tp, pp, dp), FlatKernels())
     own, _ = link_bytes(step)
-    assert (own <= step.network.capacity * step.step_s * (1 + 1e-9)).all()
+    assert (own <= step.machine.network.capacity * step.step_s * (1 + 1e-9)).all()
 
 
 @given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(1, 4))
@@ -61,8 +63,8 @@ def test_bytes_that_ranks_send_are_the_bytes_that_leave_them(tp, pp, dp):
     told = (table["wire_bytes"] * step.rank_count[table["rank_class"]]).sum()
     counts = exchange_counts(step)
     carried = 0.0
-    for number, channel in enumerate(step.system.channels):
-        kinds = step.partition.group[number]
+    for number, channel in enumerate(step.machine.system.channels):
+        kinds = step.machine.partition.group[number]
         times = np.array([counts.get((number, int(kind)), 0) for kind in kinds])
         paths = channel.paths
         carried += float((paths.share * times[paths.owner]).sum()) * channel.key.bytes
@@ -78,7 +80,7 @@ def test_tensor_parallel_bytes_are_those_of_a_ring():
     # a hop of the ring crosses two links; each rank sends (n-1)/n of what is gathered
     expected = 0.0
     for channel, count in exchange_counts(step).items():
-        key = step.system.channels[channel[0]].key
+        key = step.machine.system.channels[channel[0]].key
         factor = 2.0 if key.op == "all-reduce" else 1.0
         expected += count * factor * 3 * key.bytes * 2
     assert inside == pytest.approx(expected, rel=0.01)  # a few small messages carry flags
@@ -148,5 +150,5 @@ def test_a_graph_made_by_hand_runs():
 def test_a_slow_accelerator_slows_the_step():
     machine = TreeMachine(8)
     plain = simulate_step(machine, job(2, 2, 2), FlatKernels())
-    slowed = simulate_step(machine, job(2, 2, 2), FlatKernels(), slow={3: 1.5})
+    slowed = simulate_step(machine, job(2, 2, 2), FlatKernels(), EngineOptions(slow={3: 1.5}))
     assert plain.step_s < slowed.step_s <= 1.5 * plain.step_s

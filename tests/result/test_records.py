@@ -9,7 +9,7 @@ from rackmodel.result import records
 CASES = {
     "dense": {"plan": {"tp": 2, "pp": 2, "micro_batch": 1}, "model": "gpt3-13b"},
     "experts": {"plan": {"tp": 1, "pp": 1, "ep": 8, "micro_batch": 1}, "model": "mixtral-8x7b"},
-    "asked": {"run_tokens": 1e12, "room": {"trays": True}, "model": "gpt3-1.3b"},
+    "asked": {"run_tokens": 1e12, "site": {"trays": True}, "model": "gpt3-1.3b"},
 }
 
 

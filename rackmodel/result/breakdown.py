@@ -1,0 +1,115 @@
+"""Where the seconds of a step go: by what ranks did, and by what limited their kernels.
+
+In:  the events frame, the programs of all pipeline ranks, the times of their kernels.
+Out: seconds by part; shares of compute time by limit; the share in which kernels run.
+Left out: how events are laid out (`timeline`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.workload.operations import Compute, Kernel, Program, Segment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
+DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica")
+
+
+def breakdown(events: pd.DataFrame, counts: Floats, step_s: float) -> dict[str, float]:
+    """Return the seconds of a step by what the compute stream did, as the mean over all ranks.
+
+    counts : ranks of the whole machine in each class. The parts add up to `step_s`: compute,
+    optimizer, recompute, one part per axis for bytes that nothing hid (all data-parallel axes
+    together as dp), pp for pipeline bytes, and bubble for waiting.
+    """
+    main = events[events["stream"] == "compute"]
+    seconds = (main["end_s"] - main["start_s"]) * counts[main["rank_class"]] / counts.sum()
+    kind, phase = main["kind"].astype(str), main["phase"].astype(str)
+    part = main["axis"].astype(str).where(kind.isin(["collective", "send"]), "bubble")
+    part = part.where(
+        kind != "compute", phase.where(phase.isin(["optimizer", "recompute"]), "compute")
+    )
+    by_part = {str(k): float(v) for k, v in seconds.groupby(part).sum().items()}
+    by_part["bubble"] = by_part.get("bubble", 0.0) + step_s - sum(by_part.values())
+    parts = dict.fromkeys(ALWAYS, 0.0)
+    for name, value in by_part.items():
+        name = "dp" if name in DATA_PARALLEL else name
+        parts[name] = parts.get(name, 0.0) + value
+    return parts
+
+
+def compute_limits(
+    programs: Sequence[Program], ranks: Floats, kernels: KernelTimes, hbm_bytes_per_s: float
+) -> dict[str, float]:
+    """Return what limits kernels: shares of compute time bound by matrix units, HBM, host.
+
+    A kernel counts for HBM if moving its bytes at full bandwidth takes longer than its FLOPs at
+    the sustained rate; a block of kernels counts for the host as far as launching it is the longer
+    part. ranks : of the whole machine, by pipeline rank.
+    """
+
+    def is_arithmetic(kernel: Kernel) -> bool:
+        if not kernel.flops:
+            return False
+        moved = kernel.read_bytes + kernel.write_bytes
+        rate = kernels.sustained_flops_per_s(kernel.precision)
+        return kernel.flops / rate >= moved / hbm_bytes_per_s
+
+    def limits_of(compute: Compute) -> Floats:
+        device, host = kernels.device_s(compute), kernels.host_s(compute)
+        if host > device:
+            return np.array([0.0, 0.0, kernels.compute_s(compute)])
+        moved = sum(
+            (k.read_bytes + k.write_bytes) * k.count
+            for k in compute.kernels
+            if not is_arithmetic(k)
+        )
+        hbm = min(device, moved / hbm_bytes_per_s)
+        return np.array([device - hbm, hbm, 0.0])
+
+    sums = _over_ranks(programs, ranks, limits_of)
+    shares = sums / (sums.sum() or 1.0)
+    return dict(zip(("matrix units", "HBM bandwidth", "host launch"), shares.tolist(), strict=True))
+
+
+def device_busy(programs: Sequence[Program], ranks: Floats, kernels: KernelTimes) -> float:
+    """Return the share of compute time in which kernels run, mean over all ranks.
+
+    For the rest the accelerator waits for its host to launch them, as with many small experts.
+    """
+
+    def times_of(compute: Compute) -> Floats:
+        whole, device = kernels.times_s(compute)
+        return np.array([min(whole, device), whole])
+
+    device_s, whole_s = _over_ranks(programs, ranks, times_of).tolist()
+    return float(device_s / whole_s) if device_s > 0 else 1.0
+
+
+def _over_ranks(
+    programs: Sequence[Program], ranks: Floats, of: Callable[[Compute], Floats]
+) -> Floats:
+    """Sum what `of` says of every `Compute` over all ranks; each is asked once."""
+    weight: Counter[int] = Counter()
+    computes: dict[int, Compute] = {}
+    for program, count in zip(programs, ranks.tolist(), strict=True):
+        visits = Counter(item.id for item in program.items)
+        for item in {item.id: item for item in program.items}.values():
+            for operation in item.operations if isinstance(item, Segment) else (item,):
+                if isinstance(operation, Compute):
+                    computes[operation.id] = operation
+                    weight[operation.id] += count * visits[item.id]
+    parts = [weight[name] * of(compute) for name, compute in computes.items()]
+    total: Floats = np.stack(parts).sum(axis=0)
+    return total
