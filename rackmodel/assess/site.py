@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.fields import record, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +39,57 @@ class Site:
     whole run, to tell its days and dollars. trays : tell the elevation of every rack, too.
     """
 
-    power_cap_w: float | None = None
-    media: Mapping[str, str] = field(default_factory=dict)
-    lengths_m: Mapping[str, float] = field(default_factory=dict)
-    supply_c: float | None = None
-    rise_k: float | None = None
-    flow_lpm: float | None = None
-    facility_pue: float | None = None
-    usd_per_kwh: float | None = None
-    run_tokens: float | None = None
-    trays: bool = False
+    power_cap_w: float | None = setting(
+        None,
+        "Cap of an accelerator, such as 500W; a job above it slows down. Default: its own.",
+        500.0,
+        unit="w",
+        option="--power-cap",
+    )
+    media: Mapping[str, str] = setting(
+        {},
+        "Swap what links of a tier are made of: scale-up=pluggable, scale-out=aec:5m. Repeatable.",
+        {"scale-up": "pluggable"},
+        option="--medium",
+    )
+    lengths_m: Mapping[str, float] = setting(
+        {}, "Length of the links of a tier whose medium is swapped.", {"scale-out": 5}
+    )
+    supply_c: float | None = setting(
+        None,
+        "Coolant that racks get, or air. Default: theirs.",
+        32.0,
+        unit="degC",
+        option="--supply-c",
+    )
+    rise_k: float | None = setting(
+        None,
+        "Rise of coolant or air across a rack. Default: its own.",
+        10.0,
+        unit="K",
+        option="--rise-k",
+    )
+    flow_lpm: float | None = setting(
+        None,
+        "Coolant flow of a rack; its rise then follows from its heat.",
+        150.0,
+        unit="L/min",
+        option="--flow-lpm",
+    )
+    facility_pue: float | None = setting(
+        None, "Power of the hall over power of its racks.", 1.15, unit="ratio", option="--pue"
+    )
+    usd_per_kwh: float | None = setting(
+        None, "Price of power. Default: the catalog's.", 0.08, unit="usd", option="--usd-per-kwh"
+    )
+    run_tokens: float | None = setting(
+        None,
+        "Also tell days, MWh and dollars of a whole run of so many tokens, such as 15T.",
+        15e12,
+        unit="tokens",
+        option="--tokens",
+    )
+    trays: bool = setting(False, "Tell the elevation of every rack, too.")
 
     @classmethod
     def of(cls, given: Site | Mapping[str, Any] | None, **more: Any) -> Site:
@@ -58,18 +100,15 @@ class Site:
 
         Raises
         ------
-        UnknownName
-            For a field that rooms do not have.
+        UnknownName, InvalidInput
+            For a field that sites do not have, a value of another type, a field given twice.
         """
         extra = {name: value for name, value in more.items() if value is not None}
-        if isinstance(given, Site):
-            return replace(given, **extra)
-        both = {**(given or {}), **extra}
-        known = [one.name for one in fields(cls)]
-        for name in both:
-            if name not in known:
-                raise UnknownName.among("field of the site", name, known)
-        return cls(**both)
+        base = given if isinstance(given, Site) else record(cls, given or {}, "site")
+        if isinstance(given, Mapping) and (twice := sorted(extra.keys() & given.keys())):
+            raise InvalidInput(f"{twice[0]} is given by itself and in site; give it once")
+        whole = {one.name: getattr(base, one.name) for one in fields(cls)}
+        return record(cls, whole | extra, "site")
 
 
 def check_site(

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+from rackmodel.fields import setting
+
+ROUTINGS = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +30,29 @@ class EngineOptions:
     limit_s : give up where the simulated step takes longer. [s]
     """
 
-    fold: bool = True
-    slow: Mapping[int, float] = field(default_factory=dict)
-    routing: str = "spray"
-    seed: int = 0
-    packed: bool = False
-    repeat: Literal["exact", "estimate", "all"] = "exact"
-    limit_s: float = math.inf
+    fold: bool = setting(
+        True, "Simulate alike ranks once (exact), or every rank for itself.", option="--fold"
+    )
+    slow: Mapping[int, float] = setting(
+        {}, "Accelerators whose kernels take so much longer, by rank.", {3: 1.2}, option="--slow"
+    )
+    routing: str = setting(
+        "spray",
+        "Which of several shortest ways packets take.",
+        "ecmp",
+        choices=ROUTINGS,
+        option="--routing",
+    )
+    seed: int = setting(0, "Seed of the hash of routing ecmp.", 1, option="--seed")
+    packed: bool = setting(
+        False,
+        "Fill every scale-up domain to the last, even where that tears groups apart.",
+        option="--packed",
+    )
+    repeat: Literal["exact", "estimate", "all"] = setting(
+        "exact",
+        "Micro-batches beyond the first few dozen: exact skips only where the state recurs.",
+        "estimate",
+        choices=("exact", "estimate", "all"),
+    )
+    limit_s: float = setting(math.inf, "Give up where the step takes longer.", 60.0, unit="s")

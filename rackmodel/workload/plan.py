@@ -7,14 +7,15 @@ Left out: whether the sizes go together (see `validity.check`), seconds, machine
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
+from rackmodel.fields import about, record, setting
 from rackmodel.software import software_of
 from rackmodel.workload.models import Model
-from rackmodel.workload.precision import precision_of
+from rackmodel.workload.precision import PRECISIONS, precision_of
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
@@ -34,11 +35,8 @@ CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
 DISPATCHERS = ("all-to-all", "deepep", "all-gather")
 OFFLOADS = ("optimizer", "activations")
-EITHER_ORIENTATION = (
-    "nvidia-blackwell",
-    "nvidia-rubin",
-    "nvidia-feynman",
-)  # families of accelerators
+# Families of accelerators whose fp8 products read either orientation.
+EITHER_ORIENTATION = ("nvidia-blackwell", "nvidia-rubin", "nvidia-feynman")
 ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
 # A part that runs again takes its activation function along; "alternate" (every second matrix
@@ -59,34 +57,94 @@ class Plan:
     is filled by `complete`.
     """
 
-    tp: int = 1
-    pp: int = 1
-    vpp: int = 1  # model chunks per pipeline rank
-    cp: int = 1
-    ep: int = 1
-    etp: int = 1  # tensor parallelism inside an expert
-    dp: int | None = None
-    micro_batch: int = 1  # sequences
-    sharding: str = "zero1"
-    shard_size: int = 0  # hsdp: ranks of dp x cp that share one copy; 0 with other shardings
-    recompute: str = "none"
-    recompute_modules: tuple[str, ...] = ()  # selective: () as the software does
-    recompute_layers: int | None = None  # full: layers of each chunk; None means all
-    schedule: str = ""  # "": the usual one for so many chunks
-    sequence_parallel: bool = True  # in effect where tp > 1
-    tp_overlap: bool = False  # GEMMs pipelined with their all-gather or reduce-scatter
-    ep_overlap: bool = False  # all-to-all of one micro-batch under the compute of another
-    dp_overlap: bool = True  # gradient reduction and parameter gathering beside compute
-    p2p_overlap: bool | None = None  # None: as the schedule does
-    prefetch: int = 1  # zero3, hsdp: layers gathered ahead; 0 gathers when needed
-    reshard: bool | None = None  # zero3, hsdp: drop gathered weights after use; None: if pp is 1
-    cp_method: str = "ring"
-    dispatcher: str = "all-to-all"
-    dispatch_domain: int = 0  # deepep: ranks of an ep group in one domain; 0: as they will stand
-    gradients: str = ""  # "fp32" or "bf16": accumulation and reduction; "" as the software does
-    offload: tuple[str, ...] = ()  # "optimizer", "activations" to host memory
-    stage_layers: tuple[int, ...] = ()  # layers of each of pp x vpp chunks in order; () spreads
-    rank_order: str = "tp-cp-ep-dp-pp"
+    tp: int = setting(1, "Tensor parallel ranks.", 8, option="--tp")
+    pp: int = setting(1, "Pipeline stages.", 8, option="--pp")
+    vpp: int = setting(1, "Model chunks per pipeline stage (interleaving).", 2, option="--vpp")
+    cp: int = setting(1, "Context parallel ranks.", 2, option="--cp")
+    ep: int = setting(1, "Expert parallel ranks.", 8, option="--ep")
+    etp: int = setting(1, "Tensor parallel ranks inside an expert.", 2, option="--etp")
+    dp: int | None = setting(None, "Replicas of the model.", 16, option="--dp")
+    micro_batch: int = setting(
+        1, "Sequences per micro-batch.", 2, unit="sequences", option="--micro-batch"
+    )
+    sharding: str = setting(
+        "zero1", "What replicas split.", "zero3", choices=SHARDINGS, option="--sharding"
+    )
+    shard_size: int = setting(
+        0, "hsdp: ranks of dp x cp that share one copy; 0 with other shardings.", 8
+    )
+    recompute: str = setting(
+        "none",
+        "Activations computed again in backward.",
+        "full",
+        choices=RECOMPUTES,
+        option="--recompute",
+    )
+    recompute_modules: tuple[str, ...] = setting(
+        (),
+        "selective: what runs again; none named: as the software does.",
+        "core_attn",
+        choices=RECOMPUTE_MODULES,
+    )
+    recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
+    schedule: str = setting("", "Order of micro-batches.", "zb-h1", option="--schedule")
+    sequence_parallel: bool = setting(
+        True, "Cut the sequence between tensor parallel parts; tp > 1."
+    )
+    tp_overlap: bool = setting(
+        False, "GEMMs pipelined with their all-gather or reduce-scatter.", True
+    )
+    ep_overlap: bool = setting(
+        False, "All-to-all of one micro-batch under the compute of another.", True
+    )
+    dp_overlap: bool = setting(
+        True, "Gradient reduction and parameter gathering beside compute.", False
+    )
+    p2p_overlap: bool | None = setting(
+        None, "Pipeline transfers beside compute. Default: as the schedule does.", True
+    )
+    prefetch: int = setting(1, "zero3, hsdp: layers gathered ahead; 0 gathers when needed.", 2)
+    reshard: bool | None = setting(
+        None, "zero3, hsdp: drop gathered weights after use. Default: where pp is 1.", True
+    )
+    cp_method: str = setting(
+        "ring", "How context parallel ranks exchange.", "all-gather", choices=CP_METHODS
+    )
+    dispatcher: str = setting(
+        "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
+    )
+    dispatch_domain: int = setting(
+        0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8
+    )
+    gradients: str = setting(
+        "",
+        "Accumulation and reduction of gradients. Default: as the software does.",
+        "bf16",
+        choices=("fp32", "bf16"),
+    )
+    offload: tuple[str, ...] = setting(
+        (), "What goes to host memory.", "optimizer", choices=OFFLOADS
+    )
+    stage_layers: tuple[int, ...] = setting(
+        (), "Layers of each of pp x vpp chunks in order. Default: spread evenly.", "10,14"
+    )
+    rank_order: str = setting(
+        "tp-cp-ep-dp-pp", "Axes from the nearest ranks to the farthest.", choices=RANK_ORDERS
+    )
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any] | Plan) -> Plan:
+        """Return a plan of what a user gave, every name and value checked.
+
+        >>> Plan.of({"tp": 8}).tp
+        8
+
+        Raises
+        ------
+        UnknownName, InvalidInput
+            For a field that plans do not have, or a value that it can't have.
+        """
+        return words if isinstance(words, Plan) else record(cls, words, "plan")
 
     def __post_init__(self) -> None:
         """Take lists for tuples; refuse what is no list of words or of layers."""
@@ -199,17 +257,43 @@ class Job:
 
     model: Model
     plan: Plan
-    seq_len: int
-    global_batch: int  # sequences
-    precision: str = "bf16"
-    stack: str = "default"  # software and release, read by kernel times too
-    attention: str = ""  # "fused" or "unfused"; "" as the software does
-    cuda_graphs: bool | None = None  # None: as the software does
-    transposes: bool | None = None  # fp8 weights kept in both orientations; None: as hardware needs
-    routing: str = "dropless-balanced"
-    routing_skew: float = 0.0  # dropless-skewed: exponent of the experts' popularity (Zipf)
-    routing_seed: int = 0  # dropless-skewed: which experts are popular
-    capacity_factor: float = 1.0  # drop: slots per expert over the balanced load
+    seq_len: int = field(metadata=about("Tokens per sequence.", 8192, unit="tokens"))
+    global_batch: int = field(
+        metadata=about("Sequences per step, over all accelerators.", 512, unit="sequences")
+    )
+    precision: str = setting(
+        "bf16",
+        "Number format of the matrix products.",
+        "fp8",
+        choices=tuple(PRECISIONS),
+        option="--precision",
+    )
+    stack: str = setting(
+        "default",
+        "Software era of the kernels, such as megatron-bridge-26.06. Default: the latest.",
+        "megatron-bridge-26.06",
+        option="--stack",
+    )
+    attention: str = setting(
+        "",
+        "Attention as one kernel or several. Default: as the software does.",
+        "unfused",
+        choices=("fused", "unfused"),
+    )
+    cuda_graphs: bool | None = setting(
+        None, "Launch captured graphs. Default: as the software era does.", option="--cuda-graphs"
+    )
+    transposes: bool | None = setting(
+        None, "fp8 weights kept in both orientations. Default: as hardware needs.", False
+    )
+    routing: str = setting(
+        "dropless-balanced", "How tokens fall on experts.", "drop", choices=ROUTINGS
+    )
+    routing_skew: float = setting(
+        0.0, "dropless-skewed: exponent of the experts' popularity (Zipf).", 0.5
+    )
+    routing_seed: int = setting(0, "dropless-skewed: which experts are popular.", 1)
+    capacity_factor: float = setting(1.0, "drop: slots per expert over the balanced load.", 1.25)
 
     @property
     def gpus(self) -> int:

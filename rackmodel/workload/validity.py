@@ -7,13 +7,9 @@ Left out: HBM (`memory.check_fits`), whether a machine has the accelerators.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
-
-from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
-from rackmodel.workload import plan as words
+from rackmodel.errors import InvalidInput, InvalidPlan
+from rackmodel.fields import check_values
 from rackmodel.workload.plan import Job, Plan, check_batch
-from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
 from rackmodel.workload.stages import layers_of_stages
 
@@ -40,73 +36,15 @@ def check(job: Job) -> None:
     ...
     rackmodel.errors.InvalidPlan: tp 3 does not divide the 128 heads of 'llama3.1-405b'; ...
     """
-    _kinds(job)
-    _words(job)
+    check_values(job.plan)
+    check_values(job)
+    schedule_of(job.plan.order)  # an unknown one is refused
     _numbers(job)
     _divides(job)
     _pipeline(job)
     _experts(job)
     _sharding(job)
     _options(job)
-
-
-def _among(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise UnknownName.among(what, value, known)
-
-
-def _kinds(job: Job) -> None:
-    """Refuse values of another kind than their field has."""
-    for part in (job.plan, job):
-        for name, kind in _KINDS_OF[type(part)].items():
-            value = getattr(part, name)
-            good = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-            if value is not None and not good:
-                raise InvalidInput(f"{name} must be {_KINDS[kind]}, found {value!r:.60}")
-
-
-_KINDS: dict[type | tuple[type, ...], str] = {
-    bool: "true or false",
-    str: "a word",
-    int: "a whole number",
-    (int, float): "a number",
-}
-
-
-def _plain_fields(part: type[Plan | Job]) -> dict[str, type | tuple[type, ...]]:
-    """Fields of plain kinds; {name: what `isinstance` has to say yes to}."""
-    by_hint: dict[str, type | tuple[type, ...]] = {
-        "bool": bool,
-        "bool | None": bool,
-        "str": str,
-        "int": int,
-        "int | None": int,
-        "float": (int, float),
-    }
-    return {f.name: by_hint[str(f.type)] for f in fields(part) if str(f.type) in by_hint}
-
-
-_KINDS_OF: dict[type, dict[str, type | tuple[type, ...]]] = {
-    part: _plain_fields(part) for part in (Plan, Job)
-}
-
-
-def _words(job: Job) -> None:
-    plan = job.plan
-    precision_of(job.precision)
-    _among("sharding", plan.sharding, words.SHARDINGS)
-    _among("recompute", plan.recompute, words.RECOMPUTES)
-    schedule_of(plan.order)
-    _among("cp_method", plan.cp_method, words.CP_METHODS)
-    _among("rank_order", plan.rank_order, words.RANK_ORDERS)
-    _among("dispatcher", plan.dispatcher, words.DISPATCHERS)
-    _among("routing", job.routing, words.ROUTINGS)
-    _among("gradients", plan.gradients or "fp32", ("fp32", "bf16"))
-    _among("attention", job.attention or "fused", ("fused", "unfused"))
-    for module in plan.recompute_modules:
-        _among("recompute module", module, words.RECOMPUTE_MODULES)
-    for part in plan.offload:
-        _among("offload", part, words.OFFLOADS)
 
 
 def _numbers(job: Job) -> None:
