@@ -109,7 +109,7 @@ def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> f
     bound = total = 0.0
     for block in dict.fromkeys(blocks):
         for step in block_steps(local, block):
-            for kernel in (*step.forward, *step.backward, *step.weight):
+            for kernel in (*step.work.forward, *step.work.backward, *step.work.weight):
                 seconds = blocks.count(block) * kernel.count * kernels.kernel_s(kernel)
                 moved = kernel.read_bytes + kernel.write_bytes
                 moving = blocks.count(block) * kernel.count * moved / hbm_bytes_per_s

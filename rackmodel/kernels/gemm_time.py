@@ -12,6 +12,8 @@ import math
 
 from rackmodel.kernels.kernel_constants import GemmConstants
 
+Shape = tuple[float, float, float, float]  # m, n, k, batch
+
 
 def smooth_max(a: float, b: float, power: float) -> float:
     """Return (a^p + b^p)^(1/p): the larger one, rounded up where both are alike.
@@ -25,9 +27,7 @@ def smooth_max(a: float, b: float, power: float) -> float:
     return float(high * (1.0 + (low / high) ** power) ** (1.0 / power))
 
 
-def tiled_flops(
-    m: float, n: float, k: float, batch: float, units: int, gemm: GemmConstants, small_tile: float
-) -> float:
+def tiled_flops(shape: Shape, units: int, gemm: GemmConstants, small_tile: float) -> float:
     """Return the FLOPs that the machine has the time for while it does this product.
 
     Edges are padded to whole tiles, tiles to waves over the compute units, k by the fill of the
@@ -35,10 +35,11 @@ def tiled_flops(
 
     Parameters
     ----------
-    m, n, k, batch : shape of the product(s).
+    shape : (m, n, k, batch) of the product(s).
     units : compute units.
     small_tile : speed of a half-sized tile against the full one; the faster of both is used.
     """
+    m, n, k, batch = shape
     best = math.inf
     large, other = gemm.tile
     for rows, columns, speed in (
@@ -56,14 +57,10 @@ def tiled_flops(
 
 
 def gemm_s(
-    m: float,
-    n: float,
-    k: float,
-    batch: float,
+    shape: Shape,
     *,
     peak_flops_per_s: float,
-    hbm_bytes: float,
-    hbm_bytes_per_s: float,
+    hbm_s: float,
     units: int,
     gemm: GemmConstants,
     small_tile: float,
@@ -71,8 +68,8 @@ def gemm_s(
 ) -> float:
     """Return the time of one product of `batch` (m x k) by (k x n). [s]
 
-    peak_flops_per_s : sustained peak, all efficiencies in. hbm_bytes_per_s : the same for HBM.
+    shape : (m, n, k, batch). peak_flops_per_s : sustained, all efficiencies in. hbm_s : time that
+    HBM needs for the operands.
     """
-    flops = tiled_flops(m, n, k, batch, units, gemm, small_tile)
-    arithmetic_s = flops / peak_flops_per_s
-    return smooth_max(arithmetic_s, hbm_bytes / hbm_bytes_per_s, smooth) + gemm.start_s
+    arithmetic_s = tiled_flops(shape, units, gemm, small_tile) / peak_flops_per_s
+    return smooth_max(arithmetic_s, hbm_s, smooth) + gemm.start_s

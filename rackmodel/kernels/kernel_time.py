@@ -209,14 +209,11 @@ class KernelTimes:
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]
+        moved = kernel.read_bytes + kernel.write_bytes
         return factor * gemm_time.gemm_s(
-            m,
-            n,
-            k,
-            batch,
+            (m, n, k, batch),
             peak_flops_per_s=rate,
-            hbm_bytes=kernel.read_bytes + kernel.write_bytes,
-            hbm_bytes_per_s=self.accelerator.hbm_bytes_per_s * common["operands_hbm"],
+            hbm_s=moved / (self.accelerator.hbm_bytes_per_s * common["operands_hbm"]),
             units=max(1, self.accelerator.compute_units),
             gemm=self._shaped(key),
             small_tile=common["small_tile"],

@@ -36,7 +36,7 @@ def unit_bytes(job: Job, unit: Unit, *, recomputed: bool) -> Kept:
     modules = job.modules
     half = 0.5 if "alternate" in modules else 1.0
     kept = sum(
-        step.saved_bytes * (half if step.weight else 1.0)
+        step.saved_bytes * (half if step.work.weight else 1.0)
         for step in unit.steps
         if step.module not in modules
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import ceil
 
 from rackmodel.software import software_of
-from rackmodel.workload.kernels import ELEMENT, Local, elementwise, linear, norm
+from rackmodel.workload.kernels import ELEMENT, Local, linear, moving, norm
+from rackmodel.workload.parts import column_comm, row_comm
 from rackmodel.workload.steps import Comm, Step
 
 
@@ -33,39 +34,23 @@ def embedding_steps(local: Local) -> list[Step]:
     model = local.model
     out = local.tokens * model.hidden * ELEMENT
     learned = model.learned_positions * model.hidden
-    kept = local.tokens_sp * model.hidden * (1.0 if model.dropout else 0.0)
-    comm = None
-    if local.tp > 1:
-        sp = local.job.plan.sequence_parallel
-        comm = Comm(
-            name="embedding",
-            axis="tp",
-            bytes=out,
-            forward="reduce-scatter" if sp else "all-reduce",
-            backward="all-gather" if sp else None,
-        )
+    # Backward: sort, then add rows into fp32 gradients.
+    launches = (2.0 if learned else 1.0, 3.0)
     steps = [
         Step(
             name="embedding",
             kind="row",
-            forward=(elementwise("embedding", out, out, launches=2.0 if learned else 1.0),),
-            backward=(
-                elementwise(
-                    "embedding_backward", out + 2 * out, 2 * out, launches=3.0
-                ),  # sort, then add rows into fp32 gradients
-            ),
-            comm=comm,
-            saved_bytes=kept,
+            work=moving("embedding", (out, out), (out + 2 * out, 2 * out), launches=launches),
+            comm=row_comm(local, "embedding"),
+            saved_bytes=local.tokens_sp * model.hidden * (1.0 if model.dropout else 0.0),
             parameters=embedding_parameters(local) + learned,
         )
     ]
     if model.embedding_norm:
-        forward, backward = norm(local, local.tokens_sp, model.hidden)
         steps.append(
             Step(
                 name="embedding_norm",
-                forward=forward,
-                backward=backward,
+                work=norm(local, local.tokens_sp, model.hidden),
                 saved_bytes=local.tokens_sp * model.hidden * ELEMENT,
             )
         )
@@ -78,35 +63,20 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     own_matrix : the head's weights are parameters of this rank (untied, or tied on another rank).
     """
     model = local.model
-    forward, backward = norm(local, local.tokens_sp, model.hidden)
     vocab = padded_vocab(model.vocab, local.tp)
-    part = linear(local, "head", local.tokens, vocab, model.hidden, wide=True)
-    comm = None
-    if local.tp > 1:
-        sp = local.job.plan.sequence_parallel
-        comm = Comm(
-            name="head",
-            axis="tp",
-            bytes=local.tokens * model.hidden * ELEMENT,
-            forward="all-gather" if sp else None,
-            backward="reduce-scatter" if sp else "all-reduce",
-        )
     logits = local.tokens * vocab
     steps = [
         Step(
             name="final_norm",
-            forward=forward,
-            backward=backward,
+            work=norm(local, local.tokens_sp, model.hidden),
             saved_bytes=2 * local.tokens_sp * model.hidden * ELEMENT,
             parameters=float(model.norm_parameters),
         ),
         Step(
             name="head",
             kind="column",
-            comm=comm,
-            forward=part.forward,
-            backward=part.backward,
-            weight=part.weight,
+            comm=column_comm(local, "head"),
+            work=linear(local, "head", (local.tokens, vocab, model.hidden), wide=True),
             saved_bytes=logits * ELEMENT,
             parameters=float(vocab * model.hidden) if own_matrix else 0.0,
         ),
@@ -125,11 +95,11 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
         Step(
             name="cross_entropy",
             # fp32 logits in and out of the softmax, kept in fp32 for backward.
-            forward=(
-                elementwise("cross_entropy", (ELEMENT + 8) * logits, 8 * logits, launches=6.0),
-            ),
-            backward=(
-                elementwise("cross_entropy_backward", 4 * logits, ELEMENT * logits, launches=2.0),
+            work=moving(
+                "cross_entropy",
+                ((ELEMENT + 8) * logits, 8 * logits),
+                (4 * logits, ELEMENT * logits),
+                launches=(6.0, 2.0),
             ),
             saved_bytes=(software_of(local.job.stack).logit_bytes - ELEMENT) * logits,
         )
@@ -140,27 +110,21 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
 def mtp_entry_steps(local: Local) -> list[Step]:
     """What joins the hidden state and the next token's embedding before an MTP layer."""
     model, tokens = local.model, local.tokens_sp
-    forward, backward = norm(local, tokens, 2 * model.hidden)
-    part = linear(local, "mtp_join", tokens, model.hidden, 2 * model.hidden)
     size = tokens * model.hidden * ELEMENT
     return [
         Step(
             name="mtp_embedding",
-            forward=(elementwise("embedding", size, size),),
-            backward=(elementwise("embedding_backward", 3 * size, 2 * size, launches=3.0),),
+            work=moving("embedding", (size, size), (3 * size, 2 * size), launches=(1.0, 3.0)),
         ),
         Step(
             name="mtp_norms",
-            forward=forward,
-            backward=backward,
+            work=norm(local, tokens, 2 * model.hidden),
             saved_bytes=4 * size,
             parameters=2.0 * model.norm_parameters,
         ),
         Step(
             name="mtp_join",
-            forward=part.forward,
-            backward=part.backward,
-            weight=part.weight,
+            work=linear(local, "mtp_join", (tokens, model.hidden, 2 * model.hidden)),
             parameters=2.0 * model.hidden * model.hidden,
         ),
     ]

@@ -14,14 +14,15 @@ from math import comb
 
 from rackmodel.workload.kernels import (
     ELEMENT,
-    Kernels,
     Local,
     activation,
-    elementwise,
     kept_activation_input,
+    kept_input,
     linear,
+    moving,
 )
-from rackmodel.workload.operations import Role
+from rackmodel.workload.operations import CollectiveOp, Role
+from rackmodel.workload.parts import dense_part, residual
 from rackmodel.workload.steps import Comm, Step
 
 
@@ -66,37 +67,34 @@ def expert_rows(local: Local) -> float:
 
 def moe_steps(local: Local, norm_step: Step) -> list[Step]:
     """Norm, router, dispatch, experts, combine, shared experts, residual."""
-    from rackmodel.workload.layers import dense_part, residual
-
-    model = local.model
-    steps = [norm_step, *_router(local)]
-    if model.shared_expert_ffn:
-        steps += dense_part(local, width=model.shared_expert_ffn, name="shared_fc")
-    steps += _dispatch(local)
-    steps += _experts(local)
-    steps += _combine(local)
-    steps.append(residual(local, "mlp_residual"))
-    return steps
+    shared = local.model.shared_expert_ffn
+    return [
+        norm_step,
+        *_router(local),
+        *(dense_part(local, width=shared, name="shared_fc") if shared else ()),
+        *_dispatch(local),
+        *_experts(local),
+        *_combine(local),
+        residual(local, "mlp_residual"),
+    ]
 
 
 def _router(local: Local) -> list[Step]:
     """Scores in the base format, top-k in fp32, and the counts that dropless routing exchanges."""
     model, tokens = local.model, local.tokens_sp
-    part = linear(local, "router", tokens, model.experts, model.hidden, wide=True)
     scores = tokens * model.experts * 4.0
     steps = [
         Step(
             name="router",
-            forward=part.forward,
-            backward=part.backward,
-            weight=part.weight,
+            work=linear(local, "router", (tokens, model.experts, model.hidden), wide=True),
             saved_bytes=scores,
             parameters=float(model.hidden * model.experts),
         ),
         Step(
             name="topk",
-            forward=(elementwise("router_topk", 3 * scores, 2 * scores, launches=8.0),),
-            backward=(elementwise("router_topk_backward", 2 * scores, scores, launches=4.0),),
+            work=moving(
+                "router_topk", (3 * scores, 2 * scores), (2 * scores, scores), launches=(8.0, 4.0)
+            ),
         ),
     ]
     if local.ep > 1 and local.job.routing != "drop":
@@ -111,11 +109,12 @@ def _router(local: Local) -> list[Step]:
     return steps
 
 
-def _permute(local: Local, name: str, rows_in: float, rows_out: float) -> tuple[Kernels, Kernels]:
+def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: float) -> Step:
+    """Gather or scatter rows of the hidden width."""
     width = local.model.hidden * ELEMENT
-    return (
-        (elementwise(name, rows_in * width, rows_out * width, family="permute"),),
-        (elementwise(f"{name}_backward", rows_out * width, rows_in * width, family="permute"),),
+    into, out = rows_in * width, rows_out * width
+    return Step(
+        name=name, module="moe", work=moving(kernel, (into, out), (out, into), family="permute")
     )
 
 
@@ -137,79 +136,56 @@ def sent_bytes(local: Local) -> float:
 
 
 def _dispatch(local: Local) -> list[Step]:
-    plan, model, tokens = local.job.plan, local.model, local.tokens_sp
-    rows = expert_rows(local)
-    steps: list[Step] = []
-    if local.ep > 1 and plan.dispatcher == "all-gather":
-        gather = Comm(
-            name="dispatch",
-            role=Role.DISPATCH,
-            axis="ep",
-            forward="all-gather",
-            backward="reduce-scatter",
-            bytes=local.ep * tokens * model.hidden * ELEMENT,
-        )
-        steps.append(Step(name="dispatch", module="moe", comm=gather))
-        forward, backward = _permute(local, "permute", rows, rows)
-        steps.append(Step(name="permute", module="moe", forward=forward, backward=backward))
+    """Permute and send; DeepEP sends before it permutes, so that a token goes to a rank once."""
+    dispatcher, tokens, rows = local.job.plan.dispatcher, local.tokens_sp, expert_rows(local)
+    exchange = _exchange(local, Role.DISPATCH)
+    if dispatcher == "all-gather" and exchange:
+        steps = [*exchange, _permute(local, "permute", "permute", rows, rows)]
     else:
-        # DeepEP sends before it permutes, so that a token goes to a rank once.
-        forward, backward = _permute(local, "permute", tokens, rows)
-        permute = Step(name="permute", module="moe", forward=forward, backward=backward)
-        first = [] if plan.dispatcher == "deepep" else [permute]
-        steps += first
-        if local.ep > 1:
-            exchange = Comm(
-                name="dispatch",
-                role=Role.DISPATCH,
-                axis="ep",
-                forward="all-to-all",
-                backward="all-to-all",
-                bytes=sent_bytes(local),
-            )
-            steps.append(Step(name="dispatch", module="moe", comm=exchange))
-        steps += [permute] if not first else []
-        if local.ep > 1 and model.experts > local.ep and first:
-            # Arrivals are sorted by sender; grouped GEMMs want them by local expert.
-            forward, backward = _permute(local, "sort_by_expert", rows, rows)
-            steps.append(Step(name="sort", module="moe", forward=forward, backward=backward))
-    if local.etp > 1:
-        steps.append(Step(name="etp_gather", module="moe", comm=_etp(local, rows, "all-gather")))
-    return steps
+        permute = _permute(local, "permute", "permute", tokens, rows)
+        steps = [*exchange, permute] if dispatcher == "deepep" else [permute, *exchange]
+        if _sorts(local):
+            steps.append(_permute(local, "sort", "sort_by_expert", rows, rows))
+    return steps + _etp(local, rows, "etp_gather", "all-gather")
 
 
-def _etp(local: Local, rows: float, forward: str) -> Comm:
+def _sorts(local: Local) -> bool:
+    """Arrivals come by sender; grouped GEMMs want them by local expert, and back."""
+    apart = local.ep > 1 and local.job.plan.dispatcher == "all-to-all"
+    return apart and local.model.experts > local.ep
+
+
+def _exchange(local: Local, role: Role) -> list[Step]:
+    """Tokens to the ranks of their experts over ep, or back."""
+    if local.ep == 1:
+        return []
+    op: CollectiveOp = "all-to-all"
+    size = sent_bytes(local)
+    if local.job.plan.dispatcher == "all-gather":
+        op = "all-gather" if role == Role.DISPATCH else "reduce-scatter"
+        size = local.ep * local.tokens_sp * local.model.hidden * ELEMENT
+    comm = Comm.mirrored(role.value, "ep", op, size, role)
+    return [Step(name=role.value, module="moe", comm=comm)]
+
+
+def _etp(local: Local, rows: float, name: str, op: CollectiveOp) -> list[Step]:
+    if local.etp == 1:
+        return []
     size = rows * local.etp * local.model.hidden * ELEMENT
-    if forward == "all-gather":
-        return Comm(
-            name="etp_gather",
-            axis="etp",
-            forward="all-gather",
-            backward="reduce-scatter",
-            bytes=size,
-        )
-    return Comm(
-        name="etp_scatter", axis="etp", forward="reduce-scatter", backward="all-gather", bytes=size
-    )
+    return [Step(name=name, module="moe", comm=Comm.mirrored(name, "etp", op, size))]
 
 
 def _experts(local: Local) -> list[Step]:
-    model, kept = local.model, local.precision.stored_bytes if local.precision.casts else ELEMENT
+    model, kept = local.model, kept_input(local)
     rows, groups = expert_rows(local) * local.etp, model.experts // local.ep
     inner, sides = model.moe_ffn / local.etp, 2 if model.gated_ffn else 1
-    up = linear(
-        local, "expert_fc1", rows, sides * inner, model.hidden, groups=groups, bias=model.bias
-    )
-    down = linear(local, "expert_fc2", rows, model.hidden, inner, groups=groups)
-    act = activation(local, rows, inner, weighted=True)
+    up, down = (rows, sides * inner, model.hidden), (rows, model.hidden, inner)
     return [
         Step(name="expert_input", module="moe", saved_bytes=rows * model.hidden * kept),
         Step(
             name="expert_fc1",
             module="moe",
-            forward=up.forward,
-            backward=up.backward,
-            weight=up.weight,
+            work=linear(local, "expert_fc1", up, groups=groups, bias=model.bias),
             saved_bytes=rows * sides * inner * kept_activation_input(local),
             parameters=groups * sides * inner * model.hidden,
             expert=True,
@@ -217,16 +193,13 @@ def _experts(local: Local) -> list[Step]:
         Step(
             name="expert_act",
             module="moe_act",
-            forward=act[0],
-            backward=act[1],
+            work=activation(local, rows, inner, weighted=True),
             saved_bytes=rows * inner * kept,
         ),
         Step(
             name="expert_fc2",
             module="moe",
-            forward=down.forward,
-            backward=down.backward,
-            weight=down.weight,
+            work=linear(local, "expert_fc2", down, groups=groups),
             parameters=groups * inner * model.hidden,
             expert=True,
         ),
@@ -234,37 +207,11 @@ def _experts(local: Local) -> list[Step]:
 
 
 def _combine(local: Local) -> list[Step]:
-    plan, model, tokens = local.job.plan, local.model, local.tokens_sp
-    rows = expert_rows(local)
-    steps: list[Step] = []
-    if local.etp > 1:
-        steps.append(Step(name="etp_scatter", module="moe", comm=_etp(local, rows, "scatter")))
-    if local.ep > 1 and plan.dispatcher == "all-gather":
-        forward, backward = _permute(local, "unpermute", rows, rows)
-        steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))
-        scatter = Comm(
-            name="combine",
-            role=Role.COMBINE,
-            axis="ep",
-            forward="reduce-scatter",
-            backward="all-gather",
-            bytes=local.ep * tokens * model.hidden * ELEMENT,
-        )
-        steps.append(Step(name="combine", module="moe", comm=scatter))
-        return steps
-    if local.ep > 1:
-        if plan.dispatcher != "deepep" and model.experts > local.ep:
-            forward, backward = _permute(local, "sort_by_sender", rows, rows)
-            steps.append(Step(name="sort", module="moe", forward=forward, backward=backward))
-        exchange = Comm(
-            name="combine",
-            role=Role.COMBINE,
-            axis="ep",
-            forward="all-to-all",
-            backward="all-to-all",
-            bytes=sent_bytes(local),
-        )
-        steps.append(Step(name="combine", module="moe", comm=exchange))
-    forward, backward = _permute(local, "unpermute", rows, tokens)
-    steps.append(Step(name="unpermute", module="moe", forward=forward, backward=backward))
-    return steps
+    tokens, rows = local.tokens_sp, expert_rows(local)
+    steps = _etp(local, rows, "etp_scatter", "reduce-scatter")
+    exchange = _exchange(local, Role.COMBINE)
+    if local.job.plan.dispatcher == "all-gather" and exchange:
+        return [*steps, _permute(local, "unpermute", "unpermute", rows, rows), *exchange]
+    if _sorts(local):
+        steps.append(_permute(local, "sort", "sort_by_sender", rows, rows))
+    return [*steps, *exchange, _permute(local, "unpermute", "unpermute", rows, tokens)]

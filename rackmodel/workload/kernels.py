@@ -9,7 +9,6 @@ Bytes count each operand once: what a perfect cache would leave.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rackmodel.software import software_of
@@ -19,6 +18,7 @@ from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import Precision, precision_of
 
 Kernels = tuple[Kernel, ...]
+Shape = tuple[float, float, float]
 ELEMENT = 2.0  # bytes of an activation between layers (bf16 or fp16)
 
 
@@ -61,11 +61,18 @@ class Local:
         return self.precision.base_format
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The kernels of one part of a layer."""
+
+    forward: Kernels = ()
+    backward: Kernels = ()  # gradient of the input
+    weight: Kernels = ()  # gradient of the weights
+
+
 def gemm(
     name: str,
-    m: float,
-    n: float,
-    k: float,
+    shape: Shape,
     *,
     form: str,
     read: float,
@@ -76,37 +83,31 @@ def gemm(
 ) -> Kernel:
     """C[m,n] = A[m,k] B[k,n], `batch` times; with `groups`, m is spread over them.
 
-    read : bytes of an element of A and B; written : of C.
+    shape : (m, n, k). read : bytes of an element of A and B; written : of C.
     """
+    m, n, k = shape
     weights = max(1, groups)
-    out = m * n * batch
     return Kernel(
         family="grouped_gemm" if groups else "gemm",
         name=name,
+        role=role,
         flops=2.0 * m * n * k * batch,
         read_bytes=(m * k + k * n * weights) * batch * read,
-        write_bytes=out * written,
+        write_bytes=m * n * batch * written,
         shape=(round(m), round(n), round(k), groups or batch),
-        role=role,
         precision=form,
         launches=float(weights),  # grouped GEMMs launch one kernel per local expert
     )
 
 
 def weight_gemm(
-    name: str,
-    m: float,
-    n: float,
-    k: float,
-    *,
-    form: str,
-    read: float,
-    written: float,
-    groups: int = 0,
+    name: str, shape: Shape, *, form: str, read: float, written: float, groups: int = 0
 ) -> Kernel:
     """The weight gradient [n,k] += dY[m,n]^T X[m,k], once per group with m rows in all."""
+    m, n, k = shape
     weights = max(1, groups)
     out = n * k * weights
+    rows, columns, depth = round(m), round(n), round(k)
     return Kernel(
         family="grouped_gemm" if groups else "gemm",
         name=name,
@@ -115,9 +116,7 @@ def weight_gemm(
         read_bytes=(m * n + m * k) * read + out * written,
         write_bytes=out * written,
         # A weight gradient reduces over rows: its m and n are the weight's sides.
-        shape=(round(m), round(n), round(k), groups)
-        if groups
-        else (round(n), round(k), round(m), 1),
+        shape=(rows, columns, depth, groups) if groups else (columns, depth, rows, 1),
         precision=form,
         launches=float(weights),
     )
@@ -143,6 +142,21 @@ def elementwise(
     )
 
 
+def moving(
+    name: str,
+    forward: tuple[float, float],
+    backward: tuple[float, float],
+    *,
+    launches: tuple[float, float] = (1.0, 1.0),
+    family: Family = "elementwise",
+) -> Work:
+    """A part that only moves bytes: (read, written) of its kernel and of that of its gradient."""
+    return Work(
+        (elementwise(name, *forward, launches=launches[0], family=family),),
+        (elementwise(f"{name}_backward", *backward, launches=launches[1], family=family),),
+    )
+
+
 def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
     """Quantise a GEMM operand of that many elements; nothing where the recipe casts nothing."""
     p = local.precision
@@ -159,51 +173,37 @@ def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """The kernels of one linear layer."""
-
-    forward: Kernels
-    backward: Kernels  # gradient of the input
-    weight: Kernels  # gradient of the weights
-
-
 def linear(
     local: Local,
     name: str,
-    m: float,
-    n: float,
-    k: float,
+    shape: Shape,
     *,
     groups: int = 0,
     wide: bool = False,
     cast_input: bool = True,
     bias: bool = False,
-) -> Linear:
+) -> Work:
     """Y[m,n] = X[m,k] W[k,n] and its gradients.
 
-    wide : stay in the base format (head, router). cast_input : False where another linear layer has
-    already cast the same input. bias : its gradient is one more kernel.
+    shape : (m, n, k). wide : stay in the base format (head, router). cast_input : False where
+    another linear layer has already cast the same input. bias : its gradient is one more kernel.
     """
+    m, n, k = shape
     p, grad = local.precision, float(local.job.gradient_bytes)
     form = p.base_format if wide else p.gemm_format
     wgrad_form = p.base_format if wide else p.wgrad_format
     read = ELEMENT if wide or not p.casts else p.operand_bytes
     casts_in = () if wide or not cast_input else cast(local, m * k, groups=groups)
     casts_out = () if wide else cast(local, m * n, groups=groups)
+    back = gemm(f"{name}_dgrad", (m, k, n), form=form, read=read, groups=groups, role=Role.BACKWARD)
+    wgrad = weight_gemm(
+        f"{name}_wgrad", shape, form=wgrad_form, read=read, written=grad, groups=groups
+    )
     bias_gradient = (elementwise("bias_gradient", m * n * ELEMENT, n * grad),) if bias else ()
-    return Linear(
-        forward=(*casts_in, gemm(name, m, n, k, form=form, read=read, groups=groups)),
-        backward=(
-            *casts_out,
-            gemm(f"{name}_dgrad", m, k, n, form=form, read=read, groups=groups, role=Role.BACKWARD),
-        ),
-        weight=(
-            weight_gemm(
-                f"{name}_wgrad", m, n, k, form=wgrad_form, read=read, written=grad, groups=groups
-            ),
-            *bias_gradient,
-        ),
+    return Work(
+        forward=(*casts_in, gemm(name, shape, form=form, read=read, groups=groups)),
+        backward=(*casts_out, back),
+        weight=(wgrad, *bias_gradient),
     )
 
 
@@ -216,7 +216,7 @@ def attention_heads(local: Local) -> tuple[int, int]:
     return model.heads // split, max(1, kv // split)
 
 
-def attention(local: Local, block: Block) -> tuple[Kernels, Kernels]:
+def attention(local: Local, block: Block) -> Work:
     """The attention core of one layer, forward and backward kernels.
 
     Under ring cp the first kernel is the diagonal block (causal) and the second the others, which
@@ -243,7 +243,7 @@ def attention(local: Local, block: Block) -> tuple[Kernels, Kernels]:
         2.0 * local.batch * model.heads / local.tp * s / cp * span * (model.qk_dim + model.v_dim)
     )
     forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
-    return forward, tuple(_backward_core(local, kernel) for kernel in forward)
+    return Work(forward, tuple(map(_backward_core, forward)))
 
 
 def _core(
@@ -271,7 +271,7 @@ def _core(
     )
 
 
-def _backward_core(local: Local, forward: Kernel) -> Kernel:
+def _backward_core(forward: Kernel) -> Kernel:
     """Five products instead of two (scores again): 2.5 x the FLOPs. Source: arXiv:2307.08691."""
     return Kernel(
         family="attention",
@@ -287,7 +287,7 @@ def _backward_core(local: Local, forward: Kernel) -> Kernel:
     )
 
 
-def _unfused_attention(local: Local, heads: int, kv_heads: int) -> tuple[Kernels, Kernels]:
+def _unfused_attention(local: Local, heads: int, kv_heads: int) -> Work:
     """Scores written to HBM: two batched GEMMs around a masked softmax and its dropout."""
     model, s = local.model, local.job.seq_len
     batch = local.batch * heads
@@ -295,7 +295,7 @@ def _unfused_attention(local: Local, heads: int, kv_heads: int) -> tuple[Kernels
     scores = float(batch * s * s)
 
     def product(name: str, n: float, k: float) -> Kernel:
-        return gemm(name, s, n, k, form=form, read=ELEMENT, batch=batch, role=Role.SCORES)
+        return gemm(name, (s, n, k), form=form, read=ELEMENT, batch=batch, role=Role.SCORES)
 
     def sweep(name: str, read: float, write: float) -> Kernel:
         return elementwise(name, read * scores, write * scores, role=Role.SCORES)
@@ -315,16 +315,18 @@ def _unfused_attention(local: Local, heads: int, kv_heads: int) -> tuple[Kernels
     if model.dropout:
         forward.insert(2, sweep("dropout", ELEMENT, ELEMENT + 1))
         backward.insert(2, sweep("dropout", ELEMENT + 1, ELEMENT))
-    return tuple(forward), tuple(backward)
+    return Work(tuple(forward), tuple(backward))
 
 
-def norm(local: Local, tokens: float, width: int) -> tuple[Kernels, Kernels]:
-    """RMSNorm or LayerNorm over rows of that width, forward and backward."""
-    name, size = local.model.norm, tokens * width * ELEMENT
-    return (
-        (elementwise(name, size, size),),
-        (elementwise(f"{name}_backward", 2 * size, size, launches=2.0),),
-    )
+def norm(local: Local, tokens: float, width: int) -> Work:
+    """RMSNorm or LayerNorm over rows of that width."""
+    size = tokens * width * ELEMENT
+    return moving(local.model.norm, (size, size), (2 * size, size), launches=(1.0, 2.0))
+
+
+def kept_input(local: Local) -> float:
+    """Bytes of an element of a linear layer's input, as it is kept for the weight gradient."""
+    return local.precision.stored_bytes if local.precision.casts else ELEMENT
 
 
 def kept_activation_input(local: Local) -> float:
@@ -333,21 +335,10 @@ def kept_activation_input(local: Local) -> float:
     return local.precision.stored_bytes if narrow else ELEMENT
 
 
-def activation(
-    local: Local, tokens: float, width: float, *, weighted: bool = False
-) -> tuple[Kernels, Kernels]:
+def activation(local: Local, tokens: float, width: float, *, weighted: bool = False) -> Work:
     """GELU or SwiGLU between linear layers; `weighted` multiplies by the router's probability."""
     gated = local.model.gated_ffn
     name = "swiglu" if gated else ("bias_gelu" if local.model.bias else "gelu")
-    name = f"weighted_{name}" if weighted else name
     out = tokens * width * ELEMENT
     inputs = out * (2 if gated else 1)
-    return (
-        (elementwise(name, inputs, out),),
-        (elementwise(f"{name}_backward", inputs + out, inputs),),
-    )
-
-
-def flops_of(kernels: Sequence[Kernel]) -> float:
-    """FLOPs of a list of kernels, counts included."""
-    return sum(kernel.flops * kernel.count for kernel in kernels)
+    return moving(f"weighted_{name}" if weighted else name, (inputs, out), (inputs + out, inputs))

@@ -195,7 +195,7 @@ class Passes:
     def _weights(self, emit: Emitter, *, last: bool) -> None:
         for index in range(len(self.chunk.units) - 1, -1, -1):
             for step in reversed(self.chunk.units[index].steps):
-                emit.run(step.weight, "backward")
+                emit.run(step.work.weight, "backward")
             self._reduce(emit, index, last)
 
     def _reduce(self, emit: Emitter, index: int, last: bool) -> None:
@@ -239,7 +239,9 @@ def _offloaded(step: Step, size: float) -> Step:
         return step
     out = elementwise("offload_activations", size, 0.0, family="copy")
     back = elementwise("reload_activations", 0.0, size, family="copy")
-    return replace(step, forward=(*step.forward, out), backward=(back, *step.backward))
+    work = step.work
+    both = replace(work, forward=(*work.forward, out), backward=(back, *work.backward))
+    return replace(step, work=both)
 
 
 def merged(front: Segment, back: Segment, *, overlap: bool) -> Segment:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rackmodel.workload.kernels import Kernels
+from rackmodel.workload.kernels import Kernels, Work
 from rackmodel.workload.operations import (
     Collective,
     CollectiveOp,
@@ -34,8 +34,21 @@ class Comm:
     forward: CollectiveOp | None
     backward: CollectiveOp | None
     bytes: float
-    backward_bytes: float | None = None
     role: Role = Role.FORWARD
+
+    @classmethod
+    def mirrored(
+        cls, name: str, axis: str, op: CollectiveOp, size: float, role: Role = Role.FORWARD
+    ) -> Comm:
+        """One whose mirror moves the gradients of what it moved, back."""
+        return cls(name=name, axis=axis, forward=op, backward=_MIRROR[op], bytes=size, role=role)
+
+
+_MIRROR: dict[str, CollectiveOp] = {
+    "all-gather": "reduce-scatter",
+    "reduce-scatter": "all-gather",
+    "all-to-all": "all-to-all",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +63,7 @@ class Step:
     name: str
     kind: str = "plain"
     module: str = ""  # selective recompute: the module that this belongs to
-    forward: Kernels = ()
-    backward: Kernels = ()
-    weight: Kernels = ()
+    work: Work = field(default_factory=Work)
     comm: Comm | None = None
     saved_bytes: float = 0.0  # output kept for backward
     parameters: float = 0.0
@@ -90,7 +101,6 @@ class Emitter:
         self,
         comm: Comm,
         op: CollectiveOp | None,
-        size: float | None = None,
         *,
         beside: bool = False,
     ) -> str:
@@ -107,7 +117,7 @@ class Emitter:
                 name=comm.name,
                 op=op,
                 axis=comm.axis,
-                bytes=comm.bytes if size is None else size,
+                bytes=comm.bytes,
                 stream=comm.axis if beside else "compute",
                 token=token or None,
                 phase=self.phase,
@@ -129,33 +139,33 @@ def forward(steps: Sequence[Step], emit: Emitter, phase: Phase = "forward") -> N
     for step in steps:
         comm = step.comm
         if comm is None:
-            emit.run(step.forward)
+            emit.run(step.work.forward)
         elif step.kind == "row":
             _row_forward(step, comm, emit)
         elif step.kind == "ring":
             token = emit.collect(comm, comm.forward, beside=True)
-            emit.run(step.forward[1:])
+            emit.run(step.work.forward[1:])
             emit.wait(token)
-            emit.run(step.forward[:1])
+            emit.run(step.work.forward[:1])
         elif step.kind == "column" and emit.overlap_tp > 1:
             token = emit.collect(comm, comm.forward, beside=True)
-            emit.run(_pieces(step.forward, emit.overlap_tp))
+            emit.run(_pieces(step.work.forward, emit.overlap_tp))
             emit.wait(token)
         else:
             emit.collect(comm, comm.forward)
-            emit.run(step.forward)
+            emit.run(step.work.forward)
     emit.flush()
 
 
 def _row_forward(step: Step, comm: Comm, emit: Emitter) -> None:
     if emit.overlap_tp > 1 and comm.forward == "reduce-scatter":
-        first, rest = _split(step.forward, emit.overlap_tp)
+        first, rest = _split(step.work.forward, emit.overlap_tp)
         emit.run(first)
         token = emit.collect(comm, comm.forward, beside=True)
         emit.run(rest)
         emit.wait(token)
     else:
-        emit.run(step.forward)
+        emit.run(step.work.forward)
         emit.collect(comm, comm.forward)
 
 
@@ -210,9 +220,9 @@ def backward(
             forward(again, emit, "recompute")
             emit.run((), "backward")
         for step in reversed(steps[start:index]):
-            if "alternate" in recompute and step.weight and step.module not in recompute:
+            if "alternate" in recompute and step.work.weight and step.module not in recompute:
                 # Every second matrix product runs again.
-                half = (replace(k, count=0.5 * k.count) for k in step.forward)
+                half = (replace(k, count=0.5 * k.count) for k in step.work.forward)
                 emit.run(half, "recompute")
                 emit.run((), "backward")
             _backward_step(step, emit, later)
@@ -223,47 +233,46 @@ def backward(
 
 
 def _backward_step(step: Step, emit: Emitter, later: Emitter | None) -> None:
-    comm, weights = step.comm, step.weight
+    comm, weights = step.comm, step.work.weight
     if comm is None:
-        emit.run(step.backward)
+        emit.run(step.work.backward)
         _weight(weights, emit, later)
         return
-    size = comm.bytes if comm.backward_bytes is None else comm.backward_bytes
     if step.kind == "column":
         # Megatron: the input is gathered again beside dgrad, its gradient leaves beside wgrad.
         again = emit.collect(comm, comm.forward, beside=True) if comm.forward else ""
-        emit.run(step.backward)
+        emit.run(step.work.backward)
         if later is None:
             emit.wait(again)
-            gone = emit.collect(comm, comm.backward, size, beside=True)
+            gone = emit.collect(comm, comm.backward, beside=True)
             emit.run(weights)
             emit.wait(gone)
         else:
-            gone = emit.collect(comm, comm.backward, size, beside=True)
+            gone = emit.collect(comm, comm.backward, beside=True)
             emit.wait(again)
             emit.wait(gone)
             later.run(weights, "backward")
     elif step.kind == "row":
         if emit.overlap_tp > 1 and comm.backward == "all-gather":
-            token = emit.collect(comm, comm.backward, size, beside=True)
-            emit.run(_pieces(step.backward, emit.overlap_tp))
+            token = emit.collect(comm, comm.backward, beside=True)
+            emit.run(_pieces(step.work.backward, emit.overlap_tp))
             emit.wait(token)
         else:
-            emit.collect(comm, comm.backward, size)
-            emit.run(step.backward)
+            emit.collect(comm, comm.backward)
+            emit.run(step.work.backward)
         _weight(weights, emit, later)
     elif step.kind == "ring":
         # Keys and values go round once more, and their gradients with them.
         token = emit.collect(comm, comm.forward, beside=True)
-        other = emit.collect(comm, comm.backward, size, beside=True)
-        emit.run(step.backward[1:])
+        other = emit.collect(comm, comm.backward, beside=True)
+        emit.run(step.work.backward[1:])
         emit.wait(token)
-        emit.run(step.backward[:1])
+        emit.run(step.work.backward[:1])
         emit.wait(other)
     else:
-        emit.run(step.backward)
+        emit.run(step.work.backward)
         _weight(weights, emit, later)
-        emit.collect(comm, comm.backward, size)
+        emit.collect(comm, comm.backward)
 
 
 def _weight(weights: Kernels, emit: Emitter, later: Emitter | None) -> None:

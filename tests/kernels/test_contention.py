@@ -53,7 +53,7 @@ def test_narrow_formats_leave_more_of_the_time_to_hbm():
 
 def test_copies_to_host_memory_run_beside_kernels():
     kernels = KernelTimes(accelerator("h100"))
-    work = gemm("work", 8192, 8192, 8192, form="bf16", read=2.0)
+    work = gemm("work", (8192, 8192, 8192), form="bf16", read=2.0)
     copy = elementwise("offload", 1e8, 0.0, family="copy")
     both = kernels.device_s(Compute(name="both", phase="forward", kernels=(work, copy)))
     assert both == pytest.approx(max(kernels.kernel_s(work), kernels.kernel_s(copy)))

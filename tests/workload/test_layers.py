@@ -224,7 +224,7 @@ def test_windows_limit_attention_and_mqa_keeps_one_head():
         kernel
         for block in model.blocks
         for step in block_steps(local, block)
-        for kernel in step.forward
+        for kernel in step.work.forward
         if kernel.family == "attention"
     ]
     assert [core.shape[8] for core in cores] == [128, 0]
