@@ -77,8 +77,8 @@ def simulate(
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
     site : coolant, prices and lengths of cables, by the fields of `rackmodel.assess.site.Site`.
     limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
-    job_fields : other fields of `Job`, such as capacity_factor; its `routing` of tokens to experts
-        is called token_routing here, since `routing` is that of packets.
+    job_fields : other fields of `Job`, such as token_routing (of tokens to experts; `routing` is
+        that of packets) or capacity_factor.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def job_of(
             plan=wanted,
             seq_len=seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
             global_batch=global_batch,
-            **_job_fields(fields),
+            **fields,
         )
     except TypeError as error:
         raise InvalidInput(f"plan: {error}") from error
@@ -174,11 +174,6 @@ def job_of(
             _blame(job, wanted, gpus)
             raise
     return job.replace(plan=wanted.complete(gpus, global_batch))
-
-
-def _job_fields(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of a job by their own names."""
-    return {"routing" if k == "token_routing" else k: v for k, v in words.items()}
 
 
 def _blame(job: Job, wanted: Plan, gpus: int) -> None:
@@ -250,5 +245,5 @@ def search(
         top=top,
         fixed=dict(plan or {}),
         catalog=catalog,
-        **_job_fields(options),
+        **options,
     )

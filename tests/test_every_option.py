@@ -36,7 +36,7 @@ MOE = replace(
 HSDP = {"sharding": "hsdp", "shard_size": 2}
 FSDP = {"sharding": "zero3", "reshard": True}
 EP = {"model": MOE, "ep": 4}
-SKEW = {"routing": "dropless-skewed", "routing_skew": 0.5}
+SKEW = {"token_routing": "dropless-skewed", "routing_skew": 0.5}
 
 DEEPEP_OVER_NODES = {"model": MOE, "pp": 1, "dp": 8, "ep": 16, "dispatcher": "deepep"}
 
@@ -108,8 +108,8 @@ CASES = [
     (DEEPEP_OVER_NODES, {"dispatch_domain": 1}, {"ep"}),
     (EP | {"vpp": 2}, {"ep_overlap": True}, {"ep"}),
     (EP | {"schedule": "dualpipe"}, {"ep_overlap": True}, {"ep"}),
-    (EP, {"routing": "drop", "capacity_factor": 1.25}, {"compute", "activations"}),
-    (EP, {"routing": "drop"}, {"ep"}),
+    (EP, {"token_routing": "drop", "capacity_factor": 1.25}, {"compute", "activations"}),
+    (EP, {"token_routing": "drop"}, {"ep"}),
     (EP, SKEW, {"compute", "activations"}),
     (EP | SKEW, {"routing_seed": 3}, {"compute", "activations"}),
 ]
@@ -174,7 +174,7 @@ def test_no_option_is_left_out():
         ({}, {"cp_method": "all-gather"}, "cp above 1"),
         ({}, {"ep": 2}, "dense"),
         ({}, {"etp": 2}, "dense"),
-        ({}, {"routing": "drop"}, "experts"),
+        ({}, {"token_routing": "drop"}, "experts"),
         ({}, {"dispatcher": "deepep"}, "experts"),
         ({}, {"dispatch_domain": 2}, "experts"),
         ({}, {"ep_overlap": True}, "experts"),

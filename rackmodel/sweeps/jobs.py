@@ -34,6 +34,7 @@ _JOB: dict[str, Kind] = {
     "seq_len": "int",
     "precision": "str",
     "stack": "str",
+    "routing": "str",  # of packets; that of tokens is token_routing, a field of the job
     "catalog": "str",  # TOML files, separated by commas
 }
 _TOPOLOGY = "set.topology."
@@ -77,6 +78,7 @@ def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spe
 
 def check_value(name: str, value: Value) -> None:
     """Raise if `value` names a machine, model or choice that there is not."""
+    from rackmodel.engine.options import ROUTINGS
     from rackmodel.workload import plan
     from rackmodel.workload.schedules.schedule import schedules
 
@@ -85,7 +87,8 @@ def check_value(name: str, value: Value) -> None:
         "recompute": plan.RECOMPUTES,
         "schedule": tuple(schedules()),
         "rank_order": plan.RANK_ORDERS,
-        "routing": plan.ROUTINGS,
+        "routing": ROUTINGS,
+        "token_routing": plan.TOKEN_ROUTINGS,
         "cp_method": plan.CP_METHODS,
         "dispatcher": plan.DISPATCHERS,
     }

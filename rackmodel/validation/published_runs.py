@@ -140,7 +140,7 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
         "global_batch": batch,
         "precision": precision,
         "stack": stack,
-        "routing": _text(row, "routing") or "dropless-balanced",
+        "token_routing": _text(row, "routing") or "dropless-balanced",
     }
     plans = _plans(row, software, model, gpus, batch, domain, family)
     if not plans:

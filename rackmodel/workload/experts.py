@@ -58,9 +58,9 @@ def expert_rows(local: Local) -> float:
     """Token copies that one rank's experts take in per micro-batch, before etp gathers them."""
     job, model = local.job, local.model
     rows = local.tokens_sp * model.topk
-    if job.routing == "drop":
+    if job.token_routing == "drop":
         return rows * job.capacity_factor
-    if job.routing == "dropless-skewed":
+    if job.token_routing == "dropless-skewed":
         rows *= load_imbalance(model.experts, local.ep, job.routing_skew, job.routing_seed)
     return rows
 
@@ -97,7 +97,7 @@ def _router(local: Local) -> list[Step]:
             ),
         ),
     ]
-    if local.ep > 1 and local.job.routing != "drop":
+    if local.ep > 1 and local.job.token_routing != "drop":
         counts = Comm(
             name="expert_counts",
             axis="ep",
@@ -125,12 +125,12 @@ def sent_bytes(local: Local) -> float:
     (`Plan.dispatch_domain` ranks), where it is forwarded on faster links.
     """
     model, copies = local.model, float(local.model.topk)
-    if local.job.routing == "drop":
+    if local.job.token_routing == "drop":
         copies *= local.job.capacity_factor
     if local.job.plan.dispatcher == "deepep":
         places = local.ep // max(1, local.job.plan.dispatch_domain)
         copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
-    skewed = local.job.routing == "dropless-skewed"
+    skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
     return local.tokens_sp * copies * busiest * model.hidden * ELEMENT
 

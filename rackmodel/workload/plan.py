@@ -37,7 +37,7 @@ DISPATCHERS = ("all-to-all", "deepep", "all-gather")
 OFFLOADS = ("optimizer", "activations")
 # Families of accelerators whose fp8 products read either orientation.
 EITHER_ORIENTATION = ("nvidia-blackwell", "nvidia-rubin", "nvidia-feynman")
-ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
+TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
 # A part that runs again takes its activation function along; "alternate" (every second matrix
 # product, as torchtitan does) all that is cheap.
@@ -286,8 +286,8 @@ class Job:
     transposes: bool | None = setting(
         None, "fp8 weights kept in both orientations. Default: as hardware needs.", False
     )
-    routing: str = setting(
-        "dropless-balanced", "How tokens fall on experts.", "drop", choices=ROUTINGS
+    token_routing: str = setting(
+        "dropless-balanced", "How tokens fall on experts.", "drop", choices=TOKEN_ROUTINGS
     )
     routing_skew: float = setting(
         0.0, "dropless-skewed: exponent of the experts' popularity (Zipf).", 0.5

@@ -148,17 +148,17 @@ def _experts(job: Job) -> None:
         )
     if plan.tp > 1 and not plan.sequence_parallel:
         raise InvalidPlan("experts with tp above 1 need sequence_parallel, as in Megatron")
-    if job.routing == "dropless-skewed" and job.routing_skew == 0.0:
-        raise InvalidPlan("routing dropless-skewed needs routing_skew above 0")
-    if job.routing == "dropless-skewed" and plan.ep == 1:
+    if job.token_routing == "dropless-skewed" and job.routing_skew == 0.0:
+        raise InvalidPlan("token_routing dropless-skewed needs routing_skew above 0")
+    if job.token_routing == "dropless-skewed" and plan.ep == 1:
         raise InvalidPlan(
-            "routing dropless-skewed needs ep above 1: with ep 1 every rank has all experts, and"
-            " the same number of tokens for them"
+            "token_routing dropless-skewed needs ep above 1: with ep 1 every rank has all experts,"
+            " and the same number of tokens for them"
         )
-    if job.routing != "dropless-skewed" and (job.routing_skew or job.routing_seed):
-        raise InvalidPlan("routing_skew and routing_seed need routing dropless-skewed")
-    if job.routing != "drop" and job.capacity_factor != 1.0:
-        raise InvalidPlan("capacity_factor needs routing drop")
+    if job.token_routing != "dropless-skewed" and (job.routing_skew or job.routing_seed):
+        raise InvalidPlan("routing_skew and routing_seed need token_routing dropless-skewed")
+    if job.token_routing != "drop" and job.capacity_factor != 1.0:
+        raise InvalidPlan("capacity_factor needs token_routing drop")
     if plan.dispatcher != "all-to-all" and plan.ep == 1:
         raise InvalidPlan(f"dispatcher {plan.dispatcher} needs ep above 1")
     if plan.ep_overlap and plan.ep == 1:
@@ -186,7 +186,7 @@ def _refuse_for_dense(job: Job) -> None:
         ("ep_overlap", plan.ep_overlap),
         (f"dispatcher {plan.dispatcher}", plan.dispatcher != "all-to-all"),
         (f"dispatch_domain {plan.dispatch_domain}", plan.dispatch_domain > 1),
-        (f"routing {job.routing}", job.routing != "dropless-balanced"),
+        (f"token_routing {job.token_routing}", job.token_routing != "dropless-balanced"),
         ("routing_skew", job.routing_skew or job.routing_seed),
         ("capacity_factor", job.capacity_factor != 1.0),
     ):

@@ -56,7 +56,13 @@ def axis_bytes(job, axis, op=None):
 
 
 def job(
-    model=DENSE, *, batch=32, seq_len=512, precision="bf16", routing="dropless-balanced", **plan
+    model=DENSE,
+    *,
+    batch=32,
+    seq_len=512,
+    precision="bf16",
+    token_routing="dropless-balanced",
+    **plan,
 ):
     return Job(
         model=model,
@@ -64,7 +70,7 @@ def job(
         seq_len=seq_len,
         global_batch=batch,
         precision=precision,
-        routing=routing,
+        token_routing=token_routing,
     )
 
 
