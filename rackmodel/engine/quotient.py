@@ -42,7 +42,7 @@ class Quotient:
 
     first_rank : one rank of each class. meetings : per channel, one kind per class of groups.
     joined : per channel and rank class, the meeting kind that it joins; for a send as the sender.
-    received : likewise as the receiver of a send. loads, capacity, cap : see `traffic.Traffic`.
+    received : likewise as the receiver of a send. loads, capacity, cap : see `FluidNetwork`.
     """
 
     rank_class: Ints

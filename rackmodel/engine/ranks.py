@@ -19,7 +19,8 @@ import simpy
 
 from rackmodel.engine.quotient import MeetingKind, Quotient
 from rackmodel.engine.script import Join, Lockstep, Pass, Pieces, Run, speed_beside
-from rackmodel.engine.traffic import Traffic
+from rackmodel.network import FluidNetwork
+from rackmodel.network.simpy_private import trigger
 
 Process: TypeAlias = Generator[simpy.Event, Any, None]
 
@@ -59,7 +60,7 @@ class World:
 
     env: simpy.Environment
     quotient: Quotient
-    traffic: Traffic
+    traffic: FluidNetwork
     alone_s: dict[tuple[int, int], float]
     conflicts: tuple[frozenset[int], ...]
     overlap_share: tuple[float, ...]  # per channel, of the compute units
@@ -108,9 +109,7 @@ class World:
 
     def _end(self, exchange: Exchange, delay_s: float) -> None:
         """Let all who wait go on after a delay; one event for both."""
-        done = exchange.done
-        done._ok, done._value = True, None
-        self.env.schedule(done, delay=delay_s)
+        trigger(self.env, exchange.done, delay_s=delay_s)
 
 
 class Rank:

@@ -18,8 +18,8 @@ from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.ranks import Rank, World
 from rackmodel.engine.script import Cut, Join, Pieces, cut, lockstep
 from rackmodel.engine.system import Key, System
-from rackmodel.engine.traffic import Traffic
 from rackmodel.errors import CannotRun
+from rackmodel.network import FluidNetwork
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -74,7 +74,7 @@ class Run:
         q = self.quotient
         capacity = [rate / self.slower for rate in q.capacity]
         cap = [rate / self.slower for rate in q.cap]
-        traffic = Traffic(self.env, q.loads, capacity, cap)
+        traffic = FluidNetwork(self.env, q.loads, capacity, cap)
         alone = {
             (kind.channel, kind.index): sum(
                 traffic.alone(flows) + latency

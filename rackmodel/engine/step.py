@@ -31,6 +31,7 @@ from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
+from rackmodel.network.simpy_private import events_so_far
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Program
 from rackmodel.workload.placement import (
@@ -241,7 +242,7 @@ def _run_until_it_recurs(
         batches = todo.pop(0)
         run = make(programs(_short(job, batches)))
         run.simulate()
-        events += next(run.env._eid)
+        events += events_so_far(run.env)
         if batches == job.micro_batches:
             return run, None, events
         stages = [rank.stage for rank in run.world.ranks]

@@ -7,19 +7,22 @@ Left out: accelerators' work, plans, and how the graph was made.
 
 from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
 from rackmodel.network.collective_times import bus_factor, run_collective, stand_in
-from rackmodel.network.fair_share import fair_rates, fair_rates_rows
+from rackmodel.network.flow_table import Traffic, simulate_flows
+from rackmodel.network.fluid import FluidNetwork
 from rackmodel.network.graph import Network
 from rackmodel.network.library import ALGORITHMS, OPS, pattern
 from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_load
 from rackmodel.network.routing import Route, RouteTable
-from rackmodel.network.traffic import Traffic, simulate_flows
+from rackmodel.network.sharing import BACKENDS, fair_rates, fair_rates_rows
 from rackmodel.network.uneven import all_to_allv
 
 __all__ = [
     "ALGORITHMS",
+    "BACKENDS",
     "OPS",
     "ROUTINGS",
     "Flows",
+    "FluidNetwork",
     "Network",
     "Pattern",
     "Route",

@@ -1,232 +1,230 @@
-"""Flows under way: who shares which link now, and who ends next.
+"""Bytes in motion while the clock runs: max-min fair flows between SimPy events.
 
-In:  flows as sparse rows (links, fractions) with their bytes; the instants at which they start.
-Out: after every change, the rates that max-min fairness gives and the instant of the next end.
-Left out: the clock and its events; `traffic` turns it under SimPy.
+In:  flow classes (the links each one loads, with the load per unit of rate), link capacities;
+     transfers that start at any time.
+Out: a callback when the last byte of a transfer has arrived.
+Left out: routes, collectives, who waits for what. Tables of thousands of flows without a step
+     around them run compiled; see `compiled`.
 
-A change re-solves only what it reaches: the flows that share a full link with a changed flow, and
-so on. Links outside that set keep their flows and rates, so the union is the max-min solution
-again: each flow outside keeps its full link, each flow inside has one in the part that was solved,
-and a link that becomes full only now is pulled in and solved again.
+One flow class stands for any number of equal flows of the whole machine: `loads[f]` says what all
+of them together put on one representative link of each link class. Only the component of active
+flows that a start or an end reaches is solved again, and sets of flows seen before are looked up.
 """
 
+from __future__ import annotations
+
 import heapq
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from rackmodel.network.arrays import Bools, Floats, Ints
+from rackmodel.network.arrays import Floats, Ints
+from rackmodel.network.reference import TIE
+from rackmodel.network.sharing import fill_rows, last_end_s
+from rackmodel.network.simpy_private import trigger
 
-FULL = 1e-9  # a link counts as full when this part or less of it is spare
-SAME_TIME = 1e-12  # ends that are closer than this part of the clock are one event
+if TYPE_CHECKING:
+    import simpy
 
-
-class Fluid(NamedTuple):
-    """All state, as arrays: F flows, L links, E entries of the sparse rows."""
-
-    indptr: Ints
-    links: Ints
-    fractions: Floats
-    capacity: Floats
-    left: Floats  # float[F], bytes left at `since`
-    rate: Floats  # float[F]
-    since: Floats  # float[F], when the rate last changed
-    finish: Floats  # float[F], when it will end at this rate
-    bottleneck: Ints  # int[F], the link that holds it back, or -1
-    active: Ints  # int[F], the first `counts[0]` are flows under way
-    place: Ints  # int[F], where in `active`, or -1
-    first: Ints  # int[L], first entry in the link's list, or -1
-    after: Ints  # int[E], next entry of the same link
-    before: Ints  # int[E]
-    owner: Ints  # int[E], flow of the entry
-    full: Bools  # bool[L]
-    flow_mark: Ints  # int[F], the last solve that the flow was part of
-    link_mark: Ints  # int[L]
-    demand: Floats  # float[L], scratch of one solve
-    spare: Floats  # float[L]
-    growing: Ints  # int[L]
-    outside: Floats  # float[L], what flows outside the solve carry there
-    new_rate: Floats  # float[F], -1 while it grows
-    counts: Ints  # int[2]: flows under way, number of solves
+RESIDUE = 1e-13  # relative to the clock: below its last bits a flow has ended
+REMEMBERED = 100_000  # sets of flows whose rates are kept
 
 
-def make_fluid(
-    indptr: Ints, links: Ints, fractions: Floats, capacity: Floats, left: Floats
-) -> Fluid:
-    """Return the state before anything has started; `left` holds the bytes of each flow."""
-    flows, entries, link_count = len(left), len(links), len(capacity)
-    return Fluid(
-        indptr=np.ascontiguousarray(indptr, dtype=np.int64),
-        links=np.ascontiguousarray(links, dtype=np.int64),
-        fractions=np.ascontiguousarray(fractions, dtype=np.float64),
-        capacity=np.ascontiguousarray(capacity, dtype=np.float64),
-        left=np.array(left, dtype=np.float64),
-        rate=np.zeros(flows),
-        since=np.zeros(flows),
-        finish=np.full(flows, np.inf),
-        bottleneck=np.full(flows, -1, dtype=np.int64),
-        active=np.zeros(flows, dtype=np.int64),
-        place=np.full(flows, -1, dtype=np.int64),
-        first=np.full(link_count, -1, dtype=np.int64),
-        after=np.full(entries, -1, dtype=np.int64),
-        before=np.full(entries, -1, dtype=np.int64),
-        owner=np.repeat(np.arange(flows, dtype=np.int64), np.diff(indptr)),
-        full=np.zeros(link_count, dtype=bool),
-        flow_mark=np.zeros(flows, dtype=np.int64),
-        link_mark=np.zeros(link_count, dtype=np.int64),
-        demand=np.zeros(link_count),
-        spare=np.zeros(link_count),
-        growing=np.zeros(link_count, dtype=np.int64),
-        outside=np.zeros(link_count),
-        new_rate=np.zeros(flows),
-        counts=np.zeros(2, dtype=np.int64),
-    )
+Row: TypeAlias = Sequence[tuple[int, float]]
+Shared: TypeAlias = tuple[list[float], list[int]]  # rates, and the links that hold back
 
 
-def advance(state: Fluid, now: float, starts: Ints, ended: Ints) -> tuple[int, float]:
-    """End what is due at `now`, start `starts`, share anew.
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """Flows that start together; `done` is called when the last has arrived."""
 
-    Writes the flows that ended to `ended`; returns their number and the instant of the next end.
+    pending: int
+    done: Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class Moving:
+    """One flow under way; `held` is the link class that holds it back, -1 before it is shared."""
+
+    flow: int
+    transfer: Transfer
+    left_bytes: float
+    since_s: float
+    rate: float = 0.0
+    held: int = -1
+    version: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class FluidNetwork:
+    """The fluid network of one simulation.
+
+    Parameters
+    ----------
+    env : the SimPy clock.
+    loads : per flow class, [(link class, load per unit of rate), ...].
+    capacity : bytes/s of each link class.
+    cap : bytes/s that each flow class can't exceed by itself; infinity where it has no such limit.
     """
-    s = state
-    reach = [np.int64(0) for _ in range(0)]  # links whose flows must be solved again
-    done = 0
-    k = 0
-    while k < s.counts[0]:
-        f = s.active[k]
-        if s.finish[f] <= now + SAME_TIME * abs(now):
-            ended[done] = f
-            done += 1
-            s.counts[0] -= 1
-            last = s.active[s.counts[0]]
-            s.active[k] = last
-            s.place[last] = k
-            s.place[f] = -1
-            s.left[f] = 0.0
-            for e in range(s.indptr[f], s.indptr[f + 1]):
-                link = s.links[e]
-                if s.before[e] >= 0:
-                    s.after[s.before[e]] = s.after[e]
-                else:
-                    s.first[link] = s.after[e]
-                if s.after[e] >= 0:
-                    s.before[s.after[e]] = s.before[e]
-                if s.full[link]:
-                    reach.append(link)
+
+    env: simpy.Environment
+    loads: Sequence[Row] | Mapping[int, Row]
+    capacity: Sequence[float]
+    cap: Sequence[float]
+    solves: int = 0
+    _on_link: dict[int, dict[Moving, None]] = field(default_factory=dict)
+    _dirty: dict[Moving, None] = field(default_factory=dict)
+    _ends: list[tuple[float, int, int, Moving]] = field(default_factory=list)
+    _known: dict[tuple[int, ...], Shared] = field(default_factory=dict)
+    _order: int = 0
+    _woken: bool = False
+    _alarm_s: float = math.inf
+
+    def start(self, flows: Sequence[tuple[int, float]], done: Callable[[], None]) -> list[Moving]:
+        """Send `flows`, each (flow class, bytes); call `done` when all have arrived."""
+        started = []
+        transfer = Transfer(pending=len(flows), done=done)
+        now = self.env.now
+        for flow, size in flows:
+            moving = Moving(flow, transfer, size, now)
+            started.append(moving)
+            alone = True
+            for link, _ in self.loads[flow]:
+                here = self._on_link.get(link)
+                if here is None:
+                    here = self._on_link[link] = {}
+                elif here:
+                    alone = False
+                here[moving] = None
+            if alone:  # nobody to share with: if others come, all are solved together
+                rates, held = self._rates((flow,))
+                moving.held = held[0]
+                self._announce(moving, rates[0], now)
+                self._set_alarm()
+            else:
+                self._dirty[moving] = None
+        if self._dirty:
+            self._wake()
+        return started
+
+    def _announce(self, moving: Moving, rate: float, now: float) -> None:
+        """Note a new rate, and when the flow ends if it stays."""
+        moving.rate = rate
+        moving.version += 1
+        self._order += 1
+        end = now + max(0.0, moving.left_bytes) / rate
+        heapq.heappush(self._ends, (end, self._order, moving.version, moving))
+
+    def alone(self, flows: Sequence[tuple[int, float]]) -> float:
+        """Seconds that these flows take when nothing else moves."""
+        ordered = sorted(flows)
+
+        def rates_of(left: Ints) -> Floats:
+            return np.array(self._rates(tuple(ordered[i][0] for i in left.tolist()))[0])
+
+        return last_end_s(np.array([size for _, size in ordered]), rates_of, tie=TIE)
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            event = self.env.event()
+            event.callbacks.append(self._solve)
+            trigger(self.env, event, late=True)
+
+    def _solve(self, _: simpy.Event) -> None:
+        self._woken = False
+        now = self.env.now
+        while self._dirty:
+            component = self._component(next(iter(self._dirty)))
+            for moving in component:
+                self._dirty.pop(moving, None)
+            component.sort(key=lambda m: m.flow)
+            rates, held = self._rates(tuple(m.flow for m in component))
+            for moving, rate, link in zip(component, rates, held, strict=True):
+                moving.held = link
+                moving.left_bytes -= moving.rate * (now - moving.since_s)
+                moving.since_s = now
+                if rate != moving.rate:  # else the end that was announced still holds
+                    self._announce(moving, rate, now)
+        self._set_alarm()
+
+    def _component(self, first: Moving) -> list[Moving]:
+        """Return all active flows that share a link with `first`, directly or through others."""
+        seen = {first: None}
+        queue = [first]
+        while queue:
+            for link, _ in self.loads[queue.pop().flow]:
+                for other in self._on_link[link]:
+                    if other not in seen:
+                        seen[other] = None
+                        queue.append(other)
+        return list(seen)
+
+    def _rates(self, flows: tuple[int, ...]) -> Shared:
+        shared = self._known.get(flows)
+        if shared is None:
+            self.solves += 1
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            shared = self._known[flows] = self._fill(flows)
+        return shared
+
+    def _fill(self, flows: tuple[int, ...]) -> Shared:
+        caps = [self.cap[flow] for flow in flows]
+        if self._fit(flows, caps):
+            return caps, [-1] * len(caps)
+        return fill_rows([self.loads[flow] for flow in flows], self.capacity, caps)
+
+    def _fit(self, flows: tuple[int, ...], rates: list[float]) -> bool:
+        """Return whether all flows can run as fast as each can by itself."""
+        demand: dict[int, float] = {}
+        for flow, rate in zip(flows, rates, strict=True):
+            if rate == math.inf:
+                return False
+            for link, weight in self.loads[flow]:
+                demand[link] = demand.get(link, 0.0) + weight * rate
+        return all(load <= self.capacity[link] for link, load in demand.items())
+
+    def _set_alarm(self) -> None:
+        while self._ends and self._ends[0][2] != self._ends[0][3].version:
+            heapq.heappop(self._ends)
+        if not self._ends:
+            return
+        end = max(self._ends[0][0], self.env.now)
+        if end >= self._alarm_s:
+            return  # an earlier alarm is set and will look again
+        self._alarm_s = end
+        alarm = self.env.timeout(end - self.env.now, value=end)
+        alarm.callbacks.append(self._ring)
+
+    def _ring(self, alarm: simpy.Event) -> None:
+        now, meant = self.env.now, cast(float, alarm.value)
+        if meant == self._alarm_s:  # the clock itself may be a last bit short of it
+            self._alarm_s = math.inf
+        limit = max(now, meant) * (1 + RESIDUE)
+        ended = []
+        while self._ends and (self._ends[0][0] <= limit or self._stale()):
+            _, _, version, moving = heapq.heappop(self._ends)
+            if version == moving.version:
+                ended.append(moving)
+        for moving in ended:
+            moving.version = -1
+            for link, _load in self.loads[moving.flow]:
+                del self._on_link[link][moving]
+        for moving in ended:
+            for link, _load in self.loads[moving.flow]:
+                self._dirty.update(self._on_link[link])
+            transfer = moving.transfer
+            transfer.pending -= 1
+            if transfer.pending == 0:
+                transfer.done()
+        if self._dirty:
+            self._wake()
         else:
-            k += 1
-    s.counts[1] += 1
-    stamp = s.counts[1]
-    flows = [np.int64(0) for _ in range(0)]
-    touched = [np.int64(0) for _ in range(0)]
-    for f in starts:
-        s.place[f] = s.counts[0]
-        s.active[s.counts[0]] = f
-        s.counts[0] += 1
-        s.since[f] = now
-        s.flow_mark[f] = stamp
-        flows.append(f)
-        for e in range(s.indptr[f], s.indptr[f + 1]):
-            link = s.links[e]
-            s.before[e] = -1
-            s.after[e] = s.first[link]
-            if s.first[link] >= 0:
-                s.before[s.first[link]] = e
-            s.first[link] = e
-    for link in reach:
-        if s.first[link] < 0:
-            s.full[link] = False
-    grown = 0
-    while True:
-        # Gather the component: flows that share a full link with one that is in.
-        while len(reach) > 0:
-            link = reach.pop()
-            e = s.first[link]
-            while e >= 0:
-                f = s.owner[e]
-                if s.flow_mark[f] != stamp:
-                    s.flow_mark[f] = stamp
-                    flows.append(f)
-                e = s.after[e]
-        while grown < len(flows):
-            f = flows[grown]
-            grown += 1
-            for e in range(s.indptr[f], s.indptr[f + 1]):
-                link = s.links[e]
-                if s.link_mark[link] == stamp or s.fractions[e] <= 0:
-                    continue
-                s.link_mark[link] = stamp
-                touched.append(link)
-                if s.full[link]:
-                    e2 = s.first[link]
-                    while e2 >= 0:
-                        g = s.owner[e2]
-                        if s.flow_mark[g] != stamp:
-                            s.flow_mark[g] = stamp
-                            flows.append(g)
-                        e2 = s.after[e2]
-        # Fill it, with what the others carry taken off the links.
-        heap = [(0.0, np.int64(0)) for _ in range(0)]
-        for link in touched:
-            demand, outside, growing = 0.0, 0.0, 0
-            e = s.first[link]
-            while e >= 0:
-                f = s.owner[e]
-                if s.flow_mark[f] == stamp:
-                    if s.fractions[e] > 0:
-                        demand += s.fractions[e]
-                        growing += 1
-                else:
-                    outside += s.fractions[e] * s.rate[f]
-                e = s.after[e]
-            s.demand[link] = demand
-            s.outside[link] = outside
-            s.growing[link] = growing
-            s.spare[link] = max(0.0, s.capacity[link] - outside)
-            if growing > 0:
-                heap.append((s.spare[link] / demand, link))
-        for f in flows:
-            s.new_rate[f] = -1.0
-        heapq.heapify(heap)
-        while len(heap) > 0:
-            level, link = heapq.heappop(heap)
-            if s.growing[link] == 0:
-                continue
-            current = s.spare[link] / s.demand[link]
-            if current > level * (1 + 1e-12):
-                heapq.heappush(heap, (current, link))
-                continue
-            e = s.first[link]
-            while e >= 0:
-                f = s.owner[e]
-                if s.flow_mark[f] == stamp and s.new_rate[f] < 0 and s.fractions[e] > 0:
-                    s.new_rate[f] = current
-                    s.bottleneck[f] = link
-                    for e2 in range(s.indptr[f], s.indptr[f + 1]):
-                        if s.fractions[e2] > 0:
-                            other = s.links[e2]
-                            s.growing[other] -= 1
-                            if s.growing[other] > 0:
-                                s.demand[other] = max(s.demand[other] - s.fractions[e2], 1e-300)
-                            s.spare[other] = max(0.0, s.spare[other] - current * s.fractions[e2])
-                e = s.after[e]
-        # A link that is full only now drags in those of its flows that were left out.
-        for link in touched:
-            filled = s.spare[link] <= FULL * s.capacity[link]
-            if filled and s.outside[link] > 0:
-                reach.append(link)
-            s.full[link] = filled
-        if len(reach) == 0:
-            break
-    for f in flows:
-        if s.new_rate[f] < 0:
-            s.new_rate[f] = np.inf
-        if s.new_rate[f] != s.rate[f] or s.since[f] == now:
-            s.left[f] = max(0.0, s.left[f] - s.rate[f] * (now - s.since[f]))
-            s.since[f] = now
-            s.rate[f] = s.new_rate[f]
-            s.finish[f] = now + s.left[f] / s.rate[f]
-    soonest = np.inf
-    for k in range(s.counts[0]):
-        soonest = min(soonest, s.finish[s.active[k]])
-    return done, soonest
+            self._set_alarm()
+
+    def _stale(self) -> bool:
+        return self._ends[0][2] != self._ends[0][3].version

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rackmodel.network.arrays import Floats, Ints
-from rackmodel.network.fair_share import fair_rates
 from rackmodel.network.graph import Network
+from rackmodel.network.sharing import fair_rates, last_end_s
 
 BRIEF_S = 1e-9  # below, who ends before whom is lost in the latency of any message
 
@@ -141,28 +141,17 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     brief_s = max(fullest, float(own_s(flows).max())) * byte_count
     if brief_s < BRIEF_S:
         return brief_s
-    left = shares * byte_count
     owner = np.repeat(np.arange(len(shares)), np.diff(flows.indptr))
-    ids = np.flatnonzero(left > 0)
-    now = 0.0
-    while len(ids):
+
+    def rates_of(ids: Ints) -> Floats:
         keep = np.zeros(len(shares), dtype=bool)
         keep[ids] = True
         entries = keep[owner]
         indptr = np.concatenate([[0], np.cumsum(np.diff(flows.indptr)[ids])]).astype(np.int64)
-        rates = fair_rates(
-            indptr,
-            local[entries],
-            flows.fractions[entries],
-            capacity,
-            flows.cap_bytes_per_s[ids],
-        )
-        needs = left[ids] / rates
-        step = float(needs.min())
-        now += step
-        left[ids] = np.where(needs <= step * (1 + 1e-9), 0.0, left[ids] - rates * step)
-        ids = ids[left[ids] > 0]
-    return now
+        parts, cap = flows.fractions[entries], flows.cap_bytes_per_s[ids]
+        return fair_rates(indptr, local[entries], parts, capacity, cap)
+
+    return last_end_s(shares * byte_count, rates_of)
 
 
 def alone_s(network: Network, pattern: Pattern, byte_count: float) -> float:

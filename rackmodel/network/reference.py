@@ -1,8 +1,8 @@
-"""Max-min fair rates, written as the textbook tells it: the yardstick for `fair_share`.
+"""Max-min fair rates, written as the textbook tells it: the yardstick for `sharing`.
 
 In:  the links that each flow crosses with the fraction of its rate on each, and the capacities.
 Out: one rate per flow, valid until a flow starts or ends.
-Left out: speed. `fair_share.fair_rates` gives the same rates for hundreds of thousands of flows.
+Left out: speed. `sharing.fair_rates` gives the same rates for hundreds of thousands of flows.
 """
 
 import math

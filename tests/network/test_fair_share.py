@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmodel.errors import NoRoute
-from rackmodel.network import fair_rates, fair_rates_rows, kernels
-from rackmodel.network.fair_share import _fill_arrays, _fill_lists
+from rackmodel.network import BACKENDS, fair_rates, fair_rates_rows
 from rackmodel.network.reference import max_min_rates
+from rackmodel.network.sharing import NUMBA
+
+INSTALLED = [name for name in BACKENDS if NUMBA or name != "numba"]
 
 
 @st.composite
@@ -64,11 +66,12 @@ def test_every_flow_is_held_back_by_a_full_link_where_none_is_faster(system):
 
 @settings(max_examples=80, deadline=None)
 @given(systems())
-def test_lists_and_arrays_agree_with_the_textbook(system):
+def test_all_backends_agree_with_the_textbook(system):
     rows, capacity, cap, weight = system
     wanted = reference(rows, capacity, cap, weight)
-    for fill in (_fill_lists, _fill_arrays):
-        assert fill(*arrays(rows), capacity, cap, weight) == pytest.approx(wanted, rel=1e-9)
+    for name in INSTALLED:
+        rates = fair_rates(*arrays(rows), capacity, cap, weight, backend=name)
+        assert rates == pytest.approx(wanted, rel=1e-9), name
 
 
 def random_system(flows, links, seed):
@@ -80,19 +83,20 @@ def random_system(flows, links, seed):
     return rows, rng.uniform(1, 10, links), np.full(flows, np.inf), rng.choice([1.0, 2.0], flows)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
+@pytest.mark.skipif(not NUMBA, reason="numba is not installed")
 @pytest.mark.parametrize("seed", range(3))
 def test_compiled_form_agrees_with_the_textbook(seed):
     rows, capacity, cap, weight = random_system(300, 60, seed)
     cap[::7] = 0.05
-    rates = kernels.compiled("fill")(*arrays(rows), capacity, cap, weight)
+    rates = fair_rates(*arrays(rows), capacity, cap, weight, backend="numba")
     assert rates == pytest.approx(reference(rows, capacity, cap, weight), rel=1e-9)
 
 
 def test_large_systems_agree_whatever_form_they_take():
     rows, capacity, cap, weight = random_system(9000, 400, 5)
     whole = fair_rates(*arrays(rows), capacity, cap, weight)
-    assert whole == pytest.approx(_fill_arrays(*arrays(rows), capacity, cap, weight), rel=1e-9)
+    arrays_only = fair_rates(*arrays(rows), capacity, cap, weight, backend="numpy")
+    assert whole == pytest.approx(arrays_only, rel=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
