@@ -43,7 +43,7 @@ def test_every_part_knows_peak_rate_and_energy_of_16_bits():
         peak, _ = peak_flops_per_s(part, "bf16")
         assert 0 < best_flops_per_s(part, "bf16") <= peak / part.power.peak_clock_ratio
         watts = flop_energy_j(part, "bf16") * best_flops_per_s(part, "bf16")
-        assert 0.05 * part.power_w < watts < 2.0 * part.power_w, part.name
+        assert 0.05 * part.power_w < watts < 4.0 * part.power_w, part.name
 
 
 def test_the_clock_at_a_cap_draws_the_cap():
