@@ -33,7 +33,6 @@ BERT_LARGE = {"layers": 24, "hidden": 1024, "ffn": 4096, "heads": 16, "vocab": 3
 
 def assessed(topology: str, chassis: str | None = None, **job: Any) -> Assessment:
     """Simulate a job and work out the power of its racks; `chassis` None takes the topology's."""
-    from rackmodel.assess.site import device_busy
     from rackmodel.topology import load_topology
 
     result = simulate(topology, check_memory=False, **job)
@@ -44,7 +43,7 @@ def assessed(topology: str, chassis: str | None = None, **job: Any) -> Assessmen
         result.accelerator,
         known,
         step_s=result.step_s,
-        device_busy=device_busy(result),
+        device_busy=result.device_busy,
     )
 
 

@@ -37,6 +37,8 @@ class Chassis:
     """A node or a rack without its accelerators. The fields are those of data/chassis.toml.
 
     part_w : DC power by part in training; `idle_share` of it at idle. [W]
+    rise_k, flow_lpm : of the liquid of a rack; a flow that is given decides over the rise.
+    design_rise_k is the rise that the plates are made for.
     liquid_share : share of each part's heat that leaves in liquid.
     """
 
@@ -62,6 +64,7 @@ class Chassis:
     supply_c: float
     supply_max_c: float
     rise_k: float
+    design_rise_k: float
     lpm_per_kw: float
     design_drop_pa: float
     pump_efficiency: float
@@ -71,6 +74,7 @@ class Chassis:
     air_limit_w: float
     rated_w: float
     rack_limit_w: float
+    flow_lpm: float | None = None
 
     @property
     def other_w(self) -> float:
@@ -117,7 +121,8 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         inside = {k[len(prefix) :]: q for k, q in table.items() if k.startswith(prefix)}
         return {key: at_level(quantity, level) for key, quantity in inside.items()}
 
-    fields = {key: number(key) for key, kind in Chassis.__annotations__.items() if kind == "float"}
+    floats = (key for key, kind in Chassis.__annotations__.items() if kind == "float")
+    fields = {key: number(key) for key in floats if key != "design_rise_k"}
     cooling = text("cooling")
     if cooling not in COOLINGS:
         raise UnknownName.among(f"cooling for chassis.{name}", cooling, COOLINGS)
@@ -138,6 +143,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         trays=read_trays(text("trays"), f"chassis.{name}.trays"),
         part_w=group("part_w."),
         liquid_share=liquid,
+        design_rise_k=fields["rise_k"],
         **fields,
     )
 

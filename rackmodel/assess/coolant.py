@@ -121,22 +121,11 @@ def flow_lpm(heat_w: float, rise_k: float, name: str, mean_c: float) -> float:
     return heat_w / (fluid(name, mean_c).j_per_m3_k * rise_k) / LPM
 
 
-def loop(
-    chassis: Chassis,
-    heat_w: float,
-    *,
-    count: int = 1,
-    supply_c: float | None = None,
-    rise_k: float | None = None,
-    given_lpm: float | None = None,
-) -> Loop:
+def loop(chassis: Chassis, heat_w: float, *, count: int = 1) -> Loop:
     """Return the coolant loop of a rack of `count` chassis.
 
-    Parameters
-    ----------
     heat_w : heat into the liquid. [W]
-    supply_c, rise_k : None takes those of the chassis.
-    given_lpm : flow of the rack; the rise then follows from it (and `rise_k` is not read).
+    With `chassis.flow_lpm` the rise follows from the flow, otherwise the flow from `rise_k`.
 
     Raises
     ------
@@ -148,21 +137,9 @@ def loop(
     Drop ~ density^0.8 viscosity^0.2 flow^1.8 (Blasius, turbulent). CDU as a balanced counterflow
     exchanger: approach = rise / NTU.
     """
-    supply = chassis.supply_c if supply_c is None else supply_c
-    rise = chassis.rise_k if rise_k is None else rise_k
+    supply, rise, given_lpm = chassis.supply_c, chassis.rise_k, chassis.flow_lpm
     if given_lpm is not None:
-        if not given_lpm > 0:
-            raise InvalidInput(f"coolant flow: expected more than 0 L/min, found {given_lpm:g}")
-        rise = 5.0
-        for _ in range(20):
-            at = fluid(chassis.coolant, min(HOTTEST_C, supply + 0.5 * rise))
-            rise = heat_w / (at.j_per_m3_k * given_lpm * LPM)
-        if supply + rise > HOTTEST_C and supply <= HOTTEST_C:
-            raise InvalidInput(
-                f"coolant flow: {given_lpm:g} L/min of {chassis.coolant} at {supply:g} C would "
-                f"leave at {supply + rise:.0f} C with {heat_w / 1e3:.3g} kW; expected up to "
-                f"{HOTTEST_C:g} C: raise the flow"
-            )
+        rise = _rise_k(chassis, heat_w, given_lpm)
     at = fluid(chassis.coolant, supply + 0.5 * rise)
     fluid(chassis.coolant, supply + rise)  # the return has to stay in range as well
     flow = (
@@ -192,6 +169,23 @@ def loop(
         water_class=fits[-1] if fits else "colder than W17",
         flow_ratio=flow / design,
     )
+
+
+def _rise_k(chassis: Chassis, heat_w: float, given_lpm: float) -> float:
+    """Return the rise that a heat causes in a given flow. [K]"""
+    if not given_lpm > 0:
+        raise InvalidInput(f"coolant flow: expected more than 0 L/min, found {given_lpm:g}")
+    supply, rise = chassis.supply_c, 5.0
+    for _ in range(20):
+        at = fluid(chassis.coolant, min(HOTTEST_C, supply + 0.5 * rise))
+        rise = heat_w / (at.j_per_m3_k * given_lpm * LPM)
+    if supply + rise > HOTTEST_C and supply <= HOTTEST_C:
+        raise InvalidInput(
+            f"coolant flow: {given_lpm:g} L/min of {chassis.coolant} at {supply:g} C would "
+            f"leave at {supply + rise:.0f} C with {heat_w / 1e3:.3g} kW; expected up to "
+            f"{HOTTEST_C:g} C: raise the flow"
+        )
+    return rise
 
 
 def design_liquid_w(chassis: Chassis) -> float:

@@ -8,20 +8,22 @@ Left out: taxes, staff, storage, software; the price that a cloud asks.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
+
+import pandas as pd
 
 from rackmodel.assess.chassis import Level, at_level
 from rackmodel.assess.media import end_usd, media_rows, outside_switches, scaled_usd
+from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
+from rackmodel.hardware import Catalog
+from rackmodel.result.records import CostRecord, RunRecord
 
 HOURS_A_YEAR = 8766.0
 LEVELS: tuple[Level, ...] = ("low", "mid", "high")
+_SUMMED = ("accelerators", "chassis", "switches", "links")
 _OTHER_END: dict[Level, Level] = {"low": "high", "mid": "mid", "high": "low"}
 
 
@@ -65,28 +67,28 @@ def need(catalog: Catalog, table: str, key: str, level: Level = "mid") -> float:
     return value
 
 
-def capital(
-    catalog: Catalog,
-    inventory: pd.DataFrame | None,
-    *,
-    accelerator: str,
-    chassis: str,
-    accelerators: int,
-    chassis_count: float,
-    liquid_w: float = 0.0,
-    provisioned_w: float = 0.0,
-    links: pd.DataFrame | None = None,
-    level: Level = "mid",
-) -> Capital:
-    """Add up what a machine costs to buy.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """What is bought for a job.
 
-    Parameters
-    ----------
+    accelerator, chassis : names in the catalog; accelerators : packages, of whole chassis.
     inventory : parts of the fabric (switches outside racks, links); None leaves the network out.
-    accelerators : packages bought (whole chassis).
-    liquid_w : heat to coolant of all racks; provisioned_w : IT power that the hall has to carry.
-        [W]
     links : from `media.media_rows`; None takes the media of the inventory.
+    liquid_w : heat to coolant of all racks; provisioned_w : IT power that the hall carries. [W]
+    """
+
+    accelerator: str
+    chassis: str
+    accelerators: float
+    chassis_count: float
+    inventory: pd.DataFrame | None = None
+    links: pd.DataFrame | None = None
+    liquid_w: float = 0.0
+    provisioned_w: float = 0.0
+
+
+def capital(catalog: Catalog, bought: Bought, level: Level = "mid") -> Capital:
+    """Add up what a machine costs to buy.
 
     Returns
     -------
@@ -94,43 +96,31 @@ def capital(
     cooling (distribution units), hall.
     """
     found = Capital()
-    found.add(
-        "accelerators", accelerator, accelerators, price(catalog, accelerator, "capex_usd", level)
-    )
-    found.add(
-        "chassis",
-        f"chassis-{chassis}",
-        chassis_count,
-        price(catalog, f"chassis-{chassis}", "capex_usd", level),
-    )
-    if inventory is not None:
-        for part, count in outside_switches(inventory):
-            known = catalog.switches.get(part)
-            usd = price(catalog, part, "capex_usd", level)
-            if usd is None and known is not None and known.usd is not None:
-                usd = scaled_usd(known, "usd", known.usd, level)
-            found.add("switches", part, count, usd)
-        if links is None:
-            links = media_rows(inventory, catalog)
-        wanted = "usd" if level == "mid" else f"usd_{level}"
-        for per, medium, stated, ends, bytes_per_s, usd in zip(
-            links["per"],
-            links["medium"],
-            links["stated"],
-            links["ends"],
-            links["bytes_per_s"],
-            links[wanted],
-            strict=True,
-        ):
-            part = "scale_up_links" if per == "rack" else "links"
-            extra = _links_usd(
-                catalog, per, medium, stated, float(ends), float(bytes_per_s), float(usd), level
-            )
-            found.add(part, "links", 1.0, extra)
+    for kind, name, count in (
+        ("accelerators", bought.accelerator, bought.accelerators),
+        ("chassis", f"chassis-{bought.chassis}", bought.chassis_count),
+    ):
+        found.add(kind, name, count, price(catalog, name, "capex_usd", level))
+    if bought.inventory is not None:
+        for part, count in outside_switches(bought.inventory):
+            found.add("switches", part, count, switch_usd(catalog, part, level))
+        links = media_rows(bought.inventory, catalog) if bought.links is None else bought.links
+        for link in links.to_dict("records"):
+            part = "scale_up_links" if link["per"] == "rack" else "links"
+            found.add(part, "links", 1.0, _links_usd(catalog, link, level))
     cooling = need(catalog, "hall", "usd_per_liquid_kw", level)
-    found.add("cooling", "cooling", liquid_w / 1e3, cooling)
-    found.add("hall", "hall", provisioned_w / 1e6, need(catalog, "hall", "usd_per_mw", level))
+    found.add("cooling", "cooling", bought.liquid_w / 1e3, cooling)
+    hall = need(catalog, "hall", "usd_per_mw", level)
+    found.add("hall", "hall", bought.provisioned_w / 1e6, hall)
     return found
+
+
+def switch_usd(catalog: Catalog, name: str, level: Level = "mid") -> float | None:
+    """Return the price of a switch, from the prices or the part; None if nobody has printed one."""
+    known, usd = catalog.switches.get(name), price(catalog, name, "capex_usd", level)
+    if usd is None and known is not None and known.usd is not None:
+        return scaled_usd(known, "usd", known.usd, level)
+    return usd
 
 
 def interest_share(rate: float, years: float) -> float:
@@ -142,27 +132,19 @@ def interest_share(rate: float, years: float) -> float:
     return rate * years / -math.expm1(-years * math.log1p(rate)) - 1.0 if rate > 0 else 0.0
 
 
-def _links_usd(
-    catalog: Catalog,
-    per: str,
-    medium: str,
-    stated: str,
-    ends: float,
-    bytes_per_s: float,
-    usd: float,
-    level: Level,
-) -> float:
+def _links_usd(catalog: Catalog, link: Mapping[Any, Any], level: Level) -> float:
     """Return what the links of one row of `media_rows` add to the prices of chassis. [USD]
 
     Copper inside a chassis stands in its price, so that only what a swap adds or saves counts;
     optical modules do not.
     """
-    old = catalog.media.get(stated)
-    if per != "rack" or old is None or old.kind == "optical":
+    usd = float(link["usd" if level == "mid" else f"usd_{level}"])
+    old = catalog.media.get(link["stated"])
+    if link["per"] != "rack" or old is None or old.kind == "optical":
         return usd
-    if medium == stated:
+    if link["medium"] == link["stated"]:
         return 0.0
-    return usd - ends * end_usd(old, bytes_per_s, level)
+    return usd - float(link["ends"]) * end_usd(old, float(link["bytes_per_s"]), level)
 
 
 def pue(
@@ -180,29 +162,20 @@ def pue(
 
 def cost_of(
     catalog: Catalog,
-    inventory: pd.DataFrame | None,
+    bought: Bought,
     *,
-    accelerator: str,
-    chassis: str,
-    accelerators: int,
     used: int,
-    chassis_count: float,
     it_w: float,
-    liquid_w: float,
-    provisioned_w: float,
     tokens_per_s: float,
-    links: pd.DataFrame | None = None,
-    usd_per_kwh: float | None = None,
-    given_pue: float | None = None,
+    site: Site | None = None,
     goodput: float = 1.0,
-) -> dict[str, Any]:
+) -> CostRecord:
     """Return what the job costs, with low and high beside every total.
 
     Parameters
     ----------
-    accelerators, used : bought (whole chassis), and used by the job.
-    it_w : mean power of racks and fabric; liquid_w : of it into coolant; provisioned_w : at most.
-        [W]
+    used : accelerators of the job.
+    it_w : mean power of racks and fabric. [W]
     tokens_per_s : of the whole job, before failures; goodput : share of the time that counts.
 
     Returns
@@ -215,60 +188,67 @@ def cost_of(
     result: dict[str, Any] = {}
     missing: set[str] = set()
     for level in LEVELS:
-        bought = capital(
-            catalog,
-            inventory,
-            accelerator=accelerator,
-            chassis=chassis,
-            accelerators=accelerators,
-            chassis_count=chassis_count,
-            liquid_w=liquid_w,
-            provisioned_w=provisioned_w,
-            links=links,
-            level=level,
-        )
-        missing |= bought.missing
-        hall = bought.by_part.get("hall", 0.0)
-        it = bought.total - hall
-        # A cheap year has a long life: the other end of the range.
-        life = need(catalog, "operation", "it_life_years", _OTHER_END[level])
-        hall_life = need(catalog, "hall", "life_years", _OTHER_END[level])
-        ratio = pue(catalog, liquid_w / it_w if it_w else 0.0, given_pue, level)
-        kwh = need(catalog, "operation", "usd_per_kwh", level)
-        kwh = usd_per_kwh if usd_per_kwh is not None else kwh
-        interest = need(catalog, "operation", "interest_per_year", level)
-        hourly = {
-            "depreciation": it / life / HOURS_A_YEAR,
-            "interest": (
-                it * interest_share(interest, life) / life
-                + hall * interest_share(interest, hall_life) / hall_life
-            )
-            / HOURS_A_YEAR,
-            "maintenance": it
-            * need(catalog, "operation", "maintenance_per_year", level)
-            / HOURS_A_YEAR,
-            "hall": hall / hall_life / HOURS_A_YEAR,
-            "energy": it_w / 1e3 * ratio * kwh,
-        }
+        parts = capital(catalog, bought, level)
+        missing |= parts.missing
+        rates = _rates(catalog, site or Site(), bought.liquid_w / it_w if it_w else 0.0, level)
+        hall = parts.by_part.get("hall", 0.0)
+        it = parts.total - hall
+        hourly = _hourly_usd(rates, it, hall, it_w)
         per_hour = math.fsum(hourly.values())
         end = "" if level == "mid" else f"_{level}"
-        result[f"usd_per_mtoken{end}"] = per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6
-        result[f"usd_per_gpu_hour{end}"] = per_hour / used
-        result[f"usd_per_hour{end}"] = per_hour
-        result[f"capital_usd{end}"] = it
-        result[f"hall_usd{end}"] = hall
-        result[f"capital_by_part_usd{end}"] = dict(bought.by_part)
+        result |= {
+            f"usd_per_mtoken{end}": per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6,
+            f"usd_per_gpu_hour{end}": per_hour / used,
+            f"usd_per_hour{end}": per_hour,
+            f"capital_usd{end}": it,
+            f"hall_usd{end}": hall,
+            f"capital_by_part_usd{end}": dict(parts.by_part),
+        }
         if level == "mid":
-            network = bought.by_part.get("switches", 0.0) + bought.by_part.get("links", 0.0)
-            result["servers_usd"] = sum(
-                bought.by_part.get(part, 0.0) for part in ("accelerators", "chassis")
-            )
-            result["per_hour_usd"] = hourly
-            result["network_share"] = network / it if it else 0.0
-            result["pue"] = ratio
-            result["usd_per_kwh"] = kwh
-    result["missing"] = sorted(missing)
-    return result
+            some = {name: parts.by_part.get(name, 0.0) for name in _SUMMED}
+            network = some["switches"] + some["links"]
+            result |= {
+                "servers_usd": some["accelerators"] + some["chassis"],
+                "per_hour_usd": hourly,
+                "network_share": network / it if it else 0.0,
+                "pue": rates["pue"],
+                "usd_per_kwh": rates["usd_per_kwh"],
+            }
+    return cast(CostRecord, {**result, "missing": sorted(missing)})
+
+
+def _rates(catalog: Catalog, site: Site, liquid_share: float, level: Level) -> dict[str, float]:
+    """Return lives, interest, maintenance and prices of energy at one level.
+
+    A cheap year has a long life: the other end of its range.
+    """
+    kwh = need(catalog, "operation", "usd_per_kwh", level)
+    return {
+        "life": need(catalog, "operation", "it_life_years", _OTHER_END[level]),
+        "hall_life": need(catalog, "hall", "life_years", _OTHER_END[level]),
+        "interest": need(catalog, "operation", "interest_per_year", level),
+        "maintenance": need(catalog, "operation", "maintenance_per_year", level),
+        "usd_per_kwh": kwh if site.usd_per_kwh is None else site.usd_per_kwh,
+        "pue": pue(catalog, liquid_share, site.facility_pue, level),
+    }
+
+
+def _hourly_usd(
+    rates: Mapping[str, float], it: float, hall: float, it_w: float
+) -> dict[str, float]:
+    """Return the dollars of an hour by what they are paid for; it, hall : their prices."""
+    life, hall_life, interest = rates["life"], rates["hall_life"], rates["interest"]
+    return {
+        "depreciation": it / life / HOURS_A_YEAR,
+        "interest": (
+            it * interest_share(interest, life) / life
+            + hall * interest_share(interest, hall_life) / hall_life
+        )
+        / HOURS_A_YEAR,
+        "maintenance": it * rates["maintenance"] / HOURS_A_YEAR,
+        "hall": hall / hall_life / HOURS_A_YEAR,
+        "energy": it_w / 1e3 * rates["pue"] * rates["usd_per_kwh"],
+    }
 
 
 def training_run(
@@ -279,7 +259,7 @@ def training_run(
     facility_w: float,
     usd_per_hour: float,
     goodput: float = 1.0,
-) -> dict[str, float]:
+) -> RunRecord:
     """Return the days, accelerator-hours, energy and dollars of a whole run.
 
     Parameters

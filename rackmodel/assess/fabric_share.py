@@ -1,7 +1,8 @@
 """A job's share of a fabric that has more ports than the job fills.
 
 In:  the inventory frame of a machine as a job finds it, and the catalog's switches.
-Out: the same frame with switches and links between them counted by the share that the job uses.
+Out: the same frame with switches and links between them counted by the share that the job uses;
+     `Installed`, all that a job bears.
 Left out: what others do with the rest.
 
 Eight accelerators on a rail-optimised fabric touch eight leaf switches, each with one of its ports;
@@ -11,14 +12,16 @@ to charge them with eight switches and all of their uplinks would make every sma
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
+import pandas as pd
+
+from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.media import Fabric, fabric_power, media_rows
+from rackmodel.assess.rack_power import powered_accelerators
+from rackmodel.assess.site import Site
+from rackmodel.hardware import Catalog
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
 
 BEHIND_LEAVES = (*ABOVE_LEAVES, Tier.LEAF, Tier.SPINE, Tier.CORE)
 
@@ -81,3 +84,50 @@ def own_share(
         for kind, tier in zip(inventory["part_kind"], inventory["tier"], strict=True)
     ]
     return inventory.assign(count=inventory["count"].to_numpy(dtype=float) * scale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What stands for a job beside its accelerators.
+
+    inventory : parts that the job bears; links : from `media_rows`, on the media of the site.
+    leaves : share of the leaf switches that it fills.
+    """
+
+    inventory: pd.DataFrame
+    links: pd.DataFrame
+    fabric: Fabric
+    leaves: float
+
+    @classmethod
+    def of(
+        cls,
+        inventory: pd.DataFrame,
+        catalog: Catalog,
+        site: Site,
+        *,
+        racks: pd.DataFrame,
+        chassis: Chassis,
+    ) -> Installed:
+        """Return the parts of a machine that a job in these racks bears."""
+        found, counted = shares(inventory, catalog), _accelerators(inventory)
+        billed = powered_accelerators(racks, chassis)
+        own = own_share(inventory, found, min(1.0, billed / counted) if counted else 1.0)
+        links = media_rows(own, catalog, site.media, lengths_m=site.lengths_m)
+        fabric = fabric_power(own, catalog, links)
+        return cls(inventory=own, links=links, fabric=fabric, leaves=found.get(Tier.LEAF, 1.0))
+
+    def equip(self, chassis: Chassis, used: int) -> Chassis:
+        """Return a chassis with the modules of these links; used : accelerators of the job."""
+        present = _accelerators(self.inventory) or float(used)
+        parts = dict(chassis.part_w)
+        if self.fabric.nic_optics_w is not None:
+            parts["nic_optics"] = self.fabric.nic_optics_w / present * chassis.accelerators
+        if self.fabric.rack_optics_w:
+            parts["optics"] = self.fabric.rack_optics_w / present * chassis.accelerators
+        return replace(chassis, part_w=parts)
+
+
+def _accelerators(inventory: pd.DataFrame) -> float:
+    """Count the accelerators of an inventory."""
+    return float(inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum())

@@ -7,25 +7,37 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 
 from __future__ import annotations
 
+import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import hardware
-from rackmodel.assess.site import Site, assessed, check_site, under_cap
+from rackmodel.assess import coolant
+from rackmodel.assess.chassis import chassis_of
+from rackmodel.assess.media import media_rows
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.assess.step import assessed
+from rackmodel.assess.throttle import under_cap
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.overhead import band, overhead_s
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.result.result import Result
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs
 from rackmodel.workload.operations import Compute, Segment
 
-if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.topology import Topology
+LEAST = {
+    "supply_c": -50.0,
+    "rise_k": 0.0,
+    "flow_lpm": 0.0,
+    "facility_pue": 1.0,
+    "usd_per_kwh": 0.0,
+}
 
 
 def run(
@@ -124,6 +136,40 @@ def _check(machine: Topology, job: Job, accelerator: Accelerator, memory_too: bo
     check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
 
 
+def check_site(
+    site: Site, machine: Topology, accelerator: Accelerator, catalog: Catalog, gpus: int
+) -> None:
+    """Refuse, before anything is simulated, a site that this machine can't stand in.
+
+    Coolant has to carry away a third of the rated heat.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        For numbers that mean nothing, unknown tiers and media.
+    CannotRun
+        If a link would be longer than its medium reaches.
+    """
+    cap_w = site.power_cap_w
+    if cap_w is not None:
+        idle_w = accelerator.power.idle_w
+        if not idle_w < cap_w <= accelerator.power_w * (1 + 1e-9):
+            raise InvalidInput(
+                f"power cap: {accelerator.name} takes one above {idle_w:g} W (idle) and up to "
+                f"{accelerator.power_w:g} W (its own); found {cap_w:g} W"
+            )
+    for name, least in LEAST.items():
+        value = getattr(site, name)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
+    if (site.supply_c, site.rise_k, site.flow_lpm) != (None, None, None):
+        cooled = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+        if cooled.cooling != "air":
+            coolant.loop(cooled, coolant.design_liquid_w(cooled) / 3.0)
+    if site.media:
+        media_rows(machine.inventory(gpus), catalog, site.media, lengths_m=site.lengths_m)
+
+
 def check_named(machine: Topology) -> None:
     """Refuse a machine whose accelerators nobody named."""
     if not machine.accelerator:
@@ -134,6 +180,5 @@ def check_named(machine: Topology) -> None:
 
 
 def _accelerator(machine: Topology, catalog: Catalog) -> Accelerator:
-
     check_named(machine)
     return hardware.accelerator(machine.accelerator, catalog)

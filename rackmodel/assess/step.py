@@ -1,81 +1,133 @@
 """Assess one simulated step: power, heat, coolant, energy, cost and failures, in one call.
 
 In:  the timeline, rank_classes and racks frames of a simulation, the catalog, the machine's
-     inventory.
-Out: `assess_step`, a dict in the shape of `simulate --json`: racks, energy_j_per_token, cost,
-     power.
-Left out: the simulation; the search for a clock under the cap (`clock`).
+     inventory, its site.
+Out: `assessed` (of a result) and `assess_step` (of its frames), in the shape of `simulate --json`:
+     racks, energy_j_per_token, cost, power.
+Left out: the simulation; the search for a clock under the cap (`throttle`, `clock`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
 from rackmodel.assess import coolant
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.coolant import Loop
-from rackmodel.assess.cost import cost_of, pue, training_run
-from rackmodel.assess.fabric_share import own_share, shares
-from rackmodel.assess.media import Fabric, fabric_power, media_rows
+from rackmodel.assess.cost import Bought, cost_of, pue, training_run
+from rackmodel.assess.fabric_share import Installed
 from rackmodel.assess.power import Assessment, assess_power
-from rackmodel.assess.rack_power import powered_accelerators, rack_power
+from rackmodel.assess.rack_power import rack_power
 from rackmodel.assess.reliability import assess_failures, rates_of
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.result.records import AssessmentRecord, CoolantRecord
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
 
-if TYPE_CHECKING:
-    import pandas as pd
+LOWEST_TRUSTED_CAP = 0.65  # of the accelerator's own: the power model is fitted above it
 
-    from rackmodel.hardware import Accelerator, Catalog
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFrames:
+    """What is read of a simulated step.
+
+    timeline : one row per piece of a rank class's time (`power_intervals.cut_timeline`).
+    rank_classes : rows rank_class, count; only to check that `racks` holds every rank.
+    racks : rows rack_class, count, rank_class, ranks (`rack_power.rack_power`).
+    accelerators : that the job uses. step_s, tokens : of the step.
+    device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
+    """
+
+    timeline: pd.DataFrame
+    rank_classes: pd.DataFrame
+    racks: pd.DataFrame
+    accelerators: int
+    step_s: float
+    tokens: float
+    device_busy: float = 1.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of a step over its time."""
+        return self.tokens / self.step_s
+
+
+def assessed(
+    result: Result, machine: Topology, catalog: Catalog, site: Site, cap: Mapping[str, Any]
+) -> AssessmentRecord:
+    """Return power, heat, cost and failures of a result at its site.
+
+    cap : from `throttle.under_cap`, added to what is told of power.
+    """
+    job, part = result.step.job, result.accelerator
+    step = StepFrames(
+        timeline=result.events,
+        rank_classes=result.rank_classes,
+        racks=result.racks,
+        accelerators=job.gpus,
+        step_s=result.step_s,
+        tokens=job.tokens,
+        device_busy=result.device_busy,
+    )
+    found = assess_step(
+        step,
+        part,
+        machine.chassis or GENERIC_CHASSIS,
+        machine.inventory(result.step.rank_map.slots(job.gpus)),
+        catalog,
+        site,
+        thermal_cap_w=cap["thermal_cap_w"],
+    )
+    power: dict[str, Any] = cast(dict[str, Any], found["power"])
+    power |= cap
+    if cap["thermal_cap_w"] is not None:
+        found["notes"].insert(
+            0,
+            f"temperature: the coolant leaves {part.name} {cap['thermal_cap_w']:.0f} "
+            f"of {cap['cap_w']:.0f} W at its limit of {part.thermal.limit_c:.0f} C; "
+            f"it throttles to {cap['cap_clock']:.1%} of its usual clock, and the step is "
+            "simulated at it",
+        )
+    elif cap["cap_slows"]:
+        found["notes"].insert(
+            0,
+            f"power cap: {cap['cap_w']:g} W leave {cap['cap_clock']:.1%} of the clock that "
+            f"{part.power_w:g} W leave; the step is simulated at it",
+        )
+    if cap["cap_w"] < LOWEST_TRUSTED_CAP * part.power_w:
+        found["notes"].append(
+            f"power cap: below {LOWEST_TRUSTED_CAP:.0%} of {part.power_w:g} W the "
+            "power model has seen no measurements; take clock and power as rough"
+        )
+    return found
 
 
 def assess_step(
-    timeline: pd.DataFrame,
-    rank_classes: pd.DataFrame,
-    racks: pd.DataFrame,
-    catalog: Catalog,
-    accelerator: Accelerator | str,
+    step: StepFrames,
+    accelerator: Accelerator,
     chassis_name: str,
     inventory: pd.DataFrame | None,
-    accelerators: int,
-    step_s: float,
-    tokens_per_step: float,
+    catalog: Catalog,
+    site: Site | None = None,
     *,
-    cap_w: float | None = None,
     thermal_cap_w: float | None = None,
-    media: Mapping[str, str] | None = None,
-    lengths_m: Mapping[str, float] | None = None,
-    supply_c: float | None = None,
-    rise_k: float | None = None,
-    flow_lpm: float | None = None,
-    usd_per_kwh: float | None = None,
-    facility_pue: float | None = None,
-    tokens: float | None = None,
-    trays: bool = False,
-    device_busy: float = 1.0,
-) -> dict[str, Any]:
-    """Work out what a step means for the site that it runs in.
+) -> AssessmentRecord:
+    """Work out what a step means for the site that it runs at.
 
     Parameters
     ----------
-    timeline : one row per piece of a rank class's time (`pieces.cut_timeline`).
-    rank_classes : rows rank_class, count; only to check that `racks` holds every rank.
-    racks : rows rack_class, count, rank_class, ranks (`rack_power.rack_power`).
-    chassis_name : of the catalog; inventory : of the topology, None without a fabric.
-    accelerators : that the job uses. Of a fabric with more ports than that it bears its share.
-    step_s, tokens_per_step : of the simulated step.
-    cap_w : power cap of an accelerator, None for its own; thermal_cap_w : what its coolant leaves
-        it where that is less. [W]
-    media : {tier: medium} to swap, for example {"scale-up": "pluggable"}; lengths_m : {tier: m}.
-    supply_c, rise_k, flow_lpm : coolant of a rack, None for the chassis' own.
-    usd_per_kwh, facility_pue : None for the catalog's.
-    tokens : of a whole run; adds "run". trays : add "trays", the rows of every rack's elevation.
-    device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
+    chassis_name : of the catalog; inventory : of the topology, None without a fabric. Of a fabric
+        with more ports than it fills the job bears its share.
+    thermal_cap_w : what its coolant leaves an accelerator, where that is less than its cap. [W]
 
     Returns
     -------
@@ -89,122 +141,112 @@ def assess_step(
     UnknownName, InvalidInput, CannotRun
         For unknown names, malformed frames, impossible coolant, a cable beyond its reach.
     """
-    for name, value in (("step", step_s), ("tokens per step", tokens_per_step)):
+    site = site or Site()
+    _check(step, site)
+    chassis, installed = site.cool(chassis_of(catalog, chassis_name)), None
+    if inventory is not None:
+        installed = Installed.of(inventory, catalog, site, racks=step.racks, chassis=chassis)
+        chassis = installed.equip(chassis, step.accelerators)
+    done = assess_power(
+        step.timeline,
+        step.racks,
+        accelerator,
+        chassis,
+        step_s=step.step_s,
+        cap_w=min((w for w in (site.power_cap_w, thermal_cap_w) if w is not None), default=None),
+        device_busy=step.device_busy,
+    )
+    rows = rack_rows(done)
+    bounds = {level: _heat_at(done, step.racks, catalog, level) for level in ("low", "high")}
+    for row in rows:
+        row["heat_low_w"], row["heat_high_w"] = (bounds[end][row["rack"]] for end in bounds)
+    power = _power(done, installed, catalog, site, step.tokens)
+    bought = Bought(
+        accelerator=accelerator.name,
+        chassis=chassis_name,
+        accelerators=round(math.fsum(rack.count * rack.accelerators for rack in done.racks)),
+        chassis_count=math.fsum(rack.count * rack.chassis for rack in done.racks),
+        inventory=installed.inventory if installed else None,
+        links=installed.links if installed else None,
+        liquid_w=math.fsum(row["count"] * row["liquid_w"] for row in rows),
+        provisioned_w=power["provisioned_w"],
+    )
+    money = cost_of(
+        catalog,
+        bought,
+        used=step.accelerators,
+        it_w=power["it_w"],
+        tokens_per_s=step.tokens_per_s,
+        site=site,
+    )
+    result: dict[str, Any] = {
+        "racks": rows,
+        "energy_j_per_token": power["it_w"] * step.step_s / step.tokens,
+        "power": power,
+        "cost": money,
+    }
+    if installed is not None:
+        rates = rates_of(
+            catalog,
+            installed.inventory,
+            accelerators=step.accelerators,
+            links=installed.links,
+        )
+        result["reliability"] = assess_failures(catalog, rates)
+    if site.run_tokens is not None:
+        result["run"] = training_run(
+            site.run_tokens,
+            tokens_per_s=step.tokens_per_s,
+            accelerators=step.accelerators,
+            facility_w=power["facility_w"],
+            usd_per_hour=money["usd_per_hour"],
+            goodput=result.get("reliability", {}).get("goodput", 1.0),
+        )
+    if site.trays:
+        result["trays"] = done.trays().to_dict("records")
+    result["notes"] = [
+        *done.notes,
+        *(installed.fabric.notes if installed else ()),
+        *_doubts(step, done),
+        *(f"cost: no price for {name}; totals leave it out" for name in money["missing"]),
+    ]
+    return cast(AssessmentRecord, result)
+
+
+def _check(step: StepFrames, site: Site) -> None:
+    """Refuse numbers that mean nothing."""
+    for name, value in (("step", step.step_s), ("tokens per step", step.tokens)):
         if not (value > 0 and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected more than 0, found {value:g}")
-    if usd_per_kwh is not None and not 0 <= usd_per_kwh < math.inf:
-        raise InvalidInput(f"price of power: expected 0 or more USD per kWh, found {usd_per_kwh:g}")
-    part = catalog.accelerators[accelerator] if isinstance(accelerator, str) else accelerator
-    chassis = chassis_of(catalog, chassis_name)
-    links = fabric = None
-    used: dict[str, float] = {}
-    present = float(accelerators)
-    if inventory is not None:
-        used = shares(inventory, catalog)
-        counted = inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum()
-        billed = powered_accelerators(racks, chassis)
-        inventory = own_share(inventory, used, min(1.0, billed / counted) if counted else 1.0)
-        links = media_rows(inventory, catalog, media, lengths_m=lengths_m)
-        fabric = fabric_power(inventory, catalog, links)
-        boxes = inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum()
-        present = float(boxes) or present
-    done = assess_power(
-        timeline,
-        racks,
-        part,
-        chassis,
-        step_s=step_s,
-        supply_c=supply_c,
-        cap_w=min((w for w in (cap_w, thermal_cap_w) if w is not None), default=None),
-        rise_k=rise_k,
-        flow_lpm=flow_lpm,
-        nic_optics_w=fabric.nic_optics_w / present
-        if fabric and fabric.nic_optics_w is not None
-        else None,
-        optics_w=fabric.rack_optics_w / present if fabric else 0.0,
-        device_busy=device_busy,
-    )
-    notes = [*done.notes, *(fabric.notes if fabric else ())]
+    kwh = site.usd_per_kwh
+    if kwh is not None and not 0 <= kwh < math.inf:
+        raise InvalidInput(f"price of power: expected 0 or more USD per kWh, found {kwh:g}")
+
+
+def _doubts(step: StepFrames, done: Assessment) -> list[str]:
+    """Say where the frames do not hold all of the job."""
+    notes, wanted = [], step.accelerators
     placed = math.fsum(rack.count * rack.used for rack in done.racks)
-    ranks = int(rank_classes["count"].sum()) if "count" in rank_classes else placed
-    if not max(abs(placed - accelerators), abs(ranks - accelerators)) < 1e-6 * accelerators:
+    classes = step.rank_classes
+    ranks = int(classes["count"].sum()) if "count" in classes else placed
+    if not max(abs(placed - wanted), abs(ranks - wanted)) < 1e-6 * wanted:
         notes.append(
-            f"racks hold {placed:g} ranks, the rank classes {ranks}, the job uses {accelerators}: "
+            f"racks hold {placed:g} ranks, the rank classes {ranks}, the job uses {wanted}: "
             "totals count those in racks"
         )
-
-    covered = float(timeline["end_s"].max()) / step_s if len(timeline) else 0.0
+    covered = float(step.timeline["end_s"].max()) / step.step_s if len(step.timeline) else 0.0
     if covered < 0.5:  # what a step loses outside of the simulated operations has no pieces
         notes.append(
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
         )
-    less_w = accelerators_less_w(part, cap_w)
-    power = _power(done, fabric, catalog, facility_pue, tokens_per_step, less_w)
-    power["fabric_share"] = used.get("leaf", 1.0)
-    bounds = {level: _heat_at(done, racks, catalog, level) for level in ("low", "high")}
-    rows = rack_rows(done)
-    for row in rows:
-        row["heat_low_w"], row["heat_high_w"] = (bounds[end][row["rack"]] for end in bounds)
-    liquid_w = math.fsum(row["count"] * row["liquid_w"] for row in rows)
-    money = cost_of(
-        catalog,
-        inventory,
-        accelerator=part.name,
-        chassis=chassis_name,
-        accelerators=round(math.fsum(rack.count * rack.accelerators for rack in done.racks)),
-        used=accelerators,
-        chassis_count=math.fsum(rack.count * rack.chassis for rack in done.racks),
-        it_w=power["it_w"],
-        liquid_w=liquid_w,
-        provisioned_w=power["provisioned_w"],
-        tokens_per_s=tokens_per_step / step_s,
-        links=links,
-        usd_per_kwh=usd_per_kwh,
-        given_pue=facility_pue,
-    )
-    notes += [f"cost: no price for {name}; totals leave it out" for name in money["missing"]]
-    result: dict[str, Any] = {
-        "racks": rows,
-        "energy_j_per_token": power["it_w"] * step_s / tokens_per_step,
-        "power": power,
-        "cost": money,
-    }
-    if inventory is not None:
-        rates = rates_of(catalog, inventory, accelerators=accelerators, links=links)
-        result["reliability"] = assess_failures(catalog, rates)
-    if tokens is not None:
-        result["run"] = training_run(
-            tokens,
-            tokens_per_s=tokens_per_step / step_s,
-            accelerators=accelerators,
-            facility_w=power["facility_w"],
-            usd_per_hour=money["usd_per_hour"],
-            goodput=float(result.get("reliability", {}).get("goodput", 1.0)),
-        )
-    if trays:
-        result["trays"] = done.trays().to_dict("records")
-    result["notes"] = notes
-    return result
-
-
-def accelerators_less_w(accelerator: Accelerator, cap_w: float | None) -> float:
-    """Return what a power cap takes off an accelerator's own limit. [W]"""
-    return max(0.0, accelerator.power_w - cap_w) if cap_w is not None else 0.0
+    return notes
 
 
 def _power(
-    done: Assessment,
-    fabric: Fabric | None,
-    catalog: Catalog,
-    facility_pue: float | None,
-    tokens_per_step: float,
-    less_w: float,
+    done: Assessment, installed: Installed | None, catalog: Catalog, site: Site, tokens: float
 ) -> dict[str, Any]:
-    """Sum racks and fabric to the hall, and describe its swings.
-
-    less_w : what a power cap takes off an accelerator's own limit. [W]
-    """
-    outside = dict(fabric.outside_w) if fabric else {}
+    """Sum racks and fabric to the hall, and describe its swings."""
+    outside = dict(installed.fabric.outside_w) if installed else {}
     fabric_w = math.fsum(outside.values())
     by_part: dict[str, float] = {}
     for rack in done.racks:
@@ -215,26 +257,9 @@ def _power(
         rack.count * math.fsum(one.liquid_w.values())
         for rack, one in zip(done.racks, done.splits, strict=True)
     )
-    ratio = pue(catalog, liquid_w / it_w, facility_pue)
-    chassis = sum(rack.count * rack.chassis for rack in done.racks)
-    # A rating counts accelerators at their own limit and scale-up links as they are sold.
-    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
-    more_w = done.chassis.part_w.get("optics", 0.0) - done.chassis.accelerators * less_w
-    rated_w = done.chassis.rated_w + more_w * done.racks_w / behind_w
-    provisioned_w = chassis * rated_w + fabric_w
+    ratio = pue(catalog, liquid_w / it_w, site.facility_pue)
+    provisioned_w = _provisioned_w(done, by_part, site) + fabric_w
     hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
-    used = sum(rack.count * rack.used for rack in done.racks)
-    causes: dict[str, float] = {}
-    ranks = dict.fromkeys((each.rank_class for each in done.draws), 0.0)
-    for rack in done.racks:
-        for rank_class, members in rack.ranks.items():
-            ranks[rank_class] += rack.count * members
-    for each in done.draws:
-        for cause, watts in each.mean_w.items():
-            causes[cause] = causes.get(cause, 0.0) + watts * ranks[each.rank_class] / used
-    time_s = [np.diff(each.edges_s) for each in done.draws]
-    clocks = [float((each.clock * dt).sum()) for each, dt in zip(done.draws, time_s, strict=True)]
-    weights = [ranks[each.rank_class] for each in done.draws]
     return {
         "it_w": it_w,
         "racks_w": done.racks_w,
@@ -247,13 +272,45 @@ def _power(
         "facility_w": it_w * ratio,
         "provisioned_w": provisioned_w,
         "provisioned_facility_w": provisioned_w * ratio,
-        "facility_j_per_token": it_w * ratio * done.step_s / tokens_per_step,
-        "tokens_per_s_per_mw": tokens_per_step / done.step_s / (provisioned_w * ratio / 1e6),
+        "facility_j_per_token": it_w * ratio * done.step_s / tokens,
+        "tokens_per_s_per_mw": tokens / done.step_s / (provisioned_w * ratio / 1e6),
+        **_of_accelerators(done),
+        "hall_swing": swings(hall, done.step_s),
+        "fabric_share": installed.leaves if installed else 1.0,
+    }
+
+
+def _provisioned_w(done: Assessment, by_part: Mapping[str, float], site: Site) -> float:
+    """Return what power has to be there for racks: their rating, with the cap and the modules.
+
+    A rating counts accelerators at their own limit and scale-up links as they are sold.
+    """
+    chassis, cap_w = done.chassis, site.power_cap_w
+    less_w = max(0.0, done.accelerator.power_w - cap_w) if cap_w is not None else 0.0
+    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
+    more_w = chassis.part_w.get("optics", 0.0) - chassis.accelerators * less_w
+    rated_w = chassis.rated_w + more_w * done.racks_w / behind_w
+    return sum(rack.count * rack.chassis for rack in done.racks) * rated_w
+
+
+def _of_accelerators(done: Assessment) -> dict[str, Any]:
+    """Return the mean power of an accelerator of the job, by cause, and its clock."""
+    used = sum(rack.count * rack.used for rack in done.racks)
+    ranks = dict.fromkeys((each.rank_class for each in done.draws), 0.0)
+    for rack in done.racks:
+        for rank_class, members in rack.ranks.items():
+            ranks[rank_class] += rack.count * members
+    causes: dict[str, float] = {}
+    for each in done.draws:
+        for cause, watts in each.mean_w.items():
+            causes[cause] = causes.get(cause, 0.0) + watts * ranks[each.rank_class] / used
+    clocks = [float((each.clock * np.diff(each.edges_s)).sum()) for each in done.draws]
+    weights = [ranks[each.rank_class] for each in done.draws]
+    return {
         "accelerator_w": math.fsum(causes.values()),
         "accelerator_by_cause_w": causes,
         "clock_ratio": float(np.average(clocks, weights=weights)) / done.step_s,
         "late": max(each.late for each in done.draws),
-        "hall_swing": swings(hall, done.step_s),
     }
 
 
@@ -306,7 +363,7 @@ def _whole(count: float) -> int | float:
     return round(count) if abs(count - round(count)) < 1e-9 else count
 
 
-def _loop_dict(loop: Loop | None) -> dict[str, Any]:
+def _loop_dict(loop: Loop | None) -> CoolantRecord:
     if loop is None:
         return {"fluid": "none", "flow_lpm": 0.0, "supply_c": None, "return_c": None}
     return {

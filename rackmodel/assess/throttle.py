@@ -1,22 +1,29 @@
-"""Throttling: the power that a junction at its limit leaves an accelerator.
+"""The clock that a site leaves a step: its power cap, and the power that its coolant carries away.
 
-In:  an accelerator, a chassis, the coolant of the site; an `Assessment`.
-Out: whether the site could be too hot at all, and the power that it leaves.
-Left out: what that power does to the step: the caller simulates again at the clock that it leaves.
+In:  a function that simulates the step at a clock; a site, an accelerator, its machine.
+Out: the result at the clock that is left; whether a site could be too hot at all.
+Left out: clock and power of one step (`clock`, `power`), the simulation.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
 
 from rackmodel.assess import heat
-from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.chassis import Chassis, chassis_of
+from rackmodel.assess.clock import settle_clock
+from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.errors import CannotRun
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
 
-if TYPE_CHECKING:
-    from rackmodel.assess.power import Assessment
-    from rackmodel.hardware import Accelerator
+MOST_THROTTLES = 8  # times that a step is made slower for its coolant; three do as a rule
 
 # Below the design flow the convective part of the resistance rises; a rack that draws two thirds
 # of its rating at the design rise has 0.8 to 1.2 times its design resistance.
@@ -24,29 +31,22 @@ _SPREAD = 1.2
 TOLERANCE_K = 0.5
 
 
-def may_overheat(
-    accelerator: Accelerator,
-    chassis: Chassis,
-    *,
-    cap_w: float,
-    supply_c: float | None = None,
-    rise_k: float | None = None,
-    flow_lpm: float | None = None,
-) -> bool:
+def may_overheat(accelerator: Accelerator, chassis: Chassis, *, cap_w: float) -> bool:
     """Return whether an accelerator at its cap could pass its limit; a cheap bound, no simulation.
 
     A given flow is not bounded here: it may be far from the design, so the answer is yes.
     """
-    if flow_lpm is not None:
+    if chassis.flow_lpm is not None:
         return True
-    air = chassis.cooling == "air"
-    supply = (chassis.air_inlet_c if air else chassis.supply_c) if supply_c is None else supply_c
-    rise = (chassis.air_rise_k if air else chassis.rise_k) if rise_k is None else rise_k
-    spread = 1.0 if air else _SPREAD
-    if not air and rise > chassis.rise_k:  # a larger rise is a smaller flow
-        spread *= (rise / chassis.rise_k) ** accelerator.thermal.flow_exponent
+    spread = 1.0 if chassis.cooling == "air" else _SPREAD
+    if chassis.cooling != "air" and chassis.rise_k > chassis.design_rise_k:  # a smaller flow
+        spread *= (chassis.rise_k / chassis.design_rise_k) ** accelerator.thermal.flow_exponent
+    if chassis.cooling == "air":
+        coolant_c = chassis.air_inlet_c + 0.5 * chassis.air_rise_k
+    else:
+        coolant_c = chassis.supply_c + 0.5 * chassis.rise_k
     resistance = heat.k_per_w(accelerator, chassis, None)
-    return supply + 0.5 * rise + spread * resistance * cap_w > accelerator.thermal.limit_c
+    return coolant_c + spread * resistance * cap_w > accelerator.thermal.limit_c
 
 
 def cooled_w(done: Assessment) -> float | None:
@@ -71,3 +71,84 @@ def cooled_w(done: Assessment) -> float | None:
             f"idle ({accelerator.power.idle_w:.0f} W); lower the supply or raise the flow"
         )
     return left_w
+
+
+def under_cap(
+    result_at: Callable[[float], Result],
+    accelerator: Accelerator,
+    site: Site,
+    machine: Topology,
+    catalog: Catalog,
+) -> tuple[Result, dict[str, Any]]:
+    """Return the result at the clock that power cap and coolant leave, and what to tell of it.
+
+    Clock, power and time depend on each other: the step is simulated until the clock stands still.
+    A cap that the job stays below by itself changes nothing. An accelerator whose junction would
+    pass its limit throttles: it is capped at the power that the coolant carries away.
+
+    Parameters
+    ----------
+    result_at : simulates the step at a clock, over the clock that the accelerator's own cap leaves.
+
+    Returns
+    -------
+    result; {cap_w, cap_clock (over that under the accelerator's own cap), cap_slows (whether it is
+    lower), cap_simulations, thermal_cap_w (None where the coolant sets no limit)}.
+
+    Raises
+    ------
+    CannotRun
+        If cap or coolant leave too little, or the clock never stands still.
+    """
+    cap_w = accelerator.power_w if site.power_cap_w is None else site.power_cap_w
+    found: dict[float, Result] = {}
+
+    def timeline_at(clock: float) -> pd.DataFrame:
+        if clock not in found:
+            found.clear()
+            found[clock] = result_at(clock)
+        return found[clock].events
+
+    def settled(watts: float) -> int:
+        timeline_at(1.0)
+        return settle_clock(timeline_at, accelerator, watts, device_busy=usual.device_busy)[1]
+
+    count = 1
+    usual = found[1.0] = result_at(1.0)
+    if site.power_cap_w is not None and cap_w < accelerator.power_w:
+        count = settled(cap_w)
+    thermal_w: float | None = None
+    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+    if may_overheat(accelerator, chassis, cap_w=cap_w):
+        for _ in range(MOST_THROTTLES):
+            (result,) = found.values()
+            done = assess_power(
+                result.events,
+                result.racks,
+                accelerator,
+                chassis,
+                step_s=result.step_s,
+                cap_w=thermal_w or cap_w,
+                device_busy=result.device_busy,
+            )
+            left_w = cooled_w(done)
+            if left_w is None:
+                break
+            thermal_w = min(left_w, 0.999 * (thermal_w or cap_w))
+            try:
+                count += settled(thermal_w)
+            except CannotRun as reason:
+                raise CannotRun(
+                    f"temperature: the coolant leaves {accelerator.name} {thermal_w:.0f} W at its "
+                    f"limit of {accelerator.thermal.limit_c:.0f} C, less than the job draws at the "
+                    "lowest clock; lower the supply or raise the flow"
+                ) from reason
+    ((clock, result),) = found.items()
+    facts = {
+        "cap_w": cap_w,
+        "cap_clock": clock,
+        "cap_slows": clock < 1.0 - 1e-6,
+        "cap_simulations": count,
+        "thermal_cap_w": thermal_w,
+    }
+    return result, facts

@@ -57,12 +57,12 @@ class Result:
     peak_flops_per_s: float
     kernels: KernelTimes
     contention_of: Contention
-    assess: Callable[[Result], dict[str, Any]]
+    assess: Callable[[Result], AssessmentRecord]
 
     @cached_property
     def assessment(self) -> AssessmentRecord:
         """Power, heat, cost and failures; worked out when first asked for."""
-        return cast(AssessmentRecord, self.assess(self))
+        return self.assess(self)
 
     @property
     def step_s(self) -> float:

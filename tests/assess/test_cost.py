@@ -4,23 +4,24 @@ import pandas as pd
 import pytest
 from machines import h100_cluster, nvl72_inventory
 
-from rackmodel.assess.cost import capital, cost_of, pue, training_run
+from rackmodel.assess.cost import Bought, capital, cost_of, pue, training_run
+from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
 
 
 def h100_cost(catalog, **changes):
-    told = {
+    goods = {
         "accelerator": "h100",
         "chassis": "dgx-h100",
         "accelerators": 100_000,
-        "used": 100_000,
         "chassis_count": 12_500,
-        "it_w": 107e6,
         "liquid_w": 0.0,
         "provisioned_w": 142e6,
-        "tokens_per_s": 40e6,
-    } | changes
-    return cost_of(catalog, changes.pop("inventory", h100_cluster()), **told)
+        "inventory": h100_cluster(),
+    }
+    bought = Bought(**{name: changes.pop(name, value) for name, value in goods.items()})
+    told = {"used": 100_000, "it_w": 107e6, "tokens_per_s": 40e6} | changes
+    return cost_of(catalog, bought, **told)
 
 
 # Press: 100,000 H100 cost "almost 4 G USD" (servers); analysts: 51,613 USD a GPU all in.
@@ -51,16 +52,15 @@ def test_levels_are_ordered_and_parts_add_up(catalog):
 
 def test_dearer_power_and_slower_jobs_cost_more(catalog):
     usual = h100_cost(catalog)["usd_per_mtoken"]
-    assert h100_cost(catalog, usd_per_kwh=0.20)["usd_per_mtoken"] > usual
-    assert h100_cost(catalog, given_pue=2.0)["usd_per_mtoken"] > usual
+    assert h100_cost(catalog, site=Site(usd_per_kwh=0.20))["usd_per_mtoken"] > usual
+    assert h100_cost(catalog, site=Site(facility_pue=2.0))["usd_per_mtoken"] > usual
     assert h100_cost(catalog, tokens_per_s=20e6)["usd_per_mtoken"] == pytest.approx(2 * usual)
     assert h100_cost(catalog, goodput=0.8)["usd_per_mtoken"] == pytest.approx(usual / 0.8)
 
 
 def test_nvl72_rack_costs_what_the_press_says(catalog):
-    found = capital(
-        catalog, None, accelerator="gb200", chassis="gb200-nvl72", accelerators=72, chassis_count=1
-    )
+    rack = Bought(accelerator="gb200", chassis="gb200-nvl72", accelerators=72, chassis_count=1)
+    found = capital(catalog, rack)
     assert found.total == pytest.approx(3.0e6, rel=0.01)
 
 
@@ -74,9 +74,9 @@ def test_optics_in_the_rack_are_paid_for(catalog):
         "accelerators": 72,
         "chassis_count": 1,
     }
-    copper = capital(catalog, parts, **told)
+    copper = capital(catalog, Bought(inventory=parts, **told))
     links = media_rows(parts, catalog, {"scale-up": "pluggable"})
-    optics = capital(catalog, parts, links=links, **told)
+    optics = capital(catalog, Bought(inventory=parts, links=links, **told))
     # 648 modules of 1.6T; the chassis' price holds 5,184 pairs of 5 USD an end, which go.
     assert optics.total - copper.total == pytest.approx(648 * 2200 - 2 * 2592 * 5, rel=1e-6)
 

@@ -9,11 +9,16 @@ from rackmodel.assess import coolant
 from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.power import assess_power
 from rackmodel.assess.rack_power import idle_chassis_w, sample
+from rackmodel.assess.site import Site
 from rackmodel.assess.step import rack_rows
 from rackmodel.assess.windows import moving_mean, swings
 from rackmodel.errors import InvalidInput, UnknownName
 
 FULL = frame(piece("compute", 0, 1, flops=2.0e15, hbm=4e12))
+
+
+def full(part, chassis):
+    return assess_power(FULL, one_kind_of_rack(72), part, chassis, step_s=1.0)
 
 
 def the_row(done):
@@ -98,9 +103,11 @@ def test_nvl72_in_training(gb200, nvl72):
 
 def test_hotter_supply_never_cools_a_junction(gb200, nvl72):
     peaks = [
-        the_row(assess_power(FULL, one_kind_of_rack(72), gb200, nvl72, step_s=1.0, supply_c=c))[
-            "junction_c"
-        ]["peak"]
+        the_row(
+            assess_power(
+                FULL, one_kind_of_rack(72), gb200, Site(supply_c=c).cool(nvl72), step_s=1.0
+            )
+        )["junction_c"]["peak"]
         for c in (15.0, 25.0, 32.0, 40.0, 45.0)
     ]
     assert peaks == sorted(peaks)
@@ -109,7 +116,11 @@ def test_hotter_supply_never_cools_a_junction(gb200, nvl72):
 
 def test_more_flow_never_heats_and_costs_pump_power(gb200, nvl72):
     rows = [
-        the_row(assess_power(FULL, one_kind_of_rack(72), gb200, nvl72, step_s=1.0, flow_lpm=f))
+        the_row(
+            assess_power(
+                FULL, one_kind_of_rack(72), gb200, Site(flow_lpm=f).cool(nvl72), step_s=1.0
+            )
+        )
         for f in (90.0, 120.0, 170.0, 250.0)
     ]
     peaks = [row["junction_c"]["peak"] for row in rows]
@@ -121,7 +132,9 @@ def test_more_flow_never_heats_and_costs_pump_power(gb200, nvl72):
 
 
 def test_throttled_and_overheated_racks_say_so(gb200, nvl72):
-    hot = assess_power(FULL, one_kind_of_rack(72), gb200, nvl72, step_s=1.0, supply_c=55.0)
+    hot = assess_power(
+        FULL, one_kind_of_rack(72), gb200, Site(supply_c=55.0).cool(nvl72), step_s=1.0
+    )
     assert any(note.startswith("temperature:") for note in hot.notes)
     assert any("above the 45 C" in note for note in hot.notes)
     fast = frame(piece("compute", 0, 1, flops=2.3e15, hbm=6e12))
@@ -172,17 +185,17 @@ def test_loop_of_an_nvl72(nvl72):
     assert 0.0035 < loop.pump_w / 115e3 < 0.017
     assert loop.approach_k == pytest.approx(4.0)
     assert loop.water_class == "W27"
-    given = coolant.loop(nvl72, 115e3, given_lpm=loop.flow_lpm)
+    given = coolant.loop(Site(flow_lpm=loop.flow_lpm).cool(nvl72), 115e3)
     assert given.return_c == pytest.approx(loop.return_c, abs=1e-3)
 
 
 def test_impossible_coolant_is_one_clear_line(nvl72, gb200):
     with pytest.raises(InvalidInput, match="outside 2-80 C"):
-        coolant.loop(nvl72, 115e3, supply_c=95.0)
+        coolant.loop(Site(supply_c=95.0).cool(nvl72), 115e3)
     with pytest.raises(InvalidInput, match=r"2 L/min of pg25 .* raise the flow"):
-        coolant.loop(nvl72, 115e3, given_lpm=2.0)
+        coolant.loop(Site(flow_lpm=2.0).cool(nvl72), 115e3)
     with pytest.raises(InvalidInput, match="more than 0 K"):
-        coolant.loop(nvl72, 115e3, rise_k=0.0)
+        coolant.loop(Site(rise_k=0.0).cool(nvl72), 115e3)
     with pytest.raises(UnknownName, match="pg25"):
         coolant.fluid("pg26", 30.0)
     with pytest.raises(InvalidInput, match="idle power"):
@@ -263,7 +276,8 @@ def test_trays_carry_the_heat_and_temperature_of_their_own_ranks(gb200, nvl72):
 
 def test_warmer_air_is_a_warmer_junction_and_impossible_air_is_refused(h100, air_node):
     def peak_c(**air):
-        done = assess_power(FULL, one_kind_of_rack(8), h100, air_node, step_s=1.0, **air)
+        case = Site(**air).cool(air_node)
+        done = assess_power(FULL, one_kind_of_rack(8), h100, case, step_s=1.0)
         return the_row(done)["junction_c"]["peak"]
 
     assert peak_c(supply_c=15.0) < peak_c() < peak_c(supply_c=35.0)

@@ -12,6 +12,7 @@ from machines import frame, one_kind_of_rack, piece
 
 from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.power import assess_power
+from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 
@@ -51,10 +52,12 @@ def steps(draw):
 def assessed(machine, step, **site):
     name, box = machine
     catalog = catalog_of()
-    chassis = chassis_of(catalog, box)
+    cap_w = site.pop("cap_w", None)
+    chassis = Site(**site).cool(chassis_of(catalog, box))
     timeline, step_s = step
     racks = one_kind_of_rack(chassis.accelerators)
-    return assess_power(timeline, racks, catalog.accelerators[name], chassis, step_s=step_s, **site)
+    part = catalog.accelerators[name]
+    return assess_power(timeline, racks, part, chassis, step_s=step_s, cap_w=cap_w)
 
 
 def hottest_c(done):

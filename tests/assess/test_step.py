@@ -12,30 +12,45 @@ from machines import (
     piece,
 )
 
-from rackmodel.assess.step import assess_step
+from rackmodel.assess.site import Site
+from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.errors import InvalidInput, UnknownName
 
 WORK = frame(piece("compute", 0, 1, flops=1.2e15, hbm=3e12))
 
 
+def assess(
+    timeline, classes, racks, accelerators, catalog, part, chassis, parts, *, step_s, tokens, **site
+):
+    step = StepFrames(
+        timeline=timeline,
+        rank_classes=classes,
+        racks=racks,
+        accelerators=accelerators,
+        step_s=step_s,
+        tokens=tokens,
+    )
+    return assess_step(step, catalog.accelerators[part], chassis, parts, catalog, Site.of(site))
+
+
 def nvl72(catalog, **options):
-    return assess_step(
+    return assess(
         WORK,
         one_rank_class(144),
         one_kind_of_rack(72, 2),
+        144,
         catalog,
         "gb200",
         "gb200-nvl72",
         nvl72_inventory(2),
-        144,
-        1.0,
-        1e5,
+        step_s=1.0,
+        tokens=1e5,
         **options,
     )
 
 
 def test_contract_of_simulate_json(catalog):
-    result = nvl72(catalog, tokens=1e12)
+    result = nvl72(catalog, run_tokens=1e12)
     (rack,) = result["racks"]
     assert {"rack", "count", "heat_w", "liquid_w", "air_w", "peak_w", "by_part_w"} <= set(rack)
     assert {"flow_lpm", "supply_c", "return_c"} <= set(rack["coolant"])
@@ -79,17 +94,17 @@ def test_pluggables_heat_an_nvl72_by_20_kilowatts_of_air(catalog):
 
 # Press: 100,000 H100 take 150 MW.
 def test_a_hundred_thousand_h100_are_of_the_150_megawatt_class(catalog):
-    result = assess_step(
+    result = assess(
         gpt3_step(),
         one_rank_class(100_000),
         one_kind_of_rack(32, 3125),
+        100_000,
         catalog,
         "h100",
         "dgx-h100",
         h100_cluster(),
-        100_000,
-        10.78,
-        2048 * 2048,
+        step_s=10.78,
+        tokens=2048 * 2048,
     )
     power = result["power"]
     assert 125e6 < power["facility_w"] < 165e6
@@ -98,7 +113,7 @@ def test_a_hundred_thousand_h100_are_of_the_150_megawatt_class(catalog):
 
 
 def test_a_power_cap_needs_a_smaller_hall(catalog):
-    free, capped = nvl72(catalog), nvl72(catalog, cap_w=1000.0)
+    free, capped = nvl72(catalog), nvl72(catalog, power_cap_w=1000.0)
     saved = free["power"]["provisioned_w"] - capped["power"]["provisioned_w"]
     assert 144 * 200.0 < saved < 1.06 * 144 * 200.0
     assert capped["cost"]["hall_usd"] < free["cost"]["hall_usd"]
@@ -136,23 +151,23 @@ def test_several_rank_and_rack_classes(catalog):
         ]
     )
     classes = pd.DataFrame({"rank_class": [0, 1], "count": [252, 36]})
-    result = assess_step(
-        timeline, classes, racks, catalog, "gb200", "gb200-nvl72", None, 288, 1.0, 1e5
+    result = assess(
+        timeline, classes, racks, 288, catalog, "gb200", "gb200-nvl72", None, step_s=1.0, tokens=1e5
     )
     full, half = result["racks"]
     assert (full["count"], half["count"]) == (3, 1)
     assert full["heat_w"] > half["heat_w"]
-    only_waiting = assess_step(
+    only_waiting = assess(
         frame(piece("bubble", 0, 1, rank_class=1)),
         pd.DataFrame({"rank_class": [1], "count": [72]}),
         pd.DataFrame([{"rack_class": 0, "count": 1, "rank_class": 1, "ranks": 72}]),
+        72,
         catalog,
         "gb200",
         "gb200-nvl72",
         None,
-        72,
-        1.0,
-        1e5,
+        step_s=1.0,
+        tokens=1e5,
     )["racks"][0]
     middle = (full["by_part_w"]["accelerator"] + only_waiting["by_part_w"]["accelerator"]) / 2
     assert half["by_part_w"]["accelerator"] == pytest.approx(middle, rel=0.01)
@@ -160,34 +175,34 @@ def test_several_rank_and_rack_classes(catalog):
 
 
 def test_racks_that_miss_ranks_are_told(catalog):
-    result = assess_step(
+    result = assess(
         WORK,
         one_rank_class(144),
         one_kind_of_rack(72, 1),
+        144,
         catalog,
         "gb200",
         "gb200-nvl72",
         None,
-        144,
-        1.0,
-        1e5,
+        step_s=1.0,
+        tokens=1e5,
     )
     assert any("racks hold 72 ranks" in note for note in result["notes"])
 
 
 def test_bad_names_and_coolants_are_one_clear_line(catalog):
     with pytest.raises(UnknownName, match="no chassis 'gb200-nvl27'"):
-        assess_step(
+        assess(
             WORK,
             one_rank_class(72),
             one_kind_of_rack(72),
+            72,
             catalog,
             "gb200",
             "gb200-nvl27",
             None,
-            72,
-            1.0,
-            1e5,
+            step_s=1.0,
+            tokens=1e5,
         )
     with pytest.raises(InvalidInput, match="price of power"):
         nvl72(catalog, usd_per_kwh=float("nan"))
@@ -197,17 +212,17 @@ def test_bad_names_and_coolants_are_one_clear_line(catalog):
 
 def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):
     """Inventories come in whole domains: here two racks, of which the job fills one."""
-    one = assess_step(
+    one = assess(
         WORK,
         one_rank_class(72),
         one_kind_of_rack(72),
+        72,
         catalog,
         "gb200",
         "gb200-nvl72",
         nvl72_inventory(2),
-        72,
-        1.0,
-        1e5,
+        step_s=1.0,
+        tokens=1e5,
     )
     both = nvl72(catalog)
     assert one["power"]["fabric_w"] == pytest.approx(both["power"]["fabric_w"] / 2)
@@ -217,17 +232,17 @@ def test_a_small_job_on_a_big_domain_bears_its_own_part(catalog):
 
 def test_a_timeline_that_ends_early_is_told(catalog):
     short = frame(piece("compute", 0, 0.4, flops=4e14))
-    result = assess_step(
+    result = assess(
         short,
         one_rank_class(72),
         one_kind_of_rack(72),
+        72,
         catalog,
         "gb200",
         "gb200-nvl72",
         None,
-        72,
-        1.0,
-        1e5,
+        step_s=1.0,
+        tokens=1e5,
         trays=True,
     )
     assert any("end after 40% of the step" in note for note in result["notes"])

@@ -9,10 +9,10 @@ from benchmarks.power.__main__ import main
 from benchmarks.power.rows import PREDICTIONS, PUBLISHED, table
 from rackmodel.api import simulate
 from rackmodel.assess.chassis import chassis_of
-from rackmodel.assess.cost import capital, pue
+from rackmodel.assess.cost import Bought, capital, pue
 from rackmodel.assess.media import fabric_power, media_rows
 from rackmodel.assess.power import assess_power
-from rackmodel.assess.step import assess_step
+from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
@@ -20,18 +20,16 @@ from rackmodel.topology import load_topology
 def assessed(topology, chassis=None, **job):
     catalog, machine = load_catalog(), load_topology(topology)
     result = simulate(topology, check_memory=False, **job)
-    return assess_step(
-        result.events,
-        result.rank_classes,
-        result.racks,
-        catalog,
-        result.accelerator,
-        chassis or machine.chassis,
-        machine.inventory(job["gpus"]),
-        job["gpus"],
-        result.step_s,
-        result.step.job.tokens,
+    step = StepFrames(
+        timeline=result.events,
+        rank_classes=result.rank_classes,
+        racks=result.racks,
+        accelerators=job["gpus"],
+        step_s=result.step_s,
+        tokens=result.step.job.tokens,
     )
+    inventory = machine.inventory(job["gpus"])
+    return assess_step(step, result.accelerator, chassis or machine.chassis, inventory, catalog)
 
 
 # MLPerf Training v4.0 (64 nodes of 8 H100 on GPT-3: 6,849 W a node, 438 kW), arXiv 2412.08602 and
@@ -135,18 +133,14 @@ def test_a_hundred_thousand_h100_by_their_parts():
     )
     ratio = pue(catalog, sum(done.splits[0].liquid_w.values()) / (done.racks_w + fabric_w / 12_500))
     assert it_w * ratio == pytest.approx(150e6, rel=0.07)
-    bought = {
-        level: capital(
-            catalog,
-            inventory,
-            accelerator="h100",
-            chassis=chassis.name,
-            accelerators=100_000,
-            chassis_count=12_500,
-            level=level,
-        )
-        for level in ("low", "mid", "high")
-    }
+    told = Bought(
+        accelerator="h100",
+        chassis=chassis.name,
+        accelerators=100_000,
+        chassis_count=12_500,
+        inventory=inventory,
+    )
+    bought = {level: capital(catalog, told, level) for level in ("low", "mid", "high")}
     servers = [b.by_part["accelerators"] + b.by_part["chassis"] for b in bought.values()]
     assert 3.5e9 < servers[1] < 4.0e9
     assert servers[0] < 4.0e9 < servers[2]

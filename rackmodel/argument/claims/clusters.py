@@ -376,7 +376,7 @@ def grok3(quick: bool = False) -> Verdict:
 def a800_cost(quick: bool = False) -> Verdict:
     """a800-cluster-cost: what 10,000 A800 cost with all that stands around them."""
     from rackmodel.assess.chassis import chassis_of
-    from rackmodel.assess.cost import capital
+    from rackmodel.assess.cost import Bought, capital
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
 
@@ -386,16 +386,15 @@ def a800_cost(quick: bool = False) -> Verdict:
     levels: tuple[Level, ...] = ("mid", "low", "high")
     for level, rate in zip(levels, CNY_PER_USD, strict=True):
         case = chassis_of(catalog, machine.chassis, level)
-        found = capital(
-            catalog,
-            inventory,
+        bought = Bought(
             accelerator="a800-80",
             chassis=machine.chassis,
             accelerators=10_000,
             chassis_count=1250,
+            inventory=inventory,
             provisioned_w=1250 * case.rated_w,
-            level=level,
         )
+        found = capital(catalog, bought, level)
         parts = {f"{name}_cny": usd * rate for name, usd in found.by_part.items()}
         servers = found.by_part["accelerators"] + found.by_part["chassis"]
         rows.append(
