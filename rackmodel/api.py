@@ -1,32 +1,100 @@
 """The front door: a machine and a job in, a `Result` out.
 
 In:  a topology (name, file, graph), a job, or the words that describe one.
-Out: `simulate`, `compare`, `search`.
+Out: `simulate`, `compare`, `search`; `job_of` for the job that words describe.
 Left out: everything that a room knows; this module only passes things from one room to the next.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan, RackModelError
+from rackmodel.assess.run import run
+from rackmodel.assess.site import Site
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
+from rackmodel.fields import kinds_of
+from rackmodel.hardware import Catalog
+from rackmodel.planning.best import SearchResult, search_job
+from rackmodel.planning.job_words import (
+    complete_job,
+    misplaced,
+    open_job,
+    options_of,
+    plan_words,
+    site_of,
+    whole,
+)
+from rackmodel.planning.space import SPACES
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Model, Plan
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rackmodel.assess.site import Site
-    from rackmodel.hardware import Catalog
     from rackmodel.result.result import Result
     from rackmodel.topology import Topology
-    from rackmodel.workload import Job, Model, Plan
 
-DEFAULT_SEQ_LEN = 4096
+Words = ParamSpec("Words")
+Answer = TypeVar("Answer")
 
 
+def _checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
+    """Refuse words that a verb does not have or that can't act, with what to write instead."""
+    parameters = inspect.signature(verb).parameters
+    by_place = [name for name, one in parameters.items() if one.kind is not one.KEYWORD_ONLY]
+
+    @functools.wraps(verb)
+    def call(*args: Words.args, **words: Words.kwargs) -> Answer:
+        if len(args) > len(by_place):
+            raise InvalidInput(
+                f"{verb.__name__} takes {' and '.join(by_place)} by place; name the other words,"
+                " as in gpus=64"
+            )
+        placed = by_place[: len(args)]
+        for name, value in words.items():
+            if name in placed:
+                raise InvalidInput(f"{name} is given twice, by place and by name; give it once")
+            if name not in parameters:
+                raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
+        for name, one in parameters.items():
+            if one.default is one.empty and name not in (*placed, *words):
+                raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
+        job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
+        if job is not None:
+            _check_job_alone(verb.__name__, job, words)
+        return verb(*args, **words)
+
+    return call
+
+
+def _check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None:
+    """Refuse words that describe a job beside a job: it says all of them."""
+    if not isinstance(job, Job):
+        raise InvalidInput(
+            f"job: expected a rackmodel.Job, found {job!r:.60}; name a model by model="
+        )
+    for name, value in words.items():
+        if name == "plan" and verb == "search":
+            continue
+        if name in kinds_of(Job) or name == "gpus":
+            remedy = f"job.replace({name}={value!r:.40})"
+            if name == "gpus":
+                replica = job.plan.tp * job.plan.pp * job.plan.cp
+                remedy = f"job.replace(dp=...); its accelerators are {replica} x dp"
+            elif name == "plan":
+                given = value if isinstance(value, Mapping) else {"tp": 8}
+                remedy = f"job.replace({', '.join(f'{k}={v!r:.40}' for k, v in given.items())})"
+            raise InvalidInput(
+                f"{name} describes a job, and a job is given, which says it; write {remedy}"
+            )
+
+
+@_checked
 def simulate(
     topology: str | Path | nx.Graph[Any] | Topology,
     job: Job | None = None,
@@ -35,10 +103,16 @@ def simulate(
     gpus: int | None = None,
     global_batch: int | None = None,
     seq_len: int | None = None,
+    plan: Mapping[str, Any] | Plan | None = None,
     precision: str = "bf16",
-    plan: Mapping[str, Any] | None = None,
     stack: str = "default",
+    attention: str = "",
     cuda_graphs: bool | None = None,
+    transposes: bool | None = None,
+    token_routing: str = "dropless-balanced",
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    capacity_factor: float = 1.0,
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
@@ -47,43 +121,64 @@ def simulate(
     seed: int = 0,
     packed: bool = False,
     repeat: Literal["exact", "estimate", "all"] = "exact",
+    limit_s: float = math.inf,
     check_memory: bool = True,
+    site: Site | Mapping[str, Any] | None = None,
     media: Mapping[str, str] | None = None,
     run_tokens: float | None = None,
     power_cap_w: float | None = None,
-    site: Site | Mapping[str, Any] | None = None,
-    limit_s: float = math.inf,
-    **job_fields: Any,
 ) -> Result:
     """Simulate one training step.
 
-    Parameters
-    ----------
-    topology : a name of `rackmodel list topologies`, a file, a NetworkX graph, or a Topology.
-    job : what to run, with `plan.dp` filled. Without it, `model`, `gpus` and `global_batch` say it,
-        and whatever `plan` (fields of `Plan`) leaves open is searched.
-    accelerator : part of a graph that does not name one.
+    The machine
+    -----------
+    topology : a name of `rackmodel list topologies`, a file (TOML, node-link JSON, GraphML), a
+        NetworkX graph, or a Topology.
+    catalog : parts other than those that ship, from `rackmodel.hardware.load_catalog`.
+    accelerator : part of a graph that does not name one, such as "h100".
+
+    The job: either
+    ---------------
+    job : a `Job` with `plan.dp` filled, which says everything; change it by `job.replace(tp=4)`,
+    or the words that describe one:
+    model : a name of `rackmodel list models`, a file, the keys of a file, or a `Model`.
+    gpus : accelerators used; racks are filled in order. global_batch : sequences per step.
+    seq_len : tokens per sequence. Default: as many positions as the model has learned, else 4,096.
+    plan : fields of `Plan`, {"tp": 8, "pp": 4}; what it leaves open is searched.
+    precision : number format of the matrix products: bf16, fp16, fp8, fp8-block, nvfp4 ...
+    stack : software and release, such as "megatron-bridge-26.06"; "default" is the latest.
+    attention : "fused" or "unfused". cuda_graphs : launch captured graphs. transposes : fp8 weights
+        kept in both orientations. Left out: as software and hardware do.
+    token_routing : of tokens to experts: "dropless-balanced", "dropless-skewed" (exponent
+        routing_skew, seed routing_seed), "drop" (slots over the balanced load: capacity_factor).
+
+    How it is simulated
+    -------------------
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
     slow : {rank: factor}, accelerators whose kernels take so much longer.
-    routing : "spray", "paths", "ecmp" (seeded by `seed`), "single", "dimension-order" or
-        "rail"; see `rackmodel.network.Network.from_graph`.
+    routing : of packets: "spray", "paths", "ecmp" (hashed by `seed`), "single",
+        "dimension-order" or "rail"; see `rackmodel.network.Network.from_graph`.
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
         simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.
-    check_memory : refuse a job that does not fit into HBM.
-    media : {tier: medium} to swap. run_tokens : tokens of a whole run, to tell its days and
-        dollars.
+    limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
+    check_memory : refuse a job that does not fit into HBM, or whose number format the accelerator
+        lacks.
+
+    Where it stands
+    ---------------
+    site : fields of `rackmodel.assess.site.Site`: coolant (supply_c [degC], rise_k [K], flow_lpm
+        [L/min]), facility_pue, usd_per_kwh [$], lengths_m of cables [m], and the next three.
+    media : {tier: medium} to swap, {"scale-up": "pluggable"}.
+    run_tokens : tokens of a whole run, to tell its days and dollars.
     power_cap_w : of one accelerator. A job above it runs at the clock that the cap leaves
         (`assessment["power"]` tells cap_clock and cap_slows). [W]
-    site : coolant, prices and lengths of cables, by the fields of `rackmodel.assess.site.Site`.
-    limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
-    job_fields : other fields of `Job`, such as token_routing (of tokens to experts; `routing` is
-        that of packets) or capacity_factor.
 
     Raises
     ------
     InvalidInput, UnknownName
-        If something is not what it has to be.
+        If something is not what it has to be; for a word that is unknown or can't act, with what to
+        write instead.
     CannotRun, InvalidPlan, DoesNotFit
         If the job can't run on this machine, with the reason.
 
@@ -93,122 +188,69 @@ def simulate(
     ...     plan={"tp": 8}).step.job.plan.dp
     1
     """
-    from rackmodel.assess.run import run
-    from rackmodel.assess.site import Site
-    from rackmodel.engine.options import EngineOptions
-    from rackmodel.topology import load_topology
-
-    where = Site.of(site, media=media, run_tokens=run_tokens, power_cap_w=power_cap_w)
-    machine = load_topology(topology, catalog=catalog, accelerator=accelerator)
-    if job is None:
-        if model is None or gpus is None or global_batch is None:
-            raise InvalidInput("simulate needs a job, or a model, gpus and global_batch")
-        job = job_of(
-            machine,
-            model=model,
-            gpus=gpus,
-            global_batch=global_batch,
-            seq_len=seq_len,
-            precision=precision,
-            plan=plan or {},
-            stack=stack,
-            cuda_graphs=cuda_graphs,
-            catalog=catalog,
-            **job_fields,
-        )
-    options = EngineOptions(
-        fold=fold,
-        slow=slow or {},
-        routing=routing,
-        seed=seed,
-        packed=packed,
-        repeat=repeat,
-        limit_s=limit_s,
-    )
-    return run(
-        machine, job, catalog=catalog, site=where, options=options, check_memory=check_memory
-    )
+    return _simulated(topology, locals())
 
 
-def job_of(
-    machine: Topology,
-    *,
-    model: str | Path | Mapping[str, Any] | Model,
-    gpus: int,
-    global_batch: int,
-    seq_len: int | None = None,
-    plan: Mapping[str, Any],
-    catalog: Catalog | None = None,
-    **fields: Any,
-) -> Job:
-    """Return the job that the words describe; what `plan` leaves open is searched.
-
-    Raises
-    ------
-    InvalidInput, CannotRun
-        As `simulate` does.
-    """
-    from rackmodel.assess.run import check_named
-    from rackmodel.workload import Job, Model, Plan, load_model
-
-    machine.units(gpus)  # more than the machine has is refused before anything is worked out
-    check_named(machine)
-    what = model if isinstance(model, Model) else load_model(model)
-    try:
-        wanted = Plan(**plan)
-        job = Job(
-            model=what,
-            plan=wanted,
-            seq_len=seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
-            global_batch=global_batch,
-            **fields,
-        )
-    except TypeError as error:
-        raise InvalidInput(f"plan: {error}") from error
-    if _is_open(plan):
-        from rackmodel.planning.best import best_plan
-
-        try:
-            return best_plan(machine, job, gpus, fixed=dict(plan), catalog=catalog)
-        except InvalidPlan:
-            _blame(job, wanted, gpus)
-            raise
-    return job.replace(plan=wanted.complete(gpus, global_batch))
-
-
-def _blame(job: Job, wanted: Plan, gpus: int) -> None:
-    """Raise what is wrong with the given values themselves, if that is why no plan was found.
-
-    What the model does not allow comes before what the number of accelerators does not.
-    """
-    from rackmodel.workload import check
-
-    if wanted.dp is None:
-        check(job.replace(plan=replace(wanted, dp=1)))
-    try:
-        whole = wanted.complete(gpus)
-    except InvalidPlan:
-        return
-    check(job.replace(plan=whole))
-
-
-def _is_open(plan: Mapping[str, Any]) -> bool:
-    """Return whether a plan leaves something that matters to the search."""
-    return not {"tp", "pp", "micro_batch"} <= set(plan) and not {"tp", "pp", "dp"} <= set(plan)
-
-
+@_checked
 def compare(
-    topologies: Sequence[str | Path | nx.Graph[Any] | Topology], **job: Any
+    topologies: Sequence[str | Path | nx.Graph[Any] | Topology],
+    job: Job | None = None,
+    *,
+    model: str | Path | Mapping[str, Any] | Model | None = None,
+    gpus: int | None = None,
+    global_batch: int | None = None,
+    seq_len: int | None = None,
+    plan: Mapping[str, Any] | Plan | None = None,
+    precision: str = "bf16",
+    stack: str = "default",
+    attention: str = "",
+    cuda_graphs: bool | None = None,
+    transposes: bool | None = None,
+    token_routing: str = "dropless-balanced",
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    capacity_factor: float = 1.0,
+    catalog: Catalog | None = None,
+    accelerator: str | None = None,
+    fold: bool = True,
+    slow: Mapping[int, float] | None = None,
+    routing: str = "spray",
+    seed: int = 0,
+    packed: bool = False,
+    repeat: Literal["exact", "estimate", "all"] = "exact",
+    limit_s: float = math.inf,
+    check_memory: bool = True,
+    site: Site | Mapping[str, Any] | None = None,
+    media: Mapping[str, str] | None = None,
+    run_tokens: float | None = None,
+    power_cap_w: float | None = None,
 ) -> list[tuple[str, Result | CannotRun]]:
     """Run the same job on several machines, each with its own best plan.
 
-    Returns (name, result) per machine; where the job can't run there, the reason instead.
+    topologies : machines, each as `simulate` takes one. The other words are those of `simulate`; a
+    `job` runs with its own plan on each of them.
+
+    Returns
+    -------
+    (name, result) per machine; where the job can't run there, the reason instead.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        As `simulate` does, with the machine that it is about.
+
+    Examples
+    --------
+    >>> words = {"model": "gpt3-13b", "gpus": 8, "global_batch": 32, "seq_len": 2048}
+    >>> [name for name, _ in compare(["dgx-h100", "dgx-a100-80"], plan={"tp": 8}, **words)]
+    ['dgx-h100', 'dgx-a100-80']
     """
+    words = locals()
     results: list[tuple[str, Result | CannotRun]] = []
     for topology in topologies:
         name = getattr(topology, "name", str(topology))
         try:
-            results.append((name, simulate(topology, **job)))
+            results.append((name, _simulated(topology, words)))
         except CannotRun as reason:
             results.append((name, reason))
         except RackModelError as error:
@@ -216,34 +258,142 @@ def compare(
     return results
 
 
+@_checked
 def search(
     topology: str | Path | nx.Graph[Any] | Topology,
+    job: Job | None = None,
+    *,
+    model: str | Path | Mapping[str, Any] | Model | None = None,
+    gpus: int | None = None,
+    global_batch: int | None = None,
+    seq_len: int | None = None,
+    plan: Mapping[str, Any] | None = None,
+    precision: str = "bf16",
+    stack: str = "default",
+    attention: str = "",
+    cuda_graphs: bool | None = None,
+    transposes: bool | None = None,
+    token_routing: str = "dropless-balanced",
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    capacity_factor: float = 1.0,
+    top: int = 10,
+    choices: str = "sensible",
+    catalog: Catalog | None = None,
+    accelerator: str | None = None,
+    fold: bool = True,
+    slow: Mapping[int, float] | None = None,
+    routing: str = "spray",
+    seed: int = 0,
+    packed: bool = False,
+    repeat: Literal["exact", "estimate", "all"] = "exact",
+    limit_s: float = math.inf,
+    site: Site | Mapping[str, Any] | None = None,
+    media: Mapping[str, str] | None = None,
+    power_cap_w: float | None = None,
+) -> SearchResult:
+    """Rank the plans of a job on one machine: the best ones simulated, each with why it is slower.
+
+    Words as in `simulate`, and:
+
+    job : beside it only `plan` describes the job; its own plan gives what is never searched, and
+        how many accelerators.
+    plan : fields that are kept, {"tp": 8}; all others are searched.
+    top : plans to simulate at least, and to list.
+    choices : plans to try: "sensible"; "offload": also optimizer or activations in host memory;
+        "full": every divisor, schedule, sharding, overlap; "full-without-offload".
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        As `simulate` does.
+    InvalidPlan, DoesNotFit
+        If no plan divides or fits, with the nearest one.
+
+    Examples
+    --------
+    >>> found = search("dgx-h100", model="gpt3-13b", gpus=8, global_batch=64, seq_len=2048, top=2)
+    >>> found.job.plan.gpus
+    8
+    """
+    words = locals()
+    machine, where, how = _machine(topology, words), site_of(words), options_of(words)
+    if choices not in SPACES:
+        raise UnknownName.among("space of plans", choices, SPACES)
+    wanted = job or open_job(machine, words)
+    accelerators = job.gpus if job is not None else whole("gpus", gpus)
+
+    def simulated(candidate: Plan) -> Result:
+        return run(
+            machine, wanted.replace(plan=candidate), catalog=catalog, site=where, options=how
+        )
+
+    return search_job(
+        machine,
+        wanted,
+        accelerators,
+        top=whole("top", top),
+        fixed=plan_words(plan or {}),
+        catalog=catalog,
+        choices=SPACES[choices],
+        simulate=simulated,
+    )
+
+
+@_checked
+def job_of(
+    machine: Topology,
     *,
     model: str | Path | Mapping[str, Any] | Model,
     gpus: int,
     global_batch: int,
     seq_len: int | None = None,
+    plan: Mapping[str, Any] | Plan | None = None,
     precision: str = "bf16",
-    plan: Mapping[str, Any] | None = None,
-    top: int = 10,
+    stack: str = "default",
+    attention: str = "",
+    cuda_graphs: bool | None = None,
+    transposes: bool | None = None,
+    token_routing: str = "dropless-balanced",
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    capacity_factor: float = 1.0,
     catalog: Catalog | None = None,
-    **options: Any,
-) -> Any:
-    """Rank the plans for one machine; see `rackmodel.planning.best.search`."""
-    from rackmodel.planning.best import search as search_plans
-    from rackmodel.topology import load_topology
-    from rackmodel.workload import Model, load_model
+) -> Job:
+    """Return the job that the words of `simulate` describe; what `plan` leaves open is searched.
 
-    what = model if isinstance(model, Model) else load_model(model)
-    return search_plans(
-        load_topology(topology, catalog=catalog),
-        what,
-        gpus,
-        global_batch,
-        seq_len or what.learned_positions or DEFAULT_SEQ_LEN,
-        precision,
-        top=top,
-        fixed=dict(plan or {}),
-        catalog=catalog,
-        **options,
+    Raises
+    ------
+    InvalidInput, CannotRun
+        As `simulate` does.
+    """
+    return complete_job(machine, locals())
+
+
+def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
+    """Simulate the job that `words` of a verb have or describe."""
+    machine, where, how = _machine(topology, words), site_of(words), options_of(words)
+    job = words["job"] or complete_job(machine, words)
+    return run(
+        machine,
+        job,
+        catalog=words["catalog"],
+        site=where,
+        options=how,
+        check_memory=words["check_memory"],
     )
+
+
+def _machine(topology: Any, words: Mapping[str, Any]) -> Topology:
+    catalog, part = words["catalog"], words["accelerator"]
+    if catalog is not None and not isinstance(catalog, Catalog):
+        raise InvalidInput(
+            f"catalog: expected what rackmodel.hardware.load_catalog returns, found {catalog!r:.40}"
+        )
+    machine = load_topology(topology, catalog=catalog, accelerator=part)
+    if part is not None and machine.accelerator != part:
+        raise InvalidInput(
+            f"accelerator: {machine.name} has {machine.accelerator!r} already, {part!r} can't act; "
+            "leave it out (it is for graphs that name none)"
+        )
+    return machine

@@ -182,7 +182,7 @@ def test_no_option_is_left_out():
         ({"model": MOE}, {"ep_overlap": True}, "ep above 1"),
         ({"model": MOE}, SKEW, "ep above 1"),
         (EP, {"routing_seed": 1}, "dropless-skewed"),
-        (EP, {"capacity_factor": 2.0}, "routing drop"),
+        (EP, {"capacity_factor": 2.0}, "token_routing drop"),
         (EP, {"dispatch_domain": 2}, "deepep"),
     ],
 )

@@ -1,0 +1,144 @@
+"""The job that words describe: every word checked, the plan completed or searched.
+
+In:  words of a front-door verb, {name: value}; a machine.
+Out: `open_job`, `complete_job`; for a word in the wrong place the error that says where it belongs.
+Left out: how plans are searched (`best`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.assess.run import check_named
+from rackmodel.assess.site import Site
+from rackmodel.engine.options import EngineOptions
+from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError, UnknownName
+from rackmodel.fields import kinds_of, record
+from rackmodel.planning.best import best_plan
+from rackmodel.workload import Job, Model, Plan, check, load_model
+
+if TYPE_CHECKING:
+    from rackmodel.topology import Topology
+
+DEFAULT_SEQ_LEN = 4096
+
+
+def misplaced(
+    name: str, value: object, here: str, what: str, known: Iterable[str]
+) -> RackModelError:
+    """Return the error for a word that is not known here: where it belongs, or the nearest one."""
+    shown = repr(value) if isinstance(value, str | int | float | bool) else "..."
+    places = {"plan": kinds_of(Plan), "site": kinds_of(Site)}
+    for place, fields in places.items():
+        if name in fields and place != here:
+            return InvalidInput(
+                f'{name} is a field of the {place}; write {place}={{"{name}": {shown}}}'
+            )
+    if here and name in ("gpus", *kinds_of(Job), *kinds_of(EngineOptions)):
+        return InvalidInput(
+            f"{name} is no field of the {here}; write {name}={shown} beside {here}="
+        )
+    return UnknownName.among(what, name, {*known, *(() if here else kinds_of(Plan))})
+
+
+def site_of(words: Mapping[str, Any]) -> Site:
+    """Return where the machine stands."""
+    given = words["site"]
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        if name not in kinds_of(Site):
+            raise misplaced(str(name), value, "site", "field of the site", kinds_of(Site))
+    more = {name: words.get(name) for name in ("media", "run_tokens", "power_cap_w")}
+    return Site.of(given, **more)
+
+
+def options_of(words: Mapping[str, Any]) -> EngineOptions:
+    """Return how the step is simulated."""
+    given = {name: words[name] for name in kinds_of(EngineOptions)}
+    slow = given["slow"] = {} if given["slow"] is None else given["slow"]
+    numbers = isinstance(slow, Mapping) and all(
+        isinstance(rank, int) and isinstance(factor, int | float) for rank, factor in slow.items()
+    )
+    if not numbers:
+        raise InvalidInput(
+            f"slow: expected {{rank: factor}} such as {{3: 1.2}}, found {slow!r:.60}"
+        )
+    if given["seed"] and given["routing"] != "ecmp":
+        raise InvalidInput(
+            f'seed: only routing="ecmp" hashes; {given["routing"]!r} has no use for it'
+        )
+    return record(EngineOptions, given, "engine's options")
+
+
+def plan_words(plan: Mapping[str, Any] | Plan) -> dict[str, Any]:
+    """Return the fields that are given, each checked; of a whole `Plan` all of them."""
+    if isinstance(plan, Plan):
+        return {name: getattr(plan, name) for name in kinds_of(Plan)}
+    for name, value in plan.items() if isinstance(plan, Mapping) else ():
+        if name not in kinds_of(Plan):
+            raise misplaced(str(name), value, "plan", "field of the plan", kinds_of(Plan))
+    made = Plan.of(plan)
+    return {name: getattr(made, name) for name in plan}
+
+
+def open_job(machine: Topology, words: Mapping[str, Any]) -> Job:
+    """Return the job that `words` describe, its plan not yet complete."""
+    for name in ("model", "gpus", "global_batch"):
+        if words[name] is None:
+            raise InvalidInput(f"give a job, or model, gpus and global_batch; {name} is missing")
+    # More than the machine has is refused before anything is worked out.
+    machine.units(whole("gpus", words["gpus"]))
+    check_named(machine)
+    model, seq_len = words["model"], words["seq_len"]
+    what = model if isinstance(model, Model) else load_model(model)
+    given = {name: words[name] for name in kinds_of(Job) if name in words}
+    given |= {
+        "model": what,
+        "plan": Plan.of(plan_words(words["plan"] or {})),
+        "global_batch": whole("global_batch", words["global_batch"]),
+        "seq_len": (what.learned_positions or DEFAULT_SEQ_LEN)
+        if seq_len is None
+        else whole("seq_len", seq_len),
+    }
+    return record(Job, given, "job")
+
+
+def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job:
+    """Return the job that `words` describe; what its plan leaves open is searched."""
+    job, gpus = open_job(machine, words), int(words["gpus"])
+    given = plan_words(words["plan"] or {})
+    if _is_open(given):
+        try:
+            return best_plan(machine, job, gpus, fixed=given, catalog=words["catalog"])
+        except InvalidPlan:
+            _blame(job, job.plan, gpus)
+            raise
+    return job.replace(plan=job.plan.complete(gpus, job.global_batch))
+
+
+def whole(name: str, value: object) -> int:
+    """Return a whole number of at least 1."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InvalidInput(f"{name} must be a whole number of 1 or more, found {value!r:.60}")
+    return number
+
+
+def _blame(job: Job, wanted: Plan, gpus: int) -> None:
+    """Raise what is wrong with the given values themselves, if that is why no plan was found.
+
+    What the model does not allow comes before what the number of accelerators does not.
+    """
+    if wanted.dp is None:
+        check(job.replace(plan=replace(wanted, dp=1)))
+    try:
+        whole = wanted.complete(gpus)
+    except InvalidPlan:
+        return
+    check(job.replace(plan=whole))
+
+
+def _is_open(plan: Mapping[str, Any]) -> bool:
+    """Return whether a plan leaves something that matters to the search."""
+    return not {"tp", "pp", "micro_batch"} <= set(plan) and not {"tp", "pp", "dp"} <= set(plan)

@@ -1,0 +1,147 @@
+"""The front door: its words are its manual; one that can't act is refused with the remedy."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import types
+
+import pytest
+
+import rackmodel
+from rackmodel import api
+from rackmodel.engine.options import EngineOptions
+from rackmodel.errors import InvalidInput, RackModelError, UnknownName
+from rackmodel.workload import Job, Plan
+
+WORDS = {"model": "gpt3-13b", "gpus": 8, "global_batch": 32, "seq_len": 2048}
+VERBS = [rackmodel.simulate, rackmodel.compare, rackmodel.search, api.job_of]
+
+
+def job():
+    return Job(
+        model=rackmodel.load_model("gpt3-13b"), plan=Plan(tp=8, dp=1), seq_len=2048, global_batch=32
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_word_is_named_with_a_default(verb):
+    parameters = inspect.signature(verb).parameters.values()
+    assert all(one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) for one in parameters)
+
+
+def test_every_field_of_a_job_is_a_word_with_the_same_default():
+    words = inspect.signature(rackmodel.simulate).parameters
+    for field in dataclasses.fields(Job):
+        assert field.name in words
+        if field.default is not dataclasses.MISSING:
+            assert words[field.name].default == field.default
+
+
+def test_every_option_of_the_engine_is_a_word_with_the_same_default():
+    for verb in (rackmodel.simulate, rackmodel.compare, rackmodel.search):
+        words = inspect.signature(verb).parameters
+        for field in dataclasses.fields(EngineOptions):
+            default = None if field.name == "slow" else field.default
+            assert words[field.name].default == default
+
+
+def test_the_manual_names_every_word():
+    manual = inspect.getdoc(rackmodel.simulate)
+    assert all(name in manual for name in inspect.signature(rackmodel.simulate).parameters)
+    assert all(name in manual for name in ("InvalidInput", "DoesNotFit", ">>> simulate"))
+
+
+def test_simulate_stays_a_function_after_every_import():
+    for found in pkgutil.walk_packages(rackmodel.__path__, "rackmodel."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    for name in ("simulate", "compare", "search", "sweep"):
+        assert isinstance(getattr(rackmodel, name), types.FunctionType)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ({"precision": "fp8"}, "job.replace(precision='fp8')"),
+        ({"gpus": 512}, "job.replace(dp="),
+        ({"model": "gpt3-175b"}, "job.replace(model='gpt3-175b')"),
+        ({"token_routing": "drop"}, "job.replace(token_routing='drop')"),
+        ({"plan": {"tp": 4}}, "job.replace(tp=4)"),
+        ({"tp": 4}, 'plan={"tp": 4}'),
+        ({"anything": "x"}, "no word of simulate 'anything'"),
+        ({"rooting": "ecmp"}, "did you mean 'routing'"),
+        ({"supply_c": 20.0}, 'site={"supply_c": 20.0}'),
+    ],
+)
+def test_a_word_beside_a_job_is_refused_with_the_remedy(words, remedy):
+    with pytest.raises(InvalidInput) as error:
+        rackmodel.simulate("dgx-h100", job(), **words)
+    assert remedy in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ({"tp": 8}, 'write plan={"tp": 8}'),
+        ({"precison": "fp8"}, "did you mean 'precision'"),
+        ({"plan": {"tpp": 8}}, "did you mean 'tp'"),
+        ({"plan": {"precision": "fp8"}}, "write precision='fp8' beside plan="),
+        ({"plan": {"supply_c": 20}}, 'write site={"supply_c": 20}'),
+        ({"plan": {"tp": "8"}}, "tp must be a whole number, found '8'"),
+        ({"plan": 8}, "plan: expected a mapping"),
+        ({"site": {"suply_c": 20.0}}, "did you mean 'supply_c'"),
+        ({"site": {"tp": 8}}, 'write plan={"tp": 8}'),
+        ({"site": {"power_cap_w": 500.0}, "power_cap_w": 600.0}, "power_cap_w is given"),
+        ({"gpus": "8"}, "gpus must be a whole number"),
+        ({"gpus": None}, "gpus is missing"),
+        ({"seq_len": 0}, "seq_len must be a whole number of 1 or more"),
+        ({"global_batch": 1.5}, "global_batch must be a whole number"),
+        ({"precision": "bf17"}, "no precision 'bf17'"),
+        ({"precision": 8}, "precision must be a word"),
+        ({"slow": {"3": 2}}, "slow: expected {rank: factor}"),
+        ({"seed": 3}, 'routing="ecmp"'),
+        ({"routing": "spry"}, "did you mean 'spray'"),
+        ({"repeat": "never"}, "no repeat 'never'"),
+        ({"fold": 1}, "fold must be true or false"),
+        ({"job": "gpt3-13b"}, "expected a rackmodel.Job"),
+        ({"accelerator": "b200"}, "leave it out"),
+        ({"catalog": "parts.toml"}, "load_catalog"),
+    ],
+)
+def test_a_word_that_is_wrong_is_refused_with_the_remedy(words, remedy):
+    with pytest.raises(RackModelError) as error:
+        rackmodel.simulate("dgx-h100", **{**WORDS, **words})
+    assert remedy in str(error.value)
+    assert "__init__" not in str(error.value)
+    assert "argument" not in str(error.value)
+
+
+@pytest.mark.parametrize("verb", [rackmodel.simulate, rackmodel.compare, rackmodel.search])
+def test_every_verb_refuses_what_it_does_not_have(verb):
+    with pytest.raises(UnknownName, match=f"no word of {verb.__name__} 'anything'"):
+        verb("dgx-h100", **WORDS, anything="x")
+    with pytest.raises(InvalidInput, match="needs topolog"):
+        verb(**WORDS)
+    with pytest.raises(InvalidInput, match="by place"):
+        verb("dgx-h100", None, "gpt3-13b")
+    with pytest.raises(InvalidInput, match="given twice"):
+        verb("dgx-h100", None, job=job())
+
+
+def test_words_and_job_give_the_same_result():
+    by_words = rackmodel.simulate("dgx-h100", **WORDS, plan={"tp": 8, "pp": 1, "micro_batch": 1})
+    by_job = rackmodel.simulate("dgx-h100", job())
+    assert by_words.step_s == by_job.step_s
+
+
+def test_a_plan_may_be_whole():
+    result = rackmodel.simulate("dgx-h100", **WORDS, plan=Plan(tp=8, pp=1))
+    assert result.step.job.plan == Plan(tp=8, pp=1, dp=1)
+
+
+def test_search_with_a_slow_accelerator_ranks_slower_steps():
+    words = {**WORDS, "plan": {"tp": 8, "pp": 1, "micro_batch": 1}, "top": 1}
+    plain = rackmodel.search("dgx-h100", **words)
+    slow = rackmodel.search("dgx-h100", **words, slow={0: 1.5})
+    assert slow.best.step_s > 1.2 * plain.best.step_s
