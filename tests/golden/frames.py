@@ -12,7 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-FRAMES = ("events", "operations", "memory", "memory_timeline", "contention", "links", "racks")
+FRAMES = (
+    "events",
+    "operations",
+    "memory",
+    "memory_timeline",
+    "contention",
+    "links",
+    "racks",
+    "hbm_bandwidth",
+)
 MANY_WORDS = 40  # more different words than these are told by their number only
 
 
