@@ -1,7 +1,7 @@
 """GB200 machines of which only the scale-up domain, the NICs or the fabric differ.
 
 In:  accelerators of a domain, NIC rate, oversubscription, medium, whose wires.
-Out: `machine`; `more_switches`, what its chassis lacks.
+Out: `machine`.
 Left out: jobs (`scale_up`).
 
 Every machine has the same GB200, the same 900 GB/s of NVLink and as many switch chips as its
@@ -135,12 +135,3 @@ def _wires(network: str, domain: int, nic_gbps: float) -> dict[str, object]:
             "shape.switches": 9,
         }
     return changes
-
-
-def more_switches(domain: int, accelerators: float) -> float:
-    """First-tier switch chips beyond the 18 of an NVL72 rack, which its chassis holds.
-
-    >>> more_switches(576, 576), more_switches(72, 576)
-    (144.0, 0.0)
-    """
-    return accelerators / 72 * 18 if domain > 72 else 0.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.argument.machines import NETWORKS, machine, more_switches
+from rackmodel.argument.machines import NETWORKS, machine
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.planning.candidates import plan_words
 from rackmodel.planning.space import Choices
@@ -233,7 +233,7 @@ def point(flat: FlatJob) -> dict[str, Value]:
     catalog = _catalog_of(job)
     how = EngineOptions(routing=str(job["routing"]))
     result = run(_machine_of(job), best, catalog=catalog, options=how)
-    return {**row, **row_of(result, int(job["domain"] or 0), catalog)}
+    return {**row, **row_of(result)}
 
 
 @lru_cache(maxsize=64)
@@ -260,7 +260,7 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
         simulated += 1
         if again.step_s < result.step_s:
             best, result = other, again
-    return best, row_of(result, int(job["domain"] or 0), _catalog_of(job)) | {
+    return best, row_of(result) | {
         "plan": plan_words(best.plan),
         "plans": found.plans,
         "plans_simulated": simulated,
@@ -337,16 +337,10 @@ def _parts(bandwidth: float, capacity: float) -> Catalog:
     return load_catalog(overrides=changes) if changes else shipped
 
 
-def row_of(result: Result, domain: int, catalog: Catalog) -> dict[str, Value]:
-    """Figures of one simulated machine; the switches that its chassis lacks are added."""
-    done = result.assessment
-    cost, power = done["cost"], done["power"]
-    gpus = result.step.job.gpus
-    chip = catalog.switches["nvswitch4"]
-    chips = more_switches(domain, gpus)
-    usd = float(catalog.prices["nvswitch4"]["capex_usd"].value) * chips
-    watts = chip.power_w * chips
-    share = 1.0 + usd / cost["capital_usd"] * _fixed(cost) + watts / power["it_w"] * _energy(cost)
+def row_of(result: Result) -> dict[str, Value]:
+    """Figures of one simulated machine."""
+    done, gpus = result.assessment, result.step.job.gpus
+    cost = done["cost"]
     parts = result.breakdown_s
     exposed = {name: parts.get(name, 0.0) for name in ("tp", "cp", "ep", "pp", "bubble")}
     return {
@@ -359,25 +353,11 @@ def row_of(result: Result, domain: int, catalog: Catalog) -> dict[str, Value]:
         **{f"{name}_share": seconds / result.step_s for name, seconds in exposed.items()},
         "dp_share": sum(parts.get(k, 0.0) for k in ("dp", "dp_cp", "edp")) / result.step_s,
         "hbm_bandwidth_utilisation": result.hbm_bandwidth_utilisation,
-        "usd_per_mtoken": cost["usd_per_mtoken"] * share,
-        "usd_per_mtoken_low": cost["usd_per_mtoken_low"] * share,
-        "usd_per_mtoken_high": cost["usd_per_mtoken_high"] * share,
-        "energy_j_per_token": done["energy_j_per_token"]
-        + watts * result.step_s / result.step.job.tokens,
-        "capital_usd_per_gpu": (cost["capital_usd"] + usd) / gpus,
-        "it_w_per_gpu": (power["it_w"] + watts) / gpus,
-        "rack_heat_w": max(float(rack["heat_w"]) for rack in done["racks"])
-        + chip.power_w * more_switches(domain, 72),
+        "usd_per_mtoken": cost["usd_per_mtoken"],
+        "usd_per_mtoken_low": cost["usd_per_mtoken_low"],
+        "usd_per_mtoken_high": cost["usd_per_mtoken_high"],
+        "energy_j_per_token": done["energy_j_per_token"],
+        "capital_usd_per_gpu": cost["capital_usd"] / gpus,
+        "it_w_per_gpu": done["power"]["it_w"] / gpus,
+        "rack_heat_w": max(float(rack["heat_w"]) for rack in done["racks"]),
     }
-
-
-def _fixed(cost: Mapping[str, Any]) -> float:
-    """Share of the hourly cost that goes with the price of the machine."""
-    hourly = cost["per_hour_usd"]
-    return float((hourly["depreciation"] + hourly["maintenance"]) / cost["usd_per_hour"])
-
-
-def _energy(cost: Mapping[str, Any]) -> float:
-    """Share of the hourly cost that goes with its power."""
-    hourly = cost["per_hour_usd"]
-    return float((hourly["energy"] + hourly["hall"]) / cost["usd_per_hour"])

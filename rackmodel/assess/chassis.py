@@ -39,6 +39,8 @@ class Chassis:
     part_w : DC power by part in training; `idle_share` of it at idle. [W]
     rise_k, flow_lpm : of the liquid of a rack; a flow that is given decides over the rise.
     design_rise_k is the rise that the plates are made for.
+    switch_chips : of the scale-up domain that its price and power hold; None where it is not asked.
+    added_w : of part_w, what its rating does not know: modules and switches that a machine adds.
     liquid_share : share of each part's heat that leaves in liquid.
     """
 
@@ -75,6 +77,8 @@ class Chassis:
     rated_w: float
     rack_limit_w: float
     flow_lpm: float | None = None
+    switch_chips: float | None = None
+    added_w: float = 0.0
 
     @property
     def other_w(self) -> float:
@@ -122,7 +126,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         return {key: at_level(quantity, level) for key, quantity in inside.items()}
 
     floats = (key for key, kind in Chassis.__annotations__.items() if kind == "float")
-    fields = {key: number(key) for key in floats if key != "design_rise_k"}
+    fields = {key: number(key) for key in floats if key not in ("design_rise_k", "added_w")}
     cooling = text("cooling")
     if cooling not in COOLINGS:
         raise UnknownName.among(f"cooling for chassis.{name}", cooling, COOLINGS)
@@ -144,6 +148,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         part_w=group("part_w."),
         liquid_share=liquid,
         design_rise_k=fields["rise_k"],
+        switch_chips=number("switch_chips") if "switch_chips" in table else None,
         **fields,
     )
 

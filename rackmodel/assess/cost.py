@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from rackmodel.assess.chassis import Level, at_level
-from rackmodel.assess.media import end_usd, media_rows, outside_switches, scaled_usd
+from rackmodel.assess.chassis import Level, at_level, chassis_of
+from rackmodel.assess.media import end_usd, media_rows, more_switches, outside_switches, scaled_usd
 from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
@@ -102,7 +102,8 @@ def capital(catalog: Catalog, bought: Bought, level: Level = "mid") -> Capital:
     ):
         found.add(kind, name, count, price(catalog, name, "capex_usd", level))
     if bought.inventory is not None:
-        for part, count in outside_switches(bought.inventory):
+        more = more_switches(bought.inventory, chassis_of(catalog, bought.chassis))
+        for part, count in (*outside_switches(bought.inventory), *more):
             found.add("switches", part, count, switch_usd(catalog, part, level))
         links = media_rows(bought.inventory, catalog) if bought.links is None else bought.links
         for link in links.to_dict("records"):

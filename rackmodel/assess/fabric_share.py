@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from rackmodel.assess.chassis import Chassis
-from rackmodel.assess.media import Fabric, fabric_power, media_rows
+from rackmodel.assess.media import Fabric, fabric_power, media_rows, more_switches
 from rackmodel.assess.rack_power import powered_accelerators
 from rackmodel.assess.site import Site
 from rackmodel.hardware import Catalog
@@ -117,15 +117,23 @@ class Installed:
         fabric = fabric_power(own, catalog, links)
         return cls(inventory=own, links=links, fabric=fabric, leaves=found.get(Tier.LEAF, 1.0))
 
-    def equip(self, chassis: Chassis, used: int) -> Chassis:
-        """Return a chassis with the modules of these links; used : accelerators of the job."""
+    def equip(self, chassis: Chassis, used: int, catalog: Catalog) -> Chassis:
+        """Return a chassis with the modules of these links, and the switch chips that it lacks.
+
+        used : accelerators of the job.
+        """
         present = _accelerators(self.inventory) or float(used)
-        parts = dict(chassis.part_w)
+        parts, added_w = dict(chassis.part_w), 0.0
+        for name, count in more_switches(self.inventory, chassis):
+            added_w += count * catalog.switches[name].power_w / present * chassis.accelerators
+        if added_w:
+            parts["switch"] = parts.get("switch", 0.0) + added_w
         if self.fabric.nic_optics_w is not None:
             parts["nic_optics"] = self.fabric.nic_optics_w / present * chassis.accelerators
         if self.fabric.rack_optics_w:
             parts["optics"] = self.fabric.rack_optics_w / present * chassis.accelerators
-        return replace(chassis, part_w=parts)
+            added_w += parts["optics"]
+        return replace(chassis, part_w=parts, added_w=added_w)
 
 
 def _accelerators(inventory: pd.DataFrame) -> float:

@@ -19,7 +19,7 @@ from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rackmodel.assess.chassis import Level
+    from rackmodel.assess.chassis import Chassis, Level
     from rackmodel.hardware import Catalog, Medium, Switch
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
@@ -306,19 +306,26 @@ def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame)
 
 def outside_switches(inventory: pd.DataFrame) -> list[tuple[str, float]]:
     """Return (name, count) of the switches that stand outside the chassis."""
-    rows = zip(
-        inventory["part_kind"],
-        inventory["part"],
-        inventory["tier"],
-        inventory["per"],
-        inventory["count"],
-        strict=True,
-    )
-    return [
-        (str(part), float(count))
-        for kind, part, tier, per, count in rows
-        if kind == "switch" and (per == "fabric" or tier in OUTSIDE_TIERS) and count
-    ]
+    rows = inventory[(inventory["part_kind"] == "switch") & (inventory["count"] != 0)]
+    out = (rows["per"] == "fabric") | rows["tier"].isin(OUTSIDE_TIERS)
+    return list(zip(rows["part"][out].astype(str), rows["count"][out].astype(float), strict=True))
+
+
+def more_switches(inventory: pd.DataFrame, chassis: Chassis) -> list[tuple[str, float]]:
+    """Return (name, count) of first-tier switch chips beyond those that the chassis hold.
+
+    A larger scale-up domain needs more of them: half of their ports go to a second tier.
+    """
+    if chassis.switch_chips is None:
+        return []
+    rows = inventory[(inventory["part_kind"] == "switch") & (inventory["tier"] == Tier.SCALE_UP)]
+    present = float(inventory["count"][inventory["part_kind"] == "accelerator"].sum())
+    held = chassis.switch_chips * present / chassis.accelerators
+    total = float(rows["count"].sum())
+    share = max(0.0, 1.0 - held / total) if total else 0.0
+    if share < 1e-9:
+        return []
+    return [(str(n), share * c) for n, c in zip(rows["part"], rows["count"], strict=True)]
 
 
 def _matches(wanted: str, tier: str) -> bool:

@@ -146,7 +146,7 @@ def assess_step(
     chassis, installed = site.cool(chassis_of(catalog, chassis_name)), None
     if inventory is not None:
         installed = Installed.of(inventory, catalog, site, racks=step.racks, chassis=chassis)
-        chassis = installed.equip(chassis, step.accelerators)
+        chassis = installed.equip(chassis, step.accelerators, catalog)
     done = assess_power(
         step.timeline,
         step.racks,
@@ -281,14 +281,14 @@ def _power(
 
 
 def _provisioned_w(done: Assessment, by_part: Mapping[str, float], site: Site) -> float:
-    """Return what power has to be there for racks: their rating, with the cap and the modules.
+    """Return what power has to be there for racks: their rating, the cap, what is added.
 
-    A rating counts accelerators at their own limit and scale-up links as they are sold.
+    A rating counts accelerators at their own limit, scale-up links and switches as they are sold.
     """
     chassis, cap_w = done.chassis, site.power_cap_w
     less_w = max(0.0, done.accelerator.power_w - cap_w) if cap_w is not None else 0.0
     behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
-    more_w = chassis.part_w.get("optics", 0.0) - chassis.accelerators * less_w
+    more_w = chassis.added_w - chassis.accelerators * less_w
     rated_w = chassis.rated_w + more_w * done.racks_w / behind_w
     return sum(rack.count * rack.chassis for rack in done.racks) * rated_w
 
@@ -318,12 +318,12 @@ def _heat_at(
     done: Assessment, racks: pd.DataFrame, catalog: Catalog, level: Level
 ) -> dict[int, float]:
     """Heat of a rack of each class with everything around the accelerators at its low or high
-    end."""
-    chassis = chassis_of(catalog, done.chassis.name, level)
-    extra = {
-        name: watts for name, watts in done.chassis.part_w.items() if name not in chassis.part_w
-    }
-    chassis = replace(chassis, part_w={**chassis.part_w, **extra})
+    end; switch chips that a machine adds are as good as those of its chassis."""
+    chassis, drawn = chassis_of(catalog, done.chassis.name, level), done.chassis.part_w
+    parts = {**drawn, **chassis.part_w}
+    if "switch" in chassis.part_w:
+        parts["switch"] *= drawn["switch"] / chassis_of(catalog, chassis.name).part_w["switch"]
+    chassis = replace(chassis, part_w=parts)
     found = rack_power(done.draws, racks, chassis, idle_w=done.accelerator.idle_w, bins=64)
     return {rack.rack_class: rack.heat_w for rack in found}
 

@@ -50,3 +50,38 @@ def test_machines_without_a_fabric_keep_their_counts(catalog):
     alone = inventory(("accelerator", "h100", "", "", "", 8, "rack"))
     assert shares(alone, catalog) == {}
     assert own_share(alone, {})["count"].tolist() == [8.0]
+
+
+# One chip of 72 ports per 36 accelerators and link below, half of its ports up: twice the 18 of an
+# NVL72 rack, and a second tier of half as many.
+@pytest.mark.parametrize("domain", [144, 288, 576])
+def test_a_domain_above_72_pays_and_heats_its_switches(domain):
+    from rackmodel.api import simulate
+    from rackmodel.argument.machines import machine
+
+    job = {"model": "gpt3-13b", "gpus": domain, "global_batch": domain, "seq_len": 2048}
+    job["plan"] = {"tp": 4, "pp": 1, "micro_batch": 1}
+    found, whole = (simulate(machine(size), **job).assessment for size in (domain, 72))
+    parts = machine(domain).inventory(domain)
+    chips = parts[parts["part"] == "nvswitch4"].set_index("tier")["count"]
+    added = chips["scale_up"] - domain / 72 * 18
+    assert added == domain / 72 * 18
+    first, second = added * 4000.0, chips["scale_up_top"] * 4000.0
+    bought = [one["cost"]["capital_by_part_usd"].get("switches", 0.0) for one in (found, whole)]
+    assert bought[0] - bought[1] == pytest.approx(first + second, rel=0.07)  # and a smaller fabric
+    racks = [one["racks"][0]["by_part_w"]["switch"] for one in (found, whole)]
+    assert racks == pytest.approx([36 * 260.0, 18 * 260.0])
+    assert found["power"]["fabric_by_part_w"]["nvswitch4"] == chips["scale_up_top"] * 260.0
+    more = found["power"]["provisioned_w"] - whole["power"]["provisioned_w"]
+    assert more > (added + chips["scale_up_top"]) * 260.0
+
+
+# Four racks of 144: their own 104 chips each stand in the price of the rack, 208 above do not.
+def test_simulating_nvl576_pays_the_upper_switches():
+    from rackmodel.api import simulate
+
+    job = {"model": "gpt3-13b", "gpus": 576, "global_batch": 576, "seq_len": 2048}
+    found = simulate("nvl576", plan={"tp": 4, "pp": 1, "micro_batch": 1}, **job).assessment
+    assert found["cost"]["capital_by_part_usd"]["switches"] > 208 * 9000.0
+    assert found["power"]["fabric_by_part_w"]["nvswitch6"] == pytest.approx(208 * 800.0)
+    assert not any("nvswitch6" in note for note in found["notes"])
