@@ -55,13 +55,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:
-    """Return the jobs that any of the patterns names; all without patterns."""
-    names = [n for n in JOBS if not patterns or any(fnmatch.fnmatch(n, p) for p in patterns)]
+    """Return the jobs that the patterns name, in the order of the patterns; all without them."""
+    names = [name for pattern in patterns or ["*"] for name in fnmatch.filter(JOBS, pattern)]
     if not names:
         raise SystemExit(
             f"no golden job is named {' or '.join(patterns)}; known: {', '.join(JOBS)}"
         )
-    return names
+    return list(dict.fromkeys(names))
 
 
 def told(name: str, moves: Sequence[Move], top: int) -> str:
