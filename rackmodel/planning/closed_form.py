@@ -22,11 +22,10 @@ from rackmodel.planning.profiles import Floats, Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import SHARDINGS, Space, cut_fields
 from rackmodel.workload import Job, Plan
+from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
 from rackmodel.workload.plan import RANK_ORDERS
 from rackmodel.workload.precision import precision_of
 
-BUCKET = 40e6  # parameters of a gradient bucket at least; Megatron, as in workload.data_parallel
-BUCKET_PER_REPLICA = 1e6
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
 LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
 

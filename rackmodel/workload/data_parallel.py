@@ -19,6 +19,9 @@ from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
+BUCKET = 40e6  # parameters of a gradient bucket at least, as in Megatron
+BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -36,7 +39,7 @@ def buckets(job: Job, units: Sequence[Unit]) -> tuple[Bucket, ...]:
 
     Megatron: max(40 million, 1 million x data-parallel ranks) parameters.
     """
-    full = 0.0 if job.plan.sharded_parameters else max(40e6, 1e6 * job.plan.dp_cp)
+    full = 0.0 if job.plan.sharded_parameters else max(BUCKET, BUCKET_PER_REPLICA * job.plan.dp_cp)
     out: list[Bucket] = []
     last, dense, expert, wide = len(units) - 1, 0.0, 0.0, 0.0
     for index in range(len(units) - 1, -1, -1):
