@@ -79,9 +79,11 @@ def _numbers(job: Job) -> None:
     _refuse(rules, InvalidInput)
 
 
-def _try(number: int, most: int = 16) -> str:
-    found = [str(d) for d in range(1, min(number, most) + 1) if number % d == 0]
-    return ", ".join(found)
+def _try(number: int, divisor: int, most: int = 16) -> str:
+    """Divisors to try where `divisor` is none."""
+    if number % divisor == 0:
+        return ""
+    return ", ".join(str(d) for d in range(1, min(number, most) + 1) if number % d == 0)
 
 
 def _divides(job: Job) -> None:
@@ -94,7 +96,7 @@ def _divides(job: Job) -> None:
     rules: list[Rule] = [
         (
             heads and heads % tp,
-            f"tp {tp} does not divide the {heads} heads of {model.name!r}; try tp {_try(heads)}",
+            f"tp {tp} does not divide the {heads} heads of {model.name!r}; try tp {_try(heads, tp)}",
         ),
         (
             heads and kv % tp and tp % kv,
@@ -102,7 +104,7 @@ def _divides(job: Job) -> None:
             f" {model.name!r}",
         ),
         *(
-            (width % tp, f"tp {tp} does not divide {what} {width}; try tp {_try(width)}")
+            (width % tp, f"tp {tp} does not divide {what} {width}; try tp {_try(width, tp)}")
             for what, width in widths.items()
         ),
         (
@@ -149,7 +151,7 @@ def _experts(job: Job) -> list[Rule]:
         (
             model.experts % ep,
             f"ep {ep} does not divide the {model.experts} experts of {model.name!r};"
-            f" try ep {_try(model.experts, 1024)}",
+            f" try ep {_try(model.experts, ep, 1024)}",
         ),
         (model.moe_ffn % etp, f"etp {etp} does not divide moe_ffn {model.moe_ffn}"),
         (
