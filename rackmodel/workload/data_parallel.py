@@ -9,18 +9,26 @@ Axes: "dp_cp" for weights outside experts, "edp" for experts, "dp_shard"/"dp_rep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT, elementwise
-from rackmodel.workload.operations import Collective, CollectiveOp, Kernel, Operation, Role
+from rackmodel.workload.operations import (
+    Collective,
+    CollectiveOp,
+    Kernel,
+    Operation,
+    Phase,
+    Role,
+)
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
 BUCKET = 40e6  # parameters of a gradient bucket at least, as in Megatron
 BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
+Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,69 +63,44 @@ def buckets(job: Job, units: Sequence[Unit]) -> tuple[Bucket, ...]:
 def gathers(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """All-gathers of a bucket's parameters (zero1, zero2: updated shards; zero3, hsdp: weights)."""
     plan, size = job.plan, precision_of(job.precision).gather_bytes
-    shard_axis = "dp_shard" if plan.sharding == "hsdp" else "dp_cp"
-    shards = plan.shard_size if plan.sharding == "hsdp" else plan.dp_cp
+    axis = "dp_shard" if plan.sharding == "hsdp" else "dp_cp"
     dense = (bucket.dense - bucket.wide) * size + bucket.wide * ELEMENT
-    out = []
-    for axis, ranks, moved in (
-        (shard_axis, shards, dense),
-        ("edp", plan.edp, bucket.expert * size),
-    ):
-        if ranks > 1 and moved:
-            out.append(_collective("gather", "all-gather", axis, moved, label, beside, "gather"))
-    return out
+    rows: list[Row] = [
+        ("all-gather", axis, plan.shards, dense),
+        ("all-gather", "edp", plan.edp, bucket.expert * size),
+    ]
+    return _collectives("gather", rows, label, beside)
 
 
 def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """Collectives that sum a bucket's gradients over its replicas."""
     plan, size = job.plan, float(job.gradient_bytes)
-    stream = "reduce"
-    out = []
-    if plan.sharding == "hsdp":
-        if plan.shard_size > 1 and bucket.dense:
-            out.append(
-                _collective(
-                    "reduce",
-                    "reduce-scatter",
-                    "dp_shard",
-                    bucket.dense * size,
-                    label,
-                    beside,
-                    stream,
-                )
-            )
-        if plan.dp_cp > plan.shard_size and bucket.dense:
-            out.append(
-                _collective(
-                    "reduce",
-                    "all-reduce",
-                    "dp_replica",
-                    bucket.dense * size / plan.shard_size,
-                    label,
-                    beside,
-                    stream,
-                )
-            )
+    dense, shards = bucket.dense * size, plan.shards
     op: CollectiveOp = "all-reduce" if plan.sharding == "none" else "reduce-scatter"
-    if plan.sharding != "hsdp" and plan.dp_cp > 1 and bucket.dense:
-        out.append(_collective("reduce", op, "dp_cp", bucket.dense * size, label, beside, stream))
-    if plan.edp > 1 and bucket.expert:
-        out.append(_collective("reduce", op, "edp", bucket.expert * size, label, beside, stream))
-    return out
+    rows: list[Row] = [(op, "dp_cp", plan.dp_cp, dense)]
+    if plan.sharding == "hsdp":
+        rows = [
+            ("reduce-scatter", "dp_shard", shards, dense),
+            ("all-reduce", "dp_replica", plan.dp_cp // shards, dense / shards),
+        ]
+    rows.append((op, "edp", plan.edp, bucket.expert * size))
+    return _collectives("reduce", rows, label, beside)
 
 
-def _collective(
-    name: str, op: CollectiveOp, axis: str, size: float, label: str, beside: bool, stream: str
-) -> Collective:
-    return Collective(
-        name=f"{name} {axis}",
-        op=op,
-        axis=axis,
-        bytes=size,
-        stream=stream if beside else "compute",
-        token=f"{name} {axis} {label}" if beside else None,
-        phase="optimizer",
-    )
+def _collectives(name: str, rows: Iterable[Row], label: str, beside: bool) -> list[Collective]:
+    return [
+        Collective(
+            name=f"{name} {axis}",
+            op=op,
+            axis=axis,
+            bytes=size,
+            stream=name if beside else "compute",
+            token=f"{name} {axis} {label}" if beside else None,
+            phase="optimizer",
+        )
+        for op, axis, ranks, size in rows
+        if ranks > 1 and size
+    ]
 
 
 def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
@@ -127,19 +110,17 @@ def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
     expert = sum(chunk.parameters[1] for chunk in chunks)
     if plan.sharding == "none":
         return dense + expert
-    shards = plan.shard_size if plan.sharding == "hsdp" else plan.dp_cp
-    return dense / shards + expert / plan.edp
+    return dense / plan.shards + expert / plan.edp
 
 
 def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     """Gradient norm, then Adam: reads gradient, master, moments; writes these and the weight."""
     updated = local_states(job, chunks)
     grad, master = float(job.gradient_bytes), software_of(job.stack).master_bytes
-    weight = 2.0
-    checks = 2.0 if precision_of(job.precision).loss_scaling else 1.0
-    tensors = 12.0 * sum(
-        len(chunk.units) for chunk in chunks
-    )  # multi-tensor kernels, ~10 per layer
+    precision = precision_of(job.precision)
+    checks = 2.0 if precision.loss_scaling else 1.0
+    # multi-tensor kernels, ~10 per layer
+    tensors = 12.0 * sum(len(chunk.units) for chunk in chunks)
     kernels = [
         elementwise(
             "grad_norm",
@@ -152,7 +133,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
         elementwise(
             "adam",
             (grad + master + 8.0) * updated,
-            (master + 8.0 + weight) * updated,
+            (master + 8.0 + ELEMENT) * updated,
             family="optimizer",
             role=Role.UPDATE,
             launches=max(1.0, tensors / 30),
@@ -165,7 +146,6 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             role=Role.ZERO_GRADIENTS,
         ),
     ]
-    precision = precision_of(job.precision)
     if precision.casts_weights:
         # Once a step the weights of layers are laid out for the GEMMs of all micro-batches.
         layers = sum(
@@ -186,7 +166,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
         # Gradients go out, new weights come back; the update on the host is taken to keep up with
         # the link.
         kernels[1] = elementwise(
-            "offload_optimizer", grad * updated, weight * updated, family="copy", role=Role.UPDATE
+            "offload_optimizer", grad * updated, ELEMENT * updated, family="copy", role=Role.UPDATE
         )
     return tuple(kernels)
 
@@ -201,25 +181,20 @@ def held_gradients(job: Job, chunks: Sequence[Chunk]) -> float:
 
 def closing(job: Job, chunks: Sequence[Chunk]) -> list[Operation]:
     """Small collectives of a step's end: loss over replicas, gradient norm over all ranks."""
-    plan = job.plan
-    out: list[Operation] = []
-    if any(chunk.stage == chunk.stages - 1 for chunk in chunks) and plan.dp_cp > 1:
-        out.append(Collective(name="loss", op="all-reduce", axis="dp_cp", bytes=8.0, phase="other"))
+    plan, precision = job.plan, precision_of(job.precision)
     axis = "world" if plan.sharding != "none" else "model"
     members = plan.gpus if axis == "world" else plan.tp * plan.cp * plan.pp
-    if members > 1:
-        out.append(
-            Collective(
-                name="gradient_norm", op="all-reduce", axis=axis, bytes=8.0, phase="optimizer"
-            )
-        )
-    precision = precision_of(job.precision)
-    if precision.loss_scaling and members > 1:
-        out.append(
-            Collective(name="found_inf", op="all-reduce", axis=axis, bytes=4.0, phase="optimizer")
-        )
-    if precision.amax_reduce and plan.tp * plan.dp_cp > 1:
-        # Delayed scaling: maxima of three tensors of two GEMM operands per linear layer.
-        size = 4.0 * 6.0 * 4.0 * job.model.layers / plan.pp
-        out.append(Collective(name="amax", op="all-reduce", axis="stage", bytes=size))
-    return out
+    ends = any(chunk.stage == chunk.stages - 1 for chunk in chunks)
+    # Delayed scaling: maxima of three tensors of two GEMM operands per linear layer.
+    maxima = 4.0 * 6.0 * 4.0 * job.model.layers / plan.pp
+    rows: list[tuple[bool, str, str, float, Phase]] = [
+        (ends and plan.dp_cp > 1, "loss", "dp_cp", 8.0, "other"),
+        (members > 1, "gradient_norm", axis, 8.0, "optimizer"),
+        (members > 1 and precision.loss_scaling, "found_inf", axis, 4.0, "optimizer"),
+        (precision.amax_reduce and plan.tp * plan.dp_cp > 1, "amax", "stage", maxima, "other"),
+    ]
+    return [
+        Collective(name=name, op="all-reduce", axis=over, bytes=size, phase=phase)
+        for runs, name, over, size, phase in rows
+        if runs
+    ]

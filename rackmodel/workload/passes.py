@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise, zip_longest
 
 from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reductions
@@ -25,6 +26,13 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.plan import Job
 from rackmodel.workload.stages import Chunk, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
+
+_WORDS = {
+    "F": ("forward", ", first"),
+    "B": ("backward", ", last"),
+    "BI": ("backward", ""),
+    "W": ("weight gradients", ", last"),
+}
 
 
 @dataclass(slots=True)
@@ -43,17 +51,11 @@ class Passes:
 
     # What the data-parallel axis does in which pass.
 
-    @property
-    def gathers_each_pass(self) -> bool:
-        """Weights are gathered for every forward and again for every backward pass."""
-        return self.job.plan.reshards
-
     def gathers_first(self) -> list[list[Collective]]:
         """Gathers that must end before the first forward pass, per bucket in forward order."""
         plan = self.job.plan
-        if plan.sharding == "none" or self.gathers_each_pass:
-            return []
-        if not plan.dp_overlap and not plan.sharded_parameters:
+        early = plan.dp_overlap or plan.sharded_parameters
+        if plan.sharding == "none" or plan.reshards or not early:
             return []
         return [
             gathers(self.job, part, f"{self.label} {part.first}", beside=True)
@@ -63,7 +65,7 @@ class Passes:
     @property
     def reduces_each_pass(self) -> bool:
         """Gradients leave the rank in every backward pass."""
-        return self.job.plan.sharding == "zero2" or self.gathers_each_pass
+        return self.job.plan.sharding == "zero2" or self.job.plan.reshards
 
     def pending_tokens(self) -> list[str]:
         """Tokens of the last backward pass that the optimizer has to wait for."""
@@ -110,7 +112,7 @@ class Passes:
         return bool(self.pending_tokens()) and not self.reduces_each_pass and kind != "BI"
 
     def _build(self, kind: str, edge: bool) -> Segment:
-        name = {"F": "forward", "B": "backward", "BI": "backward", "W": "weight gradients"}[kind]
+        name, edge_name = _WORDS[kind]
         phase: Phase = "forward" if kind == "F" else "backward"
         emit = Emitter(phase, overlap_tp=self._pieces(), label=f"{self.label} {kind} ")
         if kind == "F":
@@ -120,10 +122,8 @@ class Passes:
         else:
             self._backward(emit, last=edge, split=kind == "BI")
         emit.flush()
-        edge_name = {"F": ", first", "B": ", last", "W": ", last"}.get(kind, "") if edge else ""
-        return Segment(
-            name=f"{name} {self.label}{edge_name}", phase=phase, operations=tuple(emit.operations)
-        )
+        name = f"{name} {self.label}{edge_name if edge else ''}"
+        return Segment(name=name, phase=phase, operations=tuple(emit.operations))
 
     def _pieces(self) -> int:
         plan = self.job.plan
@@ -133,35 +133,29 @@ class Passes:
         return max(2, plan.tp // 2) if both_ways else plan.tp
 
     def _forward(self, emit: Emitter, *, first: bool) -> None:
-        units = self.chunk.units
-        waits: dict[int, list[str]] = {}
-        if first:
-            for part, starts in zip(reversed(self.parts), self.gathers_first(), strict=True):
-                waits[part.first] = [str(start.token) for start in starts]
-        each = self._gatherer(emit, range(len(units)), "F") if self.gathers_each_pass else None
-        for index in range(len(units)):
-            if each is not None:
-                each(index)
-            for token in waits.get(index, ()):
-                emit.wait(token)
+        starts = self.gathers_first() if first else []
+        waits = dict(zip((part.first for part in reversed(self.parts)), starts, strict=False))
+        order = range(len(self.chunk.units))
+        bring = self._gatherer(emit, order, "F")
+        for index in order:
+            bring(index)
+            for start in waits.get(index, ()):
+                emit.wait(str(start.token))
             forward(self._steps(index), emit)
 
-    def _steps(self, index: int, *, again: bool = False) -> tuple[Step, ...]:
+    def _steps(self, index: int) -> tuple[Step, ...]:
         """The steps of a unit, with copies to and from host memory where it is offloaded."""
-        unit, plan = self.chunk.units[index], self.job.plan
-        if "activations" not in plan.offload or not unit.is_layer or again:
+        unit = self.chunk.units[index]
+        if "activations" not in self.job.plan.offload or not unit.is_layer:
             return unit.steps
         if index in self.recomputed():
-            size = transfer_bytes(self.job)
-            steps = list(unit.steps)
-            steps[0] = _offloaded(steps[0], size)
-            return tuple(steps)
+            return (_offloaded(unit.steps[0], transfer_bytes(self.job)), *unit.steps[1:])
         kept = (step.saved_bytes * (step.module not in self.job.modules) for step in unit.steps)
-        return tuple(_offloaded(step, size) for step, size in zip(unit.steps, kept, strict=True))
+        return tuple(map(_offloaded, unit.steps, kept))
 
     def _again(self, index: int) -> tuple[Step, ...]:
         """The steps that full recompute runs: all, or up to the last one that keeps something."""
-        steps = self._steps(index, again=True)
+        steps = self.chunk.units[index].steps
         if not software_of(self.job.stack).early_stop:
             return steps
         # The last sum is the next layer's input: kept there, whoever computes it.
@@ -170,14 +164,12 @@ class Passes:
         return inside[: kept[-1] + 1] if kept else steps
 
     def _backward(self, emit: Emitter, *, last: bool, split: bool) -> None:
-        units = self.chunk.units
-        order = range(len(units) - 1, -1, -1)
-        each = self._gatherer(emit, order, "B") if self.gathers_each_pass else None
+        order = range(len(self.chunk.units) - 1, -1, -1)
+        bring = self._gatherer(emit, order, "B")
         later = Emitter("backward") if split else None
         again = self.recomputed()
         for index in order:
-            if each is not None:
-                each(index)
+            bring(index)
             if index in again:
                 forward(self._again(index), emit, "recompute")
             backward(self._steps(index), emit, recompute=self.job.modules, later=later)
@@ -188,9 +180,7 @@ class Passes:
         """Positions of the layers that full recompute runs forward again."""
         plan = self.job.plan
         layers = [index for index, unit in enumerate(self.chunk.units) if unit.is_layer]
-        if plan.recompute != "full":
-            return frozenset()
-        return frozenset(layers[: plan.recompute_layers])
+        return frozenset(layers[: plan.recompute_layers] if plan.recompute == "full" else ())
 
     def _weights(self, emit: Emitter, *, last: bool) -> None:
         for index in range(len(self.chunk.units) - 1, -1, -1):
@@ -200,35 +190,29 @@ class Passes:
 
     def _reduce(self, emit: Emitter, index: int, last: bool) -> None:
         """Start the reduction of the bucket that ends with this unit, where this pass has one."""
-        plan = self.job.plan
-        if not (self.reduces_each_pass or (last and plan.dp_overlap)):
-            return
-        for part in self.parts:
-            if part.first == index:
-                emit.flush()
-                label = f"{self.label} {part.first}"
-                emit.operations.extend(reductions(self.job, part, label, beside=plan.dp_overlap))
+        beside = self.job.plan.dp_overlap
+        if self.reduces_each_pass or (last and beside):
+            for part in self.parts:
+                if part.first == index:
+                    label = f"{self.label} {part.first}"
+                    emit.put(reductions(self.job, part, label, beside=beside))
 
     def _gatherer(self, emit: Emitter, order: Sequence[int], kind: str) -> Callable[[int], None]:
         """Fully sharded: gather each unit `prefetch` units ahead, in the order of the pass."""
-        parts = {part.first: part for part in self.parts}
-        ahead = self.job.plan.prefetch if self.job.plan.dp_overlap else 0
+        plan = self.job.plan
+        parts = {part.first: part for part in self.parts} if plan.reshards else {}
+        ahead = plan.prefetch if plan.dp_overlap else 0
         started: dict[int, list[Collective]] = {}
-        positions = {index: position for position, index in enumerate(order)}
 
         def bring(index: int) -> None:
-            here = positions[index]
-            for position in range(here, min(len(order), here + ahead + 1)):
-                unit = order[position]
-                if unit in started or unit not in parts:
-                    continue
-                label = f"{self.label} {kind} {unit}"
-                started[unit] = gathers(self.job, parts[unit], label, beside=ahead > 0)
-                emit.flush()
-                emit.operations.extend(started[unit])
+            here = order.index(index)
+            for unit in order[here : here + ahead + 1]:
+                if unit in parts and unit not in started:
+                    label = f"{self.label} {kind} {unit}"
+                    started[unit] = gathers(self.job, parts[unit], label, beside=ahead > 0)
+                    emit.put(started[unit])
             for collective in started.get(index, ()):
-                if collective.token:
-                    emit.wait(collective.token)
+                emit.wait(collective.token or "")
 
         return bring
 
@@ -254,33 +238,29 @@ def merged(front: Segment, back: Segment, *, overlap: bool) -> Segment:
     if not overlap:
         operations = (*front.operations, *back.operations)
         return Segment(name=name, phase="backward", operations=operations)
-    one, two = _cut(front.operations), _cut(back.operations)
     out: list[Operation] = []
-    waits: list[list[str]] = [[], []]
-    for index in range(max(len(one), len(two))):
-        for side, pieces in enumerate((one, two)):
-            if index >= len(pieces):
+    waits: list[list[Wait]] = [[], []]
+    pieces = zip_longest(_cut(front.operations), _cut(back.operations), fillvalue=None)
+    for index, both in enumerate(pieces):
+        for side, piece in enumerate(both):
+            if piece is None:
                 continue
-            out.extend(Wait(token=token) for token in waits[side])
+            out += [*waits[side], *piece]
             waits[side] = []
-            piece, exchange = pieces[index]
-            out.extend(piece)
-            if exchange is not None:
+            exchange = piece[-1] if piece else None
+            if isinstance(exchange, Collective) and exchange.role in TOKEN_EXCHANGES:
                 token = f"{front.name} {back.name} ep {side} {index}"
-                waits[side] = [token]
-                out.append(replace(exchange, id=next_id(), stream="ep", token=token))
-    out.extend(Wait(token=token) for side in waits for token in side)
+                out[-1] = replace(exchange, id=next_id(), stream="ep", token=token)
+                waits[side] = [Wait(token=token)]
+    out += [*waits[0], *waits[1]]
     return Segment(name=name, phase="backward", operations=tuple(out))
 
 
-def _cut(operations: Sequence[Operation]) -> list[tuple[list[Operation], Collective | None]]:
-    pieces: list[tuple[list[Operation], Collective | None]] = []
-    piece: list[Operation] = []
-    for operation in operations:
-        if isinstance(operation, Collective) and operation.role in TOKEN_EXCHANGES:
-            pieces.append((piece, operation))
-            piece = []
-        else:
-            piece.append(operation)
-    pieces.append((piece, None))
-    return pieces
+def _cut(operations: Sequence[Operation]) -> list[tuple[Operation, ...]]:
+    """Operations up to and with each exchange of tokens, and those after the last."""
+    ends = [
+        place + 1
+        for place, operation in enumerate(operations)
+        if isinstance(operation, Collective) and operation.role in TOKEN_EXCHANGES
+    ]
+    return [tuple(operations[a:b]) for a, b in pairwise([0, *ends, len(operations)])]

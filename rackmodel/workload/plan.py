@@ -222,6 +222,11 @@ class Plan:
         return self.replicas * self.cp
 
     @property
+    def shards(self) -> int:
+        """Ranks that hold one copy of the attention weights together, where they are sharded."""
+        return self.shard_size if self.sharding == "hsdp" else self.dp_cp
+
+    @property
     def edp(self) -> int:
         """Ranks that hold the same experts."""
         return self.tp * self.dp_cp // (self.etp * self.ep)

@@ -97,6 +97,11 @@ class Emitter:
             )
             self.pending.clear()
 
+    def put(self, operations: Iterable[Operation]) -> None:
+        """Add operations as they are."""
+        self.flush()
+        self.operations.extend(operations)
+
     def collect(
         self,
         comm: Comm,

@@ -96,7 +96,8 @@ def _divides(job: Job) -> None:
     rules: list[Rule] = [
         (
             heads and heads % tp,
-            f"tp {tp} does not divide the {heads} heads of {model.name!r}; try tp {_try(heads, tp)}",
+            f"tp {tp} does not divide the {heads} heads of {model.name!r};"
+            f" try tp {_try(heads, tp)}",
         ),
         (
             heads and kv % tp and tp % kv,
