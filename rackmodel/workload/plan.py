@@ -176,20 +176,17 @@ class Plan:
         """
         replica = self.tp * self.pp * self.cp
         shape = f"tp {self.tp} x pp {self.pp} x cp {self.cp}"
-        if self.dp is None:
-            if gpus % replica or gpus < replica:
-                raise InvalidPlan(
-                    f"{shape} = {replica} accelerators per replica do not divide {gpus};"
-                    " change tp, pp, cp or the number of accelerators"
-                )
-            plan = replace(self, dp=gpus // replica)
-        elif replica * self.dp != gpus:
+        if self.dp is None and (gpus % replica or gpus < replica):
             raise InvalidPlan(
-                f"{shape} x dp {self.dp} needs {replica * self.dp} accelerators, the job has"
+                f"{shape} = {replica} accelerators per replica do not divide {gpus};"
+                " change tp, pp, cp or the number of accelerators"
+            )
+        plan = replace(self, dp=gpus // replica) if self.dp is None else self
+        if replica * plan.replicas != gpus:
+            raise InvalidPlan(
+                f"{shape} x dp {self.dp} needs {plan.gpus} accelerators, the job has"
                 f" {gpus}; leave dp out to have it filled"
             )
-        else:
-            plan = self
         if global_batch is not None:
             check_batch(plan, global_batch)
         return plan
@@ -335,9 +332,8 @@ class Job:
     def weight_bytes(self) -> float:
         """Bytes of the compute copies of one weight inside a layer."""
         precision = precision_of(self.precision)
-        return precision.weight_bytes - (
-            precision.transpose_bytes if self.transposes is False else 0.0
-        )
+        one_way = self.transposes is False
+        return precision.weight_bytes - (precision.transpose_bytes if one_way else 0.0)
 
     @property
     def modules(self) -> frozenset[str]:

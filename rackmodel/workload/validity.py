@@ -146,7 +146,6 @@ def _experts(job: Job) -> list[Rule]:
     plan, model = job.plan, job.model
     ep, etp, inside = plan.ep, plan.etp, plan.dispatch_domain
     ranks = plan.tp * plan.cp * plan.replicas
-    skewed = job.token_routing == "dropless-skewed"
     hiding = [each.name for each in schedules().values() if each.hides_exchanges]
     return [
         (
@@ -164,23 +163,7 @@ def _experts(job: Job) -> list[Rule]:
             plan.tp > 1 and not plan.sequence_parallel,
             "experts with tp above 1 need sequence_parallel, as in Megatron",
         ),
-        (
-            skewed and job.routing_skew == 0.0,
-            "token_routing dropless-skewed needs routing_skew above 0",
-        ),
-        (
-            skewed and ep == 1,
-            "token_routing dropless-skewed needs ep above 1: with ep 1 every rank has all experts,"
-            " and the same number of tokens for them",
-        ),
-        (
-            not skewed and (job.routing_skew or job.routing_seed),
-            "routing_skew and routing_seed need token_routing dropless-skewed",
-        ),
-        (
-            job.token_routing != "drop" and job.capacity_factor != 1.0,
-            "capacity_factor needs token_routing drop",
-        ),
+        *_token_routing(job),
         (
             plan.dispatcher != "all-to-all" and ep == 1,
             f"dispatcher {plan.dispatcher} needs ep above 1",
@@ -203,6 +186,29 @@ def _experts(job: Job) -> list[Rule]:
             plan.ep_overlap and plan.pp > 1 and not schedule_of(plan.order).hides_exchanges,
             f"ep_overlap with pp {plan.pp} needs {' or '.join(hiding)}: with {plan.order}"
             " the last stage has no second micro-batch to hide under",
+        ),
+    ]
+
+
+def _token_routing(job: Job) -> list[Rule]:
+    skewed = job.token_routing == "dropless-skewed"
+    return [
+        (
+            skewed and job.routing_skew == 0.0,
+            "token_routing dropless-skewed needs routing_skew above 0",
+        ),
+        (
+            skewed and job.plan.ep == 1,
+            "token_routing dropless-skewed needs ep above 1: with ep 1 every rank has all experts,"
+            " and the same number of tokens for them",
+        ),
+        (
+            not skewed and (job.routing_skew or job.routing_seed),
+            "routing_skew and routing_seed need token_routing dropless-skewed",
+        ),
+        (
+            job.token_routing != "drop" and job.capacity_factor != 1.0,
+            "capacity_factor needs token_routing drop",
         ),
     ]
 
