@@ -45,7 +45,6 @@ class Quotient:
     received : likewise as the receiver of a send. loads, capacity, cap : see `FluidNetwork`.
     """
 
-    rank_class: Ints
     first_rank: Ints
     meetings: tuple[tuple[MeetingKind, ...], ...]
     joined: tuple[dict[int, int], ...]
@@ -54,8 +53,10 @@ class Quotient:
     capacity: list[float]
     cap: list[float]
     axis: tuple[str, ...]  # per channel
-    example_link: Ints  # one link of each link class
-    link_class: Ints
+
+    def kind_of(self, channel: int, number: int) -> MeetingKind:
+        """Return what happens where a rank class joins a channel."""
+        return self.meetings[channel][self.joined[channel][number]]
 
 
 def fold(system: System, partition: Partition) -> Quotient:
@@ -91,7 +92,6 @@ def fold(system: System, partition: Partition) -> Quotient:
             joined.append(_joins(ranks, channel.members[:, :1], group_class))
             received.append(_joins(ranks, channel.members[:, 1:], group_class))
     return Quotient(
-        rank_class=ranks,
         first_rank=first_rank,
         meetings=tuple(meetings),
         joined=tuple(joined),
@@ -100,8 +100,6 @@ def fold(system: System, partition: Partition) -> Quotient:
         capacity=[float(c) for c in system.capacity[first_link]],
         cap=cap,
         axis=tuple(channel.key.axis for channel in system.channels),
-        example_link=first_link,
-        link_class=partition.link,
     )
 
 

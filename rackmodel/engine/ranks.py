@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import simpy
 
 from rackmodel.engine.quotient import MeetingKind, Quotient
-from rackmodel.engine.script import Join, Lockstep, Pass, Pieces, Run, speed_beside
+from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Script, speed_beside
 from rackmodel.network import FluidNetwork
 from rackmodel.network.simpy_private import trigger
 
@@ -66,6 +66,10 @@ class World:
     overlap_share: tuple[float, ...]  # per channel, of the compute units
     open: dict[tuple[Any, ...], Exchange] = field(default_factory=dict)
     ranks: list[Rank] = field(default_factory=list)
+
+    def alone_of(self, channel: int, number: int) -> float:
+        """Return the seconds of a channel's exchange that a rank class joins, undisturbed."""
+        return self.alone_s[channel, self.quotient.joined[channel][number]]
 
     def arrive(self, key: tuple[Any, ...], kind: MeetingKind, needed: int) -> Exchange:
         """Note that one more has reached an exchange; begin it when it was the last one missing."""
@@ -115,11 +119,9 @@ class World:
 class Rank:
     """One class of ranks: its program, its streams, its log."""
 
-    def __init__(
-        self, world: World, number: int, program: list[tuple[int, Pieces]], stage: int
-    ) -> None:
+    def __init__(self, world: World, number: int, scripts: list[Script], stage: int) -> None:
         self.world, self.env, self.number = world, world.env, number
-        self.program, self.stage = program, stage
+        self.scripts, self.stage = scripts, stage
         self.log: list[Logged] = []
         self.counts: dict[tuple[str, str], int] = {}
         self.tokens: dict[str, Exchange | simpy.Event] = {}
@@ -137,11 +139,11 @@ class Rank:
     def process(self) -> Process:
         """Walk through the program."""
         env, log = self.env, self.log
-        for item, pieces in self.program:
-            steady = pieces.lockstep
+        for script in self.scripts:
+            item, steady = script.place, script.lockstep
             begin = steady.begin if steady is not None else -1
             agreed: bool | None = None
-            for number, piece in enumerate(pieces.pieces):
+            for number, piece in enumerate(script.pieces):
                 if number == begin and steady is not None:
                     if agreed is None:
                         agreed = self.quiet(steady.channels)
@@ -155,7 +157,7 @@ class Rank:
                         break
                 start = env.now
                 exchange: Exchange | None
-                if isinstance(piece, Run):
+                if isinstance(piece, KernelRun):
                     yield self._run(piece.work_s)
                     log.append(Logged("run", item, piece.first, start, env.now))
                     continue

@@ -1,9 +1,9 @@
 """What a rank class does in a segment, with durations: runs of kernels, meetings, waits.
 
 In:  a segment's operations, seconds of each `Compute`, the meeting kinds that the rank class joins.
-Out: `Pieces`: the sequence that the simulation walks through, and `Lockstep`: the same sequence
-     worked out once, for when nobody outside can disturb it.
-Left out: the clock.
+Out: `Script`: the sequence that the simulation walks through; `play`: the same sequence on a clock
+     of its own, as a `Lockstep` runs that nobody outside can disturb.
+Left out: meeting others, for which see `ranks`.
 
 Ranks of one class are always at the same point. If a segment's collectives use links that only the
 group's own members load, and all classes of the team are at the same point, then nothing that other
@@ -14,7 +14,6 @@ for every micro-batch. This is exact, not an approximation; the condition is che
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -25,7 +24,7 @@ MOST_TAKEN = 0.5  # of the compute units, however many collectives are in flight
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class KernelRun:
     """Kernels that follow one another without waiting; `parts` are (operation, seconds)."""
 
     first: int
@@ -65,7 +64,7 @@ class Hold:
     token: str
 
 
-Piece: TypeAlias = Run | Join | Pass | Hold
+Piece: TypeAlias = KernelRun | Join | Pass | Hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,31 +102,34 @@ class Lockstep:
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """A segment as one rank class goes through it."""
+class Script:
+    """An item of a program as one rank class goes through it."""
 
+    place: int  # of the item
     pieces: tuple[Piece, ...]
     lockstep: Lockstep | None
 
 
-def cut(
+def pieces_of(
     operations: Sequence[Operation],
     compute_s: Callable[[Compute], float],
     channel_of: Callable[[Operation], int | None],
     gone: set[str],
+    silent: set[int],
 ) -> Cut:
     """Turn operations into pieces; collectives of a group of one vanish.
 
     compute_s : seconds of a `Compute`. channel_of : the channel of a communication, None if it
         moves nothing.
-    gone : tokens of collectives that vanished, in the whole program; added to.
+    gone, silent : tokens of collectives that vanished and ids of what leaves no trace, in the whole
+        program; added to.
     """
     pieces: list[Piece] = []
     run: list[tuple[int, float]] = []
 
     def close() -> None:
         if run:
-            pieces.append(Run(run[0][0], sum(s for _, s in run), tuple(run)))
+            pieces.append(KernelRun(run[0][0], sum(s for _, s in run), tuple(run)))
             run.clear()
 
     for place, operation in enumerate(operations):
@@ -135,12 +137,15 @@ def cut(
             case Compute():
                 run.append((place, compute_s(operation)))
             case Wait():
-                if operation.token not in gone:
-                    close()
-                    pieces.append(Hold(place, operation.token))
+                if operation.token in gone:
+                    silent.add(operation.id)
+                    continue
+                close()
+                pieces.append(Hold(place, operation.token))
             case Collective():
                 channel = channel_of(operation)
                 if channel is None:
+                    silent.add(operation.id)
                     if operation.token is not None:
                         gone.add(operation.token)
                     continue
@@ -160,90 +165,59 @@ def cut(
     return Cut(pieces=tuple(pieces))
 
 
-def lockstep(
-    cut_up: Cut,
-    *,
-    team_of: Callable[[set[int]], tuple[int, ...]],
-    members_of: Callable[[int], tuple[int, ...]],
-    alone_s: Callable[[int], float],
-    private: Callable[[int], bool],
-    conflicts: Callable[[int], frozenset[int]],
-    overlap_share: Callable[[int], float],
-    memo: dict[tuple[float, ...], tuple[tuple[Entry, ...], float] | None],
-) -> Lockstep | None:
-    """Work out the longest tail of a segment that only its own team can disturb.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What `play` has worked out.
+
+    closed : nothing came in from outside, none is left in flight at the end, and no two collectives
+    that share links were in flight together.
+    """
+
+    entries: tuple[Entry, ...]
+    end_s: float
+    closed: bool
+
+
+def play(
+    pieces: Sequence[Piece],
+    exchange_of: Callable[[int], tuple[float, float]],
+    conflicts: Callable[[int], frozenset[int]] = lambda channel: frozenset(),
+) -> Played:
+    """Follow pieces on a clock of their own, as if nobody else were there.
+
+    Collectives with a token run beside kernels, in order on their stream, and take a share of the
+    compute units meanwhile.
 
     Parameters
     ----------
-    team_of : rank classes that the given channels tie together, this one included.
-    members_of : rank classes that meet in a channel. alone_s : seconds of its collective,
-        undisturbed.
-    private : no rank outside its groups can slow a channel down. conflicts : channels that share a
-        link.
-    overlap_share : share of the compute units that an asynchronous collective of a channel takes.
-    memo : what has been worked out, by id of the cut and seconds of their collectives.
+    exchange_of : seconds of the collective of a channel, undisturbed, and the share of the compute
+        units that it takes from kernels beside it.
+    conflicts : channels that share a link with a channel.
 
-    Returns None if the tail would be no longer than its pieces.
+    Examples
+    --------
+    >>> total = Join(0, channel=0, axis="tp", stream="tp", token="t")
+    >>> gemm = KernelRun(1, work_s=1.0, parts=((1, 1.0),))
+    >>> play([total, gemm, Hold(2, "t")], lambda channel: (3.0, 0.0)).end_s
+    3.0
     """
-    pieces = cut_up.pieces
-    joins = [(i, p) for i, p in enumerate(pieces) if isinstance(p, Join)]
-    if any(isinstance(p, Pass) for p in pieces) or not all(private(j.channel) for _, j in joins):
-        return None
-    used = {j.channel for _, j in joins}
-    team = team_of(used)
-    begin = 0
-    if len(team) > 1:
-        meets = [i for i, j in joins if j.token is None and members_of(j.channel) == team]
-        if not meets:
-            return None
-        begin = meets[0] + 1
-    open_tokens = {p.token for p in pieces[:begin] if isinstance(p, Join) and p.token is not None}
-    if open_tokens or begin >= len(pieces) - 1:
-        return None
-    key = (cut_up.id, begin, *(alone_s(c) for c in sorted(used)))
-    if key not in memo:
-        memo[key] = _work_out(pieces[begin:], alone_s, conflicts, overlap_share)
-    worked = memo[key]
-    if worked is None:
-        return None
-    entries, total = worked
-    later = [join for i, join in joins if i >= begin]
-    turns = Counter((join.axis, join.stream) for join in later)
-    shared = frozenset().union(used, *(conflicts(c) for c in used))
-    return Lockstep(
-        key,
-        begin,
-        total,
-        entries,
-        shared,
-        tuple((axis, stream, n) for (axis, stream), n in turns.items()),
-        team,
-    )
-
-
-def _work_out(
-    pieces: Sequence[Piece],
-    alone_s: Callable[[int], float],
-    conflicts: Callable[[int], frozenset[int]],
-    overlap_share: Callable[[int], float],
-) -> tuple[tuple[Entry, ...], float] | None:
-    """Follow the pieces on a clock of their own; None if two collectives in flight share links."""
-    now = 0.0
+    now, closed = 0.0, True
     entries: list[Entry] = []
     free: dict[str, float] = {}
     ends: dict[str, tuple[float, str]] = {}
-    busy: list[tuple[float, float, int]] = []  # (start, end, channel) of collectives
+    busy: list[tuple[float, float, float, int]] = []  # (start, end, share, channel)
     for piece in pieces:
         match piece:
-            case Run():
-                start, now = now, _end_of_run(now, piece.work_s, busy, overlap_share)
+            case KernelRun():
+                start, now = now, _end_of_run(now, piece.work_s, busy)
                 entries.append(Entry("run", piece.first, start, now))
             case Join():
                 start = max(now, free.get(piece.stream, 0.0)) if piece.token else now
-                if any(end > start and c in conflicts(piece.channel) for _, end, c in busy):
-                    return None
-                end = start + alone_s(piece.channel)
-                busy.append((start, end, piece.channel))
+                if any(end > start and c in conflicts(piece.channel) for _, end, _, c in busy):
+                    closed = False
+                seconds, share = exchange_of(piece.channel)
+                end = start + seconds
+                busy.append((start, end, share, piece.channel))
                 if piece.token is None:
                     entries.append(Entry("join", piece.place, now, end, piece.axis))
                     now = end
@@ -251,29 +225,24 @@ def _work_out(
                     free[piece.stream] = end
                     ends[piece.token] = (end, piece.axis)
                     entries.append(Entry("async", piece.place, start, end, piece.axis))
-            case Hold():
-                if piece.token not in ends:
-                    return None  # started outside this stretch
+            case Hold() if piece.token in ends:
                 end, axis = ends.pop(piece.token)
                 entries.append(Entry("hold", piece.place, now, max(now, end), axis))
                 now = max(now, end)
-            case Pass():
-                return None
-    if ends:
-        return None  # still in flight at the end
-    return tuple(entries), now
+            case _:
+                closed = False  # with others, or begun outside of these pieces
+    return Played(tuple(entries), now, closed and not ends)
 
 
 def _end_of_run(
     now: float,
     work_s: float,
-    busy: Sequence[tuple[float, float, int]],
-    overlap_share: Callable[[int], float],
+    busy: Sequence[tuple[float, float, float, int]],
 ) -> float:
     """Return when kernels end that begin at `now`, slowed while collectives take compute units."""
     while True:
-        taken = sum(overlap_share(c) for start, end, c in busy if start <= now < end)
-        changes = [at for start, end, _ in busy for at in (start, end) if at > now]
+        taken = sum(share for start, end, share, _ in busy if start <= now < end)
+        changes = [at for start, end, _, _ in busy for at in (start, end) if at > now]
         until = min(changes, default=math.inf)
         speed = speed_beside(taken)
         end = now + work_s / speed

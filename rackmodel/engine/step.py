@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -24,7 +24,7 @@ from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
-from rackmodel.engine.run import Kernels, Run
+from rackmodel.engine.simulation import Simulation
 from rackmodel.engine.stand_in import PERIODS, StandIn, stand_in
 from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
 from rackmodel.errors import InvalidInput, InvalidPlan
@@ -33,7 +33,7 @@ from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
 from rackmodel.network.simpy_private import events_so_far
 from rackmodel.workload import programs
-from rackmodel.workload.operations import Program
+from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
@@ -46,6 +46,14 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rackmodel.workload import Job
+
+
+class Kernels(Protocol):
+    """What the simulation needs of a kernel-time model."""
+
+    def compute_s(self, compute: Compute) -> float:
+        """Return the seconds of a block of kernels on one accelerator."""
+        ...
 
 
 class SimulatedMachine(Protocol):
@@ -171,15 +179,17 @@ def simulate_step(
         for kind in exchanges
     )
 
-    def make(program: tuple[Program, ...]) -> Run:
-        limit_s, slower = options.limit_s, transfers_slower
-        return Run(program, kernels, system, quotient, speed, overlap_share, limit_s, slower)
+    def simulated(program: tuple[Program, ...]) -> Simulation:
+        seconds = kernel_seconds(program, kernels)
+        run = Simulation(program, seconds, system, quotient, speed, overlap_share, transfers_slower)
+        run.simulate(options.limit_s)
+        return run
 
-    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, make)
+    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated)
     count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
-        step_s=float(run.env.now) + (splice.added_s if splice else 0.0),
+        step_s=float(run.clock.now) + (splice.added_s if splice else 0.0),
         splice=splice,
         logs=tuple(tuple(rank.log) for rank in run.world.ranks),
         rank_stage=system.stage[quotient.first_rank],
@@ -233,16 +243,29 @@ def _place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods:
     return _Placed(network=network, rank_map=rank_map, small=small, accelerators=accelerators)
 
 
+def kernel_seconds(of: Sequence[Program], kernels: Kernels) -> dict[int, float]:
+    """Return the seconds of every `Compute` of these programs, by its id."""
+    items = {item.id: item for program in of for item in program.items}
+    return {
+        operation.id: kernels.compute_s(operation)
+        for item in items.values()
+        for operation in (item.operations if isinstance(item, Segment) else (item,))
+        if isinstance(operation, Compute)
+    }
+
+
 def _run_until_it_recurs(
-    job: Job, todo: list[int], repeat: Repeat, make: Callable[[tuple[Program, ...]], Run]
-) -> tuple[Run, Splice | None, int]:
+    job: Job,
+    todo: list[int],
+    repeat: Repeat,
+    simulated: Callable[[tuple[Program, ...]], Simulation],
+) -> tuple[Simulation, Splice | None, int]:
     """Simulate ever more micro-batches until a stretch recurs, at the latest all of them."""
     events = 0
     while True:
         batches = todo.pop(0)
-        run = make(programs(_short(job, batches)))
-        run.simulate()
-        events += events_so_far(run.env)
+        run = simulated(programs(_short(job, batches)))
+        events += events_so_far(run.clock)
         if batches == job.micro_batches:
             return run, None, events
         stages = [rank.stage for rank in run.world.ranks]

@@ -29,7 +29,7 @@ from rackmodel.engine.binding import (
 from rackmodel.engine.folding import Groups, distinct, label
 from rackmodel.engine.group_flows import PlacedFlows, Places, place
 from rackmodel.network import Network, Pattern, pattern
-from rackmodel.workload.operations import Collective, Operation, Program, Segment, Send
+from rackmodel.workload.operations import Collective, Operation, Program, Recv, Segment, Send
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -165,20 +165,24 @@ def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
     for program in programs:
         for operation in _distinct(program):
             key = key_of(operation, program.pipeline_rank)
-            if key is not None:
+            if key is not None and not isinstance(operation, Recv):
                 used = found.setdefault(key, np.zeros(len(programs), dtype=bool))
                 used[program.pipeline_rank] = True
     return found
 
 
 def key_of(operation: Operation, stage: int) -> Key | None:
-    """Return the kind of exchange that an operation of pipeline rank `stage` begins, or None."""
+    """Return the kind of exchange that an operation of pipeline rank `stage` takes part in."""
     match operation:
         case Collective():
             return Key(op=operation.op, axis=operation.axis, bytes=operation.bytes)
         case Send():
-            return Key(op="send", axis="pp", bytes=operation.bytes, stages=(stage, operation.peer))
-    return None
+            ends = (stage, operation.peer)
+        case Recv():
+            ends = (operation.peer, stage)
+        case _:
+            return None
+    return Key(op="send", axis="pp", bytes=operation.bytes, stages=ends)
 
 
 def _distinct(program: Program) -> Iterator[Operation]:

@@ -153,7 +153,7 @@ def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
 
 def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:
     """Predict one row; a row that can't run gets a `reason` instead of an exception."""
-    from rackmodel.engine.run import TooSlow
+    from rackmodel.engine.simulation import TooSlow
     from rackmodel.hardware import accelerator, load_catalog
     from rackmodel.topology import load_topology
 

@@ -10,7 +10,7 @@ from rackmodel import api
 from rackmodel.assess.run import kernels_s, run
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.run import TooSlow
+from rackmodel.engine.simulation import TooSlow
 from rackmodel.engine.step import simulate_step
 from rackmodel.network import Network
 from rackmodel.topology import load_topology
