@@ -18,9 +18,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.script import pieces_of, play
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.space import RECOMPUTES, Ints, Space, cut_fields
-from rackmodel.planning.walk import walk_s
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, transfer_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.operations import Segment
@@ -197,18 +197,38 @@ def walk(
             ahead, back = found.segments[row, which, column]
             place = row, which, column
             if needed[0, row, which]:
-                found.forward_s[place] = walk_s(ahead.operations, compute_s, collective_s)
-                found.backward_s[place] = walk_s(back.operations, compute_s, collective_s)
+                found.forward_s[place] = alone_s(ahead.operations, compute_s, collective_s)
+                found.backward_s[place] = alone_s(back.operations, compute_s, collective_s)
             if needed[1, row, which]:
                 both, tail = found.forward_s[place] + found.backward_s[place], 0.0
                 if any(_exchanges(op) for op in ahead.operations):
                     one, two = (
-                        walk_s(_mixed(ahead, back, units), compute_s, collective_s)
+                        alone_s(_mixed(ahead, back, units), compute_s, collective_s)
                         for units in (1, 2)
                     )
                     both, tail = two - one, 2.0 * one - two
                 found.paired_s[place], found.tail_s[place] = both, tail
     found.walked |= needed
+
+
+def alone_s(
+    operations: Operations,
+    compute_s: Callable[[Compute], float],
+    collective_s: Callable[[Collective], tuple[float, float]],
+) -> float:
+    """Seconds of these operations on the compute stream, as if nobody else were there.
+
+    collective_s : seconds of a collective, and the share of compute throughput that it takes.
+    """
+    exchanges: list[tuple[float, float]] = []
+
+    def channel_of(call: Operation) -> int:
+        assert isinstance(call, Collective), "a pass sends nothing"
+        exchanges.append(collective_s(call))
+        return len(exchanges) - 1
+
+    pieces = pieces_of(operations, compute_s, channel_of, set(), set()).pieces
+    return play(pieces, exchanges.__getitem__).end_s
 
 
 def _mixed(ahead: Segment, back: Segment, units: int) -> Operations:
