@@ -19,8 +19,8 @@ from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.ranks import Rank, World
 from rackmodel.engine.script import Cut, Join, Lockstep, Pass, Played, Script, pieces_of, play
 from rackmodel.engine.system import System, key_of
-from rackmodel.network import FluidNetwork
 from rackmodel.errors import CannotRun
+from rackmodel.network import FluidNetwork
 from rackmodel.workload.operations import Collective, Operation, Program, Segment
 
 
@@ -56,7 +56,9 @@ class Simulation:
         """Work out what every exchange takes by itself, write the scripts of all rank classes."""
         q = self.quotient
         capacity = [rate / self.slower for rate in q.capacity]
-        traffic = FluidNetwork(self.clock, q.loads, capacity, [rate / self.slower for rate in q.cap])
+        traffic = FluidNetwork(
+            self.clock, q.loads, capacity, [rate / self.slower for rate in q.cap]
+        )
         alone = {
             (kind.channel, kind.index): sum(
                 traffic.alone(flows) + latency
