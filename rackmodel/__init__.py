@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rackmodel.api import compare as compare
     from rackmodel.api import search as search
     from rackmodel.api import simulate as simulate
+    from rackmodel.engine.networks import clear_caches as clear_caches
     from rackmodel.errors import CannotRun as CannotRun
     from rackmodel.errors import DoesNotFit as DoesNotFit
     from rackmodel.errors import InvalidInput as InvalidInput
@@ -42,6 +43,7 @@ _HOME = {
     "simulate": "rackmodel.api",
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
+    "clear_caches": "rackmodel.engine.networks",
     "sweep": "rackmodel.sweeps.run",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",

@@ -174,8 +174,8 @@ def flows(
     word = name_or_file(topology, "TOPOLOGY")
     from rackmodel.network import Network, simulate_flows
     from rackmodel.topology import load_topology
+    from rackmodel.topology.files import GRAPH_SUFFIXES
     from rackmodel.topology.graph_file import read_flow_graph
-    from rackmodel.topology.names import GRAPH_SUFFIXES
 
     if Path(word[:300]).suffix.lower() in GRAPH_SUFFIXES and gpus is None:
         graph = read_flow_graph(Path(word))

@@ -12,6 +12,7 @@ from typing import Any
 
 from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
+from rackmodel.topology import Topology, forget_topologies
 
 MOST_LINKS = 1_000_000  # kept in all: about 300 MB with their routes
 
@@ -27,18 +28,23 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     ------
     As `Topology.graph` and `Network.from_graph` do.
     """
-    from rackmodel.topology import Topology
-
     # A stand-in for a Topology may change what `graph` gives.
     if not isinstance(machine, Topology) or machine.own_graph is not None:
-        return Network.from_graph(machine.graph(slots, bundled=True), routing=routing, seed=seed)
+        return Network.of_machine(machine, slots, routing=routing, seed=seed)
     key = (id(machine), machine.units(slots), machine.slice_shape(slots), routing, seed)
     if key not in _kept:
-        lists = machine.plain(slots)
-        assert lists is not None, "only a user's own graph has none"
-        network = Network.from_lists(lists, routing=routing, seed=seed)
+        network = Network.of_machine(machine, slots, routing=routing, seed=seed)
         _kept[key] = (machine, network)
         while len(_kept) > 1 and sum(len(n.tail) for _, n in _kept.values()) > MOST_LINKS:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
     return _kept[key][1]
+
+
+def clear_caches() -> None:
+    """Forget the machines that were read from files, and the networks compiled from them.
+
+    Both are few at a time, and a file that changes is read again without this.
+    """
+    forget_topologies()
+    _kept.clear()

@@ -227,22 +227,14 @@ def _network(
     seed: int,
 ) -> tuple[Network, int, int]:
     """Return the network, the members present in it, and the period."""
-    network = None
-    if hasattr(machine, "period"):
-        described = cast("Machine", machine)
-        period = described.period(gpus)
+    if not hasattr(machine, "period"):
+        period, present = gpus, gpus
+        network = Network.from_graph(machine, routing=routing, seed=seed)
+    else:
+        period = cast("Machine", machine).period(gpus)
         domain = getattr(machine, "domain_accelerators", None)
         present = stand_in(gpus, period, domain, periods) if fold and period < gpus else gpus
-        listed = getattr(machine, "plain", None)
-        plain = None if listed is None else listed(present)
-        if plain is not None:  # the same graph as lists, in a fraction of the time
-            network = Network.from_lists(plain, routing=routing, seed=seed)
-        else:
-            machine = described.graph(present, bundled=True)
-    else:
-        period, present = gpus, gpus
-    if network is None:
-        network = Network.from_graph(cast("nx.Graph[Any]", machine), routing=routing, seed=seed)
+        network = Network.of_machine(machine, present, routing=routing, seed=seed)
     have = len(network.accelerator_nodes)
     if present > have:
         raise CannotRun(f"the machine has {have} accelerators; {gpus} were asked for")

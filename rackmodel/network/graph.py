@@ -11,9 +11,10 @@ import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network.arrays import (
@@ -27,20 +28,10 @@ from rackmodel.network.arrays import (
 )
 from rackmodel.network.routing import Route, Router, RouteTable
 from rackmodel.topology.kinds import Kind
+from rackmodel.topology.nodes_and_links import Elements, grid
 
 if TYPE_CHECKING:
     import networkx as nx
-
-
-class Lists(Protocol):
-    """A directed graph as lists: at most one edge from a node to another."""
-
-    graph: dict[str, Any]
-    nodes: Any  # mapping from nodes, in order, to their facts
-    number: Any  # mapping from nodes to their places
-    tail: list[int]
-    head: list[int]
-    facts: list[dict[str, Any]]  # of each edge; many may share one
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -71,12 +62,26 @@ class Network(Arrays):
         """
         if routing in ROUTINGS and not len(graph):
             raise InvalidInput("the graph has no nodes")
-        return _compile(cls, _listed(graph), routing, seed)
+        return _compile(cls, _read_graph(graph), routing, seed)
 
     @classmethod
-    def from_lists(cls, graph: Lists, *, routing: Routing = "spray", seed: int = 0) -> Network:
-        """Compile a graph that is given as lists; the same as `from_graph` of that graph."""
-        return _compile(cls, graph, routing, seed)
+    def from_elements(
+        cls, elements: Elements, *, routing: Routing = "spray", seed: int = 0
+    ) -> Network:
+        """Compile a machine's elements; the same as `from_graph` of their graph."""
+        return _compile(cls, _read_elements(elements), routing, seed)
+
+    @classmethod
+    def of_machine(
+        cls, machine: Any, accelerators: int, *, routing: Routing = "spray", seed: int = 0
+    ) -> Network:
+        """Compile a `Topology`, or anything with its `graph`, as used by so many accelerators."""
+        ask = getattr(machine, "elements", None)
+        elements = None if ask is None else ask(accelerators, bundled=True)
+        if elements is not None:  # the same as the graph, in a fraction of the time
+            return cls.from_elements(elements, routing=routing, seed=seed)
+        graph = machine.graph(accelerators, bundled=True)
+        return cls.from_graph(graph, routing=routing, seed=seed)
 
     @property
     def router(self) -> Router:
@@ -116,28 +121,6 @@ def _number(value: object, where: str, what: str, *, zero: bool) -> float:
     return number
 
 
-@dataclass(slots=True)
-class _Listed:
-    """A networkx graph as lists."""
-
-    graph: dict[str, Any]
-    nodes: Any
-    number: dict[Hashable, int]
-    tail: list[int]
-    head: list[int]
-    facts: list[dict[str, Any]]
-
-
-def _listed(graph: nx.Graph[Any]) -> _Listed:
-    edges = list(graph.edges(data=True))
-    if not graph.is_directed():
-        edges += [(b, a, facts) for a, b, facts in edges]
-    edges = [(a, b, facts) for a, b, facts in edges if a != b]
-    number = {node: i for i, node in enumerate(graph.nodes)}
-    tail, head = [number[a] for a, _, _ in edges], [number[b] for _, b, _ in edges]
-    return _Listed(graph.graph, graph.nodes, number, tail, head, [facts for _, _, facts in edges])
-
-
 # What a graph says of an edge, checked.
 EDGE = np.dtype(
     [("rate", "f8"), ("payload", "f8"), ("latency_s", "f8"), ("cables", "i8"), ("kind", "O")]
@@ -157,35 +140,88 @@ def _edge(facts: Mapping[str, Any], a: Hashable, b: Hashable) -> tuple[object, .
     return rate, payload, delay, cables, str(facts.get("kind", ""))
 
 
-def _compile(cls: type[Network], graph: Lists, routing: Routing, seed: int) -> Network:
-    """Check the facts of the graph and build the arrays."""
+class _Read(NamedTuple):
+    """What a graph or elements say, checked: N nodes, E edges in order of their tail."""
+
+    facts: Mapping[str, Any]
+    nodes: tuple[Hashable, ...]
+    kinds: tuple[str, ...]
+    accelerators: Ints
+    position: tuple[tuple[int, ...], ...] | None
+    part: str  # of the accelerators, where the facts do not say
+    tail: Ints  # int[E]
+    head: Ints  # int[E]
+    edges: NDArray[np.void]  # EDGE[E]
+
+
+def _read_graph(graph: nx.Graph[Any]) -> _Read:
+    nodes = tuple(graph.nodes)
+    number = {node: i for i, node in enumerate(nodes)}
+    kinds = tuple(str(graph.nodes[node].get("kind", "")) for node in nodes)
+    edges = list(graph.edges(data=True))
+    if not graph.is_directed():
+        edges += [(b, a, facts) for a, b, facts in edges]
+    edges = sorted((e for e in edges if e[0] != e[1]), key=lambda edge: number[edge[0]])
+    accelerators = _accelerators(graph, nodes, kinds)
+    first = graph.nodes[nodes[int(accelerators[0])]] if len(accelerators) else {}
+    return _Read(
+        graph.graph,
+        nodes,
+        kinds,
+        accelerators,
+        _positions(graph, nodes, accelerators),
+        str(first.get("part", "")),
+        np.array([number[a] for a, _, _ in edges], dtype=np.int64),
+        np.array([number[b] for _, b, _ in edges], dtype=np.int64),
+        np.array([_edge(facts, a, b) for a, b, facts in edges], dtype=EDGE),
+    )
+
+
+def _read_elements(elements: Elements) -> _Read:
+    kinds = np.empty(len(elements), dtype=object)
+    for group in elements.nodes:
+        kinds[group.number(*grid(group.sizes))] = group.kind.value
+    tails, heads = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    blocks = [np.empty(0, dtype=EDGE)]
+    for links in elements.links:
+        for tail, head, delay_s in links.directed():
+            edge = links.wire.edge(links.each, delay_s)
+            tails.append(tail)
+            heads.append(head)
+            blocks.append(np.full(len(tail), np.array(_edge(edge, "", ""), dtype=EDGE)))
+    order = np.argsort(np.concatenate(tails), kind="stable")
+    accelerators = np.arange(elements.nodes[0].count)
+    return _Read(
+        elements.facts,
+        tuple(elements.names()),
+        tuple(kinds.tolist()),
+        accelerators,
+        _from_shape(elements.facts.get("shape"), len(accelerators)),
+        elements.nodes[0].part,
+        np.concatenate(tails)[order],
+        np.concatenate(heads)[order],
+        np.concatenate(blocks)[order],
+    )
+
+
+def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Network:
+    """Build the arrays."""
     if routing not in ROUTINGS:
         raise UnknownName.among("routing", str(routing), ROUTINGS)
-    nodes = tuple(graph.nodes)
-    kinds = tuple(str(graph.nodes[node].get("kind", "")) for node in nodes)
-    tail, head = np.array(graph.tail, dtype=np.int64), np.array(graph.head, dtype=np.int64)
-    place: dict[int, int] = {}  # edges that share their facts are checked once
-    which = np.array([place.setdefault(id(f), len(place)) for f in graph.facts], dtype=np.int64)
-    first = np.unique(which, return_index=True)[1].tolist() if len(which) else []
-    edges = [_edge(graph.facts[i], nodes[tail[i]], nodes[head[i]]) for i in first]
-    order = np.argsort(tail, kind="stable")  # as networkx lists its edges
-    tail, head, told = tail[order], head[order], np.array(edges, dtype=EDGE)[which[order]]
-    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in kinds])
-    part = np.array([kind == Kind.ACCELERATOR for kind in kinds])
+    tail, head, told, facts = read.tail, read.head, read.edges, read.facts
+    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in read.kinds])
+    part = np.array([kind == Kind.ACCELERATOR for kind in read.kinds])
     # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
     inner = switch[tail] | switch[head] | (part[tail] & part[head])
     # A hashed flow takes one cable of a bundle; a sprayed one takes all.
-    one = np.ones(len(told), dtype=np.int64)
-    split = np.where(inner, 1, told["cables"]) if routing == "ecmp" else one
+    split = np.where(inner, 1, told["cables"]) if routing == "ecmp" else np.ones_like(tail)
     link = np.repeat(np.arange(len(told)), split)
     tail, head, inner, told, split = tail[link], head[link], inner[link], told[link], split[link]
-    accelerators = _accelerators(graph, nodes, kinds)
-    facts = graph.graph
     return cls(
         name=str(facts.get("name", "graph")),
-        nodes=nodes,
-        node_kinds=kinds,
-        number=graph.number,
+        nodes=read.nodes,
+        node_kinds=read.kinds,
+        number={node: i for i, node in enumerate(read.nodes)},
         tail=tail,
         head=head,
         capacity=told["rate"] * told["payload"] / split,
@@ -194,19 +230,21 @@ def _compile(cls: type[Network], graph: Lists, routing: Routing, seed: int) -> N
         count=told["cables"] // split,
         link_kinds=tuple(told["kind"].tolist()),
         scale_up=inner,
-        accelerator_nodes=accelerators,
-        domain_of=_domains(accelerators, switch | part, tail[inner], head[inner]),
-        position=_positions(graph, nodes, accelerators),
+        accelerator_nodes=read.accelerators,
+        domain_of=_domains(read.accelerators, switch | part, tail[inner], head[inner]),
+        position=read.position,
         reduction=bool(facts.get("reduction", False)),
         fabric_reduction=bool(facts.get("fabric_reduction", False)),
-        family=_family(graph, nodes, accelerators),
+        family=str(facts.get("accelerator") or read.part),
         host_reach=int(facts.get("host_accelerators", 0) or 0),
         routing=routing,
         seed=seed,
     )
 
 
-def _accelerators(graph: Lists, nodes: tuple[Hashable, ...], kinds: tuple[str, ...]) -> Ints:
+def _accelerators(
+    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], kinds: tuple[str, ...]
+) -> Ints:
     found = [i for i, kind in enumerate(kinds) if kind == Kind.ACCELERATOR]
     if not found:  # a bare graph without kinds: every node that is not named a switch may send
         found = [i for i, kind in enumerate(kinds) if kind == ""]
@@ -227,33 +265,24 @@ def _domains(accelerators: Ints, member: Bools, tail: Ints, head: Ints) -> Ints:
 
 
 def _positions(
-    graph: Lists, nodes: tuple[Hashable, ...], accelerators: Ints
+    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], accelerators: Ints
 ) -> tuple[tuple[int, ...], ...] | None:
     places: list[tuple[int, ...]] = []
     for i in accelerators.tolist():
         facts = graph.nodes[nodes[i]]
         place = facts.get("coordinates", facts.get("position"))
         if not isinstance(place, (tuple, list)) or not place:
-            return _from_shape(graph, len(accelerators))
+            return _from_shape(graph.graph.get("shape"), len(accelerators))
         places.append(tuple(int(x) for x in place))
     if len({len(place) for place in places}) != 1 or len(set(places)) < len(places):
         return None
     return tuple(places)
 
 
-def _from_shape(graph: Lists, count: int) -> tuple[tuple[int, ...], ...] | None:
+def _from_shape(shape: object, count: int) -> tuple[tuple[int, ...], ...] | None:
     """Number the places of tori whose `shape` the graph states; the last dimension runs fastest."""
-    shape = graph.graph.get("shape")
     if not isinstance(shape, (tuple, list)) or not shape or count % math.prod(shape):
         return None
     sizes = tuple(int(length) for length in shape)
     units = count // math.prod(sizes)
     return tuple(product(*map(range, sizes if units == 1 else (units, *sizes))))
-
-
-def _family(graph: Lists, nodes: tuple[Hashable, ...], accelerators: Ints) -> str:
-    if graph.graph.get("accelerator"):
-        return str(graph.graph["accelerator"])
-    if len(accelerators):
-        return str(graph.nodes[nodes[int(accelerators[0])]].get("part", ""))
-    return ""

@@ -45,8 +45,8 @@ class ScaledLinks:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
 
-    def plain(self, accelerators: int) -> None:
-        """No lists: only the graph is scaled."""
+    def elements(self, accelerators: int, *, bundled: bool = False) -> None:
+        """None: only the graph is scaled."""
 
     def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
         """The machine's graph, scaled."""

@@ -6,7 +6,9 @@ Out: `Topology` (description, graph of any size, period, inventory) and directed
 Left out: routes and rates (network), which rank stands where (workload), watts and prices (assess).
 """
 
+from rackmodel.topology.builders import BUILDERS, builder
 from rackmodel.topology.check import check_topology
+from rackmodel.topology.describe import describe
 from rackmodel.topology.inventory import (
     copper_pairs,
     counted,
@@ -15,7 +17,7 @@ from rackmodel.topology.inventory import (
 )
 from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.names import (
-    describe,
+    forget_topologies,
     load_topology,
     read_topology,
     topology_names,
@@ -24,13 +26,16 @@ from rackmodel.topology.names import (
 from rackmodel.topology.topology import Topology
 
 __all__ = [
+    "BUILDERS",
     "Kind",
     "Tier",
     "Topology",
+    "builder",
     "check_topology",
     "copper_pairs",
     "counted",
     "describe",
+    "forget_topologies",
     "load_topology",
     "optics_power_w",
     "read_topology",

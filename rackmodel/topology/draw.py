@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackmodel import units
 from rackmodel.errors import InvalidInput
-from rackmodel.topology import description as d
 from rackmodel.topology.draw_fabric import COLOURS, fabric_picture
+from rackmodel.topology.inventory import copper_pairs_of, inventory_rows
+from rackmodel.topology.shapes import Switched
 from rackmodel.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _runs(topology: Topology) -> list[_Run]:
 
 def _chips_in_rack(topology: Topology) -> int:
     scale_up = topology.scale_up
-    if isinstance(scale_up, d.Switched):
+    if isinstance(scale_up, Switched):
         share = topology.rack_accelerators / scale_up.accelerators
         return round(scale_up.switches * share)
     if topology.own_graph is not None:
@@ -263,13 +264,11 @@ def _legend(ax: Axes, topology: Topology, chips: int, bottom: float) -> None:
 
 
 def _totals(topology: Topology) -> list[str]:
-    from rackmodel.topology.inventory import copper_pairs_of, reckoned_rows
-
     scale_up: Any = topology.scale_up
     if scale_up is None:
         return [topology.title]
     size = topology.domain_accelerators
-    table = reckoned_rows(topology, size)
+    table = inventory_rows(topology, size)
     cables = [r for r in table if (r["part_kind"], r["tier"]) == ("cable", "scale_up")]
     links = sum(row["count"] for row in cables)
     rate = units.show(scale_up.accelerator_bytes_per_s, "bytes_per_s")

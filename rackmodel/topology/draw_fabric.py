@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackmodel import units
-from rackmodel.topology import description as d
+from rackmodel.topology.shapes import Mesh, Torus
 from rackmodel.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def fabric_picture(
     kind: str = (
         topology.fabric.kind if topology.fabric else "own graph" if not topology.scale_up else ""
     )
-    if isinstance(topology.scale_up, d.Torus):
+    if isinstance(topology.scale_up, Torus):
         kind = f"tori on a {kind}"
     title = f"{topology.name}: {kind or 'no fabric'}"
     ax.set_title(f"{title}, {size:,} accelerators")
@@ -141,7 +141,7 @@ def _domain_name(topology: Topology, graph: nx.DiGraph[Any], count: int) -> str:
     shape = graph.graph.get("shape")
     if shape:
         return f"{'torus' if count == 1 else 'tori'} {' x '.join(map(str, shape))}"
-    if isinstance(topology.scale_up, d.Mesh):
+    if isinstance(topology.scale_up, Mesh):
         return "full mesh" if count == 1 else "full meshes"
     return "scale-up domain" if count == 1 else "scale-up domains"
 
@@ -217,14 +217,14 @@ def _inside(ax: Axes, x: float, y: float, topology: Topology) -> None:
     """Sketch what joins the accelerators of a domain: a switch, all pairs, or a grid."""
     dot: dict[str, Any] = {"marker": "s", "ms": 4, "color": COLOURS["accelerator"], "zorder": 5}
     thin: dict[str, Any] = {"color": "#666", "lw": 0.6, "zorder": 4}
-    if isinstance(topology.scale_up, d.Torus):
+    if isinstance(topology.scale_up, Torus):
         for i in range(3):
             ax.plot([x - 0.4, x + 0.4], [y + 0.4 * (i - 1)] * 2, **thin)
             ax.plot([x + 0.35 * (i - 1)] * 2, [y - 0.5, y + 0.5], **thin)
             for j in range(3):
                 ax.plot(x + 0.35 * (i - 1), y + 0.4 * (j - 1), **dot)
         return
-    if isinstance(topology.scale_up, d.Mesh):
+    if isinstance(topology.scale_up, Mesh):
         points = [
             (x - 0.35, y - 0.45),
             (x + 0.35, y - 0.45),

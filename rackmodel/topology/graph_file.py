@@ -12,18 +12,39 @@ Accelerators are ordered by `index` if all have one, else as they stand in the f
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.topology.check import MOST_EDGES, as_directed, check_topology, kinds_of, short
+from rackmodel.hardware import load_catalog
+from rackmodel.topology.check import (
+    MOST_EDGES,
+    as_directed,
+    check_topology,
+    kinds_of,
+    part_labels,
+    short,
+)
+from rackmodel.topology.files import content_of, text_of
+from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 from rackmodel.topology.topology import Topology
 
 if TYPE_CHECKING:
     import networkx as nx
 
-MOST_FILE_BYTES = 400_000_000
+DEFAULTS = {
+    "latency_s": 0.0,
+    "payload_efficiency": 1.0,
+    "count": 1,
+    "kind": "",
+    "medium": "",
+    "link": "",
+    "length_m": 0.0,
+    "lanes": 1,
+}
+"""Facts of a link that a user's graph leaves out."""
 
 
 def read_graph_file(path: Path) -> nx.DiGraph[Any]:
@@ -34,18 +55,12 @@ def read_graph_file(path: Path) -> nx.DiGraph[Any]:
     InvalidInput
         If it is too large, not valid, names a node twice, or declares XML entities.
     """
-    try:
-        size = path.stat().st_size
-        if size > MOST_FILE_BYTES:
-            raise InvalidInput(
-                f"{path}: {size:,} bytes; graphs above {MOST_FILE_BYTES:,} are refused"
-            )
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read as text: {error}") from None
-    if path.suffix.lower() == ".json":
-        return _from_json(text, str(path))
-    return _from_graphml(text, str(path))
+    return parse_graph(text_of(content_of(path), path), path)
+
+
+def parse_graph(text: str, path: Path) -> nx.DiGraph[Any]:
+    """Return the graph that a text holds, as `read_graph_file`; the path's ending says which."""
+    return (_from_json if path.suffix.lower() == ".json" else _from_graphml)(text, str(path))
 
 
 def _from_json(text: str, file: str) -> nx.DiGraph[Any]:
@@ -156,7 +171,7 @@ def read_flow_graph(path: Path) -> nx.DiGraph[Any]:
     check_topology(graph, file=str(path), bare=True)
     for _, data in graph.nodes(data=True):
         data["kind"] = data.get("kind") or ""
-    if "accelerator" in kinds_of(graph).values():
+    if Kind.ACCELERATOR in kinds_of(graph).values():
         for index, node in enumerate(_ordered(graph, str(path))):
             graph.nodes[node]["index"] = index
     return graph
@@ -188,39 +203,15 @@ def from_graph(
     for index, node in enumerate(nodes):
         own.nodes[node]["index"] = index
     part = _part(own, nodes, accelerator, file)
-    domains = find_domains(own, nodes)
-    for number, members in enumerate(domains):
-        for node in members:
-            own.nodes[node]["domain"] = number
-    for _, data in own.nodes(data=True):
-        data.setdefault(
-            "rack", data.get("domain", -1 if data["kind"] in ("leaf", "spine", "core") else 0)
-        )
-        if data["kind"] == "accelerator" and part:
-            data.setdefault("part", part)
-    for _, _, data in own.edges(data=True):
-        data.setdefault("latency_s", 0.0)
-        data.setdefault("payload_efficiency", 1.0)
-        data.setdefault("count", 1)
-        for key, default in (
-            ("kind", ""),
-            ("medium", ""),
-            ("link", ""),
-            ("length_m", 0.0),
-            ("lanes", 1),
-        ):
-            data.setdefault(key, default)
-    sizes = {len(members) for members in domains}
-    racks: dict[object, int] = {}
-    for node in nodes:
-        rack = own.nodes[node]["rack"]
-        racks[rack] = racks.get(rack, 0) + 1
+    domain = _number_domains(own, nodes)
+    _fill_in(own, part)
+    in_rack = max(Counter(own.nodes[node]["rack"] for node in nodes).values())
     own.graph.update(
         name=name,
         accelerator=part,
         accelerators=len(nodes),
-        domain=max(sizes),
-        rack_accelerators=max(racks.values()),
+        domain=domain,
+        rack_accelerators=in_rack,
         reduction=own.graph.get("reduction") is True,
         fabric_reduction=own.graph.get("fabric_reduction") is True,
         bundled=False,
@@ -234,21 +225,42 @@ def from_graph(
         nics=None,
         fabric=None,
         chassis=str(own.graph.get("chassis", "")),
-        chassis_accelerators=max(sizes),
-        rack_accelerators=max(racks.values()),
+        chassis_accelerators=domain,
+        rack_accelerators=in_rack,
         own_graph=own,
     )
 
 
-def resized(graph: nx.DiGraph[Any], accelerators: int) -> nx.DiGraph[Any]:
-    """Return a copy of a user's graph of which so many accelerators are used."""
-    copy = graph.copy()
-    copy.graph["accelerators"] = accelerators
-    return copy
+def _number_domains(graph: nx.DiGraph[Any], nodes: list[Hashable]) -> int:
+    """Give accelerators that reach each other by scale-up links and switches alone one `domain`.
+
+    Returns the accelerators of the largest.
+    """
+    kinds = kinds_of(graph)
+    local = graph.subgraph(
+        n for n, kind in kinds.items() if kind in (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH)
+    )
+    labels = part_labels(local)
+    numbers: dict[int, int] = {}
+    for node in nodes:
+        graph.nodes[node]["domain"] = numbers.setdefault(labels[node], len(numbers))
+    return max(Counter(graph.nodes[node]["domain"] for node in nodes).values())
+
+
+def _fill_in(graph: nx.DiGraph[Any], part: str) -> None:
+    """Put in the facts of nodes and edges that the user left out."""
+    for _, data in graph.nodes(data=True):
+        outside = data["kind"] in FABRIC_SWITCHES
+        data.setdefault("rack", data.get("domain", -1 if outside else 0))
+        if data["kind"] == Kind.ACCELERATOR and part:
+            data.setdefault("part", part)
+    for _, _, data in graph.edges(data=True):
+        for key, default in DEFAULTS.items():
+            data.setdefault(key, default)
 
 
 def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
-    nodes = [n for n, kind in kinds_of(graph).items() if kind == "accelerator"]
+    nodes = [n for n, kind in kinds_of(graph).items() if kind == Kind.ACCELERATOR]
     indices = [graph.nodes[n].get("index") for n in nodes]
     if all(index is None for index in indices):
         return nodes
@@ -261,8 +273,6 @@ def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
 
 
 def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, file: str) -> str:
-    from rackmodel.hardware import load_catalog
-
     parts = {str(graph.nodes[n]["part"]) for n in nodes if graph.nodes[n].get("part")}
     stated = given or graph.graph.get("accelerator")
     if len(parts) > 1 and not given:
@@ -275,24 +285,3 @@ def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, 
     if part and part not in known:
         raise UnknownName(f"{file}: {UnknownName.among('accelerator', part, known)}")
     return part
-
-
-def find_domains(graph: nx.DiGraph[Any], nodes: Iterable[Hashable]) -> list[list[Hashable]]:
-    """Group accelerators that reach each other by scale-up links and switches alone, in order."""
-    import networkx as nx
-
-    inner: nx.Graph[Hashable] = nx.Graph()
-    inner.add_nodes_from(nodes)
-    kinds = kinds_of(graph)
-    local = ("accelerator", "scale_up_switch")
-    inner.add_edges_from(
-        (a, b) for a, b in graph.edges() if kinds[a] in local and kinds[b] in local
-    )
-    seen: dict[Hashable, int] = {}
-    for number, members in enumerate(nx.connected_components(inner)):
-        seen.update(dict.fromkeys(members, number))
-    groups: dict[int, list[Hashable]] = {}
-    for node in inner.nodes:
-        if kinds[node] == "accelerator":
-            groups.setdefault(seen[node], []).append(node)
-    return list(groups.values())

@@ -1,27 +1,26 @@
-"""Count the parts of a machine: by arithmetic from its description, or node by node in a graph.
+"""Count the parts of a machine from its elements, or node by node in a graph.
 
-In:  a `Topology` and a number of accelerators, or a graph.
+In:  a `Description` and a number of accelerators, or a graph.
 Out: a frame with one row per part and place; copper pairs and the power of optics from a graph.
 Left out: prices, watts and failures of the parts (`assess`).
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackmodel.errors import UnknownName
-from rackmodel.topology import description as d
+from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.topology.check import kinds_of
-from rackmodel.topology.kinds import Tier, tier_of
+from rackmodel.topology.description import Description
+from rackmodel.topology.elements import elements
+from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind, Tier, tier_of
 
 if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
-
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology.topology import Topology
 
 COLUMNS = [
     "part_kind",
@@ -49,21 +48,23 @@ class _Row(NamedTuple):
     length_m: float = 0.0
 
 
-def _cable(tier: str, wire: d.Wire) -> _Row:
-    return _Row(
-        "cable",
-        wire.medium,
-        tier,
-        wire.medium,
-        wire.link,
-        wire.bytes_per_s,
-        wire.lanes,
-        wire.length_m,
-    )
+def _node(kind: str, part: str, tier: str, link: str) -> _Row:
+    """Return the row of a node: parts of the hosts by their kind, all others are switches."""
+    if kind == Kind.ACCELERATOR:
+        return _Row(kind, part)
+    if kind in (Kind.CPU, Kind.NIC):
+        return _Row(kind, part, Tier.HOST.value, "", link)
+    return _Row("switch", part, str(tier))
+
+
+def _boxes(machine: Description | None, racks: int, accelerators: int) -> Counter[_Row]:
+    chassis, size = (machine.chassis, machine.chassis_accelerators) if machine else ("", 1)
+    boxes = {_Row("rack", chassis): racks, _Row("chassis", chassis): -(-accelerators // size)}
+    return Counter(boxes)
 
 
 def _records(counts: Counter[_Row]) -> list[dict[str, Any]]:
-    optical = _optical_media()
+    optical = {name for name, medium in load_catalog().media.items() if medium.kind == "optical"}
     rows = Counter(counts)
     for row, count in counts.items():
         if row.part_kind == "cable" and row.medium in optical:
@@ -79,211 +80,95 @@ def _records(counts: Counter[_Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _frame(counts: Counter[_Row]) -> pd.DataFrame:
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows of an inventory as a frame."""
     import pandas as pd
 
-    return pd.DataFrame(_records(counts), columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _optical_media() -> frozenset[str]:
-    from rackmodel.hardware import load_catalog
-
-    return frozenset(name for name, m in load_catalog().media.items() if m.kind == "optical")
-
-
-def reckoned(topology: Topology, accelerators: int) -> pd.DataFrame:
-    """Count the parts of `Topology.inventory` without building a graph."""
-    return _frame(_reckon(topology, accelerators))
-
-
-def reckoned_rows(topology: Topology, accelerators: int) -> list[dict[str, Any]]:
-    """Return the rows of `reckoned` as plain data, for those who must not wait for pandas."""
-    return _records(_reckon(topology, accelerators))
-
-
-def _reckon(topology: Topology, accelerators: int) -> Counter[_Row]:
-    counts: Counter[_Row] = Counter()
-    present = topology.present(accelerators)
-    units = topology.units(accelerators)
-    _count_boxes(counts, topology, present)
-    _count_domain(counts, topology, accelerators, present, units)
-    host, nics, fabric = topology.host, topology.nics, topology.fabric
-    assert host is not None
-    trays = max(1, present // host.accelerators)
-    counts[_Row("cpu", host.cpu, "host")] += trays * host.cpus
-    if host.cpus:
-        counts[_cable("host", host.wire)] += present
-    if nics is not None:
-        many = max(1, nics.per_host // host.accelerators)
-        if many > 1:
-            cards = present * many
-        elif present < host.accelerators:
-            cards = (present - 1) * nics.per_host // host.accelerators + 1
-        else:
-            cards = trays * nics.per_host
-        counts[_Row("nic", nics.part, "host", "", nics.wire.link)] += cards
-        counts[_cable("host", nics.host_wire)] += present * many
-        if fabric is not None:
-            counts[_cable("nic_leaf", nics.wire)] += cards
-    if fabric is not None:
-        plan = topology.plan(accelerators)
-        assert plan is not None
-        _count_fabric(counts, fabric, plan)
-    return counts
+def inventory_rows(machine: Description, accelerators: int) -> list[dict[str, Any]]:
+    """Return the rows of `Topology.inventory` as plain data, without spelling anything out."""
+    parts = elements(machine, accelerators)
+    present = machine.present(accelerators)
+    counts = _boxes(machine, -(-present // machine.rack_accelerators), present)
+    for group in parts.nodes:
+        counts[_node(group.kind, group.part, group.tier, group.link)] += group.count * group.each
+    if parts.facts.get("ocs"):
+        counts[_Row("switch", parts.facts["ocs_part"], Tier.OCS.value)] += parts.facts["ocs"]
+    for links in parts.links:
+        wire = links.wire
+        figures = (wire.bytes_per_s, wire.lanes, wire.length_m)
+        tier = links.tier.value
+        counts[_Row("cable", wire.medium, tier, wire.medium, wire.link, *figures)] += links.cables
+    return _records(counts)
 
 
-def _count_boxes(counts: Counter[_Row], topology: Topology, present: int) -> None:
-    counts[_Row("accelerator", topology.accelerator)] += present
-    counts[_Row("rack", topology.chassis)] += -(-present // topology.rack_accelerators)
-    counts[_Row("chassis", topology.chassis)] += -(-present // topology.chassis_accelerators)
+def _edges(graph: nx.DiGraph[Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the kinds of both ends and the facts of every edge."""
+    kinds = kinds_of(graph)
+    for a, b, data in graph.edges(data=True):
+        yield kinds[a], kinds[b], data
 
 
-def _count_domain(
-    counts: Counter[_Row], topology: Topology, accelerators: int, present: int, units: int
-) -> None:
-    match topology.scale_up:
-        case d.Switched() as s:
-            chips = len(s.links)
-            counts[_cable("scale_up", s.wire)] += present * sum(s.links)
-            counts[_Row("switch", s.switch, "scale_up")] += units * s.groups * chips
-            counts[_Row("switch", s.switch, "scale_up_top")] += units * s.spines * chips
-            if s.upper is not None:
-                pairs = s.groups * (s.groups - 1) // 2 * s.cross_links
-                upward = s.groups * s.spines * s.spine_links
-                counts[_cable("scale_up_top", s.upper)] += units * chips * (pairs + upward)
-        case d.Mesh() as m:
-            pairs = m.accelerators * (m.accelerators - 1) // 2
-            counts[_cable("scale_up", m.wire)] += units * pairs * m.links
-        case d.Torus() as t:
-            shape = topology.slice_shape(accelerators) if units == 1 else t.shape
-            assert shape is not None
-            for i, (length, wire) in enumerate(zip(shape, t.wires, strict=True)):
-                lines = units * math.prod(shape) // length
-                wrap = int(t.wraps(shape, i))
-                far = ((length - 1) // t.cube if t.cube else 0) + wrap
-                counts[_cable("scale_up", t.far or wire)] += lines * far
-                counts[_cable("scale_up", wire)] += lines * (length - 1 + wrap - far)
-            counts[_Row("switch", t.ocs, "ocs")] += units * circuit_switches(t, shape)
-
-
-def circuit_switches(torus: d.Torus, shape: tuple[int, ...]) -> int:
-    """Count the optical circuit switches that a slice's cubes are wired to.
-
-    The two faces of a cube in one dimension have cube^(D-1) fibres each at equal positions; one
-    switch serves one position of all cubes. Source: Jouppi et al., "TPU v4", ISCA 2023, sec. 2.
-    """
-    if not torus.ocs or not torus.cube:
-        return 0
-    face = math.prod([torus.cube] * (len(shape) - 1))
-    cubes = math.prod(shape) // (face * torus.cube)
-    return len(shape) * face * math.ceil(2 * cubes / torus.ocs_ports)
-
-
-def _count_fabric(counts: Counter[_Row], fabric: d.Fabric, plan: d.FabricPlan) -> None:
-    leaves = plan.pods * fabric.rails
-    counts[_Row("switch", fabric.leaf.part, "leaf")] += leaves
-    if fabric.kind == "dragonfly" and fabric.uplink:
-        pairs = fabric.rails * (fabric.rails - 1) // 2
-        counts[_cable("leaf_leaf", fabric.uplink)] += plan.pods * pairs * fabric.local_links
-        wide = fabric.core_link or fabric.uplink
-        between = plan.pods * (plan.pods - 1) // 2
-        counts[_cable("leaf_leaf", wide)] += between * fabric.global_links
-    if not plan.spines or fabric.spine is None or fabric.uplink is None:
-        return
-    counts[_Row("switch", fabric.spine.part, "spine")] += plan.groups * plan.spines
-    counts[_cable("leaf_spine", fabric.uplink)] += leaves * plan.leaf_up
-    if plan.cores and fabric.core is not None and fabric.core_link is not None:
-        counts[_Row("switch", fabric.core.part, "core")] += (
-            plan.spines * plan.cores * plan.core_switches
-        )
-        links = plan.groups * plan.spines * plan.spine_up
-        counts[_cable("spine_core", fabric.core_link)] += links
-
-
-def counted(graph: nx.DiGraph[Any], topology: Topology | None = None) -> pd.DataFrame:
-    """Count the parts of a full graph node by node and edge by edge; the frame of `reckoned`."""
+def counted(graph: nx.DiGraph[Any], machine: Description | None = None) -> pd.DataFrame:
+    """Count the parts of a full graph node by node and edge by edge, as `Topology.inventory`."""
     counts: Counter[_Row] = Counter()
     kinds = kinds_of(graph)
-    present = 0
     for node, data in graph.nodes(data=True):
-        kind, part = kinds[node], str(data.get("part", ""))
-        number = int(data.get("count", 1))
-        if kind == "accelerator":
-            present += 1
-            counts[_Row("accelerator", part or str(graph.graph.get("accelerator", "")))] += 1
-        elif kind == "cpu":
-            counts[_Row("cpu", part, "host")] += number
-        elif kind == "nic":
-            links = [
-                e.get("link", "") for _, v, e in graph.out_edges(node, True) if _is_leaf(kinds[v])
-            ]
-            link = str(links[0]) if links else topology.nic_link if topology else ""
-            counts[_Row("nic", part, "host", "", link)] += number
-        else:
-            tier = kind
-            if kind == "scale_up_switch":
-                tier = "scale_up" if data.get("tier", 1) == 1 else "scale_up_top"
-            counts[_Row("switch", part, tier)] += number
+        kind, part, tier, link = kinds[node], str(data.get("part", "")), kinds[node], ""
+        if kind == Kind.ACCELERATOR:
+            part = part or str(graph.graph.get("accelerator", ""))
+        elif kind == Kind.SCALE_UP_SWITCH:
+            tier = Tier.SCALE_UP if data.get("tier", 1) == 1 else Tier.SCALE_UP_TOP
+        elif kind == Kind.NIC:
+            out = graph.out_edges(node, data="link", default="")
+            up = [str(link) for _, head, link in out if kinds[head] in FABRIC_SWITCHES]
+            link = up[0] if up else machine.nic_link if machine else ""
+        counts[_node(kind, part, tier, link)] += int(data.get("count", 1))
     if graph.graph.get("ocs"):
-        counts[_Row("switch", str(graph.graph["ocs_part"]), "ocs")] += int(graph.graph["ocs"])
-    cables: Counter[_Row] = Counter()
-    for a, b, data in graph.edges(data=True):
-        number = int(data.get("count", 1))
-        cables[
-            _Row(
-                "cable",
-                str(data.get("medium", "")),
-                tier_of(kinds[a], kinds[b]),
-                str(data.get("medium", "")),
-                str(data.get("link", "")),
-                float(data["bytes_per_s"]) / number,
-                int(data.get("lanes", 1)),
-                float(data.get("length_m", 0.0)),
-            )
-        ] += number
-    for row, ends in cables.items():
-        counts[row] += -(-ends // 2)  # an edge is one direction; a one-way link is one cable
-    racks = {
-        data.get("rack", 0) for _, data in graph.nodes(data=True) if data["kind"] == "accelerator"
-    }
-    per_chassis = topology.chassis_accelerators if topology else 1
-    chassis = topology.chassis if topology else ""
-    counts[_Row("rack", chassis)] += len(racks)
-    counts[_Row("chassis", chassis)] += -(-present // per_chassis)
-    return _frame(counts)
-
-
-def _is_leaf(kind: str) -> bool:
-    return kind in ("leaf", "spine", "core")
+        row = _Row("switch", str(graph.graph["ocs_part"]), Tier.OCS.value)
+        counts[row] += int(graph.graph["ocs"])
+    ends: Counter[_Row] = Counter()
+    for kind_a, kind_b, data in _edges(graph):
+        number, medium = int(data.get("count", 1)), str(data.get("medium", ""))
+        row = _Row(
+            "cable",
+            medium,
+            tier_of(kind_a, kind_b).value,
+            medium,
+            str(data.get("link", "")),
+            float(data["bytes_per_s"]) / number,
+            int(data.get("lanes", 1)),
+            float(data.get("length_m", 0.0)),
+        )
+        ends[row] += number
+    for row, number in ends.items():
+        counts[row] += -(-number // 2)  # an edge is one direction; a one-way link is one cable
+    places = [
+        data.get("rack", 0) for n, data in graph.nodes(data=True) if kinds[n] == "accelerator"
+    ]
+    return frame_of(_records(counts + _boxes(machine, len(set(places)), len(places))))
 
 
 def copper_pairs_of(rows: list[dict[str, Any]]) -> float:
     """Count the electrical pairs of copper cables: lanes of both directions of every link."""
-    return float(
-        sum(
-            2 * row["lanes"] * row["count"]
-            for row in rows
-            if (row["part_kind"], row["medium"]) == ("cable", "copper")
-        )
-    )
+    cables = [row for row in rows if (row["part_kind"], row["medium"]) == ("cable", "copper")]
+    return float(sum(2 * row["lanes"] * row["count"] for row in cables))
 
 
 def copper_pairs(graph: nx.DiGraph[Any]) -> int:
     """Count the copper pairs in a graph: `lanes` of every copper link, each direction its own."""
-    return sum(
-        int(data["count"]) * int(data["lanes"])
-        for _, _, data in graph.edges(data=True)
-        if data["medium"] == "copper"
-    )
+    edges = [data for *_, data in graph.edges(data=True) if data["medium"] == "copper"]
+    return sum(int(data["count"]) * int(data["lanes"]) for data in edges)
 
 
 def scale_up_bytes_per_s(graph: nx.DiGraph[Any]) -> float:
     """Sum the rates of all accelerators' scale-up links, both directions, as makers print it."""
-    kinds = kinds_of(graph)
     return sum(
-        float(data["bytes_per_s"]) * [kinds[a], kinds[b]].count("accelerator")
-        for a, b, data in graph.edges(data=True)
-        if tier_of(kinds[a], kinds[b]) == "scale_up"
+        float(data["bytes_per_s"]) * (kind_a, kind_b).count(Kind.ACCELERATOR)
+        for kind_a, kind_b, data in _edges(graph)
+        if tier_of(kind_a, kind_b) == Tier.SCALE_UP
     )
 
 
@@ -291,7 +176,7 @@ def optics_power_w(
     graph: nx.DiGraph[Any],
     medium: str = "pluggable",
     *,
-    tier: str = "scale_up",
+    tier: str = Tier.SCALE_UP,
     catalog: Catalog | None = None,
 ) -> float:
     """Return the power of the modules if every link of a tier ran over `medium`. [W]
@@ -304,15 +189,8 @@ def optics_power_w(
     UnknownName
         If the catalog has no such medium.
     """
-    from rackmodel.hardware import load_catalog
-
     media = (catalog or load_catalog()).media
     if medium not in media:
         raise UnknownName.among("medium", medium, media)
-    kinds = kinds_of(graph)
-    bytes_per_s = sum(
-        float(data["bytes_per_s"])
-        for a, b, data in graph.edges(data=True)
-        if tier_of(kinds[a], kinds[b]) == tier
-    )
-    return 8.0 * bytes_per_s * media[medium].joule_per_bit_per_end
+    rates = [float(d["bytes_per_s"]) for a, b, d in _edges(graph) if tier_of(a, b) == tier]
+    return 8.0 * sum(rates) * media[medium].joule_per_bit_per_end

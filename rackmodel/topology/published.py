@@ -1,6 +1,6 @@
 """Compare a described machine with the totals that its maker prints.
 
-In:  the [published] table and a `Topology`.
+In:  the [published] table and a `Description`.
 Out: the facts, checked; `published_facts` reckons the same totals from the description.
 Left out: counting nodes and edges; tests hold this arithmetic equal to the full graph.
 """
@@ -8,14 +8,14 @@ Left out: counting nodes and edges; tests hold this arithmetic equal to the full
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.errors import InvalidInput
-from rackmodel.topology import description as d
+from rackmodel.topology.description import Description
+from rackmodel.topology.inventory import copper_pairs_of, inventory_rows
+from rackmodel.topology.kinds import Kind, Tier
+from rackmodel.topology.shapes import Mesh, Switched, Torus
 from rackmodel.topology.table import Table
-
-if TYPE_CHECKING:
-    from rackmodel.topology.topology import Topology
 
 COUNTS = (
     "accelerators",
@@ -71,7 +71,7 @@ def _facts(table: Table) -> dict[str, Any]:
     return facts
 
 
-def check_published(topology: Topology, file: str) -> None:
+def check_published(machine: Description, file: str) -> None:
     """Hold the description to its printed totals: counts exactly, rates to the last printed digit.
 
     Raises
@@ -79,14 +79,14 @@ def check_published(topology: Topology, file: str) -> None:
     InvalidInput
         With the first total that differs, both values and the source.
     """
-    published = topology.published
+    published = machine.published
     if not published:
         return
     for place, facts in [("published", published)] + [
         (f"published.at[{i}]", entry) for i, entry in enumerate(published.get("at", []))
     ]:
-        size = int(facts.get("accelerators", topology.domain_accelerators))
-        reckoned = published_facts(topology, size)
+        size = int(facts.get("accelerators", machine.domain_accelerators))
+        reckoned = published_facts(machine, size)
         for key in (*COUNTS, *RATES):
             if key in facts and not agrees(reckoned[key], facts[key], exact=key in COUNTS):
                 raise InvalidInput(
@@ -110,18 +110,16 @@ def agrees(value: float, printed: float, *, exact: bool) -> bool:
     return abs(value - printed) <= min(0.5 * unit, 0.05 * printed) * (1 + 1e-9)
 
 
-def published_facts(topology: Topology, accelerators: int) -> dict[str, float]:
+def published_facts(machine: Description, accelerators: int) -> dict[str, float]:
     """Reckon every total that a maker might print, for so many accelerators. [bytes/s]
 
     `scale_up_bytes_per_s` sums both directions of all accelerators' links, as makers print it;
     `accelerator_...` and `bisection_...` count one direction.
     """
-    from rackmodel.topology.inventory import copper_pairs_of, reckoned_rows
-
-    scale_up = topology.scale_up
+    scale_up = machine.scale_up
     assert scale_up is not None
-    table = reckoned_rows(topology, accelerators)
-    present = topology.present(accelerators)
+    table = inventory_rows(machine, accelerators)
+    present = machine.present(accelerators)
 
     def total(**where: str) -> float:
         return float(
@@ -134,43 +132,43 @@ def published_facts(topology: Topology, accelerators: int) -> dict[str, float]:
 
     rate = scale_up.accelerator_bytes_per_s
     return {
-        "accelerators": accelerators if topology.slice_shape(accelerators) else present,
-        "cpus": total(part_kind="cpu"),
-        "nics": total(part_kind="nic"),
-        "scale_up_switches": total(part_kind="switch", tier="scale_up")
-        + total(part_kind="switch", tier="scale_up_top"),
-        "switch_trays": topology.units(accelerators)
-        * (scale_up.trays * scale_up.groups if isinstance(scale_up, d.Switched) else 0),
-        "scale_up_links": total(part_kind="cable", tier="scale_up"),
+        "accelerators": accelerators if machine.slice_shape(accelerators) else present,
+        "cpus": total(part_kind=Kind.CPU),
+        "nics": total(part_kind=Kind.NIC),
+        "scale_up_switches": total(part_kind="switch", tier=Tier.SCALE_UP)
+        + total(part_kind="switch", tier=Tier.SCALE_UP_TOP),
+        "switch_trays": machine.units(accelerators)
+        * (scale_up.trays * scale_up.groups if isinstance(scale_up, Switched) else 0),
+        "scale_up_links": total(part_kind="cable", tier=Tier.SCALE_UP),
         "copper_pairs": copper_pairs_of(table),
-        "leaves": total(part_kind="switch", tier="leaf"),
-        "spines": total(part_kind="switch", tier="spine"),
-        "cores": total(part_kind="switch", tier="core"),
+        "leaves": total(part_kind="switch", tier=Tier.LEAF),
+        "spines": total(part_kind="switch", tier=Tier.SPINE),
+        "cores": total(part_kind="switch", tier=Tier.CORE),
         "racks": total(part_kind="rack"),
-        "ocs": total(part_kind="switch", tier="ocs"),
+        "ocs": total(part_kind="switch", tier=Tier.OCS),
         "optical_modules": total(part_kind="transceiver"),
         "scale_up_bytes_per_s": 2 * rate * present,
         "accelerator_scale_up_bytes_per_s": rate,
-        "accelerator_scale_out_bytes_per_s": topology.nic_bytes_per_s,
-        "bisection_bytes_per_s": bisection_bytes_per_s(topology, accelerators),
+        "accelerator_scale_out_bytes_per_s": machine.nic_bytes_per_s,
+        "bisection_bytes_per_s": bisection_bytes_per_s(machine, accelerators),
     }
 
 
-def bisection_bytes_per_s(topology: Topology, accelerators: int) -> float:
+def bisection_bytes_per_s(machine: Description, accelerators: int) -> float:
     """Return the capacity across the middle of one domain, one direction. [bytes/s]"""
-    scale_up = topology.scale_up
+    scale_up = machine.scale_up
     match scale_up:
-        case d.Torus():
+        case Torus():
             shape = scale_up.slice_shape(accelerators)
             longest = max(range(len(shape)), key=lambda i: shape[i])
             cuts = 2 if scale_up.wraps(shape, longest) else 1
             wire = scale_up.wires[longest]
             return math.prod(shape) / shape[longest] * cuts * wire.bytes_per_s
-        case d.Mesh(accelerators=n, links=links, wire=wire):
+        case Mesh(accelerators=n, links=links, wire=wire):
             return (n // 2) * (n - n // 2) * links * wire.bytes_per_s
-        case d.Switched(groups=2, cross_links=cross, upper=upper) if cross and upper:
+        case Switched(groups=2, cross_links=cross, upper=upper) if cross and upper:
             return len(scale_up.links) * cross * upper.bytes_per_s
-        case d.Switched():
+        case Switched():
             return scale_up.accelerators // 2 * scale_up.accelerator_bytes_per_s
         case _:
             return 0.0

@@ -1,4 +1,4 @@
-"""Networks compiled from lists, kept between simulations; steps that are given up."""
+"""Networks compiled from elements, kept between simulations; steps that are given up."""
 
 import dataclasses
 
@@ -24,12 +24,12 @@ MACHINES = (
 
 @pytest.mark.parametrize("routing", ["spray", "ecmp"])
 @pytest.mark.parametrize("name", MACHINES)
-def test_lists_compile_to_the_same_network_as_the_graph(name, routing):
+def test_elements_compile_to_the_same_network_as_the_graph(name, routing):
     machine = load_topology(name)
     most = machine.max_accelerators or 300
     for used in {1, min(most, 100), min(most, 300)}:
         graph = Network.from_graph(machine.graph(used, bundled=True), routing=routing)
-        lists = Network.from_lists(machine.plain(used), routing=routing)
+        lists = Network.of_machine(machine, used, routing=routing)
         for field in dataclasses.fields(Network):
             one, other = getattr(graph, field.name), getattr(lists, field.name)
             if field.name != "_cache":

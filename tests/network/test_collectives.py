@@ -53,7 +53,7 @@ def test_all_to_all_inside_a_domain():
 
 def test_what_accelerators_post_themselves_is_not_held_back_by_their_hosts():
     """Racks of one part: NCCL's hosts post chunk by chunk, DeepEP's kernels post to the NIC."""
-    network = Network.from_lists(load_topology("gb200-nvl72").plain(144))
+    network = Network.of_machine(load_topology("gb200-nvl72"), 144)
     members = [*range(64), *range(72, 136)]
     hosts_s, own_s = (
         alone_s(network, pattern(network, "all-to-all", members, 1e9, algorithm=name), 1e9)

@@ -189,8 +189,7 @@ def test_what_hangs_off_one_domain_does_not_multiply_the_searches():
 
 @pytest.mark.parametrize("domain", [36, 144])  # one and two tiers of scale-up switches
 def test_a_tree_of_bundles_has_the_routes_that_the_search_finds(domain):
-    lists = machine(domain).plain(2 * domain)
-    tree, searched = Network.from_lists(lists), Network.from_lists(lists)
+    tree, searched = (Network.of_machine(machine(domain), 2 * domain) for _ in range(2))
     assert tree.router.tree is not None
     searched.router.tree = None
     nodes = tree.accelerator_nodes[[0, 1, 17, domain - 1, domain, 2 * domain - 1]]

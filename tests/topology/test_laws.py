@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rackmodel.errors import RackModelError
 from rackmodel.topology import counted, load_topology, tier_of
-from rackmodel.topology import description as d
 from rackmodel.topology.published import agrees
+from rackmodel.topology.shapes import Torus
 
 SIZES = [
     ("dgx-h100", 2056),
@@ -98,7 +98,7 @@ def test_random_fabrics_count_as_they_are_built(
 @settings(max_examples=60, deadline=None)
 def test_a_slice_holds_what_is_asked_and_fits_the_pod(chips):
     torus = load_topology("tpu-v5p-pod").scale_up
-    assert isinstance(torus, d.Torus)
+    assert isinstance(torus, Torus)
     shape = torus.slice_shape(chips)
     assert math.prod(shape) >= chips
     assert all(a <= b for a, b in zip(sorted(shape), sorted(torus.shape), strict=True))

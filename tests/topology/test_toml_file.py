@@ -1,9 +1,15 @@
 """Topology files: what they may say, and what a slip in them brings."""
 
+import os
+
+import networkx as nx
 import pytest
 
+from rackmodel import clear_caches
 from rackmodel.errors import InvalidInput, RackModelError, UnknownName
-from rackmodel.topology import load_topology, read_topology
+from rackmodel.topology import BUILDERS, builder, load_topology, read_topology
+from rackmodel.topology.catalog_parts import wire_of
+from rackmodel.topology.shapes import Mesh
 
 SMALLEST = """
 builder = "nvl_rack"
@@ -67,14 +73,55 @@ def test_a_rack_of_nine_lines_is_enough(tmp_path):
     assert topology.text() == SMALLEST
 
 
-def test_a_changed_file_is_read_again(tmp_path):
-    import os
-
-    path = write(tmp_path, SMALLEST)
+def test_a_file_changed_within_a_tick_of_the_clock_is_read_again(tmp_path):
+    path = write(tmp_path, SMALLEST.split("[published]")[0])
     assert load_topology(path).domain_accelerators == 72
-    path.write_text(SMALLEST.split("[published]")[0].replace("= 72", "= 36"))
-    os.utime(path, (1, 1))
+    before = path.stat()
+    path.write_text(path.read_text().replace("= 72", "= 36"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
     assert load_topology(path).domain_accelerators == 36
+
+
+def test_machines_are_kept_until_there_are_many_or_the_caches_are_cleared(tmp_path):
+    path = write(tmp_path, SMALLEST)
+    first = load_topology(path)
+    assert load_topology(path) is first
+    clear_caches()
+    second = load_topology(path)
+    assert second is not first
+    for i in range(300):
+        other = tmp_path / f"{i}.toml"
+        other.write_text(f"{SMALLEST}\n# {i}")
+        load_topology(other)
+    assert load_topology(path) is not second
+
+
+def test_a_builder_of_ones_own_gives_a_domain_or_a_whole_graph(tmp_path):
+    @builder("twin")
+    def twin(shape, accelerator, catalog):
+        wire = wire_of(shape, catalog, accelerator.scale_up_link)
+        return Mesh(accelerators=2, links=shape.count("links"), wire=wire)
+
+    @builder("circle")
+    def circle(shape, accelerator, catalog):
+        graph = nx.cycle_graph(shape.count("accelerators"))
+        nx.set_node_attributes(graph, "accelerator", "kind")
+        nx.set_edge_attributes(graph, accelerator.scale_up_bytes_per_s / 2, "bytes_per_s")
+        return graph
+
+    try:
+        head = 'title = "T"\naccelerator = "h100"\nbuilder ='
+        machine = load_topology(write(tmp_path, f'{head} "twin"\nshape.links = 3'))
+        assert machine.graph(2).edges["accelerator-0", "accelerator-1"]["count"] == 3
+        machine = load_topology(write(tmp_path, f'{head} "circle"\nshape.accelerators = 5'))
+        assert (machine.title, machine.accelerator, machine.max_accelerators) == ("T", "h100", 5)
+        with pytest.raises(InvalidInput, match=r"shape\.size: unknown key"):
+            load_topology(write(tmp_path, f'{head} "circle"\nshape = {{accelerators=5, size=1}}'))
+    finally:
+        del BUILDERS["twin"], BUILDERS["circle"]
+    with pytest.raises(InvalidInput, match="unknown 'circle'"):
+        load_topology(write(tmp_path, f'{head} "circle"\nshape.accelerators = 6'))
 
 
 def test_overrides_stand_over_the_file():
