@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.folding import distinct
 from rackmodel.engine.group_flows import PlacedFlows
 from rackmodel.network import Network
+from rackmodel.network.symmetry import distinct
 from rackmodel.topology.kinds import Kind
 
 Ints = npt.NDArray[np.int64]

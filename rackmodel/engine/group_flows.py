@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.folding import distinct, mix
 from rackmodel.network import Network, Pattern
 from rackmodel.network.routing.tree import levels
+from rackmodel.network.symmetry import distinct, mix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

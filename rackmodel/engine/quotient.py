@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.folding import Partition
 from rackmodel.engine.system import Channel, System
+from rackmodel.network.symmetry import Partition
 
 Ints = npt.NDArray[np.int64]
 

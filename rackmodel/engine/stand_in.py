@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-PERIODS = 3  # one at each end and one between that stands for all the others
-LEAST_DOMAINS = 24  # trees over fewer domains load their links unlike those over many
+from rackmodel.network.symmetry import PERIODS, STEP_DOMAINS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ def stand_in(
     block : replicas that form one unit (an expert-parallel or shard group); the period is a
         multiple.
     domain : ranks in a scale-up domain. periods : whole periods to keep, beside the remainder; more
-        where the members of a data-parallel group would not stand in `LEAST_DOMAINS` of them.
+        where the members of a data-parallel group would not stand in `STEP_DOMAINS` of them.
 
     Examples
     --------
@@ -66,7 +65,7 @@ def stand_in(
     """
     period = math.lcm(math.lcm(machine_period, stride) // stride, block)
     spanned = max(1, period * min(stride, domain) // domain)  # domains with a member of a group
-    periods = max(periods, math.ceil(LEAST_DOMAINS / spanned))
+    periods = max(periods, math.ceil(STEP_DOMAINS / spanned))
     small = dp % period + periods * period
     if small >= dp:
         return StandIn(dp=dp, true_dp=dp, period=period, weight=np.ones(dp, dtype=np.int64))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.folding import Partition, label, refine, trivial_partition
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.quotient import Quotient, fold
@@ -25,13 +24,14 @@ from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
 from rackmodel.engine.simulation import Simulation
-from rackmodel.engine.stand_in import PERIODS, StandIn, stand_in
+from rackmodel.engine.stand_in import StandIn, stand_in
 from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
 from rackmodel.network.simpy_private import events_so_far
+from rackmodel.network.symmetry import PERIODS, Partition, label, refine, trivial_partition
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (

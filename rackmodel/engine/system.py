@@ -26,9 +26,9 @@ from rackmodel.engine.binding import (
     private_links,
     rates_alone,
 )
-from rackmodel.engine.folding import Groups, distinct, label
 from rackmodel.engine.group_flows import PlacedFlows, Places, place
 from rackmodel.network import Network, Pattern, pattern
+from rackmodel.network.symmetry import Groups, distinct, label
 from rackmodel.workload.operations import Collective, Operation, Program, Recv, Segment, Send
 
 Ints = npt.NDArray[np.int64]

@@ -6,15 +6,17 @@ Left out: accelerators' work, plans, and how the graph was made.
 """
 
 from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
-from rackmodel.network.collective_times import bus_factor, run_collective, stand_in
+from rackmodel.network.collectives.flows import Flows, Pattern, alone_s, drain_s, link_load
+from rackmodel.network.collectives.registry import ALGORITHMS, OPS, algorithm
+from rackmodel.network.collectives.times import bus_factor, run_collective
+from rackmodel.network.collectives.tuner import pattern
+from rackmodel.network.collectives.uneven import all_to_allv
 from rackmodel.network.flow_table import Traffic, simulate_flows
 from rackmodel.network.fluid import FluidNetwork
 from rackmodel.network.graph import Network
-from rackmodel.network.library import ALGORITHMS, OPS, pattern
-from rackmodel.network.patterns import Flows, Pattern, alone_s, drain_s, link_load
 from rackmodel.network.routing import Route, RouteTable
 from rackmodel.network.sharing import BACKENDS, fair_rates, fair_rates_rows
-from rackmodel.network.uneven import all_to_allv
+from rackmodel.network.symmetry import stand_in
 
 __all__ = [
     "ALGORITHMS",
@@ -29,6 +31,7 @@ __all__ = [
     "RouteTable",
     "Routing",
     "Traffic",
+    "algorithm",
     "all_to_allv",
     "alone_s",
     "bus_factor",

@@ -124,23 +124,23 @@ def fill_rows(
                 demand.append(load)
                 spare.append(capacity[link])
     growing = [len(flows) for flows in users]
-    heap = [(s / d, at) for at, (s, d) in enumerate(zip(spare, demand, strict=True))]
+    heap = [(spare[at] / demand[at], link, at) for link, at in place.items()]  # ties by number
     heapify(heap)
-    level_of, held_by, names = list(cap), [-1] * len(rows), list(place)
+    level_of, held_by = list(cap), [-1] * len(rows)
     capped = sorted((limit, flow) for flow, limit in enumerate(level_of) if limit < math.inf)
     next_cap, waiting = 0, [bool(row) for row in rows]
     left = sum(waiting)
     while left:
-        level, at = heap[0]
+        level, by, at = heap[0]
         if not growing[at]:
             heappop(heap)
             continue
         room = spare[at]
         now = room / demand[at] if room > 0 else 0.0  # rounding can dip below 0
         if now > level:
-            heapreplace(heap, (now, at))
+            heapreplace(heap, (now, by, at))
             continue
-        held, by = users[at], names[at]
+        held = users[at]
         while next_cap < len(capped) and not waiting[capped[next_cap][1]]:
             next_cap += 1
         if next_cap < len(capped) and capped[next_cap][0] <= level:

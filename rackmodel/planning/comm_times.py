@@ -23,7 +23,7 @@ from rackmodel.engine.networks import network_of
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, alone_s, pattern
-from rackmodel.network.groups import port_rates
+from rackmodel.network.collectives.groups import port_rates
 from rackmodel.workload import Plan
 from rackmodel.workload.placement import axis_members, axis_true_size, dp_block, exchange_algorithm
 

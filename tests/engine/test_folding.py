@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rackmodel.engine.folding import label, refine
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.ranks import expanded
 from rackmodel.engine.step import simulate_step
+from rackmodel.network.symmetry import label, refine
 from rackmodel.result.link_usage import link_bytes, sent_bytes
 from rackmodel.result.timeline import Layouts, frame
 from rackmodel.workload import Job, Model, Plan

@@ -8,9 +8,11 @@ from network_graphs import join, mesh, racks, torus
 from benchmarks.validation.bounds import collectives, violations
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network import ALGORITHMS, Network, alone_s, link_load, pattern, run_collective
-from rackmodel.network.bounds import bound_s
-from rackmodel.network.groups import make_group, overlaps
-from rackmodel.network.library import OPS, variants
+from rackmodel.network.collectives.bounds import bound_s
+from rackmodel.network.collectives.groups import make_group
+from rackmodel.network.collectives.hops import overlaps
+from rackmodel.network.collectives.registry import OPS
+from rackmodel.network.collectives.tuner import variants
 from rackmodel.topology import load_topology
 
 BYTES = 2.0**30

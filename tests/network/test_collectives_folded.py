@@ -8,10 +8,10 @@ from network_graphs import join, tapered, torus
 
 from rackmodel.errors import CannotRun
 from rackmodel.network import Network, alone_s, drain_s, pattern, run_collective, stand_in
-from rackmodel.network.doubling import BLOCKS
-from rackmodel.network.folded import all_to_all_loads
-from rackmodel.network.patterns import flows_between
-from rackmodel.network.tori import tori
+from rackmodel.network.collectives.flows import flows_between
+from rackmodel.network.collectives.tori import tori
+from rackmodel.network.collectives.wide_exchange import all_to_all_loads
+from rackmodel.network.symmetry import PERIODS as BLOCKS
 from rackmodel.topology import load_topology
 
 ALGORITHMS = (

@@ -6,10 +6,11 @@ from network_graphs import racks, tapered, torus
 
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import ALGORITHMS, Network, alone_s, drain_s, run_collective, stand_in
-from rackmodel.network.folded import all_to_all_loads, colours
-from rackmodel.network.groups import make_group
-from rackmodel.network.library import variants
-from rackmodel.network.patterns import flows_between
+from rackmodel.network.collectives.flows import flows_between
+from rackmodel.network.collectives.groups import make_group
+from rackmodel.network.collectives.tuner import variants
+from rackmodel.network.collectives.wide_exchange import all_to_all_loads
+from rackmodel.network.symmetry import colours
 from rackmodel.topology import load_topology
 
 OPS = ("all-reduce", "all-gather", "all-to-all", "broadcast", "send")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rackmodel.errors import InvalidInput
-from rackmodel.network.costs import fixed_s, limit
+from rackmodel.network.collectives.costs import fixed_s, limit
+from rackmodel.network.collectives.flows import drain_s, flows_between
+from rackmodel.network.collectives.groups import make_group
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import make_group
-from rackmodel.network.patterns import drain_s, flows_between
 
 MOST_MEMBERS = 2048  # four million flows
 

@@ -5,87 +5,26 @@ Out: the load on the busiest link of every kind, as in the whole machine.
 Left out: machines that do not repeat; those are routed pair by pair.
 
 Equal shares end with the tightest link, so loads tell the time. Accelerators and links are coloured
-first (equal colours, equal surroundings); one accelerator of each colour is routed to all others
-and its load is spread over the links of each colour. Pairs in different periods stand for all such
-pairs of the machine. Only links that lead away from a sender's side are counted: traffic and cables
-are the same in both directions, so the others carry the mirror image.
+first (see `symmetry`); one accelerator of each colour is routed to all others and its load is
+spread over the links of each colour. Pairs in different periods stand for all such pairs of the
+machine. Only links that lead away from a sender's side are counted: traffic and cables are the same
+in both directions, so the others carry the mirror image.
 """
 
 import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rackmodel.network.arrays import Bools, Floats, Ints
+from rackmodel.network.arrays import Floats, Ints
+from rackmodel.network.collectives.tori import Tori, tori
 from rackmodel.network.graph import Network
-from rackmodel.network.tori import Tori, tori
+from rackmodel.network.symmetry import colours
 
 MOST_PAIRS = 150_000  # routed at a time
 
 Loads: TypeAlias = tuple[Floats, Floats, float, float]
-
-
-def colours(network: Network, marked: Bools, *, stars: bool = False) -> tuple[Ints, Ints]:
-    """Colour nodes and links so that equal ones have equal surroundings (1-WL refinement).
-
-    marked : bool[N], tells members from other nodes.
-    stars : the links of a scale-up domain are as if they were not there, and its accelerators are
-        joined to one hub; for traffic between domains where those inside are all alike.
-
-    Returns int[N] and int[L], dense from 0; without its links a domain's links share a colour.
-    """
-    rng = np.random.default_rng(20240919)
-    size = len(network.nodes)
-    _, kinds = np.unique(np.array(network.node_kinds), return_inverse=True)
-    node = kinds.astype(np.int64) * 2 + marked
-    facts = np.stack(
-        [network.capacity, network.latency_s, network.scale_up, _axes(network)], axis=1
-    )
-    use = ~network.scale_up if stars else np.ones(len(network.tail), dtype=bool)
-    tail, head = network.tail[use], network.head[use]
-    _, link = np.unique(facts[use], axis=0, return_inverse=True)
-    link = link.ravel()
-    own = link  # with the links to hubs behind those of the network
-    if stars:
-        hubs = int(network.domain_of.max()) + 1
-        tail = np.r_[tail, network.accelerator_nodes]
-        head = np.r_[head, size + network.domain_of]
-        link = np.r_[link, np.full(len(network.domain_of), link.max(initial=-1) + 1)]
-        node = np.r_[node, np.full(hubs, node.max() + 1)]
-    salt = rng.integers(1, 2**63, size=int(link.max(initial=0)) + 1, dtype=np.uint64)
-    label = (salt | np.uint64(1))[link]
-    count = len(np.unique(node))
-    while True:
-        mixed = _mix(node.astype(np.uint64))
-        total = _mix(mixed) * np.uint64(3)
-        np.add.at(total, tail, _mix(mixed[head] ^ label))
-        np.add.at(total, head, _mix(mixed[tail] + label))
-        _, node = np.unique(total, return_inverse=True)
-        node = node.ravel()
-        after = int(node.max()) + 1
-        if after == count:
-            break
-        count = after
-    pair = np.stack([node[network.tail[use]], node[network.head[use]], own], axis=1)
-    _, link_colour = np.unique(pair, axis=0, return_inverse=True)
-    colour = np.zeros(len(network.tail), dtype=np.int64)
-    colour[use] = link_colour.ravel() + stars
-    _, node = np.unique(node[:size], return_inverse=True)
-    return node.ravel().astype(np.int64), colour
-
-
-def _axes(network: Network) -> Ints:
-    """Return the dimension of a torus that each link runs along, -1 for other links."""
-    axes = np.full(len(network.tail), -1, dtype=np.int64)
-    if network.position is None:
-        return axes
-    place = np.full((len(network.nodes), len(network.position[0])), -1, dtype=np.int64)
-    place[network.accelerator_nodes] = network.position
-    differ = place[network.tail] != place[network.head]
-    straight = differ.sum(axis=1) == 1
-    axes[straight] = differ[straight].argmax(axis=1)
-    return axes
 
 
 def levelled(network: Network) -> bool:
@@ -99,21 +38,13 @@ def levelled(network: Network) -> bool:
     flat = np.flatnonzero(rising[network.head] == rising[network.tail])
     if not len(flat):
         return True
-    domain = np.full(len(network.nodes), -1, dtype=np.int64)
-    domain[network.accelerator_nodes] = network.domain_of
+    domain = network.home
     tail, head = network.tail[flat], network.head[flat]
     if (domain[tail] < 0).any() or (domain[tail] != domain[head]).any():
         return False
     pairs = np.unique(tail * np.int64(len(domain)) + head)
     sizes = np.bincount(network.domain_of)
     return len(pairs) == int((sizes * (sizes - 1)).sum())
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread 64-bit labels; sums of the results wrap around, so their order does not matter."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def heights(network: Network) -> Ints:
@@ -239,21 +170,19 @@ def _routed(
     return load / np.bincount(link_colour, minlength=kinds), capacity, inside_most, outside_most
 
 
-class _far_weights:
-    """How many pairs of the whole machine one pair of the stand-in stands for, by sender."""
+def _far_weights(members: Ints, true_size: int, period: int) -> Callable[[int], Floats]:
+    """Tell how many pairs of the whole machine one pair of the stand-in stands for, by sender."""
+    block = members // period
+    here, there = len(members) // period, true_size // period  # full periods
+    full = block < here
 
-    def __init__(self, members: Ints, true_size: int, period: int) -> None:
-        self.block = members // period
-        self.whole = len(members) // period  # full periods here
-        self.all = true_size // period  # and in the machine
-        self.full = self.block < self.whole
-
-    def __call__(self, sender: int) -> Floats:
-        weight = np.ones(len(self.block))
-        other = self.full & (self.block != self.block[sender])
-        mine = bool(self.full[sender])
-        if mine and self.whole > 1:
-            weight[other] = (self.all - 1) / (self.whole - 1)
-        elif not mine:
-            weight[other] = self.all / self.whole
+    def weights(sender: int) -> Floats:
+        weight = np.ones(len(block))
+        other = full & (block != block[sender])
+        if full[sender] and here > 1:
+            weight[other] = (there - 1) / (here - 1)
+        elif not full[sender]:
+            weight[other] = there / here
         return weight
+
+    return weights

@@ -18,26 +18,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
-from rackmodel.network.algorithms import PASSES
 from rackmodel.network.arrays import Routing
-from rackmodel.network.bounds import binding, bound_s
-from rackmodel.network.costs import fixed_s, send_limits
-from rackmodel.network.doubling import BLOCKS
-from rackmodel.network.folded import all_to_all_loads, levelled
+from rackmodel.network.collectives.bounds import binding, bound_s
+from rackmodel.network.collectives.costs import fixed_s, send_limits
+from rackmodel.network.collectives.flows import alone_s
+from rackmodel.network.collectives.groups import Group, make_group
+from rackmodel.network.collectives.halving_doubling import NAME as HALVING
+from rackmodel.network.collectives.registry import ALGORITHM, ALGORITHMS, OPS, PASSES
+from rackmodel.network.collectives.tuner import choose
+from rackmodel.network.collectives.wide_exchange import all_to_all_loads, levelled
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import make_group
-from rackmodel.network.library import ALGORITHMS, OPS, pattern
-from rackmodel.network.patterns import alone_s
+from rackmodel.network.routing import STRATEGIES
+from rackmodel.network.symmetry import COLLECTIVE_PERIODS, PERIODS, stand_in
 
 if TYPE_CHECKING:
     import networkx as nx
 
-PERIODS = 2  # whole periods that a stand-in keeps at least
-TREE_DOMAINS = 8
-MOST_ALIGNED = 4096
-# Largest groups of the algorithms that do not repeat along a machine (see `_whole`).
-MOST_UNFOLDED = {"halving-doubling": 20_000, "rail": 1_500, "hierarchical": 20_000}
-HASHED = ("ecmp", "single")
 MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
@@ -52,32 +48,6 @@ class Machine(Protocol):
     def period(self, accelerators: int) -> int:
         """Return after how many accelerators the machine repeats."""
         ...
-
-
-def stand_in(size: int, period: int, domain: int | None = None, periods: int = PERIODS) -> int:
-    """Return how many accelerators show the same as `size`: the remainder and a few periods.
-
-    At least `periods` are kept, and eight scale-up domains (of `domain` accelerators): those hold
-    every place that a tree over any number of them has. An even number of periods is left out,
-    since even and odd numbers of domains have different trees. Which of a tree's hops leave a pod
-    depends on where it begins, modulo a power of two; all such places are kept if `MOST_ALIGNED`
-    accelerators hold them. Larger pods of an odd number of domains rely on uplinks that let through
-    what the NICs below them send.
-
-    >>> stand_in(1_000_080, 72), stand_in(1_000_080, 576, 72), stand_in(100, 72)
-    (576, 1296, 100)
-    >>> stand_in(1_000, 12, 4)  # pods of three domains
-    112
-    """
-    whole = size // period
-    each = max(1, period // (domain or period))  # domains of a period
-    kept = max(periods, math.ceil(TREE_DOMAINS / each))
-    wide = 2 << (each - 1).bit_length()  # hops of this many domains and more leave any pod
-    places = wide // math.gcd(wide, each)
-    if each > 1 and places * period <= MOST_ALIGNED:
-        kept = max(kept, places)
-    kept += (whole - kept) % 2
-    return min(size, size % period + kept * period)
 
 
 def run_collective(
@@ -119,42 +89,35 @@ def run_collective(
     if gpus < least:
         raise InvalidInput(f"{op} needs at least {least} accelerators, got {gpus}")
     fold = fold and not _whole(machine, op, algorithm, gpus, routing)
-    periods = BLOCKS if algorithm == "halving-doubling" else PERIODS
-    network, present, period = _network(machine, gpus, fold, periods, routing, seed)
-    members = list(range(present))
+    periods = PERIODS if algorithm == HALVING else COLLECTIVE_PERIODS
+    network, present, period = _network(machine, gpus, periods if fold else None, routing, seed)
     domains = _domains(network, present, gpus, period)
-    wide = present < gpus or gpus > PAIRWISE_MEMBERS
-    pairs = algorithm or ("direct" if op == "all-to-all" else "")
-    if wide and pairs in ("direct", "gpu-initiated"):
-        alike = routing not in HASHED and hasattr(machine, "period")
-        equal = present < gpus or (alike and levelled(network))
-        return _wide_direct(network, op, pairs, wanted, present, gpus, period, domains, equal)
     repeats = period if present < gpus else None
-    group = make_group(network, members, gpus, domains, repeats)
+    group = make_group(network, range(present), gpus, domains, repeats)
+    name = algorithm or ("direct" if op == "all-to-all" else "")
+    if name in ("direct", "gpu-initiated") and (repeats or gpus > PAIRWISE_MEMBERS):
+        alike = STRATEGIES[routing].spread and hasattr(machine, "period")
+        equal = repeats is not None or (alike and levelled(network))
+        return _wide_direct(network, group, op, name, wanted, coloured=equal)
+    try:
+        patterns = [choose(network, group, op, size, algorithm) for size in wanted]
+    except CannotRun:  # the links of this machine tell far partners apart: see `halving_doubling`
+        if repeats is None or gpus > _most_whole(algorithm):
+            raise
+        return run_collective(
+            machine, op, wanted, gpus, algorithm, fold=False, routing=routing, seed=seed
+        )
     rows = []
-    for size in wanted:
-        try:
-            made = pattern(
-                network,
-                op,
-                members,
-                size,
-                algorithm=algorithm,
-                true_size=gpus,
-                true_domains=domains,
-                period=repeats,
-            )
-        except CannotRun:  # the links of this machine tell far partners apart: see `doubling`
-            if repeats is None or gpus > MOST_UNFOLDED.get(str(algorithm), 0):
-                raise
-            return run_collective(
-                machine, op, wanted, gpus, algorithm, fold=False, routing=routing, seed=seed
-            )
-        time_s = alone_s(network, made, size)
-        limit, by = bound_s(network, op, group, size)
-        rows.append(_row(op, size, gpus, made.algorithm, made.protocol, time_s, limit, by))
-        rows[-1]["binds"] = binding(network, made, size)
+    for size, made in zip(wanted, patterns, strict=True):
+        row = _row(network, group, op, size, alone_s(network, made, size))
+        words = {"algorithm": made.algorithm, "protocol": made.protocol}
+        rows.append(row | words | {"binds": binding(network, made, size)})
     return rows
+
+
+def _most_whole(algorithm: str | None) -> int:
+    """Return up to how many members an algorithm that does not repeat is simulated whole, or 0."""
+    return (ALGORITHM[algorithm].most_whole or 0) if algorithm else 0
 
 
 def _whole(
@@ -171,18 +134,15 @@ def _whole(
         If that would be too much.
     """
     period = cast("Machine", machine).period(gpus) if hasattr(machine, "period") else gpus
-    exchange = op == "all-to-all"
-    if routing in HASHED:
+    exchange, most = op == "all-to-all", _most_whole(algorithm)
+    if not STRATEGIES[routing].spread:
         most, why = MOST_HASHED[exchange], f"single paths ({routing}) do"
         hint = "or for another routing"
-    elif algorithm in MOST_UNFOLDED and (exchange or algorithm != "hierarchical"):
-        if algorithm == "halving-doubling":
-            folds = period < gpus and BLOCKS * period <= MOST_UNFOLDED[algorithm]
-        else:
-            folds = exchange and gpus % period == 0
-        if folds:
+    elif algorithm == HALVING or (exchange and most):
+        repeating = period < gpus and PERIODS * period <= most
+        if repeating if algorithm == HALVING else gpus % period == 0:
             return False
-        most, why = MOST_UNFOLDED[str(algorithm)], f"{algorithm!r} does"
+        why = f"{algorithm!r} does"
         hint = ("for whole periods of it, " if exchange else "") + "or for another algorithm"
     else:
         return False
@@ -219,21 +179,20 @@ def _sizes(sizes: Iterable[float]) -> Sequence[float]:
 
 
 def _network(
-    machine: Machine | nx.Graph[Any],
-    gpus: int,
-    fold: bool,
-    periods: int,
-    routing: Routing,
-    seed: int,
+    machine: Machine | nx.Graph[Any], gpus: int, periods: int | None, routing: Routing, seed: int
 ) -> tuple[Network, int, int]:
-    """Return the network, the members present in it, and the period."""
+    """Return the network, the members present in it, and the period.
+
+    periods : whole periods that a stand-in keeps at least; None for all of the machine.
+    """
     if not hasattr(machine, "period"):
-        period, present = gpus, gpus
+        period = present = gpus
         network = Network.from_graph(machine, routing=routing, seed=seed)
     else:
-        period = cast("Machine", machine).period(gpus)
+        period, present = cast("Machine", machine).period(gpus), gpus
         domain = getattr(machine, "domain_accelerators", None)
-        present = stand_in(gpus, period, domain, periods) if fold and period < gpus else gpus
+        if periods is not None and period < gpus:
+            present = stand_in(gpus, period, domain, periods)
         network = Network.of_machine(machine, present, routing=routing, seed=seed)
     have = len(network.accelerator_nodes)
     if present > have:
@@ -241,48 +200,31 @@ def _network(
     return network, present, period
 
 
-def _row(
-    op: str,
-    size: float,
-    gpus: int,
-    algorithm: str,
-    protocol: str,
-    time_s: float,
-    limit: float,
-    by: str,
-) -> dict[str, object]:
+def _row(network: Network, group: Group, op: str, size: float, time_s: float) -> dict[str, object]:
     rate = size / time_s if time_s > 0 else 0.0
+    limit, by = bound_s(network, op, group, size)
     return {
         "op": op,
         "bytes": size,
-        "gpus": gpus,
-        "algorithm": algorithm,
-        "protocol": protocol,
+        "gpus": group.true_size,
+        "algorithm": "",
+        "protocol": "Simple",
         "time_s": time_s,
         "algbw_bytes_per_s": rate,
-        "busbw_bytes_per_s": rate * bus_factor(op, gpus),
+        "busbw_bytes_per_s": rate * bus_factor(op, group.true_size),
         "bound_s": limit,
         "bound_by": by,
     }
 
 
 def _wide_direct(
-    network: Network,
-    op: str,
-    name: str,
-    sizes: Sequence[float],
-    present: int,
-    gpus: int,
-    period: int,
-    domains: int,
-    equal: bool,
+    network: Network, group: Group, op: str, name: str, sizes: Sequence[float], *, coloured: bool
 ) -> list[dict[str, object]]:
-    """All pairs by the loads of links: by colours where the machine is regular (`equal`)."""
-    members = np.arange(present)
+    """All pairs by the loads of links: by colours where the machine is regular."""
+    period = group.period or group.true_size
     load, capacity, inside, outside = all_to_all_loads(
-        network, members, gpus, period, coloured=equal
+        network, group.members, group.true_size, period, coloured=coloured
     )
-    group = make_group(network, members.tolist(), gpus, domains)
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
     near, far = send_limits(network, group, name)
     passes = PASSES.get(op, 1.0)
@@ -291,16 +233,11 @@ def _wide_direct(
         "copy engines": passes * inside / near if inside > 0 else 0.0,
         "copy engines (network)": passes * outside / far if outside > 0 else 0.0,
     }
-    by_name = max(spans, key=lambda name: spans[name])
+    slowest = max(spans, key=lambda part: spans[part])
+    fixed = fixed_s(network, group, op, name)
     rows = []
     for size in sizes:
-        fixed = fixed_s(network, group, op, name)
-        time_s = fixed + size * spans[by_name]
-        limit, by = bound_s(network, op, group, size)
-        row = _row(op, size, gpus, name, "Simple", time_s, limit, by)
-        row["binds"] = "latency" if fixed > time_s / 2 else by_name
-        rows.append(row)
+        time_s = fixed + size * spans[slowest]
+        binds = "latency" if fixed > time_s / 2 else slowest
+        rows.append(_row(network, group, op, size, time_s) | {"algorithm": name, "binds": binds})
     return rows
-
-
-__all__ = ["Machine", "bus_factor", "run_collective", "stand_in"]

@@ -2,7 +2,7 @@
 
 In:  a group on a network and an operation.
 Out: rounds of flows; round k exchanges half of what is left with member i ^ 2^k.
-Left out: fixed times and protocols; see `library`.
+Left out: fixed times and protocols; see `costs`.
 
 Members beyond the largest power of two hand their data to a partner first and get it back last.
 Source: Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in MPICH",
@@ -23,16 +23,24 @@ import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network.arrays import Floats, Ints
-from rackmodel.network.costs import limit
+from rackmodel.network.collectives.costs import limit
+from rackmodel.network.collectives.flows import Flows, flows_between, link_load, pace_s
+from rackmodel.network.collectives.groups import Group
+from rackmodel.network.collectives.registry import REDUCING, Rounds, Steps, algorithm
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import Group
-from rackmodel.network.patterns import Flows, flows_between, link_load, pace_s
+from rackmodel.network.symmetry import PERIODS
 
-BLOCKS = 3  # periods that a stand-in shows: one, and those that its members' partners stand in
+BLOCKS = PERIODS  # that a stand-in shows: one, and those that its members' partners stand in
 NAME = "halving-doubling"
 
 
-def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
+def _steps_s(steps: Steps) -> float:
+    near = math.log2(max(1.0, steps.inner)) * steps.inside_s
+    return steps.base_s + steps.passes * (near + math.log2(steps.domains) * steps.outside_s)
+
+
+@algorithm(NAME, REDUCING, steps_s=_steps_s, table="tree", passes_on=False, most_whole=20_000)
+def halving_doubling(network: Network, group: Group, op: str) -> Rounds:
     """Return the rounds of `op`, one after another.
 
     Raises
@@ -45,7 +53,6 @@ def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ..
     size = group.true_size
     core = 1 << (size.bit_length() - 1)
     strides = [core >> (k + 1) for k in range(core.bit_length() - 1)]
-    one: dict[int, Flows]
     if size == len(group.members):
         own = np.arange(core)
         one = {s: _flows(network, group, own, own ^ s) for s in strides}
@@ -53,7 +60,9 @@ def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ..
         given = _flows(network, group, core + extra, extra)
     else:
         one, given = _folded(network, group, core, strides)
-    rounds = [_shared(one[s], 0.5 ** (k + 1)) for k, s in enumerate(strides)]
+    rounds = [
+        replace(one[s], share=np.full(len(one[s]), 0.5 ** (k + 1))) for k, s in enumerate(strides)
+    ]
     if op == "all-gather":
         rounds.reverse()
     elif op == "all-reduce":
@@ -62,20 +71,12 @@ def halving_doubling(network: Network, group: Group, op: str) -> tuple[Flows, ..
         if op != "all-gather":
             rounds.insert(0, given)
         if op != "reduce-scatter":
-            rounds.append(_flows_back(network, given))
+            rounds.append(flows_between(network, given.target, given.source, given.share))
     return tuple(rounds)
 
 
 def _flows(network: Network, group: Group, first: Ints, second: Ints) -> Flows:
     return flows_between(network, group.nodes[first], group.nodes[second], np.ones(len(first)))
-
-
-def _flows_back(network: Network, given: Flows) -> Flows:
-    return flows_between(network, given.target, given.source, given.share)
-
-
-def _shared(flows: Flows, share: float) -> Flows:
-    return replace(flows, share=np.full(len(flows), share))
 
 
 def _folded(

@@ -13,23 +13,40 @@ learnt. Max-min rates are unique, so elements of one class have the same rates, 
 same times. A collective is a star: ring order stays out of the colours of ranks, else every
 distance from an irregularity would be a class of its own. Source: Grohe, Kersting, Mladenov,
 Selman, "Dimension reduction via colour refinement", ESA 2014.
+
+A stand-in is a smaller machine with the same answers. A machine of equal pods repeats with a period
+that arithmetic gives; what is left over stays whole. Each formula (2 (n - 1) / n, steps of latency)
+keeps the true number of members, so what a stand-in has to show is the loads of links: of the ends,
+of a period between them, which is like all others there, and of every place that a hop of a ring or
+a tree can have in a period.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.network.arrays import Arrays, Bools, Floats, Ints
+
 Colours = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _THREE = np.uint64(3)
 
 MANY = 20_000  # numbers beyond which hashing beats sorting
+PERIODS = 3  # of a stand-in: one at each end, and one between that stands for all the others
+# A collective by itself has no ranks between the ends whose time has to be told apart, and the
+# first and last of two periods are joined as any others are.
+COLLECTIVE_PERIODS = 2
+# Eight domains hold every place that a tree over any number of them has, so the fullest link is
+# among theirs: enough for the time of a collective. In a step every link counts, with the number of
+# those that it stands for, and over fewer than 24 domains links of trees are loaded in other
+# proportions than over many. A collective takes the smaller number because it is quicker.
+COLLECTIVE_DOMAINS = 8
+STEP_DOMAINS = 24
+MOST_ALIGNED = 4096  # accelerators that are kept so that a tree begins at every place of a pod
 
 
 def distinct(numbers: Ints) -> tuple[Ints, Ints]:
@@ -59,7 +76,7 @@ def mix(value: Colours) -> Colours:
     return mixed
 
 
-def label(*columns: npt.NDArray[np.float64] | Ints) -> Colours:
+def label(*columns: Floats | Ints | Bools) -> Colours:
     """One 64-bit label per row; equal rows, and practically only they, have equal labels."""
     total = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
@@ -85,7 +102,7 @@ class Groups:
     flow_label: Colours
     indptr: Ints
     links: Ints
-    weights: npt.NDArray[np.float64]
+    weights: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +114,21 @@ class Partition:
     group: tuple[Ints, ...]  # one array per Groups
     flow: tuple[Ints, ...]
     rounds: int
+
+
+def pairs_of(first: Ints, second: Ints, labels: Colours) -> Groups:
+    """Return directed pairs of ranks (or nodes) as groups of two that exchange nothing."""
+    none = np.zeros(0, dtype=np.int64)
+    return Groups(
+        members=np.stack([first, second], axis=1),
+        ordered=True,
+        group_label=labels,
+        owner=none,
+        flow_label=none.astype(np.uint64),
+        indptr=np.zeros(1, dtype=np.int64),
+        links=none,
+        weights=np.zeros(0),
+    )
 
 
 def trivial_partition(ranks: int, links: int, systems: Sequence[Groups]) -> Partition:
@@ -153,6 +185,10 @@ def refine(rank: Colours, link: Colours, systems: Sequence[Groups]) -> Partition
 
 
 def _dense(colours: Colours) -> Ints:
+    """Number colours by first appearance."""
+    if len(colours) < MANY:
+        _, first, where = np.unique(colours, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[where.reshape(-1)]
     import pandas as pd
 
     return pd.factorize(colours)[0].astype(np.int64)
@@ -172,7 +208,7 @@ class _Wiring:
     group_starts: Ints
 
     @classmethod
-    def of(cls, groups: Groups) -> _Wiring:
+    def of(cls, groups: Groups) -> "_Wiring":
         flow_of = np.repeat(np.arange(len(groups.owner)), np.diff(groups.indptr))
         by_link = np.argsort(groups.links, kind="stable")
         sorted_links = groups.links[by_link]
@@ -220,3 +256,70 @@ class _Wiring:
             mix(group)[:, None] * (self.place if self.groups.ordered else np.ones(1, np.uint64))
         )
         np.add.at(slots, self.groups.members, np.broadcast_to(told, self.groups.members.shape))
+
+
+def colours(network: Arrays, marked: Bools, *, stars: bool = False) -> tuple[Ints, Ints]:
+    """Colour nodes and links so that equal ones have equal surroundings.
+
+    marked : bool[N], tells members from other nodes.
+    stars : the links of a scale-up domain are as if they were not there, and its accelerators are
+        joined to one hub; for traffic between domains where those inside are all alike.
+
+    Returns int[N] and int[L], from 0; without its links a domain's links share a colour.
+    """
+    size = len(network.nodes)
+    kinds = np.unique(np.array(network.node_kinds), return_inverse=True)[1].reshape(-1)
+    node = label(kinds, marked)
+    facts = label(network.capacity, network.latency_s, network.scale_up, _axes(network))
+    use = ~network.scale_up if stars else np.ones(len(network.tail), dtype=bool)
+    systems = [pairs_of(network.tail[use], network.head[use], facts[use])]
+    if stars:
+        hubs = np.arange(int(network.domain_of.max()) + 1)
+        node = np.append(node, label(np.full(len(hubs), -1.0)))
+        joined = label(np.zeros(len(network.domain_of)))
+        systems.append(pairs_of(network.accelerator_nodes, size + network.domain_of, joined))
+    found = refine(node, np.zeros(0, dtype=np.uint64), systems)
+    colour = np.zeros(len(network.tail), dtype=np.int64)
+    colour[use] = found.group[0] + stars
+    return found.rank[:size], colour
+
+
+def _axes(network: Arrays) -> Ints:
+    """Return the dimension of a torus that each link runs along, -1 for other links."""
+    axes = np.full(len(network.tail), -1, dtype=np.int64)
+    if network.position is None:
+        return axes
+    place = np.full((len(network.nodes), len(network.position[0])), -1, dtype=np.int64)
+    place[network.accelerator_nodes] = network.position
+    differ = place[network.tail] != place[network.head]
+    straight = differ.sum(axis=1) == 1
+    axes[straight] = differ[straight].argmax(axis=1)
+    return axes
+
+
+def stand_in(
+    size: int, period: int, domain: int | None = None, periods: int = COLLECTIVE_PERIODS
+) -> int:
+    """Return how many accelerators show the same as `size`: the remainder and a few periods.
+
+    At least `periods` are kept, and eight scale-up domains (of `domain` accelerators): those hold
+    every place that a tree over any number of them has. An even number of periods is left out,
+    since even and odd numbers of domains have different trees. Which of a tree's hops leave a pod
+    depends on where it begins, modulo a power of two; all such places are kept if `MOST_ALIGNED`
+    accelerators hold them. Larger pods of an odd number of domains rely on uplinks that let through
+    what the NICs below them send.
+
+    >>> stand_in(1_000_080, 72), stand_in(1_000_080, 576, 72), stand_in(100, 72)
+    (576, 1296, 100)
+    >>> stand_in(1_000, 12, 4)  # pods of three domains
+    112
+    """
+    whole = size // period
+    each = max(1, period // (domain or period))  # domains of a period
+    kept = max(periods, math.ceil(COLLECTIVE_DOMAINS / each))
+    wide = 2 << (each - 1).bit_length()  # hops of this many domains and more leave any pod
+    places = wide // math.gcd(wide, each)
+    if each > 1 and places * period <= MOST_ALIGNED:
+        kept = max(kept, places)
+    kept += (whole - kept) % 2
+    return min(size, size % period + kept * period)

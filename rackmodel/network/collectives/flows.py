@@ -2,11 +2,12 @@
 
 In:  pairs of nodes and the share of the collective's bytes that each carries.
 Out: `Flows` (arrays, with the links of every flow) and `Pattern` (rounds and fixed times); the time
-     that a pattern takes on an idle network, and the physical bound that nothing can beat.
-Left out: which algorithm is used when; see `library`.
+     that a pattern takes on an idle network.
+Left out: which algorithm is used when; see `tuner`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -36,6 +37,16 @@ class Flows:
     def __len__(self) -> int:
         return len(self.share)
 
+    @property
+    def owner(self) -> Ints:
+        """int[E], the flow of each entry."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    @property
+    def amount(self) -> Floats:
+        """float[E], what each entry puts on its link per byte of the collective."""
+        return np.repeat(self.share, np.diff(self.indptr)) * self.fractions
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
@@ -49,13 +60,7 @@ class Pattern:
     latency_s: tuple[float, ...]  # fixed time of each round: launch, steps of the algorithm
 
 
-def flows_between(
-    network: Network,
-    source: Ints,
-    target: Ints,
-    share: Floats,
-    cap_bytes_per_s: Floats | None = None,
-) -> Flows:
+def flows_between(network: Network, source: Ints, target: Ints, share: Floats) -> Flows:
     """Route F pairs of node numbers; flows from a node to itself cross nothing.
 
     Raises
@@ -64,7 +69,6 @@ def flows_between(
         If some pair is not joined.
     """
     table = network.routes(source, target)
-    cap = np.full(len(source), np.inf) if cap_bytes_per_s is None else cap_bytes_per_s
     return Flows(
         np.asarray(source, np.int64),
         np.asarray(target, np.int64),
@@ -73,44 +77,62 @@ def flows_between(
         table.links,
         table.fractions,
         table.latency_s,
-        np.asarray(cap, np.float64),
+        np.full(len(source), np.inf),
+    )
+
+
+def flows_over(
+    network: Network,
+    ends: Sequence[tuple[int, int, float]],
+    links: Sequence[Sequence[int]],
+    parts: Sequence[Floats],
+) -> Flows:
+    """Build flows (source, target, share) whose links, and the part on each, are already known."""
+    flat = np.array([k for row in links for k in row], dtype=np.int64)
+    fractions = np.concatenate([np.zeros(0), *parts])
+    sizes = [len(row) for row in links]
+    delay = fractions * network.latency_s[flat]
+    owner = np.repeat(np.arange(len(links)), sizes)
+    return Flows(
+        np.array([source for source, _, _ in ends], dtype=np.int64),
+        np.array([target for _, target, _ in ends], dtype=np.int64),
+        np.array([share for _, _, share in ends], dtype=np.float64),
+        np.cumsum([0, *sizes]),
+        flat,
+        fractions,
+        np.bincount(owner, delay, minlength=len(links)).astype(float),
+        np.full(len(links), np.inf),
     )
 
 
 def join(*parts: Flows) -> Flows:
     """Put flows that start together side by side."""
-    if len(parts) == 1:
-        return parts[0]
-    ends = np.cumsum([0, *(len(part.links) for part in parts)])
-    return Flows(
-        np.concatenate([part.source for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.share for part in parts]),
-        np.concatenate([[0], *(p.indptr[1:] + e for p, e in zip(parts, ends, strict=False))]),
-        np.concatenate([part.links for part in parts]),
-        np.concatenate([part.fractions for part in parts]),
-        np.concatenate([part.latency_s for part in parts]),
-        np.concatenate([part.cap_bytes_per_s for part in parts]),
-    )
+    starts = np.cumsum([0, *(len(part.links) for part in parts)])
+    indptr = [p.indptr[:-1] + start for p, start in zip(parts, starts, strict=False)]
+    columns = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(Flows)
+    }
+    return Flows(**columns | {"indptr": np.concatenate([*indptr, starts[-1:]])})
 
 
 def link_load(network: Network, flows: Flows) -> Floats:
     """Return float[L], bytes that each link carries per byte of the collective."""
-    amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
-    return np.bincount(flows.links, amount, minlength=len(network.capacity)).astype(np.float64)
+    return np.bincount(flows.links, flows.amount, minlength=len(network.capacity)).astype(float)
 
 
 def pace_s(network: Network, flows: Flows) -> float:
     """Return the seconds per byte of the collective that the tightest link or limit allows."""
     if not len(flows):
         return 0.0
+    return max(_fullest_s(network, flows), float(own_s(flows).max()))
+
+
+def _fullest_s(network: Network, flows: Flows) -> float:
+    """Return the seconds per byte of the collective that the tightest link allows."""
     used, local = np.unique(flows.links, return_inverse=True)
-    amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
-    load = np.bincount(local, amount, minlength=len(used))
-    return max(
-        float((load / network.capacity[used]).max(initial=0.0)),
-        float(own_s(flows).max()),
-    )
+    load = np.bincount(local, flows.amount, minlength=len(used))
+    return float((load / network.capacity[used]).max(initial=0.0))
 
 
 def own_s(flows: Flows) -> Floats:
@@ -128,12 +150,7 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     """
     if not len(flows) or byte_count <= 0:
         return 0.0
-    shares = flows.share
-    used, local = np.unique(flows.links, return_inverse=True)
-    capacity = network.capacity[used]
-    amount = np.repeat(shares, np.diff(flows.indptr)) * flows.fractions
-    load = np.bincount(local, amount, minlength=len(used))
-    fullest = float((load / capacity).max(initial=0.0))
+    shares, fullest = flows.share, _fullest_s(network, flows)
     if shares.min() == shares.max():
         level = 1.0 / max(fullest, 1e-300)
         slowest = min(level * float(shares[0]), float(flows.cap_bytes_per_s.min()))
@@ -141,15 +158,16 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     brief_s = max(fullest, float(own_s(flows).max())) * byte_count
     if brief_s < BRIEF_S:
         return brief_s
-    owner = np.repeat(np.arange(len(shares)), np.diff(flows.indptr))
+    owner = flows.owner
+    used, local = np.unique(flows.links, return_inverse=True)
 
     def rates_of(ids: Ints) -> Floats:
         keep = np.zeros(len(shares), dtype=bool)
         keep[ids] = True
         entries = keep[owner]
-        indptr = np.concatenate([[0], np.cumsum(np.diff(flows.indptr)[ids])]).astype(np.int64)
+        indptr = np.cumsum(np.append(0, np.diff(flows.indptr)[ids]))
         parts, cap = flows.fractions[entries], flows.cap_bytes_per_s[ids]
-        return fair_rates(indptr, local[entries], parts, capacity, cap)
+        return fair_rates(indptr, local[entries], parts, network.capacity[used], cap)
 
     return last_end_s(shares * byte_count, rates_of)
 

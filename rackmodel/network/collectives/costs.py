@@ -2,70 +2,23 @@
 
 In:  flows of an algorithm, the group, the generation of the accelerators.
 Out: the same flows with their own limits; seconds of launch, steps and pipeline fill.
-Left out: which algorithm is best; see `library`.
-
-The constants (data/library.toml) belong to a generation of accelerators and its library, never to a
-run. Times of steps come from NCCL's own tuner.
+Left out: which algorithm is best; see `tuner`. The constants; see `constants`.
 """
 
 import math
-import tomllib
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.collectives.constants import Generation, generation, nccl
+from rackmodel.network.collectives.flows import Flows
+from rackmodel.network.collectives.groups import Group, port_rates
+from rackmodel.network.collectives.registry import ALGORITHM, SIMPLE, Steps
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import Group, port_rates
-from rackmodel.network.patterns import Flows
 from rackmodel.network.routing.tree import Chain
 
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
-TREES = ("tree", "nvls-tree")
-EXCHANGES = ("direct", "gpu-initiated", "rail")  # each pair by itself
-UNFILLED = (*EXCHANGES, "send", "torus", "halving-doubling")  # nothing is passed on
-SENDING = (*EXCHANGES, "send", "chain")  # send and receive kernels, not reducing ones
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """What the library reaches on one generation of accelerators; see data/library.toml."""
-
-    ring: float
-    nvls: float
-    nvls_rack: float
-    nvls_tree: float
-    p2p: float
-    network: float
-    rack_chunk_s: float
-    launch_s: float
-    chunk_bytes: float
-    ramp_bytes: float
-    ll_rate: float
-    source: str
-
-
-@cache
-def constants() -> dict[str, Any]:
-    """Return the tables of data/library.toml."""
-    text = resources.files("rackmodel.network").joinpath("data/library.toml").read_text("utf-8")
-    return tomllib.loads(text)
-
-
-@cache
-def generation(part: str) -> Generation:
-    """Return the constants for an accelerator, by its name in the catalog.
-
-    >>> generation("h100").ring
-    0.817
-    """
-    for table in constants().values():
-        if part in table.get("parts", ()):
-            return Generation(**{k: v for k, v in table.items() if k != "parts"})
-    return Generation(**constants()["default"])
 
 
 @remembered
@@ -107,31 +60,31 @@ def _tree_ports(network: Network, chain: Chain) -> tuple[Ints, Floats]:
 
 
 def limit(
-    network: Network, flows: Flows, name: str, group: Group, *, few_ports: bool = True
+    network: Network, flows: Flows, name: str, group: Group, *, few_ports: bool | None = None
 ) -> Flows:
     """Give each flow its part of what its sender's and receiver's copy engines reach.
 
-    few_ports : trees between domains use only so many network ports; the library's tuner does not
-        know.
+    few_ports : only so many network ports of a domain are used, as trees between domains do (the
+        library's tuner does not know); what is known of the algorithm if left out.
     """
     if not len(flows):
         return flows
-    facts = generation(network.family)
+    facts, known = generation(network.family), ALGORITHM[name]
     inner, outer = port_rates(network)[0], outer_ports(network)
     ends = [np.isin(x, network.accelerator_nodes) for x in (flows.source, flows.target)]
-    owner = np.repeat(np.arange(len(flows)), np.diff(flows.indptr))
-    inside = np.bincount(owner, ~network.scale_up[flows.links], minlength=len(flows)) == 0
+    leaving = np.bincount(flows.owner, ~network.scale_up[flows.links], minlength=len(flows))
+    inside = leaving == 0
     most = max(map(len, group.parts))
     rack = most > HOST_MEMBERS
     nvls = (facts.nvls_rack if rack else facts.nvls) * (
         facts.nvls_tree if name == "nvls-tree" else 1
     )
-    copy = facts.p2p if name in SENDING else facts.ring
+    copy = facts.p2p if known.copies else facts.ring
     reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
     used = np.ones(len(network.nodes))  # share of a member's network ports
-    if few_ports and name in TREES:  # they use no more than this many ports of a domain
+    if known.few_ports if few_ports is None else few_ports:
         for part in group.parts:
-            used[part] = min(1.0, constants()["nccl"]["tree_ports"] / len(part))
+            used[part] = min(1.0, nccl("tree_ports") / len(part))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
         for tier, ports in ((inside, inner), (~inside, outer)):
@@ -150,7 +103,7 @@ def limit(
 
 def _posted(facts: Generation) -> float:
     """Return what a host can post of sends and receives, chunk by chunk. [bytes/s]"""
-    chunk = float(constants()["nccl"]["net_chunk_bytes"])
+    chunk = float(nccl("net_chunk_bytes"))
     return chunk / (2 * facts.rack_chunk_s) if facts.rack_chunk_s > 0 else math.inf
 
 
@@ -167,58 +120,29 @@ def send_limits(network: Network, group: Group, name: str = "direct") -> tuple[f
 
 def wire(network: Network, flows: Flows, protocol: int) -> Flows:
     """Add the protocol's flags to the bytes on the wire, and LL's own limit."""
-    more = float(constants()["nccl"]["wire"][protocol])
+    more = float(nccl("wire")[protocol])
     cap = flows.cap_bytes_per_s
     if protocol == 0:
         cap = np.minimum(cap, generation(network.family).ll_rate * more)
     return replace(flows, share=flows.share * more, cap_bytes_per_s=cap)
 
 
-def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 2) -> float:
+def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = SIMPLE) -> float:
     """Return launch and steps, as NCCL's tuner counts them. [s]"""
-    nccl = constants()["nccl"]
-    n, domains = group.true_size, group.true_domains
-    inner = n / domains
-    kind = "tree" if name in ("tree", "halving-doubling") else "ring"
-    base = float(nccl["base_s"][kind][protocol]) + generation(network.family).launch_s
-    inside = float(nccl["inside_s"][kind][protocol])
-    post = float(nccl["post_s"]) * (3 if protocol == 2 else 1)
-    outside = float(nccl["outside_s"][kind][protocol]) + post
-    passes = 2 if op == "all-reduce" else 1
-    match name:
-        case "nvls":
-            return base + float(nccl["nvls_inside_s"])
-        case "nvls-tree":
-            step = float(nccl["nvls_tree_outside_s"]) + post
-            return base + float(nccl["nvls_inside_s"]) + 2 * math.log2(max(2, domains)) * step
-        case "sharp":
-            return base + float(nccl["nvls_inside_s"]) + float(nccl["sharp_outside_s"])
-        case "tree":
-            steps = max(0.0, inner - 1) * inside + math.log2(max(1, domains)) * outside
-            return base + passes * steps
-        case "halving-doubling":
-            steps = math.log2(max(1.0, inner)) * inside + math.log2(domains) * outside
-            return base + passes * steps
-        case name if name in EXCHANGES:
-            return base + (outside if domains > 1 else inside) + float(nccl["peer_s"]) * (n - 1)
-        case "send":
-            return base + (outside if len(group.parts) > 1 else inside)
-        case "torus":  # about half-way around each of three dimensions, both ways
-            return base + passes * inside * 1.5 * float(np.cbrt(n))
-        case "hierarchical" if op == "all-to-all":
-            peers = max(0.0, inner - 1) + max(0.0, domains - 1)
-            steps = (inside if inner > 1 else 0.0) + (outside if domains > 1 else 0.0)
-            return (
-                base * (2 if inner > 1 and domains > 1 else 1)
-                + steps
-                + peers * float(nccl["peer_s"])
-            )
-        case "hierarchical":
-            steps = passes * (inner - 1) * inside + passes * (domains - 1) * outside
-            return 3 * base + steps
-    steps = (n - 1) * (passes if name != "chain" else 1)
-    crossing = domains * passes if domains > 1 else 0
-    return base + max(0, steps - crossing) * inside + crossing * outside
+    known = ALGORITHM[name]
+    post = float(nccl("post_s")) * (3 if protocol == SIMPLE else 1)
+    apart = len(group.parts) if op == "send" else group.true_domains
+    steps = Steps(
+        base_s=float(nccl("base_s")[known.table][protocol]) + generation(network.family).launch_s,
+        inside_s=float(nccl("inside_s")[known.table][protocol]),
+        outside_s=float(nccl("outside_s")[known.table][protocol]) + post,
+        post_s=post,
+        peer_s=float(nccl("peer_s")),
+        op=op,
+        members=group.true_size,
+        domains=apart,
+    )
+    return known.steps_s(steps)
 
 
 def fill_s(
@@ -226,7 +150,8 @@ def fill_s(
 ) -> float:
     """Return the time until the pipeline is full: a chunk per member of a domain, per tree level.
 
-    Chunks grow with the message up to the library's buffers. Algorithms of `UNFILLED` have none.
+    Chunks grow with the message up to the library's buffers. Algorithms that pass
+    nothing on have none.
     per_byte : seconds of the flows, per byte.
     """
     facts = generation(network.family)

@@ -2,12 +2,11 @@
 
 In:  a network and the accelerators of a group, in the order of their ranks.
 Out: the group split by scale-up domain, and the rates of a member's own ports.
-Left out: algorithms; see `algorithms`.
+Left out: algorithms; see `registry`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -114,20 +113,3 @@ def port_rates(network: Network) -> tuple[Floats, Floats]:
     near = np.bincount(network.tail[inner], network.nominal[inner], minlength=size)
     far = np.bincount(network.tail[~inner], network.nominal[~inner], minlength=size)
     return near.astype(np.float64), far.astype(np.float64)
-
-
-@cache
-def overlaps(left: int, right: int) -> tuple[Ints, Ints, Floats]:
-    """Spread one byte evenly over `left` senders and `right` receivers.
-
-    Returns the sender, the receiver and the part of each of the left + right - gcd pairs.
-
-    >>> [x.tolist() for x in overlaps(2, 1)]
-    [[0, 1], [0, 0], [0.5, 0.5]]
-    """
-    cuts = np.unique(np.concatenate([np.arange(left + 1) * right, np.arange(right + 1) * left]))
-    start = cuts[:-1]
-    found = start // right, start // left, np.diff(cuts) / (left * right)
-    for column in found:
-        column.flags.writeable = False  # shared by all who ask
-    return found

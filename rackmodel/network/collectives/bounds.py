@@ -11,9 +11,9 @@ spines) and each group of pods (below the cores).
 import numpy as np
 
 from rackmodel.network.arrays import Ints, components, remembered
+from rackmodel.network.collectives.flows import Pattern, link_load, own_s, pace_s
+from rackmodel.network.collectives.groups import Group
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import Group
-from rackmodel.network.patterns import Pattern, link_load, own_s, pace_s
 from rackmodel.topology.kinds import Kind
 
 

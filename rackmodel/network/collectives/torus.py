@@ -12,10 +12,11 @@ torus networks", 2015.
 
 import numpy as np
 
-from rackmodel.network.algorithms import PASSES
+from rackmodel.errors import InvalidInput
+from rackmodel.network.collectives.flows import flows_between
+from rackmodel.network.collectives.groups import Group
+from rackmodel.network.collectives.registry import PASSES, REDUCING, Rounds, Steps, algorithm
 from rackmodel.network.graph import Network
-from rackmodel.network.groups import Group
-from rackmodel.network.patterns import Flows, flows_between
 
 
 def box_of(network: Network, group: Group) -> list[list[int]] | None:
@@ -29,10 +30,17 @@ def box_of(network: Network, group: Group) -> list[list[int]] | None:
     return lines if full and contiguous else None
 
 
-def torus(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
-    """One round over the box; call only where `box_of` finds one."""
+def _steps_s(steps: Steps) -> float:
+    """About half-way around each of three dimensions, both ways."""
+    return steps.base_s + steps.passes * steps.inside_s * 1.5 * float(np.cbrt(steps.members))
+
+
+@algorithm("torus", REDUCING, steps_s=_steps_s, passes_on=False)
+def torus(network: Network, group: Group, op: str) -> Rounds:
+    """One round over the box that the group fills."""
     lines = box_of(network, group)
-    assert lines is not None, "the caller has checked the box"
+    if lines is None:
+        raise InvalidInput("the group does not fill a box of a torus; try algorithm 'ring'")
     assert network.position is not None
     used = [d for d, line in enumerate(lines) if len(line) > 1]
     loads = _loads([len(lines[d]) for d in used], PASSES[op])
@@ -48,8 +56,7 @@ def torus(network: Network, group: Group, op: str) -> tuple[Flows, ...]:
             source += [node, ahead]
             target += [ahead, node]
             share += [load / 2] * 2
-    flows = flows_between(network, np.array(source), np.array(target), np.array(share))
-    return (flows,)
+    return (flows_between(network, np.array(source), np.array(target), np.array(share)),)
 
 
 def _loads(sizes: list[int], passes: float) -> list[float]:

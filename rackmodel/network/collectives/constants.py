@@ -1,0 +1,58 @@
+"""Constants of a collective library and of what it reaches on each generation of accelerators.
+
+In:  data/library.toml.
+Out: `nccl`, the tuner's numbers; `generation`, those of an accelerator.
+Left out: how they make times; see `costs`.
+
+The constants belong to a generation of accelerators and its library, never to a run. Times of steps
+come from NCCL's own tuner.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What the library reaches on one generation of accelerators; see data/library.toml."""
+
+    ring: float
+    nvls: float
+    nvls_rack: float
+    nvls_tree: float
+    p2p: float
+    network: float
+    rack_chunk_s: float
+    launch_s: float
+    chunk_bytes: float
+    ramp_bytes: float
+    ll_rate: float
+    source: str
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    """Return the tables of data/library.toml."""
+    text = resources.files("rackmodel.network").joinpath("data/library.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def nccl(word: str) -> Any:
+    """Return what the table of NCCL's tuner says of a word."""
+    return _tables()["nccl"][word]
+
+
+@cache
+def generation(part: str) -> Generation:
+    """Return the constants for an accelerator, by its name in the catalog.
+
+    >>> generation("h100").ring
+    0.817
+    """
+    for table in _tables().values():
+        if part in table.get("parts", ()):
+            return Generation(**{k: v for k, v in table.items() if k != "parts"})
+    return Generation(**_tables()["default"])

@@ -1,0 +1,135 @@
+"""Reduction in switches: NVLS inside domains, trees over it, SHARP in the fabric.
+
+In:  a group on a network and an operation.
+Out: one round of flows.
+Left out: fixed times and protocols; see `costs`.
+
+Source: Klenk et al., "An in-network architecture for accelerating shared-memory multiprocessor
+collectives", ISCA 2020.
+"""
+
+import math
+
+import numpy as np
+
+from rackmodel.errors import InvalidInput
+from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.collectives.constants import nccl
+from rackmodel.network.collectives.flows import Flows, flows_over, join
+from rackmodel.network.collectives.groups import Group
+from rackmodel.network.collectives.hops import flows_of, inside
+from rackmodel.network.collectives.registry import REDUCING, Rounds, Steps, algorithm
+from rackmodel.network.collectives.tree import tree_hops
+from rackmodel.network.graph import Network
+from rackmodel.topology.kinds import Kind
+
+
+def _nvls_s(steps: Steps) -> float:
+    return steps.base_s + float(nccl("nvls_inside_s"))
+
+
+def _nvls_tree_s(steps: Steps) -> float:
+    step = float(nccl("nvls_tree_outside_s")) + steps.post_s
+    return _nvls_s(steps) + 2 * math.log2(max(2, steps.domains)) * step
+
+
+def _sharp_s(steps: Steps) -> float:
+    return _nvls_s(steps) + float(nccl("sharp_outside_s"))
+
+
+@algorithm("nvls", REDUCING, steps_s=_nvls_s)
+def nvls(network: Network, group: Group, op: str) -> Rounds:
+    """One round: the scale-up switches add and multicast (one domain)."""
+    if len(group.parts) > 1 or group.true_size > len(group.members):
+        raise InvalidInput("the group spans scale-up domains; try algorithm 'nvls-tree'")
+    return (_in_switch(network, group, op),)
+
+
+@algorithm("nvls-tree", ("all-reduce",), steps_s=_nvls_tree_s, few_ports=True)
+def nvls_tree(network: Network, group: Group, op: str) -> Rounds:
+    """One round: in-switch reduction inside domains, double binary trees over the rails between."""
+    between = flows_of(network, list(tree_hops(group)))
+    return (join(_in_switch(network, group, op), between),)
+
+
+@algorithm("sharp", ("all-reduce",), steps_s=_sharp_s)
+def sharp(network: Network, group: Group, op: str) -> Rounds:
+    """One round: reduction inside domains, then in the fabric's switches; each byte goes up once.
+
+    Above the first switch a reduced stream is at most what enters it, so only the members' own
+    links are charged.
+    """
+    if not network.fabric_reduction:
+        raise InvalidInput("the fabric's switches do not reduce; try algorithm 'ring'")
+    core = network.router.core("fabric")
+    ends: list[tuple[int, int, float]] = []
+    links: list[list[int]] = []
+    parts: list[Floats] = []
+    for part in group.parts:
+        for node in part.tolist():
+            host = core.host(node)
+            outer = [
+                i
+                for i, (at, _, _) in enumerate(host.key)
+                if network.node_kinds[at] != Kind.SCALE_UP_SWITCH
+            ]
+            if not outer:
+                raise InvalidInput(f"{network.nodes[node]!r} has no link to the fabric")
+            cables = np.array([host.key[i][2] for i in outer], dtype=float)
+            for chains in (host.out_chains, host.in_chains):
+                links.append([k for i in outer for k in chains[i]])
+                parts.append(np.repeat(cables / cables.sum(), [len(chains[i]) for i in outer]))
+            at = host.key[outer[0]][0]
+            ends += [(node, at, 1.0 / len(part)), (at, node, 1.0 / len(part))]
+    outside = flows_over(network, ends, links, parts)
+    if network.reduction and all(len(part) > 1 for part in group.parts):
+        return (join(_in_switch(network, group, op), outside),)
+    rings = [
+        inside(network, group, part, 2.0 * (len(part) - 1) / len(part)) for part in group.parts
+    ]
+    return (join(flows_of(network, rings), outside),)
+
+
+def _in_switch(network: Network, group: Group, op: str) -> Flows:
+    """Flows between members and the scale-up switches that add or copy for them.
+
+    All-reduce: each member's whole buffer is pulled once by the switches, the sum of its g-th part
+    comes back to it and is multicast: (g + 1) / g up and down. Reduce-scatter: 1 up, 1 / g down;
+    all-gather: the reverse.
+    """
+    if not network.reduction:
+        raise InvalidInput("the scale-up switches do not reduce; try algorithm 'ring'")
+    ends: list[tuple[int, int, float]] = []
+    links: list[list[int]] = []
+    out_to, into = _switch_links(network)
+    for part in group.parts:
+        if len(part) < 2:
+            continue
+        whole, piece = 1.0, 1.0 / len(part)
+        up, down = {
+            "all-reduce": (whole + piece, whole + piece),
+            "reduce-scatter": (whole, piece),
+            "all-gather": (piece, whole),
+        }[op]
+        for node in part.tolist():
+            if not out_to.get(node):
+                raise InvalidInput(f"{network.nodes[node]!r} has no link to a scale-up switch")
+            at = int(network.head[out_to[node][0]])
+            ends += [(node, at, up), (at, node, down)]
+            links += [out_to[node], into[node]]
+    rates = [network.nominal[own] for own in links]
+    return flows_over(network, ends, links, [rate / rate.sum() for rate in rates])
+
+
+@remembered
+def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Return each accelerator's links to and from scale-up switches."""
+    switch, part = network.of_kind(Kind.SCALE_UP_SWITCH), network.of_kind(Kind.ACCELERATOR)
+
+    def links_of(near: Ints, far: Ints) -> dict[int, list[int]]:
+        table: dict[int, list[int]] = {}
+        for link in np.flatnonzero(part[near] & switch[far]).tolist():
+            table.setdefault(int(near[link]), []).append(link)
+        return table
+
+    return links_of(network.tail, network.head), links_of(network.head, network.tail)

@@ -1,0 +1,191 @@
+"""Collectives as a library would run them: algorithm, protocol, fixed times.
+
+In:  an operation, a group, a size.
+Out: `pattern`, the one that the library's tuner would choose for the group and size.
+Left out: how the flows of a pattern share links with others; that is `fluid` and the engine.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.network.arrays import remembered
+from rackmodel.network.collectives.constants import nccl
+from rackmodel.network.collectives.costs import fill_s, fixed_s, limit, wire
+from rackmodel.network.collectives.flows import Pattern, pace_s
+from rackmodel.network.collectives.groups import Group, make_group
+from rackmodel.network.collectives.registry import (
+    ALGORITHM,
+    ALGORITHMS,
+    OPS,
+    REDUCING,
+    SIMPLE,
+    Rounds,
+)
+from rackmodel.network.collectives.torus import box_of
+from rackmodel.network.graph import Network
+
+TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
+REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
+
+
+def pattern(
+    network: Network,
+    op: str,
+    members: Sequence[int],
+    bytes: float,
+    *,
+    algorithm: str | None = None,
+    true_size: int | None = None,
+    true_domains: int | None = None,
+    period: int | None = None,
+) -> Pattern:
+    """Return how `op` runs on a group: flows and fixed times.
+
+    Parameters
+    ----------
+    op : one of `OPS`.
+    members : accelerator indices in rank order (for a send: from the first to the last).
+    bytes : as nccl-tests counts them: the buffer of an all-reduce or broadcast, the gathered
+        output, the scattered input, one rank's whole send buffer of an all-to-all.
+    algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
+    true_size, true_domains : members and scale-up domains of the whole group, if `members`
+        only stand in for it; the domains are scaled like the members if left out.
+    period : members after which the machine repeats, if `members` are a stand-in.
+
+    Raises
+    ------
+    UnknownName
+        For an unknown operation or algorithm.
+    InvalidInput
+        For members that do not exist, or an algorithm that the group can't run.
+    """
+    if op not in OPS:
+        raise UnknownName.among("collective", op, OPS)
+    if not math.isfinite(bytes) or bytes < 0:
+        raise InvalidInput(f"{op}: bytes must be finite and not negative, got {bytes!r}")
+    group = make_group(network, members, true_size, true_domains, period)
+    return choose(network, group, op, bytes, algorithm)
+
+
+def choose(
+    network: Network, group: Group, op: str, byte_count: float, algorithm: str | None = None
+) -> Pattern:
+    """Return how `op` runs on a group that is made already; see `pattern`.
+
+    Inside a domain the quickest is taken: the tuner's tables are measured there. Between domains it
+    adds fixed times and bytes over bandwidth (NCCL, tuning.cc, ncclTopoGetAlgoTime), and sees
+    neither the fill of the pipeline nor how few network ports NVLS-tree uses of a large domain: its
+    own limit of that, 80 to 96 GB/s a channel, is above any port. So it takes NVLS-tree where a
+    ring were faster.
+    """
+    if group.true_size == 1 or (op == "send" and len(group.members) == 1):
+        return Pattern(op, "none", "none", 1, (), ())
+    if algorithm is not None and algorithm not in ALGORITHMS[op]:
+        raise UnknownName.among(f"algorithm for {op}", algorithm, ALGORITHMS[op])
+    names = (algorithm,) if algorithm else fitting(network, group, op)
+    ways = [(name, protocol) for name in names for protocol in ALGORITHM[name].protocols]
+    if byte_count <= TINY_BYTES:  # what a few bytes take on the wire is lost in any fixed time
+        ways = [min(ways, key=lambda way: fixed_s(network, group, op, *way))]
+
+    def expected_s(way: tuple[str, int]) -> float:
+        made = _made(network, group, op, *way)
+        if len(group.parts) > 1:
+            return fixed_s(network, group, op, *way) + made.tuner_per_byte_s * byte_count
+        fixed = sum(_variant(network, group, op, *way, byte_count).latency_s)
+        return fixed + made.per_byte_s * byte_count
+
+    way = ways[0] if len(ways) == 1 else min(ways, key=expected_s)
+    return _variant(network, group, op, *way, byte_count)
+
+
+def variants(
+    network: Network, group: Group, op: str, name: str, byte_count: float
+) -> list[Pattern]:
+    """Return the patterns of one algorithm, one for each protocol that it has."""
+    return [
+        _variant(network, group, op, name, protocol, byte_count)
+        for protocol in ALGORITHM[name].protocols
+    ]
+
+
+def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
+    """Return the algorithms that a library would try on this group."""
+    if op not in REDUCING:
+        return ALGORITHMS[op][:1]
+    if not group.switched and len(group.parts) == 1:
+        if box_of(network, group):
+            return ("torus",)
+        near = set(network.head[network.tail == int(group.nodes[0])].tolist())
+        return (
+            ("direct",) if set(group.nodes[1:].tolist()) <= near else ("ring", "bidirectional-ring")
+        )
+    if op != "all-reduce":
+        return ("ring",)
+    names = ["ring", "tree"]
+    if network.reduction and group.switched:
+        if len(group.parts) == 1 and group.true_size == len(group.members):
+            names.append("nvls")
+        elif all(len(part) > 1 for part in group.parts):
+            names.append("nvls-tree")
+    return tuple(names)
+
+
+def _variant(
+    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
+) -> Pattern:
+    made = _made(network, group, op, name, protocol)
+    fixed = fixed_s(network, group, op, name, protocol)
+    latency = [fixed / len(made.rounds)] * len(made.rounds)
+    filled = ALGORITHM[name].passes_on and op != "all-to-all"
+    if protocol > 0 and byte_count > 0 and filled:
+        latency[0] += fill_s(network, group, op, name, made.per_byte_s, byte_count)
+    label = str(nccl("protocols")[protocol])
+    return Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
+
+
+@dataclass(eq=False)
+class _Made:
+    """The flows of an algorithm under one protocol; the same for all sizes."""
+
+    network: Network
+    rounds: Rounds
+    seen: Rounds  # as the tuner sees them
+
+    @cached_property
+    def tuner_per_byte_s(self) -> float:
+        """Seconds per byte that the tuner expects."""
+        return sum(pace_s(self.network, flows) for flows in self.seen)
+
+    @cached_property
+    def per_byte_s(self) -> float:
+        """Seconds per byte on an idle network, without latencies."""
+        return sum(pace_s(self.network, flows) for flows in self.rounds)
+
+
+@remembered
+def _kept(network: Network) -> dict[object, _Made]:
+    return {}
+
+
+def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> _Made:
+    """Return the flows of an algorithm under a protocol."""
+    cache = _kept(network)
+    key = (op, name, group.members.tobytes(), group.true_size, group.known_domains, group.period)
+    if (*key, protocol) not in cache:
+        if len(cache) >= REMEMBERED:
+            cache.clear()
+        if protocol == SIMPLE:
+            plain = ALGORITHM[name].build(network, group, op)
+            # A hierarchical all-to-all copies and does not add.
+            engines = "rail" if (op, name) == ("all-to-all", "hierarchical") else name
+            rounds = seen = tuple(limit(network, flows, engines, group) for flows in plain)
+            if name == "nvls-tree" and len(group.parts) > 1:
+                seen = tuple(limit(network, f, name, group, few_ports=False) for f in plain)
+        else:
+            simple = _made(network, group, op, name, SIMPLE).rounds
+            rounds = seen = tuple(wire(network, flows, protocol) for flows in simple)
+        cache[(*key, protocol)] = _Made(network, rounds, seen)
+    return cache[(*key, protocol)]
