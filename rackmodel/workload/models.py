@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NoReturn
 
 from rackmodel.errors import InvalidInput
 
@@ -101,33 +101,34 @@ class Model:
 
     def __post_init__(self) -> None:
         """Refuse numbers that can't be a model."""
-        for field in ("layers", "hidden", "vocab"):
-            _positive(self.name, field, getattr(self, field))
+        self._positive("layers", "hidden", "vocab")
         for field, most in MOST.items():
             if (found := getattr(self, field)) > most:
-                raise InvalidInput(
-                    f"model {self.name!r}: {field} must be at most {most:,}, found {found:,}"
-                )
-        blocks = self.blocks
-        if any(block.mixer == "attention" for block in blocks):
-            for field in ("heads", "kv_heads", "head_dim"):
-                _positive(self.name, field, getattr(self, field))
+                self._refuse(f"{field} must be at most {most:,}, found {found:,}")
+        parts = {part for block in self.blocks for part in (block.mixer, block.feed)}
+        if "attention" in parts:
+            self._positive("heads", "kv_heads", "head_dim")
             if self.heads % self.kv_heads:
-                raise InvalidInput(
-                    f"model {self.name!r}: heads {self.heads} is not a multiple of kv_heads"
-                    f" {self.kv_heads}; give kv_heads that divide the heads"
+                self._refuse(
+                    f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; give"
+                    " kv_heads that divide the heads"
                 )
-        if any(block.feed == "dense" for block in blocks):
-            _positive(self.name, "ffn", self.ffn)
-        if any(block.feed == "moe" for block in blocks):
-            for field in ("topk", "moe_ffn", "moe_every"):
-                _positive(self.name, field, getattr(self, field))
+        if "dense" in parts:
+            self._positive("ffn")
+        if "moe" in parts:
+            self._positive("topk", "moe_ffn", "moe_every")
             if self.topk > self.experts:
-                raise InvalidInput(
-                    f"model {self.name!r}: topk {self.topk} is more than its {self.experts} experts"
-                )
-        if any(block.mixer == "mamba" for block in blocks) and self.mamba is None:
-            raise InvalidInput(f"model {self.name!r}: pattern has 'M' but no [mamba] is given")
+                self._refuse(f"topk {self.topk} is more than its {self.experts} experts")
+        if "mamba" in parts and self.mamba is None:
+            self._refuse("pattern has 'M' but no [mamba] is given")
+
+    def _positive(self, *names: str) -> None:
+        for name in names:
+            if (found := getattr(self, name)) < 1:
+                self._refuse(f"{name} must be at least 1, found {found}")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise InvalidInput(f"model {self.name!r}: {why}")
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -187,54 +188,57 @@ class Model:
         head = 0 if self.tied else self.embedding_parameters
         return self.embedding_parameters + head + positions + norms
 
-    def mixer_parameters(self, block: Block) -> int:
-        """Parameters of the attention or Mamba part with its norm."""
-        h, bias = self.hidden, self.bias
+    def _mixer_matrices(self, block: Block) -> int:
+        """Parameters of the attention or Mamba part that a token is multiplied with."""
+        h, m, a = self.hidden, self.mamba, self.mla
         if block.mixer == "none":
             return 0
         if block.mixer == "mamba":
-            assert self.mamba is not None
-            m = self.mamba
-            inner, states = m.heads * m.head_dim, m.groups * m.state
-            project_in = h * (2 * inner + 2 * states + m.heads)
-            conv = (inner + 2 * states) * (m.conv + 1)
-            return project_in + conv + 3 * m.heads + inner + inner * h + self.norm_parameters
-        if self.mla is not None:
-            a = self.mla
-            query_in = a.q_lora if a.q_lora else h
-            query = query_in * self.heads * self.qk_dim
-            if a.q_lora:
-                query += h * a.q_lora + a.q_lora  # down-projection and its norm
-            key_value = h * (a.kv_lora + a.qk_rope) + a.kv_lora
-            key_value += a.kv_lora * self.heads * (a.qk_nope + a.v_dim)
-            out = self.heads * a.v_dim * h
-            return query + key_value + out + self.norm_parameters
-        qkv = (self.heads + 2 * self.kv_heads) * self.head_dim
-        total = h * qkv + self.heads * self.head_dim * h + self.norm_parameters
-        total += qkv if bias or self.qkv_bias else 0
-        total += h if bias else 0
-        total += 2 * self.head_dim if self.qk_norm else 0
-        return total + (self.heads if self.attention_sinks else 0)
+            assert m is not None
+            inner = m.heads * m.head_dim
+            return h * (2 * inner + 2 * m.groups * m.state + m.heads) + inner * h
+        if a is None:
+            return h * 2 * (self.heads + self.kv_heads) * self.head_dim
+        down = h * (a.q_lora + a.kv_lora + a.qk_rope)
+        query = (a.q_lora or h) * self.heads * self.qk_dim
+        return down + query + self.heads * (a.kv_lora * (a.qk_nope + a.v_dim) + a.v_dim * h)
 
-    def expert_parameters(self) -> int:
-        """Parameters of one routed expert."""
+    def mixer_parameters(self, block: Block) -> int:
+        """Parameters of the attention or Mamba part with its norm."""
+        m, a = self.mamba, self.mla
+        if block.mixer == "none":
+            return 0
+        total = self._mixer_matrices(block) + self.norm_parameters
+        if block.mixer == "mamba":
+            assert m is not None
+            inner = m.heads * m.head_dim
+            return total + (inner + 2 * m.groups * m.state) * (m.conv + 1) + 3 * m.heads + inner
+        if a is not None:
+            return total + a.q_lora + a.kv_lora  # norms of the latent query, key and value
+        qkv = (self.heads + 2 * self.kv_heads) * self.head_dim
+        total += qkv * (self.bias or self.qkv_bias) + self.hidden * self.bias
+        return total + 2 * self.head_dim * self.qk_norm + self.heads * self.attention_sinks
+
+    def _feed_matrices(self, block: Block, experts: int) -> int:
+        """Parameters of the feed-forward part with that many experts, without biases and norm."""
         matrices = 3 if self.gated_ffn else 2
-        bias = (matrices - 1) * self.moe_ffn + self.hidden if self.bias else 0
-        return matrices * self.hidden * self.moe_ffn + bias
+        if block.feed == "moe":
+            width = experts * self.moe_ffn + self.shared_expert_ffn
+            return matrices * self.hidden * width + self.hidden * self.experts
+        return matrices * self.hidden * self.ffn if block.feed == "dense" else 0
 
     def feed_parameters(self, block: Block, *, experts: int | None = None) -> int:
         """Parameters of the feed-forward part with its norm and that many experts (None: all)."""
-        h, matrices = self.hidden, 3 if self.gated_ffn else 2
-        norm = 0 if self.parallel_blocks and block.mixer != "none" else self.norm_parameters
         if block.feed == "none":
             return 0
+        used = self.experts if experts is None else experts
+        total, sides = self._feed_matrices(block, used), 2 if self.gated_ffn else 1
+        if not self.parallel_blocks or block.mixer == "none":
+            total += self.norm_parameters
         if block.feed == "dense":
-            bias = (matrices - 1) * self.ffn + h if self.bias else 0
-            return matrices * h * self.ffn + bias + norm
-        router = h * self.experts + (self.experts if self.bias else 0)
-        shared = matrices * h * self.shared_expert_ffn + (h if self.shared_expert_gate else 0)
-        routed = (self.experts if experts is None else experts) * self.expert_parameters()
-        return router + shared + routed + norm
+            return total + (sides * self.ffn + self.hidden) * self.bias
+        biases = self.experts + used * (sides * self.moe_ffn + self.hidden)
+        return total + self.hidden * self.shared_expert_gate + biases * self.bias
 
     def block_parameters(self, block: Block, *, active: bool = False) -> int:
         """Parameters of one layer; with `active`, of its routed experts only `topk`."""
@@ -276,26 +280,7 @@ class Model:
 
     def matmul_parameters(self, block: Block) -> int:
         """Parameters of one layer that a token is multiplied with: no norms, no biases."""
-        h, total = self.hidden, 0
-        if block.mixer == "mamba":
-            assert self.mamba is not None
-            m = self.mamba
-            inner = m.heads * m.head_dim
-            total += h * (2 * inner + 2 * m.groups * m.state + m.heads) + inner * h
-        elif block.mixer == "attention" and self.mla is not None:
-            a = self.mla
-            total += (h * a.q_lora if a.q_lora else 0) + h * (a.kv_lora + a.qk_rope)
-            total += (a.q_lora or h) * self.heads * self.qk_dim
-            total += a.kv_lora * self.heads * (a.qk_nope + a.v_dim) + self.heads * a.v_dim * h
-        elif block.mixer == "attention":
-            total += h * 2 * (self.heads + self.kv_heads) * self.head_dim
-        matrices = 3 if self.gated_ffn else 2
-        if block.feed == "dense":
-            total += matrices * h * self.ffn
-        elif block.feed == "moe":
-            total += h * self.experts
-            total += matrices * h * (self.topk * self.moe_ffn + self.shared_expert_ffn)
-        return total
+        return self._mixer_matrices(block) + self._feed_matrices(block, self.topk)
 
     def scan_flops(self) -> float:
         """FLOPs of the state-space scan for one token and layer, forward.
@@ -307,11 +292,6 @@ class Model:
         m, chunk = self.mamba, 256
         inside = chunk * m.groups * m.state + chunk * m.heads * m.head_dim
         return inside + 4.0 * m.state * m.heads * m.head_dim
-
-
-def _positive(model: str, field: str, value: int) -> None:
-    if value < 1:
-        raise InvalidInput(f"model {model!r}: {field} must be at least 1, found {value}")
 
 
 @cache
@@ -329,12 +309,10 @@ def _blocks(model: Model) -> tuple[Block, ...]:
                 f" and E; found {len(model.pattern)} of {''.join(sorted(set(model.pattern)))!r}"
             )
         return tuple(kinds[letter] for letter in model.pattern)
-    blocks = []
+    blocks, every = [], model.full_attention_every
     for index in range(model.layers):
         after = index - model.dense_layers
         moe = model.experts > 0 and after >= 0 and (after + 1) % model.moe_every == 0
-        every = model.full_attention_every
         full = not model.window or (every > 0 and (index + 1) % every == 0)
-        feed: Feed = "moe" if moe else "dense"
-        blocks.append(Block(feed=feed, window=0 if full else model.window))
+        blocks.append(Block(feed="moe" if moe else "dense", window=0 if full else model.window))
     return tuple(blocks)

@@ -102,13 +102,7 @@ class Emitter:
         self.flush()
         self.operations.extend(operations)
 
-    def collect(
-        self,
-        comm: Comm,
-        op: CollectiveOp | None,
-        *,
-        beside: bool = False,
-    ) -> str:
+    def collect(self, comm: Comm, op: CollectiveOp | None, *, beside: bool = False) -> str:
         """Start a collective; with `beside` it gets a stream and a token, which is returned."""
         if op is None:
             return ""
@@ -134,44 +128,38 @@ class Emitter:
     def wait(self, token: str) -> None:
         """Hold the compute stream until `token` has ended."""
         if token:
-            self.flush()
-            self.operations.append(Wait(token=token))
+            self.put([Wait(token=token)])
+
+    def around(self, kernels: Iterable[Kernel], comm: Comm, op: CollectiveOp | None) -> None:
+        """Run kernels beside a collective, and wait for both."""
+        token = self.collect(comm, op, beside=True)
+        self.run(kernels)
+        self.wait(token)
 
 
 def forward(steps: Sequence[Step], emit: Emitter, phase: Phase = "forward") -> None:
     """Emit the forward pass of the steps."""
     emit.run((), phase)
     for step in steps:
-        comm = step.comm
+        comm, kernels = step.comm, step.work.forward
         if comm is None:
-            emit.run(step.work.forward)
+            emit.run(kernels)
+        elif step.kind == "row" and emit.overlap_tp > 1 and comm.forward == "reduce-scatter":
+            first, rest = _split(kernels, emit.overlap_tp)
+            emit.run(first)
+            emit.around(rest, comm, comm.forward)
         elif step.kind == "row":
-            _row_forward(step, comm, emit)
+            emit.run(kernels)
+            emit.collect(comm, comm.forward)
         elif step.kind == "ring":
-            token = emit.collect(comm, comm.forward, beside=True)
-            emit.run(step.work.forward[1:])
-            emit.wait(token)
-            emit.run(step.work.forward[:1])
+            emit.around(kernels[1:], comm, comm.forward)
+            emit.run(kernels[:1])
         elif step.kind == "column" and emit.overlap_tp > 1:
-            token = emit.collect(comm, comm.forward, beside=True)
-            emit.run(_pieces(step.work.forward, emit.overlap_tp))
-            emit.wait(token)
+            emit.around(_pieces(kernels, emit.overlap_tp), comm, comm.forward)
         else:
             emit.collect(comm, comm.forward)
-            emit.run(step.work.forward)
+            emit.run(kernels)
     emit.flush()
-
-
-def _row_forward(step: Step, comm: Comm, emit: Emitter) -> None:
-    if emit.overlap_tp > 1 and comm.forward == "reduce-scatter":
-        first, rest = _split(step.work.forward, emit.overlap_tp)
-        emit.run(first)
-        token = emit.collect(comm, comm.forward, beside=True)
-        emit.run(rest)
-        emit.wait(token)
-    else:
-        emit.run(step.work.forward)
-        emit.collect(comm, comm.forward)
 
 
 def _pieces(kernels: Kernels, pieces: int) -> Kernels:
@@ -230,58 +218,43 @@ def backward(
                 half = (replace(k, count=0.5 * k.count) for k in step.work.forward)
                 emit.run(half, "recompute")
                 emit.run((), "backward")
-            _backward_step(step, emit, later)
+            _backward_step(step, emit, emit if later is None else later)
         index = start
     emit.flush()
     if later is not None:
         later.flush()
 
 
-def _backward_step(step: Step, emit: Emitter, later: Emitter | None) -> None:
-    comm, weights = step.comm, step.work.weight
+def _backward_step(step: Step, emit: Emitter, weights: Emitter) -> None:
+    comm, back, gradients = step.comm, step.work.backward, step.work.weight
     if comm is None:
-        emit.run(step.work.backward)
-        _weight(weights, emit, later)
-        return
-    if step.kind == "column":
+        emit.run(back)
+    elif step.kind == "column":
         # Megatron: the input is gathered again beside dgrad, its gradient leaves beside wgrad.
-        again = emit.collect(comm, comm.forward, beside=True) if comm.forward else ""
-        emit.run(step.work.backward)
-        if later is None:
+        again = emit.collect(comm, comm.forward, beside=True)
+        emit.run(back)
+        if weights is emit:
             emit.wait(again)
-            gone = emit.collect(comm, comm.backward, beside=True)
-            emit.run(weights)
-            emit.wait(gone)
-        else:
-            gone = emit.collect(comm, comm.backward, beside=True)
-            emit.wait(again)
-            emit.wait(gone)
-            later.run(weights, "backward")
+            emit.around(gradients, comm, comm.backward)
+            return
+        gone = emit.collect(comm, comm.backward, beside=True)
+        emit.wait(again)
+        emit.wait(gone)
+    elif step.kind == "row" and emit.overlap_tp > 1 and comm.backward == "all-gather":
+        emit.around(_pieces(back, emit.overlap_tp), comm, comm.backward)
     elif step.kind == "row":
-        if emit.overlap_tp > 1 and comm.backward == "all-gather":
-            token = emit.collect(comm, comm.backward, beside=True)
-            emit.run(_pieces(step.work.backward, emit.overlap_tp))
-            emit.wait(token)
-        else:
-            emit.collect(comm, comm.backward)
-            emit.run(step.work.backward)
-        _weight(weights, emit, later)
+        emit.collect(comm, comm.backward)
+        emit.run(back)
     elif step.kind == "ring":
         # Keys and values go round once more, and their gradients with them.
         token = emit.collect(comm, comm.forward, beside=True)
         other = emit.collect(comm, comm.backward, beside=True)
-        emit.run(step.work.backward[1:])
+        emit.run(back[1:])
         emit.wait(token)
-        emit.run(step.work.backward[:1])
+        emit.run(back[:1])
         emit.wait(other)
     else:
-        emit.run(step.work.backward)
-        _weight(weights, emit, later)
+        emit.run(back)
+    weights.run(gradients, "backward")
+    if comm is not None and step.kind == "plain":
         emit.collect(comm, comm.backward)
-
-
-def _weight(weights: Kernels, emit: Emitter, later: Emitter | None) -> None:
-    if later is None:
-        emit.run(weights)
-    else:
-        later.run(weights, "backward")
