@@ -1,4 +1,4 @@
-"""Filters of a sweep: comparisons over the names of a job, read by a small parser.
+"""Filters of a sweep: comparisons over the names of a job, read token by token.
 
 In:  a line such as ``tp * pp <= 64 and schedule != 'gpipe'`` and the names that it may use.
 Out: a `Filter` that says of each job whether it stays.
@@ -11,10 +11,12 @@ names, ( ), [ , ].
 
 from __future__ import annotations
 
+import ast
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
@@ -31,22 +33,42 @@ _TOKEN = re.compile(
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_.-]*[A-Za-z0-9_]|[A-Za-z_])"
     r"|(?P<sign><=|>=|==|!=|//|[-<>+*/%(),\[\]]))"
 )
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], object]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
 }
-_SUM = {"+": operator.add, "-": operator.sub}
-_PRODUCT = {
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
+_OPERATORS = {"and", "or", "not", "in"}
+
+
+def _ordered(test: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
+    def compare(left: object, right: object) -> bool:
+        if isinstance(left, list) or isinstance(right, list):
+            raise TypeError("a list can only stand after 'in'")
+        return bool(test(left, right))
+
+    return compare
+
+
+def _within(item: object, items: object) -> bool:
+    if not isinstance(items, list):
+        raise TypeError(f"'in' wants a list, not {items!r}")
+    return item in items
+
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: _ordered(operator.lt),
+    ast.LtE: _ordered(operator.le),
+    ast.Gt: _ordered(operator.gt),
+    ast.GtE: _ordered(operator.ge),
+    ast.Eq: _ordered(operator.eq),
+    ast.NotEq: _ordered(operator.ne),
+    ast.In: _within,
+    ast.NotIn: lambda item, items: not _within(item, items),
 }
-_WORDS = {"and", "or", "not", "in", "true", "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +104,13 @@ class Filter:
         return answer
 
 
-def parse_filter(text: str, names: Collection[str], *, where: str = "filter") -> Filter:
+def parse_filter(text: str, names: Collection[str] | None, *, where: str = "filter") -> Filter:
     """Read one filter.
 
     Parameters
     ----------
     text : the comparison.
-    names : what it may speak of; anything else is an error with the nearest name.
+    names : what it may speak of; anything else is an error with the nearest name. None: anything.
     where : file and key path, for messages.
 
     Raises
@@ -107,18 +129,21 @@ def parse_filter(text: str, names: Collection[str], *, where: str = "filter") ->
     """
     if len(text) > LONGEST:
         raise InvalidInput(f"{where} has {len(text)} characters; at most {LONGEST} are read")
-    parser = _Parser(text, names, where)
-    test = parser.whole()
-    return Filter(text, where, frozenset(parser.used), test)
+    reading = _Reading(text, names, where)
+    test = reading.node(reading.tree())
+    return Filter(text, where, frozenset(reading.used), test)
 
 
-class _Parser:
-    """Recursive descent over the tokens of one filter."""
+class _Reading:
+    """One filter on its way from text to a test.
 
-    def __init__(self, text: str, names: Collection[str], where: str) -> None:
+    Its own tokens decide what may stand in it; Python's parser only gives them their order: every
+    number, text and name goes there as a placeholder, and nothing of it is ever run.
+    """
+
+    def __init__(self, text: str, names: Collection[str] | None, where: str) -> None:
         self.text, self.names, self.where = text, names, where
         self.used: set[str] = set()
-        self.depth = 0
         self.tokens: list[tuple[str, str]] = []
         at = 0
         while text[at:].strip():
@@ -127,8 +152,6 @@ class _Parser:
                 self.fail(f"can't be read at {text[at:].strip()[:12]!r}")
             self.tokens.append((match.lastgroup, match[match.lastgroup]))
             at = match.end()
-        self.tokens.append(("end", ""))
-        self.at = 0
 
     def fail(self, problem: str) -> NoReturn:
         raise InvalidInput(
@@ -136,144 +159,72 @@ class _Parser:
             "'tp * pp <= 64' or \"schedule != 'gpipe'\""
         )
 
-    def peek(self) -> str:
-        kind, token = self.tokens[self.at]
-        return "" if kind == "string" else token
+    def tree(self) -> ast.expr:
+        """The tokens in the order in which they act, each value as `_` and its place."""
+        depth, operand = 0, False  # whether what stands before is one
+        words = []
+        for place, (kind, token) in enumerate(self.tokens):
+            value = kind != "sign" and not (kind == "name" and token in _OPERATORS)
+            if token in ("(", "[") or (token in ("not", "-") and not operand):
+                depth += 1
+            elif token in (")", "]"):
+                depth -= 1
+            if depth > DEEPEST:
+                self.fail(f"is nested deeper than {DEEPEST}")
+            operand = value or token in (")", "]")
+            words.append(f"_{place}" if value else token)
+        try:
+            return ast.parse(" ".join(words), mode="eval").body
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            place = " ".join(words)[: (getattr(error, "offset", None) or 1) - 1].count(" ")
+            token = self.tokens[place][1] if place < len(self.tokens) else ""
+            self.fail(f"can't be read at {token or 'its end'!r}")
 
-    def take(self) -> tuple[str, str]:
-        token = self.tokens[self.at]
-        self.at = min(self.at + 1, len(self.tokens) - 1)
-        return token
+    def node(self, part: ast.expr) -> _Node:
+        """What a part of the tree gives for a job."""
+        match part:
+            case ast.Name():
+                return self.leaf(*self.tokens[int(part.id[1:])])
+            case ast.BoolOp():
+                terms = [self.node(value) for value in part.values]
+                return _logic(terms, stop=isinstance(part.op, ast.Or))
+            case ast.UnaryOp(op=ast.Not()):
+                inner = self.node(part.operand)
+                return lambda job: not _truth(inner(job))
+            case ast.UnaryOp(op=ast.USub()):
+                return _arithmetic(operator.sub, lambda _: 0, self.node(part.operand))
+            case ast.BinOp() if type(part.op) in _ARITHMETIC:
+                act = _ARITHMETIC[type(part.op)]
+                return _arithmetic(act, self.node(part.left), self.node(part.right))
+            case ast.Compare():
+                terms = [self.node(term) for term in (part.left, *part.comparators)]
+                return _comparison(terms, [_COMPARE[type(sign)] for sign in part.ops])
+            case ast.List() if part.elts:
+                items = [self.node(item) for item in part.elts]
+                return lambda job: [item(job) for item in items]
+        self.fail("holds something else than comparisons")
 
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            self.fail(f"is nested deeper than {DEEPEST}")
-
-    def whole(self) -> _Node:
-        node = self.either()
-        if self.tokens[self.at][0] != "end":
-            self.fail(f"goes on with {self.tokens[self.at][1]!r} after its end")
-        return node
-
-    def either(self) -> _Node:
-        node = self.both()
-        while self.peek() == "or":
-            self.take()
-            node = self._logic(node, self.both(), stop=True)
-        return node
-
-    def both(self) -> _Node:
-        node = self.negation()
-        while self.peek() == "and":
-            self.take()
-            node = self._logic(node, self.negation(), stop=False)
-        return node
-
-    @staticmethod
-    def _logic(left: _Node, right: _Node, *, stop: bool) -> _Node:
-        def decide(job: Mapping[str, Value]) -> object:
-            first = left(job)
-            if not isinstance(first, bool):
-                raise TypeError(f"{first!r} is not true or false")
-            return first if first is stop else right(job)
-
-        return decide
-
-    def negation(self) -> _Node:
-        if self.peek() != "not":
-            return self.comparison()
-        self.take()
-        self.deeper()
-        inner = self.negation()
-
-        def decide(job: Mapping[str, Value]) -> object:
-            value = inner(job)
-            if not isinstance(value, bool):
-                raise TypeError(f"{value!r} is not true or false")
-            return not value
-
-        return decide
-
-    def comparison(self) -> _Node:
-        terms = [self.sum()]
-        tests: list[Callable[[object, object], bool]] = []
-        while (sign := self.peek()) in _COMPARE or sign in ("in", "not"):
-            self.take()
-            if sign == "not" and self.take()[1] != "in":
-                self.fail("has 'not' where 'not in' is wanted")
-            if sign in _COMPARE:
-                tests.append(_ordered(sign))
-            else:
-                tests.append(_within(sign == "in"))
-            terms.append(self.sum())
-        if not tests:
-            return terms[0]
-
-        def compare(job: Mapping[str, Value]) -> object:
-            values = [term(job) for term in terms]
-            return all(test(a, b) for test, a, b in zip(tests, values, values[1:], strict=False))
-
-        return compare
-
-    def sum(self) -> _Node:
-        node = self.product()
-        while (sign := self.peek()) in _SUM:
-            self.take()
-            node = _arithmetic(_SUM[sign], node, self.product())
-        return node
-
-    def product(self) -> _Node:
-        node = self.unary()
-        while (sign := self.peek()) in _PRODUCT:
-            self.take()
-            node = _arithmetic(_PRODUCT[sign], node, self.unary())
-        return node
-
-    def unary(self) -> _Node:
-        if self.peek() != "-":
-            return self.atom()
-        self.take()
-        self.deeper()
-        return _arithmetic(operator.sub, lambda _: 0, self.unary())
-
-    def atom(self) -> _Node:
-        kind, token = self.take()
+    def leaf(self, kind: str, token: str) -> _Node:
+        """A number, a text, true, false or the value of a name."""
         if kind == "number":
             number = float(token) if set(token) & set(".eE") else int(token)
             return lambda _: number
         if kind == "string":
             return lambda _: token[1:-1]
-        if kind == "name" and token in ("true", "false"):
+        if token in ("true", "false"):
             return lambda _: token == "true"
-        if kind == "name" and token not in _WORDS:
-            if token not in self.names:
-                raise UnknownName(
-                    f"{self.where} = {self.text!r}: {UnknownName.among('name', token, self.names)}"
-                )
-            self.used.add(token)
-            return lambda job: job[token]
-        if token == "(":
-            self.deeper()
-            node = self.either()
-            self.expect(")")
-            self.depth -= 1
-            return node
-        if token == "[":
-            self.deeper()
-            items = [self.sum()]
-            while self.peek() == ",":
-                self.take()
-                items.append(self.sum())
-            self.expect("]")
-            self.depth -= 1
-            return lambda job: [item(job) for item in items]
-        self.fail(f"has {token or 'its end'!r} where a number, text or name is wanted")
+        if self.names is not None and token not in self.names:
+            raise UnknownName(
+                f"{self.where} = {self.text!r}: {UnknownName.among('name', token, self.names)}"
+            )
+        self.used.add(token)
+        return lambda job: job[token]
 
-    def expect(self, token: str) -> None:
-        if self.peek() != token:
-            self.fail(f"lacks {token!r} before {self.tokens[self.at][1] or 'its end'!r}")
-        self.take()
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not true or false")
+    return value
 
 
 def _number(value: object) -> int | float:
@@ -282,27 +233,25 @@ def _number(value: object) -> int | float:
     return value
 
 
-def _arithmetic(
-    act: Callable[[int | float, int | float], object], left: _Node, right: _Node
-) -> _Node:
+def _logic(terms: Sequence[_Node], *, stop: bool) -> _Node:
+    """`or` (stops at true) or `and` (stops at false) of several terms."""
+
+    def decide(job: Mapping[str, Value]) -> object:
+        for term in terms[:-1]:
+            if _truth(term(job)) is stop:
+                return stop
+        return terms[-1](job)
+
+    return decide
+
+
+def _arithmetic(act: Callable[[Any, Any], object], left: _Node, right: _Node) -> _Node:
     return lambda job: act(_number(left(job)), _number(right(job)))
 
 
-def _ordered(sign: str) -> Callable[[object, object], bool]:
-    test = _COMPARE[sign]
-
-    def compare(left: object, right: object) -> bool:
-        if isinstance(left, list) or isinstance(right, list):
-            raise TypeError("a list can only stand after 'in'")
-        return bool(test(left, right))
+def _comparison(terms: Sequence[_Node], tests: Sequence[Callable[[Any, Any], bool]]) -> _Node:
+    def compare(job: Mapping[str, Value]) -> object:
+        values = [term(job) for term in terms]
+        return all(test(*pair) for test, pair in zip(tests, pairwise(values), strict=True))
 
     return compare
-
-
-def _within(wanted: bool) -> Callable[[object, object], bool]:
-    def test(item: object, items: object) -> bool:
-        if not isinstance(items, list):
-            raise TypeError(f"'in' wants a list, not {items!r}")
-        return (item in items) is wanted
-
-    return test
