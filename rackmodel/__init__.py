@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
     from rackmodel.result.result import Result as Result
-    from rackmodel.sweeps.run import sweep as sweep
+    from rackmodel.sweeps.api import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
     from rackmodel.workload import Job as Job
@@ -44,7 +44,7 @@ _HOME = {
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
     "clear_caches": "rackmodel.engine.networks",
-    "sweep": "rackmodel.sweeps.run",
+    "sweep": "rackmodel.sweeps.api",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",
     "read_topology": "rackmodel.topology",

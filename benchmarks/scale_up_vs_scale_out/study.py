@@ -23,8 +23,9 @@ from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, point, whole
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
+from rackmodel.sweeps.api import sweep
 from rackmodel.sweeps.jobs import code_digest
-from rackmodel.sweeps.run import progress_lines, sweep
+from rackmodel.sweeps.run import progress_lines
 from rackmodel.sweeps.spec import FlatJob, SweepSpec, read_spec
 from rackmodel.sweeps.store import canonical
 

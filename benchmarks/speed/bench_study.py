@@ -15,8 +15,8 @@ from rackmodel.planning.best import best_plan
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.planner import Planner
 from rackmodel.planning.space import SPACES
+from rackmodel.sweeps.api import sweep
 from rackmodel.sweeps.filters import Value
-from rackmodel.sweeps.run import sweep
 from rackmodel.sweeps.spec import FlatJob, SweepSpec, read_spec
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model

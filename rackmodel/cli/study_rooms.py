@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,23 +48,14 @@ def sweep(
     overrides = assignments(sets)
     for path in catalogs:
         check_file(path, "--catalog")
-    from rackmodel.sweeps.jobs import (
-        base_fields,
-        code_digest,
-        files_digest,
-        read_job_spec,
-        simulate_job,
-    )
+    from rackmodel.sweeps.api import sweep as run
     from rackmodel.sweeps.run import progress_lines
-    from rackmodel.sweeps.run import sweep as run
 
-    jobs = read_job_spec(spec)
-    jobs = replace(jobs, base={**base_fields(overrides, catalogs), **jobs.base})
     frame = run(
-        jobs,
+        spec,
         out,
-        simulate_job,
-        salt=code_digest() + files_digest(jobs),
+        overrides=overrides,
+        catalogs=catalogs,
         workers=workers,
         dask=dask,
         resume=resume,

@@ -11,44 +11,38 @@ its rows can be kept in a sweep's directory.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import differential_evolution
+from scipy.stats import qmc
 
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
-from rackmodel.sweeps.design_spec import MOST, DesignSpec
+from rackmodel.sweeps.api import sweep
+from rackmodel.sweeps.design_spec import DesignSpec, check_sense
 from rackmodel.sweeps.filters import Value, parse_filter
-from rackmodel.sweeps.run import Progress, sweep
+from rackmodel.sweeps.jobs import simulate_job
+from rackmodel.sweeps.run import JobFunction, Progress
 from rackmodel.sweeps.spec import FlatJob, SweepSpec
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-Knob = Sequence[Value] | tuple[float, float]
-JobFunction = Callable[[FlatJob], Mapping[str, Value]]
-
-
-def design_search(
-    base: FlatJob,
-    knobs: Mapping[str, Sequence[Value]],
-    objectives: Mapping[str, str],
+def run_designs(
+    wanted: DesignSpec,
     *,
-    constraints: Sequence[str] = (),
-    most: int = MOST,
-    seed: int = 0,
     job: JobFunction | None = None,
     out: Path | str | None = None,
     workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
     """Simulate designs and mark those that no other one beats in every objective.
 
     Parameters
     ----------
-    base : a flat job (see `jobs`). knobs : {name: values to try}.
-    objectives : {column of a row: "max" or "min"}, such as {"tokens_per_s": "max",
-        "cost.usd_per_mtoken": "min"}.
-    constraints : filters over columns, such as "rack_heat_w <= 120000".
-    most : designs to simulate; beyond it a low-discrepancy sample of all combinations is taken.
+    wanted : what `design_spec.read_design` reads, or `DesignSpec.of` makes.
     job : other than `jobs.simulate_job`. out, workers : keep rows in a sweep's directory, resumed
         if it exists, run by so many processes.
 
@@ -60,36 +54,16 @@ def design_search(
     Raises
     ------
     InvalidInput
-        If a knob has no values, or an objective is neither "max" nor "min".
-    """
-    for name, values in knobs.items():
-        if not values:
-            raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
-    for name, sense in objectives.items():
-        if sense not in ("max", "min"):
-            raise InvalidInput(f"objective {name} = {sense!r} has to be 'max' or 'min'")
-    axes = tuple({name: tuple(values)} for name, values in knobs.items())
-    spec = SweepSpec(base, axes, (), "design search")
-    wanted = DesignSpec(spec, dict(objectives), tuple(constraints), most, seed)
-    return run_designs(wanted, job=job, out=out, workers=workers)
-
-
-def run_designs(
-    wanted: DesignSpec,
-    *,
-    job: JobFunction | None = None,
-    out: Path | str | None = None,
-    workers: int = 1,
-    progress: Callable[[Progress], None] | None = None,
-) -> pd.DataFrame:
-    """As `design_search`, for a spec that was read by `design_spec.read_design`.
-
-    Raises
-    ------
-    InvalidInput
         If an objective or a constraint names a column that rows don't have.
     """
-    frame = _simulated(_designs(wanted), job, out, workers, progress)
+    designs = _designs(wanted)
+    if not designs:
+        raise InvalidInput("the filters leave no design; loosen one")
+    names = list(dict.fromkeys(name for design in designs for name in design))
+    walk = {name: tuple(design[name] for design in designs) for name in names}
+    spec = SweepSpec({}, (walk,), (), "design search")
+    with tempfile.TemporaryDirectory() as folder:  # a sweep has workers and resumes
+        frame = sweep(spec, out or folder, job, workers=workers, resume=True, progress=progress)
     done = frame["status"] == "done"
     columns = list(frame.columns)
     missing = [name for name in wanted.objectives if name not in columns]
@@ -122,8 +96,6 @@ def _designs(wanted: DesignSpec) -> list[FlatJob]:
     spec = wanted.spec
     if spec.combinations <= wanted.most:
         return list(spec.jobs())
-    from scipy.stats import qmc
-
     # Base-2 sequences are balanced at powers of two; a few points may fall on the same design.
     steps = [list(zip(*axis.values(), strict=True)) for axis in spec.axes]
     sampler = qmc.Sobol(d=len(steps), rng=wanted.seed)
@@ -143,27 +115,6 @@ def _designs(wanted: DesignSpec) -> list[FlatJob]:
     return list(found.values())
 
 
-def _simulated(
-    designs: Sequence[FlatJob],
-    job: JobFunction | None,
-    out: Path | str | None,
-    workers: int,
-    progress: Callable[[Progress], None] | None,
-) -> pd.DataFrame:
-    """A row per design, by way of a sweep: its workers, its resuming."""
-    import tempfile
-
-    if not designs:
-        raise InvalidInput("the filters leave no design; loosen one")
-    names = list(dict.fromkeys(name for design in designs for name in design))
-    columns = {name: tuple(design[name] for design in designs) for name in names}
-    spec = SweepSpec({}, (columns,), (), "design search")
-    if out is not None:
-        return sweep(spec, out, job, workers=workers, resume=True, progress=progress)
-    with tempfile.TemporaryDirectory() as folder:
-        return sweep(spec, folder, job, workers=workers, resume=True, progress=progress)
-
-
 def pareto_front(figures: Any, senses: Sequence[str]) -> Any:
     """Which rows no other row beats: bool[N].
 
@@ -172,8 +123,6 @@ def pareto_front(figures: Any, senses: Sequence[str]) -> Any:
     >>> pareto_front([[1.0, 5.0], [2.0, 6.0], [2.0, 4.0]], ["max", "min"]).tolist()
     [False, False, True]
     """
-    import numpy as np
-
     signs = np.where(np.array(senses) == "max", -1.0, 1.0)
     low = np.asarray(figures, dtype=float) * signs
     best = np.ones(len(low), dtype=bool)
@@ -213,14 +162,8 @@ def optimise(
     `scipy.optimize.differential_evolution`; designs that can't run or break a constraint count as
     worse than all others.
     """
-    from scipy.optimize import differential_evolution
-
-    if sense not in ("max", "min"):
-        raise InvalidInput(f"sense {sense!r} has to be 'max' or 'min'")
-    if job is None:
-        from rackmodel.sweeps.jobs import simulate_job
-
-        job = simulate_job
+    check_sense(f"sense {sense!r}", sense)
+    act = job or simulate_job
     names = list(ranges)
     sign = -1.0 if sense == "max" else 1.0
     seen: dict[tuple[float, ...], dict[str, Value]] = {}
@@ -229,7 +172,7 @@ def optimise(
         values = tuple(float(x) for x in point)
         design = base | dict(zip(names, values, strict=True))
         try:
-            row = dict(job(design))
+            row = dict(act(design))
         except RackModelError:
             return math.inf
         if any(_figure(row, column) > limit for column, limit in constraints):

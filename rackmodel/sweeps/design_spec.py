@@ -27,15 +27,14 @@ Left out: running it (`design`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.sweeps.filters import parse_filter
+from rackmodel.sweeps.filters import Value, parse_filter
 from rackmodel.sweeps.jobs import read_job_spec
-from rackmodel.sweeps.spec import SweepSpec, load_toml
+from rackmodel.sweeps.spec import FlatJob, SweepSpec, load_toml
 
 OBJECTIVES = {"tokens_per_s": "max", "cost.usd_per_mtoken": "min", "energy_j_per_token": "min"}
 MOST = 256
@@ -51,21 +50,48 @@ class DesignSpec:
     spec: SweepSpec
     objectives: dict[str, str]  # {column: "max" or "min"}
     constraints: tuple[str, ...]
-    most: int
-    seed: int
+    most: int = MOST
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        base: FlatJob,
+        knobs: Mapping[str, Sequence[Value]],
+        objectives: Mapping[str, str],
+        constraints: Sequence[str] = (),
+        most: int = MOST,
+        seed: int = 0,
+    ) -> DesignSpec:
+        """Every combination of some knobs.
+
+        Parameters
+        ----------
+        base : a flat job (see `jobs`). knobs : {name: values to try}.
+        objectives : {column of a row: "max" or "min"}, such as {"tokens_per_s": "max",
+            "cost.usd_per_mtoken": "min"}.
+        constraints : filters over columns, such as "rack_heat_w <= 120000".
+        most : designs to simulate; beyond it a low-discrepancy sample of all combinations is taken.
+
+        Raises
+        ------
+        InvalidInput
+            If a knob has no values, or an objective is neither "max" nor "min".
+        """
+        for name, values in knobs.items():
+            if not values:
+                raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
+        for name, sense in objectives.items():
+            check_sense(f"objective {name} = {sense!r}", sense)
+        axes = tuple({name: tuple(values)} for name, values in knobs.items())
+        spec = SweepSpec(base, axes, (), "design search")
+        return cls(spec, dict(objectives), tuple(constraints), most, seed)
 
 
-class _Anything(Collection[str]):
-    """Every name: constraints are read before the columns of a row are known."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+def check_sense(what: str, sense: object) -> None:
+    """Raise `InvalidInput` where a figure is wanted neither "max" nor "min"."""
+    if sense not in ("max", "min"):
+        raise InvalidInput(f"{what} has to be 'max' or 'min'")
 
 
 def read_design(source: Path | str | Mapping[str, object]) -> DesignSpec:
@@ -109,8 +135,7 @@ def _objectives(name: str, part: object) -> dict[str, str]:
         )
     found = dict(_flat("", part))
     for column, sense in found.items():
-        if sense not in ("max", "min"):
-            raise InvalidInput(f"{name}: objectives.{column} = {sense!r} has to be 'max' or 'min'")
+        check_sense(f"{name}: objectives.{column} = {sense!r}", sense)
     return {column: str(sense) for column, sense in found.items()}
 
 
@@ -129,7 +154,7 @@ def _constraints(name: str, part: object) -> tuple[str, ...]:
     if not isinstance(part, list) or not all(isinstance(text, str) for text in part):
         raise InvalidInput(f"{name}: constraints = {part!r} has to be a list of texts")
     for number, text in enumerate(part):
-        parse_filter(text, _Anything(), where=f"{name}: constraints[{number}]")
+        parse_filter(text, None, where=f"{name}: constraints[{number}]")
     return tuple(part)
 
 

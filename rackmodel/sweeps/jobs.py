@@ -13,29 +13,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.errors import InvalidInput
+from rackmodel.api import simulate
+from rackmodel.engine.options import ROUTINGS
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.fields import kinds_of
+from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob, Kind, SweepSpec, read_spec
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
+from rackmodel.topology import Topology, load_topology
+from rackmodel.workload import Job, Plan, load_model
+from rackmodel.workload.schedules.schedule import schedules
 
 NEEDED = ("topology", "model", "gpus", "global_batch")
+# What a job has beside the fields of `Job` and `Plan`.
 _JOB: dict[str, Kind] = {
     "topology": "str",
     "model": "str",
     "gpus": "int",
-    "global_batch": "int",
-    "seq_len": "int",
-    "precision": "str",
-    "stack": "str",
     "routing": "str",  # of packets; that of tokens is token_routing, a field of the job
     "catalog": "str",  # TOML files, separated by commas
+}
+_FROM_0 = ("shard_size", "prefetch", "routing_seed", "dispatch_domain")  # whole numbers
+_KINDS: dict[object, Kind] = {
+    int: "int",
+    float: "float",
+    str: "str",
+    bool: "bool",
+    int | None: "int",
+    bool | None: "bool",
 }
 _TOPOLOGY = "set.topology."
 _WALL = ("simulation.wall_s",)  # the only figures that differ from one run to the next
@@ -44,26 +54,17 @@ _FILES = (".toml", ".json", ".graphml", ".xml")
 
 def job_fields() -> dict[str, Kind]:
     """Names that a job may have, with their kinds: the command line's, and the plan's fields."""
-    import typing
+    hints = {**kinds_of(Plan), **kinds_of(Job)}
+    found = {name: _KINDS[hint] for name, hint in hints.items() if hint in _KINDS}
+    return {**found, **_JOB, **dict.fromkeys(_FROM_0, "any")}
 
-    from rackmodel.workload import Job, Plan
 
-    kinds: dict[object, Kind] = {
-        int: "int",
-        float: "float",
-        str: "str",
-        bool: "bool",
-        int | None: "int",
-        bool | None: "bool",
+def _choices() -> dict[str, Sequence[str]]:
+    """Words that fields may be: as `Job` and `Plan` have them, and what users may register."""
+    own = {
+        one.name: one.metadata.get("choices", ()) for part in (Job, Plan) for one in fields(part)
     }
-    fields = dict(_JOB)
-    for part in (Job, Plan):
-        for name, hint in typing.get_type_hints(part).items():
-            if hint in kinds and name not in fields:
-                fields[name] = kinds[hint]
-    fields["shard_size"] = fields["prefetch"] = "any"  # whole numbers that may be 0
-    fields["routing_seed"] = fields["dispatch_domain"] = "any"
-    return fields
+    return {**own, "schedule": tuple(schedules()), "routing": ROUTINGS}
 
 
 def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spec") -> SweepSpec:
@@ -78,36 +79,16 @@ def read_job_spec(source: Path | str | Mapping[str, object], *, name: str = "spe
 
 def check_value(name: str, value: Value) -> None:
     """Raise if `value` names a machine, model or choice that there is not."""
-    from rackmodel.engine.options import ROUTINGS
-    from rackmodel.workload import plan
-    from rackmodel.workload.schedules.schedule import schedules
-
-    choices: dict[str, Sequence[str]] = {
-        "sharding": plan.SHARDINGS,
-        "recompute": plan.RECOMPUTES,
-        "schedule": tuple(schedules()),
-        "rank_order": plan.RANK_ORDERS,
-        "routing": ROUTINGS,
-        "token_routing": plan.TOKEN_ROUTINGS,
-        "cp_method": plan.CP_METHODS,
-        "dispatcher": plan.DISPATCHERS,
-    }
     if name == "model":
-        from rackmodel.workload import load_model
-
         load_model(str(value))
     elif name == "topology":
-        from rackmodel.topology import load_topology
-
         load_topology(str(value))
     elif name == "catalog":
         for path in str(value).split(","):
             if not Path(path).is_file():
                 raise InvalidInput("no such file")
-    elif name in choices and value not in choices[name]:
-        from rackmodel.errors import UnknownName
-
-        raise UnknownName.among(name, str(value), choices[name])
+    elif (choices := _choices().get(name)) and value not in choices:
+        raise UnknownName.among(name, str(value), choices)
 
 
 def simulate_job(flat: FlatJob) -> dict[str, Value]:
@@ -118,27 +99,16 @@ def simulate_job(flat: FlatJob) -> dict[str, Value]:
     RackModelError
         As `rackmodel.api.simulate` does; a sweep keeps the reason.
     """
-    from rackmodel import api
-
     options: dict[str, Any] = {}
     plan: dict[str, Any] = {}
-    job_names = {*_JOB, *_own_job_fields()}
+    job_names = {*_JOB, *kinds_of(Job)}
     for name, value in flat.items():
         if name in ("topology", "catalog") or name.startswith("set."):
             continue
         (options if name in job_names else plan)[name] = value
     catalog, topology = machine_of(flat)
-    result = api.simulate(topology, **options, plan=plan, catalog=catalog)
+    result = simulate(topology, **options, plan=plan, catalog=catalog)
     return flat_row(result.to_dict())
-
-
-@lru_cache(maxsize=1)
-def _own_job_fields() -> frozenset[str]:
-    from dataclasses import fields
-
-    from rackmodel.workload import Job
-
-    return frozenset(field.name for field in fields(Job)) - {"plan"}
 
 
 def machine_of(flat: FlatJob) -> tuple[Catalog, Topology]:
@@ -153,9 +123,6 @@ def machine_of(flat: FlatJob) -> tuple[Catalog, Topology]:
 def _machine(
     name: str, changes: tuple[tuple[str, Value], ...], files: tuple[tuple[str, str], ...]
 ) -> tuple[Catalog, Topology]:
-    from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology
-
     parts = {
         key.removeprefix("set."): value for key, value in changes if not key.startswith(_TOPOLOGY)
     }
@@ -224,9 +191,7 @@ def base_fields(overrides: Mapping[str, object], catalogs: Sequence[Path]) -> Fl
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """Digest of rackmodel's own code and data: rows of another version are not this one's."""
-    import rackmodel
-
-    root = Path(rackmodel.__file__).parent
+    root = Path(__file__).parents[1]
     whole = hashlib.blake2b(digest_size=8)
     files = [*root.rglob("*.py"), *root.rglob("*.toml"), *root.rglob("*.csv")]
     files += (root.parent / "topologies").glob("*.toml")  # in a checkout they stand beside

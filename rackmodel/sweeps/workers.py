@@ -95,7 +95,7 @@ def local_workers(count: int) -> Workers:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload(["rackmodel.sweeps.run", "numpy", "pandas", "networkx"])
+        context.set_forkserver_preload(["rackmodel.sweeps.api", "numpy", "pandas", "networkx"])
     alive, ours = context.Pipe(duplex=False)
 
     def start() -> Executor:

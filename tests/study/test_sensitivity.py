@@ -8,7 +8,8 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.study.resources import RESOURCES, scale
 from rackmodel.study.shadow_prices import sensitivity, sobol
-from rackmodel.sweeps.design_search import design_search, optimise, pareto_front
+from rackmodel.sweeps.design_search import optimise, pareto_front, run_designs
+from rackmodel.sweeps.design_spec import DesignSpec
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 
@@ -76,13 +77,13 @@ def curve(job):
 
 
 def test_design_search_keeps_constraints_and_marks_the_front():
-    frame = design_search(
+    wanted = DesignSpec.of(
         {"model": "m"},
         {"domain": [4, 16, 64, 256], "x": [1.0, 2.0]},
         {"tokens": "max", "heat": "min"},
         constraints=["heat <= 100"],
-        job=curve,
     )
+    frame = run_designs(wanted, job=curve)
     assert frame["status"].tolist() == ["done"] * 6 + ["infeasible"] * 2
     assert frame.loc[frame["allowed"], "heat"].tolist() == [4, 8, 16, 32, 64]
     # (16, x 1) gives 4 for 16 of heat, and (4, x 2) the same for 8
@@ -95,7 +96,8 @@ def test_design_search_keeps_constraints_and_marks_the_front():
 
 def test_many_designs_are_sampled_evenly_and_the_same_every_time():
     knobs = {"domain": list(range(1, 101)), "x": [0.1 * n for n in range(1, 101)]}
-    frames = [design_search({}, knobs, {"tokens": "max"}, most=64, job=curve) for _ in range(2)]
+    wanted = DesignSpec.of({}, knobs, {"tokens": "max"}, most=64)
+    frames = [run_designs(wanted, job=curve) for _ in range(2)]
     assert frames[0].equals(frames[1])
     assert 50 < len(frames[0]) <= 64
     assert frames[0]["pareto"].sum() == 1

@@ -59,7 +59,7 @@ def bug(job):
 if __name__ == "__main__":  # one sweep in a process that a test kills
     import sweep_jobs
 
-    from rackmodel.sweeps.run import sweep
+    from rackmodel.sweeps.api import sweep
     from rackmodel.sweeps.spec import read_spec
 
     out, workers, marks = sys.argv[1], int(sys.argv[2]), sys.argv[3]

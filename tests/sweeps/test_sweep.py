@@ -13,7 +13,8 @@ import pytest
 import sweep_jobs
 
 from rackmodel.errors import InvalidInput
-from rackmodel.sweeps.run import job_key, read_results, sweep
+from rackmodel.sweeps.api import read_results, sweep
+from rackmodel.sweeps.run import job_key
 from rackmodel.sweeps.spec import read_spec
 from rackmodel.sweeps.store import Store
 

@@ -12,7 +12,7 @@ import sweep_jobs
 from test_sweep import spec_of, stored
 
 from rackmodel.errors import InvalidInput
-from rackmodel.sweeps.run import sweep
+from rackmodel.sweeps.api import sweep
 
 distributed = pytest.importorskip("distributed")
 HERE = Path(__file__).parent
