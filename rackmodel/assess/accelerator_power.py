@@ -17,17 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.assess.power_intervals import Pieces
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, highest_clock, leakage_ratio, voltage_ratio
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator, PowerModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from rackmodel.assess.cost import need
 from rackmodel.assess.failure_run import simulate_runs
@@ -23,14 +26,52 @@ from rackmodel.assess.reliability import (
     rates_of,
     young_interval_s,
 )
+from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
+from rackmodel.hardware import Catalog
 
 DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """How a job saves, restarts and waits for repairs; None takes the catalog's, and the best
+    interval.
+
+    stall_s, restart_s, interval_s, repair_s : see `reliability`. [s]
+    checkpoint_bytes : written straight to storage, whose rate sets the stall then.
+    days, runs, seed : of the runs that are played out; 0 runs plays none.
+
+    Raises
+    ------
+    InvalidInput
+        For times that are not above 0, or a stall that is given twice.
+    """
+
+    stall_s: float | None = None
+    restart_s: float | None = None
+    interval_s: float | None = None
+    repair_s: float | None = None
+    checkpoint_bytes: float | None = None
+    storage_bytes_per_s: float | None = None
+    days: float = 90.0
+    runs: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("days", "interval_s", "restart_s", "repair_s", "storage_bytes_per_s"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InvalidInput(f"{name.split('_')[0]}: expected more than 0, found {value:g}")
+        if self.checkpoint_bytes is not None and self.stall_s is not None:
+            raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")
+
+    def save_s(self, catalog: Catalog) -> float | None:
+        """Return the stall of a checkpoint; None for the catalog's. [s]"""
+        if self.checkpoint_bytes is None:
+            return self.stall_s
+        rate = self.storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
+        return checkpoint_stall_s(self.checkpoint_bytes, rate)
 
 
 def availability(
@@ -39,17 +80,8 @@ def availability(
     *,
     accelerators: int,
     domain: int,
-    days: float = 90.0,
-    runs: int = 8,
-    seed: int = 0,
-    stall_s: float | None = None,
-    restart_s: float | None = None,
-    interval_s: float | None = None,
-    repair_s: float | None = None,
-    checkpoint_bytes: float | None = None,
-    storage_bytes_per_s: float | None = None,
-    media: Mapping[str, str] | None = None,
-    lengths_m: Mapping[str, float] | None = None,
+    stops: Stops | None = None,
+    site: Site | None = None,
     spares: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Return what failures do to a job on a machine.
@@ -58,10 +90,7 @@ def availability(
     ----------
     inventory : of the machine for this job; accelerators : that the job uses, `domain` of them in
         a scale-up domain (0: none that could leave some idle, as in a torus).
-    days, runs, seed : of the runs that are played out; 0 runs plays none.
-    stall_s, restart_s, interval_s, repair_s : None takes the catalog's, and the best interval. [s]
-    checkpoint_bytes : written straight to storage, whose rate sets the stall then.
-    media, lengths_m : as `media.media_rows` takes them.
+    site : whose media are meant.
     spares : idle accelerators in each domain to compare; None takes a few.
 
     Returns
@@ -75,68 +104,63 @@ def availability(
     Raises
     ------
     InvalidInput
-        For times that are not above 0, or more events than a run may take.
+        For more events than a run may take.
     """
-    for name, value in (
-        ("days", days),
-        ("interval", interval_s),
-        ("restart", restart_s),
-        ("repair", repair_s),
-        ("storage", storage_bytes_per_s),
-    ):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise InvalidInput(f"{name}: expected more than 0, found {value:g}")
-    if checkpoint_bytes is not None:
-        if stall_s is not None:
-            raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")
-        rate = storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
-        stall_s = checkpoint_stall_s(checkpoint_bytes, rate)
-    links = media_rows(inventory, catalog, media, lengths_m=lengths_m)
+    how, where = stops or Stops(), site or Site()
+    links = media_rows(inventory, catalog, where.media, lengths_m=where.lengths_m)
     rates = rates_of(catalog, inventory, accelerators=accelerators, links=links)
-    found = assess_failures(catalog, rates, stall_s=stall_s, restart_s=restart_s)
-    mtbf, stall, restart, best = (
-        float(str(found[name])) for name in ("mtbf_s", "stall_s", "restart_s", "interval_s")
-    )
-    tau = best if interval_s is None else interval_s
+    known = assess_failures(catalog, rates, stall_s=how.save_s(catalog), restart_s=how.restart_s)
+    mtbf, best = known["mtbf_s"], known["interval_s"]
+    tau = best if how.interval_s is None else how.interval_s
     planned = need(catalog, "interruptions", "planned_per_day")
-    times = {"mtbf_s": mtbf, "stall_s": stall, "restart_s": restart}
+    times = {name: known[name] for name in ("mtbf_s", "stall_s", "restart_s")}
     whole = goodput(tau, planned_per_s=planned / DAY_S, **times)
-    total = math.fsum(rates.values())
-    found |= {
+    repair_s = how.repair_s
+    if repair_s is None:
+        repair_s = need(catalog, "interruptions", "repair_s")
+    found: dict[str, Any] = {
+        **known,
         "accelerators": accelerators,
         "interval_s": tau,
         "best_interval_s": best,
-        "young_interval_s": young_interval_s(mtbf, stall) if math.isfinite(mtbf) else math.inf,
+        "young_interval_s": math.inf,
         "goodput": whole,
         "planned_per_day": planned,
-        "days": days,
-        "expected_interruptions": total * days * DAY_S,
-        "rows": [
-            {
-                "part": part,
-                "interruptions_per_day": rate * DAY_S,
-                "interruptions": rate * days * DAY_S,
-                "share": rate / total if total else 0.0,
-            }
-            for part, rate in sorted(rates.items(), key=lambda one: -one[1])
-        ],
+        "days": how.days,
+        "expected_interruptions": math.fsum(rates.values()) * how.days * DAY_S,
+        "rows": _part_rows(rates, how.days),
     }
-    if runs and math.isfinite(mtbf):
-        played = simulate_runs(days * DAY_S, interval_s=tau, runs=runs, seed=seed, **times)
-        found["played"] = {**played, "days": days, "runs": runs}
+    if math.isfinite(mtbf):
+        found["young_interval_s"] = young_interval_s(mtbf, times["stall_s"])
+    if how.runs and math.isfinite(mtbf):
+        span_s = how.days * DAY_S
+        played = simulate_runs(span_s, interval_s=tau, runs=how.runs, seed=how.seed, **times)
+        found["played"] = {**played, "days": how.days, "runs": how.runs}
         found["played_closed_form"] = goodput(tau, **times)
-    repair = need(catalog, "interruptions", "repair_s") if repair_s is None else repair_s
-    found["repair_s"] = repair
-    found["domain_accelerators"] = domain
+    found |= {"repair_s": repair_s, "domain_accelerators": domain}
     found["domains"] = spare_rows(
         domain,
         accelerators,
         failures_per_s=rates["accelerator"] / accelerators,
-        repair_s=repair,
+        repair_s=repair_s,
         whole=whole,
         spares=spares,
     )
     return found
+
+
+def _part_rows(rates: Mapping[str, float], days: float) -> list[dict[str, Any]]:
+    """Return the interruptions by part, most first."""
+    total = math.fsum(rates.values())
+    return [
+        {
+            "part": part,
+            "interruptions_per_day": rate * DAY_S,
+            "interruptions": rate * days * DAY_S,
+            "share": rate / total if total else 0.0,
+        }
+        for part, rate in sorted(rates.items(), key=lambda one: -one[1])
+    ]
 
 
 def spare_rows(

@@ -12,15 +12,13 @@ price, which stands in that of a chassis; that flatters the fabric.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from rackmodel.hardware import Catalog
+from rackmodel.topology import Topology
 from rackmodel.topology.kinds import Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
 
 ACCELERATORS = 8 * 576  # enough for every tier of the shipped fabrics
 HBM_REACH_M = 0.01  # assumed: a stack stands beside the die

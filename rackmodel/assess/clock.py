@@ -9,9 +9,9 @@ still.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from rackmodel.assess.power_intervals import (
     KINDS,
@@ -20,6 +20,7 @@ from rackmodel.assess.power_intervals import (
     stall_power_w,
 )
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import (
     LOWEST_CLOCK,
     Floats,
@@ -28,11 +29,6 @@ from rackmodel.hardware.power_model import (
     leakage_ratio,
     voltage_ratio,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Accelerator
 
 
 def repeated_unit(
@@ -59,8 +55,6 @@ def repeated_unit(
     the bytes take at the full HBM rate, and waiting for the host: no matrix unit stalls meanwhile),
     activity, stall_w and flop_j (at reference voltage), byte_j; durations as simulated.
     """
-    import pandas as pd
-
     rows = timeline[(timeline["rank_class"] == rank_class).to_numpy()]
     if "stream" in rows:
         rows = rows[(rows["stream"] == stream).to_numpy()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import simpy
 
 from rackmodel.errors import InvalidInput
 
@@ -55,18 +56,7 @@ def simulate_run(
     InvalidInput
         If a time is not positive, or the run would take more than five million events.
     """
-    import simpy
-
-    for name, value in (("span", span_s), ("MTBF", mtbf_s), ("interval", interval_s)):
-        if not value > 0:
-            raise InvalidInput(f"goodput run: {name} has to be above 0 s, found {value:g}")
-    if not (stall_s >= 0 and restart_s >= 0):
-        raise InvalidInput("goodput run: stall and restart may not be negative")
-    events = span_s / interval_s + 2.0 * span_s / mtbf_s
-    if not events <= MOST_EVENTS:
-        raise InvalidInput(
-            f"goodput run: {events:.0f} events; take a longer interval or a shorter span"
-        )
+    _check_times(span_s, mtbf_s, interval_s, stall_s, restart_s)
     random = np.random.default_rng(seed)
     env = simpy.Environment()
     sums = {"saved": 0.0, "lost": 0.0, "stalled": 0.0, "restarting": 0.0}
@@ -107,6 +97,22 @@ def simulate_run(
         restarting_s=sums["restarting"],
         interruptions=count,
     )
+
+
+def _check_times(
+    span_s: float, mtbf_s: float, interval_s: float, stall_s: float, restart_s: float
+) -> None:
+    """Refuse a run that means nothing or never ends."""
+    for name, value in (("span", span_s), ("MTBF", mtbf_s), ("interval", interval_s)):
+        if not value > 0:
+            raise InvalidInput(f"goodput run: {name} has to be above 0 s, found {value:g}")
+    if not (stall_s >= 0 and restart_s >= 0):
+        raise InvalidInput("goodput run: stall and restart may not be negative")
+    events = span_s / interval_s + 2.0 * span_s / mtbf_s
+    if not events <= MOST_EVENTS:
+        raise InvalidInput(
+            f"goodput run: {events:.0f} events; take a longer interval or a shorter span"
+        )
 
 
 def simulate_runs(

@@ -11,16 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from rackmodel.assess.chassis import Chassis, Level
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.hardware import Catalog, Medium, Switch
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.assess.chassis import Chassis, Level
-    from rackmodel.hardware import Catalog, Medium, Switch
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
 ROWS = [
@@ -127,8 +124,6 @@ def media_rows(
     CannotRun
         If a cable would be longer than its medium reaches.
     """
-    import pandas as pd
-
     found = link_ends(inventory, catalog)
     wanted = dict(swap or {})
     tiers = sorted({one.tier for one in found})

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rackmodel.assess import coolant, heat
 from rackmodel.assess.accelerator_power import Draw, draw_all
@@ -26,11 +27,7 @@ from rackmodel.assess.rack_power import (
     rack_power,
 )
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Accelerator
+from rackmodel.hardware import Accelerator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,18 +9,15 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Accelerator, PowerModel
 
 Ints = npt.NDArray[np.int64]
 
@@ -181,8 +178,6 @@ def activity_levels(power: PowerModel, device_busy: float) -> dict[str, float]:
 
 def by_name(column: pd.Series[Any], value: Any, what: str) -> Floats:
     """Translate a column of few distinct names into numbers, one call per name."""
-    import pandas as pd
-
     codes, names = pd.factorize(column)
     table = []
     for name in names.tolist():

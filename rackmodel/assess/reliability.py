@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import need
 from rackmodel.assess.media import media_rows
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Catalog
+from rackmodel.result.records import ReliabilityRecord
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.assess.chassis import Level
-    from rackmodel.hardware import Catalog
 
 HOST_ACCELERATORS = 8  # the hosts that the host rate was counted on
 
@@ -170,7 +168,7 @@ def assess_failures(
     *,
     stall_s: float | None = None,
     restart_s: float | None = None,
-) -> dict[str, object]:
+) -> ReliabilityRecord:
     """Return the reliability of a job from the rates of its parts.
 
     Returns

@@ -249,10 +249,12 @@ def goodput(
     *,
     media: Mapping[str, str] | None = None,
     lengths_m: Mapping[str, float] | None = None,
+    spares: Sequence[int] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Return what failures do to a job: rates by part, interval, goodput, spares."""
-    from rackmodel.assess.availability import availability
+    from rackmodel.assess.availability import Stops, availability
+    from rackmodel.assess.site import Site
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
 
@@ -263,8 +265,8 @@ def goodput(
         machine.inventory(gpus),
         accelerators=gpus,
         domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
-        media=media,
-        lengths_m=lengths_m,
-        **options,
+        stops=Stops(**options),
+        site=Site.of(None, media=media, lengths_m=lengths_m),
+        spares=spares,
     )
     return {"topology": machine.name, **found}

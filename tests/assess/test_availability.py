@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmodel.assess.availability import availability, idle_domains, spare_rows
+from rackmodel.assess.availability import Stops, availability, idle_domains, spare_rows
 from rackmodel.assess.reliability import domain_spares
+from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
 from rackmodel.topology import load_topology
 
@@ -21,7 +22,11 @@ from rackmodel.topology import load_topology
 def test_the_llama3_run_from_the_parts_of_its_machine(catalog):
     machine = load_topology("grand-teton-h100-500w")
     found = availability(
-        catalog, machine.inventory(16_384), accelerators=16_384, domain=8, days=54, runs=16
+        catalog,
+        machine.inventory(16_384),
+        accelerators=16_384,
+        domain=8,
+        stops=Stops(days=54, runs=16),
     )
     assert found["expected_interruptions"] == pytest.approx(419, rel=0.02)
     assert found["planned_per_day"] * 54 == pytest.approx(47, rel=0.01)
@@ -112,9 +117,9 @@ def test_idle_domains_are_the_fewest_that_do():
 
 def test_optics_stop_a_job_more_often_than_copper(catalog):
     parts = load_topology("gb200-nvl72").inventory(1152)
-    told = {"accelerators": 1152, "domain": 72, "runs": 0}
+    told = {"accelerators": 1152, "domain": 72, "stops": Stops(runs=0)}
     copper = availability(catalog, parts, **told)
-    optics = availability(catalog, parts, media={"scale-up": "pluggable"}, **told)
+    optics = availability(catalog, parts, site=Site(media={"scale-up": "pluggable"}), **told)
     assert optics["mtbf_s"] < copper["mtbf_s"]
     assert optics["goodput"] < copper["goodput"]
     assert optics["best_interval_s"] < copper["best_interval_s"]
@@ -123,16 +128,21 @@ def test_optics_stop_a_job_more_often_than_copper(catalog):
 
 def test_a_checkpoint_stalls_for_as_long_as_it_takes_to_write(catalog):
     parts = load_topology("gb200-nvl72").inventory(72)
-    told = {"accelerators": 72, "domain": 72, "runs": 0}
+    told = {"accelerators": 72, "domain": 72}
     slow, fast = (
-        availability(catalog, parts, checkpoint_bytes=6e12, storage_bytes_per_s=rate, **told)
+        availability(
+            catalog,
+            parts,
+            stops=Stops(checkpoint_bytes=6e12, storage_bytes_per_s=rate, runs=0),
+            **told,
+        )
         for rate in (1e11, 2e12)
     )
     assert (slow["stall_s"], fast["stall_s"]) == (60.0, 3.0)
     assert slow["goodput"] < fast["goodput"]
     with pytest.raises(InvalidInput, match="not both"):
-        availability(catalog, parts, checkpoint_bytes=1e12, stall_s=5.0, **told)
+        Stops(checkpoint_bytes=1e12, stall_s=5.0)
     with pytest.raises(InvalidInput, match="days: expected more than 0"):
-        availability(catalog, parts, days=0.0, **told)
+        Stops(days=0.0)
     with pytest.raises(InvalidInput, match="spares: expected 0 to 71"):
         availability(catalog, parts, spares=[72], **told)
