@@ -22,7 +22,7 @@ from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.best import FULL_AT, best_plan, search_job
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.planner import Planner
-from rackmodel.planning.space import OFFLOADS, RECOMPUTES, SCHEDULES, SHARDINGS, Choices, Space
+from rackmodel.planning.space import FULL, OFFLOADS, RECOMPUTES, Choices, Space
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 
@@ -45,9 +45,9 @@ def case(seed: int) -> tuple[str, Job, int, dict[str, Any], Choices, Space]:
             global_batch=batch,
         )
         choices = Choices(
-            shardings=tuple(sorted(rng.sample(SHARDINGS, 2))),
+            shardings=tuple(sorted(rng.sample(FULL.shardings, 2))),
             recomputes=tuple(rng.sample(RECOMPUTES, 2)),
-            schedules=tuple(rng.sample(SCHEDULES, 3)),
+            schedules=tuple(rng.sample(FULL.schedule_names(), 3)),
             offloads=rng.choice((OFFLOADS[:1], OFFLOADS)),
             max_micro_batch=rng.choice((2, 4)),
             max_vpp=rng.choice((2, 4)),

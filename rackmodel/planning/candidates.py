@@ -16,8 +16,9 @@ import numpy as np
 from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.closed_form import Estimates
 from rackmodel.planning.planner import HBM_MARGIN, Planner
-from rackmodel.planning.space import RECOMPUTES, SCHEDULES, Ints, Space
+from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, peak_memory
+from rackmodel.workload.plan import RECOMPUTES
 
 if TYPE_CHECKING:
     from rackmodel.result.result import Result
@@ -111,7 +112,7 @@ def _kinds(space: Space) -> Ints:
 
     And as many chunks a rank: where passes run two at a time, more chunks wait more than it knows.
     """
-    kind = space.sharding * len(SCHEDULES) + space.schedule
+    kind = space.sharding * len(space.schedules) + space.schedule
     kind = (kind * 2 + (space.pp > 1)) * 2 + space.ep_overlap
     return np.asarray(kind * (int(space.vpp.max(initial=0)) + 1) + space.vpp)
 

@@ -2,12 +2,11 @@
 
 In:  a `Space` of plans, `Profiles` of its cuts, times of collectives.
 Out: lower bounds, and `Estimates` of the step with its parts, one entry per plan.
-Left out: HBM (`closed_hbm`), links shared by several groups.
+Left out: HBM (`closed_hbm`), the order of passes (`pipeline`), links shared by several groups.
 
-A pipeline rank s begins when the first micro-batch has passed the ranks before it, runs m passes
-of its own, and the last backward pass has to travel back; the step takes as long as the slowest
-rank's way. For equal stages this is (m + p - 1)(F + B). Source: Narayanan et al. 2021,
-arXiv:2104.04473, section 2.2.
+Passes stand in the order of the schedule's own actions (`pipeline`); here is how long each takes,
+and what a step has besides: gradients and weights that move under passes as far as they can, and
+the update.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import numpy as np
 
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.profiles import Floats, Profiles
+from rackmodel.planning.pipeline import PASSES, pipeline_s
+from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import SHARDINGS, Space, cut_fields
+from rackmodel.planning.space import Floats, Space, cut_fields
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
-from rackmodel.workload.plan import RANK_ORDERS
+from rackmodel.workload.plan import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.precision import precision_of
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
@@ -82,22 +82,21 @@ def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> F
 
 
 def _bound(shape: Shape, update: UpdateRates, kernels_only: bool) -> Floats:
-    profiles, row, again = shape.profiles, shape.row, shape.again
-    m = shape.space.micro_batches.astype(float)
+    profiles, split = shape.profiles, shape.schedule.splits_weights
+    m = shape.space.micro_batches / shape.schedule.directions
     if kernels_only:
-        cycle = shape.by_rank(shape.sum(profiles.kernels_s[row, again]))
-        way = m * cycle
+        way = m * shape.by_rank(shape.passes(profiles.kernels_s))
     else:
-        forward = shape.sum(profiles.forward_s[row, again])
-        backward = shape.sum(profiles.backward_s[row, again])
-        first, last = forward[: shape.pp], backward[: shape.pp]
-        if shape.schedule == "zb-h1":
-            last = np.zeros_like(last)  # weight gradients need not be waited for
-        way = m * shape.by_rank(forward + backward)
-        way = way + np.cumsum(first, axis=0) - first + np.cumsum(last, axis=0) - last
-    if shape.schedule == "zb-h1":
-        return np.asarray((way + _optimizer(shape, update)).max(axis=0))
-    return np.asarray(way.max(axis=0) + _optimizer(shape, update)[0])
+        forward, backward = shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)
+        way = m * shape.by_rank(forward + backward) + shape.entry(forward)
+        if not split:  # weight gradients need not be waited for
+            way = way + shape.entry(backward)
+    optimizer = _optimizer(shape, update)
+    if split:
+        return np.asarray((way + optimizer).max(axis=0))
+    # The last gradient leaves the first stage, on the rank (or either of the two) that holds it.
+    ends = optimizer[[0, -1]] if shape.schedule.directions == 2 else optimizer[:1]
+    return np.asarray(way.max(axis=0) + ends.min(axis=0))
 
 
 def estimate(
@@ -106,54 +105,57 @@ def estimate(
     profiles: Profiles,
     comm: CommTimes,
     update: UpdateRates,
-    *,
-    data_parallel: bool = True,
 ) -> dict[str, Floats]:
     """Estimate every plan of `space`: step_s and its parts, as in `Estimates`.
 
     Also bound_s: where weights or gradients move in every pass, their stream can't end sooner.
-    data_parallel : False leaves the exchange of gradients and weights out (a faster first look).
     """
     names = [name for name in Estimates.__dataclass_fields__ if name != "hbm_bytes"]
     out = {name: np.full(len(space), np.inf) for name in names}
     for entries, shape in shapes(job, space, profiles):
-        for name, values in _times(shape, comm, update, data_parallel).items():
+        for name, values in _times(shape, comm, update).items():
             out[name][entries] = values
     return out
 
 
-def _times(
-    shape: Shape, comm: CommTimes, update: UpdateRates, data_parallel: bool
-) -> dict[str, Floats]:
-    profiles, row, again = shape.profiles, shape.row, shape.again
-    forward = shape.sum(profiles.forward_s[row, again])
-    backward = shape.sum(profiles.backward_s[row, again])
-    work = shape.by_rank(shape.sum(profiles.kernels_s[row, again]))
-    hop = _hops(shape, comm)
-    gather, reduce = np.zeros_like(work), np.zeros_like(work)
-    drag = np.zeros(len(shape.space))  # seconds that kernels lose per second of traffic beside
-    if data_parallel:
-        gather, reduce, drag = _data_parallel(shape, comm)
+def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floats]:
+    profiles = shape.profiles
+    forward, backward = shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)
+    work = shape.by_rank(shape.passes(profiles.kernels_s))
+    gather, reduce, drag = _data_parallel(shape, comm)
     hides = shape.space.dp_overlap == 1
-    each, both = shape.sharded("zero2"), shape.fully
-    m = shape.space.micro_batches.astype(float)
+    each, both = shape.sharded("zero2") & ~shape.fully, shape.fully
+    m = shape.space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
     ahead, back = shape.by_rank(forward), shape.by_rank(backward)
     moved = np.where(both, gather + reduce, np.where(each, reduce, 0.0))
     forward_more = np.where(hides, _beside(gather, ahead, drag), gather) * both
     backward_more = np.where(hides, _beside(moved, back, drag), moved)
-    passes = shape.by_rank(forward + backward)
-    if (paired := shape.space.ep_overlap == 1).any():
-        # Passes run two at a time once the pipeline is full, which takes pp micro-batches of all
-        # chunks; those that fill and drain it run alone.
-        mixed = shape.by_rank(shape.sum(profiles.paired_s[row, again]))
-        mixed = mixed + shape.vpp * profiles.tail_s[row, again].max(axis=1)
-        full = np.where(paired, np.maximum(0.0, 1.0 - shape.pp / m), 0.0)
-        passes = passes - full * (passes - mixed)
-    pipeline = _pipeline(shape, forward, backward, passes + forward_more + backward_more, hop, m)
+    more = shape.by_stage(forward_more), shape.by_stage(backward_more)
+    seconds = _pass_seconds(shape, forward, backward, *more)
+    # Plans whose passes take as long have the same pipeline: it is worked out for one of them.
+    hop = _hops(shape, comm)
+    column = np.where(both | each, shape.space.sharding * 2 + hides, 0)
+    key = (shape.inverse * len(RANK_ORDERS) + shape.space.rank_order) * 16 + column
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    # Rows are stages of each kind of pass; a full pipeline has pairs only, or none.
+    kinds = dict(zip(PASSES, seconds.reshape(len(PASSES), -1, len(hop)), strict=True))
+    beside = shape.space.ep_overlap == 1
+    paired, alone = kinds["F beside"] + kinds["B beside"], kinds["F"] + kinds["B"] + kinds["W"]
+    busy = shape.by_rank(np.where(beside, paired, alone))
+    pipeline, begin, after = pipeline_s(
+        shape.pipe,
+        shape.space.micro_batches[first].astype(float),
+        seconds[:, first],
+        hop[first],
+        busy[:, first] / shape.schedule.directions,
+    )
+    pipeline, begin, after = pipeline[which], begin[:, which], after[:, which]
     once = ~(each | both)
-    reduce_s = np.where(once, _exposed(shape, reduce, back, backward[: shape.pp], drag), 0.0)
-    gather_s = np.where(once | each, _exposed(shape, gather, ahead, forward[: shape.pp], drag), 0.0)
+    if shape.schedule.splits_weights:  # gradients leave with the last weight pass
+        back = shape.by_rank(shape.passes(profiles.weight_s))
+    reduce_s = np.where(once, _exposed(shape, reduce, back, after, drag), 0.0)
+    gather_s = np.where(once | each, _exposed(shape, gather, ahead, begin, drag), 0.0)
     if both.any():  # the first gather and the last reduction have nothing to hide under
         units = float(shape.counts.sum())
         gather_s = np.where(both, gather[0] / units, gather_s)
@@ -162,7 +164,7 @@ def _times(
     streams = np.maximum(2.0 * gather, reduce), PORT * (2.0 * gather + reduce)
     moving = np.where(both, np.maximum(*streams), np.where(each, reduce, 0.0))
     compute_s = m * work.mean(axis=0)
-    exchange_s = m * (passes - work).mean(axis=0)
+    exchange_s = m * (busy - work).mean(axis=0)
     return {
         "step_s": pipeline + reduce_s + gather_s + optimizer,
         "bound_s": LINE * m * moving.max(axis=0),
@@ -173,6 +175,26 @@ def _times(
         "gather_s": gather_s,
         "optimizer_s": optimizer,
     }
+
+
+def _pass_seconds(
+    shape: Shape, forward: Floats, backward: Floats, forward_more: Floats, backward_more: Floats
+) -> Floats:
+    """Seconds of the `PASSES` of each stage, [len(PASSES) x stages, N].
+
+    forward_more, backward_more : what data-parallel traffic adds to each.
+    """
+    profiles = shape.profiles
+    ahead, back = forward + forward_more, backward + backward_more
+    each = [ahead, back, np.zeros_like(back), ahead, back]
+    if shape.schedule.splits_weights:
+        each[1] = shape.passes(profiles.input_s)
+        each[2] = shape.passes(profiles.weight_s) + backward_more
+    if shape.pipe.paired:
+        mixed = shape.passes(profiles.paired_s)
+        mixed = mixed + profiles.tail_s[shape.row, shape.again].max(axis=1)[shape.inverse]
+        each[3], each[4] = mixed / 2.0 + forward_more, mixed / 2.0 + backward_more
+    return np.vstack(each)
 
 
 def _plain(shape: Shape, tp: int, cp: int, ep: int, etp: int, dp: int, order: int) -> Plan:
@@ -200,7 +222,7 @@ def _hops(shape: Shape, comm: CommTimes) -> Floats:
     hop = np.zeros(len(space))
     if shape.pp == 1:
         return hop
-    key = np.stack([shape.row, space.dp, space.rank_order], axis=1)
+    key = np.stack([space.profile, space.dp, space.rank_order], axis=1)
     distinct, which = np.unique(key, axis=0, return_inverse=True)
     found = np.zeros(len(distinct))
     for number, (row, dp, order) in enumerate(distinct.tolist()):
@@ -210,51 +232,16 @@ def _hops(shape: Shape, comm: CommTimes) -> Floats:
     return np.asarray(found[which.reshape(-1)])
 
 
-def _pipeline(
-    shape: Shape, forward: Floats, backward: Floats, cycle: Floats, hop: Floats, m: Floats
-) -> Floats:
-    """Seconds from the first forward to the last backward pass.
+def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: Floats) -> Floats:
+    """What sticks out of one pass of all chunks, on the rank where it sticks out most.
 
-    cycle : a rank's F + B of all its chunks for one micro-batch, [pp, N].
+    slack : seconds for which a rank is idle at that end of the step.
     """
-    pp = shape.pp
-    if pp == 1:
-        return np.asarray(m * cycle[0])
-    first, last = forward[:pp], backward[:pp]  # of the first chunk, which fills and drains
-    waited = np.where(shape.hides_hops, 0.0, hop)
-    if shape.schedule in ("1f1b", "gpipe"):
-        waits = np.full(pp, 2.0)
-        waits[[0, -1]] = 1.0
-        cycle = cycle + waits[:, None] * waited
-    else:
-        cycle = cycle + 2.0 * shape.vpp * waited
-    before = np.cumsum(np.vstack([np.zeros_like(hop), first + hop]), axis=0)[:-1]
-    after = np.cumsum(np.vstack([np.zeros_like(hop), last + hop]), axis=0)[:-1]
-    way = before + m * cycle + after
-    if shape.schedule == "1f1b":
-        # Until its first backward pass arrives a rank has only its warm-up forwards to run.
-        both = first + last + 2 * hop
-        beyond = both.sum(axis=0) - np.cumsum(both, axis=0)
-        left = np.arange(pp)[::-1, None]
-        idle = np.maximum(0.0, beyond - np.minimum(left, np.maximum(m - 1, 0)) * first)
-        way = way + idle
-    elif shape.schedule == "gpipe":
-        both = first + last + 2 * hop
-        way = way + both.sum(axis=0) - np.cumsum(both, axis=0)
-    if shape.schedule == "zb-h1":
-        # Weight gradients fill the drain: (p - 1)(F + B - W) is left. Qi et al. 2023.
-        way = m * cycle + np.maximum(before, (before + after) / 3.0)
-    return np.asarray(way.max(axis=0))
-
-
-def _exposed(shape: Shape, moved: Floats, window: Floats, passed: Floats, drag: Floats) -> Floats:
-    """What sticks out of one pass of all chunks, on the rank where it sticks out most."""
     held = shape.dense + shape.expert
     buckets = np.ceil(held / np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp))
     buckets = np.maximum(1.0, buckets)
     beside = np.minimum(moved, window) * (buckets - 1) / buckets
     out = np.maximum(moved / buckets, moved - beside) + drag * beside
-    slack = np.cumsum(passed, axis=0) - passed  # ranks further on start late and end early
     hidden = np.maximum(0.0, out - slack).max(axis=0)
     return np.asarray(np.where(shape.space.dp_overlap == 1, hidden, moved.max(axis=0)))
 
@@ -264,10 +251,9 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
 
     And the seconds that kernels lose per second of such traffic beside them, [N].
     """
-    space, profiles, row = shape.space, shape.profiles, shape.row
-    units = shape.counts.sum(axis=0)
-    whole = (profiles.forward_s + profiles.backward_s)[row, shape.again] @ units
-    waiting = 1.0 - profiles.kernels_s[row, shape.again] @ units / whole  # share of traffic
+    space, profiles = shape.space, shape.profiles
+    whole = shape.passes(profiles.forward_s + profiles.backward_s).sum(axis=0)
+    waiting = 1.0 - shape.passes(profiles.kernels_s).sum(axis=0) / whole  # share of traffic
     drag = np.zeros(len(space))
     gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
     wire = precision_of(shape.job.precision).gather_bytes
@@ -278,7 +264,13 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     for number, (tp, cp, ep, etp, dp, order, sharding) in enumerate(distinct.tolist()):
         own = np.flatnonzero(which.reshape(-1) == number)
         plan = _plain(shape, tp, cp, ep, etp, dp, order)
-        for axis, held in (("dp_cp", shape.dense[:, own]), ("edp", shape.expert[:, own])):
+        axes_held = {"dp_cp": shape.dense[:, own], "edp": shape.expert[:, own]}
+        if SHARDINGS[sharding] == "hsdp":  # shards in small groups, which then sum theirs
+            size = shape.space.base.shard_size
+            plan = replace(plan, sharding="hsdp", shard_size=size)
+            axes_held["dp_shard"] = axes_held.pop("dp_cp")
+            axes_held["dp_replica"] = axes_held["dp_shard"] / size
+        for axis, held in axes_held.items():
             if not held.any():
                 continue
             share = comm.collective(plan, axis, "reduce-scatter", 1024e6)[1]
@@ -289,7 +281,7 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
                 # traffic has half of them.
                 lost += waiting[own]
             drag[own] = np.maximum(drag[own], lost)
-            if SHARDINGS[sharding] == "none":
+            if SHARDINGS[sharding] == "none" or axis == "dp_replica":
                 reduce[:, own] += _linear(comm, plan, axis, "all-reduce", held * grad)
             else:
                 reduce[:, own] += _linear(comm, plan, axis, "reduce-scatter", held * grad)

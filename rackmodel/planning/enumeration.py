@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,16 @@ from rackmodel.planning.space import (
     BEFORE,
     COLUMNS,
     CUT,
-    RECOMPUTES,
-    SCHEDULES,
     SEARCHED,
-    SHARDINGS,
     SWITCHES,
+    Bools,
     Choices,
     Ints,
     Space,
 )
 from rackmodel.workload import Job, Model, Plan
-from rackmodel.workload.plan import OFFLOADS, RANK_ORDERS
+from rackmodel.workload.plan import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDINGS
+from rackmodel.workload.schedules.schedule import Schedule, schedule_of
 
 
 def divisors(number: int) -> list[int]:
@@ -82,16 +82,14 @@ def enumerate_plans(
     )
     profiles = _profiles(job, gpus, domain, fixed, choices, base)
     pipes = _pipelines(job.model, gpus, fixed, choices)
-    parts = [
-        part
-        for pp, vpp, schedule in pipes
-        if (part := _spread(job, gpus, profiles, pp, vpp, schedule, fixed, choices, base))
-        is not None
-    ]
+    names = tuple(dict.fromkeys(schedule.name for _, _, schedule in pipes))
+    grid = _Grid(job, gpus, profiles, fixed, choices, base, names)
+    parts = [grid.spread(*pipe) for pipe in pipes]
     if not any(len(part[0]) for part in parts):
         raise InvalidPlan(_why_nothing(job, gpus, fixed))
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Space(profiles, **dict(zip(COLUMNS, joined, strict=True)), base=base)
+    columns = dict(zip(COLUMNS, joined, strict=True))
+    return Space(profiles, **columns, schedules=names, base=base)
 
 
 def _check_fixed(fixed: Mapping[str, Any]) -> None:
@@ -104,7 +102,7 @@ def _check_fixed(fixed: Mapping[str, Any]) -> None:
         ):
             raise InvalidInput(f"{name} = {value!r} has to be a whole number of 1 or more")
     for name, names in (
-        ("sharding", (*SHARDINGS, "hsdp")),
+        ("sharding", SHARDINGS),
         ("recompute", RECOMPUTES),
         ("rank_order", RANK_ORDERS),
     ):
@@ -205,25 +203,27 @@ def _tp_divides(model: Model, tp: int) -> bool:
 
 def _pipelines(
     model: Model, gpus: int, fixed: Mapping[str, Any], choices: Choices
-) -> list[tuple[int, int, str]]:
+) -> list[tuple[int, int, Schedule]]:
     """(pp, vpp, schedule) that the layers can be cut into."""
     most = model.layers + 2 + model.mtp_layers
     every = choices.all_divisors
     wanted = str(fixed.get("schedule", ""))
     pps = _axis(fixed, "pp", _steps(gpus, min(choices.max_pp, model.layers), every=every))
-    out: list[tuple[int, int, str]] = []
+    given = len(fixed.get("stage_layers", ()))
+    names = (wanted,) if wanted else choices.schedule_names()
+    out: list[tuple[int, int, Schedule]] = []
     for pp in pps:
         if gpus % pp or pp > most:
             continue
         for vpp in _axis(fixed, "vpp", range(1, min(choices.max_vpp, most // pp) + 1)):
-            if pp * vpp > most or (vpp > 1 and pp == 1):
+            if pp * vpp > most or (vpp > 1 and pp == 1) or (given and pp * vpp != given):
                 continue
             # Chunks of unlike length waste interleaving; without it they are what pp needs.
             if vpp > 1 and "vpp" not in fixed and not choices.uneven and _wasteful(model, pp * vpp):
                 continue
-            for schedule in [wanted] if wanted else choices.schedules:
-                fits = vpp > 1 if schedule == "interleaved" else vpp == 1
-                if fits and (pp > 1 or schedule == "1f1b"):
+            for schedule in map(schedule_of, names):
+                fits = schedule.chunks[0] <= vpp <= schedule.chunks[1]
+                if fits and (pp > 1 or not schedule.needs_pipeline):
                     out.append((pp, vpp, schedule))
     return out
 
@@ -233,119 +233,102 @@ def _wasteful(model: Model, stages: int) -> bool:
     return bool(model.layers % stages and (model.layers + model.mtp_layers + 2) % stages)
 
 
-def _spread(
-    job: Job,
-    gpus: int,
-    profiles: Ints,
-    pp: int,
-    vpp: int,
-    schedule: str,
-    fixed: Mapping[str, Any],
-    choices: Choices,
-    base: Plan,
-) -> tuple[Ints, ...] | None:
-    """Plans with this pipeline: all profiles x sharding x recompute that divide."""
-    if schedule not in SCHEDULES:
-        raise InvalidPlan(
-            f"schedule {schedule!r} is not searched; give all axes, or one of "
-            f"{', '.join(SCHEDULES)}"
-        )
-    if (wanted := fixed.get("sharding", "none")) not in SHARDINGS:
-        raise InvalidPlan(
-            f"sharding {wanted!r} is not searched; give all axes, or one of {', '.join(SHARDINGS)}"
-        )
-    tp, cp, ep, etp, batch = profiles.T[:5]
-    moved = profiles[:, CUT.index("offload_activations")]
-    replica = tp * cp * pp
-    dp = gpus // replica
-    good = (gpus % replica == 0) & (dp >= 1)
-    dp = np.maximum(dp, 1)
-    if "dp" in fixed:
-        good &= dp == fixed["dp"]
-    m = job.global_batch // (dp * batch)
-    good &= (job.global_batch % (dp * batch) == 0) & ((tp * cp * dp) % (ep * etp) == 0)
-    if schedule == "interleaved":
-        good &= m % pp == 0
-    which = np.flatnonzero(good)
-    if not len(which):
-        return None
-    shardings = [fixed["sharding"]] if "sharding" in fixed else [*choices.shardings]
-    recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
-    unsplit = [s for s in shardings if not (schedule == "zb-h1" and s in ("zero2", "zero3"))]
-    if pp > 1 and len(unsplit) > 1:  # in a pipeline zero3 keeps whole weights too: zero1 is better
-        unsplit = [s for s in unsplit if s != "zero3"]
-    hides = _switch(fixed, choices, "dp_overlap", base.dp_overlap)
-    hops = [_hop_overlap(fixed, base)]
-    if choices.switches and "p2p_overlap" not in fixed:
-        hops = [0, 1] if pp > 1 else [BEFORE]
-    orders = [RANK_ORDERS.index(base.rank_order)]
-    if choices.switches and "rank_order" not in fixed:
-        orders = list(range(len(RANK_ORDERS)))
-    offloads = _offloads(fixed, choices, base)
-    pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
-    if choices.ep_overlap and "ep_overlap" not in fixed:
-        pairs = [0, 1]
-    grid = np.array(
-        [
-            (
-                SHARDINGS.index(s),
-                RECOMPUTES.index(r),
-                hide,
-                hop,
-                "optimizer" in offload,
-                order,
-                pair,
-                "activations" in offload,
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Spreads profiles over what else a plan may choose, for one pipeline at a time."""
+
+    job: Job
+    gpus: int
+    profiles: Ints
+    fixed: Mapping[str, Any]
+    choices: Choices
+    base: Plan
+    names: tuple[str, ...]  # of schedules
+
+    def spread(self, pp: int, vpp: int, schedule: Schedule) -> tuple[Ints, ...]:
+        """Plans with this pipeline, all `COLUMNS`: what divides, times what may be chosen."""
+        dp, m, good = self._divides(pp, schedule)
+        which = np.flatnonzero(good)
+        grid = self._choices(pp, schedule)
+        index = np.repeat(which, len(grid))
+        chosen = np.tile(grid, (len(which), 1)).T
+        keep = self._sensible(grid, index, chosen, dp, pp)
+        index, chosen = index[keep], chosen[:, keep]
+        sharding, recompute, hide, hop, update, order, pair, _ = chosen
+        alike = (pp, vpp, self.names.index(schedule.name))
+        pps, vpps, number = (np.full(len(index), value, dtype=np.int64) for value in alike)
+        head = (index, pps, vpps, dp[index], m[index], sharding, recompute, number)
+        return (*head, hide, hop, update, order, pair)
+
+    def _divides(self, pp: int, schedule: Schedule) -> tuple[Ints, Ints, Bools]:
+        """dp and micro-batches of each profile, and whether everything divides."""
+        tp, cp, ep, etp, batch = self.profiles.T[:5]
+        replica = tp * cp * pp
+        dp = np.maximum(self.gpus // replica, 1)
+        good = (self.gpus % replica == 0) & (dp * replica <= self.gpus)
+        if "dp" in self.fixed:
+            good &= dp == self.fixed["dp"]
+        m = self.job.global_batch // (dp * batch)
+        good &= self.job.global_batch % (dp * batch) == 0
+        good &= (tp * cp * dp) % (ep * etp) == 0
+        if pp > 1:
+            good &= (m % schedule.unit(pp) == 0) & (m >= schedule.least(pp))
+            good &= pp % schedule.directions == 0
+        return dp, m, good
+
+    def _choices(self, pp: int, schedule: Schedule) -> Ints:
+        """Combinations of what does not depend on the profile, int[G, 8]."""
+        fixed, choices, base = self.fixed, self.choices, self.base
+        shardings = self._shardings()
+        if schedule.splits_weights:
+            shardings = [s for s in shardings if s not in ("zero2", "zero3")]
+        if pp > 1 and len(shardings) > 1:
+            # In a pipeline zero3 keeps whole weights too: zero1 is better.
+            shardings = [s for s in shardings if s != "zero3"]
+        recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
+        wanted = fixed.get("p2p_overlap", base.p2p_overlap)
+        hops = [BEFORE if wanted is None else int(bool(wanted))]
+        if choices.switches and "p2p_overlap" not in fixed:
+            hops = [0, 1] if pp > 1 else [BEFORE]
+        orders = [RANK_ORDERS.index(base.rank_order)]
+        if choices.switches and "rank_order" not in fixed:
+            orders = list(range(len(RANK_ORDERS)))
+        pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
+        if choices.ep_overlap and "ep_overlap" not in fixed:
+            # Other pipelines have no two passes to run side by side.
+            pairs = [0, 1] if schedule.hides_exchanges or pp == 1 else [0]
+        rows = [
+            (*first, "optimizer" in moved, order, pair, "activations" in moved)
+            for *first, moved, order, pair in product(
+                [SHARDINGS.index(s) for s in shardings],
+                [RECOMPUTES.index(r) for r in recomputes],
+                _switch(fixed, choices, "dp_overlap", base.dp_overlap),
+                hops,
+                _offloads(fixed, choices, base),
+                orders,
+                pairs,
             )
-            for s in unsplit
-            for r in recomputes
-            for hide in hides
-            for hop in hops
-            for offload in offloads
-            for order in orders
-            for pair in pairs
-        ],
-        dtype=np.int64,
-    ).reshape(-1, 8)
-    index = np.repeat(which, len(grid))
-    sharding, recompute, hide, hop, update, order, pair, activations = np.tile(
-        grid, (len(which), 1)
-    ).T
-    keep = activations == moved[index]
-    single = dp[index] * cp[index] == 1
-    if len(shardings) > 1:  # sharding over a single replica is no sharding: keep the plainest
-        keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
-    if len(hides) > 1:  # nothing to hide
-        keep &= ~(single & (hide == 0))
-    if len(orders) > 1:  # one axis only: both orders are the same
-        keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
-    if len(pairs) > 1:  # a 1f1b pipeline has no two passes to run side by side
-        keep &= (pair == 0) | ((ep[index] > 1) & (schedule == "interleaved" or pp == 1))
-    index, sharding, recompute = index[keep], sharding[keep], recompute[keep]
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, 8)
 
-    def full(value: int) -> Ints:
-        return np.full(len(index), value, dtype=np.int64)
+    def _shardings(self) -> list[str]:
+        return [self.fixed["sharding"]] if "sharding" in self.fixed else [*self.choices.shardings]
 
-    return (
-        index,
-        full(pp),
-        full(vpp),
-        dp[index],
-        m[index],
-        sharding,
-        recompute,
-        full(SCHEDULES.index(schedule)),
-        hide[keep],
-        hop[keep],
-        update[keep],
-        order[keep],
-        pair[keep],
-    )
-
-
-def _hop_overlap(fixed: Mapping[str, Any], base: Plan) -> int:
-    wanted = fixed.get("p2p_overlap", base.p2p_overlap)
-    return BEFORE if wanted is None else int(bool(wanted))
+    def _sensible(self, grid: Ints, index: Ints, chosen: Ints, dp: Ints, pp: int) -> Bools:
+        """Leave out what is the same as another plan, and pairs without exchanges."""
+        sharding, _, hide, _, _, order, pair, activations = chosen
+        keep: Bools = activations == self.profiles[index, CUT.index("offload_activations")]
+        single = dp[index] * self.profiles[index, CUT.index("cp")] == 1
+        if len(self._shardings()) > 1:  # over a single replica is no sharding: keep the plainest
+            keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
+        several = [len(np.unique(column)) > 1 for column in grid.T]
+        if several[2]:  # nothing to hide
+            keep &= ~(single & (hide == 0))
+        if several[5]:  # one axis only: both orders are the same
+            keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
+        if several[6]:
+            keep &= (pair == 0) | (self.profiles[index, CUT.index("ep")] > 1)
+        return keep
 
 
 def _why_nothing(job: Job, gpus: int, fixed: Mapping[str, Any]) -> str:

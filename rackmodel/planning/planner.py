@@ -15,8 +15,8 @@ from rackmodel.errors import InvalidPlan
 from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.profiles import Floats, profile, walk
-from rackmodel.planning.space import Ints, Space
+from rackmodel.planning.profiles import profile, walk
+from rackmodel.planning.space import Floats, Ints, Space
 from rackmodel.workload import Job, Plan, check, fits
 from rackmodel.workload.operations import Role
 
@@ -99,12 +99,10 @@ class Planner:
             again = bounds(self.job, space.take(entries), profiles, update)
             bound[entries] = np.maximum(bound[entries], again)
 
-        def time(entries: Ints, *, data_parallel: bool) -> None:
+        def time(entries: Ints) -> None:
             part = space.take(entries)
             walk(profiles, self.job, part, self.kernels.compute_s, self.comm)
-            found = estimate(
-                self.job, part, profiles, self.comm, update, data_parallel=data_parallel
-            )
+            found = estimate(self.job, part, profiles, self.comm, update)
             bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
             for name, values in found.items():
                 every[name][entries] = values
@@ -116,7 +114,7 @@ class Planner:
         first = order[sure][_first_of_each(space.profile[order[sure]], SEEDS)]
         for begin in (-1, *range(0, len(order), MORE)):
             seeds = first if begin < 0 else order[begin : begin + MORE]
-            time(seeds, data_parallel=True)
+            time(seeds)
             best_s = self._best_s(space, seeds, step, room)
             if np.isfinite(best_s):
                 break
@@ -125,11 +123,11 @@ class Planner:
             fitting = order[sure]
             pairs = space.column("tp")[fitting] * 2**32 + space.pp[fitting]
             kept = np.union1d(kept, fitting[np.unique(pairs, return_index=True)[1]])
-        time(kept, data_parallel=False)
-        rebound(live)  # now with collectives, where they were timed
-        closer = kept[step[kept] <= near * best_s]
+        walk(profiles, self.job, space.take(kept), self.kernels.compute_s, self.comm)
+        rebound(live)  # now with collectives, where they were walked
+        closer = kept[bound[kept] <= near * best_s]
         if len(closer):
-            time(closer, data_parallel=True)
+            time(closer)
         return Estimates(**every)
 
     def _best_s(self, space: Space, entries: Ints, step_s: Floats, room: float) -> float:

@@ -16,34 +16,35 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel.engine.script import pieces_of, play
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.space import RECOMPUTES, Ints, Space, cut_fields
+from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, transfer_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.placement import axis_true_size
+from rackmodel.workload.plan import RECOMPUTES
+from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
-Floats = npt.NDArray[np.float64]
 Operations: TypeAlias = tuple[Operation, ...]
 
 
 @dataclass(slots=True, kw_only=True)
 class Profiles:
-    """P cuts x K kinds of units; recompute in the order of `space.RECOMPUTES`.
+    """P cuts x K kinds of units; recompute in the order of `RECOMPUTES`.
 
-    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, paired_s, kept, working :
-    float[P, 3, K]: kernels_s is forward and backward without communication and copies, paired_s
-    both with each one's all-to-alls under the other, in a chunk of many such units, and tail_s what
-    a chunk that ends with the unit waits (zero until walked, and where not asked for).
+    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, paired_s, input_s, weight_s,
+    kept, working : float[P, 3, K]: kernels_s is forward and backward without communication and
+    copies, paired_s both with each one's all-to-alls under the other, in a chunk of many such
+    units, and tail_s what a chunk that ends with the unit waits; input_s and weight_s are a
+    backward pass in two (all four zero until walked, and where not asked for).
     transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
-    layer : bool[K]. walked : bool[2, P, 3], whether forward_s and backward_s (then paired_s and
-    tail_s) hold communication as it is; until then they hold kernels, and bytes that are waited for
-    at the rate of the fastest port: nothing can beat that.
+    layer : bool[K]. walked : bool[3, P, 3], whether forward_s and backward_s (then paired_s and
+    tail_s, then input_s and weight_s) hold communication as it is; until then they hold kernels,
+    and bytes that are waited for at the rate of the fastest port: nothing can beat that.
     """
 
     forward_s: Floats
@@ -51,6 +52,8 @@ class Profiles:
     kernels_s: Floats
     paired_s: Floats
     tail_s: Floats
+    input_s: Floats
+    weight_s: Floats
     kept: Floats
     working: Floats
     dense: Floats
@@ -58,9 +61,9 @@ class Profiles:
     transfer: Floats
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
     order: Ints
-    layer: npt.NDArray[np.bool_]
-    walked: npt.NDArray[np.bool_]
-    segments: dict[tuple[int, int, int], tuple[Segment, Segment]]  # (cut, recompute, kind)
+    layer: Bools
+    walked: Bools
+    passes: dict[tuple[int, int, int], Passes]  # (cut, recompute, kind)
 
 
 def profile(
@@ -93,6 +96,8 @@ def profile(
         kernels_s=np.full(several, np.inf),
         paired_s=np.zeros(several),
         tail_s=np.zeros(several),
+        input_s=np.zeros(several),
+        weight_s=np.zeros(several),
         kept=np.full(several, np.inf),
         working=np.full(several, np.inf),
         dense=np.zeros(shape),
@@ -101,8 +106,8 @@ def profile(
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
         layer=np.array([unit.is_layer for unit in kinds[0]]),
-        walked=np.zeros((2, *several[:2]), dtype=bool),
-        segments={},
+        walked=np.zeros((3, *several[:2]), dtype=bool),
+        passes={},
     )
     for row, cut in enumerate(cuts):
         probe = probe_of(job, cut, gpus).on("", domain)
@@ -136,15 +141,14 @@ def _time_unit(
     """Kernels and activations of one unit under one cut with one kind of recompute."""
     row, which, column = place
     own = probe.replace(recompute=RECOMPUTES[which], recompute_modules=(), recompute_layers=None)
-    if RECOMPUTES[which] == job.plan.recompute:
+    if RECOMPUTES[which] == "selective":
         own = own.replace(recompute_modules=job.plan.recompute_modules)
     passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
-    segments = passes.segment("F", False), passes.segment("B", False)
-    ahead, back = (segment.operations for segment in segments)
+    ahead, back = (passes.segment(kind, False).operations for kind in "FB")
     forward, backward = (
         sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
     )
-    found.segments[place] = segments
+    found.passes[place] = passes
     waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
     found.forward_s[row, which, column] = forward + waited[0]
     found.backward_s[row, which, column] = backward + waited[1]
@@ -180,10 +184,12 @@ def walk(
     comm: CommTimes,
 ) -> None:
     """Put communication between the kernels of what these plans run, where it is not yet."""
-    needed = np.zeros((2, *found.walked.shape[1:]), dtype=bool)
-    needed[0, space.profile, space.recompute] = True
-    hidden = space.ep_overlap == 1
-    needed[1, space.profile[hidden], space.recompute[hidden]] = True
+    splits = [schedule_of(name).splits_weights for name in space.schedules]
+    needed = np.zeros_like(found.walked)
+    for kind, own in enumerate(
+        (np.ones(len(space), dtype=bool), space.ep_overlap == 1, np.array(splits)[space.schedule])
+    ):
+        needed[kind, space.profile[own], space.recompute[own]] = True
     needed &= ~found.walked
     plans: dict[int, Plan] = {}
     for row, which in np.argwhere(needed.any(axis=0)).tolist():
@@ -194,21 +200,37 @@ def walk(
             return comm.collective(plan, call.axis, call.op, call.bytes)
 
         for column in range(found.dense.shape[1]):
-            ahead, back = found.segments[row, which, column]
             place = row, which, column
-            if needed[0, row, which]:
-                found.forward_s[place] = alone_s(ahead.operations, compute_s, collective_s)
-                found.backward_s[place] = alone_s(back.operations, compute_s, collective_s)
-            if needed[1, row, which]:
-                both, tail = found.forward_s[place] + found.backward_s[place], 0.0
-                if any(_exchanges(op) for op in ahead.operations):
-                    one, two = (
-                        alone_s(_mixed(ahead, back, units), compute_s, collective_s)
-                        for units in (1, 2)
-                    )
-                    both, tail = two - one, 2.0 * one - two
-                found.paired_s[place], found.tail_s[place] = both, tail
+            _walk_unit(found, place, needed[:, row, which], compute_s, collective_s)
     found.walked |= needed
+
+
+def _walk_unit(
+    found: Profiles,
+    place: tuple[int, int, int],
+    needed: Bools,
+    compute_s: Callable[[Compute], float],
+    collective_s: Callable[[Collective], tuple[float, float]],
+) -> None:
+    """Walk the passes of one unit: whole ones, pairs, backward passes in two."""
+
+    def seconds(operations: Operations) -> float:
+        return alone_s(operations, compute_s, collective_s)
+
+    passes = found.passes[place]
+    ahead, back = (passes.segment(kind, False) for kind in "FB")
+    if needed[0]:
+        found.forward_s[place] = seconds(ahead.operations)
+        found.backward_s[place] = seconds(back.operations)
+    if needed[1]:
+        both, tail = found.forward_s[place] + found.backward_s[place], 0.0
+        if any(_exchanges(op) for op in ahead.operations):
+            first, second = (seconds(_mixed(ahead, back, units)) for units in (1, 2))
+            both, tail = second - first, 2.0 * first - second
+        found.paired_s[place], found.tail_s[place] = both, tail
+    if needed[2]:
+        found.input_s[place] = seconds(passes.segment("BI", False).operations)
+        found.weight_s[place] = seconds(passes.segment("W", False).operations)
 
 
 def alone_s(

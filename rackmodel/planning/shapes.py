@@ -1,4 +1,4 @@
-"""Plans of one pipeline shape, and what each of their ranks holds: the ground of the closed form.
+"""Plans of one pipeline, and what each of their ranks holds: the ground of the closed form.
 
 In:  a `Space` of plans, `Profiles` of its cuts.
 Out: `Shape`s: parameters, optimizer states and sums over the units of each stage, as arrays.
@@ -12,72 +12,104 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rackmodel.planning.profiles import Floats, Profiles
-from rackmodel.planning.space import BEFORE, SCHEDULES, SHARDINGS, Bools, Ints, Space
+from rackmodel.planning.pipeline import Pipe
+from rackmodel.planning.profiles import Profiles
+from rackmodel.planning.space import BEFORE, Bools, Floats, Ints, Space
 from rackmodel.workload import Job, layers_of_stages
+from rackmodel.workload.plan import RECOMPUTES, SHARDINGS
+from rackmodel.workload.schedules.schedule import schedule_of
 
 MOST_NUMBERS = 2_000_000  # of an array [stages, plans]: larger shapes are taken in parts
-HIDING = ("interleaved", "zb-h1")  # schedules whose transfers run beside compute, if not told
+TRANSFERS = ("batched", "late", "ahead")
 
 
-def stage_counts(job: Job, order: Ints, kinds: int, pp: int, vpp: int) -> Floats:
+def stage_counts(job: Job, profiles: Profiles, pp: int, vpp: int) -> Floats:
     """Units of each kind on each of the pp x vpp stages, float[stages, K]."""
-    sizes = layers_of_stages(job.replace(pp=pp, vpp=vpp, stage_layers=(), schedule=""))
-    layers = job.model.layers
-    head = int(np.flatnonzero(np.arange(len(order)) == layers + 1)[0])
-    ends = np.cumsum([1, *sizes])  # the embedding stands first
+    order, kinds = profiles.order, profiles.dense.shape[1]
+    sizes = layers_of_stages(job.replace(pp=pp, vpp=vpp, schedule=""))
+    ends = np.cumsum([1, *sizes])  # the embedding stands first, after the layers the head
+    ends[-1] = len(order)
     counts = np.zeros((pp * vpp, kinds))
+    counts[0, order[0]] = 1.0
     for stage, (start, end) in enumerate(itertools.pairwise(ends)):
-        own = [*order[start:end]]
-        if stage == 0:
-            own.insert(0, order[0])
-        if stage == pp * vpp - 1:
-            own += [*order[head:]]
-        np.add.at(counts[stage], np.array(own, dtype=np.int64), 1.0)
+        np.add.at(counts[stage], order[start:end], 1.0)
     return counts
 
 
 def shapes(job: Job, space: Space, profiles: Profiles) -> Iterator[tuple[Ints, Shape]]:
-    """Entries of the space that share pp, vpp and schedule, and what they hold."""
-    key = (space.pp * 2**20 + space.vpp) * len(SCHEDULES) + space.schedule
+    """Entries of the space whose pipelines have the same actions, and what they hold."""
+    known = [schedule_of(name) for name in space.schedules]
+    batched = np.array([schedule.batched for schedule in known])[space.schedule]
+    ahead = np.where(space.p2p_overlap == BEFORE, ~batched, space.p2p_overlap == 1)
+    transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
+    batches = space.micro_batches.copy()
+    for number, schedule in enumerate(known):
+        for pp in np.unique(space.pp[space.schedule == number]).tolist():
+            own = (space.schedule == number) & (space.pp == pp)
+            batches[own] = np.minimum(batches[own], schedule.told(pp)[1])
+    columns = [space.schedule, space.pp, space.vpp, space.ep_overlap, transfers, batches]
+    key = np.zeros(len(space), dtype=np.int64)
+    for column in columns:
+        key = key * (int(column.max(initial=0)) + 1) + column
     order = np.argsort(key, kind="stable")
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
     for start, end in itertools.pairwise([*starts.tolist(), len(order)]):
-        first = order[start]
-        pp, vpp = int(space.pp[first]), int(space.vpp[first])
+        which, pp, vpp, paired, sent, few = (int(column[order[start]]) for column in columns)
+        pipe = Pipe(space.schedules[which], pp, vpp, bool(paired), TRANSFERS[sent], few)
         at_once = max(1, MOST_NUMBERS // (pp * vpp))
         for begin in range(start, end, at_once):
             entries: Ints = order[begin : min(end, begin + at_once)]
-            schedule = SCHEDULES[space.schedule[first]]
-            yield entries, Shape(job, space.take(entries), profiles, pp, vpp, schedule)
+            yield entries, Shape(job, space.take(entries), profiles, pipe)
 
 
 class Shape:
-    """N plans of one (pp, vpp, schedule): arrays [stages or ranks, N]."""
+    """N plans of one pipe: arrays [stages or ranks, N].
 
-    def __init__(
-        self, job: Job, space: Space, profiles: Profiles, pp: int, vpp: int, schedule: str
-    ) -> None:
-        self.job, self.space, self.profiles = job, space, profiles
-        self.pp, self.vpp, self.schedule = pp, vpp, schedule
-        self.row, self.again = space.profile, space.recompute
-        self.counts = stage_counts(job, profiles.order, profiles.dense.shape[1], pp, vpp)
+    distinct : one plan of each cut and recompute, by its place; inverse : which of these a plan is.
+    """
+
+    def __init__(self, job: Job, space: Space, profiles: Profiles, pipe: Pipe) -> None:
+        self.job, self.space, self.profiles, self.pipe = job, space, profiles, pipe
+        self.pp, self.vpp = pipe.p, pipe.v
+        self.schedule = schedule_of(pipe.schedule)
+        self.chunks = max(self.vpp, self.schedule.directions)  # of a rank
+        kinds = space.profile * len(RECOMPUTES) + space.recompute
+        _, self.distinct, self.inverse = np.unique(kinds, return_index=True, return_inverse=True)
+        self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
+        given = job.replace(stage_layers=space.base.stage_layers)
+        self.counts = stage_counts(given, profiles, self.pp, self.vpp)
         self.dense = self.by_rank(self.sum(profiles.dense[self.row]))
-        if job.model.tied and pp > 1:
-            self.dense[-1] += profiles.head_twin[self.row]
+        if job.model.tied and self.pp > 1:
+            self.dense[-1] += profiles.head_twin[space.profile]
         self.expert = self.by_rank(self.sum(profiles.expert[self.row]))
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
 
     def sum(self, values: Floats) -> Floats:
-        """[N, K] -> [stages, N]."""
-        summed: Floats = self.counts @ values.T
+        """Sum values of the distinct plans' units over stages: [D, K] -> [stages, N]."""
+        summed: Floats = (self.counts @ values.T)[:, self.inverse]
         return summed
+
+    def passes(self, values: Floats) -> Floats:
+        """Sum over the units of each stage: [P, 3, K] -> [stages, N]."""
+        return self.sum(values[self.row, self.again])
 
     def by_rank(self, stages: Floats) -> Floats:
         """[stages, N] -> [pp, N]: chunks of a rank together."""
+        if self.schedule.directions == 2:
+            return stages + stages[::-1]
         return np.asarray(stages.reshape(self.vpp, self.pp, -1).sum(axis=0))
+
+    def by_stage(self, ranks: Floats) -> Floats:
+        """[pp, N] -> [stages, N]: what a rank has, spread over its chunks."""
+        return np.tile(ranks / self.chunks, (self.vpp, 1))
+
+    def entry(self, stages: Floats) -> Floats:
+        """[stages, N] -> [pp, N]: the sum over the stages that a rank's first pass comes after."""
+        before = np.cumsum(stages, axis=0) - stages
+        first = before[: self.pp]
+        return np.minimum(first, first[::-1]) if self.schedule.directions == 2 else first
 
     def sharded(self, *names: str) -> Bools:
         """Which plans shard so, bool[N]."""
@@ -87,17 +119,13 @@ class Shape:
     @property
     def fully(self) -> Bools:
         """Which plans drop gathered weights after each use, bool[N]."""
-        return self.sharded("zero3") & (self.pp == 1)
-
-    @property
-    def hides_hops(self) -> Bools:
-        """Which plans send to the next stage beside compute, bool[N]."""
-        told = self.space.p2p_overlap
-        return np.where(told == BEFORE, self.schedule in HIDING, told == 1)
+        told = self.space.base.reshard
+        return self.sharded("zero3", "hsdp") & (self.pp == 1 if told is None else told)
 
     def states(self) -> Floats:
         """Parameters whose optimizer state a rank holds, [pp, N]."""
-        split = self.dense / self.dp_cp + self.expert / self.edp
+        shards = np.where(self.sharded("hsdp"), max(1, self.space.base.shard_size), self.dp_cp)
+        split = self.dense / shards + self.expert / self.edp
         return np.where(self.sharded("none"), self.dense + self.expert, split)
 
     def gradients(self, states: Floats) -> Floats:

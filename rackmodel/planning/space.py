@@ -8,20 +8,19 @@ Left out: which plans there are (`enumeration`), how long one takes (`closed_for
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.workload import Plan
-from rackmodel.workload.plan import RANK_ORDERS
+from rackmodel.workload.plan import RANK_ORDERS, RECOMPUTES, SHARDINGS
+from rackmodel.workload.schedules.schedule import default_schedule, schedules
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-SHARDINGS = ("none", "zero1", "zero2", "zero3")
-RECOMPUTES = ("none", "selective", "full")
-SCHEDULES = ("1f1b", "interleaved", "gpipe", "zb-h1")
 AXES = ("tp", "cp", "ep", "etp", "micro_batch", "pp", "vpp")
 # What a layer's kernels and collectives depend on; the last three are 0 or 1.
 CUT = (
@@ -71,7 +70,8 @@ BEFORE = 2  # p2p_overlap: as the schedule does (None)
 class Choices:
     """What may be tried on each axis; None: all that divide, within what is ever sensible.
 
-    max_tp : tensor parallelism at most; None: twice a scale-up domain of 8, or the whole domain.
+    schedules : names, or the usual or all registered ones. max_tp : tensor parallelism at most;
+    None: twice a scale-up domain of 8, or the whole domain.
     max_micro_batch : sequences. least_cp_tokens : tokens of a sequence that a cp rank keeps.
     uneven : also chunks of unlike length. switches : also `SWITCHES` off and on; otherwise they
     stay as the job's plan has them. ep_overlap : also all-to-alls under another micro-batch, where
@@ -80,7 +80,7 @@ class Choices:
 
     shardings: tuple[str, ...] = ("zero1", "zero3")
     recomputes: tuple[str, ...] = RECOMPUTES
-    schedules: tuple[str, ...] = ("1f1b", "interleaved")
+    schedules: tuple[str, ...] | Literal["usual", "every"] = "usual"
     offloads: tuple[tuple[str, ...], ...] = ((),)
     max_tp: int | None = None
     max_pp: int = 64
@@ -92,11 +92,18 @@ class Choices:
     switches: bool = False
     ep_overlap: bool = False
 
+    def schedule_names(self) -> tuple[str, ...]:
+        """Names of the schedules that may be tried."""
+        if isinstance(self.schedules, tuple):
+            return self.schedules
+        every = self.schedules == "every"
+        return tuple(s.name for s in schedules().values() if every or s.usual)
+
 
 # Everything that the workload knows: what Calculon enumerates, and offloading on top.
 FULL = Choices(
-    shardings=SHARDINGS,
-    schedules=SCHEDULES,
+    shardings=tuple(name for name in SHARDINGS if name != "hsdp"),  # which needs a shard_size
+    schedules="every",
     offloads=OFFLOADS,
     max_tp=4096,
     max_pp=4096,
@@ -130,12 +137,13 @@ class Space:
     micro_batches: Ints
     sharding: Ints  # index into SHARDINGS
     recompute: Ints  # index into RECOMPUTES
-    schedule: Ints  # index into SCHEDULES
+    schedule: Ints  # index into schedules
     dp_overlap: Ints  # 0 or 1
     p2p_overlap: Ints  # 0, 1 or BEFORE
     offload_optimizer: Ints  # 0 or 1
     rank_order: Ints  # index into RANK_ORDERS
     ep_overlap: Ints  # 0 or 1
+    schedules: tuple[str, ...]
     base: Plan = field(default_factory=Plan)
 
     def __len__(self) -> int:
@@ -149,7 +157,7 @@ class Space:
     def plan(self, entry: int) -> Plan:
         """The plan of one entry."""
         cut = cut_fields(self.profiles[self.profile[entry]])
-        schedule = SCHEDULES[self.schedule[entry]]
+        schedule, vpp = self.schedules[self.schedule[entry]], int(self.vpp[entry])
         hidden = int(self.p2p_overlap[entry])
         offload = (("optimizer",) if self.offload_optimizer[entry] else ()) + cut.pop("offload")
         return replace(
@@ -157,11 +165,11 @@ class Space:
             **cut,
             offload=offload,
             pp=int(self.pp[entry]),
-            vpp=int(self.vpp[entry]),
+            vpp=vpp,
             dp=int(self.dp[entry]),
             sharding=SHARDINGS[self.sharding[entry]],
             recompute=RECOMPUTES[self.recompute[entry]],
-            schedule="" if schedule in ("1f1b", "interleaved") else schedule,
+            schedule="" if schedule == default_schedule(vpp) else schedule,
             ep_overlap=bool(self.ep_overlap[entry]),
             dp_overlap=bool(self.dp_overlap[entry]),
             p2p_overlap=None if hidden == BEFORE else bool(hidden),
@@ -171,7 +179,7 @@ class Space:
     def take(self, entries: Ints | Bools) -> Space:
         """Only some of the plans."""
         own = {name: getattr(self, name)[entries] for name in COLUMNS}
-        return Space(self.profiles, **own, base=self.base)
+        return Space(self.profiles, **own, schedules=self.schedules, base=self.base)
 
 
 def cut_fields(cut: Ints) -> dict[str, Any]:

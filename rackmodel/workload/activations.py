@@ -65,14 +65,11 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
 
 
 def peak_bytes(job: Job, pipeline_rank: int) -> Kept:
-    """Peak of kept activations over a step, and the working set of the pass at that peak.
-
-    A step with many micro-batches is cut: the peak comes early.
-    """
+    """Peak of kept activations over a step, and the working set of the pass at that peak."""
     plan, chunks = job.plan, chunks_of(job)[pipeline_rank]
     parts = [chunk_bytes(job, chunk) for chunk in chunks]
-    few = min(job.micro_batches, 4 * plan.pp)
-    rows = held(plan.order, plan.pp, few, plan.vpp, pipeline_rank, paired=plan.ep_overlap)
+    m = job.micro_batches
+    rows = held(plan.order, plan.pp, m, plan.vpp, pipeline_rank, paired=plan.ep_overlap)
     best = Kept(0.0, 0.0)
     for row in rows:
         kept = sum(n * part.kept_bytes for n, part in zip(row, parts, strict=False))

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
@@ -33,41 +36,90 @@ if TYPE_CHECKING:
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
 MOMENTS = 8.0  # two fp32 moments of Adam
+Amount: TypeAlias = Any  # a number, or an array over plans
+Flag: TypeAlias = np.bool_ | npt.NDArray[np.bool_]
+
+
+class Holding(NamedTuple):
+    """What ranks hold, as numbers of one rank or as arrays over many plans that broadcast.
+
+    states : parameters that the optimizer updates. parameters, gradients : held from pass to pass.
+    weights : bytes of all compute copies. largest : parameters of the largest unit, gathered whole
+    where `reshards`. replicas : ranks of dp x cp. sharded, reshards : weights are sharded, and
+    dropped after use. ahead : units gathered ahead. offloaded : the optimizer is in host memory.
+    kept, working : activations at the schedule's peak. [bytes]
+    """
+
+    states: Amount
+    parameters: Amount
+    gradients: Amount
+    weights: Amount
+    largest: Amount
+    replicas: Amount
+    sharded: Flag
+    reshards: Flag
+    ahead: Amount
+    offloaded: Flag
+    kept: Amount
+    working: Amount
+
+
+def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
+    """Return the bytes of HBM by kind; the one formula for one rank and for arrays of plans."""
+    software, held = software_of(job.stack), holding
+    shard, master = float(software.shard_bytes), np.asarray(software.master_bytes)
+    whole = held.sharded & ~held.reshards
+    # The sharded weight is itself the fp32 master; bf16 copies exist while they are gathered.
+    master = np.where(held.sharded, np.maximum(master - shard, 0.0), master)
+    sharded = held.states * shard + np.where(whole, held.weights, 0.0)
+    gathered = precision_of(job.precision).gather_bytes * (1 + held.ahead)
+    gathered = (
+        held.largest
+        * software.gathered_share
+        * (gathered + job.gradient_bytes * (1 + (held.ahead > 0)))
+    )
+    each = job.gradient_bytes + software.gradient_copy_bytes
+    state_bytes = master + MOMENTS + software.shard_gradient_bytes
+    kinds = dict.fromkeys(KINDS, np.zeros(()))
+    kinds["weights"] = np.where(held.sharded, sharded, held.weights)
+    kinds["gradients"] = np.where(
+        whole, held.parameters * job.gradient_bytes + held.states * 4.0, held.gradients * each
+    )
+    kinds["optimizer"] = np.where(held.offloaded, 0.0, held.states * state_bytes)
+    kinds["buffers"] = np.where(held.reshards, gathered, 0.0)
+    kinds["buffers"] = kinds["buffers"] + np.where(held.replicas > 1, software.bucket_bytes, 0.0)
+    kinds["activations"], kinds["working"] = np.asarray(held.kept), np.asarray(held.working)
+    kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)
+    return kinds
 
 
 @lru_cache(maxsize=4096)
 def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
-    chunks = chunks_of(job)[pipeline_rank]
-    plan, software = job.plan, software_of(job.stack)
-    states = local_states(job, chunks)
-    held = sum(sum(chunk.parameters) for chunk in chunks)
-    full_weights = _weight_bytes(job, chunks)
-    master = float(software.master_bytes)
+    chunks, plan = chunks_of(job)[pipeline_rank], job.plan
     peak = peak_bytes(job, pipeline_rank)
-    kinds = dict.fromkeys(KINDS, 0.0)
-    if plan.sharded_parameters:
-        # The sharded weight is itself the fp32 master; bf16 copies exist while they are gathered.
-        kinds["weights"] = states * software.shard_bytes
-        master -= min(master, float(software.shard_bytes))
-        if plan.reshards:
-            kinds["buffers"] += _gathered_bytes(job, chunks)
-        else:
-            kinds["weights"] += full_weights
-    else:
-        kinds["weights"] = full_weights
-    each = job.gradient_bytes + software.gradient_copy_bytes
-    kinds["gradients"] = held_gradients(job, chunks) * each
-    if plan.sharded_parameters and not plan.reshards:
-        kinds["gradients"] = held * job.gradient_bytes + states * 4.0
-    if "optimizer" not in plan.offload:
-        kinds["optimizer"] = states * (master + MOMENTS + software.shard_gradient_bytes)
-    kinds["buffers"] += software.bucket_bytes if plan.dp_cp > 1 else 0.0
-    kinds["activations"], kinds["working"] = peak.kept_bytes, peak.working_bytes
-    kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)
-    return tuple(kinds.items())
+    largest = max(
+        unit.dense_parameters + (unit.expert_parameters if plan.edp > 1 else 0.0)
+        for chunk in chunks
+        for unit in chunk.units
+    )
+    holding = Holding(
+        states=local_states(job, chunks),
+        parameters=sum(sum(chunk.parameters) for chunk in chunks),
+        gradients=held_gradients(job, chunks),
+        weights=_weight_bytes(job, chunks),
+        largest=largest,
+        replicas=plan.dp_cp,
+        sharded=np.bool_(plan.sharded_parameters),
+        reshards=np.bool_(plan.reshards),
+        ahead=plan.prefetch if plan.dp_overlap else 0,
+        offloaded=np.bool_("optimizer" in plan.offload),
+        kept=peak.kept_bytes,
+        working=peak.working_bytes,
+    )
+    return tuple((kind, float(size)) for kind, size in bytes_by_kind(job, holding).items())
 
 
-def _slack(job: Job, kinds: Mapping[str, float]) -> float:
+def _slack(job: Job, kinds: Mapping[str, Amount]) -> Amount:
     """Bytes that the allocator holds and can't use: a share of what comes and goes."""
     moving = kinds["activations"] + kinds["working"] + kinds["buffers"]
     return software_of(job.stack).allocator_slack * moving
@@ -101,19 +153,6 @@ def _weight_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
             parameters = unit.dense_parameters + unit.expert_parameters
             total += parameters * (wide if unit.is_layer else 2.0)
     return total
-
-
-def _gathered_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
-    """Weights that are whole at one time: in use and fetched ahead, with their gradients."""
-    largest = max(
-        unit.dense_parameters + (unit.expert_parameters if job.plan.edp > 1 else 0.0)
-        for chunk in chunks
-        for unit in chunk.units
-    )
-    ahead = job.plan.prefetch if job.plan.dp_overlap else 0
-    gathered = precision_of(job.precision).gather_bytes
-    largest *= software_of(job.stack).gathered_share
-    return largest * (gathered * (1 + ahead) + job.gradient_bytes * (1 + bool(ahead)))
 
 
 def memory(job: Job, pipeline_rank: int = 0) -> dict[str, float]:
@@ -298,7 +337,6 @@ def memory_timeline(
         of the forward to the end of the backward pass (of the weight pass, where that is split
         off), so `frame["total"].max()` is the peak that `memory` tells.
     """
-    import numpy as np
     import pandas as pd
 
     constant = memory(job, pipeline_rank)

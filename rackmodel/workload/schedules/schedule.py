@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from rackmodel.errors import InvalidInput, UnknownName
 
 
@@ -44,6 +47,8 @@ class Action(NamedTuple):
 
 
 Actions = tuple[Action, ...]
+Ints = npt.NDArray[np.int64]
+KINDS = "FBW"
 Order = Callable[[int, int, int, int], Iterable[Action]]  # of p, m, v, rank
 
 
@@ -105,6 +110,12 @@ class Schedule:
                 f" micro-batches at least {fewest}; found pp {p} and {m} micro-batches"
             )
         return ""
+
+    def told(self, p: int) -> tuple[int, int]:
+        """Return two numbers of micro-batches; all larger ones go on as from one to the other."""
+        unit = self.unit(p)
+        some = -(-max(p, self.least(p)) // unit) * unit
+        return some, some + -(-p // unit) * unit
 
     def stage(self, rank: int, chunk: int, p: int) -> int:
         """Return the stage, 0 ... p v - 1 along the model, that a chunk of a rank is."""
@@ -200,6 +211,22 @@ def actions(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = Fals
     return tuple(_paired(found))
 
 
+@lru_cache(maxsize=512)
+def passes(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False) -> Ints:
+    """Return the passes of one rank as numbers, int[actions, 2, 3].
+
+    The last axis is the kind (its place in `KINDS`), chunk and micro-batch of the one or two
+    passes of an action; -1 where there is no second one.
+    """
+    todo = actions(name, p, m, v, rank, paired=paired)
+    found = np.full((len(todo), 2, 3), -1)
+    found[:, 0] = [(KINDS.index(action.kind[0]), *action[1:3]) for action in todo]
+    for place, action in enumerate(todo):
+        if action.kind == "FB":
+            found[place, 1] = KINDS.index("B"), action.chunk_b, action.batch_b
+    return found
+
+
 def _paired(found: Actions) -> Iterator[Action]:
     """Join each forward after the warm-up with the backward that no longer waits for it."""
     forwards = [action for action in found if action.kind == "F"]
@@ -222,28 +249,36 @@ def held(
     -------
     Rows (kept of each chunk, then running of each chunk): passes whose activations wait for their
     backward pass (for the weight gradients, where those are split off), the running one included,
-    and passes that run. Only rows that no other one exceeds everywhere.
+    and passes that run. Only rows that no other one exceeds everywhere. With very many
+    micro-batches they go on as the first few do: constant, or growing where a schedule never
+    repeats.
     """
-    split = schedule_of(name).splits_weights
-    todo = actions(name, p, m, v, rank, paired=paired)
-    chunks = 1 + max(chunk for action in todo for _, chunk, _ in action.passes())
-    rows: dict[tuple[int, ...], None] = {}
-    live = [0] * chunks
-    for action in todo:
-        running = [0] * chunks
-        for kind, chunk, _ in action.passes():
-            live[chunk] += kind == "F"
-            running[chunk] += 1
-        rows[(*live, *running)] = None
-        for kind, chunk, _ in action.passes():
-            live[chunk] -= kind == action.last_use(split=split)
+    schedule = schedule_of(name)
+    few, most = schedule.told(p)
+    if m <= most or schedule.repeats:
+        return _walked(name, p, min(m, most), v, rank, paired)
+    one, two = (_walked(name, p, some, v, rank, paired) for some in (few, most))
+    times = (m - most) / (most - few)
     return tuple(
-        row
-        for row in rows
-        if not any(
-            other != row and all(a >= b for a, b in zip(other, row, strict=True)) for other in rows
-        )
+        tuple(round(b + times * (b - a)) for a, b in zip(*rows, strict=True))
+        for rows in zip(one, two, strict=True)
     )
+
+
+def _walked(
+    name: str, p: int, m: int, v: int, rank: int, paired: bool
+) -> tuple[tuple[int, ...], ...]:
+    table = passes(name, p, m, v, rank, paired=paired)
+    kind, chunk = table[:, :, 0], table[:, :, 1]
+    last = np.full(len(table), KINDS.index("W" if schedule_of(name).splits_weights else "B"))
+    last[kind[:, 1] >= 0] = KINDS.index("B")  # a pair is whole
+    own = chunk[:, :, None] == np.arange(chunk.max() + 1)  # [actions, 2, chunks]
+    begun = (own & (kind == KINDS.index("F"))[:, :, None]).sum(axis=1)
+    gone = (own & (kind == last[:, None])[:, :, None]).sum(axis=1)
+    live = np.cumsum(begun, axis=0) - np.cumsum(gone, axis=0) + gone
+    rows = np.array(sorted(set(map(tuple, np.hstack([live, own.sum(axis=1)]).tolist()))))
+    exceeded = (rows[:, None] <= rows[None]).all(axis=2).sum(axis=1) > 1  # by more than itself
+    return tuple(map(tuple, rows[~exceeded].tolist()))
 
 
 def in_flight(name: str, p: int, m: int, v: int, rank: int) -> float:

@@ -1,0 +1,220 @@
+"""Seconds of a pipeline from its schedule's own actions, for many plans at once.
+
+In:  a schedule with p, m, v; seconds of each pass and of a transfer, arrays over N plans.
+Out: seconds of the whole, and when each rank begins and is done.
+Left out: links that several transfers share; what comes after the last pass.
+
+A pass ends as long after its beginning as it takes, and begins when the pass before it on its rank
+has ended and what it needs has arrived: a max/plus recursion over the actions that programs are
+written from, so both know every schedule. A steady state grows by the same time with each further
+unit of micro-batches, so that two short pipelines stand for all longer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from rackmodel.errors import InvalidPlan
+from rackmodel.planning.space import Floats, Ints
+from rackmodel.workload.schedules.schedule import KINDS, passes, schedule_of
+
+MOST_NUMBERS = 1_000_000  # of an array [actions, plans]: more plans are taken in parts
+NEVER = -np.inf
+# Backward passes are whole, or of the inputs where weight gradients are split off; "beside" runs
+# together with a pass the other way, and is whole.
+PASSES = ("F", "B", "W", "F beside", "B beside")
+
+
+class Pipe(NamedTuple):
+    """What plans share whose pipelines have the same actions.
+
+    transfers : "batched" blocks both sides, "late" is received when it is needed, "ahead" one pass
+    before. batches : micro-batches; of longer pipelines as many as tell the rest.
+    """
+
+    schedule: str
+    p: int
+    v: int
+    paired: bool
+    transfers: str
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Actions in an order in which each comes after what it waits for; A of them.
+
+    before : the action before on its rank. arrives : after these there is a transfer to wait for.
+    Both say A where there is none. passes : rows of the table of seconds (`PASSES` x stages), two
+    where an action is two passes. levels : actions [low, high)
+    that don't wait for each other. first, last : of each rank.
+    """
+
+    before: Ints  # [A]
+    arrives: Ints  # [A, W]
+    passes: Ints  # [A, 1 or 2]
+    levels: tuple[tuple[int, int], ...]
+    first: Ints  # [p]
+    last: Ints  # [p]
+
+
+@lru_cache(maxsize=512)
+def graph_of(pipe: Pipe) -> Graph:
+    """Return the actions of all ranks of a pipeline, and what they wait for.
+
+    Raises
+    ------
+    InvalidPlan
+        If ranks wait for each other for ever.
+    """
+    order, p = schedule_of(pipe.schedule), pipe.p
+    stages = p * pipe.v
+    args = pipe.schedule, p, pipe.batches, pipe.v
+    todo = [passes(*args, rank, paired=pipe.paired) for rank in range(p)]
+    starts = np.cumsum([0, *map(len, todo)])
+    table, count = np.concatenate(todo), int(starts[-1])
+    rank = np.repeat(np.arange(p), np.diff(starts))
+    kind, chunk, batch = table.transpose(2, 0, 1)  # [count, 2] each
+    there, pair = kind >= 0, kind[:, 1] >= 0
+    chunks = range(max(pipe.v, order.directions))
+    stage = np.array([[order.stage(one, c, p) for c in chunks] for one in range(p)])
+    at = stage[rank[:, None], chunk]
+    way = (chunk == 1) * (order.directions == 2)
+    rows = np.where(there, (kind + 3 * pair[:, None]) * stages + at, -1)
+    # Each pass by number, and the action that runs it.
+    result = ((kind * 2 + way) * stages + at) * (batch.max() + 1) + batch
+    maker = np.full(len(KINDS) * 2 * stages * (int(batch.max()) + 1), -1)
+    maker[result[there]] = np.nonzero(there)[0]
+    step = np.where(kind == 0, -1, 1)  # forwards need the stage before, backwards the one after
+    needs = there & (kind < 2) & (at + step >= 0) & (at + step < stages)
+    target = np.nonzero(needs)[0]
+    source = maker[(result + step * (batch.max() + 1))[needs]]
+    afar = rank[source] != rank[target]
+    source, target = source[afar], target[afar]
+    # A transfer begins when it is made and when its receiver asks for it.
+    posted = target - (2 if pipe.transfers == "ahead" else 1)
+    edges = [(source, target)]
+    asks = posted >= starts[rank[target]]
+    edges.append((posted[asks], target[asks]))
+    if pipe.transfers == "batched":  # and its sender waits for it
+        goes = source + 1 < starts[rank[source] + 1]
+        edges += [(source[goes], source[goes] + 1), (posted[goes & asks], source[goes & asks] + 1)]
+    before = np.arange(count) - 1
+    before[starts[:-1]] = count
+    made, waiting = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    arrives = _padded(made, waiting, count)
+    return _sorted(starts, before, arrives, rows if pair.any() else rows[:, :1], pipe)
+
+
+def _padded(source: Ints, target: Ints, count: int) -> Ints:
+    """Return the sources of each target in a row, int[count, W]; `count` where there is none."""
+    source, target = np.unique(np.stack([source, target]), axis=1)
+    order = np.argsort(target, kind="stable")
+    source, target = source[order], target[order]
+    each = np.bincount(target, minlength=count)
+    place = np.arange(len(target)) - (np.cumsum(each) - each)[target]
+    padded = np.full((count, max(1, int(each.max(initial=0)))), count)
+    padded[target, place] = source
+    return padded
+
+
+def _sorted(starts: Ints, before: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -> Graph:
+    """Order actions by how many have to come before them."""
+    count = len(before)
+    waits = np.column_stack([before, arrives])
+    own = waits < count
+    target, source = np.unique(np.stack([np.nonzero(own)[0], waits[own]]), axis=1)
+    follows = _padded(target, source, count)
+    left = np.append(np.bincount(target, minlength=count), 2 * follows.size)  # the last: never
+    bounds = [0]
+    ready = np.flatnonzero(left == 0)
+    parts = []
+    while len(ready):
+        parts.append(ready)
+        bounds.append(bounds[-1] + len(ready))
+        reached = follows[ready].ravel()
+        np.subtract.at(left, reached, 1)
+        ready = np.unique(reached[left[reached] == 0])
+    if bounds[-1] < count:
+        raise InvalidPlan(
+            f"schedule {pipe.schedule!r} stops with pp {pipe.p} and {pipe.batches} micro-batches:"
+            " ranks wait for each other; see the order of its passes"
+        )
+    order = np.concatenate(parts)
+    place = np.append(np.empty(count, dtype=np.int64), count)
+    place[order] = np.arange(count)
+    return Graph(
+        before=place[before][order],
+        arrives=place[arrives][order],
+        passes=rows[order],
+        levels=tuple(pairwise(bounds)),
+        first=place[starts[:-1]],
+        last=place[starts[1:] - 1],
+    )
+
+
+def _play(graph: Graph, seconds: Floats, hop: Floats) -> tuple[Floats, Floats]:
+    """Return when each rank begins its first and ends its last action, [p, N] each."""
+    count, plans = len(graph.before), seconds.shape[1]
+    seconds = np.vstack([seconds, np.zeros(plans)])  # the last row: no second pass
+    ends = np.full((count + 1, plans), NEVER)
+    begin = np.empty((len(graph.first), plans))
+    for low, high in graph.levels:
+        start = ends[graph.arrives[low:high, 0]]
+        for column in graph.arrives[low:high, 1:].T:
+            np.maximum(start, ends[column], out=start)
+        start += hop
+        np.maximum(start, ends[graph.before[low:high]], out=start)
+        np.maximum(start, 0.0, out=start)
+        for column in graph.passes[low:high].T:
+            start += seconds[column]
+        ends[low:high] = start
+    for number, rows in enumerate(graph.passes[graph.first]):
+        begin[number] = ends[graph.first[number]] - seconds[rows].sum(axis=0)
+    return begin, ends[graph.last]
+
+
+def pipeline_s(
+    pipe: Pipe, m: Floats, seconds: Floats, hop: Floats, busy: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return seconds of whole pipelines, and of each rank before its first and after its last pass.
+
+    Parameters
+    ----------
+    m : micro-batches of each plan, float[N]: those of `pipe`, or more. seconds : of the `PASSES` of
+        each stage, [len(PASSES) x stages, N]. hop : of a transfer, [N]. busy : of a rank per
+        micro-batch, [p, N].
+
+    Returns
+    -------
+    float[N], float[p, N], float[p, N]: exact for as many micro-batches as are told and where the
+    steady state recurs after p of them.
+    """
+    graph = graph_of(pipe)
+    few, most = schedule_of(pipe.schedule).told(pipe.p)
+    whole, begin, after = np.empty_like(hop), np.empty_like(busy), np.empty_like(busy)
+    for part in _parts(len(hop), len(graph.before)):
+        first, last = _play(graph, seconds[:, part], hop[part])
+        total = last.max(axis=0)
+        begin[:, part], after[:, part] = first, total - last
+        left = m[part] - pipe.batches
+        if pipe.batches == most and (left > 0).any():
+            shorter = graph_of(pipe._replace(batches=few))
+            _, sooner = _play(shorter, seconds[:, part], hop[part])
+            each = (total - sooner.max(axis=0)) / (most - few)
+            # No rank can be quicker than its own passes, though others hid them so far.
+            each = np.maximum(each, busy[:, part].max(axis=0))
+            total = total + left * each
+        whole[part] = total
+    return whole, begin, after
+
+
+def _parts(plans: int, rows: int) -> Iterable[slice]:
+    size = max(1, MOST_NUMBERS // rows)
+    return (slice(begin, begin + size) for begin in range(0, plans, size))
