@@ -42,6 +42,16 @@ def _print_version(wanted: bool) -> None:
     raise typer.Exit()
 
 
+def _load_extensions(files: list[str] | None) -> list[str] | None:
+    """Load extensions before any command reads what they add."""
+    from rackmodel import extend
+
+    for file in files or ():
+        extend.load(file)
+    extend.load_all()
+    return files
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -50,6 +60,18 @@ def _root(
             "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
         ),
     ] = False,
+    extend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extend",
+            metavar="FILE.py",
+            help="A Python file of your own that registers parts (docs/extending.md); it is run. "
+            "May be repeated.",
+            is_eager=True,
+            callback=_load_extensions,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """How fast, how hot and at what cost racks of accelerators train large models.
 

@@ -45,5 +45,10 @@ def use_constants(folder: Path | None) -> None:
     """
     global _folder
     _folder = folder
+    forget()
+
+
+def forget() -> None:
+    """Let everything that is `kept` be worked out again."""
     for cached in _kept:
         cached.cache_clear()

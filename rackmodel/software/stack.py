@@ -11,13 +11,14 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
-from rackmodel.errors import UnknownName
-from rackmodel.software.constant_files import kept, read_constants
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.software.constant_files import forget, kept, read_constants
 
 UNKNOWN = "unknown"
+_added: list[dict[str, Any]] = []  # families that a user registered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,42 @@ def month(date: float) -> str:
     return f"{int(date)}-{int(12 * (date % 1)) + 1:02d}"
 
 
+def register(
+    name: str, *, aliases: Sequence[str], kind: str = "", like: str = "", **habits: Any
+) -> None:
+    """Add a family of software to the table, for this process.
+
+    Parameters
+    ----------
+    name, aliases : as a stack names it. kind : whose kernels it has: a kind of
+        `rackmodel list stacks`. like : a family whose row it begins with, in place of kind.
+    habits : `date` (year with fraction), and habits by the names of `Software`'s fields.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If there is such a family, or no such kind, family or habit.
+    """
+    rows = {row["name"]: row for row in _families()}
+    own = {name for name, field in Software.__dataclass_fields__.items() if _is_habit(field)}
+    if name in rows:
+        raise InvalidInput(f"there is software {name!r} already; give yours another name")
+    if not like and kind not in (kinds := {row["kind"] for row in rows.values()}):
+        raise UnknownName.among("kind of software", kind, kinds)
+    if like and like not in rows:
+        raise UnknownName.among("software", like, rows)
+    for habit in habits:
+        if habit not in own | {"date", "until"}:
+            raise UnknownName.among("habit of software", habit, own | {"date", "until"})
+    row = {"name": name, "aliases": list(aliases), **habits}
+    _added.append(row | ({"kind": kind} if kind else {}) | ({"like": like} if like else {}))
+    forget()
+
+
+def _is_habit(field: Any) -> bool:
+    return field.default is not MISSING
+
+
 def families() -> list[dict[str, Any]]:
     """Return the families with kind, date and aliases, in the order of the table."""
     return [
@@ -148,7 +185,7 @@ def stack_table() -> dict[str, Any]:
 def _families() -> list[dict[str, Any]]:
     """Return the rows of families, each with what it takes from the one that it is `like`."""
     table, rows = stack_table(), dict[str, dict[str, Any]]()
-    for own in table["family"]:
+    for own in [*table["family"], *_added]:
         first = {k: v for k, v in rows.get(own.get("like", ""), {}).items() if k != "aliases"}
         rows[own["name"]] = {"date": table["default"]["date"], **first, **own}
     return list(rows.values())

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.extend import load_all
 
 _T = TypeVar("_T")
 
@@ -110,8 +111,9 @@ def local_workers(count: int) -> Workers:
 
 
 def _begin_worker(alive: Connection) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does."""
+    """Leave Ctrl-C to the parent, end when the parent does; know what it has registered."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    load_all()
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.extend import load_all
 from rackmodel.validation.published_runs import filled_in, is_empty, read_run
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def _predict_all(
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=load_all) as pool:
         chunk = max(1, min(16, len(rows) // (4 * workers)))
         yield from pool.map(_predict_one, [(row, catalog) for row in rows], chunksize=chunk)
 

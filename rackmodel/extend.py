@@ -1,0 +1,86 @@
+"""Parts of your own, in a file of your own: one registering line beside each.
+
+In:  a Python file that you name (`rackmodel --extend FILE.py`, `RACKMODEL_EXTEND`, `load(FILE)`),
+     or an installed package with an entry point of the group "rackmodel.extensions".
+Out: what the file registers is known to `list`, `search`, `--help`, errors and worker processes, as
+     if it had come with rackmodel.
+Left out: accelerators and other parts, models, machines of known shapes: they are data, in TOML
+     files (`--catalog FILE.toml`, a path in place of a name).
+
+An extension is code and runs with your rights: name only files that you would run yourself.
+
+Examples
+--------
+>>> from rackmodel import extend
+>>> @extend.schedule("back-to-back", bubble=lambda p, m, v: p - 1.0)
+... def back_to_back(p, m, v, rank):
+...     for batch in range(m):
+...         yield extend.Action("F", 0, batch)
+...         yield extend.Action("B", 0, batch)
+...         yield extend.Action("W", 0, batch)
+>>> extend.software("my-trainer", aliases=["my-trainer"], like="torchtitan", gradients="bf16")
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.software.stack import register as software
+from rackmodel.workload.schedules.schedule import Action, schedule
+
+__all__ = ["Action", "load", "load_all", "schedule", "software"]
+
+GROUP = "rackmodel.extensions"
+VARIABLE = "RACKMODEL_EXTEND"  # files, separated as in PATH; worker processes read it too
+_loaded: set[str] = set()
+
+
+def load(file: str | Path) -> None:
+    """Run an extension file once in this process, and in every worker that it starts.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such file, or it fails; with the line of the file.
+    """
+    path = Path(file).resolve()
+    if str(path) in _loaded:
+        return
+    if path.suffix != ".py" or not path.is_file():
+        raise InvalidInput(f"extension {str(file)!r:.200}: expected a Python file that exists")
+    _loaded.add(str(path))
+    named = os.environ.get(VARIABLE, "")
+    if str(path) not in named.split(os.pathsep):
+        os.environ[VARIABLE] = os.pathsep.join(filter(None, [named, str(path)]))
+    try:
+        runpy.run_path(str(path))
+    except RackModelError as error:
+        raise InvalidInput(f"extension {file}: {error}") from error
+    except Exception as error:  # a user's code may fail in any way; the line tells where
+        line = _line_in(error, str(path))
+        raise InvalidInput(f"extension {file}{line}: {type(error).__name__}: {error}") from error
+
+
+def load_all() -> None:
+    """Load the files that the environment names, and the entry points of installed packages."""
+    for file in os.environ.get(VARIABLE, "").split(os.pathsep):
+        if file:
+            load(file)
+    for point in entry_points(group=GROUP):
+        if point.value not in _loaded:
+            _loaded.add(point.value)
+            point.load()
+
+
+def _line_in(error: BaseException, path: str) -> str:
+    """Return ":line" of the last frame of a traceback that is in a file."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            found = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
