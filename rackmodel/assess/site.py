@@ -39,7 +39,8 @@ class Site:
     media: Mapping[str, str] = setting(
         {},
         "Swap what links of a tier are made of: scale-up=pluggable, scale-out=aec:5m. Repeatable.",
-        {"scale-up": "pluggable"},
+        "scale-up=pluggable",
+        unit="media",
         option="--medium",
     )
     lengths_m: Mapping[str, float] = setting(
@@ -76,7 +77,7 @@ class Site:
         None,
         "Also tell days, MWh and dollars of a whole run of so many tokens, such as 15T.",
         15e12,
-        unit="tokens",
+        unit="run tokens",
         option="--tokens",
     )
     trays: bool = setting(False, "Tell the elevation of every rack, too.")

@@ -8,7 +8,8 @@ Left out: what the commands do.
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -21,11 +22,29 @@ from rackmodel.cli import (
     step_commands,
     study_commands,
 )
+from rackmodel.cli.options import expanded
 from rackmodel.cli.runner import OneLineGroup
+
+
+def full(name: str) -> Any:
+    """Return a command with all of its options."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(name)(expanded(COMMANDS[name][1]))
+    return typer.main.get_command(alone)
+
+
+class LazyGroup(OneLineGroup):
+    """A group whose commands get their options when one is asked for: `--help` stays fast."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Return the name of the command, the command, and the rest of the words."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, full(str(name)), rest
+
 
 app = typer.Typer(
     name="rackmodel",
-    cls=OneLineGroup,
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -86,22 +105,38 @@ def _root(
 
 
 _RUN, _KNOW, _STUDY = "Simulate", "Look up", "Study and show"
-app.command("simulate", rich_help_panel=_RUN)(step_commands.simulate)
-app.command("compare", rich_help_panel=_RUN)(step_commands.compare)
-app.command("search", rich_help_panel=_RUN)(step_commands.search)
-app.command("collective", rich_help_panel=_RUN)(network_commands.collective)
-app.command("flows", rich_help_panel=_RUN)(network_commands.flows)
-app.command("heat", rich_help_panel=_RUN)(report_commands.heat)
-app.command("goodput", rich_help_panel=_RUN)(goodput_command.goodput)
-app.command("list", rich_help_panel=_KNOW)(catalog_commands.list_)
-app.command("show", rich_help_panel=_KNOW)(catalog_commands.show)
-app.command("draw", rich_help_panel=_KNOW)(catalog_commands.draw)
-app.command("validate", rich_help_panel=_STUDY)(study_commands.validate)
-app.command("sweep", rich_help_panel=_STUDY)(study_commands.sweep)
-app.command("design", rich_help_panel=_STUDY)(design_commands.design)
-app.command("sensitivity", rich_help_panel=_STUDY)(study_commands.sensitivity)
-app.command("claims", rich_help_panel=_STUDY)(study_commands.claims)
-app.command("report", rich_help_panel=_STUDY)(report_commands.report)
+COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
+    "simulate": (_RUN, step_commands.simulate),
+    "compare": (_RUN, step_commands.compare),
+    "search": (_RUN, step_commands.search),
+    "collective": (_RUN, network_commands.collective),
+    "flows": (_RUN, network_commands.flows),
+    "heat": (_RUN, report_commands.heat),
+    "goodput": (_RUN, goodput_command.goodput),
+    "list": (_KNOW, catalog_commands.list_),
+    "show": (_KNOW, catalog_commands.show),
+    "draw": (_KNOW, catalog_commands.draw),
+    "validate": (_STUDY, study_commands.validate),
+    "sweep": (_STUDY, study_commands.sweep),
+    "design": (_STUDY, design_commands.design),
+    "sensitivity": (_STUDY, study_commands.sensitivity),
+    "claims": (_STUDY, study_commands.claims),
+    "report": (_STUDY, report_commands.report),
+}
+
+
+def _named(command: Callable[..., None]) -> Callable[[], None]:
+    """Return what `rackmodel --help` needs of a command: its help, none of its options."""
+
+    def stub() -> None:
+        """Nothing: the command itself takes its place before it runs."""
+
+    stub.__doc__ = command.__doc__
+    return stub
+
+
+for _name, (_panel, _command) in COMMANDS.items():
+    app.command(_name, rich_help_panel=_panel)(_named(_command))
 
 
 def main() -> None:

@@ -7,30 +7,27 @@ Left out: what the numbers mean for a job (`step_commands`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from rackmodel.cli import network_rooms, rooms
-from rackmodel.cli import options as opt
-from rackmodel.cli.output import Output, note, whole_file
-from rackmodel.cli.step_commands import PLOT_SUFFIXES, check_plot
-from rackmodel.cli.values import clip, count
-from rackmodel.errors import InvalidInput
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.cli.lookup import look_up
+from rackmodel.cli.output import check_picture, note, save_picture
+from rackmodel.cli.tables_catalog import facts_tables, listing_tables
+from rackmodel.cli.values import MAX_ACCELERATORS, count
 
 
 def list_(
     kind: Annotated[
-        Literal["topologies", "accelerators", "links", "switches", "media", "models"],
+        Literal["topologies", "accelerators", "links", "switches", "media", "models", "stacks"],
         typer.Argument(help="What to list.", show_default=False),
     ],
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
 ) -> None:
     """List what the catalog holds, with the main values and their units.
 
@@ -39,17 +36,25 @@ def list_(
       rackmodel list accelerators
       rackmodel list topologies --json
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    rows = rooms.listing(kind, rooms.catalog(sets or (), catalog or ()))
-    payload = {"kind": kind, "rows": rows}
+    catalog = parts.load()
+    found: Iterable[Mapping[str, Any]]
+    if kind == "models":
+        from rackmodel.workload.catalog import model_rows
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_catalog import listing_tables
+        found = model_rows()
+    elif kind == "topologies":
+        from rackmodel.topology.names import topology_rows
 
-        return listing_tables(kind, rows)
+        found = topology_rows()
+    elif kind == "stacks":
+        from rackmodel.software.stack import families
 
-    output.write(payload, tables)
+        found = families()
+    else:
+        from rackmodel.hardware import catalog_rows
+
+        found = catalog_rows(kind, catalog)
+    output.write({"kind": kind, "rows": [dict(row) for row in found]}, listing_tables)
 
 
 def show(
@@ -61,12 +66,8 @@ def show(
             show_default=False,
         ),
     ],
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
 ) -> None:
     """Show everything known about one thing, each value with its source and grade.
 
@@ -78,20 +79,12 @@ def show(
 
     Grades: datasheet, measured, derived, assumed. Values overridden by --set are marked so.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    payload = rooms.everything_about(name, rooms.catalog(sets or (), catalog or ()))
-
-    def tables() -> Any:
-        from rackmodel.cli.tables_catalog import facts_tables
-
-        return facts_tables(payload)
-
-    output.write(payload, tables)
+    output.write(look_up(name_or_file(name, "NAME"), parts.load()), facts_tables)
 
 
 def draw(
-    topology: opt.TopologyArgument,
+    topology: groups.Topology,
+    output: groups.JsonOption,
     out: Annotated[
         Path,
         typer.Option(
@@ -108,7 +101,6 @@ def draw(
             "--gpus", metavar="N", help="Accelerators of the fabric to draw.", show_default=False
         ),
     ] = None,
-    json_: opt.JsonOption = False,
 ) -> None:
     """Draw a machine: its rack with trays, and the fabric that joins racks.
 
@@ -116,18 +108,30 @@ def draw(
     Example:
       rackmodel draw gb200-nvl72 --out nvl72.svg
     """
-    if out.suffix.lower() not in PLOT_SUFFIXES:
-        raise InvalidInput(
-            f"--out: wanted a file ending in {', '.join(PLOT_SUFFIXES)}; got {clip(out.name)!r}"
-        )
-    check_plot(out, "--out")
-    number = None if gpus is None else count(gpus, "--gpus", 10_000_000)
-    figure = network_rooms.drawing(topology, what, number)
-    from rackmodel.reporting.style import save
-
-    with whole_file(out) as part:
-        save(figure, part, out.suffix.lower().removeprefix("."))
-    if json_:
-        Output(json=True).write({"topology": topology, "file": str(out), "what": what}, list)
+    check_picture(out, "--out")
+    number = None if gpus is None else count(gpus, "--gpus", MAX_ACCELERATORS)
+    save_picture(_drawing(name_or_file(topology, "TOPOLOGY"), what, number), out, "--out")
+    if output.json:
+        output.write({"topology": topology, "file": str(out), "what": what}, list)
     else:
         note(f"wrote {out}")
+
+
+def _drawing(topology: str, what: str, gpus: int | None) -> Any:
+    """Return the figure of a machine: its rack, its fabric, or both beside each other."""
+    from rackmodel.reporting.style import new_figure
+    from rackmodel.topology import load_topology
+    from rackmodel.topology.draw import fabric_picture, rack_picture
+
+    machine = load_topology(topology)
+    if what == "both":
+        figure, (left, right) = new_figure(14, 8, columns=2, widths=(1, 1.4))
+        rack_picture(machine, ax=left)
+        fabric_picture(machine, ax=right, accelerators=gpus)
+        return figure
+    figure, (only,) = new_figure(8, 8)
+    if what == "rack":
+        rack_picture(machine, ax=only)
+    else:
+        fabric_picture(machine, ax=only, accelerators=gpus)
+    return figure

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rackmodel.cli import options as opt
-from rackmodel.cli import rooms
-from rackmodel.cli.output import Output
-from rackmodel.cli.step_commands import check_plot, save_plot
+from rackmodel.cli import groups
+from rackmodel.cli.files import check_file
 from rackmodel.cli.study_commands import WorkersOption
+from rackmodel.cli.tables import grid
+from rackmodel.cli.tables_catalog import cell
 from rackmodel.errors import CannotRun, InvalidInput
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def design(
             show_default=False,
         ),
     ],
+    output: groups.FolderOptions,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,10 +48,6 @@ def design(
         ),
     ] = None,
     workers: WorkersOption = 1,
-    plot: opt.PlotOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Search over hardware: which designs does no other one beat, within watts and dollars?
 
@@ -70,10 +67,7 @@ def design(
     (set.topology.shape.accelerators, .nics.per_host, .fabric.oversubscription ...). Every design
     has its best plan. Columns are those of a sweep; --json has all of them.
     """
-    output = Output(json_, csv_, None, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    rooms.check_file(spec, "SPEC.toml")
+    check_file(spec, "SPEC.toml")
     if out is not None and out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: wanted a directory; {out} is a file")
     from rackmodel.sweeps.design_search import run_designs
@@ -103,16 +97,12 @@ def design(
         "combinations": wanted.spec.combinations,
         "rows": rows,
     }
-    if plot is not None:
-        save_plot(_figure(payload), plot)
-    output.write(payload, lambda: _tables(payload))
+    output.draw(lambda: _figure(payload))
+    output.write(payload, _tables)
 
 
 def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the front, then what else meets the constraints, then how many did not."""
-    from rackmodel.cli.tables_catalog import cell
-    from rackmodel.cli.tables_step import grid
-
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
     first, sense = next(iter(payload["objectives"].items()))
     allowed = [row for row in rows if row["allowed"]]

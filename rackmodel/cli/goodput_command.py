@@ -8,55 +8,66 @@ Left out: how fast the job is while it runs (`simulate`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rackmodel.cli import options as opt
-from rackmodel.cli import room_options as room
-from rackmodel.cli import rooms
-from rackmodel.cli.output import Output
-from rackmodel.errors import InvalidInput
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.cli.options import of_dataclass
+from rackmodel.cli.tables import grid
+from rackmodel.fields import setting
+from rackmodel.reporting.words import percent, seconds, three, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def _option(name: str, metavar: str, text: str) -> Any:
-    return typer.Option(name, metavar=metavar, help=text, show_default=False)
+@dataclass(frozen=True, kw_only=True)
+class FailureWords:
+    """What a run is played out with; None takes the catalog's."""
+
+    days: float = setting(90.0, "How long a run is played out.", 54, unit="days", option="--days")
+    seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed")
+    stall_s: float | None = setting(
+        None, "What a checkpoint blocks the job.", "5s", unit="s", option="--stall"
+    )
+    restart_s: float | None = setting(
+        None, "From a failure to work again.", "300s", unit="s", option="--restart"
+    )
+    interval_s: float | None = setting(
+        None,
+        "Between two checkpoints. Default: the best.",
+        "30min",
+        unit="s",
+        option="--interval",
+    )
+    repair_s: float | None = setting(
+        None, "Until a broken accelerator is replaced.", "4h", unit="s", option="--repair"
+    )
+    checkpoint_bytes: float | None = setting(
+        None,
+        "Size of a checkpoint, written straight to storage.",
+        "6TB",
+        unit="bytes",
+        option="--checkpoint",
+    )
+    storage_bytes_per_s: float | None = setting(
+        None, "Of the storage.", "2TB/s", unit="bytes_per_s", option="--storage"
+    )
 
 
 def goodput(
-    topology: opt.TopologyArgument,
-    gpus: opt.GpusOption,
-    days: Annotated[
-        str, typer.Option("--days", metavar="DAYS", help="How long a run is played out.")
-    ] = "90",
+    topology: groups.Topology,
+    gpus: groups.Gpus,
+    failures: Annotated[FailureWords, of_dataclass(FailureWords, "Failures")],
+    site: groups.MediaOptions,
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
     runs: Annotated[
         int, typer.Option("--runs", min=0, max=1000, help="Runs that are played out; 0 for none.")
     ] = 8,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the failures.")
-    ] = 0,
-    stall: Annotated[
-        str | None, _option("--stall", "TIME", "What a checkpoint blocks the job, such as 5s.")
-    ] = None,
-    restart: Annotated[
-        str | None, _option("--restart", "TIME", "From a failure to work again, such as 300s.")
-    ] = None,
-    interval: Annotated[
-        str | None, _option("--interval", "TIME", "Between two checkpoints. Default: the best.")
-    ] = None,
-    repair: Annotated[
-        str | None, _option("--repair", "TIME", "Until a broken accelerator is replaced.")
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        _option("--checkpoint", "BYTES", "Size of a checkpoint, written straight to storage."),
-    ] = None,
-    storage: Annotated[
-        str | None, _option("--storage", "RATE", "Of the storage, such as 2TB/s.")
-    ] = None,
     spares: Annotated[
         list[int] | None,
         typer.Option(
@@ -67,13 +78,6 @@ def goodput(
             show_default=False,
         ),
     ] = None,
-    medium: room.MediumOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Tell how often failures stop a job, when to save, what of the time counts, what spares buy.
 
@@ -86,42 +90,28 @@ def goodput(
     Interruptions come at random at the rates of the parts; goodput is the share of the time that
     advances the job, by Daly's closed form and by playing it out.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    from rackmodel.units import parse
+    name, own = name_or_file(topology, "TOPOLOGY"), parts.load()
+    from rackmodel.assess.availability import Stops, availability
+    from rackmodel.assess.site import Site
+    from rackmodel.hardware import load_catalog
+    from rackmodel.topology import load_topology
 
-    def quantity(word: str | None, unit: str, where: str) -> float | None:
-        return None if word is None else parse(word, unit, where=where, positive=True)
-
-    try:
-        span = float(days)
-    except ValueError:
-        raise InvalidInput(f"--days: wanted a number of days such as 54; got {days!r}") from None
-    where = room.site_fields(medium=medium)
-    payload = rooms.goodput(
-        topology,
-        gpus,
-        rooms.catalog(sets or (), catalog or ()),
-        days=span,
-        runs=runs,
-        seed=seed,
-        stall_s=quantity(stall, "s", "--stall"),
-        restart_s=quantity(restart, "s", "--restart"),
-        interval_s=quantity(interval, "s", "--interval"),
-        repair_s=quantity(repair, "s", "--repair"),
-        checkpoint_bytes=quantity(checkpoint, "bytes", "--checkpoint"),
-        storage_bytes_per_s=quantity(storage, "bytes_per_s", "--storage"),
+    catalog = own or load_catalog()
+    machine = load_topology(name, catalog=catalog)
+    found = availability(
+        catalog,
+        machine.inventory(gpus),
+        accelerators=gpus,
+        domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
         spares=spares,
-        **where,
+        stops=Stops(runs=runs, **asdict(failures)),
+        site=Site.of(site),
     )
-    output.write(payload, lambda: goodput_tables(payload))
+    output.write({"topology": machine.name, **found}, goodput_tables)
 
 
 def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the answer, then interruptions by part, then what spares buy."""
-    from rackmodel.cli.tables_step import grid
-    from rackmodel.reporting.words import percent, seconds, three, whole
-
     yield (
         f"{found['topology']}  {whole(found['accelerators'])} accelerators: "
         f"{percent(found['goodput'], 1)} of the time advances the job"
@@ -166,29 +156,34 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         )
     yield table
     if found["domains"]:
-        yield ""
-        table = grid(
-            f"idle in each domain of {whole(found['domain_accelerators'])}",
-            "domains in use",
-            "idle domains",
-            "one is whole",
-            "enough are",
-            "falls short a day",
-            "useful of all",
+        yield from _spares(found)
+
+
+def _spares(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield what idle accelerators in each domain buy."""
+    yield ""
+    table = grid(
+        f"idle in each domain of {whole(found['domain_accelerators'])}",
+        "domains in use",
+        "idle domains",
+        "one is whole",
+        "enough are",
+        "falls short a day",
+        "useful of all",
+    )
+    for row in found["domains"]:
+        table.add_row(
+            whole(row["spares"]),
+            whole(row["domains"]),
+            whole(row["idle_domains"]),
+            percent(row["available"], 3),
+            percent(row["all_available"], 1),
+            three(row["outages_per_day"]),
+            percent(row["useful"], 1),
         )
-        for row in found["domains"]:
-            table.add_row(
-                whole(row["spares"]),
-                whole(row["domains"]),
-                whole(row["idle_domains"]),
-                percent(row["available"], 3),
-                percent(row["all_available"], 1),
-                three(row["outages_per_day"]),
-                percent(row["useful"], 1),
-            )
-        yield table
-        yield (
-            f"A broken accelerator is replaced after {seconds(found['repair_s'])}; until then its "
-            "domain needs one of its idle ones, or the job an idle domain, or it waits. "
-            "Useful: accelerators at work over those bought, times the time that counts."
-        )
+    yield table
+    yield (
+        f"A broken accelerator is replaced after {seconds(found['repair_s'])}; until then its "
+        "domain needs one of its idle ones, or the job an idle domain, or it waits. "
+        "Useful: accelerators at work over those bought, times the time that counts."
+    )

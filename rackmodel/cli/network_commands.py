@@ -7,80 +7,68 @@ Left out: models and plans; these two commands have never heard of a transformer
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from rackmodel.cli import network_rooms, rooms
-from rackmodel.cli import options as opt
-from rackmodel.cli.output import Output, progress
-from rackmodel.cli.step_commands import check_plot, save_plot
-from rackmodel.cli.values import sizes
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.cli.flow_tables import read_flows, read_weights
+from rackmodel.cli.options import of_dataclass
+from rackmodel.cli.output import progress
+from rackmodel.cli.tables_network import collective_tables, flows_tables
+from rackmodel.cli.values import accelerators, clip
+from rackmodel.errors import InvalidInput
+from rackmodel.fields import about, setting
 
-Operation = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"]
-RoutingOption = Annotated[
-    Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"],
-    typer.Option(
-        "--routing",
-        help="Which of several shortest ways. spray: all; at every node equal parts over the "
-        "cables of the next hops. paths: all, in equal parts by whole way. ecmp: one, by a seeded "
-        "hash at every node; a bundle counts as its cables. single: one, the first in the order of "
-        "the links in the file. dimension-order: on tori, one dimension after another. rail: first "
-        "inside the scale-up domain to the accelerator on the target's rail, then out (PXN).",
-    ),
-]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the ECMP hash.")
-]
+OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectiveWords:
+    """What is to be timed."""
+
+    op: str = field(metadata=about("The operation.", choices=OPERATIONS, option="--op"))
+    bytes: Any = field(  # one word of one size or many
+        metadata=about(
+            "Bytes as nccl-tests counts them: 1GB (1e9), a list 1MB,1GB, "
+            "or a sweep 8:8G:x2 (K, M, G are binary).",
+            unit="size",
+            option="--bytes",
+        )
+    )
+    gpus: int = field(
+        metadata=about(
+            "Accelerators used; racks are filled in order. 1024, 1,024, 100k, 1e6.", option="--gpus"
+        )
+    )
+    algorithm: str | None = setting(
+        None,
+        "ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
+        "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
+        "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
+        "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain. Default: what the "
+        "library would choose.",
+        unit="A",
+        option="--algorithm",
+    )
+    split: Path | None = setting(
+        None,
+        "all-to-all with uneven sizes (all-to-allv): a table of N x N weights without a "
+        "head, row i for what rank i sends to each rank; the fullest row is --bytes.",
+        "weights.csv",
+        option="--split",
+    )
 
 
 def collective(
-    topology: opt.TopologyArgument,
-    op: Annotated[Operation, typer.Option("--op", help="The operation.", show_default=False)],
-    bytes_: Annotated[
-        str,
-        typer.Option(
-            "--bytes",
-            metavar="SIZE",
-            help="Bytes as nccl-tests counts them: 1GB (1e9), a list 1MB,1GB, "
-            "or a sweep 8:8G:x2 (K, M, G are binary).",
-            show_default=False,
-        ),
-    ],
-    gpus: opt.GpusOption,
-    algorithm: Annotated[
-        str | None,
-        typer.Option(
-            "--algorithm",
-            metavar="A",
-            help="ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
-            "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
-            "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
-            "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain. Default: what the "
-            "library would choose.",
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(
-            "--split",
-            metavar="FILE.csv",
-            help="all-to-all with uneven sizes (all-to-allv): a table of N x N weights without a "
-            "head, row i for what rank i sends to each rank; the fullest row is --bytes.",
-            show_default=False,
-        ),
-    ] = None,
-    routing: RoutingOption = "spray",
-    seed: SeedOption = 0,
-    plot: opt.PlotOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
+    topology: groups.Topology,
+    what: Annotated[CollectiveWords, of_dataclass(CollectiveWords, "Operation")],
+    network: groups.NetworkOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
 ) -> None:
     """Time a collective operation, as nccl-tests prints it, beside its physical bound.
 
@@ -91,35 +79,44 @@ def collective(
 
     Time in us, algbw and busbw in GB/s (1e9 bytes); --json and --csv in SI units.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    wanted = sizes(bytes_)
-    parts = rooms.catalog(sets or (), catalog or ())
-    if split is not None:
-        rows = network_rooms.uneven(
-            topology, op, wanted, gpus, split, routing=routing, seed=seed, parts=parts
+    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    if what.split is not None and what.op != "all-to-all":
+        raise InvalidInput(f"--split: only all-to-all has uneven sizes, not {what.op}")
+    weights = None if what.split is None else read_weights(what.split, what.gpus)
+    from rackmodel.network import Network, all_to_allv, run_collective
+    from rackmodel.topology import load_topology
+
+    machine, gpus = load_topology(name, catalog=catalog), what.gpus
+    if machine.max_accelerators is not None and gpus > machine.max_accelerators:
+        raise InvalidInput(
+            f"--gpus {gpus:,}: topology {clip(topology, 60)!r} has at most"
+            f" {machine.max_accelerators:,} accelerators; ask for fewer"
         )
+    if weights is not None:
+        graph = Network.from_graph(machine.graph(gpus, bundled=True), **network)
+        rows = [all_to_allv(graph, range(gpus), weights * size) for size in what.bytes]
     else:
-        rows = network_rooms.collective(
-            topology, op, wanted, gpus, algorithm=algorithm, routing=routing, seed=seed, parts=parts
+        timed = run_collective(
+            machine, what.op, what.bytes, gpus, algorithm=what.algorithm, **network
         )
-    payload = {"topology": topology, "op": op, "gpus": gpus, "rows": rows}
-    if plot is not None:
+        rows = [dict(row) for row in timed]
+
+    def picture() -> Any:
         from rackmodel.reporting.network import busbw_plot
 
-        save_plot(busbw_plot(rows, label=f"{op}, {topology}, {gpus:,} accelerators").figure, plot)
+        return busbw_plot(rows, label=f"{what.op}, {topology}, {gpus:,} accelerators")
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_network import collective_tables
+    output.draw(picture)
+    payload = {"topology": topology, "op": what.op, "gpus": gpus, "rows": rows}
+    output.write(payload, collective_tables)
 
-        return collective_tables(payload)
 
-    output.write(payload, tables)
+def _gpus(word: object) -> int:
+    return word if isinstance(word, int) else accelerators(str(word), "--gpus")
 
 
 def flows(
-    topology: opt.TopologyArgument,
+    topology: groups.Topology,
     file: Annotated[
         Path,
         typer.Argument(
@@ -128,24 +125,19 @@ def flows(
             show_default=False,
         ),
     ],
+    network: groups.NetworkOptions,
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
     gpus: Annotated[
         int | None,
         typer.Option(
             "--gpus",
             metavar="N",
-            parser=opt.counter("--gpus"),
+            parser=_gpus,
             help="Accelerators to expand a named topology to. Default: one rack.",
             show_default=False,
         ),
     ] = None,
-    routing: RoutingOption = "spray",
-    seed: SeedOption = 0,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Run flows over a graph at their max-min fair rates; tell when each ends and what holds it.
 
@@ -174,26 +166,24 @@ def flows(
     Parallel edges have to be put together so, and all accelerators have to
     hang together: a graph with one that stands alone is refused.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    rooms.name_or_file(topology, "TOPOLOGY")  # before the table, which may be long
-    table = network_rooms.read_flows(file)
-    parts = rooms.catalog(sets or (), catalog or ())
+    word = name_or_file(topology, "TOPOLOGY")  # before the table, which may be long
+    table, catalog = read_flows(file), parts.load()
+    from rackmodel.network import Network, simulate_flows
+    from rackmodel.topology import load_topology
+    from rackmodel.topology.files import GRAPH_SUFFIXES
+    from rackmodel.topology.graph_file import read_flow_graph
+
     with progress("flows") as advance:
-        frame = network_rooms.flows(
-            topology, table, gpus=gpus, routing=routing, seed=seed, parts=parts, progress=advance
-        )
-    if csv_:
-        output.write_text(
-            frame.to_csv(index=False, lineterminator="\n"),
-            {"rows": frame.to_dict("records") if demands else []},
-        )
+        if Path(word[:300]).suffix.lower() in GRAPH_SUFFIXES and gpus is None:
+            graph = read_flow_graph(Path(word))
+        else:
+            machine = load_topology(word, catalog=catalog)
+            graph = machine.graph(gpus if gpus is not None else machine.rack_accelerators)
+        frame = simulate_flows(Network.from_graph(graph, **network), table, progress=advance)
+    if not output.csv:
+        output.write({"topology": topology, "rows": frame.to_dict("records")}, flows_tables)
         return
-    payload = {"topology": topology, "rows": frame.to_dict("records")}
-
-    def tables() -> Any:
-        from rackmodel.cli.tables_network import flows_tables
-
-        return flows_tables(payload)
-
-    output.write(payload, tables)
+    output.write_text(
+        frame.to_csv(index=False, lineterminator="\n"),
+        {"rows": frame.to_dict("records") if output.demands else []},
+    )

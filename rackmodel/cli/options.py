@@ -1,242 +1,167 @@
-"""The options that several commands share, each with its unit in the help text.
+"""Options of the command line, made from the fields of dataclasses.
 
-In:  nothing; typer reads these types from the signatures of the commands.
-Out: one `Annotated` type per option; values are parsed and bounded where they are read.
-Left out: what the options do.
+In:  dataclasses whose fields say what they mean (`rackmodel.fields.about`).
+Out: `Group`, a set of options that a command takes as one value; `expanded`, the function that
+     typer reads, with one parameter for each option.
+Left out: which groups there are (`groups`), how words are read (`values`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
 from rackmodel.cli import values
-from rackmodel.cli.values import MAX_ACCELERATORS
+from rackmodel.fields import kinds_of
+
+Words = dict[str, Any]
+#: How a word is read, by the unit of its field, else by its type: (metavar, reader).
+_READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
+    int: ("N", values.accelerators),
+    float: ("X", values.number),
+    "sequences": ("B", values.count),
+    "tokens": ("S", values.tokens),
+    "run tokens": ("T", values.run_tokens),
+    "seed": ("SEED", values.seed),
+    "degC": ("DEGC", values.number),
+    "K": ("K", values.number),
+    "L/min": ("L/MIN", values.number),
+    "ratio": ("RATIO", values.number),
+    "usd": ("USD", values.number),
+    "days": ("DAYS", values.number),
+    "w": ("POWER", values.quantity("w")),
+    "s": ("TIME", values.quantity("s")),
+    "bytes": ("BYTES", values.quantity("bytes")),
+    "bytes_per_s": ("RATE", values.quantity("bytes_per_s")),
+    "size": ("SIZE", values.sizes),
+    "media": ("TIER=MEDIUM[:LENGTH]", values.medium),
+    "slow": ("RANK=FACTOR", values.slow),
+}
 
 
-def counter(where: str, limit: int = MAX_ACCELERATORS) -> Callable[[object], int]:
-    """Return a typer parser for whole numbers above 0 that names its option in errors."""
+@dataclass(frozen=True)
+class Group:
+    """Options that a command takes as one value.
 
-    def parse(word: object) -> int:
-        return values.count(str(word), where, limit)
+    options : of the dataclass, made when a command needs them. collect : the value, from the words
+    that were given.
+    """
 
-    return parse
-
-
-def _sequence(word: object) -> int:
-    return values.tokens(str(word), "--seq-len")
-
-
-_PLAN = "Plan (what is left out is searched)"
-_OUTPUT = "Output"
-_CATALOG = "Catalog"
-_JOB = "Job"
+    options: Callable[[], list[inspect.Parameter]]
+    collect: Callable[[Words], Any]
 
 
-def _plan_option(name: str, text: str, limit: int = MAX_ACCELERATORS) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        name,
-        help=text,
-        metavar="N",
-        parser=counter(name, limit),
-        rich_help_panel=_PLAN,
-        show_default=False,
+def fields_options(
+    kind: Any, panel: str, only: tuple[str, ...] = (), *, searched: bool = False
+) -> list[inspect.Parameter]:
+    """Return one typer parameter for each field that has an option.
+
+    only : names of fields; () means all. searched : what is not given is not filled by the default.
+    """
+    kinds = kinds_of(kind)
+    return [
+        _parameter(one, kinds[one.name], panel, searched)
+        for one in fields(kind)
+        if one.metadata.get("option") and (not only or one.name in only)
+    ]
+
+
+def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """Return a parameter by name, of an annotated kind."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspect.Parameter:
+    told = one.metadata
+    option, unit = str(told["option"]), told["unit"]
+    plain = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    shown = one.default not in (None, "", "default", MISSING) and not searched
+    default = one.default if shown and not isinstance(one.default, tuple) else None
+    text = told["description"]
+    settings: Words = {
+        "rich_help_panel": panel,
+        "show_default": default is not None and default is not False,
+    }
+    names = option.split()
+    kind: Any
+    if bool in plain:
+        kind = bool
+        if one.default is not False:
+            names = [f"{option}/--no-{option[2:]}"]
+    elif told["choices"] and str in plain:
+        kind = typing.Literal[told["choices"]]
+    else:
+        kind = Path if Path in plain else str if str in plain else Any
+        settings["metavar"] = "FILE" if kind is Path else (unit or one.name).upper()
+        reader = _READERS.get(unit) or next((_READERS[p] for p in plain if p in _READERS), None)
+        if reader is not None:
+            kind, settings["metavar"] = str, reader[0]
+            settings["parser"] = _reader(reader[1], option)
+        if plain[0] is not str and typing.get_origin(plain[0]) is not None:
+            kind = list[str]
+    if told["examples"] and bool not in plain:
+        text += f" Example: {names[0]} {told['examples'][0]}"
+    required = one.default is MISSING and one.default_factory is MISSING and not searched
+    return parameter(
+        one.name,
+        Annotated[
+            kind if required or default is not None else kind | None,
+            typer.Option(*names, help=text, **settings),
+        ],
+        inspect.Parameter.empty if required else default,
     )
-    return option
 
 
-# What is simulated
-TopologyArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="TOPOLOGY",
-        help="A name (see `list topologies`), a TOML file, or a graph: node-link JSON, GraphML.",
-        show_default=False,
-    ),
-]
-TopologiesArgument: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(metavar="TOPOLOGY...", help="Names, TOML files or graphs.", show_default=False),
-]
-ModelOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="A name (`rackmodel list models`), a TOML file, or a Hugging Face config.json.",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
-GpusOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--gpus",
-        metavar="N",
-        parser=counter("--gpus"),
-        help="Accelerators used; racks are filled in order. 1024, 1,024, 100k, 1e6.",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
-BatchOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--global-batch",
-        metavar="B",
-        parser=counter("--global-batch", values.MAX_COUNT),
-        help="Sequences per step, over all accelerators.",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
-SeqLenOption: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--seq-len",
-        metavar="S",
-        parser=_sequence,
-        help="Tokens per sequence; 8k is 8,192. Default: 4,096.",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
-PrecisionOption: TypeAlias = Annotated[
-    Literal["fp16", "bf16", "fp8", "fp8-cs", "fp8-rowwise", "fp8-block", "fp8-mx", "nvfp4", "int8"],
-    typer.Option("--precision", help="Number format of the matrix products.", rich_help_panel=_JOB),
-]
-StackOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--stack",
-        metavar="ERA",
-        help="Software and its release, such as megatron-bridge-26.06 (rackmodel list stacks).",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
-CudaGraphsOption: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--cuda-graphs/--no-cuda-graphs",
-        help="Launch captured graphs. Default: as the software does.",
-        rich_help_panel=_JOB,
-        show_default=False,
-    ),
-]
+def _reader(read: Callable[[str, str], Any], option: str) -> Callable[[object], Any]:
+    """Return a typer parser that names its option in errors; what is read already stays."""
 
-# The plan
-TpOption: TypeAlias = Annotated[int | None, _plan_option("--tp", "Tensor parallel ranks.")]
-PpOption: TypeAlias = Annotated[int | None, _plan_option("--pp", "Pipeline stages.")]
-VppOption: TypeAlias = Annotated[
-    int | None, _plan_option("--vpp", "Model chunks per pipeline stage (interleaving).")
-]
-CpOption: TypeAlias = Annotated[int | None, _plan_option("--cp", "Context parallel ranks.")]
-EpOption: TypeAlias = Annotated[int | None, _plan_option("--ep", "Expert parallel ranks.")]
-EtpOption: TypeAlias = Annotated[
-    int | None, _plan_option("--etp", "Tensor parallel ranks inside an expert.")
-]
-DpOption: TypeAlias = Annotated[int | None, _plan_option("--dp", "Replicas of the model.")]
-MicroBatchOption: TypeAlias = Annotated[
-    int | None, _plan_option("--micro-batch", "Sequences per micro-batch.", values.MAX_COUNT)
-]
-ShardingOption: TypeAlias = Annotated[
-    Literal["none", "zero1", "zero2", "zero3", "hsdp"] | None,
-    typer.Option(
-        "--sharding", help="What replicas split.", rich_help_panel=_PLAN, show_default=False
-    ),
-]
-RecomputeOption: TypeAlias = Annotated[
-    Literal["none", "selective", "full"] | None,
-    typer.Option(
-        "--recompute",
-        help="Activations computed again in backward.",
-        rich_help_panel=_PLAN,
-        show_default=False,
-    ),
-]
-ScheduleOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        metavar="NAME",
-        help="Order of micro-batches: 1f1b, gpipe, interleaved, zb-h1, dualpipe or your own.",
-        rich_help_panel=_PLAN,
-        show_default=False,
-    ),
-]
-PlanWordsOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plan",
-        metavar="FIELD=VALUE",
-        help="Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp; "
-        "also token_routing, routing_skew, routing_seed, capacity_factor, attention.",
-        rich_help_panel=_PLAN,
-        show_default=False,
-    ),
-]
+    def word(given: object) -> Any:
+        return read(given, option) if isinstance(given, str) else given
 
-# The catalog
-SetOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a value: accelerators.gb200.hbm_bytes_per_s='10 TB/s'. Repeatable.",
-        rich_help_panel=_CATALOG,
-        show_default=False,
-    ),
-]
-CatalogOption: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--catalog",
-        metavar="FILE",
-        help="A TOML file with parts to add or override. Repeatable.",
-        rich_help_panel=_CATALOG,
-        show_default=False,
-    ),
-]
+    return word
 
-# The output
-JsonOption: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="JSON in SI units.", rich_help_panel=_OUTPUT)
-]
-CsvOption: TypeAlias = Annotated[
-    bool, typer.Option("--csv", help="CSV in SI units, one row each.", rich_help_panel=_OUTPUT)
-]
-OutOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="Write the result to FILE (whole or not at all) instead of stdout.",
-        rich_help_panel=_OUTPUT,
-        show_default=False,
-    ),
-]
-AssertOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--assert",
-        metavar="TEST",
-        help="Exit 4 unless a number of the result passes, such as 'mfu>=0.4'. Repeatable.",
-        rich_help_panel=_OUTPUT,
-        show_default=False,
-    ),
-]
-PlotOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        help="Draw the result to a .png, .svg or .pdf file.",
-        rich_help_panel=_OUTPUT,
-        show_default=False,
-    ),
-]
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with one parameter for each option of its groups, for typer to read."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups: dict[str, tuple[Group, list[str]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(command).parameters.values():
+        extras: tuple[Any, ...] = getattr(hints[one.name], "__metadata__", ())
+        group = next((extra for extra in extras if isinstance(extra, Group)), None)
+        if group is None:
+            parameters.append(parameter(one.name, hints[one.name], one.default))
+            continue
+        options = group.options()
+        groups[one.name] = group, [option.name for option in options]
+        parameters += options
+
+    @functools.wraps(command)
+    def call(**words: Any) -> None:
+        given = {}
+        for name, (group, names) in reversed(groups.items()):  # the cheapest to refuse come last
+            mine = {each: words.pop(each) for each in names}
+            given[name] = group.collect({k: v for k, v in mine.items() if v is not None})
+        command(**words, **given)
+
+    call.__dict__["__signature__"] = inspect.Signature(parameters)
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    del call.__wrapped__
+    return call
+
+
+def of_dataclass(kind: Any, panel: str, only: tuple[str, ...] = ()) -> Group:
+    """Return the group of a dataclass of its own: its options make one instance."""
+
+    def collect(words: Mapping[str, Any]) -> Any:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in words.items()})
+
+    return Group(functools.partial(fields_options, kind, panel, only), collect)

@@ -1,6 +1,6 @@
 """Where results go: a table for people, JSON or CSV for programs, to stdout or whole to a file.
 
-In:  a payload (plain dicts and lists in SI units), rows, and a function that draws tables.
+In:  a payload (plain dicts and lists in SI units), rows, and a function that makes tables of it.
 Out: text on stdout or a file that is either complete or untouched.
 Left out: what the tables hold (`rackmodel.cli.tables_*`).
 """
@@ -23,19 +23,35 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.cli.runner import AssertionMissed, complain
 from rackmodel.cli.values import clip, numbers_at, thresholds
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import setting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """The output options of one command."""
 
-    json: bool = False
-    csv: bool = False
-    out: Path | None = None
-    demands: tuple[str, ...] = ()
+    plot: Path | None = setting(
+        None, "Draw the result to a .png, .svg or .pdf file.", "r.png", option="--plot"
+    )
+    json: bool = setting(False, "JSON in SI units.", option="--json")
+    csv: bool = setting(False, "CSV in SI units, one row each.", option="--csv")
+    out: Path | None = setting(
+        None,
+        "Write the result to FILE (whole or not at all) instead of stdout.",
+        "result.json",
+        option="--out -o",
+    )
+    demands: tuple[str, ...] = setting(
+        (),
+        "Exit 4 unless a number of the result passes, such as 'mfu>=0.4'. Repeatable.",
+        unit="test",
+        option="--assert",
+    )
 
     def check(self) -> None:
         """Refuse contradictions and unwritable files before any work is done."""
@@ -44,11 +60,19 @@ class Output:
         if self.out is not None and str(self.out) != "-":
             check_writable(self.out, "--out")
         thresholds(self.demands)
+        check_picture(self.plot, "--plot")
+
+    def draw(self, picture: Callable[[], Any]) -> None:
+        """Draw the picture that `picture` makes, where `--plot` asks for it, and tell so."""
+        if self.plot is not None:
+            found = picture()
+            save_picture(getattr(found, "figure", found), self.plot, "--plot")
+            note(f"wrote {self.plot}")
 
     def write(
         self,
         payload: Mapping[str, Any],
-        tables: Callable[[], Iterable[RenderableType]],
+        tables: Callable[[Any], Iterable[RenderableType]],
         rows: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """Write the result in the form asked for; `rows` defaults to `payload["rows"]`.
@@ -63,7 +87,7 @@ class Output:
         elif self.csv:
             text = to_csv(rows if rows is not None else payload["rows"])
         else:
-            text = render(tables(), terminal=self.to_stdout and sys.stdout.isatty())
+            text = render(tables(payload), terminal=self.to_stdout and sys.stdout.isatty())
         self.write_text(text, payload)
 
     def write_text(self, text: str, payload: Mapping[str, Any]) -> None:
@@ -79,6 +103,25 @@ class Output:
     def to_stdout(self) -> bool:
         """Whether the result goes to stdout."""
         return self.out is None or str(self.out) == "-"
+
+
+def check_picture(path: Path | None, option: str) -> None:
+    """Refuse a picture file of an unknown kind or in no place to write."""
+    if path is None:
+        return
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise InvalidInput(
+            f"{option}: wanted a file ending in {', '.join(PLOT_SUFFIXES)}; got {clip(path.name)!r}"
+        )
+    check_writable(path, option)
+
+
+def save_picture(figure: Any, path: Path, option: str) -> None:
+    """Write a figure whole to `path`."""
+    from rackmodel.reporting.style import save
+
+    with whole_file(path, option) as part:
+        save(figure, part, path.suffix.lower().removeprefix("."))
 
 
 def check_demands(payload: Mapping[str, Any], demands: Sequence[str]) -> None:

@@ -7,53 +7,32 @@ Left out: how pages and pictures look (`rackmodel.reporting`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rackmodel.cli import options as opt
-from rackmodel.cli import room_options as room
-from rackmodel.cli import rooms
-from rackmodel.cli.output import Output, check_writable, note, write_whole
-from rackmodel.cli.step_commands import check_plot, save_plot
+from rackmodel.cli import groups
+from rackmodel.cli.files import check_file, name_or_file, read_json
+from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
+from rackmodel.cli.output import check_writable, note, write_whole
+from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import clip
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.fields import setting
 
 DEFAULT_MACHINES = ["gb200-nvl72", "dgx-b200", "dgx-h100"]
 
 
 def heat(
-    topology: opt.TopologyArgument,
-    model: opt.ModelOption,
-    gpus: opt.GpusOption,
-    global_batch: opt.BatchOption,
-    seq_len: opt.SeqLenOption = None,
-    precision: opt.PrecisionOption = "bf16",
-    tp: opt.TpOption = None,
-    pp: opt.PpOption = None,
-    vpp: opt.VppOption = None,
-    cp: opt.CpOption = None,
-    ep: opt.EpOption = None,
-    etp: opt.EtpOption = None,
-    dp: opt.DpOption = None,
-    micro_batch: opt.MicroBatchOption = None,
-    sharding: opt.ShardingOption = None,
-    recompute: opt.RecomputeOption = None,
-    schedule: opt.ScheduleOption = None,
-    plan: opt.PlanWordsOption = None,
-    power_cap: room.PowerCapOption = None,
-    medium: room.MediumOption = None,
-    supply_c: room.SupplyOption = None,
-    rise_k: room.RiseOption = None,
-    flow_lpm: room.FlowOption = None,
-    plot: opt.PlotOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    site: groups.HeatOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
 ) -> None:
     """Show the heat of a rack by tray while it trains: watts by part, liquid and air, temperatures.
 
@@ -63,48 +42,102 @@ def heat(
 
     Heat in kW, temperatures in degC, coolant in L/min.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    words = rooms.JobWords(
-        model=model,
-        gpus=gpus,
-        global_batch=global_batch,
-        seq_len=seq_len,
-        precision=precision,
-        plan=rooms.plan_fields(
-            {
-                "tp": tp,
-                "pp": pp,
-                "vpp": vpp,
-                "cp": cp,
-                "ep": ep,
-                "etp": etp,
-                "dp": dp,
-                "micro_batch": micro_batch,
-                "sharding": sharding,
-                "recompute": recompute,
-                "schedule": schedule,
-            },
-            plan or (),
-        ),
-    )
-    parts = rooms.catalog(sets or (), catalog or ())
-    where = room.site_fields(
-        power_cap=power_cap, medium=medium, supply_c=supply_c, rise_k=rise_k, flow_lpm=flow_lpm
-    )
-    payload = rooms.heat(topology, words, parts, site=where)
-    if plot is not None:
+    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    from rackmodel import api
+
+    result = api.simulate(name, **job, site={**site, "trays": True}, catalog=catalog)
+    payload = hottest_rack(topology, result.assessment)
+
+    def picture() -> Any:
         from rackmodel.reporting.racks import rack_elevation
 
-        save_plot(rack_elevation(payload["rows"], title=topology).figure, plot)
+        return rack_elevation(payload["rows"], title=topology)
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_step import heat_tables
+    output.draw(picture)
+    output.write(payload, heat_tables)
 
-        return heat_tables(payload)
 
-    output.write(payload, tables)
+def hottest_rack(topology: str, found: Mapping[str, Any]) -> Words:
+    """Return the elevation of the hottest rack while it trains: {title, rows, notes, ...}."""
+    rack = max(found["racks"], key=lambda one: one["heat_w"])
+    rows = [row for row in found["trays"] if row["rack_class"] == rack["rack"]]
+    loop = rack["coolant"]
+    air = rack["air"]
+    ways = []
+    if loop["flow_lpm"]:
+        ways.append(
+            f"{rack['liquid_w'] / rack['heat_w']:.0%} to liquid: {loop['flow_lpm']:,.0f} L/min of "
+            f"{loop['fluid']}, {loop['supply_c']:.0f} to {loop['return_c']:.0f} degC, "
+            f"{loop['drop_pa'] / 1e3:.0f} kPa, pumps {loop['pump_w']:,.0f} W, "
+            f"facility water up to {loop['facility_c']:.0f} degC ({loop['water_class']})"
+        )
+    if rack["air_w"] > 0:
+        ways.append(
+            f"{rack['air_w'] / rack['heat_w']:.0%} to air: {air['flow_m3_per_s']:.2f} m3/s "
+            f"({air['flow_cfm']:,.0f} CFM), {air['inlet_c']:.0f} to {air['outlet_c']:.0f} degC, "
+            f"fans {rack['by_part_w'].get('fan', 0.0):,.0f} W"
+        )
+    return {
+        "topology": topology,
+        "rack_class": rack["rack"],
+        "racks_alike": rack["count"],
+        **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
+        "by_part_w": rack["by_part_w"],
+        "coolant": loop,
+        "air": air,
+        "junction_c": rack["junction_c"],
+        "swing": rack["swing"],
+        "title": "\n".join(
+            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
+        ),
+        "rows": rows,
+        "notes": found["notes"],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageWords:
+    """What a page holds beside the results."""
+
+    validation: Path | None = setting(
+        None,
+        "Published runs (.csv) or what `validate --json` wrote: adds the error tables.",
+        "runs.csv",
+        option="--validation",
+    )
+    claims: Path | None = setting(
+        None,
+        "What `claims --json` wrote: adds the verdicts.",
+        "claims.json",
+        option="--claims",
+    )
+    study: Path | None = setting(
+        None,
+        "What benchmarks.scale_up_vs_scale_out wrote (a directory): adds its answers and pictures.",
+        "runs/study",
+        option="--study",
+    )
+    brief: bool = setting(
+        False, "Only the results: no plan map, no collectives, no rack.", option="--brief"
+    )
+    sensitivity: bool = setting(
+        False, "Also what doubling each resource gains; minutes more.", option="--sensitivity"
+    )
+
+
+def _job_options() -> list[Parameter]:
+    from rackmodel.workload.plan import Job
+
+    return [
+        parameter("model", groups.Model, "gpt3-175b"),
+        parameter("gpus", groups.Gpus, 1024),
+        parameter("global_batch", groups.Batch, 2048),
+        *fields_options(Job, "Job", ("seq_len", "precision"), searched=True),
+    ]
+
+
+def _job_words(words: Words) -> Words:
+    return {**words, "model": name_or_file(words["model"], "--model")}
 
 
 def report(
@@ -112,6 +145,10 @@ def report(
         Path,
         typer.Option("--out", "-o", metavar="FILE.html", help="The page.", show_default=False),
     ],
+    job: Annotated[Words, Group(_job_options, _job_words)],
+    page: Annotated[PageWords, of_dataclass(PageWords, "Page")],
+    parts: groups.CatalogOptions,
+    output: groups.JsonOption,
     topologies: Annotated[
         list[str] | None,
         typer.Argument(
@@ -120,61 +157,6 @@ def report(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="A name or a file.")
-    ] = "gpt3-175b",
-    gpus: Annotated[
-        int, typer.Option("--gpus", metavar="N", parser=opt.counter("--gpus"), help="Accelerators.")
-    ] = 1024,
-    global_batch: Annotated[
-        int,
-        typer.Option(
-            "--global-batch",
-            metavar="B",
-            parser=opt.counter("--global-batch"),
-            help="Sequences per step.",
-        ),
-    ] = 2048,
-    seq_len: opt.SeqLenOption = None,
-    precision: opt.PrecisionOption = "bf16",
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation",
-            metavar="FILE",
-            help="Published runs (.csv) or what `validate --json` wrote: adds the error tables.",
-            show_default=False,
-        ),
-    ] = None,
-    claims: Annotated[
-        Path | None,
-        typer.Option(
-            "--claims",
-            metavar="FILE.json",
-            help="What `claims --json` wrote: adds the verdicts.",
-            show_default=False,
-        ),
-    ] = None,
-    study: Annotated[
-        Path | None,
-        typer.Option(
-            "--study",
-            metavar="DIR",
-            help="What benchmarks.scale_up_vs_scale_out wrote: adds its answers and pictures.",
-            show_default=False,
-        ),
-    ] = None,
-    brief: Annotated[
-        bool,
-        typer.Option("--brief", help="Only the results: no plan map, no collectives, no rack."),
-    ] = False,
-    sensitivity: Annotated[
-        bool,
-        typer.Option("--sensitivity", help="Also what doubling each resource gains; minutes more."),
-    ] = False,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
 ) -> None:
     """Write one page that says what was asked, assumed and found, and how sure we are.
 
@@ -184,40 +166,27 @@ def report(
       rackmodel report gb200-nvl72 dgx-h100 --model llama3.1-405b --gpus 1024 \\
           --global-batch 1024 --out report.html
 
-  rackmodel report --out report.html --claims claims.json --validation runs.csv --study runs/study
+      rackmodel report --out report.html --claims claims.json --validation runs.csv \\
+          --study runs/study
 
     The page holds its pictures and scripts and needs no network.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise InvalidInput(f"--out: wanted a file ending in .html; got {clip(out.name)!r}")
     check_writable(out, "--out")
-    machines = topologies or DEFAULT_MACHINES
-    words = rooms.JobWords(
-        model=model, gpus=gpus, global_batch=global_batch, seq_len=seq_len, precision=precision
-    )
-    from rackmodel.cli.report_parts import read_json, report_parts
+    machines = [name_or_file(word, "TOPOLOGY") for word in topologies or DEFAULT_MACHINES]
+    verdicts = None if page.claims is None else read_json(page.claims, "--claims")
+    if page.validation is not None:
+        check_file(page.validation, "--validation")
+    catalog = parts.load()
+    from rackmodel.cli.report_parts import report_parts
+    from rackmodel.reporting import html
 
-    verdicts = read_json(claims, "--claims") if claims is not None else None
-    errors = None
-    if validation is not None:
-        errors = rooms.check_file(validation, "--validation")
-    parts = rooms.catalog(sets or (), catalog or ())
-    content = report_parts(
-        machines,
-        words,
-        parts,
-        verdicts=verdicts,
-        validation=errors,
-        study=study,
-        brief=brief,
-        gains=sensitivity,
-    )
+    content = report_parts(machines, job, catalog, page, verdicts)
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
-    from rackmodel.reporting.html import page
-
-    write_whole(out, page(content).encode())
-    if json_:
-        Output(json=True).write({"file": str(out), "machines": machines}, list)
+    write_whole(out, html.page(content).encode())
+    if output.json:
+        output.write({"file": str(out), "machines": machines}, list)
     else:
         note(f"wrote {out}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli import rooms
+from rackmodel.cli.files import check_file
 from rackmodel.cli.output import note
 from rackmodel.errors import CannotRun, InvalidInput
 
@@ -150,7 +150,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
 def _frame(path: Path) -> Any:
     import pandas as pd
 
-    rooms.check_file(path, "--study")
+    check_file(path, "--study")
     try:
         frame = pd.read_csv(path)
     except (ValueError, pd.errors.ParserError) as error:

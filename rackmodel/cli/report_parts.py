@@ -8,16 +8,17 @@ Left out: HTML.
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli import rooms
+from rackmodel import api
+from rackmodel.cli.files import read_json
 from rackmodel.cli.output import note, progress
-from rackmodel.cli.values import clip
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
+from rackmodel.errors import CannotRun
+from rackmodel.validation.errors import validate
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -35,74 +36,57 @@ _KEPT = (
 )
 
 
-def read_json(path: Path, option: str) -> dict[str, Any]:
-    """Return a JSON object with `rows`, as the other commands write it."""
-    rooms.check_file(path, option)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{option}: {path} is not JSON ({clip(str(error), 120)})") from None
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
-        raise InvalidInput(f"{option}: {path} has no list `rows`; was it written with --json?")
-    if not all(isinstance(row, dict) for row in found["rows"]):
-        raise InvalidInput(f"{option}: {path}: every member of `rows` has to be an object")
-    return found
-
-
 def report_parts(
     machines: Sequence[str],
-    words: rooms.JobWords,
+    job: Mapping[str, Any],
     parts: Catalog | None,
-    *,
+    page: Any,
     verdicts: Mapping[str, Any] | None,
-    validation: Path | None,
-    study: Path | None = None,
-    brief: bool = False,
-    gains: bool = False,
 ) -> dict[str, Any]:
-    """Return the content of a page; machines that can't run the job are told with the reason."""
-    from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
+    """Return the content of a page; machines that can't run the job are told with the reason.
 
-    found = study_parts(study) if study is not None else {}
+    job : words of the front door. page : a `report_commands.PageWords`.
+    """
+    found = study_parts(page.study) if page.study is not None else {}
     rows: list[dict[str, Any]] = []
     results: list[Result] = []
     failures = []
-    for name, answer in rooms.compare(machines, words, parts):
+    for name, answer in api.compare(machines, **job, catalog=parts):
         if isinstance(answer, CannotRun):
             note(f"{name}: {answer}")
             failures.append({"topology": name, "reason": str(answer)})
         else:
-            rows.append(answer.to_dict())
+            rows.append({**answer.to_dict()})
             results.append(answer)
     content: dict[str, Any] = {
         "rows": rows,
         "failures": failures,
         "verdicts": verdicts["rows"] if verdicts else None,
-        "command": _command(machines, words),
+        "command": _command(machines, job),
         "left_out": list(dict.fromkeys(note for row in rows for note in row.get("notes") or ())),
         **found,
     }
     if not rows:
         return content
-    if validation is not None:
-        content["validation"] = _errors(validation, parts)
+    if page.validation is not None:
+        content["validation"] = _errors(page.validation, parts)
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
     content["tiers"] = _tiers([row["topology"] for row in rows], parts)
     content["heat_domains"] = heat_rows(results, parts)
-    if not brief:
+    if not page.brief:
         fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
-        content |= closer_look(fastest, parts, gains=gains)
+        content |= closer_look(fastest, parts, gains=page.sensitivity)
     return content
 
 
-def _command(machines: Sequence[str], words: rooms.JobWords) -> str:
-    options = ["--model", words.model, "--gpus", str(words.gpus)]
-    options += ["--global-batch", str(words.global_batch)]
-    if words.seq_len is not None:
-        options += ["--seq-len", str(words.seq_len)]
-    if words.precision != "bf16":
-        options += ["--precision", words.precision]
+def _command(machines: Sequence[str], job: Mapping[str, Any]) -> str:
+    options = [
+        word
+        for name in ("model", "gpus", "global_batch", "seq_len", "precision")
+        if name in job
+        for word in (f"--{name.replace('_', '-')}", str(job[name]))
+    ]
     return shlex.join(["rackmodel", "report", *machines, *options, "--out", "report.html"])
 
 
@@ -110,10 +94,9 @@ def _errors(path: Path, parts: Catalog | None) -> dict[str, Any]:
     """Return {rows, summary} that `validate --json` wrote, or of a table validated now."""
     if path.suffix.lower() == ".json":
         return read_json(path, "--validation")
-    from rackmodel.cli import study_rooms
-
     with progress("runs") as advance:
-        return study_rooms.validate(path, parts, workers=1, progress=advance)
+        answer: dict[str, Any] = validate(path, catalog=parts, workers=1, progress=advance)
+    return answer
 
 
 def _assumptions(accelerators: Sequence[str], parts: Catalog | None) -> dict[str, Any]:

@@ -8,22 +8,35 @@ Left out: the studies themselves (`rackmodel.study`).
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rackmodel.cli import options as opt
-from rackmodel.cli import rooms, study_rooms
-from rackmodel.cli.output import Output, note, progress
-from rackmodel.cli.step_commands import check_plot, save_plot
+from rackmodel.cli import groups
+from rackmodel.cli.files import check_file, name_or_file
+from rackmodel.cli.options import Words, of_dataclass
+from rackmodel.cli.output import note, progress
+from rackmodel.cli.tables_study import (
+    claims_tables,
+    sensitivity_tables,
+    sweep_tables,
+    validation_tables,
+)
+from rackmodel.cli.values import count
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import setting
+
+
+def _workers(word: object) -> int:
+    return word if isinstance(word, int) else count(str(word), "--workers", 1024)
+
 
 WorkersOption = Annotated[
     int,
-    typer.Option(
-        "--workers", metavar="N", parser=opt.counter("--workers", 1024), help="Local processes."
-    ),
+    typer.Option("--workers", metavar="N", parser=_workers, help="Local processes."),
 ]
 
 ProcessesOption = Annotated[
@@ -31,7 +44,7 @@ ProcessesOption = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        parser=opt.counter("--workers", 1024),
+        parser=_workers,
         help="Local processes; one for each processor if left out.",
         show_default=False,
     ),
@@ -47,14 +60,9 @@ def validate(
             show_default=False,
         ),
     ],
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
     workers: ProcessesOption = None,
-    plot: opt.PlotOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Predict published runs and compare with what was measured.
 
@@ -64,25 +72,40 @@ def validate(
 
     Step times in seconds; errors are (predicted - measured) / measured; MAPE is their mean size.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    rooms.check_file(file, "FILE.csv")
-    parts = rooms.catalog(sets or (), catalog or ())
+    check_file(file, "FILE.csv")
+    catalog = parts.load()
+    from rackmodel.validation import errors
+
     with progress("runs") as advance:
         processes = workers or os.cpu_count() or 1
-        payload = study_rooms.validate(file, parts, workers=processes, progress=advance)
-    if plot is not None:
+        payload = errors.validate(file, catalog=catalog, workers=processes, progress=advance)
+
+    def picture() -> Any:
         from rackmodel.reporting.study import validation_figure
 
-        save_plot(validation_figure(payload["rows"]), plot)
+        return validation_figure(payload["rows"])
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_study import validation_tables
+    output.draw(picture)
+    output.write(payload, validation_tables)
 
-        return validation_tables(payload)
 
-    output.write(payload, tables)
+@dataclass(frozen=True, kw_only=True)
+class SweepWords:
+    """How a sweep runs."""
+
+    dask: str | None = setting(
+        None,
+        "A Dask scheduler instead of local processes.",
+        "tcp://host:8786",
+        unit="address",
+        option="--dask",
+    )
+    resume: bool = setting(
+        False, "Go on with what DIR holds; no row lost, none doubled.", option="--resume"
+    )
+    parquet: bool = setting(
+        False, "Also write results.parquet (extra `store`).", option="--parquet"
+    )
 
 
 def sweep(
@@ -105,28 +128,10 @@ def sweep(
             show_default=False,
         ),
     ],
+    how: Annotated[SweepWords, of_dataclass(SweepWords, "Run")],
+    parts: groups.CatalogOptions,
+    output: groups.FolderOptions,
     workers: WorkersOption = 1,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            "--dask",
-            metavar="ADDRESS",
-            help="A Dask scheduler, such as tcp://host:8786, instead of local processes.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what DIR holds; no row lost, none doubled.")
-    ] = False,
-    parquet: Annotated[
-        bool, typer.Option("--parquet", help="Also write results.parquet (extra `store`).")
-    ] = False,
-    plot: opt.PlotOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Run many jobs into a directory; kill it at any moment and go on with --resume.
 
@@ -143,44 +148,44 @@ def sweep(
 
     One row per job in SI units; a job that cannot run is a row with its reason.
     """
-    output = Output(json_, csv_, None, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    rooms.check_file(spec, "SPEC.toml")
+    check_file(spec, "SPEC.toml")
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: wanted a directory; {out} is a file")
-    payload = study_rooms.sweep(
+    from rackmodel.sweeps import api
+    from rackmodel.sweeps.run import progress_lines
+
+    frame = api.sweep(
         spec,
         out,
-        sets=sets or (),
-        catalogs=catalog or (),
+        overrides=parts.overrides,
+        catalogs=parts.files,
         workers=workers,
-        dask=dask,
-        resume=resume,
-        parquet=parquet,
+        dask=how.dask,
+        resume=how.resume,
+        parquet=how.parquet,
+        progress=progress_lines() if sys.stderr.isatty() else None,
     )
-    if plot is not None:
+    payload: dict[str, Any] = {"rows": frame.to_dict("records")}
+
+    def picture() -> Any:
         from rackmodel.reporting.study import sweep_plot
 
-        save_plot(sweep_plot(payload["rows"]).figure, plot)
+        return sweep_plot(payload["rows"])
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_study import sweep_tables
-
-        return sweep_tables(payload)
-
-    output.write(payload, tables)
+    output.draw(picture)
+    output.write(payload, sweep_tables)
     note(f"the rows are in {out}")
 
 
+def _draws(word: object) -> int:
+    return word if isinstance(word, int) else count(str(word), "--draws", 65536)
+
+
 def sensitivity(
-    topology: opt.TopologyArgument,
-    model: opt.ModelOption,
-    gpus: opt.GpusOption,
-    global_batch: opt.BatchOption,
-    seq_len: opt.SeqLenOption = None,
-    precision: opt.PrecisionOption = "bf16",
-    plan: opt.PlanWordsOption = None,
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
     against: Annotated[
         str | None,
         typer.Option(
@@ -196,17 +201,10 @@ def sensitivity(
         typer.Option(
             "--draws",
             metavar="N",
-            parser=opt.counter("--draws", 65536),
+            parser=_draws,
             help="Draws of the constants for --against; both machines are simulated at each.",
         ),
     ] = 32,
-    plot: opt.PlotOption = None,
-    sets: opt.SetOption = None,
-    catalog: opt.CatalogOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Tell what doubling each resource gains: "double the NIC rate and gain 11%".
 
@@ -219,36 +217,54 @@ def sensitivity(
     Shadow prices (worth): what the same gain costs in more of the same machine, in $ and W per
     accelerator. --plot draws a tornado.
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
-    check_plot(plot)
-    words = rooms.JobWords(
-        model=model,
-        gpus=gpus,
-        global_batch=global_batch,
-        seq_len=seq_len,
-        precision=precision,
-        plan=rooms.plan_fields({}, plan or ()),
-    )
-    parts = rooms.catalog(sets or (), catalog or ())
+    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    rival = None if against is None else name_or_file(against, "--against")
+    from rackmodel.study import shadow_prices
+
     with progress("draws") as advance:
-        payload = study_rooms.sensitivity(
-            topology, words, parts, against=against, draws=draws, progress=advance
-        )
-    if plot is not None:
+        if rival is not None:
+            _check_rival(rival, draws, catalog)
+        payload = shadow_prices.sensitivity(name, job, catalog=catalog)
+        own = payload.pop("job")
+        if rival is not None:
+            payload["ratio"] = _ratio((name, own), (rival, job), catalog, draws, advance)
+
+    def picture() -> Any:
         from rackmodel.reporting.study import tornado
 
-        save_plot(tornado(payload["rows"]).figure, plot)
+        return tornado(payload["rows"])
 
-    def tables() -> Any:
-        from rackmodel.cli.tables_study import sensitivity_tables
+    output.draw(picture)
+    output.write(payload, sensitivity_tables)
 
-        return sensitivity_tables(payload)
 
-    output.write(payload, tables)
+def _check_rival(rival: str, draws: int, catalog: Any) -> None:
+    """Refuse a machine or draws that can't be, before anything runs."""
+    from rackmodel.study.uncertainty import check_draws
+    from rackmodel.topology import load_topology
+
+    check_draws(draws)
+    load_topology(rival, catalog=catalog)
+
+
+def _ratio(
+    one: tuple[str, Any], rival: tuple[str, Words], catalog: Any, draws: int, progress: Any
+) -> dict[str, Any]:
+    """Return the band of the ratio of tokens/s to another machine with its own best plan."""
+    from rackmodel import api
+    from rackmodel.hardware import load_catalog
+    from rackmodel.study.uncertainty import ratio_error_bars
+    from rackmodel.topology import load_topology
+
+    parts = catalog or load_catalog()
+    mine, other = (load_topology(name, catalog=parts) for name in (one[0], rival[0]))
+    pairs = (mine, one[1]), (other, api.job_of(other, **rival[1], catalog=parts))
+    found = ratio_error_bars(*pairs, parts, draws=draws, progress=progress)
+    return {"against": other.name, **found}
 
 
 def claims(
+    output: groups.OutputOptions,
     quick: Annotated[
         bool, typer.Option("--quick", help="Smaller machines, under a minute.")
     ] = False,
@@ -269,10 +285,6 @@ def claims(
         ),
     ] = None,
     workers: ProcessesOption = None,
-    json_: opt.JsonOption = False,
-    csv_: opt.CsvOption = False,
-    out: opt.OutOption = None,
-    demands: opt.AssertOption = None,
 ) -> None:
     """Test each claim about scale-up and scale-out; print verdicts with numbers and bands.
 
@@ -280,20 +292,13 @@ def claims(
     Example:
       rackmodel claims --quick
     """
-    output = Output(json_, csv_, out, tuple(demands or ()))
-    output.check()
+    from rackmodel.argument.claims import run_claims
+
+    processes = workers or os.cpu_count() or 1
     with progress("claims") as advance:
-        payload = study_rooms.claims(
-            quick=quick,
-            only=tuple(only or ()),
-            study=study,
-            workers=workers or os.cpu_count() or 1,
-            progress=advance,
-        )
-
-    def tables() -> Any:
-        from rackmodel.cli.tables_study import claims_tables
-
-        return claims_tables(payload)
-
-    output.write(payload, tables)
+        verdicts = run_claims(tuple(only or ()), quick, advance, processes, study)
+    payload = {
+        "rows": [verdict.to_dict() for verdict in verdicts],
+        "frames": {verdict.id: verdict.rows() for verdict in verdicts},
+    }
+    output.write(payload, claims_tables)

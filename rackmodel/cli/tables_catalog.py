@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables_step import grid
+from rackmodel.cli.tables import grid
 from rackmodel.reporting.words import MISSING, known, scaled, seconds, three
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def cell(name: str, value: Any) -> str:
     return three(value) if isinstance(value, float) else f"{value:,}"
 
 
-def listing_tables(kind: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield one row a thing; columns where no row has a value are left out."""
+    rows: Sequence[Mapping[str, Any]] = payload["rows"]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     columns = [key for key in columns if any(row.get(key) not in (None, "") for row in rows)]
     table = grid(*(key.replace("flops_per_s.", "").replace("_", " ") for key in columns))
@@ -67,7 +68,8 @@ def listing_tables(kind: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Ren
     yield table
     yield ""
     yield (
-        f"{len(rows)} {kind}; peaks are dense, bandwidths one direction, prefixes decimal. "
+        f"{len(rows)} {payload['kind']}; "
+        "peaks are dense, bandwidths one direction, prefixes decimal. "
         "`rackmodel show NAME` has the sources."
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables_step import grid
+from rackmodel.cli.tables import grid
 from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, whole
 
 if TYPE_CHECKING:

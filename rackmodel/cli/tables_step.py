@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables_room import money_tables, power_tables
+from rackmodel.cli.tables import grid
+from rackmodel.cli.tables_site import money_tables, power_tables
 from rackmodel.reporting.summary import ROWS, headline, machine_size
 from rackmodel.reporting.words import (
     MISSING,
@@ -29,7 +30,6 @@ from rackmodel.reporting.words import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 Payload = Mapping[str, Any]
 BAR = 30  # characters of the longest bar
@@ -86,18 +86,6 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
     yield from power_tables(row)
     yield from money_tables(row)
     yield from _effort(row)
-
-
-def grid(*titles: str) -> Table:
-    """Return a table without lines; the titles after the first are right-aligned."""
-    from rich.table import Table
-
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold", pad_edge=False
-    )
-    for index, title in enumerate(titles):
-        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
-    return table
 
 
 def _breakdown(row: Payload) -> Iterator[RenderableType]:

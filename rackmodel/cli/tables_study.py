@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_catalog import cell
-from rackmodel.cli.tables_step import grid
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
     MISSING,

@@ -59,6 +59,83 @@ def tokens(text: str, where: str) -> int:
     return _count(text, where, _TOKENS, MAX_COUNT)
 
 
+def accelerators(text: str, where: str) -> int:
+    """Return how many accelerators, ranks or the like; see `count`."""
+    return count(text, where, MAX_ACCELERATORS)
+
+
+def seed(text: str, where: str) -> int:
+    """Return a whole number from 0 to 2^32 - 1."""
+    word = text.strip()
+    if not word.isascii() or not word.isdigit() or len(word) > 10 or int(word) >= 2**32:
+        raise InvalidInput(f"{where}: wanted a whole number from 0 to 2^32 - 1; got {clip(text)!r}")
+    return int(word)
+
+
+def number(text: str, where: str) -> float:
+    """Return a plain number below 1e9."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not abs(found) < 1e9:
+        raise InvalidInput(f"{where}: wanted a number such as 32; got {clip(text)!r}")
+    return found
+
+
+def quantity(dimension: str) -> Callable[[str, str], float]:
+    """Return a reader of numbers with a unit; a bare number is in SI."""
+
+    def read(text: str, where: str) -> float:
+        from rackmodel.units import parse
+
+        return parse(text, dimension, where=where, positive=True)
+
+    return read
+
+
+def run_tokens(word: str, where: str) -> int:
+    """Return the tokens of a whole run; K, M, B (or G) and T are powers of a thousand.
+
+    >>> run_tokens("15T", "--tokens")
+    15000000000000
+    """
+    scale = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}.get(word.strip()[-1:].upper())
+    digits = word.strip()[:-1] if scale else word
+    try:
+        found = float(digits.replace(",", "").replace("_", "")) * (scale or 1)
+    except ValueError:
+        found = -1.0
+    if not 1 <= found <= 1e18:
+        raise InvalidInput(f"{where}: wanted a number of tokens such as 15T; got {clip(word)!r}")
+    return round(found)
+
+
+def medium(word: str, where: str) -> tuple[str, str, float | None]:
+    """Return (tier, medium, length) of TIER=MEDIUM[:LENGTH]. [m]
+
+    >>> medium("scale-out=aec:5m", "--medium")
+    ('scale-out', 'aec', 5.0)
+    """
+    tier, equals, rest = (part.strip() for part in word.partition("="))
+    name, colon, length = (part.strip() for part in rest.partition(":"))
+    if not equals or not tier or not name or (colon and not length):
+        raise InvalidInput(f"{where}: wanted TIER=MEDIUM or TIER=MEDIUM:LENGTH; got {clip(word)!r}")
+    return tier, name, quantity("m")(length, f"{where} {tier}") if colon else None
+
+
+def slow(word: str, where: str) -> tuple[int, float]:
+    """Return (rank, factor) of RANK=FACTOR.
+
+    >>> slow("3=1.2", "--slow")
+    (3, 1.2)
+    """
+    rank, equals, factor = word.partition("=")
+    if not equals or not rank.strip().isdigit():
+        raise InvalidInput(f"{where}: wanted RANK=FACTOR such as 3=1.2; got {clip(word)!r}")
+    return seed(rank, where), number(factor, where)
+
+
 def sizes(text: str, where: str = "--bytes") -> list[float]:
     """Return one size or a sweep of sizes in bytes, ascending as written.
 

@@ -34,16 +34,24 @@ class EngineOptions:
         True, "Simulate alike ranks once (exact), or every rank for itself.", option="--fold"
     )
     slow: Mapping[int, float] = setting(
-        {}, "Accelerators whose kernels take so much longer, by rank.", {3: 1.2}, option="--slow"
+        {},
+        "Accelerators whose kernels take so much longer, by rank.",
+        "3=1.2",
+        unit="slow",
+        option="--slow",
     )
     routing: str = setting(
         "spray",
-        "Which of several shortest ways packets take.",
+        "Which of several shortest ways. spray: all; at every node equal parts over the "
+        "cables of the next hops. paths: all, in equal parts by whole way. ecmp: one, by a seeded "
+        "hash at every node; a bundle counts as its cables. single: one, the first in the order of "
+        "the links in the file. dimension-order: on tori, one dimension after another. rail: first "
+        "inside the scale-up domain to the accelerator on the target's rail, then out (PXN).",
         "ecmp",
         choices=ROUTINGS,
         option="--routing",
     )
-    seed: int = setting(0, "Seed of the hash of routing ecmp.", 1, option="--seed")
+    seed: int = setting(0, "Seed of the ECMP hash.", 1, unit="seed", option="--seed")
     packed: bool = setting(
         False,
         "Fill every scale-up domain to the last, even where that tears groups apart.",

@@ -120,20 +120,7 @@ def _job(machine: Topology, words: Any, parts: Catalog) -> tuple[Job, Mapping[st
 
     if isinstance(words, Job):
         return words, {}
-    given = dict(words.plan)
-    more = {"stack": words.stack} if getattr(words, "stack", None) else {}
-    job = api.job_of(
-        machine,
-        model=words.model,
-        gpus=words.gpus,
-        global_batch=words.global_batch,
-        seq_len=words.seq_len,
-        precision=words.precision,
-        plan=given,
-        catalog=parts,
-        **more,
-    )
-    return job, given
+    return api.job_of(machine, **words, catalog=parts), words.get("plan") or {}
 
 
 def _tokens_per_s(

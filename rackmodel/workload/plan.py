@@ -20,17 +20,6 @@ from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
 RECOMPUTES = ("none", "selective", "full")
-RECOMPUTE_MODULES = (
-    "alternate",
-    "core_attn",
-    "layernorm",  # Megatron's word for norm
-    "norm",
-    "act",
-    "mlp",
-    "moe",
-    "moe_act",
-    "mla_up_proj",
-)
 CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
 DISPATCHERS = ("all-to-all", "deepep", "all-gather")
@@ -42,11 +31,12 @@ TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 # A part that runs again takes its activation function along; "alternate" (every second matrix
 # product, as torchtitan does) all that is cheap.
 _WITHIN = {
-    "layernorm": ("norm",),
+    "layernorm": ("norm",),  # Megatron's word for norm
     "mlp": ("act",),
     "moe": ("moe_act",),
     "alternate": ("norm", "act", "moe_act"),
 }
+RECOMPUTE_MODULES = (*_WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_proj")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +60,7 @@ class Plan:
     sharding: str = setting(
         "zero1", "What replicas split.", "zero3", choices=SHARDINGS, option="--sharding"
     )
-    shard_size: int = setting(
-        0, "hsdp: ranks of dp x cp that share one copy; 0 with other shardings.", 8
-    )
+    shard_size: int = setting(0, "hsdp: ranks of dp x cp that share a copy; 0 with others.", 8)
     recompute: str = setting(
         "none",
         "Activations computed again in backward.",
@@ -87,7 +75,9 @@ class Plan:
         choices=RECOMPUTE_MODULES,
     )
     recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
-    schedule: str = setting("", "Order of micro-batches.", "zb-h1", option="--schedule")
+    schedule: str = setting(
+        "", "1f1b, gpipe, interleaved, zb-h1, dualpipe or your own.", "zb-h1", option="--schedule"
+    )
     sequence_parallel: bool = setting(
         True, "Cut the sequence between tensor parallel parts; tp > 1."
     )
@@ -259,7 +249,14 @@ class Job:
 
     model: Model
     plan: Plan
-    seq_len: int = field(metadata=about("Tokens per sequence.", 8192, unit="tokens"))
+    seq_len: int = field(
+        metadata=about(
+            "Tokens per sequence; 8k is 8,192. Default: 4,096.",
+            "8k",
+            unit="tokens",
+            option="--seq-len",
+        )
+    )
     global_batch: int = field(
         metadata=about("Sequences per step, over all accelerators.", 512, unit="sequences")
     )
@@ -272,7 +269,7 @@ class Job:
     )
     stack: str = setting(
         "default",
-        "Software era of the kernels, such as megatron-bridge-26.06. Default: the latest.",
+        "Software and its release (rackmodel list stacks). Default: the latest.",
         "megatron-bridge-26.06",
         option="--stack",
     )
@@ -283,13 +280,17 @@ class Job:
         choices=("fused", "unfused"),
     )
     cuda_graphs: bool | None = setting(
-        None, "Launch captured graphs. Default: as the software era does.", option="--cuda-graphs"
+        None, "Launch captured graphs. Default: as the software does.", option="--cuda-graphs"
     )
     transposes: bool | None = setting(
         None, "fp8 weights kept in both orientations. Default: as hardware needs.", False
     )
     token_routing: str = setting(
-        "dropless-balanced", "How tokens fall on experts.", "drop", choices=TOKEN_ROUTINGS
+        "dropless-balanced",
+        "How tokens fall on experts.",
+        "drop",
+        choices=TOKEN_ROUTINGS,
+        option="--token-routing",
     )
     routing_skew: float = setting(
         0.0, "dropless-skewed: exponent of the experts' popularity (Zipf).", 0.5

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.cli.tables import grid
 from rackmodel.reporting.summary import amount, field_name, spread
 from rackmodel.reporting.words import MISSING, known, percent, scaled, three
 
@@ -22,7 +23,6 @@ WINDOWS = (("1 ms", "1ms"), ("20 ms", "20ms"), ("100 ms", "100ms"), ("1 s", "1s"
 
 def power_tables(row: Payload) -> Iterator[RenderableType]:
     """Yield how the power of the hottest rack and of the hall swings within a step."""
-    from rackmodel.cli.tables_step import grid
 
     power = row.get("power") or {}
     racks = [rack for rack in row.get("racks") or () if rack.get("swing")]
@@ -74,7 +74,6 @@ def _beat(swing: Payload) -> str:
 
 def money_tables(row: Payload) -> Iterator[RenderableType]:
     """Yield cost, its parts, reliability and the whole run, with low and high where known."""
-    from rackmodel.cli.tables_step import grid
 
     for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
         facts = row.get(key) or {}
@@ -97,7 +96,6 @@ def money_tables(row: Payload) -> Iterator[RenderableType]:
 
 def _capital(cost: Payload) -> Iterator[RenderableType]:
     """Yield capital by part, and in one line what an hour is made of."""
-    from rackmodel.cli.tables_step import grid
 
     parts = cost.get("capital_by_part_usd") or {}
     low, high = (cost.get(f"capital_by_part_usd_{end}") or {} for end in ("low", "high"))

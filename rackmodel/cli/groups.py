@@ -1,0 +1,256 @@
+"""The groups of options that several commands share.
+
+In:  the fields of `Job`, `Plan`, `Site`, `EngineOptions` and `Output`.
+Out: `Annotated` types, one a group; each gives a command one value, checked.
+Left out: how an option is made of a field (`options`), how words are read (`values`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from rackmodel.cli.files import check_file, name_or_file
+from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
+from rackmodel.cli.output import Output
+from rackmodel.cli.values import MAX_COUNT, accelerators, assignments, clip, count
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.fields import kinds_of
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+
+_PLAN = "Plan (what is left out is searched)"
+_LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
+_SITE = ("power_cap_w", "media", "supply_c", "rise_k", "flow_lpm")
+_MODEL_HELP = "A name (`rackmodel list models`), a TOML file, or a Hugging Face config.json."
+_GPUS_HELP = "Accelerators used; racks are filled in order. 1024, 1,024, 100k, 1e6."
+_PLAN_HELP = (
+    "Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp; "
+    "also token_routing, routing_skew, routing_seed, capacity_factor, attention, transposes."
+)
+
+
+def _gpus(word: object) -> int:
+    return word if isinstance(word, int) else accelerators(str(word), "--gpus")
+
+
+def _batch(word: object) -> int:
+    return word if isinstance(word, int) else count(str(word), "--global-batch", MAX_COUNT)
+
+
+Topology: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="TOPOLOGY",
+        help="A name (see `list topologies`), a TOML file, or a graph: node-link JSON, GraphML.",
+        show_default=False,
+    ),
+]
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{_MODEL_HELP} Example: --model gpt3-175b",
+        rich_help_panel="Job",
+    ),
+]
+Gpus: TypeAlias = Annotated[
+    int,
+    typer.Option("--gpus", metavar="N", parser=_gpus, help=_GPUS_HELP, rich_help_panel="Job"),
+]
+Batch: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--global-batch",
+        metavar="B",
+        parser=_batch,
+        help="Sequences per step, over all accelerators. Example: --global-batch 2048",
+        rich_help_panel="Job",
+    ),
+]
+PlanWords: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plan", metavar="FIELD=VALUE", help=_PLAN_HELP, rich_help_panel=_PLAN, show_default=False
+    ),
+]
+
+
+def _job_options() -> list[Parameter]:
+    from rackmodel.workload.plan import Job, Plan
+
+    return [
+        parameter("model", Model),
+        parameter("gpus", Gpus),
+        parameter("global_batch", Batch),
+        *fields_options(Job, "Job", ("seq_len", "token_routing"), searched=True),
+        *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
+        *fields_options(Plan, _PLAN, searched=True),
+        parameter("more", PlanWords, None),
+    ]
+
+
+def _job_words(words: Words) -> Words:
+    """Return the words of the front door: those of the job, `plan` with the fields given."""
+    from rackmodel.workload.plan import Job, Plan
+
+    job, plan = kinds_of(Job).keys() | {"gpus"}, kinds_of(Plan)
+    fields = {name: value for name, value in words.items() if name in plan}
+    more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
+    known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch"})}
+    for name in more:
+        if name not in known:
+            raise UnknownName.among("field of the plan", name, known)
+    found = {name: value for name, value in words.items() if name in job}
+    found |= {name: value for name, value in more.items() if name in job}
+    found["model"] = name_or_file(found["model"], "--model")
+    return {**found, "plan": fields | {k: v for k, v in more.items() if k in plan}}
+
+
+def _assigned(words: Sequence[str], given: set[str]) -> Words:
+    """Return {field: value} of `--plan FIELD=VALUE`."""
+    found: Words = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier() or not text.strip():
+            raise InvalidInput(f"--plan: wanted FIELD=VALUE; got {clip(word)!r}")
+        if name in given or name in found:
+            raise InvalidInput(f"--plan: {name} is given twice")
+        parts = [_value(part.strip()) for part in text.split(",") if part.strip()]
+        found[name] = parts if name in _LISTS else _value(text.strip())
+    return found
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "yes", "on", "false", "no", "off"):
+        return text.lower() in ("true", "yes", "on")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _site(*only: str) -> Group:
+    """Return the options of a site; its value is {field: value} of those that are given."""
+
+    def options() -> list[Parameter]:
+        from rackmodel.assess.site import Site
+
+        return fields_options(Site, "Site", only, searched=True)
+
+    return Group(options, _site_words)
+
+
+def _site_words(words: Words) -> Words:
+    if {"flow_lpm", "rise_k"} <= words.keys():
+        raise InvalidInput(
+            "--flow-lpm: give a flow or --rise-k, not both; each follows from the other"
+        )
+    if "media" not in words:
+        return words
+    media, lengths = {}, {}
+    for tier, medium, length in words["media"]:
+        if tier in media:
+            raise InvalidInput(f"--medium: {clip(tier)} is given twice")
+        media[tier] = medium
+        if length is not None:
+            lengths[tier] = length
+    return {**words, "media": media, "lengths_m": lengths}
+
+
+def _engine(*only: str) -> Group:
+    """Return the options of the engine as words of the front door."""
+
+    def options() -> list[Parameter]:
+        from rackmodel.engine.options import EngineOptions
+
+        return fields_options(EngineOptions, "Simulation", only)
+
+    def collect(words: Words) -> Words:
+        slow = words.get("slow")
+        return words if slow is None else {**words, "slow": dict(slow)}
+
+    return Group(options, collect)
+
+
+@dataclass(frozen=True)
+class CatalogWords:
+    """The catalog that a command asks for: {dotted key: value} over files over what ships."""
+
+    overrides: Mapping[str, str]
+    files: tuple[Path, ...]
+
+    def load(self) -> Catalog | None:
+        """Return the catalog; None where it is the one that ships."""
+        if not self.overrides and not self.files:
+            return None
+        from rackmodel.hardware import load_catalog
+
+        return load_catalog(overrides=self.overrides or None, files=self.files)
+
+
+Sets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value: accelerators.gb200.hbm_bytes_per_s='10 TB/s'. Repeatable.",
+        rich_help_panel="Catalog",
+        show_default=False,
+    ),
+]
+Files: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="A TOML file with parts to add or override. Repeatable. Example: --catalog parts.toml",
+        rich_help_panel="Catalog",
+        show_default=False,
+    ),
+]
+
+
+def _catalog(words: Words) -> CatalogWords:
+    files = tuple(check_file(path, "--catalog") for path in words.get("files", ()))
+    return CatalogWords(assignments(words.get("sets", ())), files)
+
+
+def _catalog_options() -> list[Parameter]:
+    return [parameter("sets", Sets, None), parameter("files", Files, None)]
+
+
+def _output(*only: str) -> Group:
+    """Return the options of the output, checked before anything else is."""
+    group = of_dataclass(Output, "Output", only)
+
+    def collect(words: Words) -> Output:
+        output: Output = group.collect(words)
+        output.check()
+        return output
+
+    return Group(group.options, collect)
+
+
+_PRINTED = ("json", "csv", "demands")
+JobOptions: TypeAlias = Annotated[Words, Group(_job_options, _job_words)]
+SiteOptions: TypeAlias = Annotated[Words, _site()]
+HeatOptions: TypeAlias = Annotated[Words, _site(*_SITE)]
+MediaOptions: TypeAlias = Annotated[Words, _site("media")]
+EngineWords: TypeAlias = Annotated[Words, _engine()]
+NetworkOptions: TypeAlias = Annotated[Words, _engine("routing", "seed")]
+CatalogOptions: TypeAlias = Annotated[CatalogWords, Group(_catalog_options, _catalog)]
+OutputOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out")]
+PlotOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out", "plot")]
+FolderOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "plot")]
+JsonOption: TypeAlias = Annotated[Output, _output("json")]
