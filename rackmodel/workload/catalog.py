@@ -11,7 +11,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,15 @@ from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.models import Mamba, Mla, Model
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
+_PARTS: dict[str, type[Mla] | type[Mamba]] = {"mla": Mla, "mamba": Mamba}
+_COUNTS = (
+    *("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "experts"),
+    *("topk", "moe_ffn", "shared_expert_ffn", "dense_layers", "mtp_layers"),
+)
+_LISTED = (
+    *("name", "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads"),
+    *("experts", "topk", "vocab", "assumed", "source"),
+)
 _SUGAR = {"family", "ffn_ratio"}
 _MAX_INT = 10**9  # no dimension of a model comes near; stops absurd sizes early
 
@@ -72,10 +81,9 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     if isinstance(source, Mapping):
         return _from_mapping("model", source)
     text = str(source)
-    if text in _catalog():
-        return _from_catalog(text)
-    if text.lower() in _catalog():
-        return _from_catalog(text.lower())
+    known = text if text in _catalog() else text.lower()
+    if known in _catalog():
+        return _from_catalog(known)
     path = Path(text)
     if path.suffix in {".toml", ".json"}:
         if not path.is_file():
@@ -109,10 +117,7 @@ def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
         return model_from_config(data, name=name)
     if unknown := sorted(set(map(str, data)) - set(_FIELDS) - _SUGAR):
         raise UnknownName.among(f"key in model {name!r}", unknown[0], _FIELDS)
-    values: dict[str, Any] = {"name": name}
-    for key, value in data.items():
-        if key not in _SUGAR:
-            values[key] = _checked(name, key, value)
+    values = {key: _checked(name, key, data[key]) for key in data if key not in _SUGAR}
     width, heads = values.get("hidden", 0), values.get("heads", 0)
     if "ffn" not in values:
         values["ffn"] = int(_checked(name, "ffn", data.get("ffn_ratio", 0)) * width)
@@ -120,17 +125,15 @@ def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
     values.setdefault("head_dim", width // heads if heads else 0)
     if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in values]:
         raise InvalidInput(f"model {name!r}: key {missing[0]!r} is missing")
-    return Model(**values)
+    return Model(**{"name": name, **values})
 
 
 def _checked(name: str, key: str, value: Any) -> Any:
     """Return `value` as the field `key` wants it, or say what is wrong."""
     kind = _FIELDS.get(key, "int")
     where = f"model {name!r}: {key}"
-    if key == "mla":
-        return _part(where, value, Mla)
-    if key == "mamba":
-        return _part(where, value, Mamba)
+    if key in _PARTS:
+        return _part(where, value, _PARTS[key])
     if kind == "bool":
         if isinstance(value, bool) or value in (0, 1):
             return bool(value)
@@ -175,27 +178,22 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
     name = str(stated.get("model", "model"))
     shape: dict[str, Any] = {
         key: _checked(name, key, _number(name, key, stated[key]))
-        for key in (
-            *("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "experts"),
-            *("topk", "moe_ffn", "shared_expert_ffn", "dense_layers", "mtp_layers"),
-        )
+        for key in _COUNTS
         if key in stated
     }
     if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in shape]:
         raise InvalidInput(f"model {name!r}: column {missing[0]!r} is empty")
     gated = bool(_number(name, "gated_ffn", stated.get("gated_ffn", 1)))
-    shape.setdefault("kv_heads", shape["heads"])
-    shape.setdefault("head_dim", shape["hidden"] // shape["heads"])
-    shape.setdefault("ffn", 4 * shape["hidden"])
+    width, heads = shape["hidden"], shape["heads"]
+    shape = {"kv_heads": heads, "head_dim": width // heads, "ffn": 4 * width, **shape}
+    shape = {"mtp_layers": 0, **shape}
     near = _nearest(shape, gated)
-    if near is None:
-        shape.setdefault("mtp_layers", 0)
-        extras: dict[str, Any] = {"name": name, "gated_ffn": gated, "source": "columns of a run"}
-        if not gated:
-            extras |= {"norm": "layernorm", "bias": True, "tied": True, "rotary": False}
-        model = Model(**shape, **extras)
+    if near is not None:
+        model = replace(near, **shape, name=name)
     else:
-        model = replace(near, **{"mtp_layers": 0, **shape}, name=name)
+        like_gpt = {"norm": "layernorm", "bias": True, "tied": True, "rotary": False}
+        extras: dict[str, Any] = {} if gated else like_gpt
+        model = Model(name=name, gated_ffn=gated, source="columns of a run", **shape, **extras)
     if "kv_lora" in stated:
         ranks = {
             key: _checked(name, "layers", _number(name, key, stated.get(key, 0)))
@@ -221,18 +219,15 @@ def _with_window(model: Model, text: str) -> Model:
 def _nearest(shape: Mapping[str, int], gated: bool) -> Model | None:
     """A catalog model of the same widths (any number of layers), for what columns don't carry."""
     keys = ("hidden", "heads", "kv_heads", "vocab", "experts", "topk", "moe_ffn", "ffn")
-    best: Model | None = None
-    for name in model_names():
-        model = _from_catalog(name)
-        if model.gated_ffn != gated or model.pattern:
-            continue
-        if all(getattr(model, key) == shape.get(key, 0) for key in keys):
-            exact = model.layers == shape["layers"]
-            if best is None or exact:
-                best = model
-            if exact:
-                break
-    return best
+    alike = [
+        model
+        for model in map(_from_catalog, model_names())
+        if model.gated_ffn == gated
+        and not model.pattern
+        and all(getattr(model, key) == shape.get(key, 0) for key in keys)
+    ]
+    exact = [model for model in alike if model.layers == shape["layers"]]
+    return next(iter((*exact, *alike)), None)
 
 
 def _empty(value: Any) -> bool:
@@ -254,13 +249,10 @@ def _number(name: str, key: str, value: Any) -> float | int:
 def describe(model: Model) -> dict[str, Any]:
     """Everything known of one model, as plain data for `show` and JSON."""
     known: dict[str, Any] = {}
-    for field in fields(Model):
-        value = getattr(model, field.name)
-        if value in (None, "", 0, False) and field.name not in ("tied", "gated_ffn"):
-            continue
-        if isinstance(value, Mla | Mamba):
-            value = {part.name: getattr(value, part.name) for part in fields(value)}
-        known[field.name] = value
+    for name in _FIELDS:
+        value = getattr(model, name)
+        if value not in (None, "", 0, False) or name in ("tied", "gated_ffn"):
+            known[name] = asdict(value) if name in _PARTS else value
     known["parameters"] = model.parameters
     known["active_parameters"] = model.active_parameters
     if model.mtp_layers:
@@ -270,23 +262,5 @@ def describe(model: Model) -> dict[str, Any]:
 
 def model_rows() -> list[dict[str, Any]]:
     """One row a catalog model: name, sizes, parameters, source; for `list`."""
-    rows = []
-    for name in model_names():
-        model = _from_catalog(name)
-        rows.append(
-            {
-                "name": name,
-                "parameters": model.parameters,
-                "active_parameters": model.active_parameters,
-                "layers": model.layers,
-                "hidden": model.hidden,
-                "heads": model.heads,
-                "kv_heads": model.kv_heads,
-                "experts": model.experts,
-                "topk": model.topk,
-                "vocab": model.vocab,
-                "assumed": model.assumed,
-                "source": model.source,
-            }
-        )
-    return rows
+    models = map(_from_catalog, model_names())
+    return [{key: getattr(model, key) for key in _LISTED} for model in models]

@@ -12,7 +12,7 @@ order are laid out again as etp x ep x edp.
 
 from __future__ import annotations
 
-from math import gcd, lcm
+from math import gcd, lcm, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,23 @@ AXES = (
     *("tp", "cp", "ep", "etp", "pp", "dp", "dp_cp", "edp", "dp_shard", "dp_replica"),
     *("embedding", "stage", "model", "world"),
 )
+# Order of the dimensions of the grid of ranks (pp, dp, cp, tp), and how many of the last a group
+# spans. Groups of experts and of shards have grids of their own, see `axis_members`.
+_GROUPS = {
+    "tp": ((0, 1, 2, 3), 1),
+    "cp": ((0, 1, 3, 2), 1),
+    "dp": ((0, 2, 3, 1), 1),
+    "pp": ((1, 2, 3, 0), 1),
+    "dp_cp": ((0, 3, 1, 2), 2),
+    "etp": ((0, 1, 2, 3), 1),
+    "ep": ((0, 1, 3, 2), 1),
+    "edp": ((0, 2, 3, 1), 1),
+    "dp_shard": ((0, 1, 2, 3), 1),
+    "dp_replica": ((0, 1, 3, 2), 1),
+    "stage": ((0, 1, 2, 3), 3),
+    "model": ((1, 0, 2, 3), 3),
+    "world": ((0, 1, 2, 3), 4),
+}
 
 
 def dp_block(plan: Plan) -> int:
@@ -86,46 +103,19 @@ def axis_members(plan: Plan, axis: str, dp: int) -> Ranks:
     [[0, 2], [1, 3], [4, 6], [5, 7]]
     """
     grid = rank_grid(plan, dp)
-    pp, tp = plan.pp, plan.tp
-    if axis == "tp":
-        return grid.reshape(-1, tp)
-    if axis == "cp":
-        return grid.swapaxes(2, 3).reshape(-1, plan.cp)
-    if axis == "dp":
-        return grid.transpose(0, 2, 3, 1).reshape(-1, dp)
-    if axis == "pp":
-        return grid.transpose(1, 2, 3, 0).reshape(-1, pp)
-    if axis == "dp_cp":
-        return grid.transpose(0, 3, 1, 2).reshape(-1, dp * plan.cp)
-    if axis in ("dp_shard", "dp_replica"):
-        shards = _shards(plan, dp)
-        flat = grid.transpose(0, 3, 1, 2).reshape(pp, tp, dp * plan.cp // shards, shards)
-        return (
-            flat.reshape(-1, shards)
-            if axis == "dp_shard"
-            else flat.swapaxes(2, 3).reshape(-1, dp * plan.cp // shards)
-        )
-    if axis in ("ep", "etp", "edp"):
-        experts = grid.reshape(pp, -1, plan.ep, plan.etp)
-        if axis == "etp":
-            return experts.reshape(-1, plan.etp)
-        if axis == "ep":
-            return experts.swapaxes(2, 3).reshape(-1, plan.ep)
-        return experts.transpose(0, 2, 3, 1).reshape(-1, experts.shape[1])
     if axis == "embedding":
-        ends = grid[[0, -1]] if pp > 1 else grid[:1]
+        ends = grid[[0, -1]] if plan.pp > 1 else grid[:1]
         return ends.reshape(len(ends), -1).T.copy()
-    if axis == "stage":
-        return grid.reshape(pp, -1)
-    if axis == "model":
-        return grid.transpose(1, 0, 2, 3).reshape(dp, -1)
-    if axis == "world":
-        return grid.reshape(1, -1)
-    raise UnknownName.among("axis", axis, AXES)
-
-
-def _shards(plan: Plan, dp: int) -> int:
-    return plan.shard_size if plan.sharding == "hsdp" else dp * plan.cp
+    if axis not in _GROUPS:
+        raise UnknownName.among("axis", axis, AXES)
+    order, spanned = _GROUPS[axis]
+    if axis in ("ep", "etp", "edp"):
+        grid = grid.reshape(plan.pp, -1, plan.ep, plan.etp)
+    elif axis in ("dp_shard", "dp_replica"):
+        shards = plan.shard_size if plan.sharding == "hsdp" else dp * plan.cp
+        grid = grid.transpose(0, 3, 1, 2).reshape(plan.pp, plan.tp, -1, shards)
+    grid = grid.transpose(order)
+    return grid.reshape(-1, prod(grid.shape[-spanned:]))
 
 
 def exchange_algorithm(plan: Plan, op: str, axis: str) -> str | None:
@@ -146,8 +136,7 @@ def axis_true_size(plan: Plan, axis: str) -> int:
     >>> axis_true_size(Plan(tp=8, pp=4, cp=2, dp=16), "dp_cp")
     32
     """
-    dp_cp = plan.dp_cp
-    shards = _shards(plan, plan.replicas)
+    dp_cp, shards = plan.dp_cp, plan.shards
     sizes = {
         "tp": plan.tp,
         "cp": plan.cp,
@@ -173,6 +162,5 @@ def pipeline_rank_of(plan: Plan, dp: int) -> Ranks:
     """Pipeline rank of each global rank, shape (ranks,)."""
     grid = rank_grid(plan, dp)
     stage = np.empty(grid.size, dtype=np.int64)
-    for pipeline_rank in range(plan.pp):
-        stage[grid[pipeline_rank].ravel()] = pipeline_rank
+    stage[grid.reshape(plan.pp, -1)] = np.arange(plan.pp)[:, None]
     return stage
