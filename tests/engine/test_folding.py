@@ -90,14 +90,15 @@ def small_model(**changes):
     return Model(**{**fields, **changes})
 
 
-def compare(machine, job, *, slow=None):
+def compare(machine, job, *, taken=lambda *_: 0.0, **options):
     """Assert that both simulations agree on every operation; return them."""
     folded, whole = (
         simulate_step(
             machine,
             job,
             FlatKernels(),
-            EngineOptions(fold=fold, slow=slow or {}),
+            EngineOptions(fold=fold, **options),
+            taken=taken,
             periods=10**6,
         )
         for fold in (True, False)
@@ -145,7 +146,7 @@ def test_folded_equals_unfolded_for_every_operation_of_every_rank(machine, plan,
         seq_len=1024,
         global_batch=plan.dp * plan.micro_batch * batches,
     )
-    compare(machine, job, slow={1: 1.3} if slow and plan.gpus > 1 else None)
+    compare(machine, job, slow={1: 1.3} if slow and plan.gpus > 1 else {})
 
 
 @pytest.mark.parametrize("order", ["tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp"])
