@@ -14,15 +14,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from rackmodel.argument.claims.verdict import like_ratio, percent
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 PAYS = 0.02  # a doubling that gains less does not pay
-Frames = Mapping[str, "pd.DataFrame"]
+Frames = Mapping[str, pd.DataFrame]
 Row = Mapping[str, Any]
 
 
@@ -145,15 +144,13 @@ def _standard(frames: Frames) -> pd.DataFrame:
         return frames["domain"]
     if "quick" in frames:
         return frames["quick"][frames["quick"]["nic_gbps"] == 400]
-    import pandas as pd
-
     return pd.DataFrame({"model": []})
 
 
-def doubling(frames: Frames) -> Iterator[Answer]:
-    """What is a domain doubling worth, and when does the scale-out network win?"""
+def _doublings(frames: Frames) -> list[dict[str, Any]]:
+    """What doubling the domain and doubling the NICs gain and cost, in every case."""
     if not {"domain", "nics"} <= set(frames):
-        return
+        return []
     table: list[dict[str, Any]] = []
     for model, part in _models(frames["domain"]):
         sizes = _by(part, "domain")
@@ -178,6 +175,12 @@ def doubling(frames: Frames) -> Iterator[Answer]:
                     "draws [W per accelerator]": more["it_w_per_gpu"] - base["it_w_per_gpu"],
                 }
             )
+    return table
+
+
+def doubling(frames: Frames) -> Iterator[Answer]:
+    """What is a domain doubling worth, and when does the scale-out network win?"""
+    table = _doublings(frames)
     sentences = [
         f"{row['model']}, {row['from']} to {row['to']}: {row['gain of the domain [%]']:+.1f}% "
         f"tokens/s, as much as {_rate_words(row['as good as NICs of [Gb/s]'])} at {row['from']}; "
@@ -193,27 +196,25 @@ def doubling(frames: Frames) -> Iterator[Answer]:
         tuple(sentences),
         tuple(table),
     )
-    won = [
-        row
-        for row in table
-        if row["gain of 800 Gb/s NICs [%]"] > max(row["gain of the domain [%]"], 100 * PAYS)
-    ]
-    lost = [
-        row
-        for row in table
-        if row["gain of the domain [%]"] > max(row["gain of 800 Gb/s NICs [%]"], 100 * PAYS)
-    ]
+    yield _winners(table)
+
+
+def _winners(table: Sequence[Row]) -> Answer:
+    """When does scale-out win?"""
+    domain, nics = "gain of the domain [%]", "gain of 800 Gb/s NICs [%]"
+    won = [row for row in table if row[nics] > max(row[domain], 100 * PAYS)]
+    lost = [row for row in table if row[domain] > max(row[nics], 100 * PAYS)]
     verdicts = tuple(
         {
             "model": row["model"],
             "from": row["from"],
-            "domain doubled [%]": row["gain of the domain [%]"],
-            "NICs doubled [%]": row["gain of 800 Gb/s NICs [%]"],
+            "domain doubled [%]": row[domain],
+            "NICs doubled [%]": row[nics],
             "wins": "scale-out" if row in won else "scale-up" if row in lost else "neither",
         }
         for row in table
     )
-    yield Answer(
+    return Answer(
         "wins",
         "When does scale-out win?",
         (

@@ -12,13 +12,9 @@ whatever the domain: 32 NICs to a leaf, two tiers up to 4,608 accelerators (at 4
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rackmodel.errors import InvalidInput, UnknownName
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
+from rackmodel.hardware import Catalog
+from rackmodel.topology import Topology, load_topology
 
 # Switch chips of one domain. Chips have 72 ports; a GB200 has 18 links. Above 72: groups of 36
 # accelerators, half of every first chip's ports up to second-tier chips.
@@ -77,8 +73,6 @@ def machine(
     >>> machine(8).domain_accelerators, machine(576, nic_gbps=800).nic_bytes_per_s
     (8, 100000000000.0)
     """
-    from rackmodel.topology import load_topology
-
     if domain not in _CHIPS:
         raise InvalidInput(f"domain of {domain} accelerators: choose one of {sorted(_CHIPS)}")
     if nic_gbps not in (200, 400, 800, 1600):

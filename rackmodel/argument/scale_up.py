@@ -9,23 +9,24 @@ Left out: the machines (`machines`), which points to look at (the specs in bench
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from rackmodel.argument.machines import NETWORKS, machine
+from rackmodel.assess.run import run
+from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.hardware import Catalog, accelerator, load_catalog
+from rackmodel.planning.best import SearchResult, search_job
 from rackmodel.planning.candidates import plan_words
 from rackmodel.planning.space import Choices
+from rackmodel.result.result import Result
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob, Kind
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.planning.best import SearchResult
-    from rackmodel.result.result import Result
-    from rackmodel.topology import Topology
-    from rackmodel.workload import Job
+from rackmodel.topology import Topology
+from rackmodel.workload import Job, Plan, load_model
+from rackmodel.workload.memory import least_recompute
 
 FIELDS: dict[str, Kind] = {
     "model": "str",
@@ -87,27 +88,27 @@ DEFAULTS: FlatJob = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The fastest of some plans."""
+class Work(NamedTuple):
+    """What is trained, on how many accelerators; with a plan it is a `Job`."""
 
-    result: Result
-    plan: Mapping[str, Any]
+    model: str
+    gpus: int
+    global_batch: int
+    seq_len: int
+    precision: str = "bf16"
+
+    def job(self, plan: Plan) -> Job:
+        """This work under a plan."""
+        return Job(
+            model=load_model(self.model),
+            plan=plan,
+            seq_len=self.seq_len,
+            global_batch=self.global_batch,
+            precision=self.precision,
+        )
 
 
-def best_of(
-    topology: Topology,
-    model: str,
-    gpus: int,
-    global_batch: int,
-    seq_len: int,
-    plans: Sequence[Mapping[str, Any]],
-    *,
-    precision: str = "bf16",
-    catalog: Catalog | None = None,
-    routing: str = "spray",
-    stack: str = "default",
-) -> Best:
+def best_of(topology: Topology, work: Work, plans: Sequence[Mapping[str, Any]]) -> Result:
     """Simulate each plan, with the least recompute that fits, and return the fastest.
 
     Expert groups that leave their domain dispatch as DeepEP does: a token goes to each domain
@@ -118,55 +119,25 @@ def best_of(
     CannotRun
         If none of the plans runs, with the first reason.
     """
-    from rackmodel import hardware
-    from rackmodel.assess.run import run
-    from rackmodel.engine.options import EngineOptions
-    from rackmodel.workload import Job, Plan, load_model
-    from rackmodel.workload.memory import least_recompute
-
-    parts = catalog or hardware.load_catalog()
-    hbm_bytes = hardware.accelerator(topology.accelerator, parts).hbm_bytes
-    found: Best | None = None
-    reason: CannotRun | None = None
+    hbm_bytes = accelerator(topology.accelerator, load_catalog()).hbm_bytes
+    results, reasons = [], []
     for fields in plans:
-        words = _dispatch(dict(fields), topology.domain_accelerators)
+        leaves = fields.get("ep", 1) * fields.get("etp", 1) > topology.domain_accelerators
+        words = {"dispatcher": "deepep", **fields} if leaves else fields
         try:
-            plan = Plan(**words).complete(gpus, global_batch)
-            job = Job(
-                model=load_model(model),
-                plan=plan,
-                seq_len=seq_len,
-                global_batch=global_batch,
-                precision=precision,
-                stack=stack,
-            )
-            job = least_recompute(job, hbm_bytes)
-            result = run(topology, job, catalog=parts, options=EngineOptions(routing=routing))
+            job = work.job(Plan(**words).complete(work.gpus, work.global_batch))
+            results.append(run(topology, least_recompute(job, hbm_bytes)))
         except CannotRun as error:
-            reason = reason or error
-            continue
-        if found is None or result.step_s < found.result.step_s:
-            found = Best(result, words)
-    if found is None:
-        raise reason or CannotRun("no plan was given")
-    return found
-
-
-def _dispatch(plan: dict[str, Any], domain: int) -> dict[str, Any]:
-    """The plan with DeepEP's dispatch where an expert group is larger than a domain."""
-    if plan.get("ep", 1) * plan.get("etp", 1) > domain:
-        plan.setdefault("dispatcher", "deepep")
-    return plan
+            reasons.append(error)
+    if not results:
+        raise (reasons or [CannotRun("no plan was given")])[0]
+    return min(results, key=lambda result: result.step_s)
 
 
 def best_found(
     topology: Topology,
-    model: str,
-    gpus: int,
-    global_batch: int,
-    seq_len: int,
+    work: Work,
     *,
-    precision: str = "bf16",
     catalog: Catalog | None = None,
     simulated: int = SIMULATED,
     max_tp: int = 16,
@@ -180,16 +151,8 @@ def best_found(
     CannotRun
         If no plan divides or fits.
     """
-    from rackmodel.assess.run import run
-    from rackmodel.planning.best import search_job
-    from rackmodel.workload import Job, Plan, load_model
-
-    what = load_model(model)
-    experts = what.moe_layers > 0
-    base = Plan(dispatcher="deepep") if experts else Plan()
-    job = Job(
-        model=what, plan=base, seq_len=seq_len, global_batch=global_batch, precision=precision
-    )
+    experts = load_model(work.model).moe_layers > 0
+    job = work.job(Plan(dispatcher="deepep") if experts else Plan())
 
     def simulate(plan: Plan) -> Result:
         return run(topology, job.replace(plan=plan), catalog=catalog)
@@ -197,7 +160,7 @@ def best_found(
     return search_job(
         topology,
         job,
-        gpus,
+        work.gpus,
         top=1,
         most=simulated,
         catalog=catalog,
@@ -227,9 +190,6 @@ def point(flat: FlatJob) -> dict[str, Value]:
     best, row = _searched(tuple(sorted(plain.items())))
     if job == plain:
         return dict(row)
-    from rackmodel.assess.run import run
-    from rackmodel.engine.options import EngineOptions
-
     catalog = _catalog_of(job)
     how = EngineOptions(routing=str(job["routing"]))
     result = run(_machine_of(job), best, catalog=catalog, options=how)
@@ -240,21 +200,16 @@ def point(flat: FlatJob) -> dict[str, Value]:
 def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, Value]]:
     """Best job and row of a point, kept for those that route otherwise or have another medium."""
     job = dict(fields)
+    gpus, batch, seq_len = (int(job[name] or 0) for name in ("gpus", "global_batch", "seq_len"))
     found = best_found(
         _machine_of(job),
-        str(job["model"]),
-        int(job["gpus"] or 0),
-        int(job["global_batch"] or 0),
-        int(job["seq_len"] or 0),
-        precision=str(job["precision"]),
+        Work(str(job["model"]), gpus, batch, seq_len, str(job["precision"])),
         catalog=_catalog_of(job),
         simulated=int(job["simulated"] or 0),
         max_tp=int(job["max_tp"] or 0),
     )
     best, result, simulated = found.job, found.best, len(found.candidates)
     if float(job["hbm_capacity"] or 0) > 1:  # what fits less HBM fits more: its best plan is one
-        from rackmodel.assess.run import run
-
         other, _ = _searched(tuple(sorted({**job, "hbm_capacity": 1.0}.items())))
         again = run(_machine_of(job), other, catalog=_catalog_of(job))
         simulated += 1
@@ -323,8 +278,6 @@ def _machine(
 
 @lru_cache(maxsize=8)
 def _parts(bandwidth: float, capacity: float) -> Catalog:
-    from rackmodel.hardware import load_catalog
-
     shipped = load_catalog()
     part = shipped.accelerators["gb200"]
     changes: dict[str, object] = {}

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.scale_up_vs_scale_out import study
 from rackmodel.argument.machines import DOMAINS, machine
-from rackmodel.argument.scale_up import FIELDS, MODELS, best_found, best_of, point, whole
+from rackmodel.argument.scale_up import FIELDS, MODELS, Work, best_found, best_of, point, whole
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.sweeps.spec import read_spec
 from rackmodel.sweeps.store import canonical
@@ -44,7 +44,7 @@ def test_unknown_sizes_are_refused_with_those_there_are():
 
 def test_no_plan_that_fits_is_told_with_its_reason():
     with pytest.raises(CannotRun):
-        best_of(machine(8), "llama3.1-405b", 8, 8, 4096, [{"tp": 8}])
+        best_of(machine(8), Work("llama3.1-405b", 8, 8, 4096), [{"tp": 8}])
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
@@ -118,7 +118,7 @@ def test_experts_that_leave_their_domain_gain_from_each_larger_one():
     """The same plan, and only the domain differs: no machine is slower than a smaller one."""
     plans = [{"tp": 2, "pp": 2, "ep": 32}]
     steps = [
-        best_of(machine(domain), "deepseek-v3", 576, 1152, 4096, plans).result.step_s
+        best_of(machine(domain), Work("deepseek-v3", 576, 1152, 4096), plans).step_s
         for domain in (8, 16, 36)
     ]
     assert steps == sorted(steps, reverse=True)
@@ -128,8 +128,8 @@ def test_experts_that_leave_their_domain_gain_from_each_larger_one():
 def test_the_search_finds_a_plan_at_least_as_good_as_those_one_would_try():
     """Plans of the kind that published recipes have; the closed form may be a few percent off."""
     usual = [{"tp": 2, "pp": 2, "vpp": 4}, {"tp": 2, "pp": 4, "vpp": 5}, {"tp": 4, "pp": 2}]
-    job = (machine(72), "llama3-70b", 144, 288, 8192)
+    job = (machine(72), Work("llama3-70b", 144, 288, 8192))
     found = best_found(*job)
-    assert found.best.step_s < 1.01 * best_of(*job, usual).result.step_s
+    assert found.best.step_s < 1.01 * best_of(*job, usual).step_s
     assert found.plans > 100
     assert found.candidates[0].job.plan.micro_batch == 1

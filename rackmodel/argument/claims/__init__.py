@@ -11,42 +11,40 @@ Left out: how verdicts look.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
-from typing import TYPE_CHECKING
+from concurrent.futures import as_completed
+from pathlib import Path
 
+import pandas as pd
+
+from rackmodel.argument.claims import clusters, domains, racks, rivals, training_runs
 from rackmodel.argument.claims.verdict import Verdict, claim, claim_texts
 from rackmodel.errors import UnknownName
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
+from rackmodel.sweeps.workers import local_workers
 
 __all__ = ["TESTS", "Verdict", "claim", "claim_ids", "claims_frame", "run_claim", "run_claims"]
 
-# Claim -> (module, function).
-TESTS: dict[str, tuple[str, str]] = {
-    "nvl72-structure": ("racks", "structure"),
-    "closer-is-cheaper": ("racks", "closer"),
-    "hbm-more-is-better": ("domains", "hbm"),
-    "copper-returns": ("racks", "copper"),
-    "liquid-needed": ("racks", "liquid"),
-    "scale-out-not-the-extension": ("domains", "extension"),
-    "nvl-sizes": ("domains", "sizes"),
-    "ualink-alternative": ("rivals", "ualink"),
-    "tpu-alternative": ("rivals", "tpu"),
-    "gpt4-run": ("clusters", "gpt4"),
-    "grok3-cluster": ("clusters", "grok3"),
-    "gpt5-run": ("clusters", "gpt5"),
-    "gpt6-run": ("clusters", "gpt6"),
-    "gpt35-cluster": ("clusters", "gpt35"),
-    "a800-links": ("domains", "a800"),
-    "a800-cluster-cost": ("clusters", "a800_cost"),
-    "llama3-70b": ("clusters", "llama3"),
-    "compute-doubling": ("rivals", "doubling"),
+TESTS: dict[str, Callable[[bool], Verdict]] = {
+    "nvl72-structure": racks.structure,
+    "closer-is-cheaper": racks.closer,
+    "hbm-more-is-better": domains.hbm,
+    "copper-returns": racks.copper,
+    "liquid-needed": racks.liquid,
+    "scale-out-not-the-extension": domains.extension,
+    "nvl-sizes": domains.sizes,
+    "ualink-alternative": rivals.ualink,
+    "tpu-alternative": rivals.tpu,
+    "gpt4-run": training_runs.gpt4,
+    "grok3-cluster": clusters.grok3,
+    "gpt5-run": training_runs.gpt5,
+    "gpt6-run": clusters.gpt6,
+    "gpt35-cluster": training_runs.gpt35,
+    "a800-links": domains.a800,
+    "a800-cluster-cost": clusters.a800_cost,
+    "llama3-70b": training_runs.llama3,
+    "compute-doubling": rivals.doubling,
 }
 #: These look at the same points of the study, which one process keeps.
-_SHARE = {("domains", "hbm"), ("domains", "extension"), ("domains", "sizes")}
+_SHARE = (domains.hbm, domains.extension, domains.sizes)
 _COLUMNS = (
     "id",
     "topic",
@@ -83,11 +81,7 @@ def run_claim(name: str, quick: bool = False) -> Verdict:
     """
     if name not in TESTS:
         raise UnknownName.among("claim", name, TESTS)
-    module, function = TESTS[name]
-    test: Callable[[bool], Verdict] = getattr(
-        import_module(f"rackmodel.argument.claims.{module}"), function
-    )
-    return test(quick)
+    return TESTS[name](quick)
 
 
 def run_claims(
@@ -117,17 +111,11 @@ def run_claims(
         if name not in TESTS:
             raise UnknownName.among("claim", name, TESTS)
     if study is not None:
-        from rackmodel.argument.claims.domains import take_points
-
-        take_points(study)
+        domains.take_points(study)
     tell = progress or (lambda done, total: None)
     found: dict[str, Verdict] = {}
     tell(0, len(wanted))
     if workers > 1 and len(wanted) > 1:
-        from concurrent.futures import as_completed
-
-        from rackmodel.sweeps.workers import local_workers
-
         with local_workers(workers) as pool:
             tasks = [pool.submit(_run_together, task, quick, study) for task in _tasks(wanted)]
             for future in as_completed(tasks):
@@ -149,9 +137,7 @@ def _tasks(wanted: Iterable[str]) -> list[list[str]]:
 
 def _run_together(names: list[str], quick: bool, study: Path | None) -> list[Verdict]:
     if study is not None:
-        from rackmodel.argument.claims.domains import take_points
-
-        take_points(study)
+        domains.take_points(study)
     return [run_claim(name, quick) for name in names]
 
 
@@ -162,7 +148,5 @@ def claims_frame(
 
     verdicts : those that `run_claims` gave, if it has run already.
     """
-    import pandas as pd
-
     found = run_claims(ids, quick) if verdicts is None else verdicts
     return pd.DataFrame([verdict.to_dict() for verdict in found], columns=list(_COLUMNS))

@@ -10,16 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rackmodel.argument.claims.pairs import pair_words, published_pairs
-from rackmodel.argument.claims.verdict import Verdict, Word, answer, like_ratio, percent
-from rackmodel.argument.scale_up import best_of, point
+from rackmodel.argument.claims.verdict import (
+    Verdict,
+    answer,
+    decided,
+    like_ratio,
+    over_cases,
+    percent,
+)
+from rackmodel.argument.scale_up import Work, best_of, point
 from rackmodel.argument.study_points import known_points, point_key
 from rackmodel.sweeps.filters import Value
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from rackmodel.topology import load_topology
 
 JOBS: dict[str, dict[str, Value]] = {
     "llama3.1-405b": {"gpus": 4608, "global_batch": 4608, "seq_len": 8192},
@@ -37,11 +43,12 @@ def look(model: str, quick: bool, **changes: Value) -> Mapping[str, Value]:
         **changes,
         **({"simulated": 1, "max_tp": 2} if quick else {}),
     }
-    return _look(tuple(sorted(job.items())))
+    return cached_point(tuple(sorted(job.items())))
 
 
 @lru_cache(maxsize=256)
-def _look(job: tuple[tuple[str, Value], ...]) -> Mapping[str, Value]:
+def cached_point(job: tuple[tuple[str, Value], ...]) -> Mapping[str, Value]:
+    """A point, of the study that was taken or looked at once."""
     known = _STUDY.get(point_key(dict(job))) if _STUDY else None
     return {**dict(job), **(known or point(dict(job)))}
 
@@ -78,13 +85,6 @@ def sizes(quick: bool = False) -> Verdict:
     whole = {model: like_ratio(found[model, 576], found[model, 8]) for model in models}
     rack = {model: like_ratio(found[model, 72], found[model, 8])[0] - 1 for model in models}
     best = max(models, key=lambda model: whole[model][0])
-    verdict: Word = (
-        "supported"
-        if all(size == 576 for size in last.values())
-        else "refuted"
-        if all(size == 8 for size in last.values())
-        else "depends"
-    )
     words = (
         "From 8 to 72 accelerators a domain: "
         + ", ".join(f"{model} {percent(rack[model])}" for model in models)
@@ -105,7 +105,7 @@ def sizes(quick: bool = False) -> Verdict:
         words += f" Beside print, 256 accelerators in FP8, racks over nodes: {pair_words(pairs)}."
     return answer(
         "nvl-sizes",
-        verdict,
+        decided(set(last.values()) == {576}, set(last.values()) == {8}),
         whole[best],
         f"x tokens/s/GPU, 576 over 8, {best}",
         words,
@@ -130,17 +130,12 @@ def extension(quick: bool = False) -> Verdict:
             base = look(model, quick, domain=size)
             nics = look(model, quick, domain=size, nic_gbps=800)
             larger = look(model, quick, domain=twice)
-            gains = [like_ratio(one, base) for one in (nics, larger)]
             rows.append(
                 {
                     "model": model,
                     "domain": size,
-                    "double_nics": gains[0][0] - 1,
-                    "double_nics_low": gains[0][1] - 1,
-                    "double_nics_high": gains[0][2] - 1,
-                    "double_domain": gains[1][0] - 1,
-                    "double_domain_low": gains[1][1] - 1,
-                    "double_domain_high": gains[1][2] - 1,
+                    **_gains("double_nics", nics, base),
+                    **_gains("double_domain", larger, base),
                     "nics_usd_per_gpu": _change(nics, base, "capital_usd_per_gpu"),
                     "domain_usd_per_gpu": _change(larger, base, "capital_usd_per_gpu"),
                     "nics_w_per_gpu": _change(nics, base, "it_w_per_gpu"),
@@ -148,10 +143,8 @@ def extension(quick: bool = False) -> Verdict:
                 }
             )
     wins = [row["double_domain"] > row["double_nics"] for row in rows]
-    verdict: Word = "supported" if all(wins) else "refuted" if not any(wins) else "depends"
     # The claim is about the domain's gain over the fabric's: points of throughput.
     leads = [row["double_domain"] - row["double_nics"] for row in rows]
-    mean = sum(leads) / len(rows)
     words = (
         "Doubling gains, NICs / domain: "
         + "; ".join(
@@ -163,8 +156,8 @@ def extension(quick: bool = False) -> Verdict:
     )
     return answer(
         "scale-out-not-the-extension",
-        verdict,
-        (100 * mean, 100 * min(leads), 100 * max(leads)),
+        decided(all(wins), not any(wins)),
+        over_cases(leads),
         "points of tokens/s, doubled domain less doubled NICs (band: over models and sizes)",
         words,
         rows,
@@ -173,6 +166,11 @@ def extension(quick: bool = False) -> Verdict:
             "--global-batch 36864 --seq-len 4096",
         ),
     )
+
+
+def _gains(name: str, ours: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, float]:
+    ends = ("", "_low", "_high")
+    return {f"{name}{e}": r - 1 for e, r in zip(ends, like_ratio(ours, base), strict=True)}
 
 
 def _change(ours: Mapping[str, Any], base: Mapping[str, Any], name: str) -> float:
@@ -196,14 +194,6 @@ def hbm(quick: bool = False) -> Verdict:
     first = [row["bandwidth_x2"] for row in rows]
     room = [row["capacity_x2"] for row in rows]
     last = [(1 + row["bandwidth_x4"]) / (1 + row["bandwidth_x2"]) - 1 for row in rows]
-    mean = sum(first) / len(first)
-    verdict: Word = (
-        "refuted"
-        if max(last) < 0.05 and max(room) < 0.05
-        else "supported"
-        if min(last) > 0.05 and min(room) > 0.05
-        else "depends"
-    )
     words = (
         "Twice the bandwidth gives "
         + ", ".join(f"{row['model']} {percent(row['bandwidth_x2'])}" for row in rows)
@@ -216,8 +206,8 @@ def hbm(quick: bool = False) -> Verdict:
     )
     return answer(
         "hbm-more-is-better",
-        verdict,
-        (100 * mean, 100 * min(first), 100 * max(first)),
+        decided(min(last) > 0.05 and min(room) > 0.05, max(last) < 0.05 and max(room) < 0.05),
+        over_cases(first),
         "% tokens/s for twice the HBM bandwidth (band: over models)",
         words,
         rows,
@@ -229,31 +219,29 @@ def hbm(quick: bool = False) -> Verdict:
 
 
 # Where tp or ep crosses NVLink, and where only data parallelism crosses the NICs.
-_A800_JOBS: tuple[tuple[str, int, int, int, dict[str, int]], ...] = (
-    ("gpt3-175b", 512, 512, 2048, {"tp": 8, "pp": 8, "vpp": 3}),
-    ("llama2-70b", 256, 512, 4096, {"tp": 8, "pp": 4}),
-    ("llama2-70b", 256, 512, 4096, {"tp": 4, "pp": 8}),
-    ("mixtral-8x7b", 128, 512, 4096, {"ep": 8, "pp": 4}),
-    ("llama2-13b", 64, 256, 4096, {"tp": 2, "pp": 2}),
-    ("llama2-7b", 64, 256, 4096, {"tp": 1}),
+_A800_JOBS: tuple[tuple[Work, dict[str, int]], ...] = (
+    (Work("gpt3-175b", 512, 512, 2048), {"tp": 8, "pp": 8, "vpp": 3}),
+    (Work("llama2-70b", 256, 512, 4096), {"tp": 8, "pp": 4}),
+    (Work("llama2-70b", 256, 512, 4096), {"tp": 4, "pp": 8}),
+    (Work("mixtral-8x7b", 128, 512, 4096), {"ep": 8, "pp": 4}),
+    (Work("llama2-13b", 64, 256, 4096), {"tp": 2, "pp": 2}),
+    (Work("llama2-7b", 64, 256, 4096), {"tp": 1}),
 )
 
 
 def a800(quick: bool = False) -> Verdict:
     """a800-links: the same nodes with the NVLink of an A100 and of an A800."""
-    from rackmodel.topology import load_topology
-
     full = load_topology(
         "hgx-a800-80", overrides={"accelerator": "a100-80", "shape.links": 2}
     )  # the same fabric and NICs, only the links differ
     cut = load_topology("hgx-a800-80")
     rows: list[dict[str, Any]] = []
-    for model, gpus, batch, seq_len, plan in _A800_JOBS[1::3] if quick else _A800_JOBS:
-        a, b = (best_of(one, model, gpus, batch, seq_len, [plan]).result for one in (full, cut))
+    for work, plan in _A800_JOBS[1::3] if quick else _A800_JOBS:
+        a, b = (best_of(one, work, [plan]) for one in (full, cut))
         rows.append(
             {
-                "model": model,
-                "gpus": gpus,
+                "model": work.model,
+                "gpus": work.gpus,
                 **plan,
                 "step_a100_s": a.step_s,
                 "step_a800_s": b.step_s,
@@ -261,11 +249,6 @@ def a800(quick: bool = False) -> Verdict:
             }
         )
     losses = [row["lost"] for row in rows]
-    mean = sum(losses) / len(losses)
-    # A third of the bandwidth that cost a third of the speed would support the plain reading.
-    verdict: Word = (
-        "supported" if min(losses) > 0.05 else "refuted" if max(losses) < 0.01 else "depends"
-    )
     worst = max(rows, key=lambda row: row["lost"])
     best = min(rows, key=lambda row: row["lost"])
     words = (
@@ -275,8 +258,9 @@ def a800(quick: bool = False) -> Verdict:
     )
     return answer(
         "a800-links",
-        verdict,
-        (100 * mean, 100 * min(losses), 100 * max(losses)),
+        # A third of the bandwidth that cost a third of the speed would support the plain reading.
+        decided(min(losses) > 0.05, max(losses) < 0.01),
+        over_cases(losses),
         "% of throughput lost (band: over jobs)",
         words,
         rows,

@@ -11,6 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from rackmodel.assess.run import run
+from rackmodel.hardware import accelerator, load_catalog
+from rackmodel.topology import load_topology
+from rackmodel.validation.published_runs import filled_in, read_run
+
 HERE = Path(__file__).parent
 
 
@@ -20,13 +27,6 @@ def published_pairs() -> list[dict[str, Any]]:
     measured_step_s or measured_tflops (model TFLOP/s per accelerator) is what was printed;
     `off` is ours over print, in throughput, less one.
     """
-    import pandas as pd
-
-    from rackmodel.assess.run import run
-    from rackmodel.hardware import accelerator, load_catalog
-    from rackmodel.topology import load_topology
-    from rackmodel.validation.published_runs import filled_in, read_run
-
     rows: list[dict[str, Any]] = []
     for cells in pd.read_csv(HERE / "pairs.csv").to_dict("records"):
         row = {str(name): value for name, value in cells.items()}

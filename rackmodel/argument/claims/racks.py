@@ -7,24 +7,29 @@ Left out: what a larger domain does to a model (`domains`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.argument.claims.verdict import Verdict, Word, answer, claim, overlaps
-from rackmodel.argument.scale_up import best_of
+import networkx as nx
+
+from rackmodel.argument.claims.verdict import (
+    Verdict,
+    answer,
+    as_claimed,
+    decided,
+    geometric_mean,
+)
+from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.assess.bandwidth_ladder import tiers
+from rackmodel.assess.media import swap_tier
+from rackmodel.hardware import load_catalog
+from rackmodel.topology import copper_pairs, load_topology, read_topology
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 def structure(quick: bool = False) -> Verdict:
     """nvl72-structure: count the graph of one rack."""
-    from rackmodel.topology import copper_pairs, read_topology
-
     graph = read_topology("gb200-nvl72")
     kinds: list[str] = [str(facts["kind"]) for _, facts in graph.nodes(data=True)]
     links = _scale_up_links(graph)
@@ -67,9 +72,6 @@ def _scale_up_links(graph: nx.DiGraph[Any]) -> int:
 
 def closer(quick: bool = False) -> Verdict:
     """closer-is-cheaper: what a byte per second costs and draws at each distance."""
-    from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology
-
     catalog = load_catalog()
     # Machines whose switch chips have a price.
     names = (
@@ -91,20 +93,20 @@ def closer(quick: bool = False) -> Verdict:
         ratios.append([_per(inside, mine) / _per(outside, other) for mine, other in ends])
         watts.append(_per(inside, "watts") / _per(outside, "watts"))
         closest.append(_per(hbm, "watts") / _per(inside, "watts"))
-    value, low, high = (_mean(column) for column in zip(*ratios, strict=True))
+    value, low, high = (geometric_mean(column) for column in zip(*ratios, strict=True))
     cheaper, frugal = min(ratio[1] for ratio in ratios) > 1, min(watts) > 1
-    verdict: Word = "supported" if cheaper and frugal else "refuted" if high < 1 else "depends"
     words = (
         f"A byte per second costs {value:.0f} times less inside the scale-up domain than across "
-        f"the fabric's core (mean of {len(names)} machines) and draws {_mean(watts):.0f} times "
-        f"less power, both ends and all switches counted; HBM is {_mean(closest):.1f} times more "
-        "frugal still. NICs stand in the price of a chassis and are not counted outside, which "
-        "flatters the fabric. What that bandwidth buys in tokens/s is another question: see "
+        f"the fabric's core (mean of {len(names)} machines) and draws "
+        f"{geometric_mean(watts):.0f} times less power, both ends and all switches counted; HBM is "
+        f"{geometric_mean(closest):.1f} times more frugal still. NICs stand in the price of a "
+        "chassis and are not counted outside, which flatters the fabric. What that "
+        "bandwidth buys in tokens/s is another question: see "
         "scale-out-not-the-extension."
     )
     return answer(
         "closer-is-cheaper",
-        verdict,
+        decided(cheaper and frugal, high < 1),
         (value, low, high),
         "x bytes/s per dollar, inside over outside",
         words,
@@ -118,18 +120,8 @@ def _per(tier: Mapping[str, Any], what: str) -> float:
     return float(tier["bytes_per_s"]) / float(tier[what])
 
 
-def _mean(values: Any) -> float:
-    """Geometric mean."""
-    values = list(values)
-    return math.exp(sum(map(math.log, values)) / len(values))
-
-
 def copper(quick: bool = False) -> Verdict:
     """copper-returns: the same rack on copper, pluggables, LPO and co-packaged optics."""
-    from rackmodel.assess.media import swap_tier
-    from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology
-
     parts = load_topology("gb200-nvl72").inventory(72)
     catalog = load_catalog()
     rows: list[dict[str, Any]] = []
@@ -152,7 +144,6 @@ def copper(quick: bool = False) -> Verdict:
         watts = swap_tier(parts, other, "scale-up", "pluggable")["new_watts"]
         ends.append((watts - rows[0]["watts"]) / 1e3)
     figure = (saved["pluggable"], ends[0], ends[1])
-    known = claim("copper-returns")
     outside = load_topology("gb200-nvl72").inventory(576)
     optical = outside[(outside["part_kind"] == "cable") & (outside["medium"] == "pluggable")]
     words = (
@@ -164,7 +155,7 @@ def copper(quick: bool = False) -> Verdict:
     )
     return answer(
         "copper-returns",
-        overlaps(figure, float(known["low"]), float(known["high"])),
+        as_claimed("copper-returns", figure),
         figure,
         "kW per NVL72 rack",
         words,
@@ -175,54 +166,27 @@ def copper(quick: bool = False) -> Verdict:
 
 HEAT_PLANS = ({"tp": 8, "pp": 2, "vpp": 4},)
 AIR_LIMIT_W = (30e3, 50e3)
+_COOLED = (
+    "dgx-h100",
+    "dgx-b200",
+    "gb200-nvl36",
+    "gb200-nvl72",
+    "gb300-nvl72",
+    "vr200-nvl72",
+    "rubin-ultra-nvl144",
+    "nvl576",
+)
 
 
 def liquid(quick: bool = False) -> Verdict:
     """liquid-needed: heat of a rack in training by size of the domain, against what air carries."""
-    from rackmodel.topology import load_topology
-
-    names = (
-        ("dgx-b200", "gb200-nvl72", "rubin-ultra-nvl144")
-        if quick
-        else (
-            "dgx-h100",
-            "dgx-b200",
-            "gb200-nvl36",
-            "gb200-nvl72",
-            "gb300-nvl72",
-            "vr200-nvl72",
-            "rubin-ultra-nvl144",
-            "nvl576",
-        )
-    )
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        machine = load_topology(name)
-        result = best_of(machine, "llama3-70b", 576, 1152, 4096, HEAT_PLANS).result
-        rack = max(result.assessment["racks"], key=lambda one: one["heat_w"])
-        rows.append(
-            {
-                "machine": name,
-                "year": machine.year,
-                "domain": machine.domain_accelerators,
-                "accelerators_per_rack": machine.rack_accelerators,
-                **{key: rack[key] for key in ("heat_w", "heat_low_w", "heat_high_w")},
-                "liquid_share": rack["liquid_w"] / rack["heat_w"],
-            }
-        )
+    names = ("dgx-b200", "gb200-nvl72", "rubin-ultra-nvl144") if quick else _COOLED
+    rows = [_rack_heat(name) for name in names]
     rack72 = next(row for row in rows if row["machine"] == "gb200-nvl72")
     years = sorted({int(row["year"]) for row in rows})
     hottest = [max(r["heat_w"] for r in rows if r["year"] == year) for year in years]
     rising = all(before <= after for before, after in pairwise(hottest))
-    needs = [row for row in rows if row["heat_low_w"] > AIR_LIMIT_W[1]]
     spared = [row for row in rows if row["heat_low_w"] <= AIR_LIMIT_W[1]]
-    verdict: Word = (
-        "supported"
-        if rack72 in needs and rising
-        else "depends"
-        if rack72["heat_high_w"] > AIR_LIMIT_W[0]
-        else "refuted"
-    )
     words = (
         f"An NVL72 rack gives off {rack72['heat_w'] / 1e3:.0f} kW in training, "
         f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best. The hottest rack "
@@ -237,7 +201,7 @@ def liquid(quick: bool = False) -> Verdict:
     )
     return answer(
         "liquid-needed",
-        verdict,
+        decided(rack72 not in spared and rising, rack72["heat_high_w"] <= AIR_LIMIT_W[0]),
         (rack72["heat_w"] / 1e3, rack72["heat_low_w"] / 1e3, rack72["heat_high_w"] / 1e3),
         "kW per NVL72 rack",
         words,
@@ -247,3 +211,18 @@ def liquid(quick: bool = False) -> Verdict:
             "--seq-len 4096 --tp 8 --pp 2 --vpp 4 --micro-batch 1",
         ),
     )
+
+
+def _rack_heat(name: str) -> dict[str, Any]:
+    """The hottest rack of a machine in training."""
+    machine = load_topology(name)
+    result = best_of(machine, Work("llama3-70b", 576, 1152, 4096), HEAT_PLANS)
+    rack = max(result.assessment["racks"], key=lambda one: one["heat_w"])
+    return {
+        "machine": name,
+        "year": machine.year,
+        "domain": machine.domain_accelerators,
+        "accelerators_per_rack": machine.rack_accelerators,
+        **{key: rack[key] for key in ("heat_w", "heat_low_w", "heat_high_w")},
+        "liquid_share": rack["liquid_w"] / rack["heat_w"],
+    }

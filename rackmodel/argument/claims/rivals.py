@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.argument.claims.verdict import Verdict, Word, answer, unlike_ratio
-from rackmodel.argument.scale_up import best_of
+import numpy as np
+
+from rackmodel.argument.claims.verdict import (
+    Band,
+    Verdict,
+    answer,
+    decided,
+    geometric_mean,
+    unlike_ratio,
+)
+from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.errors import CannotRun
-
-if TYPE_CHECKING:
-    from rackmodel.result.result import Result
-    from rackmodel.topology import Topology
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology, load_topology
 
 Plans = Sequence[Mapping[str, Any]]
 
 # The same job on both racks; 1,152 accelerators are sixteen racks of 72.
-_RACK_JOBS: tuple[tuple[str, int, int, Plans], ...] = (
-    ("deepseek-v3", 9216, 4096, ({"ep": 64, "pp": 3}, {"ep": 16, "pp": 6}, {"ep": 64, "pp": 2})),
-    ("llama3.1-405b", 1152, 8192, ({"tp": 8, "pp": 3, "vpp": 7}, {"tp": 4, "pp": 6, "vpp": 3})),
+_RACK_JOBS: tuple[tuple[Work, Plans], ...] = (
+    (
+        Work("deepseek-v3", 1152, 9216, 4096),
+        ({"ep": 64, "pp": 3}, {"ep": 16, "pp": 6}, {"ep": 64, "pp": 2}),
+    ),
+    (
+        Work("llama3.1-405b", 1152, 1152, 8192),
+        ({"tp": 8, "pp": 3, "vpp": 7}, {"tp": 4, "pp": 6, "vpp": 3}),
+    ),
 )
 
 
@@ -34,30 +47,26 @@ def ualink(quick: bool = False) -> Verdict:
     Twice: as the racks will be sold, and with the same accelerator on either wire, so that only
     the network differs.
     """
-    from rackmodel.topology import load_topology
-
     nvlink, open_rack = load_topology("vr200-nvl72"), load_topology("ualink72")
     wired = load_topology(
         "ualink72", overrides={"accelerator": "vr200", "shape.link": "ualink1-x4"}
     )  # the accelerator of the NVLink rack on the open rack's switches, wires and fabric
     rows: list[dict[str, Any]] = []
     sold, alone = [], []
-    for model, batch, seq_len, plans in _RACK_JOBS[:1] if quick else _RACK_JOBS:
+    for work, plans in _RACK_JOBS[:1] if quick else _RACK_JOBS:
         results = [
-            best_of(machine, model, 1152, batch, seq_len, plans[:2] if quick else plans).result
+            best_of(machine, work, plans[:2] if quick else plans)
             for machine in (nvlink, open_rack, wired)
         ]
         sold.append(unlike_ratio(results[1], results[0]))
         alone.append(results[2].tokens_per_s_per_gpu / results[0].tokens_per_s_per_gpu)
         words = ("NVLink + InfiniBand", "UALink + Ultra Ethernet", "the same accelerator on UALink")
         rows += [_row(name, result) for name, result in zip(words, results, strict=True)]
-    value = math.exp(sum(math.log(ratio[0]) for ratio in sold) / len(sold))
+    value = geometric_mean([ratio[0] for ratio in sold])
     low, high = min(ratio[1] for ratio in sold), max(ratio[2] for ratio in sold)
-    fair = math.exp(sum(map(math.log, alone)) / len(alone))
+    fair = geometric_mean(alone)
     # An answer is something that comes within 10% of what it answers.
-    verdict: Word = (
-        "supported" if min(value, fair) > 0.9 else "refuted" if max(high, fair) < 0.9 else "depends"
-    )
+    verdict = decided(min(value, fair) > 0.9, max(high, fair) < 0.9)
     text = (
         f"The UALink rack trains {value:.2f} times as fast per accelerator as the NVLink rack of "
         f"the same year; with the same accelerator on both networks it is {fair:.2f}. What decides "
@@ -107,8 +116,6 @@ _TPU_PLANS: Plans = (
 
 def tpu(quick: bool = False) -> Verdict:
     """tpu-alternative: the same job on a pod of TPUs and on the GPUs of its year."""
-    from rackmodel.topology import load_topology
-
     pairs = (
         (("tpu-v7x-pod", "gb200-nvl72"),)
         if quick
@@ -118,18 +125,12 @@ def tpu(quick: bool = False) -> Verdict:
             ("tpu-v7x-pod", "gb200-nvl72"),
         )
     )
+    work = Work("llama3-70b", 512, 1024, 4096)
     rows: list[dict[str, Any]] = []
     ratios, dollars = [], []
     for pod, racks in pairs:
         ours, theirs = (
-            best_of(
-                load_topology(name),
-                "llama3-70b",
-                512,
-                1024,
-                4096,
-                _TPU_PLANS[2:4] if quick else _TPU_PLANS,
-            ).result
+            best_of(load_topology(name), work, _TPU_PLANS[2:4] if quick else _TPU_PLANS)
             for name in (pod, racks)
         )
         ratios.append(unlike_ratio(ours, theirs))
@@ -140,7 +141,6 @@ def tpu(quick: bool = False) -> Verdict:
     last, speed = rows[-2], ratios[-1]
     tokens = float(last["tokens_per_s_per_gpu"])
     band = (tokens * tokens / _rate(last, "high"), tokens * tokens / _rate(last, "low"))
-    verdict: Word = "supported" if speed[0] > 0.9 else "refuted" if speed[2] < 0.5 else "depends"
     words = (
         "A TPU chip over the GPU of its year: "
         + ", ".join(
@@ -154,7 +154,7 @@ def tpu(quick: bool = False) -> Verdict:
     )
     return answer(
         "tpu-alternative",
-        verdict,
+        decided(speed[0] > 0.9, speed[2] < 0.5),
         (tokens, *band),
         "tokens/s/chip, llama3-70b on TPU v7x",
         words,
@@ -192,15 +192,12 @@ _SMALL_PLANS: Plans = (
 
 def doubling(quick: bool = False) -> Verdict:
     """compute-doubling: tokens/s of one rack by generation, and its growth in a year."""
-    from rackmodel.topology import load_topology
-
     rows: list[dict[str, Any]] = []
     for name, precision in _GENERATIONS[1:6:2] if quick else _GENERATIONS:
         machine = load_topology(name)
         result = _one_rack(machine, precision, _SMALL_PLANS[::2] if quick else _SMALL_PLANS)
         per_rack = result.tokens_per_s_per_gpu * machine.rack_accelerators
-        heat = max(rack["heat_w"] for rack in result.assessment["racks"])
-        kilowatts = heat / 1e3
+        kilowatts = max(rack["heat_w"] for rack in result.assessment["racks"]) / 1e3
         rows.append(
             {
                 "machine": name,
@@ -217,9 +214,6 @@ def doubling(quick: bool = False) -> Verdict:
     chip = _growth(rows, "tokens_per_s_per_gpu")
     frugal = _growth(rows, "tokens_per_s_per_kw")
     demand, moore = (2 ** (12 / 4), 2 ** (12 / 3)), (2 ** (12 / 24), 2 ** (12 / 18))
-    verdict: Word = (
-        "supported" if rack[2] >= demand[0] else "depends" if rack[0] > moore[1] else "refuted"
-    )
     words = (
         f"A rack trains {rack[0]:.2f} times faster each year, an accelerator {chip[0]:.2f}, a "
         f"kilowatt {frugal[0]:.2f}; Moore's law gives {moore[0]:.2f} to {moore[1]:.2f}, and demand "
@@ -233,7 +227,7 @@ def doubling(quick: bool = False) -> Verdict:
     )
     return answer(
         "compute-doubling",
-        verdict,
+        decided(rack[2] >= demand[0], rack[0] <= moore[1]),
         rack,
         "x tokens/s per rack and year",
         words,
@@ -248,22 +242,19 @@ def doubling(quick: bool = False) -> Verdict:
 def _one_rack(machine: Topology, precision: str, plans: Plans) -> Result:
     """The best plan for a 13B model that fills one rack; the coarser FP8 where a part has no MX."""
     gpus = machine.rack_accelerators
-    batch = 16 * gpus
     for name in dict.fromkeys((precision, "fp8-cs", "bf16")):
         try:
-            return best_of(machine, "gpt3-13b", gpus, batch, 2048, plans, precision=name).result
+            return best_of(machine, Work("gpt3-13b", gpus, 16 * gpus, 2048, name), plans)
         except CannotRun as error:
             reason = error
     raise reason
 
 
-def _growth(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float, float]:
+def _growth(rows: Sequence[Mapping[str, Any]], name: str) -> Band:
     """Growth in a year by least squares on logarithms, with two standard errors.
 
     With fewer than three points the line is exact and says nothing about its error.
     """
-    import numpy as np
-
     years = np.array([float(row["year"]) for row in rows])
     logs = np.log([float(row[name]) for row in rows])
     centred = years - years.mean()

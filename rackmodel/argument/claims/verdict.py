@@ -13,15 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
 
 from rackmodel.errors import UnknownName
+from rackmodel.result.result import Result
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.result.result import Result
-
+Band: TypeAlias = tuple[float, float, float]  # value, low, high
 Word: TypeAlias = Literal["supported", "refuted", "depends"]
 NETWORK_ERROR = 0.30  # share by which exposed communication may be wrong, both ways
 
@@ -106,15 +105,13 @@ def claim(name: str) -> Mapping[str, Any]:
 def answer(
     name: str,
     verdict: Word,
-    figure: tuple[float, float, float],
+    figure: Band,
     unit: str,
     words: str,
     rows: Sequence[Mapping[str, Any]],
     commands: Sequence[str] = (),
 ) -> Verdict:
     """Put a verdict together; `figure` is (value, low, high)."""
-    import pandas as pd
-
     value, low, high = (float(number) for number in figure)
     return Verdict(
         name,
@@ -130,7 +127,7 @@ def answer(
     )
 
 
-def overlaps(figure: tuple[float, float, float], low: float, high: float) -> Word:
+def overlaps(figure: Band, low: float, high: float) -> Word:
     """Judge a figure against the claimed bounds.
 
     Supported if the value lies within them (a single claimed number: if it lies within the band),
@@ -149,7 +146,39 @@ def overlaps(figure: tuple[float, float, float], low: float, high: float) -> Wor
     return "refuted" if most < low or least > high else "depends"
 
 
-def unlike_ratio(ours: Result, theirs: Result) -> tuple[float, float, float]:
+def claimed(name: str) -> tuple[float, float]:
+    """Low and high that a claim names itself."""
+    text = claim(name)
+    return float(text["low"]), float(text["high"])
+
+
+def as_claimed(name: str, figure: Band, unit: float = 1.0) -> Word:
+    """Judge a figure against what its claim names, which is so many times `unit`."""
+    low, high = claimed(name)
+    return overlaps(figure, low / unit, high / unit)
+
+
+def decided(supported: bool, refuted: bool) -> Word:
+    """What follows from two tests; neither: it depends."""
+    return "supported" if supported else "refuted" if refuted else "depends"
+
+
+def over_cases(values: Sequence[float]) -> Band:
+    """Mean of several cases between the least and the largest, in per cent."""
+    return 100 * sum(values) / len(values), 100 * min(values), 100 * max(values)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Mean of ratios."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def banded(row: Mapping[str, Any], name: str, unit: float = 1.0) -> Band:
+    """A figure of a row with those that end in _low and _high."""
+    return row[name] / unit, row[f"{name}_low"] / unit, row[f"{name}_high"] / unit
+
+
+def unlike_ratio(ours: Result, theirs: Result) -> Band:
     """Tokens/s per accelerator of `ours` over `theirs`, machines with different accelerators.
 
     The bands of both predictions, added in quadrature.
@@ -159,7 +188,7 @@ def unlike_ratio(ours: Result, theirs: Result) -> tuple[float, float, float]:
     return value, value * math.exp(-width), value * math.exp(width)
 
 
-def like_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[float, float, float]:
+def like_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Band:
     """Tokens/s per accelerator of one row over another, machines with the same accelerator.
 
     Errors of kernels cancel; exposed communication may be `NETWORK_ERROR` more or less in both.
