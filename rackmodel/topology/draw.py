@@ -7,14 +7,17 @@ Left out: results of a simulation (`report`).
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackmodel import units
 from rackmodel.errors import InvalidInput
-from rackmodel.topology.draw_fabric import COLOURS, fabric_picture
+from rackmodel.hardware import load_catalog
+from rackmodel.topology.canvas import COLOURS, Box, axes, rectangle
+from rackmodel.topology.check import kinds_of
+from rackmodel.topology.draw_fabric import fabric_picture
 from rackmodel.topology.inventory import copper_pairs_of, inventory_rows
+from rackmodel.topology.kinds import Kind
 from rackmodel.topology.shapes import Switched
 from rackmodel.topology.topology import Topology
 
@@ -74,45 +77,23 @@ def draw(topology: Topology, path: str | Path, *, accelerators: int | None = Non
 
 def rack_picture(topology: Topology, ax: Axes | None = None) -> Axes:
     """Draw one rack from the front: every tray with its accelerators, CPUs and switch chips."""
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(7, 8), layout="constrained").subplots()
+    ax = ax or axes(7, 8)
     runs = _runs(topology)
     tall = sum(run.number * run.height for run in runs)
     scale = min(WHOLE / tall, TALLEST / max(run.height for run in runs))
     bottom = WHOLE - scale * tall
-    holders = sum(run.number for run in runs if run.kind in HOLDERS)
-    in_rack = min(topology.rack_accelerators, topology.max_accelerators or 10**9)
-    per_tray = max(1, round(in_rack / max(1, holders)))
-    switch_trays = sum(run.number for run in runs if run.kind == "switch")
+    in_rack = min(topology.rack_accelerators, topology.max_accelerators)
     chips = _chips_in_rack(topology)
-
-    from matplotlib.patches import Rectangle
-
-    apart = any(run.kind == "host" for run in runs)  # CPUs stand in hosts of their own
-    hosts = sum(run.number for run in runs if run.kind == "host")
-    ax.add_patch(
-        Rectangle(
-            (-0.25, bottom - 0.25), WIDTH + 0.5, WHOLE - bottom + 0.5, fill=False, lw=2, ec="#333"
-        )
-    )
+    inside = _contents(topology, runs, in_rack, chips)
+    frame = (-0.25, bottom - 0.25, WIDTH + 0.5, WHOLE - bottom + 0.5)
+    rectangle(ax, frame, fill=False, lw=2, ec="#333")
     y = WHOLE
     for run in runs:
-        top = y
+        top, parts = y, inside.get(run.kind, {})
         for _ in range(run.number):
             y -= run.height * scale
-            box = (0.0, y, WIDTH, run.height * scale)
-            _tray(ax, box, run.kind)
-            inner = chips // max(1, holders) if not switch_trays else 0
-            if run.kind in HOLDERS:
-                cpus = 0 if apart else _cpus(topology, per_tray)
-                _contents(ax, box, per_tray, cpus, inner)
-            elif run.kind == "host":
-                _row(ax, box, [("cpu", round(_cpus(topology, in_rack) / hosts))])
-            elif run.kind == "switch":
-                _row(ax, box, [("switch", round(chips / switch_trays))])
-        _note(ax, top, y, _words(topology, run, per_tray, chips, switch_trays, apart))
+            _tray(ax, (0.0, y, WIDTH, run.height * scale), run.kind, parts)
+        _note(ax, top, y, _words(topology, run, parts, chips / max(1, _number(runs, "switch"))))
     _legend(ax, topology, chips, bottom)
     ax.set_xlim(-0.5, 11.5)
     ax.set_ylim(-7.0, WHOLE + 0.6)
@@ -121,10 +102,29 @@ def rack_picture(topology: Topology, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def _number(runs: list[_Run], *kinds: str) -> int:
+    return sum(run.number for run in runs if run.kind in kinds)
+
+
+def _contents(
+    topology: Topology, runs: list[_Run], in_rack: int, chips: int
+) -> dict[str, dict[str, int]]:
+    """Return what a tray of each kind holds: {kind of tray: {part: count}}."""
+    holders, hosts, switches = (_number(runs, *k) for k in (HOLDERS, ("host",), ("switch",)))
+    per_tray = max(1, round(in_rack / max(1, holders)))
+    tray = {
+        "cpu": 0 if hosts else _cpus(topology, per_tray),  # else they stand in hosts of their own
+        "accelerator": per_tray,
+        "switch": 0 if switches else chips // max(1, holders),
+    }
+    inside = dict.fromkeys(HOLDERS, tray)
+    inside["host"] = {"cpu": round(_cpus(topology, in_rack) / max(1, hosts))}
+    inside["switch"] = {"switch": round(chips / max(1, switches))}
+    return inside
+
+
 def _runs(topology: Topology) -> list[_Run]:
     """Read the trays of a rack from top to bottom out of the hardware catalog."""
-    from rackmodel.hardware import load_catalog
-
     chassis = load_catalog().chassis.get(topology.chassis)
     if chassis is None or "trays" not in chassis:
         size = topology.domain_accelerators
@@ -133,27 +133,24 @@ def _runs(topology: Topology) -> list[_Run]:
             return [_Run("compute", topology.rack_accelerators // tray, 1.0)]
         return [_Run("domain", max(1, min(16, topology.rack_accelerators // size)), 1.0)]
     runs = []
+    wanted = topology.rack_accelerators // max(1, topology.chassis_accelerators)
     for word in chassis["trays"].text.split():
         kind, _, rest = word.partition(":")
         count, _, height = rest.partition("*")
         runs.append(_Run(kind, int(count), float(height or 1)))
-    holders = sum(run.number for run in runs if run.kind == "node")
-    wanted = topology.rack_accelerators // max(1, topology.chassis_accelerators)
-    if holders and wanted != holders:  # the file packs more or fewer nodes into its racks
-        runs = [_Run("node", wanted, run.height) if run.kind == "node" else run for run in runs]
+    if _number(runs, "node") not in (0, wanted):  # the file packs more or fewer nodes
+        runs = [run._replace(number=wanted) if run.kind == "node" else run for run in runs]
     return runs
 
 
 def _chips_in_rack(topology: Topology) -> int:
-    scale_up = topology.scale_up
-    if isinstance(scale_up, Switched):
-        share = topology.rack_accelerators / scale_up.accelerators
-        return round(scale_up.switches * share)
-    if topology.own_graph is not None:
-        kinds = Counter(data["kind"] for _, data in topology.own_graph.nodes(data=True))
-        share = topology.rack_accelerators / max(1, kinds["accelerator"])
-        return round(kinds["scale_up_switch"] * share)
-    return 0
+    chips, accelerators = 0, topology.domain_accelerators
+    if isinstance(topology.scale_up, Switched):
+        chips = topology.scale_up.switches
+    elif topology.own_graph is not None:
+        kinds = list(kinds_of(topology.own_graph).values())
+        chips, accelerators = (kinds.count(k) for k in (Kind.SCALE_UP_SWITCH, Kind.ACCELERATOR))
+    return round(chips * (topology.rack_accelerators / max(1, accelerators)))
 
 
 def _cpus(topology: Topology, accelerators: int) -> int:
@@ -161,77 +158,55 @@ def _cpus(topology: Topology, accelerators: int) -> int:
     return 0 if host is None else round(host.cpus * accelerators / host.accelerators)
 
 
-def _tray(ax: Axes, box: tuple[float, float, float, float], kind: str) -> None:
-    from matplotlib.patches import Rectangle
-
+def _tray(ax: Axes, box: Box, kind: str, parts: dict[str, int]) -> None:
+    """Draw a tray and what it holds: in one row if it is flat, else accelerators above the rest."""
     x, y, width, height = box
     face = COLOURS["tray" if kind in HOLDERS else "network" if kind == "switch" else kind]
     gap = min(0.08, 0.1 * height)
-    ax.add_patch(
-        Rectangle((x, y + gap), width, height - 2 * gap, facecolor=face, edgecolor="#777", lw=0.6)
-    )
-
-
-def _contents(
-    ax: Axes, box: tuple[float, float, float, float], accelerators: int, cpus: int, chips: int
-) -> None:
-    """Draw what a tray holds: in one row if it is flat, else accelerators above the rest."""
-    x, y, width, height = box
-    if height < 2.4:
-        _row(ax, box, [("cpu", cpus), ("accelerator", accelerators), ("switch", chips)])
+    inner = (x, y + gap, width, height - 2 * gap)
+    rectangle(ax, inner, facecolor=face, edgecolor="#777", lw=0.6)
+    if height < 2.4 or kind not in HOLDERS:
+        _row(ax, box, parts)
         return
+    accelerators, others = parts["accelerator"], {**parts, "accelerator": 0}
     lines = -(-accelerators // 8)
-    below = 0.35 * height if chips or cpus else 0.0
+    below = 0.35 * height if any(others.values()) else 0.0
     for line in range(lines):
         part = (height - below) / lines
-        many = min(8, accelerators - 8 * line)
         top = (x, y + height - part * (line + 1), width, part)
-        _row(ax, top, [("accelerator", many)])
-    _row(ax, (x, y, width, below), [("cpu", cpus), ("switch", chips)])
+        _row(ax, top, {"accelerator": min(8, accelerators - 8 * line)})
+    _row(ax, (x, y, width, below), others)
 
 
-def _row(ax: Axes, box: tuple[float, float, float, float], parts: list[tuple[str, int]]) -> None:
-    from matplotlib.patches import Rectangle
-
+def _row(ax: Axes, box: Box, parts: dict[str, int]) -> None:
     x, y, width, height = box
-    parts = [(kind, count) for kind, count in parts if count]
-    total = sum(count for _, count in parts) + 0.6 * (len(parts) - 1)
+    parts = {kind: count for kind, count in parts.items() if count}
+    total = sum(parts.values()) + 0.6 * (len(parts) - 1)
     if not parts:
         return
     step = min(width * 0.94 / total, 1.1)
     left = x + (width - step * total) / 2
     margin = min(0.28 * height, 0.3)
-    for kind, count in parts:
+    for kind, count in parts.items():
         for _ in range(count):
-            ax.add_patch(
-                Rectangle(
-                    (left + 0.1 * step, y + margin),
-                    0.8 * step,
-                    height - 2 * margin,
-                    facecolor=COLOURS[kind],
-                    edgecolor="none",
-                )
-            )
+            chip = (left + 0.1 * step, y + margin, 0.8 * step, height - 2 * margin)
+            rectangle(ax, chip, facecolor=COLOURS[kind], edgecolor="none")
             left += step
         left += 0.6 * step
 
 
-def _words(
-    topology: Topology, run: _Run, per_tray: int, chips: int, switch_trays: int, apart: bool
-) -> str:
+def _words(topology: Topology, run: _Run, parts: dict[str, int], chips: float) -> str:
     name = NAMES.get(run.kind, run.kind)
     plural = name.replace("shelf", "shelve") + "s"
     words = f"{run.number} {name if run.number == 1 else plural}"
-    if run.kind in HOLDERS:
-        words += f"\n{per_tray} x {topology.accelerator or 'accelerator'}"
-        cpus = 0 if apart else _cpus(topology, per_tray)
-        if cpus and topology.host:
-            words += f", {cpus} x {topology.host.cpu}"
-    elif run.kind == "switch":
-        words += f"\n{chips / switch_trays:.3g} switch chips each"
-    if run.number > 1 and run.kind in HOLDERS:
-        words += " each"
-    return words
+    if run.kind == "switch":
+        return f"{words}\n{chips:.3g} switch chips each"
+    if run.kind not in HOLDERS:
+        return words
+    words += f"\n{parts['accelerator']} x {topology.accelerator or 'accelerator'}"
+    if parts["cpu"] and topology.host:
+        words += f", {parts['cpu']} x {topology.host.cpu}"
+    return f"{words} each" if run.number > 1 else words
 
 
 def _note(ax: Axes, top: float, bottom: float, words: str) -> None:
@@ -249,15 +224,13 @@ def _note(ax: Axes, top: float, bottom: float, words: str) -> None:
 
 def _legend(ax: Axes, topology: Topology, chips: int, bottom: float) -> None:
     """Name the colours below the rack, and the totals of the domain."""
-    from matplotlib.patches import Rectangle
-
     names = [("accelerator", "accelerator")]
     if topology.host and topology.host.cpus:
         names.append(("cpu", "CPU"))
     if chips:
         names.append(("switch", "switch chip"))
     for i, (kind, name) in enumerate(names):
-        ax.add_patch(Rectangle((3.8 * i, bottom - 2.2), 0.5, 1.0, facecolor=COLOURS[kind]))
+        rectangle(ax, (3.8 * i, bottom - 2.2, 0.5, 1.0), facecolor=COLOURS[kind])
         ax.text(3.8 * i + 0.7, bottom - 1.7, name, va="center", fontsize=8.5)
     for i, line in enumerate(_totals(topology)):
         ax.text(0, bottom - 3.4 - 1.35 * i, line, va="center", fontsize=8.5)

@@ -7,9 +7,14 @@ Left out: every single cable; a row shows up to `SHOWN` of its boxes.
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackmodel import units
+from rackmodel.topology.canvas import COLOURS, axes, rectangle
+from rackmodel.topology.check import kinds_of
+from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.shapes import Mesh, Torus
 from rackmodel.topology.topology import Topology
 
@@ -17,24 +22,16 @@ if TYPE_CHECKING:
     import networkx as nx
     from matplotlib.axes import Axes
 
-COLOURS = {
-    "accelerator": "#3a8f4d",
-    "cpu": "#3b6fb6",
-    "switch": "#c9772b",
-    "tray": "#e8efe6",
-    "shelf": "#d9d4e3",
-    "host": "#dbe5f2",
-    "network": "#f3e3d3",
-    "domain": "#e8efe6",
-    "nic": "#9aa5b1",
-    "leaf": "#e0a458",
-    "spine": "#c9772b",
-    "core": "#9c4f2f",
-    "ocs": "#7a6aa8",
-}
 SHOWN = 6
 LEFT, RIGHT = 3.4, 12.0  # where boxes stand
-RANK = {"domain": 0, "nic": 1, "leaf": 2, "spine": 3, "core": 4}
+LABELS = {
+    Kind.NIC: ("NIC", "NICs"),
+    Kind.LEAF: ("leaf", "leaves"),
+    Kind.SPINE: ("spine", "spines"),
+    Kind.CORE: ("core", "cores"),
+}
+INSIDE = (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH, Kind.CPU)  # a domain
+RANK = {"domain": 0, **{str(kind): kind.level for kind in LABELS}}
 
 
 class _Tier(NamedTuple):
@@ -56,10 +53,7 @@ def fabric_picture(
     topology: Topology, ax: Axes | None = None, accelerators: int | None = None
 ) -> Axes:
     """Draw the tiers of a machine of `accelerators`, or of a size that shows them all."""
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(9, 7), layout="constrained").subplots()
+    ax = ax or axes(9, 7)
     size = accelerators or _telling_size(topology)
     graph = topology.graph(size, bundled=True)
     tiers = _tiers(topology, graph)
@@ -96,44 +90,37 @@ def fabric_picture(
 
 def _telling_size(topology: Topology) -> int:
     """Return a size at which every tier is there, if that is not too many to build at once."""
-    most = topology.max_accelerators
-    if topology.own_graph is not None and most is not None:
-        return most
-    size = topology.domain_accelerators
-    fabric = topology.fabric
+    if topology.own_graph is not None:
+        return topology.max_accelerators
+    size, fabric = topology.domain_accelerators, topology.fabric
     if fabric is not None:
         wanted = size * fabric.pod_units * fabric.group_pods * 2
         size = wanted if wanted <= 10_000 else max(size, min(2 * size, 10_000))
-    return size if most is None else min(size, most)
+    return min(size, topology.max_accelerators)
 
 
 def _tiers(topology: Topology, graph: nx.DiGraph[Any]) -> list[_Tier]:
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     parts: dict[str, set[str]] = {}
-    domains = set()
     for _, data in graph.nodes(data=True):
-        kind = str(data["kind"])
-        counts[kind] = counts.get(kind, 0) + int(data.get("count", 1))
-        parts.setdefault(kind, set()).add(str(data.get("part", "")))
-        if kind == "accelerator":
-            domains.add(data["domain"])
-    size = graph.graph["domain"]
-    rate = _scale_up_rate(graph, counts["accelerator"])
-    what = topology.accelerator or "accelerators"
-    note = f"each {size} x {what}, {rate} each way" if rate else f"each {size} x {what}"
-    name = _domain_name(topology, graph, len(domains))
-    tiers = [_Tier("domain", len(domains), f"{len(domains):,} {name}", note)]
-    for kind in ("nic", "leaf", "spine", "core"):
-        if kind in counts:
-            names = ", ".join(sorted(parts[kind] - {""}))
-            label = {"nic": "NIC", "leaf": "leaf", "spine": "spine", "core": "core"}[kind]
-            plural = "leaves" if kind == "leaf" else f"{label}s"
-            count = counts[kind]
-            if kind == "nic" and count % len(domains) == 0:
-                names = f"{names}, {count // len(domains):,} in each domain".lstrip(", ")
-            elif kind == "leaf" and topology.fabric is not None and topology.fabric.rails > 1:
-                names = f"{names}, {topology.fabric.rails} rails to a pod".lstrip(", ")
-            tiers.append(_Tier(kind, count, f"{count:,} {plural if count > 1 else label}", names))
+        counts[data["kind"]] += int(data.get("count", 1))
+        parts.setdefault(data["kind"], set()).add(str(data.get("part", "")))
+    domains = len({domain for _, domain in graph.nodes(data="domain") if domain is not None})
+    rate = _scale_up_rate(graph, counts[Kind.ACCELERATOR])
+    note = f"each {graph.graph['domain']} x {topology.accelerator or 'accelerators'}"
+    note += f", {rate} each way" if rate else ""
+    name = _domain_name(topology, graph, domains)
+    tiers = [_Tier("domain", domains, f"{domains:,} {name}", note)]
+    for kind, (label, plural) in LABELS.items():
+        count = counts[kind]
+        if not count:
+            continue
+        names = ", ".join(sorted(parts[kind] - {""}))
+        if kind == Kind.NIC and count % domains == 0:
+            names = f"{names}, {count // domains:,} in each domain".lstrip(", ")
+        elif kind == Kind.LEAF and topology.fabric is not None and topology.fabric.rails > 1:
+            names = f"{names}, {topology.fabric.rails} rails to a pod".lstrip(", ")
+        tiers.append(_Tier(kind, count, f"{count:,} {plural if count > 1 else label}", names))
     return tiers
 
 
@@ -147,20 +134,21 @@ def _domain_name(topology: Topology, graph: nx.DiGraph[Any], count: int) -> str:
 
 
 def _scale_up_rate(graph: nx.DiGraph[Any], accelerators: int) -> str:
-    total = 0.0
-    for a, b, data in graph.edges(data=True):
-        kinds = (graph.nodes[a]["kind"], graph.nodes[b]["kind"])
-        if kinds in (("accelerator", "scale_up_switch"), ("accelerator", "accelerator")):
-            total += data["bytes_per_s"]
-    return units.show(total / accelerators, "bytes_per_s", digits=3) if total else ""
+    """Say what an accelerator can send to others of its domain."""
+    kinds = kinds_of(graph)
+    rates = [
+        rate
+        for a, b, rate in graph.edges(data="bytes_per_s")
+        if kinds[a] == Kind.ACCELERATOR and tier_of(kinds[a], kinds[b]) == Tier.SCALE_UP
+    ]
+    return units.show(sum(rates) / accelerators, "bytes_per_s", digits=3) if rates else ""
 
 
 def _joints(graph: nx.DiGraph[Any]) -> dict[tuple[str, str], _Joint]:
     found: dict[tuple[str, str], _Joint] = {}
-    name = {"accelerator": "domain", "scale_up_switch": "domain", "cpu": "domain"}
+    kinds = kinds_of(graph)
     for a, b, data in graph.edges(data=True):
-        ends = [str(graph.nodes[n]["kind"]) for n in (a, b)]
-        low, high = (name.get(kind, kind) for kind in ends)
+        low, high = ("domain" if kinds[n] in INSIDE else kinds[n] for n in (a, b))
         if RANK.get(low, 9) > RANK.get(high, 9) or (low == high == "domain"):
             continue
         old = found.get((low, high), _Joint(0, 0.0, ""))
@@ -181,31 +169,17 @@ def _places(count: int) -> list[float]:
 
 
 def _boxes(ax: Axes, tier: _Tier, y: float, topology: Topology) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     ax.text(-0.1, y + 0.2, tier.title, fontsize=10, fontweight="bold", va="center")
-    for i, line in enumerate(_wrapped(tier.note, 26)):
+    for i, line in enumerate(textwrap.wrap(tier.note, 26)[:4]):
         ax.text(-0.1, y - 0.2 - 0.32 * i, line, fontsize=8, va="center", color="#444")
     places = _places(tier.number)
+    tall, wide = (0.75, 0.58) if tier.kind == "domain" else (0.45, 0.5)
+    style = {"facecolor": COLOURS[tier.kind], "edgecolor": "#555", "lw": 0.8, "zorder": 3}
     for i, x in enumerate(places):
-        hidden = tier.number > SHOWN and i == SHOWN - 2
-        if hidden:
+        if tier.number > SHOWN and i == SHOWN - 2:
             ax.text(x, y, "· · ·", fontsize=16, ha="center", va="center", color="#555")
             continue
-        tall = 0.45 if tier.kind != "domain" else 0.75
-        wide = 0.5 if tier.kind != "domain" else 0.58
-        ax.add_patch(
-            FancyBboxPatch(
-                (x - wide, y - tall),
-                2 * wide,
-                2 * tall,
-                boxstyle="round,pad=0.02",
-                facecolor=COLOURS[tier.kind],
-                edgecolor="#555",
-                lw=0.8,
-                zorder=3,
-            )
-        )
+        rectangle(ax, (x - wide, y - tall, 2 * wide, 2 * tall), rounded=True, **style)
         if tier.kind == "domain":
             _inside(ax, x, y, topology)
         else:
@@ -225,21 +199,14 @@ def _inside(ax: Axes, x: float, y: float, topology: Topology) -> None:
                 ax.plot(x + 0.35 * (i - 1), y + 0.4 * (j - 1), **dot)
         return
     if isinstance(topology.scale_up, Mesh):
-        points = [
-            (x - 0.35, y - 0.45),
-            (x + 0.35, y - 0.45),
-            (x - 0.35, y + 0.45),
-            (x + 0.35, y + 0.45),
-        ]
+        points = [(x + i, y + j) for j in (-0.45, 0.45) for i in (-0.35, 0.35)]
         for i, (a, b) in enumerate(points):
             ax.plot(a, b, **dot)
             for c, e in points[i + 1 :]:
                 ax.plot([a, c], [b, e], **thin)
         return
     graph = topology.own_graph
-    chips = graph is None or any(
-        data["kind"] == "scale_up_switch" for _, data in graph.nodes(data=True)
-    )
+    chips = graph is None or Kind.SCALE_UP_SWITCH in kinds_of(graph).values()
     for i in range(4):
         a = x + 0.27 * (i - 1.5)
         if chips:
@@ -278,9 +245,3 @@ def _joint_words(
     ax.text(
         (LEFT + RIGHT) / 2, y, words, fontsize=8.5, ha="center", va="center", bbox=box, zorder=6
     )
-
-
-def _wrapped(words: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(words, width)[:4]
