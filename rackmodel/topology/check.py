@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rackmodel import units
 from rackmodel.errors import InvalidInput
@@ -174,30 +174,16 @@ def _number(data: Mapping[str, Any], key: str, dimension: str, where: str) -> fl
     return number
 
 
-def part_labels(
-    graph: nx.Graph[Any], connection: Literal["weak", "strong"] = "weak"
-) -> dict[Any, int]:
-    """Return the number of the connected part that each node belongs to; "strong": both ways."""
-    import networkx as nx
-    from scipy.sparse.csgraph import connected_components
-
-    if not len(graph):
-        return {}
-    matrix = nx.to_scipy_sparse_array(graph, weight=None)
-    labels = connected_components(matrix, directed=True, connection=connection)[1]
-    return dict(zip(graph, labels.tolist(), strict=True))
-
-
 def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) -> None:
     """Every accelerator has to reach the first one and be reached by it, CPUs not forwarding."""
     import networkx as nx
 
+    first = accelerators[0]
     forwards = graph.subgraph(n for n, kind in kinds_of(graph).items() if kind != Kind.CPU)
-    labels, first = part_labels(forwards, "strong"), accelerators[0]
+    reached, reaching = nx.descendants(forwards, first), nx.ancestors(forwards, first)
     for node in accelerators[1:]:
-        if labels[node] != labels[first]:
-            reached = node in nx.descendants(forwards, first)
-            a, b = (node, first) if reached else (first, node)
+        if node not in reached or node not in reaching:
+            a, b = (node, first) if node in reached else (first, node)
             raise InvalidInput(
                 f"{file}: no path from accelerator {short(a)} to {short(b)}; join them by links"
                 " (an edge of a directed graph is one direction)"
@@ -206,9 +192,12 @@ def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: s
 
 def _check_whole(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) -> None:
     """Every accelerator has to hang together with the first one, whichever way links lead."""
-    labels, first = part_labels(graph), accelerators[0]
-    for node in accelerators[1:]:
-        if labels[node] != labels[first]:
+    import networkx as nx
+
+    first = accelerators[0]
+    joined = nx.node_connected_component(graph.to_undirected(as_view=True), first)
+    for node in accelerators:
+        if node not in joined:
             raise InvalidInput(
                 f"{file}: no path between accelerators {short(first)} and {short(node)};"
                 " join them by links"

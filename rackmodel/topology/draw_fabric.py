@@ -137,8 +137,8 @@ def _scale_up_rate(graph: nx.DiGraph[Any], accelerators: int) -> str:
     """Say what an accelerator can send to others of its domain."""
     kinds = kinds_of(graph)
     rates = [
-        rate
-        for a, b, rate in graph.edges(data="bytes_per_s")
+        float(data["bytes_per_s"])
+        for a, b, data in graph.edges(data=True)
         if kinds[a] == Kind.ACCELERATOR and tier_of(kinds[a], kinds[b]) == Tier.SCALE_UP
     ]
     return units.show(sum(rates) / accelerators, "bytes_per_s", digits=3) if rates else ""

@@ -24,7 +24,6 @@ from rackmodel.topology.check import (
     as_directed,
     check_topology,
     kinds_of,
-    part_labels,
     short,
 )
 from rackmodel.topology.files import content_of, text_of
@@ -236,14 +235,15 @@ def _number_domains(graph: nx.DiGraph[Any], nodes: list[Hashable]) -> int:
 
     Returns the accelerators of the largest.
     """
-    kinds = kinds_of(graph)
-    local = graph.subgraph(
-        n for n, kind in kinds.items() if kind in (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH)
-    )
-    labels = part_labels(local)
+    import networkx as nx
+
+    local = (Kind.ACCELERATOR, Kind.SCALE_UP_SWITCH)
+    inner = graph.subgraph(node for node, kind in kinds_of(graph).items() if kind in local)
+    parts = enumerate(nx.weakly_connected_components(inner))
+    part = {node: number for number, members in parts for node in members}
     numbers: dict[int, int] = {}
     for node in nodes:
-        graph.nodes[node]["domain"] = numbers.setdefault(labels[node], len(numbers))
+        graph.nodes[node]["domain"] = numbers.setdefault(part[node], len(numbers))
     return max(Counter(graph.nodes[node]["domain"] for node in nodes).values())
 
 
