@@ -16,9 +16,8 @@ from rackmodel.topology import Topology, forget_topologies
 
 MOST_LINKS = 1_000_000  # kept in all: about 300 MB with their routes
 
-# By the very machine: two that differ in one number may compare equal. Kept with it, so that its id
-# names no other.
-_kept: OrderedDict[tuple[Any, ...], tuple[Any, Network]] = OrderedDict()
+# By what the description says, so that a machine that is read twice has one network.
+_kept: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
 
 
 def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int = 0) -> Network:
@@ -31,14 +30,13 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     # A stand-in for a Topology may change what `graph` gives.
     if not isinstance(machine, Topology) or machine.own_graph is not None:
         return Network.of_machine(machine, slots, routing=routing, seed=seed)
-    key = (id(machine), machine.units(slots), machine.slice_shape(slots), routing, seed)
+    key = (machine, machine.units(slots), machine.slice_shape(slots), routing, seed)
     if key not in _kept:
-        network = Network.of_machine(machine, slots, routing=routing, seed=seed)
-        _kept[key] = (machine, network)
-        while len(_kept) > 1 and sum(len(n.tail) for _, n in _kept.values()) > MOST_LINKS:
+        _kept[key] = Network.of_machine(machine, slots, routing=routing, seed=seed)
+        while len(_kept) > 1 and sum(len(n.tail) for n in _kept.values()) > MOST_LINKS:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
-    return _kept[key][1]
+    return _kept[key]
 
 
 def clear_caches() -> None:

@@ -147,6 +147,29 @@ def torus_shape(network: Arrays) -> tuple[int, ...]:
     return tuple(1 + max(line) for line in zip(*network.position, strict=True))
 
 
+@remembered
+def node_places(network: Arrays) -> Ints:
+    """Return int[N, D], where each accelerator stands on a torus or mesh; -1 for other nodes."""
+    place = np.full((len(network.nodes), len(torus_shape(network))), -1, dtype=np.int64)
+    if network.position is not None:
+        place[network.accelerator_nodes] = network.position
+    return place
+
+
+def lattice_steps(tail: Ints, head: Ints, sizes: Ints) -> tuple[Ints, Ints, Bools] | None:
+    """Tell how links run on a torus or mesh, from the places int[L, D] of their ends.
+
+    Returns the difference of places, the dimension along which each link runs, and whether it leads
+    downwards; None if some link does not lead from a place to a neighbour.
+    """
+    step = head - tail
+    around = np.where(np.abs(step) == sizes - 1, -np.sign(step), step)
+    if min(tail.min(initial=0), head.min(initial=0)) < 0 or (np.abs(around).sum(1) != 1).any():
+        return None
+    axis = np.abs(around).argmax(axis=1)
+    return step, axis, (around[np.arange(len(axis)), axis] < 0) & (sizes[axis] > 2)
+
+
 def components(count: int, tail: Ints, head: Ints) -> Ints:
     """Return int[count], the lowest node of the connected part that each node is in.
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.network.arrays import Arrays, Bools, Floats, Ints
+from rackmodel.network.arrays import Arrays, Bools, Floats, Ints, node_places
 
 Colours = npt.NDArray[np.uint64]
 
@@ -289,8 +289,7 @@ def _axes(network: Arrays) -> Ints:
     axes = np.full(len(network.tail), -1, dtype=np.int64)
     if network.position is None:
         return axes
-    place = np.full((len(network.nodes), len(network.position[0])), -1, dtype=np.int64)
-    place[network.accelerator_nodes] = network.position
+    place = node_places(network)
     differ = place[network.tail] != place[network.head]
     straight = differ.sum(axis=1) == 1
     axes[straight] = differ[straight].argmax(axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_folding import FlatKernels, TreeMachine, small_model
 
+import rackmodel
 from rackmodel import api
 from rackmodel.assess.run import kernels_s, run
 from rackmodel.engine.networks import network_of
@@ -42,6 +43,17 @@ def test_a_network_is_kept_for_the_next_simulation_but_not_a_users_graph():
     assert network_of(machine, 16) is not network_of(machine, 17)
     own = load_topology(machine.graph(8), accelerator="h100")
     assert network_of(own, 8) is not network_of(own, 8)
+
+
+def test_networks_are_kept_by_content_until_the_caches_are_cleared():
+    one = network_of(load_topology("dgx-h100"), 16)
+    rackmodel.clear_caches()
+    again = network_of(load_topology("dgx-h100"), 16)
+    assert again is not one
+    machine = load_topology("dgx-h100")
+    equal, other = dataclasses.replace(machine), dataclasses.replace(machine, title="another")
+    assert network_of(equal, 16) is again
+    assert network_of(other, 16) is not again
 
 
 def test_hashed_routes_are_not_taken_to_repeat():

@@ -45,9 +45,7 @@ class Group:
         if size == here:
             return np.ones(len(first))
         if self.period is not None and here % self.period == 0:
-            block = np.arange(here) // self.period
-            far = (size // self.period - 1) / max(1, here // self.period - 1)
-            return np.where(block[first] == block[second], 1.0, far)
+            return stood_for(first, second, here, size, self.period)
         block = np.zeros(here, dtype=np.int64)
         for i, part in enumerate(self.parts):
             block[np.isin(self.nodes, part)] = i
@@ -63,6 +61,18 @@ class Group:
         if len(self.parts) == 1 and self.true_size == len(self.members):
             return 1
         return max(1, round(len(self.parts) * self.scale))
+
+
+def stood_for(first: Ints, second: Ints, here: int, size: int, period: int) -> Floats:
+    """Return how many pairs of `size` members each pair of the first `here` stands for.
+
+    Pairs within a period, and those that a remainder receives, are as they are; pairs of different
+    periods, and those that a remainder sends, stand for all such.
+    """
+    shown, whole = here // period, size // period
+    from_period, to_period = first // period, second // period
+    far = np.where(from_period < shown, (whole - 1) / max(1, shown - 1), whole / max(1, shown))
+    return np.where((from_period != to_period) & (to_period < shown), far, 1.0)
 
 
 def make_group(

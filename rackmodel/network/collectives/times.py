@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,24 +34,14 @@ from rackmodel.network.symmetry import COLLECTIVE_PERIODS, PERIODS, stand_in
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rackmodel.topology import Topology
+
 MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
 
-class Machine(Protocol):
-    """What a description of a machine has to offer."""
-
-    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
-        """Return the graph for that many accelerators."""
-        ...
-
-    def period(self, accelerators: int) -> int:
-        """Return after how many accelerators the machine repeats."""
-        ...
-
-
 def run_collective(
-    machine: Machine | nx.Graph[Any],
+    machine: Topology | nx.Graph[Any],
     op: str,
     sizes: Iterable[float],
     gpus: int,
@@ -121,7 +111,7 @@ def _most_whole(algorithm: str | None) -> int:
 
 
 def _whole(
-    machine: Machine | nx.Graph[Any], op: str, algorithm: str | None, gpus: int, routing: Routing
+    machine: Topology | nx.Graph[Any], op: str, algorithm: str | None, gpus: int, routing: Routing
 ) -> bool:
     """Say whether a collective needs all of the machine, because a stand-in would not show it.
 
@@ -133,7 +123,7 @@ def _whole(
     CannotRun
         If that would be too much.
     """
-    period = cast("Machine", machine).period(gpus) if hasattr(machine, "period") else gpus
+    period = machine.period(gpus) if hasattr(machine, "period") else gpus
     exchange, most = op == "all-to-all", _most_whole(algorithm)
     if not STRATEGIES[routing].spread:
         most, why = MOST_HASHED[exchange], f"single paths ({routing}) do"
@@ -179,7 +169,7 @@ def _sizes(sizes: Iterable[float]) -> Sequence[float]:
 
 
 def _network(
-    machine: Machine | nx.Graph[Any], gpus: int, periods: int | None, routing: Routing, seed: int
+    machine: Topology | nx.Graph[Any], gpus: int, periods: int | None, routing: Routing, seed: int
 ) -> tuple[Network, int, int]:
     """Return the network, the members present in it, and the period.
 
@@ -189,7 +179,7 @@ def _network(
         period = present = gpus
         network = Network.from_graph(machine, routing=routing, seed=seed)
     else:
-        period, present = cast("Machine", machine).period(gpus), gpus
+        period, present = machine.period(gpus), gpus
         domain = getattr(machine, "domain_accelerators", None)
         if periods is not None and period < gpus:
             present = stand_in(gpus, period, domain, periods)

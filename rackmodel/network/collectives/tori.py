@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, remembered
+from rackmodel.network.arrays import Floats, lattice_steps, node_places, remembered
 from rackmodel.network.graph import Network
 
 ROUTINGS = ("spray", "paths", "dimension-order")  # alike in all places
@@ -65,20 +65,15 @@ def tori(network: Network) -> Tori | None:
     code = domain * size + flat
     if len(np.unique(code)) < len(code):
         return None
-    place = np.full((len(network.nodes), len(sides)), -1, dtype=np.int64)
-    place[nodes] = places
-    home = np.full(len(network.nodes), -1, dtype=np.int64)
-    home[nodes] = domain
-    inner = network.scale_up
+    inner, home = network.scale_up, network.home
     tail, head = network.tail[inner], network.head[inner]
     if (home[tail] < 0).any() or (home[tail] != home[head]).any():
         return None
-    step = place[head] - place[tail]
-    around = np.where(np.abs(step) == lengths - 1, -np.sign(step), step)
-    if (np.abs(around).sum(axis=1) != 1).any():
-        return None  # some link does not lead to a neighbour
-    axis = np.abs(around).argmax(axis=1)
-    down = (around[np.arange(len(axis)), axis] < 0) & (lengths[axis] > 2)
+    place = node_places(network)[:, sides]
+    steps = lattice_steps(place[tail], place[head], lengths)
+    if steps is None:
+        return None
+    _, axis, down = steps
     ways = tail * np.int64(2 * len(sides)) + 2 * axis + down
     wanted = len(nodes) * int(np.where(lengths > 2, 2, 1).sum())
     if len(ways) != wanted or len(np.unique(ways)) < wanted:

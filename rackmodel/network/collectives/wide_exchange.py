@@ -12,12 +12,12 @@ in both directions, so the others carry the mirror image.
 """
 
 import math
-from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
 from rackmodel.network.arrays import Floats, Ints
+from rackmodel.network.collectives.groups import stood_for
 from rackmodel.network.collectives.tori import Tori, tori
 from rackmodel.network.graph import Network
 from rackmodel.network.symmetry import colours
@@ -80,7 +80,9 @@ def all_to_all_loads(
     """
     torus = tori(network) if coloured else None
     found = torus and _by_symmetry(network, members, true_size, period, torus)
-    return found or _routed(network, members, true_size, period, coloured=coloured)
+    found = found or _routed(network, members, true_size, period, coloured=coloured)
+    assert found is not None, "only pairs outside may have no answer"
+    return found
 
 
 def _by_symmetry(
@@ -99,17 +101,12 @@ def _by_symmetry(
     rates = np.array(torus.slowest)
     inside, outside = (size - 1.0) / true_size, 0.0
     if (used > 0).sum() > 1:
-        try:
-            found = _routed(network, members, true_size, period, fabric=True)
-        except _PassesOn:
+        found = _routed(network, members, true_size, period, fabric=True)
+        if found is None:
             return None
         load, rates = np.r_[load, found[0]], np.r_[rates, found[1]]
         outside = found[3]
     return load, rates, inside, outside
-
-
-class _PassesOn(Exception):
-    """Pairs in different domains use links of a domain."""
 
 
 def _routed(
@@ -120,10 +117,11 @@ def _routed(
     *,
     coloured: bool = True,
     fabric: bool = False,
-) -> Loads:
+) -> Loads | None:
     """Return the loads by routes from one member of each colour to all others.
 
-    fabric : leave out pairs inside a domain; links of domains then carry nothing.
+    fabric : leave out pairs inside a domain; links of domains then carry nothing, and where some
+        pair passes through one there is no answer.
     """
     nodes = network.accelerator_nodes[members]
     marked = np.zeros(len(network.nodes), dtype=bool)
@@ -137,7 +135,6 @@ def _routed(
         rising = heights(network)
         up = rising[network.head] >= rising[network.tail]
     _, first, many = np.unique(own, return_index=True, return_counts=True)
-    weights = _far_weights(members, true_size, period)
     kinds = int(link_colour.max()) + 1
     load = np.zeros(kinds)
     inside_most = outside_most = 0.0
@@ -148,7 +145,7 @@ def _routed(
             continue
         senders = np.repeat(first[few], len(nodes))
         others = np.tile(here, len(few))
-        share = np.concatenate([weights(i) for i in first[few].tolist()]) / true_size
+        share = stood_for(senders, others, len(members), true_size, period) / true_size
         number = np.repeat(many[few], len(nodes))
         apart = senders != others
         if fabric:
@@ -156,7 +153,7 @@ def _routed(
         senders, others, share, number = (x[apart] for x in (senders, others, share, number))
         table = network.routes(nodes[senders], nodes[others])
         if fabric and network.scale_up[table.links].any():
-            raise _PassesOn
+            return None
         amount = np.repeat(number * share, np.diff(table.indptr)) * table.fractions
         amount = np.where(up[table.links], amount, 0.0)
         load += np.bincount(link_colour[table.links], amount, minlength=kinds)
@@ -168,21 +165,3 @@ def _routed(
     capacity = np.zeros(kinds)
     capacity[link_colour] = network.capacity
     return load / np.bincount(link_colour, minlength=kinds), capacity, inside_most, outside_most
-
-
-def _far_weights(members: Ints, true_size: int, period: int) -> Callable[[int], Floats]:
-    """Tell how many pairs of the whole machine one pair of the stand-in stands for, by sender."""
-    block = members // period
-    here, there = len(members) // period, true_size // period  # full periods
-    full = block < here
-
-    def weights(sender: int) -> Floats:
-        weight = np.ones(len(block))
-        other = full & (block != block[sender])
-        if full[sender] and here > 1:
-            weight[other] = (there - 1) / (here - 1)
-        elif not full[sender]:
-            weight[other] = there / here
-        return weight
-
-    return weights

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Bools, Ints
+from rackmodel.network.arrays import Arrays, Bools, Ints, lattice_steps, node_places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,20 +60,15 @@ def grid_of(network: Arrays) -> Grid | None:
     if len(np.unique(flat)) < len(flat):
         return None
     count, dimensions = len(network.nodes), len(sizes)
-    place = np.full((count, dimensions), -1, dtype=np.int64)
-    place[nodes] = places
+    place = node_places(network)
     node_at = np.empty(len(nodes), dtype=np.int64)
     node_at[flat] = nodes
     inner = network.scale_up
     tail, head = network.tail[inner], network.head[inner]
-    step = place[head] - place[tail]
-    if (place[tail] < 0).any() or (place[head] < 0).any():
+    steps = lattice_steps(place[tail], place[head], sizes)
+    if steps is None:
         return None
-    around = np.where(np.abs(step) == sizes - 1, -np.sign(step), step)
-    if (np.abs(around).sum(axis=1) != 1).any():
-        return None  # some link does not lead to a neighbour
-    axis = np.abs(around).argmax(axis=1)
-    down = (around[np.arange(len(axis)), axis] < 0) & (sizes[axis] > 2)
+    step, axis, down = steps
     link = np.full((count, 2 * dimensions), -1, dtype=np.int64)
     ids = np.flatnonzero(inner)
     link[tail, 2 * axis + down] = ids
