@@ -30,11 +30,6 @@ class Group:
     )
     period: int | None = None  # members after which the machine repeats, in a stand-in
 
-    @property
-    def scale(self) -> float:
-        """Members that one member stands for."""
-        return self.true_size / len(self.members)
-
     def stands_for(self, first: Ints, second: Ints) -> Floats:
         """Return how many pairs of the whole group each pair of members (by place) stands for.
 
@@ -60,7 +55,7 @@ class Group:
             return self.known_domains
         if len(self.parts) == 1 and self.true_size == len(self.members):
             return 1
-        return max(1, round(len(self.parts) * self.scale))
+        return max(1, round(len(self.parts) * self.true_size / len(self.members)))
 
 
 def stood_for(first: Ints, second: Ints, here: int, size: int, period: int) -> Floats:

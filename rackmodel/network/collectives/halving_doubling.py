@@ -95,14 +95,14 @@ def _folded(
     found: dict[int, Flows] = {}
     for stride in strides:
         near = stride < period
-        pairs = _near(core, size, period, stride) if near else iter(())
+        pairs = _near(core, period, stride) if near else iter(())
         found[stride] = _slowest(network, group, pairs) if near else far
     if size == core or size - core >= BLOCKS * period:
         return found, _flows(network, group, own, own + period)
     return found, _slowest(network, group, _beyond(core, size, period))
 
 
-def _near(core: int, size: int, period: int, stride: int) -> Iterator[tuple[Ints, Ints]]:
+def _near(core: int, period: int, stride: int) -> Iterator[tuple[Ints, Ints]]:
     """Yield senders and receivers with an end in one period, the others beside it."""
     full = core // period
     offsets = 2 * stride // math.gcd(period, 2 * stride)
