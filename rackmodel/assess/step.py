@@ -21,6 +21,7 @@ from rackmodel.assess import coolant
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.cost import Bought, cost_of, pue, training_run
+from rackmodel.assess.extra import own_assessments
 from rackmodel.assess.fabric_share import Installed
 from rackmodel.assess.power import Assessment, assess_power
 from rackmodel.assess.rack_power import rack_power
@@ -108,6 +109,8 @@ def assessed(
             f"power cap: below {LOWEST_TRUSTED_CAP:.0%} of {part.power_w:g} W the "
             "power model has seen no measurements; take clock and power as rough"
         )
+    if own := own_assessments(result, found):
+        found["assessments"] = own
     return found
 
 

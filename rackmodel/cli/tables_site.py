@@ -75,8 +75,9 @@ def _beat(swing: Payload) -> str:
 def money_tables(row: Payload) -> Iterator[RenderableType]:
     """Yield cost, its parts, reliability and the whole run, with low and high where known."""
 
-    for title, key in (("cost", "cost"), ("reliability", "reliability"), ("whole run", "run")):
-        facts = row.get(key) or {}
+    named = {"cost": "cost", "reliability": "reliability", "whole run": "run"}
+    tables = {title: row.get(key) or {} for title, key in named.items()}
+    for title, facts in {**tables, **row.get("assessments", {})}.items():  # users' own come last
         shown = [
             (name, amount(name, value), spread(facts, name))
             for name, value in facts.items()
@@ -90,7 +91,7 @@ def money_tables(row: Payload) -> Iterator[RenderableType]:
         for name, value, band in shown:
             table.add_row(field_name(name), value, *([band] if bands else []))
         yield table
-        if key == "cost":
+        if title == "cost":
             yield from _capital(facts)
 
 

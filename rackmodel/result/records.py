@@ -223,7 +223,8 @@ class TrayRecord(TypedDict):
 
 
 class AssessmentRecord(TypedDict):
-    """What a step means for the site that it runs in; `run` and `trays` where asked for."""
+    """What a step means for the site that it runs in; `run` and `trays` where asked for,
+    `assessments` where users registered some: {name: {figure: value}}."""
 
     racks: list[RackRecord]
     energy_j_per_token: float
@@ -232,6 +233,7 @@ class AssessmentRecord(TypedDict):
     reliability: ReliabilityRecord
     run: NotRequired[RunRecord]
     trays: NotRequired[list[TrayRecord]]
+    assessments: NotRequired[dict[str, dict[str, Any]]]
     notes: list[str]
 
 
