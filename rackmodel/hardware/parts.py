@@ -142,6 +142,8 @@ class Accelerator:
     max_scale_up_domain: int | None
     power_w: float  # cap
     host_link: str  # id of a Link
+    fp8_either_orientation: bool | None  # its fp8 products read operands along either side
+    collective_engines: bool | None  # collectives take none of its compute units
     power: PowerModel
     thermal: ThermalModel
     provenance: Mapping[str, Provenance]

@@ -31,7 +31,6 @@ Taken: TypeAlias = Callable[[str, str, str, float], float]
 # two).
 CHANNELS = {"nvls": 8, "sharp": 8}
 DEFAULT_CHANNELS = 16
-ENGINE_FAMILIES = ("tpu", "gaudi", "trainium", "ascend")
 
 # HBM bytes read and written on a rank per byte that it sends, from the data path of NCCL's Simple
 # protocol: gathering writes what arrives and reads it to send it on; reducing writes what arrives
@@ -64,8 +63,7 @@ class Contention:
 
     def units(self, algorithm: str, op: str = "", axis: str = "") -> int:
         """Return the compute units that a collective of `algorithm` occupies."""
-        engines = self.accelerator.family.startswith(ENGINE_FAMILIES)
-        if engines or (op, axis) in self.by_engines:
+        if self.accelerator.collective_engines or (op, axis) in self.by_engines:
             return 0
         channels = next((n for name, n in CHANNELS.items() if name in algorithm), DEFAULT_CHANNELS)
         return min(channels, self.accelerator.compute_units)

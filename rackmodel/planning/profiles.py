@@ -110,7 +110,7 @@ def profile(
         passes={},
     )
     for row, cut in enumerate(cuts):
-        probe = probe_of(job, cut, gpus).on("", domain)
+        probe = probe_of(job, cut, gpus).on(None, domain)
         units = _kinds(probe)[0]
         found.transfer[row] = transfer_bytes(probe)
         if job.model.tied:

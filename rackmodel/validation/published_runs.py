@@ -61,7 +61,7 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
 
     if not run.open_recompute:
         return job
-    hbm_bytes, job = part.hbm_bytes, job.on(part.family)
+    hbm_bytes, job = part.hbm_bytes, job.on(part.fp8_either_orientation)
     if run.offload == "first" and not fits(job, hbm_bytes):
         job = job.replace(offload=("activations",))
     try:

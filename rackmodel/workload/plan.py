@@ -24,8 +24,6 @@ CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
 DISPATCHERS = ("all-to-all", "deepep", "all-gather")
 OFFLOADS = ("optimizer", "activations")
-# Families of accelerators whose fp8 products read either orientation.
-EITHER_ORIENTATION = ("nvidia-blackwell", "nvidia-rubin", "nvidia-feynman")
 TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
 # A part that runs again takes its activation function along; "alternate" (every second matrix
@@ -344,19 +342,21 @@ class Job:
         wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
         return frozenset(wanted.union(*(_WITHIN.get(module, ()) for module in wanted)))
 
-    def on(self, accelerator_family: str, domain: int = 0) -> Job:
+    def on(self, fp8_either_orientation: bool | None, domain: int = 0) -> Job:
         """Return the job with what the machine decides where the job is silent.
 
-        domain : accelerators of a scale-up domain; 0 leaves open what depends on it.
+        fp8_either_orientation : of the accelerator: whether its fp8 products read operands in
+        either orientation (Blackwell) or in one (Hopper), where a second copy of each weight is
+        kept for the gradients. domain : accelerators of a scale-up domain; 0 leaves open what
+        depends on it.
 
-        Blackwell's fp8 products read operands in either orientation, Hopper's only one: there a
-        second copy of each weight is kept for the gradients. DeepEP sends a token once to each
+        DeepEP sends a token once to each
         domain and forwards it there, where a group leaves its domain.
         Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
         """
         job, plan = self, self.plan
         if job.transposes is None:
-            job = replace(job, transposes=accelerator_family not in EITHER_ORIENTATION)
+            job = replace(job, transposes=not fp8_either_orientation)
         if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
             # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
             most = min(plan.ep, max(1, domain // plan.etp))
