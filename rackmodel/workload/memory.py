@@ -14,7 +14,7 @@ divides them as Rajbhandari et al. 2020, arXiv:1910.02054, figure 1, does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -25,6 +25,7 @@ from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
 from rackmodel.workload.data_parallel import held_gradients, local_states
+from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import Action, schedule_of
@@ -146,13 +147,12 @@ def printed_bytes(job: Job, kinds: Mapping[str, float]) -> float:
 
 def _weight_bytes(job: Job, chunks: tuple[Chunk, ...]) -> float:
     """Compute copies of all weights that a rank holds; embedding and head stay in two bytes."""
-    wide = job.weight_bytes
-    total = 0.0
-    for chunk in chunks:
-        for unit in chunk.units:
-            parameters = unit.dense_parameters + unit.expert_parameters
-            total += parameters * (wide if unit.is_layer else 2.0)
-    return total
+    units = [unit for chunk in chunks for unit in chunk.units]
+    return sum(
+        (unit.dense_parameters + unit.expert_parameters)
+        * (job.weight_bytes if unit.is_layer else ELEMENT)
+        for unit in units
+    )
 
 
 def memory(job: Job, pipeline_rank: int = 0) -> dict[str, float]:
@@ -225,9 +225,8 @@ def _advice(job: Job, hbm_bytes: float) -> str:
 def _smaller(job: Job) -> Iterator[tuple[str, Job]]:
     """Plans that need less, the mildest change first."""
     plan, gpus = job.plan, job.gpus
-    for modules, layers in _recomputes(job):
-        yield _recompute_words(modules, layers), _with_recompute(job, modules, layers)
-    full = job.replace(recompute="full", recompute_modules=(), recompute_layers=None)
+    yield from _recomputes(job)
+    full = job.replace(**_choice("full"))
     for base, words in ((job, ""), (full, ', recompute="full"')):
         if plan.micro_batch > 1:
             yield f"micro_batch=1{words}", base.replace(micro_batch=1)
@@ -262,47 +261,41 @@ def _splits(plan: Plan, gpus: int) -> list[tuple[int, int]]:
     return sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
-Recompute = tuple[tuple[str, ...], int | None]
+def _choice(kind: str, modules: Sequence[str] = (), layers: int | None = None) -> dict[str, Any]:
+    """Return the fields of a plan that say what runs again."""
+    return {
+        "recompute": kind,
+        "recompute_modules": tuple(modules),
+        "recompute_layers": layers,
+    }
 
 
-def _recomputes(job: Job) -> list[Recompute]:
-    """Recompute choices from the least work to the most: modules, then layers (-1: all).
+def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
+    """Recompute choices from the least work to the most: modules, then layers, then all.
 
     Modules come in the order in which published recipes take them: what is large and cheap first.
     Megatron-Bridge's recipes begin with mla_up_proj for every model that has it, else with norms
     and the experts' activations.
     """
-    model, steps = job.model, []
-    if not job.fused_attention:
-        steps.append("core_attn")
-    if model.mla is not None:
-        steps.append("mla_up_proj")
-    steps += ["norm", "act"] if any(b.feed == "dense" for b in model.blocks) else ["norm"]
-    if model.moe_layers:
-        steps.append("moe_act")
-    chosen: list[Recompute] = [((), None)]
-    so_far: tuple[str, ...] = ()
-    for module in steps:
-        so_far = (*so_far, module)
-        chosen.append((so_far, None))
+    model = job.model
+    useful = {
+        "core_attn": not job.fused_attention,
+        "mla_up_proj": model.mla is not None,
+        "norm": True,
+        "act": any(block.feed == "dense" for block in model.blocks),
+        "moe_act": model.moe_layers > 0,
+    }
+    modules = [module for module, used in useful.items() if used]
     most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
-    chosen += [((), layers) for layers in sorted({max(1, most * q // 8) for q in range(1, 8)})]
-    return [*chosen, ((), -1)]
-
-
-def _with_recompute(job: Job, modules: tuple[str, ...], layers: int | None) -> Job:
-    if layers is None:
-        kind = "selective" if modules else "none"
-        return job.replace(recompute=kind, recompute_modules=modules, recompute_layers=None)
-    return job.replace(
-        recompute="full", recompute_modules=(), recompute_layers=None if layers < 0 else layers
-    )
-
-
-def _recompute_words(modules: tuple[str, ...], layers: int | None) -> str:
-    if layers is None:
-        return f'recompute="selective" of {", ".join(modules)}' if modules else 'recompute="none"'
-    return 'recompute="full"' + (f" of {layers} layers per chunk" if layers > 0 else "")
+    yield 'recompute="none"', job.replace(**_choice("none"))
+    for last in range(len(modules)):
+        some = modules[: last + 1]
+        words = f'recompute="selective" of {", ".join(some)}'
+        yield words, job.replace(**_choice("selective", some))
+    for layers in sorted({max(1, most * q // 8) for q in range(1, 8)}):
+        words = f'recompute="full" of {layers} layers per chunk'
+        yield words, job.replace(**_choice("full", (), layers))
+    yield 'recompute="full"', job.replace(**_choice("full"))
 
 
 def least_recompute(job: Job, hbm_bytes: float) -> Job:
@@ -313,11 +306,10 @@ def least_recompute(job: Job, hbm_bytes: float) -> Job:
     DoesNotFit
         If it does not fit even with full recompute.
     """
-    for modules, layers in _recomputes(job):
-        changed = _with_recompute(job, modules, layers)
+    for _, changed in _recomputes(job):
         if fits(changed, hbm_bytes):
             return changed
-    check_fits(_with_recompute(job, (), -1), hbm_bytes)
+    check_fits(job.replace(**_choice("full")), hbm_bytes)
     raise AssertionError("the last choice was the full recompute that has just been refused")
 
 

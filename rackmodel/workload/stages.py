@@ -7,6 +7,7 @@ Left out: the order in which chunks run (`schedule`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -125,10 +126,10 @@ def transfer_bytes(job: Job) -> float:
     return tokens * job.model.hidden * ELEMENT
 
 
-def _unit(kind: str, steps: tuple[Step, ...]) -> Unit:
+def _unit(kind: str, steps: Sequence[Step]) -> Unit:
     expert = sum(step.parameters for step in steps if step.expert)
     dense = sum(step.parameters for step in steps) - expert
-    return Unit(kind, steps, dense, expert)
+    return Unit(kind, tuple(steps), dense, expert)
 
 
 @lru_cache(maxsize=64)
@@ -147,23 +148,20 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     for stage, size in enumerate(sizes):
         units = [kinds[block] for block in blocks[start : start + size]]
         if stage == 0:
-            units.insert(0, _unit("embedding", tuple(embedding_steps(local))))
+            units.insert(0, _unit("embedding", embedding_steps(local)))
         if stage == len(sizes) - 1:
             units += _tail(job, local, kinds)
         stages.append(tuple(units))
         start += size
     order = schedule_of(plan.order)
     each = range(max(plan.vpp, order.directions))
-    found: list[tuple[Chunk, ...]] = []
-    for rank in range(plan.pp):
-        own = [order.stage(rank, chunk, plan.pp) for chunk in each]
-        found.append(
-            tuple(
-                Chunk(stage, len(sizes), rank, chunk if order.directions == 2 else 0, stages[stage])
-                for chunk, stage in enumerate(own)
-            )
-        )
-    return tuple(found)
+
+    def chunk_of(rank: int, chunk: int) -> Chunk:
+        stage = order.stage(rank, chunk, plan.pp)
+        direction = chunk if order.directions == 2 else 0
+        return Chunk(stage, len(sizes), rank, direction, stages[stage])
+
+    return tuple(tuple(chunk_of(rank, chunk) for chunk in each) for rank in range(plan.pp))
 
 
 def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
@@ -171,9 +169,8 @@ def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
     model = job.model
     # A tied head on another pipeline rank than the embedding keeps its own copy.
     own = not model.tied or job.plan.pp > 1
-    units = [_unit("head", tuple(head_steps(local, own_matrix=own)))]
+    units = [_unit("head", head_steps(local, own_matrix=own))]
     for _ in range(model.mtp_layers):
-        units.append(_unit("mtp_entry", tuple(mtp_entry_steps(local))))
-        units.append(kinds[model.mtp_block])
-        units.append(_unit("mtp_head", tuple(head_steps(local, own_matrix=False))))
+        head = _unit("mtp_head", head_steps(local, own_matrix=False))
+        units += [_unit("mtp_entry", mtp_entry_steps(local)), kinds[model.mtp_block], head]
     return units
