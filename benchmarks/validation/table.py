@@ -1,11 +1,10 @@
 """The error table of README.md and benchmarks/README.md, made anew from published runs.
 
-    python -m benchmarks.validation.table RUNS.csv [--workers 2] [--write]
+    python -m benchmarks.validation.table [--workers 2] [--write]
 
-In:  a table of published runs (`rackmodel validate` says its columns), or what
-     `rackmodel validate RUNS.csv --json` wrote.
-Out: a table in Markdown; with --write, the same between the marks of benchmarks/README.md, and its
-main rows between those of README.md.
+In:  the runs that ship with the package, or what `rackmodel validate --json` wrote of them.
+Out: a table in Markdown; with --write, the same between the marks of benchmarks/README.md, its
+main rows between those of README.md, and the record that the accuracy gate holds.
 Left out: the errors themselves (`rackmodel.validation.errors`).
 """
 
@@ -19,6 +18,7 @@ from typing import Any
 
 import rackmodel
 from rackmodel.reporting.summary import error_groups
+from rackmodel.validation.accuracy import RECORD, RUNS, record
 from rackmodel.validation.errors import validate
 
 ROOT = Path(__file__).parents[2]
@@ -64,18 +64,19 @@ def replaced(text: str, table: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the error table anew.")
-    parser.add_argument("runs", type=Path, help="published runs, or what validate --json wrote")
+    parser.add_argument("runs", type=Path, nargs="?", help="what `rackmodel validate --json` wrote")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"into {FILES[0].name} and the other")
     options = parser.parse_args()
-    if options.runs.suffix == ".json":
+    if options.runs is not None:
         found = json.loads(options.runs.read_text(encoding="utf-8"))
     else:
-        found = validate(options.runs, workers=options.workers)
+        found = validate(RUNS, workers=options.workers)
     head, rule, *rows = lines(found)
     version = ["", f"rackmodel {rackmodel.__version__}."]
     print("\n".join([head, rule, *rows, *version]))
     if options.write:
+        RECORD.write_text(record(found["summary"]), encoding="utf-8")
         few = [row for row in rows if row.removeprefix("| ").startswith(MAIN)]
         for file, shown in zip(FILES, (few, rows), strict=True):
             table = "\n".join([head, rule, *shown, *version])

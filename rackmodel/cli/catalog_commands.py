@@ -47,9 +47,9 @@ def list_(
 
         found = topology_rows()
     elif kind == "stacks":
-        from rackmodel.software.stack import families
+        from rackmodel.validation.accuracy import stack_rows
 
-        found = families()
+        found = stack_rows()
     else:
         from rackmodel.hardware import catalog_rows
 

@@ -52,33 +52,48 @@ ProcessesOption = Annotated[
 
 
 def validate(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.csv",
-            help="Published runs, one a row: id, topology, gpus, model, ..., measured_step_s.",
-            show_default=False,
-        ),
-    ],
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE.csv]",
+            help="Published runs, one a row: id, topology, gpus, model, ..., measured_step_s. "
+            "Left out: the runs that ship with rackmodel, with their sources.",
+            show_default=False,
+        ),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tier",
+            metavar="TIER",
+            help="Only rows of this tier: core, wide, composed; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     workers: ProcessesOption = None,
 ) -> None:
     """Predict published runs and compare with what was measured.
 
     \b
     Example:
-      rackmodel validate throughput.csv --plot validation.png --assert "summary.core.mape<=0.06"
+      rackmodel validate --tier core --tier wide --plot validation.png
+      rackmodel validate runs.csv --assert "summary.core.mape<=0.06"
 
     Step times in seconds; errors are (predicted - measured) / measured; MAPE is their mean size.
     """
-    check_file(file, "FILE.csv")
+    if file is not None:
+        check_file(file, "FILE.csv")
     catalog = parts.load()
     from rackmodel.validation import errors
+    from rackmodel.validation.accuracy import RUNS
 
     with progress("runs") as advance:
         processes = workers or os.cpu_count() or 1
-        payload = errors.validate(file, catalog=catalog, workers=processes, progress=advance)
+        payload = errors.validate(
+            file or RUNS, tiers=tier or (), catalog=catalog, workers=processes, progress=advance
+        )
 
     def picture() -> Any:
         from rackmodel.reporting.study import validation_figure

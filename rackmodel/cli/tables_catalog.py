@@ -49,6 +49,8 @@ def cell(name: str, value: Any) -> str:
             return scaled(value, unit) if unit != "m" else f"{three(value)} m"
     if name.endswith("_s") and "_per_s" not in name:
         return seconds(value)
+    if name in ("mean_error", "inside_band"):
+        return f"{100 * value:.1f}%"
     if name in ("parameters", "active_parameters"):
         return scaled(value, "", " kMBT").replace(" ", "")
     return three(value) if isinstance(value, float) else f"{value:,}"
@@ -67,6 +69,12 @@ def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
     yield table
     yield ""
+    if payload["kind"] == "stacks":
+        yield (
+            f"{len(rows)} families of software; error and band on the published runs that ship "
+            "(`rackmodel validate`). For software of a date that is not here say unknown-2024-06."
+        )
+        return
     yield (
         f"{len(rows)} {payload['kind']}; "
         "peaks are dense, bandwidths one direction, prefixes decimal. "

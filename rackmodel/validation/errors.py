@@ -32,6 +32,7 @@ MOST_ROWS = 200_000
 def validate(
     source: str | Path | pd.DataFrame,
     *,
+    tiers: Sequence[str] = (),
     catalog: Catalog | None = None,
     progress: Progress | None = None,
     workers: int = 1,
@@ -41,7 +42,8 @@ def validate(
     Parameters
     ----------
     source : a CSV file or a frame; columns as in a published-runs file (topology, gpus, layers,
-    ...). catalog : parts to use in place of the shipped ones.
+    ...). tiers : only rows of these ("core", "wide", "composed"; rows without one are core).
+    catalog : parts to use in place of the shipped ones.
     progress : called with (rows done, rows in all).
     workers : processes.
 
@@ -57,7 +59,9 @@ def validate(
     InvalidInput
         If the file can't be read or lacks a column that nothing can replace.
     """
-    frame, summary = validation_frame(source, catalog=catalog, progress=progress, workers=workers)
+    frame, summary = validation_frame(
+        source, tiers=tiers, catalog=catalog, progress=progress, workers=workers
+    )
     rows = [
         {str(k): (None if is_empty(v) else v) for k, v in row.items()}
         for row in frame.to_dict("records")
@@ -68,6 +72,7 @@ def validate(
 def validation_frame(
     source: str | Path | pd.DataFrame,
     *,
+    tiers: Sequence[str] = (),
     catalog: Catalog | None = None,
     progress: Progress | None = None,
     workers: int = 1,
@@ -76,6 +81,10 @@ def validation_frame(
     import pandas as pd
 
     frame = read_runs(source)
+    if tiers:
+        frame = frame[tier_of(frame).isin(tiers)]
+        if frame.empty:
+            raise InvalidInput(f"{source!r} has no rows of tier {' or '.join(tiers)}")
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     # Equal configurations are simulated once; the order of first appearance keeps runs repeatable.
     keys = [_key(row) for row in rows]
@@ -298,17 +307,19 @@ def figures(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def tier_of(table: pd.DataFrame) -> pd.Series[str]:
+    """Return the tier of each row; one that says none is core."""
+    if "tier" not in table.columns:
+        return table["id"].map(lambda _: "core")
+    return table["tier"].fillna("core")
+
+
 GPU_BINS = ((1, 8), (9, 64), (65, 256), (257, 999), (1000, 10**9))
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """Return figures over core and wide, and over groups of both; composed rows stay apart.
-
-    Rows without a `tier` count as core.
-    """
-    tier = table["tier"].fillna("core") if "tier" in table.columns else None
-    if tier is None:
-        tier = table["id"].map(lambda _: "core")
+    """Return figures over core and wide, and over groups of both; composed rows stay apart."""
+    tier = tier_of(table)
     single = table[tier != "composed"]
     summary: dict[str, Any] = {"all": figures(single)}
     for name in ("core", "wide", "composed"):

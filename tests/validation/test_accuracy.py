@@ -1,0 +1,48 @@
+"""The record of accuracy: what the gate lets pass, and the runs that ship."""
+
+from __future__ import annotations
+
+import copy
+
+import pandas as pd
+
+from rackmodel.software import stack_or_unknown
+from rackmodel.validation.accuracy import HELD, RUNS, record, recorded, stack_rows, worse
+from rackmodel.validation.errors import read_runs, tier_of
+
+
+def test_what_is_recorded_is_no_worse_than_itself():
+    assert list(worse(recorded(), recorded())) == []
+
+
+def test_more_error_or_fewer_runs_inside_the_band_are_worse():
+    for name in HELD:
+        off, outside, refused = (copy.deepcopy(recorded()) for _ in range(3))
+        off[name]["mape"] += 0.002
+        outside[name]["inside_band"] -= 0.01
+        refused[name]["failures"] += 1
+        for summary in (off, outside, refused):
+            assert len(list(worse(summary, recorded()))) == 1
+
+
+def test_a_record_keeps_its_figures():
+    assert record({"core": {"mape": 0.0512345678, "rows": 3, "bias": None}}) == (
+        '{\n "core": {\n  "mape": 0.05123,\n  "rows": 3,\n  "bias": null\n }\n}\n'
+    )
+
+
+def test_the_runs_that_ship_are_those_of_the_record():
+    runs = read_runs(RUNS)
+    assert runs["id"].is_unique
+    assert runs["source"].notna().all()
+    counts = tier_of(runs).value_counts()
+    assert {name: counts[name] for name in HELD} == {n: recorded()[n]["rows"] for n in HELD}
+
+
+def test_every_family_with_runs_shows_its_error():
+    rows = pd.DataFrame(stack_rows()).set_index("name")
+    assert 0 < rows.loc["nemo", "mean_error"] < 0.2
+    assert rows.loc["nemo", "runs"] > 100
+    unknown = [s for s in set(read_runs(RUNS)["stack"]) if stack_or_unknown(s) != s]
+    assert rows.loc["unknown", "runs"] > 0
+    assert unknown == ["internevo-2023-11"]
