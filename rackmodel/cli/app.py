@@ -115,6 +115,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "goodput": (_RUN, goodput_command.goodput),
     "list": (_KNOW, catalog_commands.list_),
     "show": (_KNOW, catalog_commands.show),
+    "schema": (_KNOW, catalog_commands.schema),
     "draw": (_KNOW, catalog_commands.draw),
     "validate": (_STUDY, study_commands.validate),
     "sweep": (_STUDY, study_commands.sweep),

@@ -16,7 +16,7 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.lookup import look_up
-from rackmodel.cli.output import check_picture, note, save_picture
+from rackmodel.cli.output import check_picture, note, save_picture, to_json
 from rackmodel.cli.tables_catalog import facts_tables, listing_tables
 from rackmodel.cli.values import MAX_ACCELERATORS, count
 
@@ -80,6 +80,26 @@ def show(
     Grades: datasheet, measured, derived, assumed. Values overridden by --set are marked so.
     """
     output.write(look_up(name_or_file(name, "NAME"), parts.load()), facts_tables)
+
+
+def schema(
+    kind: Annotated[
+        Literal["topology", "parts", "models", "sweep", "design", "result"],
+        typer.Argument(help="Which file, or result of `simulate --json`.", show_default=False),
+    ],
+    output: groups.FileOptions,
+) -> None:
+    """Print the JSON Schema of a file that you write, or of what `simulate --json` prints.
+
+    \b
+    Examples:
+      rackmodel schema topology
+      rackmodel schema result --out result.schema.json
+    """
+    from rackmodel import schema
+
+    found = schema.schema(kind)
+    output.write_text(to_json(found), found)
 
 
 def draw(

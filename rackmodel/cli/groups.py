@@ -253,4 +253,5 @@ CatalogOptions: TypeAlias = Annotated[CatalogWords, Group(_catalog_options, _cat
 OutputOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out")]
 PlotOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out", "plot")]
 FolderOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "plot")]
+FileOptions: TypeAlias = Annotated[Output, _output("json", "out")]
 JsonOption: TypeAlias = Annotated[Output, _output("json")]

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "assess": _STEP | {"engine", "result"},
     "planning": _STEP | {"engine", "result", "assess"},
     "api": _ALL,
+    "schema": _ALL,
     "extend": _ALL,
     "sweeps": _ALL,
     "validation": _ALL,

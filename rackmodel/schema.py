@@ -1,0 +1,218 @@
+"""JSON Schema of what users write and of what rackmodel prints, made from the types themselves.
+
+In:  a kind: topology, parts, models, sweep, design (files), result (`simulate --json`).
+Out: `schema`, as JSON Schema 2020-12 with the version of rackmodel; `check` of one object.
+Left out: what values mean together; the readers of the files check that.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+import rackmodel
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.fields import kinds_of
+from rackmodel.hardware.build import FORMATS
+from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch
+from rackmodel.result.records import ResultRecord
+from rackmodel.workload import Job, Model, Plan
+
+Number: TypeAlias = Annotated[
+    float | str, Field(description="A number in SI, or with its unit: '8 TB/s'.")
+]
+Stated: TypeAlias = Annotated[
+    float | str | bool | dict[str, Any],
+    Field(description="A value, or {value, source, grade, note, low, high}."),
+]
+
+
+class Section(BaseModel):
+    """A table of a file; keys that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class HostSection(Section):
+    """One host: accelerators and CPUs behind the same NICs."""
+
+    accelerators: int | None = None
+    cpu: str | None = None
+    cpus: int | None = None
+    link_bytes_per_s: Number | None = None
+
+
+class NicsSection(Section):
+    """NICs of a host."""
+
+    per_host: int
+    part: str
+    link: str
+    host_link: str | None = None
+    link_bytes_per_s: Number | None = None
+
+
+class FabricSection(Section):
+    """The fabric between scale-up domains."""
+
+    kind: str
+    switch: str
+    core_switch: str | None = None
+    rails: int | None = None
+    pod_units: int | None = None
+    group_pods: int | None = None
+    local_links: int | None = None
+    global_links: int | None = None
+    oversubscription: float | None = None
+    core_oversubscription: float | None = None
+
+
+class TopologyFile(Section):
+    """A machine: `rackmodel simulate FILE.toml`."""
+
+    builder: str
+    accelerator: str
+    title: str | None = None
+    year: int | None = None
+    chassis: str | None = None
+    chassis_accelerators: int | None = None
+    rack_accelerators: int | None = None
+    power_shelves: int | None = None
+    shape: dict[str, Any] = Field(description="The builder's arguments.")
+    host: HostSection | None = None
+    nics: NicsSection | None = None
+    fabric: FabricSection | None = None
+    published: dict[str, Any] = Field({}, description="What the built graph has to come out at.")
+
+
+class Range(Section):
+    """Values from one to another, in steps or by a factor."""
+
+    start: Number = Field(alias="from")
+    to: Number
+    step: Number | None = None
+    times: float | None = None
+
+
+class SweepFile(Section):
+    """Many jobs: `rackmodel sweep FILE.toml --out DIR`."""
+
+    title: str | None = None
+    base: dict[str, Any] = Field({}, description="Words of the job, as on the command line.")
+    axes: dict[str, Any] = Field({}, description="Lists or ranges; every combination is a job.")
+    zips: Any = Field(None, description="Columns that walk together.")
+    filters: Any = Field(None, description="Conditions that a job has to meet.")
+
+
+class DesignFile(SweepFile):
+    """A search over hardware: `rackmodel design FILE.toml`."""
+
+    objectives: dict[str, Literal["max", "min"]]
+    constraints: list[str] = []
+    most: int | None = None
+    seed: int | None = None
+
+
+def _part(kind: type, name: str) -> Any:
+    """Return the table of a part, its fields all of them open to be left to `like` or defaults."""
+    known: dict[str, Any] = {"like": (str, None), "source": (str, None), "grade": (str, None)}
+    known |= {"note": (str, None), "text": (str, None)}
+    for field, hint in kinds_of(kind).items():
+        if field not in ("name", "provenance"):
+            nested = "Mapping" in str(hint) or field in ("power", "thermal")
+            known[field] = (dict[str, Any] if nested else Stated, None)
+    return create_model(name, __base__=Section, **known)
+
+
+@functools.cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    """Return what checks and describes one kind."""
+    if kind == "parts":
+        tables: dict[str, Any] = {
+            "accelerators": (dict[str, _part(Accelerator, "AcceleratorTable")], {}),  # type: ignore[misc]
+            "links": (dict[str, _part(Link, "LinkTable")], {}),  # type: ignore[misc]
+            "switches": (dict[str, _part(Switch, "SwitchTable")], {}),  # type: ignore[misc]
+            "media": (dict[str, _part(Medium, "MediumTable")], {}),  # type: ignore[misc]
+            **{name: (dict[str, Any], {}) for name in ("chassis", "prices", "sources", "defaults")},
+        }
+        return TypeAdapter(create_model("PartsFile", __base__=Section, **tables))
+    if kind == "models":
+        hints = kinds_of(Model)
+        known: dict[str, Any] = {"family": (str, None), "ffn_ratio": (float, None)}
+        for field in fields(Model):
+            needed = field.name in ("layers", "hidden", "heads", "vocab")
+            if field.name != "name":
+                default = None if field.default is MISSING else field.default
+                hint = hints[field.name]
+                known[field.name] = (hint, ...) if needed else (hint | None, default)
+        return TypeAdapter(create_model("ModelFile", __base__=Section, **known))
+    return TypeAdapter(KINDS[kind])
+
+
+#: What `schema` knows; parts and models are made from the dataclasses that they fill.
+KINDS: dict[str, Any] = {
+    "topology": TopologyFile,
+    "parts": None,
+    "models": None,
+    "sweep": SweepFile,
+    "design": DesignFile,
+    "result": ResultRecord,
+}
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a kind.
+
+    >>> schema("result")["properties"]["mfu"]["type"]
+    'number'
+
+    Raises
+    ------
+    UnknownName
+        For a kind that there is not.
+    """
+    if kind not in KINDS:
+        raise UnknownName.among("schema", kind, KINDS)
+    found = _adapter(kind).json_schema()
+    if kind in ("sweep", "design"):
+        found["properties"]["base"]["properties"] = _job_words()
+    if kind == "parts":
+        found["$defs"]["AcceleratorTable"]["properties"]["flops_per_s"]["propertyNames"] = {
+            "enum": list(FORMATS)
+        }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, "version": rackmodel.__version__, **found}
+
+
+def check(kind: str, value: Mapping[str, Any]) -> None:
+    """Refuse an object that its schema does not allow, with where and why.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if kind not in KINDS:
+        raise UnknownName.among("schema", kind, KINDS)
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"{kind}: {where}: {first['msg']}") from None
+
+
+def _job_words() -> dict[str, Any]:
+    """Return the words of a job by name: what each is, with an example."""
+    found: dict[str, Any] = {}
+    for kind in (Job, Plan):
+        for field in fields(kind):
+            told = field.metadata
+            if told:
+                found[field.name] = {key: told[key] for key in ("description", "examples")}
+                if told["choices"]:
+                    found[field.name]["enum"] = list(told["choices"])
+    return found
