@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
-from rackmodel.fields import kinds_of
 from rackmodel.hardware import Catalog
-from rackmodel.planning.best import SearchResult, search_job
+from rackmodel.planning.best import search_job
+from rackmodel.planning.candidates import SIMULATED, Effort
+from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.job_words import (
+    check_job_alone,
     complete_job,
     misplaced,
     open_job,
@@ -66,32 +68,10 @@ def _checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
                 raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
         job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
         if job is not None:
-            _check_job_alone(verb.__name__, job, words)
+            check_job_alone(verb.__name__, job, words)
         return verb(*args, **words)
 
     return call
-
-
-def _check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None:
-    """Refuse words that describe a job beside a job: it says all of them."""
-    if not isinstance(job, Job):
-        raise InvalidInput(
-            f"job: expected a rackmodel.Job, found {job!r:.60}; name a model by model="
-        )
-    for name, value in words.items():
-        if name == "plan" and verb == "search":
-            continue
-        if name in kinds_of(Job) or name == "gpus":
-            remedy = f"job.replace({name}={value!r:.40})"
-            if name == "gpus":
-                replica = job.plan.tp * job.plan.pp * job.plan.cp
-                remedy = f"job.replace(dp=...); its accelerators are {replica} x dp"
-            elif name == "plan":
-                given = value if isinstance(value, Mapping) else {"tp": 8}
-                remedy = f"job.replace({', '.join(f'{k}={v!r:.40}' for k, v in given.items())})"
-            raise InvalidInput(
-                f"{name} describes a job, and a job is given, which says it; write {remedy}"
-            )
 
 
 @_checked
@@ -277,7 +257,7 @@ def search(
     routing_skew: float = 0.0,
     routing_seed: int = 0,
     capacity_factor: float = 1.0,
-    top: int = 10,
+    top: int = SIMULATED,
     choices: str = "sensible",
     catalog: Catalog | None = None,
     accelerator: str | None = None,
@@ -332,10 +312,10 @@ def search(
         machine,
         wanted,
         accelerators,
-        top=whole("top", top),
         fixed=plan_words(plan or {}),
         catalog=catalog,
         choices=SPACES[choices],
+        effort=Effort(top=whole("top", top)),
         simulate=simulated,
     )
 

@@ -18,8 +18,9 @@ from rackmodel.assess.run import run
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, accelerator, load_catalog
-from rackmodel.planning.best import SearchResult, search_job
-from rackmodel.planning.candidates import plan_words
+from rackmodel.planning.best import search_job
+from rackmodel.planning.candidates import Effort, plan_words
+from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.space import Choices
 from rackmodel.result.result import Result
 from rackmodel.sweeps.filters import Value
@@ -161,14 +162,10 @@ def best_found(
         topology,
         job,
         work.gpus,
-        top=1,
-        most=simulated,
         catalog=catalog,
         choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp),
         simulate=simulate,
-        near=NEAR,
-        cells=False,
-        sure=1.0,
+        effort=Effort(top=1, least=1, most=simulated, near=NEAR, cells=False, sure=1.0),
     )
 
 

@@ -61,10 +61,17 @@ def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[s
 def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """Estimated MFU of the best plan for every tp and pp."""
     from rackmodel.planning.best import search_job
+    from rackmodel.planning.candidates import Effort
     from rackmodel.workload import Plan
 
     job = result.step.job
-    found = search_job(machine, job.replace(plan=Plan()), job.gpus, top=1, most=1, catalog=parts)
+    found = search_job(
+        machine,
+        job.replace(plan=Plan()),
+        job.gpus,
+        catalog=parts,
+        effort=Effort(top=1, least=1, most=1),
+    )
     cells = found.heat_map().to_dict("records")
     return [{str(name): value for name, value in cell.items()} for cell in cells]
 

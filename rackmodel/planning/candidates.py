@@ -15,17 +15,40 @@ import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.closed_form import Estimates
-from rackmodel.planning.planner import HBM_MARGIN, Planner
+from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Planner
 from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, peak_memory
-from rackmodel.workload.plan import RECOMPUTES
 
 if TYPE_CHECKING:
     from rackmodel.result.result import Result
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
+SIMULATED = 5  # plans at least, whoever asks: so that all find the same best one
 SURE = 1.01  # the search ends where estimates, put right, lie this far behind the best
-NEAR = 0.01  # plans whose estimates lie this close are equals; the simplest is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much a search does.
+
+    top : plans that are asked for. least, most : plans simulated; None: no fewer than `top` and
+    `SIMULATED`, at most four times as many. near, cells : which plans are timed, as in
+    `Planner.estimate`. sure : the search ends where estimates, put right by what was simulated, lie
+    this far behind the best.
+    """
+
+    top: int = SIMULATED
+    least: int | None = None
+    most: int | None = None
+    near: float = NEAR_ENOUGH
+    cells: bool = True
+    sure: float = SURE
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Plans to simulate at least and at most."""
+        least = max(self.top, SIMULATED) if self.least is None else self.least
+        return least, 4 * least if self.most is None else self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +73,14 @@ def simulate_best(
     estimates: Estimates,
     simulate: Callable[[Plan], Result],
     room_bytes: float,
-    top: int,
-    most: int,
-    sure: float = SURE,
+    effort: Effort,
 ) -> tuple[list[Candidate], list[int]]:
     """Simulate plans in order of their estimate; also which entries were looked at.
 
     Where all simulated plans of a kind were slower than estimated, others of that kind are taken to
     be so too, and come later.
     """
+    least, most = effort.bounds
     queue = np.flatnonzero(
         (estimates.hbm_bytes <= room_bytes * HBM_MARGIN) & np.isfinite(estimates.step_s)
     )
@@ -76,7 +98,7 @@ def simulate_best(
         place = int(np.argmin(likely)) if len(likely) else 0
         if not len(likely) or not np.isfinite(likely[place]):
             break
-        if len(found) >= top and likely[place] * lowest > best_s * sure:
+        if len(found) >= least and likely[place] * lowest > best_s * effort.sure:
             break
         likely[place] = np.inf
         entry, guess_s = int(queue[place]), float(guesses[place])
@@ -128,27 +150,6 @@ def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]
     }
     found = {name: float(values[entry]) for name, values in parts.items()}
     return found | {"overhead": whole_s - float(estimates.step_s[entry])}
-
-
-def equals(
-    planner: Planner, space: Space, estimates: Estimates, room_bytes: float
-) -> list[tuple[tuple[int, ...], Job]]:
-    """Plans that fit, their estimates as good as the best; each with how simple it is."""
-    roomy = np.flatnonzero(estimates.hbm_bytes <= room_bytes * HBM_MARGIN)
-    order = roomy[np.argsort(estimates.step_s[roomy], kind="stable")]
-    found: list[tuple[tuple[int, ...], Job]] = []
-    best_s = np.inf
-    for entry in order[:MOST_LOOKED_AT]:
-        if not estimates.step_s[entry] <= best_s * (1.0 + NEAR):
-            break
-        plan = space.plan(int(entry))
-        job = planner.job.replace(plan=plan)
-        if not np.isfinite(estimates.step_s[entry]) or not planner.fits(job, room_bytes):
-            continue
-        best_s = min(best_s, float(estimates.step_s[entry]))
-        simple = (len(plan.offload), plan.vpp, plan.pp * plan.tp * plan.cp)
-        found.append(((*simple, RECOMPUTES.index(plan.recompute), len(found)), job))
-    return found
 
 
 def least_bound(

@@ -89,7 +89,7 @@ class CommTimes:
         self._loads: dict[tuple[object, ...], float] = {}
         self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
 
-    def _site(self, plan: Plan) -> _Site:
+    def site(self, plan: Plan) -> _Site:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""
         where = map_ranks(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
         if where.used not in self._sites:
@@ -102,7 +102,7 @@ class CommTimes:
 
     def fastest_port(self) -> float:
         """The most that any accelerator can send, over all its links. [bytes/s]"""
-        inner, outer = port_rates(self._site(Plan(dp=self.gpus)).network)
+        inner, outer = port_rates(self.site(Plan(dp=self.gpus)).network)
         return float((inner + outer).max())
 
     def collective(self, plan: Plan, axis: str, op: str, size: float) -> tuple[float, float]:
@@ -110,15 +110,15 @@ class CommTimes:
         true = axis_true_size(plan, axis)
         if true < 2 or size <= 0:
             return 0.0, 0.0
-        site = self._site(plan)
-        meeting = self._members(plan, axis, site)
+        site = self.site(plan)
+        meeting = self.members(plan, axis, site)
         algorithm = exchange_algorithm(plan, op, axis)
         key = (op, size, true, algorithm)
         if key not in meeting.seconds:
             slowest, share = 0.0, 0.0
             for members in meeting.groups:
                 stand = [int(a) for a in site.stands[members]]
-                way = self._fastest(site, op, stand, true, size, algorithm)
+                way = self.fastest(site, op, stand, true, size, algorithm)
                 slowest = max(slowest, way.seconds)
                 rate = size / way.seconds if way.seconds > 0.0 else 0.0
                 share = max(share, self.taken(way.algorithm, op, axis, rate))
@@ -128,7 +128,7 @@ class CommTimes:
             meeting.seconds[key] = slowest, share
         return meeting.seconds[key]
 
-    def _fastest(
+    def fastest(
         self,
         site: _Site,
         op: str,
@@ -176,10 +176,10 @@ class CommTimes:
         """Whether members of a group of this axis meet inside a scale-up domain."""
         if axis_true_size(plan, axis) < 2:
             return False
-        site = self._site(plan)
+        site = self.site(plan)
         return any(
             len({int(site.domain[m]) for m in members}) < len(members)
-            for members in self._members(plan, axis, site).groups
+            for members in self.members(plan, axis, site).groups
         )
 
     def send(self, plan: Plan, size: float) -> float:
@@ -188,7 +188,7 @@ class CommTimes:
             return 0.0
         apart = plan.tp * plan.cp
         apart *= plan.replicas if plan.rank_order == "tp-cp-ep-dp-pp" else dp_block(plan)
-        site = self._site(plan)
+        site = self.site(plan)
         domain = site.domain
         pairs: dict[bool, tuple[int, int]] = {}
         for stage in range(plan.pp - 1):
@@ -208,7 +208,7 @@ class CommTimes:
             self._seconds[key] = fixed_s + self.slower * moving_s, 0.0
         return self._seconds[key][0]
 
-    def _members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
+    def members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
         """Groups that stand for an axis (few members, each kind of place once), and all."""
         key = (
             axis,

@@ -1,22 +1,27 @@
 """What a search found, as tables: ranked plans with why each is slower, MFU over tp x pp.
 
-In:  a `SearchResult`.
-Out: pandas frames, and the dictionary behind `rackmodel search --json`.
+In:  simulated candidates and all estimates of a search.
+Out: `SearchResult`: pandas frames, and the dictionary behind `rackmodel search --json`.
 Left out: drawing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.planning.candidates import Candidate
+from rackmodel.planning.closed_form import Estimates
+from rackmodel.planning.space import Space
+from rackmodel.workload import Job, peak_memory
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rackmodel.planning.best import SearchResult
+    from rackmodel.result.result import Result
 
 WORDS = {
     "bubble": "waits for other pipeline stages",
@@ -98,10 +103,62 @@ def why_slower(best: Mapping[str, float], other: Mapping[str, float]) -> tuple[s
     return worst, grew[worst]
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """Plans in the order of their simulated steps.
+
+    candidates : the simulated ones, fastest first. plans : how many were looked at. fitting : of
+    those, how many fit by the estimate; timed : how many were timed, not beaten by their bound.
+    unbeaten : no plan that was not simulated can be faster than the best by more than this share,
+    by its lower bound. error : largest |estimate / simulation - 1| among the simulated. space,
+    estimates : all plans, as arrays. hbm_bytes : what a plan may fill, of capacity_bytes.
+    """
+
+    candidates: tuple[Candidate, ...]
+    plans: int
+    fitting: int
+    timed: int
+    unbeaten: float
+    error: float
+    space: Space
+    estimates: Estimates
+    hbm_bytes: float
+    capacity_bytes: float
+    top: int  # plans that were asked for
+    wall_s: float
+
+    @property
+    def job(self) -> Job:
+        """The best plan's job."""
+        return self.candidates[0].job
+
+    @property
+    def best(self) -> Result:
+        """The best plan's result."""
+        return self.candidates[0].result
+
+    @property
+    def runner_up(self) -> float | None:
+        """How much longer the second best step takes, as a share; None if there is no second."""
+        if len(self.candidates) < 2:
+            return None
+        return self.candidates[1].step_s / self.candidates[0].step_s - 1.0
+
+    def frame(self) -> pd.DataFrame:
+        """One row per simulated plan; see `frames.search_frame`."""
+        return search_frame(self)
+
+    def heat_map(self) -> pd.DataFrame:
+        """Estimated MFU over tp x pp; see `frames.heat_map`."""
+        return heat_map(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `rackmodel search --json` prints."""
+        return search_dict(self)
+
+
 def search_rows(found: SearchResult) -> list[dict[str, Any]]:
     """One row per simulated plan, fastest first."""
-    from rackmodel.workload import peak_memory
-
     first = found.candidates[0]
     rows: list[dict[str, Any]] = []
     for candidate in found.candidates:

@@ -117,6 +117,28 @@ def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job:
     return job.replace(plan=job.plan.complete(gpus, job.global_batch))
 
 
+def check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None:
+    """Refuse words that describe a job beside a job: it says all of them."""
+    if not isinstance(job, Job):
+        raise InvalidInput(
+            f"job: expected a rackmodel.Job, found {job!r:.60}; name a model by model="
+        )
+    for name, value in words.items():
+        if name == "plan" and verb == "search":
+            continue
+        if name in kinds_of(Job) or name == "gpus":
+            remedy = f"job.replace({name}={value!r:.40})"
+            if name == "gpus":
+                replica = job.plan.tp * job.plan.pp * job.plan.cp
+                remedy = f"job.replace(dp=...); its accelerators are {replica} x dp"
+            elif name == "plan":
+                given = value if isinstance(value, Mapping) else {"tp": 8}
+                remedy = f"job.replace({', '.join(f'{k}={v!r:.40}' for k, v in given.items())})"
+            raise InvalidInput(
+                f"{name} describes a job, and a job is given, which says it; write {remedy}"
+            )
+
+
 def whole(name: str, value: object) -> int:
     """Return a whole number of at least 1."""
     number = value.item() if hasattr(value, "item") else value

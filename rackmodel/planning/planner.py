@@ -16,7 +16,7 @@ from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estim
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import profile, walk
-from rackmodel.planning.space import Floats, Ints, Space
+from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, fits
 from rackmodel.workload.operations import Role
 
@@ -70,71 +70,45 @@ class Planner:
         """Closed form of every plan that may fit and is not beaten by its bound alone.
 
         HBM first, then a bound from kernels alone, then one with collectives by themselves, then
-        the pipeline, then data-parallel traffic; after each step plans that are beyond `near` times
-        the best that fits are left, their step_s infinite.
+        the whole step; after each look plans that are beyond `near` times the best that fits are
+        left, their step_s infinite.
 
         room_bytes : what a plan may fill; None: all HBM. near : how far. cells : keep the most
         promising plan of every (tp, pp) all the same.
         """
         room = self.part.hbm_bytes if room_bytes is None else room_bytes
-        profiles = profile(
-            self.job,
-            space.profiles,
-            self.kernels.compute_s,
-            self.gpus,
-            recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
-            port_bytes_per_s=self.comm.fastest_port(),
-            domain=self.machine.domain_accelerators,
-        )
-        update = self._update()
-        every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
-        every["hbm_bytes"] = hbm_bytes(self.job, space, profiles)
-        live = np.flatnonzero(every["hbm_bytes"] <= room * HBM_MARGIN)
+        look = _Look(self, space)
+        hbm, bound = look.every["hbm_bytes"], look.every["bound_s"]
+        live = np.flatnonzero(hbm <= room * HBM_MARGIN)
         if not len(live):
-            return Estimates(**every)
-        bound, step = every["bound_s"], every["step_s"]
+            return look.estimates
         bound[live] = 0.0
-
-        def rebound(entries: Ints) -> None:
-            again = bounds(self.job, space.take(entries), profiles, update)
-            bound[entries] = np.maximum(bound[entries], again)
-
-        def time(entries: Ints) -> None:
-            part = space.take(entries)
-            walk(profiles, self.job, part, self.kernels.compute_s, self.comm)
-            found = estimate(self.job, part, profiles, self.comm, update)
-            bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
-            for name, values in found.items():
-                every[name][entries] = values
-
-        rebound(live)
+        look.bound(live)
         order = live[np.argsort(bound[live], kind="stable")]
-        best_s = np.inf
-        sure = every["hbm_bytes"][order] <= room  # by the closed form
-        first = order[sure][_first_of_each(space.profile[order[sure]], SEEDS)]
-        for begin in (-1, *range(0, len(order), MORE)):
-            seeds = first if begin < 0 else order[begin : begin + MORE]
-            time(seeds)
-            best_s = self._best_s(space, seeds, step, room)
-            if np.isfinite(best_s):
-                break
-        kept = order[bound[order] <= near * best_s]
+        fitting = order[hbm[order] <= room]  # by the closed form
+        best_s = self._first_best_s(look, order, fitting, room)
+        chosen = np.zeros(0, dtype=np.int64)
         if cells:
-            fitting = order[sure]
             pairs = space.column("tp")[fitting] * 2**32 + space.pp[fitting]
-            kept = np.union1d(kept, fitting[np.unique(pairs, return_index=True)[1]])
-        walk(profiles, self.job, space.take(kept), self.kernels.compute_s, self.comm)
-        rebound(live)  # now with collectives, where they were walked
-        closer = kept[bound[kept] <= near * best_s]
+            chosen = fitting[np.unique(pairs, return_index=True)[1]]
+        kept = np.union1d(order[bound[order] <= near * best_s], chosen)
+        look.walk(kept)
+        look.bound(live)  # now with collectives, where they were walked
+        closer = np.union1d(kept[bound[kept] <= near * best_s], chosen)
         if len(closer):
-            time(closer)
-        return Estimates(**every)
+            look.time(closer)
+        return look.estimates
 
-    def _best_s(self, space: Space, entries: Ints, step_s: Floats, room: float) -> float:
-        """Estimate of the fastest of these plans that fits; infinite if none does."""
-        for entry in entries[np.argsort(step_s[entries], kind="stable")]:
-            if self.fits(self.job.replace(plan=space.plan(int(entry))), room):
-                return float(step_s[entry])
+    def _first_best_s(self, look: _Look, order: Ints, fitting: Ints, room: float) -> float:
+        """Time a few promising plans; seconds of the best that fits, which others have to beat."""
+        space, step_s = look.space, look.every["step_s"]
+        first = np.unique(space.profile[fitting], return_index=True)[1]
+        batches = [order[begin : begin + MORE] for begin in range(0, len(order), MORE)]
+        for entries in (fitting[np.sort(first)[:SEEDS]], *batches):
+            look.time(entries)
+            for entry in entries[np.argsort(step_s[entries], kind="stable")]:
+                if self.fits(self.job.replace(plan=space.plan(int(entry))), room):
+                    return float(step_s[entry])
         return np.inf
 
     def lost_s(self, step_s: float) -> float:
@@ -144,7 +118,7 @@ class Planner:
         whole = self.job.replace(tp=1, cp=1, pp=1, dp=self.gpus)
         return step_s + overhead_s(whole, step_s)
 
-    def _update(self) -> UpdateRates:
+    def update_rates(self) -> UpdateRates:
         """Rates of the optimizer's kernels, from the kernels themselves."""
         low, high = 1e8, 2e9
         plain = self._update_s(low), self._update_s(high)
@@ -173,6 +147,45 @@ class Planner:
         return run(self.machine, self.job.replace(plan=plan), catalog=self.catalog)
 
 
-def _first_of_each(values: Ints, most: int) -> Ints:
-    """Places where a value stands for the first time, in order, `most` at most."""
-    return np.sort(np.unique(values, return_index=True)[1])[:most]
+class _Look:
+    """Estimates of a space as far as they are worked out."""
+
+    def __init__(self, planner: Planner, space: Space) -> None:
+        self.planner, self.job, self.space = planner, planner.job, space
+        self.profiles = profile(
+            self.job,
+            space.profiles,
+            planner.kernels.compute_s,
+            planner.gpus,
+            recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
+            port_bytes_per_s=planner.comm.fastest_port(),
+            domain=planner.machine.domain_accelerators,
+        )
+        self.update = planner.update_rates()
+        self.every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
+        self.every["hbm_bytes"] = hbm_bytes(self.job, space, self.profiles)
+
+    @property
+    def estimates(self) -> Estimates:
+        """What is known so far."""
+        return Estimates(**self.every)
+
+    def bound(self, entries: Ints) -> None:
+        """Raise bounds of these plans to what is known now."""
+        again = bounds(self.job, self.space.take(entries), self.profiles, self.update)
+        self.every["bound_s"][entries] = np.maximum(self.every["bound_s"][entries], again)
+
+    def walk(self, entries: Ints) -> None:
+        """Put communication between the kernels of these plans."""
+        space, comm = self.space.take(entries), self.planner.comm
+        walk(self.profiles, self.job, space, self.planner.kernels.compute_s, comm)
+
+    def time(self, entries: Ints) -> None:
+        """Estimate whole steps of these plans."""
+        self.walk(entries)
+        part = self.space.take(entries)
+        found = estimate(self.job, part, self.profiles, self.planner.comm, self.update)
+        bound = self.every["bound_s"]
+        bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
+        for name, values in found.items():
+            self.every[name][entries] = values

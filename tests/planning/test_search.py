@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
+import rackmodel
 from benchmarks.search.campaign import GOOD, judge
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, UnknownName
-from rackmodel.planning.best import FULL_AT, best_plan, search, search_job
-from rackmodel.planning.candidates import plan_words
+from rackmodel.planning.best import FULL_AT, best_plan, search_job
+from rackmodel.planning.candidates import Effort, plan_words
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.enumeration import divisors, enumerate_plans
 from rackmodel.planning.frames import search_rows
@@ -20,6 +21,11 @@ from rackmodel.workload import Job, Plan, check, load_model, peak_memory
 
 def job_of(model="gpt3-13b", batch=64, seq_len=2048, **fields):
     return Job(model=load_model(model), plan=Plan(), seq_len=seq_len, global_batch=batch, **fields)
+
+
+def search(machine, model, gpus, batch, seq_len, *, top=5, fixed=None, choices=None):
+    found = load_topology(machine), job_of(model, batch, seq_len), gpus
+    return search_job(*found, fixed=fixed, choices=choices, effort=Effort(top=top))
 
 
 def all_valid(job, gpus, space):
@@ -148,14 +154,14 @@ def test_collectives_are_timed_as_the_network_times_them():
 
     comm = CommTimes(load_topology("dgx-h100"), 32)
     plan = Plan(tp=8, dp=4)
-    site = comm._site(plan)
+    site = comm.site(plan)
     for axis in ("tp", "dp_cp"):
         for size in (1e3, 1e5, 1e7, 1e9):
             for op in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
-                members = comm._members(plan, axis, site).groups[0]
+                members = comm.members(plan, axis, site).groups[0]
                 stand = [int(a) for a in site.stands[members]]
                 found = pattern(site.network, op, stand, size)
-                way = comm._fastest(site, op, stand, len(stand), size)
+                way = comm.fastest(site, op, stand, len(stand), size)
                 assert way.seconds == pytest.approx(alone_s(site.network, found, size), rel=1e-6)
                 assert way.algorithm == found.algorithm
 
@@ -163,7 +169,7 @@ def test_collectives_are_timed_as_the_network_times_them():
 def test_a_searched_plan_leaves_room_and_a_given_one_may_fill_it():
     job = job_of("llama2-70b", batch=64, seq_len=4096)
     machine = load_topology("dgx-h100")
-    found = search_job(machine, job, 64, top=3)
+    found = search_job(machine, job, 64, effort=Effort(top=3))
     assert found.hbm_bytes == FULL_AT * found.capacity_bytes
     for row in found.to_dict()["rows"]:
         assert row["hbm_used_bytes"] <= found.hbm_bytes
@@ -190,7 +196,9 @@ def test_spaces_by_name():
     }
     assert sizes["sensible"] < sizes["offload"] < sizes["full-without-offload"] < sizes["full"]
     with pytest.raises(UnknownName, match="did you mean 'full'"):
-        search("dgx-h100", "gpt3-13b", 8, 64, 2048, choices="ful")
+        rackmodel.search(
+            "dgx-h100", model="gpt3-13b", gpus=8, global_batch=64, seq_len=2048, choices="ful"
+        )
 
 
 def test_hbm_of_the_closed_form_is_the_workloads():
@@ -276,7 +284,7 @@ def test_misfit_names_the_nearest_plan():
 
 
 def test_same_answer_every_time():
-    words = [plan_words(best_plan("dgx-h100", job_of(), 16).plan) for _ in range(2)]
+    words = [plan_words(best_plan(load_topology("dgx-h100"), job_of(), 16).plan) for _ in range(2)]
     assert words[0] == words[1]
 
 
