@@ -13,19 +13,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from rackmodel.assess.power_intervals import (
-    KINDS,
-    activity_levels,
-    by_name,
-    stall_power_w,
-)
+from rackmodel.assess.power_intervals import work_of
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import (
     LOWEST_CLOCK,
     Floats,
-    best_flops_per_s,
-    flop_energy_j,
     leakage_ratio,
     voltage_ratio,
 )
@@ -63,24 +56,15 @@ def repeated_unit(
         rows = rows[inside] if inside.any() else rows
     if rows.empty:
         raise InvalidInput(f"timeline: rank class {rank_class} has no pieces on stream {stream!r}")
-    power = accelerator.power
+    work = work_of(rows, accelerator, device_busy)
     duration = rows["end_s"].to_numpy(dtype=float) - rows["start_s"].to_numpy(dtype=float)
-    flops = rows["flops"].to_numpy(dtype=float)
-    joule = by_name(rows["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
-    pace = by_name(rows["precision"], lambda p: best_flops_per_s(accelerator, p), "precision")
-    moved = rows["hbm_bytes"].to_numpy(dtype=float)
-    levels = activity_levels(power, device_busy)
-    link_j = 2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)
+    moving_s = rows["hbm_bytes"].to_numpy(dtype=float) / accelerator.hbm_bytes_per_s
     return pd.DataFrame(
         {
+            **{name: work[name] for name in ("activity", "best_s", "stall_w", "flop_j")},
             "duration_s": duration,
-            "best_s": np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0),
-            "free_s": moved / accelerator.hbm_bytes_per_s + (1.0 - device_busy) * duration,
-            "activity": by_name(rows["kind"], lambda kind: levels[KINDS[kind]], "kind"),
-            "stall_w": stall_power_w(flops, joule, pace, power),
-            "flop_j": flops * joule * power.data_toggle,
-            "byte_j": moved * power.e_hbm_j_per_byte
-            + rows["wire_bytes"].to_numpy(dtype=float) * link_j,
+            "free_s": moving_s + (1.0 - device_busy) * duration,
+            "byte_j": work["hbm_j"] + work["link_j"],
         }
     )
 

@@ -21,6 +21,16 @@ from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy
 
 Ints = npt.NDArray[np.int64]
 
+COLUMNS = {
+    "rank_class",
+    "kind",
+    "start_s",
+    "end_s",
+    "flops",
+    "precision",
+    "hbm_bytes",
+    "wire_bytes",
+}
 MOST_WINDOWS = 2048  # of the cap, in one step
 # What a piece of each kind does; what no piece covers is a waiting kernel.
 KINDS = {
@@ -31,15 +41,6 @@ KINDS = {
     "wait": "wait",
     "bubble": "wait",
 }
-
-
-def stall_power_w(flops: Floats, flop_j: Floats, pace: Floats, power: PowerModel) -> Floats:
-    """Return what matrix units that compute in these formats draw while they stall. [W]
-
-    flops : of each piece; without any no kernel holds the units. flop_j, pace : energy of a FLOP
-    and best rate of its format, both at the reference clock. [J, FLOP/s]
-    """
-    return power.act_stall * power.data_toggle * np.where(flops > 0, flop_j * pace, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +93,10 @@ def cut_timeline(
     InvalidInput
         If a column is missing, a kind is unknown, or a time is not within the step.
     """
-    missing = {
-        "rank_class",
-        "kind",
-        "start_s",
-        "end_s",
-        "flops",
-        "precision",
-        "hbm_bytes",
-        "wire_bytes",
-    } - set(timeline.columns)
-    if missing:
+    if missing := COLUMNS - set(timeline.columns):
         raise InvalidInput(f"timeline: columns {sorted(missing)} are missing")
     if not (step_s > 0 and np.isfinite(step_s)):
         raise InvalidInput(f"timeline: the step has to take more than 0 s, found {step_s!r}")
-
-    classes = timeline["rank_class"].to_numpy(dtype=np.int64)
     start = timeline["start_s"].to_numpy(dtype=float)
     end = timeline["end_s"].to_numpy(dtype=float)
     slack = 1e-9 * step_s
@@ -119,55 +108,93 @@ def cut_timeline(
     if not 0.0 < device_busy <= 1.0 + 1e-9:
         raise InvalidInput(f"device_busy: expected above 0 and up to 1, found {device_busy:g}")
     start, end = np.clip(start, 0.0, step_s), np.clip(end, 0.0, step_s)
-    power = accelerator.power
-    levels = activity_levels(power, device_busy)
-    level = by_name(timeline["kind"], lambda kind: levels[KINDS[kind]], "kind")
-    joule = by_name(timeline["precision"], lambda p: flop_energy_j(accelerator, p), "precision")
-    pace = by_name(timeline["precision"], lambda p: best_flops_per_s(accelerator, p), "precision")
-    flops = timeline["flops"].to_numpy(dtype=float)
-    columns = {
-        "flop": flops * joule * power.data_toggle,
-        "hbm": timeline["hbm_bytes"].to_numpy(dtype=float) * power.e_hbm_j_per_byte,
-        # What is drawn without traffic stands in the idle power; a rank receives what it sends.
-        "link": timeline["wire_bytes"].to_numpy(dtype=float)
-        * (2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)),
-    }
-    needed = np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0)  # seconds at clock 1
-    full_w = stall_power_w(flops, joule, pace, power)
-
-    windows = int(np.clip(step_s / power.cap_window_s, 1, MOST_WINDOWS))
-    window_edges = np.linspace(0.0, step_s, windows + 1)
+    work = work_of(timeline, accelerator, device_busy)
+    classes = timeline["rank_class"].to_numpy(dtype=np.int64)
     order = np.argsort(classes, kind="stable")
     names, first = np.unique(classes[order], return_index=True)
+    windows = int(np.clip(step_s / accelerator.power.cap_window_s, 1, MOST_WINDOWS))
+    window_edges = np.linspace(0.0, step_s, windows + 1)
     pieces = []
     for name, rows in zip(names.tolist(), np.split(order, first[1:]), strict=True):
         rows = rows[end[rows] > start[rows]]
-        edges = np.unique(np.concatenate((window_edges, start[rows], end[rows])))
-        # Edges that differ by rounding only would make pieces of no length.
-        edges = edges[np.concatenate((np.diff(edges) > 1e-13 * step_s, [True]))]
-        edges[0] = 0.0
-        begin, stop = _place(edges, start[rows]), _place(edges, end[rows])
-        keep = stop > begin
-        rows, begin, stop = rows[keep], begin[keep], stop[keep]
-        length = edges[stop] - edges[begin]
-        hbm_w = _spread(columns["hbm"][rows] / length, begin, stop, len(edges))
-        hbm_full_w = max(1e-9, power.e_hbm_j_per_byte * accelerator.hbm_bytes_per_s)
+        own = {key: values[rows] for key, values in work.items()}
         pieces.append(
-            Pieces(
-                rank_class=int(name),
-                edges_s=edges,
-                activity=_highest(level[rows], begin, stop, len(edges), power.act_wait),
-                flop_w=_spread(columns["flop"][rows] / length, begin, stop, len(edges)),
-                hbm_w=hbm_w,
-                link_w=_spread(columns["link"][rows] / length, begin, stop, len(edges)),
-                clock_needed=_spread(needed[rows] / length, begin, stop, len(edges)),
-                stall_w=_highest(full_w[rows], begin, stop, len(edges), 0.0),
-                hbm_free=np.maximum(0.0, device_busy - hbm_w / hbm_full_w),
-                window=np.searchsorted(window_edges, edges[:-1] + 0.5 * np.diff(edges)) - 1,
-                windows=windows,
-            )
+            _cut(int(name), start[rows], end[rows], own, window_edges, accelerator, device_busy)
         )
     return pieces
+
+
+def _cut(
+    name: int,
+    start: Floats,
+    end: Floats,
+    work: dict[str, Floats],
+    window_edges: Floats,
+    accelerator: Accelerator,
+    device_busy: float,
+) -> Pieces:
+    """Cut what one rank class does; work : from `work_of`, of its rows."""
+    power, step_s = accelerator.power, float(window_edges[-1])
+    edges = np.unique(np.concatenate((window_edges, start, end)))
+    # Edges that differ by rounding only would make pieces of no length.
+    edges = edges[np.concatenate((np.diff(edges) > 1e-13 * step_s, [True]))]
+    edges[0] = 0.0
+    begin, stop = _place(edges, start), _place(edges, end)
+    keep = stop > begin
+    begin, stop = begin[keep], stop[keep]
+    own = {key: values[keep] for key, values in work.items()}
+    length = edges[stop] - edges[begin]
+
+    def rate(key: str) -> Floats:
+        return _spread(own[key] / length, begin, stop, len(edges))
+
+    def highest(key: str, least: float) -> Floats:
+        return _highest(own[key], begin, stop, len(edges), least)
+
+    hbm_w = rate("hbm_j")
+    hbm_full_w = max(1e-9, power.e_hbm_j_per_byte * accelerator.hbm_bytes_per_s)
+    return Pieces(
+        rank_class=name,
+        edges_s=edges,
+        activity=highest("activity", power.act_wait),
+        flop_w=rate("flop_j"),
+        hbm_w=hbm_w,
+        link_w=rate("link_j"),
+        clock_needed=rate("best_s"),
+        stall_w=highest("stall_w", 0.0),
+        hbm_free=np.maximum(0.0, device_busy - hbm_w / hbm_full_w),
+        window=np.searchsorted(window_edges, edges[:-1] + 0.5 * np.diff(edges)) - 1,
+        windows=len(window_edges) - 1,
+    )
+
+
+def work_of(
+    timeline: pd.DataFrame, accelerator: Accelerator, device_busy: float
+) -> dict[str, Floats]:
+    """Return what every row of a timeline asks of an accelerator at the reference clock.
+
+    Returns
+    -------
+    activity (0 to 1), best_s (what the FLOPs take at best), stall_w (of matrix units that stall all
+    of the time), flop_j, hbm_j, link_j; one value a row.
+    """
+    power = accelerator.power
+    levels = activity_levels(power, device_busy)
+    formats = timeline["precision"]
+    flops = timeline["flops"].to_numpy(dtype=float)
+    joule = by_name(formats, lambda p: flop_energy_j(accelerator, p), "precision")
+    pace = by_name(formats, lambda p: best_flops_per_s(accelerator, p), "precision")
+    # What links draw without traffic stands in the idle power; a rank receives what it sends.
+    link_j = 2.0 * power.e_link_j_per_byte * (1.0 - power.link_always_on)
+    full_w = np.where(flops > 0, joule * pace, 0.0)  # without FLOPs no kernel holds the units
+    return {
+        "activity": by_name(timeline["kind"], lambda kind: levels[KINDS[kind]], "kind"),
+        "best_s": np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0),
+        "stall_w": power.act_stall * power.data_toggle * full_w,
+        "flop_j": flops * joule * power.data_toggle,
+        "hbm_j": timeline["hbm_bytes"].to_numpy(dtype=float) * power.e_hbm_j_per_byte,
+        "link_j": timeline["wire_bytes"].to_numpy(dtype=float) * link_j,
+    }
 
 
 def activity_levels(power: PowerModel, device_busy: float) -> dict[str, float]:
