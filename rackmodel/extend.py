@@ -25,18 +25,39 @@ from __future__ import annotations
 
 import os
 import runpy
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
-from rackmodel.software.stack import register as software
-from rackmodel.workload.schedules.schedule import Action, schedule
 
-__all__ = ["Action", "load", "load_all", "schedule", "software"]
+if TYPE_CHECKING:
+    from rackmodel.network.collectives.registry import algorithm as collective
+    from rackmodel.software.stack import register as software
+    from rackmodel.topology.builders import builder as builder
+    from rackmodel.workload.schedules.schedule import Action as Action
+    from rackmodel.workload.schedules.schedule import schedule as schedule
 
 GROUP = "rackmodel.extensions"
 VARIABLE = "RACKMODEL_EXTEND"  # files, separated as in PATH; worker processes read it too
+_HOME = {
+    "collective": ("rackmodel.network.collectives.registry", "algorithm"),
+    "builder": ("rackmodel.topology.builders", "builder"),
+    "software": ("rackmodel.software.stack", "register"),
+    "schedule": ("rackmodel.workload.schedules.schedule", "schedule"),
+    "Action": ("rackmodel.workload.schedules.schedule", "Action"),
+}
+__all__ = ["Action", "builder", "collective", "load", "load_all", "schedule", "software"]
 _loaded: set[str] = set()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what registers a kind of part when it is first used: commands start light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'rackmodel.extend' has no attribute {name!r}")
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)
 
 
 def load(file: str | Path) -> None:
