@@ -2,10 +2,9 @@
 
 In:  a model and a plan.
 Out: programs of operations with FLOPs, bytes and shapes; groups of ranks; bytes of HBM by kind.
-Left out: seconds and links; see `simulate` and `network`.
+Left out: seconds and links; see `engine` and `network`.
 """
 
-from rackmodel.software import Software, software_of
 from rackmodel.workload.catalog import (
     describe,
     load_model,
@@ -14,7 +13,6 @@ from rackmodel.workload.catalog import (
     model_rows,
 )
 from rackmodel.workload.memory import (
-    KINDS,
     check_fits,
     fits,
     least_recompute,
@@ -23,11 +21,10 @@ from rackmodel.workload.memory import (
     peak_memory,
     printed_bytes,
 )
-from rackmodel.workload.models import Block, Mamba, Mla, Model
+from rackmodel.workload.models import Model
 from rackmodel.workload.operations import (
     Collective,
     Compute,
-    Kernel,
     Operation,
     Program,
     Recv,
@@ -36,38 +33,29 @@ from rackmodel.workload.operations import (
     Wait,
 )
 from rackmodel.workload.plan import Job, Plan
-from rackmodel.workload.precision import PRECISIONS, Precision, precision_of
+from rackmodel.workload.precision import precision_of
 from rackmodel.workload.programs import programs, rank_actions
 from rackmodel.workload.schedules.schedule import Action, actions, bubble_fraction
-from rackmodel.workload.stages import chunks_of, layers_of_stages, transfer_bytes
+from rackmodel.workload.stages import layers_of_stages, transfer_bytes
 from rackmodel.workload.validity import check
 
 __all__ = [
-    "KINDS",
-    "PRECISIONS",
     "Action",
-    "Block",
     "Collective",
     "Compute",
     "Job",
-    "Kernel",
-    "Mamba",
-    "Mla",
     "Model",
     "Operation",
     "Plan",
-    "Precision",
     "Program",
     "Recv",
     "Segment",
     "Send",
-    "Software",
     "Wait",
     "actions",
     "bubble_fraction",
     "check",
     "check_fits",
-    "chunks_of",
     "describe",
     "fits",
     "layers_of_stages",
@@ -83,6 +71,5 @@ __all__ = [
     "printed_bytes",
     "programs",
     "rank_actions",
-    "software_of",
     "transfer_bytes",
 ]

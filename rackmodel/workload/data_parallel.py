@@ -26,6 +26,7 @@ from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
+MOMENTS = 8.0  # two fp32 moments of Adam
 BUCKET = 40e6  # parameters of a gradient bucket at least, as in Megatron
 BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
 Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
@@ -132,8 +133,8 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
         ),
         elementwise(
             "adam",
-            (grad + master + 8.0) * updated,
-            (master + 8.0 + ELEMENT) * updated,
+            (grad + master + MOMENTS) * updated,
+            (master + MOMENTS + ELEMENT) * updated,
             family="optimizer",
             role=Role.UPDATE,
             launches=max(1.0, tensors / 30),

@@ -26,7 +26,7 @@ def padded_vocab(vocab: int, tp: int) -> int:
 
 def embedding_parameters(local: Local) -> float:
     """Parameters of the token embedding on one tp rank."""
-    return float(padded_vocab(local.model.vocab, local.tp) * local.model.hidden)
+    return float(padded_vocab(local.model.vocab, local.plan.tp) * local.model.hidden)
 
 
 def embedding_steps(local: Local) -> list[Step]:
@@ -63,7 +63,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     own_matrix : the head's weights are parameters of this rank (untied, or tied on another rank).
     """
     model = local.model
-    vocab = padded_vocab(model.vocab, local.tp)
+    vocab = padded_vocab(model.vocab, local.plan.tp)
     logits = local.tokens * vocab
     steps = [
         Step(
@@ -81,7 +81,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
             parameters=float(vocab * model.hidden) if own_matrix else 0.0,
         ),
     ]
-    if local.tp > 1:
+    if local.plan.tp > 1:
         for name, values in (("loss_max", 1.0), ("loss_sum", 2.0)):
             reduce = Comm(
                 name=name,

@@ -61,7 +61,7 @@ def expert_rows(local: Local) -> float:
     if job.token_routing == "drop":
         return rows * job.capacity_factor
     if job.token_routing == "dropless-skewed":
-        rows *= load_imbalance(model.experts, local.ep, job.routing_skew, job.routing_seed)
+        rows *= load_imbalance(model.experts, local.plan.ep, job.routing_skew, job.routing_seed)
     return rows
 
 
@@ -97,13 +97,13 @@ def _router(local: Local) -> list[Step]:
             ),
         ),
     ]
-    if local.ep > 1 and local.job.token_routing != "drop":
+    if local.plan.ep > 1 and local.job.token_routing != "drop":
         counts = Comm(
             name="expert_counts",
             axis="ep",
             forward="all-gather",
             backward=None,
-            bytes=4.0 * model.experts * local.ep,
+            bytes=4.0 * model.experts * local.plan.ep,
         )
         steps.append(Step(name="expert_counts", comm=counts))
     return steps
@@ -127,8 +127,8 @@ def sent_bytes(local: Local) -> float:
     model, copies = local.model, float(local.model.topk)
     if local.job.token_routing == "drop":
         copies *= local.job.capacity_factor
-    if local.job.plan.dispatcher == "deepep":
-        places = local.ep // max(1, local.job.plan.dispatch_domain)
+    if local.plan.dispatcher == "deepep":
+        places = local.plan.ep // max(1, local.plan.dispatch_domain)
         copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
     skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
@@ -137,7 +137,7 @@ def sent_bytes(local: Local) -> float:
 
 def _dispatch(local: Local) -> list[Step]:
     """Permute and send; DeepEP sends before it permutes, so that a token goes to a rank once."""
-    dispatcher, tokens, rows = local.job.plan.dispatcher, local.tokens_sp, expert_rows(local)
+    dispatcher, tokens, rows = local.plan.dispatcher, local.tokens_sp, expert_rows(local)
     exchange = _exchange(local, Role.DISPATCH)
     if dispatcher == "all-gather" and exchange:
         steps = [*exchange, _permute(local, "permute", "permute", rows, rows)]
@@ -151,34 +151,34 @@ def _dispatch(local: Local) -> list[Step]:
 
 def _sorts(local: Local) -> bool:
     """Arrivals come by sender; grouped GEMMs want them by local expert, and back."""
-    apart = local.ep > 1 and local.job.plan.dispatcher == "all-to-all"
-    return apart and local.model.experts > local.ep
+    apart = local.plan.ep > 1 and local.plan.dispatcher == "all-to-all"
+    return apart and local.model.experts > local.plan.ep
 
 
 def _exchange(local: Local, role: Role) -> list[Step]:
     """Tokens to the ranks of their experts over ep, or back."""
-    if local.ep == 1:
+    if local.plan.ep == 1:
         return []
     op: CollectiveOp = "all-to-all"
     size = sent_bytes(local)
-    if local.job.plan.dispatcher == "all-gather":
+    if local.plan.dispatcher == "all-gather":
         op = "all-gather" if role == Role.DISPATCH else "reduce-scatter"
-        size = local.ep * local.tokens_sp * local.model.hidden * ELEMENT
+        size = local.plan.ep * local.tokens_sp * local.model.hidden * ELEMENT
     comm = Comm.mirrored(role.value, "ep", op, size, role)
     return [Step(name=role.value, module="moe", comm=comm)]
 
 
 def _etp(local: Local, rows: float, name: str, op: CollectiveOp) -> list[Step]:
-    if local.etp == 1:
+    if local.plan.etp == 1:
         return []
-    size = rows * local.etp * local.model.hidden * ELEMENT
+    size = rows * local.plan.etp * local.model.hidden * ELEMENT
     return [Step(name=name, module="moe", comm=Comm.mirrored(name, "etp", op, size))]
 
 
 def _experts(local: Local) -> list[Step]:
     model, kept = local.model, kept_input(local)
-    rows, groups = expert_rows(local) * local.etp, model.experts // local.ep
-    inner, sides = model.moe_ffn / local.etp, 2 if model.gated_ffn else 1
+    rows, groups = expert_rows(local) * local.plan.etp, model.experts // local.plan.ep
+    inner, sides = model.moe_ffn / local.plan.etp, 2 if model.gated_ffn else 1
     up, down = (rows, sides * inner, model.hidden), (rows, model.hidden, inner)
     return [
         Step(name="expert_input", module="moe", saved_bytes=rows * model.hidden * kept),
@@ -210,7 +210,7 @@ def _combine(local: Local) -> list[Step]:
     tokens, rows = local.tokens_sp, expert_rows(local)
     steps = _etp(local, rows, "etp_scatter", "reduce-scatter")
     exchange = _exchange(local, Role.COMBINE)
-    if local.job.plan.dispatcher == "all-gather" and exchange:
+    if local.plan.dispatcher == "all-gather" and exchange:
         return [*steps, _permute(local, "unpermute", "unpermute", rows, rows), *exchange]
     if _sorts(local):
         steps.append(_permute(local, "sort", "sort_by_sender", rows, rows))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from rackmodel.software import software_of
 from rackmodel.workload.models import Block, Model
 from rackmodel.workload.operations import Family, Kernel, Role
-from rackmodel.workload.plan import Job
+from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import Precision, precision_of
 
 Kernels = tuple[Kernel, ...]
@@ -27,15 +27,11 @@ class Local:
     """What one rank holds of one micro-batch."""
 
     job: Job
+    plan: Plan
     model: Model
     precision: Precision
-    batch: int
     tokens: float  # of the micro-batch on this cp rank
     tokens_sp: float  # of those, outside the tensor-parallel parts
-    tp: int
-    cp: int
-    ep: int
-    etp: int
 
     @classmethod
     def of(cls, job: Job) -> Local:
@@ -44,21 +40,12 @@ class Local:
         tokens = plan.micro_batch * job.seq_len / plan.cp
         return cls(
             job=job,
+            plan=plan,
             model=job.model,
             precision=precision_of(job.precision),
-            batch=plan.micro_batch,
             tokens=tokens,
             tokens_sp=tokens / plan.sp,
-            tp=plan.tp,
-            cp=plan.cp,
-            ep=plan.ep,
-            etp=plan.etp,
         )
-
-    @property
-    def base(self) -> str:
-        """Number format of what is not a cast GEMM."""
-        return self.precision.base_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +178,11 @@ def linear(
     m, n, k = shape
     p, grad = local.precision, float(local.job.gradient_bytes)
     form = p.base_format if wide else p.gemm_format
-    wgrad_form = p.base_format if wide else p.wgrad_format
     read = ELEMENT if wide or not p.casts else p.operand_bytes
     casts_in = () if wide or not cast_input else cast(local, m * k, groups=groups)
     casts_out = () if wide else cast(local, m * n, groups=groups)
     back = gemm(f"{name}_dgrad", (m, k, n), form=form, read=read, groups=groups, role=Role.BACKWARD)
-    wgrad = weight_gemm(
-        f"{name}_wgrad", shape, form=wgrad_form, read=read, written=grad, groups=groups
-    )
+    wgrad = weight_gemm(f"{name}_wgrad", shape, form=form, read=read, written=grad, groups=groups)
     bias_gradient = (elementwise("bias_gradient", m * n * ELEMENT, n * grad),) if bias else ()
     return Work(
         forward=(*casts_in, gemm(name, shape, form=form, read=read, groups=groups)),
@@ -209,9 +193,9 @@ def linear(
 
 def attention_heads(local: Local) -> tuple[int, int]:
     """Query and key/value heads of one rank; cp by all-to-all (Ulysses) splits heads too."""
-    model, split = local.model, local.tp
-    if local.cp > 1 and local.job.plan.cp_method == "all-to-all":
-        split *= local.cp
+    model, split = local.model, local.plan.tp
+    if local.plan.cp > 1 and local.plan.cp_method == "all-to-all":
+        split *= local.plan.cp
     kv = model.heads if model.mla else model.kv_heads
     return model.heads // split, max(1, kv // split)
 
@@ -227,10 +211,10 @@ def attention(local: Local, block: Block) -> Work:
     heads, kv_heads = attention_heads(local)
     if not job.fused_attention:
         return _unfused_attention(local, heads, kv_heads)
-    s, cp = job.seq_len, local.cp
-    if cp == 1 or job.plan.cp_method == "all-to-all":
+    s, cp = job.seq_len, local.plan.cp
+    if cp == 1 or local.plan.cp_method == "all-to-all":
         parts = [_core(local, block, heads, kv_heads, s, s, 1, 1)]
-    elif job.plan.cp_method == "all-gather":
+    elif local.plan.cp_method == "all-gather":
         parts = [_core(local, block, heads, kv_heads, s // cp, s, 1, 1)]
     else:
         own = s // cp
@@ -240,7 +224,14 @@ def attention(local: Local, block: Block) -> Work:
     # Windows and the mask make the parts unequal; the layer's exact work is shared out by area.
     span = model.kv_span(block, s, causal=True)
     exact = (
-        2.0 * local.batch * model.heads / local.tp * s / cp * span * (model.qk_dim + model.v_dim)
+        2.0
+        * local.plan.micro_batch
+        * model.heads
+        / local.plan.tp
+        * s
+        / cp
+        * span
+        * (model.qk_dim + model.v_dim)
     )
     forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
     return Work(forward, tuple(map(_backward_core, forward)))
@@ -256,7 +247,7 @@ def _core(
     causal: int,
     count: int,
 ) -> Kernel:
-    model, b = local.model, local.batch
+    model, b = local.model, local.plan.micro_batch
     qk, v = model.qk_dim, model.v_dim
     area = q_len * kv_len * (0.5 if causal else 1.0)
     return Kernel(
@@ -266,7 +257,7 @@ def _core(
         read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * kv_len * (qk + v)),
         write_bytes=ELEMENT * b * heads * q_len * v + 4.0 * b * heads * q_len,
         shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, block.window),
-        precision=local.base,
+        precision=local.precision.base_format,
         count=float(count),
     )
 
@@ -290,8 +281,8 @@ def _backward_core(forward: Kernel) -> Kernel:
 def _unfused_attention(local: Local, heads: int, kv_heads: int) -> Work:
     """Scores written to HBM: two batched GEMMs around a masked softmax and its dropout."""
     model, s = local.model, local.job.seq_len
-    batch = local.batch * heads
-    qk, v, form = model.qk_dim, model.v_dim, local.base
+    batch = local.plan.micro_batch * heads
+    qk, v, form = model.qk_dim, model.v_dim, local.precision.base_format
     scores = float(batch * s * s)
 
     def product(name: str, n: float, k: float) -> Kernel:

@@ -58,10 +58,10 @@ def block_steps(local: Local, block: Block) -> tuple[Step, ...]:
 def core_steps(local: Local, block: Block) -> list[Step]:
     """The attention core with what context parallelism adds around it."""
     heads, kv_heads = attention_heads(local)
-    model, plan = local.model, local.job.plan
+    model, plan = local.model, local.plan
     saved = 0.0
     if not local.job.fused_attention:
-        scores = float(local.batch * heads * local.job.seq_len**2)
+        scores = float(local.plan.micro_batch * heads * local.job.seq_len**2)
         saved = scores * (5.0 if model.dropout else 2.0)
     core = Step(
         name="attention", module="core_attn", work=attention(local, block), saved_bytes=saved
@@ -71,21 +71,21 @@ def core_steps(local: Local, block: Block) -> list[Step]:
     kept = Step(
         name="attention_output", saved_bytes=out_bytes / ELEMENT * kept_input(local) + statistics
     )
-    if local.cp == 1:
+    if local.plan.cp == 1:
         return [core, kept]
     key_value = local.tokens * kv_heads * (model.qk_dim + model.v_dim) * ELEMENT
     if plan.cp_method == "all-to-all":
         # Each rank trades tokens for heads: queries, keys, values in, outputs back (Ulysses).
-        per_rank = local.cp * local.tokens * ELEMENT  # heads here are already 1/cp
+        per_rank = local.plan.cp * local.tokens * ELEMENT  # heads here are already 1/cp
         qkv = per_rank * (heads * model.qk_dim + kv_heads * (model.qk_dim + model.v_dim))
         out = per_rank * heads * model.v_dim
         return [
             Step(name="cp_heads", comm=Comm.mirrored("cp_heads", "cp", "all-to-all", qkv)),
             core,
             Step(name="cp_tokens", comm=Comm.mirrored("cp_tokens", "cp", "all-to-all", out)),
-            replace(kept, saved_bytes=kept.saved_bytes * local.cp),
+            replace(kept, saved_bytes=kept.saved_bytes * local.plan.cp),
         ]
-    comm = Comm.mirrored("cp_key_value", "cp", "all-gather", local.cp * key_value)
+    comm = Comm.mirrored("cp_key_value", "cp", "all-gather", local.plan.cp * key_value)
     if plan.cp_method == "ring":
         return [replace(core, kind="ring", comm=comm), kept]
     # Gathered before the core; kept only as each rank's own part, so gathered again for backward.
@@ -100,7 +100,7 @@ def core_steps(local: Local, block: Block) -> list[Step]:
 
 def grouped_attention(local: Local, block: Block) -> list[Step]:
     """Norm, fused query-key-value projection, rotary, core, output projection, residual."""
-    model, tp = local.model, local.tp
+    model, tp = local.model, local.plan.tp
     heads, kv_heads = model.heads / tp, max(1.0, model.kv_heads / tp)
     width = (heads + 2 * kv_heads) * model.head_dim
     parameters = model.mixer_parameters(block) - model.norm_parameters
@@ -137,7 +137,7 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
 
 def latent_attention(local: Local, block: Block, a: Mla) -> list[Step]:
     """Latent attention: down-projections on every tp rank, up-projections split by heads."""
-    model, heads = local.model, local.model.heads / local.tp
+    model, heads = local.model, local.model.heads / local.plan.tp
     # Rotary on the rope part, written next to the rest of each head's query and key.
     size = local.tokens * 2 * heads * model.qk_dim * ELEMENT
     return [
@@ -183,7 +183,7 @@ def _compressed(local: Local, a: Mla) -> list[Step]:
 
 def _expanded(local: Local, a: Mla) -> list[Step]:
     """Up to the heads of one tp rank."""
-    model, heads = local.model, local.model.heads / local.tp
+    model, heads = local.model, local.model.heads / local.plan.tp
     widths = {
         "q_up": (heads * model.qk_dim, a.q_lora or model.hidden),
         "kv_up": (heads * (a.qk_nope + a.v_dim), a.kv_lora),
@@ -209,9 +209,9 @@ def dense_feed(local: Local, *, with_norm: bool) -> list[Step]:
 def mamba(local: Local, m: Mamba) -> list[Step]:
     """A Mamba-2 mixer: projection in, convolution, scan, gated norm, projection out."""
     hidden, tokens = local.model.hidden, local.tokens
-    inner = m.heads * m.head_dim / local.tp
-    states = m.groups * m.state / local.tp
-    width = 2 * inner + 2 * states + m.heads / local.tp
+    inner = m.heads * m.head_dim / local.plan.tp
+    states = m.groups * m.state / local.plan.tp
+    width = 2 * inner + 2 * states + m.heads / local.plan.tp
     mixed, out = tokens * (inner + 2 * states) * ELEMENT, tokens * inner * ELEMENT
     return [
         norm_step(local, "mamba_norm"),
@@ -250,14 +250,14 @@ def mamba(local: Local, m: Mamba) -> list[Step]:
 
 def _scan(local: Local, m: Mamba, name: str, times: float, mixed: float, out: float) -> Kernel:
     """The scan of `mixed` bytes to `out` bytes, or its gradient: `times` the work."""
-    heads, length = round(m.heads / local.tp), local.job.seq_len // local.cp
+    heads, length = round(m.heads / local.plan.tp), local.job.seq_len // local.plan.cp
     return Kernel(
         family="scan",
         name=name,
-        flops=times * (local.tokens * local.model.scan_flops() / local.tp),
+        flops=times * (local.tokens * local.model.scan_flops() / local.plan.tp),
         read_bytes=times * (mixed + out),
         write_bytes=times * out,
-        precision=local.base,
+        precision=local.precision.base_format,
         launches=5.0 * times,
-        shape=(local.batch, heads, length, m.head_dim, m.state),
+        shape=(local.plan.micro_batch, heads, length, m.head_dim, m.state),
     )

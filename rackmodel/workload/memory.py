@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
-from rackmodel.workload.data_parallel import held_gradients, local_states
+from rackmodel.workload.data_parallel import MOMENTS, held_gradients, local_states
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
-MOMENTS = 8.0  # two fp32 moments of Adam
 Amount: TypeAlias = Any  # a number, or an array over plans
 Flag: TypeAlias = np.bool_ | npt.NDArray[np.bool_]
 

@@ -112,12 +112,8 @@ class Collective(Numbered):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Send(Numbered):
-    """Bytes to the rank with the same coordinates on pipeline rank `peer`.
-
-    The flow starts when the sender has reached its `Send` and the receiver its `Recv` of the same
-    `name` (a rendezvous). With `token` None the rank waits for the end; otherwise `Wait` does.
-    """
+class Transfer(Numbered):
+    """Either end of bytes that go from one pipeline rank to another."""
 
     name: str  # unique between the two ranks, for example "forward chunk 0 micro-batch 3"
     peer: int  # pipeline rank
@@ -126,13 +122,17 @@ class Send(Numbered):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recv(Numbered):
-    """The other end of a `Send`."""
+class Send(Transfer):
+    """Bytes to the rank with the same coordinates on pipeline rank `peer`.
 
-    name: str
-    peer: int
-    bytes: float
-    token: str | None = None
+    The flow starts when the sender has reached its `Send` and the receiver its `Recv` of the same
+    `name` (a rendezvous). With `token` None the rank waits for the end; otherwise `Wait` does.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recv(Transfer):
+    """The other end of a `Send`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

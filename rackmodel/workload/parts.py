@@ -33,20 +33,20 @@ def norm_step(local: Local, name: str) -> Step:
 
 def column_comm(local: Local, name: str, width: int | None = None) -> Comm | None:
     """What tensor parallelism does before a column-parallel linear layer."""
-    if local.tp == 1:
+    if local.plan.tp == 1:
         return None
     size = local.tokens * (local.model.hidden if width is None else width) * ELEMENT
-    if local.job.plan.sequence_parallel:
+    if local.plan.sequence_parallel:
         return Comm.mirrored(name, "tp", "all-gather", size)
     return Comm(name=name, axis="tp", forward=None, backward="all-reduce", bytes=size)
 
 
 def row_comm(local: Local, name: str) -> Comm | None:
     """What tensor parallelism does after a row-parallel linear layer."""
-    if local.tp == 1:
+    if local.plan.tp == 1:
         return None
     size = local.tokens * local.model.hidden * ELEMENT
-    if local.job.plan.sequence_parallel:
+    if local.plan.sequence_parallel:
         return Comm.mirrored(name, "tp", "reduce-scatter", size)
     return Comm(name=name, axis="tp", forward="all-reduce", backward=None, bytes=size)
 
@@ -104,7 +104,7 @@ def residual(local: Local, name: str) -> Step:
 
 def dense_part(local: Local, *, width: int = 0, name: str = "fc") -> list[Step]:
     """The two linear layers and the activation of a feed-forward part of that width."""
-    model, tp = local.model, local.tp
+    model, tp = local.model, local.plan.tp
     width = width or model.ffn
     if not width:
         return []

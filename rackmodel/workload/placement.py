@@ -156,11 +156,3 @@ def axis_true_size(plan: Plan, axis: str) -> int:
     if axis not in sizes:
         raise UnknownName.among("axis", axis, AXES)
     return sizes[axis]
-
-
-def pipeline_rank_of(plan: Plan, dp: int) -> Ranks:
-    """Pipeline rank of each global rank, shape (ranks,)."""
-    grid = rank_grid(plan, dp)
-    stage = np.empty(grid.size, dtype=np.int64)
-    stage[grid.reshape(plan.pp, -1)] = np.arange(plan.pp)[:, None]
-    return stage

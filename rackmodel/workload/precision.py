@@ -20,8 +20,7 @@ class Precision:
     """One recipe. Bytes are per element, block scales included."""
 
     name: str
-    gemm_format: str  # of linear layers inside transformer layers, forward and dgrad
-    wgrad_format: str
+    gemm_format: str  # of linear layers inside transformer layers
     base_format: str  # attention core, head, router, activations between layers
     operand_bytes: float  # of a cast GEMM operand
     stored_bytes: float  # of a linear layer's input kept for backward
@@ -45,7 +44,6 @@ def _narrow(name: str, form: str, element: float, **more: float | bool | str) ->
     values: dict[str, object] = {
         "name": name,
         "gemm_format": form,
-        "wgrad_format": form,
         "base_format": "bf16",
         "operand_bytes": element,
         "stored_bytes": element,

@@ -10,7 +10,6 @@ from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
     dp_block,
-    pipeline_rank_of,
     rank_grid,
     replica_stride,
 )
@@ -44,7 +43,9 @@ def test_groups_of_an_axis_part_the_machine(plan):
 @settings(max_examples=40, deadline=None)
 @given(plans())
 def test_groups_stay_in_their_pipeline_rank(plan):
-    stage = pipeline_rank_of(plan, plan.dp)
+    stage = np.empty(plan.gpus, dtype=int)
+    for pipeline_rank, ranks in enumerate(rank_grid(plan, plan.dp)):
+        stage[ranks] = pipeline_rank
     for axis in ("tp", "cp", "ep", "etp", "dp", "dp_cp", "edp", "stage"):
         of_members = stage[axis_members(plan, axis, plan.dp)]
         assert (of_members == of_members[:, :1]).all()
