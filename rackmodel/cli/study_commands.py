@@ -96,7 +96,7 @@ def validate(
         )
 
     def picture() -> Any:
-        from rackmodel.reporting.study import validation_figure
+        from rackmodel.reporting.validation import validation_figure
 
         return validation_figure(payload["rows"])
 

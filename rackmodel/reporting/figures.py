@@ -1,7 +1,7 @@
 """The pictures of the report page, small enough to be read on a phone.
 
 In:  the content of a page.
-Out: (title, svg, caption, wide) for every picture whose data are there.
+Out: (title, svg, caption) for every picture whose data are there.
 Left out: layout of the page.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rackmodel.reporting import scale_up, study, style
+from rackmodel.reporting import scale_up, study, style, validation
 from rackmodel.reporting.network import bandwidth_tiers, busbw_plot, roofline
 from rackmodel.reporting.racks import heat_by_domain, rack_elevation
 from rackmodel.reporting.steps import hbm_bars, heat_bars, step_breakdown, throughput_bars
 
-Picture = tuple[str, str, str, bool]
+Picture = tuple[str, str, str]
+Drawn = tuple[str, Any, str]
 TIER_CAPTIONS = {
     "bytes_per_s": "What one accelerator can send at each distance, one direction.",
     "j_per_bit": "Energy of a bit at full load: both ends, cables and switches on its way.",
@@ -26,41 +27,37 @@ TIER_CAPTIONS = {
 
 def figures(content: Mapping[str, Any]) -> Iterator[Picture]:
     """Yield every picture that the content has data for."""
-    for number, (title, axes, caption, wide) in enumerate(_drawn(content)):
-        yield title, style.svg(axes.figure, prefix=f"f{number}-"), caption, wide
+    for number, (title, axes, caption) in enumerate(_drawn(content)):
+        yield title, style.svg(axes.figure, prefix=f"f{number}-"), caption
 
 
 def _axes(width: float = 4.7, height: float = 3.7) -> Any:
     return style.new_figure(width, height)[1][0]
 
 
-def _drawn(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
+def _drawn(content: Mapping[str, Any]) -> Iterator[Drawn]:
     rows = content["rows"]
     yield (
         "Where a step goes",
         step_breakdown(rows, _axes(5.2)),
         "Time of one step by what ranks do, as their mean. The thin line is the band of real runs.",
-        False,
     )
     yield (
         "Throughput",
         throughput_bars(rows, _axes()),
         "Tokens per second of one accelerator; MFU is against its own dense peak.",
-        False,
     )
     if any(row.get("racks") for row in rows):
         yield (
             "Heat per rack",
             heat_bars(rows, _axes()),
             "Heat that leaves one rack, mean over a step, by the medium that carries it off.",
-            False,
         )
     if any((row.get("hbm") or {}).get("used_bytes") for row in rows):
         yield (
             "HBM",
             hbm_bars(rows, _axes(5.2)),
             "HBM of the fullest rank by what fills it; the frame is the capacity.",
-            False,
         )
     priced = [
         {
@@ -75,20 +72,20 @@ def _drawn(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
             "Cost against energy",
             study.pareto(priced, _axes()),
             "Dollars of a million tokens against joules of one; down and left is better.",
-            False,
         )
-    yield from _extras(content)
+    yield from _of_machines(content)
+    yield from _closer(content)
+    yield from _validated(content)
 
 
-def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
-    """Yield pictures of data that only some pages have."""
+def _of_machines(content: Mapping[str, Any]) -> Iterator[Drawn]:
+    """Yield heat against domains, bandwidth tiers and the roofline, where a page has them."""
     if len(heats := content.get("heat_domains") or ()) > 1:
         yield (
             "Heat against domain size",
             heat_by_domain(heats, _axes(5.2, 4.2)),
             "Heat of one rack in training against the size of its scale-up domain. Racks of small "
             "domains stay cool by holding fewer accelerators.",
-            False,
         )
     if tiers := content.get("tiers"):
         for value, said in TIER_CAPTIONS.items():
@@ -97,10 +94,9 @@ def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
                     "Bandwidth tiers",
                     bandwidth_tiers(tiers, _axes(5.2), value=value),
                     said,
-                    False,
                 )
-        if points := roofline_points(content["rows"][0], tiers):
-            row = content["rows"][0]
+        row = content["rows"][0]
+        if points := roofline_points(row, tiers):
             ceilings = {point["ceiling"]: point["bytes_per_s"] for point in points}
             yield (
                 "Roofline",
@@ -113,50 +109,50 @@ def _extras(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
                 ),
                 "The whole step against the bytes that it moves at each tier. The dotted line is "
                 "the room up to the ceiling; a tier whose mark touches its ceiling would bind.",
-                False,
             )
+
+
+def _closer(content: Mapping[str, Any]) -> Iterator[Drawn]:
+    """Yield pictures of the one machine that is looked at more closely."""
     closer = str(content.get("closer") or "")
     if rows := content.get("collectives"):
         yield (
             "Bus bandwidth",
             busbw_plot(rows, _axes(5.2, 4.2)),
             f"{closer}: bus bandwidth as nccl-tests counts it, against message size.",
-            False,
         )
     if cells := content.get("plan_map"):
         yield (
             "Plans",
             study.mfu_heat_map(cells, _axes(5.2, 4.2)),
             f"{closer}: MFU by the closed form that the search ranks plans with.",
-            False,
         )
     if gains := content.get("gains"):
         yield (
             "Sensitivity",
             study.tornado(gains, style.new_figure(5.2, 1.4 + 0.36 * len(gains))[1][0]),
             f"{closer}: what doubling or halving one resource by itself does to tokens per second.",
-            False,
         )
     if trays := content.get("trays"):
         yield (
             "Rack",
             rack_elevation(trays, title=closer or "Rack"),
             "The hottest rack from top to bottom, by the heat of each tray, mean over a step.",
-            False,
         )
-    runs = (content.get("validation") or {}).get("rows")
-    if runs:
+
+
+def _validated(content: Mapping[str, Any]) -> Iterator[Drawn]:
+    """Yield predictions of published runs."""
+    if runs := (content.get("validation") or {}).get("rows"):
         yield (
             "Predicted against measured",
-            study.validation_scatter(runs, _axes(4.8, 4.6)),
+            validation.validation_scatter(runs, _axes(4.8, 4.6)),
             "Published runs; the band is +-10%.",
-            False,
         )
         yield (
             "Error by machine",
-            study.error_bars(runs, _axes(5.2, 4.6)),
+            validation.error_bars(runs, _axes(5.2, 4.6)),
             "Signed errors: thick the middle half, thin the middle 80%, in brackets the runs.",
-            False,
         )
 
 
@@ -165,7 +161,7 @@ def study_figures(content: Mapping[str, Any]) -> Iterator[Picture]:
     frames = (content.get("study") or {}).get("frames") or {}
     for number, (name, axes, caption) in enumerate(scale_up.pictures(frames, (5.6, 4.2))):
         figure: Any = axes.figure
-        yield name, style.svg(figure, prefix=f"s{number}-"), caption, False
+        yield name, style.svg(figure, prefix=f"s{number}-"), caption
 
 
 def roofline_points(row: Mapping[str, Any], tiers: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rackmodel.reporting.assets import CSS, SCRIPT
 from rackmodel.reporting.figures import Picture, figures, study_figures
-from rackmodel.reporting.summary import ROWS, error_groups, machine_size
+from rackmodel.reporting.summary import ROWS, error_groups, machine_size, per_rack
 from rackmodel.reporting.tables import VERDICTS, Column, table
 from rackmodel.reporting.words import (
     MISSING,
@@ -53,7 +53,7 @@ def page(content: Content) -> str:
     bodies = {
         "question": _question(content),
         "found": _found(content),
-        "pictures": _pictures(content),
+        "pictures": _figures_block(figures(content), "figure"),
         "study": _study(content),
         "verdicts": _verdicts(content),
         "sure": _sure(content),
@@ -183,9 +183,7 @@ def _figures(row: Mapping[str, Any]) -> list[Any]:
     hbm = row.get("hbm") or {}
     parts = row.get("breakdown_s") or {}
     working = sum(parts.get(key, 0.0) for key in ("compute", "optimizer", "recompute", "overhead"))
-    racks = row.get("racks") or ()
-    count = sum(rack.get("count", 1) for rack in racks)
-    heat = sum(rack["heat_w"] * rack.get("count", 1) for rack in racks)
+    heat = per_rack(row, "heat_w")
     used = sum((hbm.get("used_bytes") or {}).values())
     capacity = hbm.get("capacity_bytes")
     return [
@@ -195,24 +193,19 @@ def _figures(row: Mapping[str, Any]) -> list[Any]:
         row["step_s"],
         100 * (1 - working / row["step_s"]) if parts else None,
         100 * used / capacity if capacity else None,
-        heat / count / 1e3 if count else None,
+        heat / 1e3 if heat is not None else None,
         row.get("energy_j_per_token"),
         (row.get("cost") or {}).get("usd_per_mtoken"),
         (row.get("power") or {}).get("tokens_per_s_per_mw"),
     ]
 
 
-def _pictures(content: Content) -> str:
-    return _figures_block(figures(content), "figure")
-
-
 def _figures_block(pictures: Iterable[Picture], name: str) -> str:
     blocks = []
-    for index, (title, drawing, caption, wide) in enumerate(pictures):
-        kind = ' class="wide"' if wide else ""
+    for index, (title, drawing, caption) in enumerate(pictures):
         labelled = drawing.replace("<svg ", f'<svg aria-label="{escape(title)}" ', 1)
         blocks.append(
-            f'<figure{kind} id="{name}-{index + 1}">{labelled}'
+            f'<figure id="{name}-{index + 1}">{labelled}'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     return f'<div class="figures">{"".join(blocks)}</div>'
@@ -244,13 +237,38 @@ def _study(content: Content) -> str:
 def _rows_table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return a table to sort and filter of rows that share their keys; numbers as such."""
     heads = list(rows[0])
-    numbers = [all(isinstance(row[head], int | float) for row in rows) for head in heads]
-    columns = [
-        Column(head, number=number, row_heading=index == 0)
-        for index, (head, number) in enumerate(zip(heads, numbers, strict=True))
-    ]
-    lines = [[row[head] for head in heads] for row in rows]
-    return table(columns, lines, name=name, sortable=True, filterable=True, stack=True)
+    columns = {
+        head: Column(
+            head,
+            number=all(isinstance(row[head], int | float) for row in rows),
+            row_heading=head == heads[0],
+        )
+        for head in heads
+    }
+    return _keyed_table(rows, columns, name)
+
+
+def _keyed_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], name: str
+) -> str:
+    """Return a table to sort and filter; columns : {key of a row: its column}."""
+    lines = [[row.get(key) for key in columns] for row in rows]
+    return table(
+        list(columns.values()), lines, name=name, sortable=True, filterable=True, stack=True
+    )
+
+
+_VERDICT_COLUMNS = {
+    "id": Column("claim", row_heading=True),
+    "claim": Column("what was claimed"),
+    "verdict": Column("verdict"),
+    "value": Column("found", number=True),
+    "low": Column("low", number=True),
+    "high": Column("high", number=True),
+    "unit": Column("unit"),
+    "words": Column("what we found, in words"),
+    "command": Column("command"),
+}
 
 
 def _verdicts(content: Content) -> str:
@@ -260,38 +278,13 @@ def _verdicts(content: Content) -> str:
             "<p>Not part of this page. <code>rackmodel claims --json --out claims.json</code>, "
             "then <code>rackmodel report --claims claims.json ...</code> adds them.</p>"
         )
-    columns = [
-        Column("claim", row_heading=True),
-        Column("what was claimed"),
-        Column("verdict"),
-        Column("found", number=True),
-        Column("low", number=True),
-        Column("high", number=True),
-        Column("unit"),
-        Column("what we found, in words"),
-        Column("command"),
-    ]
-    lines = [
-        [
-            row.get("id"),
-            row.get("claim"),
-            row.get("verdict"),
-            row.get("value"),
-            row.get("low"),
-            row.get("high"),
-            row.get("unit"),
-            row.get("words"),
-            row.get("command"),
-        ]
-        for row in verdicts
-    ]
     counts = [sum(row.get("verdict") == word for row in verdicts) for word in VERDICTS]
     said = ", ".join(f"{n} {word}" for n, word in zip(counts, VERDICTS, strict=True))
     return (
         f"<p>{len(verdicts)} claims: {said}. A claimed number is supported if ours lies within it "
         "(a single number: if it lies within our band), refuted if our band does not touch it; "
         "otherwise it depends, and the words say on what.</p>"
-        + table(columns, lines, name="claims", sortable=True, filterable=True, stack=True)
+        + _keyed_table(verdicts, _VERDICT_COLUMNS, "claims")
     )
 
 
@@ -335,18 +328,11 @@ def _assumed(content: Content) -> str:
     rows = content.get("assumptions") or ()
     if not rows:
         return ""
-    columns = [
-        Column("of", row_heading=True),
-        Column("what"),
-        Column("value"),
-        Column("grade"),
-        Column("source"),
-        Column("note"),
-    ]
-    lines = [
-        [row.get(key) for key in ("of", "field", "value", "grade", "source", "note")]
-        for row in rows
-    ]
+    columns = {
+        "of": Column("of", row_heading=True),
+        "field": Column("what"),
+        **{name: Column(name) for name in ("value", "grade", "source", "note")},
+    }
     sources = content.get("sources") or {}
     listed = "".join(
         f"<li><b>{escape(key)}</b>: {escape(text)}</li>" for key, text in sources.items()
@@ -354,7 +340,7 @@ def _assumed(content: Content) -> str:
     return (
         "<p>Grades: datasheet, measured, derived, assumed. Peaks are dense, bandwidths one "
         "direction, prefixes decimal.</p>"
-        + table(columns, lines, name="assumptions", sortable=True, filterable=True, stack=True)
+        + _keyed_table(rows, columns, "assumptions")
         + (f"<h3>Sources</h3><ul>{listed}</ul>" if listed else "")
     )
 
@@ -386,6 +372,3 @@ def _footer(content: Content) -> str:
         f"rackmodel {content.get('version') or ''}: a simulation, not a measurement. "
         "No data leave this page."
     )
-
-
-__all__ = ["answers", "page", "ratio_band"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from rackmodel.reporting.style import (
     COLOURS,
@@ -20,13 +22,8 @@ from rackmodel.reporting.style import (
     compact,
     dress,
     look,
-    new_figure,
     own_axes,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
@@ -172,28 +169,7 @@ def roofline(
                 linestyle=LINES[index % 4],
                 label=f"{name}: {_rate(rate)}",
             )
-        names = list(ceilings)
-        for index, row in enumerate(points):
-            if not row["bytes"] or not row["seconds"]:
-                continue
-            x, y = row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e12
-            own = row.get("ceiling") in ceilings
-            colour = COLOURS[names.index(row["ceiling"]) % len(COLOURS)] if own else INK
-            if own:
-                roof = min(peak, x * ceilings[row["ceiling"]] / 1e12)
-                ax.plot([x, x], [y, roof], color=colour, linestyle=":", linewidth=1.4)
-            ax.plot(x, y, MARKERS[index % 8], color=colour, mec=INK, mew=0.6, markersize=8)
-            below = own and index % 2  # names of neighbours at one height
-            ax.annotate(
-                str(row["name"]),
-                (x, y),
-                xytext=(0, -10) if own else (7, -3),
-                textcoords="offset points",
-                fontsize=8.5,
-                bbox=HALO,
-                ha="center" if own else "left",
-                va="top" if own else "baseline",
-            ).set_y(-24 if below else -10 if own else -3)
+        _points(ax, points, ceilings, peak)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlim(low, high)
@@ -202,6 +178,32 @@ def roofline(
         return dress(
             ax, title=title, x="FLOPs per byte moved", y="TFLOP/s of one accelerator", grid="both"
         )
+
+
+def _points(ax: Axes, points: Rows, ceilings: Mapping[str, float], peak: float) -> None:
+    """Mark points with their names, and the room up to the ceiling of each; peak : [TFLOP/s]."""
+    names = list(ceilings)
+    for index, row in enumerate(points):
+        if not row["bytes"] or not row["seconds"]:
+            continue
+        x, y = row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e12
+        own = row.get("ceiling") in ceilings
+        colour = COLOURS[names.index(row["ceiling"]) % len(COLOURS)] if own else INK
+        if own:
+            roof = min(peak, x * ceilings[row["ceiling"]] / 1e12)
+            ax.plot([x, x], [y, roof], color=colour, linestyle=":", linewidth=1.4)
+        ax.plot(x, y, MARKERS[index % 8], color=colour, mec=INK, mew=0.6, markersize=8)
+        below = own and index % 2  # names of neighbours at one height
+        ax.annotate(
+            str(row["name"]),
+            (x, y),
+            xytext=(0, -10) if own else (7, -3),
+            textcoords="offset points",
+            fontsize=8.5,
+            bbox=HALO,
+            ha="center" if own else "left",
+            va="top" if own else "baseline",
+        ).set_y(-24 if below else -10 if own else -3)
 
 
 def _rate(bytes_per_s: float) -> str:
@@ -277,11 +279,3 @@ def bandwidth_tiers(
         if len(machines) > 1:
             ax.legend(loc="lower right" if rising else "upper right", frameon=False)
         return dress(ax, title=title, x="distance that is reached [m]", y=label, grid="both")
-
-
-def tiers_figure(tiers: Rows) -> Figure:
-    """Return three panels over distance: GB/s, pJ/bit and dollars per GB/s of every tier."""
-    figure, panels = new_figure(13.5, 4.4, columns=3)
-    for ax, value in zip(panels, TIER_FIGURES, strict=True):
-        bandwidth_tiers(tiers, ax, value=value)
-    return figure

@@ -8,7 +8,13 @@ Left out: reckoning heat (`rackmodel.assess`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
 
 from rackmodel.reporting.style import (
     AIR,
@@ -22,9 +28,6 @@ from rackmodel.reporting.style import (
     own_axes,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -36,59 +39,20 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
     """
     heights = [float(tray.get("units") or 1) for tray in trays]
     ax = own_axes(ax, 6.6, min(14.0, 1.8 + 0.27 * sum(heights)))
+    heats = [float(tray.get("heat_w") or 0) for tray in trays]
+    hottest = max(heats, default=1.0) or 1.0
     with look():
-        import matplotlib as mpl
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import Normalize
-        from matplotlib.patches import Rectangle
-
         paint = mpl.colormaps["YlOrRd"].resampled(256)
-        hottest = max((float(tray.get("heat_w") or 0) for tray in trays), default=1.0) or 1.0
         scale = Normalize(0, hottest / 1e3)
         below = sum(heights)
-        for tray, height in zip(trays, heights, strict=True):
+        for tray, height, heat in zip(trays, heights, heats, strict=True):
             below -= height
-            heat = float(tray.get("heat_w") or 0)
-            colour = paint(0.85 * scale(heat / 1e3))
-            ax.add_patch(
-                Rectangle(
-                    (0, below + 0.04), 1, height - 0.08, facecolor=colour, edgecolor=QUIET, lw=0.6
-                )
-            )
-            red, green, blue, _ = colour
-            ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.45 else INK
-            middle = below + height / 2
-            ax.text(0.02, middle, str(tray.get("name", "")), va="center", fontsize=8.5, color=ink)
-            watts = f"{heat / 1e3:.2f} kW" if heat >= 1000 else f"{heat:.0f} W"
-            ax.text(0.98, middle, watts, va="center", ha="right", fontsize=8.5, color=ink)
-            degrees = [
-                f"{name} {tray[key]:.0f} °C"
-                for key, name in (
-                    (
-                        "exhaust_c" if tray.get("coolant_c") is None else "coolant_c",
-                        "air out" if tray.get("coolant_c") is None else "coolant out",
-                    ),
-                    ("junction_c", "die"),
-                )
-                if tray.get(key) is not None
-            ]
-            if degrees:
-                limit = tray.get("limit_c")
-                over = limit is not None and (tray.get("junction_c") or 0) > limit
-                ax.text(
-                    1.03,
-                    middle,
-                    "   ".join(degrees),
-                    va="center",
-                    fontsize=8.5,
-                    color=WARN if over else INK,
-                )
-        total = sum(float(tray.get("heat_w") or 0) for tray in trays) / 1e3
+            _tray(ax, tray, below, height, paint(0.85 * scale(heat / 1e3)))
         ax.set_xlim(
             -0.02, 1.9 if any("coolant_c" in t or "junction_c" in t for t in trays) else 1.02
         )
         ax.set_ylim(-0.15, sum(heights) + 0.15)
-        dress(ax, title=f"{title}: {total:,.1f} kW of heat", grid="")
+        dress(ax, title=f"{title}: {sum(heats) / 1e3:,.1f} kW of heat", grid="")
         ax.set_xticks([])
         ax.set_yticks([])
         for side in ("left", "bottom"):
@@ -99,6 +63,36 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
         bar.set_label("heat of a tray [kW]", fontsize=9)
         bar.outline.set_visible(False)
         return ax
+
+
+def _tray(
+    ax: Axes,
+    tray: Mapping[str, Any],
+    below: float,
+    height: float,
+    colour: tuple[float, float, float, float],
+) -> None:
+    """Draw one tray from `below` upwards, its name and heat on it, temperatures beside it."""
+    ax.add_patch(
+        Rectangle((0, below + 0.04), 1, height - 0.08, facecolor=colour, edgecolor=QUIET, lw=0.6)
+    )
+    red, green, blue, _ = colour
+    ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.45 else INK
+    middle, heat = below + height / 2, float(tray.get("heat_w") or 0)
+    ax.text(0.02, middle, str(tray.get("name", "")), va="center", fontsize=8.5, color=ink)
+    watts = f"{heat / 1e3:.2f} kW" if heat >= 1000 else f"{heat:.0f} W"
+    ax.text(0.98, middle, watts, va="center", ha="right", fontsize=8.5, color=ink)
+    wet = tray.get("coolant_c") is not None
+    parts = (
+        ("coolant_c", "coolant out") if wet else ("exhaust_c", "air out"),
+        ("junction_c", "die"),
+    )
+    degrees = [f"{name} {tray[key]:.0f} °C" for key, name in parts if tray.get(key) is not None]
+    if degrees:
+        limit = tray.get("limit_c")
+        over = limit is not None and (tray.get("junction_c") or 0) > limit
+        colour_of_text = WARN if over else INK
+        ax.text(1.03, middle, "   ".join(degrees), va="center", fontsize=8.5, color=colour_of_text)
 
 
 def power_over_time(

@@ -8,7 +8,10 @@ Left out: simulating; words for a terminal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rackmodel.reporting.style import (
     AIR,
@@ -27,10 +30,7 @@ from rackmodel.reporting.style import (
     own_axes,
     part_look,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from rackmodel.reporting.summary import per_rack
 
 Rows = Sequence[Mapping[str, Any]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it
@@ -173,14 +173,9 @@ def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LI
     rows : each with `racks` [{count, liquid_w, air_w}]; the mean over a machine's racks is drawn.
     """
     ax = own_axes(ax)
-    liquid, air = [], []
-    for row in rows:
-        racks = row.get("racks") or ()
-        count = sum(rack.get("count", 1) for rack in racks) or 1
-        liquid.append(
-            sum((r.get("liquid_w") or 0) * r.get("count", 1) for r in racks) / count / 1e3
-        )
-        air.append(sum((r.get("air_w") or 0) * r.get("count", 1) for r in racks) / count / 1e3)
+    liquid, air = (
+        [(per_rack(row, name) or 0.0) / 1e3 for row in rows] for name in ("liquid_w", "air_w")
+    )
     with look():
         where = range(len(rows))
         ax.bar(where, liquid, 0.62, color=LIQUID, label="into liquid")

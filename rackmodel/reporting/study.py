@@ -1,15 +1,19 @@
-"""Pictures of many simulations: plans, sensitivities, trade-offs, scaling, errors.
+"""Pictures of many simulations: plans, sensitivities, trade-offs, scaling.
 
-In:  rows or frames of searches, sweeps, sensitivities, validations.
-Out: axes, or a figure for a validation.
-Left out: simulating.
+In:  rows of searches, sweeps, sensitivities.
+Out: axes.
+Left out: simulating; validations (`validation`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from rackmodel.reporting.style import (
     COLOURS,
@@ -22,14 +26,9 @@ from rackmodel.reporting.style import (
     compact,
     dress,
     look,
-    new_figure,
     own_axes,
 )
 from rackmodel.reporting.words import part_name
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -49,70 +48,25 @@ def mfu_heat_map(
     """
     ax = own_axes(ax, 7.5, 5.0)
     across, up = (sorted({cell[key] for cell in cells}) for key in (x, y))
-    best: dict[tuple[Any, Any], float | None] = {}
-    for cell in cells:
-        pair, number = (cell[x], cell[y]), cell.get(value)
-        number = None if number is None or math.isnan(number) else number
-        if number is not None and number > (best.get(pair) or -math.inf):
-            best[pair] = number
-        best.setdefault(pair, None)
-    values = [v for v in best.values() if v is not None]
+    best = _best_of_pairs(cells, x, y, value)
+    values = [number for number in best.values() if number is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     with look():
-        import matplotlib as mpl
-        from matplotlib.patches import Rectangle
-
-        paint = mpl.colormaps["cividis"]
         for row, size_y in enumerate(up):
             for column, size_x in enumerate(across):
-                here = best.get((size_x, size_y))
-                if here is None:
-                    hatch = "////" if (size_x, size_y) in best else ""
-                    box = Rectangle(
-                        (column - 0.5, row - 0.5),
-                        1,
-                        1,
-                        facecolor="white",
-                        edgecolor="#9aa3ad",
-                        hatch=hatch,
-                        linewidth=0,
-                    )
-                    ax.add_patch(box)
-                    continue
-                share = (here - low) / (high - low) if high > low else 1.0
-                ax.add_patch(
-                    Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=paint(share), linewidth=0)
-                )
-                top = here == high
-                ax.text(
-                    column,
-                    row,
-                    f"{100 * here:.1f}%",
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    color="black" if share > 0.55 else "white",
-                    fontweight="bold" if top else "normal",
-                )
-                if top:
-                    ax.add_patch(
-                        Rectangle(
-                            (column - 0.46, row - 0.46),
-                            0.92,
-                            0.92,
-                            fill=False,
-                            edgecolor=WARN,
-                            linewidth=2,
-                        )
-                    )
+                pair = size_x, size_y
+                if (here := best.get(pair)) is not None:
+                    share = (here - low) / (high - low) if high > low else 1.0
+                    _cell(ax, (column, row), here, share, top=here == high)
+                else:
+                    corner = (column - 0.5, row - 0.5)
+                    ax.add_patch(_misfit(corner, "////" if pair in best else "", linewidth=0))
         ax.set_xlim(-0.5, len(across) - 0.5)
         ax.set_ylim(-0.5, len(up) - 0.5)
         ax.set_xticks(range(len(across)), [f"{size}" for size in across])
         ax.set_yticks(range(len(up)), [f"{size}" for size in up])
-        misfit = Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="#9aa3ad", hatch="////")
-        winner = Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2)
         ax.legend(
-            [winner, misfit],
+            [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))],
             ["best", "does not fit or divide"],
             loc="lower right",
             ncols=2,
@@ -122,6 +76,41 @@ def mfu_heat_map(
         dress(ax, title="", x=f"{x} (ranks)", y=f"{y} (ranks)", grid="")
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=26)
         return ax
+
+
+def _best_of_pairs(cells: Rows, x: str, y: str, value: str) -> dict[tuple[Any, Any], float | None]:
+    """The largest value of each pair of sizes; None where no plan of the pair can run."""
+    best: dict[tuple[Any, Any], float | None] = {}
+    for cell in cells:
+        pair, number = (cell[x], cell[y]), cell.get(value)
+        old = best.setdefault(pair, None)
+        if number is not None and not math.isnan(number) and number > (old or -math.inf):
+            best[pair] = number
+    return best
+
+
+def _misfit(corner: tuple[float, float], hatch: str = "////", **more: Any) -> Rectangle:
+    return Rectangle(corner, 1, 1, facecolor="white", edgecolor="#9aa3ad", hatch=hatch, **more)
+
+
+def _cell(ax: Axes, at: tuple[int, int], value: float, share: float, *, top: bool) -> None:
+    """Paint one pair of sizes by its share of the range, with its value; the best is framed."""
+    column, row = at
+    paint = mpl.colormaps["cividis"](share)
+    ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=paint, linewidth=0))
+    ax.text(
+        column,
+        row,
+        f"{100 * value:.1f}%",
+        ha="center",
+        va="center",
+        fontsize=9,
+        color="black" if share > 0.55 else "white",
+        fontweight="bold" if top else "normal",
+    )
+    if top:
+        corner = (column - 0.46, row - 0.46)
+        ax.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=WARN, linewidth=2))
 
 
 def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling gains") -> Axes:
@@ -195,29 +184,7 @@ def pareto(
             best = signs[1] * row[y]
             front.append(row)
     with look():
-        names = list(dict.fromkeys(str(row.get(group, "")) for row in kept))
-        alone = len(names) == len(kept) <= 10  # one point each: named where it stands
-        for index, name in enumerate(names):
-            members = [row for row in kept if str(row.get(group, "")) == name]
-            ax.plot(
-                [row[x] for row in members],
-                [row[y] for row in members],
-                MARKERS[index % 8],
-                color=COLOURS[index % len(COLOURS)],
-                label=None if alone else name,
-                ms=8,
-            )
-            if alone:
-                left = _crowded(members[0], kept, x, y)
-                ax.annotate(
-                    name,
-                    (members[0][x], members[0][y]),
-                    xytext=(-7 if left else 7, 5),
-                    ha="right" if left else "left",
-                    textcoords="offset points",
-                    fontsize=8.5,
-                    bbox=HALO,
-                )
+        _groups_of_points(ax, kept, x, y, group)
         ax.plot(
             [row[x] for row in front],
             [row[y] for row in front],
@@ -232,13 +199,8 @@ def pareto(
             wide = max(max(values) - min(values), 0.1 * max(values))
             limits(max(0.0, min(values) - 0.3 * wide), max(values) + 0.3 * wide)
         ax.legend(loc="best", frameon=False)
-        arrows = {
-            ("low", "low"): "better: down and left",
-            ("high", "low"): "better: down and right",
-        }
-        hint = arrows.get(better, "better: up and right" if better[0] == "high" else "better: up")
         ax.annotate(
-            hint,
+            BETTER[better],
             (1, 1),
             xytext=(0, 6),
             xycoords="axes fraction",
@@ -248,6 +210,41 @@ def pareto(
             color=QUIET,
         )
         return dress(ax, title="Cost against energy", x=labels[0], y=labels[1], grid="both")
+
+
+BETTER = {
+    ("low", "low"): "better: down and left",
+    ("high", "low"): "better: down and right",
+    ("high", "high"): "better: up and right",
+    ("low", "high"): "better: up",
+}
+
+
+def _groups_of_points(ax: Axes, rows: Rows, x: str, y: str, group: str) -> None:
+    """Mark the points of each group; single points are named where they stand."""
+    names = list(dict.fromkeys(str(row.get(group, "")) for row in rows))
+    alone = len(names) == len(rows) <= 10
+    for index, name in enumerate(names):
+        members = [row for row in rows if str(row.get(group, "")) == name]
+        ax.plot(
+            [row[x] for row in members],
+            [row[y] for row in members],
+            MARKERS[index % 8],
+            color=COLOURS[index % len(COLOURS)],
+            label=None if alone else name,
+            ms=8,
+        )
+        if alone:
+            left = _crowded(members[0], rows, x, y)
+            ax.annotate(
+                name,
+                (members[0][x], members[0][y]),
+                xytext=(-7 if left else 7, 5),
+                ha="right" if left else "left",
+                textcoords="offset points",
+                fontsize=8.5,
+                bbox=HALO,
+            )
 
 
 def _crowded(row: Mapping[str, Any], others: Rows, x: str, y: str) -> bool:
@@ -260,6 +257,23 @@ def _crowded(row: Mapping[str, Any], others: Rows, x: str, y: str) -> bool:
         for other in others
         if other is not row
     )
+
+
+#: Column of a picture's x-axis -> its label, and what stands at the left end of a line.
+ACROSS = {
+    "gpus": ("accelerators", "the smallest machine"),
+    "domain": ("accelerators in one scale-up domain", "the smallest domain"),
+    "nic_gbps": ("scale-out rate of one accelerator [Gb/s, one way]", "200 Gb/s"),
+    "seq_len": ("tokens in a sequence", "the shortest"),
+    "times": ("HBM bandwidth or capacity, times that of GB200", "GB200"),
+}
+UP = {
+    "tokens_per_s_per_gpu": "tokens/s per accelerator",
+    "usd_per_mtoken": "dollars per token",
+    "energy_j_per_token": "joules per token",
+    "mfu_percent": "MFU [%]",
+    "share": "tokens/s per accelerator, % of GB200",
+}
 
 
 def scaling(
@@ -318,9 +332,9 @@ def scaling(
                     bbox=HALO,
                 )
         ax.legend(loc="lower left", frameon=False)
-        unit = "tokens/s per accelerator"
-        unit = f"{unit}, % of the smallest machine" if relative else unit
-        return dress(ax, title=title, x="accelerators", y=unit, grid="both")
+        across, least = ACROSS.get(x, (x.replace("_", " "), "the smallest"))
+        share = f", % of {least}" if relative else ""
+        return dress(ax, title=title, x=across, y=f"{UP[y]}{share}", grid="both")
 
 
 def domain_plot(rows: Rows, ax: Axes | None = None, *, group: str = "model") -> Axes:
@@ -328,10 +342,9 @@ def domain_plot(rows: Rows, ax: Axes | None = None, *, group: str = "model") -> 
 
     rows : each with `domain`, `tokens_per_s_per_gpu` and `group`; relative to the smallest domain.
     """
-    ax = scaling(rows, ax, x="domain", group=group, title="What a larger scale-up domain is worth")
-    ax.set_xlabel("accelerators in one scale-up domain")
-    ax.set_ylabel("tokens/s per accelerator, % of the smallest domain")
-    return ax
+    return scaling(
+        rows, ax, x="domain", group=group, title="What a larger scale-up domain is worth"
+    )
 
 
 def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:
@@ -359,96 +372,8 @@ def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:
         speed = row.get("tokens_per_s_per_gpu") or 0.0
         if place not in best or speed > (best[place].get("tokens_per_s_per_gpu") or 0.0):
             best[place] = {**row, "line": name}
-    labelled = list(best.values())
-    ax = scaling(labelled, ax, x=axis, group="line", relative=False, title="Best of the sweep")
+    ax = scaling(
+        list(best.values()), ax, x=axis, group="line", relative=False, title="Best of the sweep"
+    )
     ax.set_xlabel(axis.replace("_", " "))
     return ax
-
-
-def validation_scatter(rows: Rows, ax: Axes | None = None, *, group: str = "") -> Axes:
-    """Draw predicted against measured step times with the +-10% band, both axes logarithmic.
-
-    rows : each with measured_step_s, predicted_step_s (None: not drawn) and `group`.
-    """
-    ax = own_axes(ax, 6.5, 6.0)
-    good = [row for row in rows if row.get("predicted_step_s") and row.get("measured_step_s")]
-    with look():
-        values = [row[key] for row in good for key in ("measured_step_s", "predicted_step_s")]
-        low, high = min(values, default=1.0) / 1.5, max(values, default=1.0) * 1.5
-        ax.fill_between(
-            [low, high],
-            [0.9 * low, 0.9 * high],
-            [1.1 * low, 1.1 * high],
-            color=GRID_BAND,
-            linewidth=0,
-            label="within 10%",
-        )
-        ax.plot([low, high], [low, high], color=QUIET, linewidth=0.9)
-        names = list(dict.fromkeys(str(row.get(group, "")) for row in good))
-        for index, name in enumerate(names):
-            members = [row for row in good if str(row.get(group, "")) == name]
-            ax.plot(
-                [row["measured_step_s"] for row in members],
-                [row["predicted_step_s"] for row in members],
-                MARKERS[index % 8],
-                color=COLOURS[index % len(COLOURS)],
-                markersize=4.5,
-                alpha=0.75,
-                label=name or "published runs",
-            )
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlim(low, high)
-        ax.set_ylim(low, high)
-        ax.set_aspect("equal")
-        errors = [abs(row["predicted_step_s"] / row["measured_step_s"] - 1) for row in good]
-        text = f"{len(good):,} runs"
-        if errors:
-            inside = sum(error <= 0.1 for error in errors) / len(errors)
-            text += f", mean error {sum(errors) / len(errors):.1%}, {inside:.0%} in the band"
-        ax.legend(loc="upper left", frameon=False, fontsize=8.5)
-        return dress(
-            ax,
-            title=f"Predicted against measured\n{text}",
-            x="measured step [s]",
-            y="predicted step [s]",
-            grid="both",
-        )
-
-
-GRID_BAND = "#dfe7ee"
-
-
-def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -> Axes:
-    """Draw the spread of signed errors for each group: middle half thick, middle 80% thin."""
-    import numpy as np
-
-    ax = own_axes(ax)
-    groups: dict[str, list[float]] = {}
-    for row in rows:
-        if row.get("predicted_step_s") and row.get("measured_step_s"):
-            error = 100 * (row["predicted_step_s"] / row["measured_step_s"] - 1)
-            groups.setdefault(str(row.get(group, "")), []).append(error)
-    ordered = sorted(groups.items(), key=lambda item: len(item[1]))[-14:]
-    with look():
-        ax.axvspan(-10, 10, color=GRID_BAND, linewidth=0)
-        ax.axvline(0, color=QUIET, linewidth=0.9)
-        for index, (_, errors) in enumerate(ordered):
-            p10, p25, p50, p75, p90 = np.percentile(errors, [10, 25, 50, 75, 90])
-            ax.plot([p10, p90], [index, index], color=COLOURS[0], linewidth=1.2)
-            ax.plot([p25, p75], [index, index], color=COLOURS[0], linewidth=6, alpha=0.75)
-            ax.plot(p50, index, "|", color="white", markersize=9, markeredgewidth=2)
-        ax.set_yticks(
-            range(len(ordered)), [f"{name or 'all'} ({len(errors)})" for name, errors in ordered]
-        )
-        ax.tick_params(axis="y", length=0)
-        ax.set_ylim(-0.7, len(ordered) - 0.3)
-        return dress(ax, title=f"Error by {group}", x="predicted - measured [%]", grid="x")
-
-
-def validation_figure(rows: Rows) -> Figure:
-    """Return predicted against measured beside the errors by topology."""
-    figure, (left, right) = new_figure(13.5, 6.2, columns=2, widths=(1, 1))
-    validation_scatter(rows, left)
-    error_bars(rows, right)
-    return figure

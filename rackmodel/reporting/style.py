@@ -8,14 +8,17 @@ Left out: what is drawn.
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 INK, QUIET, GRID = "#1b1f24", "#5b6470", "#d9dde2"
 #: In order of use; the lightness alternates so that neighbours differ in grey as well.
@@ -48,7 +51,7 @@ STEP_PARTS: dict[str, tuple[str, str, str]] = {
 }
 _SPARE = ("#59636e", "#a7b0ba", "#c9c27a", "#8d6e63")
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -62,7 +65,7 @@ _RC: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "axes.prop_cycle": None,  # set in `look`
+    "axes.prop_cycle": cycler(color=COLOURS),
     "grid.color": GRID,
     "grid.linewidth": 0.7,
     "xtick.color": QUIET,
@@ -88,12 +91,7 @@ LINES = ("-", "--", "-.", ":")
 @contextmanager
 def look() -> Iterator[None]:
     """Draw in the look of rackmodel inside the `with`; the user's own settings come back after."""
-    import matplotlib as mpl
-    from cycler import cycler
-
-    settings: Any = dict(_RC)
-    settings["axes.prop_cycle"] = cycler(color=COLOURS)
-    with mpl.rc_context(settings):
+    with mpl.rc_context(_RC):
         yield
 
 
@@ -109,8 +107,6 @@ def new_figure(
 
     It belongs to no window and no pyplot state, so nothing has to be closed.
     """
-    from matplotlib.figure import Figure
-
     with look():
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
@@ -122,9 +118,7 @@ def own_axes(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Axes:
     return ax if ax is not None else new_figure(width, height)[1][0]
 
 
-def dress(
-    ax: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "y", source: str = ""
-) -> Axes:
+def dress(ax: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "y") -> Axes:
     """Give axes their title, labels (with units) and grid lines."""
     if title:
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10, color=INK)
@@ -137,18 +131,6 @@ def dress(
     ax.set_axisbelow(True)
     if grid:
         ax.grid(True, axis=cast(Literal["both", "x", "y"], grid), color=GRID, linewidth=0.7)
-    if source:
-        ax.annotate(
-            source,
-            (1, 0),
-            xytext=(0, -34),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=7,
-            color=QUIET,
-        )
     return ax
 
 
@@ -180,13 +162,11 @@ def legend_outside(ax: Axes, *, reverse: bool = False, title: str = "") -> None:
 
 def save(figure: Figure, path: Path | str, form: str = "png") -> None:
     """Write a figure as png, svg or pdf; equal figures give equal bytes."""
-    import matplotlib as mpl
-
     undated = {
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None},
     }
-    with look(), mpl.rc_context({"hatch.linewidth": 0.6}):
+    with look():
         figure.savefig(path, format=form, dpi=160, metadata=undated.get(form, {"Software": None}))
 
 
@@ -196,9 +176,6 @@ def svg(figure: Figure, prefix: str = "") -> str:
     It has no fixed size, so that it shrinks to a phone; `prefix` keeps the ids of several
     figures on one page apart.
     """
-    import io
-    import re
-
     buffer = io.BytesIO()
     with look():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

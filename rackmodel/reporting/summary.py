@@ -72,17 +72,24 @@ def hbm_text(row: Payload) -> str:
     return text + (f"  (recompute: {recompute})" if recompute not in (None, "none") else "")
 
 
-def heat_text(row: Payload) -> str:
-    """Return the heat of a rack (the mean over kinds of racks) and how it leaves."""
-    racks = [rack for rack in row.get("racks") or () if known(rack.get("heat_w"))]
+def per_rack(row: Payload, name: str) -> float | None:
+    """Return a figure of a rack, the mean over all racks of a machine; None without racks."""
+    racks = row.get("racks") or ()
     count = sum(rack.get("count", 1) for rack in racks)
     if not count:
+        return None
+    whole_machine = sum(float(rack.get(name) or 0.0) * rack.get("count", 1) for rack in racks)
+    return float(whole_machine / count)
+
+
+def heat_text(row: Payload) -> str:
+    """Return the heat of a rack (the mean over kinds of racks) and how it leaves."""
+    heat, liquid = per_rack(row, "heat_w"), per_rack(row, "liquid_w")
+    if heat is None or liquid is None:
         return MISSING
-    heat = sum(rack["heat_w"] * rack.get("count", 1) for rack in racks)
-    liquid = sum((rack.get("liquid_w") or 0.0) * rack.get("count", 1) for rack in racks)
     share = liquid / heat if heat else 0.0
     medium = "all in air" if share < 0.005 else f"{percent(share)} in liquid"
-    return f"{scaled(heat / count, 'W')}, {medium}"
+    return f"{scaled(heat, 'W')}, {medium}"
 
 
 def cost_text(row: Payload) -> str:

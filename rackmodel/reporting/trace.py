@@ -14,10 +14,9 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 HOST = 0  # thread of the host in every process
 _COLUMNS = (
@@ -51,15 +50,8 @@ def write_trace(
     but are no kernels: the stream is idle.
     """
     classes = sorted(events["rank_class"].unique().tolist())
-    _write(
-        events,
-        path,
-        classes,
-        rank=classes[0],
-        world_size=world_size,
-        compress=compress,
-        memory=memory,
-    )
+    text = _text(events, classes[0], world_size or len(classes), memory)
+    path.write_bytes(_zipped(text) if compress else text)
 
 
 def write_rank_traces(
@@ -73,49 +65,36 @@ def write_rank_traces(
     for rank_class in sorted(events["rank_class"].unique().tolist()):
         path = folder / f"rank-{rank_class}.json.gz"
         mine = events[events["rank_class"] == rank_class]
-        _write(mine, path, [rank_class], rank=rank_class, world_size=world_size, compress=True)
+        path.write_bytes(_zipped(_text(mine, rank_class, world_size or 1)))
         paths.append(path)
     return paths
 
 
-def _write(
-    events: pd.DataFrame,
-    path: Path,
-    classes: list[int],
-    *,
-    rank: int,
-    world_size: int | None,
-    compress: bool,
-    memory: pd.DataFrame | None = None,
-) -> None:
+def _zipped(text: bytes) -> bytes:
+    """Compress without a time stamp in the heading: equal input gives equal bytes."""
+    return gzip.compress(text, compresslevel=6, mtime=0)
+
+
+def _text(
+    events: pd.DataFrame, rank: int, world_size: int, memory: pd.DataFrame | None = None
+) -> bytes:
+    """Return the whole trace, one event a line."""
     heading = {
         "schemaVersion": 1,
         "distributedInfo": {
             "backend": "nccl",
             "rank": int(rank),
-            "world_size": int(world_size or len(classes)),
+            "world_size": int(world_size),
         },
         "displayTimeUnit": "ms",
         "traceName": "rackmodel",
     }
-    with open(path, "wb") as raw:
-        if compress:  # no time stamp in the heading: equal input gives equal bytes
-            with gzip.GzipFile(
-                fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=6
-            ) as zipped:
-                zipped.write(_text(events, heading, memory).encode())
-        else:
-            raw.write(_text(events, heading, memory).encode())
-
-
-def _text(events: pd.DataFrame, heading: Mapping[str, Any], memory: pd.DataFrame | None) -> str:
-    """Return the whole trace, one event a line."""
     entries = itertools.chain(_entries(events), () if memory is None else _counters(memory))
     lines = ",\n".join(
         json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in entries
     )
     head = json.dumps(heading)[:-1]  # with blanks: HolisticTraceAnalysis looks for `"rank": N`
-    return f'{head},"traceEvents":[\n{lines}\n]}}\n'
+    return f'{head},"traceEvents":[\n{lines}\n]}}\n'.encode()
 
 
 def _entries(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -243,6 +222,3 @@ def _label(row: Mapping[str, Any]) -> str:
             return f"wait for {axis or name}"
         case _:
             return name
-
-
-__all__ = ["write_rank_traces", "write_trace"]

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import networkx as nx
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.hardware.power_model import sustained_clock
+from rackmodel.kernels.kernel_constants import kernel_constants
+from rackmodel.topology import Topology, load_topology
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.topology import Topology
 
 RESOURCES = (
     "flops_per_s",
@@ -110,9 +110,6 @@ def scale_part(part: Accelerator, resource: str, factor: float) -> Accelerator |
 
 def _with_power(part: Accelerator, factor: float) -> Accelerator:
     """More power is a higher sustained clock, as far as the part can use it."""
-    from rackmodel.hardware.power_model import sustained_clock
-    from rackmodel.kernels.kernel_constants import kernel_constants
-
     capped = replace(part, power_w=part.power_w * factor)
     constants = kernel_constants()["clock"]
     if constants["reference"].get(part.family) != part.name:
@@ -130,8 +127,6 @@ def _with_power(part: Accelerator, factor: float) -> Accelerator:
 
 def _larger_domain(machine: Topology, catalog: Catalog, factor: float) -> Topology:
     """The machine with domains of another size; its switch chips get as many more ports."""
-    from rackmodel.topology import load_topology
-
     size = round(machine.domain_accelerators * factor)
     chip = getattr(machine.scale_up, "switch", "")
     if chip not in catalog.switches or size < 1:

@@ -16,17 +16,20 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from scipy.stats import sobol_indices, uniform
+
+from rackmodel.api import job_of
+from rackmodel.assess.run import run
 from rackmodel.errors import CannotRun
+from rackmodel.hardware import Catalog, load_catalog
+from rackmodel.planning.best import best_plan
 from rackmodel.study.resources import RESOURCES, scale
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
-    from rackmodel.workload import Job
+from rackmodel.topology import Topology, load_topology
+from rackmodel.workload import Job
 
 # More of these lets another plan run, which is most of what they are worth.
 REPLANNED = ("hbm_bytes", "domain_accelerators")
@@ -64,11 +67,6 @@ def sensitivity(
     CannotRun
         If the job can't run on the machine as it is.
     """
-    from rackmodel.assess.run import run
-    from rackmodel.hardware import load_catalog
-    from rackmodel.planning.best import best_plan
-    from rackmodel.topology import load_topology
-
     parts = catalog or load_catalog()
     machine = load_topology(topology, catalog=parts)
     job, open_plan = _job(machine, words, parts)
@@ -115,12 +113,9 @@ def sensitivity(
 
 def _job(machine: Topology, words: Any, parts: Catalog) -> tuple[Job, Mapping[str, Any]]:
     """A complete job, and the fields of its plan that were given."""
-    from rackmodel import api
-    from rackmodel.workload import Job
-
     if isinstance(words, Job):
         return words, {}
-    return api.job_of(machine, **words, catalog=parts), words.get("plan") or {}
+    return job_of(machine, **words, catalog=parts), words.get("plan") or {}
 
 
 def _tokens_per_s(
@@ -132,9 +127,6 @@ def _tokens_per_s(
     fixed: Mapping[str, Any] | None,
 ) -> float | str:
     """Tokens per second on the scaled machine, or why the job can't run there."""
-    from rackmodel.assess.run import run
-    from rackmodel.planning.best import best_plan
-
     try:
         scaled, catalog = scale(machine, parts, resource, factor)
         if fixed is not None:
@@ -208,10 +200,6 @@ def sobol(
     >>> found["constant"].tolist(), float(round(found["total"].iloc[0], 1))
     (['a', 'b'], 0.9)
     """
-    import numpy as np
-    import pandas as pd
-    from scipy.stats import sobol_indices, uniform
-
     names = list(ranges)
 
     def figures(points: Any) -> Any:

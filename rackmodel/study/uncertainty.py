@@ -14,22 +14,22 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import qmc
 
+from rackmodel.assess.run import run
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Catalog
 from rackmodel.study.resources import scale
 from rackmodel.study.shadow_prices import sobol
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology
-    from rackmodel.workload import Job
+from rackmodel.topology import Topology
+from rackmodel.workload import Job
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,8 +84,6 @@ def error_bars(
     >>> found["rows"][0]["constant"], found["low"] < found["value"] < found["high"]
     ('a', True)
     """
-    from scipy.stats import qmc
-
     check_draws(draws, len(constants))
     names = [one.name for one in constants]
     low, high = (np.array([getattr(one, end) for one in constants]) for end in ("low", "high"))
@@ -161,15 +159,7 @@ def ratio_error_bars(
         apart = each.resource in own and parts[0] != parts[1]
         for number, part in enumerate(dict.fromkeys(parts) if apart else [""]):
             name = f"{each.name} ({part})" if part else each.name
-            constants.append(
-                Uncertain(
-                    name=name,
-                    resource=each.resource,
-                    low=each.low,
-                    high=each.high,
-                    source=each.source,
-                )
-            )
+            constants.append(replace(each, name=name))
             for machine in [number] if apart else [0, 1]:
                 uses[machine].append((each.resource, name))
 
@@ -186,8 +176,6 @@ def ratio_error_bars(
 def _tokens_per_s(
     machine: Topology, job: Job, catalog: Catalog, factors: Sequence[tuple[str, float]]
 ) -> float:
-    from rackmodel.assess.run import run
-
     for resource, factor in factors:
         machine, catalog = scale(machine, catalog, resource, factor)
     return float(run(machine, job, catalog=catalog).tokens_per_s)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from rackmodel.reporting import network, racks, steps, study, style
+from rackmodel.reporting import network, racks, steps, study, style, validation
 
 COLLECTIVES = [
     {
@@ -89,8 +89,8 @@ DRAWN = {
         [{**row, "domain": row["gpus"], "model": "m"} for row in SIZES], ax
     ),
     "sweep": lambda ax: study.sweep_plot(SIZES, ax),
-    "validation": lambda ax: study.validation_scatter(RUNS, ax),
-    "errors": lambda ax: study.error_bars(RUNS, ax),
+    "validation": lambda ax: validation.validation_scatter(RUNS, ax),
+    "errors": lambda ax: validation.error_bars(RUNS, ax),
     "power": lambda ax: racks.power_over_time(range(9), {"cpu": [1e3] * 9, "fan": [5e2] * 9}, ax),
     "domain heat": lambda ax: racks.heat_by_domain([{"domain": 8, "heat_w": 4e4}], ax),
 }
