@@ -84,10 +84,7 @@ def _checked(network: Network, frame: pd.DataFrame) -> tuple[Ints, Ints, Floats,
 
 
 def _nodes(network: Network, names: list[Hashable]) -> Ints:
-    known: dict[Hashable, int] = {}
-    for name in names:
-        if name not in known:
-            known[name] = network.node(name)
+    known = {name: network.node(name) for name in dict.fromkeys(names)}
     return np.array([known[name] for name in names], dtype=np.int64)
 
 

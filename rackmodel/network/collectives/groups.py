@@ -24,7 +24,7 @@ class Group:
     nodes: Ints  # int[n], their node numbers
     parts: tuple[Ints, ...]  # node numbers by domain, domains in order of first member
     true_size: int
-    switched: bool  # every domain in use has scale-up switches
+    switched: bool  # the first member, and so any, has links to scale-up switches
     known_domains: int | None = (
         None  # domains of the whole group, where the caller has counted them
     )
@@ -102,13 +102,9 @@ def make_group(
     domains = network.domain_of[found]
     order = list(dict.fromkeys(domains.tolist()))
     parts = tuple(nodes[domains == d] for d in order)
-    return Group(found, nodes, parts, size, _switched(network, nodes), true_domains, period)
-
-
-def _switched(network: Network, nodes: Ints) -> bool:
-    """Say whether the first member has links to scale-up switches."""
-    out = network.tail == int(nodes[0])
-    return any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in network.head[out].tolist())
+    reached = network.head[network.tail == int(nodes[0])].tolist()
+    switched = any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in reached)
+    return Group(found, nodes, parts, size, switched, true_domains, period)
 
 
 @remembered

@@ -186,10 +186,8 @@ class Router:
     def _on_grid(self, rows: _Rows, pairs: Ints, sources: Ints, targets: Ints) -> None:
         """Route one pair of each offset and move its links to the others."""
         assert self.grid is not None
-        kind = self.grid.offsets(sources[pairs], targets[pairs])
-        order = np.argsort(kind, kind="stable")
-        starts = np.flatnonzero(np.diff(kind[order], prepend=-1))
-        for block in np.split(pairs[order], starts[1:]):
+        for equal in _blocks(self.grid.offsets(sources[pairs], targets[pairs])):
+            block = pairs[equal]
             one = block[:1]
             found = _Rows(1)
             self._search(found, np.zeros(1, np.int64), sources[one], targets[one], "scale-up")
@@ -216,28 +214,26 @@ class Router:
                 return
         source_key, target_key = core.keys(sources[pairs], targets[pairs])
         code = source_key * (core.key_count + 1) + target_key
-        order = np.argsort(code, kind="stable")
-        starts = np.flatnonzero(np.diff(code[order], prepend=-1))
+        blocks = _blocks(code) if self.strategy.spread else np.arange(len(pairs))[:, None]
         lost = []
-        for block in np.split(order, starts[1:]):
+        for block in blocks:
             chosen = pairs[block]
-            s, t = sources[chosen], targets[chosen]
-            if not self.strategy.spread:
-                seed = self.network.seed if self.strategy.hashed else None
-                for pair, a, b in zip(chosen, s.tolist(), t.tolist(), strict=True):
-                    path = core.one_path(a, b, seed)
-                    if path is None:
-                        lost.append(np.array([pair]))
-                    else:
-                        rows.add(np.array([pair]), np.array([path]), np.ones(len(path)))
-                continue
-            found = core.between(int(s[0]), int(t[0]))
+            found = self._way(core, sources[chosen], targets[chosen])
             if found is None:
                 lost.append(chosen)
             else:
-                rows.add(chosen, *_compose(core, found, s, t))
+                rows.add(chosen, *found)
         for pairs_left in lost:
             self._fall_back(rows, pairs_left, sources, targets, region)
+
+    def _way(self, core: Core, sources: Ints, targets: Ints) -> tuple[Ints, Floats] | None:
+        """Return links int[P, E] and fractions for pairs whose ends have equal attachments."""
+        a, b = int(sources[0]), int(targets[0])
+        if self.strategy.spread:
+            found = core.between(a, b)
+            return None if found is None else _compose(core, found, sources, targets)
+        path = core.one_path(a, b, self.network.seed if self.strategy.hashed else None)
+        return None if path is None else (np.array([path]), np.ones(len(path)))
 
     def _fall_back(
         self, rows: _Rows, pairs: Ints, sources: Ints, targets: Ints, region: str
@@ -273,6 +269,12 @@ class Router:
         self._search(outer, every, between, ends, "fabric")
         rows.add_joined(via, inner, outer)
         return pairs[relay < 0]
+
+
+def _blocks(code: Ints) -> list[Ints]:
+    """Return the places of equal numbers, one array for each number."""
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
 
 def _compose(core: Core, found: CoreRoute, s: Ints, t: Ints) -> tuple[Ints, Floats]:
