@@ -19,7 +19,7 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.workload.huggingface import model_from_config
-from rackmodel.workload.models import Mamba, Mla, Model
+from rackmodel.workload.models import Mamba, Mla, Model, whole_number
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
 _PARTS: dict[str, type[Mla] | type[Mamba]] = {"mla": Mla, "mamba": Mamba}
@@ -32,7 +32,6 @@ _LISTED = (
     *("experts", "topk", "vocab", "assumed", "source"),
 )
 _SUGAR = {"family", "ffn_ratio"}
-_MAX_INT = 10**9  # no dimension of a model comes near; stops absurd sizes early
 
 
 @cache
@@ -139,12 +138,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
             return bool(value)
         raise InvalidInput(f"{where} must be true or false, found {value!r:.60}")
     if kind == "int":
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-            value, whole = int(value), True
-        if not whole or not 0 <= value <= _MAX_INT:
-            raise InvalidInput(f"{where} must be a whole number from 0 to 1e9, found {value!r:.60}")
-        return value
+        return whole_number(where, value)
     if not isinstance(value, str):
         raise InvalidInput(f"{where} must be text, found {value!r:.60}")
     if key == "norm" and value not in ("rmsnorm", "layernorm"):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.workload.models import Mamba, Mla, Model
+from rackmodel.workload.models import Mamba, Mla, Model, whole_number
 
 _PLAIN_NORM: dict[str, Any] = {"gated_ffn": False, "norm": "layernorm"}
 _TEXT_PART = ("text_config", "language_config", "llm_config")
@@ -57,16 +57,8 @@ class _Keys:
         """The first of `keys` that is there and not null, as a whole number."""
         for key in keys:
             value = self.config.get(key)
-            if value is None:
-                continue
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 10**9:
-                raise InvalidInput(
-                    f"config of {self.name!r}: {key} must be a whole number from 0 to 1e9,"
-                    f" found {value!r:.60}"
-                )
-            return value
+            if value is not None:
+                return whole_number(f"config of {self.name!r}: {key}", value)
         if default is None:
             raise InvalidInput(f"config of {self.name!r}: key {keys[0]!r} is missing")
         return default

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from rackmodel.errors import InvalidInput
 
@@ -292,6 +292,18 @@ class Model:
         m, chunk = self.mamba, 256
         inside = chunk * m.groups * m.state + chunk * m.heads * m.head_dim
         return inside + 4.0 * m.state * m.heads * m.head_dim
+
+
+def whole_number(where: str, value: Any) -> int:
+    """Return a number of a model as it was given, `where` for messages; refuse what is none.
+
+    No dimension of a model comes near 1e9: absurd sizes are stopped early.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 10**9:
+        raise InvalidInput(f"{where} must be a whole number from 0 to 1e9, found {value!r:.60}")
+    return value
 
 
 @cache
