@@ -22,6 +22,7 @@ import networkx as nx
 import rackmodel
 
 PACKAGE = Path(rackmodel.__file__).parent
+BOX = 0.24  # half the height of a box, of the distance between floors
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -98,14 +99,14 @@ def room_graph() -> nx.DiGraph:
 
 
 def floors(rooms: nx.DiGraph) -> list[list[str]]:
-    """Return the rooms floor by floor: each imports only from floors below its own.
+    """Return the rooms floor by floor, from the top: each imports only from floors below its own.
 
     Raises
     ------
     networkx.NetworkXUnfeasible
         If an arrow goes up: no order has all of them pointing down.
     """
-    return [sorted(floor) for floor in nx.topological_generations(rooms.reverse())]
+    return [sorted(floor) for floor in nx.topological_generations(rooms)]
 
 
 def draw(file: Path) -> None:
@@ -120,30 +121,25 @@ def draw(file: Path) -> None:
     stories = floors(whole)
     rooms = nx.transitive_reduction(whole)  # an arrow that others imply would only hide them
     place = {
-        room: ((column + 0.5) / len(story) + 0.04 * (level % 2), level)
+        room: ((column + 0.5) / len(story) + 0.05 * (level % 2), len(stories) - 1 - level)
         for level, story in enumerate(stories)
         for column, room in enumerate(story)
     }
-    figure = Figure(figsize=(9, 0.85 * len(stories) + 0.5))
+    figure = Figure(figsize=(9, 0.8 * len(stories) + 0.5))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, 1.06), ylim=(-0.6, len(stories) - 0.4))
     ax.axis("off")
-    size = Counter(map(room_of, MODULES))
-    code = Counter[str]()
+    files, code = Counter(map(room_of, MODULES)), Counter[str]()
     for name, path in MODULES.items():
         code[room_of(name)] += statements(path)
     for above, below in rooms.edges:
-        ax.annotate(
-            "",
-            place[below],
-            place[above],
-            arrowprops={"arrowstyle": "-|>", "color": "0.6", "shrinkA": 16, "shrinkB": 17},
-        )
+        (x, y), (to_x, to_y) = place[above], place[below]
+        arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", (to_x, to_y + BOX), (x, y - BOX), arrowprops=arrow, zorder=1)
     for room, (x, y) in place.items():
-        files = "" if size[room] == 1 else f", {size[room]} files"
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "0.3"}
-        ax.text(x, y, f"{room}\n", ha="center", va="center", weight="bold", bbox=box)
-        ax.text(x, y - 0.12, f"{code[room]:,} statements{files}", ha="center", va="center", size=7)
+        size = f"{code[room]:,} statements" + (f", {files[room]} files" if files[room] > 1 else "")
+        ax.text(x, y, f"$\\bf{{{room}}}$\n{size}", ha="center", va="center", size=8, bbox=box)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import Plan as Plan
     from rackmodel.workload import load_model as load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "simulate": "rackmodel.api",

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.errors import InvalidInput, RackModelError
 
 if TYPE_CHECKING:
+    from rackmodel.assess.extra import assessment as assessment
     from rackmodel.network.collectives.registry import algorithm as collective
     from rackmodel.software.stack import register as software
     from rackmodel.topology.builders import builder as builder
@@ -42,13 +43,23 @@ if TYPE_CHECKING:
 GROUP = "rackmodel.extensions"
 VARIABLE = "RACKMODEL_EXTEND"  # files, separated as in PATH; worker processes read it too
 _HOME = {
+    "assessment": ("rackmodel.assess.extra", "assessment"),
     "collective": ("rackmodel.network.collectives.registry", "algorithm"),
     "builder": ("rackmodel.topology.builders", "builder"),
     "software": ("rackmodel.software.stack", "register"),
     "schedule": ("rackmodel.workload.schedules.schedule", "schedule"),
     "Action": ("rackmodel.workload.schedules.schedule", "Action"),
 }
-__all__ = ["Action", "builder", "collective", "load", "load_all", "schedule", "software"]
+__all__ = [
+    "Action",
+    "assessment",
+    "builder",
+    "collective",
+    "load",
+    "load_all",
+    "schedule",
+    "software",
+]
 _loaded: set[str] = set()
 
 

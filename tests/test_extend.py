@@ -49,6 +49,7 @@ def test_the_commands_of_an_example_run(command):
 def test_there_is_an_example_of_each_kind():
     assert {file.stem for file in FILES} >= {
         "accelerator",
+        "assessment",
         "builder",
         "collective",
         "schedule",
