@@ -22,6 +22,7 @@ from rackmodel.cli.tables_network import collective_tables, flows_tables
 from rackmodel.cli.values import accelerators, clip
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
+from rackmodel.reporting.network import busbw_plot
 
 OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
 
@@ -101,12 +102,7 @@ def collective(
         )
         rows = [dict(row) for row in timed]
 
-    def picture() -> Any:
-        from rackmodel.reporting.network import busbw_plot
-
-        return busbw_plot(rows, label=f"{what.op}, {topology}, {gpus:,} accelerators")
-
-    output.draw(picture)
+    output.draw(lambda: busbw_plot(rows, label=f"{what.op}, {topology}, {gpus:,} accelerators"))
     payload = {"topology": topology, "op": what.op, "gpus": gpus, "rows": rows}
     output.write(payload, collective_tables)
 

@@ -18,6 +18,8 @@ from rackmodel.cli.output import check_writable, note, whole_file
 from rackmodel.cli.tables_step import comparison_tables, search_tables, simulation_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.reporting.steps import compare_figure
+from rackmodel.reporting.trace import write_rank_traces, write_trace
 
 
 def _trace(word: object) -> Path | None:
@@ -75,17 +77,8 @@ def simulate(
     output.write(payload, simulation_tables, [payload])
 
 
-def compare_figure(rows: list[Any]) -> Any:
-    """Return the picture of results side by side; matplotlib is loaded for it."""
-    from rackmodel.reporting.steps import compare_figure as figure
-
-    return figure(rows)
-
-
 def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> None:
     """Write the timeline to one file, or one file per rank class to a directory."""
-    from rackmodel.reporting.trace import write_rank_traces, write_trace
-
     if path.is_dir():
         written = write_rank_traces(events, path, world_size=ranks)
         note(f"wrote {len(written)} files to {path}, one per rank class")

@@ -28,6 +28,8 @@ from rackmodel.cli.tables_study import (
 from rackmodel.cli.values import count
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
+from rackmodel.reporting.study import sweep_plot, tornado
+from rackmodel.reporting.validation import validation_figure
 
 
 def _workers(word: object) -> int:
@@ -95,12 +97,7 @@ def validate(
             file or RUNS, tiers=tier or (), catalog=catalog, workers=processes, progress=advance
         )
 
-    def picture() -> Any:
-        from rackmodel.reporting.validation import validation_figure
-
-        return validation_figure(payload["rows"])
-
-    output.draw(picture)
+    output.draw(lambda: validation_figure(payload["rows"]))
     output.write(payload, validation_tables)
 
 
@@ -182,12 +179,7 @@ def sweep(
     )
     payload: dict[str, Any] = {"rows": frame.to_dict("records")}
 
-    def picture() -> Any:
-        from rackmodel.reporting.study import sweep_plot
-
-        return sweep_plot(payload["rows"])
-
-    output.draw(picture)
+    output.draw(lambda: sweep_plot(payload["rows"]))
     output.write(payload, sweep_tables)
     note(f"the rows are in {out}")
 
@@ -244,12 +236,7 @@ def sensitivity(
         if rival is not None:
             payload["ratio"] = _ratio((name, own), (rival, job), catalog, draws, advance)
 
-    def picture() -> Any:
-        from rackmodel.reporting.study import tornado
-
-        return tornado(payload["rows"])
-
-    output.draw(picture)
+    output.draw(lambda: tornado(payload["rows"]))
     output.write(payload, sensitivity_tables)
 
 

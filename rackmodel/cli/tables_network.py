@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import filled, grid
 from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, whole
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ def collective_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     table.add_column("algorithm")
     table.add_column("what binds")
     for row in rows:
-        time, bound = row.get("time_s"), row.get("bound_s")
+        time, bound = row["time_s"], row["bound_s"]
         reached = percent(bound / time) if known(bound) and known(time) and time else MISSING
         table.add_row(
-            whole(row.get("bytes")),
+            whole(row["bytes"]),
             _fixed(time, 1e6, 1),
-            _fixed(row.get("algbw_bytes_per_s"), 1e-9, 2),
-            _fixed(row.get("busbw_bytes_per_s"), 1e-9, 2),
+            _fixed(row["algbw_bytes_per_s"], 1e-9, 2),
+            _fixed(row["busbw_bytes_per_s"], 1e-9, 2),
             _fixed(bound, 1e6, 1),
             reached,
-            str(row.get("algorithm", MISSING)),
-            str(row.get("binds") or row.get("bound_by") or MISSING),
+            str(row["algorithm"]),
+            str(row.get("binds") or row["bound_by"]),
         )
     yield table
     yield ""
@@ -53,20 +53,23 @@ def _fixed(value: Any, scale: float, digits: int) -> str:
 def flows_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the flows in their order (the first of many), then the whole in one line."""
     rows = payload["rows"]
-    table = grid("source", "target", "bytes", "start", "finish", "mean GB/s", "hops")
-    table.add_column("bottleneck")
-    for row in rows[:MOST_FLOWS]:
-        table.add_row(
-            str(row["source"]),
-            str(row["target"]),
-            scaled(row["bytes"], "B"),
-            seconds(row["start_s"]),
-            seconds(row["finish_s"]),
-            _fixed(row["mean_bytes_per_s"], 1e-9, 2),
-            whole(row.get("hops")),
-            str(row.get("bottleneck", MISSING)),
-        )
-    yield table
+    yield filled(
+        ("source", "target", "bytes", "start", "finish", "mean GB/s", "hops"),
+        [
+            (
+                str(row["source"]),
+                str(row["target"]),
+                scaled(row["bytes"], "B"),
+                seconds(row["start_s"]),
+                seconds(row["finish_s"]),
+                _fixed(row["mean_bytes_per_s"], 1e-9, 2),
+                whole(row["hops"]),
+                str(row["bottleneck"]),
+            )
+            for row in rows[:MOST_FLOWS]
+        ],
+        "bottleneck",
+    )
     if len(rows) > MOST_FLOWS:
         yield f"... {len(rows) - MOST_FLOWS:,} more rows: --csv has all"
     if rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import filled, grid
 from rackmodel.reporting.summary import amount, field_name, spread
 from rackmodel.reporting.words import MISSING, known, percent, scaled, three
 
@@ -23,13 +23,9 @@ WINDOWS = (("1 ms", "1ms"), ("20 ms", "20ms"), ("100 ms", "100ms"), ("1 s", "1s"
 
 def power_tables(row: Payload) -> Iterator[RenderableType]:
     """Yield how the power of the hottest rack and of the hall swings within a step."""
-
-    power = row.get("power") or {}
-    racks = [rack for rack in row.get("racks") or () if rack.get("swing")]
-    hall = power.get("hall_swing")
-    if not racks or not hall:
-        return
-    rack = max(racks, key=lambda one: one.get("heat_w", 0.0))["swing"]
+    power = row["power"]
+    hall = power["hall_swing"]
+    rack = max(row["racks"], key=lambda one: float(one["heat_w"]))["swing"]
     yield ""
     table = grid("power within a step", "hottest rack", "hall", "at most over mean")
     table.add_row("mean", _watts(rack["mean_w"]), _watts(hall["mean_w"]))
@@ -54,7 +50,7 @@ def power_tables(row: Payload) -> Iterator[RenderableType]:
         f"IT {_watts(power['it_w'])}, {percent(power['fabric_w'] / power['it_w'])} of it fabric",
         f"with cooling {_watts(power['facility_w'])} (PUE {three(power['pue'])})",
     ]
-    if known(power.get("provisioned_facility_w")):
+    if known(power["provisioned_facility_w"]):
         facts.append(
             f"provisioned {_watts(power['provisioned_facility_w'])}: "
             f"{three(power['tokens_per_s_per_mw'])} tokens/s per MW"
@@ -67,7 +63,7 @@ def _watts(value: float) -> str:
 
 
 def _beat(swing: Payload) -> str:
-    if not swing.get("swing_amplitude_w"):
+    if not swing["swing_amplitude_w"]:
         return MISSING
     return f"+-{_watts(swing['swing_amplitude_w'])} at {three(swing['swing_hz'])} Hz"
 
@@ -98,23 +94,25 @@ def money_tables(row: Payload) -> Iterator[RenderableType]:
 def _capital(cost: Payload) -> Iterator[RenderableType]:
     """Yield capital by part, and in one line what an hour is made of."""
 
-    parts = cost.get("capital_by_part_usd") or {}
-    low, high = (cost.get(f"capital_by_part_usd_{end}") or {} for end in ("low", "high"))
+    parts = cost["capital_by_part_usd"]
+    low, high = (cost[f"capital_by_part_usd_{end}"] for end in ("low", "high"))
     total = sum(parts.values())
     if total > 0:
         yield ""
-        table = grid("capital by part", "", "low - high", "share")
-        for part, usd in sorted(parts.items(), key=lambda one: -one[1]):
-            if usd:
-                bounds = {"usd": usd, "usd_low": low.get(part), "usd_high": high.get(part)}
-                table.add_row(
+        yield filled(
+            ("capital by part", "", "low - high", "share"),
+            [
+                (
                     part.replace("_", " "),
                     amount("usd", usd),
-                    spread(bounds, "usd"),
+                    spread({"usd": usd, "usd_low": low[part], "usd_high": high[part]}, "usd"),
                     percent(usd / total),
                 )
-        yield table
-    hourly = cost.get("per_hour_usd") or {}
+                for part, usd in sorted(parts.items(), key=lambda one: -one[1])
+                if usd
+            ],
+        )
+    hourly = cost["per_hour_usd"]
     if sum(hourly.values()) > 0:
         whole = sum(hourly.values())
         yield "  an hour: " + ", ".join(

@@ -2,7 +2,7 @@
 
 In:  payloads as `--json` prints them.
 Out: things that rich can print; the answer first, then why.
-Left out: computing; a value that the payload lacks is shown as a dash.
+Left out: computing; `rackmodel.result.records` says what a payload holds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import filled, grid
 from rackmodel.cli.tables_site import money_tables, power_tables
 from rackmodel.reporting.summary import ROWS, headline, machine_size
 from rackmodel.reporting.words import (
@@ -30,6 +30,7 @@ from rackmodel.reporting.words import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 Payload = Mapping[str, Any]
 BAR = 30  # characters of the longest bar
@@ -41,14 +42,13 @@ def comparison_tables(payload: Payload) -> Iterator[RenderableType]:
     """Yield the machines side by side; one that can't run has its reason."""
     rows: Sequence[Payload] = payload["rows"]
     good = [row for row in rows if "reason" not in row]
-    walls = [(row.get("simulation") or {}).get("wall_s") for row in good]
-    took = sum(wall for wall in walls if known(wall))
-    yield headline(good[0], f" simulated in {seconds(took)}" if took else "")
+    took = sum(row["simulation"]["wall_s"] for row in good)
+    yield headline(good[0], f" simulated in {seconds(took)}")
     yield ""
     table = grid()
     table.add_column("", style="dim", no_wrap=True)
     for row in rows:
-        table.add_column(f"{row.get('topology')} {machine_size(row)}".rstrip(), min_width=14)
+        table.add_column(f"{row['topology']} {machine_size(row)}".rstrip(), min_width=14)
     for name, text in ROWS:
         cells = [MISSING if "reason" in row else text(row) for row in rows]
         if any(cell != MISSING for cell in cells):
@@ -62,20 +62,19 @@ def comparison_tables(payload: Payload) -> Iterator[RenderableType]:
 
 def simulation_tables(row: Payload) -> Iterator[RenderableType]:
     """Yield one machine in depth: answer, where the time goes, HBM, links, racks, cost."""
-    wall = (row.get("simulation") or {}).get("wall_s")
-    yield headline(row, f" simulated in {seconds(wall)}" if known(wall) else "")
+    yield headline(row, f" simulated in {seconds(row['simulation']['wall_s'])}")
     yield ""
     table = grid()
     table.add_column("", style="dim", no_wrap=True)
-    table.add_column(f"{row.get('topology')} {machine_size(row)}".rstrip())
+    table.add_column(f"{row['topology']} {machine_size(row)}".rstrip())
     for name, text in ROWS:
         shown = text(row)
         if name == "best plan":
-            choices = plan_choices(row.get("plan") or {})
+            choices = plan_choices(row["plan"])
             name, shown = "plan", f"{shown}   {choices}".rstrip()
         if name == "MFU":
-            shown += f", {whole(row.get('model_tflops_per_gpu'))} model TFLOP/s"
-            shown += f"  (HFU {percent(row.get('hfu'))})"
+            shown += f", {whole(row['model_tflops_per_gpu'])} model TFLOP/s"
+            shown += f"  (HFU {percent(row['hfu'])})"
         if shown != MISSING:
             table.add_row(name, shown, style="bold" if name == "step" else "")
     yield table
@@ -89,83 +88,71 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
 
 
 def _breakdown(row: Payload) -> Iterator[RenderableType]:
-    parts = {key: value for key, value in (row.get("breakdown_s") or {}).items() if known(value)}
-    total = sum(parts.values())
-    if not total:
-        return
+    parts = {key: value for key, value in row["breakdown_s"].items() if value > 0}
+    total, most = sum(parts.values()), max(parts.values())
+    table = filled(
+        ("where the time goes", "s", "share"),
+        [
+            (
+                part_name(key),
+                three(value),
+                percent(value / total),
+                "█" * max(1, round(BAR * value / most)),
+            )
+            for key, value in sorted(parts.items(), key=lambda item: -item[1])
+        ],
+        "",
+    )
+    table.columns[3].no_wrap = True
     yield ""
-    table = grid("where the time goes", "s", "share")
-    table.add_column("", no_wrap=True)
-    for key, value in sorted(parts.items(), key=lambda item: -item[1]):
-        if value > 0:
-            bar = "█" * max(1, round(BAR * value / max(parts.values())))
-            table.add_row(part_name(key), three(value), percent(value / total), bar)
     yield table
 
 
 def _hbm(row: Payload) -> Iterator[RenderableType]:
-    hbm = row.get("hbm") or {}
-    used = hbm.get("used_bytes") or {}
-    if not used:
-        return
+    used, capacity = row["hbm"]["used_bytes"], row["hbm"]["capacity_bytes"]
+    kinds = [(part_name(kind), size) for kind, size in used.items() if size]
     yield ""
-    table = grid("HBM of the fullest rank", "GB", "of capacity")
-    capacity = hbm.get("capacity_bytes") or 0.0
-    for kind, size in used.items():
-        if size:
-            table.add_row(
-                part_name(kind), gigabytes(size), percent(size / capacity) if capacity else MISSING
-            )
-    total = sum(used.values())
-    table.add_row("in all", gigabytes(total), percent(total / capacity) if capacity else MISSING)
-    yield table
+    yield filled(
+        ("HBM of the fullest rank", "GB", "of capacity"),
+        [
+            (name, gigabytes(size), percent(size / capacity))
+            for name, size in (*kinds, ("in all", sum(used.values())))
+        ],
+    )
 
 
 def _links(row: Payload) -> Iterator[RenderableType]:
-    links = row.get("links") or ()
-    if not links:
-        return
-    yield ""
-    table = grid("links (one direction)", "kind", "busy, mean", "busy, peak", "bytes a step")
-    for link in links:
-        table.add_row(
-            str(link.get("tier")),
-            str(link.get("kind")),
-            percent(link.get("utilisation_mean"), 1),
-            percent(link.get("utilisation_peak"), 1),
-            scaled(link.get("bytes"), "B"),
+    if row["links"]:
+        yield ""
+        yield filled(
+            ("links (one direction)", "kind", "busy, mean", "busy, peak", "bytes a step"),
+            [
+                (
+                    link["tier"],
+                    link["kind"],
+                    percent(link["utilisation_mean"], 1),
+                    percent(link["utilisation_peak"], 1),
+                    scaled(link["bytes"], "B"),
+                )
+                for link in row["links"]
+            ],
         )
-    yield table
 
 
 def _racks(row: Payload) -> Iterator[RenderableType]:
-    racks = row.get("racks") or ()
-    if not racks:
-        return
-    yield ""
+    racks = row["racks"]
     alike = merged(racks)
-    table = grid("racks", "heat", "liquid", "air", "peak", "coolant", "supply to return")
-    for group in alike:
-        flow, warm, cold = (
-            [(rack.get("coolant") or {}).get(key) for rack in group]
-            for key in ("flow_lpm", "return_c", "supply_c")
-        )
-        table.add_row(
-            whole(sum(rack.get("count", 1) for rack in group)),
-            *(
-                between([rack.get(key) for rack in group], lambda watts: scaled(watts, "W"))
-                for key in RACK_WATTS
-            ),
-            between(flow, lambda x: f"{three(x)} L/min") if any(flow) else MISSING,
-            f"{between(cold, three)} to {between(warm, three)} degC" if any(warm) else MISSING,
-        )
-    yield table
+    yield ""
+    yield filled(
+        ("racks", "heat", "liquid", "air", "peak", "coolant", "supply to return"),
+        [_alike_racks(group) for group in alike],
+    )
     if len(alike) < len(racks):
         yield f"  {len(racks)} kinds of racks, much alike, in {len(alike)} lines; each: add --json."
     parts: dict[str, float] = {}
     for rack in racks:
-        for part, watts in (rack.get("by_part_w") or {}).items():
-            parts[part] = parts.get(part, 0.0) + watts * rack.get("count", 1)
+        for part, watts in rack["by_part_w"].items():
+            parts[part] = parts.get(part, 0.0) + watts * rack["count"]
     total = sum(parts.values())
     if total > 0:
         shown = sorted(parts.items(), key=lambda item: -item[1])
@@ -174,8 +161,24 @@ def _racks(row: Payload) -> Iterator[RenderableType]:
             for part, watts in shown
             if watts > 0.005 * total
         )
-    for line in row.get("notes") or ():
+    for line in row["notes"]:
         yield f"  note: {line}"
+
+
+def _alike_racks(group: Sequence[Payload]) -> list[str]:
+    """Return the cells of racks that are shown in one line."""
+    flow, warm, cold = (
+        [rack["coolant"][key] for rack in group] for key in ("flow_lpm", "return_c", "supply_c")
+    )
+    return [
+        whole(sum(rack["count"] for rack in group)),
+        *(
+            between([rack[key] for rack in group], lambda watts: scaled(watts, "W"))
+            for key in RACK_WATTS
+        ),
+        between(flow, lambda x: f"{three(x)} L/min") if any(flow) else MISSING,
+        f"{between(cold, three)} to {between(warm, three)} degC" if any(warm) else MISSING,
+    ]
 
 
 def merged(racks: Sequence[Payload]) -> list[list[Payload]]:
@@ -184,7 +187,7 @@ def merged(racks: Sequence[Payload]) -> list[list[Payload]]:
     Two racks differ if their heat, its parts or their peak differ by more than a few percent: 2%,
     and more where that would still be more than `MOST_LINES` lines.
     """
-    order = sorted(racks, key=lambda rack: -float(rack.get("heat_w") or 0.0))
+    order = sorted(racks, key=lambda rack: -float(rack["heat_w"]))
     width = 0.02
     while True:
         groups: list[list[Payload]] = []
@@ -201,7 +204,7 @@ def merged(racks: Sequence[Payload]) -> list[list[Payload]]:
 
 def _alike(racks: Sequence[Payload], width: float) -> bool:
     for key in RACK_WATTS:
-        values = [float(rack.get(key) or 0.0) for rack in racks]
+        values = [float(rack[key]) for rack in racks]
         if max(values) - min(values) > width * max(values):
             return False
     return True
@@ -224,64 +227,55 @@ def between(values: Sequence[float | None], text: Callable[[float], str]) -> str
 
 
 def _effort(row: Payload) -> Iterator[RenderableType]:
-    work = row.get("simulation") or {}
-    if work:
-        yield ""
-        yield (
-            f"Simulated {whole(work.get('ranks'))} ranks "
-            f"in {whole(work.get('rank_classes'))} classes, "
-            f"{whole(work.get('events'))} events. Details: add --json, --trace FILE, --plot FILE."
-        )
+    work = row["simulation"]
+    yield ""
+    yield (
+        f"Simulated {whole(work['ranks'])} ranks in {whole(work['rank_classes'])} classes, "
+        f"{whole(work['events'])} events. Details: add --json, --trace FILE, --plot FILE."
+    )
 
 
 def search_tables(payload: Payload) -> Iterator[RenderableType]:
     """Yield the ranked plans, and why each is slower than the first."""
     rows: Sequence[Payload] = payload["rows"]
-    if payload.get("title"):
-        yield str(payload["title"])
-        yield ""
     table = grid("", "step", "MFU", "HBM GB", "behind")
     table.add_column("plan")
     table.add_column("why slower")
-    best = rows[0].get("step_s") if rows else None
     for index, row in enumerate(rows, 1):
-        step = row.get("step_s")
-        behind = signed(step / best - 1) if index > 1 and known(step) and known(best) else ""
-        used = row.get("hbm_used_bytes")
-        plan = row.get("plan") or {}
-        words = "   ".join(part for part in (plan_text(plan), plan_choices(plan)) if part)
         table.add_row(
             str(index),
-            seconds(step),
-            percent(row.get("mfu"), 1),
-            gigabytes(used),
-            behind,
-            words,
-            str(row.get("why", "")),
+            seconds(row["step_s"]),
+            percent(row["mfu"], 1),
+            gigabytes(row["hbm_used_bytes"]),
+            signed(row["step_s"] / rows[0]["step_s"] - 1) if index > 1 else "",
+            "   ".join(part for text in (plan_text, plan_choices) if (part := text(row["plan"]))),
+            str(row["why"]),
             style="bold" if index == 1 else "",
         )
-    yield table
-    for line in payload.get("notes") or ():
-        yield str(line)
+    yield from _titled(payload, table)
 
 
 def heat_tables(payload: Payload) -> Iterator[RenderableType]:
     """Yield a rack from top to bottom: watts and temperatures of each tray."""
-    if payload.get("title"):
-        yield str(payload["title"])
-        yield ""
-    table = grid(
-        "tray", "W", "liquid W", "air W", "coolant out degC", "air out degC", "accelerator degC"
-    )
-    for tray in payload["rows"]:
-        table.add_row(
-            str(tray.get("name")),
-            *(whole(tray.get(key)) for key in ("heat_w", "liquid_w", "air_w")),
+    titles = ("tray", "W", "liquid W", "air W", "coolant out degC", "air out degC")
+    rows = [
+        (
+            str(tray["name"]),
+            *(whole(tray[key]) for key in ("heat_w", "liquid_w", "air_w")),
             *(
-                three(tray[key]) if known(tray.get(key)) else MISSING
+                three(tray[key]) if known(tray[key]) else MISSING
                 for key in ("coolant_c", "exhaust_c", "junction_c")
             ),
         )
+        for tray in payload["rows"]
+    ]
+    yield from _titled(payload, filled((*titles, "accelerator degC"), rows))
+
+
+def _titled(payload: Payload, table: Table) -> Iterator[RenderableType]:
+    """Yield a table below its title and above its notes."""
+    if payload.get("title"):
+        yield str(payload["title"])
+        yield ""
     yield table
-    for line in payload.get("notes") or ():
-        yield str(line)
+    yield from map(str, payload.get("notes", ()))

@@ -7,10 +7,10 @@ Left out: computing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import filled, grid
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
@@ -33,19 +33,21 @@ MOST_ROWS = 60  # of a table for people; --csv has all
 def validation_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield predicted beside measured, then the errors by group."""
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
-    table = grid("run", "measured", "predicted", "error", "80% band")
-    table.add_column("why not predicted")
-    for row in rows[:MOST_ROWS]:
-        low, high = row.get("step_s_low"), row.get("step_s_high")
-        table.add_row(
-            str(row.get("id")),
-            seconds(row.get("measured_step_s")),
-            seconds(row.get("predicted_step_s")),
-            signed(row.get("error")),
-            f"{seconds(low)} - {seconds(high)}" if known(low) and known(high) else "",
-            str(row.get("reason") or ""),
-        )
-    yield table
+    yield filled(
+        ("run", "measured", "predicted", "error", "80% band"),
+        [
+            (
+                str(row["id"]),
+                seconds(row["measured_step_s"]),
+                seconds(row["predicted_step_s"]),
+                signed(row["error"]),
+                _band(row["step_s_low"], row["step_s_high"], seconds),
+                str(row["reason"] or ""),
+            )
+            for row in rows[:MOST_ROWS]
+        ],
+        "why not predicted",
+    )
     if len(rows) > MOST_ROWS:
         yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
     yield ""
@@ -54,19 +56,24 @@ def validation_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def summary_table(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the errors of each group of runs."""
-    table = grid("group", "runs", "MAPE", "median", "p90", "bias", "in band", "failed")
-    for name, group in error_groups(summary):
-        table.add_row(
-            name,
-            whole(group.get("rows")),
-            percent(group.get("mape"), 1),
-            percent(group.get("median"), 1),
-            percent(group.get("p90"), 1),
-            signed(group.get("bias")),
-            percent(group.get("inside_band")),
-            whole(group.get("failures")),
-        )
-    yield table
+    yield filled(
+        ("group", "runs", "MAPE", "median", "p90", "bias", "in band", "failed"),
+        [
+            (
+                name,
+                whole(group["rows"]),
+                *(percent(group[key], 1) for key in ("mape", "median", "p90")),
+                signed(group["bias"]),
+                percent(group["inside_band"]),
+                whole(group["failures"]),
+            )
+            for name, group in error_groups(summary)
+        ],
+    )
+
+
+def _band(low: Any, high: Any, text: Callable[[Any], str]) -> str:
+    return f"{text(low)} - {text(high)}" if known(low) and known(high) else ""
 
 
 def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -90,38 +97,42 @@ def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def sensitivity_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield what doubling and halving each resource does to tokens/s, and what it is worth."""
-    table = grid("resource", "double it", "halve it", "elasticity", "worth, $", "worth, W")
-    table.add_column("why not")
-    for row in payload["rows"]:
-        elasticity = row.get("elasticity")
-        table.add_row(
-            part_name(str(row.get("resource"))),
-            signed(row.get("gain")),
-            signed(row.get("loss")),
-            f"{elasticity:.2f}" if known(elasticity) else MISSING,
-            whole(row.get("worth_usd")),
-            whole(row.get("worth_w")),
-            str(row.get("reason") or ""),
-        )
-    yield table
-    for line in payload.get("notes") or ():
-        yield str(line)
+    yield filled(
+        ("resource", "double it", "halve it", "elasticity", "worth, $", "worth, W"),
+        [
+            (
+                part_name(str(row["resource"])),
+                signed(row["gain"]),
+                signed(row["loss"]),
+                f"{row['elasticity']:.2f}" if known(row["elasticity"]) else MISSING,
+                whole(row["worth_usd"]),
+                whole(row["worth_w"]),
+                str(row["reason"] or ""),
+            )
+            for row in payload["rows"]
+        ],
+        "why not",
+    )
+    yield from map(str, payload["notes"])
     ratio = payload.get("ratio")
     if ratio:
         yield ""
         yield (
-            f"{payload.get('topology')} over {ratio['against']}, tokens/s: {ratio['value']:.3f} "
+            f"{payload['topology']} over {ratio['against']}, tokens/s: {ratio['value']:.3f} "
             f"(80% band {ratio['low']:.3f} - {ratio['high']:.3f})"
         )
-        table = grid("uncertain constant", "range", "share of the variance", "with interactions")
-        for row in ratio["rows"]:
-            table.add_row(
-                str(row["constant"]),
-                f"x {row['low']:g} - {row['high']:g}",
-                f"{row['first']:.2f} +- {row['first_error']:.2f}",
-                f"{row['total']:.2f} +- {row['total_error']:.2f}",
-            )
-        yield table
+        yield filled(
+            ("uncertain constant", "range", "share of the variance", "with interactions"),
+            [
+                (
+                    str(row["constant"]),
+                    f"x {row['low']:g} - {row['high']:g}",
+                    f"{row['first']:.2f} +- {row['first_error']:.2f}",
+                    f"{row['total']:.2f} +- {row['total_error']:.2f}",
+                )
+                for row in ratio["rows"]
+            ],
+        )
         yield f"Sobol indices, by a surface that errs by {ratio['surface_error']:.2%}"
 
 
@@ -131,14 +142,11 @@ def claims_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     table.add_column("unit")
     table.add_column("what was claimed", ratio=1)
     for row in payload["rows"]:
-        low, high = row.get("low"), row.get("high")
         table.add_row(
-            str(row.get("id")),
-            str(row.get("verdict")),
-            _figure(row.get("value")),
-            f"{_figure(low)} - {_figure(high)}" if known(low) and known(high) else "",
-            str(row.get("unit") or ""),
-            str(row.get("claim") or ""),
+            *(str(row[key]) for key in ("id", "verdict")),
+            _figure(row["value"]),
+            _band(row["low"], row["high"], _figure),
+            *(str(row[key] or "") for key in ("unit", "claim")),
         )
     yield table
 
