@@ -16,13 +16,16 @@ from typing import Any
 
 import pandas as pd
 
+from rackmodel.assess.chassis import Level
+from rackmodel.assess.cost import switch_usd
+from rackmodel.assess.media import media_rows
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 from rackmodel.topology.kinds import Tier
 
 ACCELERATORS = 8 * 576  # enough for every tier of the shipped fabrics
 HBM_REACH_M = 0.01  # assumed: a stack stands beside the die
-ENDS = (("usd", "mid"), ("usd_low", "low"), ("usd_high", "high"))
+ENDS: tuple[tuple[str, Level], ...] = (("usd", "mid"), ("usd_low", "low"), ("usd_high", "high"))
 #: Tier of cables -> (name, tier of the switches above them).
 OUTSIDE = {
     Tier.NIC_LEAF: ("leaf", Tier.LEAF),
@@ -40,8 +43,6 @@ def tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
     one accelerator), watts (of one accelerator's share), j_per_bit, and where prices are known usd,
     usd_low, usd_high and usd_per_gb_per_s.
     """
-    from rackmodel.assess.media import media_rows
-
     part = catalog.accelerators[machine.accelerator]
     size = min(ACCELERATORS, machine.max_accelerators or ACCELERATORS)
     parts = machine.inventory(size)
@@ -145,13 +146,6 @@ class _Share:
         ):
             watts += self.catalog.switches[str(name)].power_w * float(count)
             for key, level in ENDS:
-                prices[key] += self._usd(str(name), level) * float(count)
+                usd = switch_usd(self.catalog, str(name), level)  # None: nobody has printed one
+                prices[key] += math.nan if usd is None else usd * float(count)
         return {"watts": watts / self.present, **{k: v / self.present for k, v in prices.items()}}
-
-    def _usd(self, name: str, level: str) -> float:
-        """Price of a switch, from the prices or the part; NaN where nobody has printed one."""
-        prices = self.catalog.prices.get(name, {})
-        if "capex_usd" in prices:
-            found = prices["capex_usd"]
-            return float({"low": found.low, "mid": found.value, "high": found.high}[level])
-        return float(self.catalog.switches[name].usd or math.nan)

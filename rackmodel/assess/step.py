@@ -20,9 +20,10 @@ import pandas as pd
 from rackmodel.assess import coolant
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.coolant import Loop
-from rackmodel.assess.cost import Bought, cost_of, pue, training_run
+from rackmodel.assess.cost import Bought, cost_of, training_run
 from rackmodel.assess.extra import own_assessments
 from rackmodel.assess.fabric_share import Installed
+from rackmodel.assess.job_power import total_power
 from rackmodel.assess.power import Assessment, assess_power
 from rackmodel.assess.rack_power import rack_power
 from rackmodel.assess.reliability import assess_failures, rates_of
@@ -30,7 +31,7 @@ from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.result.records import AssessmentRecord, CoolantRecord
+from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 
@@ -163,17 +164,8 @@ def assess_step(
     bounds = {level: _heat_at(done, step.racks, catalog, level) for level in ("low", "high")}
     for row in rows:
         row["heat_low_w"], row["heat_high_w"] = (bounds[end][row["rack"]] for end in bounds)
-    power = _power(done, installed, catalog, site, step.tokens)
-    bought = Bought(
-        accelerator=accelerator.name,
-        chassis=chassis_name,
-        accelerators=round(math.fsum(rack.count * rack.accelerators for rack in done.racks)),
-        chassis_count=math.fsum(rack.count * rack.chassis for rack in done.racks),
-        inventory=installed.inventory if installed else None,
-        links=installed.links if installed else None,
-        liquid_w=math.fsum(row["count"] * row["liquid_w"] for row in rows),
-        provisioned_w=power["provisioned_w"],
-    )
+    power = total_power(done, installed, catalog, site, step.tokens)
+    bought = _bought(done, installed, power)
     money = cost_of(
         catalog,
         bought,
@@ -187,24 +179,8 @@ def assess_step(
         "energy_j_per_token": power["it_w"] * step.step_s / step.tokens,
         "power": power,
         "cost": money,
+        **_over_months(step, installed, catalog, site, facility_w=power["facility_w"], money=money),
     }
-    if installed is not None:
-        rates = rates_of(
-            catalog,
-            installed.inventory,
-            accelerators=step.accelerators,
-            links=installed.links,
-        )
-        result["reliability"] = assess_failures(catalog, rates)
-    if site.run_tokens is not None:
-        result["run"] = training_run(
-            site.run_tokens,
-            tokens_per_s=step.tokens_per_s,
-            accelerators=step.accelerators,
-            facility_w=power["facility_w"],
-            usd_per_hour=money["usd_per_hour"],
-            goodput=result.get("reliability", {}).get("goodput", 1.0),
-        )
     if site.trays:
         result["trays"] = done.trays().to_dict("records")
     result["notes"] = [
@@ -214,6 +190,51 @@ def assess_step(
         *(f"cost: no price for {name}; totals leave it out" for name in money["missing"]),
     ]
     return cast(AssessmentRecord, result)
+
+
+def _bought(done: Assessment, installed: Installed | None, power: Mapping[str, Any]) -> Bought:
+    """Return what is bought for a job: whole chassis, its share of the fabric, cooling, hall."""
+    wet = [math.fsum(one.liquid_w.values()) for one in done.splits]
+    return Bought(
+        accelerator=done.accelerator.name,
+        chassis=done.chassis.name,
+        accelerators=round(math.fsum(rack.count * rack.accelerators for rack in done.racks)),
+        chassis_count=math.fsum(rack.count * rack.chassis for rack in done.racks),
+        inventory=installed.inventory if installed else None,
+        links=installed.links if installed else None,
+        liquid_w=math.fsum(r.count * watts for r, watts in zip(done.racks, wet, strict=True)),
+        provisioned_w=power["provisioned_w"],
+    )
+
+
+def _over_months(
+    step: StepFrames,
+    installed: Installed | None,
+    catalog: Catalog,
+    site: Site,
+    *,
+    facility_w: float,
+    money: CostRecord,
+) -> dict[str, Any]:
+    """Return failures of the machine, and a whole run where its tokens are known."""
+    found: dict[str, Any] = {}
+    goodput = 1.0
+    if installed is not None:
+        rates = rates_of(
+            catalog, installed.inventory, accelerators=step.accelerators, links=installed.links
+        )
+        failures = assess_failures(catalog, rates)
+        found["reliability"], goodput = failures, failures["goodput"]
+    if site.run_tokens is not None:
+        found["run"] = training_run(
+            site.run_tokens,
+            tokens_per_s=step.tokens_per_s,
+            accelerators=step.accelerators,
+            facility_w=facility_w,
+            usd_per_hour=money["usd_per_hour"],
+            goodput=goodput,
+        )
+    return found
 
 
 def _check(step: StepFrames, site: Site) -> None:
@@ -243,78 +264,6 @@ def _doubts(step: StepFrames, done: Assessment) -> list[str]:
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
         )
     return notes
-
-
-def _power(
-    done: Assessment, installed: Installed | None, catalog: Catalog, site: Site, tokens: float
-) -> dict[str, Any]:
-    """Sum racks and fabric to the hall, and describe its swings."""
-    outside = dict(installed.fabric.outside_w) if installed else {}
-    fabric_w = math.fsum(outside.values())
-    by_part: dict[str, float] = {}
-    for rack in done.racks:
-        for name, watts in rack.part_w.items():
-            by_part[name] = by_part.get(name, 0.0) + rack.count * watts
-    it_w = done.racks_w + fabric_w
-    liquid_w = math.fsum(
-        rack.count * math.fsum(one.liquid_w.values())
-        for rack, one in zip(done.racks, done.splits, strict=True)
-    )
-    ratio = pue(catalog, liquid_w / it_w, site.facility_pue)
-    provisioned_w = _provisioned_w(done, by_part, site) + fabric_w
-    hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
-    return {
-        "it_w": it_w,
-        "racks_w": done.racks_w,
-        "fabric_w": fabric_w,
-        "by_part_w": by_part,
-        "fabric_by_part_w": outside,
-        "liquid_w": liquid_w,
-        "air_w": it_w - liquid_w,
-        "pue": ratio,
-        "facility_w": it_w * ratio,
-        "provisioned_w": provisioned_w,
-        "provisioned_facility_w": provisioned_w * ratio,
-        "facility_j_per_token": it_w * ratio * done.step_s / tokens,
-        "tokens_per_s_per_mw": tokens / done.step_s / (provisioned_w * ratio / 1e6),
-        **_of_accelerators(done),
-        "hall_swing": swings(hall, done.step_s),
-        "fabric_share": installed.leaves if installed else 1.0,
-    }
-
-
-def _provisioned_w(done: Assessment, by_part: Mapping[str, float], site: Site) -> float:
-    """Return what power has to be there for racks: their rating, the cap, what is added.
-
-    A rating counts accelerators at their own limit, scale-up links and switches as they are sold.
-    """
-    chassis, cap_w = done.chassis, site.power_cap_w
-    less_w = max(0.0, done.accelerator.power_w - cap_w) if cap_w is not None else 0.0
-    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
-    more_w = chassis.added_w - chassis.accelerators * less_w
-    rated_w = chassis.rated_w + more_w * done.racks_w / behind_w
-    return sum(rack.count * rack.chassis for rack in done.racks) * rated_w
-
-
-def _of_accelerators(done: Assessment) -> dict[str, Any]:
-    """Return the mean power of an accelerator of the job, by cause, and its clock."""
-    used = sum(rack.count * rack.used for rack in done.racks)
-    ranks = dict.fromkeys((each.rank_class for each in done.draws), 0.0)
-    for rack in done.racks:
-        for rank_class, members in rack.ranks.items():
-            ranks[rank_class] += rack.count * members
-    causes: dict[str, float] = {}
-    for each in done.draws:
-        for cause, watts in each.mean_w.items():
-            causes[cause] = causes.get(cause, 0.0) + watts * ranks[each.rank_class] / used
-    clocks = [float((each.clock * np.diff(each.edges_s)).sum()) for each in done.draws]
-    weights = [ranks[each.rank_class] for each in done.draws]
-    return {
-        "accelerator_w": math.fsum(causes.values()),
-        "accelerator_by_cause_w": causes,
-        "clock_ratio": float(np.average(clocks, weights=weights)) / done.step_s,
-        "late": max(each.late for each in done.draws),
-    }
 
 
 def _heat_at(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.hardware.build import build, check_fields, missing_fields, text_fields
+from rackmodel.hardware.build import Part, build, check_fields, missing_fields, text_fields
 from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch
 from rackmodel.hardware.tables import Tables, read_quantity, read_tables, read_toml
 
@@ -77,32 +77,28 @@ def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
             f"accelerator {name!r} is announced without figures ({', '.join(missing[:4])}, ...); "
             f"set them: --set accelerators.{name}.{missing[0]}=..., or give a file with like = ..."
         )
-    if name not in catalog.accelerators:
-        raise UnknownName.among("accelerator", name, catalog.accelerators)
-    return catalog.accelerators[name]
+    return _named("accelerator", name, catalog.accelerators)
 
 
 def link(name: str, catalog: Catalog | None = None) -> Link:
     """Return a link by name; UnknownName if there is none."""
-    known = (catalog or load_catalog()).links
-    if name not in known:
-        raise UnknownName.among("link", name, known)
-    return known[name]
+    return _named("link", name, (catalog or load_catalog()).links)
 
 
 def switch(name: str, catalog: Catalog | None = None) -> Switch:
     """Return a switch by name; UnknownName if there is none."""
-    known = (catalog or load_catalog()).switches
-    if name not in known:
-        raise UnknownName.among("switch", name, known)
-    return known[name]
+    return _named("switch", name, (catalog or load_catalog()).switches)
 
 
 def medium(name: str, catalog: Catalog | None = None) -> Medium:
     """Return a medium by name; UnknownName if there is none."""
-    known = (catalog or load_catalog()).media
+    return _named("medium", name, (catalog or load_catalog()).media)
+
+
+def _named(what: str, name: str, known: Mapping[str, Part]) -> Part:
+    """Return one of the parts that are known, or name the nearest."""
     if name not in known:
-        raise UnknownName.among("medium", name, known)
+        raise UnknownName.among(what, name, known)
     return known[name]
 
 

@@ -36,8 +36,9 @@ def test_figures_of_a_user_stand_beside_the_others(carbon):
 
 
 def test_tables_show_the_figures_of_a_user(carbon):
-    from rackmodel.cli.tables_room import money_tables
     from rich.console import Console
+
+    from rackmodel.cli.tables_site import money_tables
 
     console = Console(width=100, record=True, file=io.StringIO())
     for part in money_tables(simulate("dgx-h100", **JOB).to_dict()):
