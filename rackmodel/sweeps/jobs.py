@@ -2,7 +2,7 @@
 
 In:  {"topology": "gb200-nvl72", "model": "gpt3-175b", "gpus": 1024, "tp": 8, "set....": ...}.
 Out: the same names with the result's figures, in SI units.
-Left out: reading SPEC.toml (spec.py), running many (sweep.py).
+Left out: reading SPEC.toml (spec.py), running many (api.py).
 
 Names are those of the command line. Any field of the plan may be left out; the best one is
 searched. ``set.accelerators.gb200.hbm_bytes_per_s`` changes one value of the catalog,
@@ -137,10 +137,7 @@ def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
     >>> flat_row({"step_s": 2.0, "cost": {"usd": 1.5}, "racks": [{"count": 2, "heat_w": 5.0}]})
     {'step_s': 2.0, 'cost.usd': 1.5, 'racks': 2, 'heat_w': 10.0, 'rack_heat_w': 5.0}
     """
-    row: dict[str, Value] = {}
-    for name, value in _leaves(tree, ""):
-        if name not in _WALL:
-            row[name] = value
+    row = {name: value for name, value in _leaves(tree, "") if name not in _WALL}
     for link in tree.get("links", ()):
         for name in ("utilisation_mean", "utilisation_peak", "bytes"):
             if name in link:
@@ -168,11 +165,8 @@ def _leaves(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]
 
 def _plain(value: Any) -> Value:
     """A value of Python's own types: numpy's would not be the same text everywhere."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int | float):
-        return value
-    plain: Value = value.item()
+    known = value is None or isinstance(value, bool | int | float | str)
+    plain: Value = value if known else value.item()
     return plain
 
 
@@ -208,12 +202,8 @@ def files_digest(spec: SweepSpec) -> str:
         values = [spec.base[column]] if column in spec.base else []
         values += [value for axis in spec.axes for value in axis.get(column, ())]
         named |= {path for value in values for path in str(value).split(",")}
-    found = [
-        _file_digest(name)
-        for name in sorted(named)
-        if name.endswith(_FILES) and Path(name).is_file()
-    ]
-    return "".join(found)
+    files = [name for name in sorted(named) if name.endswith(_FILES) and Path(name).is_file()]
+    return "".join(map(_file_digest, files))
 
 
 def _file_digest(path: str) -> str:

@@ -2,7 +2,7 @@
 
 In:  base job, axes (lists or ranges), zips (columns that walk together), filters.
 Out: `SweepSpec`, whose jobs are flat dicts in a fixed order: first axis slowest, zips last.
-Left out: running (sweep.py), what a job means (jobs.py).
+Left out: running (api.py), what a job means (jobs.py).
 
 ::
 
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +163,6 @@ def load_toml(path: Path) -> dict[str, Any]:
     InvalidInput
         If it can't be read, is no TOML, or far too large.
     """
-    import tomllib
-
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise InvalidInput(f"{path}: larger than {MOST_FILE_BYTES:,} bytes; not a sweep")

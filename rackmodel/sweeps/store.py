@@ -2,7 +2,7 @@
 
 In:  finished rows, each under the key of its job.
 Out: all rows that were ever finished, each once; a table in CSV and Parquet.
-Left out: what a job is (spec.py), who runs it (sweep.py).
+Left out: what a job is (spec.py), who runs it (run.py).
 
 Layout of the directory::
 
@@ -25,13 +25,12 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from rackmodel.errors import InvalidInput
 from rackmodel.sweeps.filters import Value
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Row = dict[str, Value]
 
@@ -199,8 +198,6 @@ def table(rows: Mapping[str, Row], keys: list[str]) -> pd.DataFrame:
     Columns stand in the order in which they first appear along `keys`, so the frame does not depend
     on who finished first.
     """
-    import pandas as pd
-
     present = [rows[key] for key in keys if key in rows]
     columns = dict.fromkeys(column for row in present for column in row)
     return pd.DataFrame(
@@ -211,8 +208,6 @@ def table(rows: Mapping[str, Row], keys: list[str]) -> pd.DataFrame:
 
 def _column(values: list[Value]) -> Any:
     """Values of one column; whole numbers stay whole where some are missing."""
-    import pandas as pd
-
     kinds = {type(value) for value in values}
     if kinds == {int, type(None)}:
         return pd.Series(values, dtype="Int64")

@@ -2,7 +2,7 @@
 
 In:  how many, or the address of a scheduler.
 Out: `Workers`, to which jobs are handed one at a time and which answer by futures.
-Left out: what is run, and what becomes of the answers (sweep.py).
+Left out: what is run, and what becomes of the answers (run.py).
 
 Local processes end when the process that started them does, also when that one is killed: orphans
 would compute on for nobody. A lost Dask worker's jobs are run again by the scheduler.
