@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.group_flows import PlacedFlows
+from rackmodel.engine.groups import PlacedFlows
 from rackmodel.network import Network
 from rackmodel.network.symmetry import distinct
 from rackmodel.topology.kinds import Kind
@@ -95,10 +95,10 @@ def _gated(
     if not pairs:
         return free
     pair, ratio = np.concatenate(pairs), np.concatenate(ratios)
-    known, where = distinct(pair)
-    largest = np.zeros(len(known))
+    gated, where = distinct(pair)
+    largest = np.zeros(len(gated))
     np.maximum.at(largest, where, ratio)
-    np.add.at(free, known % links, largest * network.capacity[known // links])
+    np.add.at(free, gated % links, largest * network.capacity[gated // links])
     return free
 
 

@@ -26,7 +26,7 @@ from rackmodel.engine.binding import (
     private_links,
     rates_alone,
 )
-from rackmodel.engine.group_flows import PlacedFlows, Places, place
+from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
 from rackmodel.network import Network, Pattern, pattern
 from rackmodel.network.symmetry import Groups, distinct, label
 from rackmodel.workload.operations import Collective, Operation, Program, Recv, Segment, Send
@@ -161,14 +161,14 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
 
 def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
     """Return every kind of exchange, with the pipeline ranks that take part in it (bool[pp])."""
-    found: dict[Key, Bools] = {}
+    used_by: dict[Key, Bools] = {}
     for program in programs:
         for operation in _distinct(program):
             key = key_of(operation, program.pipeline_rank)
             if key is not None and not isinstance(operation, Recv):
-                used = found.setdefault(key, np.zeros(len(programs), dtype=bool))
+                used = used_by.setdefault(key, np.zeros(len(programs), dtype=bool))
                 used[program.pipeline_rank] = True
-    return found
+    return used_by
 
 
 def key_of(operation: Operation, stage: int) -> Key | None:
@@ -219,7 +219,7 @@ def build_system(
     """
     stage = np.empty(pipeline.size, dtype=np.int64)
     stage[pipeline] = np.arange(pipeline.shape[1])
-    places = Places(network)
+    tree = AcceleratorTree(network)
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[accelerator_of] = weight
     drafts: list[tuple[Key, Ints, PlacedFlows]] = []
@@ -249,7 +249,7 @@ def build_system(
                 true_domains=domains,
             )
 
-        drafts.append((key, members, place(places, accelerator_of[members], pattern_of)))
+        drafts.append((key, members, flows_of_groups(tree, accelerator_of[members], pattern_of)))
     return _join(network, stage, drafts)
 
 
@@ -266,13 +266,13 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
 def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlows]]) -> System:
     links = len(network.capacity)
     alone = [rates_alone(flows, network.capacity) for _, _, flows in drafts]
-    whole = [
+    streams_of = [
         _together(flows, rate, network.capacity)
         for (_, _, flows), rate in zip(drafts, alone, strict=True)
     ]
     lasting = [
         bool((key.bytes / streams.alone).max(initial=0.0) > BRIEF_S)
-        for (key, _, _), streams in zip(drafts, whole, strict=True)
+        for (key, _, _), streams in zip(drafts, streams_of, strict=True)
     ]
     contended = [_contended(network, key, flows) for key, _, flows in drafts]
     shared = [flows for flows, lasts in zip(contended, lasting, strict=True) if lasts]
@@ -281,7 +281,7 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
     )
     open_link = ~private_links(shared, links) & binding
     channels = []
-    for (key, members, paths), every, lasts in zip(drafts, whole, lasting, strict=True):
+    for (key, members, paths), every, lasts in zip(drafts, streams_of, lasting, strict=True):
         used = binding if lasts else np.zeros(links, dtype=bool)
         if key.stages is not None:
             used = used & ~network.scale_up

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.group_flows import Places as Tree
-from rackmodel.engine.group_flows import place
+from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.kernels.contention import Taken
@@ -43,7 +42,7 @@ class _Site:
 
     used: int
     network: Network
-    tree: Tree
+    tree: AcceleratorTree
     stands: Ints  # accelerator of each rank
     domain: Ints  # scale-up domain of each rank
 
@@ -96,7 +95,7 @@ class CommTimes:
             network = network_of(self.machine, where.slots(self.ranks))
             stands = where.accelerators(self.ranks)
             self._sites[where.used] = _Site(
-                where.used, network, Tree(network), stands, network.domain_of[stands]
+                where.used, network, AcceleratorTree(network), stands, network.domain_of[stands]
             )
         return self._sites[where.used]
 
@@ -155,7 +154,7 @@ class CommTimes:
         key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
         if key not in self._loads:
             chosen = way.algorithm if op == "all-to-all" else None
-            flows = place(
+            flows = flows_of_groups(
                 site.tree,
                 site.stands[rows],
                 # Groups that lie otherwise may run another algorithm: each takes its own best.

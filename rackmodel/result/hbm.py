@@ -34,18 +34,18 @@ def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
         if entry.item in actions and entry.kind != "async":
             start, end = spans.get(entry.item, (entry.start_s, entry.end_s))
             spans[entry.item] = (min(start, entry.start_s), max(end, entry.end_s))
-    found = [(actions[item], *span) for item, span in spans.items()]
+    timed = [(actions[item], *span) for item, span in spans.items()]
     if splice is None:
-        return found
+        return timed
     begin, at = splice.at_s - splice.period_s, splice.at_s * (1 - 1e-12)
-    before = [one for one in found if one[1] < at]
+    before = [one for one in timed if one[1] < at]
     again = [one for one in before if one[1] >= begin * (1 - 1e-12)]
     out = list(before)
     for turn in range(1, splice.times + 1):
         shift = turn * splice.period_s
         out += [(action, start + shift, end + shift) for action, start, end in again]
     shift = splice.added_s
-    return out + [(a, start + shift, end + shift) for a, start, end in found if start >= at]
+    return out + [(a, start + shift, end + shift) for a, start, end in timed if start >= at]
 
 
 def hbm_timeline(step: Step) -> pd.DataFrame:

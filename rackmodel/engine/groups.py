@@ -51,7 +51,7 @@ class PlacedFlows:
     algorithm: tuple[str, ...]
 
 
-class Places:
+class AcceleratorTree:
     """Where accelerators stand: the chain of nodes above each one, and links by their ends."""
 
     def __init__(self, network: Network) -> None:
@@ -121,8 +121,8 @@ class Places:
         total = np.zeros(groups, dtype=np.uint64)
         for number, part in enumerate(parts):
             columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
-            told = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
-            total += told.sum(axis=1, dtype=np.uint64)
+            hashed = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
+            total += hashed.sum(axis=1, dtype=np.uint64)
         _, which = np.unique(total, return_inverse=True)
         return which.reshape(-1).astype(np.int64)
 
@@ -135,29 +135,33 @@ class Places:
         return self._classes
 
 
-def place(places: Places, members: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:
+def flows_of_groups(
+    tree: AcceleratorTree, members: Ints, pattern_of: Callable[[list[int]], Pattern]
+) -> PlacedFlows:
     """Return the flows of all groups.
 
     members : int[G, n], accelerator indices. `pattern_of` works out one group.
     """
-    if places.above is None or len(members) < 4:
+    if tree.above is None or len(members) < 4:
         return _join(
-            [(np.array([g]), _single(places, row, pattern_of)) for g, row in enumerate(members)]
+            [(np.array([g]), _single(tree, row, pattern_of)) for g, row in enumerate(members)]
         )
-    which = places.signatures(members)
+    which = tree.signatures(members)
     parts: list[tuple[Ints, PlacedFlows]] = []
     for kind in range(int(which.max()) + 1):
         same = np.flatnonzero(which == kind)
-        model = _single(places, members[same[0]], pattern_of)
-        links = _translate(places, members[same], model)
+        model = _single(tree, members[same[0]], pattern_of)
+        links = _translate(tree, members[same], model)
         if links is None:
-            parts += [(np.array([g]), _single(places, members[g], pattern_of)) for g in same]
+            parts += [(np.array([g]), _single(tree, members[g], pattern_of)) for g in same]
         else:
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
     return _join(parts)
 
 
-def _single(places: Places, row: Ints, pattern_of: Callable[[list[int]], Pattern]) -> PlacedFlows:
+def _single(
+    tree: AcceleratorTree, row: Ints, pattern_of: Callable[[list[int]], Pattern]
+) -> PlacedFlows:
     pattern = pattern_of([int(m) for m in row])
     rounds = pattern.rounds
     sizes = [len(r.share) for r in rounds]
@@ -166,7 +170,7 @@ def _single(places: Places, row: Ints, pattern_of: Callable[[list[int]], Pattern
     ).cumsum()
 
     def ends(node: npt.NDArray[np.int64]) -> Ints:
-        index = places.index_of[node]
+        index = tree.index_of[node]
         return np.where(index >= 0, index, -1 - node)
 
     def together(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -187,22 +191,22 @@ def _single(places: Places, row: Ints, pattern_of: Callable[[list[int]], Pattern
     )
 
 
-def _translate(places: Places, members: Ints, model: PlacedFlows) -> Ints | None:
+def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints | None:
     """Return the links of every group, int[G, I]; None if some node is above no member."""
-    assert places.above is not None
-    chain = places.above[members[0]]  # [n, levels]
+    assert tree.above is not None
+    chain = tree.above[members[0]]  # [n, levels]
     flat = chain.ravel()
     order = np.argsort(flat, kind="stable")
     used, where = distinct(model.links)  # many flows share a link
     ends = []
-    for node in (places.source[used], places.target[used]):
+    for node in (tree.source[used], tree.target[used]):
         at = np.minimum(np.searchsorted(flat[order], node), len(flat) - 1)
         if (flat[order][at] != node).any():
             return None
         spot = order[at]
         member, level = spot // chain.shape[1], spot % chain.shape[1]
-        ends.append(places.above[members[:, member], level])
-    links = places.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
+        ends.append(tree.above[members[:, member], level])
+    links = tree.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
     return None if (links < 0).any() else links[:, where]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rackmodel.engine.group_flows import Places, place
+from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
 from rackmodel.engine.networks import network_of
 from rackmodel.network import pattern
 from rackmodel.topology import load_topology
@@ -38,11 +38,11 @@ def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(name
         asked.append(tuple(row))
         return pattern(network, op, row, 64e6)
 
-    together = links_of_each(place(Places(network), members, pattern_of))
+    together = links_of_each(flows_of_groups(AcceleratorTree(network), members, pattern_of))
     assert len(asked) < len(members) / 2
     alone = {}
     for group, row in enumerate(members):
-        one = links_of_each(place(Places(network), row[None, :], pattern_of))
+        one = links_of_each(flows_of_groups(AcceleratorTree(network), row[None, :], pattern_of))
         alone |= {(group, number, link): share for (_, number, link), share in one.items()}
     assert together.keys() == alone.keys()
     assert all(together[key] == pytest.approx(alone[key], rel=1e-12) for key in alone)
