@@ -40,7 +40,7 @@ def repeated_unit(
     Parameters
     ----------
     timeline : as the simulation gave it.
-    device_busy : share of compute pieces in which kernels run (`pieces.cut_timeline`).
+    device_busy : share of compute pieces in which kernels run (`power_intervals.cut_timeline`).
 
     Returns
     -------

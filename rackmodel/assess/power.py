@@ -81,7 +81,7 @@ def assess_power(
     chassis : with the coolant of its site (`Site.cool`) and the modules of its links.
     step_s : length of the step. [s]
     cap_w : power cap of an accelerator; None takes its own. [W]
-    device_busy : share of compute pieces in which kernels run (`pieces.cut_timeline`).
+    device_busy : share of compute pieces in which kernels run (`power_intervals.cut_timeline`).
 
     Raises
     ------
