@@ -84,6 +84,7 @@ def simulate(
     global_batch: int | None = None,
     seq_len: int | None = None,
     plan: Mapping[str, Any] | Plan | None = None,
+    default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
     attention: str = "",
@@ -124,7 +125,9 @@ def simulate(
     model : a name of `rackmodel list models`, a file, the keys of a file, or a `Model`.
     gpus : accelerators used; racks are filled in order. global_batch : sequences per step.
     seq_len : tokens per sequence. Default: as many positions as the model has learned, else 4,096.
-    plan : fields of `Plan`, {"tp": 8, "pp": 4}; what it leaves open is searched.
+    plan : fields of `Plan`, {"tp": 8, "pp": 4}; they are kept, and what is left out is searched,
+        for the quickest step that fits. A whole `Plan` says all.
+    default_plan : take the defaults of `Plan` for what is left out, and search nothing.
     precision : number format of the matrix products: bf16, fp16, fp8, fp8-block, nvfp4 ...
     stack : software and release, such as "megatron-bridge-26.06"; "default" is the latest.
     attention : "fused" or "unfused". cuda_graphs : launch captured graphs. transposes : fp8 weights
@@ -181,6 +184,7 @@ def compare(
     global_batch: int | None = None,
     seq_len: int | None = None,
     plan: Mapping[str, Any] | Plan | None = None,
+    default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
     attention: str = "",
@@ -329,6 +333,7 @@ def job_of(
     global_batch: int,
     seq_len: int | None = None,
     plan: Mapping[str, Any] | Plan | None = None,
+    default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
     attention: str = "",

@@ -192,7 +192,8 @@ def test_an_option_without_effect_is_refused(before, change, needs):
 
 
 # The command line reaches all of them: options of their own, and --plan for the others.
-COMMAND = ["simulate", "dgx-h100", "--gpus", "16", "--global-batch", "64", "--json"]
+COMMAND = ["simulate", "dgx-h100", "--gpus", "16", "--global-batch", "64"]
+COMMAND += ["--default-plan", "--json"]
 FIXED = {
     "--model": "gpt3-1.3b",
     "--seq-len": "1024",

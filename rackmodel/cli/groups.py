@@ -82,6 +82,15 @@ PlanWords: TypeAlias = Annotated[
     ),
 ]
 
+DefaultPlan: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--default-plan",
+        help="Defaults for what is left out of the plan, instead of a search.",
+        rich_help_panel=_PLAN,
+    ),
+]
+
 
 def _job_options() -> list[Parameter]:
     from rackmodel.workload.plan import Job, Plan
@@ -94,6 +103,7 @@ def _job_options() -> list[Parameter]:
         *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
         *fields_options(Plan, _PLAN, searched=True),
         parameter("more", PlanWords, None),
+        parameter("default_plan", DefaultPlan, False),
     ]
 
 
@@ -101,10 +111,10 @@ def _job_words(words: Words) -> Words:
     """Return the words of the front door: those of the job, `plan` with the fields given."""
     from rackmodel.workload.plan import Job, Plan
 
-    job, plan = kinds_of(Job).keys() | {"gpus"}, kinds_of(Plan)
+    job, plan = kinds_of(Job).keys() | {"gpus", "default_plan"}, kinds_of(Plan)
     fields = {name: value for name, value in words.items() if name in plan}
     more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
-    known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch"})}
+    known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch", "default_plan"})}
     for name in more:
         if name not in known:
             raise UnknownName.among("field of the plan", name, known)

@@ -163,6 +163,8 @@ def search(
     name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
     from rackmodel import api
 
+    if job.pop("default_plan", False):
+        raise InvalidInput("--default-plan: a search has no use for it; give it to simulate")
     found = api.search(name, **job, **engine, top=number, choices=space, catalog=catalog)
 
     def picture() -> Any:

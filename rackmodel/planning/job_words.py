@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
-from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError, UnknownName
+from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelError, UnknownName
 from rackmodel.fields import kinds_of, record
 from rackmodel.planning.best import best_plan
 from rackmodel.workload import Job, Model, Plan, check, load_model
@@ -108,9 +108,12 @@ def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job:
     """Return the job that `words` describe; what its plan leaves open is searched."""
     job, gpus = open_job(machine, words), int(words["gpus"])
     given = plan_words(words["plan"] or {})
-    if _is_open(given):
+    if not words["default_plan"] and _is_open(given, job):
         try:
             return best_plan(machine, job, gpus, fixed=given, catalog=words["catalog"])
+        except DoesNotFit:
+            if words.get("check_memory", True):
+                raise  # otherwise the defaults run as well as any plan
         except InvalidPlan:
             _blame(job, job.plan, gpus)
             raise
@@ -126,7 +129,7 @@ def check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None
     for name, value in words.items():
         if name == "plan" and verb == "search":
             continue
-        if name in kinds_of(Job) or name == "gpus":
+        if name in kinds_of(Job) or name in ("gpus", "default_plan"):
             remedy = f"job.replace({name}={value!r:.40})"
             if name == "gpus":
                 replica = job.plan.tp * job.plan.pp * job.plan.cp
@@ -161,6 +164,9 @@ def _blame(job: Job, wanted: Plan, gpus: int) -> None:
     check(job.replace(plan=whole))
 
 
-def _is_open(plan: Mapping[str, Any]) -> bool:
+def _is_open(plan: Mapping[str, Any], job: Job) -> bool:
     """Return whether a plan leaves something that matters to the search."""
-    return not {"tp", "pp", "micro_batch"} <= set(plan) and not {"tp", "pp", "dp"} <= set(plan)
+    matter = {"tp", "pp", "vpp", "cp", "micro_batch", "sharding", "recompute"}
+    if job.model.moe_layers:
+        matter |= {"ep", "etp"}
+    return not matter <= set(plan)

@@ -35,6 +35,7 @@ _JOB: dict[str, Kind] = {
     "topology": "str",
     "model": "str",
     "gpus": "int",
+    "default_plan": "bool",  # defaults for what is left out, instead of a search
     "routing": "str",  # of packets; that of tokens is token_routing, a field of the job
     "catalog": "str",  # TOML files, separated by commas
 }

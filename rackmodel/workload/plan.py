@@ -16,7 +16,7 @@ from rackmodel.fields import about, record, setting
 from rackmodel.software import software_of
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import PRECISIONS, precision_of
-from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
+from rackmodel.workload.schedules.schedule import default_schedule, schedule_of, schedules
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
 RECOMPUTES = ("none", "selective", "full")
@@ -74,7 +74,7 @@ class Plan:
     )
     recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
     schedule: str = setting(
-        "", "1f1b, gpipe, interleaved, zb-h1, dualpipe or your own.", "zb-h1", option="--schedule"
+        "", f"{', '.join(schedules())} or your own.", [*schedules()][-1], option="--schedule"
     )
     sequence_parallel: bool = setting(
         True, "Cut the sequence between tensor parallel parts; tp > 1."

@@ -11,7 +11,7 @@ import pytest
 import rackmodel
 from rackmodel import api
 from rackmodel.engine.options import EngineOptions
-from rackmodel.errors import InvalidInput, RackModelError, UnknownName
+from rackmodel.errors import DoesNotFit, InvalidInput, RackModelError, UnknownName
 from rackmodel.workload import Job, Plan
 
 WORDS = {"model": "gpt3-13b", "gpus": 8, "global_batch": 32, "seq_len": 2048}
@@ -130,7 +130,9 @@ def test_every_verb_refuses_what_it_does_not_have(verb):
 
 
 def test_words_and_job_give_the_same_result():
-    by_words = rackmodel.simulate("dgx-h100", **WORDS, plan={"tp": 8, "pp": 1, "micro_batch": 1})
+    by_words = rackmodel.simulate(
+        "dgx-h100", **WORDS, default_plan=True, plan={"tp": 8, "pp": 1, "micro_batch": 1}
+    )
     by_job = rackmodel.simulate("dgx-h100", job())
     assert by_words.step_s == by_job.step_s
 
@@ -145,3 +147,23 @@ def test_search_with_a_slow_accelerator_ranks_slower_steps():
     plain = rackmodel.search("dgx-h100", **words)
     slow = rackmodel.search("dgx-h100", **words, slow={0: 1.5})
     assert slow.best.step_s > 1.2 * plain.best.step_s
+
+
+def test_what_a_plan_leaves_out_is_searched_and_what_it_gives_stays():
+    words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 64, "seq_len": 2048}
+    plan = {"tp": 2, "pp": 1, "micro_batch": 4}  # does not fit without recomputing
+    with pytest.raises(DoesNotFit):
+        rackmodel.simulate("dgx-h100", **words, plan=plan, default_plan=True)
+    found = rackmodel.simulate("dgx-h100", **words, plan=plan)
+    chosen = found.step.job.plan
+    assert {name: getattr(chosen, name) for name in plan} == plan
+    assert chosen != Plan(**plan, dp=chosen.dp)
+    assert found.step_s == rackmodel.search("dgx-h100", **words, plan=plan).best.step_s
+
+
+def test_the_same_best_plan_whoever_asks():
+    words = {"model": "gpt3-1.3b", "gpus": 8, "global_batch": 16, "seq_len": 2048}
+    best = rackmodel.search("dgx-h100", **words).best.step_s
+    assert rackmodel.simulate("dgx-h100", **words).step_s == best
+    [(_, compared)] = rackmodel.compare(["dgx-h100"], **words)
+    assert compared.step_s == best

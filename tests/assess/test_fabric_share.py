@@ -83,7 +83,9 @@ def test_simulating_nvl576_pays_the_upper_switches():
     from rackmodel.api import simulate
 
     job = {"model": "gpt3-13b", "gpus": 576, "global_batch": 576, "seq_len": 2048}
-    found = simulate("nvl576", plan={"tp": 4, "pp": 1, "micro_batch": 1}, **job).assessment
+    found = simulate(
+        "nvl576", default_plan=True, plan={"tp": 4, "pp": 1, "micro_batch": 1}, **job
+    ).assessment
     assert found["cost"]["capital_by_part_usd"]["switches"] > 208 * 9000.0
     assert found["power"]["fabric_by_part_w"]["nvswitch6"] == pytest.approx(208 * 800.0)
     assert not any("nvswitch6" in note for note in found["notes"])

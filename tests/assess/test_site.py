@@ -17,6 +17,7 @@ NODE = {
     "global_batch": 32,
     "seq_len": 8192,
     "plan": {"tp": 1, "pp": 1, "dp": 8, "micro_batch": 1, "sharding": "zero3"},
+    "default_plan": True,
 }
 RACK = {
     "model": "gpt3-13b",
@@ -24,6 +25,7 @@ RACK = {
     "global_batch": 144,
     "seq_len": 2048,
     "plan": {"tp": 4, "pp": 1, "micro_batch": 1},
+    "default_plan": True,
 }
 
 

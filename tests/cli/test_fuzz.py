@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-PLAN = ["--tp", "1", "--pp", "1", "--micro-batch", "1", "--json"]
+PLAN = ["--tp", "1", "--pp", "1", "--micro-batch", "1", "--default-plan", "--json"]
 JOB = ["--gpus", "4", "--global-batch", "8", "--seq-len", "1024", *PLAN]
 NODES = [{"id": f"g{i}", "kind": "accelerator"} for i in range(4)]
 GRAPH = {

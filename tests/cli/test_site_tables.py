@@ -21,6 +21,7 @@ WORDS = (
     1,
     "--micro-batch",
     1,
+    "--default-plan",
 )
 
 

@@ -171,6 +171,7 @@ def test_a_real_step_from_words_to_trace(run, tmp_path):
         "4",
         "--micro-batch",
         "1",
+        "--default-plan",
         "--global-batch",
         "8",
         "--seq-len",

@@ -96,6 +96,7 @@ def test_mfu_stays_below_one(machine):
             global_batch=32,
             seq_len=2048,
             plan={"tp": 2, "pp": 1, "micro_batch": 1, "recompute": "full"},
+            default_plan=True,
         )
     except CannotRun as reason:
         pytest.fail(str(reason))

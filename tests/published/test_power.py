@@ -85,6 +85,7 @@ def test_nvl72_training_405b():
         global_batch=216,
         seq_len=8192,
         plan={"tp": 4, "pp": 1, "cp": 2, "dp": 9, "micro_batch": 1, "sharding": "zero3"},
+        default_plan=True,
         repeat="estimate",
     )
     (rack,) = found["racks"]
@@ -105,6 +106,7 @@ def test_gb200_training_405b_in_fp8_stands_near_its_cap():
         global_batch=128,
         seq_len=8192,
         precision="fp8-cs",
+        default_plan=True,
         plan={"tp": 4, "pp": 16, "vpp": 4, "micro_batch": 1, "dp": 1},
         repeat="estimate",
     )

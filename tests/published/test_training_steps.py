@@ -15,6 +15,7 @@ def test_gpt3_175b_on_64_a100():
         seq_len=2048,
         precision="fp16",
         plan={"tp": 8, "pp": 8, "dp": 1, "micro_batch": 1, "recompute": "full"},
+        default_plan=True,
     )
     assert result.step_s == pytest.approx(18.13, rel=0.15)
     bubble = result.breakdown_s["bubble"] / (result.step_s - result.overhead_s)

@@ -6,9 +6,10 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 import rackmodel
 from rackmodel.result import records
 
+DEFAULT = {"default_plan": True}
 CASES = {
-    "dense": {"plan": {"tp": 2, "pp": 2, "micro_batch": 1}, "model": "gpt3-13b"},
-    "experts": {"plan": {"tp": 1, "pp": 1, "ep": 8, "micro_batch": 1}, "model": "mixtral-8x7b"},
+    "dense": {"plan": {"tp": 2, "pp": 2, "micro_batch": 1}, "model": "gpt3-13b", **DEFAULT},
+    "experts": {"plan": {"ep": 8, "micro_batch": 1}, "model": "mixtral-8x7b", **DEFAULT},
     "asked": {"run_tokens": 1e12, "site": {"trays": True}, "model": "gpt3-1.3b"},
 }
 

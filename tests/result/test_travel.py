@@ -12,6 +12,7 @@ import rackmodel
 JOB = {"model": "gpt3-1.3b", "gpus": 16, "global_batch": 64, "seq_len": 2048}
 PLAN = {"tp": 2, "pp": 2, "micro_batch": 1}
 EXPERTS = {"model": "mixtral-8x7b", "plan": {"ep": 8, "pp": 1, "tp": 1, "micro_batch": 1}}
+JOB["default_plan"] = True
 CASES = {
     "folded": {"plan": PLAN},
     "every rank": {"plan": PLAN, "fold": False},
@@ -39,7 +40,7 @@ def test_a_result_that_travelled_tells_the_same(case):
 
 
 def test_a_machine_of_many_ranks_stays_behind():
-    plan = {"tp": 8, "pp": 8, "dp": 64, "micro_batch": 1}
+    plan = rackmodel.Plan(tp=8, pp=8, dp=64)
     large = rackmodel.simulate(
         "dgx-h100", model="gpt3-175b", gpus=4096, global_batch=512, seq_len=2048, plan=plan
     )

@@ -73,6 +73,7 @@ def test_result_tells_step_with_band_and_memory(own):
         global_batch=8,
         seq_len=2048,
         plan={"tp": 8, "pp": 1, "dp": 1},
+        default_plan=True,
     )
     cells = shown(result)
     assert "of 80 GB" in cells[cells.index("HBM of the fullest rank") + 1]
