@@ -18,7 +18,7 @@ import typer
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
-from rackmodel.cli.values import MAX_COUNT, accelerators, assignments, clip, count
+from rackmodel.cli.values import MAX_COUNT, assignments, clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 
@@ -34,14 +34,6 @@ _PLAN_HELP = (
     "Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp; "
     "also token_routing, routing_skew, routing_seed, capacity_factor, attention, transposes."
 )
-
-
-def _gpus(word: object) -> int:
-    return word if isinstance(word, int) else accelerators(str(word), "--gpus")
-
-
-def _batch(word: object) -> int:
-    return word if isinstance(word, int) else count(str(word), "--global-batch", MAX_COUNT)
 
 
 Topology: TypeAlias = Annotated[
@@ -63,14 +55,16 @@ Model: TypeAlias = Annotated[
 ]
 Gpus: TypeAlias = Annotated[
     int,
-    typer.Option("--gpus", metavar="N", parser=_gpus, help=_GPUS_HELP, rich_help_panel="Job"),
+    typer.Option(
+        "--gpus", metavar="N", parser=counter("--gpus"), help=_GPUS_HELP, rich_help_panel="Job"
+    ),
 ]
 Batch: TypeAlias = Annotated[
     int,
     typer.Option(
         "--global-batch",
         metavar="B",
-        parser=_batch,
+        parser=counter("--global-batch", MAX_COUNT),
         help="Sequences per step, over all accelerators. Example: --global-batch 2048",
         rich_help_panel="Job",
     ),

@@ -19,10 +19,9 @@ from rackmodel.cli.flow_tables import read_flows, read_weights
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import progress
 from rackmodel.cli.tables_network import collective_tables, flows_tables
-from rackmodel.cli.values import accelerators, clip
+from rackmodel.cli.values import clip, counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
-from rackmodel.reporting.network import busbw_plot
 
 OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
 
@@ -102,13 +101,9 @@ def collective(
         )
         rows = [dict(row) for row in timed]
 
-    output.draw(lambda: busbw_plot(rows, label=f"{what.op}, {topology}, {gpus:,} accelerators"))
+    output.draw("network.busbw_plot", rows, label=f"{what.op}, {topology}, {gpus:,} accelerators")
     payload = {"topology": topology, "op": what.op, "gpus": gpus, "rows": rows}
     output.write(payload, collective_tables)
-
-
-def _gpus(word: object) -> int:
-    return word if isinstance(word, int) else accelerators(str(word), "--gpus")
 
 
 def flows(
@@ -129,7 +124,7 @@ def flows(
         typer.Option(
             "--gpus",
             metavar="N",
-            parser=_gpus,
+            parser=counter("--gpus"),
             help="Accelerators to expand a named topology to. Default: one rack.",
             show_default=False,
         ),

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,21 @@ class Output:
         thresholds(self.demands)
         check_picture(self.plot, "--plot")
 
-    def draw(self, picture: Callable[[], Any]) -> None:
-        """Draw the picture that `picture` makes, where `--plot` asks for it, and tell so."""
-        if self.plot is not None:
-            found = picture()
-            save_picture(getattr(found, "figure", found), self.plot, "--plot")
-            note(f"wrote {self.plot}")
+    def draw(self, picture: str | Callable[[], Any], *words: Any, **more: Any) -> None:
+        """Draw a picture where `--plot` asks for it, and tell so.
+
+        picture : a function, or the name of one in `rackmodel.reporting`, loaded when it is needed.
+        """
+        if self.plot is None:
+            return
+        if isinstance(picture, str):
+            module, _, name = picture.rpartition(".")
+            make = getattr(import_module(f"rackmodel.reporting.{module}"), name)
+        else:
+            make = picture
+        found = make(*words, **more)
+        save_picture(getattr(found, "figure", found), self.plot, "--plot")
+        note(f"wrote {self.plot}")
 
     def write(
         self,

@@ -23,7 +23,6 @@ from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import clip
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.fields import setting
-from rackmodel.reporting.racks import rack_elevation
 
 DEFAULT_MACHINES = ["gb200-nvl72", "dgx-b200", "dgx-h100"]
 
@@ -49,7 +48,7 @@ def heat(
     result = api.simulate(name, **job, site={**site, "trays": True}, catalog=catalog)
     payload = hottest_rack(topology, result.assessment)
 
-    output.draw(lambda: rack_elevation(payload["rows"], title=topology))
+    output.draw("racks.rack_elevation", payload["rows"], title=topology)
     output.write(payload, heat_tables)
 
 

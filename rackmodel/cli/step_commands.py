@@ -18,8 +18,6 @@ from rackmodel.cli.output import check_writable, note, whole_file
 from rackmodel.cli.tables_step import comparison_tables, search_tables, simulation_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.reporting.steps import compare_figure
-from rackmodel.reporting.trace import write_rank_traces, write_trace
 
 
 def _trace(word: object) -> Path | None:
@@ -73,12 +71,14 @@ def simulate(
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
-    output.draw(lambda: compare_figure([payload]))
+    output.draw("steps.compare_figure", [payload])
     output.write(payload, simulation_tables, [payload])
 
 
 def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> None:
     """Write the timeline to one file, or one file per rank class to a directory."""
+    from rackmodel.reporting.trace import write_rank_traces, write_trace
+
     if path.is_dir():
         written = write_rank_traces(events, path, world_size=ranks)
         note(f"wrote {len(written)} files to {path}, one per rank class")
@@ -124,7 +124,7 @@ def compare(
     good = [row for row in rows if "reason" not in row]
     if not good:
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")
-    output.draw(lambda: compare_figure(good))
+    output.draw("steps.compare_figure", good)
     told = {name: job[name] for name in ("model", "gpus", "global_batch")}
     output.write({**told, "rows": rows}, comparison_tables)
 

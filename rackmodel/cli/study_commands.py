@@ -25,20 +25,15 @@ from rackmodel.cli.tables_study import (
     sweep_tables,
     validation_tables,
 )
-from rackmodel.cli.values import count
+from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.reporting.study import sweep_plot, tornado
-from rackmodel.reporting.validation import validation_figure
-
-
-def _workers(word: object) -> int:
-    return word if isinstance(word, int) else count(str(word), "--workers", 1024)
-
 
 WorkersOption = Annotated[
     int,
-    typer.Option("--workers", metavar="N", parser=_workers, help="Local processes."),
+    typer.Option(
+        "--workers", metavar="N", parser=counter("--workers", 1024), help="Local processes."
+    ),
 ]
 
 ProcessesOption = Annotated[
@@ -46,7 +41,7 @@ ProcessesOption = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        parser=_workers,
+        parser=counter("--workers", 1024),
         help="Local processes; one for each processor if left out.",
         show_default=False,
     ),
@@ -97,7 +92,7 @@ def validate(
             file or RUNS, tiers=tier or (), catalog=catalog, workers=processes, progress=advance
         )
 
-    output.draw(lambda: validation_figure(payload["rows"]))
+    output.draw("validation.validation_figure", payload["rows"])
     output.write(payload, validation_tables)
 
 
@@ -179,13 +174,9 @@ def sweep(
     )
     payload: dict[str, Any] = {"rows": frame.to_dict("records")}
 
-    output.draw(lambda: sweep_plot(payload["rows"]))
+    output.draw("study.sweep_plot", payload["rows"])
     output.write(payload, sweep_tables)
     note(f"the rows are in {out}")
-
-
-def _draws(word: object) -> int:
-    return word if isinstance(word, int) else count(str(word), "--draws", 65536)
 
 
 def sensitivity(
@@ -208,7 +199,7 @@ def sensitivity(
         typer.Option(
             "--draws",
             metavar="N",
-            parser=_draws,
+            parser=counter("--draws", 65536),
             help="Draws of the constants for --against; both machines are simulated at each.",
         ),
     ] = 32,
@@ -236,7 +227,7 @@ def sensitivity(
         if rival is not None:
             payload["ratio"] = _ratio((name, own), (rival, job), catalog, draws, advance)
 
-    output.draw(lambda: tornado(payload["rows"]))
+    output.draw("study.tornado", payload["rows"])
     output.write(payload, sensitivity_tables)
 
 

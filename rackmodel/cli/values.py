@@ -59,6 +59,15 @@ def tokens(text: str, where: str) -> int:
     return _count(text, where, _TOKENS, MAX_COUNT)
 
 
+def counter(option: str, limit: int = MAX_ACCELERATORS) -> Callable[[object], int]:
+    """Return a typer parser of whole numbers above 0 that names its option in errors."""
+
+    def parse(word: object) -> int:
+        return word if isinstance(word, int) else count(str(word), option, limit)
+
+    return parse
+
+
 def accelerators(text: str, where: str) -> int:
     """Return how many accelerators, ranks or the like; see `count`."""
     return count(text, where, MAX_ACCELERATORS)
