@@ -8,13 +8,7 @@ Left out: reckoning heat (`rackmodel.assess`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
     AIR,
@@ -27,6 +21,9 @@ from rackmodel.reporting.style import (
     look,
     own_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -41,6 +38,10 @@ def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") 
     ax = own_axes(ax, 6.6, min(14.0, 1.8 + 0.27 * sum(heights)))
     heats = [float(tray.get("heat_w") or 0) for tray in trays]
     hottest = max(heats, default=1.0) or 1.0
+    import matplotlib as mpl
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     with look():
         paint = mpl.colormaps["YlOrRd"].resampled(256)
         scale = Normalize(0, hottest / 1e3)
@@ -73,6 +74,8 @@ def _tray(
     colour: tuple[float, float, float, float],
 ) -> None:
     """Draw one tray from `below` upwards, its name and heat on it, temperatures beside it."""
+    from matplotlib.patches import Rectangle
+
     ax.add_patch(
         Rectangle((0, below + 0.04), 1, height - 0.08, facecolor=colour, edgecolor=QUIET, lw=0.6)
     )

@@ -8,10 +8,7 @@ Left out: simulating; words for a terminal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
     AIR,
@@ -31,6 +28,10 @@ from rackmodel.reporting.style import (
     part_look,
 )
 from rackmodel.reporting.summary import per_rack
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
     COLOURS,
@@ -29,6 +25,10 @@ from rackmodel.reporting.style import (
     own_axes,
 )
 from rackmodel.reporting.words import part_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Rectangle
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -46,6 +46,8 @@ def mfu_heat_map(
 
     cells : each with `x`, `y` and `value` (None where no plan of that pair can run).
     """
+    from matplotlib.patches import Rectangle
+
     ax = own_axes(ax, 7.5, 5.0)
     across, up = (sorted({cell[key] for cell in cells}) for key in (x, y))
     best = _best_of_pairs(cells, x, y, value)
@@ -90,11 +92,16 @@ def _best_of_pairs(cells: Rows, x: str, y: str, value: str) -> dict[tuple[Any, A
 
 
 def _misfit(corner: tuple[float, float], hatch: str = "////", **more: Any) -> Rectangle:
+    from matplotlib.patches import Rectangle
+
     return Rectangle(corner, 1, 1, facecolor="white", edgecolor="#9aa3ad", hatch=hatch, **more)
 
 
 def _cell(ax: Axes, at: tuple[int, int], value: float, share: float, *, top: bool) -> None:
     """Paint one pair of sizes by its share of the range, with its value; the best is framed."""
+    import matplotlib as mpl
+    from matplotlib.patches import Rectangle
+
     column, row = at
     paint = mpl.colormaps["cividis"](share)
     ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=paint, linewidth=0))

@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import matplotlib as mpl
-from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, QUIET, GRID = "#1b1f24", "#5b6470", "#d9dde2"
 #: In order of use; the lightness alternates so that neighbours differ in grey as well.
@@ -65,7 +64,7 @@ _RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.prop_cycle": None,  # set in `look`
     "grid.color": GRID,
     "grid.linewidth": 0.7,
     "xtick.color": QUIET,
@@ -91,7 +90,10 @@ LINES = ("-", "--", "-.", ":")
 @contextmanager
 def look() -> Iterator[None]:
     """Draw in the look of rackmodel inside the `with`; the user's own settings come back after."""
-    with mpl.rc_context(_RC):
+    import matplotlib as mpl
+    from cycler import cycler
+
+    with mpl.rc_context(_RC | {"axes.prop_cycle": cycler(color=COLOURS)}):
         yield
 
 
@@ -107,6 +109,8 @@ def new_figure(
 
     It belongs to no window and no pyplot state, so nothing has to be closed.
     """
+    from matplotlib.figure import Figure
+
     with look():
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)

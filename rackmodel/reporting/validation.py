@@ -8,11 +8,7 @@ Left out: predicting.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
     COLOURS,
@@ -23,6 +19,10 @@ from rackmodel.reporting.style import (
     new_figure,
     own_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 GRID_BAND = "#dfe7ee"
@@ -81,6 +81,8 @@ def validation_scatter(rows: Rows, ax: Axes | None = None, *, group: str = "") -
 
 def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -> Axes:
     """Draw the spread of signed errors for each group: middle half thick, middle 80% thin."""
+    import numpy as np
+
     ax = own_axes(ax)
     groups: dict[str, list[float]] = {}
     for row in rows:
