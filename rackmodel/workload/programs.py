@@ -75,6 +75,7 @@ class _Writer:
         self.chunks = chunks_of(job)[rank]
         self.passes = [Passes(job, chunk, f"chunk {i}") for i, chunk in enumerate(self.chunks)]
         self.schedule = schedule_of(self.plan.order)
+        self.splits = self.schedule.splits_weights
         self.last = job.micro_batches // self.schedule.directions - 1
         self.bytes = transfer_bytes(job)
         self.items: list[Item] = []
@@ -92,6 +93,7 @@ class _Writer:
             self.outgoing["F", place] = after, f"{way}forward stage {stage + 1} micro-batch "
             self.incoming["B", place] = after, f"{way}backward stage {stage} micro-batch "
             self.outgoing["B", place] = before, f"{way}backward stage {stage - 1} micro-batch "
+            self.incoming["W", place] = self.outgoing["W", place] = -1, ""
 
     def add(self, batch: int, *items: Item) -> None:
         self.items += items
@@ -135,22 +137,21 @@ class _Writer:
     def _ends(self, end: type[End], action: Action, ways: Ways) -> list[End]:
         """What a pass needs from other pipeline ranks, or they from it."""
         out = []
-        for kind, chunk, batch in action.passes():
-            peer, words = ways.get((kind, chunk), (-1, ""))
+        passes = action.passes() if action[0] == "FB" else (action[:3],)
+        for kind, chunk, batch in passes:
+            peer, words = ways[kind, chunk]
             if peer >= 0:
                 name = f"{words}{batch}"
                 out.append(end(name=name, peer=peer, bytes=self.bytes, token=name))
         return out
 
     def _segment(self, action: Action) -> Segment:
-        segments = []
-        for kind, chunk, batch in action.passes():
-            part = "BI" if action.kind == "B" and self.schedule.splits_weights else kind
-            edge = batch == (0 if kind == "F" else self.last)
-            segments.append(self.passes[chunk].segment(part, edge))
-        if len(segments) == 1:
-            return segments[0]
-        front, back = segments
+        kind, chunk, batch, chunk_b, batch_b = action
+        if kind != "FB":
+            part = "BI" if kind == "B" and self.splits else kind
+            return self.passes[chunk].segment(part, batch == (0 if kind == "F" else self.last))
+        front = self.passes[chunk].segment("F", batch == 0)
+        back = self.passes[chunk_b].segment("B", batch_b == self.last)
         if (front, back) not in self.mixed:
             self.mixed[front, back] = merged(front, back, overlap=self.plan.ep_overlap)
         return self.mixed[front, back]
