@@ -94,7 +94,7 @@ class Schedule:
         if v > most:
             able = [s.name for s in schedules().values() if s.chunks[0] <= v <= s.chunks[1]]
             return f"vpp {v} needs schedule {' or '.join(able)}, found {self.name!r}"
-        if v < least or least > p:
+        if v < least or (least > 1 and p == 1):
             return f"schedule {self.name} needs pp and vpp above 1, found pp {p} and vpp {v}"
         if self.needs_pipeline and p == 1:
             return f"schedule {self.name} needs pp above 1; use {default_schedule(1)}"
