@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Callable, Generator, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Bools, Floats, Ints
+from rackmodel.network.flow_state import SAME_TIME, State, make_state
 from rackmodel.network.fluid import FluidNetwork, Moving, Row
 from rackmodel.network.graph import Network
 from rackmodel.network.routing import RouteTable
-from rackmodel.network.sharing import NUMBA
+from rackmodel.network.sharing import NUMBA, fair_rates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 COLUMNS = ("source", "target", "bytes", "start_s")
-COMPILED_FLOWS = 200  # from here on, compiled code repays its loading
+LARGE_TABLE = 200  # flows from which on arrays beat events, and compiled code repays its loading
 REPORT_EVERY_S = 0.2
 WINDOW = 20_000  # flows that are routed and held at a time, besides those under way
-SAME_TIME = 1e-12  # starts and ends that are closer than this part of the clock are one event
 
 
 def simulate_flows(
@@ -146,7 +146,7 @@ class _Run:
         """Send everything."""
         self.progress = progress
         begins = self.start[self.order]
-        carry_on = self._compiled if NUMBA and len(begins) >= COMPILED_FLOWS else self._by_events
+        carry_on = self._by_arrays if len(begins) >= LARGE_TABLE else self._by_events
         carry_on(begins)
         if progress is not None:
             progress(len(begins), len(begins))
@@ -198,9 +198,8 @@ class _Run:
         env.process(send())
         env.run()
 
-    def _compiled(self, begins: Floats) -> None:
-        from rackmodel.network import compiled
-
+    def _by_arrays(self, begins: Floats) -> None:
+        """Let flows start window by window, all under way in arrays."""
         carried = np.zeros(0, dtype=np.int64)
         at, clock_s = 0, -math.inf
         while at < len(begins):
@@ -208,7 +207,7 @@ class _Run:
             stop = int(np.searchsorted(begins, begins[stop - 1] * (1 + SAME_TIME), side="right"))
             ids = np.concatenate([carried, self.order[at:stop]])
             table, moves = self._window(ids)
-            state = compiled.make_state(
+            state = make_state(
                 table.indptr, table.links, table.fractions, self.network.capacity, self.left[ids]
             )
             until = float(begins[stop]) if stop < len(begins) else math.inf
@@ -228,11 +227,13 @@ class _Run:
 
 
 def _ends(
-    state: Any, flows: Ints, begins: Floats, until: float
+    state: State, flows: Ints, begins: Floats, until: float
 ) -> Generator[tuple[float, Ints], None, None]:
     """Start flows in order, share anew at each change, yield those that end, up to `until`."""
-    from rackmodel.network.compiled import advance
-
+    if NUMBA:
+        from rackmodel.network.compiled import advance
+    else:
+        advance = advance_whole
     ended, none = np.zeros(max(1, len(flows)), dtype=np.int64), np.zeros(0, dtype=np.int64)
     next_start, next_end = 0, math.inf
     while next_start < len(flows) or next_end < math.inf:
@@ -246,6 +247,38 @@ def _ends(
             starting, next_start = flows[next_start:upto], upto
         count, next_end = advance(state, now, starting, ended)
         yield now, ended[:count]
+
+
+def advance_whole(s: State, now: float, starts: Ints, ended: Ints) -> tuple[int, float]:
+    """Do what `compiled.advance` does, by a whole new solution in numpy."""
+    active = s.active[: s.counts[0]]
+    s.left[active] = np.maximum(0.0, s.left[active] - s.rate[active] * (now - s.since[active]))
+    s.since[active] = now
+    due = s.finish[active] <= now + SAME_TIME * abs(now)
+    gone = active[due]
+    ended[: len(gone)] = gone
+    s.left[gone] = 0.0
+    active = np.concatenate([active[~due], starts])
+    s.since[starts] = now
+    s.counts[0] = len(active)
+    s.active[: len(active)] = active
+    if not len(active):
+        return len(gone), math.inf
+    sizes = s.indptr[active + 1] - s.indptr[active]
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    entries = np.repeat(s.indptr[active] - indptr[:-1], sizes) + np.arange(indptr[-1])
+    links, parts = s.links[entries], s.fractions[entries]
+    rates = fair_rates(indptr, links, parts, s.capacity)
+    load = np.bincount(links, parts * np.repeat(rates, sizes), minlength=len(s.capacity))
+    # The link that holds a flow back is the relatively fullest of those that it crosses.
+    use = np.where(parts > 0, (load / s.capacity)[links], -1.0)
+    best = np.repeat(np.maximum.reduceat(use, indptr[:-1]), sizes)
+    hit = np.flatnonzero(use >= best)
+    flow = np.repeat(np.arange(len(active)), sizes)[hit]
+    s.bottleneck[active[flow[::-1]]] = links[hit[::-1]]
+    s.rate[active] = rates
+    s.finish[active] = now + s.left[active] / rates
+    return len(gone), float(s.finish[active].min())
 
 
 class Traffic:

@@ -153,10 +153,12 @@ class FluidNetwork:
 
     def _component(self, first: Moving) -> list[Moving]:
         """Return all active flows that share a link with `first`, directly or through others."""
-        seen = {first: None}
-        queue = [first]
+        seen, queue, links = {first: None}, [first], set[int]()
         while queue:
             for link, _ in self.loads[queue.pop().flow]:
+                if link in links:
+                    continue
+                links.add(link)
                 for other in self._on_link[link]:
                     if other not in seen:
                         seen[other] = None

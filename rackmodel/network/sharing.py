@@ -224,7 +224,8 @@ def _by_textbook(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap
 
 def _by_numba(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap: Floats) -> Floats:
     """Let all flows start at once in `compiled`; a cap is one more link, of the flow's own."""
-    from rackmodel.network import compiled  # loads numba
+    from rackmodel.network.compiled import advance  # loads numba
+    from rackmodel.network.flow_state import make_state
 
     capped = np.flatnonzero(cap < np.inf)
     ends = indptr[1:][capped]
@@ -233,10 +234,8 @@ def _by_numba(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap: F
         loads = np.insert(loads, ends, 1.0)
         indptr = indptr + np.concatenate([[0], np.cumsum(cap < np.inf)])
     flows = np.arange(len(cap))
-    state = compiled.make_state(
-        indptr, links, loads, np.append(capacity, cap[capped]), np.zeros(len(cap))
-    )
-    compiled.advance(state, 0.0, flows, flows.copy())
+    state = make_state(indptr, links, loads, np.append(capacity, cap[capped]), np.zeros(len(cap)))
+    advance(state, 0.0, flows, flows.copy())
     return state.rate
 
 

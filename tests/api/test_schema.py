@@ -74,7 +74,7 @@ def test_simulate_prints_what_its_records_say():
     found = run("simulate", "dgx-h100", *JOB, *PLAN, "--tokens", "1T", "--json")
     schema.check("result", found)
     assert set(found) <= keys_of(ResultRecord)
-    assert keys_of(ResultRecord) - set(found) <= {"trays"}
+    assert keys_of(ResultRecord) - set(found) <= {"trays", "assessments"}
     deeper = schema.schema("result")["$defs"]
     for name, part in (("power", "PowerRecord"), ("cost", "CostRecord"), ("hbm", "HbmRecord")):
         assert set(found[name]) <= set(deeper[part]["properties"])
@@ -104,7 +104,9 @@ PRINTED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "keys", "row"), PRINTED, ids=lambda one: str(one)[:20])
+@pytest.mark.parametrize(
+    ("words", "keys", "row"), PRINTED, ids=[" ".join(w[:2]) for w, *_ in PRINTED]
+)
 def test_every_command_prints_its_keys(words, keys, row, tmp_path):
     flows = tmp_path / "flows.csv"
     flows.write_text("source,target,bytes\n0,1,1e6\n")

@@ -133,11 +133,12 @@ def test_finish_times_are_those_of_the_textbook(seed, ties):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_compiled_flows_end_as_those_under_simpy(monkeypatch, ties):
+@pytest.mark.parametrize(("name", "value"), [("NUMBA", False), ("LARGE_TABLE", 10**9)])
+def test_flows_end_alike_compiled_in_numpy_and_under_simpy(monkeypatch, name, value, ties):
     network = Network.from_graph(racks(4, 8, rails=2, spines=2, over=3.0))
     frame = random_frame(500, 32, 11, ties=ties)
     some = simulate_flows(network, frame).finish_s.to_numpy()
-    monkeypatch.setattr(flow_table, "NUMBA", False)
+    monkeypatch.setattr(flow_table, name, value)
     assert simulate_flows(network, frame).finish_s.to_numpy() == pytest.approx(some, rel=1e-9)
 
 
