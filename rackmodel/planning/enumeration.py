@@ -80,6 +80,13 @@ def enumerate_plans(
             "stage_layers": tuple(fixed.get("stage_layers", job.plan.stage_layers)),
         }
     )
+    if base.shard_size:  # only hsdp has shards of a stated size
+        fixed.setdefault("sharding", "hsdp")
+    elif fixed.get("sharding") == "hsdp":
+        raise InvalidPlan(
+            "sharding hsdp needs shard_size, the ranks of dp x cp that hold one copy together, "
+            f"such as shard_size {min(domain, gpus)}"
+        )
     profiles = _profiles(job, gpus, domain, fixed, choices, base)
     pipes = _pipelines(job.model, gpus, fixed, choices)
     names = tuple(dict.fromkeys(schedule.name for _, _, schedule in pipes))
@@ -318,7 +325,10 @@ class _Grid:
         """Leave out what is the same as another plan, and pairs without exchanges."""
         sharding, _, hide, _, _, order, pair, activations = chosen
         keep: Bools = activations == self.profiles[index, CUT.index("offload_activations")]
-        single = dp[index] * self.profiles[index, CUT.index("cp")] == 1
+        cp = self.profiles[index, CUT.index("cp")]
+        single = dp[index] * cp == 1
+        if size := self.base.shard_size:
+            keep &= (dp[index] * cp % size == 0) & (size % cp == 0)
         if len(self._shardings()) > 1:  # over a single replica is no sharding: keep the plainest
             keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
         several = [len(np.unique(column)) > 1 for column in grid.T]

@@ -18,9 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
@@ -33,11 +30,13 @@ from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
 Amount: TypeAlias = Any  # a number, or an array over plans
-Flag: TypeAlias = np.bool_ | npt.NDArray[np.bool_]
+Flag: TypeAlias = "np.bool_ | npt.NDArray[np.bool_]"
 
 
 class Holding(NamedTuple):
@@ -66,6 +65,8 @@ class Holding(NamedTuple):
 
 def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     """Return the bytes of HBM by kind; the one formula for one rank and for arrays of plans."""
+    import numpy as np
+
     software, held = software_of(job.stack), holding
     shard, master = float(software.shard_bytes), np.asarray(software.master_bytes)
     whole = held.sharded & ~held.reshards
@@ -95,6 +96,8 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
 
 @lru_cache(maxsize=4096)
 def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
+    import numpy as np
+
     chunks, plan = chunks_of(job)[pipeline_rank], job.plan
     peak = peak_bytes(job, pipeline_rank)
     largest = max(
@@ -328,6 +331,7 @@ def memory_timeline(
         of the forward to the end of the backward pass (of the weight pass, where that is split
         off), so `frame["total"].max()` is the peak that `memory` tells.
     """
+    import numpy as np
     import pandas as pd
 
     constant = memory(job, pipeline_rank)

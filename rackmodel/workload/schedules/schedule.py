@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Action(NamedTuple):
@@ -47,7 +48,7 @@ class Action(NamedTuple):
 
 
 Actions = tuple[Action, ...]
-Ints = npt.NDArray[np.int64]
+Ints: TypeAlias = "npt.NDArray[np.int64]"
 KINDS = "FBW"
 Order = Callable[[int, int, int, int], Iterable[Action]]  # of p, m, v, rank
 
@@ -218,6 +219,8 @@ def passes(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False
     The last axis is the kind (its place in `KINDS`), chunk and micro-batch of the one or two
     passes of an action; -1 where there is no second one.
     """
+    import numpy as np
+
     todo = actions(name, p, m, v, rank, paired=paired)
     found = np.full((len(todo), 2, 3), -1)
     found[:, 0] = [(KINDS.index(action.kind[0]), *action[1:3]) for action in todo]
@@ -268,6 +271,8 @@ def held(
 def _walked(
     name: str, p: int, m: int, v: int, rank: int, paired: bool
 ) -> tuple[tuple[int, ...], ...]:
+    import numpy as np
+
     table = passes(name, p, m, v, rank, paired=paired)
     kind, chunk = table[:, :, 0], table[:, :, 1]
     last = np.full(len(table), KINDS.index("W" if schedule_of(name).splits_weights else "B"))
