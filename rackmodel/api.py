@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
+from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
 from rackmodel.hardware import Catalog
 from rackmodel.planning.best import search_job
-from rackmodel.planning.candidates import SIMULATED, Effort
+from rackmodel.planning.candidates import Candidate, Effort
 from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.job_words import (
     check_job_alone,
@@ -261,7 +262,7 @@ def search(
     routing_skew: float = 0.0,
     routing_seed: int = 0,
     capacity_factor: float = 1.0,
-    top: int = SIMULATED,
+    top: int = 5,
     choices: str = "sensible",
     catalog: Catalog | None = None,
     accelerator: str | None = None,
@@ -352,16 +353,21 @@ def job_of(
     InvalidInput, CannotRun
         As `simulate` does.
     """
-    return complete_job(machine, locals())
+    found = complete_job(machine, locals())
+    return found.job if isinstance(found, Candidate) else found
 
 
 def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
     """Simulate the job that `words` of a verb have or describe."""
     machine, where, how = _machine(topology, words), site_of(words), options_of(words)
-    job = words["job"] or complete_job(machine, words)
+    found = words["job"] or complete_job(machine, words)
+    if isinstance(found, Candidate):
+        if where == Site() and how == EngineOptions():
+            return found.result  # simulated like this already
+        found = found.job
     return run(
         machine,
-        job,
+        found,
         catalog=words["catalog"],
         site=where,
         options=how,

@@ -21,6 +21,7 @@ import numpy as np
 
 from rackmodel.errors import DoesNotFit
 from rackmodel.planning.candidates import (
+    Candidate,
     Effort,
     least_bound,
     nearest_misfit,
@@ -51,14 +52,15 @@ def best_plan(
     fixed: Mapping[str, Any] | None = None,
     catalog: Catalog | None = None,
     choices: Choices | None = None,
-) -> Job:
-    """Return the job with the plan that `search_job` finds to be fastest on this machine.
+) -> Candidate:
+    """Return the plan that `search_job` finds to be fastest on this machine: job and result.
 
     Raises
     ------
     As `search_job` does.
     """
-    return search_job(machine, job, gpus, fixed=fixed, catalog=catalog, choices=choices).job
+    found = search_job(machine, job, gpus, fixed=fixed, catalog=catalog, choices=choices)
+    return found.candidates[0]
 
 
 def search_job(

@@ -23,32 +23,34 @@ if TYPE_CHECKING:
     from rackmodel.result.result import Result
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
-SIMULATED = 5  # plans at least, whoever asks: so that all find the same best one
-SURE = 1.01  # the search ends where estimates, put right, lie this far behind the best
+SIMULATED = 2  # plans at most, where one is asked for
+EVENTS = 300_000  # after so many a second plan is not looked at: it may cost minutes
+NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """How much a search does.
 
-    top : plans that are asked for. least, most : plans simulated; None: no fewer than `top` and
-    `SIMULATED`, at most four times as many. near, cells : which plans are timed, as in
-    `Planner.estimate`. sure : the search ends where estimates, put right by what was simulated, lie
-    this far behind the best.
+    top : plans that are asked for, all simulated. least, most : plans simulated; None: `top`, and
+    `SIMULATED` or four times `top`. near, cells : which plans are timed, as in `Planner.estimate`.
+    sure : the search ends where estimates, put right by what was simulated, lie this far behind
+    the best.
     """
 
-    top: int = SIMULATED
+    top: int = 1
     least: int | None = None
     most: int | None = None
     near: float = NEAR_ENOUGH
     cells: bool = True
-    sure: float = SURE
+    sure: float = NEARLY
 
     @property
     def bounds(self) -> tuple[int, int]:
         """Plans to simulate at least and at most."""
-        least = max(self.top, SIMULATED) if self.least is None else self.least
-        return least, 4 * least if self.most is None else self.most
+        least = self.top if self.least is None else self.least
+        many = SIMULATED if self.top == 1 else 4 * least
+        return least, many if self.most is None else self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def simulate_best(
         if not len(likely) or not np.isfinite(likely[place]):
             break
         if len(found) >= least and likely[place] * lowest > best_s * effort.sure:
+            break
+        if len(found) >= least and sum(one.result.step.events for one in found) > EVENTS:
             break
         likely[place] = np.inf
         entry, guess_s = int(queue[place]), float(guesses[place])

@@ -17,6 +17,7 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelError, UnknownName
 from rackmodel.fields import kinds_of, record
 from rackmodel.planning.best import best_plan
+from rackmodel.planning.candidates import Candidate
 from rackmodel.workload import Job, Model, Plan, check, load_model
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def open_job(machine: Topology, words: Mapping[str, Any]) -> Job:
     return record(Job, given, "job")
 
 
-def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job:
-    """Return the job that `words` describe; what its plan leaves open is searched."""
+def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job | Candidate:
+    """Return the job that `words` describe; where its plan is open, the best of a search."""
     job, gpus = open_job(machine, words), int(words["gpus"])
     given = plan_words(words["plan"] or {})
     if not words["default_plan"] and _is_open(given, job):

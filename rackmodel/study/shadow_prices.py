@@ -75,8 +75,8 @@ def sensitivity(
     @cache
     def searched() -> float:
         """Tokens per second of the searched plan on the machine as it is."""
-        plan = best_plan(machine, job, job.gpus, fixed=open_plan, catalog=parts)
-        return float(run(machine, plan, catalog=parts).tokens_per_s)
+        found = best_plan(machine, job, job.gpus, fixed=open_plan, catalog=parts)
+        return found.result.tokens_per_s
 
     rows = []
     for resource in resources:
@@ -130,7 +130,7 @@ def _tokens_per_s(
     try:
         scaled, catalog = scale(machine, parts, resource, factor)
         if fixed is not None:
-            job = best_plan(scaled, job, job.gpus, fixed=fixed, catalog=catalog)
+            job = best_plan(scaled, job, job.gpus, fixed=fixed, catalog=catalog).job
         return float(run(scaled, job, catalog=catalog).tokens_per_s)
     except CannotRun as reason:
         return str(reason)

@@ -174,7 +174,7 @@ def test_a_searched_plan_leaves_room_and_a_given_one_may_fill_it():
     for row in found.to_dict()["rows"]:
         assert row["hbm_used_bytes"] <= found.hbm_bytes
     assert any("left free" in note for note in found.to_dict()["notes"])
-    used = sum(peak_memory(best_plan(machine, job, 64))[1].values())
+    used = sum(peak_memory(best_plan(machine, job, 64).job)[1].values())
     assert used <= FULL_AT * found.capacity_bytes
 
 
@@ -238,7 +238,7 @@ def test_the_winner_is_within_1_percent_of_simulating_everything(
     found = search(machine, model, gpus, batch, 2048, top=4, fixed=fixed, choices=choices)
     assert len(steps) >= 10
     assert found.candidates[0].step_s <= min(steps) * 1.01
-    alone = best_plan(loaded, job, gpus, fixed=fixed, choices=choices)
+    alone = best_plan(loaded, job, gpus, fixed=fixed, choices=choices).job
     assert planner.simulate(alone.plan).step_s <= min(steps) * 1.03
     # the bound holds for all that were not simulated
     assert min(steps) * (1 + found.unbeaten) >= found.candidates[0].step_s * (1 - 1e-9)
@@ -284,7 +284,9 @@ def test_misfit_names_the_nearest_plan():
 
 
 def test_same_answer_every_time():
-    words = [plan_words(best_plan(load_topology("dgx-h100"), job_of(), 16).plan) for _ in range(2)]
+    words = [
+        plan_words(best_plan(load_topology("dgx-h100"), job_of(), 16).job.plan) for _ in range(2)
+    ]
     assert words[0] == words[1]
 
 
