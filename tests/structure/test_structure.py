@@ -201,3 +201,12 @@ def test_importing_the_package_loads_nothing_heavy(heavy):
     code = f"import sys, rackmodel; sys.exit({heavy!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_results_names_every_key():
+    from rackmodel.result import records
+
+    page = (PACKAGE.parent / "docs" / "results.md").read_text("utf-8")
+    kinds = [kind for name, kind in vars(records).items() if name.endswith("Record")]
+    keys = {key for kind in kinds for key in kind.__annotations__}
+    assert sorted(key for key in keys if f"| `{key}` |" not in page) == []
