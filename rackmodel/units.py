@@ -58,6 +58,17 @@ _DOWN = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9), ("p", 1e-12))
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0}
 _TIMES = {"min": 60.0, "minutes": 60.0, "h": 3600.0, "hours": 3600.0, "d": 86400.0, "days": 86400.0}
 _USD = {"USD": 1.0, "usd": 1.0, "dollar": 1.0, "dollars": 1.0, "$": 1.0}
+_PER_BYTE = {"J/byte": 1.0, "J/B": 1.0, "J/bit": 8.0, "J/b": 8.0}
+_PER_BIT = {"J/bit": 1.0, "J/b": 1.0, "J/byte": 0.125, "J/B": 0.125}
+_PER_FLOP = {"J/FLOP": 1.0, "J/flop": 1.0, "J": 1.0}
+_LITRES = ("lpm", "LPM", "L/min", "l/min")
+_FLOW = {
+    **dict.fromkeys(_LITRES, 1.0),
+    "L/s": 60.0,
+    "l/s": 60.0,
+    "m3/h": 1000 / 60,
+    "m³/h": 1000 / 60,
+}
 _ALL = {**_SMALL, **_LARGE}
 
 _DIMENSIONS: dict[str, _Dimension] = {
@@ -82,31 +93,13 @@ _DIMENSIONS: dict[str, _Dimension] = {
     ),
     "j": _Dimension("an energy", "65 J", _JOULE, _ALL, "J", _WIDE, pint="joule"),
     "j_per_byte": _Dimension(
-        "an energy per byte",
-        "42 pJ/byte",
-        {"J/byte": 1.0, "J/B": 1.0, "J/bit": 8.0, "J/b": 8.0},
-        _ALL,
-        "J/byte",
-        _DOWN,
-        pint="joule/byte",
+        "an energy per byte", "42 pJ/byte", _PER_BYTE, _ALL, "J/byte", _DOWN, pint="joule/byte"
     ),
     "j_per_bit": _Dimension(
-        "an energy per bit",
-        "5 pJ/bit",
-        {"J/bit": 1.0, "J/b": 1.0, "J/byte": 0.125, "J/B": 0.125},
-        _ALL,
-        "J/bit",
-        _DOWN,
-        pint="joule/bit",
+        "an energy per bit", "5 pJ/bit", _PER_BIT, _ALL, "J/bit", _DOWN, pint="joule/bit"
     ),
     "j_per_flop": _Dimension(
-        "an energy per FLOP",
-        "0.48 pJ/FLOP",
-        {"J/FLOP": 1.0, "J/flop": 1.0, "J": 1.0},
-        _ALL,
-        "J/FLOP",
-        _DOWN,
-        pint="joule/flop",
+        "an energy per FLOP", "0.48 pJ/FLOP", _PER_FLOP, _ALL, "J/FLOP", _DOWN, pint="joule/flop"
     ),
     "usd": _Dimension(
         "an amount of money", "$30,000", _USD, {**_COUNT, "%": math.nan}, "USD", pint=""
@@ -131,23 +124,7 @@ _DIMENSIONS: dict[str, _Dimension] = {
         pint="kelvin/watt",
     ),
     "hz": _Dimension("a frequency", "1.83 GHz", {"Hz": 1.0}, _ALL, "Hz", _UP, False, "hertz"),
-    "lpm": _Dimension(
-        "a flow",
-        "172 L/min",
-        {
-            "lpm": 1.0,
-            "LPM": 1.0,
-            "L/min": 1.0,
-            "l/min": 1.0,
-            "L/s": 60.0,
-            "l/s": 60.0,
-            "m3/h": 1000 / 60,
-            "m³/h": 1000 / 60,
-        },
-        {},
-        "L/min",
-        pint="liter/minute",
-    ),
+    "lpm": _Dimension("a flow", "172 L/min", _FLOW, {}, "L/min", pint="liter/minute"),
     "pa": _Dimension(
         "a pressure",
         "140 kPa",
