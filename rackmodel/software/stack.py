@@ -106,7 +106,7 @@ def software_of(stack: str) -> Software:
 def stack_or_unknown(stack: str) -> str:
     """Return a stack as it is if it is known, else "unknown" software of the date in its name.
 
-    >>> stack_or_unknown("torchtitan"), stack_or_unknown("my-trainer-24.05")
+    >>> stack_or_unknown("torchtitan"), stack_or_unknown("somebodys-24.05")
     ('torchtitan', 'unknown-2024-05')
     """
     if _row_of(_words(stack) or ("default",)) is not None:
