@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -132,12 +133,13 @@ def _part(kind: type, name: str) -> Any:
 def _adapter(kind: str) -> TypeAdapter[Any]:
     """Return what checks and describes one kind."""
     if kind == "parts":
+        shapes = {"accelerators": Accelerator, "links": Link, "switches": Switch, "media": Medium}
         tables: dict[str, Any] = {
-            "accelerators": (dict[str, _part(Accelerator, "AcceleratorTable")], {}),  # type: ignore[misc]
-            "links": (dict[str, _part(Link, "LinkTable")], {}),  # type: ignore[misc]
-            "switches": (dict[str, _part(Switch, "SwitchTable")], {}),  # type: ignore[misc]
-            "media": (dict[str, _part(Medium, "MediumTable")], {}),  # type: ignore[misc]
-            **{name: (dict[str, Any], {}) for name in ("chassis", "prices", "sources", "defaults")},
+            name: (GenericAlias(dict, (str, _part(shape, f"{shape.__name__}Table"))), {})
+            for name, shape in shapes.items()
+        }
+        tables |= {
+            name: (dict[str, Any], {}) for name in ("chassis", "prices", "sources", "defaults")
         }
         return TypeAdapter(create_model("PartsFile", __base__=Section, **tables))
     if kind == "models":

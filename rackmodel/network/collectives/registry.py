@@ -106,6 +106,7 @@ def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B],
         raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}")
 
     def register(build: B) -> B:
+        # the names of `facts` are checked above; mypy can't tell which is which
         ALGORITHM[name] = Algorithm(name=name, ops=ops, build=build, **facts)  # type: ignore[arg-type]
         for op in ops:
             ALGORITHMS[op] = (*ALGORITHMS[op], name)

@@ -157,6 +157,7 @@ def schedule(
     def register(order: Order) -> Order:
         if name in _KNOWN:
             raise InvalidInput(f"there is a schedule {name!r} already; give yours another name")
+        # mypy can't tell which field each of `facts` is
         _KNOWN[name] = Schedule(name=name, order=order, bubble=bubble, **facts)  # type: ignore[arg-type]
         return order
 
