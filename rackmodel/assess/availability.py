@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -27,51 +26,12 @@ from rackmodel.assess.reliability import (
     young_interval_s,
 )
 from rackmodel.assess.site import Site
+from rackmodel.assess.stops import Stops
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 
 DAY_S = 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stops:
-    """How a job saves, restarts and waits for repairs; None takes the catalog's, and the best
-    interval.
-
-    stall_s, restart_s, interval_s, repair_s : see `reliability`. [s]
-    checkpoint_bytes : written straight to storage, whose rate sets the stall then.
-    days, runs, seed : of the runs that are played out; 0 runs plays none.
-
-    Raises
-    ------
-    InvalidInput
-        For times that are not above 0, or a stall that is given twice.
-    """
-
-    stall_s: float | None = None
-    restart_s: float | None = None
-    interval_s: float | None = None
-    repair_s: float | None = None
-    checkpoint_bytes: float | None = None
-    storage_bytes_per_s: float | None = None
-    days: float = 90.0
-    runs: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("days", "interval_s", "restart_s", "repair_s", "storage_bytes_per_s"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise InvalidInput(f"{name.split('_')[0]}: expected more than 0, found {value:g}")
-        if self.checkpoint_bytes is not None and self.stall_s is not None:
-            raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")
-
-    def save_s(self, catalog: Catalog) -> float | None:
-        """Return the stall of a checkpoint; None for the catalog's. [s]"""
-        if self.checkpoint_bytes is None:
-            return self.stall_s
-        rate = self.storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
-        return checkpoint_stall_s(self.checkpoint_bytes, rate)
+MOST_RUNS = 1000
 
 
 def availability(
@@ -109,7 +69,7 @@ def availability(
     how, where = stops or Stops(), site or Site()
     links = media_rows(inventory, catalog, where.media, lengths_m=where.lengths_m)
     rates = rates_of(catalog, inventory, accelerators=accelerators, links=links)
-    known = assess_failures(catalog, rates, stall_s=how.save_s(catalog), restart_s=how.restart_s)
+    known = assess_failures(catalog, rates, stall_s=_save_s(how, catalog), restart_s=how.restart_s)
     mtbf, best = known["mtbf_s"], known["interval_s"]
     tau = best if how.interval_s is None else how.interval_s
     planned = need(catalog, "interruptions", "planned_per_day")
@@ -235,3 +195,11 @@ def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tup
         if chance >= wanted:
             return more, min(1.0, chance)
     return more, min(1.0, chance)
+
+
+def _save_s(stops: Stops, catalog: Catalog) -> float | None:
+    """Return the stall of a checkpoint; None for the catalog's. [s]"""
+    if stops.checkpoint_bytes is None:
+        return stops.stall_s
+    rate = stops.storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
+    return checkpoint_stall_s(stops.checkpoint_bytes, rate)

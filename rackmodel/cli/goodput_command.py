@@ -8,66 +8,28 @@ Left out: how fast the job is while it runs (`simulate`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rackmodel.assess.stops import Stops
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.tables import grid
-from rackmodel.fields import setting
 from rackmodel.reporting.words import percent, seconds, three, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailureWords:
-    """What a run is played out with; None takes the catalog's."""
-
-    days: float = setting(90.0, "How long a run is played out.", 54, unit="days", option="--days")
-    seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed")
-    stall_s: float | None = setting(
-        None, "What a checkpoint blocks the job.", "5s", unit="s", option="--stall"
-    )
-    restart_s: float | None = setting(
-        None, "From a failure to work again.", "300s", unit="s", option="--restart"
-    )
-    interval_s: float | None = setting(
-        None,
-        "Between two checkpoints. Default: the best.",
-        "30min",
-        unit="s",
-        option="--interval",
-    )
-    repair_s: float | None = setting(
-        None, "Until a broken accelerator is replaced.", "4h", unit="s", option="--repair"
-    )
-    checkpoint_bytes: float | None = setting(
-        None,
-        "Size of a checkpoint, written straight to storage.",
-        "6TB",
-        unit="bytes",
-        option="--checkpoint",
-    )
-    storage_bytes_per_s: float | None = setting(
-        None, "Of the storage.", "2TB/s", unit="bytes_per_s", option="--storage"
-    )
-
-
 def goodput(
     topology: groups.Topology,
     gpus: groups.Gpus,
-    failures: Annotated[FailureWords, of_dataclass(FailureWords, "Failures")],
+    failures: Annotated[Stops, of_dataclass(Stops, "Failures")],
     site: groups.MediaOptions,
     parts: groups.CatalogOptions,
     output: groups.OutputOptions,
-    runs: Annotated[
-        int, typer.Option("--runs", min=0, max=1000, help="Runs that are played out; 0 for none.")
-    ] = 8,
     spares: Annotated[
         list[int] | None,
         typer.Option(
@@ -91,7 +53,7 @@ def goodput(
     advances the job, by Daly's closed form and by playing it out.
     """
     name, own = name_or_file(topology, "TOPOLOGY"), parts.load()
-    from rackmodel.assess.availability import Stops, availability
+    from rackmodel.assess.availability import availability
     from rackmodel.assess.site import Site
     from rackmodel.hardware import load_catalog
     from rackmodel.topology import load_topology
@@ -104,7 +66,7 @@ def goodput(
         accelerators=gpus,
         domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
         spares=spares,
-        stops=Stops(runs=runs, **asdict(failures)),
+        stops=failures,
         site=Site.of(site),
     )
     output.write({"topology": machine.name, **found}, goodput_tables)

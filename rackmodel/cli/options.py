@@ -31,6 +31,7 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     "tokens": ("S", values.tokens),
     "run tokens": ("T", values.run_tokens),
     "seed": ("SEED", values.seed),
+    "runs": ("N", values.seed),
     "degC": ("DEGC", values.number),
     "K": ("K", values.number),
     "L/min": ("L/MIN", values.number),

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmodel.assess.availability import Stops, availability, idle_domains, spare_rows
+from rackmodel.assess.availability import availability, idle_domains, spare_rows
 from rackmodel.assess.reliability import domain_spares
 from rackmodel.assess.site import Site
+from rackmodel.assess.stops import Stops
 from rackmodel.errors import InvalidInput
 from rackmodel.topology import load_topology
 

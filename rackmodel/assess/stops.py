@@ -1,0 +1,67 @@
+"""What users say of failures and checkpoints.
+
+In:  words of Python or of the command line.
+Out: `Stops`, checked.
+Left out: what stops cost (`availability`); rates of failures (the catalog).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rackmodel.errors import InvalidInput
+from rackmodel.fields import setting
+
+MOST_RUNS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """How a job saves, restarts and waits for repairs; None takes the catalog's.
+
+    Raises
+    ------
+    InvalidInput
+        For times that are not above 0, or a stall that is given twice.
+    """
+
+    days: float = setting(90.0, "How long a run is played out.", 54, unit="days", option="--days")
+    runs: int = setting(8, "Runs that are played out; 0 for none.", 0, unit="runs", option="--runs")
+    seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed")
+    stall_s: float | None = setting(
+        None, "What a checkpoint blocks the job.", "5s", unit="s", option="--stall"
+    )
+    restart_s: float | None = setting(
+        None, "From a failure to work again.", "300s", unit="s", option="--restart"
+    )
+    interval_s: float | None = setting(
+        None,
+        "Between two checkpoints. Default: the best.",
+        "30min",
+        unit="s",
+        option="--interval",
+    )
+    repair_s: float | None = setting(
+        None, "Until a broken accelerator is replaced.", "4h", unit="s", option="--repair"
+    )
+    checkpoint_bytes: float | None = setting(
+        None,
+        "Size of a checkpoint, written straight to storage.",
+        "6TB",
+        unit="bytes",
+        option="--checkpoint",
+    )
+    storage_bytes_per_s: float | None = setting(
+        None, "Of the storage.", "2TB/s", unit="bytes_per_s", option="--storage"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("days", "interval_s", "restart_s", "repair_s", "storage_bytes_per_s"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InvalidInput(f"{name.split('_')[0]}: expected more than 0, found {value:g}")
+        if not 0 <= self.runs <= MOST_RUNS:
+            raise InvalidInput(f"runs: expected 0 to {MOST_RUNS}, found {self.runs}")
+        if self.checkpoint_bytes is not None and self.stall_s is not None:
+            raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")
