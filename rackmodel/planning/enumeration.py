@@ -34,6 +34,7 @@ from rackmodel.planning.space import (
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.plan import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of
+from rackmodel.workload.validity import cp_refusal, tp_rules
 
 
 def divisors(number: int) -> list[int]:
@@ -143,7 +144,7 @@ def _profiles(
     tps = [
         tp
         for tp in _axis(fixed, "tp", _steps(math.gcd(heads, gpus), max_tp, every=every))
-        if gpus % tp == 0 and _tp_divides(model, tp)
+        if gpus % tp == 0 and not any(broken for broken, _ in tp_rules(model, tp))
     ]
     most_cp = max(1, job.seq_len // choices.least_cp_tokens)
     cps = _axis(fixed, "cp", [d for d in _steps(gpus, most_cp, every=False) if d & (d - 1) == 0])
@@ -165,7 +166,7 @@ def _profiles(
             switched = switched[-1:]
         for cp in cps:
             pieces = cp * (2 if cp > 1 and base.cp_method != "all-to-all" else 1)
-            barred = cp > 1 and (model.mamba is not None or not job.fused_attention)
+            barred = cp > 1 and (cp_refusal(model) or not job.fused_attention)
             if gpus % (tp * cp) or barred:
                 continue
             etps = _axis(fixed, "etp", sorted({1, tp}) if experts > 1 else [1])
@@ -195,17 +196,6 @@ def _offloads(
     if "offload" in fixed:
         return (tuple(fixed["offload"]),)
     return (tuple(base.offload),) if base.offload else choices.offloads
-
-
-def _tp_divides(model: Model, tp: int) -> bool:
-    kv = model.kv_heads
-    if model.heads and (model.heads % tp or (kv % tp and tp % kv)):
-        return False
-    if any(block.feed == "dense" for block in model.blocks) and model.ffn % tp:
-        return False
-    if model.shared_expert_ffn % tp:
-        return False
-    return model.mamba is None or not (model.mamba.heads % tp or model.mamba.groups % tp)
 
 
 def _pipelines(

@@ -19,10 +19,27 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.workload.huggingface import model_from_config
-from rackmodel.workload.models import Mamba, Mla, Model, whole_number
+from rackmodel.workload.mixers import (
+    Convolution,
+    Delta,
+    Heads,
+    Indexer,
+    Mamba,
+    Mla,
+    Selective,
+)
+from rackmodel.workload.models import Model, whole_number
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
-_PARTS: dict[str, type[Mla] | type[Mamba]] = {"mla": Mla, "mamba": Mamba}
+_PARTS: dict[str, type[Any]] = {
+    "mla": Mla,
+    "mamba": Mamba,
+    "selective": Selective,
+    "delta": Delta,
+    "conv": Convolution,
+    "index": Indexer,
+    "full_heads": Heads,
+}
 _COUNTS = (
     *("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "experts"),
     *("topk", "moe_ffn", "shared_expert_ffn", "dense_layers", "mtp_layers"),
@@ -133,12 +150,8 @@ def _checked(name: str, key: str, value: Any) -> Any:
     where = f"model {name!r}: {key}"
     if key in _PARTS:
         return _part(where, value, _PARTS[key])
-    if kind == "bool":
-        if isinstance(value, bool) or value in (0, 1):
-            return bool(value)
-        raise InvalidInput(f"{where} must be true or false, found {value!r:.60}")
-    if kind == "int":
-        return whole_number(where, value)
+    if kind in ("bool", "int"):
+        return _as_kind(where, kind, value)
     if not isinstance(value, str):
         raise InvalidInput(f"{where} must be text, found {value!r:.60}")
     if key == "norm" and value not in ("rmsnorm", "layernorm"):
@@ -146,14 +159,25 @@ def _checked(name: str, key: str, value: Any) -> Any:
     return value
 
 
-def _part(where: str, value: Any, kind: type[Mla] | type[Mamba]) -> Mla | Mamba:
+def _as_kind(where: str, kind: str, value: Any) -> bool | int:
+    """A whole number, or true or false."""
+    if kind != "bool":
+        return whole_number(where, value)
+    if isinstance(value, bool) or value in (0, 1):
+        return bool(value)
+    raise InvalidInput(f"{where} must be true or false, found {value!r:.60}")
+
+
+def _part(where: str, value: Any, kind: type[Any]) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{where} must be a table, found {value!r:.60}")
-    wanted = [field.name for field in fields(kind)]
+    wanted = {field.name: str(field.type) for field in fields(kind)}
     if unknown := sorted(set(value) - set(wanted)):
-        raise UnknownName.among(f"key in {where}", unknown[0], wanted)
+        raise UnknownName.among(f"key in {where}", unknown[0], list(wanted))
     try:
-        return kind(**{key: _checked(where, "layers", item) for key, item in value.items()})
+        return kind(
+            **{key: _as_kind(f"{where}: {key}", wanted[key], item) for key, item in value.items()}
+        )
     except TypeError as error:
         raise InvalidInput(f"{where} needs the keys {', '.join(wanted)}") from error
 

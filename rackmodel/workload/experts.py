@@ -72,10 +72,37 @@ def moe_steps(local: Local, norm_step: Step) -> list[Step]:
         norm_step,
         *_router(local),
         *(dense_part(local, width=shared, name="shared_fc") if shared else ()),
+        *_latent(local, "latent_down"),
         *_dispatch(local),
         *_experts(local),
         *_combine(local),
+        *_latent(local, "latent_up"),
         residual(local, "mlp_residual"),
+    ]
+
+
+def expert_width(local: Local) -> int:
+    """Columns that experts take in and give out: hidden, or those of their latent space."""
+    return local.model.moe_latent or local.model.hidden
+
+
+def _latent(local: Local, name: str) -> list[Step]:
+    """Every token to the experts' latent space before it is sent, and back after it has returned.
+
+    Source: NVIDIA Nemotron 3 white paper, arXiv:2512.20856, section 2.1 (LatentMoE).
+    """
+    latent, hidden, tokens = local.model.moe_latent, local.model.hidden, local.tokens_sp
+    if not latent:
+        return []
+    wide, k = (latent, hidden) if name == "latent_down" else (hidden, latent)
+    return [
+        Step(
+            name=name,
+            module="moe",
+            work=linear(local, name, (tokens, wide, k)),
+            saved_bytes=tokens * wide * ELEMENT,
+            parameters=float(latent * hidden),
+        )
     ]
 
 
@@ -110,8 +137,8 @@ def _router(local: Local) -> list[Step]:
 
 
 def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: float) -> Step:
-    """Gather or scatter rows of the hidden width."""
-    width = local.model.hidden * ELEMENT
+    """Gather or scatter rows as wide as experts take them."""
+    width = expert_width(local) * ELEMENT
     into, out = rows_in * width, rows_out * width
     return Step(
         name=name, module="moe", work=moving(kernel, (into, out), (out, into), family="permute")
@@ -132,7 +159,7 @@ def sent_bytes(local: Local) -> float:
         copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
     skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
-    return local.tokens_sp * copies * busiest * model.hidden * ELEMENT
+    return local.tokens_sp * copies * busiest * expert_width(local) * ELEMENT
 
 
 def _dispatch(local: Local) -> list[Step]:
@@ -163,7 +190,7 @@ def _exchange(local: Local, role: Role) -> list[Step]:
     size = sent_bytes(local)
     if local.plan.dispatcher == "all-gather":
         op = "all-gather" if role == Role.DISPATCH else "reduce-scatter"
-        size = local.plan.ep * local.tokens_sp * local.model.hidden * ELEMENT
+        size = local.plan.ep * local.tokens_sp * expert_width(local) * ELEMENT
     comm = Comm.mirrored(role.value, "ep", op, size, role)
     return [Step(name=role.value, module="moe", comm=comm)]
 
@@ -171,7 +198,7 @@ def _exchange(local: Local, role: Role) -> list[Step]:
 def _etp(local: Local, rows: float, name: str, op: CollectiveOp) -> list[Step]:
     if local.plan.etp == 1:
         return []
-    size = rows * local.plan.etp * local.model.hidden * ELEMENT
+    size = rows * local.plan.etp * expert_width(local) * ELEMENT
     return [Step(name=name, module="moe", comm=Comm.mirrored(name, "etp", op, size))]
 
 
@@ -179,15 +206,16 @@ def _experts(local: Local) -> list[Step]:
     model, kept = local.model, kept_input(local)
     rows, groups = expert_rows(local) * local.plan.etp, model.experts // local.plan.ep
     inner, sides = model.moe_ffn / local.plan.etp, 2 if model.gated_ffn else 1
-    up, down = (rows, sides * inner, model.hidden), (rows, model.hidden, inner)
+    width = expert_width(local)
+    up, down = (rows, sides * inner, width), (rows, width, inner)
     return [
-        Step(name="expert_input", module="moe", saved_bytes=rows * model.hidden * kept),
+        Step(name="expert_input", module="moe", saved_bytes=rows * width * kept),
         Step(
             name="expert_fc1",
             module="moe",
             work=linear(local, "expert_fc1", up, groups=groups, bias=model.bias),
             saved_bytes=rows * sides * inner * kept_activation_input(local),
-            parameters=groups * sides * inner * model.hidden,
+            parameters=groups * sides * inner * width,
             expert=True,
         ),
         Step(
@@ -200,7 +228,7 @@ def _experts(local: Local) -> list[Step]:
             name="expert_fc2",
             module="moe",
             work=linear(local, "expert_fc2", down, groups=groups),
-            parameters=groups * inner * model.hidden,
+            parameters=groups * inner * width,
             expert=True,
         ),
     ]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.workload.models import Mamba, Mla, Model, whole_number
+from rackmodel.workload.mixers import Mamba, Mla
+from rackmodel.workload.models import Model, whole_number
 
 _PLAIN_NORM: dict[str, Any] = {"gated_ffn": False, "norm": "layernorm"}
 _TEXT_PART = ("text_config", "language_config", "llm_config")

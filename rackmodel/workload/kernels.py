@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rackmodel.software import software_of
-from rackmodel.workload.models import Block, Model
+from rackmodel.workload.blocks import Block
+from rackmodel.workload.models import Model
 from rackmodel.workload.operations import Family, Kernel, Role
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import Precision, precision_of
@@ -191,13 +192,12 @@ def linear(
     )
 
 
-def attention_heads(local: Local) -> tuple[int, int]:
+def attention_heads(local: Local, block: Block) -> tuple[int, int]:
     """Query and key/value heads of one rank; cp by all-to-all (Ulysses) splits heads too."""
-    model, split = local.model, local.plan.tp
+    heads, split = local.model.heads_of(block), local.plan.tp
     if local.plan.cp > 1 and local.plan.cp_method == "all-to-all":
         split *= local.plan.cp
-    kv = model.heads if model.mla else model.kv_heads
-    return model.heads // split, max(1, kv // split)
+    return heads.heads // split, max(1, heads.kv_heads // split)
 
 
 def attention(local: Local, block: Block) -> Work:
@@ -208,55 +208,55 @@ def attention(local: Local, block: Block) -> Work:
     every rank.
     """
     job, model = local.job, local.model
-    heads, kv_heads = attention_heads(local)
     if not job.fused_attention:
-        return _unfused_attention(local, heads, kv_heads)
+        return _unfused_attention(local, block)
     s, cp = job.seq_len, local.plan.cp
     if cp == 1 or local.plan.cp_method == "all-to-all":
-        parts = [_core(local, block, heads, kv_heads, s, s, 1, 1)]
+        parts = [_core(local, block, s, s, 1, 1)]
     elif local.plan.cp_method == "all-gather":
-        parts = [_core(local, block, heads, kv_heads, s // cp, s, 1, 1)]
+        parts = [_core(local, block, s // cp, s, 1, 1)]
     else:
         own = s // cp
-        parts = [_core(local, block, heads, kv_heads, own, own, 1, 1)]
-        parts.append(_core(local, block, heads, kv_heads, own, max(1, own // 2), 0, cp - 1))
+        parts = [_core(local, block, own, own, 1, 1)]
+        parts.append(_core(local, block, own, max(1, own // 2), 0, cp - 1))
     total = sum(kernel.flops * kernel.count for kernel in parts)
     # Windows and the mask make the parts unequal; the layer's exact work is shared out by area.
-    span = model.kv_span(block, s, causal=True)
+    span, heads = model.kv_span(block, s, causal=True), model.heads_of(block)
     exact = (
         2.0
         * local.plan.micro_batch
-        * model.heads
+        * heads.heads
         / local.plan.tp
         * s
         / cp
         * span
-        * (model.qk_dim + model.v_dim)
+        * (heads.head_dim + heads.value_dim)
     )
     forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
     return Work(forward, tuple(map(_backward_core, forward)))
 
 
-def _core(
-    local: Local,
-    block: Block,
-    heads: int,
-    kv_heads: int,
-    q_len: int,
-    kv_len: int,
-    causal: int,
-    count: int,
-) -> Kernel:
+def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, count: int) -> Kernel:
+    """A block of queries against a block of keys.
+
+    Sparse attention reads its keys and values once a query: no two queries choose alike, and what
+    the cache saves of it is not counted.
+    """
     model, b = local.model, local.plan.micro_batch
-    qk, v = model.qk_dim, model.v_dim
+    heads, kv_heads = attention_heads(local, block)
+    wide, window = model.heads_of(block), model.kept_window(block)
+    qk, v = wide.head_dim, wide.value_dim
     area = q_len * kv_len * (0.5 if causal else 1.0)
+    keys = q_len * model.kv_span(block, kv_len, causal=True) if block.index else float(kv_len)
+    # The latent key holds the value.
+    width = qk if block.index and model.mla else qk + v
     return Kernel(
         family="attention",
         name="attention",
         flops=2.0 * b * heads * area * (qk + v),
-        read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * kv_len * (qk + v)),
+        read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * keys * width),
         write_bytes=ELEMENT * b * heads * q_len * v + 4.0 * b * heads * q_len,
-        shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, block.window),
+        shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, window),
         precision=local.precision.base_format,
         count=float(count),
     )
@@ -278,11 +278,11 @@ def _backward_core(forward: Kernel) -> Kernel:
     )
 
 
-def _unfused_attention(local: Local, heads: int, kv_heads: int) -> Work:
+def _unfused_attention(local: Local, block: Block) -> Work:
     """Scores written to HBM: two batched GEMMs around a masked softmax and its dropout."""
     model, s = local.model, local.job.seq_len
-    batch = local.plan.micro_batch * heads
-    qk, v, form = model.qk_dim, model.v_dim, local.precision.base_format
+    batch, wide = local.plan.micro_batch * attention_heads(local, block)[0], model.heads_of(block)
+    qk, v, form = wide.head_dim, wide.value_dim, local.precision.base_format
     scores = float(batch * s * s)
 
     def product(name: str, n: float, k: float) -> Kernel:

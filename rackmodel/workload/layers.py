@@ -1,8 +1,9 @@
-"""The steps of one layer: attention (plain, grouped, latent), Mamba, dense feed-forward.
+"""The steps of one layer: attention (plain, grouped, latent, sparse) and dense feed-forward.
 
 In:  local sizes and the kind of layer.
 Out: a tuple of `Step`s, from which forward, backward, recompute and memory follow.
-Left out: experts (`experts`), embedding and head (`ends`), pipeline and data parallelism.
+Left out: experts (`experts`), layers with a state (`recurrent`), embedding and head (`ends`),
+pipeline and data parallelism.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.experts import moe_steps
 from rackmodel.workload.kernels import (
     ELEMENT,
@@ -17,13 +19,13 @@ from rackmodel.workload.kernels import (
     Work,
     attention,
     attention_heads,
+    gemm,
     kept_input,
     linear,
     moving,
     norm,
 )
-from rackmodel.workload.models import Block, Mamba, Mla
-from rackmodel.workload.operations import Kernel
+from rackmodel.workload.mixers import Indexer, Mla
 from rackmodel.workload.parts import (
     column,
     column_comm,
@@ -33,6 +35,7 @@ from rackmodel.workload.parts import (
     rope,
     row,
 )
+from rackmodel.workload.recurrent import recurrent_steps
 from rackmodel.workload.steps import Comm, Step
 
 
@@ -42,43 +45,51 @@ def block_steps(local: Local, block: Block) -> tuple[Step, ...]:
     steps: list[Step] = []
     model = local.model
     parallel = model.parallel_blocks and block.mixer != "none"
-    if block.mixer == "attention" and model.mla is not None:
+    if block.attends and model.mla is not None:
         steps += latent_attention(local, block, model.mla)
-    elif block.mixer == "attention":
+    elif block.attends:
         steps += grouped_attention(local, block)
-    elif block.mixer == "mamba" and model.mamba is not None:
-        steps += mamba(local, model.mamba)
+    if (kind := model.recurrent(block)) is not None:
+        steps += recurrent_steps(local, kind, beside=block.attends)
+    if block.mixer != "none":
+        steps += _post_norm(local, "attention_post_norm")
     if block.feed == "dense":
         steps += dense_feed(local, with_norm=not parallel)
     elif block.feed == "moe":
         steps += moe_steps(local, norm_step(local, "mlp_norm"))
+    if block.feed != "none":
+        steps += _post_norm(local, "mlp_post_norm")
     return tuple(steps)
+
+
+def _post_norm(local: Local, name: str) -> list[Step]:
+    return [norm_step(local, name)] if local.model.post_norms else []
 
 
 def core_steps(local: Local, block: Block) -> list[Step]:
     """The attention core with what context parallelism adds around it."""
-    heads, kv_heads = attention_heads(local)
-    model, plan = local.model, local.plan
+    heads, kv_heads = attention_heads(local, block)
+    wide, plan = local.model.heads_of(block), local.plan
     saved = 0.0
     if not local.job.fused_attention:
         scores = float(local.plan.micro_batch * heads * local.job.seq_len**2)
-        saved = scores * (5.0 if model.dropout else 2.0)
+        saved = scores * (5.0 if local.model.dropout else 2.0)
     core = Step(
         name="attention", module="core_attn", work=attention(local, block), saved_bytes=saved
     )
-    out_bytes = local.tokens * heads * model.v_dim * ELEMENT
+    out_bytes = local.tokens * heads * wide.value_dim * ELEMENT
     statistics = 4.0 * local.tokens * heads if local.job.fused_attention else 0.0
     kept = Step(
         name="attention_output", saved_bytes=out_bytes / ELEMENT * kept_input(local) + statistics
     )
     if local.plan.cp == 1:
         return [core, kept]
-    key_value = local.tokens * kv_heads * (model.qk_dim + model.v_dim) * ELEMENT
+    key_value = local.tokens * kv_heads * (wide.head_dim + wide.value_dim) * ELEMENT
     if plan.cp_method == "all-to-all":
         # Each rank trades tokens for heads: queries, keys, values in, outputs back (Ulysses).
         per_rank = local.plan.cp * local.tokens * ELEMENT  # heads here are already 1/cp
-        qkv = per_rank * (heads * model.qk_dim + kv_heads * (model.qk_dim + model.v_dim))
-        out = per_rank * heads * model.v_dim
+        qkv = per_rank * (heads * wide.head_dim + kv_heads * (wide.head_dim + wide.value_dim))
+        out = per_rank * heads * wide.value_dim
         return [
             Step(name="cp_heads", comm=Comm.mirrored("cp_heads", "cp", "all-to-all", qkv)),
             core,
@@ -99,12 +110,22 @@ def core_steps(local: Local, block: Block) -> list[Step]:
 
 
 def grouped_attention(local: Local, block: Block) -> list[Step]:
-    """Norm, fused query-key-value projection, rotary, core, output projection, residual."""
-    model, tp = local.model, local.plan.tp
-    heads, kv_heads = model.heads / tp, max(1.0, model.kv_heads / tp)
-    width = (heads + 2 * kv_heads) * model.head_dim
-    parameters = model.mixer_parameters(block) - model.norm_parameters
-    out = heads * model.head_dim * model.hidden
+    """Norm, fused query-key-value projection, rotary, core, output projection, residual.
+
+    A gate on the output is part of the query projection; a query of low rank goes through two.
+    """
+    model, tp, wide = local.model, local.plan.tp, local.model.heads_of(block)
+    heads, kv_heads = wide.heads / tp, max(1.0, wide.kv_heads / tp)
+    query = wide.query_width / tp
+    values = 0 if wide.shared_kv else wide.value_dim
+    width = (wide.q_rank or query) + kv_heads * (wide.head_dim + values)
+    own = model.index if block.index == "own" else None
+    parameters = model.mixer_parameters(block) - model.norm_parameters * (1 + model.post_norms)
+    if own is not None:
+        parameters -= own.matrices(model.hidden, model.index_query) + own.vectors
+    if (kind := model.recurrent(block)) is not None:
+        parameters -= kind.matrices(model.hidden) + kind.vectors
+    out = heads * wide.value_dim * model.hidden
     steps = [
         norm_step(local, "attention_norm"),
         column(
@@ -113,12 +134,14 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
             width,
             model.hidden,
             saved=local.tokens * width * ELEMENT,
-            parameters=parameters / tp - out,
+            parameters=parameters / tp - out - query * wide.q_rank,
             bias=model.bias or model.qkv_bias,
         ),
     ]
+    if wide.q_rank:
+        steps.append(_query_up(local, wide.q_rank, query))
     if model.qk_norm:
-        size = (heads + kv_heads) * model.head_dim
+        size = (heads + kv_heads) * wide.head_dim
         steps.append(
             Step(
                 name="qk_norm",
@@ -128,21 +151,89 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
             )
         )
     if model.rotary:
-        steps.append(rope(local, (heads + kv_heads) * model.head_dim))
+        steps.append(rope(local, (heads + kv_heads) * wide.head_dim))
+    steps += index_steps(local, own) if own is not None else []
     steps += core_steps(local, block)
-    steps.append(row(local, "proj", heads * model.head_dim, parameters=out))
+    if wide.gate:
+        size = local.tokens * heads * wide.value_dim * ELEMENT
+        gating = moving("attention_gate", (2 * size, size), (3 * size, 2 * size))
+        steps.append(Step(name="attention_gate", work=gating, saved_bytes=size))
+    steps.append(row(local, "proj", heads * wide.value_dim, parameters=out))
     steps.append(residual(local, "attention_residual"))
     return steps
 
 
+def _query_up(local: Local, rank: int, width: float) -> Step:
+    """From the low rank of the query to the heads of one tp rank."""
+    return Step(
+        name="q_up",
+        work=linear(local, "q_up", (local.tokens, width, rank)),
+        saved_bytes=local.tokens * width * ELEMENT,
+        parameters=width * rank,
+    )
+
+
+def index_steps(local: Local, index: Indexer) -> list[Step]:
+    """An indexer, the same on every tp rank: its projections, scores of all keys, the best `topk`.
+
+    Scores and their choice are written once, in fp32, a query and key (half of them masked). The
+    gradient runs over the chosen keys alone, as in DeepSeek's sparse stage of training.
+    Source: DeepSeek-V3.2, arXiv:2512.02556, section 2.1. Left out: the target of the indexer's own
+    loss, the sum of the attention's probabilities.
+    """
+    model, tokens = local.model, local.tokens
+    hidden, query = model.hidden, model.index_query
+    wide, span = index.heads * index.head_dim, (local.job.seq_len + 1) / 2
+    chosen = min(float(index.topk), span)
+    form = local.precision.gemm_format
+    scores = gemm(
+        "index_scores",
+        (tokens * index.heads, span, index.head_dim),
+        form=form,
+        read=0.0,
+        written=0.0,
+    )
+    scores = replace(scores, read_bytes=tokens * (wide + index.head_dim) * ELEMENT)
+    backward = replace(
+        scores, name="index_scores_backward", flops=2.0 * scores.flops * chosen / span
+    )
+    logits = 4.0 * tokens * span
+    return [
+        Step(
+            name="index_query",
+            work=linear(local, "index_query", (tokens, wide, query)),
+            saved_bytes=tokens * wide * ELEMENT,
+            parameters=float(query * wide),
+        ),
+        Step(
+            name="index_key",
+            work=linear(local, "index_key", (tokens, index.head_dim + index.heads, hidden)),
+            saved_bytes=tokens * (index.head_dim + index.heads) * ELEMENT,
+            parameters=float(hidden * (index.head_dim + index.heads) + index.vectors),
+        ),
+        Step(name="index_scores", work=Work((scores,), (backward,))),
+        Step(
+            name="index_topk",
+            work=moving("index_topk", (logits, logits), (0.0, 0.0), launches=(2.0, 0.0)),
+            saved_bytes=4.0 * tokens * index.topk,
+        ),
+    ]
+
+
 def latent_attention(local: Local, block: Block, a: Mla) -> list[Step]:
-    """Latent attention: down-projections on every tp rank, up-projections split by heads."""
+    """Latent attention: down-projections on every tp rank, up-projections split by heads.
+
+    Sparse, the query is brought to the latent key's width and the output back from the latent
+    value's; that is the work of expanding key and value, so the same projections stand for it.
+    """
     model, heads = local.model, local.model.heads / local.plan.tp
+    own = model.index if block.index == "own" else None
     # Rotary on the rope part, written next to the rest of each head's query and key.
-    size = local.tokens * 2 * heads * model.qk_dim * ELEMENT
+    size = local.tokens * 2 * heads * a.qk_dim * ELEMENT
     return [
         norm_step(local, "attention_norm"),
         *_compressed(local, a),
+        *(index_steps(local, own) if own is not None else ()),
         *_expanded(local, a),
         Step(
             name="rope",
@@ -185,7 +276,7 @@ def _expanded(local: Local, a: Mla) -> list[Step]:
     """Up to the heads of one tp rank."""
     model, heads = local.model, local.model.heads / local.plan.tp
     widths = {
-        "q_up": (heads * model.qk_dim, a.q_lora or model.hidden),
+        "q_up": (heads * a.qk_dim, a.q_lora or model.hidden),
         "kv_up": (heads * (a.qk_nope + a.v_dim), a.kv_lora),
     }
     return [
@@ -204,60 +295,3 @@ def dense_feed(local: Local, *, with_norm: bool) -> list[Step]:
     """A dense feed-forward part with its norm and residual."""
     start = [norm_step(local, "mlp_norm")] if with_norm else []
     return [*start, *dense_part(local), residual(local, "mlp_residual")]
-
-
-def mamba(local: Local, m: Mamba) -> list[Step]:
-    """A Mamba-2 mixer: projection in, convolution, scan, gated norm, projection out."""
-    hidden, tokens = local.model.hidden, local.tokens
-    inner = m.heads * m.head_dim / local.plan.tp
-    states = m.groups * m.state / local.plan.tp
-    width = 2 * inner + 2 * states + m.heads / local.plan.tp
-    mixed, out = tokens * (inner + 2 * states) * ELEMENT, tokens * inner * ELEMENT
-    return [
-        norm_step(local, "mamba_norm"),
-        column(
-            local,
-            "mamba_in",
-            width,
-            hidden,
-            saved=tokens * width * ELEMENT,
-            parameters=width * hidden,
-        ),
-        Step(
-            name="conv",
-            work=moving("conv", (mixed, mixed), (2 * mixed, mixed), launches=(1.0, 2.0)),
-            saved_bytes=mixed,
-        ),
-        Step(
-            name="scan",
-            module="core_attn",
-            work=Work(
-                (_scan(local, m, "scan", 1.0, mixed, out),),
-                (_scan(local, m, "scan_backward", 2.5, mixed, out),),
-            ),
-            saved_bytes=out,
-        ),
-        Step(
-            name="gated_norm",
-            module="norm",
-            work=norm(local, tokens, round(inner)),
-            saved_bytes=out / ELEMENT * kept_input(local),
-        ),
-        row(local, "mamba_out", inner, parameters=inner * hidden),
-        residual(local, "mamba_residual"),
-    ]
-
-
-def _scan(local: Local, m: Mamba, name: str, times: float, mixed: float, out: float) -> Kernel:
-    """The scan of `mixed` bytes to `out` bytes, or its gradient: `times` the work."""
-    heads, length = round(m.heads / local.plan.tp), local.job.seq_len // local.plan.cp
-    return Kernel(
-        family="scan",
-        name=name,
-        flops=times * (local.tokens * local.model.scan_flops() / local.plan.tp),
-        read_bytes=times * (mixed + out),
-        write_bytes=times * out,
-        precision=local.precision.base_format,
-        launches=5.0 * times,
-        shape=(local.plan.micro_batch, heads, length, m.head_dim, m.state),
-    )

@@ -8,49 +8,22 @@ Left out: weights, tokenizers, quality; how the model is cut over accelerators (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NoReturn
 
 from rackmodel.errors import InvalidInput
-
-Mixer = Literal["attention", "mamba", "none"]
-Feed = Literal["dense", "moe", "none"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mla:
-    """Multi-head latent attention: ranks of the compressed query and key/value, and head widths.
-
-    Source: DeepSeek-V2, arXiv:2405.04434, section 2.1. `q_lora` 0 means an uncompressed query.
-    """
-
-    q_lora: int
-    kv_lora: int
-    qk_nope: int
-    qk_rope: int
-    v_dim: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mamba:
-    """A Mamba-2 mixer: inner width is `heads * head_dim`. Source: arXiv:2405.21060, section 7."""
-
-    heads: int
-    head_dim: int
-    state: int
-    groups: int
-    conv: int = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """One layer's kind: mixer and feed-forward part; `window` [tokens] is 0 for full attention."""
-
-    mixer: Mixer = "attention"
-    feed: Feed = "dense"
-    window: int = 0
-
+from rackmodel.workload.blocks import FEEDS, MIXERS, Block, cycled, sub_layers
+from rackmodel.workload.mixers import (
+    Convolution,
+    Delta,
+    Heads,
+    Indexer,
+    Mamba,
+    Mla,
+    Recurrent,
+    Selective,
+)
 
 MOST = {"layers": 10_000, "mtp_layers": 1_000, "experts": 100_000}  # each one costs time
 
@@ -59,8 +32,12 @@ MOST = {"layers": 10_000, "mtp_layers": 1_000, "experts": 100_000}  # each one c
 class Model:
     """One architecture as its authors print it; unpadded vocabulary, counts per whole model.
 
-    A layer is attention plus feed-forward, except in hybrids, where `pattern` spells one sub-layer
-    per letter: M (Mamba), * (attention), - (feed-forward), E (experts).
+    A layer is a mixer plus a feed-forward part. `mixers` spells the first, one letter a layer, said
+    again from the first where the layers are more: * (attention), W (within the window), I (sparse,
+    with an indexer), i (sparse, with the keys of the layer before), M (Mamba-2), S (Mamba-1), D
+    (gated delta rule), C (short convolution), H (attention and Mamba-2 side by side). `feeds`
+    spells the second: - (dense), E (experts). In models whose layers are one of the two, `pattern`
+    spells one sub-layer a letter: M, *, - and E.
     """
 
     name: str
@@ -77,14 +54,26 @@ class Model:
     moe_ffn: int = 0  # width of one expert
     shared_expert_ffn: int = 0  # width of all shared experts together
     shared_expert_gate: bool = False
+    moe_latent: int = 0  # experts work on that many columns, between two projections of all tokens
     dense_layers: int = 0  # leading layers without experts
     moe_every: int = 1  # of the layers after those, every n-th has experts
     mla: Mla | None = None
     mamba: Mamba | None = None
+    selective: Selective | None = None
+    delta: Delta | None = None
+    conv: Convolution | None = None
+    index: Indexer | None = None
+    mixers: str = ""
+    feeds: str = ""
     pattern: str = ""
     mtp_layers: int = 0  # multi-token-prediction layers after the last, not in `layers`
+    mtp_pattern: str = ""  # sub-layers of one of them; none: as the last layer
     window: int = 0  # sliding or chunked attention [tokens]; 0 is full
     full_attention_every: int = 0  # with a window: every n-th layer attends fully (0: none does)
+    full_heads: Heads | None = None  # heads of layers that attend fully, where they are others
+    v_head_dim: int = 0  # width of a value head, where it is not that of a key
+    query_rank: int = 0  # the query projection goes through that many columns
+    attention_gate: bool = False  # the query projection also gives a gate on the output
     tied: bool = False  # one matrix for embedding and head
     parallel_blocks: bool = False  # attention and feed-forward side by side, one norm
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
@@ -93,6 +82,7 @@ class Model:
     bias: bool = False  # every linear layer has one
     qkv_bias: bool = False  # only query, key and value have one
     qk_norm: bool = False
+    post_norms: bool = False  # a norm after attention and feed-forward too (Gemma)
     attention_sinks: bool = False  # one learned logit per head
     embedding_norm: bool = False  # a norm right after the embedding (BLOOM)
     dropout: bool = False
@@ -106,7 +96,7 @@ class Model:
             if (found := getattr(self, field)) > most:
                 self._refuse(f"{field} must be at most {most:,}, found {found:,}")
         parts = {part for block in self.blocks for part in (block.mixer, block.feed)}
-        if "attention" in parts:
+        if any(block.attends for block in self.blocks):
             self._positive("heads", "kv_heads", "head_dim")
             if self.heads % self.kv_heads:
                 self._refuse(
@@ -119,8 +109,17 @@ class Model:
             self._positive("topk", "moe_ffn", "moe_every")
             if self.topk > self.experts:
                 self._refuse(f"topk {self.topk} is more than its {self.experts} experts")
-        if "mamba" in parts and self.mamba is None:
-            self._refuse("pattern has 'M' but no [mamba] is given")
+        for block in dict.fromkeys(self.blocks):
+            self._needs(block)
+
+    def _needs(self, block: Block) -> None:
+        """Refuse a kind of layer whose sizes are not given."""
+        if block.mixer in _RECURRENT and self.recurrent(block) is None:
+            self._refuse(f"it has {block.mixer} layers but no [{_RECURRENT[block.mixer]}] is given")
+        if block.index and self.index is None:
+            self._refuse("it has sparse layers but no [index] is given")
+        if block.index == "shared" and not any(other.index == "own" for other in self.blocks):
+            self._refuse("no layer has the indexer that its sparse layers share")
 
     def _positive(self, *names: str) -> None:
         for name in names:
@@ -136,19 +135,41 @@ class Model:
         return _blocks(self)
 
     @property
-    def mtp_block(self) -> Block:
-        """The kind of an MTP layer: that of the last layer."""
-        return self.blocks[-1]
+    def mtp_blocks(self) -> tuple[Block, ...]:
+        """The kinds of an MTP layer: as spelled, or that of the last layer."""
+        if self.mtp_pattern:
+            return sub_layers(f"model {self.name!r}: mtp_pattern", self.mtp_pattern, self.window)
+        return (self.blocks[-1],)
 
-    @property
-    def qk_dim(self) -> int:
-        """Width of one query or key head in the attention core."""
-        return self.mla.qk_nope + self.mla.qk_rope if self.mla else self.head_dim
+    def heads_of(self, block: Block) -> Heads:
+        """The heads of the attention core of a layer.
 
-    @property
-    def v_dim(self) -> int:
-        """Width of one value head in the attention core."""
-        return self.mla.v_dim if self.mla else self.head_dim
+        Latent attention expands to as many key-value heads as query heads; where it is sparse,
+        every query head works on the latent key-value itself, shared by all (DeepSeek-V3.2,
+        arXiv:2512.02556, section 2.1: MQA mode), since each query gathers keys of its own.
+        """
+        a = self.mla
+        if a is not None and block.index:
+            wide = a.kv_lora + a.qk_rope
+            return Heads(heads=self.heads, kv_heads=1, head_dim=wide, v_dim=a.kv_lora)
+        if a is not None:
+            return Heads(heads=self.heads, kv_heads=self.heads, head_dim=a.qk_dim, v_dim=a.v_dim)
+        if self.full_heads is not None and not block.window:
+            return self.full_heads
+        return Heads(
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            v_dim=self.v_head_dim,
+            gate=self.attention_gate,
+            q_rank=self.query_rank,
+        )
+
+    def recurrent(self, block: Block) -> Recurrent | None:
+        """The part of a layer that keeps a state, if it has one."""
+        kind = _RECURRENT.get(block.mixer)
+        found: Recurrent | None = getattr(self, kind) if kind else None
+        return found
 
     @property
     def moe_layers(self) -> int:
@@ -170,7 +191,7 @@ class Model:
     def mtp_parameters(self) -> int:
         """Parameters of the MTP layers; embedding and head are shared with the main model."""
         joint = 2 * self.hidden * self.hidden + 3 * self.norm_parameters
-        return self.mtp_layers * (self.block_parameters(self.mtp_block) + joint)
+        return self.mtp_layers * (sum(map(self.block_parameters, self.mtp_blocks)) + joint)
 
     @property
     def norm_parameters(self) -> int:
@@ -189,52 +210,59 @@ class Model:
         return self.embedding_parameters + head + positions + norms
 
     def _mixer_matrices(self, block: Block) -> int:
-        """Parameters of the attention or Mamba part that a token is multiplied with."""
-        h, m, a = self.hidden, self.mamba, self.mla
-        if block.mixer == "none":
-            return 0
-        if block.mixer == "mamba":
-            assert m is not None
-            inner = m.heads * m.head_dim
-            return h * (2 * inner + 2 * m.groups * m.state + m.heads) + inner * h
-        if a is None:
-            return h * 2 * (self.heads + self.kv_heads) * self.head_dim
-        down = h * (a.q_lora + a.kv_lora + a.qk_rope)
-        query = (a.q_lora or h) * self.heads * self.qk_dim
-        return down + query + self.heads * (a.kv_lora * (a.qk_nope + a.v_dim) + a.v_dim * h)
+        """Parameters of the mixer that a token is multiplied with."""
+        h, kind, total = self.hidden, self.recurrent(block), 0
+        if kind is not None:
+            total += kind.matrices(h)
+        if not block.attends:
+            return total
+        if self.index is not None and block.index == "own":
+            total += self.index.matrices(h, self.index_query)
+        if self.mla is not None:
+            return total + self.mla.matrices(h, self.heads)
+        return total + self.heads_of(block).matrices(h)
+
+    @property
+    def index_query(self) -> int:
+        """The width that an indexer's queries come from."""
+        return (self.mla.q_lora if self.mla else 0) or self.hidden
 
     def mixer_parameters(self, block: Block) -> int:
-        """Parameters of the attention or Mamba part with its norm."""
-        m, a = self.mamba, self.mla
+        """Parameters of the mixer with its norms."""
         if block.mixer == "none":
             return 0
-        total = self._mixer_matrices(block) + self.norm_parameters
-        if block.mixer == "mamba":
-            assert m is not None
-            inner = m.heads * m.head_dim
-            return total + (inner + 2 * m.groups * m.state) * (m.conv + 1) + 3 * m.heads + inner
-        if a is not None:
-            return total + a.q_lora + a.kv_lora  # norms of the latent query, key and value
-        qkv = (self.heads + 2 * self.kv_heads) * self.head_dim
+        total = self._mixer_matrices(block) + self.norm_parameters * (1 + self.post_norms)
+        if (kind := self.recurrent(block)) is not None:
+            total += kind.vectors
+        return total + self._attention_vectors(block) if block.attends else total
+
+    def _attention_vectors(self, block: Block) -> int:
+        """Biases, norms and sinks of attention."""
+        heads = self.heads_of(block)
+        total = self.index.vectors if self.index is not None and block.index == "own" else 0
+        if self.mla is not None:
+            return total + self.mla.vectors
+        qkv = heads.heads * heads.head_dim + heads.kv_width
         total += qkv * (self.bias or self.qkv_bias) + self.hidden * self.bias
-        return total + 2 * self.head_dim * self.qk_norm + self.heads * self.attention_sinks
+        return total + 2 * heads.head_dim * self.qk_norm + heads.heads * self.attention_sinks
 
     def _feed_matrices(self, block: Block, experts: int) -> int:
         """Parameters of the feed-forward part with that many experts, without biases and norm."""
-        matrices = 3 if self.gated_ffn else 2
+        matrices, h = 3 if self.gated_ffn else 2, self.hidden
         if block.feed == "moe":
-            width = experts * self.moe_ffn + self.shared_expert_ffn
-            return matrices * self.hidden * width + self.hidden * self.experts
-        return matrices * self.hidden * self.ffn if block.feed == "dense" else 0
+            routed = matrices * (self.moe_latent or h) * experts * self.moe_ffn
+            shared = matrices * h * self.shared_expert_ffn
+            return routed + shared + h * self.experts + 2 * h * self.moe_latent
+        return matrices * h * self.ffn if block.feed == "dense" else 0
 
     def feed_parameters(self, block: Block, *, experts: int | None = None) -> int:
-        """Parameters of the feed-forward part with its norm and that many experts (None: all)."""
+        """Parameters of the feed-forward part with its norms and that many experts (None: all)."""
         if block.feed == "none":
             return 0
         used = self.experts if experts is None else experts
         total, sides = self._feed_matrices(block, used), 2 if self.gated_ffn else 1
         if not self.parallel_blocks or block.mixer == "none":
-            total += self.norm_parameters
+            total += self.norm_parameters * (1 + self.post_norms)
         if block.feed == "dense":
             return total + (sides * self.ffn + self.hidden) * self.bias
         biases = self.experts + used * (sides * self.moe_ffn + self.hidden)
@@ -245,10 +273,14 @@ class Model:
         experts = self.topk if active else None
         return self.mixer_parameters(block) + self.feed_parameters(block, experts=experts)
 
+    def kept_window(self, block: Block) -> int:
+        """Keys that a query attends to at most: the window, or what its indexer chooses; 0: all."""
+        return self.index.topk if self.index is not None and block.index else block.window
+
     def kv_span(self, block: Block, seq_len: int, *, causal: bool) -> float:
         """Keys that a query sees on average, by the convention asked for. [tokens]"""
-        if block.window and block.window < seq_len:
-            w = block.window
+        w = self.kept_window(block)
+        if w and w < seq_len:
             return w - w * (w - 1) / (2 * seq_len) if causal else float(w)
         return (seq_len + 1) / 2 if causal else float(seq_len)
 
@@ -267,31 +299,22 @@ class Model:
         6 per multiplied parameter, plus attention scores and their weighted sum. [FLOP/token]
         """
         forward = 2.0 * self.hidden * self.vocab * (1 + self.mtp_layers)
-        blocks = self.blocks + (self.mtp_block,) * self.mtp_layers
-        for block in blocks:
+        for block in self.blocks + self.mtp_blocks * self.mtp_layers:
             forward += 2.0 * self.matmul_parameters(block)
-            if block.mixer == "attention":
-                span = self.kv_span(block, seq_len, causal=causal)
-                forward += 2.0 * self.heads * (self.qk_dim + self.v_dim) * span
-            elif block.mixer == "mamba":
-                forward += self.scan_flops()
+            if block.attends:
+                span, heads = self.kv_span(block, seq_len, causal=causal), self.heads_of(block)
+                forward += 2.0 * heads.heads * (heads.head_dim + heads.value_dim) * span
+            if self.index is not None and block.index == "own":
+                every = (seq_len + 1) / 2 if causal else float(seq_len)
+                forward += self.index.flops(every)
+            if (kind := self.recurrent(block)) is not None:
+                forward += kind.flops()
         forward += self.mtp_layers * 4.0 * self.hidden * self.hidden
         return 3.0 * forward
 
     def matmul_parameters(self, block: Block) -> int:
         """Parameters of one layer that a token is multiplied with: no norms, no biases."""
         return self._mixer_matrices(block) + self._feed_matrices(block, self.topk)
-
-    def scan_flops(self) -> float:
-        """FLOPs of the state-space scan for one token and layer, forward.
-
-        Chunks of 256 tokens: scores inside a chunk (half masked), then states in and out.
-        Source: arXiv:2405.21060, section 6.
-        """
-        assert self.mamba is not None
-        m, chunk = self.mamba, 256
-        inside = chunk * m.groups * m.state + chunk * m.heads * m.head_dim
-        return inside + 4.0 * m.state * m.heads * m.head_dim
 
 
 def whole_number(where: str, value: Any) -> int:
@@ -308,23 +331,35 @@ def whole_number(where: str, value: Any) -> int:
 
 @cache
 def _blocks(model: Model) -> tuple[Block, ...]:
+    where, layers = f"model {model.name!r}: ", model.layers
     if model.pattern:
-        kinds = {
-            "M": Block(mixer="mamba", feed="none"),
-            "*": Block(mixer="attention", feed="none", window=model.window),
-            "-": Block(mixer="none", feed="dense"),
-            "E": Block(mixer="none", feed="moe"),
-        }
-        if len(model.pattern) != model.layers or set(model.pattern) - set(kinds):
+        if len(model.pattern) != layers:
             raise InvalidInput(
-                f"model {model.name!r}: pattern must spell {model.layers} layers with M, *, -"
-                f" and E; found {len(model.pattern)} of {''.join(sorted(set(model.pattern)))!r}"
+                f"{where}pattern must spell {layers} layers, found {len(model.pattern)}"
             )
-        return tuple(kinds[letter] for letter in model.pattern)
-    blocks, every = [], model.full_attention_every
-    for index in range(model.layers):
-        after = index - model.dense_layers
-        moe = model.experts > 0 and after >= 0 and (after + 1) % model.moe_every == 0
-        full = not model.window or (every > 0 and (index + 1) % every == 0)
-        blocks.append(Block(feed="moe" if moe else "dense", window=0 if full else model.window))
-    return tuple(blocks)
+        return sub_layers(f"{where}pattern", model.pattern, model.window)
+    every, first = model.full_attention_every, model.dense_layers
+    if model.mixers:
+        mixers = cycled(f"{where}mixers", model.mixers, MIXERS, layers)
+    else:
+        full = [not model.window or (every > 0 and (i + 1) % every == 0) for i in range(layers)]
+        mixers = [MIXERS["*" if fully else "W"] for fully in full]
+    if model.feeds:
+        feeds = cycled(f"{where}feeds", model.feeds, FEEDS, layers)
+    else:
+        moe = range(first + model.moe_every - 1, layers, model.moe_every) if model.experts else ()
+        feeds = ["moe" if layer in moe else "dense" for layer in range(layers)]
+    return tuple(
+        replace(mixer, feed=feed, window=model.window if mixer.window else 0)
+        for mixer, feed in zip(mixers, feeds, strict=True)
+    )
+
+
+# The field of `Model` that holds the sizes of a mixer with a state.
+_RECURRENT = {
+    "mamba": "mamba",
+    "both": "mamba",
+    "selective": "selective",
+    "delta": "delta",
+    "conv": "conv",
+}

@@ -13,10 +13,10 @@ from functools import lru_cache
 from math import ceil
 
 from rackmodel.errors import InvalidPlan
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.ends import embedding_steps, head_steps, mtp_entry_steps
 from rackmodel.workload.kernels import ELEMENT, Local
 from rackmodel.workload.layers import block_steps
-from rackmodel.workload.models import Block
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.steps import Step
@@ -141,7 +141,8 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     plan, model, local = job.plan, job.model, Local.of(job)
     sizes = layers_of_stages(job)
     kinds: dict[Block, Unit] = {
-        block: _unit("layer", block_steps(local, block)) for block in dict.fromkeys(model.blocks)
+        block: _unit("layer", block_steps(local, block))
+        for block in dict.fromkeys((*model.blocks, *model.mtp_blocks))
     }
     blocks, start = model.blocks, 0
     stages: list[tuple[Unit, ...]] = []
@@ -172,5 +173,9 @@ def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
     units = [_unit("head", head_steps(local, own_matrix=own))]
     for _ in range(model.mtp_layers):
         head = _unit("mtp_head", head_steps(local, own_matrix=False))
-        units += [_unit("mtp_entry", mtp_entry_steps(local)), kinds[model.mtp_block], head]
+        units += [
+            _unit("mtp_entry", mtp_entry_steps(local)),
+            *(kinds[b] for b in model.mtp_blocks),
+            head,
+        ]
     return units

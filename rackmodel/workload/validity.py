@@ -7,10 +7,11 @@ Left out: HBM (`memory.check_fits`), whether a machine has the accelerators.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError
 from rackmodel.fields import check_values
+from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job, check_batch
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
 from rackmodel.workload.stages import layers_of_stages
@@ -86,34 +87,57 @@ def _try(number: int, divisor: int, most: int = 16) -> str:
     return ", ".join(str(d) for d in range(1, min(number, most) + 1) if number % d == 0)
 
 
-def _divides(job: Job) -> None:
-    plan, model = job.plan, job.model
-    tp, cp, heads, kv, mamba = plan.tp, plan.cp, model.heads, model.kv_heads, model.mamba
+def tp_rules(model: Model, tp: int) -> Iterator[Rule]:
+    """What tensor parallelism of that many ranks must divide in a model.
+
+    Heads that attend, key-value heads (or be a multiple of them), widths of dense and shared
+    feed-forward parts, and the units of layers with a state.
+    """
+    name = repr(model.name)
+    for block in dict.fromkeys((*model.blocks, *model.mtp_blocks)):
+        if block.attends:
+            heads = model.heads_of(block).heads
+            kv = heads if model.mla else model.heads_of(block).kv_heads
+            yield (
+                heads % tp,
+                f"tp {tp} does not divide the {heads} heads of {name}; try tp {_try(heads, tp)}",
+            )
+            yield (
+                kv % tp and tp % kv,
+                f"tp {tp} neither divides nor is a multiple of the {kv} key-value heads of {name}",
+            )
+        kind = model.recurrent(block)
+        for what, units in (kind.units if kind else {}).items():
+            layers = f"{type(kind).__name__} layers of {name}"
+            yield (
+                units % tp,
+                f"tp {tp} does not divide the {units} {what} of the {layers};"
+                f" try tp {_try(units, tp)}",
+            )
     dense = any(block.feed == "dense" for block in model.blocks)
     widths = {"ffn": model.ffn if dense else 0, "shared_expert_ffn": model.shared_expert_ffn}
+    for what, width in widths.items():
+        yield (width % tp, f"tp {tp} does not divide {what} {width}; try tp {_try(width, tp)}")
+
+
+def cp_refusal(model: Model) -> str:
+    """Why the sequence of a model can't be cut over ranks; empty where it can."""
+    for block in dict.fromkeys(model.blocks):
+        if (kind := model.recurrent(block)) is not None:
+            return f"with {type(kind).__name__} layers is not modelled; use cp 1"
+        if block.index:
+            return "with sparse attention is not modelled; use cp 1"
+    return ""
+
+
+def _divides(job: Job) -> None:
+    plan, model = job.plan, job.model
+    tp, cp, heads, uncut = plan.tp, plan.cp, model.heads, cp_refusal(model)
     by_heads = cp > 1 and plan.cp_method == "all-to-all"
     pieces = cp * (2 if cp > 1 and not by_heads else 1) * plan.sp
     rules: list[Rule] = [
-        (
-            heads and heads % tp,
-            f"tp {tp} does not divide the {heads} heads of {model.name!r};"
-            f" try tp {_try(heads, tp)}",
-        ),
-        (
-            heads and kv % tp and tp % kv,
-            f"tp {tp} neither divides nor is a multiple of the {kv} key-value heads of"
-            f" {model.name!r}",
-        ),
-        *(
-            (width % tp, f"tp {tp} does not divide {what} {width}; try tp {_try(width, tp)}")
-            for what, width in widths.items()
-        ),
-        (
-            mamba and (mamba.heads % tp or mamba.groups % tp),
-            f"tp {tp} does not divide the {mamba and mamba.heads} heads and"
-            f" {mamba and mamba.groups} groups of the Mamba layers",
-        ),
-        (mamba and cp > 1, f"cp {cp} with Mamba layers is not modelled; use cp 1"),
+        *tp_rules(model, tp),
+        (cp > 1 and uncut, f"cp {cp} {uncut}"),
         (
             job.seq_len % pieces,
             f"seq_len {job.seq_len} is not a multiple of {pieces} (tp {tp} with sequence"
