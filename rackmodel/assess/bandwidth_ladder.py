@@ -60,9 +60,12 @@ def tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
             part.power.e_hbm_j_per_byte * part.hbm_bytes_per_s,
         )
     ]
-    if part.scale_up_bytes_per_s:
+    inner = part.scale_up_bytes_per_s
+    if machine.scale_up is not None:
+        inner = machine.scale_up.accelerator_bytes_per_s
+    if inner:
         wires = links[links["tier"].str.startswith(Tier.SCALE_UP)]
-        serdes = part.power.e_link_j_per_byte * part.scale_up_bytes_per_s
+        serdes = part.power.e_link_j_per_byte * inner
         inside = share.of(list(wires["tier"].unique()), Tier.SCALE_UP)
         reach = float(wires["length_m"].max()) if len(wires) else 0.5
         rows.append(
@@ -71,7 +74,7 @@ def tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
                 "scale-up",
                 "scale-up",
                 reach,
-                part.scale_up_bytes_per_s,
+                inner,
                 serdes + inside["watts"],
                 inside,
             )

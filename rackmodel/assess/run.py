@@ -84,7 +84,7 @@ def run(
         matrix_format = precision_of(job.precision).gemm_format
         return Result(
             step=step,
-            topology=machine.name,
+            machine=machine,
             rack_accelerators=max(1, machine.rack_accelerators),
             accelerator=accelerator,
             hbm_used=used,

@@ -110,6 +110,7 @@ def assessed(
             f"power cap: below {LOWEST_TRUSTED_CAP:.0%} of {part.power_w:g} W the "
             "power model has seen no measurements; take clock and power as rough"
         )
+    found["notes"][:0] = machine.notes
     if own := own_assessments(result, found):
         found["assessments"] = own
     return found

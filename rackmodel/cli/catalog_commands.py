@@ -79,7 +79,7 @@ def show(
 
     Grades: datasheet, measured, derived, assumed. Values overridden by --set are marked so.
     """
-    output.write(look_up(name_or_file(name, "NAME"), parts.load()), facts_tables)
+    output.write(look_up(name_or_file(name, "NAME"), parts), facts_tables)
 
 
 def schema(

@@ -52,7 +52,7 @@ def goodput(
     Interruptions come at random at the rates of the parts; goodput is the share of the time that
     advances the job, by Daly's closed form and by playing it out.
     """
-    name, own = name_or_file(topology, "TOPOLOGY"), parts.load()
+    name, own = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel.assess.availability import availability
     from rackmodel.assess.site import Site
     from rackmodel.hardware import load_catalog

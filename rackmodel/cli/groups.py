@@ -17,13 +17,14 @@ import typer
 
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
-from rackmodel.cli.output import Output
+from rackmodel.cli.output import Output, note
 from rackmodel.cli.values import MAX_COUNT, assignments, clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
+    from rackmodel.topology import Topology as Machine
 
 _PLAN = "Plan (what is left out is searched)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
@@ -189,12 +190,58 @@ def _engine(*only: str) -> Group:
 
 @dataclass(frozen=True)
 class CatalogWords:
-    """The catalog that a command asks for: {dotted key: value} over files over what ships."""
+    """What a command asks for: {dotted key: value} over files over what ships.
+
+    overrides : values of parts. changes : values of the machine, without "topology.".
+    """
 
     overrides: Mapping[str, str]
     files: tuple[Path, ...]
+    changes: Mapping[str, str]
+
+    @property
+    def given(self) -> list[str]:
+        """The words of a command line that set this."""
+        values = {**self.overrides, **{f"topology.{key}": v for key, v in self.changes.items()}}
+        sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        return sets + [word for path in self.files for word in ("--catalog", str(path))]
+
+    def machine(self, name: str, catalog: Catalog | None) -> str | Machine:
+        """Return the machine with what was set, and tell what that means; else its name."""
+        if not self.changes and catalog is None:
+            return name
+        from rackmodel.topology import load_topology
+
+        machine = load_topology(name, overrides=self.changes or None, catalog=catalog)
+        for told in machine.notes:
+            note(told)
+        return machine
+
+    def with_machine(self, name: str) -> tuple[str | Machine, Catalog | None]:
+        """Return a machine, or its name where nothing was set, and the catalog."""
+        catalog = self.catalog()
+        return self.machine(name, catalog), catalog
+
+    def with_machines(self, names: Sequence[str]) -> tuple[list[str | Machine], Catalog | None]:
+        """Return several machines with what was set, or their names, and the catalog."""
+        catalog = self.catalog()
+        return [self.machine(name, catalog) for name in names], catalog
 
     def load(self) -> Catalog | None:
+        """Return the catalog of a command that has no machine; None: the one that ships.
+
+        Raises
+        ------
+        InvalidInput
+            If a value of the machine is set.
+        """
+        if self.changes:
+            raise InvalidInput(
+                f"--set topology.{next(iter(self.changes))}: this command has no machine to change"
+            )
+        return self.catalog()
+
+    def catalog(self) -> Catalog | None:
         """Return the catalog; None where it is the one that ships."""
         if not self.overrides and not self.files:
             return None
@@ -208,7 +255,9 @@ Sets: TypeAlias = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a value: accelerators.gb200.hbm_bytes_per_s='10 TB/s'. Repeatable.",
+        help="Override a value of a part or of the machine's file: "
+        "accelerators.gb200.hbm_bytes_per_s='10 TB/s', topology.fabric.oversubscription=2. "
+        "Repeatable.",
         rich_help_panel="Catalog",
         show_default=False,
     ),
@@ -227,7 +276,12 @@ Files: TypeAlias = Annotated[
 
 def _catalog(words: Words) -> CatalogWords:
     files = tuple(check_file(path, "--catalog") for path in words.get("files", ()))
-    return CatalogWords(assignments(words.get("sets", ())), files)
+    parts: dict[str, str] = {}
+    changes: dict[str, str] = {}
+    for key, value in assignments(words.get("sets", ())).items():
+        kind, _, rest = key.partition(".")
+        (changes if kind == "topology" else parts)[rest if kind == "topology" else key] = value
+    return CatalogWords(parts, files, changes)
 
 
 def _catalog_options() -> list[Parameter]:

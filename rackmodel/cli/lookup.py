@@ -16,12 +16,14 @@ from rackmodel.cli.tables_catalog import cell
 from rackmodel.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
+    from rackmodel.cli.groups import CatalogWords
     from rackmodel.hardware import Catalog
+    from rackmodel.topology import Topology
 
 _KINDS = ("accelerators", "links", "switches", "media")
 
 
-def look_up(name: str, parts: Catalog | None) -> dict[str, Any]:
+def look_up(name: str, words: CatalogWords) -> dict[str, Any]:
     """Return everything known about `name`.
 
     A name that several kinds hold is a topology first, then a model, then a part;
@@ -32,11 +34,13 @@ def look_up(name: str, parts: Catalog | None) -> dict[str, Any]:
     UnknownName
         If no kind holds it; with the nearest names of all kinds.
     """
+    parts = words.catalog()
     kind = _kind_of_file(Path(name)) if Path(name[:300]).suffix or "/" in name else None
     if kind is None:
         kind = _kind_of_name(name, parts)
     if kind == "topology":
-        return _topology(name, parts)
+        return _topology(words.machine(name, parts), parts)
+    words.load()
     if kind == "model":
         return _model(name)
     return _part(name, parts)
@@ -85,7 +89,7 @@ def _kind_of_name(name: str, parts: Catalog | None) -> str:
     raise UnknownName.among("topology, model or part", name, {*topologies, *models, *known})
 
 
-def _topology(name: str, parts: Catalog | None) -> dict[str, Any]:
+def _topology(name: str | Topology, parts: Catalog | None) -> dict[str, Any]:
     from rackmodel.topology import describe, load_topology
 
     topology = load_topology(name, catalog=parts)

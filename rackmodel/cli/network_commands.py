@@ -79,7 +79,7 @@ def collective(
 
     Time in us, algbw and busbw in GB/s (1e9 bytes); --json and --csv in SI units.
     """
-    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    name, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     if what.split is not None and what.op != "all-to-all":
         raise InvalidInput(f"--split: only all-to-all has uneven sizes, not {what.op}")
     weights = None if what.split is None else read_weights(what.split, what.gpus)
@@ -158,7 +158,7 @@ def flows(
     hang together: a graph with one that stands alone is refused.
     """
     word = name_or_file(topology, "TOPOLOGY")  # before the table, which may be long
-    table, catalog = read_flows(file), parts.load()
+    table = read_flows(file)
     from rackmodel.network import Network, simulate_flows
     from rackmodel.topology import load_topology
     from rackmodel.topology.files import GRAPH_SUFFIXES
@@ -166,9 +166,11 @@ def flows(
 
     with progress("flows") as advance:
         if Path(word[:300]).suffix.lower() in GRAPH_SUFFIXES and gpus is None:
+            if parts.given:
+                raise InvalidInput(f"{word}: --set and --catalog can't act on a graph; edit it")
             graph = read_flow_graph(Path(word))
         else:
-            machine = load_topology(word, catalog=catalog)
+            machine = load_topology(parts.with_machine(word)[0])
             graph = machine.graph(gpus if gpus is not None else machine.rack_accelerators)
         frame = simulate_flows(Network.from_graph(graph, **network), table, progress=advance)
     if not output.csv:

@@ -7,7 +7,8 @@ Left out: how pages and pictures look (`rackmodel.reporting`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
@@ -42,10 +43,10 @@ def heat(
 
     Heat in kW, temperatures in degC, coolant in L/min.
     """
-    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
 
-    result = api.simulate(name, **job, site={**site, "trays": True}, catalog=catalog)
+    result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
     payload = hottest_rack(topology, result.assessment)
 
     output.draw("racks.rack_elevation", payload["rows"], title=topology)
@@ -135,6 +136,16 @@ def _job_words(words: Words) -> Words:
     return {**words, "model": name_or_file(words["model"], "--model")}
 
 
+def _command(words: Sequence[str], job: Mapping[str, Any]) -> str:
+    options = [
+        word
+        for name in ("model", "gpus", "global_batch", "seq_len", "precision")
+        if name in job
+        for word in (f"--{name.replace('_', '-')}", str(job[name]))
+    ]
+    return shlex.join(["rackmodel", "report", *words, *options, "--out", "report.html"])
+
+
 def report(
     out: Annotated[
         Path,
@@ -173,11 +184,12 @@ def report(
     verdicts = None if page.claims is None else read_json(page.claims, "--claims")
     if page.validation is not None:
         check_file(page.validation, "--validation")
-    catalog = parts.load()
+    loaded, catalog = parts.with_machines(machines)
     from rackmodel.cli.report_parts import report_parts
     from rackmodel.reporting import html
 
-    content = report_parts(machines, job, catalog, page, verdicts)
+    content = report_parts(loaded, job, catalog, page, verdicts)
+    content["command"] = _command([*machines, *parts.given], job)
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
     write_whole(out, html.page(content).encode())

@@ -38,9 +38,7 @@ STUDY = (
 
 def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[str, Any]:
     """Return what only the fastest machine is asked: plans, collectives, its rack, its gains."""
-    from rackmodel.topology import load_topology
-
-    machine = load_topology(result.topology, catalog=parts)
+    machine = result.machine
     content: dict[str, Any] = {"closer": result.topology}
     looks: list[tuple[str, Callable[[], Any]]] = [
         ("plan_map", lambda: _plan_map(machine, result, parts)),
@@ -106,16 +104,14 @@ def _gains(machine: Topology, result: Result, parts: Catalog | None) -> list[dic
     return [row for row in rows if row["gain"] is not None]
 
 
-def heat_rows(results: Sequence[Result], parts: Catalog | None) -> list[dict[str, Any]]:
+def heat_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Return heat of the hottest rack of each machine with the size of its domain."""
-    from rackmodel.topology import load_topology
-
     rows = []
     for result in results:
         rack = max(result.assessment["racks"], key=lambda one: one["heat_w"])
         rows.append(
             {
-                "domain": load_topology(result.topology, catalog=parts).domain_accelerators,
+                "domain": result.machine.domain_accelerators,
                 "label": result.topology,
                 "liquid_share": rack["liquid_w"] / rack["heat_w"],
                 **{key: rack.get(key) for key in ("heat_w", "heat_low_w", "heat_high_w")},

@@ -8,7 +8,6 @@ Left out: HTML.
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from rackmodel.validation.errors import validate
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
     from rackmodel.result.result import Result
+    from rackmodel.topology import Topology
 
 _KEPT = (
     "title",
@@ -37,7 +37,7 @@ _KEPT = (
 
 
 def report_parts(
-    machines: Sequence[str],
+    machines: Sequence[str | Topology],
     job: Mapping[str, Any],
     parts: Catalog | None,
     page: Any,
@@ -62,7 +62,6 @@ def report_parts(
         "rows": rows,
         "failures": failures,
         "verdicts": verdicts["rows"] if verdicts else None,
-        "command": _command(machines, job),
         "left_out": list(dict.fromkeys(note for row in rows for note in row.get("notes") or ())),
         **found,
     }
@@ -72,22 +71,12 @@ def report_parts(
         content["validation"] = _errors(page.validation, parts)
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
-    content["tiers"] = _tiers([row["topology"] for row in rows], parts)
-    content["heat_domains"] = heat_rows(results, parts)
+    content["tiers"] = _tiers([result.machine for result in results], parts)
+    content["heat_domains"] = heat_rows(results)
     if not page.brief:
         fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
         content |= closer_look(fastest, parts, gains=page.sensitivity)
     return content
-
-
-def _command(machines: Sequence[str], job: Mapping[str, Any]) -> str:
-    options = [
-        word
-        for name in ("model", "gpus", "global_batch", "seq_len", "precision")
-        if name in job
-        for word in (f"--{name.replace('_', '-')}", str(job[name]))
-    ]
-    return shlex.join(["rackmodel", "report", *machines, *options, "--out", "report.html"])
 
 
 def _errors(path: Path, parts: Catalog | None) -> dict[str, Any]:
@@ -130,16 +119,14 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _tiers(names: Sequence[str], parts: Catalog | None) -> list[dict[str, Any]]:
+def _tiers(machines: Sequence[Topology], parts: Catalog | None) -> list[dict[str, Any]]:
     """Return what one accelerator of each machine can send at each distance."""
     from rackmodel.assess.bandwidth_ladder import tiers
     from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology
 
     catalog = parts or load_catalog()
     rows: list[dict[str, Any]] = []
-    for name in names:
-        machine = load_topology(name, catalog=parts)
+    for machine in machines:
         if machine.accelerator in catalog.accelerators and machine.own_graph is None:
             rows += tiers(machine, catalog)
     return rows

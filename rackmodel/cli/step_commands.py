@@ -64,10 +64,10 @@ def simulate(
 
     Times in s, bandwidths one direction in GB/s (1e9), peaks dense in TFLOP/s, HBM in GB (1e9).
     """
-    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
 
-    result = api.simulate(name, **job, **engine, site=site, catalog=catalog)
+    result = api.simulate(machine, **job, **engine, site=site, catalog=catalog)
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
@@ -111,11 +111,12 @@ def compare(
 
     A machine that cannot run the job gets a column with the reason; the exit code is 3 if none can.
     """
-    names, catalog = [name_or_file(word, "TOPOLOGY") for word in topologies], parts.load()
+    names = [name_or_file(word, "TOPOLOGY") for word in topologies]
+    machines, catalog = parts.with_machines(names)
     from rackmodel import api
 
     rows: list[dict[str, Any]] = []
-    for name, answer in api.compare(names, **job, **engine, site=site, catalog=catalog):
+    for name, answer in api.compare(machines, **job, **engine, site=site, catalog=catalog):
         if isinstance(answer, CannotRun):
             note(f"{name}: {answer}")
             rows.append({"topology": name, "reason": str(answer)})
@@ -160,12 +161,12 @@ def search(
     Options of the plan that are given are kept; `--plot` draws MFU over tp and pp, misfits hatched.
     """
     number = count(top, "--top", 10_000)
-    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
 
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: a search has no use for it; give it to simulate")
-    found = api.search(name, **job, **engine, top=number, choices=space, catalog=catalog)
+    found = api.search(machine, **job, **engine, top=number, choices=space, catalog=catalog)
 
     def picture() -> Any:
         from rackmodel.reporting.study import mfu_heat_map

@@ -164,7 +164,7 @@ def sweep(
     frame = api.sweep(
         spec,
         out,
-        overrides=parts.overrides,
+        overrides={**parts.overrides, **{f"topology.{k}": v for k, v in parts.changes.items()}},
         catalogs=parts.files,
         workers=workers,
         dask=how.dask,
@@ -215,17 +215,18 @@ def sensitivity(
     Shadow prices (worth): what the same gain costs in more of the same machine, in $ and W per
     accelerator. --plot draws a tornado.
     """
-    name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    name = name_or_file(topology, "TOPOLOGY")
     rival = None if against is None else name_or_file(against, "--against")
+    machine, catalog = parts.with_machine(name)
     from rackmodel.study import shadow_prices
 
     with progress("draws") as advance:
         if rival is not None:
             _check_rival(rival, draws, catalog)
-        payload = shadow_prices.sensitivity(name, job, catalog=catalog)
+        payload = shadow_prices.sensitivity(machine, job, catalog=catalog)
         own = payload.pop("job")
         if rival is not None:
-            payload["ratio"] = _ratio((name, own), (rival, job), catalog, draws, advance)
+            payload["ratio"] = _ratio((machine, own), (rival, job), catalog, draws, advance)
 
     output.draw("study.tornado", payload["rows"])
     output.write(payload, sensitivity_tables)
@@ -241,7 +242,7 @@ def _check_rival(rival: str, draws: int, catalog: Any) -> None:
 
 
 def _ratio(
-    one: tuple[str, Any], rival: tuple[str, Words], catalog: Any, draws: int, progress: Any
+    one: tuple[Any, Any], rival: tuple[str, Words], catalog: Any, draws: int, progress: Any
 ) -> dict[str, Any]:
     """Return the band of the ratio of tokens/s to another machine with its own best plan."""
     from rackmodel import api

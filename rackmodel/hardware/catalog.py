@@ -25,6 +25,7 @@ DATA = Path(__file__).parent / "data"
 PARTS = {"accelerators": Accelerator, "links": Link, "switches": Switch, "media": Medium}
 KINDS = (*PARTS, "chassis", "prices")
 _USER = {"source": "user", "grade": "override"}
+_RATES = {"links": "bytes_per_s", "accelerators": "scale_up_bytes_per_s"}
 
 
 def load_catalog(
@@ -53,11 +54,14 @@ def load_catalog(
     if not overrides and not files:
         return _shipped_catalog()
     tables: dict[str, Tables] = {kind: dict(named) for kind, named in _shipped_tables().items()}
+    known = _rates_of(tables)
     for file in files:
         _add_file(tables, Path(file))
+        known = _rates_of(tables) | known
     for key, value in _flat(overrides or {}):
         _override(tables, key, value)
-    return _catalog(tables)
+    rates = _rates_of(tables)
+    return _catalog(tables, {key: rate for key, rate in known.items() if rates[key] != rate})
 
 
 def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
@@ -152,6 +156,16 @@ def _flat(overrides: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
             yield prefix + key, value
 
 
+def _rates_of(tables: Mapping[str, Tables]) -> dict[str, float]:
+    """Return {dotted key: rate} of all links and accelerators. [bytes/s]"""
+    return {
+        f"{kind}.{name}.{field}": table[field].value
+        for kind, field in _RATES.items()
+        for name, table in tables[kind].items()
+        if field in table
+    }
+
+
 def _override(tables: dict[str, Tables], key: str, value: object) -> None:
     """Replace one value."""
     kind, _, rest = key.partition(".")
@@ -175,7 +189,7 @@ def _override(tables: dict[str, Tables], key: str, value: object) -> None:
     tables[kind] = {**tables[kind], name: {**tables[kind][name], field: quantity}}
 
 
-def _catalog(tables: Mapping[str, Tables]) -> Catalog:
+def _catalog(tables: Mapping[str, Tables], nominal: Mapping[str, float] | None = None) -> Catalog:
     """Build and check all parts."""
     for kind, part in PARTS.items():
         for name, table in tables[kind].items():
@@ -210,4 +224,5 @@ def _catalog(tables: Mapping[str, Tables]) -> Catalog:
         sources=sources(),
         incomplete=incomplete,
         tables=tables,
+        nominal=nominal or {},
     )

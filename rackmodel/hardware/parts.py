@@ -10,7 +10,7 @@ Peak rates are dense (no structured sparsity). Link and memory bandwidths count 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GRADES = ("datasheet", "measured", "derived", "assumed", "override")
 """How well a value is known, best first; "override" is a user's own value."""
@@ -252,6 +252,8 @@ class Catalog:
 
     incomplete : accelerators that are announced without enough figures: {name: missing fields}.
     tables : every value with its source, {kind: {name: {dotted field: Quantity}}}.
+    nominal : rates of known links and accelerators before a user set them: {dotted key: bytes/s}.
+    nominal : rates of known links and accelerators before a user set them, {dotted key: bytes/s}.
     """
 
     accelerators: Mapping[str, Accelerator]
@@ -263,3 +265,4 @@ class Catalog:
     sources: Mapping[str, Source]
     incomplete: Mapping[str, tuple[str, ...]]
     tables: Mapping[str, Mapping[str, Mapping[str, Quantity]]]
+    nominal: Mapping[str, float] = field(default_factory=dict)

@@ -34,20 +34,22 @@ if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator
     from rackmodel.kernels.contention import Contention
     from rackmodel.kernels.kernel_time import KernelTimes
+    from rackmodel.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """One simulated training step.
 
-    step : the simulation itself. accelerator : the part that ran it. hbm_used : per pipeline rank,
-    bytes by kind. overhead_s : seconds that a step loses outside of the simulated operations.
+    step : the simulation itself. machine : what it ran on. accelerator : the part that ran it.
+    hbm_used : per pipeline rank, bytes by kind. overhead_s : seconds that a step loses outside of
+    the simulated operations.
     step_s_low, step_s_high : band that about 80% of real runs fall into. assess : works out power,
     heat and cost; a function of a module, or a `partial` of one: a result can be pickled.
     """
 
     step: Step
-    topology: str
+    machine: Topology
     rack_accelerators: int
     accelerator: Accelerator
     hbm_used: tuple[Mapping[str, float], ...]
@@ -58,6 +60,11 @@ class Result:
     kernels: KernelTimes
     contention_of: Contention
     assess: Callable[[Result], AssessmentRecord]
+
+    @property
+    def topology(self) -> str:
+        """Name of the machine."""
+        return self.machine.name
 
     @cached_property
     def assessment(self) -> AssessmentRecord:

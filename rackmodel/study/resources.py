@@ -19,7 +19,7 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import sustained_clock
 from rackmodel.kernels.kernel_constants import kernel_constants
-from rackmodel.topology import Topology, load_topology
+from rackmodel.topology import Topology, changed
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 
 RESOURCES = (
@@ -139,6 +139,6 @@ def _larger_domain(machine: Topology, catalog: Catalog, factor: float) -> Topolo
     if units:  # a pod keeps its accelerators, so its leaves keep their ports
         changes["fabric.pod_units"] = max(1, round(units / factor))
     try:
-        return load_topology(machine.name, overrides=changes, catalog=larger)
+        return changed(machine, changes, larger)
     except InvalidInput as error:
         raise CannotRun(f"the domain of {machine.name} can't be scaled: {error}") from None

@@ -17,6 +17,7 @@ from rackmodel.topology.inventory import (
 )
 from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.names import (
+    changed,
     forget_topologies,
     load_topology,
     read_topology,
@@ -31,6 +32,7 @@ __all__ = [
     "Tier",
     "Topology",
     "builder",
+    "changed",
     "check_topology",
     "copper_pairs",
     "counted",

@@ -32,7 +32,7 @@ class Description:
 
     `domain_accelerators` counts one scale-up domain, `rack_accelerators` one rack position and
     `chassis_accelerators` one chassis of the hardware catalog. `own_graph` is None for a
-    description.
+    description. `notes` say what a user changed.
     """
 
     name: str
@@ -49,6 +49,8 @@ class Description:
     year: int = 0
     published: Mapping[str, Any] = field(default_factory=dict, hash=False)
     source_text: str = ""
+    changes: Mapping[str, object] = field(default_factory=dict, hash=False)  # put over the file
+    notes: tuple[str, ...] = ()
     own_graph: nx.DiGraph[Any] | None = field(default=None, compare=False)
 
     @property

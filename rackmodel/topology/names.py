@@ -18,6 +18,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.topology.files import GRAPH_SUFFIXES, content_of, is_graph, text_of
 from rackmodel.topology.graph_file import from_graph, parse_graph
+from rackmodel.topology.set_rates import at_set_rates
 from rackmodel.topology.toml_file import parse_toml
 from rackmodel.topology.topology import Topology
 
@@ -86,6 +87,29 @@ def load_topology(
     return _kept[key]
 
 
+def changed(
+    machine: Topology, overrides: Mapping[str, object], catalog: Catalog | None = None
+) -> Topology:
+    """Return a machine that was read from a TOML file with other values, {"shape.links": 2}.
+
+    What was changed before stays, and so does the file: it is not looked up again by its name.
+
+    Raises
+    ------
+    InvalidInput
+        If the machine is a graph, or the values make none that can be built.
+    """
+    if not machine.source_text or machine.own_graph is not None:
+        raise InvalidInput(f"{machine.name}: overrides apply to TOML files; edit the graph instead")
+    return parse_toml(
+        machine.source_text,
+        machine.name,
+        name=machine.name,
+        catalog=catalog or load_catalog(),
+        overrides={**machine.changes, **overrides},
+    )
+
+
 def forget_topologies() -> None:
     """Drop the machines that are kept from files read before."""
     _kept.clear()
@@ -103,7 +127,8 @@ def _parse(
         if overrides:
             raise InvalidInput(f"{path}: overrides apply to TOML files; edit the graph instead")
         graph = parse_graph(text, path)
-        return from_graph(graph, accelerator=accelerator, name=path.stem, file=str(path))
+        machine = from_graph(graph, accelerator=accelerator, name=path.stem, file=str(path))
+        return at_set_rates(machine, catalog or load_catalog())
     shipped = path.parent == _folder()
     file = f"topologies/{path.name}" if shipped else str(path)
     return parse_toml(

@@ -20,6 +20,7 @@ from rackmodel.topology.fabric import Fabric, FabricKind, plan_fabric
 from rackmodel.topology.files import MOST_BYTES
 from rackmodel.topology.graph_file import from_graph
 from rackmodel.topology.published import check_published, read_published
+from rackmodel.topology.set_rates import at_set_rates, nominal
 from rackmodel.topology.shapes import Host, Nics, ScaleUp
 from rackmodel.topology.table import Table
 from rackmodel.topology.topology import Topology
@@ -56,11 +57,16 @@ def parse_toml(
         raise InvalidInput(f"{file}: not valid TOML: {error}") from None
     for key, value in (overrides or {}).items():
         _override(data, key, value, file)
-    top = Table(data, file)
-    topology = _read(top, name, text if not overrides else "", catalog)
-    if not overrides:  # a machine that the user changed is no longer the one in print
+    topology = _read(Table(data, file), name, text, nominal(catalog))
+    if topology.own_graph is not None:  # a builder of the user's reads the rates itself
+        return _read(Table(data, file), name, text, catalog)
+    if overrides:  # a machine that the user changed is no longer the one in print
+        note = f"topology.{', topology.'.join(overrides)} set: published totals are not compared"
+        changes = dict(overrides)
+        topology = replace(topology, changes=changes, published={}, notes=(note,))
+    else:
         check_published(topology, file)
-    return topology
+    return at_set_rates(topology, catalog)
 
 
 def _override(data: dict[str, Any], key: str, value: object, file: str) -> None:
@@ -70,7 +76,18 @@ def _override(data: dict[str, Any], key: str, value: object, file: str) -> None:
         table = table.setdefault(part, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
         raise InvalidInput(f"{file}: cannot set {key!r}: {'.'.join(tables)} is not a table")
-    table[last] = value
+    table[last] = _as_toml(value)
+
+
+def _as_toml(value: object) -> object:
+    """Return what a word of a command line means in TOML: "[5, 4]" a list, "copper" itself."""
+    if not isinstance(value, str) or "\n" in value:
+        return value
+    try:
+        found: object = tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return value
+    return found if isinstance(found, bool | int | float | str | list) else value
 
 
 def _read(top: Table, name: str, text: str, catalog: Catalog) -> Topology:

@@ -41,11 +41,12 @@ class Topology(Description):
         return table_html(f"{self.name}: {self.title}", ("what", "value", "source or note"), lines)
 
     def text(self) -> str:
-        """Return the file that describes this machine, or a line on the graph."""
+        """Return the file that describes this machine and what was set, or a line on the graph."""
         if self.own_graph is not None:
             graph = self.own_graph
             return f"graph {self.name}: {len(graph)} nodes, {graph.number_of_edges()} edges"
-        return self.source_text
+        told = [f"# set: {key} = {value}\n" for key, value in self.changes.items()]
+        return self.source_text + "".join(told)
 
     def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
         """Build the graph of the units that `accelerators` accelerators stand on.
