@@ -19,7 +19,7 @@ import rackmodel
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 from rackmodel.hardware.build import FORMATS
-from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch
+from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch, Transport
 from rackmodel.result.records import ResultRecord
 from rackmodel.workload import Job, Model, Plan
 
@@ -133,7 +133,13 @@ def _part(kind: type, name: str) -> Any:
 def _adapter(kind: str) -> TypeAdapter[Any]:
     """Return what checks and describes one kind."""
     if kind == "parts":
-        shapes = {"accelerators": Accelerator, "links": Link, "switches": Switch, "media": Medium}
+        shapes = {
+            "accelerators": Accelerator,
+            "links": Link,
+            "transports": Transport,
+            "switches": Switch,
+            "media": Medium,
+        }
         tables: dict[str, Any] = {
             name: (GenericAlias(dict, (str, _part(shape, f"{shape.__name__}Table"))), {})
             for name, shape in shapes.items()

@@ -23,7 +23,16 @@ from rackmodel.cli.values import MAX_ACCELERATORS, count
 
 def list_(
     kind: Annotated[
-        Literal["topologies", "accelerators", "links", "switches", "media", "models", "stacks"],
+        Literal[
+            "topologies",
+            "accelerators",
+            "links",
+            "transports",
+            "switches",
+            "media",
+            "models",
+            "stacks",
+        ],
         typer.Argument(help="What to list.", show_default=False),
     ],
     parts: groups.CatalogOptions,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
     from rackmodel.topology import Topology
 
-_KINDS = ("accelerators", "links", "switches", "media")
+_KINDS = ("accelerators", "links", "transports", "switches", "media")
 
 
 def look_up(name: str, words: CatalogWords) -> dict[str, Any]:

@@ -23,7 +23,10 @@ from rackmodel.cli.values import clip, counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
 
-OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
+OPERATIONS = (
+    *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
+    *("dispatch", "combine", "broadcast", "send"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,8 @@ class CollectiveWords:
     bytes: Any = field(  # one word of one size or many
         metadata=about(
             "Bytes as nccl-tests counts them: 1GB (1e9), a list 1MB,1GB, "
-            "or a sweep 8:8G:x2 (K, M, G are binary).",
+            "or a sweep 8:8G:x2 (K, M, G are binary). Dispatch and combine (of tokens to experts): "
+            "all copies that one rank sends.",
             unit="size",
             option="--bytes",
         )
@@ -49,8 +53,9 @@ class CollectiveWords:
         "ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
         "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
         "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
-        "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain. Default: what the "
-        "library would choose.",
+        "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain; one kernel inside a "
+        "domain, as serving runs: one-shot, two-shot; dispatch, combine: low-latency. Default: "
+        "what the library would choose.",
         unit="A",
         option="--algorithm",
     )
@@ -75,6 +80,7 @@ def collective(
     \b
     Examples:
       rackmodel collective gb200-nvl72 --op all-reduce --bytes 1GB --gpus 72
+      rackmodel collective dgx-h100 --op dispatch --bytes 7.57MB --gpus 64
       rackmodel collective dgx-h100 --op all-to-all --bytes 8:8G:x2 --gpus 64 --plot busbw.png
 
     Time in us, algbw and busbw in GB/s (1e9 bytes); --json and --csv in SI units.

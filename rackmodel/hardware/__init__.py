@@ -18,6 +18,7 @@ from rackmodel.hardware.parts import (
     Source,
     Switch,
     ThermalModel,
+    Transport,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Source",
     "Switch",
     "ThermalModel",
+    "Transport",
     "accelerator",
     "catalog_rows",
     "describe",

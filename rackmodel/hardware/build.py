@@ -1,7 +1,7 @@
 """Parts from tables: the fields of each dataclass, filled and checked.
 
 In:  `{dotted field: Quantity}` of one part.
-Out: an Accelerator, a Link, a Switch or a Medium, with the provenance of each field.
+Out: an Accelerator, a Link, a Transport, a Switch or a Medium, with the provenance of each field.
 Left out: reading files (tables), which parts there are (catalog).
 """
 
@@ -20,9 +20,10 @@ from rackmodel.hardware.parts import (
     Quantity,
     Switch,
     ThermalModel,
+    Transport,
 )
 
-Part = TypeVar("Part", Accelerator, Link, Switch, Medium)
+Part = TypeVar("Part", Accelerator, Link, Transport, Switch, Medium)
 
 FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8", "fp8", "nvfp4")
 """Number formats of the arithmetic; nvfp4 stands for every 4-bit float."""
@@ -30,10 +31,19 @@ FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8", "fp8", "nvfp4")
 _NESTED: dict[str, type] = {"power": PowerModel, "thermal": ThermalModel}
 _FORMAT_KEYED = ("flops_per_s", "power.e_flop_j", "power.gemm_eta")
 _FRACTIONS = frozenset(
-    ("payload_efficiency", "always_on", "link_always_on", "voltage_floor", "act_wait")
+    ("payload_efficiency", "scattered", "always_on", "link_always_on", "voltage_floor", "act_wait")
 ) | {"act_collective", "act_stall", "data_toggle", "die_share", "gemm_eta"}
 _ABOVE_ZERO = frozenset(
-    ("hbm_bytes", "power_w", "compute_units", "dies", "radix", "chips", "payload_efficiency")
+    (
+        "hbm_bytes",
+        "power_w",
+        "compute_units",
+        "dies",
+        "radix",
+        "chips",
+        "payload_efficiency",
+        "scattered",
+    )
 ) | {"gemm_eta", "r_k_per_w", "peak_clock_ratio", "clock_max_ratio", "tau_die_s"}
 _KINDS: dict[type, dict[str, str]] = {}  # what `field_kinds` has found so far
 _ABOUT_ONLY = ("note",)  # facts about the table that no part carries

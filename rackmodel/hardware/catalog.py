@@ -4,9 +4,10 @@ In:  the TOML tables in `hardware/data`, a user's TOML files, and single overrid
 Out: a Catalog of frozen parts; `accelerator("gb200")` and its like by name.
 Left out: machines (topology), what values mean for time, heat and money.
 
-A user's file holds `[accelerators.NAME]`, `[links.NAME]`, `[switches.NAME]`, `[media.NAME]`,
-`[chassis.NAME]` and `[prices.NAME]` tables in the layout of `tables`; it may add parts
-(`like = "gb200"` begins with a copy) and replace single values. An override is one such value:
+A user's file holds `[accelerators.NAME]`, `[links.NAME]`, `[transports.NAME]`, `[switches.NAME]`,
+`[media.NAME]`, `[chassis.NAME]` and `[prices.NAME]` tables in the layout of `tables`; it may add
+parts (`like = "gb200"` begins with a copy) and replace single values. An override is one such
+value:
 "accelerators.gb200.hbm_bytes_per_s" -> "10 TB/s".
 """
 
@@ -18,11 +19,17 @@ from pathlib import Path
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.build import Part, build, check_fields, missing_fields, text_fields
-from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch
+from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch, Transport
 from rackmodel.hardware.tables import Tables, read_quantity, read_tables, read_toml
 
 DATA = Path(__file__).parent / "data"
-PARTS = {"accelerators": Accelerator, "links": Link, "switches": Switch, "media": Medium}
+PARTS = {
+    "accelerators": Accelerator,
+    "links": Link,
+    "transports": Transport,
+    "switches": Switch,
+    "media": Medium,
+}
 KINDS = (*PARTS, "chassis", "prices")
 _USER = {"source": "user", "grade": "override"}
 _RATES = {"links": "bytes_per_s", "accelerators": "scale_up_bytes_per_s"}
@@ -214,9 +221,16 @@ def _catalog(tables: Mapping[str, Tables], nominal: Mapping[str, float] | None =
                 raise UnknownName.among(where, getattr(found, field), links)
     switches = {n: build(Switch, n, t, f"switches.{n}") for n, t in tables["switches"].items()}
     media = {n: build(Medium, n, t, f"media.{n}") for n, t in tables["media"].items()}
+    transports = {
+        n: build(Transport, n, t, f"transports.{n}") for n, t in tables["transports"].items()
+    }
+    for one in links.values():
+        if one.transport is not None and one.transport not in transports:
+            raise UnknownName.among(f"transport of links.{one.name}:", one.transport, transports)
     return Catalog(
         accelerators=accelerators,
         links=links,
+        transports=transports,
         switches=switches,
         media=media,
         chassis=tables["chassis"],

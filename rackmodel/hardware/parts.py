@@ -1,7 +1,7 @@
 """What can be bought: parts as plain frozen data, in SI, with the source of every number.
 
 In:  nothing; `catalog.load_catalog` fills these from the TOML tables.
-Out: Accelerator, Link, Switch, Medium; the Quantity and Provenance that say where values come from.
+Out: Accelerator, Link, Transport, Switch, Medium; the Quantity and Provenance of their values.
 Left out: how parts are joined (topology), how fast kernels run on them (simulate).
 
 Peak rates are dense (no structured sparsity). Link and memory bandwidths count one direction.
@@ -10,10 +10,11 @@ Peak rates are dense (no structured sparsity). Link and memory bandwidths count 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 GRADES = ("datasheet", "measured", "derived", "assumed", "override")
 """How well a value is known, best first; "override" is a user's own value."""
+DEFAULT_TRANSPORT = "roce"  # of network ports that do not say theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +178,33 @@ class Link:
     j_per_bit: float | None
     always_on: float  # share of its power that is drawn without traffic
     ceilings: Mapping[str, float]
+    transport: str | None  # name of a Transport, of links that network ports have
     provenance: Mapping[str, Provenance]
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """How messages leave an accelerator's memory through its network ports.
+
+    latency_s : a few bytes that the accelerator posts, beyond the links and switches on the way.
+    scattered : share of the ports' rate that messages of a few KB to many partners reach.
+    """
+
+    name: str
+    latency_s: float
+    scattered: float
+    provenance: Mapping[str, Provenance]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def facts(self) -> dict[str, str | float]:
+        """Return what a graph says of it: {"transport": "efa", "transport_latency_s": ...}."""
+        numbers = (one.name for one in fields(self) if one.name not in ("name", "provenance"))
+        return {"transport": self.name} | {f"transport_{n}": getattr(self, n) for n in numbers}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +284,7 @@ class Catalog:
     links: Mapping[str, Link]
     switches: Mapping[str, Switch]
     media: Mapping[str, Medium]
+    transports: Mapping[str, Transport]
     chassis: Mapping[str, Mapping[str, Quantity]]
     prices: Mapping[str, Mapping[str, Quantity]]
     sources: Mapping[str, Source]

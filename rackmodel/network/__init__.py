@@ -8,7 +8,7 @@ Left out: accelerators' work, plans, and how the graph was made.
 from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
 from rackmodel.network.collectives.flows import Flows, Pattern, alone_s, drain_s, link_load
 from rackmodel.network.collectives.registry import ALGORITHMS, OPS, algorithm
-from rackmodel.network.collectives.times import bus_factor, run_collective
+from rackmodel.network.collectives.times import bus_factor, collective_s, run_collective
 from rackmodel.network.collectives.tuner import pattern
 from rackmodel.network.collectives.uneven import all_to_allv
 from rackmodel.network.flow_table import Traffic, simulate_flows
@@ -35,6 +35,7 @@ __all__ = [
     "all_to_allv",
     "alone_s",
     "bus_factor",
+    "collective_s",
     "drain_s",
     "fair_rates",
     "fair_rates_rows",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.errors import UnknownName
+from rackmodel.hardware import Transport
 from rackmodel.topology.kinds import Kind
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -47,6 +48,7 @@ class Arrays:
     position: tuple[tuple[int, ...], ...] | None  # torus coordinates of the accelerators
     reduction: bool  # the scale-up switches reduce (NVLS)
     fabric_reduction: bool  # the fabric's switches reduce (SHARP)
+    transport: Transport  # of the network ports
     family: str  # generation of the accelerator, for library constants; "" if unknown
     host_reach: int  # accelerators that one host (or tray) holds
     routing: Routing

@@ -8,8 +8,8 @@ Left out: what the nodes compute, and any traffic; a network is the same before 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.hardware import Transport, load_catalog
+from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.network.arrays import (
     ROUTINGS,
     Arrays,
@@ -235,11 +237,31 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
         position=read.position,
         reduction=bool(facts.get("reduction", False)),
         fabric_reduction=bool(facts.get("fabric_reduction", False)),
+        transport=_transport(facts, told["kind"][~inner].tolist()),
         family=str(facts.get("accelerator") or read.part),
         host_reach=int(facts.get("host_accelerators", 0) or 0),
         routing=routing,
         seed=seed,
     )
+
+
+def _transport(facts: Mapping[str, Any], kinds: Sequence[str]) -> Transport:
+    """Return the transport that a graph states, by name or with values of its own.
+
+    A graph that says nothing has that of its links outside domains: links of kind "infiniband" have
+    the transport of that name.
+    """
+    known = load_catalog().transports
+    usual = next((kind for kind in kinds if kind in known), DEFAULT_TRANSPORT)
+    name = str(facts.get("transport", usual))
+    if name not in known:
+        raise UnknownName.among("transport", name, known)
+    own: dict[str, Any] = {
+        key: _number(facts[f"transport_{key}"], "the graph", f"transport_{key}", zero=True)
+        for key in (field.name for field in fields(Transport))
+        if f"transport_{key}" in facts
+    }
+    return replace(known[name], **own)
 
 
 def _accelerators(

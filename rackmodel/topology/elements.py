@@ -58,6 +58,8 @@ def _facts(asked: Asked, accelerators: int) -> dict[str, Any]:
         "fabric_reduction": machine.fabric is not None and machine.fabric.leaf.reduction,
         "bundled": asked.bundled,
     }
+    if machine.nics is not None:
+        facts |= machine.nics.transport.facts()
     if isinstance(scale_up, Torus) and asked.shape is not None:
         circuits = scale_up.circuit_switches(asked.shape)
         facts |= {"shape": asked.shape, "ocs_part": scale_up.ocs, "ocs": asked.units * circuits}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rackmodel.hardware import Transport
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
@@ -211,3 +213,4 @@ class Nics:
     part: str
     host_wire: Wire  # accelerator to NIC
     wire: Wire  # NIC to leaf
+    transport: Transport

@@ -14,6 +14,7 @@ from typing import Any, cast, get_args
 
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.topology.builders import BUILDERS
 from rackmodel.topology.catalog_parts import find_part, switch_of, wire_of
 from rackmodel.topology.fabric import Fabric, FabricKind, plan_fabric
@@ -174,11 +175,15 @@ def _nics(table: Table, part: Accelerator, catalog: Catalog, host: Host) -> Nics
             f"{table.where('per_host')}: {per_host} NICs cannot be shared evenly by"
             f" {host.accelerators} accelerators"
         )
+    wire = wire_of(table, catalog, None, medium="pluggable", length_m=20.0)
+    usual = catalog.links[wire.link].transport or DEFAULT_TRANSPORT
+    transport = table.text("transport", usual)
     nics = Nics(
         per_host=per_host,
         part=table.text("part", "nic"),
         host_wire=wire_of(table, catalog, host.wire.link, prefix="host_"),
-        wire=wire_of(table, catalog, None, medium="pluggable", length_m=20.0),
+        wire=wire,
+        transport=find_part(catalog.transports, transport, "transport", table, "transport"),
     )
     table.finish()
     return nics

@@ -11,9 +11,12 @@ from rackmodel.network.collectives import (  # isort: skip
     tree,
     in_switch,
     direct,
+    one_kernel,
+    low_latency,
     halving_doubling,
     hierarchical,
     torus,
 )
 
-__all__ = ["direct", "halving_doubling", "hierarchical", "in_switch", "ring", "torus", "tree"]
+__all__ = ["direct", "halving_doubling", "hierarchical", "in_switch"]
+__all__ += ["low_latency", "one_kernel", "ring", "torus", "tree"]

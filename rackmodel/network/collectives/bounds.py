@@ -71,7 +71,7 @@ def _must_cross(
             return byte_count * inside / n, byte_count * outside / n
         case "reduce-scatter":
             return byte_count * outside / n, byte_count * inside / n
-        case "all-to-all":
+        case "all-to-all" | "dispatch" | "combine":
             return byte_count * inside * outside / n, byte_count * inside * outside / n
         case "all-reduce":
             # Ends that add for themselves send 2 (n - 1) / n on the mean; a sum crosses a cut once.

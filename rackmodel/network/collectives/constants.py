@@ -30,6 +30,12 @@ class Generation:
     chunk_bytes: float
     ramp_bytes: float
     ll_rate: float
+    kernel_s: float
+    one_kernel: float
+    exchange_s: float
+    dispatch: float
+    combine: float
+    combine_bytes_per_s: float
     source: str
 
 

@@ -14,7 +14,7 @@ from rackmodel.network.arrays import Floats, Ints, remembered
 from rackmodel.network.collectives.constants import Generation, generation, nccl
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group, port_rates
-from rackmodel.network.collectives.registry import ALGORITHM, SIMPLE, Steps
+from rackmodel.network.collectives.registry import ALGORITHM, SIMPLE, Reach, Steps
 from rackmodel.network.graph import Network
 from rackmodel.network.routing.tree import Chain
 
@@ -59,8 +59,22 @@ def _tree_ports(network: Network, chain: Chain) -> tuple[Ints, Floats]:
     return nodes, slowest
 
 
+def reach_of(network: Network, name: str, op: str) -> Reach:
+    """Return what the kernels of an algorithm reach of a member's ports."""
+    facts, known = generation(network.family), ALGORITHM[name]
+    if known.reach is not None:
+        return known.reach(facts, network.transport, op)
+    return Reach(inside=facts.p2p if known.copies else facts.ring, outside=facts.network)
+
+
 def limit(
-    network: Network, flows: Flows, name: str, group: Group, *, few_ports: bool | None = None
+    network: Network,
+    flows: Flows,
+    name: str,
+    group: Group,
+    *,
+    op: str = "",
+    few_ports: bool | None = None,
 ) -> Flows:
     """Give each flow its part of what its sender's and receiver's copy engines reach.
 
@@ -79,8 +93,8 @@ def limit(
     nvls = (facts.nvls_rack if rack else facts.nvls) * (
         facts.nvls_tree if name == "nvls-tree" else 1
     )
-    copy = facts.p2p if known.copies else facts.ring
-    reach = np.where(inside, np.where(ends[0] & ends[1], copy, nvls), facts.network)
+    own = reach_of(network, name, op)
+    reach = np.where(inside, np.where(ends[0] & ends[1], own.inside, nvls), own.outside)
     used = np.ones(len(network.nodes))  # share of a member's network ports
     if known.few_ports if few_ports is None else few_ports:
         for part in group.parts:
@@ -92,9 +106,9 @@ def limit(
             if here.any():
                 total = np.bincount(nodes[here], flows.share[here], minlength=len(network.nodes))
                 rate = reach[here] * ports[nodes[here]]
-                if tier is not inside:
-                    rate = rate * used[nodes[here]]
-                if name == "direct" and rack and tier is not inside:
+                near = tier is inside
+                rate = np.minimum(rate, own.most) if near else rate * used[nodes[here]]
+                if name == "direct" and rack and not near:
                     rate = np.minimum(rate, _posted(facts))
                 part = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)
                 cap[here] = np.minimum(cap[here], rate * part)
@@ -107,15 +121,14 @@ def _posted(facts: Generation) -> float:
     return chunk / (2 * facts.rack_chunk_s) if facts.rack_chunk_s > 0 else math.inf
 
 
-def send_limits(network: Network, group: Group, name: str = "direct") -> tuple[float, float]:
+def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[float, float]:
     """Return what a member can send inside its domain and outside in an exchange. [bytes/s]"""
-    facts = generation(network.family)
-    node = int(group.nodes[0])
+    own, node = reach_of(network, name, op), int(group.nodes[0])
     near, far = port_rates(network)[0][node], outer_ports(network)[node]
-    outside = facts.network * far if far > 0 else math.inf
+    outside = own.outside * far if far > 0 else math.inf
     if name == "direct" and max(map(len, group.parts)) > HOST_MEMBERS:
-        outside = min(outside, _posted(facts))
-    return (facts.p2p * near if near > 0 else math.inf), outside
+        outside = min(outside, _posted(generation(network.family)))
+    return (min(own.inside * near, own.most) if near > 0 else math.inf), outside
 
 
 def wire(network: Network, flows: Flows, protocol: int) -> Flows:
@@ -129,15 +142,18 @@ def wire(network: Network, flows: Flows, protocol: int) -> Flows:
 
 def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = SIMPLE) -> float:
     """Return launch and steps, as NCCL's tuner counts them. [s]"""
-    known = ALGORITHM[name]
+    facts, known = generation(network.family), ALGORITHM[name]
     post = float(nccl("post_s")) * (3 if protocol == SIMPLE else 1)
     apart = len(group.parts) if op == "send" else group.true_domains
     steps = Steps(
-        base_s=float(nccl("base_s")[known.table][protocol]) + generation(network.family).launch_s,
+        base_s=float(nccl("base_s")[known.table][protocol]) + facts.launch_s,
         inside_s=float(nccl("inside_s")[known.table][protocol]),
         outside_s=float(nccl("outside_s")[known.table][protocol]) + post,
         post_s=post,
         peer_s=float(nccl("peer_s")),
+        kernel_s=facts.kernel_s,
+        exchange_s=facts.exchange_s,
+        message_s=network.transport.latency_s,
         op=op,
         members=group.true_size,
         domains=apart,

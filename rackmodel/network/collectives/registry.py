@@ -11,16 +11,29 @@ A file of one's own registers an algorithm in the same way:
         return (flows_between(network, sources, targets, shares),)
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Transport
+from rackmodel.network.collectives.constants import Generation
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.graph import Network
 
-OPS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send")
+OPS = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "dispatch",
+    "combine",
+    "broadcast",
+    "send",
+)
+EXCHANGES = ("all-to-all", "dispatch", "combine")  # each member has a part for each other one
 REDUCING = ("all-reduce", "all-gather", "reduce-scatter")
 PASSES = {"all-reduce": 2.0, "all-gather": 1.0, "reduce-scatter": 1.0}  # over the buffer
 SIMPLE = 2  # the protocol of large messages; 0 and 1 are LL and LL128
@@ -37,6 +50,9 @@ class Steps:
     outside_s: float  # of a step between domains, posting included
     post_s: float
     peer_s: float  # of each further partner
+    kernel_s: float  # of a kernel that reduces over all members by itself, replayed from a graph
+    exchange_s: float  # the same of one that sends small messages to four members
+    message_s: float  # of the transport, for what such kernels send between domains
     op: str
     members: int  # of the whole group
     domains: int
@@ -60,13 +76,26 @@ def ring_steps_s(steps: Steps) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What the kernels of a member send: shares of its ports' rates inside and outside its domain.
+
+    most : of all that it sends inside. [bytes/s]
+    """
+
+    inside: float
+    outside: float
+    most: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
     """What is known of an algorithm beside its flows.
 
     steps_s : launch and steps. [s] table : of the tuner's times of steps, "ring" or "tree".
     protocols : 0 LL, 1 LL128, 2 Simple. passes_on : data flows through members, chunk by chunk, so
     a pipeline has to fill. copies : by send and receive kernels, not reducing ones. few_ports :
-    uses a few network ports of a domain only. most_whole : where it does not repeat along a
+    uses a few network ports of a domain only. reach : what its kernels send for an operation,
+    where they are not the library's. most_whole : where it does not repeat along a
     machine, members up to which the whole of it is simulated.
     """
 
@@ -79,6 +108,7 @@ class Algorithm:
     passes_on: bool = True
     copies: bool = False
     few_ports: bool = False
+    reach: Callable[[Generation, Transport, str], Reach] | None = None
     most_whole: int | None = None
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
-from rackmodel.network.arrays import Routing
+from rackmodel.network.arrays import Floats, Routing
 from rackmodel.network.collectives.bounds import binding, bound_s
 from rackmodel.network.collectives.costs import fixed_s, send_limits
 from rackmodel.network.collectives.flows import alone_s
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.halving_doubling import NAME as HALVING
-from rackmodel.network.collectives.registry import ALGORITHM, ALGORITHMS, OPS, PASSES
+from rackmodel.network.collectives.registry import ALGORITHM, ALGORITHMS, EXCHANGES, OPS, PASSES
 from rackmodel.network.collectives.tuner import choose
 from rackmodel.network.collectives.wide_exchange import all_to_all_loads, levelled
 from rackmodel.network.graph import Network
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
+PAIRWISE = ("direct", "gpu-initiated", "low-latency")  # algorithms of one message a pair
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
 
@@ -84,8 +85,8 @@ def run_collective(
     domains = _domains(network, present, gpus, period)
     repeats = period if present < gpus else None
     group = make_group(network, range(present), gpus, domains, repeats)
-    name = algorithm or ("direct" if op == "all-to-all" else "")
-    if name in ("direct", "gpu-initiated") and (repeats or gpus > PAIRWISE_MEMBERS):
+    name = algorithm or (ALGORITHMS[op][0] if op in EXCHANGES else "")
+    if name in PAIRWISE and (repeats or gpus > PAIRWISE_MEMBERS):
         alike = STRATEGIES[routing].spread and hasattr(machine, "period")
         equal = repeats is not None or (alike and levelled(network))
         return _wide_direct(network, group, op, name, wanted, coloured=equal)
@@ -103,6 +104,54 @@ def run_collective(
         words = {"algorithm": made.algorithm, "protocol": made.protocol}
         rows.append(row | words | {"binds": binding(network, made, size)})
     return rows
+
+
+def collective_s(
+    machine: Topology | nx.Graph[Any],
+    op: str,
+    sizes: Iterable[float],
+    gpus: int,
+    algorithms: Sequence[str],
+) -> Floats:
+    """Return what the quickest of some algorithms takes over the first `gpus` accelerators. [s]
+
+    What kernels of serving ask: an all-reduce of a tensor-parallel group takes the quicker of
+    ("one-shot", "two-shot", "ring"), tokens go to their experts by ("low-latency",).
+
+    Parameters
+    ----------
+    sizes : S sizes as `run_collective` takes them; of "dispatch" and "combine" all copies that one
+        member sends: tokens x experts a token x bytes of a token. [bytes]
+    algorithms : of `ALGORITHMS[op]`; those that a group can't run (one kernel beyond a scale-up
+        domain) are passed over.
+
+    Returns
+    -------
+    float[S].
+
+    Raises
+    ------
+    As `run_collective` does, and the last refusal where no algorithm of those named can run.
+
+    Examples
+    --------
+    >>> from rackmodel.topology import load_topology
+    >>> sizes = [128 * 8 * 7392]  # 128 tokens of 7,168 bytes and scales, 8 experts each
+    >>> collective_s(load_topology("dgx-h100"), "dispatch", sizes, 64, ("low-latency",)).round(5)
+    array([0.00017])
+    """
+    wanted = _sizes(sizes)
+    best, refused = np.full(len(wanted), math.inf), None
+    for name in algorithms:
+        try:
+            rows = run_collective(machine, op, wanted, gpus, name)
+        except InvalidInput as error:
+            refused = error
+            continue
+        best = np.minimum(best, [float(str(row["time_s"])) for row in rows])
+    if refused is not None and not np.isfinite(best).all():
+        raise refused
+    return best
 
 
 def _most_whole(algorithm: str | None) -> int:
@@ -124,7 +173,7 @@ def _whole(
         If that would be too much.
     """
     period = machine.period(gpus) if hasattr(machine, "period") else gpus
-    exchange, most = op == "all-to-all", _most_whole(algorithm)
+    exchange, most = op in EXCHANGES, _most_whole(algorithm)
     if not STRATEGIES[routing].spread:
         most, why = MOST_HASHED[exchange], f"single paths ({routing}) do"
         hint = "or for another routing"
@@ -216,7 +265,7 @@ def _wide_direct(
         network, group.members, group.true_size, period, coloured=coloured
     )
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
-    near, far = send_limits(network, group, name)
+    near, far = send_limits(network, group, name, op)
     passes = PASSES.get(op, 1.0)
     spans = {
         "links": passes * float(used.max()),

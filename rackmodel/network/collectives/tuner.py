@@ -19,6 +19,7 @@ from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.registry import (
     ALGORITHM,
     ALGORITHMS,
+    EXCHANGES,
     OPS,
     REDUCING,
     SIMPLE,
@@ -139,7 +140,7 @@ def _variant(
     made = _made(network, group, op, name, protocol)
     fixed = fixed_s(network, group, op, name, protocol)
     latency = [fixed / len(made.rounds)] * len(made.rounds)
-    filled = ALGORITHM[name].passes_on and op != "all-to-all"
+    filled = ALGORITHM[name].passes_on and op not in EXCHANGES
     if protocol > 0 and byte_count > 0 and filled:
         latency[0] += fill_s(network, group, op, name, made.per_byte_s, byte_count)
     label = str(nccl("protocols")[protocol])
@@ -181,7 +182,7 @@ def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> 
             plain = ALGORITHM[name].build(network, group, op)
             # A hierarchical all-to-all copies and does not add.
             engines = "rail" if (op, name) == ("all-to-all", "hierarchical") else name
-            rounds = seen = tuple(limit(network, flows, engines, group) for flows in plain)
+            rounds = seen = tuple(limit(network, flows, engines, group, op=op) for flows in plain)
             if name == "nvls-tree" and len(group.parts) > 1:
                 seen = tuple(limit(network, f, name, group, few_ports=False) for f in plain)
         else:

@@ -1,0 +1,43 @@
+"""Dispatch and combine of few tokens: every copy goes to its expert by itself, at once.
+
+In:  a group on a network; bytes are all copies that one member sends.
+Out: one round of flows, as a direct exchange has.
+Left out: exchanges of many tokens, where copies share the way to a domain.
+
+The accelerator posts its messages itself, a few KB each. Floors and rates of the kernels belong to
+the generation (data/library.toml), what messages of that size reach outside to the transport.
+"""
+
+import math
+
+from rackmodel.hardware import Transport
+from rackmodel.network.collectives.constants import Generation, nccl
+from rackmodel.network.collectives.direct import direct
+from rackmodel.network.collectives.groups import Group
+from rackmodel.network.collectives.registry import Reach, Rounds, Steps, algorithm
+from rackmodel.network.graph import Network
+
+
+def _steps_s(steps: Steps) -> float:
+    more = float(nccl("exchange_doubling_s")) * math.log2(max(1.0, steps.members / 4))
+    return steps.exchange_s + more + (steps.message_s if steps.domains > 1 else 0.0)
+
+
+def _reach(facts: Generation, transport: Transport, op: str) -> Reach:
+    if op == "combine":  # adds what it receives
+        most = facts.combine_bytes_per_s
+        return Reach(inside=facts.combine, outside=transport.scattered, most=most)
+    return Reach(inside=facts.dispatch, outside=transport.scattered)
+
+
+@algorithm(
+    "low-latency",
+    ("dispatch", "combine"),
+    steps_s=_steps_s,
+    passes_on=False,
+    copies=True,
+    reach=_reach,
+)
+def low_latency(network: Network, group: Group, op: str) -> Rounds:
+    """One round: every member sends an equal part of its copies to every other one."""
+    return direct(network, group, op)
