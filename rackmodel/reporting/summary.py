@@ -147,11 +147,27 @@ def run_text(row: Payload) -> str:
     return f"{three(run['days'])} days, ${scaled(run['usd'], '').strip()}"
 
 
+def placement_text(row: Payload) -> str:
+    """Say how many accelerators of each domain are used, where several are not all filled."""
+    where = row.get("placement") or {}
+    if where.get("domains", 1) < 2 or not where["idle_accelerators"]:
+        return MISSING
+    used, domain, idle = (
+        whole(where[name])
+        for name in ("used_per_domain", "domain_accelerators", "idle_accelerators")
+    )
+    how = f"{used} of each {domain}"
+    if where["used_per_domain"] == where["domain_accelerators"]:
+        how = "the last domain in part"
+    return f"{how}; {idle} idle ({percent(where['idle_share'])})"
+
+
 ROWS = (
     ("step", step_text),
     ("tokens/s per accelerator", lambda row: whole(row.get("tokens_per_s_per_gpu"))),
     ("MFU", mfu_text),
     ("best plan", lambda row: plan_text(row.get("plan") or {})),
+    ("placement", placement_text),
     ("what binds", binds_text),
     ("HBM used", hbm_text),
     (

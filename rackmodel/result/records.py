@@ -22,6 +22,20 @@ class HbmRecord(TypedDict):
     bandwidth_utilisation: float
 
 
+class PlacementRecord(TypedDict):
+    """Where ranks stand: `used_per_domain` accelerators of each of `domains` scale-up domains (the
+    last may hold fewer), those of them that are idle, and their share of all in these domains.
+
+    Idle accelerators draw power and are paid for with the racks that they stand in.
+    """
+
+    domain_accelerators: int
+    used_per_domain: int
+    domains: int
+    idle_accelerators: int
+    idle_share: float
+
+
 class LinkRecord(TypedDict):
     """One tier and kind of link: bytes of the whole machine, utilisation of payload capacity."""
 
@@ -276,6 +290,7 @@ class ResultRecord(AssessmentRecord):
     breakdown_s: dict[str, float]
     exposed_s: float
     plan: dict[str, Any]
+    placement: PlacementRecord
     hbm: HbmRecord
     links: list[LinkRecord]
     contention: list[ContentionRecord]

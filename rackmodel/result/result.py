@@ -23,6 +23,7 @@ from rackmodel.result.records import (
     AssessmentRecord,
     ContentionRecord,
     LinkRecord,
+    PlacementRecord,
     ResultRecord,
 )
 from rackmodel.result.timeline import Layouts, frame
@@ -210,6 +211,19 @@ class Result:
         """HBM bytes moved over what could be moved in a step, mean over all ranks."""
         return self._per_rank("hbm_bytes") / self.step_s / self.accelerator.hbm_bytes_per_s
 
+    @property
+    def placement(self) -> PlacementRecord:
+        """How many accelerators of each scale-up domain are used, and how many stand idle."""
+        where, ranks = self.step.rank_map, self.step.job.gpus
+        idle = where.idle(ranks)
+        return {
+            "domain_accelerators": where.domain,
+            "used_per_domain": min(where.used, ranks),
+            "domains": where.domains(ranks),
+            "idle_accelerators": idle,
+            "idle_share": idle / (ranks + idle),
+        }
+
     def _per_rank(self, column: str) -> float:
         counts = self.step.rank_count
         table = self.events
@@ -251,6 +265,7 @@ class Result:
             "breakdown_s": self.breakdown_s,
             "exposed_s": self.exposed_s,
             "plan": plan_dict(job.plan),
+            "placement": self.placement,
             "hbm": {
                 "capacity_bytes": self.accelerator.hbm_bytes,
                 "used_bytes": {kind: float(size) for kind, size in worst.items()},
