@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
     from rackmodel.result.result import Result as Result
+    from rackmodel.serving.api import serve as serve
     from rackmodel.sweeps.api import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
@@ -43,6 +44,7 @@ _HOME = {
     "simulate": "rackmodel.api",
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
+    "serve": "rackmodel.serving.api",
     "clear_caches": "rackmodel.engine.networks",
     "sweep": "rackmodel.sweeps.api",
     "Result": "rackmodel.result.result",

@@ -46,7 +46,7 @@ Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
 
 
-def _checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
+def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
     """Refuse words that a verb does not have or that can't act, with what to write instead."""
     parameters = inspect.signature(verb).parameters
     by_place = [name for name, one in parameters.items() if one.kind is not one.KEYWORD_ONLY]
@@ -75,7 +75,7 @@ def _checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
     return call
 
 
-@_checked
+@checked
 def simulate(
     topology: str | Path | nx.Graph[Any] | Topology,
     job: Job | None = None,
@@ -175,7 +175,7 @@ def simulate(
     return _simulated(topology, locals())
 
 
-@_checked
+@checked
 def compare(
     topologies: Sequence[str | Path | nx.Graph[Any] | Topology],
     job: Job | None = None,
@@ -243,7 +243,7 @@ def compare(
     return results
 
 
-@_checked
+@checked
 def search(
     topology: str | Path | nx.Graph[Any] | Topology,
     job: Job | None = None,
@@ -302,7 +302,7 @@ def search(
     8
     """
     words = locals()
-    machine, where, how = _machine(topology, words), site_of(words), options_of(words)
+    machine, where, how = machine_of(topology, words), site_of(words), options_of(words)
     if choices not in SPACES:
         raise UnknownName.among("space of plans", choices, SPACES)
     wanted = job or open_job(machine, words)
@@ -325,7 +325,7 @@ def search(
     )
 
 
-@_checked
+@checked
 def job_of(
     machine: Topology,
     *,
@@ -359,7 +359,7 @@ def job_of(
 
 def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
     """Simulate the job that `words` of a verb have or describe."""
-    machine, where, how = _machine(topology, words), site_of(words), options_of(words)
+    machine, where, how = machine_of(topology, words), site_of(words), options_of(words)
     found = words["job"] or complete_job(machine, words)
     if isinstance(found, Candidate):
         if where == Site() and how == EngineOptions():
@@ -375,7 +375,8 @@ def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
     )
 
 
-def _machine(topology: Any, words: Mapping[str, Any]) -> Topology:
+def machine_of(topology: Any, words: Mapping[str, Any]) -> Topology:
+    """Return the machine that a verb is asked about; words : its catalog and accelerator."""
     catalog, part = words["catalog"], words["accelerator"]
     if catalog is not None and not isinstance(catalog, Catalog):
         raise InvalidInput(

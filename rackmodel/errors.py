@@ -57,4 +57,11 @@ class InvalidPlan(CannotRun):
 
 
 class DoesNotFit(CannotRun):
-    """A rank needs more HBM than its accelerator has."""
+    """A rank needs more HBM than its accelerator has.
+
+    users : of a serving job, how many would fit; -1 where that is not the matter.
+    """
+
+    def __init__(self, message: str, users: int = -1) -> None:
+        super().__init__(message)
+        self.users = users

@@ -19,6 +19,7 @@ from rackmodel.cli import (
     goodput_command,
     network_commands,
     report_commands,
+    serving_commands,
     step_commands,
     study_commands,
 )
@@ -92,7 +93,7 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    """How fast, how hot and at what cost racks of accelerators train large models.
+    """How fast, how hot and at what cost racks of accelerators train and serve large models.
 
     \b
     Start here:
@@ -109,6 +110,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "simulate": (_RUN, step_commands.simulate),
     "compare": (_RUN, step_commands.compare),
     "search": (_RUN, step_commands.search),
+    "serve": (_RUN, serving_commands.serve),
     "collective": (_RUN, network_commands.collective),
     "flows": (_RUN, network_commands.flows),
     "heat": (_RUN, report_commands.heat),

@@ -300,12 +300,79 @@ def _output(*only: str) -> Group:
     return Group(group.options, collect)
 
 
+Users: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--users",
+        metavar="N",
+        parser=counter("--users", MAX_COUNT),
+        help="Requests in flight, over all accelerators. Example: --users 256",
+        rich_help_panel="Job",
+    ),
+]
+SomeGpus: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        parser=counter("--gpus"),
+        help="Accelerators used. Default: those of one scale-up domain.",
+        rich_help_panel="Job",
+        show_default=False,
+    ),
+]
+DecodeGpus: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--decode-gpus",
+        metavar="N",
+        parser=counter("--decode-gpus"),
+        help="Accelerators that decode, where others run the prompts.",
+        rich_help_panel=_PLAN,
+        show_default=False,
+    ),
+]
+Disaggregated: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--disaggregated",
+        help="Also search plans whose prompts run on accelerators of their own.",
+        rich_help_panel=_PLAN,
+    ),
+]
+_SERVED = ("isl", "osl", "weights", "kv", "stack", "cached", "mtp", "acceptance")
+_SPREAD = ("prefill_gpus", "chunk", "redundant_experts", "routing_skew", "routing_seed")
+
+
+def _serving_options() -> list[Parameter]:
+    from rackmodel.workload.serving.job import ServingJob, Worker
+
+    return [
+        parameter("model", Model),
+        parameter("users", Users),
+        *fields_options(ServingJob, "Job", ("isl", "osl")),
+        parameter("gpus", SomeGpus, None),
+        *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
+        *fields_options(ServingJob, "Job", ("cuda_graphs",), searched=True),
+        *fields_options(Worker, _PLAN, searched=True),
+        parameter("decode_gpus", DecodeGpus, None),
+        *fields_options(ServingJob, _PLAN, _SPREAD, searched=True),
+        parameter("disaggregated", Disaggregated, False),
+    ]
+
+
+def _serving_words(words: Words) -> Words:
+    return {**words, "model": name_or_file(words["model"], "--model")}
+
+
 _PRINTED = ("json", "csv", "demands")
 JobOptions: TypeAlias = Annotated[Words, Group(_job_options, _job_words)]
+ServingOptions: TypeAlias = Annotated[Words, Group(_serving_options, _serving_words)]
 SiteOptions: TypeAlias = Annotated[Words, _site()]
 HeatOptions: TypeAlias = Annotated[Words, _site(*_SITE)]
 MediaOptions: TypeAlias = Annotated[Words, _site("media")]
 EngineWords: TypeAlias = Annotated[Words, _engine()]
+PlacingWords: TypeAlias = Annotated[Words, _engine("fold", "slow", "routing", "seed", "packed")]
 NetworkOptions: TypeAlias = Annotated[Words, _engine("routing", "seed")]
 CatalogOptions: TypeAlias = Annotated[CatalogWords, Group(_catalog_options, _catalog)]
 OutputOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out")]

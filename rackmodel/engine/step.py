@@ -142,6 +142,7 @@ def simulate_step(
     taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0,
     transfers_slower: float = 1.0,
     periods: int = PERIODS,
+    programs_of: Callable[[Job], tuple[Program, ...]] = programs,
 ) -> Step:
     """Simulate one step.
 
@@ -154,6 +155,7 @@ def simulate_step(
     transfers_slower : time of the bytes of collectives and sends in training over their time alone,
         as a library's tests measure it: all rates are that much lower, latencies as they are.
     periods : whole periods of the machine to keep in the stand-in.
+    programs_of : what the ranks do in a step of a job: those of training if left out.
 
     Raises
     ------
@@ -167,7 +169,7 @@ def simulate_step(
     placed = _place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
-    system = _system(_short(job, todo[0]), placed, weight)
+    system = _system(_short(job, todo[0]), placed, weight, programs_of)
     speed = _speeds(len(weight), options.slow)
     partition = _partition(system, speed, options.fold)
     quotient = fold(system, partition)
@@ -185,7 +187,7 @@ def simulate_step(
         run.simulate(options.limit_s)
         return run
 
-    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated)
+    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated, programs_of)
     count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
@@ -259,12 +261,13 @@ def _run_until_it_recurs(
     todo: list[int],
     repeat: Repeat,
     simulated: Callable[[tuple[Program, ...]], Simulation],
+    programs_of: Callable[[Job], tuple[Program, ...]],
 ) -> tuple[Simulation, Splice | None, int]:
     """Simulate ever more micro-batches until a stretch recurs, at the latest all of them."""
     events = 0
     while True:
         batches = todo.pop(0)
-        run = simulated(programs(_short(job, batches)))
+        run = simulated(programs_of(_short(job, batches)))
         events += events_so_far(run.clock)
         if batches == job.micro_batches:
             return run, None, events
@@ -296,12 +299,17 @@ def _speeds(ranks: int, slow: Mapping[int, float]) -> npt.NDArray[np.float64]:
     return speed
 
 
-def _system(job: Job, placed: _Placed, weight: npt.NDArray[np.float64]) -> System:
+def _system(
+    job: Job,
+    placed: _Placed,
+    weight: npt.NDArray[np.float64],
+    programs_of: Callable[[Job], tuple[Program, ...]],
+) -> System:
     """Return everything that the ranks of a job exchange; a few micro-batches say it all."""
     plan, dp = job.plan, placed.small.dp
     return build_system(
         placed.network,
-        programs(job),
+        programs_of(job),
         pipeline=axis_members(plan, "pp", dp),
         axis_members=lambda axis: axis_members(plan, axis, dp),
         true_size=lambda axis: axis_true_size(plan, axis),

@@ -86,6 +86,7 @@ class Model:
     attention_sinks: bool = False  # one learned logit per head
     embedding_norm: bool = False  # a norm right after the embedding (BLOOM)
     dropout: bool = False
+    published_format: str = ""  # of the weights as published, where narrower than bf16
     assumed: str = ""  # what is not from print
     source: str = ""
 

@@ -43,6 +43,7 @@ class Role(StrEnum):
     ZERO_GRADIENTS = "zero_gradients"
     DISPATCH = "dispatch"  # tokens to the ranks of their experts
     COMBINE = "combine"  # and back
+    DECODE = "decode"  # attention of new tokens over a cache of keys and values
 
 
 CASTS = frozenset({Role.CAST, Role.CAST_WEIGHTS})

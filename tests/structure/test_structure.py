@@ -43,12 +43,13 @@ MAY_IMPORT = {
     "api": _ALL,
     "schema": _ALL,
     "extend": _ALL,
+    "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
     "sweeps": _ALL,
-    "validation": _ALL,
+    "validation": _ALL | {"serving"},
     "study": _ALL,
-    "argument": _ALL | {"sweeps", "validation", "study"},
+    "argument": _ALL | {"serving", "sweeps", "validation", "study"},
     "reporting": set(),
-    "cli": _ALL | {"sweeps", "validation", "study", "argument", "reporting"},
+    "cli": _ALL | {"serving", "sweeps", "validation", "study", "argument", "reporting"},
 }
 MOST_PARAMETERS = 8
 MOST_LINES = 400

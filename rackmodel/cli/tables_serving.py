@@ -1,0 +1,92 @@
+"""Tables about serving.
+
+In:  payloads as `--json` prints them.
+Out: things that rich can print; the answer first, then why.
+Left out: computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli.tables import filled, grid
+from rackmodel.reporting.words import gigabytes, part_name, percent, three, whole
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Payload = Mapping[str, Any]
+
+
+def plan_text(plan: Payload) -> str:
+    """Return a plan in one line.
+
+    >>> plan_text({"tp": 8, "pp": 1, "ep": 8, "dp_attention": True, "workers": 2})
+    '2 x tp 8  ep 8  dp-attention'
+    """
+    text = f"{plan['workers']} x {_worker(plan)}"
+    if plan.get("prefill"):
+        text += f"; {plan['prefill_gpus']} for prompts: {_worker(plan['prefill'])}"
+    return text + (f"; mtp {plan['mtp']}" if plan.get("mtp") else "")
+
+
+def _worker(plan: Payload) -> str:
+    words = [f"tp {plan['tp']}"]
+    words += [f"{axis} {plan[axis]}" for axis in ("pp", "ep") if plan[axis] > 1]
+    return "  ".join(words + ["dp-attention"] * bool(plan["dp_attention"]))
+
+
+def milliseconds(value: float) -> str:
+    """Return seconds in ms.
+
+    >>> milliseconds(0.01234)
+    '12.3 ms'
+    """
+    return f"{three(value * 1e3)} ms"
+
+
+def serving_tables(row: Payload) -> Iterator[RenderableType]:
+    """Yield the answer, where the time goes, HBM."""
+    yield (
+        f"{row['model']} {row['weights']}  {row['users']:,} users, {row['isl']:,} tokens in,"
+        f" {row['osl']:,} out"
+    )
+    yield ""
+    table = grid()
+    table.add_column("", style="dim", no_wrap=True)
+    table.add_column(f"{row['topology']} ({row['gpus']:,} x {part_name(row['accelerator'])})")
+    low, high = milliseconds(row["tpot_s_low"]), milliseconds(row["tpot_s_high"])
+    table.add_row(
+        "time per token", f"{milliseconds(row['tpot_s'])}  ({low} - {high})", style="bold"
+    )
+    table.add_row("tokens/s per user", three(row["tokens_per_s_per_user"]))
+    table.add_row("time to first token", milliseconds(row["ttft_s"]))
+    table.add_row(
+        "tokens/s per accelerator",
+        f"{whole(row['tokens_per_s_per_gpu'])} out, {whole(row['input_tokens_per_s_per_gpu'])} in",
+    )
+    table.add_row("plan", plan_text(row["plan"]))
+    table.add_row("what binds", row["bound_by"])
+    used = sum(row["hbm"]["used_bytes"].values())
+    table.add_row("HBM used", f"{gigabytes(used)} of {gigabytes(row['hbm']['capacity_bytes'])} GB")
+    table.add_row("HBM bandwidth busy", percent(row["hbm"]["bandwidth_utilisation"]))
+    table.add_row("users that fit", f"{row['users_most']:,}")
+    heat = max(rack["heat_w"] for rack in row["racks"])
+    table.add_row("heat per rack", f"{three(heat / 1e3)} kW")
+    cost = row["cost"]["usd_per_mtoken"]
+    table.add_row(
+        "energy, cost",
+        f"{three(row['energy_j_per_token'])} J per token, ${three(cost)} per Mtoken;"
+        f" {whole(row['tokens_per_s_per_mw'])} tokens/s per MW",
+    )
+    yield table
+    yield ""
+    total = row["tpot_s"]
+    parts = sorted(row["breakdown_s"].items(), key=lambda one: -one[1])
+    yield filled(
+        ["a token", "ms", "share"],
+        [[name, three(value * 1e3), percent(value / total)] for name, value in parts if value],
+    )
+    yield ""
+    yield "In brackets: the band for about 80% of real runs. Details: add --json."

@@ -1,0 +1,33 @@
+"""Pictures of serving.
+
+In:  payloads as `rackmodel serve --json` prints them.
+Out: matplotlib axes.
+Left out: computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def breakdown_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """Draw where the time of a token goes, one bar a result."""
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(rows)), layout="constrained")
+    names = list(rows[0]["breakdown_s"])
+    labels = [f"{row['topology']}, {row['users']:,} users" for row in rows]
+    left = [0.0] * len(rows)
+    for name in names:
+        widths = [row["breakdown_s"].get(name, 0.0) * 1e3 for row in rows]
+        ax.barh(labels, widths, left=left, label=name)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    ax.set_xlabel("time per token (ms)")
+    ax.invert_yaxis()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
+    return ax

@@ -1,0 +1,104 @@
+"""The front door of serving: a machine and what it serves in, a `ServingResult` out.
+
+In:  a topology (name, file, graph), the words that describe a job.
+Out: `serve`.
+Left out: what the words mean (`words`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.api import checked, machine_of
+from rackmodel.assess.site import Site
+from rackmodel.hardware import Catalog
+from rackmodel.planning.job_words import options_of, site_of
+from rackmodel.serving.outcome import ServingResult
+from rackmodel.serving.words import served
+from rackmodel.workload import Model
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rackmodel.topology import Topology
+
+
+@checked
+def serve(
+    topology: str | Path | nx.Graph[Any] | Topology,
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    users: int,
+    isl: int,
+    osl: int,
+    gpus: int | None = None,
+    tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp_attention: bool | None = None,
+    prefill_gpus: int | None = None,
+    decode_gpus: int | None = None,
+    prefill: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    kv: str = "fp8",
+    stack: str = "default",
+    chunk: int = 8192,
+    cached: float = 0.0,
+    mtp: int = 0,
+    acceptance: float = 0.8,
+    redundant_experts: int = 0,
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    cuda_graphs: bool = True,
+    disaggregated: bool = False,
+    catalog: Catalog | None = None,
+    accelerator: str | None = None,
+    fold: bool = True,
+    slow: Mapping[int, float] | None = None,
+    routing: str = "spray",
+    seed: int = 0,
+    packed: bool = False,
+    site: Site | Mapping[str, Any] | None = None,
+) -> ServingResult:
+    """Serve a model to a closed loop of users; what the plan leaves open is searched.
+
+    The job
+    -------
+    model : as in `simulate`. users : requests in flight. isl, osl : tokens of prompt and answer.
+    gpus : accelerators used; by default those of a scale-up domain.
+    weights : format, "fp8", "nvfp4", "mxfp4", "int8", "bf16"; by default as published, else fp8.
+    kv : format of the cache. cached : share of prompts that is cached already.
+    mtp : tokens drafted in a step by the model's own layers, each right with probability acceptance
+        if those before it are.
+
+    The plan
+    --------
+    tp, pp, ep, dp_attention : of one worker; see `rackmodel.workload.serving.job.Worker`.
+    prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
+        of their workers. disaggregated : also search such plans. chunk : most tokens of prompts in
+        one step. redundant_experts : copies of busy experts. routing_skew, routing_seed : how
+        unevenly tokens fall on experts. cuda_graphs : decode steps are replayed from graphs.
+    stack : "tensorrt-llm", "vllm", "sglang", with or without a release.
+
+    catalog, accelerator, fold, slow, routing, seed, packed, site : as in `simulate`.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        If something is not what it has to be.
+    CannotRun, InvalidPlan, DoesNotFit
+        If it can't be served; of too many users, how many fit.
+
+    Examples
+    --------
+    >>> found = serve("dgx-h100", model="llama3.1-70b", users=64, isl=1024, osl=1024, tp=8)
+    >>> 0.005 < found.tpot_s < 0.03
+    True
+    """
+    words = locals()
+    machine, where = machine_of(topology, words), site_of(words)
+    how = options_of({**words, "repeat": "exact", "limit_s": math.inf})
+    return served(machine, words, site=where, options=how)

@@ -1,0 +1,158 @@
+"""Plans of workers for a serving job: what can be, and which gives most tokens.
+
+In:  a machine, a job, the fields of its plan that are kept.
+Out: the job with the best plan; all that were tried, ranked.
+Left out: other numbers of users (`front`).
+
+Every plan that fits is simulated: a step takes milliseconds. The best one serves its users
+quickest, which at a given number of users is most tokens per second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, RackModelError
+from rackmodel.serving.run import check_users, fitting, settle, steps_of
+from rackmodel.serving.steady import Steady
+from rackmodel.serving.steps import Steps
+from rackmodel.topology import Topology
+from rackmodel.workload.models import Model
+from rackmodel.workload.serving.job import ServingJob, Worker, check_serving, check_worker
+
+SHARES = (0.125, 0.25, 0.375, 0.5)  # of the accelerators that run prompts, where that is searched
+MOST_TP = 64  # ranks that share attention heads: beyond, sums cost more than they save
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A plan and what it gives."""
+
+    job: ServingJob
+    state: Steady
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of answers per second, all users together."""
+        return self.state.requests_per_s * self.job.osl
+
+
+def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any]) -> Iterator[Worker]:
+    """Yield the workers that `gpus` accelerators can be cut into.
+
+    fixed : fields of `Worker` that are kept.
+    """
+    divisors = [n for n in range(1, gpus + 1) if gpus % n == 0]
+    for tp in [fixed["tp"]] if "tp" in fixed else divisors:
+        spreads = [False, True] if model.experts and tp > 1 else [False]
+        for dp_attention in [fixed["dp_attention"]] if "dp_attention" in fixed else spreads:
+            if not dp_attention and tp > MOST_TP:
+                continue
+            eps = [1, tp] if model.experts and tp > 1 else [1]
+            eps = [tp] if dp_attention and "dp_attention" not in fixed else eps
+            for ep in [fixed["ep"]] if "ep" in fixed else eps:
+                for pp in [fixed.get("pp", 1)]:
+                    worker = Worker(tp=tp, pp=pp, ep=ep, dp_attention=dp_attention)
+                    try:
+                        check_worker(worker, model, gpus)
+                    except InvalidPlan:
+                        continue
+                    if model.experts % ep == 0:
+                        yield worker
+
+
+def candidates(
+    job: ServingJob, fixed: Mapping[str, Any], *, disaggregated: bool
+) -> Iterator[ServingJob]:
+    """Yield the plans of a job that leaves its workers open."""
+    if not job.prefill_gpus:
+        for worker in workers_for(job.model, job.gpus, fixed):
+            yield job.replace(worker=worker)
+    shares = [job.prefill_gpus] if job.prefill_gpus else []
+    if disaggregated and not shares:
+        shares = sorted({round(job.gpus * share) for share in SHARES} - {0})
+    for prefill_gpus in shares:
+        apart = list(workers_for(job.model, prefill_gpus, {}))
+        for worker in workers_for(job.model, job.gpus - prefill_gpus, fixed):
+            for prefill in apart:
+                yield job.replace(worker=worker, prefill=prefill, prefill_gpus=prefill_gpus)
+
+
+def search_plans(
+    machine: Topology,
+    job: ServingJob,
+    fixed: Mapping[str, Any],
+    *,
+    steps: Steps | None = None,
+    disaggregated: bool = False,
+) -> list[Tried]:
+    """Return all plans that fit, the best first.
+
+    Raises
+    ------
+    InvalidPlan, DoesNotFit
+        If no plan divides or fits, with the nearest reason.
+    """
+    steps = steps or steps_of(machine)
+    part: Any = steps.kernels.accelerator
+    machine.units(job.gpus)
+    tried: list[Tried] = []
+    reasons: list[CannotRun] = []
+    prefills: dict[tuple[Worker, int], bool] = {}
+    for plan in candidates(job, fixed, disaggregated=disaggregated):
+        try:
+            check_serving(plan)
+            if plan.prefill is not None and not _useful(plan, part, prefills):
+                continue
+            most = check_users(plan, part)
+            tried.append(Tried(job=plan, state=settle(plan, steps, most / plan.workers)))
+        except CannotRun as reason:
+            reasons.append(reason)
+    if not tried:
+        raise _nearest(job, reasons, fixed)
+    return sorted(tried, key=lambda one: (-one.tokens_per_s, one.job.worker.gpus))
+
+
+def _useful(plan: ServingJob, part: Any, known: dict[tuple[Worker, int], bool]) -> bool:
+    """Return whether prefill workers are the smallest of their kind that hold the weights.
+
+    Prompts are bound by arithmetic: more ranks a worker only add sums and exchanges.
+    """
+    worker = plan.prefill
+    assert worker is not None
+    key = (worker, plan.prefill_gpus)
+    if key not in known:
+        smaller = [
+            one
+            for one in workers_for(plan.model, plan.prefill_gpus, {})
+            if one.gpus < worker.gpus and one.dp_attention == worker.dp_attention
+        ]
+        known[key] = _holds(plan, worker, part) and not any(
+            _holds(plan, one, part) for one in smaller
+        )
+    return known[key]
+
+
+def _holds(plan: ServingJob, worker: Worker, part: Any) -> bool:
+    try:
+        return fitting(plan, worker, part, plan.isl) >= 1
+    except DoesNotFit:
+        return False
+
+
+def _nearest(job: ServingJob, reasons: list[CannotRun], fixed: Mapping[str, Any]) -> RackModelError:
+    """Return why no plan can be: of those that nearly fit the one that holds most users."""
+    if not reasons:
+        check_worker(Worker(**fixed), job.model, job.decode_gpus)
+        words = ", ".join(f"{name} {value}" for name, value in fixed.items()) or "any size"
+        return InvalidPlan(
+            f"no worker of {words} divides {job.gpus} accelerators and {job.model.heads} heads of"
+            f" {job.model.name}"
+        )
+    return max(reversed(reasons), key=_users)
+
+
+def _users(reason: CannotRun) -> int:
+    return reason.users if isinstance(reason, DoesNotFit) else -2

@@ -1,0 +1,205 @@
+"""A serving job on a loaded machine, from plan to result.
+
+In:  a topology, a job whose plan is complete.
+Out: `ServingResult`.
+Left out: the search for a plan (`plans`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from rackmodel import hardware
+from rackmodel.assess.site import Site
+from rackmodel.engine.networks import network_of
+from rackmodel.engine.options import EngineOptions
+from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput, UnknownName
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.kernels.serving_time import ServingTimes, serving_constants
+from rackmodel.network import pattern
+from rackmodel.network.collectives.flows import alone_s
+from rackmodel.serving.outcome import ServingResult
+from rackmodel.serving.site import assess_serving
+from rackmodel.serving.steady import Habits, Steady, steady_state
+from rackmodel.serving.steps import Steps
+from rackmodel.topology import Topology
+from rackmodel.workload.serving.formats import weight_format
+from rackmodel.workload.serving.job import ServingJob, Worker, check_serving
+from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.memory import (
+    WORKSPACE_BYTES,
+    most_sequences,
+    sequence_bytes,
+    weight_bytes,
+)
+
+
+def steps_of(
+    machine: Topology,
+    catalog: Catalog | None = None,
+    options: EngineOptions | None = None,
+    *,
+    graphs: bool = True,
+) -> Steps:
+    """Return the steps of a machine; kept by whoever asks for many of them."""
+    if not machine.accelerator:
+        raise InvalidInput(f"{machine.name}: no accelerator is named")
+    part = hardware.accelerator(machine.accelerator, catalog or hardware.load_catalog())
+    return Steps(machine, ServingTimes(part, graphs=graphs), options or EngineOptions())
+
+
+def habits_of(stack: str, constants: Mapping[str, Any] | None = None) -> Habits:
+    """Return what a serving software does between steps; `stack` may name a release too.
+
+    Software that nobody knows does as `default`.
+    """
+    table = (constants or serving_constants())["software"]
+    row = next((row for name, row in table.items() if name in stack), table["default"])
+    return Habits(host_s=row["host_s"], alternates=row["alternates"])
+
+
+def check_stack(stack: str) -> None:
+    """Refuse a software that there is no table for.
+
+    Raises
+    ------
+    UnknownName
+    """
+    known = serving_constants()["software"]
+    if not any(name in stack for name in known):
+        raise UnknownName.among("serving software", stack, known)
+
+
+def fitting(job: ServingJob, worker: Worker, part: Accelerator, tokens: float) -> int:
+    """Return how many sequences of so many tokens a worker holds.
+
+    Raises
+    ------
+    DoesNotFit
+        If its weights do not fit.
+    """
+    most = most_sequences(job, worker, part.hbm_bytes, tokens)
+    if most < 0:
+        raise DoesNotFit(
+            f"weights of {job.model.name} in {job.weights} take"
+            f" {weight_bytes(job, worker) / 1e9:.0f} GB of each rank; {part.name} has"
+            f" {part.hbm_bytes / 1e9:.0f} GB. Try a larger tp, ep or pp, or a narrower format"
+        )
+    return most
+
+
+def check_users(job: ServingJob, part: Accelerator) -> int:
+    """Return the users whose answers fit into the KV cache of all workers.
+
+    Raises
+    ------
+    DoesNotFit
+        If weights do not fit, or fewer users than there are, with the number that fits.
+    """
+    if job.prefill is not None:
+        fitting(job, job.prefill, part, job.isl)
+    most = fitting(job, job.worker, part, job.isl + job.osl) * job.workers
+    if most < 1:
+        raise DoesNotFit(
+            f"not one user of {job.isl + job.osl:,} tokens fits beside the weights of"
+            f" {job.model.name}; try a larger tp or a narrower kv format"
+        )
+    if job.users > most:
+        raise DoesNotFit(
+            f"{job.users:,} users of {job.isl + job.osl:,} tokens do not fit into the KV cache of"
+            f" {job.decode_gpus} accelerators; {most:,} do",
+            users=most,
+        )
+    return most
+
+
+def check_formats(job: ServingJob, part: Accelerator) -> None:
+    """Refuse arithmetic that a part has in no form."""
+    form = weight_format(job.weights)
+    if form.experts.arithmetic == "int8" and "int8" not in part.flops_per_s:
+        raise CannotRun(f"{part.name} has no int8 arithmetic; try another format of weights")
+
+
+def settle(job: ServingJob, steps: Steps, most: float) -> Steady:
+    """Return the steady state of a job whose plan is complete."""
+
+    def step_s(worker: Worker, gpus: int, load: Load) -> float:
+        return steps.seconds(job, worker, gpus, load)
+
+    transfer_s = 0.0 if job.prefill is None else transfer_time_s(job, steps)
+    return steady_state(job, step_s, habits_of(job.stack), most=most, transfer_s=transfer_s)
+
+
+def transfer_time_s(job: ServingJob, steps: Steps) -> float:
+    """Return the time of a prompt's cache from a prefill worker to one that decodes. [s]
+
+    Each rank of the prefill worker sends its part, from the first accelerator of the job to the
+    last: as far apart as two workers can stand.
+    """
+    network = network_of(steps.machine, job.gpus)
+    size = sequence_bytes(job, job.worker, job.isl) * job.worker.pp
+    last = len(network.accelerator_nodes) - 1
+    if last < 1:
+        return 0.0
+    return alone_s(network, pattern(network, "send", [0, min(last, job.gpus - 1)], size), size)
+
+
+def serve_job(
+    machine: Topology,
+    job: ServingJob,
+    *,
+    catalog: Catalog | None = None,
+    site: Site | None = None,
+    options: EngineOptions | None = None,
+    steps: Steps | None = None,
+) -> ServingResult:
+    """Serve a job whose plan is complete.
+
+    Raises
+    ------
+    InvalidInput, InvalidPlan, DoesNotFit, CannotRun
+        If it can't be served on this machine, with the reason.
+    """
+    check_serving(job)
+    parts = catalog or hardware.load_catalog()
+    steps = steps or steps_of(machine, parts, options, graphs=job.cuda_graphs)
+    part: Accelerator = steps.kernels.accelerator  # type: ignore[assignment]
+    machine.units(job.gpus)
+    check_formats(job, part)
+    most = check_users(job, part)
+    state = settle(job, steps, most / job.workers)
+    prefill, prefill_gpus = (
+        (job.worker, job.gpus) if job.prefill is None else (job.prefill, job.prefill_gpus)
+    )
+    resident = max(1.0, state.sequences / (job.worker.tp if job.worker.dp_attention else 1))
+    return ServingResult(
+        job=job,
+        topology=machine.name,
+        accelerator=part,
+        steady=state,
+        decode=steps.step(job, job.worker, job.decode_gpus, state.decode, job.worker.pp),
+        prompt=steps.step(job, prefill, prefill_gpus, state.prompt, prefill.pp),
+        kernels=steps.kernels,
+        hbm={
+            "weights": weight_bytes(job, job.worker),
+            "kv": resident * sequence_bytes(job, job.worker, job.context),
+            "workspace": WORKSPACE_BYTES,
+        },
+        users_most=most,
+        host_s=habits_of(job.stack).host_s,
+        band=band_of(job, part),
+        assess=partial(assess_serving, machine=machine, catalog=parts, site=site or Site()),
+    )
+
+
+def band_of(job: ServingJob, part: Accelerator) -> tuple[float, float]:
+    """Return the factors between which the time per token of about 80% of real runs lies."""
+    table = serving_constants()["band"]
+    width = float(table["experts" if job.model.experts else "dense"])
+    if not any(name in job.stack for name in serving_constants()["software"]):
+        width = (width**2 + float(table["unknown_stack"]) ** 2) ** 0.5
+    if part.family not in serving_constants()["gemm"]:
+        width = (width**2 + float(table["unknown_family"]) ** 2) ** 0.5
+    return 1.0 / (1.0 + width), 1.0 + width

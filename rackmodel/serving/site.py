@@ -1,0 +1,120 @@
+"""Power, heat and cost of a job that is served, by the models that assess training.
+
+In:  a serving result, its machine and site.
+Out: racks, energy per token, tokens per second and megawatt, dollars per million tokens.
+Left out: swings between prompts and answers; the clock under a power cap.
+
+The mean step of a worker is assessed: a decode step and the prompts that come with it. Workers that
+run prompts only stand in the same racks as those that decode, in equal parts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.assess.step import StepFrames, assess_step
+from rackmodel.hardware import Catalog
+from rackmodel.result.link_usage import racks_frame, sent_bytes
+from rackmodel.result.timeline import Layouts, frame
+from rackmodel.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.engine.step import Step
+    from rackmodel.serving.outcome import ServingResult
+
+SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "wire_bytes")
+
+
+def assess_serving(
+    result: ServingResult, machine: Topology, catalog: Catalog, site: Site
+) -> dict[str, Any]:
+    """Return racks, energy_j_per_token, tokens_per_s_per_mw, power, cost and notes.
+
+    power also has accelerators_w, of all accelerators, and accelerator_w, of one.
+    """
+    job, tokens_per_s = result.job, result.output_tokens_per_s
+    timeline, classes, racks, length = _frames(result, max(1, machine.rack_accelerators))
+    step = StepFrames(
+        timeline=timeline,
+        rank_classes=classes,
+        racks=racks,
+        accelerators=job.gpus,
+        step_s=length,
+        tokens=length * tokens_per_s,
+    )
+    found: dict[str, Any] = dict(
+        assess_step(
+            step,
+            result.accelerator,
+            machine.chassis or GENERIC_CHASSIS,
+            machine.inventory(result.decode.rank_map.slots(job.gpus)),
+            catalog,
+            site,
+        )
+    )
+    parts = (rack["count"] * rack["by_part_w"].get("accelerator", 0.0) for rack in found["racks"])
+    watts = math.fsum(parts)
+    each = watts / sum(rack["count"] * rack["accelerators"] for rack in found["racks"])
+    return {
+        "racks": found["racks"],
+        "energy_j_per_token": found["energy_j_per_token"],
+        "tokens_per_s_per_mw": found["power"]["tokens_per_s_per_mw"],
+        "power": {**found["power"], "accelerators_w": watts, "accelerator_w": each},
+        "cost": found["cost"],
+        "notes": found["notes"],
+    }
+
+
+def _frames(
+    result: ServingResult, rack: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, float]:
+    """Return timeline, rank classes and racks of a mean step, and its seconds."""
+    import pandas as pd
+
+    job, state = result.job, result.steady
+    decode, prompt = result.decode, result.prompt
+    rows, count = [_rows(decode, 1.0, 0.0, 0)], decode.rank_count.tolist()
+    # With pipeline stages a simulated step holds as many batches as there are stages.
+    cycle_s = max(state.decode_s, decode.step_s)
+    racks = racks_frame(decode, rack)
+    if job.prefill is None:
+        length = cycle_s + state.mixed * max(0.0, state.mixed_s - state.decode_s)
+        share = (length - cycle_s) / prompt.step_s
+        if share > 0:
+            rows.append(_rows(prompt, share, cycle_s, 0))
+    else:
+        length = cycle_s
+        at_once = job.prefill_gpus / job.prefill.gpus * max(1.0, state.prompt.prompts)
+        busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
+        rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count)))
+        count += prompt.rank_count.tolist()
+        number = math.ceil(job.gpus / rack)
+        racks = pd.DataFrame(
+            {
+                "rack_class": 0,
+                "count": number,
+                "rank_class": range(len(count)),
+                "ranks": [ranks / number for ranks in count],
+            }
+        )
+    classes = pd.DataFrame({"rank_class": range(len(count)), "count": count})
+    return pd.concat(rows, ignore_index=True), classes, racks, length
+
+
+def _rows(step: Step, share: float, at: float, first_class: int) -> pd.DataFrame:
+    """Return what happens in a step, times and work scaled by a share, from an instant on."""
+    sent = sent_bytes(step)
+    layouts = [
+        Layouts(program, step.seconds, False, sent, step.silent) for program in step.programs
+    ]
+    table = frame(step.logs, [int(stage) for stage in step.rank_stage], layouts, step.splice)
+    for name in SCALED:
+        table[name] = table[name] * share
+    for name in ("start_s", "end_s"):
+        table[name] = table[name] + at
+    table["rank_class"] = table["rank_class"] + first_class
+    return table

@@ -1,0 +1,58 @@
+"""How long a step of serving takes: simulated on the machine's graph, then looked up.
+
+In:  a topology, kernel times, a job, a worker, the load of a step.
+Out: `Steps`: seconds of a step, and what the engine says of it.
+Left out: how often which step runs (`steady`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.step import Step, simulate_step
+from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.topology import Topology
+from rackmodel.workload import Job
+from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.programs import serving_programs
+
+
+@dataclass(slots=True)
+class Steps:
+    """Steps of a job on one machine; each load is simulated once."""
+
+    machine: Topology
+    kernels: ServingTimes
+    options: EngineOptions = field(default_factory=EngineOptions)
+    _known: dict[tuple[ServingJob, Worker, int, Load, int], Step] = field(default_factory=dict)
+
+    def seconds(self, job: ServingJob, worker: Worker, gpus: int, load: Load) -> float:
+        """Return the time from one step of a batch to its next. [s]
+
+        With pipeline stages as many batches are under way as there are stages, each with `load`.
+        """
+        if worker.pp == 1:
+            return self.step(job, worker, gpus, load, 1).step_s
+        once, twice = (
+            self.step(job, worker, gpus, load, rounds).step_s
+            for rounds in (worker.pp, 2 * worker.pp)
+        )
+        return twice - once
+
+    def step(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> Step:
+        """Return the simulated step: `rounds` batches that follow one another."""
+        shape = job.shape
+        key = (shape, worker, gpus, load, rounds)
+        if key not in self._known:
+            plan = worker.plan(gpus // worker.gpus)
+            carrier = Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas)
+            self._known[key] = simulate_step(
+                self.machine,
+                carrier,
+                self.kernels,
+                self.options,
+                programs_of=lambda _: serving_programs(shape, worker, load, rounds),
+            )
+        return self._known[key]

@@ -1,0 +1,215 @@
+"""What is served, and how it is spread over accelerators: `Worker` and `ServingJob`.
+
+In:  the sizes that a user gives.
+Out: frozen dataclasses; every field changes operations, memory or the steady state.
+Left out: machines, seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rackmodel.errors import InvalidInput, InvalidPlan
+from rackmodel.fields import about, setting
+from rackmodel.workload.models import Model
+from rackmodel.workload.plan import Plan
+from rackmodel.workload.serving.formats import KV_BYTES, WEIGHT_FORMATS, WeightFormat, weight_format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One copy of the model on `tp` x `pp` accelerators.
+
+    With `dp_attention` every rank runs the attention of its own sequences, with all heads, and only
+    the feed-forward parts are spread. Experts are spread over `ep` of the `tp` ranks, and each one
+    is cut over the `tp / ep` that remain.
+    """
+
+    tp: int = setting(1, "Ranks that share a layer.", 8, option="--tp")
+    pp: int = setting(1, "Pipeline stages.", 2, option="--pp")
+    ep: int = setting(1, "Ranks over which experts are spread; divides tp.", 8, option="--ep")
+    dp_attention: bool = setting(
+        False, "Every rank runs the attention of its own sequences.", option="--dp-attention"
+    )
+
+    @property
+    def gpus(self) -> int:
+        """Accelerators of one worker."""
+        return self.tp * self.pp
+
+    @property
+    def heads_over(self) -> int:
+        """Ranks over which attention heads are spread."""
+        return 1 if self.dp_attention else self.tp
+
+    def plan(self, workers: int) -> Plan:
+        """Return where the ranks of so many workers stand, as a training plan says it."""
+        if self.dp_attention:
+            return Plan(tp=1, pp=self.pp, ep=self.tp, dp=workers * self.tp)
+        return Plan(tp=self.tp, pp=self.pp, dp=workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingJob:
+    """A model that serves a closed loop of users: each sends a prompt when it has its answer."""
+
+    model: Model
+    worker: Worker
+    gpus: int
+    users: int = field(
+        metadata=about("Requests in flight, over all workers.", 256, option="--users")
+    )
+    isl: int = field(metadata=about("Tokens of a prompt.", 1024, unit="tokens", option="--isl"))
+    osl: int = field(metadata=about("Tokens of an answer.", 1024, unit="tokens", option="--osl"))
+    weights: str = setting(
+        "fp8", "Format of weights.", "nvfp4", choices=tuple(WEIGHT_FORMATS), option="--weights"
+    )
+    kv: str = setting("fp8", "Format of the KV cache.", choices=tuple(KV_BYTES), option="--kv")
+    stack: str = setting("default", "Serving software.", "sglang", option="--stack")
+    prefill: Worker | None = None  # None: prompts and answers run in the same workers
+    prefill_gpus: int = setting(
+        0,
+        "Accelerators that run prompts only; 0: prompts run beside decode.",
+        8,
+        option="--prefill-gpus",
+    )
+    chunk: int = setting(
+        8192, "Most tokens of prompts in one step.", 2048, unit="tokens", option="--chunk"
+    )
+    cached: float = setting(
+        0.0, "Share of a prompt that is cached already.", 0.5, option="--cached"
+    )
+    mtp: int = setting(0, "Tokens drafted in a step.", 3, option="--mtp")
+    acceptance: float = setting(
+        0.8,
+        "Probability that a drafted token is right, if those before are.",
+        0.6,
+        option="--acceptance",
+    )
+    redundant_experts: int = setting(
+        0, "Copies of busy experts beside all experts.", 32, option="--redundant-experts"
+    )
+    routing_skew: float = setting(
+        0.0, "Exponent of the experts' popularity (Zipf).", 0.5, option="--routing-skew"
+    )
+    routing_seed: int = setting(0, "Which experts are popular.", 1, option="--routing-seed")
+    cuda_graphs: bool = setting(
+        True,
+        "Steps are replayed from CUDA graphs, or the host launches every kernel.",
+        option="--cuda-graphs",
+    )
+
+    @property
+    def format(self) -> WeightFormat:
+        """What the weights are stored in."""
+        return weight_format(self.weights)
+
+    @property
+    def kv_bytes(self) -> float:
+        """Bytes of one element of the KV cache."""
+        return KV_BYTES[self.kv]
+
+    @property
+    def decode_gpus(self) -> int:
+        """Accelerators that decode."""
+        return self.gpus - self.prefill_gpus
+
+    @property
+    def workers(self) -> int:
+        """Workers that decode."""
+        return self.decode_gpus // self.worker.gpus
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Tokens of a prompt that are not cached."""
+        return self.isl * (1.0 - self.cached)
+
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens that a decode step gives a sequence, drafted ones included.
+
+        Source: Leviathan et al., arXiv:2211.17192, eq. 1.
+        """
+        return sum(self.acceptance**i for i in range(self.mtp + 1))
+
+    @property
+    def context(self) -> float:
+        """Tokens in the cache of a running sequence, on average."""
+        return self.isl + self.osl / 2.0
+
+    @property
+    def shape(self) -> ServingJob:
+        """The job without what no single step depends on: users, lengths, other workers."""
+        return replace(
+            self,
+            gpus=1,
+            users=1,
+            isl=1,
+            osl=1,
+            prefill=None,
+            prefill_gpus=0,
+            chunk=1,
+            cached=0.0,
+            acceptance=0.0,
+        )
+
+    def replace(self, **changes: Any) -> ServingJob:
+        """Return a job with some fields changed."""
+        return replace(self, **changes)
+
+
+def check_serving(job: ServingJob) -> None:
+    """Refuse a job whose sizes do not go together, whatever the machine.
+
+    Raises
+    ------
+    InvalidInput
+        For sizes that mean nothing. InvalidPlan : for axes that do not divide.
+    """
+    for name in ("isl", "osl", "users", "gpus", "chunk"):
+        if getattr(job, name) < 1:
+            raise InvalidInput(f"{name} must be at least 1, found {getattr(job, name)}")
+    model = job.model
+    if not 0.0 <= job.cached < 1.0:
+        raise InvalidInput(f"cached: a share below 1 of the prompt, found {job.cached:g}")
+    if not 0.0 <= job.acceptance <= 1.0:
+        raise InvalidInput(f"acceptance: a probability from 0 to 1, found {job.acceptance:g}")
+    if job.mtp < 0 or (job.mtp and not model.mtp_layers):
+        raise InvalidInput(
+            f"mtp {job.mtp}: {model.name} has {model.mtp_layers or 'no'} layers that draft tokens;"
+            " leave mtp out"
+        )
+    if not job.routing_skew >= 0.0 or job.redundant_experts < 0:
+        raise InvalidInput("routing_skew and redundant_experts must not be below 0")
+    if (job.routing_skew or job.redundant_experts) and not model.experts:
+        raise InvalidInput(f"routing_skew, redundant_experts: {model.name} has no experts")
+    if job.mtp >= job.osl:
+        raise InvalidInput(f"mtp {job.mtp} drafts as many tokens as the answer has: {job.osl}")
+    for worker, gpus in ((job.worker, job.decode_gpus), (job.prefill, job.prefill_gpus)):
+        if worker is not None:
+            check_worker(worker, model, gpus)
+    if job.prefill_gpus and job.prefill is None:
+        raise InvalidInput("prefill_gpus without a plan of prefill workers")
+
+
+def check_worker(worker: Worker, model: Model, gpus: int) -> None:
+    """Refuse a worker that this model can't be cut into, or that these accelerators do not hold."""
+    for name in ("tp", "pp", "ep"):
+        if getattr(worker, name) < 1:
+            raise InvalidPlan(f"{name} must be at least 1, found {getattr(worker, name)}")
+    if gpus < worker.gpus or gpus % worker.gpus:
+        raise InvalidPlan(
+            f"workers of tp {worker.tp} x pp {worker.pp} = {worker.gpus} accelerators do not"
+            f" divide {gpus}"
+        )
+    if worker.tp % worker.ep:
+        raise InvalidPlan(f"ep {worker.ep} does not divide tp {worker.tp}")
+    if worker.ep > 1 and not model.experts:
+        raise InvalidPlan(f"ep {worker.ep}: {model.name} has no experts")
+    if worker.ep > max(1, model.experts):
+        raise InvalidPlan(f"ep {worker.ep} is more than the {model.experts} experts")
+    if not worker.dp_attention and model.heads % worker.tp:
+        raise InvalidPlan(f"tp {worker.tp} does not divide {model.heads} heads; see dp_attention")
+    if worker.pp > model.layers:
+        raise InvalidPlan(f"pp {worker.pp} is more than the {model.layers} layers")

@@ -1,0 +1,300 @@
+"""The operations of one layer of a serving step: kernels with FLOPs and bytes, exchanges.
+
+In:  a job, a worker, the load of a step.
+Out: operations of a layer, of the embedding and of the head.
+Left out: order of layers (`programs`), seconds.
+
+Kernels that only move activations are written as the stacks fuse them: norms with the residual,
+rotary with the write into the cache, activation functions with what follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rackmodel.workload.kernels import ELEMENT, elementwise
+from rackmodel.workload.models import Block
+from rackmodel.workload.operations import Collective, CollectiveOp, Compute, Kernel, Operation, Role
+from rackmodel.workload.serving.formats import DISPATCH_BYTES, Stored
+from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.load import Load, busiest, experts_here, touched
+
+STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
+
+
+def product(name: str, shape: tuple[float, float, float], form: Stored, batch: float = 1) -> Kernel:
+    """Y[m,n] = X[m,k] W[k,n] with weights of a format, `batch` times side by side."""
+    m, n, k = shape
+    return Kernel(
+        family="gemm",
+        name=name,
+        flops=2.0 * m * n * k * batch,
+        read_bytes=(k * n * form.bytes + m * k * min(form.bytes, ELEMENT)) * batch,
+        write_bytes=m * n * ELEMENT * batch,
+        shape=(max(1, round(m)), max(1, round(n)), max(1, round(k)), round(batch)),
+        precision=form.arithmetic,
+    )
+
+
+@dataclass(slots=True)
+class LayerWriter:
+    """Writes the operations of a step's layers on one rank."""
+
+    job: ServingJob
+    worker: Worker
+    load: Load
+    operations: list[Operation] = field(default_factory=list)
+    _kernels: list[Kernel] = field(default_factory=list)
+
+    @property
+    def own(self) -> Load:
+        """The load of one rank's attention."""
+        return self.load.on_rank(self.worker)
+
+    def run(self, *kernels: Kernel) -> None:
+        """Add kernels to those that follow one another without waiting."""
+        self._kernels += kernels
+
+    def small(self, name: str, elements: float, count: int = 1) -> None:
+        """Add a kernel that reads and writes so many activations."""
+        moved = elements * ELEMENT
+        for _ in range(count):
+            self.run(elementwise(name, moved, moved))
+
+    def exchange(self, name: str, op: CollectiveOp, axis: str, size: float, role: Role) -> None:
+        """End the run of kernels, exchange bytes."""
+        self.flush()
+        if size > 0:
+            self.operations.append(
+                Collective(
+                    name=name,
+                    op=op,
+                    axis=axis,
+                    bytes=float(round(size)),
+                    phase="forward",
+                    role=role,
+                )
+            )
+
+    def flush(self) -> None:
+        """End a run of kernels."""
+        if self._kernels:
+            self.operations.append(
+                Compute(name="kernels", phase="forward", kernels=tuple(self._kernels))
+            )
+            self._kernels = []
+
+    def layer(self, block: Block) -> None:
+        """Write a whole layer."""
+        if block.mixer == "attention":
+            self._attention(block)
+        elif block.mixer == "mamba":
+            self._state_space()
+        if block.feed == "dense":
+            self._dense()
+        elif block.feed == "moe":
+            self._experts()
+        self.flush()
+
+    def _sum(self, name: str) -> None:
+        """Add the parts of all ranks of a worker."""
+        if self.worker.heads_over > 1:
+            size = self.load.tokens * self.job.model.hidden * ELEMENT
+            self.exchange(name, "all-reduce", "tp", size, Role.FORWARD)
+
+    def _attention(self, block: Block) -> None:
+        model, own, tp = self.job.model, self.own, self.worker.heads_over
+        form, h = self.job.format.attention, model.hidden
+        t = own.tokens
+        self.small("norm", t * h)
+        heads = model.heads / tp
+        if model.mla is not None:
+            self._latent(block, heads)
+        else:
+            kv_heads = max(1.0, model.kv_heads / tp)
+            gate = heads if model.gated_attention else 0.0
+            d = model.head_dim
+            self.run(product("qkv", (t, (heads + gate + 2 * kv_heads) * d, h), form))
+            self.small("rotary", t * (heads + 2 * kv_heads) * d)
+            self._cores(block, heads, kv_heads, (d, d), 2.0 * kv_heads * d)
+            self.run(product("proj", (t, h, heads * d), form))
+        self._sum("attention")
+
+    def _latent(self, block: Block, heads: float) -> None:
+        """Attention over a latent cache, its projections absorbed (DeepSeek-V2, section 2.1.2)."""
+        model, own = self.job.model, self.own
+        a, t, h = model.mla, own.tokens, model.hidden
+        assert a is not None
+        form = self.job.format.latent or self.job.format.attention
+        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
+        down = a.q_lora + a.kv_lora + a.qk_rope
+        self.run(product("down", (t, down, h), form))
+        self.small("norm", t * down)
+        self.run(product("q_up", (t, heads * model.qk_dim, a.q_lora or h), form))
+        self.small("rotary", t * heads * model.qk_dim)
+        decoding = own.sequences * own.drafted
+        if decoding:
+            self.run(product("k_absorbed", (decoding, a.kv_lora, a.qk_nope), wide, heads))
+            latent = a.kv_lora + a.qk_rope
+            self.run(self._decode(block, heads, 1.0, (latent, a.kv_lora), float(latent)))
+            self.run(product("v_absorbed", (decoding, a.v_dim, a.kv_lora), wide, heads))
+        if own.prompts:
+            tokens = own.prompts * (own.piece + own.before)
+            self.run(product("kv_up", (tokens, heads * (a.qk_nope + a.v_dim), a.kv_lora), form))
+            self.run(self._prompt(block, heads, heads, (model.qk_dim, a.v_dim)))
+        self.run(product("proj", (t, h, heads * a.v_dim), form))
+
+    def _cores(
+        self,
+        block: Block,
+        heads: float,
+        kv_heads: float,
+        dims: tuple[int, int],
+        row: float,
+    ) -> None:
+        if self.own.sequences:
+            self.run(self._decode(block, heads, kv_heads, dims, row))
+        if self.own.prompts:
+            self.run(self._prompt(block, heads, kv_heads, dims))
+
+    def _decode(
+        self, block: Block, heads: float, kv_heads: float, dims: tuple[int, int], row: float
+    ) -> Kernel:
+        """Attention of new tokens over the cache; row : cached elements of a token in a layer."""
+        own = self.own
+        span = min(own.context, block.window) if block.window else own.context
+        n, q = own.sequences, own.drafted
+        seen = n * span * row * self.job.kv_bytes
+        return Kernel(
+            family="attention",
+            name="decode_attention",
+            role=Role.DECODE,
+            flops=2.0 * n * q * heads * span * sum(dims),
+            read_bytes=seen + n * q * heads * dims[0] * ELEMENT,
+            write_bytes=n * q * heads * dims[1] * ELEMENT,
+            shape=(
+                *(max(1, round(n)), round(heads), round(kv_heads), q, max(1, round(span)), *dims),
+                *(0, block.window),
+            ),
+            precision="fp8" if self.job.kv_bytes <= 1.0 else "bf16",
+        )
+
+    def _prompt(self, block: Block, heads: float, kv_heads: float, dims: tuple[int, int]) -> Kernel:
+        """Attention of pieces of prompts over themselves and what is cached of them."""
+        own = self.own
+        n, q = own.prompts, own.piece
+        seen = own.before + q / 2.0
+        if block.window:
+            seen = min(seen, float(block.window))
+        cache = n * (own.before + q) * kv_heads * sum(dims) * ELEMENT
+        shape = (round(n), round(heads), round(kv_heads), round(q), round(own.before + q), *dims)
+        return Kernel(
+            family="attention",
+            name="prompt_attention",
+            flops=2.0 * n * q * heads * seen * sum(dims),
+            read_bytes=cache + n * q * heads * dims[0] * ELEMENT,
+            write_bytes=n * q * heads * dims[1] * ELEMENT,
+            shape=(*shape, 1, block.window),
+            precision="bf16",
+        )
+
+    def _state_space(self) -> None:
+        """A mixer with a state: it is read and written once a step for each sequence."""
+        model, own, tp = self.job.model, self.own, self.worker.heads_over
+        m, t, h, form = model.mamba, own.tokens, model.hidden, self.job.format.attention
+        assert m is not None
+        heads, inner = m.heads / tp, m.heads * m.head_dim / tp
+        self.small("norm", t * h)
+        columns = 2 * inner + 2 * m.groups * m.state / tp + heads
+        self.run(product("in", (t, columns, h), form))
+        self.small("conv", t * (inner + 2 * m.groups * m.state / tp))
+        state = heads * m.head_dim * m.state * STATE_BYTES * (own.sequences + own.prompts)
+        self.run(
+            Kernel(
+                family="scan",
+                name="scan",
+                flops=t * model.scan_flops() / tp,
+                read_bytes=state + t * inner * ELEMENT,
+                write_bytes=state + t * inner * ELEMENT,
+            )
+        )
+        self.small("norm", t * inner)
+        self.run(product("out", (t, h, inner), form))
+        self._sum("state space")
+
+    def _feed(self, name: str, tokens: float, width: float) -> None:
+        h, form = self.job.model.hidden, self.job.format.feed
+        sides = 2 if self.job.model.gated_ffn else 1
+        self.run(product(f"{name}_up", (tokens, sides * width, h), form))
+        self.small("activation", tokens * width * 1.5)
+        self.run(product(f"{name}_down", (tokens, h, width), form))
+
+    def _dense(self) -> None:
+        self.small("norm", self.own.tokens * self.job.model.hidden)
+        self._feed("ffn", self.own.tokens, self.job.model.ffn / self.worker.heads_over)
+        self._sum("ffn")
+
+    def _experts(self) -> None:
+        model, worker, own = self.job.model, self.worker, self.own
+        h, t = model.hidden, own.tokens
+        self.small("norm", t * h)
+        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
+        self.run(product("router", (t, model.experts, h), wide))
+        self.small("topk", t * model.experts)
+        if model.shared_expert_ffn:
+            self._feed("shared", t, model.shared_expert_ffn / worker.heads_over)
+        spread = worker.dp_attention and worker.tp > 1
+        form = self.job.format.experts
+        out = DISPATCH_BYTES.get(form.arithmetic, 1.0)
+        if spread and worker.ep > 1:
+            sent = t * min(model.topk, worker.ep) * h
+            self.exchange("dispatch", "all-to-all", "ep", sent * out, Role.DISPATCH)
+        elif spread:
+            self.exchange("gather", "all-gather", "ep", t * worker.tp * h * out, Role.DISPATCH)
+        self._grouped()
+        if spread and worker.ep > 1:
+            self.exchange("combine", "all-to-all", "ep", sent * ELEMENT, Role.COMBINE)
+        elif spread:
+            size = t * worker.tp * h * ELEMENT
+            self.exchange("scatter", "reduce-scatter", "ep", size, Role.COMBINE)
+        else:
+            self._sum("experts")
+
+    def _grouped(self) -> None:
+        """The experts of one rank: weights of those that some token hits, read once."""
+        job, model, worker = self.job, self.job.model, self.worker
+        tokens, h = self.load.tokens, model.hidden
+        here = experts_here(job, worker)
+        hit = here * touched(model, tokens)
+        width = model.moe_ffn * worker.ep / worker.tp
+        rows = tokens * model.topk / worker.ep * busiest(job, worker)
+        sides = 2 if model.gated_ffn else 1
+        form = job.format.experts
+        self.small("permute", rows * h)
+        for name, n, k in (("expert_up", sides * width, h), ("expert_down", h, width)):
+            self.run(
+                Kernel(
+                    family="grouped_gemm",
+                    name=name,
+                    flops=2.0 * rows * n * k,
+                    read_bytes=hit * n * k * form.bytes + rows * k * min(form.bytes, ELEMENT),
+                    write_bytes=rows * n * ELEMENT,
+                    shape=(max(1, round(rows)), round(n), round(k), max(1, round(hit))),
+                    precision=form.arithmetic,
+                )
+            )
+            self.small("activation" if name == "expert_up" else "unpermute", rows * n)
+
+    def head(self) -> None:
+        """The last norm and the head, cut over all ranks; then sampling."""
+        model, load, own = self.job.model, self.load, self.own
+        ranks = self.worker.heads_over
+        sampled = load.sampled if ranks > 1 else own.sampled
+        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
+        self.small("norm", sampled * model.hidden)
+        self.run(product("head", (sampled, model.vocab / ranks, model.hidden), wide))
+        self.small("sampling", sampled * model.vocab / ranks, 2)
+        if ranks > 1:
+            size = sampled * model.vocab * ELEMENT
+            self.exchange("logits", "all-gather", "tp", size, Role.FORWARD)
+        self.flush()

@@ -1,0 +1,115 @@
+"""What one worker runs in one step: running sequences, tokens of prompts, how experts are hit.
+
+In:  sequences, their context, prompts.
+Out: `Load`, with what falls on one rank; experts that are touched, the busiest rank.
+Left out: kernels (`layers`), time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from rackmodel.workload.models import Model
+from rackmodel.workload.serving.job import ServingJob, Worker
+
+CONTEXT_STEP = 1.05  # contexts and prompts are rounded to powers of this: a step is looked up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One step of one worker.
+
+    sequences : that decode, `drafted` tokens each, with `context` tokens in the cache.
+    prompts : pieces of prompts of `piece` tokens each, with `before` tokens of theirs in the cache.
+    """
+
+    sequences: float = 0.0
+    context: float = 0.0
+    drafted: int = 1
+    prompts: float = 0.0
+    piece: float = 0.0
+    before: float = 0.0
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that pass through all layers."""
+        return self.sequences * self.drafted + self.prompts * self.piece
+
+    @property
+    def sampled(self) -> float:
+        """Tokens that pass through the head."""
+        return self.sequences * self.drafted + self.prompts
+
+    def on_rank(self, worker: Worker) -> Load:
+        """Return what one rank's attention runs: with dp attention, that of the fullest rank."""
+        if not worker.dp_attention or worker.tp == 1:
+            return self
+        share = 1.0 / worker.tp
+        return Load(
+            sequences=_share(self.sequences, share),
+            context=self.context,
+            drafted=self.drafted,
+            # one prompt is one rank's: it can't be cut
+            prompts=_share(self.prompts, share),
+            piece=self.piece,
+            before=self.before,
+        )
+
+
+def _share(count: float, share: float) -> float:
+    return max(min(1.0, count), count * share)
+
+
+def touched(model: Model, tokens: float) -> float:
+    """Return the share of experts that at least one of `tokens` tokens is sent to.
+
+    Of evenly spread tokens, each sent to `topk` different experts.
+
+    >>> from rackmodel.workload import load_model
+    >>> round(touched(load_model("deepseek-v3"), 100), 2)
+    0.96
+    """
+    return float(1.0 - (1.0 - model.topk / model.experts) ** max(tokens, 1e-9))
+
+
+@lru_cache(maxsize=4096)
+def busiest_share(experts: int, ep: int, redundant: int, skew: float, seed: int) -> float:
+    """Return the load of the busiest rank over the mean.
+
+    Experts are popular by a power law (exponent `skew`), which ones is a seed's choice; they lie on
+    ranks in order. Copies of the busiest experts, one after another for the one whose copies have
+    most to do, split their load; the copies then lie where least is to do, as DeepSeek's balancer
+    places them (github.com/deepseek-ai/EPLB).
+    """
+    if ep <= 1 or (skew <= 0.0 and not redundant):
+        return 1.0
+    load = np.arange(1, experts + 1, dtype=float) ** -skew
+    np.random.default_rng(seed).shuffle(load)
+    load /= load.sum()
+    if not redundant:
+        return float(load.reshape(ep, -1).sum(axis=1).max() * ep) if experts % ep == 0 else 1.0
+    copies = np.ones(experts)
+    for _ in range(redundant):
+        copies[np.argmax(load / copies)] += 1
+    parts = np.sort(np.repeat(load / copies, copies.astype(int)))[::-1]
+    ranks, room = np.zeros(ep), np.full(ep, -(-len(parts) // ep))
+    for part in parts:
+        rank = int(np.argmin(np.where(room > 0, ranks, np.inf)))
+        ranks[rank] += part
+        room[rank] -= 1
+    return float(ranks.max() * ep)
+
+
+def experts_here(job: ServingJob, worker: Worker) -> float:
+    """Return the experts, copies included, whose weights one rank holds (cut or whole)."""
+    return (job.model.experts + job.redundant_experts) / worker.ep
+
+
+def busiest(job: ServingJob, worker: Worker) -> float:
+    """Return the tokens of the busiest rank over the mean."""
+    return busiest_share(
+        job.model.experts, worker.ep, job.redundant_experts, job.routing_skew, job.routing_seed
+    )

@@ -1,0 +1,87 @@
+"""Bytes of HBM that serving needs: weights of a rank, KV cache and states of a sequence.
+
+In:  a job, a worker, tokens.
+Out: bytes by what they are for; the most sequences that fit.
+Left out: fragmentation beyond the share that is kept free.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rackmodel.workload.models import Block
+from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.layers import STATE_BYTES
+from rackmodel.workload.serving.load import experts_here
+
+USABLE = 0.9  # of HBM: what vLLM and TensorRT-LLM take by default (gpu_memory_utilization)
+WORKSPACE_BYTES = 4e9  # activations, graphs, libraries; assumed from the stacks' own reports
+
+
+def weight_bytes(job: ServingJob, worker: Worker) -> float:
+    """Return the bytes of weights on one rank of the fullest pipeline stage."""
+    model, form = job.model, job.format
+    latent = form.latent if model.mla is not None and form.latent else form.attention
+    over, total = worker.heads_over, 0.0
+    blocks = list(model.blocks)
+    if job.mtp:
+        blocks += [model.mtp_block] * min(job.mtp, model.mtp_layers)
+    for block in blocks:
+        total += model.mixer_parameters(block) * latent.bytes / over
+        if block.feed == "dense":
+            total += model.feed_parameters(block) * form.feed.bytes / over
+        elif block.feed == "moe":
+            expert = model.feed_parameters(block, experts=1) - model.feed_parameters(
+                block, experts=0
+            )
+            rest = model.feed_parameters(block, experts=0)
+            total += rest * form.feed.bytes / over
+            cut = worker.tp / worker.ep
+            total += expert * experts_here(job, worker) / cut * form.experts.bytes
+    ends = model.embedding_parameters * (1 if model.tied else 2) * 2.0 / over
+    return total / worker.pp + ends
+
+
+def kv_row_elements(job: ServingJob, worker: Worker) -> float:
+    """Return the elements that one token of a layer leaves in the cache of one rank.
+
+    A latent cache stands on every rank of a tp group, as do KV heads that are fewer than ranks.
+    """
+    model = job.model
+    if model.mla is not None:
+        return float(model.mla.kv_lora + model.mla.qk_rope)
+    return 2.0 * max(1.0, model.kv_heads / worker.heads_over) * model.head_dim
+
+
+def sequence_bytes(job: ServingJob, worker: Worker, tokens: float) -> float:
+    """Return what a sequence with so many tokens keeps on one rank that runs its attention."""
+    row = kv_row_elements(job, worker) * job.kv_bytes
+    total = 0.0
+    for block in job.model.blocks:
+        total += _kept(job, worker, block, tokens, row)
+    return total / worker.pp
+
+
+def _kept(job: ServingJob, worker: Worker, block: Block, tokens: float, row: float) -> float:
+    if block.mixer == "attention":
+        span = (
+            tokens
+            if job.model.sparse_attention or not block.window
+            else min(tokens, float(block.window))
+        )
+        return span * row
+    if block.mixer == "mamba":
+        m = job.model.mamba
+        assert m is not None
+        return m.heads * m.head_dim * m.state * STATE_BYTES / worker.heads_over
+    return 0.0
+
+
+def most_sequences(job: ServingJob, worker: Worker, hbm_bytes: float, tokens: float) -> int:
+    """Return how many sequences of so many tokens one worker holds; below 0: not even weights."""
+    room = USABLE * hbm_bytes - weight_bytes(job, worker) - WORKSPACE_BYTES
+    if room <= 0:
+        return -1
+    each = sequence_bytes(job, worker, tokens)
+    ranks = worker.tp if worker.dp_attention else 1
+    return math.floor(room / each) * ranks if each > 0 else 10**9

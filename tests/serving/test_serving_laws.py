@@ -1,0 +1,172 @@
+"""Laws of serving: what must hold whatever the constants are."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+import rackmodel
+from rackmodel.hardware import load_catalog
+from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.load import busiest_share, touched
+from rackmodel.workload.serving.memory import kv_row_elements, weight_bytes
+
+DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 4, "gpus": 4}
+WIDE = {
+    "model": "deepseek-v3", "weights": "fp8", "users": 1024, "isl": 1024, "osl": 1024,
+    "tp": 16, "ep": 16, "dp_attention": True, "gpus": 16,
+}  # fmt: skip
+
+
+def served(topology="dgx-h100", **words):
+    return rackmodel.serve(topology, **words)
+
+
+def with_part(key, value):
+    return load_catalog(overrides={key: value})
+
+
+@pytest.mark.parametrize("users", [1, 16, 128])
+def test_more_hbm_bandwidth_is_never_slower(users):
+    slow = served(**DENSE, users=users)
+    fast = served(
+        **DENSE, users=users, catalog=with_part("accelerators.h100.hbm_bytes_per_s", "6.7 TB/s")
+    )
+    assert fast.tpot_s < slow.tpot_s
+    assert fast.steady.ttft_s <= slow.steady.ttft_s
+
+
+@pytest.mark.parametrize("users", [1, 8, 64, 256])
+def test_no_token_is_quicker_than_its_weights_are_read(users):
+    found = served(**DENSE, users=users)
+    part = found.accelerator
+    ends = found.job.model.embedding_parameters * 2.0 / 4  # the embedding is looked up, not read
+    assert found.tpot_s > (found.hbm["weights"] - ends) / part.hbm_bytes_per_s
+
+
+def test_users_times_tokens_is_the_throughput():
+    """Little's law: requests in flight are their rate times the time that each one takes."""
+    found = served(**DENSE, users=96)
+    each_s = found.steady.ttft_s + found.job.osl * found.tpot_s
+    assert found.steady.requests_per_s * each_s == pytest.approx(96, rel=0.03)
+
+
+def test_more_users_make_more_tokens_and_each_one_waits_longer():
+    runs = [served(**DENSE, users=users) for users in (1, 4, 16, 64, 256)]
+    for fewer, more in itertools.pairwise(runs):
+        assert more.tpot_s > fewer.tpot_s
+        assert more.output_tokens_per_s > fewer.output_tokens_per_s
+
+
+def test_every_rank_for_itself_is_the_folded_answer():
+    folded, whole = (served(**DENSE, users=64, fold=fold) for fold in (True, False))
+    assert whole.tpot_s == pytest.approx(folded.tpot_s, rel=1e-12)
+    assert whole.steady.ttft_s == pytest.approx(folded.steady.ttft_s, rel=1e-12)
+    mine, other = folded.to_dict(), whole.to_dict()
+    for key in ("energy_j_per_token", "tokens_per_s_per_mw", "tokens_per_s_per_gpu"):
+        # power is cut into bins of time, which round where classes are told apart
+        assert other[key] == pytest.approx(mine[key], rel=1e-5)
+
+
+def graph_of(name, gpus, *, scale_up=1.0, fabric=1.0, without=()):
+    """The graph of a machine with slower links, or without some nodes."""
+    graph = rackmodel.load_topology(name).graph(gpus).copy()
+    graph.remove_nodes_from([node for node in graph if str(node).endswith(tuple(without))])
+    for tail, head, link in graph.edges(data=True):
+        ends = {graph.nodes[tail]["kind"], graph.nodes[head]["kind"]}
+        inside = ends <= {"accelerator", "scale_up_switch"}
+        link["bytes_per_s"] *= scale_up if inside else fabric
+    graph.graph.setdefault("accelerator", "h100")
+    return graph
+
+
+def test_halved_nvlink_slows_tokens():
+    base, slow = (served(graph_of("dgx-h100", 8, scale_up=x), **DENSE, users=256) for x in (1, 0.5))
+    assert slow.tpot_s > 1.02 * base.tpot_s
+
+
+def test_halved_nics_slow_experts_that_span_nodes():
+    base, slow = (served(graph_of("dgx-h100", 16, fabric=x), **WIDE) for x in (1, 0.5))
+    assert slow.tpot_s > 1.1 * base.tpot_s
+
+
+def test_a_broken_switch_plane_slows_tokens():
+    whole = graph_of("dgx-h100", 8)
+    chips = [str(n) for n, kind in whole.nodes(data="kind") if kind == "scale_up_switch"]
+    broken = graph_of("dgx-h100", 8, without=chips[:2])
+    assert served(broken, **DENSE, users=256).tpot_s > served(whole, **DENSE, users=256).tpot_s
+
+
+def test_a_slow_rank_holds_up_its_worker():
+    base = served(**DENSE, users=64)
+    held = served(**DENSE, users=64, slow={2: 1.5})
+    assert held.tpot_s > 1.2 * base.tpot_s
+
+
+def test_breakdown_adds_up_to_the_time_per_token():
+    found = served(**DENSE, users=64)
+    assert sum(found.breakdown_s.values()) == pytest.approx(found.tpot_s, rel=1e-6)
+
+
+def test_touched_experts_go_from_topk_to_all():
+    model = rackmodel.load_model("deepseek-v3")
+    assert touched(model, 1) == pytest.approx(8 / 256)
+    assert touched(model, 1e4) == pytest.approx(1.0)
+
+
+def test_copies_of_busy_experts_level_the_ranks():
+    even = busiest_share(256, 32, 0, 0.0, 1)
+    skewed = busiest_share(256, 32, 0, 0.8, 1)
+    levelled = busiest_share(256, 32, 32, 0.8, 1)
+    assert even == 1.0 < levelled < skewed
+
+
+def test_a_latent_cache_stands_on_every_rank():
+    model = rackmodel.load_model("deepseek-v3")
+    job = ServingJob(model=model, worker=Worker(tp=8), gpus=8, users=1, isl=1, osl=1)
+    assert kv_row_elements(job, job.worker) == 576  # arXiv:2412.19437, table 1: 512 + 64
+    wide = replace(job, model=rackmodel.load_model("llama3.1-70b"))
+    assert kv_row_elements(wide, Worker(tp=8)) == 2 * 128
+    assert kv_row_elements(wide, Worker(tp=16)) == 2 * 128  # fewer heads than ranks
+
+
+def test_weights_of_all_ranks_are_those_of_the_model():
+    model = rackmodel.load_model("llama3.1-70b")
+    job = ServingJob(
+        model=model, worker=Worker(tp=8), gpus=8, users=1, isl=1, osl=1, weights="bf16"
+    )
+    assert 8 * weight_bytes(job, job.worker) == pytest.approx(2 * model.parameters, rel=1e-3)
+
+
+def test_drafted_tokens_save_time_while_weights_bind():
+    words = {"model": "deepseek-v3", "isl": 1024, "osl": 1024, "tp": 8, "gpus": 8, "ep": 1}
+    words |= {"dp_attention": False, "users": 4}
+    plain = served("dgx-b200", **words)
+    drafted = served("dgx-b200", **words, mtp=1, acceptance=0.8)
+    assert drafted.tpot_s < plain.tpot_s
+    useless = served("dgx-b200", **words, mtp=1, acceptance=0.0)
+    assert useless.tpot_s > plain.tpot_s
+
+
+def test_prompts_on_workers_of_their_own_leave_decode_alone():
+    words = {"model": "llama3.1-70b", "isl": 8192, "osl": 256, "users": 16, "tp": 4}
+    together = served(**words, gpus=4)
+    apart = served(**words, gpus=8, prefill_gpus=4, prefill={"tp": 4})
+    assert apart.tpot_s < together.tpot_s
+    assert apart.breakdown_s["prompts"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "says"),
+    [
+        ({"users": 100_000}, rackmodel.DoesNotFit, "do$"),
+        ({"users": 4, "osl": 0}, rackmodel.InvalidInput, "osl"),
+        ({"users": 4, "mtp": 1}, rackmodel.InvalidInput, "mtp"),
+        ({"users": 4, "ep": 3}, rackmodel.InvalidPlan, "ep 3"),
+        ({"users": 4, "tp": 1, "weights": "bf16"}, rackmodel.DoesNotFit, "weights of"),
+        ({"users": 4, "stack": "no-such"}, rackmodel.UnknownName, "no-such"),
+    ],
+)
+def test_what_can_not_be_served_is_refused(words, kind, says):
+    with pytest.raises(kind, match=says):
+        served(**{**DENSE, **words})
