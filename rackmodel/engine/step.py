@@ -45,7 +45,7 @@ from rackmodel.workload.placement import (
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rackmodel.workload import Job
+    from rackmodel.workload import Job, Plan
 
 
 class Kernels(Protocol):
@@ -133,6 +133,21 @@ class _Placed:
     accelerators: npt.NDArray[np.int64]  # of each simulated rank
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepKind:
+    """What the ranks do in a step of a job, and how its software runs a collective.
+
+    algorithm : of (plan, operation, axis); several where the quickest runs, None where the library
+    chooses.
+    """
+
+    programs: Callable[[Job], tuple[Program, ...]]
+    algorithm: Callable[[Plan, str, str], str | Sequence[str] | None]
+
+
+TRAINING = StepKind(programs=programs, algorithm=exchange_algorithm)
+
+
 def simulate_step(
     machine: SimulatedMachine,
     job: Job,
@@ -142,7 +157,7 @@ def simulate_step(
     taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0,
     transfers_slower: float = 1.0,
     periods: int = PERIODS,
-    programs_of: Callable[[Job], tuple[Program, ...]] = programs,
+    kind: StepKind = TRAINING,
 ) -> Step:
     """Simulate one step.
 
@@ -155,7 +170,7 @@ def simulate_step(
     transfers_slower : time of the bytes of collectives and sends in training over their time alone,
         as a library's tests measure it: all rates are that much lower, latencies as they are.
     periods : whole periods of the machine to keep in the stand-in.
-    programs_of : what the ranks do in a step of a job: those of training if left out.
+    kind : what the ranks do in a step of a job, and how they exchange: training if left out.
 
     Raises
     ------
@@ -169,7 +184,7 @@ def simulate_step(
     placed = _place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
-    system = _system(_short(job, todo[0]), placed, weight, programs_of)
+    system = _system(_short(job, todo[0]), placed, weight, kind)
     speed = _speeds(len(weight), options.slow)
     partition = _partition(system, speed, options.fold)
     quotient = fold(system, partition)
@@ -187,7 +202,7 @@ def simulate_step(
         run.simulate(options.limit_s)
         return run
 
-    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated, programs_of)
+    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated, kind.programs)
     count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
@@ -303,17 +318,17 @@ def _system(
     job: Job,
     placed: _Placed,
     weight: npt.NDArray[np.float64],
-    programs_of: Callable[[Job], tuple[Program, ...]],
+    kind: StepKind,
 ) -> System:
     """Return everything that the ranks of a job exchange; a few micro-batches say it all."""
     plan, dp = job.plan, placed.small.dp
     return build_system(
         placed.network,
-        programs_of(job),
+        kind.programs(job),
         pipeline=axis_members(plan, "pp", dp),
         axis_members=lambda axis: axis_members(plan, axis, dp),
         true_size=lambda axis: axis_true_size(plan, axis),
-        algorithm_of=lambda op, axis: exchange_algorithm(plan, op, axis),
+        algorithm_of=lambda op, axis: kind.algorithm(plan, op, axis),
         accelerator_of=placed.accelerators,
         weight=weight,
     )

@@ -27,7 +27,7 @@ from rackmodel.engine.binding import (
     rates_alone,
 )
 from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
-from rackmodel.network import Network, Pattern, pattern
+from rackmodel.network import Network, Pattern, pattern, quickest
 from rackmodel.network.symmetry import Groups, distinct, label
 from rackmodel.workload.operations import Collective, Operation, Program, Recv, Segment, Send
 
@@ -203,7 +203,7 @@ def build_system(
     pipeline: Ints,
     axis_members: Callable[[str], Ints],
     true_size: Callable[[str], int],
-    algorithm_of: Callable[[str, str], str | None] = lambda op, axis: None,
+    algorithm_of: Callable[[str, str], str | Sequence[str] | None] = lambda op, axis: None,
     accelerator_of: Ints,
     weight: Floats,
 ) -> System:
@@ -214,7 +214,8 @@ def build_system(
     pipeline : int[R / pp, pp], the ranks of each pipeline in stage order.
     axis_members : the groups of an axis, int[groups, size]. true_size : members in the whole
         machine.
-    algorithm_of : of an operation along an axis, None for what the library would choose.
+    algorithm_of : of an operation along an axis, or several, of which the quickest runs; None for
+        what the library would choose.
     accelerator_of : int[R], where each rank stands. weight : float[R], ranks that each stands for.
     """
     stage = np.empty(pipeline.size, dtype=np.int64)
@@ -239,15 +240,10 @@ def build_system(
             domains = _true_domains(
                 network.domain_of[row], np.ones(len(row)) if whole else weight_at[row]
             )
-            return pattern(
-                network,
-                op,
-                row,
-                key.bytes,
-                algorithm=algorithm_of(op, key.axis),
-                true_size=true,
-                true_domains=domains,
-            )
+            named, sizes = algorithm_of(op, key.axis), {"true_size": true, "true_domains": domains}
+            if named is None or isinstance(named, str):
+                return pattern(network, op, row, key.bytes, algorithm=named, **sizes)
+            return quickest(network, op, row, key.bytes, named, **sizes)
 
         drafts.append((key, members, flows_of_groups(tree, accelerator_of[members], pattern_of)))
     return _join(network, stage, drafts)

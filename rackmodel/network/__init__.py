@@ -9,7 +9,7 @@ from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
 from rackmodel.network.collectives.flows import Flows, Pattern, alone_s, drain_s, link_load
 from rackmodel.network.collectives.registry import ALGORITHMS, OPS, algorithm
 from rackmodel.network.collectives.times import bus_factor, collective_s, run_collective
-from rackmodel.network.collectives.tuner import pattern
+from rackmodel.network.collectives.tuner import pattern, quickest
 from rackmodel.network.collectives.uneven import all_to_allv
 from rackmodel.network.flow_table import Traffic, simulate_flows
 from rackmodel.network.fluid import FluidNetwork
@@ -41,6 +41,7 @@ __all__ = [
     "fair_rates_rows",
     "link_load",
     "pattern",
+    "quickest",
     "run_collective",
     "simulate_flows",
     "stand_in",

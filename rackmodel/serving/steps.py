@@ -10,13 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.step import Step, simulate_step
+from rackmodel.engine.step import Step, StepKind, simulate_step
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.programs import serving_programs
+
+# How serving software runs its exchanges: kernels of their own where the library is slow.
+ALGORITHMS = {
+    "all-reduce": ("one-shot", "two-shot", "ring", "tree"),
+    "dispatch": ("low-latency",),
+    "combine": ("low-latency",),
+}
 
 
 @dataclass(slots=True)
@@ -53,6 +60,9 @@ class Steps:
                 carrier,
                 self.kernels,
                 self.options,
-                programs_of=lambda _: serving_programs(shape, worker, load, rounds),
+                kind=StepKind(
+                    programs=lambda _: serving_programs(shape, worker, load, rounds),
+                    algorithm=lambda plan, op, axis: ALGORITHMS.get(op),
+                ),
             )
         return self._known[key]

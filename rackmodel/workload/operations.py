@@ -25,7 +25,14 @@ Family: TypeAlias = Literal[
 ]
 Phase: TypeAlias = Literal["forward", "backward", "recompute", "optimizer", "other"]
 CollectiveOp: TypeAlias = Literal[
-    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "dispatch",
+    "combine",
+    "broadcast",
+    "send",
 ]
 
 

@@ -9,7 +9,7 @@ import rackmodel
 from rackmodel.hardware import load_catalog
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import busiest_share, touched
-from rackmodel.workload.serving.memory import kv_row_elements, weight_bytes
+from rackmodel.workload.serving.memory import sequence_bytes, weight_bytes
 
 DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 4, "gpus": 4}
 WIDE = {
@@ -124,10 +124,11 @@ def test_copies_of_busy_experts_level_the_ranks():
 def test_a_latent_cache_stands_on_every_rank():
     model = rackmodel.load_model("deepseek-v3")
     job = ServingJob(model=model, worker=Worker(tp=8), gpus=8, users=1, isl=1, osl=1)
-    assert kv_row_elements(job, job.worker) == 576  # arXiv:2412.19437, table 1: 512 + 64
+    # arXiv:2412.19437, table 1: 512 + 64 elements in 61 layers
+    assert sequence_bytes(job, job.worker, 1.0) == 61 * 576
     wide = replace(job, model=rackmodel.load_model("llama3.1-70b"))
-    assert kv_row_elements(wide, Worker(tp=8)) == 2 * 128
-    assert kv_row_elements(wide, Worker(tp=16)) == 2 * 128  # fewer heads than ranks
+    assert sequence_bytes(wide, Worker(tp=8), 1.0) == 80 * 2 * 128
+    assert sequence_bytes(wide, Worker(tp=16), 1.0) == 80 * 2 * 128  # fewer heads than ranks
 
 
 def test_weights_of_all_ranks_are_those_of_the_model():

@@ -14,7 +14,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.constants import nccl
 from rackmodel.network.collectives.costs import fill_s, fixed_s, limit, wire
-from rackmodel.network.collectives.flows import Pattern, pace_s
+from rackmodel.network.collectives.flows import Pattern, alone_s, pace_s
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.registry import (
     ALGORITHM,
@@ -69,6 +69,39 @@ def pattern(
         raise InvalidInput(f"{op}: bytes must be finite and not negative, got {bytes!r}")
     group = make_group(network, members, true_size, true_domains, period)
     return choose(network, group, op, bytes, algorithm)
+
+
+def quickest(
+    network: Network,
+    op: str,
+    members: Sequence[int],
+    bytes: float,
+    algorithms: Sequence[str],
+    **whole: int | None,
+) -> Pattern:
+    """Return the quickest of some algorithms on a group, by what each takes on an idle network.
+
+    whole : true_size, true_domains and period of `pattern`. An algorithm that the group can't run
+    is passed over.
+
+    Raises
+    ------
+    InvalidInput
+        If the group can run none of them.
+    """
+    best, refused = None, None
+    for name in algorithms:
+        try:
+            made = pattern(network, op, members, bytes, algorithm=name, **whole)
+        except InvalidInput as error:
+            refused = error
+            continue
+        seconds = alone_s(network, made, bytes)
+        if best is None or seconds < best[0]:
+            best = seconds, made
+    if best is None:
+        raise refused or InvalidInput(f"{op}: no algorithm is named")
+    return best[1]
 
 
 def choose(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT, elementwise
-from rackmodel.workload.models import Block
+from rackmodel.workload.mixers import Recurrent
 from rackmodel.workload.operations import Collective, CollectiveOp, Compute, Kernel, Operation, Role
 from rackmodel.workload.serving.formats import DISPATCH_BYTES, Stored
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -86,10 +87,11 @@ class LayerWriter:
 
     def layer(self, block: Block) -> None:
         """Write a whole layer."""
-        if block.mixer == "attention":
+        kind = self.job.model.recurrent(block)
+        if block.attends:
             self._attention(block)
-        elif block.mixer == "mamba":
-            self._state_space()
+        if kind is not None:
+            self._state(kind)
         if block.feed == "dense":
             self._dense()
         elif block.feed == "moe":
@@ -107,17 +109,26 @@ class LayerWriter:
         form, h = self.job.format.attention, model.hidden
         t = own.tokens
         self.small("norm", t * h)
-        heads = model.heads / tp
+        wide = model.heads_of(block)
+        heads = wide.heads / tp
+        if block.index == "own":
+            self._indexer()
         if model.mla is not None:
-            self._latent(block, heads)
+            self._latent(block, model.heads / tp)
         else:
-            kv_heads = max(1.0, model.kv_heads / tp)
-            gate = heads if model.gated_attention else 0.0
-            d = model.head_dim
-            self.run(product("qkv", (t, (heads + gate + 2 * kv_heads) * d, h), form))
-            self.small("rotary", t * (heads + 2 * kv_heads) * d)
-            self._cores(block, heads, kv_heads, (d, d), 2.0 * kv_heads * d)
-            self.run(product("proj", (t, h, heads * d), form))
+            kv_heads = max(1.0, wide.kv_heads / tp)
+            keys, values = wide.head_dim, wide.value_dim
+            row = kv_heads * (keys + values)
+            stored = row * wide.kv_width / (wide.kv_heads * (keys + values))
+            query = wide.query_width / tp
+            if wide.q_rank:
+                self.run(product("q_down", (t, wide.q_rank, h), form))
+                self.run(product("q_up", (t, query, wide.q_rank), form))
+                query = 0.0
+            self.run(product("qkv", (t, query + stored, h), form))
+            self.small("rotary", t * (heads * keys + row))
+            self._cores(block, heads, kv_heads, (keys, values), row)
+            self.run(product("proj", (t, h, heads * values), form))
         self._sum("attention")
 
     def _latent(self, block: Block, heads: float) -> None:
@@ -130,8 +141,8 @@ class LayerWriter:
         down = a.q_lora + a.kv_lora + a.qk_rope
         self.run(product("down", (t, down, h), form))
         self.small("norm", t * down)
-        self.run(product("q_up", (t, heads * model.qk_dim, a.q_lora or h), form))
-        self.small("rotary", t * heads * model.qk_dim)
+        self.run(product("q_up", (t, heads * a.qk_dim, a.q_lora or h), form))
+        self.small("rotary", t * heads * a.qk_dim)
         decoding = own.sequences * own.drafted
         if decoding:
             self.run(product("k_absorbed", (decoding, a.kv_lora, a.qk_nope), wide, heads))
@@ -141,7 +152,7 @@ class LayerWriter:
         if own.prompts:
             tokens = own.prompts * (own.piece + own.before)
             self.run(product("kv_up", (tokens, heads * (a.qk_nope + a.v_dim), a.kv_lora), form))
-            self.run(self._prompt(block, heads, heads, (model.qk_dim, a.v_dim)))
+            self.run(self._prompt(block, heads, heads, (a.qk_dim, a.v_dim)))
         self.run(product("proj", (t, h, heads * a.v_dim), form))
 
     def _cores(
@@ -162,7 +173,8 @@ class LayerWriter:
     ) -> Kernel:
         """Attention of new tokens over the cache; row : cached elements of a token in a layer."""
         own = self.own
-        span = min(own.context, block.window) if block.window else own.context
+        window = self.job.model.kept_window(block)
+        span = min(own.context, float(window)) if window else own.context
         n, q = own.sequences, own.drafted
         seen = n * span * row * self.job.kv_bytes
         return Kernel(
@@ -174,7 +186,7 @@ class LayerWriter:
             write_bytes=n * q * heads * dims[1] * ELEMENT,
             shape=(
                 *(max(1, round(n)), round(heads), round(kv_heads), q, max(1, round(span)), *dims),
-                *(0, block.window),
+                *(0, window),
             ),
             precision="fp8" if self.job.kv_bytes <= 1.0 else "bf16",
         )
@@ -184,8 +196,8 @@ class LayerWriter:
         own = self.own
         n, q = own.prompts, own.piece
         seen = own.before + q / 2.0
-        if block.window:
-            seen = min(seen, float(block.window))
+        if window := self.job.model.kept_window(block):
+            seen = min(seen, float(window))
         cache = n * (own.before + q) * kv_heads * sum(dims) * ELEMENT
         shape = (round(n), round(heads), round(kv_heads), round(q), round(own.before + q), *dims)
         return Kernel(
@@ -194,33 +206,54 @@ class LayerWriter:
             flops=2.0 * n * q * heads * seen * sum(dims),
             read_bytes=cache + n * q * heads * dims[0] * ELEMENT,
             write_bytes=n * q * heads * dims[1] * ELEMENT,
-            shape=(*shape, 1, block.window),
+            shape=(*shape, 1, window),
             precision="bf16",
         )
 
-    def _state_space(self) -> None:
+    def _indexer(self) -> None:
+        """Scores of all cached keys for each new token; each rank scores for its own queries."""
+        model, own = self.job.model, self.own
+        index, t = model.index, own.tokens
+        assert index is not None
+        form = self.job.format.latent or self.job.format.attention
+        width = index.heads * index.head_dim
+        self.run(product("index_query", (t, width, model.index_query), form))
+        self.run(product("index_key", (t, index.head_dim + index.heads, model.hidden), form))
+        scored = own.sequences * own.drafted * own.context
+        scored += own.prompts * own.piece * (own.before + own.piece / 2.0)
+        read = own.sequences * own.context + own.prompts * (own.before + own.piece)
+        self.run(
+            Kernel(
+                family="scan",
+                name="index",
+                flops=scored * index.flops(1.0),
+                read_bytes=read * index.head_dim,
+                write_bytes=scored * ELEMENT,
+            )
+        )
+        self.small("topk", scored)
+
+    def _state(self, kind: Recurrent) -> None:
         """A mixer with a state: it is read and written once a step for each sequence."""
         model, own, tp = self.job.model, self.own, self.worker.heads_over
-        m, t, h, form = model.mamba, own.tokens, model.hidden, self.job.format.attention
-        assert m is not None
-        heads, inner = m.heads / tp, m.heads * m.head_dim / tp
+        t, h, form = own.tokens, model.hidden, self.job.format.attention
+        inner = kind.inner / tp
         self.small("norm", t * h)
-        columns = 2 * inner + 2 * m.groups * m.state / tp + heads
-        self.run(product("in", (t, columns, h), form))
-        self.small("conv", t * (inner + 2 * m.groups * m.state / tp))
-        state = heads * m.head_dim * m.state * STATE_BYTES * (own.sequences + own.prompts)
+        self.run(product("in", (t, kind.in_width / tp, h), form))
+        self.small("conv", t * kind.mixed / tp)
+        state = kind.kept_elements / tp * STATE_BYTES * (own.sequences + own.prompts)
         self.run(
             Kernel(
                 family="scan",
                 name="scan",
-                flops=t * model.scan_flops() / tp,
+                flops=t * kind.flops() / tp,
                 read_bytes=state + t * inner * ELEMENT,
                 write_bytes=state + t * inner * ELEMENT,
             )
         )
         self.small("norm", t * inner)
         self.run(product("out", (t, h, inner), form))
-        self._sum("state space")
+        self._sum("state")
 
     def _feed(self, name: str, tokens: float, width: float) -> None:
         h, form = self.job.model.hidden, self.job.format.feed
@@ -248,12 +281,16 @@ class LayerWriter:
         out = DISPATCH_BYTES.get(form.arithmetic, 1.0)
         if spread and worker.ep > 1:
             sent = t * min(model.topk, worker.ep) * h
-            self.exchange("dispatch", "all-to-all", "ep", sent * out, Role.DISPATCH)
+            self.exchange("dispatch", "dispatch", "ep", sent * out, Role.DISPATCH)
         elif spread:
             self.exchange("gather", "all-gather", "ep", t * worker.tp * h * out, Role.DISPATCH)
+        if model.moe_latent:
+            self.run(product("latent_in", (t, model.moe_latent, h), self.job.format.feed))
         self._grouped()
+        if model.moe_latent:
+            self.run(product("latent_out", (t, h, model.moe_latent), self.job.format.feed))
         if spread and worker.ep > 1:
-            self.exchange("combine", "all-to-all", "ep", sent * ELEMENT, Role.COMBINE)
+            self.exchange("combine", "combine", "ep", sent * ELEMENT, Role.COMBINE)
         elif spread:
             size = t * worker.tp * h * ELEMENT
             self.exchange("scatter", "reduce-scatter", "ep", size, Role.COMBINE)
@@ -263,7 +300,7 @@ class LayerWriter:
     def _grouped(self) -> None:
         """The experts of one rank: weights of those that some token hits, read once."""
         job, model, worker = self.job, self.job.model, self.worker
-        tokens, h = self.load.tokens, model.hidden
+        tokens, h = self.load.tokens, model.moe_latent or model.hidden
         here = experts_here(job, worker)
         hit = here * touched(model, tokens)
         width = model.moe_ffn * worker.ep / worker.tp

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from rackmodel.workload.models import Block
+from rackmodel.workload.cache import cache_bytes
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import STATE_BYTES
 from rackmodel.workload.serving.load import experts_here
@@ -25,7 +25,7 @@ def weight_bytes(job: ServingJob, worker: Worker) -> float:
     over, total = worker.heads_over, 0.0
     blocks = list(model.blocks)
     if job.mtp:
-        blocks += [model.mtp_block] * min(job.mtp, model.mtp_layers)
+        blocks += list(model.mtp_blocks) * min(job.mtp, model.mtp_layers)
     for block in blocks:
         total += model.mixer_parameters(block) * latent.bytes / over
         if block.feed == "dense":
@@ -42,39 +42,16 @@ def weight_bytes(job: ServingJob, worker: Worker) -> float:
     return total / worker.pp + ends
 
 
-def kv_row_elements(job: ServingJob, worker: Worker) -> float:
-    """Return the elements that one token of a layer leaves in the cache of one rank.
-
-    A latent cache stands on every rank of a tp group, as do KV heads that are fewer than ranks.
-    """
-    model = job.model
-    if model.mla is not None:
-        return float(model.mla.kv_lora + model.mla.qk_rope)
-    return 2.0 * max(1.0, model.kv_heads / worker.heads_over) * model.head_dim
-
-
 def sequence_bytes(job: ServingJob, worker: Worker, tokens: float) -> float:
     """Return what a sequence with so many tokens keeps on one rank that runs its attention."""
-    row = kv_row_elements(job, worker) * job.kv_bytes
-    total = 0.0
-    for block in job.model.blocks:
-        total += _kept(job, worker, block, tokens, row)
-    return total / worker.pp
-
-
-def _kept(job: ServingJob, worker: Worker, block: Block, tokens: float, row: float) -> float:
-    if block.mixer == "attention":
-        span = (
-            tokens
-            if job.model.sparse_attention or not block.window
-            else min(tokens, float(block.window))
-        )
-        return span * row
-    if block.mixer == "mamba":
-        m = job.model.mamba
-        assert m is not None
-        return m.heads * m.head_dim * m.state * STATE_BYTES / worker.heads_over
-    return 0.0
+    kept = cache_bytes(
+        job.model,
+        tokens,
+        tp=worker.heads_over,
+        element_bytes=job.kv_bytes,
+        state_bytes=STATE_BYTES,
+    )
+    return kept / worker.pp
 
 
 def most_sequences(job: ServingJob, worker: Worker, hbm_bytes: float, tokens: float) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.models import Block
 from rackmodel.workload.operations import Operation, Program, Recv, Segment, Send
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import LayerWriter
@@ -67,7 +67,8 @@ def _draft(job: ServingJob, worker: Worker, load: Load) -> Segment:
     one = replace(load, drafted=1, prompts=0.0, piece=0.0, before=0.0)
     writer = LayerWriter(job, worker, one)
     if one.sequences:
-        writer.layer(job.model.mtp_block)
+        for block in job.model.mtp_blocks:
+            writer.layer(block)
         writer.head()
     return _segment("draft", writer)
 
