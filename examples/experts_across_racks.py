@@ -1,5 +1,9 @@
-"""Experts inside a rack, or across racks: where should an expert-parallel group stand?"""
+# %% [markdown]
+# # Experts inside a rack, or across racks
+#
+# Where should an expert-parallel group stand?
 
+# %%
 import rackmodel
 
 for ep, pp in ((16, 8), (64, 4)):

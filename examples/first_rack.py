@@ -1,5 +1,10 @@
-"""The first rack in ten lines: how fast does one NVL72 rack train a 70B model, and what binds?"""
+# %% [markdown]
+# # The first rack in ten lines
+#
+# How fast does one NVL72 rack train a 70B model, and what binds? What is left out of the
+# plan would be searched.
 
+# %%
 import rackmodel
 
 result = rackmodel.simulate(

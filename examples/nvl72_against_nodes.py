@@ -1,5 +1,10 @@
-"""NVL72 racks against 8-GPU nodes, nine for each rack: experts spread over 64 or over 8."""
+# %% [markdown]
+# # NVL72 racks against 8-GPU nodes
+#
+# Nine nodes for each rack: a mixture of experts spreads them over 64 accelerators of a rack, or
+# over the 8 of a node. What waits, and how much faster is the rack?
 
+# %%
 import rackmodel
 
 JOB = {"model": "deepseek-v3", "gpus": 1152, "global_batch": 2304, "seq_len": 4096}

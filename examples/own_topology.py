@@ -1,5 +1,9 @@
-"""A machine of your own, drawn with NetworkX, through the same simulation."""
+# %% [markdown]
+# # A machine of your own
+#
+# Any NetworkX graph is a machine: draw it, check it, run the same simulation on it.
 
+# %%
 import networkx as nx
 
 import rackmodel

@@ -1,5 +1,9 @@
-"""What a step asks of the hall: watts by part, coolant, joules and dollars a token."""
+# %% [markdown]
+# # Power and coolant
+#
+# What a step asks of the hall: watts by part, coolant, joules and dollars a token.
 
+# %%
 import rackmodel
 
 result = rackmodel.simulate(
