@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _PLAN = "Plan (what is left out is searched)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
 _SITE = ("power_cap_w", "media", "supply_c", "rise_k", "flow_lpm")
-_MODEL_HELP = "A name (`rackmodel list models`), a TOML file, or a Hugging Face config.json."
+_MODEL_HELP = (
+    "A name (`rackmodel list models`), a TOML file, a Hugging Face config.json or its directory."
+)
 _GPUS_HELP = "Accelerators used; racks are filled in order. 1024, 1,024, 100k, 1e6."
 _PLAN_HELP = (
     "Any other field of the plan, such as ep_overlap=true or rank_order=tp-cp-ep-dp-pp; "

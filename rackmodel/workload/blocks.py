@@ -53,6 +53,7 @@ FEEDS: dict[str, Feed] = {"-": "dense", "E": "moe"}
 # Letters of `Model.pattern`: one sub-layer each.
 SUB_LAYERS: dict[str, Block] = {
     "M": Block(mixer="mamba", feed="none"),
+    "S": Block(mixer="selective", feed="none"),
     "*": Block(feed="none"),
     "-": Block(mixer="none"),
     "E": Block(mixer="none", feed="moe"),

@@ -19,6 +19,7 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.workload.huggingface import model_from_config
+from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.mixers import (
     Convolution,
     Delta,
@@ -77,8 +78,8 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     Parameters
     ----------
     source : a catalog name; a path ending in .toml (fields of `Model`, at the top or under
-        `[model]`) or .json (a Hugging Face `config.json`); a mapping of either kind; or a
-        `Model`, given back.
+        `[model]`) or .json (a Hugging Face `config.json`), or a directory that holds a
+        `config.json`; a mapping of either kind; or a `Model`, given back.
 
     Raises
     ------
@@ -101,6 +102,10 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     if known in _catalog():
         return _from_catalog(known)
     path = Path(text)
+    if path.is_dir():
+        path = path / "config.json"
+        if not path.is_file():
+            raise InvalidInput(f"directory {text!r} holds no config.json; give a model's directory")
     if path.suffix in {".toml", ".json"}:
         if not path.is_file():
             raise InvalidInput(f"model file {text!r} does not exist")
@@ -129,7 +134,7 @@ def _from_file(path: Path) -> Model:
 
 
 def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
-    if "model_type" in data or "architectures" in data:
+    if "model_type" in data or "architectures" in data or not_a_model(data):
         return model_from_config(data, name=name)
     if unknown := sorted(set(map(str, data)) - set(_FIELDS) - _SUGAR):
         raise UnknownName.among(f"key in model {name!r}", unknown[0], _FIELDS)

@@ -524,8 +524,8 @@ def test_a_config_is_the_model_of_the_catalog(name, tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"mlp_only_layers": [3, 7]}, "mlp_only_layers"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"moe_latent_size": 1024}, "moe_latent_size"),
+        ({"layer_types": ["state_space"] * 48, "use_sliding_window": True}, "state_space"),
         ({"num_experts": "many"}, "num_experts must be a whole number"),
         ({"model_type": "qwen4_moe"}, "did you mean 'qwen"),
     ],

@@ -1,0 +1,127 @@
+"""Typed access to a config.json that remembers what was read.
+
+In:  the mapping that a config.json holds.
+Out: whole numbers, flags, lists, words; an error that names the key; keys that nobody read.
+Left out: what the keys mean (`parts`, `families`).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from rackmodel.errors import InvalidInput
+from rackmodel.workload.models import whole_number
+
+
+@cache
+def _meanings() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What names of keys look like that change shapes, and of those, names that change none."""
+    text = (files("rackmodel.workload") / "data" / "config_keys.toml").read_text(encoding="utf-8")
+    words = tomllib.loads(text)
+    harmless = [start for group in words["harmless"].values() for start in group]
+    return re.compile("|".join(words["shapes"])), re.compile("|".join(harmless))
+
+
+class Keys:
+    """A config, or a table inside it; `read` holds the keys that were asked for."""
+
+    def __init__(self, config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> None:
+        self.config = {**defaults, **{k: v for k, v in config.items() if v is not None}}
+        self.name = name
+        self.read: set[str] = set(defaults)
+        self.tables: list[Keys] = []
+
+    def get(self, *keys: str) -> Any:
+        """The first of `keys` that is there and not null; all of them count as read."""
+        self.read.update(keys)
+        return next((self.config[key] for key in keys if key in self.config), None)
+
+    def where(self, key: str) -> str:
+        """How errors name a key."""
+        return f"config of {self.name!r}: {key}"
+
+    def refuse(self, why: str) -> InvalidInput:
+        """The error that says why a config can't be read."""
+        return InvalidInput(f"config of {self.name!r}: {why}")
+
+    def whole(self, *keys: str, default: int | None = None) -> int:
+        """The first of `keys` that is there and not null, as a whole number."""
+        value = self.get(*keys)
+        if value is not None:
+            found = next(key for key in keys if key in self.config)
+            return whole_number(self.where(found), value)
+        if default is None:
+            raise self.refuse(f"key {keys[0]!r} is missing")
+        return default
+
+    def flag(self, *keys: str, default: bool = False) -> bool:
+        """A true or false."""
+        value = self.get(*keys)
+        return default if value is None else bool(value)
+
+    def text(self, *keys: str, default: str = "") -> str:
+        """A word."""
+        value = self.get(*keys)
+        return default if value is None else str(value)
+
+    def sequence(self, *keys: str) -> list[Any]:
+        """A list; empty where there is none."""
+        value = self.get(*keys)
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            found = next(key for key in keys if key in self.config)
+            raise InvalidInput(f"{self.where(found)} must be a list, found {value!r:.60}")
+        return list(value)
+
+    def table(self, key: str) -> Keys:
+        """A table inside the config."""
+        value = self.get(key)
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"{self.where(key)} must be a table, found {value!r:.60}")
+        inner = Keys(value, f"{self.name}.{key}", {})
+        self.tables.append(inner)
+        return inner
+
+    def spell(self, key: str, letters: Mapping[str, str], layers: int) -> str:
+        """A list of words, one a layer, as letters."""
+        words = self.sequence(key)
+        if not words:
+            return ""
+        if unknown := [word for word in words if str(word) not in letters]:
+            raise InvalidInput(
+                f"{self.where(key)} has layers of kind {unknown[0]!r:.60}, which is not modelled"
+                f" (known: {', '.join(letters)})"
+            )
+        if len(words) < layers:
+            raise InvalidInput(f"{self.where(key)} names {len(words)} of {layers} layers")
+        return "".join(letters[str(word)] for word in words[:layers])
+
+    def unread(self) -> list[str]:
+        """Keys that nobody read and that seem to change the shape of the model."""
+        found = [key for key, value in self.config.items() if self._matters(key, value)]
+        return sorted(found) + [f"{t.name}: {key}" for t in self.tables for key in t.unread()]
+
+    def _matters(self, key: str, value: Any) -> bool:
+        shapes, harmless = _meanings()
+        if key in self.read or _empty(value) or not shapes.search(key) or harmless.match(key):
+            return False
+        words = isinstance(value, str) and not value.strip("0123456789, ")
+        spelled = isinstance(value, str) and "pattern" in key
+        if isinstance(value, float):
+            return bool(re.search(r"ratio|expan|ffn.*mult|mlp.*mult", key))
+        return not isinstance(value, str) or words or spelled
+
+
+def _empty(value: Any) -> bool:
+    """Whether a value says that there is nothing of what its key names."""
+    if isinstance(value, Mapping) or (isinstance(value, Iterable) and not isinstance(value, str)):
+        return all(
+            _empty(item) for item in (value.values() if isinstance(value, Mapping) else value)
+        )
+    return value is None or value is False or value == 0 or value == ""

@@ -1,0 +1,214 @@
+"""Parts of config.json families whose layers keep a state: Mamba, delta rule, short convolution.
+
+In:  the keys of a config.
+Out: fields of `Model`, as a mapping.
+Left out: what all families share (`parts`), which family has which parts (`families`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from rackmodel.workload.huggingface.keys import Keys
+from rackmodel.workload.huggingface.parts import (
+    EXPERTS,
+    FFN,
+    HIDDEN,
+    LAYERS,
+    MIXERS,
+    SUB_LAYERS,
+    Fields,
+    Part,
+    ends,
+    experts,
+    last_of,
+    mixtral_experts,
+)
+from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
+
+
+def mamba2(keys: Keys) -> Fields:
+    """Sizes of Mamba-2 mixers, by any of the names that families give them."""
+    hidden = keys.whole(*HIDDEN)
+    inner = keys.whole(
+        "mamba_d_ssm", default=keys.whole("mamba_expand", "expand", default=2) * hidden
+    )
+    width = keys.get("mamba_d_head", "mamba_head_dim", "mamba_headdim")
+    heads = keys.whole("mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
+    keys.get("mamba_conv_bias", "use_conv_bias", "mamba_proj_bias", "mamba_rms_norm")
+    keys.get("mamba_norm_before_gate", "mamba_use_mlp")
+    return {
+        "mamba": Mamba(
+            heads=heads,
+            head_dim=inner // max(1, heads) if not isinstance(width, int) else width,
+            state=keys.whole("mamba_d_state", "ssm_state_size"),
+            groups=keys.whole("mamba_n_groups", "n_groups", "mamba_ngroups", default=1),
+            conv=keys.whole("mamba_d_conv", "conv_kernel", default=4),
+        )
+    }
+
+
+def delta(keys: Keys) -> Fields:
+    """Gated delta rule in all layers but every n-th (Qwen3-Next, Qwen3.5)."""
+    layers = keys.whole(*LAYERS)
+    every = keys.whole("full_attention_interval", default=4)
+    return {
+        "mixers": keys.spell("layer_types", MIXERS, layers) or last_of(every, "D"),
+        "attention_gate": keys.flag("attn_output_gate", default=True),
+        "delta": Delta(
+            key_heads=keys.whole("linear_num_key_heads"),
+            value_heads=keys.whole("linear_num_value_heads"),
+            key_dim=keys.whole("linear_key_head_dim"),
+            value_dim=keys.whole("linear_value_head_dim"),
+            conv=keys.whole("linear_conv_kernel_dim", default=4),
+        ),
+    }
+
+
+def nemotron_h(keys: Keys) -> Fields:
+    """One sub-layer a letter or word; experts in a latent space; MTP layers spelled likewise."""
+    words = keys.sequence("layers_block_type")
+    layers = len(words) or keys.whole(*LAYERS)
+    letters = keys.spell("layers_block_type", SUB_LAYERS, layers)
+    pattern = letters or keys.text("hybrid_override_pattern")
+    if not pattern:
+        raise keys.refuse("it needs hybrid_override_pattern or layers_block_type")
+    mtp_words = keys.sequence("mtp_layers_block_type")
+    mtp_letters = keys.spell("mtp_layers_block_type", SUB_LAYERS, len(mtp_words))
+    values: Fields = {
+        "layers": len(pattern),
+        "pattern": pattern,
+        "mtp_pattern": mtp_letters or keys.text("mtp_hybrid_override_pattern"),
+        "mtp_layers": keys.whole("num_nextn_predict_layers", default=0),
+    }
+    routed = experts(keys)
+    if "E" in pattern:
+        values |= routed | {"moe_latent": keys.whole("moe_latent_size", default=0)}
+        values |= {"dense_layers": 0, "moe_every": 1}
+    return values
+
+
+def only_layers(letter: str) -> Part:
+    """A part for models whose every layer is one mixer and nothing else."""
+
+    def part(keys: Keys) -> Fields:
+        return {
+            **ends(keys),
+            **dict.fromkeys(("ffn", "heads", "kv_heads", "head_dim"), 0),
+            "pattern": letter * keys.whole(*LAYERS),
+        }
+
+    return part
+
+
+def mamba2_alone(keys: Keys) -> Fields:
+    """Mamba-2 models name their heads as if they attended."""
+    heads, hidden = keys.whole("num_heads"), keys.whole(*HIDDEN)
+    expand = keys.whole("expand", default=2)
+    return {
+        "mamba": Mamba(
+            heads=heads,
+            head_dim=keys.whole("head_dim", default=expand * hidden // max(1, heads)),
+            state=keys.whole("state_size"),
+            groups=keys.whole("n_groups", default=1),
+            conv=keys.whole("conv_kernel", default=4),
+        )
+    }
+
+
+def mamba1_alone(keys: Keys) -> Fields:
+    """Models of Mamba-1 alone say the width as if it were that of a feed-forward part."""
+    kind = mamba1(keys)["selective"]
+    width = keys.whole("intermediate_size", default=kind.width)
+    return {"selective": replace(kind, width=width)}
+
+
+def mamba1(keys: Keys) -> Fields:
+    """Sizes of Mamba-1 mixers."""
+    hidden = keys.whole(*HIDDEN)
+    rank = keys.get("time_step_rank", "mamba_dt_rank")
+    expand = keys.whole("expand", "mamba_expand", default=2)
+    keys.get("use_conv_bias", "mamba_conv_bias", "mamba_proj_bias", "use_mambapy")
+    keys.get("mamba_inner_layernorms")
+    return {
+        "selective": Selective(
+            width=expand * hidden,
+            state=keys.whole("state_size", "mamba_d_state", default=16),
+            rank=rank if isinstance(rank, int) else ceil(hidden / 16),
+            conv=keys.whole("conv_kernel", "mamba_d_conv", default=4),
+        )
+    }
+
+
+def jamba(keys: Keys) -> Fields:
+    """Jamba: Mamba-1 with attention and experts at periods of their own."""
+    layers = keys.whole(*LAYERS)
+
+    def letters(kind: str, yes: str, no: str) -> str:
+        period = max(1, keys.whole(f"{kind}_layer_period"))
+        offset = keys.whole(f"{kind}_layer_offset")
+        return "".join(yes if n % period == offset else no for n in range(layers))
+
+    routed = mixtral_experts(keys)
+    return {
+        **routed,
+        **{"selective": replace(mamba1(keys)["selective"], normed=True), "rotary": False},
+        "mixers": letters("attn", "*", "S"),
+        "feeds": letters("expert", "E" if routed.get("experts") else "-", "-"),
+    }
+
+
+def bamba(keys: Keys) -> Fields:
+    """Bamba: Mamba-2 layers, attention in those that a list names."""
+    layers = keys.whole(*LAYERS)
+    chosen = keys.sequence("attn_layer_indices")
+    keys.get("attn_rotary_emb")
+    kinds = keys.spell("layer_types", MIXERS, layers)
+    return mamba2(keys) | {
+        "mixers": kinds or "".join("*" if n in chosen else "M" for n in range(layers))
+    }
+
+
+def granite_hybrid(keys: Keys) -> Fields:
+    """Granite 4: Mamba-2 or attention by a list, experts beside a dense part, or that alone."""
+    layers = keys.whole(*LAYERS)
+    kinds = keys.spell("layer_types", MIXERS, layers) or keys.spell(
+        "layers_block_type", MIXERS, layers
+    )
+    shared = keys.whole("shared_intermediate_size", default=0)
+    rotary = keys.text("position_embedding_type") == "rope"
+    values = {"mixers": kinds, "rotary": rotary, **(mamba2(keys) if "M" in kinds else {})}
+    routed = mixtral_experts(keys)
+    if not routed.get("experts"):
+        return values | {"ffn": shared or keys.whole(*FFN)}
+    return values | routed
+
+
+def lfm2(keys: Keys) -> Fields:
+    """LFM2: short convolutions, attention where a list says so, widths as it rounds them."""
+    layers, hidden = keys.whole(*LAYERS), keys.whole(*HIDDEN)
+    chosen = keys.sequence("full_attn_idxs")
+    kinds = keys.spell("layer_types", MIXERS, layers)
+    ffn = keys.whole(*FFN)
+    multiple = max(1, keys.whole("block_multiple_of", default=256))
+    scale = keys.get("block_ffn_dim_multiplier")
+    if keys.flag("block_auto_adjust_ff_dim", default=not keys.whole(*EXPERTS, default=0)):
+        ffn = int((scale or 1.0) * int(2 * ffn / 3))
+        ffn = multiple * ceil(ffn / multiple)
+    keys.get(
+        "conv_bias",
+        "conv_dim",
+        "conv_dim_out",
+        "block_dim",
+        "block_norm_eps",
+        "conv_use_xavier_init",
+    )
+    keys.get(
+        "block_mlp_init_scale", "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init"
+    )
+    return experts(keys) | {
+        "ffn": ffn,
+        "mixers": kinds or "".join("*" if n in chosen else "C" for n in range(layers)),
+        "conv": Convolution(width=hidden, conv=keys.whole("conv_L_cache", default=3)),
+    }
