@@ -118,9 +118,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2_moe": _of(p.dense, own.qwen_window, own.qwen_experts, qkv_bias=True),
     "qwen3": _of(p.dense, own.qwen_window, qk_norm=True),
     "qwen3_moe": _of(p.dense, own.qwen_window, p.experts, qk_norm=True),
-    "qwen3_next": _of(
-        p.dense, own.qwen_experts, states.delta, p.mtp, own.no_window, qk_norm=True
-    ),
+    "qwen3_next": _of(p.dense, own.qwen_experts, states.delta, p.mtp, own.no_window, qk_norm=True),
     "qwen3_5": _of(p.dense, states.delta, p.mtp, qk_norm=True),
     "qwen3_5_moe": _of(
         *(p.dense, own.qwen_experts, states.delta, p.mtp),
