@@ -11,20 +11,25 @@ from __future__ import annotations
 import functools
 import types
 import typing
+from collections import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 
 Kind = TypeVar("Kind")
 
-_PLAIN: dict[object, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str,), "a word"),
+_PLAIN: dict[object, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
 }
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+MOST, MOST_WHOLE = 1e15, 10**9
+"""No number that users set of a job or a site is larger."""
 
 
 def about(
@@ -34,6 +39,8 @@ def about(
     unit: str = "",
     choices: Sequence[str] = (),
     option: str = "",
+    least: float | None = None,
+    most: float | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of a field that users set.
 
@@ -43,6 +50,8 @@ def about(
     unit : dimension of a number, as in `rackmodel.units`, or what is counted.
     choices : the words that it may be, where they are a closed list.
     option : its name on the command line, where it has an option of its own: "--tp".
+    least, most : bounds of a number, included. Left out: whole numbers from 1 (or 0, where that
+        is the default) to 1e9, others finite.
     """
     return {
         "description": description,
@@ -50,6 +59,8 @@ def about(
         "unit": unit,
         "choices": tuple(choices),
         "option": option,
+        "least": least,
+        "most": most,
     }
 
 
@@ -73,14 +84,11 @@ def record(kind: Callable[..., Kind], words: Mapping[str, Any], what: str) -> Ki
     InvalidInput
         For a value of another type.
     """
-    if not isinstance(words, Mapping):
-        raise InvalidInput(f"{what}: expected a mapping of fields to values, found {words!r:.60}")
     known = kinds_of(kind)
-    for name in words:
+    for name in gate.table(words, what):
         if name not in known:
-            raise UnknownName.among(f"field of the {what}", str(name), known)
-    values = {name: value.item() if _is_scalar(value) else value for name, value in words.items()}
-    made = kind(**values)
+            raise UnknownName.among(f"field of the {what}", name, known)
+    made = kind(**{name: gate.plain(value) for name, value in words.items()})
     check_values(made)
     return made
 
@@ -93,14 +101,37 @@ def check_values(made: Any) -> None:
     InvalidInput, UnknownName
     """
     kind: Any = type(made)
-    for name, plain, wanted, choices in _rules(kind):
-        value = getattr(made, name)
-        flag = isinstance(value, bool) and bool not in plain  # true is no number
-        if plain and (flag or not isinstance(value, plain)):
-            raise InvalidInput(f"{name} must be {wanted}, found {value!r:.60}")
+    for rule in _rules(kind):
+        value = getattr(made, rule.name)
+        if rule.members:  # a mapping of one plain type to another
+            of_key = rule._replace(least=0)
+            for key, member in gate.table_of(value, rule.name).items():
+                _check_plain(f"{rule.name}: key {gate.shown(key)}", key, rule.members[0], of_key)
+                _check_plain(f"{rule.name}: {gate.shown(key)}", member, rule.members[1], rule)
+            continue
         for word in value if isinstance(value, tuple) else (value,):
-            if choices and word not in choices:
-                raise UnknownName.among(name.replace("_", " "), str(word), choices)
+            _check_plain(rule.name, word, rule.plain, rule)
+            if rule.choices and word not in rule.choices:
+                raise UnknownName.among(rule.name.replace("_", " "), str(word), rule.choices)
+
+
+def _check_plain(where: str, value: Any, plain: tuple[type, ...], rule: _Rule) -> None:
+    """Refuse a value of another type, or out of its bounds; `plain` () allows anything."""
+    if not plain:
+        return
+    flag = isinstance(value, bool) and bool not in plain  # true is no number
+    if flag or not isinstance(value, plain):
+        wanted = _WORDS[plain[0]]
+        raise InvalidInput(f"{where} must be {wanted}, found {gate.shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    ints = float not in plain
+    least = rule.least if rule.least is not None else 1 if ints else -MOST
+    most = rule.most if rule.most is not None else MOST_WHOLE if ints else MOST
+    if not least <= value <= most:
+        kind = "a whole number" if ints else "a number"
+        found = gate.shown(value)
+        raise InvalidInput(f"{where} must be {kind} from {least:g} to {most:g}, found {found}")
 
 
 @functools.cache
@@ -110,23 +141,38 @@ def kinds_of(kind: Any) -> dict[str, Any]:
     return {one.name: hints[one.name] for one in fields(kind)}
 
 
+class _Rule(NamedTuple):
+    """What a field may hold: types (of keys and of values for a mapping), choices, bounds."""
+
+    name: str
+    plain: tuple[type, ...]
+    members: tuple[tuple[type, ...], tuple[type, ...]] | None
+    choices: tuple[str, ...]
+    least: float | None
+    most: float | None
+
+
 @functools.cache
-def _rules(kind: Any) -> list[tuple[str, tuple[type, ...], str, tuple[str, ...]]]:
-    """Return (name, types that it may have, in words, choices with the default) of each field."""
+def _rules(kind: Any) -> list[_Rule]:
+    """Return what each field may hold, its default among the choices."""
     kinds, found = kinds_of(kind), []
     for one in fields(kind):
         hint = kinds[one.name]
         hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        plain, words = next((_PLAIN[one] for one in hints if one in _PLAIN), ((), ""))
+        plain: tuple[type, ...] = next((_PLAIN[each] for each in hints if each in _PLAIN), ())
+        members, origin, inside = None, typing.get_origin(hint), typing.get_args(hint)
+        if origin is tuple and inside[0] in _PLAIN:
+            plain = _PLAIN[inside[0]]
+        elif origin is abc.Mapping and all(each in _PLAIN for each in inside):
+            members = (_PLAIN[inside[0]], _PLAIN[inside[1]])
         if plain and types.NoneType in hints:
             plain = (*plain, types.NoneType)
-        choices = tuple(one.metadata.get("choices", ()))
+        told = one.metadata
+        choices = tuple(told.get("choices", ()))
         if choices and isinstance(one.default, str) and one.default not in choices:
             choices = (*choices, one.default)  # as "", which leaves it to the software
-        found.append((one.name, plain, words, choices))
+        least, most = told.get("least"), told.get("most")
+        if least is None and one.default == 0:
+            least = 0 if int in plain and float not in plain else None  # 0: none, or as usual
+        found.append(_Rule(one.name, plain, members, choices, least, most))
     return found
-
-
-def _is_scalar(value: object) -> bool:
-    """Whether a value is one of numpy's numbers."""
-    return hasattr(value, "item") and getattr(value, "ndim", 1) == 0

@@ -13,8 +13,8 @@ from typing import Any
 import networkx as nx
 
 from rackmodel import extend
+from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.topology.table import Table
 
 
 @extend.builder("hypercube")

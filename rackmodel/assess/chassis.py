@@ -7,12 +7,13 @@ Left out: prices (`cost`), how a chassis is joined to others (topology).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.hardware.build import read_trays
+from rackmodel.hardware.parts import Tray
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog, Quantity
@@ -21,15 +22,6 @@ Level: TypeAlias = Literal["low", "mid", "high"]
 COOLINGS = ("air", "hybrid", "liquid", "immersion")
 # Parts after the loads: what distribution and moving air take.
 OVERHEADS = ("fan", "dc_stage", "busbar", "psu")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tray:
-    """One run of equal trays, in rack units, from the top of the rack downwards."""
-
-    kind: str
-    count: int
-    units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +105,12 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
 
     def number(key: str) -> float:
         if key not in table:
-            raise InvalidInput(f"chassis.{name}: {key} is missing")
+            raise InvalidInput(f"chassis.{name}: {key} is missing; add it to its table")
         return at_level(table[key], level)
 
     def text(key: str) -> str:
         if key not in table:
-            raise InvalidInput(f"chassis.{name}: {key} is missing")
+            raise InvalidInput(f"chassis.{name}: {key} is missing; add it to its table")
         return table[key].text
 
     def group(prefix: str) -> dict[str, float]:
@@ -134,7 +126,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
     for part, share in liquid.items():
         if not 0.0 <= share <= 1.0:
             raise InvalidInput(
-                f"chassis.{name}.liquid_share.{part}: {share:g} is not within 0 and 1"
+                f"chassis.{name}.liquid_share.{part}: expected 0 to 1, found {share:g}"
             )
     if not 0.0 < fields["pump_efficiency"] <= 1.0:
         raise InvalidInput(f"chassis.{name}.pump_efficiency: has to be above 0 and at most 1")
@@ -156,18 +148,3 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
 def at_level(quantity: Quantity, level: Level) -> float:
     """Return the low, middle or high value of a quantity."""
     return {"low": quantity.low, "mid": quantity.value, "high": quantity.high}[level]
-
-
-def read_trays(text: str, where: str) -> tuple[Tray, ...]:
-    """Read a rack elevation, top to bottom.
-
-    >>> read_trays("compute:10*1 switch:9*1", "")[1]
-    Tray(kind='switch', count=9, units=1)
-    """
-    trays = []
-    for word in text.split():
-        found = re.fullmatch(r"([a-z-]+):(\d{1,3})\*(\d{1,2})", word)
-        if not found:
-            raise InvalidInput(f"{where}: expected kind:count*units, found {word!r}")
-        trays.append(Tray(kind=found[1], count=int(found[2]), units=int(found[3])))
-    return tuple(trays)

@@ -79,6 +79,8 @@ class Site:
         15e12,
         unit="run tokens",
         option="--tokens",
+        least=1,
+        most=1e18,
     )
     trays: bool = setting(False, "Tell the elevation of every rack, too.")
 

@@ -27,8 +27,10 @@ class Stops:
     """
 
     days: float = setting(90.0, "How long a run is played out.", 54, unit="days", option="--days")
-    runs: int = setting(8, "Runs that are played out; 0 for none.", 0, unit="runs", option="--runs")
-    seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed")
+    runs: int = setting(
+        8, "Runs that are played out; 0 for none.", 0, unit="runs", option="--runs", least=0
+    )
+    seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed", least=0)
     stall_s: float | None = setting(
         None, "What a checkpoint blocks the job.", "5s", unit="s", option="--stall"
     )

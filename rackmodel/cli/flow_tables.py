@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.files import check_file
 from rackmodel.cli.values import clip
 from rackmodel.errors import InvalidInput
+from rackmodel.files import read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +30,14 @@ def read_weights(split: Path, gpus: int) -> Any:
         If the table is not N x N weights.
     """
     import numpy as np
-    import pandas as pd
 
-    check_file(split, "--split")
     try:
-        weights = pd.read_csv(split, header=None).to_numpy(dtype=np.float64)
-    except (ValueError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InvalidInput(f"{split}: not a table of numbers ({clip(str(error), 120)})") from error
+        weights = read_csv(split, where="--split", header=None).to_numpy(dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        why = clip(str(error), 120)
+        raise InvalidInput(
+            f"--split: {split}: expected {gpus} x {gpus} weights as plain numbers ({why})"
+        ) from None
     if weights.shape != (gpus, gpus) or not np.isfinite(weights).all() or (weights < 0).any():
         shape = " x ".join(map(str, weights.shape))
         raise InvalidInput(
@@ -44,7 +45,7 @@ def read_weights(split: Path, gpus: int) -> Any:
         )
     fullest = float(weights.sum(axis=1).max(initial=0.0))
     if fullest <= 0:
-        raise InvalidInput(f"{split}: all weights are 0; nobody sends anything")
+        raise InvalidInput(f"{split}: all weights are 0; give one above 0 to whoever sends")
     return weights / fullest
 
 
@@ -56,22 +57,20 @@ def read_flows(path: Path) -> pd.DataFrame:
     InvalidInput
         With the file, the row and the value.
     """
-    check_file(path, "FLOWS.csv")
     import numpy as np
     import pandas as pd
 
-    try:
-        frame = pd.read_csv(
-            path,
-            header=None,  # pandas would rename a column that stands twice
-            dtype=str,  # other columns come out as they went in: 007 stays 007
-            encoding="utf-8-sig",
-            keep_default_na=False,
-        )
-    except (ValueError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InvalidInput(f"{path}: not a CSV table ({clip(str(error), 120)})") from error
+    frame = read_csv(
+        path,
+        where="FLOWS.csv",
+        header=None,  # pandas would rename a column that stands twice
+        dtype=str,  # other columns come out as they went in: 007 stays 007
+        keep_default_na=False,
+    )
     if not isinstance(frame.index, pd.RangeIndex):
-        raise InvalidInput(f"{path}: the rows have more fields than the first line names")
+        raise InvalidInput(
+            f"{path}: the rows have more fields than the first line names; name them all"
+        )
     heads, frame = frame.iloc[0], frame.iloc[1:].reset_index(drop=True)
     frame.columns = [str(column).strip() for column in heads]
     missing = [column for column in FLOW_COLUMNS[:3] if column not in frame]
@@ -81,7 +80,7 @@ def read_flows(path: Path) -> pd.DataFrame:
             f"(found: {clip(', '.join(frame.columns), 120)})"
         )
     if frame.columns.duplicated().any():
-        raise InvalidInput(f"{path}: two columns have the same name")
+        raise InvalidInput(f"{path}: two columns have the same name; rename one")
     if "start_s" not in frame:
         frame["start_s"] = "0"
     for column in ("bytes", "start_s"):

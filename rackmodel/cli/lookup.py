@@ -7,13 +7,14 @@ Left out: layout on a screen (`tables_catalog`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.cli.tables_catalog import cell
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import UnknownName
+from rackmodel.files import is_file, read_json, read_toml
 
 if TYPE_CHECKING:
     from rackmodel.cli.groups import CatalogWords
@@ -48,22 +49,12 @@ def look_up(name: str, words: CatalogWords) -> dict[str, Any]:
 
 def _kind_of_file(path: Path) -> str | None:
     """Return "topology" or "model" for a file, None if there is no such file."""
-    if not path.is_file():
+    if not is_file(path):
         return None
     if path.suffix.lower() in (".graphml", ".xml"):
         return "topology"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".json":
-            keys = json.loads(text)
-        else:
-            import tomllib
-
-            keys = tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path}: can't be read ({error})") from None
-    if not isinstance(keys, Mapping):
-        raise InvalidInput(f"{path}: wanted a table of keys; found {type(keys).__name__}")
+    read = read_json if path.suffix.lower() == ".json" else read_toml
+    keys = gate.table(read(path), f"{path}: the file")
     return (
         "model"
         if {"layers", "hidden", "hidden_size", "model_type", "n_embd"} & set(keys)

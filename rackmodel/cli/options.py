@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from rackmodel.cli import values
-from rackmodel.fields import kinds_of
+from rackmodel.fields import check_values, kinds_of
 
 Words = dict[str, Any]
 #: How a word is read, by the unit of its field, else by its type: (metavar, reader).
@@ -163,6 +163,8 @@ def of_dataclass(kind: Any, panel: str, only: tuple[str, ...] = ()) -> Group:
     """Return the group of a dataclass of its own: its options make one instance."""
 
     def collect(words: Mapping[str, Any]) -> Any:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in words.items()})
+        made = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in words.items()})
+        check_values(made)
+        return made
 
     return Group(functools.partial(fields_options, kind, panel, only), collect)

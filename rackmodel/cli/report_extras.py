@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.files import check_file
 from rackmodel.cli.output import note
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.files import read_csv
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -151,13 +151,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
 
 
 def _frame(path: Path) -> Any:
-    import pandas as pd
-
-    check_file(path, "--study")
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InvalidInput(f"--study: {path}: not a table ({error})") from None
+    frame = read_csv(path, where="--study")
     needed = {"model", "domain", "tokens_per_s_per_gpu", "usd_per_mtoken", "energy_j_per_token"}
     if missing := sorted(needed - set(frame.columns)):
         raise InvalidInput(f"--study: {path} has no column {missing[0]!r}; was it cut?")

@@ -51,7 +51,7 @@ class EngineOptions:
         choices=ROUTINGS,
         option="--routing",
     )
-    seed: int = setting(0, "Seed of the ECMP hash.", 1, unit="seed", option="--seed")
+    seed: int = setting(0, "Seed of the ECMP hash.", 1, unit="seed", option="--seed", least=0)
     packed: bool = setting(
         False,
         "Fill every scale-up domain to the last, even where that tears groups apart.",
@@ -63,4 +63,6 @@ class EngineOptions:
         "estimate",
         choices=("exact", "estimate", "all"),
     )
-    limit_s: float = setting(math.inf, "Give up where the step takes longer.", 60.0, unit="s")
+    limit_s: float = setting(
+        math.inf, "Give up where the step takes longer.", 60.0, unit="s", least=0.0, most=math.inf
+    )

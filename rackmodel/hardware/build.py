@@ -8,6 +8,7 @@ Left out: reading files (tables), which parts there are (catalog).
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from rackmodel.hardware.parts import (
     Switch,
     ThermalModel,
     Transport,
+    Tray,
 )
 
 Part = TypeVar("Part", Accelerator, Link, Transport, Switch, Medium)
@@ -46,6 +48,7 @@ _ABOVE_ZERO = frozenset(
     )
 ) | {"gemm_eta", "r_k_per_w", "peak_clock_ratio", "clock_max_ratio", "tau_die_s"}
 _KINDS: dict[type, dict[str, str]] = {}  # what `field_kinds` has found so far
+_COUNTS = ("accelerators", "rack_chassis")  # of a chassis: whole numbers above 0
 _ABOUT_ONLY = ("note",)  # facts about the table that no part carries
 
 
@@ -95,6 +98,46 @@ def check_fields(part: type, table: Iterable[str], where: str) -> None:
             raise UnknownName.among(f"field in {where}:", field, kinds)
         if parent in _FORMAT_KEYED and key not in FORMATS:
             raise UnknownName.among(f"number format in {where}.{parent}:", key, FORMATS)
+
+
+def check_loose(table: Mapping[str, Quantity], kinds: Mapping[str, str], where: str) -> None:
+    """Refuse values of a chassis or a price that are not what they are in the shipped tables.
+
+    kinds : {field: "text" or "number"}, a group such as "part_w" without its keys.
+
+    Raises
+    ------
+    UnknownName, InvalidInput
+    """
+    for field, found in table.items():
+        kind = kinds.get(field) or kinds.get(field.partition(".")[0] + ".")
+        at = f"{where}.{field}"
+        if kind is None:
+            raise UnknownName.among(f"field in {where}:", field, kinds)
+        _plain(found, "str" if kind == "text" else "float", field, at)
+        if field == "trays":
+            read_trays(found.text, at)
+        elif field in _COUNTS and not (found.low >= 1 and found.value == int(found.value)):
+            raise InvalidInput(f"{at}: expected a whole number of 1 or more, found {found.value:g}")
+
+
+def read_trays(text: str, where: str) -> tuple[Tray, ...]:
+    """Read a rack elevation, top to bottom.
+
+    >>> read_trays("compute:10*1 switch:9*1", "")[1]
+    Tray(kind='switch', count=9, units=1)
+    """
+    trays = []
+    for word in text.split():
+        found = re.fullmatch(r"([a-z-]+):([0-9]{1,3})\*([0-9]{1,2})", word)
+        if not found or not int(found[2]) or not int(found[3]):
+            raise InvalidInput(
+                f"{where}: expected kind:count*units such as node:4*8, found {word[:60]!r}"
+            )
+        trays.append(Tray(kind=found[1], count=int(found[2]), units=int(found[3])))
+    if not trays:
+        raise InvalidInput(f"{where}: expected kind:count*units such as node:4*8, found nothing")
+    return tuple(trays)
 
 
 def missing_fields(part: type, table: Mapping[str, Quantity]) -> tuple[str, ...]:
@@ -166,7 +209,7 @@ def _plain(found: Quantity, kind: str, field: str, where: str) -> object:
     if last in _FRACTIONS and found.value > 1:
         raise InvalidInput(f"{where}: expected a share between 0 and 1, found {found.value:g}")
     if last in _ABOVE_ZERO and found.value == 0:
-        raise InvalidInput(f"{where}: has to be above zero")
+        raise InvalidInput(f"{where}: has to be above zero, found 0")
     if kind == "int":
         if found.value != int(found.value):
             raise InvalidInput(f"{where}: expected a whole number, found {found.value:g}")

@@ -17,10 +17,19 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.hardware.build import Part, build, check_fields, missing_fields, text_fields
+from rackmodel.files import read_toml
+from rackmodel.hardware.build import (
+    Part,
+    build,
+    check_fields,
+    check_loose,
+    missing_fields,
+    text_fields,
+)
 from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch, Transport
-from rackmodel.hardware.tables import Tables, read_quantity, read_tables, read_toml
+from rackmodel.hardware.tables import Tables, read_quantity, read_tables
 
 DATA = Path(__file__).parent / "data"
 PARTS = {
@@ -60,12 +69,13 @@ def load_catalog(
     """
     if not overrides and not files:
         return _shipped_catalog()
+    overrides = gate.table(overrides or {}, "overrides")
     tables: dict[str, Tables] = {kind: dict(named) for kind, named in _shipped_tables().items()}
     known = _rates_of(tables)
     for file in files:
         _add_file(tables, Path(file))
         known = _rates_of(tables) | known
-    for key, value in _flat(overrides or {}):
+    for key, value in _flat(overrides):
         _override(tables, key, value)
     rates = _rates_of(tables)
     return _catalog(tables, {key: rate for key, rate in known.items() if rates[key] != rate})
@@ -140,6 +150,24 @@ def sources() -> dict[str, Source]:
     }
 
 
+@functools.cache
+def _loose_kinds(kind: str) -> dict[str, str]:
+    """Return {field: "text" or "number"} of chassis or prices, as the shipped tables have them."""
+    kinds: dict[str, str] = {}
+    for table in _shipped_tables()[kind].values():
+        for field, found in table.items():
+            group, dot, _ = field.partition(".")
+            kinds[group + dot] = "text" if found.text else "number"
+    return kinds
+
+
+def _texts(kind: str) -> frozenset[str]:
+    """Return the fields of a kind of part that hold text."""
+    if kind in PARTS:
+        return text_fields(PARTS[kind])
+    return frozenset(field for field, what in _loose_kinds(kind).items() if what == "text")
+
+
 def _add_file(tables: dict[str, Tables], path: Path) -> None:
     """Put a user's tables on top."""
     for kind, content in read_toml(path).items():
@@ -147,7 +175,7 @@ def _add_file(tables: dict[str, Tables], path: Path) -> None:
             raise UnknownName.among(f"kind of part in {path}:", kind, KINDS)
         if not isinstance(content, Mapping):
             raise InvalidInput(f"{path}: {kind}: expected tables such as [{kind}.NAME]")
-        texts = text_fields(PARTS[kind]) if kind in PARTS else frozenset()
+        texts = _texts(kind)
         where = f"{path}: {kind}"
         tables[kind] |= read_tables(
             content, where, known=tables[kind], texts=texts, about={**_USER, "source": path.name}
@@ -158,7 +186,7 @@ def _flat(overrides: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
     """Yield dotted keys; a table of a value and its bounds stays one value."""
     for key, value in overrides.items():
         if isinstance(value, Mapping) and not {"value", "mid", "low"} & set(value):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flat(gate.table(value, prefix + key), f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -185,14 +213,11 @@ def _override(tables: dict[str, Tables], key: str, value: object) -> None:
         raise InvalidInput(f"{key}: names no field; write {kind}.{name}.FIELD=VALUE")
     if kind in PARTS:
         check_fields(PARTS[kind], [field], f"{kind}.{name}")
-        texts = text_fields(PARTS[kind])
-    else:
-        if field not in tables[kind][name]:
-            raise UnknownName.among(f"field in {kind}.{name}:", field, tables[kind][name])
-        texts = frozenset()
+    elif field not in tables[kind][name]:
+        raise UnknownName.among(f"field in {kind}.{name}:", field, tables[kind][name])
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         value = value.strip().lower() == "true"
-    quantity = read_quantity(value, key, field, _USER, texts)
+    quantity = read_quantity(value, key, field, _USER, _texts(kind))
     tables[kind] = {**tables[kind], name: {**tables[kind][name], field: quantity}}
 
 
@@ -201,6 +226,9 @@ def _catalog(tables: Mapping[str, Tables], nominal: Mapping[str, float] | None =
     for kind, part in PARTS.items():
         for name, table in tables[kind].items():
             check_fields(part, table, f"{kind}.{name}")
+    for kind in ("chassis", "prices"):
+        for name, table in tables[kind].items():
+            check_loose(table, _loose_kinds(kind), f"{kind}.{name}")
     links = {n: build(Link, n, t, f"links.{n}") for n, t in tables["links"].items()}
     incomplete = {
         name: missing

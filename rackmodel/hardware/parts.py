@@ -261,6 +261,15 @@ class Medium:
         return self.usd_per_end / (self.port_bytes_per_s * 8e-9)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tray:
+    """One run of equal trays, in rack units, from the top of the rack downwards."""
+
+    kind: str
+    count: int
+    units: int
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What a source key stands for."""

@@ -14,9 +14,7 @@ table as a copy of another one.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.parts import GRADES, Quantity
@@ -28,30 +26,7 @@ Tables = dict[str, Table]
 _ABOUT = ("source", "grade", "year")  # of a table: holds for its fields
 _FIELDS_TOO = ("year", "note")  # of a table: facts about the part as well
 _VALUE_KEYS = frozenset((*_ABOUT, "note", "value", "low", "mid", "high"))
-_LARGEST_FILE_BYTES = 10_000_000
 _DEEPEST = 4
-
-
-def read_toml(path: Path) -> dict[str, object]:
-    """Return the content of a TOML file.
-
-    Raises
-    ------
-    InvalidInput
-        If it can't be read, is no TOML, or is absurdly large.
-    """
-    try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise InvalidInput(f"{path}: larger than 10 MB; a catalog file is a few kilobytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"{path}: can't be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{path}: not UTF-8 text") from None
-    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits
-        raise InvalidInput(f"{path}: not valid TOML: {error}") from None
-    except RecursionError:
-        raise InvalidInput(f"{path}: nested too deeply") from None
 
 
 def read_tables(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import Transport, load_catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
@@ -31,6 +32,7 @@ from rackmodel.network.arrays import (
 from rackmodel.network.routing import Route, Router, RouteTable
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.nodes_and_links import Elements, grid
+from rackmodel.units import dimension_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -63,7 +65,7 @@ class Network(Arrays):
             If a capacity, latency or efficiency is not a sensible number, or routing is unknown.
         """
         if routing in ROUTINGS and not len(graph):
-            raise InvalidInput("the graph has no nodes")
+            raise InvalidInput("the graph has no nodes; add some")
         return _compile(cls, _read_graph(graph), routing, seed)
 
     @classmethod
@@ -110,19 +112,7 @@ def by_rail(network: Network) -> Network:
     return replace(network, routing="rail", _cache={})
 
 
-def _number(value: object, where: str, what: str, *, zero: bool) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, str)):
-        raise InvalidInput(f"{where}: {what} must be a number, got {value!r}")
-    try:
-        number = float(value)
-    except ValueError:
-        raise InvalidInput(f"{where}: {what} must be a number, got {value!r}") from None
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        wanted = "finite and not negative" if zero else "finite and above 0"
-        raise InvalidInput(f"{where}: {what} must be {wanted}, got {value!r}")
-    return number
-
-
+_REACH = "graph: host_accelerators"
 # What a graph says of an edge, checked.
 EDGE = np.dtype(
     [("rate", "f8"), ("payload", "f8"), ("latency_s", "f8"), ("cables", "i8"), ("kind", "O")]
@@ -132,14 +122,19 @@ EDGE = np.dtype(
 def _edge(facts: Mapping[str, Any], a: Hashable, b: Hashable) -> tuple[object, ...]:
     where = f"edge {a!r} -> {b!r}"
     if "bytes_per_s" not in facts:
-        raise InvalidInput(f"{where}: bytes_per_s is missing")
-    rate = _number(facts["bytes_per_s"], where, "bytes_per_s", zero=False)
-    payload = _number(facts.get("payload_efficiency", 1.0), where, "payload_efficiency", zero=False)
-    if payload > 1:
-        raise InvalidInput(f"{where}: payload_efficiency must be at most 1, got {payload!r}")
-    delay = _number(facts.get("latency_s", 0.0), where, "latency_s", zero=True)
-    cables = max(1, round(_number(facts.get("count", 1), where, "count", zero=False)))
-    return rate, payload, delay, cables, str(facts.get("kind", ""))
+        raise InvalidInput(f"{where}: bytes_per_s is missing; add the rate of one direction")
+
+    def number(key: str, dimension: str, default: float, *, most: float, positive: bool) -> float:
+        value, at = facts.get(key, default), f"{where}: {key}"
+        return gate.number(value, dimension, at, most=most, positive=positive)
+
+    return (
+        number("bytes_per_s", "bytes_per_s", 0.0, most=math.inf, positive=True),
+        number("payload_efficiency", "1", 1.0, most=1.0, positive=True),
+        number("latency_s", "s", 0.0, most=math.inf, positive=False),
+        max(1, round(number("count", "1", 1, most=1e9, positive=True))),
+        str(facts.get("kind", "")),
+    )
 
 
 class _Read(NamedTuple):
@@ -239,7 +234,7 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
         fabric_reduction=bool(facts.get("fabric_reduction", False)),
         transport=_transport(facts, told["kind"][~inner].tolist()),
         family=str(facts.get("accelerator") or read.part),
-        host_reach=int(facts.get("host_accelerators", 0) or 0),
+        host_reach=gate.whole(facts.get("host_accelerators") or 0, _REACH, least=0),
         routing=routing,
         seed=seed,
     )
@@ -257,7 +252,7 @@ def _transport(facts: Mapping[str, Any], kinds: Sequence[str]) -> Transport:
     if name not in known:
         raise UnknownName.among("transport", name, known)
     own: dict[str, Any] = {
-        key: _number(facts[f"transport_{key}"], "the graph", f"transport_{key}", zero=True)
+        key: gate.number(facts[f"transport_{key}"], dimension_of(key), f"graph: transport_{key}")
         for key in (field.name for field in fields(Transport))
         if f"transport_{key}" in facts
     }
@@ -273,7 +268,7 @@ def _accelerators(
     order = {i: graph.nodes[nodes[i]].get("index") for i in found}
     if all(isinstance(place, (int, np.integer)) for place in order.values()):
         if len(set(order.values())) < len(order):
-            raise InvalidInput("two accelerators of the graph have the same index")
+            raise InvalidInput("two accelerators of the graph have the same index; number them")
         found.sort(key=lambda i: int(order[i] or 0))
     return np.array(found, dtype=np.int64)
 
@@ -295,7 +290,7 @@ def _positions(
         place = facts.get("coordinates", facts.get("position"))
         if not isinstance(place, (tuple, list)) or not place:
             return _from_shape(graph.graph.get("shape"), len(accelerators))
-        places.append(tuple(int(x) for x in place))
+        places.append(gate.wholes(place, f"node {nodes[i]!r}: coordinates", least=0))
     if len({len(place) for place in places}) != 1 or len(set(places)) < len(places):
         return None
     return tuple(places)
@@ -303,8 +298,10 @@ def _positions(
 
 def _from_shape(shape: object, count: int) -> tuple[tuple[int, ...], ...] | None:
     """Number the places of tori whose `shape` the graph states; the last dimension runs fastest."""
-    if not isinstance(shape, (tuple, list)) or not shape or count % math.prod(shape):
+    if not isinstance(shape, (tuple, list)) or not shape:
         return None
-    sizes = tuple(int(length) for length in shape)
+    sizes = gate.wholes(shape, "graph: shape")
+    if count % math.prod(sizes):
+        return None
     units = count // math.prod(sizes)
     return tuple(product(*map(range, sizes if units == 1 else (units, *sizes))))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 DEFAULT_SEQ_LEN = 4096
+MOST_OF = {"gpus": 10_000_000, "top": 100_000}
 
 
 def misplaced(
@@ -57,14 +59,7 @@ def site_of(words: Mapping[str, Any]) -> Site:
 def options_of(words: Mapping[str, Any]) -> EngineOptions:
     """Return how the step is simulated."""
     given = {name: words[name] for name in kinds_of(EngineOptions)}
-    slow = given["slow"] = {} if given["slow"] is None else given["slow"]
-    numbers = isinstance(slow, Mapping) and all(
-        isinstance(rank, int) and isinstance(factor, int | float) for rank, factor in slow.items()
-    )
-    if not numbers:
-        raise InvalidInput(
-            f"slow: expected {{rank: factor}} such as {{3: 1.2}}, found {slow!r:.60}"
-        )
+    given["slow"] = {} if given["slow"] is None else given["slow"]
     if given["seed"] and given["routing"] != "ecmp":
         raise InvalidInput(
             f'seed: only routing="ecmp" hashes; {given["routing"]!r} has no use for it'
@@ -145,10 +140,7 @@ def check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None
 
 def whole(name: str, value: object) -> int:
     """Return a whole number of at least 1."""
-    number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise InvalidInput(f"{name} must be a whole number of 1 or more, found {value!r:.60}")
-    return number
+    return gate.whole(value, name, most=MOST_OF.get(name, 10**9), words=False)
 
 
 def _blame(job: Job, wanted: Plan, gpus: int) -> None:

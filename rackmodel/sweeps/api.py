@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from rackmodel.errors import InvalidInput
+from rackmodel.files import is_file, read_csv
 from rackmodel.sweeps.jobs import (
     base_fields,
     code_digest,
@@ -105,6 +106,6 @@ def read_results(out: Path | str) -> pd.DataFrame:
         If there is none.
     """
     path = Path(out) / "results.csv"
-    if not path.is_file():
+    if not is_file(path):
         raise InvalidInput(f"{path}: no such file; run the sweep to its end first")
-    return pd.read_csv(path)
+    return read_csv(path)

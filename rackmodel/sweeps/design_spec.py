@@ -32,9 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.files import read_toml
 from rackmodel.sweeps.filters import Value, parse_filter
 from rackmodel.sweeps.jobs import read_job_spec
-from rackmodel.sweeps.spec import FlatJob, SweepSpec, load_toml
+from rackmodel.sweeps.spec import MOST_FILE_BYTES, FlatJob, SweepSpec
 
 OBJECTIVES = {"tokens_per_s": "max", "cost.usd_per_mtoken": "min", "energy_j_per_token": "min"}
 MOST = 256
@@ -112,7 +113,8 @@ def read_design(source: Path | str | Mapping[str, object]) -> DesignSpec:
     if isinstance(source, Mapping):
         content, name = dict(source), "spec"
     else:
-        content, name = load_toml(Path(source)), str(source)
+        content = read_toml(Path(source), most=MOST_FILE_BYTES)
+        name = str(source)
     for key in content:
         if key not in (*_PARTS, *_OF_A_SWEEP):
             known = (*_PARTS, *_OF_A_SWEEP)

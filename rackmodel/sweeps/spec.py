@@ -29,13 +29,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from rackmodel.errors import InvalidInput, RackModelError, UnknownName
+from rackmodel.files import read_toml
 from rackmodel.sweeps.filters import Filter, Value, parse_filter
 
 Kind: TypeAlias = Literal["int", "float", "str", "bool", "any"]
@@ -109,7 +109,8 @@ def read_spec(
     if isinstance(source, Mapping):
         content = dict(source)
     else:
-        content, name = load_toml(Path(source)), str(source)
+        content = read_toml(Path(source), most=MOST_FILE_BYTES)
+        name = str(source)
     reader = _Reader(name, fields, check)
     for key in content:
         if key not in _PARTS:
@@ -153,30 +154,6 @@ def read_spec(
             "shorten an axis"
         )
     return spec
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """Content of a spec's file.
-
-    Raises
-    ------
-    InvalidInput
-        If it can't be read, is no TOML, or far too large.
-    """
-    try:
-        if path.stat().st_size > MOST_FILE_BYTES:
-            raise InvalidInput(f"{path}: larger than {MOST_FILE_BYTES:,} bytes; not a sweep")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; give a SPEC.toml") from None
-    except OSError as error:
-        raise InvalidInput(f"{path}: can't be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput(f"{path}: not TOML: {error}") from None
 
 
 class _Reader:

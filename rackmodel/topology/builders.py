@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rackmodel.errors import InvalidInput
+from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.topology.catalog_parts import find_part, switch_of, wire_of
 from rackmodel.topology.shapes import Mesh, ScaleUp, Switched, Torus
-from rackmodel.topology.table import Table
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.gate import Table
 from rackmodel.hardware import Catalog, Link, Switch
 from rackmodel.topology.fabric import SwitchUse
 from rackmodel.topology.shapes import Wire
-from rackmodel.topology.table import Table
 
 Part = TypeVar("Part")
 

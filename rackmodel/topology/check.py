@@ -8,16 +8,17 @@ Left out: reading files and filling in missing facts (`graph_file`).
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rackmodel import units
+from rackmodel import gate
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.kinds import Kind
 
 if TYPE_CHECKING:
     import networkx as nx
+
+Reader: TypeAlias = Callable[[object, str], Any]
 
 MOST_EDGES = 5_000_000
 LEAST_BYTES_PER_S, MOST_BYTES_PER_S = 1.0, 1e18
@@ -71,35 +72,18 @@ def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = Fa
         graph = as_directed(graph, file)
     if graph.number_of_edges() > MOST_EDGES:
         raise InvalidInput(f"{file}: {graph.number_of_edges():,} edges; at most {MOST_EDGES:,}")
-    if graph.graph.get("host_accelerators"):
-        whole(graph.graph, "host_accelerators", f"{file}: graph")
-    _check_places(graph.graph.get("shape"), f"{file}: graph: shape", least=1)
+    _read_facts(graph.graph, GRAPH, f"{file}: graph")
     accelerators = []
     for node, data in graph.nodes(data=True):
-        kind = data.get("kind")
-        if kind not in list(Kind) and not (bare and kind in (None, "", "switch")):
-            near = (
-                "; did you mean 'accelerator'?" if kind in ("gpu", "tpu", "npu", "device") else ""
-            )
-            if kind == "switch":
-                near = "; did you mean 'scale_up_switch' or 'leaf'?"
-            found = f"kind {short(kind)}" if "kind" in data else "no kind"
-            raise InvalidInput(
-                f"{file}: node {short(node)}: {found}{near} (known: {', '.join(Kind)})"
-            )
-        rack = data.get("rack", 0)
-        if isinstance(rack, bool) or not isinstance(rack, numbers.Integral):
-            raise InvalidInput(
-                f"{file}: node {short(node)}: rack: expected a whole number, found {short(rack)}"
-            )
-        for key in ("coordinates", "position"):
-            _check_places(data.get(key), f"{file}: node {short(node)}: {key}", least=0)
-        if kind == Kind.ACCELERATOR:
+        where = f"{file}: node {gate.shown(node)}"
+        _check_kind(data, where, bare=bare)
+        _read_facts(data, NODE, where)
+        if data.get("kind") == Kind.ACCELERATOR:
             accelerators.append(node)
     if not accelerators and not bare:
-        raise InvalidInput(f"{file}: no node of kind 'accelerator'")
+        raise InvalidInput(f"{file}: no node of kind 'accelerator'; give those that compute it")
     for a, b, data in graph.edges(data=True):
-        where = f"{file}: edge {short(a)} -> {short(b)}"
+        where = f"{file}: edge {gate.shown(a)} -> {gate.shown(b)}"
         if a == b:
             raise InvalidInput(f"{where}: a node cannot be linked to itself; remove the edge")
         _check_edge(data, where)
@@ -109,69 +93,96 @@ def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = Fa
         _check_whole(graph, accelerators, file)
 
 
-def _check_places(value: object, where: str, *, least: int) -> None:
-    """Places on a torus, and its lengths, are lists of whole numbers; other values are no such."""
-    if not isinstance(value, (list, tuple)):
+def _check_kind(data: Mapping[str, Any], where: str, *, bare: bool) -> None:
+    kind = data.get("kind")
+    if kind in list(Kind) or (bare and kind in (None, "", "switch")):
         return
-    for place in value:
-        fits = isinstance(place, numbers.Integral) and not isinstance(place, bool)
-        if not fits or not least <= int(place) <= MOST_EDGES:
-            raise InvalidInput(
-                f"{where}: expected whole numbers from {least} to {MOST_EDGES:,},"
-                f" found {short(value)}"
-            )
+    near = "; did you mean 'accelerator'?" if kind in ("gpu", "tpu", "npu", "device") else ""
+    if kind == "switch":
+        near = "; did you mean 'scale_up_switch' or 'leaf'?"
+    found = f"kind {gate.shown(kind)}" if "kind" in data else "no kind"
+    raise InvalidInput(f"{where}: {found}{near} (known: {', '.join(Kind)})")
+
+
+def _places(least: int) -> Reader:
+    """Return what reads places on a torus, and its lengths: whole numbers; other values are left.
+
+    A position may be what a layout made of it, such as text.
+    """
+
+    def read(value: object, where: str) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return list(gate.wholes(value, where, least=least, most=MOST_EDGES))
+
+    return read
+
+
+def _whole(least: int, most: int = 1_000_000) -> Reader:
+    return lambda value, where: gate.whole(value, where, least=least, most=most, words=False)
+
+
+def _number(dimension: str, least: float = 0.0, most: float = math.inf) -> Reader:
+    return lambda value, where: gate.number(value, dimension, where, least=least, most=most)
+
+
+#: Facts that rackmodel reads, each with what reads it; others are the user's own and are left.
+GRAPH: dict[str, Reader] = {
+    "host_accelerators": _whole(0),
+    "accelerator": gate.text,
+    "name": gate.text,
+    "title": gate.text,
+    "chassis": gate.text,
+    "shape": _places(1),
+    "reduction": gate.flag,
+    "fabric_reduction": gate.flag,
+    "ocs": _whole(0),
+    "ocs_part": gate.text,
+}
+NODE: dict[str, Reader] = {
+    "kind": gate.text,
+    "part": gate.text,
+    "index": _whole(0, MOST_EDGES),
+    "rack": _whole(-1, MOST_EDGES),
+    "domain": _whole(-1, MOST_EDGES),
+    "count": _whole(1),
+    "tier": _whole(0),
+    "coordinates": _places(0),
+    "position": _places(0),
+}
+EDGE: dict[str, Reader] = {
+    "bytes_per_s": _number("bytes_per_s", least=LEAST_BYTES_PER_S, most=MOST_BYTES_PER_S),
+    "latency_s": _number("s", most=MOST_LATENCY_S),
+    "payload_efficiency": _number("1", least=1e-12, most=1.0),
+    "count": _whole(1),
+    "lanes": _whole(1),
+    "length_m": _number("m"),
+    "kind": gate.text,
+    "medium": gate.text,
+    "link": gate.text,
+}
+
+
+def _read_facts(data: dict[str, Any], known: Mapping[str, Reader], where: str) -> None:
+    """Read the facts that are known in place; one that is null is not given."""
+    for key in known.keys() & data.keys():
+        if data[key] is None and key != "bytes_per_s":  # which is needed
+            del data[key]
+        else:
+            data[key] = known[key](data[key], f"{where}: {key}")
 
 
 def _check_edge(data: dict[str, Any], where: str) -> None:
+    _read_facts(data, EDGE, where)
     if "bytes_per_s" not in data:
         remedy = "add the rate of one direction, such as 50e9 or '400 Gb/s'"
         raise InvalidInput(f"{where}: no bytes_per_s; {remedy}")
-    rate = _number(data, "bytes_per_s", "bytes_per_s", where)
-    if not LEAST_BYTES_PER_S <= rate <= MOST_BYTES_PER_S:
+    share = data.get("payload_efficiency", 1.0)
+    if share * data["bytes_per_s"] < LEAST_BYTES_PER_S:
         raise InvalidInput(
-            f"{where}: bytes_per_s: {data['bytes_per_s']!r} is outside {LEAST_BYTES_PER_S:g} to"
-            f" {MOST_BYTES_PER_S:g} bytes/s"
+            f"{where}: payload_efficiency: {share!r} leaves less than {LEAST_BYTES_PER_S:g} byte/s;"
+            " give a larger share"
         )
-    data["bytes_per_s"] = rate
-    if "latency_s" in data:
-        data["latency_s"] = _number(data, "latency_s", "s", where)
-        if data["latency_s"] > MOST_LATENCY_S:
-            raise InvalidInput(f"{where}: latency_s: {data['latency_s']!r} s; the unit is seconds")
-    if "payload_efficiency" in data:
-        share = _number(data, "payload_efficiency", "1", where)
-        if not 0 < share <= 1:
-            raise InvalidInput(
-                f"{where}: payload_efficiency: {share!r} is not above 0 and at most 1"
-            )
-        if share * rate < LEAST_BYTES_PER_S:
-            raise InvalidInput(
-                f"{where}: payload_efficiency: {share!r} leaves less than"
-                f" {LEAST_BYTES_PER_S:g} byte/s"
-            )
-        data["payload_efficiency"] = share
-    for key in ("count", "lanes"):
-        if key in data:
-            data[key] = whole(data, key, where)
-    if "length_m" in data:
-        data["length_m"] = _number(data, "length_m", "m", where)
-
-
-def whole(data: Mapping[str, Any], key: str, where: str, *, most: int = 1_000_000) -> int:
-    """Return a whole number from 1 to `most`, or say what stands there instead."""
-    number = _number(data, key, "1", where)
-    if number != int(number) or not 1 <= number <= most:
-        raise InvalidInput(f"{where}: {key}: expected 1 to {most:,}, found {short(data[key])}")
-    return int(number)
-
-
-def _number(data: Mapping[str, Any], key: str, dimension: str, where: str) -> float:
-    value = data[key]
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
-        value = value.item()  # a numpy scalar
-    number = units.parse(value, dimension, where=f"{where}: {key}")
-    if not math.isfinite(number):
-        raise InvalidInput(f"{where}: {key}: {value!r} is not finite")
-    return number
 
 
 def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) -> None:
@@ -185,8 +196,8 @@ def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: s
         if node not in reached or node not in reaching:
             a, b = (node, first) if node in reached else (first, node)
             raise InvalidInput(
-                f"{file}: no path from accelerator {short(a)} to {short(b)}; join them by links"
-                " (an edge of a directed graph is one direction)"
+                f"{file}: no path from accelerator {gate.shown(a)} to {gate.shown(b)}; join them by"
+                " links (an edge of a directed graph is one direction)"
             )
 
 
@@ -199,12 +210,6 @@ def _check_whole(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) 
     for node in accelerators:
         if node not in joined:
             raise InvalidInput(
-                f"{file}: no path between accelerators {short(first)} and {short(node)};"
+                f"{file}: no path between accelerators {gate.shown(first)} and {gate.shown(node)};"
                 " join them by links"
             )
-
-
-def short(value: object) -> str:
-    """Return a value for a message, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rackmodel import units
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
+from rackmodel.hardware.build import read_trays
 from rackmodel.topology.canvas import COLOURS, Box, axes, rectangle
 from rackmodel.topology.check import kinds_of
 from rackmodel.topology.draw_fabric import fabric_picture
@@ -134,10 +135,8 @@ def _runs(topology: Topology) -> list[_Run]:
         return [_Run("domain", max(1, min(16, topology.rack_accelerators // size)), 1.0)]
     runs = []
     wanted = topology.rack_accelerators // max(1, topology.chassis_accelerators)
-    for word in chassis["trays"].text.split():
-        kind, _, rest = word.partition(":")
-        count, _, height = rest.partition("*")
-        runs.append(_Run(kind, int(count), float(height or 1)))
+    for run in read_trays(chassis["trays"].text, f"chassis.{topology.chassis}.trays"):
+        runs.append(_Run(run.kind, run.count, float(run.units)))
     if _number(runs, "node") not in (0, wanted):  # the file packs more or fewer nodes
         runs = [run._replace(number=wanted) if run.kind == "node" else run for run in runs]
     return runs

@@ -11,20 +11,20 @@ Accelerators are ordered by `index` if all have one, else as they stand in the f
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.files import json_of
 from rackmodel.hardware import load_catalog
 from rackmodel.topology.check import (
     MOST_EDGES,
     as_directed,
     check_topology,
     kinds_of,
-    short,
 )
 from rackmodel.topology.files import content_of, text_of
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
@@ -65,65 +65,61 @@ def parse_graph(text: str, path: Path) -> nx.DiGraph[Any]:
 def _from_json(text: str, file: str) -> nx.DiGraph[Any]:
     import networkx as nx
 
-    def refuse(constant: str) -> float:
-        raise InvalidInput(f"{file}: {constant} is no JSON number; write a finite one")
-
-    try:
-        data = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{file}: not valid JSON: {error}") from None
+    data = json_of(text, file)
     if not isinstance(data, dict) or "nodes" not in data:
         raise InvalidInput(f"{file}: expected node-link JSON: an object with 'nodes' and 'edges'")
     nodes = data["nodes"]
     edges = data["edges"] if "edges" in data else data.get("links")
     if not isinstance(nodes, list):
-        raise InvalidInput(f"{file}: nodes: expected a list of objects, found {short(nodes)}")
+        raise InvalidInput(f"{file}: nodes: expected a list of objects, found {gate.shown(nodes)}")
     if not isinstance(edges, list):
-        raise InvalidInput(f"{file}: edges: expected a list of objects, found {short(edges)}")
+        raise InvalidInput(f"{file}: edges: expected a list of objects, found {gate.shown(edges)}")
     if not nodes:
-        raise InvalidInput(f"{file}: nodes: the list is empty")
+        raise InvalidInput(f"{file}: nodes: the list is empty; add nodes")
     if len(edges) > MOST_EDGES:
         raise InvalidInput(f"{file}: {len(edges):,} edges; more than {MOST_EDGES:,} are refused")
     facts = data.get("graph", {})
     graph: nx.DiGraph[Any] = nx.DiGraph()
     if not isinstance(facts, dict):
-        raise InvalidInput(f"{file}: graph: expected an object, found {short(facts)}")
+        raise InvalidInput(f"{file}: graph: expected an object, found {gate.shown(facts)}")
     graph.graph.update(facts)
-    directed = data.get("directed", False)
+    directed = gate.flag(data.get("directed", False), f"{file}: directed")
     texts: set[str] = set()
     for i, node in enumerate(nodes):
         if not isinstance(node, dict) or "id" not in node:
             raise InvalidInput(
-                f"{file}: nodes[{i}]: expected an object with 'id', found {short(node)}"
+                f"{file}: nodes[{i}]: expected an object with 'id', found {gate.shown(node)}"
             )
         name = node["id"]
         if isinstance(name, bool) or not isinstance(name, (str, int)):
             raise InvalidInput(
-                f"{file}: nodes[{i}].id: expected text or a number, found {short(name)}"
+                f"{file}: nodes[{i}].id: expected text or a number, found {gate.shown(name)}"
             )
         if name in graph or str(name) in texts:
             raise InvalidInput(
-                f"{file}: nodes[{i}].id: {short(name)} stands twice; ids must be unique"
+                f"{file}: nodes[{i}].id: {gate.shown(name)} stands twice; ids must be unique"
                 " (1 and '1' are one name in a table of flows)"
             )
         texts.add(str(name))
         graph.add_nodes_from([(name, {k: v for k, v in node.items() if k != "id"})])
     for i, edge in enumerate(edges):
-        _add_edge(graph, edge, bool(directed), f"{file}: edges[{i}]")
+        _add_edge(graph, edge, directed, f"{file}: edges[{i}]")
     return graph
 
 
 def _add_edge(graph: nx.DiGraph[Any], edge: object, directed: bool, where: str) -> None:
     if not isinstance(edge, dict) or "source" not in edge or "target" not in edge:
         raise InvalidInput(
-            f"{where}: expected 'source', 'target', 'bytes_per_s', found {short(edge)}"
+            f"{where}: expected 'source', 'target', 'bytes_per_s', found {gate.shown(edge)}"
         )
     a, b = edge["source"], edge["target"]
     for end in (a, b):
         if not isinstance(end, (str, int)) or end not in graph:
-            raise InvalidInput(f"{where}: no node {short(end)}; add it to 'nodes' or mend the name")
+            raise InvalidInput(
+                f"{where}: no node {gate.shown(end)}; add it to 'nodes' or mend the name"
+            )
     if a == b:
-        raise InvalidInput(f"{where}: {short(a)} cannot be linked to itself; remove the edge")
+        raise InvalidInput(f"{where}: {gate.shown(a)} cannot be linked to itself; remove the edge")
     facts = {k: v for k, v in edge.items() if k not in ("source", "target", "key")}
     for u, v in ((a, b),) if directed else ((a, b), (b, a)):
         if graph.has_edge(u, v):
@@ -154,7 +150,9 @@ def _from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
         AttributeError,
         RecursionError,
     ) as error:
-        raise InvalidInput(f"{file}: not valid GraphML: {short(str(error))}") from None
+        raise InvalidInput(
+            f"{file}: not valid GraphML: {gate.shown(str(error), 120)}; mend it there"
+        ) from None
     return as_directed(found, file)
 
 
@@ -193,7 +191,9 @@ def from_graph(
     """
     for method in ("nodes", "edges", "is_directed", "is_multigraph"):
         if not hasattr(graph, method):
-            raise InvalidInput(f"expected a name, a path or a NetworkX graph, found {short(graph)}")
+            raise InvalidInput(
+                f"expected a name, a path or a NetworkX graph, found {gate.shown(graph)}"
+            )
     name = name or str(graph.graph.get("name") or "graph")[:200]
     file = file or name
     own = as_directed(graph, file)
@@ -211,8 +211,8 @@ def from_graph(
         accelerators=len(nodes),
         domain=domain,
         rack_accelerators=in_rack,
-        reduction=own.graph.get("reduction") is True,
-        fabric_reduction=own.graph.get("fabric_reduction") is True,
+        reduction=own.graph.get("reduction", False),
+        fabric_reduction=own.graph.get("fabric_reduction", False),
         bundled=False,
     )
     return Topology(
@@ -273,7 +273,7 @@ def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
 
 
 def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, file: str) -> str:
-    parts = {str(graph.nodes[n]["part"]) for n in nodes if graph.nodes[n].get("part")}
+    parts = {graph.nodes[n]["part"] for n in nodes if graph.nodes[n].get("part")}
     stated = given or graph.graph.get("accelerator")
     if len(parts) > 1 and not given:
         raise InvalidInput(

@@ -11,11 +11,11 @@ import math
 from typing import Any
 
 from rackmodel.errors import InvalidInput
+from rackmodel.gate import Table
 from rackmodel.topology.description import Description
 from rackmodel.topology.inventory import copper_pairs_of, inventory_rows
 from rackmodel.topology.kinds import Kind, Tier
 from rackmodel.topology.shapes import Mesh, Switched, Torus
-from rackmodel.topology.table import Table
 
 COUNTS = (
     "accelerators",

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput
+from rackmodel.files import toml_of
+from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.topology.builders import BUILDERS
@@ -23,7 +26,6 @@ from rackmodel.topology.graph_file import from_graph
 from rackmodel.topology.published import check_published, read_published
 from rackmodel.topology.set_rates import at_set_rates, nominal
 from rackmodel.topology.shapes import Host, Nics, ScaleUp
-from rackmodel.topology.table import Table
 from rackmodel.topology.topology import Topology
 
 
@@ -52,11 +54,8 @@ def parse_toml(
     """
     if len(text) > MOST_BYTES:
         raise InvalidInput(f"{file}: {len(text):,} characters; a topology file has a few thousand")
-    try:
-        data: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput(f"{file}: not valid TOML: {error}") from None
-    for key, value in (overrides or {}).items():
+    data = toml_of(text, file)
+    for key, value in gate.table(overrides or {}, f"{file}: overrides").items():
         _override(data, key, value, file)
     topology = _read(Table(data, file), name, text, nominal(catalog))
     if topology.own_graph is not None:  # a builder of the user's reads the rates itself
@@ -76,7 +75,9 @@ def _override(data: dict[str, Any], key: str, value: object, file: str) -> None:
     for part in tables:
         table = table.setdefault(part, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
-        raise InvalidInput(f"{file}: cannot set {key!r}: {'.'.join(tables)} is not a table")
+        raise InvalidInput(
+            f"{file}: cannot set {key!r}: {'.'.join(tables)} is not a table; give another key"
+        )
     table[last] = _as_toml(value)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.extend import load_all
+from rackmodel.files import read_csv
 from rackmodel.validation.published_runs import filled_in, is_empty, read_run
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def validation_frame(
     if tiers:
         frame = frame[tier_of(frame).isin(tiers)]
         if frame.empty:
-            raise InvalidInput(f"{source!r} has no rows of tier {' or '.join(tiers)}")
+            raise InvalidInput(
+                f"no rows of tier {' or '.join(tiers)}; leave --tier out, or give another"
+            )
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     # Equal configurations are simulated once; the order of first appearance keeps runs repeatable.
     keys = [_key(row) for row in rows]
@@ -113,20 +116,16 @@ def read_runs(source: str | Path | pd.DataFrame) -> pd.DataFrame:
         frame = source.copy()
         where = "the frame"
     else:
-        where = f"{str(source)!r}"
-        try:
-            frame = pd.read_csv(source, low_memory=False)
-        except (OSError, UnicodeDecodeError, ValueError, pd.errors.ParserError) as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidInput(f"runs file {where} can't be read: {text}") from error
+        where = str(source)
+        frame = read_csv(Path(source))
     needed = ", ".join(NEEDED)
     missing = [column for column in NEEDED if column not in frame.columns]
     if missing:
-        raise InvalidInput(f"{where} lacks the column {missing[0]!r}; all are {needed}")
+        raise InvalidInput(f"{where} lacks the column {missing[0]!r}; add it (needed: {needed})")
     if len(frame) > MOST_ROWS:
-        raise InvalidInput(f"{where} has {len(frame):,} rows; at most {MOST_ROWS:,} are read")
+        raise InvalidInput(f"{where} has {len(frame):,} rows; give at most {MOST_ROWS:,}")
     if frame.empty:
-        raise InvalidInput(f"{where} has no rows")
+        raise InvalidInput(f"{where} has no rows; give one for each run")
     if "id" not in frame.columns:
         frame.insert(0, "id", [f"row {i + 1}" for i in range(len(frame))])
     return frame
@@ -256,7 +255,7 @@ def _compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, An
     return {
         "id": row.get("id"),
         **{key: row.get(key) for key in kept if key in row},
-        "experts": not is_empty(row.get("experts")) and float(row.get("experts") or 0) > 0,
+        "experts": _number(row.get("experts")) is not None,
         "measured_step_s": measured,
         "predicted_step_s": predicted,
         "error": predicted / measured - 1.0 if predicted and measured else None,

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.software import Software, software_of, stack_or_unknown
 
@@ -84,19 +85,13 @@ def _whole(row: Mapping[str, Any], key: str) -> int | None:
     value = row.get(key)
     if is_empty(value):
         return None
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number != int(number) or not 0 < number < 1e12:
-        raise InvalidInput(f"column {key!r} must be a positive whole number, found {value!r}")
-    return int(number)
+    return gate.whole(value, f"column {key!r}", most=10**12)
 
 
 def _needed(row: Mapping[str, Any], key: str) -> int:
     value = _whole(row, key)
     if value is None:
-        raise InvalidInput(f"column {key!r} is empty; a run can't be predicted without it")
+        raise InvalidInput(f"column {key!r} is empty; a run can't be predicted without it: give it")
     return value
 
 
@@ -144,7 +139,9 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
     }
     plans = _plans(row, software, model, gpus, batch, domain, family)
     if not plans:
-        raise CannotRun(f"no tp x pp x cp x dp of {gpus} accelerators divides a batch of {batch}")
+        raise CannotRun(
+            f"no tp x pp x cp x dp of {gpus} accelerators divides a batch of {batch}; give others"
+        )
     return Run(
         topology=_text(row, "topology"),
         jobs=tuple(Job(plan=plan, **shared) for plan in plans),
@@ -169,8 +166,8 @@ def _model(row: Mapping[str, Any]) -> Any:
     mtp = _text(row, "mtp")
     if re.search(r"w/o MTP", words):
         cells["mtp_layers"] = 0
-    elif mtp.replace(".0", "").isdigit():
-        cells["mtp_layers"] = int(float(mtp))
+    elif mtp and mtp != "unstated":
+        cells["mtp_layers"] = gate.whole(mtp, "column 'mtp'", least=0)
     elif re.search(r"w/ MTP|with MTP", words):
         cells["mtp_layers"] = 1
     else:
@@ -334,7 +331,7 @@ def _flag(row: Mapping[str, Any], key: str, default: bool) -> bool:
         return True
     if text in ("0", "0.0", "false", "no"):
         return False
-    raise InvalidInput(f"column {key!r} must be 0 or 1, found {value!r}")
+    raise InvalidInput(f"column {key!r} must be 0 or 1, found {gate.shown(value)}")
 
 
 def _modules(notes: str) -> tuple[str, ...]:

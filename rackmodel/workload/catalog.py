@@ -7,17 +7,18 @@ Left out: downloading anything.
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.files import read_json, read_toml
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.mixers import (
@@ -29,7 +30,7 @@ from rackmodel.workload.mixers import (
     Mla,
     Selective,
 )
-from rackmodel.workload.models import Model, whole_number
+from rackmodel.workload.models import MOST_WIDE, Model
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
 _PARTS: dict[str, type[Any]] = {
@@ -49,6 +50,8 @@ _LISTED = (
     *("name", "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads"),
     *("experts", "topk", "vocab", "assumed", "source"),
 )
+_NEEDED = ("layers", "hidden", "heads", "vocab")
+_NORMS = ("rmsnorm", "layernorm")
 _SUGAR = {"family", "ffn_ratio"}
 
 
@@ -96,7 +99,7 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     if isinstance(source, Model):
         return source
     if isinstance(source, Mapping):
-        return _from_mapping("model", source)
+        return _from_mapping("model", gate.table(source, "model"))
     text = str(source)
     known = text if text in _catalog() else text.lower()
     if known in _catalog():
@@ -107,8 +110,6 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
         if not path.is_file():
             raise InvalidInput(f"directory {text!r} holds no config.json; give a model's directory")
     if path.suffix in {".toml", ".json"}:
-        if not path.is_file():
-            raise InvalidInput(f"model file {text!r} does not exist")
         return _from_file(path)
     raise UnknownName.among("model", text, model_names())
 
@@ -119,16 +120,9 @@ def _from_catalog(name: str) -> Model:
 
 
 def _from_file(path: Path) -> Model:
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"model file {str(path)!r} can't be read: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidInput(f"model file {str(path)!r} must hold a table of keys")
-    inner = data.get("model", data)
-    if not isinstance(inner, dict):
-        raise InvalidInput(f"model file {str(path)!r}: [model] must be a table of keys")
+    read = read_toml if path.suffix == ".toml" else read_json
+    data = gate.table(read(path), f"{path}: the file")
+    inner = gate.table(data.get("model", data), f"{path}: model")
     name = path.parent.name if path.stem == "config" and path.parent.name else path.stem
     return _from_mapping(name, inner)
 
@@ -144,8 +138,8 @@ def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
         values["ffn"] = int(_checked(name, "ffn", data.get("ffn_ratio", 0)) * width)
     values.setdefault("kv_heads", heads)
     values.setdefault("head_dim", width // heads if heads else 0)
-    if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in values]:
-        raise InvalidInput(f"model {name!r}: key {missing[0]!r} is missing")
+    if missing := [key for key in _NEEDED if key not in values]:
+        raise InvalidInput(f"model {name!r}: key {missing[0]!r} is missing; add {missing[0]} = N")
     return Model(**{"name": name, **values})
 
 
@@ -157,34 +151,27 @@ def _checked(name: str, key: str, value: Any) -> Any:
         return _part(where, value, _PARTS[key])
     if kind in ("bool", "int"):
         return _as_kind(where, kind, value)
-    if not isinstance(value, str):
-        raise InvalidInput(f"{where} must be text, found {value!r:.60}")
-    if key == "norm" and value not in ("rmsnorm", "layernorm"):
-        raise UnknownName.among("norm", value, ["rmsnorm", "layernorm"])
-    return value
+    return gate.text(value, where, choices=_NORMS if key == "norm" else ())
 
 
 def _as_kind(where: str, kind: str, value: Any) -> bool | int:
     """A whole number, or true or false."""
-    if kind != "bool":
-        return whole_number(where, value)
-    if isinstance(value, bool) or value in (0, 1):
-        return bool(value)
-    raise InvalidInput(f"{where} must be true or false, found {value!r:.60}")
+    if kind == "bool":
+        return gate.flag(value, where)
+    return gate.whole(value, where, least=0, most=MOST_WIDE, words=False)
 
 
 def _part(where: str, value: Any, kind: type[Any]) -> Any:
-    if not isinstance(value, Mapping):
-        raise InvalidInput(f"{where} must be a table, found {value!r:.60}")
     wanted = {field.name: str(field.type) for field in fields(kind)}
-    if unknown := sorted(set(value) - set(wanted)):
+    given = gate.table(value, where)
+    if unknown := sorted(set(given) - set(wanted)):
         raise UnknownName.among(f"key in {where}", unknown[0], list(wanted))
-    try:
-        return kind(
-            **{key: _as_kind(f"{where}: {key}", wanted[key], item) for key, item in value.items()}
-        )
-    except TypeError as error:
-        raise InvalidInput(f"{where} needs the keys {', '.join(wanted)}") from error
+    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    if missing := [name for name in needed if name not in given]:
+        raise InvalidInput(f"{where}: {missing[0]} is missing; it needs {', '.join(needed)}")
+    return kind(
+        **{key: _as_kind(f"{where}: {key}", wanted[key], item) for key, item in given.items()}
+    )
 
 
 def model_from_columns(row: Mapping[str, Any]) -> Model:
@@ -200,13 +187,13 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
     stated = {key: value for key, value in row.items() if not _empty(value)}
     name = str(stated.get("model", "model"))
     shape: dict[str, Any] = {
-        key: _checked(name, key, _number(name, key, stated[key]))
+        key: _cell(name, key, stated[key], least=int(key in _NEEDED))
         for key in _COUNTS
         if key in stated
     }
-    if missing := [key for key in ("layers", "hidden", "heads", "vocab") if key not in shape]:
-        raise InvalidInput(f"model {name!r}: column {missing[0]!r} is empty")
-    gated = bool(_number(name, "gated_ffn", stated.get("gated_ffn", 1)))
+    if missing := [key for key in _NEEDED if key not in shape]:
+        raise InvalidInput(f"model {name!r}: column {missing[0]!r} is empty; give its number")
+    gated = bool(_cell(name, "gated_ffn", stated.get("gated_ffn", 1), most=1))
     width, heads = shape["hidden"], shape["heads"]
     shape = {"kv_heads": heads, "head_dim": width // heads, "ffn": 4 * width, **shape}
     shape = {"mtp_layers": 0, **shape}
@@ -219,7 +206,7 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
         model = Model(name=name, gated_ffn=gated, source="columns of a run", **shape, **extras)
     if "kv_lora" in stated:
         ranks = {
-            key: _checked(name, "layers", _number(name, key, stated.get(key, 0)))
+            key: _cell(name, key, stated.get(key, 0))
             for key in ("q_lora", "kv_lora", "qk_nope", "qk_rope", "v_dim")
         }
         model = replace(model, mla=Mla(**ranks))
@@ -231,12 +218,13 @@ def _with_window(model: Model, text: str) -> Model:
     if not text:
         return model
     words = text.split()
-    if not words[0].replace(".0", "").isdigit() or words[1:] not in ([], ["alternating"]):
+    if words[1:] not in ([], ["alternating"]):
         raise InvalidInput(
             f"model {model.name!r}: attention_window must be like '128' or '128 alternating',"
-            f" found {text!r}"
+            f" found {gate.shown(text)}"
         )
-    return replace(model, window=int(float(words[0])), full_attention_every=2 if words[1:] else 0)
+    window = _cell(model.name, "attention_window", words[0] if words else text)
+    return replace(model, window=window, full_attention_every=2 if words[1:] else 0)
 
 
 def _nearest(shape: Mapping[str, int], gated: bool) -> Model | None:
@@ -257,16 +245,8 @@ def _empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-def _number(name: str, key: str, value: Any) -> float | int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"model {name!r}: {key} must be a number, found {value!r:.60}"
-        ) from error
-    if not math.isfinite(number):
-        raise InvalidInput(f"model {name!r}: {key} must be finite, found {value!r:.60}")
-    return int(number) if number.is_integer() else number
+def _cell(name: str, key: str, value: Any, least: int = 0, most: int = MOST_WIDE) -> int:
+    return gate.whole(value, f"model {gate.shown(name)}: column {key!r}", least=least, most=most)
 
 
 def describe(model: Model) -> dict[str, Any]:

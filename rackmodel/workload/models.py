@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 from rackmodel.errors import InvalidInput
 from rackmodel.workload.blocks import FEEDS, MIXERS, Block, cycled, sub_layers
@@ -26,6 +26,8 @@ from rackmodel.workload.mixers import (
 )
 
 MOST = {"layers": 10_000, "mtp_layers": 1_000, "experts": 100_000}  # each one costs time
+MOST_WIDE = 10**9
+"""No dimension of a model comes near it: absurd sizes are stopped early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,18 +318,6 @@ class Model:
     def matmul_parameters(self, block: Block) -> int:
         """Parameters of one layer that a token is multiplied with: no norms, no biases."""
         return self._mixer_matrices(block) + self._feed_matrices(block, self.topk)
-
-
-def whole_number(where: str, value: Any) -> int:
-    """Return a number of a model as it was given, `where` for messages; refuse what is none.
-
-    No dimension of a model comes near 1e9: absurd sizes are stopped early.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 10**9:
-        raise InvalidInput(f"{where} must be a whole number from 0 to 1e9, found {value!r:.60}")
-    return value
 
 
 @cache

@@ -7,11 +7,12 @@ Left out: whether the sizes go together (see `validity.check`), seconds, machine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
+from rackmodel import gate
+from rackmodel.errors import InvalidPlan, UnknownName
 from rackmodel.fields import about, record, setting
 from rackmodel.software import software_of
 from rackmodel.workload.models import Model
@@ -37,6 +38,9 @@ _WITHIN = {
 RECOMPUTE_MODULES = (*_WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_proj")
 
 
+_LISTS = {"recompute_modules": '["norm"]', "offload": '["optimizer"]', "stage_layers": "[10, 14]"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Sizes of each parallel axis and the choices that frameworks offer.
@@ -58,7 +62,7 @@ class Plan:
     sharding: str = setting(
         "zero1", "What replicas split.", "zero3", choices=SHARDINGS, option="--sharding"
     )
-    shard_size: int = setting(0, "hsdp: ranks of dp x cp that share a copy; 0 with others.", 8)
+    shard_size: int = setting(0, "hsdp: ranks of dp x cp that share a copy; else 0.", 8, least=0)
     recompute: str = setting(
         "none",
         "Activations computed again in backward.",
@@ -91,7 +95,7 @@ class Plan:
     p2p_overlap: bool | None = setting(
         None, "Pipeline transfers beside compute. Default: as the schedule does.", True
     )
-    prefetch: int = setting(1, "zero3, hsdp: layers gathered ahead; 0 gathers when needed.", 2)
+    prefetch: int = setting(1, "zero3, hsdp: layers gathered ahead; 0: none.", 2, least=0)
     reshard: bool | None = setting(
         None, "zero3, hsdp: drop gathered weights after use. Default: where pp is 1.", True
     )
@@ -102,7 +106,7 @@ class Plan:
         "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
     )
     dispatch_domain: int = setting(
-        0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8
+        0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8, least=0
     )
     gradients: str = setting(
         "",
@@ -135,19 +139,12 @@ class Plan:
         return words if isinstance(words, Plan) else record(cls, words, "plan")
 
     def __post_init__(self) -> None:
-        """Take lists for tuples; refuse what is no list of words or of layers."""
-        for name, kind, wanted in (
-            ("recompute_modules", str, "names of modules"),
-            ("offload", str, "names of what is offloaded"),
-            ("stage_layers", int, "whole numbers of layers"),
-        ):
+        """Take lists for tuples; refuse what is no list."""
+        for name, example in _LISTS.items():
             value = getattr(self, name)
-            if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-                raise InvalidInput(f"{name}: expected a list of {wanted}, found {value!r:.60}")
-            members = tuple(value)
-            if any(isinstance(one, bool) or not isinstance(one, kind) for one in members):
-                raise InvalidInput(f"{name}: expected {wanted}, found {members!r:.60}")
-            object.__setattr__(self, name, members)
+            if type(value) is not tuple:
+                members = map(gate.plain, gate.members(value, name, example))
+                object.__setattr__(self, name, tuple(members))
 
     def complete(self, gpus: int, global_batch: int | None = None) -> Plan:
         """Fill `dp` from the number of accelerators; with a batch, check that it divides.
@@ -291,10 +288,16 @@ class Job:
         option="--token-routing",
     )
     routing_skew: float = setting(
-        0.0, "dropless-skewed: exponent of the experts' popularity (Zipf).", 0.5
+        0.0,
+        "dropless-skewed: exponent of the experts' popularity (Zipf).",
+        0.5,
+        least=0.0,
+        most=9.99,
     )
-    routing_seed: int = setting(0, "dropless-skewed: which experts are popular.", 1)
-    capacity_factor: float = setting(1.0, "drop: slots per expert over the balanced load.", 1.25)
+    routing_seed: int = setting(0, "dropless-skewed: which experts are popular.", 1, least=0)
+    capacity_factor: float = setting(
+        1.0, "drop: slots per expert over the balanced load.", 1.25, least=1e-3, most=1000.0
+    )
 
     @property
     def gpus(self) -> int:
@@ -386,11 +389,6 @@ class Job:
 
 def check_batch(plan: Plan, global_batch: int) -> None:
     """Raise `InvalidPlan` unless replicas x micro-batch divide the global batch."""
-    if plan.micro_batch < 1 or global_batch < 1:
-        raise InvalidPlan(
-            f"micro_batch and global_batch must be at least 1, found {plan.micro_batch} and"
-            f" {global_batch}"
-        )
     share = plan.replicas * plan.micro_batch
     if global_batch % share:
         raise InvalidPlan(

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError
+from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job, check_batch
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
 from rackmodel.workload.stages import layers_of_stages
-
-_LIMIT = 10**9
-_SIZES = ("tp", "pp", "vpp", "cp", "ep", "etp", "micro_batch")
 
 
 def check(job: Job) -> None:
@@ -43,7 +40,6 @@ def check(job: Job) -> None:
     check_values(job.plan)
     check_values(job)
     schedule_of(job.plan.order)  # an unknown one is refused
-    _numbers(job)
     _divides(job)
     _pipeline(job)
     _refuse(_experts(job) if job.model.moe_layers else _dense(job))
@@ -58,26 +54,6 @@ def _refuse(rules: Iterable[Rule], error: type[RackModelError] = InvalidPlan) ->
     for broken, why in rules:
         if broken:
             raise error(why)
-
-
-def _numbers(job: Job) -> None:
-    plan = job.plan
-    sizes = {name: getattr(plan, name) for name in _SIZES} | {
-        "dp": plan.replicas,
-        "seq_len": job.seq_len,
-        "global_batch": job.global_batch,
-    }
-    for key, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LIMIT:
-            raise InvalidInput(f"{key} must be a whole number from 1 to 1e9, found {value!r}")
-    negative = {key: getattr(plan, key) for key in ("prefetch", "shard_size", "dispatch_domain")}
-    skew, capacity = job.routing_skew, job.capacity_factor
-    rules: list[Rule] = [
-        *((n < 0, f"{key} must not be negative, found {n}") for key, n in negative.items()),
-        (not 0.0 <= skew < 10.0, f"routing_skew must be from 0 to 10, found {skew}"),
-        (not 0.0 < capacity < 1000.0, f"capacity_factor must be above 0, found {capacity}"),
-    ]
-    _refuse(rules, InvalidInput)
 
 
 def _try(number: int, divisor: int, most: int = 16) -> str:

@@ -98,9 +98,9 @@ def test_a_file_adds_parts_and_replaces_values(tmp_path):
         payload_efficiency = 0.9
         always_on = 1.0
         [chassis.box]
-        fans_w = {low = "1 kW", mid = "1.2 kW", high = "2 kW"}
+        fan_w = {low = "1 kW", mid = "1.2 kW", high = "2 kW"}
         cooling = "air"
-        [chassis.box.liquid_fraction]
+        [chassis.box.liquid_share]
         gpu = 0.98
         """
     )
@@ -114,10 +114,10 @@ def test_a_file_adds_parts_and_replaces_values(tmp_path):
     assert dream.provenance["flops_per_s.nvfp4"].source == "press"
     assert found.links["wire"].bytes_per_s == 200e9
     box = found.chassis["box"]
-    assert (box["fans_w"].low, box["fans_w"].value, box["fans_w"].high) == (1000, 1200, 2000)
+    assert (box["fan_w"].low, box["fan_w"].value, box["fan_w"].high) == (1000, 1200, 2000)
     assert box["cooling"].text == "air"
-    assert box["liquid_fraction.gpu"].value == 0.98
-    assert box["fans_w"].source == "mine.toml"
+    assert box["liquid_share.gpu"].value == 0.98
+    assert box["fan_w"].source == "mine.toml"
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_bad_files_are_refused_in_one_line(tmp_path, text, says):
 
 
 def test_missing_and_binary_files_are_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="can't be read"):
+    with pytest.raises(InvalidInput, match="no such file"):
         load_catalog(files=[tmp_path / "none.toml"])
-    with pytest.raises(InvalidInput, match="can't be read"):
+    with pytest.raises(InvalidInput, match="is a directory"):
         load_catalog(files=[tmp_path])
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match="UTF-8"):
+    with pytest.raises(InvalidInput, match="not text"):
         load_catalog(files=[binary])
 
 

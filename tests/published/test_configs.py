@@ -526,7 +526,7 @@ def test_a_config_is_the_model_of_the_catalog(name, tmp_path):
     [
         ({"moe_latent_size": 1024}, "moe_latent_size"),
         ({"layer_types": ["state_space"] * 48, "use_sliding_window": True}, "state_space"),
-        ({"num_experts": "many"}, "num_experts must be a whole number"),
+        ({"num_experts": "many"}, "num_experts: expected a whole number"),
         ({"model_type": "qwen4_moe"}, "did you mean 'qwen"),
     ],
 )

@@ -50,7 +50,7 @@ def test_axes_ranges_zips_and_filters_spread_in_a_fixed_order(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[base", "not TOML"),
+        ("[base", "not valid TOML"),
         ("[bases]\ntp = 1", "did you mean 'base'"),
         ("base = 3", "base = 3 has to be a table"),
         ("[base]\nttp = 1", r"base.ttp: no field of a job 'ttp'; did you mean 'tp'"),
@@ -93,7 +93,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     binary.write_bytes(b"\xff\xfe")
     for path, told in [
         (tmp_path / "no.toml", "no such file"),
-        (tmp_path, "can't be read"),
+        (tmp_path, "is a directory"),
         (binary, "UTF-8"),
     ]:
         with pytest.raises(InvalidInput, match=told):

@@ -102,7 +102,7 @@ SLIPS = [
     (lambda g: g.edges[0, 1].update(bytes_per_s=None), "0 -> 1.*None"),
     (lambda g: g.edges[0, 1].pop("bytes_per_s"), "0 -> 1.*no bytes_per_s"),
     (lambda g: g.edges[0, 1].update(latency_s=-1e-6), "latency_s.*negative"),
-    (lambda g: g.edges[0, 1].update(latency_s=1e6), "latency_s.*seconds"),
+    (lambda g: g.edges[0, 1].update(latency_s=1e6), "latency_s.*10 s"),
     (lambda g: g.edges[0, 1].update(payload_efficiency=1.2), "payload_efficiency"),
     (lambda g: g.edges[0, 1].update(count=0), "count"),
     (lambda g: g.edges[0, 1].update(count=1.5), "count"),

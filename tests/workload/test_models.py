@@ -217,11 +217,11 @@ def test_bad_models_are_refused_by_name(data, word):
 def test_unknown_and_unreadable_models(tmp_path):
     with pytest.raises(UnknownName, match="did you mean 'gpt3-175b'"):
         load_model("gpt-175b")
-    with pytest.raises(InvalidInput, match="does not exist"):
+    with pytest.raises(InvalidInput, match="no such file"):
         load_model("nowhere.toml")
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    with pytest.raises(InvalidInput, match="can't be read"):
+    with pytest.raises(InvalidInput, match=r"not valid JSON|not text|not UTF-8|directory"):
         load_model(broken)
     broken.write_text("[1]")
     with pytest.raises(InvalidInput, match="table"):

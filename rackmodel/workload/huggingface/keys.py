@@ -14,8 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput
-from rackmodel.workload.models import whole_number
+from rackmodel.workload.models import MOST_WIDE
 
 
 @cache
@@ -43,48 +44,48 @@ class Keys:
 
     def where(self, key: str) -> str:
         """How errors name a key."""
-        return f"config of {self.name!r}: {key}"
+        return f"config of {gate.shown(self.name)}: {key}"
 
     def refuse(self, why: str) -> InvalidInput:
         """The error that says why a config can't be read."""
-        return InvalidInput(f"config of {self.name!r}: {why}")
+        return InvalidInput(f"config of {gate.shown(self.name)}: {why}")
 
     def whole(self, *keys: str, default: int | None = None) -> int:
         """The first of `keys` that is there and not null, as a whole number."""
         value = self.get(*keys)
         if value is not None:
-            found = next(key for key in keys if key in self.config)
-            return whole_number(self.where(found), value)
+            return self.size(self._given(keys), value)
         if default is None:
-            raise self.refuse(f"key {keys[0]!r} is missing")
+            raise self.refuse(
+                f"key {keys[0]!r} is missing; add it, as the config.json of the model's page has it"
+            )
         return default
+
+    def size(self, key: str, value: object) -> int:
+        """A value of `key` as a whole number."""
+        return gate.whole(value, self.where(key), least=0, most=MOST_WIDE, words=False)
 
     def flag(self, *keys: str, default: bool = False) -> bool:
         """A true or false."""
         value = self.get(*keys)
-        return default if value is None else bool(value)
+        return default if value is None else gate.flag(value, self.where(self._given(keys)))
 
     def text(self, *keys: str, default: str = "") -> str:
         """A word."""
         value = self.get(*keys)
-        return default if value is None else str(value)
+        return default if value is None else gate.text(value, self.where(self._given(keys)))
 
     def sequence(self, *keys: str) -> list[Any]:
         """A list; empty where there is none."""
         value = self.get(*keys)
-        if value is None:
-            return []
-        if not isinstance(value, list | tuple):
-            found = next(key for key in keys if key in self.config)
-            raise InvalidInput(f"{self.where(found)} must be a list, found {value!r:.60}")
-        return list(value)
+        return [] if value is None else gate.members(value, self.where(self._given(keys)))
+
+    def _given(self, keys: Iterable[str]) -> str:
+        return next(key for key in keys if key in self.config)
 
     def table(self, key: str) -> Keys:
         """A table inside the config."""
-        value = self.get(key)
-        if not isinstance(value, Mapping):
-            raise InvalidInput(f"{self.where(key)} must be a table, found {value!r:.60}")
-        inner = Keys(value, f"{self.name}.{key}", {})
+        inner = Keys(gate.table(self.get(key), self.where(key)), f"{self.name}.{key}", {})
         self.tables.append(inner)
         return inner
 
@@ -99,7 +100,7 @@ class Keys:
                 f" (known: {', '.join(letters)})"
             )
         if len(words) < layers:
-            raise InvalidInput(f"{self.where(key)} names {len(words)} of {layers} layers")
+            raise InvalidInput(f"{self.where(key)} names {len(words)} of {layers} layers; name all")
         return "".join(letters[str(word)] for word in words[:layers])
 
     def unread(self) -> list[str]:

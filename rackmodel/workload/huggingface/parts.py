@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 from rackmodel.workload.huggingface.keys import Keys
 from rackmodel.workload.mixers import Indexer, Mla
-from rackmodel.workload.models import whole_number
 
 Fields: TypeAlias = dict[str, Any]
 Part: TypeAlias = Callable[[Keys], Fields]
@@ -109,7 +108,7 @@ def layer_kinds(keys: Keys) -> Fields:
         mixers = mixers or "".join("W" if letter == "L" else "*" for letter in every)
         every = 0
     if not mixers and every:
-        mixers = last_of(keys.whole("sliding_window_pattern", default=every), "W")
+        mixers = last_of(keys.size("sliding_window_pattern", every), "W")
     if not window:
         mixers = mixers.replace("W", "*")
     return {"mixers": mixers, "window": window} if "W" in mixers else {"mixers": mixers}
@@ -132,10 +131,10 @@ def experts(keys: Keys) -> Fields:
     where = _where_experts(keys)
     if count < 2:
         return {}
-    one = whole_number(keys.where(WIDTH[0]), width or keys.whole(*FFN))
+    one = keys.size(WIDTH[0], width or keys.whole(*FFN))
     return {
         "experts": count,
-        "topk": whole_number(keys.where(TOPK[0]), topk or 0),
+        "topk": keys.size(TOPK[0], topk or 0),
         "moe_ffn": one,
         "shared_expert_ffn": _shared(keys, one),
         **where,
@@ -146,8 +145,10 @@ def _alike(keys: Keys, what: str, value: Any) -> Any:
     """The one value of a list with an entry a layer."""
     if not isinstance(value, list):
         return value
-    if len(set(value)) != 1:
-        raise keys.refuse(f"{what} differs from layer to layer, which is not modelled")
+    if any(one != value[0] for one in value) or not value:
+        raise keys.refuse(
+            f"{what} differs from layer to layer, which is not modelled; give one value"
+        )
     return value[0]
 
 
@@ -167,7 +168,7 @@ def _shared(keys: Keys, one: int) -> int:
             "n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert"
         ),
     )
-    return stated or one * int(number or 0)
+    return stated or one * keys.size("n_shared_experts", number or 0)
 
 
 def _where_experts(keys: Keys) -> Fields:

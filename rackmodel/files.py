@@ -1,0 +1,196 @@
+"""Files from outside: what stands in them, or one line that says why it can't be read.
+
+In:  a path; the option or kind of file, for messages.
+Out: bytes, text, the content of TOML, JSON and CSV.
+Left out: what the content means (`gate`, the readers); files that are written (`cli.output`).
+
+Only regular files are read: a pipe or device may never end.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import tomllib
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BYTES = 2_000_000_000
+
+
+def read_bytes(path: Path, *, where: str = "", most: int = MOST_BYTES) -> bytes:
+    """Return the bytes of a regular file of at most `most` bytes.
+
+    Raises
+    ------
+    InvalidInput
+        If there is none, it is something else, too large, or can't be read.
+    """
+    shown = _shown(path, where)
+    try:
+        _check(path, shown, most)
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(_unreadable(shown, error)) from None
+    except ValueError:  # a null character
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+
+
+def check_file(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Path:
+    """Return `path` if it is a readable regular file that begins as text.
+
+    Raises
+    ------
+    InvalidInput
+        As `read_bytes` and `as_text`.
+    """
+    shown = _shown(path, where)
+    try:
+        _check(path, shown, most)
+        with path.open("rb") as file:
+            head = file.read(65536)
+    except OSError as error:
+        raise InvalidInput(_unreadable(shown, error)) from None
+    except ValueError:
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+    last = max(head.rfind(b"\n"), 0) if len(head) == 65536 else len(head)
+    as_text(head[:last], shown)
+    return path
+
+
+def _check(path: Path, shown: str, most: int) -> None:
+    facts = path.stat()
+    if stat.S_ISDIR(facts.st_mode):
+        raise InvalidInput(f"{shown} is a directory; give a file")
+    if not stat.S_ISREG(facts.st_mode):
+        raise InvalidInput(f"{shown} is a pipe or a device; save what it holds and give the file")
+    if facts.st_size > most:
+        raise InvalidInput(
+            f"{shown} has {facts.st_size:,} bytes, expected at most {most:,}; is it another file?"
+        )
+
+
+def as_text(content: bytes, shown: str) -> str:
+    """Return bytes as text, without a byte-order mark.
+
+    Raises
+    ------
+    InvalidInput
+        If they are not UTF-8, or hold null bytes.
+    """
+    if b"\0" in content:
+        raise InvalidInput(f"{shown} is not text (it holds null bytes); give a text file")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{shown} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
+
+
+def read_text(path: Path, *, where: str = "", most: int = MOST_BYTES) -> str:
+    """Return the text of a file; raises `InvalidInput` as `read_bytes` and `as_text`."""
+    return as_text(read_bytes(path, where=where, most=most), _shown(path, where))
+
+
+def toml_of(text: str, shown: str) -> dict[str, Any]:
+    """Return the content of a TOML text; raises `InvalidInput` if it is none."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits
+        raise InvalidInput(f"{shown}: not valid TOML: {str(error)[:120]}; mend it there") from None
+    except RecursionError:
+        raise InvalidInput(
+            f"{shown}: not valid TOML: nested too deeply; write few levels"
+        ) from None
+
+
+def json_of(text: str, shown: str) -> Any:
+    """Return the content of a JSON text; raises `InvalidInput` if it is none."""
+
+    def refuse(constant: str) -> float:
+        raise InvalidInput(f"{shown}: {constant} is no JSON number; write a finite one")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError as error:
+        raise InvalidInput(f"{shown}: not valid JSON: {str(error)[:120]}; mend it there") from None
+    except RecursionError:
+        raise InvalidInput(
+            f"{shown}: not valid JSON: nested too deeply; write few levels"
+        ) from None
+
+
+def read_toml(path: Path, *, where: str = "", most: int = 10_000_000) -> dict[str, Any]:
+    """Return the content of a TOML file; raises `InvalidInput` with what is wrong with it."""
+    return toml_of(read_text(path, where=where, most=most), _shown(path, where))
+
+
+def read_json(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Any:
+    """Return the content of a JSON file; raises `InvalidInput` with what is wrong with it."""
+    return json_of(read_text(path, where=where, most=most), _shown(path, where))
+
+
+def read_csv(path: Path, *, where: str = "", **how: Any) -> pd.DataFrame:
+    """Return a table of a CSV file, read by pandas with the options `how`.
+
+    Raises
+    ------
+    InvalidInput
+        With what is wrong with it.
+    """
+    import pandas as pd
+
+    content = read_bytes(path, where=where)
+    if content[:2] == b"\x1f\x8b":
+        content = _unzipped(content, _shown(path, where))
+    text = as_text(content, _shown(path, where))
+    try:
+        frame: pd.DataFrame = pd.read_csv(io.StringIO(text), **{"low_memory": False, **how})
+        return frame
+    except (ValueError, OverflowError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise InvalidInput(
+            f"{_shown(path, where)}: not a CSV table ({why}); give every row as many cells as the"
+            " first, in quotes where they hold commas"
+        ) from None
+
+
+def _unzipped(content: bytes, shown: str) -> bytes:
+    """Return what is in a gzip file, if it is not absurdly much."""
+    try:
+        reader = zlib.decompressobj(wbits=31)
+        found = reader.decompress(content, MOST_BYTES)
+    except zlib.error as error:
+        raise InvalidInput(f"{shown}: not valid gzip ({error}); give it unpacked") from None
+    if reader.unconsumed_tail or not reader.eof:
+        raise InvalidInput(f"{shown}: not whole, or above {MOST_BYTES:,} bytes; give it unpacked")
+    return found
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a regular file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _shown(path: Path, where: str) -> str:
+    text = str(path)
+    text = text if len(text) <= 200 else text[:197] + "..."
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return f"{where}: {text}" if where else text
+
+
+def _unreadable(shown: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{shown}: no such file; check the name and its directory, or give another"
+    return f"{shown}: can't be read ({error.strerror or error}); give another file"

@@ -1,0 +1,279 @@
+"""The one gate: a value from outside becomes what it has to be, or is refused where it stands.
+
+In:  values of files, tables, graphs, options and scripts; the file and key path that they stand at.
+Out: numbers in SI, whole numbers, texts, flags, lists; `Table`, which reads a mapping key by key.
+     What has passed is never looked at again: a text can't be met where a number is meant.
+Left out: which keys there are and what they mean; how files are read (`files`).
+
+A refusal says where, what was expected, what was found and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rackmodel import units
+from rackmodel.errors import InvalidInput, UnknownName
+
+MOST = 1_000_000
+"""No shape has more of anything in one unit; a larger number is a slip."""
+LONGEST_TEXT = 2000
+LONGEST_LIST = 4096
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """Return a value for a message, in one line and short, whatever it is.
+
+    >>> shown("x" * 100, 10)
+    "'xxxxxx..."
+    """
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object of someone's own
+        text = f"a {type(value).__name__} that can't be shown"
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def plain(value: object) -> Any:
+    """Return one of numpy's scalars as Python's own; all else as it is."""
+    scalar = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
+    return value.item() if scalar else value  # type: ignore[attr-defined]
+
+
+def number(
+    value: object,
+    dimension: str,
+    where: str,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    positive: bool = False,
+) -> float:
+    """Return a quantity in SI.
+
+    Parameters
+    ----------
+    value : a number, or text with a unit of the dimension (see `units.parse`).
+    where : file and key path, or option.
+    least, most : bounds, included. positive : zero is refused.
+
+    Raises
+    ------
+    InvalidInput
+
+    Examples
+    --------
+    >>> number("400 Gb/s", "bytes_per_s", "nics.link_bytes_per_s")
+    50000000000.0
+    """
+    found = units.parse(plain(value), dimension, where=where, positive=positive)
+    if not least <= found <= most:
+        low, high = (
+            units.show(end, dimension) if math.isfinite(end) else "" for end in (least, most)
+        )
+        bounds = f"{low} to {high}" if high else f"at least {low}"
+        raise InvalidInput(f"{where}: expected {bounds}, found {shown(value)}")
+    return found
+
+
+def whole(
+    value: object, where: str, *, least: int = 1, most: int = MOST, words: bool = True
+) -> int:
+    """Return a whole number from `least` to `most`.
+
+    words : text such as "8" or "1k" counts too.
+
+    Raises
+    ------
+    InvalidInput
+
+    Examples
+    --------
+    >>> whole("1k", "fabric.rails"), whole(8.0, "host.cpus")
+    (1000, 8)
+    """
+    value = plain(value)
+    wanted = f"{where}: expected a whole number from {least:,} to {most:,}, found {shown(value)}"
+    if isinstance(value, str):
+        if not words:
+            raise InvalidInput(f"{wanted}; write it without quotes")
+        value = units.parse(value, "1", where=where)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(wanted)
+    try:
+        found = int(value)
+    except (OverflowError, ValueError):  # infinity, not a number
+        raise InvalidInput(wanted) from None
+    if found != value or not least <= found <= most:
+        raise InvalidInput(wanted)
+    return found
+
+
+def text(
+    value: object, where: str, *, choices: Sequence[str] = (), longest: int = LONGEST_TEXT
+) -> str:
+    """Return a text, one of `choices` if there are any.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{where}: expected a text, found {shown(value)}")
+    if len(value) > longest:
+        raise InvalidInput(
+            f"{where}: expected a text of at most {longest:,} characters, found {len(value):,}"
+        )
+    if choices and value not in choices:
+        raise UnknownName(f"{where}: {UnknownName.among('choice', value, choices)}")
+    return value
+
+
+def flag(value: object, where: str) -> bool:
+    """Return true or false; 1 and 0 count, texts do not.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    value = plain(value)
+    if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise InvalidInput(f"{where}: expected true or false, found {shown(value)}")
+
+
+def members(value: object, where: str, example: str = "[4, 4, 4]") -> list[Any]:
+    """Return the members of a list.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or len(value) > LONGEST_LIST:
+        raise InvalidInput(f"{where}: expected a list such as {example}, found {shown(value)}")
+    return list(value)
+
+
+def wholes(value: object, where: str, *, least: int = 1, most: int = MOST) -> tuple[int, ...]:
+    """Return a list of whole numbers.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    found = enumerate(members(value, where))
+    return tuple(whole(one, f"{where}[{i}]", least=least, most=most) for i, one in found)
+
+
+def table(value: object, where: str) -> Mapping[str, Any]:
+    """Return a mapping whose keys are texts.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    found = table_of(value, where)
+    for key in found:
+        text(key, f"{where}: key {shown(key)}", longest=200)
+    return found
+
+
+def table_of(value: object, where: str) -> Mapping[Any, Any]:
+    """Return a mapping, whatever its keys are.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{where}: expected a table of keys and values, found {shown(value)}")
+    return value
+
+
+class Table:
+    """One table of a file; every getter marks its key as known."""
+
+    def __init__(self, data: object, file: str, path: str = "") -> None:
+        self.data = table(data, f"{file}: {path or 'the file'}")
+        self.file = file
+        self.path = path
+        self.known: set[str] = set()
+
+    def where(self, key: str) -> str:
+        """Return the file and key path, for messages."""
+        return f"{self.file}: {self.path + '.' if self.path else ''}{key}"
+
+    def table(self, key: str) -> Table:
+        """Return the table under `key`; an absent one is empty."""
+        self.known.add(key)
+        path = f"{self.path}.{key}" if self.path else key
+        return Table(self.data.get(key, {}), self.file, path)
+
+    def has(self, key: str) -> bool:
+        """Say whether the file gives `key`."""
+        self.known.add(key)
+        return key in self.data
+
+    def need(self, key: str, example: str) -> object:
+        """Return the bare value of `key`, which has to be there."""
+        self.known.add(key)
+        if key not in self.data:
+            near = difflib.get_close_matches(key, set(self.data) - self.known, n=1, cutoff=0.6)
+            hint = f" (found {near[0]!r}: a slip?)" if near else ""
+            raise InvalidInput(
+                f"{self.where(key)}: missing{hint}; add for example {key} = {example}"
+            )
+        return self.data[key]
+
+    def text(self, key: str, default: str | None = None, choices: Sequence[str] = ()) -> str:
+        """Return a text, one of `choices` if there are any."""
+        if default is not None and not self.has(key):
+            value: object = default
+        else:
+            value = self.need(key, f'"{choices[0] if choices else "..."}"')
+        return text(value, self.where(key), choices=choices)
+
+    def number(self, key: str, dimension: str, default: float | None = None) -> float:
+        """Return a quantity in SI, never zero."""
+        if default is not None and not self.has(key):
+            return default
+        value = self.need(key, "a number with its unit")
+        return number(value, dimension, self.where(key), positive=True)
+
+    def count(
+        self, key: str, default: int | None = None, *, least: int = 1, most: int = MOST
+    ) -> int:
+        """Return a whole number within bounds."""
+        if default is not None and not self.has(key):
+            return default
+        return whole(self.need(key, str(max(least, 8))), self.where(key), least=least, most=most)
+
+    def counts(self, key: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Return a list of whole numbers that is not empty."""
+        if default is not None and not self.has(key):
+            return tuple(default)
+        value = self.need(key, "[4, 4, 4]")
+        found = wholes(value, self.where(key))
+        if not found:
+            raise InvalidInput(f"{self.where(key)}: expected a list such as [4, 4, 4], found []")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        return flag(self.data[key], self.where(key)) if self.has(key) else default
+
+    def finish(self) -> None:
+        """Refuse keys that no getter asked for."""
+        for key in self.data:
+            if key not in self.known:
+                near = difflib.get_close_matches(str(key), self.known, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                known = ", ".join(sorted(self.known))
+                raise InvalidInput(
+                    f"{self.where(str(key)[:60])}: unknown key{hint} (known: {known})"
+                )
