@@ -79,12 +79,14 @@ class Entry:
     """Part of a segment worked out once: [start, end) relative to the segment's lockstep start.
 
     kind : "run", "join" (a collective that the rank waits for, or an asynchronous one), "hold".
+    begin_s : when the bytes that are waited for set off.
     """
 
     kind: str
     place: int
     start_s: float
     end_s: float
+    begin_s: float
     axis: str = ""
 
 
@@ -204,13 +206,13 @@ def play(
     now, closed = 0.0, True
     entries: list[Entry] = []
     free: dict[str, float] = {}
-    ends: dict[str, tuple[float, str]] = {}
+    ends: dict[str, tuple[float, float, str]] = {}
     busy: list[tuple[float, float, float, int]] = []  # (start, end, share, channel)
     for piece in pieces:
         match piece:
             case KernelRun():
                 start, now = now, _end_of_run(now, piece.work_s, busy)
-                entries.append(Entry("run", piece.first, start, now))
+                entries.append(Entry("run", piece.first, start, now, start))
             case Join():
                 start = max(now, free.get(piece.stream, 0.0)) if piece.token else now
                 if any(end > start and c in conflicts(piece.channel) for _, end, _, c in busy):
@@ -219,15 +221,15 @@ def play(
                 end = start + seconds
                 busy.append((start, end, share, piece.channel))
                 if piece.token is None:
-                    entries.append(Entry("join", piece.place, now, end, piece.axis))
+                    entries.append(Entry("join", piece.place, now, end, now, piece.axis))
                     now = end
                 else:
                     free[piece.stream] = end
-                    ends[piece.token] = (end, piece.axis)
-                    entries.append(Entry("async", piece.place, start, end, piece.axis))
+                    ends[piece.token] = (start, end, piece.axis)
+                    entries.append(Entry("async", piece.place, start, end, start, piece.axis))
             case Hold() if piece.token in ends:
-                end, axis = ends.pop(piece.token)
-                entries.append(Entry("hold", piece.place, now, max(now, end), axis))
+                start, end, axis = ends.pop(piece.token)
+                entries.append(Entry("hold", piece.place, now, max(now, end), start, axis))
                 now = max(now, end)
             case _:
                 closed = False  # with others, or begun outside of these pieces

@@ -18,7 +18,7 @@ import numpy as np
 
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
-from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame, sent_bytes
+from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame
 from rackmodel.result.records import (
     AssessmentRecord,
     ContentionRecord,
@@ -26,7 +26,7 @@ from rackmodel.result.records import (
     PlacementRecord,
     ResultRecord,
 )
-from rackmodel.result.timeline import Layouts, frame
+from rackmodel.result.timeline import frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,14 +230,8 @@ class Result:
         return float((table[column] * counts[table["rank_class"]]).sum() / counts.sum())
 
     def _frame(self, *, fine: bool) -> pd.DataFrame:
-        sent = sent_bytes(self.step)
-        layouts = [
-            Layouts(program, self.step.seconds, fine, sent, self.step.silent)
-            for program in self.step.programs
-        ]
-        stages = [int(stage) for stage in self.step.rank_stage]
         lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 and not fine else None
-        return frame(self.step.logs, stages, layouts, self.step.splice, lost)
+        return frame(self.step, fine=fine, outside=lost)
 
     def to_dict(self) -> ResultRecord:
         """Return everything that `rackmodel simulate --json` prints; SI units."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.hardware import Catalog
-from rackmodel.result.link_usage import racks_frame, sent_bytes
-from rackmodel.result.timeline import Layouts, frame
+from rackmodel.result.link_usage import racks_frame
+from rackmodel.result.timeline import frame
 from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
@@ -107,11 +107,7 @@ def _frames(
 
 def _rows(step: Step, share: float, at: float, first_class: int) -> pd.DataFrame:
     """Return what happens in a step, times and work scaled by a share, from an instant on."""
-    sent = sent_bytes(step)
-    layouts = [
-        Layouts(program, step.seconds, False, sent, step.silent) for program in step.programs
-    ]
-    table = frame(step.logs, [int(stage) for stage in step.rank_stage], layouts, step.splice)
+    table = frame(step)
     for name in SCALED:
         table[name] = table[name] * share
     for name in ("start_s", "end_s"):

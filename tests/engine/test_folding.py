@@ -13,8 +13,8 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.ranks import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.network.symmetry import label, refine
-from rackmodel.result.link_usage import link_bytes, sent_bytes
-from rackmodel.result.timeline import Layouts, frame
+from rackmodel.result.link_usage import link_bytes
+from rackmodel.result.timeline import frame
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.operations import Compute
 
@@ -213,11 +213,7 @@ def test_skipped_micro_batches_leave_every_event_where_it_is(machine, schedule, 
 
 
 def events_of(step):
-    layouts = [
-        Layouts(program, step.seconds, False, sent_bytes(step), step.silent)
-        for program in step.programs
-    ]
-    table = frame(step.logs, [int(s) for s in step.rank_stage], layouts, step.splice)
+    table = frame(step)
     table["at"] = table["start_s"].round(9)
     keys = ["rank_class", "at", "stream", "kind", "phase", "axis", "flops"]
     return table.sort_values(keys, ignore_index=True)

@@ -14,8 +14,8 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun
 from rackmodel.result.breakdown import breakdown
-from rackmodel.result.link_usage import exchange_counts, link_bytes, links_frame, sent_bytes
-from rackmodel.result.timeline import Layouts, frame
+from rackmodel.result.link_usage import exchange_counts, link_bytes, links_frame
+from rackmodel.result.timeline import frame
 from rackmodel.workload import Job, Plan
 
 MACHINES = ["dgx-h100", "gb200-nvl72", "dgx-a100-40", "tpu-v5p-pod", "mi355x-platform"]
@@ -23,11 +23,7 @@ FEW = {"max_examples": 12, "deadline": None, "suppress_health_check": [HealthChe
 
 
 def events(step):
-    layouts = [
-        Layouts(program, step.seconds, False, sent_bytes(step), step.silent)
-        for program in step.programs
-    ]
-    return frame(step.logs, [int(s) for s in step.rank_stage], layouts, step.splice)
+    return frame(step)
 
 
 def job(tp, pp, dp, batches=4, **plan):

@@ -1,0 +1,258 @@
+"""What the entries of a log say besides their times: rows of kernels and of exchanges.
+
+In:  the program of a pipeline rank, seconds of its kernels, bytes that ranks send.
+Out: `Layouts`: templates of rows, worked out once for each kind of entry, as arrays.
+Left out: times (`timeline`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.script import Lockstep
+from rackmodel.workload.operations import (
+    Collective,
+    Compute,
+    Operation,
+    Program,
+    Recv,
+    Segment,
+    Send,
+    Wait,
+)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Seconds: TypeAlias = Mapping[int, float]  # by id of a Compute
+
+WORDS = ("kind", "stream", "phase", "axis", "name", "precision")
+AMOUNTS = ("flops", "hbm_bytes", "wire_bytes")
+KERNELS, WAITING, BYTES = 0, 1, 2  # what a part of a template is
+
+
+class Row(NamedTuple):
+    """What a row of the frame says besides its times."""
+
+    kind: str
+    stream: str
+    phase: str
+    axis: str
+    name: str
+    precision: str = ""
+    flops: float = 0.0
+    hbm_bytes: float = 0.0
+    wire_bytes: float = 0.0
+
+
+Span: TypeAlias = tuple[Row, float, float]  # with its start and end
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """Distinct rows, numbered; shared by the layouts of all pipeline ranks."""
+
+    rows: dict[Row, int] = field(default_factory=dict)
+    _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def number(self, row: Row) -> int:
+        """Return the number of a row."""
+        return self.rows.setdefault(row, len(self.rows))
+
+    def amounts(self, name: str) -> Floats:
+        """Return what each row computes or moves; name : of `AMOUNTS`."""
+        known = self._columns.get(name)
+        if known is None or len(known) < len(self.rows):
+            known = np.array([getattr(row, name) for row in self.rows], dtype=float)
+            self._columns[name] = known
+        return known
+
+    def merged(self) -> Ints:
+        """Return the row that each row becomes where those of its kind are put together."""
+        known = self._columns.get("merged")
+        if known is None or len(known) < len(self.rows):
+            found = [self.number(_of_kind(row)) for row in list(self.rows)]
+            found += range(len(found), len(self.rows))  # what they become stays
+            known = self._columns["merged"] = np.array(found, dtype=np.int64)
+        return known
+
+    def streams(self) -> Ints:
+        """Return the number of the stream of each row."""
+        known = self._columns.get("streams")
+        if known is None or len(known) < len(self.rows):
+            numbers: dict[str, int] = {}
+            found = [numbers.setdefault(row.stream, len(numbers)) for row in self.rows]
+            known = self._columns["streams"] = np.array(found, dtype=np.int64)
+        return known
+
+
+def _of_kind(row: Row) -> Row:
+    name = row.phase if row.kind == "compute" else row.axis
+    return Row(row.kind, row.stream, row.phase, row.axis, name, row.precision)
+
+
+@dataclass(slots=True, eq=False)
+class Layouts:
+    """Rows for what rank classes of one pipeline rank log.
+
+    whole : bool per item, True for segments whose collectives all end inside them.
+    """
+
+    program: Program
+    seconds: Seconds
+    fine: bool
+    wire_bytes: Mapping[tuple[str, float], float]  # bytes sent per rank, by (axis, bytes)
+    silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
+    table: Table = field(default_factory=Table)
+    whole: npt.NDArray[np.bool_] = field(init=False)
+    _numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
+    _parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
+    _arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    _locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look which segments are whole; equal items are looked at once."""
+        known: dict[int, bool] = {}
+        for item in self.program.items:
+            if item.id not in known:
+                known[item.id] = isinstance(item, Segment) and self._closed(item)
+        self.whole = np.array([known[item.id] for item in self.program.items], dtype=bool)
+
+    def _closed(self, segment: Segment) -> bool:
+        open_: set[str] = set()
+        for operation in segment.operations:
+            match operation:
+                case Send() | Recv():
+                    return False
+                case Wait() if operation.id not in self.silent:
+                    if operation.token not in open_:
+                        return False
+                    open_.remove(operation.token)
+                case Collective(token=str(token)) if operation.id not in self.silent:
+                    open_.add(token)
+        return not open_
+
+    def template(self, item: int, place: int, kind: str, axis: str) -> int:
+        """Return the number of the template of a kind of entry."""
+        key = (self.program.items[item].id, place, kind, axis)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._parts)
+            self._parts.append((place, self._template(item, place, kind, axis)))
+        return number
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all templates: place, first and count of each; role, row, low, high of its
+        parts."""
+        if len(self._arrays.get("place", ())) < len(self._parts) or not self._arrays:
+            count = np.array([len(parts) for _, parts in self._parts], dtype=np.int64)
+            flat = np.array([part for _, parts in self._parts for part in parts], dtype=float)
+            role, row, low, high = flat.reshape(-1, 4).T
+            self._arrays = {
+                "place": np.array([place for place, _ in self._parts], dtype=np.int64),
+                "count": count,
+                "first": np.cumsum(count) - count,
+                "role": role.astype(np.int64),
+                "row": row.astype(np.int64),
+                "low": low,
+                "high": high,
+            }
+        return self._arrays
+
+    def lockstep(self, steady: Lockstep, item: int, work: Callable[..., Any]) -> Any:
+        """Return what `work` makes of a lockstep; done once."""
+        key = (self.program.items[item].id, steady.key)
+        if key not in self._locksteps:
+            self._locksteps[key] = work(steady, item, self)
+        return self._locksteps[key]
+
+    def _template(
+        self, item: int, place: int, kind: str, axis: str
+    ) -> list[tuple[int, int, float, float]]:
+        number = self.table.number
+        if kind == "run":
+            return [(KERNELS, number(r), low, high) for r, low, high in self._kernels(item, place)]
+        row = self._exchange(item, place, kind, axis)
+        parts = [(BYTES, number(row), 0.0, 1.0)]
+        if row.stream == "compute":
+            parts.insert(0, (WAITING, number(row._replace(kind="wait", wire_bytes=0.0)), 0.0, 1.0))
+        return parts
+
+    def _exchange(self, item: int, place: int, kind: str, axis: str) -> Row:
+        """Return the row of a collective, a send, or a wait for one."""
+        operation = self._operations(item)[place]
+        size = getattr(operation, "bytes", 0.0)
+        return Row(
+            kind="send" if axis == "pp" else "collective",
+            stream=getattr(operation, "stream", "pp") if kind == "async" else "compute",
+            phase=getattr(operation, "phase", "other"),
+            axis=axis,
+            name=getattr(operation, "name", getattr(operation, "token", "")),
+            wire_bytes=0.0 if kind == "hold" else self.wire_bytes.get((axis, size), 0.0),
+        )
+
+    def _operations(self, item: int) -> tuple[Operation, ...]:
+        what = self.program.items[item]
+        return what.operations if isinstance(what, Segment) else (what,)
+
+    def _kernels(self, item: int, place: int) -> list[Span]:
+        """Return the rows of the kernels of an item that begin at `place`, over [0, 1)."""
+        spans: list[Span] = []
+        now = 0.0
+        for operation in self._operations(item)[place:]:
+            if isinstance(operation, Compute):
+                end = now + self.seconds[operation.id]
+                spans += _stretched(self._formats(operation), now, end)
+                now = end
+            elif operation.id not in self.silent:
+                break
+        spans = _stretched(spans, 0.0, 1.0 / (now or 1.0))
+        return spans if self.fine else _together(spans)
+
+    def _formats(self, compute: Compute) -> list[Span]:
+        """Return one row per number format, each with its share of [0, 1)."""
+        flops: dict[str, float] = {}
+        moved: dict[str, float] = {}
+        for kernel in compute.kernels:
+            form = kernel.precision
+            flops[form] = flops.get(form, 0.0) + kernel.flops * kernel.count
+            both = (kernel.read_bytes + kernel.write_bytes) * kernel.count
+            moved[form] = moved.get(form, 0.0) + both
+        if self.fine or len(flops) < 2:
+            main = max(flops, key=flops.__getitem__, default="")
+            flops, moved = {main: sum(flops.values())}, {main: sum(moved.values())}
+        # 100 FLOPs per byte: only a share
+        weight = {form: flops[form] + 100.0 * moved[form] for form in flops}
+        total = sum(weight.values())
+        spans: list[Span] = []
+        now = 0.0
+        for form in flops:
+            end = now + (weight[form] / total if total else 1.0 / len(flops))
+            row = Row("compute", "compute", compute.phase, "", compute.name, form)
+            spans.append((row._replace(flops=flops[form], hbm_bytes=moved[form]), now, end))
+            now = end
+        return spans
+
+
+def _stretched(spans: list[Span], begin: float, stop: float) -> list[Span]:
+    width = stop - begin
+    return [(row, begin + start * width, begin + end * width) for row, start, end in spans]
+
+
+def _together(spans: list[Span]) -> list[Span]:
+    """Put kernels of the same kind together, one kind after the other; totals are kept."""
+    sums: dict[Row, list[float]] = {}
+    for row, start, end in spans:
+        totals = sums.setdefault(_of_kind(row), [0.0] * 3)
+        for i, value in enumerate((end - start, row.flops, row.hbm_bytes)):
+            totals[i] += value
+    merged: list[Span] = []
+    now = 0.0
+    for row, (width, flops, moved) in sums.items():
+        merged.append((row._replace(flops=flops, hbm_bytes=moved), now, now + width))
+        now += width
+    return merged
