@@ -7,10 +7,10 @@
 # %%
 from pathlib import Path
 
-from rackmodel.validation.errors import validate
+import rackmodel
 
 here = Path("examples") if Path("examples/runs.csv").exists() else Path("../examples")
-runs = validate(here / "runs.csv")
+runs = rackmodel.validate(here / "runs.csv")
 for run in runs["rows"]:
     inside = run["step_s_low"] <= run["measured_step_s"] <= run["step_s_high"]
     print(

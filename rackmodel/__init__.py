@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     from rackmodel.sweeps.api import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
+    from rackmodel.verbs.answer import Answer as Answer
+    from rackmodel.verbs.machines import collective as collective
+    from rackmodel.verbs.machines import draw as draw
+    from rackmodel.verbs.machines import goodput as goodput
+    from rackmodel.verbs.machines import heat as heat
+    from rackmodel.verbs.studies import design as design
+    from rackmodel.verbs.studies import sensitivity as sensitivity
+    from rackmodel.verbs.studies import validate as validate
     from rackmodel.workload import Job as Job
     from rackmodel.workload import Model as Model
     from rackmodel.workload import Plan as Plan
@@ -47,6 +55,9 @@ _HOME = {
     "serve": "rackmodel.serving.api",
     "clear_caches": "rackmodel.engine.networks",
     "sweep": "rackmodel.sweeps.api",
+    **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
+    **dict.fromkeys(["validate", "sensitivity", "design"], "rackmodel.verbs.studies"),
+    "Answer": "rackmodel.verbs.answer",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",
     "read_topology": "rackmodel.topology",

@@ -20,9 +20,9 @@ from rackmodel.api import simulate
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis, Level, chassis_of
 from rackmodel.assess.coolant import flow_lpm
-from rackmodel.assess.heat import split
 from rackmodel.assess.power import Assessment, assess_power
 from rackmodel.assess.rack_power import idle_chassis_w, rack_power
+from rackmodel.assess.tray_heat import split
 from rackmodel.assess.windows import moving_mean
 from rackmodel.hardware import load_catalog
 

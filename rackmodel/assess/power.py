@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rackmodel.assess import coolant, heat
+from rackmodel.assess import coolant, tray_heat
 from rackmodel.assess.accelerator_power import Draw, draw_all
 from rackmodel.assess.chassis import Chassis
 from rackmodel.assess.coolant import Loop
@@ -39,7 +39,7 @@ class Assessment:
     draws: list[Draw]
     racks: list[RackPower]
     loops: list[Loop | None]
-    splits: list[heat.Split]
+    splits: list[tray_heat.Split]
     junctions_c: dict[int, np.ndarray[Any, Any]]
     coolant_c: float  # mean of what cools the accelerators
     k_per_w: float  # junction to coolant
@@ -52,8 +52,8 @@ class Assessment:
         return math.fsum(rack.count * rack.heat_w for rack in self.racks)
 
     def trays(self) -> pd.DataFrame:
-        """Return the elevation of every rack class (`heat.heat_by_tray`)."""
-        return heat.heat_by_tray(
+        """Return the elevation of every rack class (`tray_heat.heat_by_tray`)."""
+        return tray_heat.heat_by_tray(
             self.racks,
             self.chassis,
             rank_w={one.rank_class: one.total_w for one in self.draws},
@@ -100,8 +100,8 @@ def assess_power(
     if chassis.cooling != "air":  # at the design point to begin with; then it follows the heat
         loop = coolant.loop(replace(chassis, flow_lpm=None), coolant.design_liquid_w(chassis))
     for _ in range(6):
-        coolant_c = heat.coolant_at(chassis, loop)
-        resistance = heat.k_per_w(accelerator, chassis, loop)
+        coolant_c = tray_heat.coolant_at(chassis, loop)
+        resistance = tray_heat.k_per_w(accelerator, chassis, loop)
         draws = draw_all(pieces, accelerator, cap_w=cap, coolant_c=coolant_c, k_per_w=resistance)
         idle_w = idle_accelerator_w(accelerator, coolant_c, resistance)
         if loop is None:
@@ -122,9 +122,9 @@ def assess_power(
         draws=draws,
         racks=found,
         loops=[*loops] or [None] * len(found),
-        splits=[heat.split(rack.part_w, chassis) for rack in found],
+        splits=[tray_heat.split(rack.part_w, chassis) for rack in found],
         junctions_c={
-            one.rank_class: heat.junction_c(
+            one.rank_class: tray_heat.junction_c(
                 one, accelerator, chassis, coolant_c=coolant_c, k_per_w=resistance
             )
             for one in draws
@@ -138,7 +138,7 @@ def assess_power(
 
 def _loop_of(rack: RackPower, chassis: Chassis) -> Loop:
     """Return the coolant of a rack for its own heat."""
-    liquid_w = math.fsum(heat.split(rack.part_w, chassis).liquid_w.values())
+    liquid_w = math.fsum(tray_heat.split(rack.part_w, chassis).liquid_w.values())
     return coolant.loop(chassis, liquid_w, count=rack.chassis)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from rackmodel.assess import heat
+from rackmodel.assess import tray_heat
 from rackmodel.assess.chassis import Chassis, chassis_of
 from rackmodel.assess.clock import settle_clock
 from rackmodel.assess.power import Assessment, assess_power
@@ -45,7 +45,7 @@ def may_overheat(accelerator: Accelerator, chassis: Chassis, *, cap_w: float) ->
         coolant_c = chassis.air_inlet_c + 0.5 * chassis.air_rise_k
     else:
         coolant_c = chassis.supply_c + 0.5 * chassis.rise_k
-    resistance = heat.k_per_w(accelerator, chassis, None)
+    resistance = tray_heat.k_per_w(accelerator, chassis, None)
     return coolant_c + spread * resistance * cap_w > accelerator.thermal.limit_c
 
 

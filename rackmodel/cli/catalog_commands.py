@@ -139,28 +139,11 @@ def draw(
     """
     check_picture(out, "--out")
     number = None if gpus is None else count(gpus, "--gpus", MAX_ACCELERATORS)
-    save_picture(_drawing(name_or_file(topology, "TOPOLOGY"), what, number), out, "--out")
+    name = name_or_file(topology, "TOPOLOGY")
+    from rackmodel.verbs.machines import draw as drawing
+
+    save_picture(drawing(name, what, gpus=number), out, "--out")
     if output.json:
         output.write({"topology": topology, "file": str(out), "what": what}, list)
     else:
         note(f"wrote {out}")
-
-
-def _drawing(topology: str, what: str, gpus: int | None) -> Any:
-    """Return the figure of a machine: its rack, its fabric, or both beside each other."""
-    from rackmodel.reporting.style import new_figure
-    from rackmodel.topology import load_topology
-    from rackmodel.topology.draw import fabric_picture, rack_picture
-
-    machine = load_topology(topology)
-    if what == "both":
-        figure, (left, right) = new_figure(14, 8, columns=2, widths=(1, 1.4))
-        rack_picture(machine, ax=left)
-        fabric_picture(machine, ax=right, accelerators=gpus)
-        return figure
-    figure, (only,) = new_figure(8, 8)
-    if what == "rack":
-        rack_picture(machine, ax=only)
-    else:
-        fabric_picture(machine, ax=only, accelerators=gpus)
-    return figure

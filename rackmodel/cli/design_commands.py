@@ -19,7 +19,7 @@ from rackmodel.cli.files import check_file
 from rackmodel.cli.study_commands import WorkersOption
 from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_catalog import cell
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -70,35 +70,13 @@ def design(
     check_file(spec, "SPEC.toml")
     if out is not None and out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: wanted a directory; {out} is a file")
-    from rackmodel.sweeps.design_search import run_designs
-    from rackmodel.sweeps.design_spec import read_design
     from rackmodel.sweeps.run import progress_lines
+    from rackmodel.verbs.studies import design as search_designs
 
-    wanted = read_design(spec)
-    frame = run_designs(
-        wanted,
-        out=out,
-        workers=workers,
-        progress=progress_lines() if sys.stderr.isatty() else None,
-    )
-    rows: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    if not frame["allowed"].any():
-        reasons = [str(row["reason"]) for row in rows if row.get("reason")]
-        kept = "no design runs" if reasons and len(reasons) == len(rows) else ""
-        raise CannotRun(
-            f"{spec}: {kept or 'no design that runs meets every constraint'}"
-            + (f"; the first: {reasons[0]}" if kept else "; loosen one, or add designs")
-        )
-    knobs = [name for axis in wanted.spec.axes for name in axis]
-    payload = {
-        "objectives": wanted.objectives,
-        "constraints": list(wanted.constraints),
-        "knobs": knobs,
-        "combinations": wanted.spec.combinations,
-        "rows": rows,
-    }
-    output.draw(lambda: _figure(payload))
-    output.write(payload, _tables)
+    shown = progress_lines() if sys.stderr.isatty() else None
+    found = search_designs(spec, out=out, workers=workers, progress=shown)
+    output.draw(found.plot)
+    output.write(found.to_dict(), _tables)
 
 
 def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -134,44 +112,3 @@ def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     reasons = [str(row["reason"]) for row in rows if row["status"] != "done"]
     if reasons:
         yield f"why the first of them can't: {reasons[0]}"
-
-
-def _figure(payload: Mapping[str, Any]) -> Any:
-    """The first objective against each of the others, the front joined by a line."""
-    from rackmodel.reporting.study import pareto
-    from rackmodel.reporting.style import new_figure
-
-    wanted = list(payload["objectives"].items())
-    others = wanted[1:] or wanted
-    rows = [row for row in payload["rows"] if row["allowed"]]
-    group = next((name for name in ("topology", *payload["knobs"]) if name in payload["knobs"]), "")
-    figure, axes = new_figure(6.5 * len(others), 5.0, columns=len(others))
-    words = {"max": "high", "min": "low"}
-    for ax, (name, sense) in zip(axes, others, strict=True):
-        pareto(
-            rows,
-            ax,
-            x=wanted[0][0],
-            y=name,
-            group=group,
-            labels=(_label(wanted[0][0]), _label(name)),
-            better=(words[wanted[0][1]], words[sense]),
-        )
-        short = _label(name).split(" [")[0]
-        ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
-        ax.tick_params(axis="x", labelrotation=20)
-    return figure
-
-
-def _label(column: str) -> str:
-    units = {
-        "tokens_per_s": "tokens/s",
-        "tokens_per_s_per_gpu": "tokens/s per accelerator",
-        "cost.usd_per_mtoken": "cost [$ per million tokens]",
-        "energy_j_per_token": "energy [J per token]",
-        "cost.capital_usd": "capital [$]",
-        "rack_peak_w": "peak of the hottest rack [W]",
-        "step_s": "step [s]",
-    }
-    return units.get(column, column)

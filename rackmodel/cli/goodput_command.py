@@ -52,24 +52,11 @@ def goodput(
     Interruptions come at random at the rates of the parts; goodput is the share of the time that
     advances the job, by Daly's closed form and by playing it out.
     """
-    name, own = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel.assess.availability import availability
-    from rackmodel.assess.site import Site
-    from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology
+    name, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    from rackmodel.verbs.machines import goodput as lasting
 
-    catalog = own or load_catalog()
-    machine = load_topology(name, catalog=catalog)
-    found = availability(
-        catalog,
-        machine.inventory(gpus),
-        accelerators=gpus,
-        domain=0 if machine.slice_shape(gpus) else machine.domain_accelerators,
-        spares=spares,
-        stops=failures,
-        site=Site.of(site),
-    )
-    output.write({"topology": machine.name, **found}, goodput_tables)
+    found = lasting(name, gpus=gpus, stops=failures, spares=spares, catalog=catalog, **site)
+    output.write(found.to_dict(), goodput_tables)
 
 
 def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -19,7 +19,7 @@ from rackmodel.cli.flow_tables import read_flows, read_weights
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import progress
 from rackmodel.cli.tables_network import collective_tables, flows_tables
-from rackmodel.cli.values import clip, counter
+from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
 
@@ -89,27 +89,20 @@ def collective(
     if what.split is not None and what.op != "all-to-all":
         raise InvalidInput(f"--split: only all-to-all has uneven sizes, not {what.op}")
     weights = None if what.split is None else read_weights(what.split, what.gpus)
-    from rackmodel.network import Network, all_to_allv, run_collective
-    from rackmodel.topology import load_topology
+    from rackmodel.verbs.machines import collective as timed
 
-    machine, gpus = load_topology(name, catalog=catalog), what.gpus
-    if machine.max_accelerators is not None and gpus > machine.max_accelerators:
-        raise InvalidInput(
-            f"--gpus {gpus:,}: topology {clip(topology, 60)!r} has at most"
-            f" {machine.max_accelerators:,} accelerators; ask for fewer"
-        )
-    if weights is not None:
-        graph = Network.from_graph(machine.graph(gpus, bundled=True), **network)
-        rows = [all_to_allv(graph, range(gpus), weights * size) for size in what.bytes]
-    else:
-        timed = run_collective(
-            machine, what.op, what.bytes, gpus, algorithm=what.algorithm, **network
-        )
-        rows = [dict(row) for row in timed]
-
-    output.draw("network.busbw_plot", rows, label=f"{what.op}, {topology}, {gpus:,} accelerators")
-    payload = {"topology": topology, "op": what.op, "gpus": gpus, "rows": rows}
-    output.write(payload, collective_tables)
+    found = timed(
+        name,
+        what.op,
+        what.bytes,
+        gpus=what.gpus,
+        algorithm=what.algorithm,
+        weights=weights,
+        catalog=catalog,
+        **network,
+    )
+    output.draw(found.plot)
+    output.write({**found, "topology": topology}, collective_tables)
 
 
 def flows(

@@ -45,50 +45,12 @@ def heat(
     """
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
+    from rackmodel.verbs.machines import heat as hottest_rack
 
     result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
-    payload = hottest_rack(topology, result.assessment)
-
-    output.draw("racks.rack_elevation", payload["rows"], title=topology)
-    output.write(payload, heat_tables)
-
-
-def hottest_rack(topology: str, found: Mapping[str, Any]) -> Words:
-    """Return the elevation of the hottest rack while it trains: {title, rows, notes, ...}."""
-    rack = max(found["racks"], key=lambda one: one["heat_w"])
-    rows = [row for row in found["trays"] if row["rack_class"] == rack["rack"]]
-    loop = rack["coolant"]
-    air = rack["air"]
-    ways = []
-    if loop["flow_lpm"]:
-        ways.append(
-            f"{rack['liquid_w'] / rack['heat_w']:.0%} to liquid: {loop['flow_lpm']:,.0f} L/min of "
-            f"{loop['fluid']}, {loop['supply_c']:.0f} to {loop['return_c']:.0f} degC, "
-            f"{loop['drop_pa'] / 1e3:.0f} kPa, pumps {loop['pump_w']:,.0f} W, "
-            f"facility water up to {loop['facility_c']:.0f} degC ({loop['water_class']})"
-        )
-    if rack["air_w"] > 0:
-        ways.append(
-            f"{rack['air_w'] / rack['heat_w']:.0%} to air: {air['flow_m3_per_s']:.2f} m3/s "
-            f"({air['flow_cfm']:,.0f} CFM), {air['inlet_c']:.0f} to {air['outlet_c']:.0f} degC, "
-            f"fans {rack['by_part_w'].get('fan', 0.0):,.0f} W"
-        )
-    return {
-        "topology": topology,
-        "rack_class": rack["rack"],
-        "racks_alike": rack["count"],
-        **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
-        "by_part_w": rack["by_part_w"],
-        "coolant": loop,
-        "air": air,
-        "junction_c": rack["junction_c"],
-        "swing": rack["swing"],
-        "title": "\n".join(
-            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
-        ),
-        "rows": rows,
-        "notes": found["notes"],
-    }
+    found = hottest_rack(result)
+    output.draw(found.plot)
+    output.write(found.to_dict(), heat_tables)
 
 
 @dataclass(frozen=True, kw_only=True)

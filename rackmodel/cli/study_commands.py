@@ -17,7 +17,7 @@ import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file, name_or_file
-from rackmodel.cli.options import Words, of_dataclass
+from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import note, progress
 from rackmodel.cli.tables_study import (
     claims_tables,
@@ -83,17 +83,18 @@ def validate(
     if file is not None:
         check_file(file, "FILE.csv")
     catalog = parts.load()
-    from rackmodel.validation import errors
-    from rackmodel.validation.accuracy import RUNS
+    from rackmodel.verbs.studies import validate as predicted
 
     with progress("runs") as advance:
-        processes = workers or os.cpu_count() or 1
-        payload = errors.validate(
-            file or RUNS, tiers=tier or (), catalog=catalog, workers=processes, progress=advance
+        found = predicted(
+            file,
+            tiers=tier or (),
+            catalog=catalog,
+            workers=workers or os.cpu_count() or 1,
+            progress=advance,
         )
-
-    output.draw("validation.validation_figure", payload["rows"])
-    output.write(payload, validation_tables)
+    output.draw(found.plot)
+    output.write(found.to_dict(), validation_tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,43 +219,12 @@ def sensitivity(
     name = name_or_file(topology, "TOPOLOGY")
     rival = None if against is None else name_or_file(against, "--against")
     machine, catalog = parts.with_machine(name)
-    from rackmodel.study import shadow_prices
+    from rackmodel.verbs.studies import sensitivity as doubled
 
     with progress("draws") as advance:
-        if rival is not None:
-            _check_rival(rival, draws, catalog)
-        payload = shadow_prices.sensitivity(machine, job, catalog=catalog)
-        own = payload.pop("job")
-        if rival is not None:
-            payload["ratio"] = _ratio((machine, own), (rival, job), catalog, draws, advance)
-
-    output.draw("study.tornado", payload["rows"])
-    output.write(payload, sensitivity_tables)
-
-
-def _check_rival(rival: str, draws: int, catalog: Any) -> None:
-    """Refuse a machine or draws that can't be, before anything runs."""
-    from rackmodel.study.uncertainty import check_draws
-    from rackmodel.topology import load_topology
-
-    check_draws(draws)
-    load_topology(rival, catalog=catalog)
-
-
-def _ratio(
-    one: tuple[Any, Any], rival: tuple[str, Words], catalog: Any, draws: int, progress: Any
-) -> dict[str, Any]:
-    """Return the band of the ratio of tokens/s to another machine with its own best plan."""
-    from rackmodel import api
-    from rackmodel.hardware import load_catalog
-    from rackmodel.study.uncertainty import ratio_error_bars
-    from rackmodel.topology import load_topology
-
-    parts = catalog or load_catalog()
-    mine, other = (load_topology(name, catalog=parts) for name in (one[0], rival[0]))
-    pairs = (mine, one[1]), (other, api.job_of(other, **rival[1], catalog=parts))
-    found = ratio_error_bars(*pairs, parts, draws=draws, progress=progress)
-    return {"against": other.name, **found}
+        found = doubled(machine, job, against=rival, draws=draws, catalog=catalog, progress=advance)
+    output.draw(found.plot)
+    output.write(found.to_dict(), sensitivity_tables)
 
 
 def claims(
@@ -286,13 +256,8 @@ def claims(
     Example:
       rackmodel claims --quick
     """
-    from rackmodel.argument.claims import run_claims
+    from rackmodel.verbs.studies import claims as tested
 
-    processes = workers or os.cpu_count() or 1
     with progress("claims") as advance:
-        verdicts = run_claims(tuple(only or ()), quick, advance, processes, study)
-    payload = {
-        "rows": [verdict.to_dict() for verdict in verdicts],
-        "frames": {verdict.id: verdict.rows() for verdict in verdicts},
-    }
-    output.write(payload, claims_tables)
+        found = tested(only or (), quick=quick, study=study, workers=workers, progress=advance)
+    output.write(found.to_dict(), claims_tables)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from rackmodel.errors import InvalidInput
 from rackmodel.topology import load_topology
-from rackmodel.topology.draw import draw, fabric_picture, rack_picture
+from rackmodel.topology.pictures import draw, fabric_picture, rack_picture
 
 DRAWN = ["gb200-nvl72", "dgx-h100", "tpu-v5e-pod", "mi355x-platform", "nvl576", "dgx-2"]
 

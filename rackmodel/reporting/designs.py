@@ -1,0 +1,61 @@
+"""Designs of hardware: the front of those that no other one beats.
+
+In:  rows of a design search.
+Out: a figure.
+Left out: the search (`rackmodel.sweeps.design_search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.reporting.study import pareto
+from rackmodel.reporting.style import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def design_front(rows: Rows, *, objectives: Mapping[str, str], knobs: Sequence[str] = ()) -> Figure:
+    """Draw the first objective against each of the others, the front joined by a line.
+
+    rows : designs, with allowed and pareto. objectives : {figure: "max" or "min"}. knobs : what
+    varies; the topology, else the first of them, has the colours.
+    """
+    wanted = list(objectives.items())
+    others = wanted[1:] or wanted
+    rows = [row for row in rows if row["allowed"]]
+    group = next((name for name in ("topology", *knobs) if name in knobs), "")
+    figure, axes = new_figure(6.5 * len(others), 5.0, columns=len(others))
+    words = {"max": "high", "min": "low"}
+    for ax, (name, sense) in zip(axes, others, strict=True):
+        pareto(
+            rows,
+            ax,
+            x=wanted[0][0],
+            y=name,
+            group=group,
+            labels=(_label(wanted[0][0]), _label(name)),
+            better=(words[wanted[0][1]], words[sense]),
+        )
+        short = _label(name).split(" [")[0]
+        ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+        ax.tick_params(axis="x", labelrotation=20)
+    return figure
+
+
+def _label(column: str) -> str:
+    units = {
+        "tokens_per_s": "tokens/s",
+        "tokens_per_s_per_gpu": "tokens/s per accelerator",
+        "cost.usd_per_mtoken": "cost [$ per million tokens]",
+        "energy_j_per_token": "energy [J per token]",
+        "cost.capital_usd": "capital [$]",
+        "rack_peak_w": "peak of the hottest rack [W]",
+        "step_s": "step [s]",
+    }
+    return units.get(column, column)

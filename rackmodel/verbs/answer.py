@@ -1,0 +1,86 @@
+"""What a verb found: its keys, a frame, a picture.
+
+In:  a payload, the name of the picture that shows it.
+Out: `Answer`.
+Left out: what the keys are (each verb says so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Mapping[str, Any]):
+    """What a verb found: a mapping with the keys of the command's `--json`, all SI.
+
+    payload : the keys. picture : the name of a function in `rackmodel.reporting` that draws it, ""
+    where there is none; words : its further keywords. main : the key whose rows `frame` holds.
+
+    Examples
+    --------
+    >>> import rackmodel
+    >>> found = rackmodel.collective("dgx-h100", "all-reduce", 1e9, gpus=8)
+    >>> found["rows"][0]["algorithm"], list(found.frame["gpus"])
+    ('nvls', [8])
+    """
+
+    payload: Mapping[str, Any]
+    picture: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
+    main: str = "rows"
+
+    def __getitem__(self, key: str) -> Any:
+        return self.payload[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.payload)
+
+    def __len__(self) -> int:
+        return len(self.payload)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a frame, one row each, units in the names of the columns."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.payload[self.main]))
+
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
+        """Draw what the command's `--plot` draws, on `ax` where it is one picture.
+
+        Raises
+        ------
+        InvalidInput
+            Where there is no picture of it.
+        """
+        if not self.picture:
+            raise InvalidInput("plot: there is no picture of this; use .frame")
+        module, _, name = self.picture.rpartition(".")
+        draw_it = getattr(import_module(f"rackmodel.reporting.{module}"), name)
+        more = {} if ax is None else {"ax": ax}
+        found: Axes | Figure = draw_it(self.payload[self.main], **self.words, **more)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys as the command prints them."""
+        return dict(self.payload)
+
+    def __repr__(self) -> str:
+        """Say what there is."""
+        count = len(self.payload[self.main])
+        return f"<Answer: {count:,} rows; also {', '.join(k for k in self if k != self.main)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the rows in a notebook."""
+        return str(self.frame.to_html(max_rows=30, index=False, float_format="{:.4g}".format))

@@ -1,0 +1,57 @@
+"""The verbs of Python give what the commands print."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import rackmodel
+from rackmodel.cli.app import app
+
+STEP = {
+    "model": "gpt3-13b",
+    "gpus": 8,
+    "global_batch": 8,
+    "seq_len": 1024,
+    "plan": {"tp": 8, "pp": 1, "micro_batch": 1},
+}
+WORDS = "--model gpt3-13b --gpus 8 --global-batch 8 --seq-len 1024 --tp 8 --pp 1 --micro-batch 1"
+PAIRS = {
+    "collective dgx-h100 --op all-reduce --bytes 1MB,1GB --gpus 16": lambda: rackmodel.collective(
+        "dgx-h100", "all-reduce", [1e6, 1e9], gpus=16
+    ),
+    f"heat dgx-h100 {WORDS}": lambda: rackmodel.heat(rackmodel.simulate("dgx-h100", **STEP)),
+    "goodput dgx-h100 --gpus 512 --runs 0": lambda: rackmodel.goodput(
+        "dgx-h100", gpus=512, stops={"runs": 0}
+    ),
+    f"sensitivity dgx-h100 {WORDS}": lambda: rackmodel.sensitivity("dgx-h100", STEP),
+}
+
+
+@pytest.mark.parametrize("words", PAIRS)
+def test_a_verb_has_the_keys_and_figures_of_its_command(words):
+    done = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert done.exit_code == 0, done.output
+    found = PAIRS[words]()
+    assert json.loads(json.dumps(found.to_dict(), default=list)) == json.loads(done.stdout)
+    assert len(found.frame) == len(found["rows"])
+    assert "<table" in found._repr_html_()
+
+
+def test_an_answer_is_drawn_on_axes_that_are_given():
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    found = rackmodel.collective("dgx-h100", "all-gather", [1e6, 1e8], gpus=8)
+    assert found.plot(ax=ax) is ax
+    assert ax.lines
+
+
+def test_an_answer_without_a_picture_says_so():
+    with pytest.raises(rackmodel.InvalidInput, match="frame"):
+        rackmodel.goodput("dgx-h100", gpus=8, stops={"runs": 0}).plot()
+
+
+def test_uneven_sizes_are_refused_but_for_all_to_all():
+    with pytest.raises(rackmodel.InvalidInput, match="all-to-all"):
+        rackmodel.collective("dgx-h100", "all-reduce", 1e6, gpus=2, weights=[[0, 1], [1, 0]])
