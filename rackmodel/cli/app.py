@@ -16,6 +16,7 @@ import typer
 from rackmodel.cli import (
     catalog_commands,
     design_commands,
+    domains_command,
     goodput_command,
     network_commands,
     report_commands,
@@ -123,6 +124,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "sweep": (_STUDY, study_commands.sweep),
     "design": (_STUDY, design_commands.design),
     "sensitivity": (_STUDY, study_commands.sensitivity),
+    "domains": (_STUDY, domains_command.domains),
     "claims": (_STUDY, study_commands.claims),
     "report": (_STUDY, report_commands.report),
 }

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmodel.argument import claims
+from rackmodel.argument.claims import domain_claims
 from rackmodel.argument.claims.pairs import pair_ratios, pair_words, published_pairs
 from rackmodel.argument.claims.verdict import like_ratio, overlaps
 from rackmodel.errors import InvalidInput, UnknownName
@@ -45,18 +46,17 @@ def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, nam
 
 def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
     from benchmarks.scale_up_vs_scale_out import study
-    from rackmodel.argument.claims import domains
 
     def never(flat):
         raise AssertionError(f"{flat} was looked at again")
 
     monkeypatch.setattr(study, "point", stood_in)
     study.run(("hbm",), tmp_path, workers=1)
-    monkeypatch.setattr(domains, "point", never)
-    monkeypatch.setattr(domains, "_STUDY", {})
+    monkeypatch.setattr(domain_claims, "point", never)
+    monkeypatch.setattr(domain_claims, "_STUDY", {})
     (verdict,) = claims.run_claims(["hbm-more-is-better"], study=tmp_path)
     assert verdict.frame["bandwidth_x4"].tolist() == pytest.approx([0.3] * 3)
-    domains.cached_point.cache_clear()
+    domain_claims.cached_point.cache_clear()
     with pytest.raises(InvalidInput, match="holds no study"):
         claims.run_claims(["hbm-more-is-better"], study=tmp_path / "elsewhere")
     manifest = tmp_path / "points" / "sweep.json"

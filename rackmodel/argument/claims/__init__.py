@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rackmodel.argument.claims import clusters, domains, racks, rivals, training_runs
+from rackmodel.argument.claims import clusters, domain_claims, racks, rivals, training_runs
 from rackmodel.argument.claims.verdict import Verdict, claim, claim_texts
 from rackmodel.errors import UnknownName
 from rackmodel.sweeps.workers import local_workers
@@ -26,11 +26,11 @@ __all__ = ["TESTS", "Verdict", "claim", "claim_ids", "claims_frame", "run_claim"
 TESTS: dict[str, Callable[[bool], Verdict]] = {
     "nvl72-structure": racks.structure,
     "closer-is-cheaper": racks.closer,
-    "hbm-more-is-better": domains.hbm,
+    "hbm-more-is-better": domain_claims.hbm,
     "copper-returns": racks.copper,
     "liquid-needed": racks.liquid,
-    "scale-out-not-the-extension": domains.extension,
-    "nvl-sizes": domains.sizes,
+    "scale-out-not-the-extension": domain_claims.extension,
+    "nvl-sizes": domain_claims.sizes,
     "ualink-alternative": rivals.ualink,
     "tpu-alternative": rivals.tpu,
     "gpt4-run": training_runs.gpt4,
@@ -38,13 +38,13 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "gpt5-run": training_runs.gpt5,
     "gpt6-run": clusters.gpt6,
     "gpt35-cluster": training_runs.gpt35,
-    "a800-links": domains.a800,
+    "a800-links": domain_claims.a800,
     "a800-cluster-cost": clusters.a800_cost,
     "llama3-70b": training_runs.llama3,
     "compute-doubling": rivals.doubling,
 }
 #: These look at the same points of the study, which one process keeps.
-_SHARE = (domains.hbm, domains.extension, domains.sizes)
+_SHARE = (domain_claims.hbm, domain_claims.extension, domain_claims.sizes)
 _COLUMNS = (
     "id",
     "topic",
@@ -111,7 +111,7 @@ def run_claims(
         if name not in TESTS:
             raise UnknownName.among("claim", name, TESTS)
     if study is not None:
-        domains.take_points(study)
+        domain_claims.take_points(study)
     tell = progress or (lambda done, total: None)
     found: dict[str, Verdict] = {}
     tell(0, len(wanted))
@@ -137,7 +137,7 @@ def _tasks(wanted: Iterable[str]) -> list[list[str]]:
 
 def _run_together(names: list[str], quick: bool, study: Path | None) -> list[Verdict]:
     if study is not None:
-        domains.take_points(study)
+        domain_claims.take_points(study)
     return [run_claim(name, quick) for name in names]
 
 

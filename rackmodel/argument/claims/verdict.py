@@ -17,12 +17,14 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
+from rackmodel.argument.ratios import NETWORK_ERROR as NETWORK_ERROR
+from rackmodel.argument.ratios import Band as Band
+from rackmodel.argument.ratios import like_ratio as like_ratio
+from rackmodel.argument.ratios import percent as percent
+from rackmodel.argument.ratios import unlike_ratio as unlike_ratio
 from rackmodel.errors import UnknownName
-from rackmodel.result.result import Result
 
-Band: TypeAlias = tuple[float, float, float]  # value, low, high
 Word: TypeAlias = Literal["supported", "refuted", "depends"]
-NETWORK_ERROR = 0.30  # share by which exposed communication may be wrong, both ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,41 +178,3 @@ def geometric_mean(values: Sequence[float]) -> float:
 def banded(row: Mapping[str, Any], name: str, unit: float = 1.0) -> Band:
     """A figure of a row with those that end in _low and _high."""
     return row[name] / unit, row[f"{name}_low"] / unit, row[f"{name}_high"] / unit
-
-
-def unlike_ratio(ours: Result, theirs: Result) -> Band:
-    """Tokens/s per accelerator of `ours` over `theirs`, machines with different accelerators.
-
-    The bands of both predictions, added in quadrature.
-    """
-    value = ours.tokens_per_s_per_gpu / theirs.tokens_per_s_per_gpu
-    width = math.hypot(*(math.log(r.step_s_high / r.step_s) for r in (ours, theirs)))
-    return value, value * math.exp(-width), value * math.exp(width)
-
-
-def like_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Band:
-    """Tokens/s per accelerator of one row over another, machines with the same accelerator.
-
-    Errors of kernels cancel; exposed communication may be `NETWORK_ERROR` more or less in both.
-    Rows as `scale_up.row_of` makes them.
-    """
-    value = float(ours["tokens_per_s_per_gpu"]) / float(theirs["tokens_per_s_per_gpu"])
-    ends = []
-    for error in (-NETWORK_ERROR, NETWORK_ERROR):
-        times = [1.0 + error * _exposed(row) for row in (ours, theirs)]
-        ends.append(value * times[1] / times[0])
-    return value, min(*ends, value), max(*ends, value)
-
-
-def _exposed(row: Mapping[str, Any]) -> float:
-    """Share of a step in which communication is waited for."""
-    return sum(float(row[f"{axis}_share"]) for axis in ("tp", "cp", "ep", "pp", "dp"))
-
-
-def percent(share: float) -> str:
-    """A change as people write it.
-
-    >>> percent(0.034), percent(-0.2)
-    ('+3.4%', '-20%')
-    """
-    return f"{100 * share:+.1f}%" if abs(share) < 0.1 else f"{100 * share:+.0f}%"

@@ -1,0 +1,298 @@
+"""The best plan of a job for each size of the scale-up domain, and what it costs.
+
+In:  a model, an accelerator, how many, a batch; sizes of domains.
+Out: `domains`: one row for each size, what grows with it, and what that finds in one sentence.
+Left out: the machines (`sold_domains`), pictures (`reporting.domain_pictures`), verdicts
+(`claims`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from rackmodel.argument.ratios import like_ratio, percent
+from rackmodel.argument.scale_up import NEAR, TRIED, row_of
+from rackmodel.argument.sold_domains import reach, sold
+from rackmodel.assess.availability import availability
+from rackmodel.assess.run import run
+from rackmodel.assess.site import Site
+from rackmodel.assess.stops import Stops
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.hardware import Catalog, load_catalog
+from rackmodel.planning.best import search_job
+from rackmodel.planning.candidates import Effort, plan_words
+from rackmodel.planning.job_words import open_job, site_of
+from rackmodel.planning.job_words import plan_words as given_fields
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
+from rackmodel.workload import Job, Model, Plan
+
+SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
+SIMULATED = 2  # plans of each domain: the best by its estimate, and one that may be better
+AXES = ("tp", "cp", "ep", "pp", "dp")
+
+
+class Domains(TypedDict):
+    """What `domains` returns.
+
+    rows : one for each domain, quickest plan; a domain that can't run has a reason instead.
+    finding : what they say in one sentence. copper_ends : the largest domain without optics.
+    """
+
+    model: str
+    accelerator: str
+    gpus: int
+    global_batch: int
+    seq_len: int
+    precision: str
+    finding: str
+    copper_ends: int | None
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+def domains(
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    accelerator: str,
+    gpus: int,
+    global_batch: int,
+    domains: Sequence[int] = SIZES,
+    seq_len: int | None = None,
+    plan: Mapping[str, Any] | None = None,
+    precision: str = "bf16",
+    stack: str = "default",
+    attention: str = "",
+    cuda_graphs: bool | None = None,
+    transposes: bool | None = None,
+    token_routing: str = "dropless-balanced",
+    routing_skew: float = 0.0,
+    routing_seed: int = 0,
+    capacity_factor: float = 1.0,
+    medium: str = "cpo",
+    taper: float = 1.0,
+    link: str = "",
+    changes: Mapping[str, object] | None = None,
+    catalog: Catalog | None = None,
+    site: Site | Mapping[str, Any] | None = None,
+    simulated: int = SIMULATED,
+    progress: Callable[[int, int], None] | None = None,
+) -> Domains:
+    """Compare scale-up domains of one accelerator: the best plan for each, as they are sold.
+
+    Parameters
+    ----------
+    accelerator : of `rackmodel list accelerators`, with links that switches take.
+    domains : accelerators of a domain. Others: words of `rackmodel.simulate`.
+    medium, taper, link, changes : as `sold_domains.sold` takes them.
+    simulated : plans of each domain that are simulated, at most.
+
+    Returns
+    -------
+    `Domains`; rows hold domain_accelerators, tokens_per_s_per_gpu (with _low and _high), mfu,
+    exposed {axis: share of a step}, bubble_share, hbm {capacity_bytes, used_bytes,
+    bandwidth_utilisation}, heat_w_per_rack (with _low and _high), rack_accelerators,
+    usd_per_mtoken (with _low and _high), capital_usd_per_gpu, energy_j_per_token (of IT power),
+    facility_j_per_token, tokens_per_s_per_mw (of facility power that is provided), fabric_w, it_w,
+    idle_share (accelerators of the domains in use that do nothing), goodput, useful_share (of all
+    accelerator time bought, with failures, repair, idle ones as spares), medium, plan, gain (over
+    the first domain; with _low and _high: same software and kernels, other traffic), bound_by.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        For a domain above the machine or the ports of its switches, an accelerator without
+        scale-up links, words that mean nothing.
+    CannotRun
+        If no plan fits any of the domains.
+
+    Examples
+    --------
+    >>> found = domains(model="gpt3-13b", accelerator="gb200", gpus=72, global_batch=144,
+    ...     seq_len=2048, domains=(8, 72), plan={"tp": 2, "pp": 1, "micro_batch": 2})
+    >>> [row["domain_accelerators"] for row in found["rows"]], found["copper_ends"]
+    ([8, 72], 72)
+    """
+    words = dict(locals())
+    sizes = _sizes(domains, gpus)
+    parts = catalog or load_catalog()
+    made = [
+        sold(
+            accelerator,
+            size,
+            medium=medium,
+            taper=taper,
+            link=link,
+            changes=changes,
+            catalog=parts,
+        )
+        for size in sizes
+    ]
+    where = site_of({**words, "media": None, "run_tokens": None, "power_cap_w": None})
+    jobs = [open_job(machine, words) for machine in made]  # every word is checked first
+    rows: list[dict[str, Any]] = []
+    for number, (machine, job) in enumerate(zip(made, jobs, strict=True)):
+        fixed = given_fields(plan or {})
+        try:
+            result, looked = _best(machine, job, gpus, fixed, (parts, where, simulated))
+            rows.append({**_row(machine, result, parts, where), "plans_simulated": looked})
+        except CannotRun as reason:
+            rows.append({"domain_accelerators": sizes[number], "reason": str(reason)})
+        if progress is not None:
+            progress(number + 1, len(sizes))
+    ran = [row for row in rows if "reason" not in row]
+    if not ran:
+        raise CannotRun(f"no domain can run this job: {rows[0]['reason']}")
+    for row in ran:
+        row["gain"], row["gain_low"], row["gain_high"] = (
+            ratio - 1.0 for ratio in like_ratio(row, ran[0])
+        )
+    copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
+    job = jobs[0]
+    return {
+        "model": job.model.name,
+        "accelerator": accelerator,
+        "gpus": gpus,
+        "global_batch": job.global_batch,
+        "seq_len": job.seq_len,
+        "precision": job.precision,
+        "finding": finding(ran),
+        "copper_ends": max(copper, default=None),
+        "rows": rows,
+        "notes": _notes(made, job, medium, taper),
+    }
+
+
+def _sizes(wanted: Sequence[int], gpus: int) -> list[int]:
+    """Return the domains in order, each once."""
+    if not isinstance(gpus, int) or gpus < 1:
+        raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
+    for size in wanted:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+            raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")
+        if size > gpus:
+            raise InvalidInput(
+                f"domain of {size} accelerators: the job uses {gpus:,}; leave it out"
+            )
+    if not wanted:
+        raise InvalidInput("domains: give at least one size, such as 8 or 72")
+    return sorted(set(wanted))
+
+
+def _best(
+    machine: Topology,
+    job: Job,
+    gpus: int,
+    fixed: Mapping[str, Any],
+    how: tuple[Catalog, Site, int],
+) -> tuple[Result, int]:
+    """Return the quickest plan's result and how many plans were simulated.
+
+    Mixtures dispatch as DeepEP does unless told otherwise: a token goes to each domain once.
+    """
+    parts, where, most = how
+    experts = job.model.moe_layers > 0
+    if experts and "dispatcher" not in fixed:
+        job = job.replace(plan=replace(job.plan, dispatcher="deepep"))
+
+    def simulate(plan: Plan) -> Result:
+        return run(machine, job.replace(plan=plan), catalog=parts, site=where)
+
+    found = search_job(
+        machine,
+        job,
+        gpus,
+        fixed=fixed,
+        catalog=parts,
+        choices=replace(TRIED, ep_overlap=experts),
+        simulate=simulate,
+        effort=Effort(top=1, least=1, most=most, near=NEAR, cells=False, sure=1.0),
+    )
+    return found.best, len(found.candidates)
+
+
+def _row(machine: Topology, result: Result, parts: Catalog, where: Site) -> dict[str, Any]:
+    """Return the figures of one domain."""
+    job, done = result.step.job, result.assessment
+    flat = row_of(result)
+    ranks, domain = result.step.rank_map, machine.domain_accelerators
+    slots = ranks.slots(job.gpus)
+    bought = machine.present(slots)
+    spare = ranks.domain - ranks.used if job.gpus > domain else max(0, domain - job.gpus)
+    months = availability(
+        parts,
+        machine.inventory(slots),
+        accelerators=job.gpus,
+        domain=domain,
+        stops=Stops(runs=0),
+        site=where,
+        spares=[spare],
+    )
+    rack = max(done["racks"], key=lambda one: one["heat_w"])
+    power: Mapping[str, Any] = done["power"]
+    tokens = job.tokens / job.gpus
+    worst = max(result.hbm_used, key=lambda used: sum(used.values()))
+    return {
+        **flat,
+        "domain_accelerators": domain,
+        "medium": reach(machine),
+        "tokens_per_s_per_gpu_low": tokens / result.step_s_high,
+        "tokens_per_s_per_gpu_high": tokens / result.step_s_low,
+        "exposed": {axis: flat[f"{axis}_share"] for axis in AXES},
+        "hbm": {
+            "capacity_bytes": result.accelerator.hbm_bytes,
+            "used_bytes": {kind: float(size) for kind, size in worst.items()},
+            "bandwidth_utilisation": result.hbm_bandwidth_utilisation,
+        },
+        "heat_w_per_rack": rack["heat_w"],
+        "heat_w_per_rack_low": rack["heat_low_w"],
+        "heat_w_per_rack_high": rack["heat_high_w"],
+        "rack_accelerators": rack["accelerators"],
+        "facility_j_per_token": power["facility_j_per_token"],
+        "tokens_per_s_per_mw": power["tokens_per_s_per_mw"],
+        "it_w": power["it_w"],
+        "fabric_w": power["fabric_w"],
+        "idle_share": 1.0 - job.gpus / bought,
+        "goodput": months["goodput"],
+        "useful_share": max((one["useful"] for one in months["domains"]), default=math.nan),
+        "plan": plan_words(job.plan),
+    }
+
+
+def finding(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one sentence what growing the domain does.
+
+    rows : those that ran, smallest domain first.
+    """
+    first, best = rows[0], max(rows, key=lambda row: row["tokens_per_s_per_gpu"])
+    copper = [row for row in rows if row["medium"] == "copper"]
+    wide = max(copper, key=lambda row: row["domain_accelerators"], default=first)
+    told = [_gain(first, wide)]
+    if best["domain_accelerators"] > wide["domain_accelerators"]:
+        told.append(_gain(wide, best))
+    cheap = min(rows, key=lambda row: row["usd_per_mtoken"])
+    return f"{'; '.join(told)}; cheapest tokens at {cheap['domain_accelerators']}"
+
+
+def _gain(small: Mapping[str, Any], large: Mapping[str, Any]) -> str:
+    sizes = f"{small['domain_accelerators']} to {large['domain_accelerators']}"
+    if small is large:
+        return f"only a domain of {small['domain_accelerators']} was asked"
+    value, low, high = (number - 1.0 for number in like_ratio(large, small))
+    if low <= 0.0 <= high:
+        return f"{sizes} can't be told apart ({percent(low)} to {percent(high)})"
+    return f"{sizes}: {percent(value)} tokens/s ({percent(low)} to {percent(high)})"
+
+
+def _notes(made: Sequence[Topology], job: Job, medium: str, taper: float) -> list[str]:
+    """Return what the figures rest on."""
+    around = ", ".join(f"{one.domain_accelerators}: {one.chassis}" for one in made)
+    notes = [f"chassis and prices by domain: {around}"]
+    if any(reach(one) == "optical" for one in made):
+        notes.append(f"upper tier of larger domains: {medium}, {taper:g}:1")
+    notes.append(f"{job.tokens / 1e6:,.1f} M tokens a step, {job.precision}")
+    return notes + list(dict.fromkeys(told for one in made for told in one.notes))

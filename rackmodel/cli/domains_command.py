@@ -1,0 +1,156 @@
+"""The command that varies the scale-up domain: domains.
+
+In:  a job, an accelerator, sizes of domains.
+Out: one row for each, as they are sold; a picture whose title says what was found.
+Left out: machines by name (`compare`), the study behind the claims (`benchmarks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rackmodel.cli import groups
+from rackmodel.cli.options import of_dataclass
+from rackmodel.cli.output import progress
+from rackmodel.cli.tables import filled
+from rackmodel.cli.values import clip, count
+from rackmodel.errors import InvalidInput
+from rackmodel.fields import setting
+from rackmodel.reporting.words import percent, signed, three
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainWords:
+    """Which domains are compared."""
+
+    accelerator: str = setting(
+        "gb200", "Accelerator of all domains.", "gb200", option="--accelerator"
+    )
+    domains: str = setting(
+        "8,16,36,64,72,144,288,576",
+        "Accelerators of a scale-up domain, one or more.",
+        "8,72,576",
+        unit="N,N",
+        option="--domains",
+    )
+    medium: str = setting(
+        "cpo", "Medium of the upper tier, where copper ends.", "pluggable", option="--upper-medium"
+    )
+    taper: float = setting(
+        1.0, "Links of the upper tier: down over up.", 2, unit="R", option="--taper"
+    )
+    link: str = setting(
+        "", "Other scale-up links of the same rate.", "ualink1-x4", option="--scale-up-link"
+    )
+
+
+def domains(
+    job: groups.JobOptions,
+    what: Annotated[DomainWords, of_dataclass(DomainWords, "Domains")],
+    site: groups.SiteOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
+) -> None:
+    """Tell what a larger scale-up domain buys: speed, waits, HBM, heat, cost of each size.
+
+    \b
+    Examples:
+      rackmodel domains --model deepseek-v3 --accelerator gb200 --gpus 4608 --global-batch 18432 \\
+          --seq-len 4096 --precision fp8-mx --domains 8,72,576 --plot domains.png
+      rackmodel domains --model llama3.1-405b --gpus 1152 --global-batch 1152 --taper 4
+
+    Domains as they are sold: nodes of 8, racks of 36 and 72 with their chassis, hosts and prices;
+    denser racks in copper up to 144, above that an upper tier of switches on optics.
+    """
+    sizes = [count(word, "--domains", 10_000) for word in what.domains.split(",")]
+    if len(set(sizes)) < len(sizes):
+        raise InvalidInput(f"--domains: {clip(what.domains)!r} names a size twice")
+    if job.pop("default_plan", False):
+        raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
+    from rackmodel.argument import domain_sizes
+
+    with progress("domains") as advance:
+        found = domain_sizes.domains(
+            **job,
+            accelerator=what.accelerator,
+            domains=sizes,
+            medium=what.medium,
+            taper=what.taper,
+            link=what.link,
+            changes=parts.changes or None,
+            catalog=parts.catalog(),
+            site=site,
+            progress=advance,
+        )
+    output.draw("domain_pictures.domains_figure", found)
+    output.write(found, domains_tables)
+
+
+def domains_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield what was found, a row for each domain, then what it rests on."""
+    yield (
+        f"{found['model']} on {found['gpus']:,} {found['accelerator']}, {found['precision']}: "
+        f"{found['finding']}"
+    )
+    yield ""
+    rows = [row for row in found["rows"] if "reason" not in row]
+    yield filled(
+        (
+            "domain",
+            "tokens/s/GPU",
+            "gain (band)",
+            "MFU",
+            "tp",
+            "ep",
+            "pp",
+            "dp",
+            "bubble",
+            "HBM full",
+            "HBM busy",
+            "kW a rack",
+            "J/token",
+            "USD/Mtoken",
+            "tokens/s/MW",
+            "idle",
+        ),
+        [_cells(row) for row in rows],
+        "plan",
+    )
+    for row in found["rows"]:
+        if "reason" in row:
+            yield f"domain {row['domain_accelerators']}: {row['reason']}"
+    yield ""
+    if found["copper_ends"]:
+        yield f"copper ends at {found['copper_ends']}"
+    yield from found["notes"]
+    yield (
+        "tp, ep, pp, dp: % of a step that waits for them; J of IT power, MW of facility power "
+        "that is provided; idle: accelerators of the domains in use that the plan leaves as spares"
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    hbm = row["hbm"]
+    full = sum(hbm["used_bytes"].values()) / hbm["capacity_bytes"]
+    band = f"{signed(row['gain_low'])} {signed(row['gain_high'])}" if row["gain"] else ""
+    return (
+        str(row["domain_accelerators"]),
+        three(row["tokens_per_s_per_gpu"]),
+        f"{signed(row['gain'])} ({band})" if band else "",
+        percent(row["mfu"], 1),
+        *(percent(row["exposed"][axis], 1) for axis in ("tp", "ep", "pp", "dp")),
+        percent(row["bubble_share"], 1),
+        percent(full),
+        percent(hbm["bandwidth_utilisation"]),
+        three(row["heat_w_per_rack"] / 1e3),
+        three(row["energy_j_per_token"]),
+        three(row["usd_per_mtoken"]),
+        three(row["tokens_per_s_per_mw"]),
+        percent(row["idle_share"]),
+        row["plan"],
+    )

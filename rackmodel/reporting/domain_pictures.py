@@ -1,0 +1,196 @@
+"""Pictures of a job on domains of every size: speed, waits, HBM, heat, cost, energy.
+
+In:  what `rackmodel.domains` returned.
+Out: a figure whose title states what was found.
+Left out: finding it (`argument.domain_sizes`).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.reporting.style import (
+    COLOURS,
+    GRID,
+    HALO,
+    INK,
+    QUIET,
+    WARN,
+    compact,
+    dress,
+    look,
+    new_figure,
+    part_look,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+WAITS = ("tp", "cp", "ep", "pp", "dp", "bubble")
+
+
+def domains_figure(found: Mapping[str, Any]) -> Figure:
+    """Draw a panel each: tokens/s, waits, HBM, heat per rack, cost, energy and tokens/s/MW."""
+    rows = [row for row in found["rows"] if "reason" not in row]
+    figure, axes = new_figure(15.0, 8.4, columns=3, rows=2)
+    panels = (_speed, _waits, _hbm, _heat, _cost, _energy)
+    with look():
+        for number, (panel, ax) in enumerate(zip(panels, axes, strict=True)):
+            panel(rows, ax)
+            _sizes(rows, found["copper_ends"], ax, told=number == 0)
+        words = textwrap.fill(str(found["finding"]), 110)
+        what = (
+            f"{found['model']} on {found['gpus']:,} {found['accelerator']}, {found['precision']}, "
+            f"{found['global_batch'] * found['seq_len'] / 1e6:,.1f} M tokens a step"
+        )
+        figure.suptitle(f"{words}\n{what}", x=0.01, ha="left", fontweight="bold", color=INK)
+    return figure
+
+
+def _sizes(rows: Rows, copper_ends: int | None, ax: Axes, *, told: bool) -> None:
+    """Name the domains below the axis, and mark where copper ends."""
+    sizes = [row["domain_accelerators"] for row in rows]
+    ax.set_xticks(range(len(rows)), [str(size) for size in sizes])
+    ax.set_xlim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel("accelerators of a scale-up domain", color=INK)
+    if copper_ends in sizes and copper_ends != sizes[-1]:
+        place = sizes.index(copper_ends) + 0.5
+        ax.axvline(place, color=WARN, linewidth=1.2, linestyle="--")
+        if told:
+            ax.annotate(
+                "copper ends here",
+                (place, 0.97),
+                (3, 0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                rotation=90,
+                va="top",
+                color=WARN,
+                fontsize=9,
+                bbox=HALO,
+            )
+
+
+def _banded(rows: Rows, name: str, ax: Axes, unit: float = 1.0, **more: Any) -> None:
+    """Draw a line with its band, and each value."""
+    places = range(len(rows))
+    middle, low, high = (
+        [row[f"{name}{end}"] / unit for row in rows] for end in ("", "_low", "_high")
+    )
+    colour = more.get("color", COLOURS[0])
+    ax.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0, label="80% band")
+    ax.plot(places, middle, marker="o", **{"color": colour, **more})
+    for place, value in zip(places, middle, strict=True):
+        ax.annotate(
+            compact(value),
+            (place, value),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            bbox=HALO,
+        )
+    ax.set_ylim(0.0, max(high) * 1.12)
+
+
+def _speed(rows: Rows, ax: Axes) -> None:
+    _banded(rows, "tokens_per_s_per_gpu", ax)
+    useful = [row["tokens_per_s_per_gpu"] * row["useful_share"] for row in rows]
+    label = "of each bought: idle ones, failures, repair"
+    ax.plot(range(len(rows)), useful, color=COLOURS[1], linestyle="--", marker="s", label=label)
+    ax.legend(loc="lower left")
+    dress(ax, title="Speed", y="tokens/s per accelerator")
+
+
+def _waits(rows: Rows, ax: Axes) -> None:
+    floor = [0.0] * len(rows)
+    for axis in WAITS:
+        shares = [100 * row[f"{axis}_share"] for row in rows]
+        if max(shares) < 0.05:
+            continue
+        label, colour, hatch = part_look(axis)
+        ax.bar(
+            range(len(rows)),
+            shares,
+            bottom=floor,
+            label=label,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            width=0.7,
+        )
+        floor = [low + more for low, more in zip(floor, shares, strict=True)]
+    ax.set_ylim(0.0, max([*floor, 10.0]) * 1.1)
+    ax.legend(loc="upper right", reverse=True)
+    dress(ax, title="Waited for", y="% of a step")
+
+
+def _hbm(rows: Rows, ax: Axes) -> None:
+    full = [100 * sum(r["hbm"]["used_bytes"].values()) / r["hbm"]["capacity_bytes"] for r in rows]
+    busy = [100 * row["hbm"]["bandwidth_utilisation"] for row in rows]
+    for shift, values, label, colour in (
+        (-0.2, full, "capacity in use, fullest rank", COLOURS[4]),
+        (0.2, busy, "bandwidth in use, mean", COLOURS[2]),
+    ):
+        places = [place + shift for place in range(len(rows))]
+        bars = ax.bar(places, values, width=0.38, color=colour, label=label)
+        ax.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
+    ax.set_ylim(0.0, 125.0)
+    ax.legend(loc="upper left", ncols=1)
+    dress(ax, title="HBM", y="% of what there is")
+
+
+def _heat(rows: Rows, ax: Axes) -> None:
+    heats = [row["heat_w_per_rack"] / 1e3 for row in rows]
+    ends = [
+        [abs(row[f"heat_w_per_rack_{end}"] - row["heat_w_per_rack"]) / 1e3 for row in rows]
+        for end in ("low", "high")
+    ]
+    ax.bar(
+        range(len(rows)),
+        heats,
+        yerr=ends,
+        capsize=3,
+        color=COLOURS[3],
+        width=0.7,
+        error_kw={"ecolor": QUIET},
+    )
+    for place, (row, heat) in enumerate(zip(rows, heats, strict=True)):
+        ax.annotate(
+            f"{heat:.0f}\n({row['rack_accelerators']})",
+            (place, heat / 2),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white",
+        )
+    dress(ax, title="Heat of the hottest rack (accelerators in it)", y="kW")
+
+
+def _cost(rows: Rows, ax: Axes) -> None:
+    _banded(rows, "usd_per_mtoken", ax, color=COLOURS[5])
+    dress(ax, title="Cost", y="USD per million tokens")
+
+
+def _energy(rows: Rows, ax: Axes) -> None:
+    places = range(len(rows))
+    for name, label, colour in (
+        ("energy_j_per_token", "IT", COLOURS[2]),
+        ("facility_j_per_token", "facility", COLOURS[0]),
+    ):
+        values = [row[name] for row in rows]
+        ax.plot(places, values, marker="o", color=colour, label=label)
+    ax.set_ylim(0.0, 1.35 * max(row["facility_j_per_token"] for row in rows))
+    dress(ax, title="Energy (lines) and speed for its power (bars)", y="J per token")
+    ax.legend(loc="upper left")
+    right = ax.twinx()
+    right.bar(
+        places, [row["tokens_per_s_per_mw"] / 1e6 for row in rows], color=GRID, width=0.5, zorder=0
+    )
+    right.set_ylabel("M tokens/s per provisioned MW", color=QUIET)
+    ax.set_zorder(right.get_zorder() + 1)
+    ax.patch.set_visible(False)
