@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rackmodel.api import compare as compare
     from rackmodel.api import search as search
     from rackmodel.api import simulate as simulate
-    from rackmodel.argument.domain_sizes import domains as domains
+    from rackmodel.argument.api import domains as domains
     from rackmodel.engine.networks import clear_caches as clear_caches
     from rackmodel.errors import CannotRun as CannotRun
     from rackmodel.errors import DoesNotFit as DoesNotFit
@@ -55,7 +55,7 @@ _HOME = {
     "search": "rackmodel.api",
     "serve": "rackmodel.serving.api",
     "clear_caches": "rackmodel.engine.networks",
-    "domains": "rackmodel.argument.domain_sizes",
+    "domains": "rackmodel.argument.api",
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["validate", "sensitivity", "design"], "rackmodel.verbs.studies"),

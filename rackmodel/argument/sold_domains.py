@@ -2,7 +2,7 @@
 
 In:  an accelerator, accelerators of a domain, how its upper tier is made; the machines that ship.
 Out: `sold`, a machine; `reach`, the medium that its domain needs.
-Left out: jobs (`domain_sizes`), prices and watts of parts (`hardware`).
+Left out: jobs (`api`), prices and watts of parts (`hardware`).
 
 Chassis, host and wires are those of the smallest machine that ships with links of that kind and at
 least that domain: a node of 8, a rack of 36 or 72. NICs and fabric are those of the accelerator's

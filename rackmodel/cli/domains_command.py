@@ -72,10 +72,10 @@ def domains(
         raise InvalidInput(f"--domains: {clip(what.domains)!r} names a size twice")
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
-    from rackmodel.argument import domain_sizes
+    from rackmodel.argument import api
 
     with progress("domains") as advance:
-        found = domain_sizes.domains(
+        found = api.domains(
             **job,
             accelerator=what.accelerator,
             domains=sizes,

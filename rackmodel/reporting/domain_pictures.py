@@ -2,7 +2,7 @@
 
 In:  what `rackmodel.domains` returned.
 Out: a figure whose title states what was found.
-Left out: finding it (`argument.domain_sizes`).
+Left out: finding it (`argument.api`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import rackmodel
-from rackmodel.argument.domain_sizes import SIZES
+from rackmodel.argument.api import SIZES
 from rackmodel.argument.sold_domains import COPPER_ENDS, reach, sold
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def found() -> rackmodel.argument.domain_sizes.Domains:
+def found() -> rackmodel.argument.api.Domains:
     return rackmodel.domains(**JOB, domains=(72, 8, 144))
 
 
