@@ -117,33 +117,30 @@ def domains(
     >>> [row["domain_accelerators"] for row in found["rows"]], found["copper_ends"]
     ([8, 72], 72)
     """
-    words = dict(locals())
-    sizes = _sizes(domains, gpus)
-    parts = catalog or load_catalog()
+    return _compared(locals())
+
+
+def _compared(words: Mapping[str, Any]) -> Domains:
+    """Run the job that `words` of the verb describe on each domain."""
+    gpus, accelerator = words["gpus"], words["accelerator"]
+    parts = words["catalog"] or load_catalog()
+    shape = {name: words[name] for name in ("medium", "taper", "link", "changes")}
     made = [
-        sold(
-            accelerator,
-            size,
-            medium=medium,
-            taper=taper,
-            link=link,
-            changes=changes,
-            catalog=parts,
-        )
-        for size in sizes
+        sold(accelerator, size, **shape, catalog=parts) for size in _sizes(words["domains"], gpus)
     ]
     where = site_of({**words, "media": None, "run_tokens": None, "power_cap_w": None})
     jobs = [open_job(machine, words) for machine in made]  # every word is checked first
+    fixed = given_fields(words["plan"] or {})
     rows: list[dict[str, Any]] = []
-    for number, (machine, job) in enumerate(zip(made, jobs, strict=True)):
-        fixed = given_fields(plan or {})
+    for machine, job in zip(made, jobs, strict=True):
         try:
-            result, looked = _best(machine, job, gpus, fixed, (parts, where, simulated))
+            result, looked = _best(machine, job, gpus, fixed, (parts, where, words["simulated"]))
             rows.append({**_row(machine, result, parts, where), "plans_simulated": looked})
         except CannotRun as reason:
-            rows.append({"domain_accelerators": sizes[number], "reason": str(reason)})
-        if progress is not None:
-            progress(number + 1, len(sizes))
+            domain = machine.domain_accelerators
+            rows.append({"domain_accelerators": domain, "reason": str(reason)})
+        if words["progress"] is not None:
+            words["progress"](len(rows), len(made))
     ran = [row for row in rows if "reason" not in row]
     if not ran:
         raise CannotRun(f"no domain can run this job: {rows[0]['reason']}")
@@ -163,7 +160,7 @@ def domains(
         "finding": finding(ran),
         "copper_ends": max(copper, default=None),
         "rows": rows,
-        "notes": _notes(made, job, medium, taper),
+        "notes": _notes(made, job, words["medium"], words["taper"]),
     }
 
 
