@@ -284,7 +284,8 @@ def search(
     job : beside it only `plan` describes the job; its own plan gives what is never searched, and
         how many accelerators.
     plan : fields that are kept, {"tp": 8}; all others are searched.
-    top : plans to simulate at least, and to list.
+    top : plans to list. A few are simulated, the same for any number, which decide; the others are
+        listed by their estimates (`simulated` says which).
     choices : plans to try: "sensible"; "offload": also optimizer or activations in host memory;
         "full": every divisor, schedule, sharding, overlap; "full-without-offload".
 

@@ -20,7 +20,6 @@ import pandas as pd
 
 from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.best import FULL_AT, search_job
-from rackmodel.planning.candidates import Effort
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.planner import Planner
 from rackmodel.planning.space import FULL, OFFLOADS, RECOMPUTES, Choices, Space
@@ -105,7 +104,6 @@ def judge(seed: int) -> dict[str, Any] | None:
             machine,
             job,
             gpus,
-            effort=Effort(top=3),
             fixed=fixed,
             choices=choices,
             simulate=lambda plan: results[plan],

@@ -19,7 +19,7 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, accelerator, load_catalog
 from rackmodel.planning.best import search_job
-from rackmodel.planning.candidates import Effort, plan_words
+from rackmodel.planning.candidates import EVENTS, Effort, plan_words
 from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.space import Choices
 from rackmodel.result.result import Result
@@ -165,7 +165,7 @@ def best_found(
         catalog=catalog,
         choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp),
         simulate=simulate,
-        effort=Effort(top=1, least=1, most=simulated, near=NEAR, cells=False, sure=1.0),
+        effort=Effort(most=simulated, near=NEAR, sure=1.0, events=3 * EVENTS),
     )
 
 

@@ -68,7 +68,7 @@ def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[
         job.replace(plan=Plan()),
         job.gpus,
         catalog=parts,
-        effort=Effort(top=1, least=1, most=1),
+        effort=Effort(most=1),
     )
     cells = found.heat_map().to_dict("records")
     return [{str(name): value for name, value in cell.items()} for cell in cells]

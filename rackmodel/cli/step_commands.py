@@ -136,9 +136,7 @@ def search(
     engine: groups.EngineWords,
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
-    top: Annotated[
-        str, typer.Option("--top", metavar="K", help="How many plans to simulate and list.")
-    ] = "10",
+    top: Annotated[str, typer.Option("--top", metavar="K", help="How many plans to list.")] = "10",
     space: Annotated[
         Literal["sensible", "offload", "full", "full-without-offload"],
         typer.Option(

@@ -236,7 +236,7 @@ def _effort(row: Payload) -> Iterator[RenderableType]:
 
 
 def search_tables(payload: Payload) -> Iterator[RenderableType]:
-    """Yield the ranked plans, and why each is slower than the first."""
+    """Yield the ranked plans, and why each is slower than the first; ~ marks what is estimated."""
     rows: Sequence[Payload] = payload["rows"]
     table = grid("", "step", "MFU", "HBM GB", "behind")
     table.add_column("plan")
@@ -244,7 +244,7 @@ def search_tables(payload: Payload) -> Iterator[RenderableType]:
     for index, row in enumerate(rows, 1):
         table.add_row(
             str(index),
-            seconds(row["step_s"]),
+            ("" if row["simulated"] else "~") + seconds(row["step_s"]),
             percent(row["mfu"], 1),
             gigabytes(row["hbm_used_bytes"]),
             signed(row["step_s"] / rows[0]["step_s"] - 1) if index > 1 else "",

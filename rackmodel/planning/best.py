@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,14 @@ from rackmodel.errors import DoesNotFit
 from rackmodel.planning.candidates import (
     Candidate,
     Effort,
+    Estimated,
+    Queue,
     least_bound,
     nearest_misfit,
-    simulate_best,
 )
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.frames import SearchResult
-from rackmodel.planning.planner import Planner
+from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
 from rackmodel.workload import Job, Plan
 
@@ -80,7 +82,7 @@ def search_job(
     ----------
     job : its plan gives the fields that are not searched (see `space.SEARCHED`).
     fixed : searched fields that are given, {"tp": 8}. choices : what to try for the others.
-    effort : how many plans are simulated, and when to stop.
+    effort : how many plans are simulated, when to stop, how many are listed.
     simulate : other than `rackmodel.assess.run.run`, such as in a hall of one's own.
 
     Raises
@@ -94,32 +96,55 @@ def search_job(
     space = enumerate_plans(
         job, gpus, domain=machine.domain_accelerators, fixed=fixed, choices=choices
     )
-    capacity = planner.part.hbm_bytes
+    once = lru_cache(maxsize=None)(simulate or planner.simulate)
     for limit in LIMITS:
-        room = capacity * limit
-        estimates = planner.estimate(space, room_bytes=room, near=effort.near, cells=effort.cells)
-        candidates, looked = simulate_best(
-            planner, space, estimates, simulate or planner.simulate, room, effort
-        )
+        look = Look(planner, space, planner.part.hbm_bytes * limit)
+        queue, candidates = _simulated(look, once, effort)
         if candidates:
             break
     else:
-        raise DoesNotFit(nearest_misfit(planner, space, estimates))
+        raise DoesNotFit(nearest_misfit(planner, space, look.estimates))
     candidates.sort(key=lambda c: (c.step_s, str(c.job.plan)))
     best_s = candidates[0].step_s
-    bound_s = least_bound(planner, space, estimates, looked, room)
+    bound_s = least_bound(look, queue.looked)
     floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
+    timed = int(np.isfinite(look.estimates.step_s).sum())
     return SearchResult(
         candidates=tuple(candidates),
+        others=_others(queue, effort.top - 1),
         plans=len(space),
-        fitting=int((estimates.hbm_bytes <= room).sum()),
-        timed=int(np.isfinite(estimates.step_s).sum()),
+        fitting=int((look.estimates.hbm_bytes <= look.room_bytes).sum()),
+        timed=timed,
         unbeaten=max(0.0, best_s / floor_s - 1.0),
         error=max(abs(c.estimate_s / c.step_s - 1.0) for c in candidates),
-        space=space,
-        estimates=estimates,
-        hbm_bytes=room,
-        capacity_bytes=capacity,
+        look=look,
         top=effort.top,
         wall_s=time.perf_counter() - started_s,
     )
+
+
+def _simulated(
+    look: Look, simulate: Callable[[Plan], Result], effort: Effort
+) -> tuple[Queue, list[Candidate]]:
+    """Simulate the most promising plans; none that could beat them by its bound was left out."""
+    near = effort.near
+    while True:
+        look.closer(near)
+        queue = Queue(look, simulate)
+        found = queue.simulated(effort)
+        step_s = min((one.result.step.step_s for one in found), default=np.inf)
+        bounds = look.estimates.bound_s[look.live]
+        untimed = ~np.isfinite(look.estimates.step_s[look.live])
+        if not found or not (bounds[untimed] < step_s).any():
+            return queue, found
+        near *= 2.0
+
+
+def _others(queue: Queue, count: int) -> tuple[Estimated, ...]:
+    """So many plans that were not simulated; where too few were timed, all that may fit are."""
+    found = queue.others(count)
+    if len(found) < count:
+        queue.look.closer(np.inf)
+        queue.refresh()
+        found += queue.others(count - len(found))
+    return tuple(found)

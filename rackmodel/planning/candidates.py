@@ -15,7 +15,7 @@ import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.closed_form import Estimates
-from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Planner
+from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, peak_memory
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rackmodel.result.result import Result
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
-SIMULATED = 2  # plans at most, where one is asked for
-EVENTS = 300_000  # after so many a second plan is not looked at: it may cost minutes
+SIMULATED = 3  # plans at most
+EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
 
@@ -32,25 +32,16 @@ NEARLY = 1.005  # estimates that are closer than this to the best step are looke
 class Effort:
     """How much a search does.
 
-    top : plans that are asked for, all simulated. least, most : plans simulated; None: `top`, and
-    `SIMULATED` or four times `top`. near, cells : which plans are timed, as in `Planner.estimate`.
-    sure : the search ends where estimates, put right by what was simulated, lie this far behind
-    the best.
+    top : plans to list; the best one is the same for any number. most : plans simulated. near :
+    which plans are timed, as in `Look.closer`. sure : the search ends where estimates, put right by
+    what was simulated, lie this far behind the best, or after so many events.
     """
 
     top: int = 1
-    least: int | None = None
-    most: int | None = None
+    most: int = SIMULATED
     near: float = NEAR_ENOUGH
-    cells: bool = True
     sure: float = NEARLY
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """Plans to simulate at least and at most."""
-        least = self.top if self.least is None else self.least
-        many = SIMULATED if self.top == 1 else 4 * least
-        return least, many if self.most is None else self.most
+    events: int = EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,68 +60,107 @@ class Candidate:
         return self.result.step_s
 
 
-def simulate_best(
-    planner: Planner,
-    space: Space,
-    estimates: Estimates,
-    simulate: Callable[[Plan], Result],
-    room_bytes: float,
-    effort: Effort,
-) -> tuple[list[Candidate], list[int]]:
-    """Simulate plans in order of their estimate; also which entries were looked at.
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """A plan that was not simulated.
+
+    step_s : its estimate, put right by simulated plans of its kind.
+    """
+
+    job: Job
+    step_s: float
+    estimate_s: float
+    bound_s: float
+    parts_s: dict[str, float]
+
+
+class Queue:
+    """Plans that may fit, in order of their estimate; what was simulated of them.
 
     Where all simulated plans of a kind were slower than estimated, others of that kind are taken to
-    be so too, and come later.
+    be so too, and come later. Of one shape, only the quickest that fits is looked at.
     """
-    least, most = effort.bounds
-    queue = np.flatnonzero(
-        (estimates.hbm_bytes <= room_bytes * HBM_MARGIN) & np.isfinite(estimates.step_s)
-    )
-    queue = queue[np.argsort(estimates.step_s[queue], kind="stable")]
-    guesses = np.array([planner.lost_s(float(seconds)) for seconds in estimates.step_s[queue]])
-    kinds = _kinds(space)[queue]
-    slower: dict[int, float] = {}  # kind -> simulated over estimated step, the least of them
-    shapes: set[tuple[int, ...]] = set()  # of one shape, only the quickest that fits is simulated
-    found: list[Candidate] = []
-    looked: list[int] = []
-    lowest = 1.0  # simulated over estimated step, where the estimate was most too high
-    best_s = np.inf
-    likely = guesses.copy()
-    while len(looked) < MOST_LOOKED_AT and len(found) < most:
-        place = int(np.argmin(likely)) if len(likely) else 0
-        if not len(likely) or not np.isfinite(likely[place]):
-            break
-        if len(found) >= least and likely[place] * lowest > best_s * effort.sure:
-            break
-        if len(found) >= least and sum(one.result.step.events for one in found) > EVENTS:
-            break
-        likely[place] = np.inf
-        entry, guess_s = int(queue[place]), float(guesses[place])
-        shape = tuple(
-            int(column[entry]) for column in (space.profile, space.pp, space.vpp, space.ep_overlap)
-        )
-        if shape in shapes:
-            continue
-        plan = space.plan(entry)
-        job = planner.job.replace(plan=plan)
-        looked.append(entry)
-        if not planner.fits(job, room_bytes):
-            continue
-        try:
-            result = simulate(plan)
-        except CannotRun:
-            continue
-        shapes.add(shape)
-        parts = _parts(estimates, entry, guess_s)
-        bound_s = planner.lost_s(float(estimates.bound_s[entry]))
-        found.append(Candidate(job, result, guess_s, bound_s, parts))
-        best_s = min(best_s, result.step_s)
-        ratio, kind = result.step_s / guess_s, int(kinds[place])
-        lowest = min(lowest, ratio)
-        slower[kind] = min(slower.get(kind, np.inf), ratio)
-        waiting = (kinds == kind) & np.isfinite(likely)
-        likely[waiting] = guesses[waiting] * max(1.0, slower[kind])
-    return found, looked
+
+    def __init__(self, look: Look, simulate: Callable[[Plan], Result]) -> None:
+        self.look, self.planner, self.simulate = look, look.planner, simulate
+        self.slower: dict[int, float] = {}  # kind -> least simulated over estimated step
+        self.shapes: set[tuple[int, ...]] = set()
+        self.found: list[Candidate] = []
+        self.looked: list[int] = []
+        self.lowest = 1.0  # simulated over estimated step, where the estimate was most too high
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was timed since."""
+        estimates = self.estimates = self.look.estimates
+        fitting = estimates.hbm_bytes <= self.look.room_bytes * HBM_MARGIN
+        queue = np.flatnonzero(fitting & np.isfinite(estimates.step_s))
+        self.queue = queue[np.argsort(estimates.step_s[queue], kind="stable")]
+        told = estimates.step_s[self.queue].tolist()
+        self.guesses = np.array([self.planner.lost_s(seconds) for seconds in told])
+        self.kinds = _kinds(self.look.space)[self.queue]
+        slower = [max(1.0, self.slower.get(kind, 1.0)) for kind in self.kinds.tolist()]
+        self.likely = np.where(np.isin(self.queue, self.looked), np.inf, self.guesses * slower)
+
+    def next(self) -> int | None:
+        """Place of the plan that is likely to be quickest, of a shape of its own, and fits."""
+        while len(self.queue) and len(self.looked) < MOST_LOOKED_AT:
+            place = int(np.argmin(self.likely))
+            if not np.isfinite(self.likely[place]):
+                return None
+            if self._shape(place) not in self.shapes:
+                entry = int(self.queue[place])
+                self.looked.append(entry)
+                if self.planner.fits(self._job(place), self.look.room_bytes):
+                    return place
+            self.likely[place] = np.inf
+        return None
+
+    def simulated(self, effort: Effort) -> list[Candidate]:
+        """Simulate until the others are likely to be slower, the most promising first."""
+        best_s = np.inf
+        while len(self.found) < effort.most and (place := self.next()) is not None:
+            done = sum(one.result.step.events for one in self.found)
+            if done > effort.events or self.likely[place] * self.lowest > best_s * effort.sure:
+                break
+            self.likely[place] = np.inf
+            job, entry, guess_s = self._job(place), int(self.queue[place]), self.guesses[place]
+            try:
+                result = self.simulate(job.plan)
+            except CannotRun:
+                continue
+            self.shapes.add(self._shape(place))
+            self.found.append(Candidate(job, result, float(guess_s), *self._rest(entry, guess_s)))
+            best_s = min(best_s, result.step_s)
+            ratio, kind = result.step_s / guess_s, int(self.kinds[place])
+            self.lowest = min(self.lowest, ratio)
+            self.slower[kind] = min(self.slower.get(kind, np.inf), ratio)
+            waiting = (self.kinds == kind) & np.isfinite(self.likely)
+            self.likely[waiting] = self.guesses[waiting] * max(1.0, self.slower[kind])
+        return self.found
+
+    def others(self, count: int) -> list[Estimated]:
+        """So many plans that were not simulated, in the order in which they would have been."""
+        found: list[Estimated] = []
+        while len(found) < count and (place := self.next()) is not None:
+            likely_s, guess_s = float(self.likely[place]), float(self.guesses[place])
+            self.likely[place] = np.inf
+            self.shapes.add(self._shape(place))
+            rest = self._rest(int(self.queue[place]), guess_s)
+            found.append(Estimated(self._job(place), likely_s, guess_s, *rest))
+        return found
+
+    def _job(self, place: int) -> Job:
+        return self.planner.job.replace(plan=self.look.space.plan(int(self.queue[place])))
+
+    def _shape(self, place: int) -> tuple[int, ...]:
+        space, entry = self.look.space, self.queue[place]
+        columns = space.profile, space.pp, space.vpp, space.ep_overlap
+        return tuple(int(column[entry]) for column in columns)
+
+    def _rest(self, entry: int, guess_s: float) -> tuple[float, dict[str, float]]:
+        bound_s = self.planner.lost_s(float(self.estimates.bound_s[entry]))
+        return bound_s, _parts(self.estimates, entry, guess_s)
 
 
 def _kinds(space: Space) -> Ints:
@@ -156,21 +186,20 @@ def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]
     return found | {"overhead": whole_s - float(estimates.step_s[entry])}
 
 
-def least_bound(
-    planner: Planner, space: Space, estimates: Estimates, looked: list[int], room_bytes: float
-) -> float | None:
+def least_bound(look: Look, looked: list[int]) -> float | None:
     """Lowest bound of the plans that may fit and were not looked at; None if there are none.
 
     The exact sum of HBM is asked of those with the lowest bounds: most of them look fast because
     they are just too large.
     """
-    rest = estimates.hbm_bytes <= room_bytes * HBM_MARGIN
+    planner, estimates = look.planner, look.estimates
+    rest = estimates.hbm_bytes <= look.room_bytes * HBM_MARGIN
     rest[looked] = False
     order = np.flatnonzero(rest)
     order = order[np.argsort(estimates.bound_s[order], kind="stable")]
     for number, entry in enumerate(order):
-        job = planner.job.replace(plan=space.plan(int(entry)))
-        if number >= MOST_LOOKED_AT or planner.fits(job, room_bytes):
+        job = planner.job.replace(plan=look.space.plan(int(entry)))
+        if number >= MOST_LOOKED_AT or planner.fits(job, look.room_bytes):
             return float(estimates.bound_s[entry])
     return None
 

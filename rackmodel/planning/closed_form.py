@@ -11,6 +11,7 @@ the update.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,11 +21,12 @@ from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.pipeline import PASSES, pipeline_s
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import Floats, Space, cut_fields
+from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
 from rackmodel.workload.plan import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.precision import precision_of
+from rackmodel.workload.schedules.schedule import KINDS, ends
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
 LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
@@ -112,7 +114,7 @@ def estimate(
     """
     names = [name for name in Estimates.__dataclass_fields__ if name != "hbm_bytes"]
     out = {name: np.full(len(space), np.inf) for name in names}
-    for entries, shape in shapes(job, space, profiles):
+    for entries, shape in shapes(job, space, profiles, transfers_too=True):
         for name, values in _times(shape, comm, update).items():
             out[name][entries] = values
     return out
@@ -152,10 +154,9 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     )
     pipeline, begin, after = pipeline[which], begin[:, which], after[:, which]
     once = ~(each | both)
-    if shape.schedule.splits_weights:  # gradients leave with the last weight pass
-        back = shape.by_rank(shape.passes(profiles.weight_s))
-    reduce_s = np.where(once, _exposed(shape, reduce, back, after, drag), 0.0)
-    gather_s = np.where(once | each, _exposed(shape, gather, ahead, begin, drag), 0.0)
+    head, tail = _windows(shape, kinds)
+    reduce_s = np.where(once, _exposed(shape, reduce, tail, after, drag), 0.0)
+    gather_s = np.where(once | each, _exposed(shape, gather, head, begin, drag), 0.0)
     if both.any():  # the first gather and the last reduction have nothing to hide under
         units = float(shape.counts.sum())
         gather_s = np.where(both, gather[0] / units, gather_s)
@@ -197,23 +198,35 @@ def _pass_seconds(
     return np.vstack(each)
 
 
-def _plain(shape: Shape, tp: int, cp: int, ep: int, etp: int, dp: int, order: int) -> Plan:
-    """A plan with these axes: what tells which ranks meet."""
+def _plain(shape: Shape, place: int) -> Plan:
+    """A plan with the axes of this one: what tells which ranks meet."""
+    space = shape.space
+    cut = cut_fields(space.profiles[space.profile[place]])
     return replace(
-        shape.space.base,
-        tp=tp,
-        cp=cp,
-        ep=ep,
-        etp=etp,
+        space.base,
+        **{name: cut[name] for name in ("tp", "cp", "ep", "etp")},
         pp=shape.pp,
-        dp=dp,
+        dp=int(space.dp[place]),
         vpp=1,
         schedule="",
         stage_layers=(),
         sharding="zero1",
         shard_size=0,
-        rank_order=RANK_ORDERS[order],
+        rank_order=RANK_ORDERS[space.rank_order[place]],
     )
+
+
+def _places(shape: Shape, *columns: Ints) -> tuple[list[tuple[int, ...]], list[int], Ints]:
+    """Distinct axes and columns of plans: keys, a place of each, which one each plan has."""
+    space = shape.space
+    axes = [space.profiles[:, CUT.index(name)] for name in ("tp", "cp", "ep", "etp")]
+    values = [*(axis[space.profile] for axis in axes), space.dp, space.rank_order, *columns]
+    key = np.zeros(len(space), dtype=np.int64)
+    for column in values:
+        key = key * (int(column.max(initial=0)) + 1) + column
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    told = np.stack([column[first] for column in values], axis=1).tolist()
+    return [(shape.pp, *row) for row in told], first.tolist(), which.reshape(-1)
 
 
 def _hops(shape: Shape, comm: CommTimes) -> Floats:
@@ -222,20 +235,36 @@ def _hops(shape: Shape, comm: CommTimes) -> Floats:
     hop = np.zeros(len(space))
     if shape.pp == 1:
         return hop
-    key = np.stack([space.profile, space.dp, space.rank_order], axis=1)
-    distinct, which = np.unique(key, axis=0, return_inverse=True)
-    found = np.zeros(len(distinct))
-    for number, (row, dp, order) in enumerate(distinct.tolist()):
-        cut = cut_fields(space.profiles[row])
-        plan = _plain(shape, cut["tp"], cut["cp"], cut["ep"], cut["etp"], dp, order)
-        found[number] = comm.send(plan, shape.profiles.transfer[row])
-    return np.asarray(found[which.reshape(-1)])
+    keys, first, which = _places(shape, space.profile)
+    found = np.zeros(len(keys))
+    for number, (key, place) in enumerate(zip(keys, first, strict=True)):
+        size = float(shape.profiles.transfer[space.profile[place]])
+        if (known := (*key, size)) not in comm.hops:
+            comm.hops[known] = comm.send(_plain(shape, place), size)
+        found[number] = comm.hops[known]
+    return np.asarray(found[which])
+
+
+def _windows(shape: Shape, kinds: Mapping[str, Floats]) -> Floats:
+    """Seconds of passes of each rank while its chunks begin, and while they end, [2, pp, N].
+
+    kinds : seconds of each of `PASSES`, [stages, N].
+    """
+    pipe, chunks = shape.pipe, range(shape.chunks)
+    counts = ends(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
+    stage = [[shape.schedule.stage(rank, c, shape.pp) for c in chunks] for rank in range(shape.pp)]
+    pairs = "F beside", "B beside", "W"
+    found = np.zeros((2, shape.pp, len(shape.space)))
+    for number, name in enumerate(pairs if pipe.paired else KINDS):
+        found += np.einsum("erc,rcn->ern", counts[:, :, number], kinds[name][np.array(stage)])
+    return found
 
 
 def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: Floats) -> Floats:
-    """What sticks out of one pass of all chunks, on the rank where it sticks out most.
+    """What sticks out of the first or the last passes, on the rank where it sticks out most.
 
-    slack : seconds for which a rank is idle at that end of the step.
+    window : seconds of these passes. slack : seconds for which a rank is idle at that end of the
+    step.
     """
     held = shape.dense + shape.expert
     buckets = np.ceil(held / np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp))
@@ -254,39 +283,59 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     space, profiles = shape.space, shape.profiles
     whole = shape.passes(profiles.forward_s + profiles.backward_s).sum(axis=0)
     waiting = 1.0 - shape.passes(profiles.kernels_s).sum(axis=0) / whole  # share of traffic
+    axes = {"dp_cp": shape.dense, "edp": shape.expert}
+    there = {name: bool(held.any()) for name, held in axes.items()}
+    keys, first, which = _places(shape, space.sharding)
+    every = []
+    for key, place in zip(keys, first, strict=True):
+        known = (*key, space.base.shard_size, there["edp"])
+        if known not in comm.lines:
+            comm.lines[known] = _lines(shape, comm, place, there)
+        every.append(comm.lines[known])
+    told = np.array(every).transpose(1, 2, 0)[:, :, which]  # [axis, figure, N]
     drag = np.zeros(len(space))
     gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
     wire = precision_of(shape.job.precision).gather_bytes
     grad = float(shape.job.gradient_bytes)
-    axes = [space.column(n) for n in ("tp", "cp", "ep", "etp")]
-    key = np.stack([*axes, space.dp, space.rank_order, space.sharding], axis=1)
-    distinct, which = np.unique(key, axis=0, return_inverse=True)
-    for number, (tp, cp, ep, etp, dp, order, sharding) in enumerate(distinct.tolist()):
-        own = np.flatnonzero(which.reshape(-1) == number)
-        plan = _plain(shape, tp, cp, ep, etp, dp, order)
-        axes_held = {"dp_cp": shape.dense[:, own], "edp": shape.expert[:, own]}
-        if SHARDINGS[sharding] == "hsdp":  # shards in small groups, which then sum theirs
-            size = shape.space.base.shard_size
-            plan = replace(plan, sharding="hsdp", shard_size=size)
-            axes_held["dp_shard"] = axes_held.pop("dp_cp")
-            axes_held["dp_replica"] = axes_held["dp_shard"] / size
-        for axis, held in axes_held.items():
-            if not held.any():
-                continue
-            share = comm.collective(plan, axis, "reduce-scatter", 1024e6)[1]
-            speed = speed_beside(share)
-            lost = np.full(len(own), (1.0 - speed) / speed)
-            if tp > 1 and comm.shares_domain(plan, axis):
-                # Both cross the same scale-up links: while a gather runs, tensor-parallel
-                # traffic has half of them.
-                lost += waiting[own]
-            drag[own] = np.maximum(drag[own], lost)
-            if SHARDINGS[sharding] == "none" or axis == "dp_replica":
-                reduce[:, own] += _linear(comm, plan, axis, "all-reduce", held * grad)
-            else:
-                reduce[:, own] += _linear(comm, plan, axis, "reduce-scatter", held * grad)
-                gather[:, own] += _linear(comm, plan, axis, "all-gather", held * wire)
+    shards = max(1, space.base.shard_size)  # in small groups, which then sum theirs
+    held = shape.dense, shape.dense / shards, shape.expert
+    for amount, (lost, meets, fixed, slope, fixed_more, slope_more) in zip(held, told, strict=True):
+        # Where both cross the same scale-up links tensor-parallel traffic has half of them.
+        drag = np.maximum(drag, lost + meets * waiting)
+        moved = amount > 0
+        reduce += np.where(moved, fixed + slope * (amount * grad), 0.0)
+        gather += np.where(moved, fixed_more + slope_more * (amount * wire), 0.0)
     return gather, reduce, drag
+
+
+def _lines(
+    shape: Shape, comm: CommTimes, place: int, there: Mapping[str, bool]
+) -> list[tuple[float, ...]]:
+    """Data-parallel traffic of a plan on its shards, between groups of shards, of experts.
+
+    Each: seconds that kernels lose per second beside it, whether it meets tensor-parallel traffic,
+    fixed seconds and seconds per byte of reducing gradients, then of gathering weights.
+    """
+    plan, base = _plain(shape, place), shape.space.base
+    sharding = SHARDINGS[shape.space.sharding[place]]
+    axes = ["dp_cp" if there["dp_cp"] else "", "", "edp" if there["edp"] else ""]
+    if sharding == "hsdp" and there["dp_cp"]:
+        plan = replace(plan, sharding="hsdp", shard_size=base.shard_size)
+        axes[:2] = ["dp_shard", "dp_replica"]
+    rows: list[tuple[float, ...]] = []
+    for axis in axes:
+        if not axis:
+            rows.append((0.0,) * 6)
+            continue
+        speed = speed_beside(comm.collective(plan, axis, "reduce-scatter", 1024e6)[1])
+        meets = plan.tp > 1 and comm.shares_domain(plan, axis)
+        if sharding == "none" or axis == "dp_replica":
+            moved = [*_linear(comm, plan, axis, "all-reduce"), 0.0, 0.0]
+        else:
+            ops = "reduce-scatter", "all-gather"
+            moved = [figure for op in ops for figure in _linear(comm, plan, axis, op)]
+        rows.append(((1.0 - speed) / speed, float(meets), *moved))
+    return rows
 
 
 def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
@@ -307,11 +356,9 @@ def _beside(moved: Floats, work: Floats, drag: Floats) -> Floats:
     return covered * drag / (1.0 + drag) + moved - covered
 
 
-def _linear(comm: CommTimes, plan: Plan, axis: str, op: str, sizes: Floats) -> Floats:
-    """Seconds of collectives of these sizes: two are timed, the others lie on their line."""
+def _linear(comm: CommTimes, plan: Plan, axis: str, op: str) -> tuple[float, float]:
+    """Seconds of a collective, and seconds per byte: two are timed, others lie on their line."""
     low, high = 64e6, 1024e6
-    if not (sizes > 0).any():
-        return np.zeros_like(sizes)
     one, two = comm.collective(plan, axis, op, low)[0], comm.collective(plan, axis, op, high)[0]
     slope = (two - one) / (high - low)
-    return np.where(sizes > 0, np.maximum(0.0, one - slope * low) + slope * sizes, 0.0)
+    return max(0.0, one - slope * low), slope

@@ -11,11 +11,11 @@ import numpy as np
 
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import Bools, Floats, Space
+from rackmodel.planning.space import CUT, Bools, Floats, Space
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW
 from rackmodel.workload.memory import Holding, bytes_by_kind
-from rackmodel.workload.schedules.schedule import held
+from rackmodel.workload.schedules.schedule import holdings
 
 
 def hbm_bytes(job: Job, space: Space, profiles: Profiles) -> Floats:
@@ -53,29 +53,32 @@ def _used(shape: Shape) -> Floats:
 
 
 def _activations(shape: Shape) -> Floats:
-    """Kept activations and working sets of the running passes at the schedule's peak, [pp, N]."""
-    profiles, space, pipe = shape.profiles, shape.space, shape.pipe
-    transfer = profiles.transfer[space.profile]
-    kept = shape.passes(profiles.kept)
-    there = shape.counts > 0
-    units = profiles.kept[shape.row, shape.again]
-    if (offloaded := space.column("offload_activations") == 1).any():
+    """Kept activations and working sets of the running passes at the schedule's peak, [pp, N].
+
+    Worked out once for plans of the same cut, recompute and number of micro-batches. [stages, D]
+    """
+    profiles, pipe, row = shape.profiles, shape.pipe, shape.row
+    cut = {name: shape.space.profiles[row, place] for place, name in enumerate(CUT)}
+    transfer, there = profiles.transfer[row], shape.counts > 0
+    units = profiles.kept[row, shape.again]
+    kept = shape.counts @ units.T
+    if (offloaded := cut["offload_activations"] == 1).any():
         layers = np.where(profiles.layer, units, 0.0)
-        inside = OFFLOAD_WINDOW * _largest(layers, there)[:, shape.inverse]
-        kept -= np.where(offloaded, np.maximum(0.0, shape.sum(layers) - inside), 0.0)
+        inside = OFFLOAD_WINDOW * _largest(layers, there)
+        kept -= np.where(offloaded, np.maximum(0.0, shape.counts @ layers.T - inside), 0.0)
     kept[1:] += transfer
-    working = _largest(profiles.working[shape.row, shape.again], there)[:, shape.inverse]
-    cut = np.where(space.column("sequence_parallel") == 1, space.column("tp"), 1)
-    working = working + 2 * transfer * cut
-    most = np.zeros((shape.pp, len(space)))
-    m = space.micro_batches
-    for count in np.unique(np.minimum(m, pipe.batches) if shape.schedule.repeats else m).tolist():
+    working = _largest(profiles.working[row, shape.again], there)
+    working = working + 2 * transfer * np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
+    chunks = range(shape.chunks)
+    stages = [[shape.schedule.stage(rank, c, shape.pp) for c in chunks] for rank in range(shape.pp)]
+    each = [np.vstack([kept[own], working[own]]) for own in stages]
+    most = np.zeros((shape.pp, len(shape.space)))
+    m = shape.space.micro_batches
+    for count in [pipe.batches] if shape.schedule.repeats else np.unique(m).tolist():
         own = slice(None) if shape.schedule.repeats else m == count
-        for rank in range(shape.pp):
-            stages = [shape.schedule.stage(rank, chunk, shape.pp) for chunk in range(shape.chunks)]
-            rows = held(pipe.schedule, pipe.p, count, pipe.v, rank, paired=pipe.paired)
-            each = np.vstack([kept[stages][:, own], working[stages][:, own]])
-            most[rank, own] = (np.array(rows, dtype=float) @ each).max(axis=0)
+        states = holdings(pipe.schedule, pipe.p, count, pipe.v, paired=pipe.paired)
+        peaks = [(rows @ bytes_).max(axis=0) for rows, bytes_ in zip(states, each, strict=True)]
+        most[:, own] = np.stack(peaks)[:, shape.inverse[own]]
     return most
 
 

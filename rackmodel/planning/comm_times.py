@@ -87,6 +87,9 @@ class CommTimes:
         self._alike: dict[tuple[object, ...], _Meeting] = {}
         self._loads: dict[tuple[object, ...], float] = {}
         self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
+        # What the closed form has asked for already, by the axes of plans.
+        self.hops: dict[tuple[object, ...], float] = {}
+        self.lines: dict[tuple[object, ...], list[tuple[float, ...]]] = {}
 
     def site(self, plan: Plan) -> _Site:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""

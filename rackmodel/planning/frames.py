@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rackmodel.planning.candidates import Candidate
-from rackmodel.planning.closed_form import Estimates
-from rackmodel.planning.space import Space
+from rackmodel.planning.candidates import Candidate, Estimated
+from rackmodel.planning.planner import Look
 from rackmodel.workload import Job, peak_memory
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from rackmodel.result.result import Result
 
-WORDS = {
+WORDS = {  # parts of a simulated step, and of an estimated one
     "bubble": "waits for other pipeline stages",
     "compute": "slower kernels",
     "recompute": "recomputes activations",
@@ -35,8 +34,9 @@ WORDS = {
     "dp_cp": "gradient and weight traffic",
     "edp": "gradients of experts",
     "optimizer": "optimizer",
+    "exchange": "traffic inside passes",
+    "data parallel": "gradient and weight traffic",
 }
-
 
 AXES = (
     "tp",
@@ -105,26 +105,25 @@ def why_slower(best: Mapping[str, float], other: Mapping[str, float]) -> tuple[s
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Plans in the order of their simulated steps.
+    """Plans in the order of their steps.
 
-    candidates : the simulated ones, fastest first. plans : how many were looked at. fitting : of
-    those, how many fit by the estimate; timed : how many were timed, not beaten by their bound.
-    unbeaten : no plan that was not simulated can be faster than the best by more than this share,
-    by its lower bound. error : largest |estimate / simulation - 1| among the simulated. space,
-    estimates : all plans, as arrays. hbm_bytes : what a plan may fill, of capacity_bytes.
+    candidates : the simulated ones, fastest first. others : the next ones by their estimates.
+    plans : how many were looked at. fitting : of those, how many fit by the estimate; timed : how
+    many were timed, not beaten by their bound. unbeaten : no plan that was not simulated can be
+    faster than the best by more than this share, by its lower bound. error : largest
+    |estimate / simulation - 1| among the simulated. look : all plans and what is known of them.
+    top : plans that were asked for.
     """
 
     candidates: tuple[Candidate, ...]
+    others: tuple[Estimated, ...]
     plans: int
     fitting: int
     timed: int
     unbeaten: float
     error: float
-    space: Space
-    estimates: Estimates
-    hbm_bytes: float
-    capacity_bytes: float
-    top: int  # plans that were asked for
+    look: Look
+    top: int
     wall_s: float
 
     @property
@@ -158,27 +157,13 @@ class SearchResult:
 
 
 def search_rows(found: SearchResult) -> list[dict[str, Any]]:
-    """One row per simulated plan, fastest first."""
+    """One row per plan: the best, then by their steps; of some only what their estimates say."""
     first = found.candidates[0]
     rows: list[dict[str, Any]] = []
     for candidate in found.candidates:
         result = candidate.result
-        row: dict[str, Any] = {
-            "step_s": candidate.step_s,
-            "behind": candidate.step_s / first.step_s - 1.0,
-            "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
-            "mfu": result.mfu,
-            "hbm_used_bytes": float(sum(peak_memory(candidate.job)[1].values())),
-            "estimate_s": candidate.estimate_s,
-            "estimate_error": candidate.estimate_s / candidate.step_s - 1.0,
-            "estimate_why": "",
-            "bound_s": candidate.bound_s,
-            "plan": {
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(candidate.job.plan).items()
-            },
-            "why": "",
-        }
+        row = _row(first, candidate, candidate.step_s)
+        row["estimate_error"] = candidate.estimate_s / candidate.step_s - 1.0
         if abs(row["estimate_error"]) > AGREE:
             name, seconds = difference(candidate.parts_s, result.breakdown_s)
             row["estimate_why"] = f"{REASONS[name]} ({name} {seconds:+.3g} s simulated)"
@@ -186,7 +171,33 @@ def search_rows(found: SearchResult) -> list[dict[str, Any]]:
             name, seconds = why_slower(first.result.breakdown_s, result.breakdown_s)
             row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s"
         rows.append(row)
-    return rows
+    for other in found.others:
+        row = _row(first, other, other.step_s)
+        name, seconds = why_slower(first.parts_s, other.parts_s)
+        row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s by the estimate"
+        rows.append(row)
+    return [rows[0], *sorted(rows[1:], key=lambda row: row["step_s"])][: found.top]
+
+
+def _row(first: Candidate, one: Candidate | Estimated, step_s: float) -> dict[str, Any]:
+    faster, result = first.step_s / step_s, first.result
+    return {
+        "simulated": isinstance(one, Candidate),
+        "step_s": step_s,
+        "behind": step_s / first.step_s - 1.0,
+        "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu * faster,
+        "mfu": result.mfu * faster,
+        "hbm_used_bytes": float(sum(peak_memory(one.job)[1].values())),
+        "estimate_s": one.estimate_s,
+        "estimate_error": None,
+        "estimate_why": "",
+        "bound_s": one.bound_s,
+        "plan": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(one.job.plan).items()
+        },
+        "why": "",
+    }
 
 
 def search_frame(found: SearchResult) -> pd.DataFrame:
@@ -206,15 +217,17 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
     """Rows, what the search covered, and notes for people."""
     runner_up = found.runner_up
     rows = search_rows(found)
-    free = 1.0 - found.hbm_bytes / found.capacity_bytes
+    look = found.look
+    free = 1.0 - look.room_bytes / look.planner.part.hbm_bytes
     left = f"{free:.0%} of HBM is left free" if free else "nothing fits with 5% of HBM left free"
     notes = [
         f"{found.plans:,} plans, {found.fitting:,} of them fit into "
-        f"{found.hbm_bytes / 1e9:.0f} GB ({left}), {found.timed:,} were not ruled out by their "
+        f"{look.room_bytes / 1e9:.0f} GB ({left}), {found.timed:,} were not ruled out by their "
         f"lower bounds, {len(found.candidates)} simulated",
         f"by their lower bounds, no plan that was not simulated can be faster by more than "
         f"{found.unbeaten:.1%}",
-        f"closed form and simulation differ by at most {found.error:.1%} on those simulated",
+        f"closed form and simulation differ by at most {found.error:.1%} on those simulated"
+        + ("; the rest is listed by its estimates" if found.others else ""),
     ]
     explained = [row for row in rows if row["estimate_why"]]
     if explained:
@@ -224,7 +237,7 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
     if runner_up is not None:
         notes.append(f"the second best takes {runner_up:.2%} longer")
     return {
-        "rows": rows[: found.top],
+        "rows": rows,
         "plans": found.plans,
         "fitting": found.fitting,
         "timed": found.timed,
@@ -246,14 +259,16 @@ def heat_map(found: SearchResult) -> pd.DataFrame:
     """
     import pandas as pd
 
-    space, estimates = found.space, found.estimates
+    look = found.look
+    look.cells()
+    space, estimates = look.space, look.estimates
     useful = found.best.mfu * found.best.step_s  # MFU of a step of one second
     lost = found.best.step_s / found.best.step.step_s  # what a whole step takes longer
     rows = []
     pairs = np.stack([space.column("tp"), space.pp], axis=1)
     for tp, pp in np.unique(pairs, axis=0).tolist():
         own = (pairs == (tp, pp)).all(axis=1)
-        fits = own & (estimates.hbm_bytes <= found.hbm_bytes)
+        fits = own & (estimates.hbm_bytes <= look.room_bytes)
         fits &= np.isfinite(estimates.step_s)
         step_s = float(estimates.step_s[fits].min()) * lost if fits.any() else None
         rows.append(

@@ -52,34 +52,64 @@ class Graph:
 
     before : the action before on its rank. arrives : after these there is a transfer to wait for.
     Both say A where there is none. passes : rows of the table of seconds (`PASSES` x stages), two
-    where an action is two passes. levels : actions [low, high)
-    that don't wait for each other. first, last : of each rank.
+    where an action is two passes. levels : actions [low, high) that don't wait for each other.
+    first, last : of each rank, and of each rank of a shorter pipeline beside it.
     """
 
     before: Ints  # [A]
     arrives: Ints  # [A, W]
     passes: Ints  # [A, 1 or 2]
     levels: tuple[tuple[int, int], ...]
-    first: Ints  # [p]
-    last: Ints  # [p]
+    first: Ints  # [p or 2 p]
+    last: Ints  # [p or 2 p]
 
 
-@lru_cache(maxsize=512)
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """As `Graph`, rank by rank. starts : the first action of each rank, and their number."""
+
+    starts: Ints
+    arrives: Ints
+    passes: Ints
+
+
+@lru_cache(maxsize=128)
 def graph_of(pipe: Pipe) -> Graph:
     """Return the actions of all ranks of a pipeline, and what they wait for.
+
+    Where longer pipelines go on like this one, a shorter one stands beside it, of as many batches
+    as `Schedule.told` says first: its ranks come after the others. Together they tell the period.
 
     Raises
     ------
     InvalidPlan
         If ranks wait for each other for ever.
     """
+    few, most = schedule_of(pipe.schedule).told(pipe.p)
+    pipes = [pipe, pipe._replace(batches=few)] if pipe.batches == most else [pipe]
+    parts = [_waits(one) for one in pipes]
+    total, widest = (
+        sum(int(one.starts[-1]) for one in parts),
+        max(one.arrives.shape[1] for one in parts),
+    )
+    starts, arrives, rows, shift = [0], np.full((total, widest), total), [], 0
+    for one in parts:
+        count = int(one.starts[-1])
+        own = np.where(one.arrives < count, one.arrives + shift, total)
+        arrives[shift : shift + count, : own.shape[1]] = own
+        starts += (one.starts[1:] + shift).tolist()
+        rows.append(one.passes)
+        shift += count
+    return _sorted(np.array(starts), arrives, np.concatenate(rows), pipe)
+
+
+def _waits(pipe: Pipe) -> _Waits:
     order, p = schedule_of(pipe.schedule), pipe.p
     stages = p * pipe.v
-    args = pipe.schedule, p, pipe.batches, pipe.v
-    todo = [passes(*args, rank, paired=pipe.paired) for rank in range(p)]
-    starts = np.cumsum([0, *map(len, todo)])
-    table, count = np.concatenate(todo), int(starts[-1])
-    rank = np.repeat(np.arange(p), np.diff(starts))
+    every = passes(pipe.schedule, p, pipe.batches, pipe.v, paired=pipe.paired)
+    runs = every[:, :, 0, 0] >= 0  # ranks may have fewer than others
+    starts = np.append(0, np.cumsum(runs.sum(axis=1)))
+    table, rank, count = every[runs], np.nonzero(runs)[0], int(starts[-1])
     kind, chunk, batch = table.transpose(2, 0, 1)  # [count, 2] each
     there, pair = kind >= 0, kind[:, 1] >= 0
     chunks = range(max(pipe.v, order.directions))
@@ -88,13 +118,14 @@ def graph_of(pipe: Pipe) -> Graph:
     way = (chunk == 1) * (order.directions == 2)
     rows = np.where(there, (kind + 3 * pair[:, None]) * stages + at, -1)
     # Each pass by number, and the action that runs it.
-    result = ((kind * 2 + way) * stages + at) * (batch.max() + 1) + batch
-    maker = np.full(len(KINDS) * 2 * stages * (int(batch.max()) + 1), -1)
+    batches = int(batch.max()) + 1
+    result = ((kind * 2 + way) * stages + at) * batches + batch
+    maker = np.full(len(KINDS) * 2 * stages * batches, -1)
     maker[result[there]] = np.nonzero(there)[0]
     step = np.where(kind == 0, -1, 1)  # forwards need the stage before, backwards the one after
     needs = there & (kind < 2) & (at + step >= 0) & (at + step < stages)
     target = np.nonzero(needs)[0]
-    source = maker[(result + step * (batch.max() + 1))[needs]]
+    source = maker[(result + step * batches)[needs]]
     afar = rank[source] != rank[target]
     source, target = source[afar], target[afar]
     # A transfer begins when it is made and when its receiver asks for it.
@@ -105,18 +136,13 @@ def graph_of(pipe: Pipe) -> Graph:
     if pipe.transfers == "batched":  # and its sender waits for it
         goes = source + 1 < starts[rank[source] + 1]
         edges += [(source[goes], source[goes] + 1), (posted[goes & asks], source[goes & asks] + 1)]
-    before = np.arange(count) - 1
-    before[starts[:-1]] = count
     made, waiting = (np.concatenate(ends) for ends in zip(*edges, strict=True))
-    arrives = _padded(made, waiting, count)
-    return _sorted(starts, before, arrives, rows if pair.any() else rows[:, :1], pipe)
+    return _Waits(starts, _padded(made, waiting, count), rows if pair.any() else rows[:, :1])
 
 
 def _padded(source: Ints, target: Ints, count: int) -> Ints:
     """Return the sources of each target in a row, int[count, W]; `count` where there is none."""
-    source, target = np.unique(np.stack([source, target]), axis=1)
-    order = np.argsort(target, kind="stable")
-    source, target = source[order], target[order]
+    target, source = np.divmod(np.unique(target * count + source), max(1, count))
     each = np.bincount(target, minlength=count)
     place = np.arange(len(target)) - (np.cumsum(each) - each)[target]
     padded = np.full((count, max(1, int(each.max(initial=0)))), count)
@@ -124,24 +150,22 @@ def _padded(source: Ints, target: Ints, count: int) -> Ints:
     return padded
 
 
-def _sorted(starts: Ints, before: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -> Graph:
-    """Order actions by how many have to come before them."""
-    count = len(before)
-    waits = np.column_stack([before, arrives])
-    own = waits < count
-    target, source = np.unique(np.stack([np.nonzero(own)[0], waits[own]]), axis=1)
-    follows = _padded(target, source, count)
-    left = np.append(np.bincount(target, minlength=count), 2 * follows.size)  # the last: never
-    bounds = [0]
-    ready = np.flatnonzero(left == 0)
+def _sorted(starts: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -> Graph:
+    """Order actions by how many have to come before them: as if each took one tick of a clock."""
+    count = int(starts[-1])
+    following = starts[:-1].copy()  # of each rank
+    done = np.zeros(count + 1, dtype=bool)
+    done[count] = True
     parts = []
-    while len(ready):
-        parts.append(ready)
-        bounds.append(bounds[-1] + len(ready))
-        reached = follows[ready].ravel()
-        np.subtract.at(left, reached, 1)
-        ready = np.unique(reached[left[reached] == 0])
-    if bounds[-1] < count:
+    while True:
+        rank = np.flatnonzero(following < starts[1:])
+        ready = done[arrives[following[rank]]].all(axis=1)
+        if not ready.any():
+            break
+        parts.append(following[rank[ready]])
+        done[parts[-1]] = True
+        following[rank[ready]] += 1
+    if len(rank):
         raise InvalidPlan(
             f"schedule {pipe.schedule!r} stops with pp {pipe.p} and {pipe.batches} micro-batches:"
             " ranks wait for each other; see the order of its passes"
@@ -149,11 +173,13 @@ def _sorted(starts: Ints, before: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -
     order = np.concatenate(parts)
     place = np.append(np.empty(count, dtype=np.int64), count)
     place[order] = np.arange(count)
+    before = np.arange(count) - 1
+    before[starts[:-1]] = count
     return Graph(
         before=place[before][order],
         arrives=place[arrives][order],
         passes=rows[order],
-        levels=tuple(pairwise(bounds)),
+        levels=tuple(pairwise(np.cumsum([0, *map(len, parts)]).tolist())),
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
@@ -196,21 +222,18 @@ def pipeline_s(
     float[N], float[p, N], float[p, N]: exact for as many micro-batches as are told and where the
     steady state recurs after p of them.
     """
-    graph = graph_of(pipe)
-    few, most = schedule_of(pipe.schedule).told(pipe.p)
+    graph, p = graph_of(pipe), pipe.p
+    few, most = schedule_of(pipe.schedule).told(p)
     whole, begin, after = np.empty_like(hop), np.empty_like(busy), np.empty_like(busy)
     for part in _parts(len(hop), len(graph.before)):
         first, last = _play(graph, seconds[:, part], hop[part])
-        total = last.max(axis=0)
-        begin[:, part], after[:, part] = first, total - last
-        left = m[part] - pipe.batches
-        if pipe.batches == most and (left > 0).any():
-            shorter = graph_of(pipe._replace(batches=few))
-            _, sooner = _play(shorter, seconds[:, part], hop[part])
-            each = (total - sooner.max(axis=0)) / (most - few)
+        total = last[:p].max(axis=0)
+        begin[:, part], after[:, part] = first[:p], total - last[:p]
+        if len(last) > p:
+            each = (total - last[p:].max(axis=0)) / (most - few)
             # No rank can be quicker than its own passes, though others hid them so far.
             each = np.maximum(each, busy[:, part].max(axis=0))
-            total = total + left * each
+            total = total + (m[part] - pipe.batches) * each
         whole[part] = total
     return whole, begin, after
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 HBM_MARGIN = 1.06  # the closed form's HBM may be this much too high; the exact sum decides
-NEAR_ENOUGH = 2.0  # plans that are slower than the best by this factor need no closer look
+NEAR_ENOUGH = 1.25  # plans whose bound is beyond the best by this factor need no closer look
+FEW = 32  # plans timed first, to have something that others can lose against
 MORE = 256  # timed at a time while none of those so far fits
-SEEDS = 16  # plans timed first, to have something that others can lose against
 
 
 class Planner:
@@ -60,56 +60,15 @@ class Planner:
         return fits(job, room_bytes)
 
     def estimate(
-        self,
-        space: Space,
-        *,
-        room_bytes: float | None = None,
-        near: float = NEAR_ENOUGH,
-        cells: bool = True,
+        self, space: Space, *, room_bytes: float | None = None, near: float = NEAR_ENOUGH
     ) -> Estimates:
         """Closed form of every plan that may fit and is not beaten by its bound alone.
 
-        HBM first, then a bound from kernels alone, then one with collectives by themselves, then
-        the whole step; after each look plans that are beyond `near` times the best that fits are
-        left, their step_s infinite.
-
-        room_bytes : what a plan may fill; None: all HBM. near : how far. cells : keep the most
-        promising plan of every (tp, pp) all the same.
+        See `Look.closer`. room_bytes : what a plan may fill; None: all HBM.
         """
-        room = self.part.hbm_bytes if room_bytes is None else room_bytes
-        look = _Look(self, space)
-        hbm, bound = look.every["hbm_bytes"], look.every["bound_s"]
-        live = np.flatnonzero(hbm <= room * HBM_MARGIN)
-        if not len(live):
-            return look.estimates
-        bound[live] = 0.0
-        look.bound(live)
-        order = live[np.argsort(bound[live], kind="stable")]
-        fitting = order[hbm[order] <= room]  # by the closed form
-        best_s = self._first_best_s(look, order, fitting, room)
-        chosen = np.zeros(0, dtype=np.int64)
-        if cells:
-            pairs = space.column("tp")[fitting] * 2**32 + space.pp[fitting]
-            chosen = fitting[np.unique(pairs, return_index=True)[1]]
-        kept = np.union1d(order[bound[order] <= near * best_s], chosen)
-        look.walk(kept)
-        look.bound(live)  # now with collectives, where they were walked
-        closer = np.union1d(kept[bound[kept] <= near * best_s], chosen)
-        if len(closer):
-            look.time(closer)
+        look = Look(self, space, self.part.hbm_bytes if room_bytes is None else room_bytes)
+        look.closer(near)
         return look.estimates
-
-    def _first_best_s(self, look: _Look, order: Ints, fitting: Ints, room: float) -> float:
-        """Time a few promising plans; seconds of the best that fits, which others have to beat."""
-        space, step_s = look.space, look.every["step_s"]
-        first = np.unique(space.profile[fitting], return_index=True)[1]
-        batches = [order[begin : begin + MORE] for begin in range(0, len(order), MORE)]
-        for entries in (fitting[np.sort(first)[:SEEDS]], *batches):
-            look.time(entries)
-            for entry in entries[np.argsort(step_s[entries], kind="stable")]:
-                if self.fits(self.job.replace(plan=space.plan(int(entry))), room):
-                    return float(step_s[entry])
-        return np.inf
 
     def lost_s(self, step_s: float) -> float:
         """`step_s` with what a whole step loses outside its operations."""
@@ -147,11 +106,15 @@ class Planner:
         return run(self.machine, self.job.replace(plan=plan), catalog=self.catalog)
 
 
-class _Look:
-    """Estimates of a space as far as they are worked out."""
+class Look:
+    """Estimates of a space as far as they are worked out.
 
-    def __init__(self, planner: Planner, space: Space) -> None:
+    room_bytes : what a plan may fill.
+    """
+
+    def __init__(self, planner: Planner, space: Space, room_bytes: float) -> None:
         self.planner, self.job, self.space = planner, planner.job, space
+        self.room_bytes = room_bytes
         self.profiles = profile(
             self.job,
             space.profiles,
@@ -164,6 +127,52 @@ class _Look:
         self.update = planner.update_rates()
         self.every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
         self.every["hbm_bytes"] = hbm_bytes(self.job, space, self.profiles)
+        self.live = np.flatnonzero(self.every["hbm_bytes"] <= room_bytes * HBM_MARGIN)
+        self.every["bound_s"][self.live] = 0.0
+        if len(self.live):
+            self.bound(self.live)
+
+    def closer(self, near: float) -> None:
+        """Time every plan that may fit and is not beaten by its bound alone.
+
+        A bound from kernels alone, then one with collectives by themselves, then the whole step;
+        after each look plans that are beyond `near` times the best that fits are left, their step_s
+        infinite.
+        """
+        bound, kept = self.every["bound_s"], self.live
+        reach_s = near * self._first_best_s(kept)
+        for _ in range(2):  # the better the bounds, the better what looks promising
+            kept = kept[bound[kept] <= reach_s]
+            if not len(kept):
+                return
+            self.walk(kept)
+            self.bound(kept)  # now with collectives
+            reach_s = min(reach_s, near * self._first_best_s(kept))
+        self.time(kept[bound[kept] <= reach_s])
+
+    def cells(self) -> None:
+        """Time the most promising plan that fits of every (tp, pp) of which none is timed."""
+        bound, step_s = self.every["bound_s"], self.every["step_s"]
+        fitting = self.live[self.every["hbm_bytes"][self.live] <= self.room_bytes]
+        pairs = self.space.column("tp")[fitting] * 2**32 + self.space.pp[fitting]
+        order = np.lexsort([bound[fitting], ~np.isfinite(step_s[fitting])])
+        first = np.unique(pairs[order], return_index=True)[1]
+        self.time(fitting[order[first]])
+
+    def _first_best_s(self, entries: Ints) -> float:
+        """Time a few promising plans; seconds of the best that fits, which others have to beat."""
+        step_s = self.every["step_s"]
+        order = entries[np.argsort(self.every["bound_s"][entries], kind="stable")]
+        fitting = order[self.every["hbm_bytes"][order] <= self.room_bytes]  # by the closed form
+        known = order[np.isfinite(step_s[order])]
+        batches = [order[begin : begin + MORE] for begin in range(0, len(order), MORE)]
+        for some in (np.union1d(fitting[: max(FEW, len(order) // 1000)], known), *batches):
+            self.time(some)
+            for entry in some[np.argsort(step_s[some], kind="stable")]:
+                job = self.job.replace(plan=self.space.plan(int(entry)))
+                if self.planner.fits(job, self.room_bytes):
+                    return float(step_s[entry])
+        return np.inf
 
     @property
     def estimates(self) -> Estimates:
@@ -181,7 +190,8 @@ class _Look:
         walk(self.profiles, self.job, space, self.planner.kernels.compute_s, comm)
 
     def time(self, entries: Ints) -> None:
-        """Estimate whole steps of these plans."""
+        """Estimate whole steps of these plans, where that is not done."""
+        entries = entries[~np.isfinite(self.every["step_s"][entries])]
         self.walk(entries)
         part = self.space.take(entries)
         found = estimate(self.job, part, self.profiles, self.planner.comm, self.update)

@@ -116,12 +116,16 @@ def profile(
         if job.model.tied:
             twin = next(u for u in units if u.kind == "embedding")
             found.head_twin[row] = twin.dense_parameters
-        for column, unit in enumerate(units):
-            found.dense[row, column] = unit.dense_parameters
-            found.expert[row, column] = unit.expert_parameters
-            for which in sorted(recomputes):
+        found.dense[row] = [unit.dense_parameters for unit in units]
+        found.expert[row] = [unit.expert_parameters for unit in units]
+        for which in sorted(recomputes):
+            modules = job.plan.recompute_modules if RECOMPUTES[which] == "selective" else ()
+            own = probe.replace(
+                recompute=RECOMPUTES[which], recompute_modules=modules, recompute_layers=None
+            )
+            for column, unit in enumerate(units):
                 place = (row, which, column)
-                _time_unit(found, job, probe, unit, place, compute_s, port_bytes_per_s)
+                _time_unit(found, own, unit, place, compute_s, port_bytes_per_s)
     return found
 
 
@@ -131,8 +135,7 @@ def _without_copies(work: Compute) -> Compute:
 
 def _time_unit(
     found: Profiles,
-    job: Job,
-    probe: Job,
+    own: Job,
     unit: Unit,
     place: tuple[int, int, int],
     compute_s: Callable[[Compute], float],
@@ -140,9 +143,6 @@ def _time_unit(
 ) -> None:
     """Kernels and activations of one unit under one cut with one kind of recompute."""
     row, which, column = place
-    own = probe.replace(recompute=RECOMPUTES[which], recompute_modules=(), recompute_layers=None)
-    if RECOMPUTES[which] == "selective":
-        own = own.replace(recompute_modules=job.plan.recompute_modules)
     passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
     ahead, back = (passes.segment(kind, False).operations for kind in "FB")
     forward, backward = (

@@ -36,12 +36,19 @@ def stage_counts(job: Job, profiles: Profiles, pp: int, vpp: int) -> Floats:
     return counts
 
 
-def shapes(job: Job, space: Space, profiles: Profiles) -> Iterator[tuple[Ints, Shape]]:
-    """Entries of the space whose pipelines have the same actions, and what they hold."""
+def shapes(
+    job: Job, space: Space, profiles: Profiles, *, transfers_too: bool = False
+) -> Iterator[tuple[Ints, Shape]]:
+    """Entries of the space whose pipelines have the same actions, and what they hold.
+
+    transfers_too : also the same kind of transfers; otherwise all count as "late".
+    """
     known = [schedule_of(name) for name in space.schedules]
-    batched = np.array([schedule.batched for schedule in known])[space.schedule]
-    ahead = np.where(space.p2p_overlap == BEFORE, ~batched, space.p2p_overlap == 1)
-    transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
+    transfers = np.full(len(space), TRANSFERS.index("late"))
+    if transfers_too:
+        batched = np.array([schedule.batched for schedule in known])[space.schedule]
+        ahead = np.where(space.p2p_overlap == BEFORE, ~batched, space.p2p_overlap == 1)
+        transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
     batches = space.micro_batches.copy()
     for number, schedule in enumerate(known):
         for pp in np.unique(space.pp[space.schedule == number]).tolist():
@@ -113,8 +120,8 @@ class Shape:
 
     def sharded(self, *names: str) -> Bools:
         """Which plans shard so, bool[N]."""
-        wanted = [SHARDINGS.index(name) for name in names]
-        return np.isin(self.space.sharding, wanted)
+        wanted = np.array([name in names for name in SHARDINGS])
+        return np.asarray(wanted[self.space.sharding])
 
     @property
     def fully(self) -> Bools:

@@ -10,11 +10,10 @@ arXiv:2104.04473, section 2.2.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 from rackmodel.workload.schedules.schedule import Action, schedule
-
-Pass = tuple[int, int]  # chunk, micro-batch
 
 
 def bubble(p: int, m: int, v: int) -> float:
@@ -22,21 +21,23 @@ def bubble(p: int, m: int, v: int) -> float:
     return (p - 1) / m
 
 
-def in_turn(warmup: int, forwards: Sequence[Pass], backwards: Sequence[Pass]) -> Iterator[Action]:
-    """Yield so many forwards, then one forward and one backward at a time, then the rest."""
-    count = len(forwards)
-    warmup = min(warmup, count)
-    for i in range(warmup):
-        yield Action("F", *forwards[i])
-    for i in range(count - warmup):
-        yield Action("F", *forwards[warmup + i])
-        yield Action("B", *backwards[i])
-    for i in range(count - warmup, count):
-        yield Action("B", *backwards[i])
+def in_turn(warmup: int, forwards: Sequence[Action], backwards: Sequence[Action]) -> list[Action]:
+    """Return so many forwards, then one forward and one backward at a time, then the rest."""
+    rest = len(forwards) - min(warmup, len(forwards))
+    found = [*forwards, *backwards]
+    middle = len(forwards) - rest
+    found[middle : middle + 2 * rest : 2] = forwards[middle:]
+    found[middle + 1 : middle + 2 * rest : 2] = backwards[:rest]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _every(m: int) -> tuple[list[Action], list[Action]]:
+    forwards, backwards = ([Action(kind, 0, batch) for batch in range(m)] for kind in "FB")
+    return forwards, backwards
 
 
 @schedule("1f1b", bubble, source="arXiv:2104.04473", needs_pipeline=False, batched=True, usual=True)
-def one_f_one_b(p: int, m: int, v: int, rank: int) -> Iterator[Action]:
-    """Yield the passes of one rank, in order."""
-    every = [(0, batch) for batch in range(m)]
-    return in_turn(p - rank - 1, every, every)
+def one_f_one_b(p: int, m: int, v: int, rank: int) -> list[Action]:
+    """Return the passes of one rank, in order."""
+    return in_turn(p - rank - 1, *_every(m))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
@@ -213,22 +214,57 @@ def actions(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = Fals
     return tuple(_paired(found))
 
 
-@lru_cache(maxsize=512)
-def passes(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False) -> Ints:
-    """Return the passes of one rank as numbers, int[actions, 2, 3].
+@lru_cache(maxsize=64)
+def passes(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
+    """Return the passes of all ranks as numbers, int[p, actions, 2, 3].
 
     The last axis is the kind (its place in `KINDS`), chunk and micro-batch of the one or two
-    passes of an action; -1 where there is no second one.
+    passes of an action; -1 where there is none, as beyond the last of a rank that has fewer.
     """
     import numpy as np
 
-    todo = actions(name, p, m, v, rank, paired=paired)
-    found = np.full((len(todo), 2, 3), -1)
-    found[:, 0] = [(KINDS.index(action.kind[0]), *action[1:3]) for action in todo]
-    for place, action in enumerate(todo):
-        if action.kind == "FB":
-            found[place, 1] = KINDS.index("B"), action.chunk_b, action.batch_b
-    return found
+    ranks = [actions(name, p, m, v, rank, paired=paired) for rank in range(p)]
+    distinct = dict.fromkeys(chain.from_iterable(ranks))  # ranks do the same in another order
+    rows = [
+        ((KINDS.index(kind[0]), chunk, batch), (KINDS.index("B"), chunk_b, batch_b))
+        if kind == "FB"
+        else ((KINDS.index(kind), chunk, batch), (-1, -1, -1))
+        for kind, chunk, batch, chunk_b, batch_b in distinct
+    ]
+    number_of = dict(zip(distinct, range(len(rows)), strict=True)).__getitem__
+    longest = max(map(len, ranks))
+    idle = len(rows)
+    every = [[*map(number_of, own), *[idle] * (longest - len(own))] for own in ranks]
+    table: Ints = np.array([*rows, ((-1, -1, -1),) * 2])[np.array(every)]
+    return table
+
+
+@lru_cache(maxsize=256)
+def ends(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
+    """Return what each rank runs while its chunks begin and end, int[2, p, len(KINDS), chunks].
+
+    How many passes of each kind and chunk: first up to the first forward of the chunk that comes
+    last, while weights can still be gathered; then from the last gradients of the chunk that is
+    done first, while gradients can be reduced already. Both passes included.
+    """
+    import numpy as np
+
+    table = passes(name, p, m, v, paired=paired)
+    kind, chunk = table[..., 0], table[..., 1]  # [p, actions, 2]
+    gradients = KINDS.index("W" if schedule_of(name).splits_weights else "B")
+    whole = (kind[:, :, 1:] >= 0) & (kind == KINDS.index("B"))  # a pair has gradients of its own
+    chunks, place = int(chunk.max()) + 1, np.arange(kind.shape[1])
+    own = chunk[..., None] == np.arange(chunks)  # [p, actions, 2, chunks]
+    uses = [
+        (own & there[..., None]).any(axis=2)
+        for there in (kind == KINDS.index("F"), (kind == gradients) | whole)
+    ]
+    first = np.where(uses[0], place[:, None], len(place)).min(axis=1).max(axis=1)
+    last = np.where(uses[1], place[:, None], -1).max(axis=1).min(axis=1)
+    inside = np.stack([place <= first[:, None], place >= last[:, None]])
+    one = [(kind == number)[..., None] & own for number in range(len(KINDS))]
+    every = np.stack(one, axis=2).sum(axis=3)  # [p, actions, kinds, chunks]
+    return np.stack([(every * part[..., None, None]).sum(axis=1) for part in inside])
 
 
 def _paired(found: Actions) -> Iterator[Action]:
@@ -243,19 +279,32 @@ def _paired(found: Actions) -> Iterator[Action]:
     yield from backwards[len(rest) :]
 
 
+def holdings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> tuple[Ints, ...]:
+    """Return what each rank holds in the course of its passes.
+
+    Returns
+    -------
+    A table a rank, its rows (kept of each chunk, then running of each chunk): passes whose
+    activations wait for their backward pass (for the weight gradients, where those are split off),
+    the running one included, and passes that run. Without rows that others exceed everywhere, as
+    far as that is seen at a glance. With very many micro-batches they go on as the first few do:
+    constant, or growing where a schedule never repeats.
+    """
+    import numpy as np
+
+    most = schedule_of(name).told(p)[1]
+    if m <= most or schedule_of(name).repeats:
+        return _lives(name, p, min(m, most), v, paired)
+    return tuple(np.array(held(name, p, m, v, rank, paired=paired)) for rank in range(p))
+
+
 @lru_cache(maxsize=4096)
 def held(
     name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False
 ) -> tuple[tuple[int, ...], ...]:
-    """Return which passes a rank holds when it holds most.
+    """Return which passes a rank holds when it holds most: rows as in `holdings`.
 
-    Returns
-    -------
-    Rows (kept of each chunk, then running of each chunk): passes whose activations wait for their
-    backward pass (for the weight gradients, where those are split off), the running one included,
-    and passes that run. Only rows that no other one exceeds everywhere. With very many
-    micro-batches they go on as the first few do: constant, or growing where a schedule never
-    repeats.
+    Only those that no other one exceeds everywhere.
     """
     schedule = schedule_of(name)
     few, most = schedule.told(p)
@@ -274,17 +323,53 @@ def _walked(
 ) -> tuple[tuple[int, ...], ...]:
     import numpy as np
 
-    table = passes(name, p, m, v, rank, paired=paired)
-    kind, chunk = table[:, :, 0], table[:, :, 1]
-    last = np.full(len(table), KINDS.index("W" if schedule_of(name).splits_weights else "B"))
-    last[kind[:, 1] >= 0] = KINDS.index("B")  # a pair is whole
-    own = chunk[:, :, None] == np.arange(chunk.max() + 1)  # [actions, 2, chunks]
-    begun = (own & (kind == KINDS.index("F"))[:, :, None]).sum(axis=1)
-    gone = (own & (kind == last[:, None])[:, :, None]).sum(axis=1)
-    live = np.cumsum(begun, axis=0) - np.cumsum(gone, axis=0) + gone
-    rows = np.array(sorted(set(map(tuple, np.hstack([live, own.sum(axis=1)]).tolist()))))
-    exceeded = (rows[:, None] <= rows[None]).all(axis=2).sum(axis=1) > 1  # by more than itself
-    return tuple(map(tuple, rows[~exceeded].tolist()))
+    found: set[tuple[int, ...]] = set(map(tuple, _lives(name, p, m, v, paired)[rank].tolist()))
+    chunks = len(next(iter(found))) // 2
+    runs: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for row in sorted(found):
+        runs.setdefault(row[chunks:], []).append(row)
+    for running, own in runs.items():  # rows of the same passes, or of more, may exceed others
+        alike = [rows for other, rows in runs.items() if all(map(int.__ge__, other, running))]
+        mine, others = np.array(own), np.concatenate(alike)
+        exceeded = (mine[:, None] <= others[None]).all(axis=2).sum(axis=1) > 1  # not by itself
+        found.difference_update(row for row, less in zip(own, exceeded, strict=True) if less)
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=256)
+def _lives(name: str, p: int, m: int, v: int, paired: bool) -> tuple[Ints, ...]:
+    """Return for each rank what it holds and runs in the course of its passes, as in `held`.
+
+    Without rows that the next one exceeds everywhere, and such as are there already.
+    """
+    import numpy as np
+
+    table = passes(name, p, m, v, paired=paired)
+    kind, chunk = table[..., 0], table[..., 1]
+    gone_after = "W" if schedule_of(name).splits_weights else "B"
+    whole = kind[:, :, 1] >= 0  # a pair
+    last = np.where(whole, KINDS.index("B"), KINDS.index(gone_after))
+    chunks = int(chunk.max()) + 1
+    begun, gone, running = np.zeros((3, *kind.shape[:2], chunks), dtype=np.int32)
+    for which in range(2):
+        for counted, there in (
+            (begun, kind[:, :, which] == KINDS.index("F")),
+            (gone, kind[:, :, which] == last),
+            (running, kind[:, :, which] >= 0),
+        ):
+            rank, place = np.nonzero(there)
+            counted[rank, place, chunk[rank, place, which]] += 1
+    rows = np.concatenate([np.cumsum(begun - gone, axis=1) + gone, running], axis=2)
+    more = np.ones(kind.shape[:2], dtype=bool)
+    more[:, :-1] = (rows[:, 1:] < rows[:, :-1]).any(axis=2)
+    where, kept = np.nonzero(more)[0], rows[more]
+    odd = np.cumprod(np.full(kept.shape[1] + 1, 0x9E3779B97F4A7C15, dtype=np.uint64))
+    mixed = np.column_stack([where, kept]).astype(np.uint64) @ odd
+    _, first, same = np.unique(mixed, return_index=True, return_inverse=True)
+    if (kept[first][same] != kept).any() or (where[first][same] != where).any():
+        first = np.arange(len(kept))  # two unlike rows have the same mix: keep all
+    first = np.sort(first)
+    return tuple(np.split(kept[first], np.searchsorted(where[first], np.arange(1, p))))
 
 
 def in_flight(name: str, p: int, m: int, v: int, rank: int) -> float:
