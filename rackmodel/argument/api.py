@@ -24,7 +24,7 @@ from rackmodel.assess.stops import Stops
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
-from rackmodel.planning.candidates import Effort, plan_words
+from rackmodel.planning.candidates import EVENTS, Effort, plan_words
 from rackmodel.planning.job_words import open_job, site_of
 from rackmodel.planning.job_words import plan_words as given_fields
 from rackmodel.result.result import Result
@@ -207,7 +207,7 @@ def _best(
         catalog=parts,
         choices=replace(TRIED, ep_overlap=experts),
         simulate=simulate,
-        effort=Effort(top=1, least=1, most=most, near=NEAR, cells=False, sure=1.0),
+        effort=Effort(most=most, near=NEAR, sure=1.0, events=3 * EVENTS),
     )
     return found.best, len(found.candidates)
 

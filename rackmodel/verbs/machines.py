@@ -184,7 +184,7 @@ def draw(topology: str | Path | Topology, what: str = "both", *, gpus: int | Non
     """
     from rackmodel.reporting.style import new_figure
     from rackmodel.topology import load_topology
-    from rackmodel.topology.draw import fabric_picture, rack_picture
+    from rackmodel.topology.pictures import fabric_picture, rack_picture
 
     if what not in ("both", "rack", "fabric"):
         raise UnknownName.among("drawing", what, ("both", "rack", "fabric"))
