@@ -63,15 +63,10 @@ class StepFrames:
         return self.tokens / self.step_s
 
 
-def assessed(
-    result: Result, machine: Topology, catalog: Catalog, site: Site, cap: Mapping[str, Any]
-) -> AssessmentRecord:
-    """Return power, heat, cost and failures of a result at its site.
-
-    cap : from `throttle.under_cap`, added to what is told of power.
-    """
-    job, part = result.step.job, result.accelerator
-    step = StepFrames(
+def frames_of(result: Result) -> StepFrames:
+    """Return what is read of a result."""
+    job = result.step.job
+    return StepFrames(
         timeline=result.events,
         rank_classes=result.rank_classes,
         racks=result.racks,
@@ -80,6 +75,17 @@ def assessed(
         tokens=job.tokens,
         device_busy=result.device_busy,
     )
+
+
+def assessed(
+    result: Result, machine: Topology, catalog: Catalog, site: Site, cap: Mapping[str, Any]
+) -> AssessmentRecord:
+    """Return power, heat, cost and failures of a result at its site.
+
+    cap : from `throttle.under_cap`, added to what is told of power.
+    """
+    job, part = result.step.job, result.accelerator
+    step = frames_of(result)
     found = assess_step(
         step,
         part,
@@ -148,18 +154,8 @@ def assess_step(
     """
     site = site or Site()
     _check(step, site)
-    chassis, installed = site.cool(chassis_of(catalog, chassis_name)), None
-    if inventory is not None:
-        installed = Installed.of(inventory, catalog, site, racks=step.racks, chassis=chassis)
-        chassis = installed.equip(chassis, step.accelerators, catalog)
-    done = assess_power(
-        step.timeline,
-        step.racks,
-        accelerator,
-        chassis,
-        step_s=step.step_s,
-        cap_w=min((w for w in (site.power_cap_w, thermal_cap_w) if w is not None), default=None),
-        device_busy=step.device_busy,
+    done, installed = powered(
+        step, accelerator, chassis_name, inventory, catalog, site, thermal_cap_w=thermal_cap_w
     )
     rows = rack_rows(done)
     bounds = {level: _heat_at(done, step.racks, catalog, level) for level in ("low", "high")}
@@ -191,6 +187,36 @@ def assess_step(
         *(f"cost: no price for {name}; totals leave it out" for name in money["missing"]),
     ]
     return cast(AssessmentRecord, result)
+
+
+def powered(
+    step: StepFrames,
+    accelerator: Accelerator,
+    chassis_name: str,
+    inventory: pd.DataFrame | None,
+    catalog: Catalog,
+    site: Site,
+    *,
+    thermal_cap_w: float | None = None,
+) -> tuple[Assessment, Installed | None]:
+    """Return the power of all racks over a step, and what is installed beside them.
+
+    Words as in `assess_step`.
+    """
+    chassis, installed = site.cool(chassis_of(catalog, chassis_name)), None
+    if inventory is not None:
+        installed = Installed.of(inventory, catalog, site, racks=step.racks, chassis=chassis)
+        chassis = installed.equip(chassis, step.accelerators, catalog)
+    done = assess_power(
+        step.timeline,
+        step.racks,
+        accelerator,
+        chassis,
+        step_s=step.step_s,
+        cap_w=min((w for w in (site.power_cap_w, thermal_cap_w) if w is not None), default=None),
+        device_busy=step.device_busy,
+    )
+    return done, installed
 
 
 def _bought(done: Assessment, installed: Installed | None, power: Mapping[str, Any]) -> Bought:

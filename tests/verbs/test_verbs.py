@@ -55,3 +55,10 @@ def test_an_answer_without_a_picture_says_so():
 def test_uneven_sizes_are_refused_but_for_all_to_all():
     with pytest.raises(rackmodel.InvalidInput, match="all-to-all"):
         rackmodel.collective("dgx-h100", "all-reduce", 1e6, gpus=2, weights=[[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("what", ["both", "rack", "fabric"])
+def test_a_machine_is_drawn(what):
+    assert len(rackmodel.draw("dgx-h100", what).axes) == (2 if what == "both" else 1)
+    with pytest.raises(rackmodel.UnknownName, match="rack"):
+        rackmodel.draw("dgx-h100", what="racks")

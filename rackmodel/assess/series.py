@@ -1,0 +1,115 @@
+"""Power of racks and hall over one step, as a series.
+
+In:  a result, which carries its site.
+Out: `power_over_time`, `Series`.
+Left out: windows and swings of a series (`windows`), smoothing it (`smoothing`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.assess.site import GENERIC_CHASSIS
+from rackmodel.assess.step import frames_of, powered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.result.result import Result
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Power in N equal bins over a step that repeats.
+
+    step_s : length of the step. racks_w : {rack class: [N], one rack at its plug}; counts : {rack
+    class: racks alike}. hall_w [N] : all racks and the fabric outside of them.
+    rack_accelerators : {rack class: accelerators in one}.
+    """
+
+    step_s: float
+    racks_w: Mapping[int, Floats]
+    counts: Mapping[int, float]
+    rack_accelerators: Mapping[int, int]
+    hall_w: Floats
+
+    @property
+    def bin_s(self) -> float:
+        """Length of a bin. [s]"""
+        return self.step_s / len(self.hall_w)
+
+    @property
+    def hottest(self) -> int:
+        """The class of the rack that draws most in the mean."""
+        return max(self.racks_w, key=lambda name: float(self.racks_w[name].mean()))
+
+
+def series_of(result: Result) -> Series:
+    """Return the power of racks and hall over the step of a result."""
+    known: Mapping[str, Any] = getattr(result.assess, "keywords", {})
+    machine, catalog, site = (known[name] for name in ("machine", "catalog", "site"))
+    job = result.step.job
+    done, installed = powered(
+        frames_of(result),
+        result.accelerator,
+        machine.chassis or GENERIC_CHASSIS,
+        machine.inventory(result.step.rank_map.slots(job.gpus)),
+        catalog,
+        site,
+        thermal_cap_w=known["cap"]["thermal_cap_w"],
+    )
+    fabric_w = math.fsum(installed.fabric.outside_w.values()) if installed else 0.0
+    hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
+    return Series(
+        step_s=result.step_s,
+        racks_w={rack.rack_class: rack.input_w for rack in done.racks},
+        counts={rack.rack_class: rack.count for rack in done.racks},
+        rack_accelerators={rack.rack_class: rack.accelerators for rack in done.racks},
+        hall_w=np.asarray(hall),
+    )
+
+
+def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataFrame:
+    """Return the power of each class of racks and of the hall over a step.
+
+    every_s : length of a sample; None takes the bins of the simulation (1 ms or finer). Samples
+    are means, so that the energy of the step stays. [s]
+
+    Returns
+    -------
+    columns what ("rack 0", ..., "hall"), count (racks alike), time_s (begin of the sample),
+    power_w (mean over the sample, of one rack or of the hall).
+    """
+    import pandas as pd
+
+    found = series_of(result)
+    rows = {f"rack {name}": (found.counts[name], w) for name, w in found.racks_w.items()}
+    rows["hall"] = (1.0, found.hall_w)
+    parts = []
+    for what, (count, watts) in rows.items():
+        kept = resampled(watts, found.step_s, every_s)
+        begin = np.arange(len(kept)) * (found.step_s / len(kept))
+        parts.append(pd.DataFrame({"what": what, "count": count, "time_s": begin, "power_w": kept}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def resampled(power_w: Floats, step_s: float, every_s: float | None) -> Floats:
+    """Return means over equal samples of about `every_s`, at least one a step; keeps the energy.
+
+    >>> resampled(np.array([1.0, 3.0, 5.0, 7.0]), 4.0, 2.0).tolist()
+    [2.0, 6.0]
+    """
+    if every_s is None:
+        return power_w
+    count = max(1, min(len(power_w), round(step_s / every_s)))
+    energy = np.concatenate(([0.0], np.cumsum(power_w)))
+    edges = np.linspace(0.0, len(power_w), count + 1)
+    return np.asarray(np.diff(np.interp(edges, np.arange(len(energy)), energy)) / np.diff(edges))
