@@ -209,6 +209,8 @@ def play(
     ends: dict[str, tuple[float, float, str]] = {}
     busy: list[tuple[float, float, float, int]] = []  # (start, end, share, channel)
     for piece in pieces:
+        if busy:  # what has ended disturbs nobody that begins from now on
+            busy = [one for one in busy if one[1] > now]
         match piece:
             case KernelRun():
                 start, now = now, _end_of_run(now, piece.work_s, busy)
@@ -242,6 +244,8 @@ def _end_of_run(
     busy: Sequence[tuple[float, float, float, int]],
 ) -> float:
     """Return when kernels end that begin at `now`, slowed while collectives take compute units."""
+    if not busy:
+        return now + work_s
     while True:
         taken = sum(share for start, end, share, _ in busy if start <= now < end)
         changes = [at for start, end, _, _ in busy for at in (start, end) if at > now]

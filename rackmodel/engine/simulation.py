@@ -50,6 +50,9 @@ class Simulation:
     _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, Cut]]] = field(
         default_factory=dict
     )
+    _segments: dict[tuple[int, float, frozenset[int]], tuple[Cut, set[str]]] = field(
+        default_factory=dict
+    )
     _played: dict[tuple[float, ...], Played] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,27 +118,50 @@ class Simulation:
         return scripts
 
     def _cut(self, number: int, stage: int, factor: float) -> list[tuple[int, Cut]]:
-        """Return (place, cut) of every item that leaves a trace."""
+        """Return (place, cut) of every item that leaves a trace.
+
+        Segments without sends are cut once for all pipeline ranks that run them.
+        """
         cuts: dict[int, Cut] = {}
         gone: set[str] = set()
+        joined = self.quotient.joined
+        mine = frozenset(
+            c
+            for c, channel in enumerate(self.system.channels)
+            if channel.key.stages is None and number in joined[c]
+        )
 
         def channel_of(operation: Operation) -> int | None:
             key = key_of(operation, stage)
             channel = self.system.index.get(key) if key is not None else None
             if channel is None or not isinstance(operation, Collective):
                 return channel
-            return channel if number in self.quotient.joined[channel] else None
+            return channel if number in joined[channel] else None
+
+        def cut(item: Operation | Segment) -> Cut:
+            whole = item.operations if isinstance(item, Segment) else (item,)
+            return pieces_of(
+                whole,
+                lambda compute: self.seconds[compute.id] * factor,
+                channel_of,
+                gone,
+                self.silent,
+            )
 
         items = self.programs[stage].items
         for item in items:
-            if item.id not in cuts:
-                cuts[item.id] = pieces_of(
-                    item.operations if isinstance(item, Segment) else (item,),
-                    lambda compute: self.seconds[compute.id] * factor,
-                    channel_of,
-                    gone,
-                    self.silent,
-                )
+            if item.id in cuts:
+                continue
+            key = (item.id, factor, mine)
+            known = self._segments.get(key)
+            if known is not None:
+                cuts[item.id] = known[0]
+                gone |= known[1]
+                continue
+            before = set(gone)
+            cuts[item.id] = made = cut(item)
+            if isinstance(item, Segment) and not any(isinstance(p, Pass) for p in made.pieces):
+                self._segments[key] = made, gone - before
         return [(n, cuts[item.id]) for n, item in enumerate(items) if cuts[item.id].pieces]
 
     def _lockstep(self, cut_up: Cut, number: int) -> Lockstep | None:

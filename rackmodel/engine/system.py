@@ -14,7 +14,7 @@ a hundredth of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,13 +29,23 @@ from rackmodel.engine.binding import (
 from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
 from rackmodel.network import Network, Pattern, pattern, quickest
 from rackmodel.network.symmetry import Groups, distinct, label
-from rackmodel.workload.operations import Collective, Operation, Program, Recv, Segment, Send
+from rackmodel.workload.operations import (
+    Collective,
+    Compute,
+    Operation,
+    Program,
+    Recv,
+    Segment,
+    Send,
+    Wait,
+)
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
+IDLE = (Compute, Wait, Recv)  # exchange nothing, or what the sender's end tells
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
 
 
@@ -162,12 +172,21 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
 def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
     """Return every kind of exchange, with the pipeline ranks that take part in it (bool[pp])."""
     used_by: dict[Key, Bools] = {}
+    inside: dict[int, dict[Key, None]] = {}  # by id of a segment whose exchanges name no stage
     for program in programs:
-        for operation in _distinct(program):
-            key = key_of(operation, program.pipeline_rank)
-            if key is not None and not isinstance(operation, Recv):
-                used = used_by.setdefault(key, np.zeros(len(programs), dtype=bool))
-                used[program.pipeline_rank] = True
+        stage = program.pipeline_rank
+        for item in {item.id: item for item in program.items}.values():
+            keys = inside.get(item.id)
+            if keys is None:
+                operations = item.operations if isinstance(item, Segment) else (item,)
+                found = {key_of(one, stage): None for one in operations if type(one) not in IDLE}
+                keys = {key: None for key in found if key is not None}
+                if isinstance(item, Segment) and all(key.stages is None for key in keys):
+                    inside[item.id] = keys
+            for key in keys:
+                if key not in used_by:
+                    used_by[key] = np.zeros(len(programs), dtype=bool)
+                used_by[key][stage] = True
     return used_by
 
 
@@ -183,17 +202,6 @@ def key_of(operation: Operation, stage: int) -> Key | None:
         case _:
             return None
     return Key(op="send", axis="pp", bytes=operation.bytes, stages=ends)
-
-
-def _distinct(program: Program) -> Iterator[Operation]:
-    seen: set[int] = set()
-    for item in program.items:
-        if isinstance(item, Segment):
-            if item.id not in seen:
-                seen.add(item.id)
-                yield from item.operations
-        else:
-            yield item
 
 
 def build_system(
@@ -290,11 +298,11 @@ def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlo
         channels.append(
             Channel(key=key, members=members, paths=paths, streams=streams, private=~disturbed)
         )
-    users = np.zeros((len(channels), links), dtype=np.float32)
+    users = np.zeros((len(channels), links), dtype=bool)
     for i, channel in enumerate(channels):
-        users[i, channel.streams.links] = 1.0
-    users = users[:, users.any(axis=0)]
-    meet = (users @ users.T) > 0
+        users[i, channel.streams.links] = True
+    bits = np.packbits(users[:, users.any(axis=0)], axis=1)
+    meet = np.array([(bits & row).any(axis=1) for row in bits]).reshape(len(bits), len(bits))
     return System(
         stage=stage,
         channels=tuple(channels),

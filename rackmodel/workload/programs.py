@@ -13,6 +13,7 @@ without overlap right there.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import Action, Actions, actions, schedule_of
-from rackmodel.workload.stages import chunks_of, transfer_bytes
+from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 from rackmodel.workload.validity import check
 
 Item = Operation | Segment
@@ -57,7 +58,8 @@ def programs(job: Job) -> tuple[Program, ...]:
     [0, 1, 2, 3]
     """
     check(job)
-    return tuple(_Writer(job, rank).write() for rank in range(job.plan.pp))
+    shared = _Shared()
+    return tuple(_Writer(job, rank, shared).write() for rank in range(job.plan.pp))
 
 
 def rank_actions(job: Job, rank: int, micro_batches: int | None = None) -> Actions:
@@ -67,20 +69,38 @@ def rank_actions(job: Job, rank: int, micro_batches: int | None = None) -> Actio
     return actions(plan.order, plan.pp, m, plan.vpp, rank, paired=plan.ep_overlap)
 
 
+@dataclass(slots=True)
+class _Shared:
+    """Segments of all pipeline ranks: chunks of the same layers run the same ones.
+
+    What is worked out of a segment, by its id, is so worked out once for all ranks.
+    """
+
+    passes: dict[tuple[tuple[Unit, ...], str], Passes] = field(default_factory=dict)
+    mixed: dict[tuple[Segment, Segment], Segment] = field(default_factory=dict)
+
+    def of(self, job: Job, chunk: Chunk, label: str) -> Passes:
+        """Return the passes of a chunk."""
+        key = (chunk.units, label)
+        if key not in self.passes:
+            self.passes[key] = Passes(job, chunk, label)
+        return self.passes[key]
+
+
 class _Writer:
     """Writes the program of one pipeline rank."""
 
-    def __init__(self, job: Job, rank: int) -> None:
+    def __init__(self, job: Job, rank: int, shared: _Shared) -> None:
         self.job, self.rank, self.plan = job, rank, job.plan
         self.chunks = chunks_of(job)[rank]
-        self.passes = [Passes(job, chunk, f"chunk {i}") for i, chunk in enumerate(self.chunks)]
+        self.passes = [shared.of(job, chunk, f"chunk {i}") for i, chunk in enumerate(self.chunks)]
         self.schedule = schedule_of(self.plan.order)
         self.splits = self.schedule.splits_weights
         self.last = job.micro_batches // self.schedule.directions - 1
         self.bytes = transfer_bytes(job)
         self.items: list[Item] = []
         self.batches: list[int] = []
-        self.mixed: dict[tuple[Segment, Segment], Segment] = {}
+        self.mixed = shared.mixed
         # By kind of pass and chunk: the pipeline rank at the other end (-1: none), and how the
         # transfer is called: by the direction and the stage that it leads to.
         self.incoming: Ways = {}
