@@ -19,6 +19,7 @@ from rackmodel.cli import groups
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import note, progress
+from rackmodel.cli.tables_serving import serving_validation_tables
 from rackmodel.cli.tables_study import (
     claims_tables,
     sensitivity_tables,
@@ -55,8 +56,9 @@ def validate(
         Path | None,
         typer.Argument(
             metavar="[FILE.csv]",
-            help="Published runs, one a row: id, topology, gpus, model, ..., measured_step_s. "
-            "Left out: the runs that ship with rackmodel, with their sources.",
+            help="Published runs, one a row: id, topology, gpus, model, ..., measured_step_s; or "
+            "of serving: id, system, gpus, catalog_model, isl, osl, concurrency, ..., tpot_ms. "
+            "Left out: the training runs that ship with rackmodel, with their sources.",
             show_default=False,
         ),
     ] = None,
@@ -94,7 +96,9 @@ def validate(
             progress=advance,
         )
     output.draw(found.plot)
-    output.write(found.to_dict(), validation_tables)
+    payload = found.to_dict()
+    serving = "measured_tpot_s" in next(iter(payload["rows"]), {})
+    output.write(payload, serving_validation_tables if serving else validation_tables)
 
 
 @dataclass(frozen=True, kw_only=True)

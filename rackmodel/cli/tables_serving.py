@@ -11,12 +11,22 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled, grid
-from rackmodel.reporting.words import gigabytes, part_name, percent, three, whole
+from rackmodel.reporting.words import (
+    gigabytes,
+    known,
+    part_name,
+    percent,
+    seconds,
+    signed,
+    three,
+    whole,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Payload = Mapping[str, Any]
+MOST_ROWS = 40
 
 
 def plan_text(plan: Payload) -> str:
@@ -90,3 +100,47 @@ def serving_tables(row: Payload) -> Iterator[RenderableType]:
     )
     yield ""
     yield "In brackets: the band for about 80% of real runs. Details: add --json."
+
+
+def serving_validation_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield predicted beside measured, then the errors by group."""
+    rows = payload["rows"]
+    titles = ("run", "measured", "predicted", "error", "80% band")
+    yield filled(
+        titles,
+        [
+            (
+                str(row["id"]),
+                seconds(row["measured_tpot_s"]),
+                seconds(row["predicted_tpot_s"]),
+                signed(row["error"]),
+                f"{seconds(row['tpot_s_low'])} - {seconds(row['tpot_s_high'])}"
+                if known(row["tpot_s_low"])
+                else "",
+                str(row["reason"] or ""),
+            )
+            for row in rows[:MOST_ROWS]
+        ],
+        "why not predicted",
+    )
+    if len(rows) > MOST_ROWS:
+        yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
+    yield ""
+    groups = [(name, group) for name, group in payload["summary"].items() if "rows" in group]
+    for by, inside in payload["summary"].items():
+        if "rows" not in inside:
+            groups += [(f"{by[3:]}: {name}", group) for name, group in inside.items()]
+    keys = ("mape", "median", "p90", "bias", "inside_band", "ttft_median", "throughput_median")
+    yield filled(
+        ("group", "runs", "failed", "mean", "median", "p90", "bias", "in band", "TTFT", "rate"),
+        [
+            (
+                name,
+                whole(group["rows"]),
+                whole(group["failures"]),
+                *(percent(group[key]) for key in keys),
+            )
+            for name, group in groups
+        ],
+    )
+    yield "Errors of the time per token; TTFT and rate (tokens per accelerator): medians."

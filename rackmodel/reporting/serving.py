@@ -31,3 +31,24 @@ def breakdown_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) 
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
     return ax
+
+
+def validation_scatter(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """Draw predicted against measured times per token, both axes logarithmic."""
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.5, 6.0), layout="constrained")
+    good = [row for row in rows if row.get("predicted_tpot_s") and row.get("measured_tpot_s")]
+    names = sorted({str(row.get("software")) for row in good})
+    for name in names:
+        mine = [row for row in good if str(row.get("software")) == name]
+        measured = [row["measured_tpot_s"] * 1e3 for row in mine]
+        predicted = [row["predicted_tpot_s"] * 1e3 for row in mine]
+        ax.plot(measured, predicted, ".", alpha=0.6, label=name)
+    ends = [min((row["measured_tpot_s"] for row in good), default=1e-3) * 1e3]
+    ends.append(max((row["measured_tpot_s"] for row in good), default=1.0) * 1e3)
+    ax.plot(ends, ends, color="grey", linewidth=0.9)
+    ax.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted (ms)")
+    ax.legend(frameon=False)
+    return ax

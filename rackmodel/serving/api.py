@@ -19,6 +19,7 @@ from rackmodel.planning.job_words import options_of, site_of
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.words import served
 from rackmodel.workload import Model
+from rackmodel.workload.serving.job import ROUTING_SKEW
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -50,7 +51,7 @@ def serve(
     mtp: int = 0,
     acceptance: float = 0.8,
     redundant_experts: int = 0,
-    routing_skew: float = 0.0,
+    routing_skew: float = ROUTING_SKEW,
     routing_seed: int = 0,
     cuda_graphs: bool = True,
     disaggregated: bool = False,

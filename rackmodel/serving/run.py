@@ -57,7 +57,7 @@ def habits_of(stack: str, constants: Mapping[str, Any] | None = None) -> Habits:
     """
     table = (constants or serving_constants())["software"]
     row = next((row for name, row in table.items() if name in stack), table["default"])
-    return Habits(host_s=row["host_s"], alternates=row["alternates"])
+    return Habits(**row)
 
 
 def check_stack(stack: str) -> None:

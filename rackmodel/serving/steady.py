@@ -47,12 +47,15 @@ class Steady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What the software does: host_s : between two steps; alternates : a prompt has the worker to
-    itself; factor : its time over that of the kernels alone."""
+    """What the software does.
+
+    host_s : between two steps. request_s : with a request before its first step. alternates : a
+    prompt has the worker to itself.
+    """
 
     host_s: float = 0.0
+    request_s: float = 0.0
     alternates: bool = False
-    factor: float = 1.0
 
 
 def steady_state(
@@ -96,7 +99,7 @@ def _state(
     decode = Load(sequences=each, context=job.context, drafted=1 + job.mtp)
 
     def timed(where: Worker, size: int, load: Load) -> float:
-        return habits.factor * step_s(where, size, load) + habits.host_s
+        return step_s(where, size, load) + habits.host_s
 
     decode_s = timed(worker, gpus, decode)
     steps = job.osl / job.tokens_a_step
@@ -104,6 +107,7 @@ def _state(
     piece = job.prompt_tokens / pieces
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
     if job.prefill is not None:
+        transfer_s += habits.request_s
         return _apart(job, timed, running, users, decode, decode_s, transfer_s)
     arriving = each * pieces / steps  # pieces of prompts in the time of one decode step
     mixed = min(1.0, arriving)
@@ -123,7 +127,8 @@ def _state(
     tpot_s = (decode_s * (1.0 - mixed) + mixed_s * mixed) / job.tokens_a_step
     alone_s = pieces * mixed_s
     busy = min(0.95, mixed * (mixed_s - decode_s) / max(tpot_s * job.tokens_a_step, 1e-12))
-    ttft_s = alone_s + decode_s / 2.0 + alone_s * busy / (2.0 * (1.0 - busy))
+    waited_s = alone_s * busy / (2.0 * (1.0 - busy))
+    ttft_s = habits.request_s + alone_s + decode_s / 2.0 + waited_s
     rate = running / (job.osl * tpot_s)
     queued = running < users and users / rate - job.osl * tpot_s > ttft_s
     if queued:

@@ -33,7 +33,7 @@ class Steps:
     machine: Topology
     kernels: ServingTimes
     options: EngineOptions = field(default_factory=EngineOptions)
-    _known: dict[tuple[ServingJob, Worker, int, Load, int], Step] = field(default_factory=dict)
+    _known: dict[tuple[ServingJob, Worker, int, Load, int], float] = field(default_factory=dict)
 
     def seconds(self, job: ServingJob, worker: Worker, gpus: int, load: Load) -> float:
         """Return the time from one step of a batch to its next. [s]
@@ -41,28 +41,33 @@ class Steps:
         With pipeline stages as many batches are under way as there are stages, each with `load`.
         """
         if worker.pp == 1:
-            return self.step(job, worker, gpus, load, 1).step_s
+            return self._looked_up(job, worker, gpus, load, 1)
         once, twice = (
-            self.step(job, worker, gpus, load, rounds).step_s
+            self._looked_up(job, worker, gpus, load, rounds)
             for rounds in (worker.pp, 2 * worker.pp)
         )
         return twice - once
 
+    def _looked_up(
+        self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int
+    ) -> float:
+        key = (job.shape, worker, gpus, load, rounds)
+        if key not in self._known:
+            self._known[key] = self.step(job, worker, gpus, load, rounds).step_s
+        return self._known[key]
+
     def step(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> Step:
         """Return the simulated step: `rounds` batches that follow one another."""
         shape = job.shape
-        key = (shape, worker, gpus, load, rounds)
-        if key not in self._known:
-            plan = worker.plan(gpus // worker.gpus)
-            carrier = Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas)
-            self._known[key] = simulate_step(
-                self.machine,
-                carrier,
-                self.kernels,
-                self.options,
-                kind=StepKind(
-                    programs=lambda _: serving_programs(shape, worker, load, rounds),
-                    algorithm=lambda plan, op, axis: ALGORITHMS.get(op),
-                ),
-            )
-        return self._known[key]
+        plan = worker.plan(gpus // worker.gpus)
+        carrier = Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas)
+        return simulate_step(
+            self.machine,
+            carrier,
+            self.kernels,
+            self.options,
+            kind=StepKind(
+                programs=lambda _: serving_programs(shape, worker, load, rounds),
+                algorithm=lambda plan, op, axis: ALGORITHMS.get(op),
+            ),
+        )

@@ -36,16 +36,23 @@ def validate(
 ) -> Answer:
     """Predict published runs and compare with what was measured.
 
-    runs : a table or a file of them; None takes those that ship. tiers : "core", "wide",
+    runs : a table or a file of them, of training or of serving, as its columns tell; None takes
+    those of training that ship. tiers : "core", "wide",
     "composed"; empty for all. workers : processes. progress : called with (done, all).
 
     Returns
     -------
     rows {id, measured_step_s, predicted_step_s, error, step_s_low, step_s_high, reason, ...};
-    summary {core, wide, all, by_...} with mean absolute errors and shares inside the band.
+    summary {core, wide, all, by_...} with mean absolute errors and shares inside the band. Of
+    serving: measured_tpot_s, predicted_tpot_s, tpot_s_low, tpot_s_high, ... in place of steps.
     """
     from rackmodel.validation import errors
     from rackmodel.validation.accuracy import RUNS
+    from rackmodel.validation.serving_errors import is_serving, validate_serving
+
+    if runs is not None and is_serving(runs):
+        served = validate_serving(runs, tiers=tiers, catalog=catalog, progress=progress)
+        return Answer(served, "serving.validation_scatter")
 
     found = errors.validate(
         RUNS if runs is None else runs,

@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "study": _ALL,
     "argument": _ALL | {"serving", "sweeps", "validation", "study"},
     "reporting": set(),
-    "verbs": _ALL | {"sweeps", "validation", "study", "argument", "reporting"},
+    "verbs": _ALL | {"serving", "sweeps", "validation", "study", "argument", "reporting"},
     "cli": _ALL | {"serving", "sweeps", "validation", "study", "argument", "reporting", "verbs"},
 }
 MOST_PARAMETERS = 8

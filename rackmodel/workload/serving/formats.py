@@ -36,7 +36,7 @@ _FP8 = Stored(bytes=1.0, arithmetic="fp8")
 _INT8 = Stored(bytes=1.0, arithmetic="int8")
 # A scale of 8 bits for 16 (nvfp4) and 32 elements (mxfp4). Source: OCP MX 1.0; NVIDIA's NVFP4.
 _NVFP4 = Stored(bytes=0.5 + 1 / 16, arithmetic="nvfp4")
-_MXFP4 = Stored(bytes=0.5 + 1 / 32, arithmetic="fp8")  # beside activations of 8 bits
+_MXFP4 = Stored(bytes=0.5 + 1 / 32, arithmetic="nvfp4")
 
 WEIGHT_FORMATS = {
     one.name: one

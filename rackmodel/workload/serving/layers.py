@@ -282,18 +282,16 @@ class LayerWriter:
         if spread and worker.ep > 1:
             sent = t * min(model.topk, worker.ep) * h
             self.exchange("dispatch", "dispatch", "ep", sent * out, Role.DISPATCH)
-        elif spread:
-            self.exchange("gather", "all-gather", "ep", t * worker.tp * h * out, Role.DISPATCH)
+        elif spread:  # every rank has a part of every expert
+            sent = t * worker.tp * h
+            self.exchange("gather", "dispatch", "ep", sent * out, Role.DISPATCH)
         if model.moe_latent:
             self.run(product("latent_in", (t, model.moe_latent, h), self.job.format.feed))
         self._grouped()
         if model.moe_latent:
             self.run(product("latent_out", (t, h, model.moe_latent), self.job.format.feed))
-        if spread and worker.ep > 1:
+        if spread:
             self.exchange("combine", "combine", "ep", sent * ELEMENT, Role.COMBINE)
-        elif spread:
-            size = t * worker.tp * h * ELEMENT
-            self.exchange("scatter", "reduce-scatter", "ep", size, Role.COMBINE)
         else:
             self._sum("experts")
 
@@ -302,7 +300,7 @@ class LayerWriter:
         job, model, worker = self.job, self.job.model, self.worker
         tokens, h = self.load.tokens, model.moe_latent or model.hidden
         here = experts_here(job, worker)
-        hit = here * touched(model, tokens)
+        hit = here * touched(model, tokens, job.routing_skew)
         width = model.moe_ffn * worker.ep / worker.tp
         rows = tokens * model.topk / worker.ep * busiest(job, worker)
         sides = 2 if model.gated_ffn else 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -63,16 +64,33 @@ def _share(count: float, share: float) -> float:
     return max(min(1.0, count), count * share)
 
 
-def touched(model: Model, tokens: float) -> float:
+def touched(model: Model, tokens: float, skew: float = 0.0) -> float:
     """Return the share of experts that at least one of `tokens` tokens is sent to.
 
-    Of evenly spread tokens, each sent to `topk` different experts.
+    Each token is sent to `topk` different ones, by a power law of popularity with exponent `skew`.
 
     >>> from rackmodel.workload import load_model
-    >>> round(touched(load_model("deepseek-v3"), 100), 2)
-    0.96
+    >>> v3 = load_model("deepseek-v3")
+    >>> round(touched(v3, 100), 2), round(touched(v3, 100, 0.8), 2)
+    (0.96, 0.89)
     """
-    return float(1.0 - (1.0 - model.topk / model.experts) ** max(tokens, 1e-9))
+    chosen = _chosen(model.experts, model.topk, skew)
+    return float((1.0 - (1.0 - chosen) ** max(tokens, 1e-9)).mean())
+
+
+@lru_cache(maxsize=256)
+def _chosen(experts: int, topk: int, skew: float) -> npt.NDArray[np.float64]:
+    """Return the probability that a token chooses each expert; they add up to `topk`."""
+    popular = np.arange(1, experts + 1, dtype=float) ** -skew
+    low, high = 0.0, float(topk * experts ** max(1.0, skew) * 10.0)
+    for _ in range(60):  # none is chosen more than always: the rest have what that leaves
+        middle = (low + high) / 2.0
+        if np.minimum(1.0, middle * popular / popular.sum()).sum() < topk:
+            low = middle
+        else:
+            high = middle
+    chosen: npt.NDArray[np.float64] = np.minimum(1.0, high * popular / popular.sum())
+    return chosen
 
 
 @lru_cache(maxsize=4096)

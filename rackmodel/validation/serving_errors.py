@@ -1,0 +1,273 @@
+"""Published serving runs, predicted: how far the simulator is from what was measured.
+
+In:  a CSV of serving runs (one a row; empty cells are not stated) or a frame of the same columns.
+Out: predicted beside measured times and rates with signed errors, and a summary by group.
+Left out: fitting (benchmarks/serving), plots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.serving.phases import decode_phase, prefill_phase
+from rackmodel.serving.plans import search_plans
+from rackmodel.serving.run import band_of, fitting, settle, steps_of
+from rackmodel.serving.steady import Steady
+from rackmodel.serving.steps import Steps
+from rackmodel.topology import load_topology
+from rackmodel.validation.serving_runs import (
+    MARKS,
+    PREFILL_TOKENS,
+    Case,
+    case_of,
+    number,
+    text,
+)
+from rackmodel.workload.serving.job import ServingJob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.hardware import Catalog
+
+MOST_ROWS = 200_000
+MOST_BATCH = 2048  # sequences that TensorRT-LLM, vLLM and SGLang run at once by default, at most
+# Benchmarks of a closed loop send about ten requests a user; the first of all come together, and
+# each waits for the prompts before it (InferenceX: num_prompts = 10 x concurrency).
+REQUESTS_A_USER = 10
+GROUPS = ("source", "system", "model", "software", "mode", "users")
+
+
+def is_serving(source: str | Path | pd.DataFrame) -> bool:
+    """Return whether a table holds serving runs: its columns tell."""
+    import pandas as pd
+
+    try:
+        columns = (
+            source.columns if isinstance(source, pd.DataFrame) else pd.read_csv(source, nrows=0)
+        )
+    except (OSError, UnicodeDecodeError, ValueError):
+        return False
+    return set(columns) >= MARKS
+
+
+def validate_serving(
+    source: str | Path | pd.DataFrame,
+    *,
+    tiers: Sequence[str] = (),
+    catalog: Catalog | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Predict published serving runs and compare them with what was measured.
+
+    Parameters
+    ----------
+    source : a CSV file or a frame with the columns of `docs/results.md`. tiers : only rows of
+        these; rows without one are core. catalog : parts in place of the shipped ones.
+    progress : called with (rows done, rows in all).
+
+    Returns
+    -------
+    {"rows": one dictionary a row (id, measured_tpot_s, predicted_tpot_s, tpot_s_low, tpot_s_high,
+    error, measured_ttft_s, predicted_ttft_s, measured_tokens_per_s_per_gpu, ..., reason),
+    "summary": errors of core, wide, all, and by source, system, model, software, mode, users}.
+
+    Raises
+    ------
+    InvalidInput
+        If the file can't be read or has no rows.
+    """
+    import pandas as pd
+
+    try:
+        frame = (
+            source if isinstance(source, pd.DataFrame) else pd.read_csv(source, low_memory=False)
+        )
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInput(f"runs file {str(source)!r} can't be read: {error}") from error
+    if "tier" in frame and tiers:
+        frame = frame[frame["tier"].fillna("core").isin(tiers)]
+    if frame.empty or len(frame) > MOST_ROWS:
+        raise InvalidInput(f"the table has {len(frame):,} rows; 1 to {MOST_ROWS:,} are read")
+    machines: dict[str, Steps] = {}
+    rows = []
+    for done, row in enumerate(frame.to_dict("records"), 1):
+        words = {str(name): value for name, value in row.items()}
+        rows.append(compared(words, predict_serving(words, machines, catalog)))
+        if progress is not None:
+            progress(done, len(frame))
+    return {"rows": rows, "summary": summarise_serving(rows)}
+
+
+def predict_serving(
+    row: Mapping[str, Any], machines: dict[str, Steps], catalog: Catalog | None = None
+) -> dict[str, Any]:
+    """Predict one row; a row that can't run gets a `reason` instead of an exception.
+
+    machines : steps simulated so far, by machine; added to.
+    """
+    try:
+        name = text(row, "system") or text(row, "topology")
+        if name not in machines:
+            machines[name] = steps_of(load_topology(name, catalog=catalog), catalog)
+        return {**_predicted(case_of(row), machines[name]), "reason": ""}
+    except RackModelError as error:
+        return {"reason": str(error)}
+
+
+def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
+    job, part = case.job, steps.kernels.accelerator
+    if case.open_plan:
+        return _searched(case, steps)
+    tokens = job.isl + job.osl
+    most = float(fitting(job, job.worker, part, tokens))  # type: ignore[arg-type]
+    if case.kind == "prefill":
+        return {"tokens_per_s_per_gpu": prefill_phase(job, steps, PREFILL_TOKENS)}
+    low, high = band_of(job, part)  # type: ignore[arg-type]
+    if case.kind == "decode":
+        tpot_s, rate = decode_phase(job, steps, case.sequences or most)
+        return _told(tpot_s, low, high) | {"tokens_per_s_per_gpu": rate}
+    if most < 1:
+        raise InvalidInput(f"not one sequence of {tokens:,} tokens fits beside the weights")
+    ranks = job.worker.tp if job.worker.dp_attention else 1
+    most = min(most, float(MOST_BATCH * ranks))
+    if case.kind == "full":
+        job = job.replace(users=max(1, int(most * job.workers)))
+    state = settle(job, steps, most)
+    burst_s = 0.0
+    if case.kind == "loop" and not state.queued:
+        burst_s = _burst_s(job, state) / REQUESTS_A_USER
+    return {
+        **_told(state.tpot_s, low, high),
+        "ttft_s": state.ttft_s + burst_s,
+        "tokens_per_s_per_gpu": state.requests_per_s * job.osl / job.gpus,
+    }
+
+
+def _burst_s(job: ServingJob, state: Steady) -> float:
+    """Return how long a prompt waits on average where all users send theirs at once."""
+    workers = job.workers if job.prefill is None else job.prefill_gpus // job.prefill.gpus
+    return job.users / workers / max(1.0, state.prompt.prompts) * state.prompt_s / 2.0
+
+
+def _told(tpot_s: float, low: float, high: float) -> dict[str, Any]:
+    return {"tpot_s": tpot_s, "tpot_s_low": tpot_s * low, "tpot_s_high": tpot_s * high}
+
+
+def _searched(case: Case, steps: Steps) -> dict[str, Any]:
+    """Predict a row that does not state its plan: the best one, as its authors chose theirs."""
+    job, part = case.job, steps.kernels.accelerator
+    if case.kind in ("decode", "prefill"):
+        raise InvalidInput("the plan of a phase is not stated")
+    if case.kind == "full":  # as many users as a small plan holds: throughput hardly depends on it
+        job = job.replace(users=max(1, 256 * job.gpus))
+        for _ in range(6):
+            try:
+                best = search_plans(steps.machine, job, {}, steps=steps)[0]
+                break
+            except RackModelError:
+                job = job.replace(users=max(1, job.users // 3))
+        else:
+            raise InvalidInput("no plan holds the model")
+    else:
+        best = search_plans(steps.machine, job, {}, steps=steps)[0]
+    low, high = band_of(best.job, part)  # type: ignore[arg-type]
+    return {
+        **_told(best.state.tpot_s, low, high),
+        "ttft_s": best.state.ttft_s,
+        "tokens_per_s_per_gpu": best.tokens_per_s / job.gpus,
+        "filled": "plan",
+    }
+
+
+def compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured beside what was predicted, with signed relative errors."""
+    kind = text(row, "tokens_kind")
+    rate = number(row, "tokens_per_s_per_gpu")
+    isl, osl = number(row, "isl"), number(row, "osl")
+    if kind == "total":
+        rate *= osl / (isl + osl)
+    measured = {
+        "tpot_s": number(row, "tpot_ms") / 1e3,
+        "ttft_s": number(row, "ttft_ms") / 1e3,
+        "tokens_per_s_per_gpu": rate,
+    }
+    found: dict[str, Any] = {"id": row.get("id")}
+    kept = ("source", "system", "model", "software", "mode", "tier", "quality", "gpus")
+    found |= {name: row.get(name) for name in kept if name in row}
+    found["users"] = _bin(number(row, "concurrency"))
+    for name, value in measured.items():
+        predicted = answer.get(name)
+        found[f"measured_{name}"] = None if math.isnan(value) else value
+        found[f"predicted_{name}"] = predicted
+        found["error" if name == "tpot_s" else f"error_{name}"] = (
+            predicted / value - 1.0 if predicted is not None and value > 0 else None
+        )
+    found |= {name: answer.get(name) for name in ("tpot_s_low", "tpot_s_high")}
+    low, high, tpot_s = found["tpot_s_low"], found["tpot_s_high"], found["measured_tpot_s"]
+    found["inside"] = low <= tpot_s <= high if low and tpot_s else None
+    found["filled"], found["reason"] = answer.get("filled", ""), answer.get("reason", "")
+    return {name: None if value != value else value for name, value in found.items()}
+
+
+def _bin(users: float) -> str:
+    """Return the range of users that a number falls into."""
+    if math.isnan(users):
+        return "unstated"
+    for most in (4, 16, 64, 256, 1024):
+        if users <= most:
+            return f"to {most}"
+    return "above 1024"
+
+
+def summarise_serving(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return errors over core, wide and all rows, and by group of core rows."""
+    core = [row for row in rows if (row.get("tier") or "core") == "core"]
+    plain = [
+        row
+        for row in core
+        if not any(word in str(row.get("quality")) for word in ("queued", "speculative", "twin"))
+    ]
+    found: dict[str, Any] = {
+        "core": _figures(plain),
+        "core_all": _figures(core),
+        "wide": _figures([row for row in rows if row.get("tier") == "wide"]),
+        "all": _figures(rows),
+    }
+    for group in GROUPS:
+        names = sorted({str(row.get(group)) for row in plain})
+        found[f"by_{group}"] = {
+            name: _figures([row for row in plain if str(row.get(group)) == name]) for name in names
+        }
+    return found
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    import numpy as np
+
+    def errors(name: str) -> Any:
+        return np.array([row[name] for row in rows if row.get(name) is not None], dtype=float)
+
+    tpot, inside = errors("error"), errors("inside")
+    size, known = np.abs(tpot), len(tpot) > 0
+    more = {
+        f"{name}_median": float(np.median(np.abs(found))) if len(found) else None
+        for name, found in (
+            ("ttft", errors("error_ttft_s")),
+            ("throughput", errors("error_tokens_per_s_per_gpu")),
+        )
+    }
+    return {
+        "rows": len(rows),
+        "failures": sum(bool(row.get("reason")) for row in rows),
+        "mape": float(size.mean()) if known else None,
+        "median": float(np.median(size)) if known else None,
+        "p90": float(np.quantile(size, 0.9)) if known else None,
+        "bias": float(tpot.mean()) if known else None,
+        "inside_band": float(inside.mean()) if len(inside) else None,
+        **more,
+    }

@@ -1,0 +1,192 @@
+"""Published serving runs as jobs: what the columns of a table of runs mean.
+
+In:  rows of a table with the columns of a serving run.
+Out: `Case`: the job that a row describes, and how it was measured.
+Left out: predictions (`serving_errors`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from rackmodel.errors import InvalidInput
+from rackmodel.workload import Model, load_model
+from rackmodel.workload.catalog import model_from_columns
+from rackmodel.workload.mixers import Indexer, Mla
+from rackmodel.workload.serving.job import ServingJob, Worker, check_serving
+
+MARKS = {"isl", "osl", "tpot_ms"}  # columns that tell a table of serving runs
+_PREFILL = re.compile(r"prefill (\d+) worker\(s\) of tp(\d+) ep(\d+) dp-attention (\d)")
+_MLA = re.compile(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)")
+_INPUTS = re.compile(r"inputs up to ([\d,]+)")
+_REDUNDANT = re.compile(r"(\d+) redundant experts")
+INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated (assumed)
+ISL = 1000.0  # tokens of a prompt, where nothing is said (assumed)
+PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
+
+Kind = Literal["loop", "rate", "full", "decode", "prefill"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One published run.
+
+    kind : "loop", a closed loop of users; "rate", an open one, whose users follow from its rate;
+    "full", as many as fit; "decode", "prefill", a phase alone. open_plan : the plan is not stated.
+    sequences : of a decode worker, 0 for as many as fit.
+    """
+
+    job: ServingJob
+    kind: Kind
+    open_plan: bool = False
+    sequences: float = 0.0
+
+
+def number(row: Mapping[str, Any], name: str, default: float = math.nan) -> float:
+    """Return the number in a cell, or what stands for an empty one."""
+    value = row.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        found = float(value)
+    except ValueError:
+        raise InvalidInput(f"{name}: expected a number, found {value!r:.40}") from None
+    return default if math.isnan(found) else found
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """Return the words in a cell, "" where it is empty."""
+    value = row.get(name)
+    return "" if value is None or value != value else str(value)
+
+
+def model_of(row: Mapping[str, Any]) -> Model:
+    """Return the model of a row: of the catalog, or of the shape in its columns."""
+    name = text(row, "catalog_model")
+    if name:
+        return load_model(name)
+    words = text(row, "attention")
+    if not number(row, "layers", 0):
+        raise InvalidInput("the model has neither a catalog_model nor layers")
+    if "gated delta net" in words and number(row, "layers") == 60:
+        return load_model("qwen3.5-397b-a17b")
+    model = model_from_columns({**row, "gated_ffn": 1, "attention_window": ""})
+    if found := _MLA.search(words):
+        q, kv, nope, rope, v = map(int, found.groups())
+        mla = Mla(q_lora=q, kv_lora=kv, qk_nope=nope, qk_rope=rope, v_dim=v)
+        model = replace(model, mla=mla)
+        if "sparse" in words:  # DeepSeek-V3.2's indexer, half the heads (config.json of GLM-5)
+            indexer = Indexer(heads=32, head_dim=128, topk=2048)
+            model = replace(model, index=indexer, mixers="I")
+    return model
+
+
+def formats_of(row: Mapping[str, Any], model: Model) -> tuple[str, str]:
+    """Return the formats of weights and of KV.
+
+    Where KV is not stated: fp8 beside fp4 weights and in TensorRT-LLM's checkpoints, else bf16.
+    """
+    stated = text(row, "weights_precision") or model.published_format or "fp8"
+    weights = stated
+    if stated == "fp4":
+        weights = "mxfp4" if model.published_format == "mxfp4" else "nvfp4"
+    narrow = stated == "fp8" and "tensorrt-llm" in text(row, "software")
+    kv = "fp8" if narrow or (stated == "fp4" and model.mla is None) else "bf16"
+    return weights, text(row, "kv_precision") or kv
+
+
+def lengths_of(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the mean tokens of prompts and answers."""
+    notes, isl, osl = text(row, "notes"), number(row, "isl"), number(row, "osl")
+    share = 0.9 if "0.8-1.0 of" in notes else 1.0  # uniform between 0.8 and 1.0 of the nominal
+    mode = text(row, "mode")
+    if math.isnan(isl) and (found := _INPUTS.search(notes)):
+        isl, share = INPUT_SHARE * float(found[1].replace(",", "")), 1.0
+    if math.isnan(isl) and mode in ("offline", "aggregated"):
+        isl, share = ISL, 1.0
+    if mode in ("decode", "prefill"):
+        isl = 2000.0 if math.isnan(isl) else isl
+        osl = 1.0 if math.isnan(osl) else osl
+    for name, value in (("isl", isl), ("osl", osl)):
+        if math.isnan(value):
+            raise InvalidInput(f"{name} is empty")
+    return max(1, round(isl * share)), max(1, round(osl * share))
+
+
+def worker_of(row: Mapping[str, Any], model: Model) -> Worker | None:
+    """Return the worker of a row; None where its plan is not stated."""
+    spread = number(row, "dp_attention", 0) > 0
+    ep, tp = number(row, "ep"), number(row, "tp")
+    if math.isnan(tp) and (math.isnan(ep) or ep <= 1):
+        return None
+    ep = 1.0 if math.isnan(ep) or not model.experts else ep
+    tp = ep if math.isnan(tp) else tp
+    if ep > tp:  # large groups are printed with the attention of one rank
+        tp, spread = ep, True
+    pp = number(row, "pp", 1.0)
+    return Worker(tp=int(tp), pp=int(pp), ep=int(ep), dp_attention=spread and tp > 1)
+
+
+def case_of(row: Mapping[str, Any]) -> Case:
+    """Return what a row describes.
+
+    Raises
+    ------
+    InvalidInput, InvalidPlan, UnknownName
+        If it describes no job.
+    """
+    model, mode = model_of(row), text(row, "mode")
+    weights, kv = formats_of(row, model)
+    worker = worker_of(row, model)
+    gpus = number(row, "gpus")
+    if math.isnan(gpus):
+        if worker is None:
+            raise InvalidInput("gpus is empty")
+        gpus = worker.gpus
+    prefill, prefill_gpus = None, 0
+    notes = text(row, "notes")
+    if mode == "disaggregated":
+        found = _PREFILL.search(notes)
+        prefill_gpus = int(number(row, "prefill_gpus", 0))
+        if found is None:
+            raise InvalidInput("the plan of the prefill workers is not stated")
+        _, tp, ep, spread = map(int, found.groups())
+        prefill = Worker(tp=tp, ep=ep, dp_attention=spread > 0 and tp > 1)
+    isl, osl = lengths_of(row)
+    kind: Kind = "loop"
+    users = number(row, "concurrency")
+    if mode in ("decode", "prefill"):
+        kind = mode  # type: ignore[assignment]
+        gpus = worker.gpus if worker is not None else gpus
+    elif math.isnan(users):
+        kind = "full"
+        tokens, tpot = number(row, "tokens_per_s_per_gpu"), number(row, "tpot_ms")
+        if mode != "offline" and not math.isnan(tokens + tpot):
+            kind, users = "rate", max(1.0, tokens * gpus * tpot / 1e3)
+    mtp = text(row, "mtp")
+    drafts = mtp.startswith(("mtp", "simulated")) and model.mtp_layers > 0
+    redundant = _REDUNDANT.search(notes)
+    job = ServingJob(
+        model=model,
+        worker=worker or Worker(),
+        gpus=int(gpus),
+        users=1 if math.isnan(users) else max(1, int(users)),
+        isl=isl,
+        osl=osl,
+        weights=weights,
+        kv=kv,
+        stack=text(row, "software") or "default",
+        prefill=prefill,
+        prefill_gpus=prefill_gpus,
+        mtp=(1 if "acceptance 60%" in mtp else 3) * drafts if osl > 3 else 0,
+        acceptance=0.6 if "acceptance" in mtp else 0.8,
+        redundant_experts=int(redundant[1]) if redundant and model.experts else 0,
+    )
+    if worker is not None:
+        check_serving(job)
+    sequences = 0.0 if math.isnan(users) else users * job.worker.gpus / gpus
+    return Case(job=job, kind=kind, open_plan=worker is None, sequences=sequences)
