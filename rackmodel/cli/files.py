@@ -26,7 +26,8 @@ def name_or_file(word: str, where: str) -> str:
     if not word.strip():
         raise InvalidInput(f"{where}: wanted a name or a file; got nothing")
     if "/" in word or "\\" in word or Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES:
-        check_file(Path(word), where)
+        if not (Path(word[:4000].replace("\0", "")) / "config.json").is_file():
+            check_file(Path(word), where)  # a directory of a model is named by what it holds
     elif "\0" in word:
         raise InvalidInput(f"{where}: a name can't hold a null character; give one without")
     return word

@@ -7,24 +7,22 @@ Left out: how an option is made of a field (`options`), how words are read (`val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from inspect import Parameter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from rackmodel.cli.files import check_file, name_or_file
+from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_words
+from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
-from rackmodel.cli.output import Output, note
-from rackmodel.cli.values import MAX_COUNT, assignments, clip, counter
+from rackmodel.cli.output import Output
+from rackmodel.cli.values import MAX_COUNT, clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 
 if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.topology import Topology as Machine
+    pass
 
 _PLAN = "Plan (what is left out is searched)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
@@ -43,7 +41,8 @@ Topology: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="TOPOLOGY",
-        help="A name (see `list topologies`), a TOML file, or a graph: node-link JSON, GraphML.",
+        help="A name (see `list topologies`), a TOML file, or a graph: node-link JSON, GraphML, "
+        "NCCL dump, InfraGraph, ASTRA-sim, SimAI, SimGrid (docs/formats.md).",
         show_default=False,
     ),
 ]
@@ -190,106 +189,6 @@ def _engine(*only: str) -> Group:
     return Group(options, collect)
 
 
-@dataclass(frozen=True)
-class CatalogWords:
-    """What a command asks for: {dotted key: value} over files over what ships.
-
-    overrides : values of parts. changes : values of the machine, without "topology.".
-    """
-
-    overrides: Mapping[str, str]
-    files: tuple[Path, ...]
-    changes: Mapping[str, str]
-
-    @property
-    def given(self) -> list[str]:
-        """The words of a command line that set this."""
-        values = {**self.overrides, **{f"topology.{key}": v for key, v in self.changes.items()}}
-        sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-        return sets + [word for path in self.files for word in ("--catalog", str(path))]
-
-    def machine(self, name: str, catalog: Catalog | None) -> str | Machine:
-        """Return the machine with what was set, and tell what that means; else its name."""
-        if not self.changes and catalog is None:
-            return name
-        from rackmodel.topology import load_topology
-
-        machine = load_topology(name, overrides=self.changes or None, catalog=catalog)
-        for told in machine.notes:
-            note(told)
-        return machine
-
-    def with_machine(self, name: str) -> tuple[str | Machine, Catalog | None]:
-        """Return a machine, or its name where nothing was set, and the catalog."""
-        catalog = self.catalog()
-        return self.machine(name, catalog), catalog
-
-    def with_machines(self, names: Sequence[str]) -> tuple[list[str | Machine], Catalog | None]:
-        """Return several machines with what was set, or their names, and the catalog."""
-        catalog = self.catalog()
-        return [self.machine(name, catalog) for name in names], catalog
-
-    def load(self) -> Catalog | None:
-        """Return the catalog of a command that has no machine; None: the one that ships.
-
-        Raises
-        ------
-        InvalidInput
-            If a value of the machine is set.
-        """
-        if self.changes:
-            raise InvalidInput(
-                f"--set topology.{next(iter(self.changes))}: this command has no machine to change"
-            )
-        return self.catalog()
-
-    def catalog(self) -> Catalog | None:
-        """Return the catalog; None where it is the one that ships."""
-        if not self.overrides and not self.files:
-            return None
-        from rackmodel.hardware import load_catalog
-
-        return load_catalog(overrides=self.overrides or None, files=self.files)
-
-
-Sets: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a value of a part or of the machine's file: "
-        "accelerators.gb200.hbm_bytes_per_s='10 TB/s', topology.fabric.oversubscription=2. "
-        "Repeatable.",
-        rich_help_panel="Catalog",
-        show_default=False,
-    ),
-]
-Files: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--catalog",
-        metavar="FILE",
-        help="A TOML file with parts to add or override. Repeatable. Example: --catalog parts.toml",
-        rich_help_panel="Catalog",
-        show_default=False,
-    ),
-]
-
-
-def _catalog(words: Words) -> CatalogWords:
-    files = tuple(check_file(path, "--catalog") for path in words.get("files", ()))
-    parts: dict[str, str] = {}
-    changes: dict[str, str] = {}
-    for key, value in assignments(words.get("sets", ())).items():
-        kind, _, rest = key.partition(".")
-        (changes if kind == "topology" else parts)[rest if kind == "topology" else key] = value
-    return CatalogWords(parts, files, changes)
-
-
-def _catalog_options() -> list[Parameter]:
-    return [parameter("sets", Sets, None), parameter("files", Files, None)]
-
-
 def _output(*only: str) -> Group:
     """Return the options of the output, checked before anything else is."""
     group = of_dataclass(Output, "Output", only)
@@ -376,7 +275,7 @@ MediaOptions: TypeAlias = Annotated[Words, _site("media")]
 EngineWords: TypeAlias = Annotated[Words, _engine()]
 PlacingWords: TypeAlias = Annotated[Words, _engine("fold", "slow", "routing", "seed", "packed")]
 NetworkOptions: TypeAlias = Annotated[Words, _engine("routing", "seed")]
-CatalogOptions: TypeAlias = Annotated[CatalogWords, Group(_catalog_options, _catalog)]
+CatalogOptions: TypeAlias = Annotated[CatalogWords, Group(catalog_options, catalog_words)]
 OutputOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out")]
 PlotOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "out", "plot")]
 FolderOptions: TypeAlias = Annotated[Output, _output(*_PRINTED, "plot")]

@@ -17,7 +17,7 @@ from rackmodel.errors import UnknownName
 from rackmodel.files import is_file, read_json, read_toml
 
 if TYPE_CHECKING:
-    from rackmodel.cli.groups import CatalogWords
+    from rackmodel.cli.catalog_words import CatalogWords
     from rackmodel.hardware import Catalog
     from rackmodel.topology import Topology
 
@@ -48,10 +48,12 @@ def look_up(name: str, words: CatalogWords) -> dict[str, Any]:
 
 
 def _kind_of_file(path: Path) -> str | None:
-    """Return "topology" or "model" for a file, None if there is no such file."""
+    """Return "topology" or "model" for a file or a directory, None if there is no such file."""
+    if path.is_dir():
+        return "model"
     if not is_file(path):
         return None
-    if path.suffix.lower() in (".graphml", ".xml"):
+    if path.suffix.lower() not in (".toml", ".json"):
         return "topology"
     read = read_json if path.suffix.lower() == ".json" else read_toml
     keys = gate.table(read(path), f"{path}: the file")

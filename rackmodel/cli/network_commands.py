@@ -160,14 +160,15 @@ def flows(
     table = read_flows(file)
     from rackmodel.network import Network, simulate_flows
     from rackmodel.topology import load_topology
-    from rackmodel.topology.files import GRAPH_SUFFIXES
+    from rackmodel.topology.files import is_graph
     from rackmodel.topology.graph_file import read_flow_graph
 
     with progress("flows") as advance:
-        if Path(word[:300]).suffix.lower() in GRAPH_SUFFIXES and gpus is None:
-            if parts.given:
+        path = Path(word[:300])
+        if path.is_file() and is_graph(path) and gpus is None:
+            if parts.overrides or parts.files or parts.changes:
                 raise InvalidInput(f"{word}: --set and --catalog can't act on a graph; edit it")
-            graph = read_flow_graph(Path(word))
+            graph = read_flow_graph(path, parts.maps)
         else:
             machine = load_topology(parts.with_machine(word)[0])
             graph = machine.graph(gpus if gpus is not None else machine.rack_accelerators)

@@ -233,6 +233,30 @@ def assignments(words: Sequence[str], where: str = "--set") -> dict[str, str]:
     return found
 
 
+def mappings(words: Sequence[str]) -> dict[str, str]:
+    """Return {key of rackmodel, or links.NAME: expression} of words KEY=EXPR of --map.
+
+    >>> mappings(["bytes_per_s=LinkSpeedRaw/8", "links.pcie=64 GB/s"])
+    {'bytes_per_s': 'LinkSpeedRaw/8', 'links.pcie': '64 GB/s'}
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        known = key in MAPPED or (key.startswith("links.") and len(key) > len("links."))
+        if not equals or not value or not known:
+            raise InvalidInput(
+                f"--map: wanted KEY=EXPR such as bytes_per_s=LinkSpeedRaw/8, with a key of"
+                f" {', '.join(MAPPED)} or links.NAME; got {clip(word)!r}"
+            )
+        if key in found:
+            raise InvalidInput(f"--map: {key} is given twice")
+        found[key] = value
+    return found
+
+
+MAPPED = ("bytes_per_s", "latency_s", "count", "medium", "kind", "rack", "index", "part")
+
+
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

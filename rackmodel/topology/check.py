@@ -97,9 +97,9 @@ def _check_kind(data: Mapping[str, Any], where: str, *, bare: bool) -> None:
     kind = data.get("kind")
     if kind in list(Kind) or (bare and kind in (None, "", "switch")):
         return
-    near = "; did you mean 'accelerator'?" if kind in ("gpu", "tpu", "npu", "device") else ""
-    if kind == "switch":
-        near = "; did you mean 'scale_up_switch' or 'leaf'?"
+    near = "; did you mean 'scale_up_switch' or 'leaf'?" if kind == "switch" else ""
+    if "kind" not in data:
+        near = "; give it in the file, or to all by --map kind=accelerator"
     found = f"kind {gate.shown(kind)}" if "kind" in data else "no kind"
     raise InvalidInput(f"{where}: {found}{near} (known: {', '.join(Kind)})")
 

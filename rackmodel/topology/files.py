@@ -11,15 +11,14 @@ from pathlib import Path
 
 from rackmodel import files
 
-GRAPH_SUFFIXES = (".json", ".graphml", ".xml")
 MOST_GRAPH_BYTES = 400_000_000
 MOST_BYTES = 2_000_000
 """No description is longer; a larger file is something else."""
 
 
 def is_graph(path: Path) -> bool:
-    """Say whether the file holds a graph, by its ending."""
-    return path.suffix.lower() in GRAPH_SUFFIXES
+    """Say whether a file holds a graph (what is no description does), by its ending."""
+    return path.suffix.lower() != ".toml"
 
 
 def content_of(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Read and check graphs that users made: node-link JSON, GraphML, NetworkX objects.
+"""Read and check graphs that users made: files of other tools (`formats`), NetworkX objects.
 
 In:  nodes with id and kind, edges with bytes_per_s (one direction) and optionally the facts of a
 link.
@@ -12,21 +12,21 @@ Accelerators are ordered by `index` if all have one, else as they stand in the f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.files import json_of
 from rackmodel.hardware import load_catalog
 from rackmodel.topology.check import (
-    MOST_EDGES,
     as_directed,
     check_topology,
     kinds_of,
 )
 from rackmodel.topology.files import content_of, text_of
+from rackmodel.topology.formats import graph_of
+from rackmodel.topology.formats.words import normalised
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 from rackmodel.topology.topology import Topology
 
@@ -46,125 +46,30 @@ DEFAULTS = {
 """Facts of a link that a user's graph leaves out."""
 
 
-def read_graph_file(path: Path) -> nx.DiGraph[Any]:
-    """Read node-link JSON or GraphML into a directed graph, not yet checked.
+def parse_graph(text: str, path: Path, maps: Mapping[str, str] | None = None) -> nx.DiGraph[Any]:
+    """Return the graph that a text holds, in rackmodel's words, not yet checked.
+
+    Parameters
+    ----------
+    maps : what keys of the file mean, as `formats.words.normalised` takes it.
 
     Raises
     ------
     InvalidInput
-        If it is too large, not valid, names a node twice, or declares XML entities.
+        If it is not valid, of no format that is read, names a node twice, or declares XML entities.
     """
-    return parse_graph(text_of(content_of(path), path), path)
+    return normalised(graph_of(text, path), str(path), maps)
 
 
-def parse_graph(text: str, path: Path) -> nx.DiGraph[Any]:
-    """Return the graph that a text holds, as `read_graph_file`; the path's ending says which."""
-    return (_from_json if path.suffix.lower() == ".json" else _from_graphml)(text, str(path))
-
-
-def _from_json(text: str, file: str) -> nx.DiGraph[Any]:
-    import networkx as nx
-
-    data = json_of(text, file)
-    if not isinstance(data, dict) or "nodes" not in data:
-        raise InvalidInput(f"{file}: expected node-link JSON: an object with 'nodes' and 'edges'")
-    nodes = data["nodes"]
-    edges = data["edges"] if "edges" in data else data.get("links")
-    if not isinstance(nodes, list):
-        raise InvalidInput(f"{file}: nodes: expected a list of objects, found {gate.shown(nodes)}")
-    if not isinstance(edges, list):
-        raise InvalidInput(f"{file}: edges: expected a list of objects, found {gate.shown(edges)}")
-    if not nodes:
-        raise InvalidInput(f"{file}: nodes: the list is empty; add nodes")
-    if len(edges) > MOST_EDGES:
-        raise InvalidInput(f"{file}: {len(edges):,} edges; more than {MOST_EDGES:,} are refused")
-    facts = data.get("graph", {})
-    graph: nx.DiGraph[Any] = nx.DiGraph()
-    if not isinstance(facts, dict):
-        raise InvalidInput(f"{file}: graph: expected an object, found {gate.shown(facts)}")
-    graph.graph.update(facts)
-    directed = gate.flag(data.get("directed", False), f"{file}: directed")
-    texts: set[str] = set()
-    for i, node in enumerate(nodes):
-        if not isinstance(node, dict) or "id" not in node:
-            raise InvalidInput(
-                f"{file}: nodes[{i}]: expected an object with 'id', found {gate.shown(node)}"
-            )
-        name = node["id"]
-        if isinstance(name, bool) or not isinstance(name, (str, int)):
-            raise InvalidInput(
-                f"{file}: nodes[{i}].id: expected text or a number, found {gate.shown(name)}"
-            )
-        if name in graph or str(name) in texts:
-            raise InvalidInput(
-                f"{file}: nodes[{i}].id: {gate.shown(name)} stands twice; ids must be unique"
-                " (1 and '1' are one name in a table of flows)"
-            )
-        texts.add(str(name))
-        graph.add_nodes_from([(name, {k: v for k, v in node.items() if k != "id"})])
-    for i, edge in enumerate(edges):
-        _add_edge(graph, edge, directed, f"{file}: edges[{i}]")
-    return graph
-
-
-def _add_edge(graph: nx.DiGraph[Any], edge: object, directed: bool, where: str) -> None:
-    if not isinstance(edge, dict) or "source" not in edge or "target" not in edge:
-        raise InvalidInput(
-            f"{where}: expected 'source', 'target', 'bytes_per_s', found {gate.shown(edge)}"
-        )
-    a, b = edge["source"], edge["target"]
-    for end in (a, b):
-        if not isinstance(end, (str, int)) or end not in graph:
-            raise InvalidInput(
-                f"{where}: no node {gate.shown(end)}; add it to 'nodes' or mend the name"
-            )
-    if a == b:
-        raise InvalidInput(f"{where}: {gate.shown(a)} cannot be linked to itself; remove the edge")
-    facts = {k: v for k, v in edge.items() if k not in ("source", "target", "key")}
-    for u, v in ((a, b),) if directed else ((a, b), (b, a)):
-        if graph.has_edge(u, v):
-            raise InvalidInput(
-                f"{where}: a second edge from {u!r} to {v!r}; give one edge with 'count' and the"
-                " rate of the whole bundle"
-            )
-        graph.add_edges_from([(u, v, facts)])
-
-
-def _from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
-    import xml.etree.ElementTree as ElementTree
-
-    import networkx as nx
-
-    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise InvalidInput(
-            f"{file}: XML document types and entities are refused; remove <!DOCTYPE ...>"
-        )
-    try:
-        found = nx.parse_graphml(text)
-    except (
-        ElementTree.ParseError,
-        nx.NetworkXError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        raise InvalidInput(
-            f"{file}: not valid GraphML: {gate.shown(str(error), 120)}; mend it there"
-        ) from None
-    return as_directed(found, file)
-
-
-def read_flow_graph(path: Path) -> nx.DiGraph[Any]:
+def read_flow_graph(path: Path, maps: Mapping[str, str] | None = None) -> nx.DiGraph[Any]:
     """Read a graph that only carries flows: see `bare` of `check_topology`.
 
     Raises
     ------
     InvalidInput
-        As `read_graph_file` and `check_topology`.
+        As `parse_graph` and `check_topology`, or if the file is too large.
     """
-    graph = read_graph_file(path)
+    graph = parse_graph(text_of(content_of(path), path), path, maps)
     check_topology(graph, file=str(path), bare=True)
     for _, data in graph.nodes(data=True):
         data["kind"] = data.get("kind") or ""
@@ -196,7 +101,7 @@ def from_graph(
             )
     name = name or str(graph.graph.get("name") or "graph")[:200]
     file = file or name
-    own = as_directed(graph, file)
+    own = normalised(as_directed(graph, file), file)
     check_topology(own, file=file)
     nodes = _ordered(own, file)
     for index, node in enumerate(nodes):

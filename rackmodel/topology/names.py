@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, load_catalog
-from rackmodel.topology.files import GRAPH_SUFFIXES, content_of, is_graph, text_of
+from rackmodel.topology.files import content_of, is_graph, text_of
 from rackmodel.topology.graph_file import from_graph, parse_graph
 from rackmodel.topology.set_rates import at_set_rates
 from rackmodel.topology.toml_file import parse_toml
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 MOST_KEPT = 256  # machines
+_ENDINGS = (".toml", ".json", ".graphml", ".xml", ".yml", ".yaml", ".txt")  # of files, not names
 
 _kept: OrderedDict[tuple[str, str | None, bytes], Topology] = OrderedDict()
 
@@ -51,16 +52,19 @@ def load_topology(
     overrides: Mapping[str, object] | None = None,
     catalog: Catalog | None = None,
     accelerator: str | None = None,
+    maps: Mapping[str, str] | None = None,
 ) -> Topology:
     """Return a machine by name, from a file, or from a graph.
 
     Parameters
     ----------
-    name : a name of `topology_names()`; a path to .toml, .json (node-link) or .graphml; a NetworkX
-        graph; or a Topology, returned as it is.
+    name : a name of `topology_names()`; a path to .toml or a file of another tool (node-link JSON,
+        GraphML, NCCL, InfraGraph, ASTRA-sim, SimAI, SimGrid); a NetworkX graph; or a Topology,
+        returned as it is.
     overrides : values put over those of a TOML file, {"fabric.oversubscription": 2}.
     catalog : parts to build from, if not the shipped ones.
     accelerator : part of the accelerators of a graph that does not say.
+    maps : what keys of a graph's file mean, {"bytes_per_s": "LinkSpeedRaw/8"}.
 
     Raises
     ------
@@ -75,8 +79,8 @@ def load_topology(
         return from_graph(name, accelerator=accelerator)
     path = _find(str(name))
     content = content_of(path)
-    if overrides is not None or catalog is not None:
-        return _parse(path, content, accelerator, overrides, catalog)
+    if overrides is not None or catalog is not None or maps:
+        return _parse(path, content, accelerator, overrides, catalog, maps)
     # By what the file says: one that is edited within a tick of the clock is read again.
     key = (str(name), accelerator, sha256(content).digest())
     if key not in _kept:
@@ -121,12 +125,15 @@ def _parse(
     accelerator: str | None,
     overrides: Mapping[str, object] | None,
     catalog: Catalog | None,
+    maps: Mapping[str, str] | None = None,
 ) -> Topology:
     text = text_of(content, path)
+    if maps and not is_graph(path):
+        raise InvalidInput(f"{path}: --map says what keys of a graph mean; this is a description")
     if is_graph(path):
         if overrides:
             raise InvalidInput(f"{path}: overrides apply to TOML files; edit the graph instead")
-        graph = parse_graph(text, path)
+        graph = parse_graph(text, path, maps)
         machine = from_graph(graph, accelerator=accelerator, name=path.stem, file=str(path))
         return at_set_rates(machine, catalog or load_catalog())
     shipped = path.parent == _folder()
@@ -137,20 +144,18 @@ def _parse(
 
 
 def _find(name: str) -> Path:
-    suffixes = (".toml", *GRAPH_SUFFIXES)
     if "\0" in name or len(name) > 4000:
         raise InvalidInput(f"{name[:60]!r} is no name and no path")
     path = Path(name)
-    if path.suffix.lower() in suffixes or len(path.parts) > 1:
-        try:
-            if path.is_file():
-                if path.suffix.lower() not in suffixes:
-                    raise InvalidInput(f"{name}: expected one of {', '.join(suffixes)}")
-                return path
-        except OSError as error:
-            raise InvalidInput(f"{name[:200]}: {error.strerror}") from None
+    shipped = name in topology_names()
+    try:
+        if not shipped and path.is_file():
+            return path
+    except OSError as error:
+        raise InvalidInput(f"{name[:200]}: {error.strerror}") from None
+    if not shipped and (path.suffix.lower() in _ENDINGS or len(path.parts) > 1):
         raise InvalidInput(f"{name[:200]}: no such file")
-    if name not in topology_names():
+    if not shipped:
         raise UnknownName.among("topology", name[:200], topology_names())
     return _folder() / f"{name}.toml"
 

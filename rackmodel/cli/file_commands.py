@@ -1,0 +1,111 @@
+"""The commands that write files of users: convert a machine, begin a file of one's own.
+
+In:  a topology and the name of a file; a kind of file.
+Out: files of other tools; commented templates that run as they are.
+Left out: pictures and results (`draw`, `--out` of other commands).
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.cli.output import check_writable, note, whole_file
+from rackmodel.cli.values import MAX_ACCELERATORS, counter
+
+
+def convert(
+    topology: groups.Topology,
+    parts: groups.CatalogOptions,
+    output: groups.JsonOption,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Its ending says the format: .graphml, .json (node-link), .infragraph.json or "
+            ".infragraph.yaml, .xml (a SimGrid platform).",
+            show_default=False,
+        ),
+    ],
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus",
+            metavar="N",
+            parser=counter("--gpus", MAX_ACCELERATORS),
+            help="Accelerators to expand a named topology to. Default: one rack.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a machine as a graph that other tools read: GraphML, node-link, InfraGraph, SimGrid.
+
+    \b
+    Examples:
+      rackmodel convert gb200-nvl72 --out nvl72.graphml
+      rackmodel convert dgx-h100 --gpus 64 --out nodes.infragraph.yaml
+      rackmodel convert nccl_topo.xml --out node.xml
+
+    What is written is read again as the same graph, by every command.
+    """
+    from rackmodel.topology import load_topology
+    from rackmodel.topology.formats.write import text_for
+
+    check_writable(out, "--out")
+    machine = load_topology(parts.with_machine(name_or_file(topology, "TOPOLOGY"))[0])
+    wanted = gpus if gpus is not None else machine.rack_accelerators
+    if machine.own_graph is not None and gpus is None:
+        wanted = machine.max_accelerators or wanted
+    graph = machine.graph(wanted)
+    text = text_for(graph, out)
+    with whole_file(out, "--out") as part:
+        part.write_text(text, encoding="utf-8")
+    if output.json:
+        sizes = {"nodes": len(graph), "edges": graph.number_of_edges()}
+        output.write({"topology": topology, "file": str(out), **sizes}, list)
+    else:
+        note(f"wrote {out}: {len(graph):,} nodes, {graph.number_of_edges():,} edges")
+
+
+_TEMPLATES = {"topology": "topology.toml", "model": "model.toml", "stack": "stack.py"}
+
+
+def new(
+    kind: Annotated[
+        Literal["topology", "model", "stack"],
+        typer.Argument(help="Which file to begin.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where to write it. Default: stdout.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Begin a file of your own: a commented template that runs as it is.
+
+    \b
+    Examples:
+      rackmodel new topology --out my-machine.toml
+      rackmodel new model > my-model.toml
+      rackmodel new stack --out my-stack.py
+    """
+    text = (files("rackmodel.cli") / "templates" / _TEMPLATES[kind]).read_text(encoding="utf-8")
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    check_writable(out, "--out")
+    with whole_file(out, "--out") as part:
+        part.write_text(text, encoding="utf-8")
+    note(f"wrote {out}; edit it, then see its first lines for the command that runs it")
