@@ -54,9 +54,18 @@ Span: TypeAlias = tuple[Row, float, float]  # with its start and end
 
 @dataclass(slots=True, eq=False)
 class Table:
-    """Distinct rows, numbered; shared by the layouts of all pipeline ranks."""
+    """Distinct rows and templates, numbered; shared by the layouts of all pipeline ranks.
+
+    What is known of a segment is so for all ranks that run it.
+    """
 
     rows: dict[Row, int] = field(default_factory=dict)
+    numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
+    parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
+    locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
+    runs: dict[tuple[int, ...], list[Span]] = field(default_factory=dict)  # by ids of a Compute
+    closed: dict[int, bool] = field(default_factory=dict)  # by id of an item
+    _templates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def number(self, row: Row) -> int:
@@ -79,6 +88,24 @@ class Table:
             found += range(len(found), len(self.rows))  # what they become stays
             known = self._columns["merged"] = np.array(found, dtype=np.int64)
         return known
+
+    def templates(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all templates: place, first and count of each; role, row, low, high of its
+        parts."""
+        if len(self._templates.get("place", ())) < len(self.parts) or not self._templates:
+            count = np.array([len(parts) for _, parts in self.parts], dtype=np.int64)
+            flat = np.array([part for _, parts in self.parts for part in parts], dtype=float)
+            role, row, low, high = flat.reshape(-1, 4).T
+            self._templates = {
+                "place": np.array([place for place, _ in self.parts], dtype=np.int64),
+                "count": count,
+                "first": np.cumsum(count) - count,
+                "role": role.astype(np.int64),
+                "row": row.astype(np.int64),
+                "low": low,
+                "high": high,
+            }
+        return self._templates
 
     def streams(self) -> Ints:
         """Return the number of the stream of each row."""
@@ -109,14 +136,10 @@ class Layouts:
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
     table: Table = field(default_factory=Table)
     whole: npt.NDArray[np.bool_] = field(init=False)
-    _numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
-    _parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
-    _arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    _locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Look which segments are whole; equal items are looked at once."""
-        known: dict[int, bool] = {}
+        known = self.table.closed
         for item in self.program.items:
             if item.id not in known:
                 known[item.id] = isinstance(item, Segment) and self._closed(item)
@@ -139,36 +162,19 @@ class Layouts:
     def template(self, item: int, place: int, kind: str, axis: str) -> int:
         """Return the number of the template of a kind of entry."""
         key = (self.program.items[item].id, place, kind, axis)
-        number = self._numbers.get(key)
+        number = self.table.numbers.get(key)
         if number is None:
-            number = self._numbers[key] = len(self._parts)
-            self._parts.append((place, self._template(item, place, kind, axis)))
+            number = self.table.numbers[key] = len(self.table.parts)
+            self.table.parts.append((place, self._template(item, place, kind, axis)))
         return number
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all templates: place, first and count of each; role, row, low, high of its
-        parts."""
-        if len(self._arrays.get("place", ())) < len(self._parts) or not self._arrays:
-            count = np.array([len(parts) for _, parts in self._parts], dtype=np.int64)
-            flat = np.array([part for _, parts in self._parts for part in parts], dtype=float)
-            role, row, low, high = flat.reshape(-1, 4).T
-            self._arrays = {
-                "place": np.array([place for place, _ in self._parts], dtype=np.int64),
-                "count": count,
-                "first": np.cumsum(count) - count,
-                "role": role.astype(np.int64),
-                "row": row.astype(np.int64),
-                "low": low,
-                "high": high,
-            }
-        return self._arrays
 
     def lockstep(self, steady: Lockstep, item: int, work: Callable[..., Any]) -> Any:
         """Return what `work` makes of a lockstep; done once."""
         key = (self.program.items[item].id, steady.key)
-        if key not in self._locksteps:
-            self._locksteps[key] = work(steady, item, self)
-        return self._locksteps[key]
+        known = self.table.locksteps
+        if key not in known:
+            known[key] = work(steady, item, self)
+        return known[key]
 
     def _template(
         self, item: int, place: int, kind: str, axis: str
@@ -201,17 +207,23 @@ class Layouts:
 
     def _kernels(self, item: int, place: int) -> list[Span]:
         """Return the rows of the kernels of an item that begin at `place`, over [0, 1)."""
-        spans: list[Span] = []
-        now = 0.0
+        blocks: list[Compute] = []
         for operation in self._operations(item)[place:]:
             if isinstance(operation, Compute):
-                end = now + self.seconds[operation.id]
-                spans += _stretched(self._formats(operation), now, end)
-                now = end
+                blocks.append(operation)
             elif operation.id not in self.silent:
                 break
-        spans = _stretched(spans, 0.0, 1.0 / (now or 1.0))
-        return spans if self.fine else _together(spans)
+        key = tuple(block.id for block in blocks)
+        if key not in self.table.runs:
+            spans: list[Span] = []
+            now = 0.0
+            for block in blocks:
+                end = now + self.seconds[block.id]
+                spans += _stretched(self._formats(block), now, end)
+                now = end
+            spans = _stretched(spans, 0.0, 1.0 / (now or 1.0))
+            self.table.runs[key] = spans if self.fine else _together(spans)
+        return self.table.runs[key]
 
     def _formats(self, compute: Compute) -> list[Span]:
         """Return one row per number format, each with its share of [0, 1)."""

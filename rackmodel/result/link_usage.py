@@ -33,7 +33,14 @@ def tier_of_links(network: Network) -> list[str]:
     """Return the tier of every link: scale-up, host (to NIC or CPU), leaf, spine, core."""
     kinds = network.node_kinds
     ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
-    return [tier_word(kinds[tail], kinds[head]) for tail, head in ends]
+    words: dict[tuple[str, str], str] = {}
+    found = []
+    for tail, head in ends:
+        pair = kinds[tail], kinds[head]
+        if pair not in words:
+            words[pair] = tier_word(*pair)
+        found.append(words[pair])
+    return found
 
 
 def exchange_counts(step: Step) -> dict[tuple[int, int], int]:

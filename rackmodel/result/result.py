@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from rackmodel.errors import InvalidInput
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
 from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame
 from rackmodel.result.records import (
     AssessmentRecord,
-    ContentionRecord,
-    LinkRecord,
+    HbmRecord,
     PlacementRecord,
     ResultRecord,
 )
@@ -233,48 +233,72 @@ class Result:
         lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 and not fine else None
         return frame(self.step, fine=fine, outside=lost)
 
-    def to_dict(self) -> ResultRecord:
-        """Return everything that `rackmodel simulate --json` prints; SI units."""
+    def to_dict(self, fields: Iterable[str] | None = None) -> ResultRecord:
+        """Return everything that `rackmodel simulate --json` prints; SI units.
+
+        Parameters
+        ----------
+        fields : keys of `ResultRecord` to work out; what is not asked for costs nothing. All if
+            left out; keys that a result may lack (`run`, `trays`) are left out where it does.
+
+        Raises
+        ------
+        InvalidInput
+            For a key that no result has.
+        """
+        ways = self._ways()
+        if fields is None:
+            found = {name: way() for name, way in ways.items()} | {**self.assessment}
+            return cast(ResultRecord, found)
+        wanted = list(fields)
+        known = ResultRecord.__annotations__
+        if unknown := [name for name in wanted if name not in known]:
+            raise InvalidInput(f"to_dict: no field {unknown[0]!r} (known: {', '.join(known)})")
+        some = {name: ways[name]() for name in wanted if name in ways}
+        if len(some) < len(wanted):
+            some |= {name: value for name, value in self.assessment.items() if name in wanted}
+        return cast(ResultRecord, some)
+
+    def _ways(self) -> dict[str, Callable[[], Any]]:
+        """Return how each key outside the assessment is worked out."""
         job, step = self.step.job, self.step
-        worst = max(self.hbm_used, key=lambda used: sum(used.values()))
+        plain = ("topology", "step_s_low", "step_s_high", "peak_flops_per_s", "bound_by")
+        worked_out = (
+            "step_s",
+            "tokens_per_s",
+            "tokens_per_s_per_gpu",
+            "model_tflops_per_gpu",
+            "mfu",
+            "hfu",
+            "breakdown_s",
+            "exposed_s",
+            "placement",
+        )
+        of_job = ("gpus", "seq_len", "global_batch", "precision", "stack")
         return {
-            "topology": self.topology,
-            "accelerator": self.accelerator.name,
-            "gpus": job.gpus,
-            "model": job.model.name,
-            "seq_len": job.seq_len,
-            "global_batch": job.global_batch,
-            "precision": job.precision,
-            "stack": job.stack,
-            "step_s": self.step_s,
-            "step_s_low": self.step_s_low,
-            "step_s_high": self.step_s_high,
-            "tokens_per_s": self.tokens_per_s,
-            "tokens_per_s_per_gpu": self.tokens_per_s_per_gpu,
-            "model_tflops_per_gpu": self.model_tflops_per_gpu,
-            "peak_flops_per_s": self.peak_flops_per_s,
-            "mfu": self.mfu,
-            "hfu": self.hfu,
-            "bound_by": self.bound_by,
-            "breakdown_s": self.breakdown_s,
-            "exposed_s": self.exposed_s,
-            "plan": plan_dict(job.plan),
-            "placement": self.placement,
-            "hbm": {
-                "capacity_bytes": self.accelerator.hbm_bytes,
-                "used_bytes": {kind: float(size) for kind, size in worst.items()},
-                "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
-            },
-            "links": cast(list[LinkRecord], self.links.to_dict("records")),
-            "contention": cast(list[ContentionRecord], self.contention.to_dict("records")),
-            **self.assessment,
-            "simulation": {
+            **{name: partial(getattr, self, name) for name in (*plain, *worked_out)},
+            **{name: partial(getattr, job, name) for name in of_job},
+            "accelerator": lambda: self.accelerator.name,
+            "model": lambda: job.model.name,
+            "plan": lambda: plan_dict(job.plan),
+            "hbm": self._hbm,
+            "links": lambda: self.links.to_dict("records"),
+            "contention": lambda: self.contention.to_dict("records"),
+            "simulation": lambda: {
                 "events": step.events,
                 "ranks": job.gpus,
                 "ranks_simulated": len(step.rank_weight),
                 "rank_classes": len(step.rank_count),
                 "wall_s": step.wall_s,
             },
+        }
+
+    def _hbm(self) -> HbmRecord:
+        worst = max(self.hbm_used, key=lambda used: sum(used.values()))
+        return {
+            "capacity_bytes": self.accelerator.hbm_bytes,
+            "used_bytes": {kind: float(size) for kind, size in worst.items()},
+            "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
         }
 
     def __getstate__(self) -> dict[str, Any]:

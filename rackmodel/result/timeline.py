@@ -172,7 +172,7 @@ def _laid_out(entries: Sequence[tuple[int, int, float, float, float]], layouts: 
     kind, item = table[0].astype(np.int64), table[1].astype(np.int64)
     start, end, begin = table[2:]
     begin = np.clip(begin, start, end)
-    templates = layouts.arrays()
+    templates = layouts.table.templates()
     first, count = templates["first"][kind], templates["count"][kind]
     entry = np.repeat(np.arange(len(kind)), count)
     spread = np.arange(len(entry)) - np.repeat(np.cumsum(count) - count, count)

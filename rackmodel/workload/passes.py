@@ -17,6 +17,8 @@ from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import (
     TOKEN_EXCHANGES,
     Collective,
+    Compute,
+    Kernel,
     Operation,
     Phase,
     Segment,
@@ -42,6 +44,7 @@ class Passes:
     job: Job
     chunk: Chunk
     label: str  # of this chunk, unique on its rank
+    computes: dict[tuple[str, Phase, tuple[Kernel, ...]], Compute] = field(default_factory=dict)
     kept: dict[tuple[str, bool], Segment] = field(default_factory=dict)
     parts: tuple[Bucket, ...] = ()
 
@@ -114,7 +117,9 @@ class Passes:
     def _build(self, kind: str, edge: bool) -> Segment:
         name, edge_name = _WORDS[kind]
         phase: Phase = "forward" if kind == "F" else "backward"
-        emit = Emitter(phase, overlap_tp=self._pieces(), label=f"{self.label} {kind} ")
+        emit = Emitter(
+            phase, overlap_tp=self._pieces(), label=f"{self.label} {kind} ", known=self.computes
+        )
         if kind == "F":
             self._forward(emit, first=edge)
         elif kind == "W":
@@ -166,7 +171,7 @@ class Passes:
     def _backward(self, emit: Emitter, *, last: bool, split: bool) -> None:
         order = range(len(self.chunk.units) - 1, -1, -1)
         bring = self._gatherer(emit, order, "B")
-        later = Emitter("backward") if split else None
+        later = Emitter("backward", known=self.computes) if split else None
         again = self.recomputed()
         for index in order:
             bring(index)

@@ -22,7 +22,9 @@ from rackmodel.workload.ends import padded_vocab
 from rackmodel.workload.operations import (
     Collective,
     Compute,
+    Kernel,
     Operation,
+    Phase,
     Program,
     Recv,
     Segment,
@@ -78,12 +80,13 @@ class _Shared:
 
     passes: dict[tuple[tuple[Unit, ...], str], Passes] = field(default_factory=dict)
     mixed: dict[tuple[Segment, Segment], Segment] = field(default_factory=dict)
+    computes: dict[tuple[str, Phase, tuple[Kernel, ...]], Compute] = field(default_factory=dict)
 
     def of(self, job: Job, chunk: Chunk, label: str) -> Passes:
         """Return the passes of a chunk."""
         key = (chunk.units, label)
         if key not in self.passes:
-            self.passes[key] = Passes(job, chunk, label)
+            self.passes[key] = Passes(job, chunk, label, self.computes)
         return self.passes[key]
 
 

@@ -72,7 +72,10 @@ class Step:
 
 @dataclass(slots=True)
 class Emitter:
-    """Collects operations, merging neighbouring kernels into one `Compute`."""
+    """Collects operations, merging neighbouring kernels into one `Compute`.
+
+    known : blocks of kernels met before, by what they are; equal layers share them.
+    """
 
     phase: Phase
     overlap_tp: int = 1  # pieces that a GEMM is cut into to pipeline it with its collective; 1: not
@@ -80,6 +83,7 @@ class Emitter:
     operations: list[Operation] = field(default_factory=list)
     pending: list[Kernel] = field(default_factory=list)
     tokens: int = 0
+    known: dict[tuple[str, Phase, tuple[Kernel, ...]], Compute] = field(default_factory=dict)
 
     def run(self, kernels: Iterable[Kernel], phase: Phase | None = None) -> None:
         """Queue kernels on the compute stream."""
@@ -91,10 +95,11 @@ class Emitter:
     def flush(self) -> None:
         """Close the running `Compute`."""
         if self.pending:
-            name = self.pending[0].name
-            self.operations.append(
-                Compute(name=name, phase=self.phase, kernels=tuple(self.pending))
-            )
+            name, kernels = self.pending[0].name, tuple(self.pending)
+            key = name, self.phase, kernels
+            if key not in self.known:
+                self.known[key] = Compute(name=name, phase=self.phase, kernels=kernels)
+            self.operations.append(self.known[key])
             self.pending.clear()
 
     def put(self, operations: Iterable[Operation]) -> None:

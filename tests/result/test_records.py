@@ -4,6 +4,7 @@ import pytest
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 import rackmodel
+from rackmodel.errors import InvalidInput
 from rackmodel.result import records
 
 DEFAULT = {"default_plan": True}
@@ -25,3 +26,16 @@ def test_a_result_has_the_keys_of_its_record_and_no_others(machine, case):
         if name.endswith("Record"):
             strict(kind)
     TypeAdapter(records.ResultRecord).validate_python(found)
+
+
+def test_only_the_fields_that_are_asked_for_are_worked_out():
+    words = {"model": "gpt3-1.3b", "gpus": 8, "global_batch": 8, "seq_len": 1024}
+    result = rackmodel.simulate("dgx-h100", plan={"tp": 2, "pp": 1, "micro_batch": 1}, **words)
+    some = result.to_dict(fields=["step_s", "mfu", "plan", "run"])
+    assert list(some) == ["step_s", "mfu", "plan"]  # no run was asked for
+    assert not {"events", "assessment", "links"} & set(vars(result))
+    whole = result.to_dict()
+    assert {name: whole[name] for name in some} == some
+    assert result.to_dict(fields=["cost"]) == {"cost": whole["cost"]}
+    with pytest.raises(InvalidInput, match="no field 'tokens'"):
+        result.to_dict(fields=["tokens"])
