@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
-from rackmodel import gate
+from rackmodel import gate, units
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_toml
 from rackmodel.hardware.build import (
@@ -28,8 +29,18 @@ from rackmodel.hardware.build import (
     missing_fields,
     text_fields,
 )
-from rackmodel.hardware.parts import Accelerator, Catalog, Link, Medium, Source, Switch, Transport
+from rackmodel.hardware.parts import (
+    Accelerator,
+    Catalog,
+    Link,
+    Medium,
+    Quantity,
+    Source,
+    Switch,
+    Transport,
+)
 from rackmodel.hardware.tables import Tables, read_quantity, read_tables
+from rackmodel.shipped import kept
 
 DATA = Path(__file__).parent / "data"
 PARTS = {
@@ -126,13 +137,30 @@ def _named(what: str, name: str, known: Mapping[str, Part]) -> Part:
 @functools.cache
 def _shipped_tables() -> dict[str, Tables]:
     """Return the quantities of the package's own files."""
-    tables: dict[str, Tables] = {}
+    code = [DATA.with_name(f"{name}.py") for name in ("tables", "parts", "build")]
+    files = [*(DATA / f"{kind}.toml" for kind in KINDS), *code, Path(units.__file__)]
+    plain = kept("parts", files, _plain_tables)
+    return {
+        kind: {
+            name: {field: Quantity(*values) for field, values in table.items()}
+            for name, table in named.items()
+        }
+        for kind, named in plain.items()
+    }
+
+
+def _plain_tables() -> dict[str, dict[str, dict[str, tuple[object, ...]]]]:
+    """Return the tables as plain data: the values of a `Quantity` in their order."""
+    found: dict[str, dict[str, dict[str, tuple[object, ...]]]] = {}
     for kind in KINDS:
         path = DATA / f"{kind}.toml"
-        content = read_toml(path) if path.exists() else {}
         texts = text_fields(PARTS[kind]) if kind in PARTS else frozenset()
-        tables[kind] = read_tables(content, path.name, texts=texts)
-    return tables
+        read = read_tables(read_toml(path), path.name, texts=texts)
+        found[kind] = {
+            name: {field: astuple(one) for field, one in table.items()}
+            for name, table in read.items()
+        }
+    return found
 
 
 @functools.cache

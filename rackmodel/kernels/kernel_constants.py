@@ -7,7 +7,6 @@ Left out: what they mean (gemm_time, attention_time, kernel_time say that).
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -97,4 +96,4 @@ class KernelConstants:
 @kept
 def kernel_constants() -> KernelConstants:
     """Return the shipped constants."""
-    return KernelConstants(tomllib.loads(read_constants("kernels.toml")))
+    return KernelConstants(read_constants("kernels.toml"))

@@ -1,17 +1,20 @@
 """Where the constants of kernels and software are read from: the package's own files, or a folder.
 
 In:  kernels.toml, stacks.toml, or a folder with files of the same names.
-Out: their text; `kept`, for functions that depend on it.
+Out: what they say; `kept`, for functions that depend on it.
 Left out: what they mean (rackmodel.kernels, rackmodel.software).
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from rackmodel.shipped import shipped_toml
 
 HOMES = {"kernels.toml": "rackmodel.kernels", "stacks.toml": "rackmodel.software"}
 P = ParamSpec("P")
@@ -25,9 +28,11 @@ def home(name: str) -> Path:
     return Path(str(resources.files(HOMES[name]).joinpath("data", name)))
 
 
-def read_constants(name: str) -> str:
-    """Return the text of one of the files of `HOMES`."""
-    return (home(name) if _folder is None else _folder / name).read_text("utf-8")
+def read_constants(name: str) -> dict[str, Any]:
+    """Return the content of one of the files of `HOMES`."""
+    if _folder is None:
+        return shipped_toml(home(name))
+    return tomllib.loads((_folder / name).read_text("utf-8"))
 
 
 def kept(function: Callable[P, T]) -> Callable[P, T]:

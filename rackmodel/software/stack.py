@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
@@ -178,7 +177,7 @@ def families() -> list[dict[str, Any]]:
 @kept
 def stack_table() -> dict[str, Any]:
     """Return data/stacks.toml as a dictionary."""
-    return tomllib.loads(read_constants("stacks.toml"))
+    return read_constants("stacks.toml")
 
 
 @kept

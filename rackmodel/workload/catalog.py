@@ -8,17 +8,16 @@ Left out: downloading anything.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_json, read_toml
+from rackmodel.shipped import shipped_toml
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.mixers import (
@@ -57,11 +56,11 @@ _SUGAR = {"family", "ffn_ratio"}
 
 @cache
 def _catalog() -> dict[str, dict[str, Any]]:
-    folder = files("rackmodel.workload") / "data" / "models"
-    families = tomllib.loads((folder / "families.toml").read_text(encoding="utf-8"))
+    folder = Path(__file__).parent / "data" / "models"
+    families = shipped_toml(folder / "families.toml")
     models: dict[str, dict[str, Any]] = {}
     for name in ("dense.toml", "experts.toml"):
-        for key, value in tomllib.loads((folder / name).read_text(encoding="utf-8")).items():
+        for key, value in shipped_toml(folder / name).items():
             models[key] = {**families.get(value.get("family", ""), {}), **value}
     return models
 

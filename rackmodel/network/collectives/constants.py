@@ -8,11 +8,12 @@ The constants belong to a generation of accelerators and its library, never to a
 come from NCCL's own tuner.
 """
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from rackmodel.shipped import shipped_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,7 @@ class Generation:
 @cache
 def _tables() -> dict[str, Any]:
     """Return the tables of data/library.toml."""
-    text = resources.files("rackmodel.network").joinpath("data/library.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return shipped_toml(Path(__file__).parents[1] / "data" / "library.toml")
 
 
 def nccl(word: str) -> Any:

@@ -1,0 +1,89 @@
+"""What the package's own files say, read once and kept in the user's cache folder.
+
+In:  files that ship with the package, a function that reads them.
+Out: what it returns, plain data; the next process takes it from the cache.
+Left out: users' own files, which are always read.
+
+The cache has a file for each name and installation: a checksum, then JSON. It is taken only if it
+is whole and was made of the same files (size, time of change) by the same version; otherwise it is
+made again. Nothing fails where it can't be read or written. RACKMODEL_CACHE names another folder;
+"off" keeps nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).with_name("__init__.py")  # it has the version
+
+
+def kept(name: str, files: Sequence[Path], read: Callable[[], Any]) -> Any:
+    """Return what `read` returns, plain data, from the cache if `files` are as they were then.
+
+    Parameters
+    ----------
+    name : of the file in the cache. files : all that the result depends on, code included.
+    """
+    folder = _folder()
+    if folder is None:
+        return read()
+    install = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
+    path, key = folder / f"{name}-{install}.json", _key(files)
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = path.read_bytes()
+        if content[:64] == hashlib.sha256(content[65:]).hexdigest().encode():
+            stored = json.loads(content[65:])
+            if stored["key"] == key:
+                return stored["value"]
+    value = read()
+    _keep(path, key, value)
+    return value
+
+
+def shipped_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file that ships with the package."""
+    name = "-".join(path.with_suffix("").parts[-3:])
+    found: dict[str, Any] = kept(name, [path], lambda: tomllib.loads(path.read_text("utf-8")))
+    return found
+
+
+def _folder() -> Path | None:
+    """Return the cache folder; None where nothing is to be kept."""
+    given = os.environ.get("RACKMODEL_CACHE", "")
+    if given == "off":
+        return None
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    with suppress(RuntimeError):  # nobody's home
+        return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "rackmodel"
+    return None
+
+
+def _key(files: Sequence[Path]) -> list[Any]:
+    facts = [(str(path), path.stat()) for path in (PACKAGE, *files)]
+    return [[path, one.st_size, one.st_mtime_ns] for path, one in facts]
+
+
+def _keep(path: Path, key: list[Any], value: Any) -> None:
+    """Write the cache in one go, so that other processes find all of it or nothing."""
+    draft = ""
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        body = json.dumps({"key": key, "value": value}, separators=(",", ":")).encode()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".json")
+        with os.fdopen(number, "wb") as file:
+            file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        os.replace(draft, path)
+        draft = ""
+    if draft:
+        with suppress(OSError):
+            os.unlink(draft)
