@@ -105,6 +105,9 @@ class Plan:
     dispatcher: str = setting(
         "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
     )
+    dispatch_format: str = setting(
+        "bf16", "deepep: of tokens to experts; back: bf16.", "fp8", choices=("bf16", "fp8")
+    )
     dispatch_domain: int = setting(
         0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8, least=0
     )
