@@ -71,7 +71,7 @@ def simulate(
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
-    output.draw("steps.compare_figure", [payload])
+    output.draw(result.plot)
     output.write(payload, simulation_tables, [payload])
 
 

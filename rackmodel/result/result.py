@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -30,6 +31,7 @@ from rackmodel.result.timeline import frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from rackmodel.engine.step import Step
     from rackmodel.hardware import Accelerator
@@ -300,6 +302,12 @@ class Result:
             "used_bytes": {kind: float(size) for kind, size in worst.items()},
             "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
         }
+
+    def plot(self) -> Figure:
+        """Draw where the step goes, stages, power, HBM capacity and bandwidth, heat per rack."""
+        # By name, as plotting backends are: results know nothing of pictures.
+        figure: Figure = import_module("rackmodel.verbs.machines").step_picture(self)
+        return figure
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""
