@@ -253,7 +253,10 @@ def parse(value: object, dimension: str, *, where: str, positive: bool = False) 
             f"{where}: expected {kind.what}, found {_brief(value)}, which is not a number"
         )
     if number > LARGEST:
-        raise InvalidInput(f"{where}: {_brief(value)} is too large for {kind.what}")
+        raise InvalidInput(
+            f"{where}: {_brief(value)} is too large for {kind.what}; expected one such as"
+            f" {kind.example!r}"
+        )
     least, most = _RATES.get(dimension, (0.0, LARGEST))
     if 0 < number < least or number > most:
         size = "small" if number < least else "large"

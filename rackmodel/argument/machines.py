@@ -112,7 +112,7 @@ def _wires(network: str, domain: int, nic_gbps: float) -> dict[str, object]:
     changes: dict[str, object] = {}
     if network.endswith("ethernet"):
         if nic_gbps != 800:
-            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s")
+            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s, give 800")
         changes |= {
             "nics.link": "uec-800",
             "fabric.switch": "tomahawk6",
@@ -122,7 +122,7 @@ def _wires(network: str, domain: int, nic_gbps: float) -> dict[str, object]:
         }
     if network.startswith("ualink"):
         if domain != 72:
-            raise InvalidInput(f"{network} has a domain of 72 accelerators; got {domain}")
+            raise InvalidInput(f"{network} has a domain of 72 accelerators; got {domain}, give 72")
         changes |= {  # 9 links of 100 GB/s where NVLink has 18 of 50
             "shape.link": "ualink1-x4",
             "shape.switch": "ualink-100t",

@@ -188,7 +188,9 @@ def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tup
     if broken <= 0.0:
         return 0, 1.0
     if available <= 0.0:
-        raise InvalidInput("idle domains: no domain is ever whole")
+        raise InvalidInput(
+            "idle domains: no domain is ever whole; give more spares or a shorter repair"
+        )
     for more in range(needed + 1000):
         count = needed + more
         chance = math.fsum(binomial(count, k, broken) for k in range(more + 1))

@@ -137,7 +137,7 @@ def capped_clock(
     cap = accelerator.power_w if cap_w is None else cap_w
     total = unit["duration_s"].sum()
     if not total > 0:
-        raise InvalidInput("power cap: the repeated unit takes no time")
+        raise InvalidInput("power cap: the repeated unit takes no time; give a job that computes")
 
     def watts(x: float) -> float:
         return mean_power_w(unit, accelerator, x, clock=clock, junction_c=junction_c)[0]

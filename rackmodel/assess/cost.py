@@ -63,7 +63,7 @@ def need(catalog: Catalog, table: str, key: str, level: Level = "mid") -> float:
     """
     value = price(catalog, table, key, level)
     if value is None:
-        raise InvalidInput(f"prices.{table}.{key} is missing from the catalog")
+        raise InvalidInput(f"prices.{table}.{key} is missing from the catalog; add it")
     return value
 
 

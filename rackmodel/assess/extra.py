@@ -39,7 +39,7 @@ def assessment(name: str) -> Callable[[F], F]:
         If the name is taken.
     """
     if name in ASSESSMENTS:
-        raise InvalidInput(f"an assessment {name!r} is registered already")
+        raise InvalidInput(f"an assessment {name!r} is registered already; give another name")
 
     def register(function: F) -> F:
         ASSESSMENTS[name] = function

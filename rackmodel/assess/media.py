@@ -72,7 +72,7 @@ def link_ends(inventory: pd.DataFrame, catalog: Catalog) -> list[Ends]:
     """
     missing = set(COLUMNS) - set(inventory.columns)
     if missing:
-        raise InvalidInput(f"inventory: columns {sorted(missing)} are missing")
+        raise InvalidInput(f"inventory: columns {sorted(missing)} are missing; give them")
     found = []
     for row in inventory.to_dict("records"):
         if row["part_kind"] != "cable" or not row["count"]:

@@ -94,7 +94,7 @@ def cut_timeline(
         If a column is missing, a kind is unknown, or a time is not within the step.
     """
     if missing := COLUMNS - set(timeline.columns):
-        raise InvalidInput(f"timeline: columns {sorted(missing)} are missing")
+        raise InvalidInput(f"timeline: columns {sorted(missing)} are missing; give them")
     if not (step_s > 0 and np.isfinite(step_s)):
         raise InvalidInput(f"timeline: the step has to take more than 0 s, found {step_s!r}")
     start = timeline["start_s"].to_numpy(dtype=float)

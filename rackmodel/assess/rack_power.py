@@ -147,9 +147,9 @@ def rack_power(
     """
     missing = {"rack_class", "count", "rank_class", "ranks"} - set(racks.columns)
     if missing:
-        raise InvalidInput(f"racks: columns {sorted(missing)} are missing")
+        raise InvalidInput(f"racks: columns {sorted(missing)} are missing; give them")
     if racks.empty:
-        raise InvalidInput("racks: no rack holds a rank")
+        raise InvalidInput("racks: no rack holds a rank; give each its ranks")
     row_of = {draw.rank_class: row for row, draw in enumerate(draws)}
     sampled = [sample(draw, bins) for draw in draws]
     counts = racks["count"].to_numpy(dtype=float)

@@ -230,7 +230,7 @@ def domain_spares(
     if not 1 <= used <= domain:
         raise InvalidInput(f"domain: expected 1 to {domain} accelerators in use, found {used}")
     if not (failures_per_s >= 0 and repair_s >= 0):
-        raise InvalidInput("domain: failure rate and repair time may not be negative")
+        raise InvalidInput("domain: failure rate and repair time have to be 0 or more")
     works = 1.0 / (1.0 + failures_per_s * repair_s)
 
     def exactly(count: int) -> float:

@@ -120,7 +120,8 @@ class Site:
             )
         if self.flow_lpm is not None:
             raise InvalidInput(
-                f"coolant: {chassis.name} is cooled by air and has no flow of liquid"
+                f"coolant: {chassis.name} is cooled by air and has no flow of liquid;"
+                " leave flow_lpm out"
             )
         inlet_c = chassis.air_inlet_c if self.supply_c is None else self.supply_c
         rise_k = chassis.air_rise_k if self.rise_k is None else self.rise_k

@@ -7,6 +7,7 @@ Left out: what the commands do.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from rackmodel.cli.options import expanded
 from rackmodel.cli.runner import OneLineGroup
 
 
+@functools.cache
 def full(name: str) -> Any:
     """Return a command with all of its options."""
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")

@@ -237,7 +237,7 @@ def check_writable(path: Path, option: str) -> None:
     """Raise `InvalidInput` if `path` can't become a file."""
     shown = clip(str(path), 200)
     if "\0" in str(path):
-        raise InvalidInput(f"{option}: a file name can't hold a null character")
+        raise InvalidInput(f"{option}: a file name can't hold a null character; give one without")
     try:
         if path.is_dir():
             raise InvalidInput(f"{option}: wanted a file to write; {shown} is a directory")

@@ -189,7 +189,7 @@ def _span(ends: Sequence[str], text: str, where: str) -> Iterator[float]:
             f"{where}: the step has to be xFACTOR above 1 (x2) or +SIZE (+1MB); got {clip(text)!r}"
         )
     if first > last:
-        raise InvalidInput(f"{where}: the sweep {clip(text)!r} ends before it begins")
+        raise InvalidInput(f"{where}: the sweep {clip(text)!r} ends before it begins; give FROM:TO")
     number = (last - first) / by if adds else math.log(last / first) / math.log(by)
     if number > MAX_SIZES:
         raise InvalidInput(f"{where}: wanted at most {MAX_SIZES:,} sizes; got {clip(text)!r}")

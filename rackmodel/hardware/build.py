@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.parts import (
     Accelerator,
@@ -219,5 +220,7 @@ def _plain(found: Quantity, kind: str, field: str, where: str) -> object:
 
 def _shown(found: Quantity) -> str:
     return (
-        repr(found.text) if found.text else ("true or false" if found.flag else f"{found.value:g}")
+        gate.shown(found.text)
+        if found.text
+        else ("true or false" if found.flag else f"{found.value:g}")
     )

@@ -75,7 +75,8 @@ def peak_flops_per_s(accelerator: Any, precision: str) -> tuple[float, str]:
             if key in peaks:
                 return peaks[key] / 2.0, "tf32"
     raise InvalidInput(
-        f"accelerator {accelerator.name!r} has no peak for {precision!r}; it has {sorted(peaks)}"
+        f"accelerator {accelerator.name!r} has no peak for {precision!r}; give one of"
+        f" {sorted(peaks)}"
     )
 
 

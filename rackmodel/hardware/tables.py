@@ -54,7 +54,9 @@ def read_tables(
             continue
         path = f"{where}: {name}"
         if not name or "." in name:
-            raise InvalidInput(f"{path!r}: a name of a part has no dot, and is not empty")
+            raise InvalidInput(
+                f"{path!r}: a name of a part has no dot, and is not empty; rename it"
+            )
         fields = dict(_mapping(body, path))
         table: Table = {}
         if name in (known or {}):
@@ -101,7 +103,7 @@ def _read(
             continue
         if isinstance(value, Mapping) and not _is_value(value):
             if field.count(".") >= _DEEPEST:
-                raise InvalidInput(f"{path}.{field}: nested too deeply")
+                raise InvalidInput(f"{path}.{field}: nested too deeply; write few levels")
             inner = {**about, **_about(value)}
             table |= _read(value, path, field + ".", inner, texts)
         else:
@@ -153,7 +155,7 @@ def read_quantity(
         high = parse(bounds["high"], dimension, where=f"{where}.high")
     if not low <= middle <= high:
         found = f"{low:g}, {middle:g}, {high:g}"
-        raise InvalidInput(f"{where}: low <= value <= high does not hold: {found}")
+        raise InvalidInput(f"{where}: expected low <= value <= high, found {found}")
     return Quantity(middle, low, high, source, grade, note, year)
 
 

@@ -45,7 +45,7 @@ def steps_of(
 ) -> Steps:
     """Return the steps of a machine; kept by whoever asks for many of them."""
     if not machine.accelerator:
-        raise InvalidInput(f"{machine.name}: no accelerator is named")
+        raise InvalidInput(f"{machine.name}: no accelerator is named; give accelerator=")
     part = hardware.accelerator(machine.accelerator, catalog or hardware.load_catalog())
     return Steps(machine, ServingTimes(part, graphs=graphs), options or EngineOptions())
 

@@ -50,7 +50,7 @@ def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJo
         gpus = machine.domain_accelerators
         if fixed.get("tp", 1) * fixed.get("pp", 1) > gpus or decode_gpus or prefill_gpus:
             raise InvalidInput(
-                "gpus: say how many where a worker spans scale-up domains or prompts run apart"
+                "gpus: give how many where a worker spans scale-up domains or prompts run apart"
             )
     if decode_gpus and not prefill_gpus:
         prefill_gpus = gpus - decode_gpus

@@ -199,5 +199,7 @@ def optimise(
 def _figure(row: Mapping[str, Value], column: str) -> float:
     value = row.get(column)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"{column!r} is no figure of a row; it has {', '.join(list(row)[:40])}")
+        raise InvalidInput(
+            f"{column!r} is no figure of a row; give one of {', '.join(list(row)[:40])}"
+        )
     return float(value)

@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_toml
 from rackmodel.sweeps.filters import Value, parse_filter
@@ -133,7 +134,8 @@ def read_design(source: Path | str | Mapping[str, object]) -> DesignSpec:
 def _objectives(name: str, part: object) -> dict[str, str]:
     if not isinstance(part, Mapping) or not part:
         raise InvalidInput(
-            f'{name}: objectives = {part!r} has to be a table such as tokens_per_s = "max"'
+            f"{name}: objectives = {gate.shown(part)} has to be a table such as tokens_per_s ="
+            ' "max"'
         )
     found = dict(_flat("", part))
     for column, sense in found.items():
@@ -154,7 +156,7 @@ def _flat(prefix: str, part: Mapping[str, object]) -> list[tuple[str, object]]:
 
 def _constraints(name: str, part: object) -> tuple[str, ...]:
     if not isinstance(part, list) or not all(isinstance(text, str) for text in part):
-        raise InvalidInput(f"{name}: constraints = {part!r} has to be a list of texts")
+        raise InvalidInput(f"{name}: constraints = {gate.shown(part)} has to be a list of texts")
     for number, text in enumerate(part):
         parse_filter(text, None, where=f"{name}: constraints[{number}]")
     return tuple(part)
@@ -163,6 +165,6 @@ def _constraints(name: str, part: object) -> tuple[str, ...]:
 def _whole(name: str, key: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LIMIT:
         raise InvalidInput(
-            f"{name}: {key} = {value!r} has to be a whole number, {least} to {LIMIT}"
+            f"{name}: {key} = {gate.shown(value)} has to be a whole number, {least} to {LIMIT}"
         )
     return value

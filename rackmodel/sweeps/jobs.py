@@ -87,7 +87,7 @@ def check_value(name: str, value: Value) -> None:
     elif name == "catalog":
         for path in str(value).split(","):
             if not Path(path).is_file():
-                raise InvalidInput("no such file")
+                raise InvalidInput("no such file; give one that exists")
     elif (choices := _choices().get(name)) and value not in choices:
         raise UnknownName.among(name, str(value), choices)
 

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, RackModelError, UnknownName
 from rackmodel.files import read_toml
 from rackmodel.sweeps.filters import Filter, Value, parse_filter
@@ -117,7 +118,7 @@ def read_spec(
             raise UnknownName(f"{name}: {UnknownName.among('part of a sweep', key, _PARTS)}")
     title = content.get("title", "")
     if not isinstance(title, str):
-        raise InvalidInput(f"{name}: title = {title!r} has to be text")
+        raise InvalidInput(f"{name}: title = {gate.shown(title)} has to be text")
     base = {
         key: reader.value(f"base.{key}", key, value)
         for key, value in reader.flat("base", content.get("base", {}))
@@ -140,7 +141,7 @@ def read_spec(
             seen[key] = "axes" if number < len(axes) - len(zips) else "zips"
     texts = content.get("filters", [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidInput(f"{name}: filters = {texts!r} has to be a list of texts")
+        raise InvalidInput(f"{name}: filters = {gate.shown(texts)} has to be a list of texts")
     filters = tuple(
         parse_filter(text, seen, where=f"{name}: filters[{number}]")
         for number, text in enumerate(texts)
@@ -167,7 +168,7 @@ class _Reader:
         """(name, value) of a table; [plan] is only a heading, [set] keeps its prefix."""
         if not isinstance(part, dict):
             raise InvalidInput(
-                f"{self.name}: {where} = {part!r} has to be a table; write [{where}]"
+                f"{self.name}: {where} = {gate.shown(part)} has to be a table; write [{where}]"
             )
         for key, value in part.items():
             if key == "plan" and isinstance(value, dict):
@@ -191,26 +192,32 @@ class _Reader:
         else:
             raise UnknownName(f"{where}: {UnknownName.among('field of a job', key, self.fields)}")
         if not isinstance(value, bool | int | float | str):
-            raise InvalidInput(f"{where} = {value!r} has to be a single number, text or true/false")
+            raise InvalidInput(
+                f"{where} = {gate.shown(value)} has to be a single number, text or true/false"
+            )
         if isinstance(value, str) and (len(value) > 1000 or not value.strip()):
             raise InvalidInput(f"{where} = {value[:40]!r} has to be 1 to 1,000 characters")
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidInput(f"{where} = {value} has to be a finite number")
         if not isinstance(value, str) and abs(value) > LARGEST:
-            raise InvalidInput(f"{where} = {value} is beyond {LARGEST:g}; check the unit")
+            raise InvalidInput(
+                f"{where} = {value} is beyond {LARGEST:g}, at most which is allowed; check the unit"
+            )
         if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         wanted = {"int": int, "float": float, "str": str, "bool": bool}.get(kind, object)
         if not isinstance(value, wanted) or (kind == "int" and isinstance(value, bool)):
             names = {"int": "a whole number", "float": "a number", "str": "text"}
-            raise InvalidInput(f"{where} = {value!r} has to be {names.get(kind, 'true or false')}")
+            raise InvalidInput(
+                f"{where} = {gate.shown(value)} has to be {names.get(kind, 'true or false')}"
+            )
         if kind == "int" and isinstance(value, int) and value < 1:
             raise InvalidInput(f"{where} = {value} has to be 1 or more")
         if self.check is not None and (key, type(value), value) not in self.checked:
             try:
                 self.check(key, value)
             except RackModelError as error:
-                raise InvalidInput(f"{where} = {value!r}: {error}") from None
+                raise InvalidInput(f"{where} = {gate.shown(value)}: {error}") from None
             self.checked.add((key, type(value), value))
         return value
 
@@ -220,7 +227,7 @@ class _Reader:
             values = self.spread(where, values)
         if not isinstance(values, list):
             raise InvalidInput(
-                f"{self.name}: {where} = {values!r} has to be a list or a range "
+                f"{self.name}: {where} = {gate.shown(values)} has to be a list or a range "
                 "{from = 1, to = 8, step = 1}; a single value belongs in [base]"
             )
         if not values:
@@ -250,12 +257,13 @@ class _Reader:
                 or not math.isfinite(value)
             ):
                 raise InvalidInput(
-                    f"{self.name}: {where}.{key} = {value!r} has to be a finite number"
+                    f"{self.name}: {where}.{key} = {gate.shown(value)} has to be a finite number"
                 )
             ends[key] = value
         if not {"from", "to"} <= set(ends) or len({"step", "times"} & set(ends)) != 1:
             raise InvalidInput(
-                f"{self.name}: {where} = {part!r} needs from, to and one of step (added) or "
+                f"{self.name}: {where} = {gate.shown(part)} needs from, to and one of step"
+                " (added) or "
                 "times (multiplied)"
             )
         first, last = ends["from"], ends["to"]
@@ -266,7 +274,7 @@ class _Reader:
             or ("times" in ends and (times <= 1 or first <= 0))
         ):
             raise InvalidInput(
-                f"{self.name}: {where} = {part!r} never arrives; wanted from <= to, and "
+                f"{self.name}: {where} = {gate.shown(part)} never arrives; wanted from <= to, and "
                 "step > 0 or (times > 1 and from > 0)"
             )
         room = (
@@ -274,7 +282,8 @@ class _Reader:
         )
         if room > MOST_JOBS:
             raise InvalidInput(
-                f"{self.name}: {where} = {part!r} has over {MOST_JOBS:,} values; enlarge the step"
+                f"{self.name}: {where} = {gate.shown(part)} has over {MOST_JOBS:,} values;"
+                " enlarge the step"
             )
         count = math.floor(room * (1 + 1e-12) + 1e-12) + 1
         if "times" in ends:

@@ -84,7 +84,8 @@ def switch_planes(table: Table, part: Accelerator, catalog: Catalog) -> Switched
         links = (table.count("links", per_chip),) * switches
     if len(links) != switches:
         raise InvalidInput(
-            f"{table.where('links')}: {len(links)} entries for {switches} switch chips of a group"
+            f"{table.where('links')}: {len(links)} entries for {switches} switch chips of a group;"
+            " give one for each"
         )
     rate = part.scale_up_bytes_per_s / sum(links)
     wire = wire_of(table, catalog, part.scale_up_link, rate=rate, length_m=0.6)

@@ -108,7 +108,8 @@ class Description:
             raise InvalidInput(f"{accelerators} accelerators: at least 1 is needed")
         if accelerators > MOST_ACCELERATORS:
             raise InvalidInput(
-                f"{accelerators:,} accelerators: more than {MOST_ACCELERATORS:,} is a slip?"
+                f"{accelerators:,} accelerators: more than {MOST_ACCELERATORS:,} is a slip? give"
+                " fewer"
             )
         most = self.max_accelerators
         if accelerators > most:

@@ -183,7 +183,7 @@ def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, 
     if len(parts) > 1 and not given:
         raise InvalidInput(
             f"{file}: accelerators of several parts ({', '.join(sorted(parts)[:4])});"
-            " one part a graph"
+            " give one part a graph"
         )
     part = str(stated) if stated else next(iter(parts), "")
     known = load_catalog().accelerators

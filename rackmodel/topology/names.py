@@ -129,7 +129,7 @@ def _parse(
 ) -> Topology:
     text = text_of(content, path)
     if maps and not is_graph(path):
-        raise InvalidInput(f"{path}: --map says what keys of a graph mean; this is a description")
+        raise InvalidInput(f"{path}: --map says what keys of a graph mean; this is a description; leave it out")
     if is_graph(path):
         if overrides:
             raise InvalidInput(f"{path}: overrides apply to TOML files; edit the graph instead")
@@ -145,16 +145,16 @@ def _parse(
 
 def _find(name: str) -> Path:
     if "\0" in name or len(name) > 4000:
-        raise InvalidInput(f"{name[:60]!r} is no name and no path")
+        raise InvalidInput(f"{name[:60]!r} is no name and no path; give one")
     path = Path(name)
     shipped = name in topology_names()
     try:
         if not shipped and path.is_file():
             return path
     except OSError as error:
-        raise InvalidInput(f"{name[:200]}: {error.strerror}") from None
+        raise InvalidInput(f"{name[:200]}: {error.strerror}; give another") from None
     if not shipped and (path.suffix.lower() in _ENDINGS or len(path.parts) > 1):
-        raise InvalidInput(f"{name[:200]}: no such file")
+        raise InvalidInput(f"{name[:200]}: no such file; check the name, or give another")
     if not shipped:
         raise UnknownName.among("topology", name[:200], topology_names())
     return _folder() / f"{name}.toml"

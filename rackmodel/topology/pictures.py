@@ -73,7 +73,7 @@ def draw(topology: Topology, path: str | Path, *, accelerators: int | None = Non
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written: {error.strerror}") from None
+        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give another") from None
 
 
 def rack_picture(topology: Topology, ax: Axes | None = None) -> Axes:

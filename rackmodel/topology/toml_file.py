@@ -53,7 +53,7 @@ def parse_toml(
         With the file, the key path, the value and the remedy; also if [published] is not met.
     """
     if len(text) > MOST_BYTES:
-        raise InvalidInput(f"{file}: {len(text):,} characters; a topology file has a few thousand")
+        raise InvalidInput(f"{file}: {len(text):,} characters; expected at most {MOST_BYTES:,}")
     data = toml_of(text, file)
     for key, value in gate.table(overrides or {}, f"{file}: overrides").items():
         _override(data, key, value, file)
@@ -174,7 +174,7 @@ def _nics(table: Table, part: Accelerator, catalog: Catalog, host: Host) -> Nics
     if host.accelerators % per_host and per_host % host.accelerators:
         raise InvalidInput(
             f"{table.where('per_host')}: {per_host} NICs cannot be shared evenly by"
-            f" {host.accelerators} accelerators"
+            f" {host.accelerators} accelerators; give a divisor or a multiple"
         )
     wire = wire_of(table, catalog, None, medium="pluggable", length_m=20.0)
     usual = catalog.links[wire.link].transport or DEFAULT_TRANSPORT

@@ -310,7 +310,7 @@ def tier_of(table: pd.DataFrame) -> pd.Series[str]:
     """Return the tier of each row; one that says none is core."""
     if "tier" not in table.columns:
         return table["id"].map(lambda _: "core")
-    return table["tier"].fillna("core")
+    return table["tier"].astype(object).fillna("core")
 
 
 GPU_BINS = ((1, 8), (9, 64), (65, 256), (257, 999), (1000, 10**9))
@@ -331,7 +331,7 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
         summary["core_nvl72"] = figures(core[nvl72])
     for column in ("topology", "stack", "precision"):
         if column in single.columns:
-            groups = single.groupby(single[column].fillna("not stated"), sort=True)
+            groups = single.groupby(single[column].astype(object).fillna("not stated"), sort=True)
             summary[f"by_{column}"] = {str(name): figures(part) for name, part in groups}
     summary["by_experts"] = {
         "dense": figures(single[~single["experts"].astype(bool)]),

@@ -69,7 +69,9 @@ def sub_layers(what: str, letters: str, window: int) -> tuple[Block, ...]:
 def cycled(what: str, letters: str, kinds: Mapping[str, _T], layers: int) -> list[_T]:
     """The kind of each layer; letters fewer than layers are said again from the first."""
     if len(letters) > layers:
-        raise InvalidInput(f"{what} spells {len(letters)} layers, the model has {layers}")
+        raise InvalidInput(
+            f"{what} spells {len(letters)} layers, the model has {layers}; give as many"
+        )
     each = [_of(what, letter, kinds) for letter in letters]
     return [each[layer % len(each)] for layer in range(layers)]
 

@@ -94,7 +94,7 @@ def make_group(
             f"accelerator {wrong} of the group is not in the machine, which has {have}"
         )
     if len(np.unique(found)) < len(found):
-        raise InvalidInput("an accelerator stands twice in the group")
+        raise InvalidInput("an accelerator stands twice in the group; give each once")
     size = len(found) if true_size is None else int(true_size)
     if size < len(found):
         raise InvalidInput(f"true_size {size} is below the {len(found)} members given")

@@ -131,7 +131,9 @@ def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B],
     """
     known = set(Algorithm.__dataclass_fields__) - {"name", "ops", "build"}
     if name in ALGORITHM:
-        raise InvalidInput(f"a collective algorithm {name!r} is registered already")
+        raise InvalidInput(
+            f"a collective algorithm {name!r} is registered already; give another name"
+        )
     if wrong := [*(set(ops) - set(OPS)), *(set(facts) - known)]:
         raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}")
 

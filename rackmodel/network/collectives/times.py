@@ -210,7 +210,7 @@ def bus_factor(op: str, gpus: int) -> float:
 def _sizes(sizes: Iterable[float]) -> Sequence[float]:
     found = [float(size) for size in sizes]
     if not found:
-        raise InvalidInput("no sizes given")
+        raise InvalidInput("no sizes; give some bytes")
     for size in found:
         if not math.isfinite(size) or size <= 0:
             raise InvalidInput(f"bytes must be finite and above 0, got {size!r}")

@@ -100,7 +100,7 @@ def quickest(
         if best is None or seconds < best[0]:
             best = seconds, made
     if best is None:
-        raise refused or InvalidInput(f"{op}: no algorithm is named")
+        raise refused or InvalidInput(f"{op}: no algorithm is named; give one")
     return best[1]
 
 

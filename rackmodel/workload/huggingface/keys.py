@@ -100,7 +100,7 @@ class Keys:
                 f" (known: {', '.join(letters)})"
             )
         if len(words) < layers:
-            raise InvalidInput(f"{self.where(key)} names {len(words)} of {layers} layers; name all")
+            raise InvalidInput(f"{self.where(key)} names {len(words)} of {layers} layers; give all")
         return "".join(letters[str(word)] for word in words[:layers])
 
     def unread(self) -> list[str]:

@@ -179,25 +179,27 @@ def check_serving(job: ServingJob) -> None:
             raise InvalidInput(f"{name} must be at least 1, found {getattr(job, name)}")
     model = job.model
     if not 0.0 <= job.cached < 1.0:
-        raise InvalidInput(f"cached: a share below 1 of the prompt, found {job.cached:g}")
+        raise InvalidInput(f"cached: expected a share below 1 of the prompt, found {job.cached:g}")
     if not 0.0 <= job.acceptance <= 1.0:
-        raise InvalidInput(f"acceptance: a probability from 0 to 1, found {job.acceptance:g}")
+        raise InvalidInput(
+            f"acceptance: expected a probability from 0 to 1, found {job.acceptance:g}"
+        )
     if job.mtp < 0 or (job.mtp and not model.mtp_layers):
         raise InvalidInput(
             f"mtp {job.mtp}: {model.name} has {model.mtp_layers or 'no'} layers that draft tokens;"
             " leave mtp out"
         )
     if not job.routing_skew >= 0.0 or job.redundant_experts < 0:
-        raise InvalidInput("routing_skew and redundant_experts must not be below 0")
+        raise InvalidInput("routing_skew and redundant_experts have to be 0 or more")
     if job.redundant_experts and not model.experts:
-        raise InvalidInput(f"redundant_experts: {model.name} has no experts")
+        raise InvalidInput(f"redundant_experts: {model.name} has no experts; leave them out")
     if job.mtp >= job.osl:
         raise InvalidInput(f"mtp {job.mtp} drafts as many tokens as the answer has: {job.osl}")
     for worker, gpus in ((job.worker, job.decode_gpus), (job.prefill, job.prefill_gpus)):
         if worker is not None:
             check_worker(worker, model, gpus)
     if job.prefill_gpus and job.prefill is None:
-        raise InvalidInput("prefill_gpus without a plan of prefill workers")
+        raise InvalidInput("prefill_gpus needs a plan of prefill workers")
 
 
 def check_worker(worker: Worker, model: Model, gpus: int) -> None:
@@ -213,7 +215,7 @@ def check_worker(worker: Worker, model: Model, gpus: int) -> None:
     if worker.tp % worker.ep:
         raise InvalidPlan(f"ep {worker.ep} does not divide tp {worker.tp}")
     if worker.ep > 1 and not model.experts:
-        raise InvalidPlan(f"ep {worker.ep}: {model.name} has no experts")
+        raise InvalidPlan(f"ep {worker.ep}: {model.name} has no experts; leave them out")
     if worker.ep > max(1, model.experts):
         raise InvalidPlan(f"ep {worker.ep} is more than the {model.experts} experts")
     if not worker.dp_attention and model.heads % worker.tp:

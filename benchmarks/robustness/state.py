@@ -1,0 +1,36 @@
+"""A campaign that may be stopped at any moment: what it has done so far, in one file.
+
+In:  a directory; numbers of tries from 0 on.
+Out: the tally of all tries, written after every chunk.
+Left out: what a try is (`fuzz`).
+
+    python -m benchmarks.robustness.state DIR 200000     goes on where DIR stands
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.robustness.fuzz import Tally, tries
+
+CHUNK = 500
+
+
+def go_on(folder: Path, last: int) -> Tally:
+    """Run tries up to `last`, from where the state in `folder` stands."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "fuzz.json"
+    tally = Tally.of(json.loads(file.read_text())) if file.exists() else Tally()
+    while tally.tries < last:
+        tries(tally.tries, min(last, tally.tries + CHUNK), tally)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(tally.to_json(), indent=1))
+        part.replace(file)
+    return tally
+
+
+if __name__ == "__main__":
+    done = go_on(Path(sys.argv[1]), int(sys.argv[2]))
+    print(json.dumps(done.to_json(), indent=1))
