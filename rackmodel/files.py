@@ -1,19 +1,24 @@
-"""Files from outside: what stands in them, or one line that says why it can't be read.
+"""Files: what stands in them, or one line that says why they can't be read or written.
 
 In:  a path; the option or kind of file, for messages.
-Out: bytes, text, the content of TOML, JSON and CSV.
-Left out: what the content means (`gate`, the readers); files that are written (`cli.output`).
+Out: bytes, text, the content of TOML, JSON and CSV; files that are written whole or not at all.
+Left out: what the content means (`gate`, the readers).
 
 Only regular files are read: a pipe or device may never end.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
+import os
 import stat
+import tempfile
 import tomllib
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,10 +180,130 @@ def _unzipped(content: bytes, shown: str) -> bytes:
     return found
 
 
+def check_writable(path: Path, where: str) -> None:
+    """Refuse a path that can't become a file.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    shown = _shown(path, where)
+    try:
+        if path.is_dir():
+            raise InvalidInput(f"{shown} is a directory; give a file to write")
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise InvalidInput(
+                f"{shown}: no such directory to write into; make it, or give another"
+            )
+        if path.is_symlink() and not path.exists():
+            raise InvalidInput(f"{shown} is a link to nowhere; remove it, or give another file")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise InvalidInput(f"{shown}: no permission to write it; give another file")
+    except OSError as error:
+        raise InvalidInput(_unwritable(shown, error)) from None
+    except ValueError:
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+
+
+def check_folder(path: Path, where: str) -> None:
+    """Refuse a path that is no directory and can't become one; raises `InvalidInput`."""
+    shown = _shown(path, where)
+    try:
+        there = path.lstat()
+        if not path.is_dir():
+            what = "a link to nowhere" if stat.S_ISLNK(there.st_mode) else "a file"
+            raise InvalidInput(f"{shown} is {what}; give a directory")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InvalidInput(_unwritable(shown, error)) from None
+    except ValueError:
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+
+
+def write_whole(path: Path, data: bytes, where: str = "", *, sync: bool = False) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part."""
+    with whole_file(path, where) as part, part.open("wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, where: str = "") -> Iterator[Path]:
+    """Yield a path to write to, which takes the name `path` only if the body succeeds.
+
+    Devices and pipes (/dev/null, /dev/stdout) are written to as they are.
+
+    Raises
+    ------
+    InvalidInput
+        If it can't be written: no space, no permission, too long a name.
+    """
+    check_writable(path, where)
+    part = None
+    try:
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            yield path
+            return
+        target = path.resolve()  # a symbolic link stays one
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name[:40]}.", suffix="".join(target.suffixes[-2:])
+        )
+        os.close(handle)
+        part = Path(name)
+        yield part
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~mask)
+        part.replace(target)
+    except OSError as error:
+        raise InvalidInput(_unwritable(_shown(path, where), error)) from None
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def safe_cell(value: object) -> object:
+    """Return a cell of a table; a text that a spreadsheet would run stands behind an apostrophe.
+
+    >>> safe_cell("=1+1"), safe_cell("-5"), safe_cell(-5.0), safe_cell(None)
+    ("'=1+1", '-5', -5.0, '')
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str) or value[:1] not in ("=", "+", "-", "@", "\t", "\r"):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV, every text as `safe_cell` has it."""
+    safe = frame.copy()
+    for column in safe.select_dtypes(exclude="number").columns:
+        safe[column] = safe[column].map(safe_cell, na_action="ignore")
+    safe.columns = [str(safe_cell(str(column))) for column in safe.columns]
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
 def is_file(path: Path) -> bool:
     """Say whether there is a regular file; a name that no file can have is none."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a directory; a name that none can have is none."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
@@ -188,6 +313,12 @@ def _shown(path: Path, where: str) -> str:
     text = text if len(text) <= 200 else text[:197] + "..."
     text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     return f"{where}: {text}" if where else text
+
+
+def _unwritable(shown: str, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{shown}: no space left to write it; free some, or give another place"
+    return f"{shown}: can't be written ({error.strerror or error}); give another file"
 
 
 def _unreadable(shown: str, error: OSError) -> str:

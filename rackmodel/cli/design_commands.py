@@ -19,7 +19,7 @@ from rackmodel.cli.files import check_file
 from rackmodel.cli.study_commands import WorkersOption
 from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_catalog import cell
-from rackmodel.errors import InvalidInput
+from rackmodel.files import check_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,8 +68,8 @@ def design(
     has its best plan. Columns are those of a sweep; --json has all of them.
     """
     check_file(spec, "SPEC.toml")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InvalidInput(f"--out: wanted a directory; {out} is a file")
+    if out is not None:
+        check_folder(out, "--out")
     from rackmodel.sweeps.run import progress_lines
     from rackmodel.verbs.studies import design as search_designs
 

@@ -22,6 +22,7 @@ from rackmodel.cli.tables_network import collective_tables, flows_tables
 from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
+from rackmodel.files import csv_text
 
 OPERATIONS = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
@@ -177,6 +178,6 @@ def flows(
         output.write({"topology": topology, "rows": frame.to_dict("records")}, flows_tables)
         return
     output.write_text(
-        frame.to_csv(index=False, lineterminator="\n"),
+        csv_text(frame),
         {"rows": frame.to_dict("records") if output.demands else []},
     )

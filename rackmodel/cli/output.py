@@ -12,9 +12,7 @@ import io
 import json
 import math
 import os
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +23,7 @@ from rackmodel.cli.runner import AssertionMissed, complain
 from rackmodel.cli.values import clip, numbers_at, thresholds
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
+from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -106,7 +105,7 @@ class Output:
             sys.stdout.write(text)
             sys.stdout.flush()
         elif self.out is not None:
-            write_whole(self.out, text.encode())
+            write_whole(self.out, text.encode("utf-8", "backslashreplace"), "--out")
         check_demands(payload, self.demands)
 
     @property
@@ -206,9 +205,9 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for row in flat for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({key: safe_cell(key) for key in columns})
     for row in flat:
-        writer.writerow({key: "" if value is None else value for key, value in row.items()})
+        writer.writerow({key: safe_cell(value) for key, value in row.items()})
     return text.getvalue()
 
 
@@ -231,62 +230,6 @@ def _plain_width() -> int:
     """Return the width off a terminal: what COLUMNS says, else wide enough not to wrap."""
     wish = os.environ.get("COLUMNS", "")
     return max(80, int(wish)) if wish.isdigit() and len(wish) < 6 else 400
-
-
-def check_writable(path: Path, option: str) -> None:
-    """Raise `InvalidInput` if `path` can't become a file."""
-    shown = clip(str(path), 200)
-    if "\0" in str(path):
-        raise InvalidInput(f"{option}: a file name can't hold a null character; give one without")
-    try:
-        if path.is_dir():
-            raise InvalidInput(f"{option}: wanted a file to write; {shown} is a directory")
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise InvalidInput(
-                f"{option}: no directory {clip(str(folder), 200)} to write {path.name} into"
-            )
-        target = path if path.exists() else folder
-        if not os.access(target, os.W_OK):
-            raise InvalidInput(f"{option}: no permission to write {shown}")
-    except OSError as error:
-        raise InvalidInput(f"{option}: can't write {shown} ({error.strerror})") from error
-
-
-def write_whole(path: Path, data: bytes, option: str = "--out") -> None:
-    """Write a file so that a reader sees the old one or the whole new one, never a part."""
-    with whole_file(path, option) as part:
-        part.write_bytes(data)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, option: str = "--out") -> Iterator[Path]:
-    """Yield a path to write to, which takes the name `path` only if the body succeeds.
-
-    Devices and pipes (/dev/null, /dev/stdout) are written to as they are.
-    """
-    check_writable(path, option)
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        yield path
-        return
-    target = path.resolve()  # a symbolic link stays one
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:40]}.", suffix="".join(target.suffixes[-2:])
-    )
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~mask)
-        part.replace(target)
-    except OSError as error:
-        raise InvalidInput(
-            f"{option}: can't write {clip(str(path), 200)} ({error.strerror})"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def note(message: str) -> None:

@@ -19,11 +19,12 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file, name_or_file, read_json
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
-from rackmodel.cli.output import check_writable, note, write_whole
+from rackmodel.cli.output import note
 from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import clip
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.fields import setting
+from rackmodel.files import check_writable, write_whole
 
 DEFAULT_MACHINES = ["gb200-nvl72", "dgx-b200", "dgx-h100"]
 
@@ -154,7 +155,7 @@ def report(
     content["command"] = _command([*machines, *parts.given], job)
     if not content["rows"]:
         raise CannotRun(f"none of {', '.join(machines)} can run this job")
-    write_whole(out, html.page(content).encode())
+    write_whole(out, html.page(content).encode("utf-8", "backslashreplace"), "--out")
     if output.json:
         output.write({"file": str(out), "machines": machines}, list)
     else:

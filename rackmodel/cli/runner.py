@@ -27,6 +27,7 @@ _UsageError: type[Exception] = next(
 )
 ASSERTION_MISSED = 4
 INTERRUPTED = 130
+LONGEST = 260  # characters of a word in a message
 BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 
 
@@ -42,7 +43,8 @@ class Interrupted(Exception):
 
 def complain(message: str) -> None:
     """Print one line `rackmodel: ...` on stderr, whatever line breaks `message` holds."""
-    text = " ".join(str(message).split())
+    words = str(message).split()
+    text = " ".join(word if len(word) <= LONGEST else word[: LONGEST - 1] + "…" for word in words)
     try:
         sys.stderr.write(f"rackmodel: {text}\n")
         sys.stderr.flush()
@@ -50,6 +52,14 @@ def complain(message: str) -> None:
         sys.stderr.write(f"rackmodel: {text.encode('ascii', 'backslashreplace').decode()}\n")
     except OSError:
         pass  # nobody listens
+
+
+def _fault(error: OSError) -> str:
+    """Return what a file or the system refused as one line: it comes from outside, always."""
+    what = error.filename or "the result"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left to write {what}; free some, or write to another place"
+    return f"{what}: {error.strerror or error}; give another file, or mend what refuses it"
 
 
 def _usage_line(error: Any) -> str:
@@ -116,8 +126,6 @@ class OneLineGroup(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 _leave_quietly()
-            if error.errno == errno.ENOSPC:
-                complain(f"no space left to write {error.filename or 'the result'}")
-                sys.exit(2)
-            raise
+            complain(_fault(error))
+            sys.exit(2)
         sys.exit(code if isinstance(code, int) else 0)

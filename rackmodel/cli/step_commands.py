@@ -14,16 +14,17 @@ import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
-from rackmodel.cli.output import check_writable, note, whole_file
+from rackmodel.cli.output import note
 from rackmodel.cli.tables_step import comparison_tables, search_tables, simulation_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.files import check_writable, is_folder, whole_file
 
 
 def _trace(word: object) -> Path | None:
     """Refuse a `--trace` that is neither a trace file nor a directory to write."""
     path = Path(str(word))
-    if path.is_dir():
+    if is_folder(path):
         return path
     if not path.name.lower().endswith((".json", ".json.gz")):
         raise InvalidInput(

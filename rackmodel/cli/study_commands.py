@@ -27,8 +27,8 @@ from rackmodel.cli.tables_study import (
     validation_tables,
 )
 from rackmodel.cli.values import counter
-from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
+from rackmodel.files import check_folder
 
 WorkersOption = Annotated[
     int,
@@ -161,8 +161,7 @@ def sweep(
     One row per job in SI units; a job that cannot run is a row with its reason.
     """
     check_file(spec, "SPEC.toml")
-    if out.exists() and not out.is_dir():
-        raise InvalidInput(f"--out: wanted a directory; {out} is a file")
+    check_folder(out, "--out")
     from rackmodel.sweeps import api
     from rackmodel.sweeps.run import progress_lines
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.files import write_whole
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,7 +68,7 @@ def write_rank_traces(
     for rank_class in sorted(events["rank_class"].unique().tolist()):
         path = folder / f"rank-{rank_class}.json.gz"
         mine = events[events["rank_class"] == rank_class]
-        path.write_bytes(_zipped(_text(mine, rank_class, world_size or 1)))
+        write_whole(path, _zipped(_text(mine, rank_class, world_size or 1)), "--trace")
         paths.append(path)
     return paths
 

@@ -17,8 +17,11 @@ another one's file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import stat
 import time
 import uuid
 import zlib
@@ -30,12 +33,15 @@ from typing import Any
 import pandas as pd
 
 from rackmodel.errors import InvalidInput
+from rackmodel.files import check_folder, csv_text, write_whole
 from rackmodel.sweeps.filters import Value
 
 Row = dict[str, Value]
 
 SYNC_EVERY_S = 1.0  # a killed process loses nothing without it; a power cut loses at most this much
 LATELY_S = 600.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLAIN = bool | int | float | str
 
 
 def canonical(value: object) -> str:
@@ -45,19 +51,6 @@ def canonical(value: object) -> str:
     '{"a":null,"b":1.5}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Store:
@@ -82,28 +75,42 @@ class Store:
         self._own: Path | None = None
         self._synced_s = time.monotonic()
         self.torn = 0  # lines that a killed writer left behind
-        if folder.exists() and not folder.is_dir():
-            raise InvalidInput(f"{folder} is a file; give a directory for the sweep")
-        manifest = folder / "sweep.json"
+        check_folder(folder, "")
+        try:
+            self._open(resume=resume)
+        except OSError as error:
+            raise InvalidInput(
+                f"{folder}: can't be used ({error.strerror}); give another directory"
+            ) from None
+
+    def _open(self, *, resume: bool) -> None:
+        folder, manifest = self.folder, self.folder / "sweep.json"
         found = [item.name for item in folder.iterdir()] if folder.is_dir() else []
         # A sweep killed at its start may have made rows/ and nothing else.
         others = [name for name in found if name != "rows" and not name.startswith(".sweep")]
         if others and not manifest.exists():
             raise InvalidInput(f"{folder} is not empty and holds no sweep; give another directory")
-        if not resume and self._rows_folder.is_dir() and any(self._rows_folder.glob("*.jsonl")):
+        if not resume and any(self._parts()):
             raise InvalidInput(
                 f"{folder} already holds rows of a sweep; add --resume to go on, or give "
                 "another directory"
             )
-        try:
-            self._rows_folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"can't write to {folder}: {error.strerror}") from None
+        self._rows_folder.mkdir(parents=True, exist_ok=True)
+
+    def _parts(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Files of rows with their facts; directories and links to nowhere are none."""
+        for part in sorted(self._rows_folder.glob("*.jsonl")):
+            try:
+                facts = part.stat()
+            except OSError:
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                yield part, facts
 
     def describe(self, facts: Mapping[str, object]) -> None:
         """Write down what the rows are of."""
         text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
-        write_atomically(self.folder / "sweep.json", text.encode() + b"\n")
+        write_whole(self.folder / "sweep.json", text.encode() + b"\n", sync=True)
 
     def append(self, key: str, row: Mapping[str, Value]) -> None:
         """Add one finished row; once this returns, killing the process can't lose it."""
@@ -111,25 +118,37 @@ class Store:
         line = (
             f'{{"key":"{key}","check":{zlib.crc32((key + text).encode())},"row":{text}}}\n'.encode()
         )
+        try:
+            self._write(line)
+        except OSError as error:
+            why = "no space left" if error.errno in _FULL else error.strerror or str(error)
+            raise InvalidInput(
+                f"{self.folder}: {why} for the next row; the rows before are kept: mend that, then"
+                " --resume goes on"
+            ) from None
+
+    def _write(self, line: bytes) -> None:
         if self._file is None:
             self._own = self._rows_folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
             self._file = os.open(
                 self._own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666
             )
+        before = os.fstat(self._file).st_size
         written = os.write(self._file, line)
-        if written != len(line):  # disk full: the torn line is skipped by readers
-            raise OSError(f"{self._own}: only {written} of {len(line)} bytes fit on the disk")
+        if written != len(line):  # disk full: no torn line stays, and readers would skip it
+            os.ftruncate(self._file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if time.monotonic() - self._synced_s > SYNC_EVERY_S:
             os.fsync(self._file)
             self._synced_s = time.monotonic()
 
     def fresh(self) -> Iterator[tuple[str, Row]]:
         """Rows that were added, by anyone, since this was last asked."""
-        for part in sorted(self._rows_folder.glob("*.jsonl")):
+        for part, facts in self._parts():
             start = self._offsets.get(part, 0)
-            if part.stat().st_size <= start:
+            if facts.st_size <= start:
                 continue
-            with open(part, "rb") as file:
+            with part.open("rb") as file:
                 file.seek(start)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -146,14 +165,14 @@ class Store:
         """Whether someone else may be writing here now: a file not ours that changed lately."""
         now_s = time.time()
         return any(
-            part != self._own and now_s - part.stat().st_mtime < LATELY_S
-            for part in self._rows_folder.glob("*.jsonl")
+            part != self._own and now_s - facts.st_mtime < LATELY_S for part, facts in self._parts()
         )
 
     def close(self) -> None:
         """Push everything to the disk."""
         if self._file is not None:
-            os.fsync(self._file)
+            with contextlib.suppress(OSError):  # a full disk: the rows are as safe as can be
+                os.fsync(self._file)
             os.close(self._file)
             self._file = None
 
@@ -171,25 +190,27 @@ class Store:
     def write_tables(self, frame: pd.DataFrame, *, parquet: bool) -> list[Path]:
         """Write results.csv and, where asked, results.parquet."""
         paths = [self.folder / "results.csv"]
-        write_atomically(paths[0], frame.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(paths[0], csv_text(frame).encode(), sync=True)
         if parquet:
             paths.append(self.folder / "results.parquet")
             content: Any = frame.to_parquet(None, index=False, engine="pyarrow")
-            write_atomically(paths[1], content)
+            write_whole(paths[1], content, sync=True)
         return paths
 
 
 def _read_line(line: bytes) -> tuple[str, Row] | None:
-    """Key and row of a line, or None where the line is torn or changed."""
+    """Key and row of a line, or None where the line is torn, changed, or of something else."""
     try:
         entry = json.loads(line)
         key, row = entry["key"], entry["row"]
         text = json.dumps(row, separators=(",", ":"), allow_nan=False)
         if entry["check"] != zlib.crc32((key + text).encode()):
             return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return key, row
+    whole = isinstance(row, dict) and isinstance(row.get("status"), str)
+    plain = whole and all(isinstance(one, _PLAIN | None) for one in row.values())
+    return (key, row) if plain else None
 
 
 def table(rows: Mapping[str, Row], keys: list[str]) -> pd.DataFrame:

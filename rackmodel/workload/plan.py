@@ -121,7 +121,7 @@ class Plan:
         (), "What goes to host memory.", "optimizer", choices=OFFLOADS
     )
     stage_layers: tuple[int, ...] = setting(
-        (), "Layers of each of pp x vpp chunks in order. Default: spread evenly.", "10,14"
+        (), "Layers of each of pp x vpp chunks in order. Default: spread evenly.", "10,14", least=0
     )
     rank_order: str = setting(
         "tp-cp-ep-dp-pp", "Axes from the nearest ranks to the farthest.", choices=RANK_ORDERS

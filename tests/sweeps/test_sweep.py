@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -220,3 +221,63 @@ def test_progress_tells_rate_and_time_left(tmp_path):
     middle = told[0]
     assert 0 < middle.done < 12
     assert middle.left_s == pytest.approx((12 - middle.done) / middle.rate_per_s)
+
+
+def begun(out, last=6):
+    """A sweep's directory with some rows in it."""
+    sweep(spec_of(last), out, sweep_jobs.add)
+    return (out / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize("what", ["folder", "link to nowhere", "pipe"])
+def test_what_is_no_file_of_rows_is_skipped(tmp_path, what):
+    whole = begun(tmp_path / "s")
+    path = tmp_path / "s" / "rows" / "d.jsonl"
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    sweep(spec_of(6), tmp_path / "s", sweep_jobs.add, resume=True)
+    assert (tmp_path / "s" / "results.csv").read_bytes() == whole
+
+
+def test_lines_that_are_deep_foreign_or_incomplete_heal(tmp_path):
+    whole = begun(tmp_path / "s")
+    key = job_key(next(spec_of(6).jobs()))
+    lines = ["[" * 5000, '{"key": 1}', "[1, 2]", '"key"', "\xff", '{"key":"x","check":0,"row":7}']
+    for row in ({}, {"a": 1}, {"status": 3}, {"status": "done", "a": [1]}, []):
+        text = json.dumps(row, separators=(",", ":"))
+        check = zlib.crc32((key + text).encode())
+        lines.append(f'{{"key":"{key}","check":{check},"row":{text}}}')
+    (tmp_path / "s" / "rows" / "0.jsonl").write_text("\n".join(lines) + "\n", "latin-1")
+    sweep(spec_of(6), tmp_path / "s", sweep_jobs.add, resume=True)
+    assert (tmp_path / "s" / "results.csv").read_bytes() == whole
+
+
+def test_a_full_disk_stops_a_sweep_that_resume_goes_on_with(tmp_path):
+    """The largest size of a file stands for a disk: what is written beyond it fails alike."""
+    import resource
+
+    sweep(spec_of(20), tmp_path / "whole", sweep_jobs.add)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(InvalidInput, match=r"no space left.*--resume goes on"):
+            sweep(spec_of(20), tmp_path / "s", sweep_jobs.add)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept = {entry["key"] for entry in stored(tmp_path / "s")}
+    assert 0 < len(kept) < 20
+    assert not (tmp_path / "s" / "results.csv").exists()
+    sweep(spec_of(20), tmp_path / "s", sweep_jobs.add, resume=True)
+    whole = (tmp_path / "whole" / "results.csv").read_bytes()
+    assert (tmp_path / "s" / "results.csv").read_bytes() == whole
+
+
+def test_texts_that_a_spreadsheet_would_run_are_quoted_in_the_table(tmp_path):
+    frame = pd.DataFrame({"reason": ["=1+1", None], "a": [-1.5, 2.0]})
+    with Store(tmp_path / "s") as store:
+        store.write_tables(frame, parquet=False)
+    assert (tmp_path / "s" / "results.csv").read_text() == "reason,a\n'=1+1,-1.5\n,2.0\n"
