@@ -15,8 +15,9 @@ import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
-from rackmodel.cli.output import check_writable, note, whole_file
+from rackmodel.cli.output import note
 from rackmodel.cli.values import MAX_ACCELERATORS, counter
+from rackmodel.files import check_writable, whole_file
 
 
 def convert(

@@ -129,7 +129,9 @@ def _parse(
 ) -> Topology:
     text = text_of(content, path)
     if maps and not is_graph(path):
-        raise InvalidInput(f"{path}: --map says what keys of a graph mean; this is a description; leave it out")
+        raise InvalidInput(
+            f"{path}: --map says what keys of a graph mean; this is a description; leave it out"
+        )
     if is_graph(path):
         if overrides:
             raise InvalidInput(f"{path}: overrides apply to TOML files; edit the graph instead")

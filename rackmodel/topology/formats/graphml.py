@@ -34,5 +34,7 @@ def from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
         AttributeError,
         RecursionError,
     ) as error:
-        raise InvalidInput(f"{file}: not valid GraphML: {shown(str(error))}") from None
+        raise InvalidInput(
+            f"{file}: not valid GraphML: {shown(str(error), 120)}; mend it"
+        ) from None
     return as_directed(found, file)

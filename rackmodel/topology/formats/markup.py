@@ -40,7 +40,7 @@ def parse_xml(text: str, file: str) -> Element:
         parser.Parse(text.encode(), True)
         return ElementTree.fromstring(text)
     except (expat.ExpatError, ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{file}: not valid XML: {error}") from None
+        raise InvalidInput(f"{file}: not valid XML: {error}; mend it") from None
 
 
 def parse_yaml(text: str, file: str) -> object:
@@ -54,4 +54,4 @@ def parse_yaml(text: str, file: str) -> object:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())
-        raise InvalidInput(f"{file}: not valid YAML: {told[:200]}") from None
+        raise InvalidInput(f"{file}: not valid YAML: {told[:200]}; mend it") from None
