@@ -83,10 +83,8 @@ def switch_planes(table: Table, part: Accelerator, catalog: Catalog) -> Switched
     else:
         links = (table.count("links", per_chip),) * switches
     if len(links) != switches:
-        raise InvalidInput(
-            f"{table.where('links')}: {len(links)} entries for {switches} switch chips of a group;"
-            " give one for each"
-        )
+        wanted = f"expected {switches}, one for each switch chip of a group"
+        raise InvalidInput(f"{table.where('links')}: {wanted}, found {len(links)}")
     rate = part.scale_up_bytes_per_s / sum(links)
     wire = wire_of(table, catalog, part.scale_up_link, rate=rate, length_m=0.6)
     use = switch_of(table, catalog, "switch", None, wire.bytes_per_s)
