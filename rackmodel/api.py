@@ -362,18 +362,17 @@ def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
     """Simulate the job that `words` of a verb have or describe."""
     machine, where, how = machine_of(topology, words), site_of(words), options_of(words)
     found = words["job"] or complete_job(machine, words)
-    if isinstance(found, Candidate):
-        if where == Site() and how == EngineOptions():
-            return found.result  # simulated like this already
-        found = found.job
-    return run(
+    if isinstance(found, Candidate) and where == Site() and how == EngineOptions():
+        return found.result  # simulated like this already
+    result = run(
         machine,
-        found,
+        found.job if isinstance(found, Candidate) else found,
         catalog=words["catalog"],
         site=where,
         options=how,
         check_memory=words["check_memory"],
     )
+    return result.filled_in(["plan"]) if isinstance(found, Candidate) else result
 
 
 def machine_of(topology: Any, words: Mapping[str, Any]) -> Topology:

@@ -7,6 +7,7 @@ Left out: moving constants (`fit.py`).
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ import pandas as pd
 from benchmarks.validation.surrogate import Machine, Surrogate
 from rackmodel.api import simulate
 from rackmodel.engine.overhead import expected_maximum
+from rackmodel.engine.simulation import TooSlow
 from rackmodel.errors import RackModelError
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.software.constant_files import use_constants
-from rackmodel.topology import load_topology
-from rackmodel.validation.published_runs import filled_in, read_run
+from rackmodel.validation.errors import by_floor
+from rackmodel.validation.published_runs import machine_of, read_run
 from rackmodel.workload import Job
 
 
@@ -37,7 +39,9 @@ class Case:
     seconds: np.ndarray
     step_s: float
     simulated_s: float  # the step less what it adds as a whole
-    recompute: str
+    stack: str  # as the job has it: unknown software has a kind and a date
+    experts: bool
+    filled: tuple[str, ...]  # columns that nobody stated
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -56,26 +60,33 @@ def cases(rows: list[dict], workers: int) -> list[Case]:
     return [c for c in found if isinstance(c, Case)]
 
 
-def fastest(row: dict) -> tuple[float, Job] | str:
-    """Return step time and job of the fastest that a row may have been, or why there is none."""
-    topology = load_topology(row["topology"])
-    part = accelerator(topology.accelerator)
+def fastest(row: dict) -> tuple[float, Job, tuple[str, ...]] | str:
+    """Return step time, job and filled columns of the fastest that a row may have been, or why not.
+
+    Why not is a text.
+    """
     try:
-        run = read_run(row, topology.domain_accelerators, part.family, part.host_link)
+        topology = machine_of(row)
+        part = accelerator(topology.accelerator)
+        run = read_run(row, topology.domain_accelerators, part.family, part.host_link, part.year)
     except RackModelError as error:
         return str(error)
-    best: tuple[float, Job] | None = None
-    reason = ""
-    for job in run.jobs:
+    best: tuple[float, Job, tuple[str, ...]] | None = None
+    reasons: dict[int, str] = {}
+    for floor_s, number, job in by_floor(topology, run, part, None, reasons):
+        if best is not None and floor_s >= best[0]:
+            break
         try:
-            job = filled_in(run, job, part)
-            step_s = simulate(topology, job, check_memory=False, repeat="estimate").step_s
-        except RackModelError as error:
-            reason = str(error)
+            limit_s = best[0] if best else math.inf
+            step_s = simulate(
+                topology, job, check_memory=False, repeat="estimate", limit_s=limit_s
+            ).step_s
+        except (RackModelError, TooSlow) as error:
+            reasons[number] = str(error)
             continue
         if best is None or step_s < best[0]:
-            best = (step_s, job)
-    return best or reason
+            best = (step_s, job, run.filled)
+    return best or (reasons[min(reasons)] if reasons else "no plan can run")
 
 
 def case(row: dict) -> Case | str:
@@ -83,15 +94,16 @@ def case(row: dict) -> Case | str:
     best = fastest(row)
     if isinstance(best, str):
         return best
-    step_s, job = best
-    topology = load_topology(row["topology"])
+    step_s, job, filled = best
+    topology = machine_of(row)
     part = accelerator(topology.accelerator)
     times = KernelTimes(part, job.stack, cuda_graphs=graphs_by_default(job, part))
     seconds = Surrogate(job, Machine.of(topology, part, job), times).step()
     step = kernel_constants()["step"]
     slow = 1.0 + step["spread"] * expected_maximum(job.gpus)
     inner_s = (step_s - step["fixed_s"]) / slow
-    return Case(row, part.name, part.family, seconds, step_s, inner_s, job.plan.recompute)
+    told = (job.stack, job.model.experts > 0, filled)
+    return Case(row, part.name, part.family, seconds, step_s, inner_s, *told)
 
 
 def with_constants(task: tuple[Path, dict]) -> float:

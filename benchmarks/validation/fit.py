@@ -48,7 +48,7 @@ class Fit:
         self.simulated_s = np.array([c.simulated_s for c in found])
         self.slowest = np.array([expected_maximum(int(c.row["gpus"])) for c in found])
         earlier = kernel_constants()["attention"]["foreign"]
-        stacks = [software_of(c.row["stack"]) for c in found]
+        stacks = [software_of(c.stack) for c in found]
         self.design = np.zeros((len(found), len(CLASSES), len(every)))
         for i, (c, software) in enumerate(zip(found, stacks, strict=True)):
             foreign = c.family in earlier.get(software.attention_kernels, ())

@@ -18,8 +18,9 @@ from rackmodel.assess.media import media_rows
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import assessed
 from rackmodel.assess.throttle import under_cap
+from rackmodel.engine.certainty import band
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.overhead import band, overhead_s
+from rackmodel.engine.overhead import overhead_s
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
@@ -80,7 +81,7 @@ def run(
             transfers_slower=kernels.transfers_slower,
         )
         lost_s = overhead_s(job, step.step_s)
-        low, high = band(step.step_s + lost_s, job, accelerator.family)
+        sure = band(step.step_s + lost_s, job, accelerator.family)
         matrix_format = precision_of(job.precision).gemm_format
         return Result(
             step=step,
@@ -89,8 +90,9 @@ def run(
             accelerator=accelerator,
             hbm_used=used,
             overhead_s=lost_s,
-            step_s_low=low,
-            step_s_high=high,
+            step_s_low=sure.low_s,
+            step_s_high=sure.high_s,
+            band_reason=sure.reason,
             peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
             kernels=kernels,
             contention_of=contention,

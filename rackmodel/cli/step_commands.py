@@ -72,7 +72,7 @@ def simulate(
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
-    output.draw(result.plot)
+    output.draw("steps.compare_figure", [payload])
     output.write(payload, simulation_tables, [payload])
 
 

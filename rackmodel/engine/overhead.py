@@ -1,17 +1,15 @@
-"""What a whole step adds to its simulated operations, and how sure the prediction is.
+"""What a whole step adds to its simulated operations.
 
-In:  the step's seconds, the job, the accelerator's family.
-Out: overhead in seconds; a band that about 80% of real runs fall into.
+In:  the step's seconds, the job.
+Out: overhead in seconds.
 Left out: failures, checkpoints, links that flap (rackmodel.assess knows those).
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
-from rackmodel.software import software_of
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
@@ -41,19 +39,3 @@ def overhead_s(job: Job, step_s: float, constants: KernelConstants | None = None
     """
     step = (constants or kernel_constants())["step"]
     return float(step["fixed_s"] + step["spread"] * expected_maximum(job.gpus) * step_s)
-
-
-def band(
-    step_s: float, job: Job, family: str, constants: KernelConstants | None = None
-) -> tuple[float, float]:
-    """Return (low, high) seconds between which about 80% of real runs fall.
-
-    Wider for models with experts, and for software or accelerators that no run stands behind.
-    """
-    table = (constants or kernel_constants())["band"]
-    width = table["experts"] if job.model.experts else table["dense"]
-    if not software_of(job.stack).known:
-        width = math.hypot(width, table["unknown_stack"])
-    if family not in table["fitted_families"]:
-        width = math.hypot(width, table["unknown_family"])
-    return step_s * math.exp(-width), step_s * math.exp(width)

@@ -5,11 +5,12 @@ Out: the format that a precision runs in, its peak, best rate and energy; P(x); 
 Left out: what an accelerator does over time (rackmodel.assess), how long kernels take
     (rackmodel.kernels); both ask here.
 
-    P(x) = idle leakage(Tj) + fixed + (act x + flop) v(x)^2
+    P(x) = idle leakage(Tj) + fixed + bytes x + (act x + flop) v(x)^2
 
 with x the clock over the reference clock, v the supply voltage that this clock needs over that at
 the reference clock, act what clocks and resident kernels draw, flop the FLOPs of that moment times
-their energy at x = 1, fixed the bytes of HBM and links, which follow no clock.
+their energy at x = 1, fixed the bytes of HBM and links that follow no clock, bytes those that
+arithmetic at x = 1 asks for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 LOWEST_CLOCK = 0.2
 _SAME = {"fp4": "nvfp4", "mxfp4": "nvfp4", "mxfp8": "fp8", "float16": "fp16"}
 _SIXTEEN_BITS = {"fp16": "bf16", "bf16": "fp16"}  # on the same units
+_WIDTHS = {"nvfp4": 0.5, "fp8": 1.0, "int8": 1.0, "tf32": 4.0, "fp32": 4.0, "fp64": 8.0}  # bytes
 # What a format runs in, best first: in the nearest wider one where a part lacks it.
 _RUNS_IN = {
     "nvfp4": ("nvfp4", "fp8", "bf16", "fp16"),
@@ -124,12 +126,19 @@ def leakage_ratio(junction_c: Floats, power: PowerModel) -> Floats:
 
 
 def highest_clock(
-    *, fixed: Floats, act: Floats, flop: Floats, cap: Floats, power: PowerModel
+    *,
+    fixed: Floats,
+    act: Floats,
+    flop: Floats,
+    cap: Floats,
+    power: PowerModel,
+    moved: float = 0.0,
 ) -> Floats:
     """Return the highest clock at which P(x), or its energy over some time, is within a cap.
 
     fixed (idle included), act, flop, cap : of equal shapes; act and flop at the reference clock.
         [W or J]
+    moved : of the bytes that follow the clock and no voltage, at the reference clock.
 
     P rises with the clock and is convex, so Newton's steps from the fastest clock come down to the
     answer without passing it.
@@ -138,17 +147,17 @@ def highest_clock(
     x = np.full_like(fixed, fastest)
     for _ in range(30):
         v = voltage_ratio(x, power)
-        over = fixed + (act * x + flop) * v**2 - cap
+        over = fixed + moved * x + (act * x + flop) * v**2 - cap
         if not (over > 1e-12 * cap).any():
             break
         rise = np.where(v > power.voltage_floor, power.dvfs_slope, 0.0)
-        slope = act * v**2 + 2.0 * v * rise * (act * x + flop)
+        slope = moved + act * v**2 + 2.0 * v * rise * (act * x + flop)
         x = np.clip(x - np.maximum(over, 0.0) / np.maximum(slope, 1e-300), LOWEST_CLOCK, fastest)
     return x
 
 
 def sustained_clock(
-    accelerator: Any, precision: str, *, duty: float, hbm_busy: float, hot: float
+    accelerator: Any, precision: str, *, duty: float, hbm_bytes_per_flop: float, hot: float
 ) -> float:
     """Return the clock, over that of the quoted peak, at which training meets the part's own cap.
 
@@ -156,17 +165,22 @@ def sustained_clock(
 
     Parameters
     ----------
-    duty : of the power of matrix products at full speed that training draws; hbm_busy : of the HBM
-        rate in use meanwhile; hot : idle power at running temperature over that at 35 C.
+    duty : of the power of matrix products at full speed that training draws; hbm_bytes_per_flop :
+        bytes of HBM that move for a FLOP of 16 bits (narrower formats: as much less as they are
+        narrower), so that a part with a wider HBM draws nothing for what it does not move; hot :
+        idle power at running temperature over that at 35 C.
     """
     power: PowerModel | None = getattr(accelerator, "power", None)
     if power is None or not power.e_flop_j:
         return 1.0
-    flop_w = flop_energy_j(accelerator, precision) * best_flops_per_s(accelerator, precision)
-    hbm_w = power.e_hbm_j_per_byte * accelerator.hbm_bytes_per_s * hbm_busy
+    flops_per_s = duty * best_flops_per_s(accelerator, precision)
+    flop_w = flop_energy_j(accelerator, precision) * flops_per_s
+    _, key = peak_flops_per_s(accelerator, precision)
+    bytes_per_flop = hbm_bytes_per_flop * _WIDTHS.get(key, 2.0) / 2.0
     clock = highest_clock(
-        fixed=np.array(power.idle_w * hot + hbm_w),
-        act=np.array(power.act_w + duty * flop_w),  # the FLOPs of a second follow the clock
+        fixed=np.array(power.idle_w * hot),
+        act=np.array(power.act_w + flop_w),  # the FLOPs of a second follow the clock
+        moved=power.e_hbm_j_per_byte * bytes_per_flop * flops_per_s,
         flop=np.array(0.0),
         cap=np.array(accelerator.power_w),
         power=power,

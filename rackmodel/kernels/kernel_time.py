@@ -8,6 +8,7 @@ Left out: communication, other streams that take units or HBM bandwidth away (th
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ from rackmodel.workload.operations import CASTS, Compute, Kernel, Role
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
+
+
+QUERIES = 128  # rows of queries that one unit works on (FlashAttention-2 and -3)
+CLOCK = ("duty", "hbm_bytes_per_flop", "hot")  # of the table `clock`: what training draws
 
 
 class KernelTimes:
@@ -174,7 +179,7 @@ class KernelTimes:
             return 1.0
         if getattr(self.accelerator, "power", None) is None:
             return 1.0
-        while_training = {name: float(clock[name]) for name in ("duty", "hbm_busy", "hot")}
+        while_training = {name: float(clock[name]) for name in CLOCK}
         own = sustained_clock(self.accelerator, key, **while_training)
         return own / _reference_clock(reference, key, **while_training)
 
@@ -205,7 +210,6 @@ class KernelTimes:
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
             m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
             rate *= common["grouped"]
-            factor *= self.software.factors["grouped"]
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]
@@ -267,17 +271,17 @@ class KernelTimes:
             self.accelerator.hbm_bytes_per_s * self.constants["hbm"]["elementwise"]
         )
         flops = kernel.flops or forward_flops
-        alone_s = max(flops / rate, hbm_s) + constants["start_s"]
+        waves = batch * heads * math.ceil(q_len / QUERIES) / max(1, self.accelerator.compute_units)
+        # A block of queries goes to one unit; half of the units idle in the last wave on average.
+        idle = 0.5 / waves if q_len >= QUERIES else 0.0
+        alone_s = max(flops / rate * (1.0 + idle), hbm_s) + constants["start_s"]
         return float(alone_s * self._attention_slowdown(generation))
 
     def _attention_slowdown(self, generation: str) -> float:
         """Return the time of fused attention in training over its time alone."""
-        if not self.in_training:
-            return 1.0
-        training = self.constants["training"]
         earlier = self.constants["attention"]["foreign"].get(generation, ())
-        foreign = training["foreign"] if self.accelerator.family in earlier else 1.0
-        return float(training["attention"] * foreign)
+        foreign = self.in_training and self.accelerator.family in earlier
+        return float(self.constants["training"]["foreign"]) if foreign else 1.0
 
     def _stream_s(self, kernel: Kernel, kind: str) -> float:
         hbm = self.constants["hbm"]
@@ -287,7 +291,11 @@ class KernelTimes:
             if kernel.role == Role.SCORES:  # scores are far larger than any cache
                 factor = 1.0
             elif kernel.role in CASTS:
-                factor = self.constants["training"]["cast"]
+                factor = self.constants["training"]["cast"] * self.software.factors["cast"]
+            else:
+                factor *= self.constants["training"]["elementwise"].get(self.accelerator.family, 1)
+        elif kind == "permute":
+            factor /= hbm["permute_on"].get(self.accelerator.family, 1.0)
         moved = kernel.read_bytes + kernel.write_bytes
         return float(
             factor * moved / (self.accelerator.hbm_bytes_per_s * hbm[kind]) + hbm["start_s"]
@@ -312,6 +320,6 @@ def graphs_by_default(job: Job, part: AcceleratorLike) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _reference_clock(name: str, key: str, *, duty: float, hbm_busy: float, hot: float) -> float:
+def _reference_clock(name: str, key: str, **while_training: float) -> float:
     """Return the sustained clock of a reference part of the catalog."""
-    return sustained_clock(accelerator(name), key, duty=duty, hbm_busy=hbm_busy, hot=hot)
+    return sustained_clock(accelerator(name), key, **while_training)

@@ -126,7 +126,7 @@ class Queue:
             self.likely[place] = np.inf
             job, entry, guess_s = self._job(place), int(self.queue[place]), self.guesses[place]
             try:
-                result = self.simulate(job.plan)
+                result = self.simulate(job.plan).filled_in(["plan"])
             except CannotRun:
                 continue
             self.shapes.add(self._shape(place))

@@ -126,7 +126,7 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     work = shape.by_rank(shape.passes(profiles.kernels_s))
     gather, reduce, drag = _data_parallel(shape, comm)
     hides = shape.space.dp_overlap == 1
-    each, both = shape.sharded("zero2") & ~shape.fully, shape.fully
+    each, both = shape.reduces_each & ~shape.fully, shape.fully
     m = shape.space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
     ahead, back = shape.by_rank(forward), shape.by_rank(backward)

@@ -20,7 +20,7 @@ import numpy as np
 from rackmodel.engine.script import pieces_of, play
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
-from rackmodel.workload import Collective, Compute, Job, Operation, Plan, transfer_bytes
+from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
@@ -112,7 +112,7 @@ def profile(
     for row, cut in enumerate(cuts):
         probe = probe_of(job, cut, gpus).on(None, domain)
         units = _kinds(probe)[0]
-        found.transfer[row] = transfer_bytes(probe)
+        found.transfer[row] = send_bytes(probe)
         if job.model.tied:
             twin = next(u for u in units if u.kind == "embedding")
             found.head_twin[row] = twin.dense_parameters

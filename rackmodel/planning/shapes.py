@@ -129,6 +129,11 @@ class Shape:
         told = self.space.base.reshard
         return self.sharded("zero3", "hsdp") & (self.pp == 1 if told is None else told)
 
+    @property
+    def reduces_each(self) -> Bools:
+        """Plans of zero2 that reduce gradients in every pass; under a pipeline it does once."""
+        return self.sharded("zero2") & (self.pp == 1)
+
     def states(self) -> Floats:
         """Parameters whose optimizer state a rank holds, [pp, N]."""
         shards = np.where(self.sharded("hsdp"), max(1, self.space.base.shard_size), self.dp_cp)
@@ -137,5 +142,5 @@ class Shape:
 
     def gradients(self, states: Floats) -> Floats:
         """Gradients that a rank keeps from micro-batch to micro-batch, [pp, N]."""
-        few = self.sharded("zero2") | self.fully
+        few = self.reduces_each | self.fully
         return np.where(few, states, self.dense + self.expert)

@@ -53,7 +53,8 @@ def step_text(row: Payload) -> str:
     low, high = row.get("step_s_low"), row.get("step_s_high")
     if known(low) and known(high):
         text += f"  ({three(float(low))} - {three(float(high))})"
-    return text
+    reason = str(row.get("band_reason") or "")
+    return f"{text}  {reason}" if reason.startswith("wide") else text
 
 
 def mfu_text(row: Payload) -> str:

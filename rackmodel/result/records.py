@@ -265,8 +265,8 @@ class ResultRecord(AssessmentRecord):
     """One simulated training step: everything that `simulate --json` prints.
 
     breakdown_s : seconds of the step by what ranks did, one key per axis of exposed bytes; adds up
-    to step_s. step_s_low, step_s_high : about 80% of real runs lie between. plan : the fields of
-    `workload.Plan`.
+    to step_s. step_s_low, step_s_high : about 80% of real runs lie between; band_reason says what
+    makes the band wide. plan : the fields of `workload.Plan`.
     """
 
     topology: str
@@ -280,6 +280,7 @@ class ResultRecord(AssessmentRecord):
     step_s: float
     step_s_low: float
     step_s_high: float
+    band_reason: str
     tokens_per_s: float
     tokens_per_s_per_gpu: float
     model_tflops_per_gpu: float

@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
@@ -31,13 +31,15 @@ from rackmodel.result.timeline import frame
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from rackmodel.engine.step import Step
     from rackmodel.hardware import Accelerator
     from rackmodel.kernels.contention import Contention
     from rackmodel.kernels.kernel_time import KernelTimes
     from rackmodel.topology import Topology
+
+
+BAND = ("step_s_low", "step_s_high", "band_reason")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -47,7 +49,8 @@ class Result:
     step : the simulation itself. machine : what it ran on. accelerator : the part that ran it.
     hbm_used : per pipeline rank, bytes by kind. overhead_s : seconds that a step loses outside of
     the simulated operations.
-    step_s_low, step_s_high : band that about 80% of real runs fall into. assess : works out power,
+    step_s_low, step_s_high : band that about 80% of real runs fall into, and band_reason : what its
+    width is made of. assess : works out power,
     heat and cost; a function of a module, or a `partial` of one: a result can be pickled.
     """
 
@@ -59,6 +62,7 @@ class Result:
     overhead_s: float
     step_s_low: float
     step_s_high: float
+    band_reason: str
     peak_flops_per_s: float
     kernels: KernelTimes
     contention_of: Contention
@@ -264,7 +268,7 @@ class Result:
     def _ways(self) -> dict[str, Callable[[], Any]]:
         """Return how each key outside the assessment is worked out."""
         job, step = self.step.job, self.step
-        plain = ("topology", "step_s_low", "step_s_high", "peak_flops_per_s", "bound_by")
+        plain = ("topology", *BAND, "peak_flops_per_s", "bound_by")
         worked_out = (
             "step_s",
             "tokens_per_s",
@@ -303,11 +307,12 @@ class Result:
             "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
         }
 
-    def plot(self) -> Figure:
-        """Draw where the step goes, stages, power, HBM capacity and bandwidth, heat per rack."""
-        # By name, as plotting backends are: results know nothing of pictures.
-        figure: Figure = import_module("rackmodel.verbs.machines").step_picture(self)
-        return figure
+    def filled_in(self, filled: Iterable[str]) -> Result:
+        """Return the result with the band of a job of which these fields were filled in."""
+        sure = band(self.step_s, self.step.job, self.accelerator.family, filled=filled)
+        return replace(
+            self, step_s_low=sure.low_s, step_s_high=sure.high_s, band_reason=sure.reason
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""

@@ -17,6 +17,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.software.constant_files import forget, kept, read_constants
 
 UNKNOWN = "unknown"
+RUN_YEARS = 1.5  # from the year of an accelerator to most published runs on it
 _added: list[dict[str, Any]] = []  # families that a user registered
 
 
@@ -55,6 +56,11 @@ class Software:
     batch_a_stage: bool
     expert_groups: bool
     offload: Literal["first", "last", "no"]
+    scattered_sends: bool
+    fp16_gradients: bool
+    cp_method: str
+    einsum_dispatch: bool
+    remat_by_tensor: bool
 
     # Habits of its family.
     gradients: str = "fp32"  # accumulation and reduction
@@ -102,18 +108,28 @@ def software_of(stack: str) -> Software:
     return _software(stack, _words(stack))
 
 
-def stack_or_unknown(stack: str) -> str:
-    """Return a stack as it is if it is known, else "unknown" software of the date in its name.
+def stack_or_unknown(
+    stack: str, *, family: str = "", year: int | None = None, sharded: bool = False
+) -> str:
+    """Return a stack as it is if it is known, else unknown software of its accelerator and date.
+
+    Parameters
+    ----------
+    family, year : of the accelerators; software without a date is of `RUN_YEARS` after them.
+    sharded : weights are sharded over replicas and nothing is pipelined, as under FSDP.
 
     >>> stack_or_unknown("torchtitan"), stack_or_unknown("somebodys-24.05")
     ('torchtitan', 'unknown-2024-05')
+    >>> stack_or_unknown("somebodys", family="tpu", year=2023)
+    'unknown-xla-2024-07'
     """
     if _row_of(_words(stack) or ("default",)) is not None:
         return stack
-    date = _date_in(stack.lower())
-    if date is None:
-        return UNKNOWN
-    return f"{UNKNOWN}-{month(date)}"
+    date = _date_in(stack.lower()) or (year and year + RUN_YEARS)
+    on = stack_table()["unknown_on"]
+    kind = next((kind for part, kind in on.items() if family.startswith(part)), "")
+    words = [UNKNOWN, kind or ("fsdp" if sharded else ""), month(date) if date else ""]
+    return "-".join(word for word in words if word)
 
 
 def month(date: float) -> str:
@@ -286,11 +302,10 @@ def _software(stack: str, words: tuple[str, ...]) -> Software:
         family=row["name"],
         kind=kind,
         date=date,
-        known=row["name"] != UNKNOWN,
+        known=not row["name"].startswith(UNKNOWN),
         attention_kernels=at_date(of_kind(table["attention"])),
         launch_s=aged(of_kind(table["launch_s"])),
         wave=interpolate(table["wave"]["points"], date),
         factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
-        **{name: at_date(of_kind(section)) for name, section in table["habit"].items()},
-        **own,
+        **({name: at_date(of_kind(section)) for name, section in table["habit"].items()} | own),
     )

@@ -115,7 +115,7 @@ def _with_power(part: Accelerator, factor: float) -> Accelerator:
     if constants["reference"].get(part.family) != part.name:
         return capped  # kernel times work its clock out themselves
     # Kernel times of a family are fitted on this part at its own clock: tell them by its peak.
-    training = {name: float(constants[name]) for name in ("duty", "hbm_busy", "hot")}
+    training = {name: float(constants[name]) for name in ("duty", "hbm_bytes_per_flop", "hot")}
     flops = {
         name: rate
         * sustained_clock(capped, name, **training)

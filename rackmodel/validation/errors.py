@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.extend import load_all
 from rackmodel.files import read_csv
-from rackmodel.validation.published_runs import filled_in, is_empty, read_run
+from rackmodel.validation.cells import is_empty
+from rackmodel.validation.published_runs import filled_in, machine_of, read_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,6 @@ def read_runs(source: str | Path | pd.DataFrame) -> pd.DataFrame:
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what a prediction may depend on; never the id, the source or what was measured."""
     aside = {"id", "source", "measured_step_s", "uncertainty", "measured_mem_gb", "tier", "quality"}
-    aside |= {"unstated"}
     return tuple(
         (k, None if is_empty(v) else str(v)) for k, v in sorted(row.items()) if k not in aside
     )
@@ -165,22 +165,20 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
     """Predict one row; a row that can't run gets a `reason` instead of an exception."""
     from rackmodel.engine.simulation import TooSlow
     from rackmodel.hardware import accelerator, load_catalog
-    from rackmodel.topology import load_topology
 
     try:
-        name = str(row.get("topology") or "")
-        machine = load_topology(name, catalog=catalog)
+        machine = machine_of(row, catalog)
         part = accelerator(machine.accelerator, catalog or load_catalog())
-        run = read_run(row, machine.domain_accelerators, part.family, part.host_link)
+        run = read_run(row, machine.domain_accelerators, part.family, part.host_link, part.year)
         best: dict[str, Any] | None = None
         best_key = (math.inf, 0)
         reasons: dict[int, str] = {}
         many = len(run.jobs) > 1
-        for floor_s, number, job in _by_floor(machine, run, part, catalog, reasons):
+        for floor_s, number, job in by_floor(machine, run, part, catalog, reasons):
             if floor_s >= best_key[0]:
                 break
             try:
-                answer = _simulated(name, job, catalog, best_key[0] if many else math.inf)
+                answer = _simulated(machine, run, job, catalog, best_key[0] if many else math.inf)
             except TooSlow:
                 continue
             except RackModelError as error:
@@ -199,7 +197,7 @@ def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str,
         return {"predicted_step_s": None, "reason": str(error)}
 
 
-def _by_floor(
+def by_floor(
     machine: Topology,
     run: Run,
     part: Accelerator,
@@ -224,19 +222,22 @@ def _by_floor(
     return sorted(settled, key=lambda entry: entry[:2])
 
 
-def _simulated(topology: str, job: Job, catalog: Catalog | None, limit_s: float) -> dict[str, Any]:
+def _simulated(
+    machine: Topology, run: Run, job: Job, catalog: Catalog | None, limit_s: float
+) -> dict[str, Any]:
     from rackmodel import api
     from rackmodel.workload import printed_bytes
 
     # A published run did fit: an estimate of memory that says otherwise can't refuse it.
     result = api.simulate(
-        topology, job, catalog=catalog, check_memory=False, repeat="estimate", limit_s=limit_s
-    )
+        machine, job, catalog=catalog, check_memory=False, repeat="estimate", limit_s=limit_s
+    ).filled_in(run.filled)
     plan = job.plan
     return {
         "predicted_step_s": result.step_s,
         "step_s_low": result.step_s_low,
         "step_s_high": result.step_s_high,
+        "band_reason": result.band_reason,
         # As the software counts it: published figures are of what its logs print.
         "predicted_mem_gb": max(printed_bytes(job, used) for used in result.hbm_used) / 1e9,
         "recompute_used": plan.recompute,
@@ -261,6 +262,7 @@ def _compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, An
         "error": predicted / measured - 1.0 if predicted and measured else None,
         "step_s_low": low,
         "step_s_high": high,
+        "band_reason": answer.get("band_reason", ""),
         "inside": low <= measured <= high if predicted and measured and low and high else None,
         "measured_mem_gb": memory,
         "predicted_mem_gb": memory_gb,

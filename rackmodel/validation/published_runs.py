@@ -8,13 +8,11 @@ What a row leaves out is filled in by rules that are the same for every row: sha
 dispatcher, offload are habits of the software at its date (`rackmodel.software`); recompute is the
 least that fits (left to `least_recompute`); the plan is every combination of tp, pp, cp and
 micro-batch that divides and fits, of which the fastest counts. A stack that no table knows is
-unknown software of the date in its name.
+unknown software of the date in its name, else of the years after its accelerator came out.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +21,17 @@ from typing import TYPE_CHECKING, Any
 from rackmodel import gate
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.software import Software, software_of, stack_or_unknown
+from rackmodel.validation.cells import flag, needed, text, whole
+from rackmodel.validation.open_plans import OpenPlan
 
 if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator
+    from rackmodel.hardware import Accelerator, Catalog
+    from rackmodel.topology import Topology
     from rackmodel.workload import Job, Plan
 
-MOST_CANDIDATES = 10
+# A plan that was stated did run: need above capacity by less than estimates of memory are off by
+# in the mean (`memory_mape`) is no reason for recompute.
+MEMORY_ERROR = 0.05
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
@@ -63,6 +66,8 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     if not run.open_recompute:
         return job
     hbm_bytes, job = part.hbm_bytes, job.on(part.fp8_either_orientation)
+    if len(run.jobs) == 1:
+        hbm_bytes *= 1.0 + MEMORY_ERROR
     if run.offload == "first" and not fits(job, hbm_bytes):
         job = job.replace(offload=("activations",))
     try:
@@ -75,39 +80,20 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
         return job.replace(recompute="selective")
 
 
-def is_empty(value: object) -> bool:
-    """Return whether a cell says nothing."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _whole(row: Mapping[str, Any], key: str) -> int | None:
-    """Return a cell as a positive whole number, None where it is empty."""
-    value = row.get(key)
-    if is_empty(value):
-        return None
-    return gate.whole(value, f"column {key!r}", most=10**12)
-
-
-def _needed(row: Mapping[str, Any], key: str) -> int:
-    value = _whole(row, key)
-    if value is None:
-        raise InvalidInput(f"column {key!r} is empty; a run can't be predicted without it: give it")
-    return value
-
-
-def _text(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    return "" if is_empty(value) else str(value).strip()
-
-
-def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: str = "") -> Run:
+def read_run(
+    row: Mapping[str, Any],
+    domain: int,
+    family: str = "",
+    host_link: str = "",
+    year: int | None = None,
+) -> Run:
     """Return the jobs that a row may have been.
 
     Parameters
     ----------
     row : cells by column name.
-    domain, family, host_link : accelerators of a scale-up domain of its machine, their family and
-        what joins them to their hosts ("c2c": one memory).
+    domain, family, host_link, year : accelerators of a scale-up domain of its machine, their
+        family, what joins them to their hosts ("c2c": one memory) and since when there are any.
 
     Raises
     ------
@@ -118,32 +104,44 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
     """
     from rackmodel.workload import Job
 
-    stated = _text(row, "stack") or "default"
-    stack = stack_or_unknown(stated)
+    stated = text(row, "stack") or "default"
+    whole_copies = text(row, "sharding") not in ("zero3", "hsdp") or text(row, "pp") > "1"
+    stack = stack_or_unknown(stated, family=family, year=year, sharded=not whole_copies)
     software = software_of(stack)
-    gpus, seq_len, batch = (_needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
+    gpus, seq_len, batch = (needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
     model = _model(row)
     filled = tuple(
         key
-        for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision")
-        if not _text(row, key)
+        for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision", "vpp")
+        if not text(row, key) and (key != "vpp" or "vpp" in text(row, "unstated").split())
     ) + (("stack",) if stack != stated else ())
-    precision = _text(row, "precision") or "bf16"
+    precision = text(row, "precision") or "bf16"
     shared = {
         "model": model,
         "seq_len": seq_len,
         "global_batch": batch,
         "precision": precision,
         "stack": stack,
-        "token_routing": _text(row, "routing") or "dropless-balanced",
+        "token_routing": text(row, "routing") or "dropless-balanced",
+        "capacity_factor": _capacity(row),
+        "attention": text(row, "attention"),
+        "cuda_graphs": flag(row, "cuda_graphs", False) if text(row, "cuda_graphs") else None,
     }
-    plans = _plans(row, software, model, gpus, batch, domain, family)
+    plans = OpenPlan(
+        row=row,
+        software=software,
+        model=model,
+        gpus=gpus,
+        batch=batch,
+        domain=domain,
+        family=family,
+    ).plans()
     if not plans:
         raise CannotRun(
             f"no tp x pp x cp x dp of {gpus} accelerators divides a batch of {batch}; give others"
         )
     return Run(
-        topology=_text(row, "topology"),
+        topology=text(row, "topology"),
         jobs=tuple(Job(plan=plan, **shared) for plan in plans),
         open_recompute="recompute" in filled,
         offload=_offload(software, plans[0], host_link),
@@ -151,19 +149,38 @@ def read_run(row: Mapping[str, Any], domain: int, family: str = "", host_link: s
     )
 
 
+def machine_of(row: Mapping[str, Any], catalog: Catalog | None = None) -> Topology:
+    """Return the machine of a row: a shipped one, with NICs of another rate where the row says so.
+
+    Column `nic_gbps` is the rate of one NIC; notes may name "4 x 100 Gb" a node for the nearest
+    shipped machine.
+    """
+    from rackmodel.topology import load_topology
+    from rackmodel.topology.names import changed
+
+    machine = load_topology(text(row, "topology"), catalog=catalog)
+    rate = whole(row, "nic_gbps")
+    found = re.search(r"(\d+) x (\d+) Gb\b[^:;]*: nearest shipped machine", text(row, "notes"))
+    if found and not rate and machine.nics is not None:
+        rate = int(found.group(1)) * int(found.group(2)) // machine.nics.per_host
+    if not rate:
+        return machine
+    return changed(machine, {"nics.link_bytes_per_s": f"{rate} Gb/s"}, catalog)
+
+
 def _model(row: Mapping[str, Any]) -> Any:
     """Return the model of a row: its columns, and what notes say of latent attention and MTP."""
     from rackmodel.workload.catalog import model_from_columns
 
-    notes = _text(row, "notes")
+    notes = text(row, "notes")
     cells = dict(row)
     found = re.search(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)", notes)
     if found:
         cells |= dict(zip(LATENT, map(int, found.groups()), strict=True))
     elif re.search(r"\bMLA\b", notes):
         cells |= LATENT
-    words = f"{_text(row, 'model')} {notes}"
-    mtp = _text(row, "mtp")
+    words = f"{text(row, 'model')} {notes}"
+    mtp = text(row, "mtp")
     if re.search(r"w/o MTP", words):
         cells["mtp_layers"] = 0
     elif mtp and mtp != "unstated":
@@ -175,171 +192,20 @@ def _model(row: Mapping[str, Any]) -> Any:
     return model_from_columns(cells)
 
 
-def _plans(
-    row: Mapping[str, Any],
-    software: Software,
-    model: Any,
-    gpus: int,
-    batch: int,
-    domain: int,
-    family: str,
-) -> list[Plan]:
-    """Return the plans that the row allows, the usual ones first."""
-    from rackmodel.workload import Plan
-
-    fixed = {key: _whole(row, key) for key in ("tp", "pp", "vpp", "cp", "ep", "etp", "dp")}
-    micro = _whole(row, "micro_batch")
-    sharding = _text(row, "sharding") or _default_sharding(software, gpus > domain)
-    recompute = _text(row, "recompute") or "none"
-    modules = _modules(_text(row, "notes")) if recompute == "selective" else ()
-    schedule = _text(row, "schedule")
-    layers = model.layers
-    depths = [fixed["pp"]] if fixed["pp"] else _divisors(layers, 64) if software.pipelines else [1]
-    plans: list[Plan] = []
-    for tp in _choices(fixed["tp"], model.heads, min(domain, 16) if domain > 1 else 16):
-        for pp in depths:
-            for cp in [fixed["cp"]] if fixed["cp"] else [1] if tp * pp <= gpus else []:
-                dp = fixed["dp"] or gpus // (tp * pp * cp)
-                if dp < 1 or tp * pp * cp * dp != gpus or batch % dp:
-                    continue
-                experts = model.experts if software.expert_groups else 0
-                ep = fixed["ep"] or _default_ep(experts, gpus // pp, domain)
-                dispatcher = _dispatcher(row, software, ep, family)
-                open_sizes = _micro_batches(batch // dp, pp, software)
-                for size, tp_overlap in itertools.product(
-                    [micro] if micro else open_sizes, _tp_overlaps(row, software, tp)
-                ):
-                    plan = Plan(
-                        tp=tp,
-                        pp=pp,
-                        vpp=fixed["vpp"] or 1,
-                        cp=cp,
-                        ep=ep,
-                        etp=fixed["etp"] or 1,
-                        dp=dp,
-                        micro_batch=size,
-                        sharding=sharding,
-                        shard_size=_shard_size(row, sharding, domain // tp, dp * cp),
-                        recompute=recompute,
-                        recompute_modules=modules,
-                        schedule=schedule,
-                        sequence_parallel=software.sequence_parallel,
-                        tp_overlap=tp_overlap,
-                        ep_overlap=_flag(
-                            row, "ep_overlap", _overlaps_ep(software, ep, domain, fixed["vpp"] or 1)
-                        ),
-                        dp_overlap=_flag(row, "dp_overlap", software.dp_overlap),
-                        dispatcher=dispatcher,
-                        dispatch_domain=_dispatch_domain(dispatcher, ep, fixed["etp"] or 1, domain),
-                    )
-                    plans.append(plan)
-    return _likely(plans)
-
-
-def _likely(plans: list[Plan]) -> list[Plan]:
-    """Keep a workable number of open plans, the least cut-up first."""
-    order = sorted(plans, key=lambda p: (p.tp * p.pp * p.cp, -p.micro_batch))
-    if len(order) <= MOST_CANDIDATES:
-        return order
-    step = len(order) / MOST_CANDIDATES
-    return [order[int(i * step)] for i in range(MOST_CANDIDATES)]
-
-
-def _choices(fixed: int | None, heads: int, most: int) -> list[int]:
-    return [fixed] if fixed else [t for t in (1, 2, 4, 8, 16) if t <= most and heads % t == 0]
-
-
-def _divisors(number: int, most: int) -> list[int]:
-    return [d for d in range(1, min(number, most) + 1) if number % d == 0]
-
-
-def _micro_batches(share: int, pp: int, software: Software) -> list[int]:
-    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
-    if not software.accumulates:
-        return [share]
-    if software.batch_a_stage and pp > 1 and share % pp == 0:
-        return [share // pp]
-    sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
-    if software.pipelines and pp > 1:
-        sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]
-    return sizes[-4:]
-
-
-def _default_ep(experts: int, ranks: int, domain: int) -> int:
-    """Experts over the largest group inside the scale-up domain that divides both."""
-    if not experts:
-        return 1
-    most = min(max(domain, 1), ranks, experts)
-    return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
-
-
-def _default_sharding(software: Software, several_domains: bool) -> str:
-    return "hsdp" if several_domains and software.sharded_in_domains else software.sharding
-
-
-def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
-    """Return the ranks that share one copy under hsdp: stated, or those of one domain."""
-    if sharding != "hsdp":
-        return 0
-    stated = _whole(row, "shard_size")
-    if stated:
-        return stated
-    return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
-
-
-def _tp_overlaps(row: Mapping[str, Any], software: Software, tp: int) -> list[bool]:
-    """Return whether tp collectives run under the pieces of a product; both where left open."""
-    if tp == 1 or not is_empty(row.get("tp_overlap")):
-        return [_flag(row, "tp_overlap", False)]
-    return {"no": [False], "yes": [True], "faster": [True, False]}[software.tp_overlap]
-
-
-def _overlaps_ep(software: Software, ep: int, domain: int, vpp: int) -> bool:
-    """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
-    habits = ("yes", "between domains") if ep > domain else ("yes",)
-    return ep > 1 and vpp > 1 and software.ep_overlap in habits
-
-
-def _dispatcher(row: Mapping[str, Any], software: Software, ep: int, family: str) -> str:
-    """Return the token dispatcher: as notes say, or that of the software."""
-    if ep == 1:
-        return "all-to-all"
-    if re.search(r"deepep|hybridep", _text(row, "notes"), re.IGNORECASE):
-        return "deepep"
-    return "deepep" if family in software.fused_dispatch else "all-to-all"
+def _capacity(row: Mapping[str, Any]) -> float:
+    """Return slots per expert over the balanced load: a column, else what notes say, else 1."""
+    told = text(row, "capacity_factor")
+    found = re.search(r"capacity factor (?:of )?(\d+(?:\.\d+)?)", text(row, "notes"))
+    try:
+        factor = float(told or (found.group(1) if found else 1.0))
+    except ValueError:
+        factor = 0.0
+    if not 0.0 < factor <= 100.0:
+        raise InvalidInput(f"column 'capacity_factor' must be a number above 0, found {told!r}")
+    return factor if text(row, "routing") == "drop" else 1.0
 
 
 def _offload(software: Software, plan: Plan, host_link: str) -> str:
     """Return whether activations go to host memory before recompute, after it, or never."""
     shared_memory = plan.sharded_parameters and "c2c" in host_link
     return software.offload if software.offload == "last" or shared_memory else "no"
-
-
-def _dispatch_domain(dispatcher: str, ep: int, etp: int, domain: int) -> int:
-    """Return the ranks of an ep group in one domain if DeepEP leaves it, else 1."""
-    inside = max(1, domain // etp)
-    leaves = dispatcher == "deepep" and ep > inside and ep % inside == 0
-    return inside if leaves else 1
-
-
-def _flag(row: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = row.get(key)
-    if is_empty(value):
-        return default
-    text = str(value).strip().lower()
-    if text in ("1", "1.0", "true", "yes"):
-        return True
-    if text in ("0", "0.0", "false", "no"):
-        return False
-    raise InvalidInput(f"column {key!r} must be 0 or 1, found {gate.shown(value)}")
-
-
-def _modules(notes: str) -> tuple[str, ...]:
-    """Read "recompute modules: norm, act" out of notes."""
-    found = re.search(r"recompute modules: ([a-z_, ]+)", notes)
-    if not found:
-        return ()
-    known = {"norm", "act", "mlp", "moe", "moe_act", "mla_up_proj", "core_attn", "layernorm"}
-    words = [w.strip() for w in found.group(1).split(",")]
-    names = {"layernorm": "norm"}
-    return tuple(dict.fromkeys(names.get(w, w) for w in words if w in known))

@@ -36,7 +36,7 @@ from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.programs import programs, rank_actions
 from rackmodel.workload.schedules.schedule import Action, actions, bubble_fraction
-from rackmodel.workload.stages import layers_of_stages, transfer_bytes
+from rackmodel.workload.stages import layers_of_stages, send_bytes, transfer_bytes
 from rackmodel.workload.validity import check
 
 __all__ = [
@@ -71,5 +71,6 @@ __all__ = [
     "printed_bytes",
     "programs",
     "rank_actions",
+    "send_bytes",
     "transfer_bytes",
 ]

@@ -22,7 +22,7 @@ from rackmodel.workload.operations import (
     Phase,
     Role,
 )
-from rackmodel.workload.plan import Job
+from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
@@ -172,10 +172,18 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     return tuple(kernels)
 
 
+def reduces_each_pass(plan: Plan) -> bool:
+    """Whether gradients leave a rank in every backward pass.
+
+    Under a pipeline zero2 keeps whole gradients and reduces them once, as Megatron does.
+    """
+    return (plan.sharding == "zero2" and plan.pp == 1) or plan.reshards
+
+
 def held_gradients(job: Job, chunks: Sequence[Chunk]) -> float:
     """Gradients that a rank keeps from micro-batch to micro-batch."""
     plan = job.plan
-    if plan.sharding == "zero2" or plan.reshards:
+    if reduces_each_pass(plan):
         return local_states(job, chunks)
     return sum(sum(chunk.parameters) for chunk in chunks)
 

@@ -9,26 +9,24 @@ it.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from functools import lru_cache
 from math import comb
 
+from rackmodel.software import software_of
 from rackmodel.workload.kernels import (
     ELEMENT,
     Local,
+    Work,
     activation,
+    gemm,
     kept_activation_input,
     kept_input,
     linear,
     moving,
 )
-from rackmodel.workload.operations import CollectiveOp, Role
+from rackmodel.workload.operations import CollectiveOp, Kernel, Role
 from rackmodel.workload.parts import dense_part, residual
 from rackmodel.workload.steps import Comm, Step
-
-# A number in fp8 and its share of the fp32 scale of 128. Source: DeepSeek-V3, arXiv:2412.19437,
-# section 3.3.1: tokens and their gradients travel to experts in fp8, both combines are in bf16.
-FP8_ELEMENT = 1.0 + 4.0 / 128.0
 
 
 @lru_cache(maxsize=64)
@@ -48,36 +46,15 @@ def load_imbalance(experts: int, ep: int, skew: float, seed: int) -> float:
     return float(max(loads) * ep / sum(loads))
 
 
-@lru_cache(maxsize=1024)
-def distinct_ranks(experts: int, ep: int, topk: int, groups: int = 1, limit: int = 1) -> float:
+def distinct_ranks(experts: int, ep: int, topk: int) -> float:
     """Expected number of expert-parallel ranks that a token's `topk` distinct experts lie on.
 
-    The experts come from `limit` of `groups` equal groups in order, each choice as likely.
-
-    >>> distinct_ranks(256, 256, 8), distinct_ranks(256, 8, 8, groups=8, limit=4)
-    (8.0, 3.62...)
+    >>> distinct_ranks(256, 256, 8)
+    8.0
     """
-    each, size = experts // ep, experts // groups
-    pool = limit * size
-    reached = 0.0
-    for rank in range(ep):
-        first, last = rank * each, (rank + 1) * each
-        inside = [
-            min(last, (g + 1) * size) - max(first, g * size)
-            for g in range(first // size, -(-last // size))
-        ]
-        # {(groups chosen that lie here, their experts here): ways}
-        ways = {(0, 0): 1}
-        for held in inside:
-            more = {(n + 1, here + held): count for (n, here), count in ways.items()}
-            for key, count in ways.items():
-                more[key] = more.get(key, 0) + count
-            ways = more
-        for (chosen, here), count in ways.items():
-            likely = count * comb(groups - len(inside), limit - chosen) if chosen <= limit else 0
-            missed = comb(pool - here, topk) / comb(pool, topk)
-            reached += likely / comb(groups, limit) * (1.0 - missed)
-    return reached
+    here = experts // ep
+    missed = comb(experts - here, topk) / comb(experts, topk)
+    return float(ep * (1.0 - missed))
 
 
 def expert_rows(local: Local) -> float:
@@ -171,10 +148,8 @@ def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: flo
     )
 
 
-def sent_bytes(local: Local, element: float = ELEMENT) -> float:
+def sent_bytes(local: Local) -> float:
     """Bytes that one rank sends into the dispatch (and gets in the combine), itself included.
-
-    element : bytes of a number on its way.
 
     DeepEP sends a token once to every rank that needs it, and over the fabric once to every domain
     (`Plan.dispatch_domain` ranks), where it is forwarded on faster links.
@@ -184,17 +159,41 @@ def sent_bytes(local: Local, element: float = ELEMENT) -> float:
         copies *= local.job.capacity_factor
     if local.plan.dispatcher == "deepep":
         places = local.plan.ep // max(1, local.plan.dispatch_domain)
-        groups = model.routing_groups, model.routing_group_limit
-        copies *= distinct_ranks(model.experts, places, model.topk, *groups) / model.topk
+        copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
     skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
-    return local.tokens_sp * copies * busiest * expert_width(local) * element
+    return local.tokens_sp * copies * busiest * expert_width(local) * ELEMENT
+
+
+def _by_masks(local: Local, name: str, masks: int) -> Step:
+    """Rows of a sequence chosen by a product of a one-hot mask: [slots, tokens] x [tokens, width].
+
+    masks : gradients of masks that the backward pass needs beside that of the rows.
+    """
+    sequences = max(1, round(local.plan.micro_batch))
+    tokens, width = local.tokens_sp / sequences, local.model.hidden
+    slots = expert_rows(local) / sequences
+    form = local.precision.base_format
+
+    def product(part: str, role: Role) -> Kernel:
+        shape = (slots, float(width), tokens)
+        return gemm(f"{name}{part}", shape, form=form, read=ELEMENT, batch=sequences, role=role)
+
+    back = (product("_dgrad", Role.BACKWARD), *[product("_mask", Role.BACKWARD)] * masks)
+    return Step(name=name, module="moe", work=Work((product("", Role.FORWARD),), back))
+
+
+def _masked(local: Local) -> bool:
+    routed = local.job.token_routing == "drop"
+    return routed and software_of(local.job.stack).einsum_dispatch
 
 
 def _dispatch(local: Local) -> list[Step]:
     """Permute and send; DeepEP sends before it permutes, so that a token goes to a rank once."""
     dispatcher, tokens, rows = local.plan.dispatcher, local.tokens_sp, expert_rows(local)
     exchange = _exchange(local, Role.DISPATCH)
+    if _masked(local):
+        return [_by_masks(local, "dispatch_mask", 0), *exchange]
     if dispatcher == "all-gather" and exchange:
         steps = [*exchange, _permute(local, "permute", "permute", rows, rows)]
     else:
@@ -221,11 +220,6 @@ def _exchange(local: Local, role: Role) -> list[Step]:
         op = "all-gather" if role == Role.DISPATCH else "reduce-scatter"
         size = local.plan.ep * local.tokens_sp * expert_width(local) * ELEMENT
     comm = Comm.mirrored(role.value, "ep", op, size, role)
-    if local.plan.dispatch_format == "fp8":  # also gradients on their way to the experts
-        narrow = sent_bytes(local, FP8_ELEMENT)
-        to_experts = role == Role.DISPATCH
-        comm = replace(comm, bytes_back=comm.bytes if to_experts else narrow)
-        comm = replace(comm, bytes=narrow) if to_experts else comm
     return [Step(name=role.value, module="moe", comm=comm)]
 
 
@@ -272,6 +266,8 @@ def _combine(local: Local) -> list[Step]:
     tokens, rows = local.tokens_sp, expert_rows(local)
     steps = _etp(local, rows, "etp_scatter", "reduce-scatter")
     exchange = _exchange(local, Role.COMBINE)
+    if _masked(local):
+        return [*steps, *exchange, _by_masks(local, "combine_mask", 1)]
     if local.plan.dispatcher == "all-gather" and exchange:
         return [*steps, _permute(local, "unpermute", "unpermute", rows, rows), *exchange]
     if _sorts(local):

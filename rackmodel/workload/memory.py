@@ -288,13 +288,20 @@ def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
         "moe_act": model.moe_layers > 0,
     }
     modules = [module for module, used in useful.items() if used]
+    by_tensor = software_of(job.stack).remat_by_tensor
     most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
     yield 'recompute="none"', job.replace(**_choice("none"))
     for last in range(len(modules)):
         some = modules[: last + 1]
         words = f'recompute="selective" of {", ".join(some)}'
         yield words, job.replace(**_choice("selective", some))
-    for layers in sorted({max(1, most * q // 8) for q in range(1, 8)}):
+    if by_tensor:
+        cheap = [module for module in modules if module != "core_attn"]
+        rest = [feed for feed in ("mlp", "moe") if f"{feed}_act".replace("mlp_", "") in modules]
+        for some in ([*cheap, *rest], [*cheap, *rest, "core_attn"]):
+            words = f'recompute="selective" of {", ".join(some)}'
+            yield words, job.replace(**_choice("selective", some))
+    for layers in () if by_tensor else sorted({max(1, most * q // 8) for q in range(1, 8)}):
         words = f'recompute="full" of {layers} layers per chunk'
         yield words, job.replace(**_choice("full", (), layers))
     yield 'recompute="full"', job.replace(**_choice("full"))

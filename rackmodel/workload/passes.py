@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, zip_longest
 
 from rackmodel.software import software_of
-from rackmodel.workload.data_parallel import Bucket, buckets, gathers, reductions
+from rackmodel.workload.data_parallel import (
+    Bucket,
+    buckets,
+    gathers,
+    reduces_each_pass,
+    reductions,
+)
 from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import (
     TOKEN_EXCHANGES,
@@ -26,7 +32,7 @@ from rackmodel.workload.operations import (
     next_id,
 )
 from rackmodel.workload.plan import Job
-from rackmodel.workload.stages import Chunk, transfer_bytes
+from rackmodel.workload.stages import Chunk, scatters_sends, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
 
 _WORDS = {
@@ -68,7 +74,7 @@ class Passes:
     @property
     def reduces_each_pass(self) -> bool:
         """Gradients leave the rank in every backward pass."""
-        return self.job.plan.sharding == "zero2" or self.job.plan.reshards
+        return reduces_each_pass(self.job.plan)
 
     def pending_tokens(self) -> list[str]:
         """Tokens of the last backward pass that the optimizer has to wait for."""
@@ -142,11 +148,22 @@ class Passes:
         waits = dict(zip((part.first for part in reversed(self.parts)), starts, strict=False))
         order = range(len(self.chunk.units))
         bring = self._gatherer(emit, order, "F")
+        if self.chunk.stage > 0:
+            emit.put(self._received("forward"))
         for index in order:
             bring(index)
             for start in waits.get(index, ()):
                 emit.wait(str(start.token))
             forward(self._steps(index), emit)
+
+    def _received(self, phase: Phase) -> list[Collective]:
+        """What tp ranks received in shares is gathered before it is used."""
+        if not scatters_sends(self.job):
+            return []
+        size = transfer_bytes(self.job)
+        return [
+            Collective(name="gather received", op="all-gather", axis="tp", bytes=size, phase=phase)
+        ]
 
     def _steps(self, index: int) -> tuple[Step, ...]:
         """The steps of a unit, with copies to and from host memory where it is offloaded."""
@@ -173,6 +190,8 @@ class Passes:
         bring = self._gatherer(emit, order, "B")
         later = Emitter("backward", known=self.computes) if split else None
         again = self.recomputed()
+        if self.chunk.stage < self.chunk.stages - 1:
+            emit.put(self._received("backward"))
         for index in order:
             bring(index)
             if index in again:

@@ -105,9 +105,6 @@ class Plan:
     dispatcher: str = setting(
         "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
     )
-    dispatch_format: str = setting(
-        "bf16", "deepep: of tokens to experts; back: bf16.", "fp8", choices=("bf16", "fp8")
-    )
     dispatch_domain: int = setting(
         0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8, least=0
     )
@@ -193,7 +190,7 @@ class Plan:
 
     @property
     def chunks(self) -> int:
-        """Model chunks in all: virtual stages (each held twice where both ends take in)."""
+        """Model chunks in all (each held twice where both ends take in)."""
         return self.pp * self.vpp
 
     @property
@@ -331,7 +328,9 @@ class Job:
     @property
     def gradient_bytes(self) -> int:
         """Bytes of one accumulated gradient."""
-        return 2 if (self.plan.gradients or software_of(self.stack).gradients) == "bf16" else 4
+        software, said = software_of(self.stack), self.plan.gradients
+        as_run = not said and self.precision == "fp16" and software.fp16_gradients
+        return 2 if as_run or (said or software.gradients) == "bf16" else 4
 
     @property
     def weight_bytes(self) -> float:
@@ -356,9 +355,8 @@ class Job:
         kept for the gradients. domain : accelerators of a scale-up domain; 0 leaves open what
         depends on it.
 
-        DeepEP sends a token once to each
-        domain and forwards it there, where a group leaves its domain.
-        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
+        DeepEP sends a token once to each domain that a group spans and forwards it there. Source:
+        Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
         """
         job, plan = self, self.plan
         if job.transposes is None:

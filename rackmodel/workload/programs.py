@@ -34,7 +34,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import Action, Actions, actions, schedule_of
-from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
+from rackmodel.workload.stages import Chunk, Unit, chunks_of, send_bytes
 from rackmodel.workload.validity import check
 
 Item = Operation | Segment
@@ -100,7 +100,7 @@ class _Writer:
         self.schedule = schedule_of(self.plan.order)
         self.splits = self.schedule.splits_weights
         self.last = job.micro_batches // self.schedule.directions - 1
-        self.bytes = transfer_bytes(job)
+        self.bytes = send_bytes(job)
         self.items: list[Item] = []
         self.batches: list[int] = []
         self.mixed = shared.mixed

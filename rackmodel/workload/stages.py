@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import ceil
 
 from rackmodel.errors import InvalidPlan
+from rackmodel.software import software_of
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.ends import embedding_steps, head_steps, mtp_entry_steps
 from rackmodel.workload.kernels import ELEMENT, Local
@@ -119,8 +120,19 @@ def layers_of_stages(job: Job) -> tuple[int, ...]:
     return spread_layers(model.layers, stages, mtp=model.mtp_layers)
 
 
+def scatters_sends(job: Job) -> bool:
+    """Whether tp ranks that all hold the same activations send a share each (SC21, section 4.1)."""
+    plan = job.plan
+    return plan.sp == 1 and plan.tp > 1 and software_of(job.stack).scattered_sends
+
+
+def send_bytes(job: Job) -> float:
+    """Activations that one rank sends to the next stage for one micro-batch. [bytes]"""
+    return transfer_bytes(job) / (job.plan.tp if scatters_sends(job) else 1)
+
+
 def transfer_bytes(job: Job) -> float:
-    """Activations that one rank hands to the next stage for one micro-batch. [bytes]"""
+    """Activations that one rank has for the next stage for one micro-batch. [bytes]"""
     plan = job.plan
     tokens = plan.micro_batch * job.seq_len / plan.cp / plan.sp
     return tokens * job.model.hidden * ELEMENT

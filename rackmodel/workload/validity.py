@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
+from rackmodel.workload.data_parallel import reduces_each_pass
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job, check_batch
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
@@ -170,10 +171,6 @@ def _experts(job: Job) -> list[Rule]:
         ),
         (plan.ep_overlap and ep == 1, "ep_overlap needs ep above 1"),
         (
-            plan.dispatch_format != "bf16" and plan.dispatcher != "deepep",
-            f"dispatch_format {plan.dispatch_format} needs the dispatcher deepep",
-        ),
-        (
             inside > 1 and plan.dispatcher != "deepep",
             "dispatch_domain needs the dispatcher deepep",
         ),
@@ -259,7 +256,7 @@ def _sharding(job: Job) -> list[Rule]:
         ),
         (ahead > 1 and not plan.dp_overlap, f"prefetch {ahead} needs dp_overlap"),
         (
-            schedule_of(plan.order).splits_weights and (plan.sharding == "zero2" or plan.reshards),
+            schedule_of(plan.order).splits_weights and reduces_each_pass(plan),
             f"schedule {plan.order} with {plan.sharding} is not modelled; use zero1 or"
             " reshard=False",
         ),

@@ -45,6 +45,7 @@ NAMES = [
     "tpu-v7x",
     "gaudi2",
     "gaudi3",
+    "trainium1",
     "trainium2",
     "trainium3",
     "ascend-910b",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rackmodel.errors import InvalidInput
-from rackmodel.hardware import accelerator, load_catalog
+from rackmodel.hardware import Accelerator, accelerator, load_catalog
 from rackmodel.hardware.power_model import (
     best_flops_per_s,
     flop_energy_j,
@@ -17,7 +19,7 @@ from rackmodel.hardware.power_model import (
     voltage_ratio,
 )
 
-TRAINING = {"duty": 0.85, "hbm_busy": 0.25, "hot": 1.3}
+TRAINING = {"duty": 0.85, "hbm_bytes_per_flop": 1.2e-3, "hot": 1.3}
 
 
 # Their peak of fp8 is that of bf16: operands are widened, and the units do the work of bf16.
@@ -51,9 +53,10 @@ def test_the_clock_at_a_cap_draws_the_cap():
     power = part.power
     clock = sustained_clock(part, "bf16", **TRAINING) * power.peak_clock_ratio
     volts = float(voltage_ratio(np.array(clock), power))
-    flop_w = flop_energy_j(part, "bf16") * best_flops_per_s(part, "bf16") * TRAINING["duty"]
+    flops_per_s = best_flops_per_s(part, "bf16") * TRAINING["duty"]
+    flop_w = flop_energy_j(part, "bf16") * flops_per_s
     fixed = power.idle_w * TRAINING["hot"]
-    fixed += power.e_hbm_j_per_byte * part.hbm_bytes_per_s * TRAINING["hbm_busy"]
+    fixed += power.e_hbm_j_per_byte * TRAINING["hbm_bytes_per_flop"] * flops_per_s * clock
     assert clock < power.clock_max_ratio
     drawn = fixed + (power.act_w + flop_w) * clock * volts**2
     assert drawn == pytest.approx(part.power_w, rel=1e-9)
@@ -64,3 +67,20 @@ def test_a_cap_that_does_not_bind_leaves_the_fastest_clock():
     one = np.array([1.0])
     free = highest_clock(fixed=one, act=one, flop=one, cap=1e3 * one, power=power)
     assert free.tolist() == [power.clock_max_ratio]
+
+
+@pytest.mark.parametrize("name", sorted(load_catalog().accelerators))
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "nvfp4"])
+def test_more_of_anything_never_slows_matrix_products_down(name, precision):
+    part = accelerator(name)
+
+    def rate(better: Accelerator) -> float:
+        peak, _ = peak_flops_per_s(better, precision)
+        return peak * sustained_clock(better, precision, **TRAINING)
+
+    more_flops = {key: 1.5 * peak for key, peak in part.flops_per_s.items()}
+    assert rate(replace(part, flops_per_s=more_flops)) > rate(part)
+    for more in (1.25, 4.0):
+        wider = replace(part, hbm_bytes_per_s=more * part.hbm_bytes_per_s)
+        assert rate(wider) == rate(part)  # what no product moves costs no watts
+        assert rate(replace(part, power_w=more * part.power_w)) >= rate(part)

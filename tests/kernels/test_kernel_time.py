@@ -153,3 +153,21 @@ def test_a_part_without_any_16_bit_peak_is_refused():
     part = SimpleNamespace(**{**vars(H100), "flops_per_s": {"fp64": 60e12}})
     with pytest.raises(InvalidInput, match="no peak"):
         KernelTimes(part).kernel_s(product(64, 64, 64))
+
+
+def test_attention_with_few_blocks_of_queries_leaves_units_idle():
+    times = KernelTimes(H100)
+    many, few = attention(4096, heads=64), attention(4096, heads=4)
+    speed = [kernel.flops / times.kernel_s(kernel) for kernel in (many, few)]
+    assert speed[0] > 1.2 * speed[1]
+    long = attention(131072, heads=4)
+    assert long.flops / times.kernel_s(long) > 0.97 * speed[0]  # no slowdown that stays
+
+
+def test_casts_under_xla_read_more_often():
+    cast = Kernel(
+        family="elementwise", name="cast", read_bytes=2e9, write_bytes=2e9, role=Role.CAST
+    )
+    assert KernelTimes(H100, "maxtext").kernel_s(cast) == pytest.approx(
+        1.75 * KernelTimes(H100).kernel_s(cast), rel=0.01
+    )

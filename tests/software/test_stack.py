@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rackmodel.engine.overhead import band, expected_maximum, overhead_s
+from rackmodel.engine.certainty import FILLED, band
+from rackmodel.engine.overhead import expected_maximum, overhead_s
 from rackmodel.errors import UnknownName
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import families, interpolate
@@ -67,6 +68,8 @@ def test_an_unknown_stack_is_refused_with_what_to_say():
     assert not unknown.known
     assert latest.known
     assert (unknown.attention, unknown.factors) == (latest.attention, latest.factors)
+    assert unknown.graphs == () == unknown.fused_dispatch  # what takes work is not assumed
+    assert unknown.tp_overlap == "no"
     assert int(software_of("unknown-2022-11").date) == 2022
 
 
@@ -99,11 +102,14 @@ def test_more_accelerators_wait_longer_for_the_slowest():
 
 def test_bands_hold_the_prediction_and_widen_where_less_is_known():
     def width(**changes):
-        family = changes.pop("family", "nvidia-hopper")
-        low, high = band(2.0, job(**changes), family)
-        assert low < 2.0 < high
-        return high / low
+        family, filled = changes.pop("family", "nvidia-hopper"), changes.pop("filled", ())
+        sure = band(2.0, job(**changes), family, filled=filled)
+        assert sure.low_s < 2.0 < sure.high_s
+        assert sure.reason.startswith("wide") is bool(changes or filled or family == "ascend")
+        return sure.high_s / sure.low_s
 
     assert width() < width(experts=64)
     assert width() < width(stack="unknown-2026-06")
     assert width() < width(family="ascend")
+    assert width() < width(filled=["recompute"]) < width(filled=["recompute", "tp"])
+    assert width(filled=["tp"]) == width(filled=FILLED["plan"])  # one search, one doubt

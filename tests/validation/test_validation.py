@@ -9,7 +9,7 @@ import pytest
 
 from rackmodel.errors import InvalidInput
 from rackmodel.validation.errors import figures, predict, read_runs, validate
-from rackmodel.validation.published_runs import read_run
+from rackmodel.validation.published_runs import machine_of, read_run
 
 SMALL = {
     "id": "a",
@@ -160,3 +160,52 @@ def test_copies_of_sharded_weights_stay_inside_a_slice():
     cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 4, "gpus": 16, "sharding": math.nan}
     for job in read_run(cells, domain=8).jobs:
         assert (job.plan.sharding, job.plan.shard_size) == ("hsdp", 2)
+
+
+def test_columns_beyond_the_plan_are_read():
+    row = {**SMALL, "cp": 2, "dp": 4, "experts": 8, "topk": 2, "moe_ffn": 1024}
+    row |= {"routing": "drop", "capacity_factor": 1.5, "cuda_graphs": 1, "attention": "unfused"}
+    (job,) = read_run({**row, "stack": "xtuner"}, domain=8).jobs
+    assert (job.capacity_factor, job.cuda_graphs, job.attention) == (1.5, True, "unfused")
+    assert job.plan.cp_method == "all-to-all"  # DeepSpeed's Ulysses
+    (ring,) = read_run({**row, "stack": "xtuner", "cp_method": "ring"}, domain=8).jobs
+    assert ring.plan.cp_method == "ring"
+    told = {**row, "capacity_factor": None, "notes": "capacity factor 1.25 (dropped)"}
+    assert read_run(told, domain=8).jobs[0].capacity_factor == 1.25
+    with pytest.raises(InvalidInput, match="capacity_factor"):
+        read_run({**row, "capacity_factor": "many"}, domain=8)
+
+
+def test_chunks_that_a_row_calls_unstated_are_open():
+    row = {**SMALL, "layers": 8, "pp": 2, "dp": 4, "global_batch": 32}
+    assert [job.plan.vpp for job in read_run(row, domain=8).jobs] == [1]
+    run = read_run({**row, "unstated": "recompute vpp"}, domain=8)
+    assert [job.plan.vpp for job in run.jobs] == [1, 2, 4]
+    assert "vpp" in run.filled
+
+
+def test_unknown_software_has_the_ways_of_its_accelerator_and_years():
+    def stack(family, year, **cells):
+        return read_run({**SMALL, "stack": "somebodys", **cells}, 8, family, "", year).jobs[0].stack
+
+    assert stack("tpu", 2023) == "unknown-xla-2024-07"
+    assert stack("nvidia-hopper", 2022) == "unknown-2023-07"
+    assert stack("nvidia-hopper", 2022, sharding="zero3") == "unknown-fsdp-2023-07"
+    assert stack("amd-cdna3", 2023, stack="somebodys-2025-03") == "unknown-rocm-2025-03"
+
+
+def test_nics_of_another_rate_than_the_nearest_machine_has():
+    notes = "4 x 100 Gb RoCE a node: nearest shipped machine has 4 x 200"
+    row = {**SMALL, "topology": "hgx-a100-80-4x200g"}
+    shipped = machine_of(row).nic_bytes_per_s
+    assert machine_of({**row, "notes": notes}).nic_bytes_per_s == shipped / 2
+    assert machine_of({**row, "nic_gbps": 50}).nic_bytes_per_s == shipped / 4
+
+
+def test_a_prediction_says_why_its_band_is_wide():
+    known, unknown = {**SMALL, "topology": "dgx-a100-80", "gpus": 8}, {"stack": "somebodys"}
+    rows = validate(pd.DataFrame([known, {**known, **unknown, "recompute": None}]))["rows"]
+    assert rows[0]["band_reason"].startswith("software and accelerator")
+    assert rows[1]["band_reason"] == "wide: software unknown, settings filled in"
+    widths = [row["step_s_high"] / row["step_s_low"] for row in rows]
+    assert widths[1] > widths[0]

@@ -1,0 +1,137 @@
+"""Errors and bands on software that the fit saw, and on software that it did not.
+
+    python -m benchmarks.validation.coverage RUNS.csv [--every 4] [--write] [--workers 2]
+
+In:  a table of published runs; parameters.toml; the constants as they stand.
+Out: a table by kind of software, in Markdown; with --write between the marks of README.md. Below
+it the widths that hold 80% of the runs, one side and one term at a time: what the table `band` of
+kernels.toml is set by.
+Left out: choosing the widths; they are rounded by hand from what this prints.
+
+On software that it was not fitted on: all runs of a family are left out, the constants are fitted
+again without them from their priors, and the runs are predicted as unknown software of their date,
+without the family's aliases, dates and habits. A row is simulated twice, once under each name; how
+far the constants of a fold move it is told by derivatives (`fit.py`). With --every N only each
+N-th run of a stack takes part.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.validation.cases import Case, cases, read_rows
+from benchmarks.validation.fit import Fit
+from rackmodel.engine.certainty import widths
+from rackmodel.software import software_of, stack_or_unknown
+from rackmodel.software.stack import month
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
+KINDS = {"megatron": "Megatron, NeMo", "fsdp": "FSDP, DeepSpeed", "jax": "JAX"}
+
+
+def unseen(row: dict) -> dict:
+    """Return a row as it is if nobody knew its software: an unknown name with its date."""
+    date = month(software_of(stack_or_unknown(str(row["stack"]))).date)
+    return {**row, "stack": f"unseen-{date}"}
+
+
+def family_of(row: dict) -> str:
+    """Return the family of a row's software; of software that no table knows, its own name."""
+    software = software_of(stack_or_unknown(str(row["stack"])))
+    return software.family if software.known else str(row["stack"])
+
+
+def errors(seen: list[Case], hidden: list[Case]) -> pd.DataFrame:
+    """Return a row a run: errors and whether the band holds it, on known and unknown software."""
+    fit, other = Fit(seen), Fit(hidden)
+    families = np.array([family_of(c.row) for c in seen])
+    known = fit.solve(np.arange(len(seen)))
+    out = np.zeros(len(seen))
+    for family in sorted(set(families)):
+        inside, outside = np.where(families == family)[0], np.where(families != family)[0]
+        out[inside] = other.errors(fit.solve(outside, known), inside)
+    frame = pd.DataFrame([c.row for c in seen])[["id", "tier", "stack", "topology"]]
+    frame["kind"] = [kind_of(c) for c in seen]
+    frame["experts"] = [c.experts for c in seen]
+    for name, found, case_of in (
+        ("fitted", fit.errors(known, np.arange(len(seen))), seen),
+        ("not fitted", out, hidden),
+    ):
+        frame[name] = found
+        frame[f"{name} inside"] = [
+            _holds(c, error) for c, error in zip(case_of, found, strict=True)
+        ]
+    return frame
+
+
+def kind_of(case: Case) -> str:
+    """Return the kind of software as readers know it."""
+    kind = software_of(case.stack).kind.split("-")[0]
+    if not software_of(case.stack).known:
+        return "in no table"
+    return KINDS.get(kind, "others")
+
+
+def _holds(case: Case, error: float) -> bool:
+    known = software_of(case.stack).known
+    low, high, _ = widths(case.experts, known, case.family, case.filled)
+    return -high <= float(np.log1p(error)) <= low
+
+
+def lines(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the table by kind of software."""
+    titles = ("on software it was fitted on", "inside", "on software it was not", "inside")
+    yield f"| runs | number | {' | '.join(titles)} |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    groups = {
+        "core": frame[frame.tier == "core"],
+        "wide": frame[frame.tier != "core"],
+        "with experts": frame[frame.experts],
+        **{str(kind): group for kind, group in frame.groupby("kind")},
+    }
+    for name, group in groups.items():
+        cells = [
+            f"{group[column].abs().mean():.1%} | {group[f'{column} inside'].mean():.0%}"
+            for column in ("fitted", "not fitted")
+        ]
+        yield f"| {name} | {len(group)} | {' | '.join(cells)} |"
+
+
+def quantiles(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield what holds 80% of the runs: 10th and 90th percentile of ln(measured / predicted)."""
+    for column in ("fitted", "not fitted"):
+        for name, group in (("dense", frame[~frame.experts]), ("experts", frame[frame.experts])):
+            low, high = np.quantile(-np.log1p(group[column]), (0.1, 0.9))
+            yield f"{column:12s} {name:8s} {low:+.3f} {high:+.3f}"
+
+
+def main() -> None:
+    """Simulate, fit, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    rows = read_rows(arguments.runs)
+    number = pd.DataFrame(rows).groupby("stack").cumcount()
+    rows = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
+    seen = {c.row["id"]: c for c in cases(rows, arguments.workers)}
+    hidden = {c.row["id"]: c for c in cases([unseen(row) for row in rows], arguments.workers)}
+    both = [name for name in seen if name in hidden]
+    frame = errors([seen[name] for name in both], [hidden[name] for name in both])
+    text = "\n".join(lines(frame))
+    print(text, *quantiles(frame), sep="\n")
+    if arguments.write:
+        head, rest = README.read_text("utf-8").split(BEGIN)
+        README.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

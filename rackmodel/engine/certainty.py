@@ -1,0 +1,85 @@
+"""How sure a predicted step is: the band that about 80% of real runs fall into, and why it is wide.
+
+In:  the step's seconds, the job, the accelerator's family, what was filled in for whoever asked.
+Out: `Band`: low and high seconds, and the reasons in words.
+Left out: where the widths come from (benchmarks/validation/coverage.py measures them on runs of
+    software that is left out with the constants and habits that it has a say in).
+
+Widths are logarithms and add in quadrature, each side by itself: `low` for runs that are quicker
+than predicted, `high` for slower ones. What nobody described runs slower more often than quicker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
+from rackmodel.software import software_of
+from rackmodel.workload import Job
+
+#: What may be filled in, by the term of the band that stands for it.
+FILLED = {
+    "plan": ("plan", "tp", "pp", "vpp", "cp", "micro_batch"),
+    "settings": ("recompute", "sharding", "precision"),
+}
+_WORDS = {"plan": "plan searched", "settings": "settings filled in"}
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Seconds between which about 80% of real runs fall, and what the width is made of."""
+
+    low_s: float
+    high_s: float
+    reason: str
+
+
+def band(
+    step_s: float,
+    job: Job,
+    family: str,
+    *,
+    filled: Iterable[str] = (),
+    constants: KernelConstants | None = None,
+) -> Band:
+    """Return the band of a predicted step.
+
+    Parameters
+    ----------
+    family : of the accelerator. filled : fields that nobody stated: of the plan ("plan": all of
+        them), "recompute", "sharding", "precision".
+    """
+    known, experts = software_of(job.stack).known, job.model.experts > 0
+    low, high, why = widths(experts, known, family, filled, constants)
+    reason = f"wide: {', '.join(why)}" if why else "software and accelerator of published runs"
+    return Band(step_s * math.exp(-low), step_s * math.exp(high), reason)
+
+
+def widths(
+    experts: bool,
+    known: bool,
+    family: str,
+    filled: Iterable[str],
+    constants: KernelConstants | None = None,
+) -> tuple[float, float, list[str]]:
+    """Return the widths of a band below and above, as logarithms, and why it is wide.
+
+    experts : the model has them. known : the software is one of the table. For the others see
+    `band`.
+    """
+    table = (constants or kernel_constants())["band"]
+    given = set(filled)
+    terms = {"experts": "experts"} if experts else {"dense": ""}
+    if not known:
+        terms["unknown_stack"] = "software unknown"
+    if family in table["few_families"]:
+        terms["few_runs"] = f"few runs on {family}"
+    elif family not in table["many_families"]:
+        terms["no_runs"] = f"no runs on {family}"
+    for term, fields in FILLED.items():
+        if given.intersection(fields):
+            terms[term] = _WORDS[term]
+    low, high = (math.hypot(*(table[term][side] for term in terms)) for side in (0, 1))
+    return low, high, [word for word in terms.values() if word]

@@ -1,0 +1,189 @@
+"""The plans that a published run may have had: what its row leaves open, filled in or enumerated.
+
+In:  a row, its model, its software, the machine's domain.
+Out: plans, all combinations of what is open that divide.
+Left out: which of them is the fastest (`errors`), recompute and offload (`published_runs`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.software import Software
+from rackmodel.validation.cells import flag, is_empty, text, whole
+
+if TYPE_CHECKING:
+    from rackmodel.workload import Plan
+
+MOST_PLANS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPlan:
+    """What a row says of its plan, and what fills in the rest.
+
+    domain, family : accelerators of a scale-up domain of its machine, and their family.
+    """
+
+    row: Mapping[str, Any]
+    software: Software
+    model: Any
+    gpus: int
+    batch: int
+    domain: int
+    family: str
+
+    def plans(self) -> list[Plan]:
+        """Return the plans that the row allows, the least cut-up first."""
+        fixed = {axis: whole(self.row, axis) for axis in ("tp", "pp", "cp", "dp")}
+        found: list[Plan] = []
+        for tp, pp in itertools.product(self._widths(fixed["tp"]), self._depths(fixed["pp"])):
+            cp = fixed["cp"] or 1
+            dp = fixed["dp"] or self.gpus // (tp * pp * cp)
+            if dp >= 1 and tp * pp * cp * dp == self.gpus and not self.batch % dp:
+                found += self._with_axes(tp, pp, cp, dp)
+        order = sorted(found, key=lambda p: (p.tp * p.pp * p.cp, p.vpp, -p.micro_batch))
+        return order[:MOST_PLANS]
+
+    def _widths(self, tp: int | None) -> list[int]:
+        most = min(self.domain, 16) if self.domain > 1 else 16
+        heads = self.model.heads
+        return [tp] if tp else [t for t in (1, 2, 4, 8, 16) if t <= most and heads % t == 0]
+
+    def _depths(self, pp: int | None) -> list[int]:
+        if pp:
+            return [pp]
+        return _divisors(self.model.layers, 64) if self.software.pipelines else [1]
+
+    def _with_axes(self, tp: int, pp: int, cp: int, dp: int) -> list[Plan]:
+        """Return the plans of one split: all open micro-batches, chunks and overlaps of tp."""
+        base = self._base(tp, pp, cp, dp)
+        stated = whole(self.row, "micro_batch")
+        sizes = [stated] if stated else _micro_batches(self.batch // dp, pp, self.software)
+        choices = itertools.product(sizes, self._chunks(pp), self._tp_overlaps(tp))
+        return [
+            replace(
+                base,
+                micro_batch=size,
+                vpp=vpp,
+                tp_overlap=overlap,
+                ep_overlap=flag(self.row, "ep_overlap", self._overlaps_ep(base.ep, vpp)),
+            )
+            for size, vpp, overlap in choices
+        ]
+
+    def _base(self, tp: int, pp: int, cp: int, dp: int) -> Plan:
+        from rackmodel.workload import Plan
+
+        row, software, domain = self.row, self.software, self.domain
+        several = self.gpus > domain and software.sharded_in_domains
+        sharding = text(row, "sharding") or ("hsdp" if several else software.sharding)
+        recompute = text(row, "recompute") or "none"
+        experts = self.model.experts if software.expert_groups else 0
+        etp = whole(row, "etp") or 1
+        ep = whole(row, "ep") or _default_ep(experts, self.gpus // pp, domain)
+        dispatcher = self._dispatcher(ep)
+        return Plan(
+            tp=tp,
+            pp=pp,
+            cp=cp,
+            ep=ep,
+            etp=etp,
+            dp=dp,
+            sharding=sharding,
+            shard_size=_shard_size(row, sharding, domain // tp, dp * cp),
+            recompute=recompute,
+            recompute_modules=_modules(text(row, "notes")) if recompute == "selective" else (),
+            schedule=text(row, "schedule"),
+            sequence_parallel=flag(row, "sequence_parallel", software.sequence_parallel),
+            dp_overlap=flag(row, "dp_overlap", software.dp_overlap),
+            cp_method=(text(row, "cp_method") or software.cp_method) if cp > 1 else "ring",
+            dispatcher=dispatcher,
+            dispatch_domain=_dispatch_domain(dispatcher, ep, etp, domain),
+        )
+
+    def _chunks(self, pp: int) -> list[int]:
+        """Return the chunks a stage to try: 1 where nothing is said, all where they are unstated.
+
+        Software that pipelines leaves interleaving out where it has none, so that an empty cell
+        means 1; a row that calls it unstated leaves it open.
+        """
+        stated = whole(self.row, "vpp")
+        if stated or pp == 1 or "vpp" not in text(self.row, "unstated").split():
+            return [stated or 1]
+        return [v for v in _divisors(self.model.layers, 64) if self.model.layers % (pp * v) == 0]
+
+    def _tp_overlaps(self, tp: int) -> list[bool]:
+        """Return whether tp collectives run under a product's pieces; both where left open."""
+        if tp == 1 or not is_empty(self.row.get("tp_overlap")):
+            return [flag(self.row, "tp_overlap", False)]
+        return {"no": [False], "yes": [True], "faster": [True, False]}[self.software.tp_overlap]
+
+    def _overlaps_ep(self, ep: int, vpp: int) -> bool:
+        """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
+        habits = ("yes", "between domains") if ep > self.domain else ("yes",)
+        return ep > 1 and vpp > 1 and self.software.ep_overlap in habits
+
+    def _dispatcher(self, ep: int) -> str:
+        """Return the token dispatcher: as notes say, or that of the software."""
+        if ep == 1:
+            return "all-to-all"
+        if re.search(r"deepep|hybridep", text(self.row, "notes"), re.IGNORECASE):
+            return "deepep"
+        return "deepep" if self.family in self.software.fused_dispatch else "all-to-all"
+
+
+def _divisors(number: int, most: int) -> list[int]:
+    return [d for d in range(1, min(number, most) + 1) if number % d == 0]
+
+
+def _micro_batches(share: int, pp: int, software: Software) -> list[int]:
+    """Micro-batches to try: the whole share of a replica at once where there is no pipeline."""
+    if not software.accumulates:
+        return [share]
+    if software.batch_a_stage and pp > 1 and share % pp == 0:
+        return [share // pp]
+    sizes = [d for d in _divisors(share, 128) if d & (d - 1) == 0 or d == share]
+    if software.pipelines and pp > 1:
+        sizes = [d for d in sizes if share // d >= 2 * pp] or sizes[:1]
+    return sizes[-4:]
+
+
+def _default_ep(experts: int, ranks: int, domain: int) -> int:
+    """Experts over the largest group inside the scale-up domain that divides both."""
+    if not experts:
+        return 1
+    most = min(max(domain, 1), ranks, experts)
+    return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
+
+
+def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
+    """Return the ranks that share one copy under hsdp: stated, or those of one domain."""
+    if sharding != "hsdp":
+        return 0
+    stated = whole(row, "shard_size")
+    if stated:
+        return stated
+    return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
+
+
+def _dispatch_domain(dispatcher: str, ep: int, etp: int, domain: int) -> int:
+    """Return the ranks of an ep group in one domain if DeepEP leaves it, else 1."""
+    inside = max(1, domain // etp)
+    leaves = dispatcher == "deepep" and ep > inside and ep % inside == 0
+    return inside if leaves else 1
+
+
+def _modules(notes: str) -> tuple[str, ...]:
+    """Read "recompute modules: norm, act" out of notes."""
+    found = re.search(r"recompute modules: ([a-z_, ]+)", notes)
+    if not found:
+        return ()
+    known = {"norm", "act", "mlp", "moe", "moe_act", "mla_up_proj", "core_attn", "layernorm"}
+    words = [w.strip() for w in found.group(1).split(",")]
+    names = {"layernorm": "norm"}
+    return tuple(dict.fromkeys(names.get(w, w) for w in words if w in known))

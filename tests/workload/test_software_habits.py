@@ -1,0 +1,98 @@
+"""What software does where a plan is silent, as programs and bytes: laws from its documentation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rackmodel.hardware import accelerator
+from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
+from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
+from rackmodel.workload.kernels import Local
+from rackmodel.workload.layers import block_steps
+from rackmodel.workload.memory import least_recompute
+from rackmodel.workload.operations import Collective, Segment
+from rackmodel.workload.stages import chunks_of
+
+
+def job(stack: str = "default", model: str = "gpt3-13b", **changes: object) -> Job:
+    plan = Plan(tp=4, pp=4, dp=2)
+    made = Job(model=load_model(model), plan=plan, seq_len=2048, global_batch=32, stack=stack)
+    return made.replace(**changes)
+
+
+def collectives(one: Job, name: str) -> list[Collective]:
+    items = [item for program in programs(one) for item in program.items]
+    flat = [
+        op for item in items for op in (item.operations if isinstance(item, Segment) else [item])
+    ]
+    return [op for op in flat if isinstance(op, Collective) and op.name == name]
+
+
+def test_ranks_that_hold_the_same_activations_send_a_share_each():
+    old = job("megatron-lm-2020", sequence_parallel=False)
+    new = job("megatron-lm-2021-06", sequence_parallel=False)
+    assert send_bytes(old) == transfer_bytes(old) == 4 * send_bytes(new)
+    assert not collectives(old, "gather received")
+    gathered = collectives(new, "gather received")
+    assert gathered
+    assert {one.bytes for one in gathered} == {transfer_bytes(new)}
+    # With sequence parallelism each rank has a share only, and there is nothing to gather.
+    whole = job("megatron-lm-2021-06")
+    assert send_bytes(whole) == send_bytes(new)
+    assert not collectives(whole, "gather received")
+
+
+def test_zero2_under_a_pipeline_reduces_once():
+    one, deep = job(sharding="zero2", pp=1, dp=8), job(sharding="zero2")
+    assert reduces_each_pass(one.plan)
+    assert not reduces_each_pass(deep.plan)
+    chunks = chunks_of(deep)[0]
+    assert held_gradients(deep, chunks) == held_gradients(deep.replace(sharding="zero1"), chunks)
+    assert len(collectives(deep, "reduce dp_cp")) == len(
+        collectives(deep.replace(sharding="zero1"), "reduce dp_cp")
+    )
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp16", 2), ("bf16", 4)])
+def test_fp16_runs_reduce_fp16(precision, size):
+    assert job("megatron-lm-2021", precision=precision).gradient_bytes == size
+    assert job("megatron-lm-2021", precision=precision, gradients="fp32").gradient_bytes == 4
+
+
+def moe(stack: str, **changes: object) -> Job:
+    plan = Plan(dp=8, sharding="zero3")
+    made = Job(
+        model=load_model("mixtral-8x7b"), plan=plan, seq_len=4096, global_batch=8, stack=stack
+    )
+    return replace(made, **changes)
+
+
+def kernels_of(one: Job) -> list[str]:
+    steps = block_steps(Local.of(one), one.model.blocks[-1])
+    return [kernel.name for step in steps for kernel in step.work.forward]
+
+
+def test_a_capacity_is_a_product_with_masks_under_xla_and_rows_elsewhere():
+    names = kernels_of(moe("maxtext", token_routing="drop", capacity_factor=1.25))
+    assert "dispatch_mask" in names
+    assert "permute" not in names
+    assert "permute" in kernels_of(moe("maxtext"))
+    assert "permute" in kernels_of(moe("megatron-lm-2025", token_routing="drop"))
+
+
+def test_xla_runs_an_mlp_again_before_it_runs_everything_again():
+    part = accelerator("h100")
+    one = Job(
+        model=load_model("llama2-70b"),
+        plan=Plan(dp=64, sharding="zero3", micro_batch=2),
+        seq_len=4096,
+        global_batch=128,
+        stack="maxtext-2024-12",
+    )
+    chosen = least_recompute(one, part.hbm_bytes).plan
+    assert chosen.recompute == "selective"
+    assert "mlp" in chosen.recompute_modules
+    torch = least_recompute(replace(one, stack="fsdp"), part.hbm_bytes).plan
+    assert torch.recompute == "full"  # of whole layers
