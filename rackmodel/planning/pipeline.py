@@ -98,9 +98,13 @@ def graph_of(pipe: Pipe) -> Graph:
         own = np.where(one.arrives < count, one.arrives + shift, total)
         arrives[shift : shift + count, : own.shape[1]] = own
         starts += (one.starts[1:] + shift).tolist()
-        rows.append(one.passes)
+        own = np.full((count, 2), -1)  # the shorter one may run no two passes together
+        own[:, : one.passes.shape[1]] = one.passes
+        rows.append(own)
         shift += count
-    return _sorted(np.array(starts), arrives, np.concatenate(rows), pipe)
+    table = np.concatenate(rows)
+    table = table if (table[:, 1] >= 0).any() else table[:, :1]
+    return _sorted(np.array(starts), arrives, table, pipe)
 
 
 def _waits(pipe: Pipe) -> _Waits:

@@ -63,3 +63,12 @@ def test_few_micro_batches_tell_of_many(name, p, v):
             assert told[0] == pytest.approx(every[0], rel=off)
             one = walked(name, p, v, m, seconds[:, 0].tolist(), float(hop[0]), transfers)
             assert every[0][0] == pytest.approx(one, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "p", "v"), list(cases()))
+def test_passes_that_run_together_may_be_too_few_in_the_shorter_pipeline(name, p, v):
+    """Pipelines beside each other, one of which pairs no passes."""
+    most = schedule_of(name).told(p)[1]
+    graph = graph_of(Pipe(name, p, v, True, "ahead", most))
+    assert len(graph.passes) == len(graph.before)
+    assert (graph.passes[:, 0] >= 0).all()
