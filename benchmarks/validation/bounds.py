@@ -54,7 +54,7 @@ def collectives(name: str, sizes: list[int]) -> Iterator[dict[str, Any]]:
     for op, algorithms in ALGORITHMS.items():
         for gpus in sizes:
             allowed = links_allow(name, op, gpus)
-            for algorithm in (None, *algorithms):
+            for algorithm in (None, *algorithms) if len(algorithms) > 1 else algorithms:
                 try:
                     rows = run_collective(load_topology(name), op, BYTES, gpus, algorithm)
                 except (InvalidInput, CannotRun):

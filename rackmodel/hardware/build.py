@@ -34,7 +34,15 @@ FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8", "fp8", "nvfp4")
 _NESTED: dict[str, type] = {"power": PowerModel, "thermal": ThermalModel}
 _FORMAT_KEYED = ("flops_per_s", "power.e_flop_j", "power.gemm_eta")
 _FRACTIONS = frozenset(
-    ("payload_efficiency", "scattered", "always_on", "link_always_on", "voltage_floor", "act_wait")
+    (
+        "payload_efficiency",
+        "scattered",
+        "efficiency",
+        "always_on",
+        "link_always_on",
+        "voltage_floor",
+        "act_wait",
+    )
 ) | {"act_collective", "act_stall", "data_toggle", "die_share", "gemm_eta"}
 _ABOVE_ZERO = frozenset(
     (

@@ -190,11 +190,17 @@ class Transport:
     """How messages leave an accelerator's memory through its network ports.
 
     latency_s : a few bytes that the accelerator posts, beyond the links and switches on the way.
+    step_s : one step of a library's algorithm, beyond what one over InfiniBand takes.
+    efficiency : share of what ports of this rate reach over InfiniBand, with large messages.
+    chunks : bytes that a library keeps in flight, over those that it does on InfiniBand.
     scattered : share of the ports' rate that messages of a few KB to many partners reach.
     """
 
     name: str
     latency_s: float
+    step_s: float
+    efficiency: float
+    chunks: float
     scattered: float
     provenance: Mapping[str, Provenance]
 

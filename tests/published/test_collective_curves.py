@@ -19,7 +19,7 @@ def rows():
 # exp(mean |ln(predicted / measured)|) over the healthy rows; see benchmarks/validation/collectives.
 @pytest.mark.parametrize(
     ("band", "limit", "least"),
-    [(BANDS[0], 1.11, 230), (BANDS[1], 1.48, 100), (BANDS[2], 1.83, 110)],
+    [(BANDS[0], 1.06, 230), (BANDS[1], 1.22, 100), (BANDS[2], 1.32, 110)],
 )
 def test_time_is_off_by_a_factor(rows, band, limit, least):
     spread, _, count = factor(row for row in rows if row.band == band)
@@ -41,8 +41,9 @@ def test_all_to_all_falls_off_a_cliff_at_the_edge_of_the_rack():
     assert busbw("all-to-all", 144) < 0.1 * busbw("all-to-all", 72)
 
 
-def test_all_reduce_falls_only_by_a_fifth():
-    assert 0.75 < busbw("all-reduce", 144) / busbw("all-reduce", 72) < 0.9
+# Two racks of GB200 reach 820 GB/s where one reaches 880: a tree of two has no fan-in.
+def test_all_reduce_falls_little_from_one_rack_to_two():
+    assert 0.75 < busbw("all-reduce", 144) / busbw("all-reduce", 72) < 0.95
 
 
 # coreweave/nccl-tests README.md (NCCL 2.26.2), 2 and 20 racks of GB200; stas00/ml-engineering
@@ -63,3 +64,43 @@ def test_the_tuner_chooses_between_domains_as_it_was_seen_to(
     found = row(topology, "all-reduce", gpus, size)
     assert found["algorithm"] == algorithm
     assert found["busbw_bytes_per_s"] / 1e9 == pytest.approx(measured, rel=0.13)
+
+
+# Two nodes of H100, 8 GB: 467 to 487 GB/s in print, above what rings reach over the ports.
+def test_a_tree_of_two_nodes_has_no_fan_in():
+    two, four = (
+        run_collective(load_topology("dgx-h100"), "all-reduce", [2.0**33], n)[0] for n in (16, 32)
+    )
+    assert two["algorithm"] == "nvls-tree"
+    assert two["busbw_bytes_per_s"] / 1e9 == pytest.approx(477, rel=0.04)
+    assert four["busbw_bytes_per_s"] < 0.85 * two["busbw_bytes_per_s"]
+
+
+@pytest.mark.parametrize(
+    ("topology", "gpus"),
+    [
+        ("dgx-h100", (2, 8, 16, 72)),
+        ("dgx-b200", (32,)),
+        ("gb200-nvl72", (64, 144)),
+        ("gcp-a3-mega", (64,)),
+        ("mi300x-platform", (8, 32)),
+        ("tpu-v5p-pod", (16,)),
+    ],
+)
+def test_bus_bandwidth_never_falls_with_size(topology, gpus):
+    sizes = [2.0**k for k in range(3, 35)]
+    for op in ("all-reduce", "all-gather", "reduce-scatter"):
+        for n in gpus:
+            rows = run_collective(load_topology(topology), op, sizes, n)
+            rates = [row["busbw_bytes_per_s"] for row in rows]
+            assert rates == sorted(rates), (op, n)
+
+
+def test_the_same_nodes_are_slower_over_ethernet_and_slowest_over_tcp():
+    def time_s(name, size, gpus=16):
+        return run_collective(load_topology(name), "all-reduce", [size], gpus)[0]["time_s"]
+
+    for size in (1e3, 1e6, 1e8):
+        times = [time_s(name, size) for name in ("dgx-h100", "h100-100k", "aws-p5", "gcp-a3-mega")]
+        assert times == sorted(times)
+        assert len(set(times)) == 4

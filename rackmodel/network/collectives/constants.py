@@ -23,14 +23,14 @@ class Generation:
     ring: float
     nvls: float
     nvls_rack: float
-    nvls_tree: float
+    fan_in: float
     p2p: float
     network: float
     rack_chunk_s: float
     launch_s: float
     chunk_bytes: float
     ramp_bytes: float
-    ll_rate: float
+    ll_rate: tuple[float, float, float]
     kernel_s: float
     one_kernel: float
     exchange_s: float
@@ -51,6 +51,10 @@ def nccl(word: str) -> Any:
     return _tables()["nccl"][word]
 
 
+def _generation(table: dict[str, Any]) -> Generation:
+    return Generation(**table | {"ll_rate": tuple(table["ll_rate"])})
+
+
 @cache
 def generation(part: str) -> Generation:
     """Return the constants for an accelerator, by its name in the catalog.
@@ -60,5 +64,5 @@ def generation(part: str) -> Generation:
     """
     for table in _tables().values():
         if part in table.get("parts", ()):
-            return Generation(**{k: v for k, v in table.items() if k != "parts"})
-    return Generation(**_tables()["default"])
+            return _generation({k: v for k, v in table.items() if k != "parts"})
+    return _generation(_tables()["default"])

@@ -14,10 +14,11 @@ from rackmodel.network.arrays import Floats, Ints, remembered
 from rackmodel.network.collectives.constants import Generation, generation, nccl
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group, port_rates
-from rackmodel.network.collectives.registry import ALGORITHM, SIMPLE, Reach, Steps
+from rackmodel.network.collectives.registry import ALGORITHM, PASSES, SIMPLE, Reach, Steps
 from rackmodel.network.graph import Network
 from rackmodel.network.routing.tree import Chain
 
+LL_DOMAINS = 4  # from so many on the tuner has one limit of LL
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 
 
@@ -64,7 +65,8 @@ def reach_of(network: Network, name: str, op: str) -> Reach:
     facts, known = generation(network.family), ALGORITHM[name]
     if known.reach is not None:
         return known.reach(facts, network.transport, op)
-    return Reach(inside=facts.p2p if known.copies else facts.ring, outside=facts.network)
+    outside = facts.network * network.transport.efficiency
+    return Reach(inside=facts.p2p if known.copies else facts.ring, outside=outside)
 
 
 def limit(
@@ -90,11 +92,12 @@ def limit(
     inside = leaving == 0
     most = max(map(len, group.parts))
     rack = most > HOST_MEMBERS
-    nvls = (facts.nvls_rack if rack else facts.nvls) * (
-        facts.nvls_tree if name == "nvls-tree" else 1
-    )
+    nvls = facts.nvls_rack if rack else facts.nvls
     own = reach_of(network, name, op)
-    reach = np.where(inside, np.where(ends[0] & ends[1], own.inside, nvls), own.outside)
+    passing = float(nccl("tree")) if known.few_ports else 1.0
+    fan_in = facts.fan_in if known.few_ports and group.true_domains > 2 else 1.0
+    near = np.where(ends[0] & ends[1], own.inside, nvls)
+    reach = passing * np.where(inside, near, own.outside * fan_in)
     used = np.ones(len(network.nodes))  # share of a member's network ports
     if known.few_ports if few_ports is None else few_ports:
         for part in group.parts:
@@ -106,9 +109,9 @@ def limit(
             if here.any():
                 total = np.bincount(nodes[here], flows.share[here], minlength=len(network.nodes))
                 rate = reach[here] * ports[nodes[here]]
-                near = tier is inside
-                rate = np.minimum(rate, own.most) if near else rate * used[nodes[here]]
-                if name == "direct" and rack and not near:
+                within = tier is inside
+                rate = np.minimum(rate, own.most) if within else rate * used[nodes[here]]
+                if name == "direct" and rack and not within:
                     rate = np.minimum(rate, _posted(facts))
                 part = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)
                 cap[here] = np.minimum(cap[here], rate * part)
@@ -131,19 +134,22 @@ def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[flo
     return (min(own.inside * near, own.most) if near > 0 else math.inf), outside
 
 
-def wire(network: Network, flows: Flows, protocol: int) -> Flows:
-    """Add the protocol's flags to the bytes on the wire, and LL's own limit."""
+def wire(network: Network, flows: Flows, protocol: int, group: Group, op: str) -> Flows:
+    """Add the protocol's flags to the bytes on the wire, and LL's limit of the bus bandwidth."""
     more = float(nccl("wire")[protocol])
-    cap = flows.cap_bytes_per_s
-    if protocol == 0:
-        cap = np.minimum(cap, generation(network.family).ll_rate * more)
-    return replace(flows, share=flows.share * more, cap_bytes_per_s=cap)
+    cap, size, share = flows.cap_bytes_per_s, group.true_size, flows.share * more
+    if protocol == 0 and len(flows):
+        facts, domains = generation(network.family), group.true_domains
+        rate = facts.ll_rate[0 if domains == 1 else 1 if domains < LL_DOMAINS else 2]
+        bus = PASSES.get(op, 1.0) * (size - 1) / size
+        cap = np.minimum(cap, rate * share / bus)
+    return replace(flows, share=share, cap_bytes_per_s=cap)
 
 
 def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = SIMPLE) -> float:
     """Return launch and steps, as NCCL's tuner counts them. [s]"""
     facts, known = generation(network.family), ALGORITHM[name]
-    post = float(nccl("post_s")) * (3 if protocol == SIMPLE else 1)
+    post = float(nccl("post_s")) * (3 if protocol == SIMPLE else 1) + network.transport.step_s
     apart = len(group.parts) if op == "send" else group.true_domains
     steps = Steps(
         base_s=float(nccl("base_s")[known.table][protocol]) + facts.launch_s,
@@ -162,18 +168,29 @@ def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = 
 
 
 def fill_s(
-    network: Network, group: Group, op: str, name: str, per_byte: float, byte_count: float
+    network: Network,
+    group: Group,
+    op: str,
+    name: str,
+    per_byte: float,
+    byte_count: float,
+    protocol: int = SIMPLE,
 ) -> float:
     """Return the time until the pipeline is full: a chunk per member of a domain, per tree level.
 
-    Chunks grow with the message up to the library's buffers. Algorithms that pass
-    nothing on have none.
+    Chunks grow with the message up to the library's buffers, which are small under LL. Algorithms
+    that pass nothing on have none.
     per_byte : seconds of the flows, per byte.
     """
     facts = generation(network.family)
+    chunk, ramp = facts.chunk_bytes, facts.ramp_bytes
+    if protocol == 0:
+        chunk, ramp = float(nccl("ll_chunk_bytes")), float(nccl("ll_ramp_bytes"))
+    if group.true_domains > 1 and ALGORITHM[name].few_ports:  # goes up and down before the next
+        chunk *= network.transport.chunks
     depth = max(map(len, group.parts))
-    growth = byte_count / (byte_count + depth * facts.ramp_bytes)
+    growth = byte_count / (byte_count + depth * ramp)
     levels = max(1.0, math.log2(group.true_domains)) if name == "nvls-tree" else 1.0
     if op != "all-reduce":
         levels /= 2  # one pass and not two
-    return depth * facts.chunk_bytes * per_byte * growth * levels
+    return depth * chunk * per_byte * growth * levels

@@ -13,7 +13,7 @@ from functools import cached_property
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.constants import nccl
-from rackmodel.network.collectives.costs import fill_s, fixed_s, limit, wire
+from rackmodel.network.collectives.costs import HOST_MEMBERS, fill_s, fixed_s, limit, wire
 from rackmodel.network.collectives.flows import Pattern, alone_s, pace_s
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.registry import (
@@ -109,11 +109,10 @@ def choose(
 ) -> Pattern:
     """Return how `op` runs on a group that is made already; see `pattern`.
 
-    Inside a domain the quickest is taken: the tuner's tables are measured there. Between domains it
-    adds fixed times and bytes over bandwidth (NCCL, tuning.cc, ncclTopoGetAlgoTime), and sees
-    neither the fill of the pipeline nor how few network ports NVLS-tree uses of a large domain: its
-    own limit of that, 80 to 96 GB/s a channel, is above any port. So it takes NVLS-tree where a
-    ring were faster.
+    The quickest is taken: the tuner's tables are measured. Between domains that span hosts it sees
+    neither the fill of NVLS-tree's pipeline nor how few network ports that uses: its own limit, 80
+    to 96 GB/s a channel (NCCL, tuning.cc), is above any port. So it takes NVLS-tree where a ring
+    were faster (20 racks of GB200: 150 GB/s at 512 MB, 405 at 16 GB).
     """
     if group.true_size == 1 or (op == "send" and len(group.members) == 1):
         return Pattern(op, "none", "none", 1, (), ())
@@ -124,12 +123,15 @@ def choose(
     if byte_count <= TINY_BYTES:  # what a few bytes take on the wire is lost in any fixed time
         ways = [min(ways, key=lambda way: fixed_s(network, group, op, *way))]
 
+    wide = max(map(len, group.parts)) > HOST_MEMBERS
+
     def expected_s(way: tuple[str, int]) -> float:
         made = _made(network, group, op, *way)
-        if len(group.parts) > 1:
+        if way[0] == "nvls-tree" and wide:
             return fixed_s(network, group, op, *way) + made.tuner_per_byte_s * byte_count
         fixed = sum(_variant(network, group, op, *way, byte_count).latency_s)
-        return fixed + made.per_byte_s * byte_count
+        per_byte = made.per_byte_s if len(group.parts) == 1 else made.tuner_per_byte_s
+        return fixed + per_byte * byte_count
 
     way = ways[0] if len(ways) == 1 else min(ways, key=expected_s)
     return _variant(network, group, op, *way, byte_count)
@@ -174,8 +176,9 @@ def _variant(
     fixed = fixed_s(network, group, op, name, protocol)
     latency = [fixed / len(made.rounds)] * len(made.rounds)
     filled = ALGORITHM[name].passes_on and op not in EXCHANGES
-    if protocol > 0 and byte_count > 0 and filled:
-        latency[0] += fill_s(network, group, op, name, made.per_byte_s, byte_count)
+    filled &= protocol > 0 or len(group.parts) > 1  # LL inside a domain: nothing to be seen
+    if byte_count > 0 and filled:
+        latency[0] += fill_s(network, group, op, name, made.per_byte_s, byte_count, protocol)
     label = str(nccl("protocols")[protocol])
     return Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
 
@@ -220,6 +223,6 @@ def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> 
                 seen = tuple(limit(network, f, name, group, few_ports=False) for f in plain)
         else:
             simple = _made(network, group, op, name, SIMPLE).rounds
-            rounds = seen = tuple(wire(network, flows, protocol) for flows in simple)
+            rounds = seen = tuple(wire(network, flows, protocol, group, op) for flows in simple)
         cache[(*key, protocol)] = _Made(network, rounds, seen)
     return cache[(*key, protocol)]
