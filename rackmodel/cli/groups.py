@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import typer
 
 from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_words
-from rackmodel.cli.files import name_or_file
+from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
 from rackmodel.cli.values import MAX_COUNT, clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
-
-if TYPE_CHECKING:
-    pass
 
 _PLAN = "Plan (what is left out is searched)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
@@ -88,13 +86,27 @@ DefaultPlan: TypeAlias = Annotated[
 ]
 
 
+Launched: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="A launch file that says what is not given here: a Megatron-LM script or arguments, a "
+        "Megatron-Bridge or NeMo recipe, torchtitan TOML, DeepSpeed JSON, MaxText YAML.",
+        rich_help_panel="Job",
+        show_default=False,
+    ),
+]
+
+
 def _job_options() -> list[Parameter]:
     from rackmodel.workload.plan import Job, Plan
 
     return [
-        parameter("model", Model),
-        parameter("gpus", Gpus),
-        parameter("global_batch", Batch),
+        parameter("model", Model, None),
+        parameter("gpus", Gpus, None),
+        parameter("global_batch", Batch, None),
+        parameter("launch", Launched, None),
         *fields_options(Job, "Job", ("seq_len", "token_routing"), searched=True),
         *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
         *fields_options(Plan, _PLAN, searched=True),
@@ -108,7 +120,18 @@ def _job_words(words: Words) -> Words:
     from rackmodel.workload.plan import Job, Plan
 
     job, plan = kinds_of(Job).keys() | {"gpus", "default_plan"}, kinds_of(Plan)
+    read: Words = {}
     fields = {name: value for name, value in words.items() if name in plan}
+    if "launch" in words:
+        from rackmodel.workload.launch import read_launch
+
+        launch = read_launch(check_file(words["launch"], "--from"))
+        read, fields = launch.words, launch.plan | fields
+    words = read | words
+    for name in ("model", "gpus", "global_batch"):
+        if name not in words:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidInput(f"{option}: missing; give it, or a launch file by --from")
     more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
     known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch", "default_plan"})}
     for name in more:
@@ -116,7 +139,8 @@ def _job_words(words: Words) -> Words:
             raise UnknownName.among("field of the plan", name, known)
     found = {name: value for name, value in words.items() if name in job}
     found |= {name: value for name, value in more.items() if name in job}
-    found["model"] = name_or_file(found["model"], "--model")
+    if isinstance(found["model"], str):
+        found["model"] = name_or_file(found["model"], "--model")
     return {**found, "plan": fields | {k: v for k, v in more.items() if k in plan}}
 
 

@@ -53,6 +53,8 @@ def _kind_of_file(path: Path) -> str | None:
         return "model"
     if not is_file(path):
         return None
+    if path.suffix.lower() in (".sh", ".args", ".py"):  # a launch describes a model
+        return "model"
     if path.suffix.lower() not in (".toml", ".json"):
         return "topology"
     read = read_json if path.suffix.lower() == ".json" else read_toml

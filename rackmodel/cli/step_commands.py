@@ -54,6 +54,15 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    emit: Annotated[
+        Literal["megatron", "nemo", "torchtitan", "deepspeed", "maxtext"] | None,
+        typer.Option(
+            "--emit",
+            help="Print what to launch this plan with, instead of the table.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Simulate one training step: how fast, what binds, how hot, at what cost.
 
@@ -62,6 +71,8 @@ def simulate(
       rackmodel simulate gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576
       rackmodel simulate dgx-a100-80 --model gpt3-175b --gpus 64 --tp 8 --pp 8 --dp 1 \\
           --global-batch 64 --micro-batch 1 --precision fp16 --recompute full --json
+      rackmodel simulate dgx-h100 --from train_gpt3_175b.sh --gpus 1024
+      rackmodel simulate dgx-h100 --model llama3-8b --gpus 64 --global-batch 64 --emit megatron
 
     Times in s, bandwidths one direction in GB/s (1e9), peaks dense in TFLOP/s, HBM in GB (1e9).
     """
@@ -73,6 +84,11 @@ def simulate(
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
     output.draw("steps.compare_figure", [payload])
+    if emit is not None:
+        from rackmodel.workload.launch import emit as launch_text
+
+        output.write_text(launch_text(result.step.job, emit), payload)
+        return
     output.write(payload, simulation_tables, [payload])
 
 

@@ -52,6 +52,7 @@ _LISTED = (
 _NEEDED = ("layers", "hidden", "heads", "vocab")
 _NORMS = ("rmsnorm", "layernorm")
 _SUGAR = {"family", "ffn_ratio"}
+_LAUNCHES = {".sh", ".txt", ".args", ".py", ".yml", ".yaml"}
 
 
 @cache
@@ -110,7 +111,30 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
             raise InvalidInput(f"directory {text!r} holds no config.json; give a model's directory")
     if path.suffix in {".toml", ".json"}:
         return _from_file(path)
+    if path.suffix.lower() in _LAUNCHES and path.is_file():
+        return _from_launch(path)
+    plain = {_plain(name): name for name in _catalog()}
+    if _plain(text) in plain:
+        return _from_catalog(plain[_plain(text)])
     raise UnknownName.among("model", text, model_names())
+
+
+def _plain(name: str) -> str:
+    """A name without punctuation: frameworks write llama3_8b, Llama-3-8B."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _from_launch(path: Path) -> Model:
+    """The model that the arguments of a launch describe."""
+    from rackmodel.workload.launch import read_launch
+
+    found = read_launch(path).words.get("model")
+    if found is None:
+        raise InvalidInput(
+            f"{path}: its arguments describe no model (num-layers, hidden-size,"
+            " num-attention-heads); name one"
+        )
+    return replace(load_model(found), name=path.stem)
 
 
 @cache

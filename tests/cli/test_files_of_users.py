@@ -1,5 +1,7 @@
 """Files that users begin and convert: each runs as it is."""
 
+import json
+
 import pytest
 
 
@@ -49,3 +51,31 @@ def test_a_map_acts_on_graphs_only(run):
     found = run("show", "dgx-h100", "--map", "kind=accelerator")
     assert found.exit_code == 2
     assert "this is a description" in found.stderr
+
+
+def test_what_a_simulation_emits_runs_again_as_the_same_job(run, tmp_path):
+    path = tmp_path / "launch.sh"
+    job = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "16", "--seq-len", "2048"]
+    plan = ["--tp", "4", "--pp", "2", "--micro-batch", "1", "--sharding", "zero1"]
+    whole = [*plan, "--vpp", "1", "--cp", "1", "--recompute", "full", "--stack", "megatron"]
+    first = run("simulate", "dgx-h100", *job, *whole, "--json")
+    out = run("simulate", "dgx-h100", *job, *whole, "--emit", "megatron", "--out", str(path))
+    assert out.exit_code == 0
+    again = run("simulate", "dgx-h100", "--from", str(path), "--json")
+    assert again.exit_code == 0, again.stderr
+    steps = [json.loads(one.stdout)["step_s"] for one in (first, again)]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--gpus", "8", "--global-batch", "8"], "--model: missing"),
+        (["--model", "gpt3-13b", "--gpus", "8"], "--global-batch: missing"),
+        (["--from", "nowhere.sh"], "nowhere.sh: no such file"),
+    ],
+)
+def test_what_no_launch_file_says_is_asked_for(words, told, run):
+    found = run("simulate", "dgx-h100", *words)
+    assert found.exit_code == 2
+    assert told in found.stderr

@@ -1,0 +1,147 @@
+"""Launch files of training frameworks: read as a job, written for one.
+
+In:  a file: Megatron-LM scripts or arguments, Megatron-Bridge and NeMo recipes (Python or YAML),
+torchtitan TOML, DeepSpeed JSON, MaxText YAML; a `Job`.
+Out: `Launch`: words of the front door and a plan; the text of a file.
+Left out: running anything that stands in a file.
+
+What a file leaves out has the framework's default, so a plan that is read is whole but for the
+number of replicas, which follows from the accelerators.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.files import json_of, read_text, toml_of
+from rackmodel.workload.launch import megatron, others
+from rackmodel.workload.launch.spelling import of_python, of_shell, of_table
+from rackmodel.workload.launch.words import Flat, Launch
+from rackmodel.workload.plan import Job
+
+FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
+_MOST = 2_000_000
+
+
+def read_launch(path: Path) -> Launch:
+    """Return the job that a launch file describes.
+
+    Raises
+    ------
+    InvalidInput
+        If it can't be read, is of no framework that is read, or says what plans can't be.
+    """
+    file, ending = str(path), path.suffix.lower()
+    text = read_text(path, most=_MOST)
+    if ending == ".toml":
+        return others.read_torchtitan(Flat(of_table(toml_of(text, file)), file))
+    if ending == ".json":
+        return _of_table(json_of(text, file), file)
+    if ending in (".yml", ".yaml"):
+        return _of_table(_yaml(text, file), file)
+    if ending == ".py":
+        return megatron.read(Flat(of_python(text, file), file))
+    return megatron.read(Flat(of_shell(text, file), file))
+
+
+def _yaml(text: str, file: str) -> Any:
+    import yaml
+
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise InvalidInput(f"{file}: YAML references (*name) are refused")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise InvalidInput(f"{file}: not valid YAML: {told[:160]}") from None
+
+
+def _of_table(data: Any, file: str) -> Launch:
+    """A table is MaxText's, DeepSpeed's or Megatron's by what stands in it."""
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{file}: expected a table of keys, found {type(data).__name__}")
+    keys = Flat(of_table(data), file)
+    names = set(keys.keys)
+    if any(name.startswith(("ici_", "dcn_")) for name in names) or "per_device_batch_size" in names:
+        return others.read_maxtext(keys)
+    if {"zero_optimization", "train_batch_size", "train_micro_batch_size_per_gpu"} & set(data):
+        return others.read_deepspeed(keys)
+    if {"tensor_model_parallel_size", "micro_batch_size", "num_layers"} & names:
+        return megatron.read(keys)
+    if {"tensor_parallel_degree", "data_parallel_shard_degree"} & names:
+        return others.read_torchtitan(keys)
+    raise InvalidInput(
+        f"{file}: its keys are of no launch file that is read (Megatron, NeMo, torchtitan,"
+        " DeepSpeed, MaxText)"
+    )
+
+
+def emit(job: Job, framework: str) -> str:
+    """Return what to launch a job with: the text of a framework's file or arguments.
+
+    Raises
+    ------
+    InvalidInput
+        If the framework's files have no word for a choice of the plan.
+    """
+    head = (
+        f"{job.model.name} on {job.gpus:,} accelerators, {job.global_batch:,} x {job.seq_len:,}"
+        " tokens a step (rackmodel)"
+    )
+    match framework:
+        case "megatron":
+            keys = {**megatron.model_keys(job.model), **megatron.keys_of(job)}
+            return f"# {head}\n{_arguments(keys)}"
+        case "nemo":
+            return _recipe(job, head)
+        case "torchtitan":
+            return f"# {head}\n{_toml(others.torchtitan_of(job))}"
+        case "deepspeed":
+            return json.dumps(others.deepspeed_of(job), indent=2) + "\n"
+        case "maxtext":
+            lines = [f"{key}: {json.dumps(value)}" for key, value in others.maxtext_of(job).items()]
+            return "\n".join([f"# {head}", *lines]) + "\n"
+    raise UnknownName.among("framework", framework, FRAMEWORKS)
+
+
+def _arguments(keys: dict[str, Any]) -> str:
+    lines = []
+    for key, value in keys.items():
+        flag = "--" + key.replace("_", "-")
+        if value is True:
+            lines.append(flag)
+        elif value is not False:
+            many = value if isinstance(value, list) else [value]
+            shown = " ".join(f'"{one}"' if "(" in str(one) else str(one) for one in many)
+            lines.append(f"{flag} {shown}")
+    return "\n".join(lines) + "\n"
+
+
+_IN_TRAIN = ("global_batch_size", "micro_batch_size")
+_IN_DDP = ("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather")
+
+
+def _recipe(job: Job, head: str) -> str:
+    """Lines to put after `cfg = ...` of a Megatron-Bridge recipe of the model."""
+    lines = [f"# {head}", "# after: cfg = <recipe of the model>()"]
+    keys = megatron.keys_of(job)
+    lines.append(f"# torchrun on world_size = {keys['world_size']}")
+    for key, value in keys.items():
+        if key == "world_size":
+            lines.append(f"world_size = {value!r}")
+            continue
+        table = "train" if key in _IN_TRAIN else "ddp" if key in _IN_DDP else "model"
+        lines.append(f"cfg.{table}.{key} = {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(tables: dict[str, dict[str, Any]]) -> str:
+    lines: list[str] = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines.append("")
+    return "\n".join(lines)

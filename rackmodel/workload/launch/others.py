@@ -1,0 +1,344 @@
+"""torchtitan TOML, DeepSpeed JSON, MaxText YAML: as jobs, and back.
+
+In:  flat keys of a file.
+Out: `Launch`; from a job the tables of a file.
+Left out: optimizers, data, checkpoints. Sources: torchtitan, torchtitan/config/job_config.py;
+DeepSpeed, docs/_pages/config-json.md; MaxText, configs/base.yml.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
+from rackmodel.workload.plan import Job
+
+_SCHEDULES = {
+    "1f1b": "1F1B",
+    "interleaved": "Interleaved1F1B",
+    "gpipe": "GPipe",
+    "zb-h1": "ZBVZeroBubble",
+}
+
+
+def _given(words: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in words.items() if value is not None}
+
+
+def read_torchtitan(keys: Flat) -> Launch:
+    """Return the job of a torchtitan config; it says no number of accelerators but its degrees."""
+    tp = keys.whole("tensor_parallel_degree") or 1
+    pp = keys.whole("pipeline_parallel_degree") or 1
+    cp = keys.whole("context_parallel_degree") or 1
+    shard = keys.whole("data_parallel_shard_degree", default=-1) or 1
+    copies = keys.whole("data_parallel_replicate_degree", default=1) or 1
+    mode = str(keys.get("activation_checkpoint.mode", "mode", default="selective"))
+    option = str(keys.get("selective_ac_option", default="op"))
+    if mode not in ("none", "selective", "full"):
+        keys.refuse(f"activation_checkpoint.mode {mode!r:.40} is not read (none, selective, full)")
+    local = keys.whole("local_batch_size", "batch_size", default=1) or 1
+    plan: dict[str, Any] = {
+        "tp": tp,
+        "pp": pp,
+        "cp": cp,
+        "ep": keys.whole("expert_parallel_degree") or 1,
+        "etp": keys.whole("expert_tensor_parallel_degree") or 1,
+        "vpp": 1,
+        "micro_batch": keys.whole("pipeline_parallel_microbatch_size") or 1 if pp > 1 else local,
+        "sharding": "none" if shard == 1 else "hsdp" if copies > 1 else "zero3",
+        "recompute": mode,
+    }
+    if plan["sharding"] == "hsdp":
+        if shard < 0:
+            keys.refuse("data_parallel_shard_degree must be a number beside replicas; -1 is open")
+        plan["shard_size"] = shard * cp
+    if mode == "selective" and option.isdigit():
+        plan["recompute_modules"] = ["alternate"]
+    if pp > 1:
+        said = str(keys.get("pipeline_parallel_schedule", default="1F1B")).lower()
+        names = {theirs.lower(): ours for ours, theirs in _SCHEDULES.items()}
+        if said not in names:
+            keys.refuse(
+                f"pipeline_parallel_schedule {said!r:.40} is not read (known: {', '.join(names)})"
+            )
+        plan["schedule"] = "" if names[said] == "1f1b" else names[said]
+    gpus = None if shard < 0 else tp * pp * cp * shard * copies
+    batch = keys.whole("global_batch_size", default=-1)
+    if batch is not None and batch <= 0:
+        batch = local * shard * copies if gpus else None
+    words = {
+        "model": "-".join(str(keys.get(f"model.{part}")) for part in ("name", "flavor"))
+        if keys.get("model.name") and keys.get("model.flavor")
+        else None,
+        "gpus": gpus,
+        "global_batch": batch,
+        "seq_len": keys.whole("seq_len"),
+        "precision": "fp8" if keys.flag("enable_float8_linear") else "bf16",
+        "stack": "torchtitan",
+    }
+    return Launch(_given(words), plan)
+
+
+def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
+    """Return the tables of a torchtitan config for a job."""
+    plan = job.plan
+    said = {
+        "tp",
+        "pp",
+        "cp",
+        "ep",
+        "etp",
+        "dp",
+        "micro_batch",
+        "sharding",
+        "shard_size",
+        "recompute",
+    }
+    said |= {"recompute_modules", "schedule"}
+    unsaid(job, "torchtitan", said, lambda name, _: False)
+    if plan.sharding in ("zero1", "zero2"):
+        cannot_say("torchtitan", "sharding", plan.sharding)
+    if plan.order not in _SCHEDULES:
+        cannot_say("torchtitan", "schedule", plan.order)
+    if job.precision not in ("bf16", "fp8"):
+        cannot_say("torchtitan", "precision", job.precision)
+    sharded = {"none": 1, "zero3": plan.replicas, "hsdp": plan.shard_size // plan.cp}[plan.sharding]
+    parallel: dict[str, Any] = {
+        "data_parallel_replicate_degree": plan.replicas // sharded,
+        "data_parallel_shard_degree": sharded,
+        "tensor_parallel_degree": plan.tp,
+        "pipeline_parallel_degree": plan.pp,
+        "context_parallel_degree": plan.cp,
+        "expert_parallel_degree": plan.ep,
+        "expert_tensor_parallel_degree": plan.etp,
+    }
+    local = plan.micro_batch
+    if plan.pp > 1:
+        parallel["pipeline_parallel_schedule"] = _SCHEDULES[plan.schedule or "1f1b"]
+        parallel["pipeline_parallel_microbatch_size"] = plan.micro_batch
+        local = job.global_batch // plan.replicas
+    checkpoint: dict[str, Any] = {"mode": plan.recompute}
+    if plan.recompute == "selective":
+        checkpoint["selective_ac_option"] = "2" if "alternate" in plan.recompute_modules else "op"
+    name, _, flavor = job.model.name.rpartition("-")
+    return {
+        "model": {"name": name or job.model.name, "flavor": flavor.upper()},
+        "training": {
+            "local_batch_size": local,
+            "global_batch_size": job.global_batch,
+            "seq_len": job.seq_len,
+        },
+        "parallelism": parallel,
+        "activation_checkpoint": checkpoint,
+        **({"quantize": {"enable_float8_linear": True}} if job.precision == "fp8" else {}),
+    }
+
+
+def read_deepspeed(keys: Flat) -> Launch:
+    """Return the job of a DeepSpeed config; its model and sequence length stand elsewhere."""
+    stage = keys.whole("zero_optimization.stage", "stage", default=0) or 0
+    if not 0 <= stage <= 3:
+        keys.refuse(f"zero_optimization.stage: expected 0 to 3, found {stage}")
+    micro = keys.whole("train_micro_batch_size_per_gpu")
+    batch = keys.whole("train_batch_size")
+    steps = keys.whole("gradient_accumulation_steps", default=1) or 1
+    tp = keys.whole("autotp_size", "tp_size") or 1
+    cp = keys.whole("sequence_parallel_size") or 1
+    pp = keys.whole("pipeline.stages", "num_stages") or 1
+    if micro is None and batch is None:
+        keys.refuse("it needs train_micro_batch_size_per_gpu or train_batch_size")
+    plan: dict[str, Any] = {
+        "tp": tp,
+        "pp": pp,
+        "vpp": 1,
+        "cp": cp,
+        "ep": keys.whole("ep_size", "expert_parallel_size") or 1,
+        "etp": 1,
+        "micro_batch": micro or 1,
+        "sharding": ("none", "zero1", "zero2", "zero3")[stage],
+        "recompute": "none" if not keys.get("partition_activations") else "full",
+        "dp_overlap": keys.flag("overlap_comm") if "overlap_comm" in keys.keys else stage == 3,
+    }
+    if cp > 1:
+        plan["cp_method"] = "all-to-all"  # Ulysses
+    if str(keys.get("zero_optimization.offload_optimizer.device", default="none")) == "cpu":
+        plan["offload"] = ["optimizer"]
+    half = keys.flag("fp16.enabled")
+    gpus = None
+    if micro and batch and "gradient_accumulation_steps" in keys.keys:
+        if batch % (micro * steps):
+            keys.refuse(f"train_batch_size {batch} is no multiple of micro x accumulation steps")
+        gpus = batch // (micro * steps) * tp * cp * pp
+    words = {
+        "gpus": gpus,
+        "global_batch": batch,
+        "precision": "fp16" if half else "bf16" if keys.flag("bf16.enabled") else None,
+        "stack": "deepspeed",
+    }
+    return Launch(_given(words), plan)
+
+
+def deepspeed_of(job: Job) -> dict[str, Any]:
+    """Return a DeepSpeed config for a job."""
+    plan = job.plan
+    said = {"tp", "pp", "cp", "ep", "dp", "micro_batch", "sharding", "dp_overlap", "recompute"}
+    said |= {"cp_method", "offload"}
+    unsaid(job, "deepspeed", said, lambda name, value: name == "etp" and value == 1)
+    if plan.sharding == "hsdp":
+        cannot_say("deepspeed", "sharding", plan.sharding)
+    if plan.cp > 1 and plan.cp_method != "all-to-all":
+        cannot_say("deepspeed", "cp_method", plan.cp_method)
+    if plan.recompute == "selective":
+        cannot_say("deepspeed", "recompute", plan.recompute)
+    if job.precision not in ("bf16", "fp16"):
+        cannot_say("deepspeed", "precision", job.precision)
+    stage = ("none", "zero1", "zero2", "zero3").index(plan.sharding)
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": plan.dp_overlap}
+    if "optimizer" in plan.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    found: dict[str, Any] = {
+        "train_batch_size": job.global_batch,
+        "train_micro_batch_size_per_gpu": plan.micro_batch,
+        "gradient_accumulation_steps": job.micro_batches,
+        "zero_optimization": zero,
+        job.precision: {"enabled": True},
+    }
+    if plan.tp > 1:
+        found["tensor_parallel"] = {"autotp_size": plan.tp}
+    if plan.cp > 1:
+        found["sequence_parallel_size"] = plan.cp
+    if plan.pp > 1:
+        found["pipeline"] = {"stages": plan.pp}
+    if plan.ep > 1:
+        found["moe"] = {"ep_size": plan.ep}
+    if plan.recompute == "full":
+        found["activation_checkpointing"] = {"partition_activations": True}
+    return found
+
+
+_AXES = {
+    "tensor": "tp",
+    "tensor_transpose": "tp",
+    "pipeline": "pp",
+    "context": "cp",
+    "expert": "ep",
+    "fsdp": "fsdp",
+    "fsdp_transpose": "fsdp",
+    "data": "data",
+}
+_POLICIES = {
+    "full": "full",
+    "minimal": "none",
+    "minimal_with_context": "none",
+    "minimal_flash": "none",
+    "none": "none",
+}
+
+
+def read_maxtext(keys: Flat) -> Launch:
+    """Return the job of a MaxText config; an axis of -1 takes what is left of --gpus."""
+    sizes = dict.fromkeys(("tp", "pp", "cp", "ep", "fsdp", "data"), 1)
+    open_axis = ""
+    for axis, ours in _AXES.items():
+        for network in ("ici", "dcn"):
+            size = keys.whole(f"{network}_{axis}_parallelism", default=1)
+            if size == -1:
+                open_axis = ours
+            else:
+                sizes[ours] *= max(1, size or 1)
+    policy = str(keys.get("remat_policy", default="full"))
+    modules = policy.startswith(("save_", "custom", "qkv_", "mlp_"))
+    if policy not in _POLICIES and not modules:
+        keys.refuse(f"remat_policy {policy!r:.40} is not read (known: {', '.join(_POLICIES)})")
+    # Weights are cut over fsdp and, for other parts of the model, over expert and context.
+    shards = sizes["fsdp"] > 1 or open_axis == "fsdp"
+    plan: dict[str, Any] = {
+        "tp": sizes["tp"],
+        "pp": sizes["pp"],
+        "cp": sizes["cp"],
+        "ep": sizes["ep"],
+        "etp": 1,
+        "vpp": keys.whole("num_pipeline_repeats", default=1) or 1,
+        "micro_batch": 1,
+        "sharding": "none" if not shards else "hsdp" if sizes["data"] > 1 else "zero3",
+        "recompute": "selective" if modules else _POLICIES[policy],
+    }
+    if plan["sharding"] == "hsdp":
+        if open_axis:
+            keys.refuse(f"ici and dcn {open_axis} parallelism: give a number beside replicas")
+        plan["shard_size"] = sizes["fsdp"] * sizes["cp"] * sizes["ep"]
+    each = float(keys.get("per_device_batch_size", default=1))
+    replicas = sizes["fsdp"] * sizes["data"] * sizes["ep"]
+    gpus = None if open_axis else replicas * sizes["tp"] * sizes["pp"] * sizes["cp"]
+    steps = keys.whole("gradient_accumulation_steps", default=1) or 1
+    batch = None
+    if gpus:
+        whole = each * gpus * steps
+        if not whole.is_integer() or whole < 1:
+            keys.refuse(f"per_device_batch_size {each} x {gpus} devices is no whole batch")
+        batch = int(whole)
+        passes = keys.whole("num_pipeline_microbatches") or 0
+        passes = max(1, passes) if plan["pp"] > 1 else steps
+        plan["micro_batch"] = max(1, batch // (replicas * passes))
+    quant = str(keys.get("quantization", default="") or "").lower()
+    precision = "int8" if "int8" in quant else "fp8" if "fp8" in quant else "bf16"
+    words = {
+        "model": keys.get("model_name"),
+        "gpus": gpus,
+        "global_batch": batch,
+        "seq_len": keys.whole("max_target_length"),
+        "precision": precision,
+        "stack": "maxtext",
+    }
+    return Launch(_given(words), plan)
+
+
+def maxtext_of(job: Job) -> dict[str, Any]:
+    """Return a MaxText config for a job."""
+    plan = job.plan
+    said = {
+        "tp",
+        "pp",
+        "vpp",
+        "cp",
+        "ep",
+        "dp",
+        "micro_batch",
+        "sharding",
+        "shard_size",
+        "recompute",
+    }
+    unsaid(job, "maxtext", said, lambda name, value: name == "etp" and value == 1)
+    if plan.sharding in ("zero1", "zero2"):
+        cannot_say("maxtext", "sharding", plan.sharding)
+    if plan.recompute == "selective":
+        cannot_say("maxtext", "recompute", plan.recompute)
+    if job.precision not in ("bf16", "fp8", "int8"):
+        cannot_say("maxtext", "precision", job.precision)
+    shards = {"none": 1, "zero3": plan.replicas, "hsdp": plan.shard_size // plan.cp}[plan.sharding]
+    shards = shards // plan.ep or 1
+    found: dict[str, Any] = {
+        "model_name": job.model.name,
+        "per_device_batch_size": job.global_batch / job.gpus / _accumulation(job),
+        "max_target_length": job.seq_len,
+        "remat_policy": {"full": "full", "none": "minimal"}[plan.recompute],
+        "dcn_data_parallelism": plan.replicas // plan.ep // shards,
+        "ici_fsdp_parallelism": shards,
+        "ici_tensor_parallelism": plan.tp,
+        "ici_context_parallelism": plan.cp,
+        "ici_expert_parallelism": plan.ep,
+        "ici_pipeline_parallelism": plan.pp,
+        "gradient_accumulation_steps": _accumulation(job),
+        "dtype": "bfloat16",
+    }
+    if plan.pp > 1:
+        found["num_pipeline_microbatches"] = job.micro_batches
+        found["num_pipeline_repeats"] = plan.vpp
+    if job.precision != "bf16":
+        found["quantization"] = job.precision
+    return found
+
+
+def _accumulation(job: Job) -> int:
+    """Passes of a replica that a pipeline does not take as its own micro-batches."""
+    return 1 if job.plan.pp > 1 else job.micro_batches

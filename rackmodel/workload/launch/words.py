@@ -1,0 +1,127 @@
+"""What a launch file says: the words of a job, and how a framework spells each of them.
+
+In:  flat tables of a framework's keys.
+Out: `Launch`: words of the front door and fields of a plan; the keys back from a job.
+Left out: how files are spelled (`spelling`), which frameworks there are (the other modules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from rackmodel.errors import InvalidInput
+from rackmodel.workload.plan import Job, Plan
+
+
+@dataclass(slots=True)
+class Launch:
+    """A job as a file has it: `words` of the front door without its plan, and `plan`."""
+
+    words: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+class Spelled(NamedTuple):
+    """One field of a plan as a framework spells it: its key, and value for value where they differ.
+
+    `values` is {rackmodel's: theirs}; without it the value is the same. `default` is what the
+    framework does where the key is left out.
+    """
+
+    field: str
+    key: str
+    default: Any
+    values: Mapping[Any, Any] | None = None
+
+
+class Flat:
+    """The keys of a file, by their last part; `where` names the file."""
+
+    def __init__(self, keys: Mapping[str, Any], where: str) -> None:
+        self.keys = dict(keys)
+        self.where = where
+
+    def get(self, *names: str, default: Any = None) -> Any:
+        """The first of these keys that is there and not null."""
+        return next((self.keys[n] for n in names if self.keys.get(n) is not None), default)
+
+    def refuse(self, why: str) -> NoReturn:
+        """Say what is wrong with the file."""
+        raise InvalidInput(f"{self.where}: {why}")
+
+    def whole(self, *names: str, default: int | None = None) -> int | None:
+        """A whole number of at least 0, -1 as it stands."""
+        value = self.get(*names)
+        if value is None:
+            return default
+        try:
+            number = float(str(value).replace("_", ""))
+        except ValueError:
+            number = -2.0
+        if not number.is_integer() or not -1 <= number <= 1e12:
+            found = next(n for n in names if self.keys.get(n) is not None)
+            self.refuse(f"{found}: expected a whole number, found {value!r:.60}")
+        return int(number)
+
+    def flag(self, *names: str) -> bool:
+        """Whether a switch is on."""
+        value = self.get(*names, default=False)
+        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "")
+
+    def plan(self, spelled: tuple[Spelled, ...]) -> dict[str, Any]:
+        """The fields of a plan that these keys say, or the framework's defaults."""
+        found: dict[str, Any] = {}
+        for one in spelled:
+            value = self.get(one.key)
+            if value is None:
+                found[one.field] = one.default
+            elif one.values is not None:
+                ours = {str(theirs).lower(): name for name, theirs in one.values.items()}
+                word = str(value).lower()
+                if word not in ours:
+                    known = ", ".join(map(str, one.values.values()))
+                    self.refuse(f"{one.key}: {value!r:.60} is not read (known: {known})")
+                found[one.field] = ours[word]
+            elif isinstance(one.default, bool):
+                found[one.field] = self.flag(one.key)
+            else:
+                found[one.field] = self.whole(one.key)
+        return found
+
+
+def spell(plan: Plan, spelled: tuple[Spelled, ...]) -> dict[str, Any]:
+    """Return a framework's keys for the fields of a plan; what is its default is left out."""
+    found: dict[str, Any] = {}
+    for one in spelled:
+        value = getattr(plan, one.field)
+        if value == one.default:
+            continue
+        found[one.key] = one.values[value] if one.values is not None else value
+    return found
+
+
+def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], bool]) -> None:
+    """Refuse a plan with a choice that a framework's file can't say.
+
+    Parameters
+    ----------
+    said : fields that the file says.
+    but : whether a value of another field is what the framework does anyway.
+    """
+    from dataclasses import fields
+
+    for one in fields(Plan):
+        value = getattr(job.plan, one.name)
+        if one.name in said or value == one.default or but(one.name, value):
+            continue
+        cannot_say(framework, one.name, value)
+
+
+def cannot_say(framework: str, name: str, value: object) -> NoReturn:
+    """Refuse a choice that a framework's files have no word for."""
+    raise InvalidInput(
+        f"--emit {framework}: its files have no word for {name} {value!r:.40}; change it, or emit"
+        " another framework's"
+    )
