@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
 
@@ -32,13 +33,15 @@ class Series:
 
     step_s : length of the step. racks_w : {rack class: [N], one rack at its plug}; counts : {rack
     class: racks alike}. hall_w [N] : all racks and the fabric outside of them.
-    rack_accelerators : {rack class: accelerators in one}.
+    rack_accelerators : {rack class: accelerators in one}. idle_w : {rack class: one rack that holds
+    the job and does nothing}.
     """
 
     step_s: float
     racks_w: Mapping[int, Floats]
     counts: Mapping[int, float]
     rack_accelerators: Mapping[int, int]
+    idle_w: Mapping[int, float]
     hall_w: Floats
 
     @property
@@ -73,6 +76,10 @@ def series_of(result: Result) -> Series:
         racks_w={rack.rack_class: rack.input_w for rack in done.racks},
         counts={rack.rack_class: rack.count for rack in done.racks},
         rack_accelerators={rack.rack_class: rack.accelerators for rack in done.racks},
+        idle_w={
+            rack.rack_class: rack.chassis * idle_chassis_w(done.chassis, done.accelerator)
+            for rack in done.racks
+        },
         hall_w=np.asarray(hall),
     )
 

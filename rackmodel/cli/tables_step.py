@@ -270,6 +270,37 @@ def heat_tables(payload: Payload) -> Iterator[RenderableType]:
         for tray in payload["rows"]
     ]
     yield from _titled(payload, filled((*titles, "accelerator degC"), rows))
+    if power := payload.get("power"):
+        yield from _power_tables(power)
+
+
+def _power_tables(power: Payload) -> Iterator[RenderableType]:
+    """Yield power over windows, as drawn and as the hall sees it, and what that takes."""
+    smooth = power["burned_w"] > 0 or power["stored_j"] > 0
+    yield ""
+    heads = ["hottest rack, means over", "lowest", "highest", "swing", "steepest"]
+    if smooth:
+        heads += ["smoothed: lowest", "highest", "swing", "steepest"]
+    table = grid(*heads)
+    for row in power["windows"]:
+        cells = [row["window"]]
+        for begin in ("", "smoothed_") if smooth else ("",):
+            cells += [scaled(row[f"{begin}{key}"], "W") for key in ("min_w", "max_w", "swing_w")]
+            cells.append(f"{scaled(row[f'{begin}ramp_w_per_s'], 'W')}/s")
+        table.add_row(*cells)
+    yield table
+    if smooth:
+        yield (
+            f"burned {scaled(power['burned_w'], 'W')} ({power['burned_share']:.1%} more heat); "
+            f"storage of {scaled(power['stored_j'], 'J')} a rack leaves the hall a ceiling of "
+            f"{scaled(power['ceiling_w'], 'W')}"
+        )
+    if power["edges"]["stop_burned_j"] > 0:
+        edge = power["edges"]
+        yield (
+            f"a job reaches full power {three(edge['start_s'])} s later, and burns "
+            f"{scaled(edge['stop_burned_j'], 'J')} a rack when it stops"
+        )
 
 
 def _titled(payload: Payload, table: Table) -> Iterator[RenderableType]:

@@ -145,6 +145,39 @@ def slow(word: str, where: str) -> tuple[int, float]:
     return seed(rank, where), number(factor, where)
 
 
+#: Words of --smooth: field, dimension of its value ("" for a plain number), what follows the unit.
+_SMOOTHING = {
+    "floor": ("floor", "", ""),
+    "ramp": ("ramp_w_per_s", "w", "/s"),
+    "capacitors": ("capacitors_j", "j", ""),
+    "battery": ("battery_j", "j", ""),
+}
+
+
+def smoothing(words: Sequence[str]) -> dict[str, float] | None:
+    """Return the fields of a smoothing from HOW=VALUE words; None without any.
+
+    >>> smoothing(["floor=0.8", "ramp=20 kW/s", "capacitors=65J"])
+    {'floor': 0.8, 'ramp_w_per_s': 20000.0, 'capacitors_j': 65.0}
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        name, equals, text = (part.strip() for part in word.partition("="))
+        if not equals or name not in _SMOOTHING or not text:
+            raise InvalidInput(
+                f"--smooth: wanted {', '.join(f'{key}=VALUE' for key in _SMOOTHING)}; "
+                f"got {clip(word)!r}"
+            )
+        field, dimension, after = _SMOOTHING[name]
+        if field in found:
+            raise InvalidInput(f"--smooth: {name} is given twice; give it once")
+        where = f"--smooth {name}"
+        plain = text.removesuffix(after) if after else text
+        read = quantity(dimension) if dimension else number
+        found[field] = read(plain, where)
+    return found or None
+
+
 def sizes(text: str, where: str = "--bytes") -> list[float]:
     """Return one size or a sweep of sizes in bytes, ascending as written.
 

@@ -8,11 +8,12 @@ Left out: many jobs at once (`studies`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.assess.smoothing import Smoothing, edges, smoothed, told
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
 from rackmodel.verbs.answer import Answer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from rackmodel.assess.series import Series
     from rackmodel.assess.stops import Stops
     from rackmodel.hardware import Catalog
     from rackmodel.network.arrays import Routing
@@ -83,23 +85,55 @@ def collective(
     return Answer(payload, "network.busbw_plot", {"label": label})
 
 
-def heat(result: Result) -> Answer:
-    """Return the heat of the hottest rack by tray while a step runs.
+def heat(
+    result: Result,
+    *,
+    smoothing: Smoothing | Mapping[str, Any] | None = None,
+    windows: bool = False,
+) -> Answer:
+    """Return the heat of the hottest rack by tray while a step runs, and how its power swings.
 
-    result : of `simulate`.
+    result : of `simulate`. smoothing : what stands between the rack and the hall, fields of
+    `rackmodel.assess.smoothing.Smoothing`; windows : tell its swings, smoothed or not.
 
     Returns
     -------
     rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w, liquid_w,
-    air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words.
+    air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
+    windows or smoothing also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to a
+    step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job.
     """
+    from rackmodel.assess.series import series_of
+
     found: Any = result.assessment
     if "trays" not in found:
         assess: Any = result.assess
         site = replace(assess.keywords["site"], trays=True)
         found = partial(assess.func, **{**assess.keywords, "site": site})(result)
     payload = _hottest_rack(result.topology, found)
-    return Answer(payload, "racks.rack_elevation", {"title": result.topology})
+    if not windows and smoothing is None:
+        return Answer(payload, "racks.rack_elevation", {"title": result.topology})
+    how = (
+        smoothing
+        if isinstance(smoothing, Smoothing)
+        else record(Smoothing, smoothing or {}, "smoothing")
+    )
+    power, series = _power_of(series_of(result), how)
+    words = {"series": series, "power": power, "title": result.topology}
+    return Answer({**payload, "power": power}, "power.heat_figure", words)
+
+
+def _power_of(found: Series, how: Smoothing) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return figures of the hottest rack's power as drawn and smoothed, and both series."""
+    name = found.hottest
+    drawn = found.racks_w[name]
+    after = smoothed(drawn, found.step_s, how, found.rack_accelerators[name])
+    power = {
+        **told(drawn, after, found.step_s),
+        "smoothing": asdict(how),
+        "edges": edges(float(after.power_w.mean()), found.idle_w[name], how),
+    }
+    return power, {"step_s": found.step_s, "drawn_w": drawn, "seen_w": after.power_w}
 
 
 def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,11 @@ PAIRS = {
         "dgx-h100", "all-reduce", [1e6, 1e9], gpus=16
     ),
     f"heat dgx-h100 {WORDS}": lambda: rackmodel.heat(rackmodel.simulate("dgx-h100", **STEP)),
+    f"heat dgx-h100 {WORDS} --windows --smooth floor=0.9 --smooth capacitors=65J": lambda: (
+        rackmodel.heat(
+            rackmodel.simulate("dgx-h100", **STEP), smoothing={"floor": 0.9, "capacitors_j": 65.0}
+        )
+    ),
     "goodput dgx-h100 --gpus 512 --runs 0": lambda: rackmodel.goodput(
         "dgx-h100", gpus=512, stops={"runs": 0}
     ),
@@ -62,3 +67,29 @@ def test_a_machine_is_drawn(what):
     assert len(rackmodel.draw("dgx-h100", what).axes) == (2 if what == "both" else 1)
     with pytest.raises(rackmodel.UnknownName, match="rack"):
         rackmodel.draw("dgx-h100", what="racks")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("flor=0.8", "floor=VALUE"),
+        ("floor=1.8", "from 0 to 1"),
+        ("battery=-3J", "negative"),
+        ("ramp=0W/s", "ramp"),
+        ("capacitors=lots", "an energy"),
+    ],
+)
+def test_smoothing_that_can_not_be_is_one_line(word, told):
+    done = CliRunner().invoke(app, ["heat", "dgx-h100", *WORDS.split(), "--smooth", word])
+    assert done.exit_code == 2
+    assert told in done.output
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def test_a_floor_narrows_every_window_and_is_paid_in_heat():
+    result = rackmodel.simulate("dgx-h100", **STEP)
+    power = rackmodel.heat(result, smoothing={"floor": 0.95})["power"]
+    assert power["burned_w"] > 0
+    assert power["mean_w"] == pytest.approx(power["burned_w"] + power["windows"][-1]["max_w"])
+    for row in power["windows"]:
+        assert row["smoothed_swing_w"] <= row["swing_w"] * (1 + 1e-9)

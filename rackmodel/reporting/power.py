@@ -1,0 +1,65 @@
+"""Power of a rack over time, as drawn and as the hall sees it.
+
+In:  series over a step that repeats; trays of the rack.
+Out: axes, a figure.
+Left out: smoothing them (`rackmodel.assess.smoothing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rackmodel.reporting.racks import rack_elevation
+from rackmodel.reporting.style import COLOURS, GRID, WARN, dress, look, new_figure, own_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STEPS = 2  # drawn one after the other: a step repeats
+
+
+def heat_figure(
+    trays: Sequence[Mapping[str, Any]],
+    *,
+    series: Mapping[str, Any],
+    power: Mapping[str, Any],
+    title: str = "Rack",
+) -> Figure:
+    """Return a rack by tray beside its power over two steps, before and after smoothing."""
+    figure, (left, right) = new_figure(15.0, 8.0, columns=2, widths=(1, 1.25))
+    rack_elevation(trays, left, title=title)
+    power_over_steps(series, right, ceiling_w=power["ceiling_w"])
+    return figure
+
+
+def power_over_steps(
+    series: Mapping[str, Any], ax: Axes | None = None, *, ceiling_w: float | None = None
+) -> Axes:
+    """Draw power over two steps as it is drawn and as the hall sees it, with its ceiling.
+
+    series : step_s, drawn_w [N], seen_w [N]. [s, W]
+    """
+    ax = own_axes(ax)
+    drawn, seen = (np.tile(series[key], STEPS) / 1e3 for key in ("drawn_w", "seen_w"))
+    edges = np.linspace(0.0, STEPS * series["step_s"], len(drawn) + 1)
+    with look():
+        smooth = not np.array_equal(drawn, seen)
+        thin: Any = {"linewidth": 0.8, "baseline": None}
+        ax.stairs(drawn, edges, color=COLOURS[4] if smooth else COLOURS[0], label="drawn", **thin)
+        if smooth:
+            ax.stairs(seen, edges, color=COLOURS[0], label="smoothed", **thin)
+            if ceiling_w is not None:
+                limit: Any = {"color": WARN, "linestyle": "--", "linewidth": 1.2}
+                ax.axhline(ceiling_w / 1e3, label=f"ceiling {ceiling_w / 1e3:.0f} kW", **limit)
+        ax.axvline(series["step_s"], color=GRID, linewidth=1.2)
+        ax.set_xlim(0, edges[-1])
+        ax.set_ylim(0, float(max(drawn.max(), seen.max())) * 1.18)
+        if smooth:
+            ax.legend(loc="upper center", ncols=3, fontsize=9)
+        ends = [f"{end / 1e3:.0f}" for end in (series["seen_w"].min(), series["seen_w"].max())]
+        title = f"The hall sees {' to '.join(dict.fromkeys(ends))} kW of one rack"
+        return dress(ax, title=title, x="time, two steps [s]", y="power at the plug [kW]")
