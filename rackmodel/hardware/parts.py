@@ -144,6 +144,7 @@ class Accelerator:
     power_w: float  # cap
     host_link: str  # id of a Link
     fp8_either_orientation: bool | None  # its fp8 products read operands along either side
+    fused_attention: bool | None  # False: nobody wrote kernels of fused attention for it
     collective_engines: bool | None  # collectives take none of its compute units
     power: PowerModel
     thermal: ThermalModel

@@ -44,7 +44,7 @@ class Planner:
         self.part: Accelerator = hardware.accelerator(
             machine.accelerator, catalog or hardware.load_catalog()
         )
-        self.job = job.on(self.part.fp8_either_orientation)
+        self.job = job.on(self.part.fp8_either_orientation, fused=self.part.fused_attention)
         self.kernels = KernelTimes(
             self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
         )

@@ -65,7 +65,8 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
 
     if not run.open_recompute:
         return job
-    hbm_bytes, job = part.hbm_bytes, job.on(part.fp8_either_orientation)
+    hbm_bytes = part.hbm_bytes
+    job = job.on(part.fp8_either_orientation, fused=part.fused_attention)
     if len(run.jobs) == 1:
         hbm_bytes *= 1.0 + MEMORY_ERROR
     if run.offload == "first" and not fits(job, hbm_bytes):

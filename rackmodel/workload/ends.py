@@ -7,10 +7,11 @@ Left out: the reduction of tied embeddings between first and last stage (`data_p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 from rackmodel.software import software_of
-from rackmodel.workload.kernels import ELEMENT, Local, linear, moving, norm
+from rackmodel.workload.kernels import ELEMENT, Local, Work, linear, moving, norm
 from rackmodel.workload.parts import column_comm, row_comm
 from rackmodel.workload.steps import Comm, Step
 
@@ -64,7 +65,10 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     """
     model = local.model
     vocab = padded_vocab(model.vocab, local.plan.tp)
-    logits = local.tokens * vocab
+    # Of a loss in chunks, one part's logits at a time are there: its gradient follows its loss.
+    chunks = local.plan.loss_chunks
+    logits = local.tokens * vocab / chunks
+    head = linear(local, "head", (local.tokens / chunks, vocab, model.hidden), wide=True)
     steps = [
         Step(
             name="final_norm",
@@ -76,7 +80,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
             name="head",
             kind="column",
             comm=column_comm(local, "head"),
-            work=linear(local, "head", (local.tokens, vocab, model.hidden), wide=True),
+            work=_times(head, chunks),
             saved_bytes=logits * ELEMENT,
             parameters=float(vocab * model.hidden) if own_matrix else 0.0,
         ),
@@ -95,16 +99,27 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
         Step(
             name="cross_entropy",
             # fp32 logits in and out of the softmax, kept in fp32 for backward.
-            work=moving(
-                "cross_entropy",
-                ((ELEMENT + 8) * logits, 8 * logits),
-                (4 * logits, ELEMENT * logits),
-                launches=(6.0, 2.0),
+            work=_times(
+                moving(
+                    "cross_entropy",
+                    ((ELEMENT + 8) * logits, 8 * logits),
+                    (4 * logits, ELEMENT * logits),
+                    launches=(6.0, 2.0),
+                ),
+                chunks,
             ),
             saved_bytes=(software_of(local.job.stack).logit_bytes - ELEMENT) * logits,
         )
     )
     return steps
+
+
+def _times(work: Work, count: int) -> Work:
+    """Every kernel that many times."""
+    if count == 1:
+        return work
+    parts = (work.forward, work.backward, work.weight)
+    return Work(*(tuple(replace(k, count=k.count * count) for k in part) for part in parts))
 
 
 def mtp_entry_steps(local: Local) -> list[Step]:

@@ -27,8 +27,7 @@ DISPATCHERS = ("all-to-all", "deepep", "all-gather")
 OFFLOADS = ("optimizer", "activations")
 TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
-# A part that runs again takes its activation function along; "alternate" (every second matrix
-# product, as torchtitan does) all that is cheap.
+# A part that runs again takes its activation function along; "alternate" (torchtitan's) all cheap.
 _WITHIN = {
     "layernorm": ("norm",),  # Megatron's word for norm
     "mlp": ("act",),
@@ -117,6 +116,7 @@ class Plan:
     offload: tuple[str, ...] = setting(
         (), "What goes to host memory.", "optimizer", choices=OFFLOADS
     )
+    loss_chunks: int = setting(1, "Parts of a micro-batch whose logits are held one at a time.", 8)
     stage_layers: tuple[int, ...] = setting(
         (), "Layers of each of pp x vpp chunks in order. Default: spread evenly.", "10,14", least=0
     )
@@ -347,20 +347,22 @@ class Job:
         wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
         return frozenset(wanted.union(*(_WITHIN.get(module, ()) for module in wanted)))
 
-    def on(self, fp8_either_orientation: bool | None, domain: int = 0) -> Job:
+    def on(
+        self, fp8_either_orientation: bool | None, domain: int = 0, fused: bool | None = None
+    ) -> Job:
         """Return the job with what the machine decides where the job is silent.
 
-        fp8_either_orientation : of the accelerator: whether its fp8 products read operands in
-        either orientation (Blackwell) or in one (Hopper), where a second copy of each weight is
-        kept for the gradients. domain : accelerators of a scale-up domain; 0 leaves open what
-        depends on it.
-
-        DeepEP sends a token once to each domain that a group spans and forwards it there. Source:
-        Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
+        fp8_either_orientation : fp8 products of the accelerator read operands in either
+        orientation (Blackwell) or in one (Hopper: a second copy of each weight is kept). domain :
+        accelerators of a scale-up domain; 0: not known. fused : False where the accelerator has no
+        kernels of fused attention. DeepEP sends a token once to each domain and forwards it there.
+        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
         """
         job, plan = self, self.plan
         if job.transposes is None:
             job = replace(job, transposes=not fp8_either_orientation)
+        if fused is False and not job.attention:
+            job = replace(job, attention="unfused")
         if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
             # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
             most = min(plan.ep, max(1, domain // plan.etp))

@@ -87,6 +87,7 @@ def operations(job):
         ({"cp": 2, "dp": 2}, {"cp_method": "all-to-all"}),
         ({}, {"gradients": "bf16"}),
         ({}, {"offload": ("optimizer",)}),
+        ({}, {"loss_chunks": 4}),
         ({}, {"offload": ("activations",)}),
         ({}, {"stage_layers": (7, 9)}),
         ({}, {"attention": "unfused"}),

@@ -11,7 +11,7 @@ from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, tran
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
-from rackmodel.workload.memory import least_recompute
+from rackmodel.workload.memory import least_recompute, memory
 from rackmodel.workload.operations import Collective, Segment
 from rackmodel.workload.stages import chunks_of
 
@@ -96,3 +96,30 @@ def test_xla_runs_an_mlp_again_before_it_runs_everything_again():
     assert "mlp" in chosen.recompute_modules
     torch = least_recompute(replace(one, stack="fsdp"), part.hbm_bytes).plan
     assert torch.recompute == "full"  # of whole layers
+
+
+def test_a_loss_in_chunks_holds_less_and_does_the_same():
+    plan = Plan(dp=8, sharding="zero3", recompute="selective")
+    one = Job(
+        model=load_model("llama3.1-8b"), plan=plan, seq_len=8192, global_batch=8, stack="titan"
+    )
+    many = one.replace(loss_chunks=8)
+    flops = [
+        sum(
+            kernel.flops * kernel.count
+            for unit in chunks_of(job)[0][0].units
+            for step in unit.steps
+            for kernel in (*step.work.forward, *step.work.backward, *step.work.weight)
+        )
+        for job in (one, many)
+    ]
+    assert flops[0] == pytest.approx(flops[1])
+    used = [sum(memory(job).values()) / 2**30 for job in (one, many)]
+    assert used == pytest.approx([49.6, 42.3], rel=0.12)  # torchtitan 996
+
+
+def test_an_accelerator_without_fused_kernels_keeps_its_scores():
+    v100 = accelerator("v100")
+    one = moe("default", model=load_model("gpt3-1.3b")).on(None, fused=v100.fused_attention)
+    assert not one.fused_attention
+    assert replace(one, attention="fused").on(None, fused=v100.fused_attention).fused_attention
