@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
     from rackmodel.result.result import Result as Result
+    from rackmodel.serving.api import front as front
     from rackmodel.serving.api import serve as serve
     from rackmodel.sweeps.api import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
@@ -53,7 +54,7 @@ _HOME = {
     "simulate": "rackmodel.api",
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
-    "serve": "rackmodel.serving.api",
+    **dict.fromkeys(["serve", "front"], "rackmodel.serving.api"),
     "clear_caches": "rackmodel.engine.networks",
     "domains": "rackmodel.argument.api",
     "sweep": "rackmodel.sweeps.api",

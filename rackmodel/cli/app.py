@@ -115,6 +115,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "compare": (_RUN, step_commands.compare),
     "search": (_RUN, step_commands.search),
     "serve": (_RUN, serving_commands.serve),
+    "front": (_RUN, serving_commands.front),
     "collective": (_RUN, network_commands.collective),
     "flows": (_RUN, network_commands.flows),
     "heat": (_RUN, report_commands.heat),

@@ -286,6 +286,19 @@ def _serving_options() -> list[Parameter]:
     ]
 
 
+def _front_options() -> list[Parameter]:
+    from rackmodel.workload.serving.job import ServingJob, Worker
+
+    return [
+        parameter("model", Model),
+        *fields_options(ServingJob, "Job", ("isl", "osl")),
+        parameter("gpus", SomeGpus, None),
+        *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
+        *fields_options(Worker, _PLAN, searched=True),
+        *fields_options(ServingJob, _PLAN, ("prefill_gpus", "chunk"), searched=True),
+    ]
+
+
 def _serving_words(words: Words) -> Words:
     return {**words, "model": name_or_file(words["model"], "--model")}
 
@@ -293,6 +306,7 @@ def _serving_words(words: Words) -> Words:
 _PRINTED = ("json", "csv", "demands")
 JobOptions: TypeAlias = Annotated[Words, Group(_job_options, _job_words)]
 ServingOptions: TypeAlias = Annotated[Words, Group(_serving_options, _serving_words)]
+FrontOptions: TypeAlias = Annotated[Words, Group(_front_options, _serving_words)]
 SiteOptions: TypeAlias = Annotated[Words, _site()]
 HeatOptions: TypeAlias = Annotated[Words, _site(*_SITE)]
 MediaOptions: TypeAlias = Annotated[Words, _site("media")]

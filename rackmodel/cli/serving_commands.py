@@ -1,15 +1,20 @@
-"""The commands about serving: serve.
+"""The commands about serving: serve, front.
 
 In:  the words of the command line.
-Out: one result.
+Out: one result; the points of a front.
 Left out: how tables look (`tables_serving`), what the rooms do.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
-from rackmodel.cli.tables_serving import serving_tables
+from rackmodel.cli.output import note
+from rackmodel.cli.tables_serving import front_tables, serving_tables
 
 
 def serve(
@@ -36,3 +41,35 @@ def serve(
     payload = api.serve(name, **job, **engine, site=site, catalog=catalog).to_dict()
     output.draw("serving.breakdown_figure", [payload])
     output.write(payload, serving_tables, [payload])
+
+
+def front(
+    topologies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TOPOLOGY...", help="Names, TOML files or graphs.", show_default=False
+        ),
+    ],
+    job: groups.FrontOptions,
+    site: groups.SiteOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
+) -> None:
+    """Draw tokens/s per accelerator against tokens/s per user: the best plans of each machine.
+
+    \b
+    Example:
+      rackmodel front gb200-nvl72 dgx-b200 --model deepseek-v3 --weights nvfp4 --isl 1024 \\
+          --osl 1024 --mtp 3 --acceptance 0.6 --plot front.png
+
+    Plans with prompts on accelerators of their own are searched too. A machine that can't serve the
+    model is left out with the reason; the exit code is 3 if none can.
+    """
+    names, catalog = [name_or_file(word, "TOPOLOGY") for word in topologies], parts.load()
+    from rackmodel.serving import api
+
+    found = api.front(names, **job, site=site, catalog=catalog)
+    for name, reason in found["reasons"].items():
+        note(f"{name}: {reason}")
+    output.draw(found.plot)
+    output.write(found.to_dict(), front_tables)

@@ -144,3 +144,31 @@ def serving_validation_tables(payload: Payload) -> Iterator[RenderableType]:
         ],
     )
     yield "Errors of the time per token; TTFT and rate (tokens per accelerator): medians."
+
+
+def front_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the points of each machine's front."""
+    titles = (
+        "machine",
+        "users",
+        "tokens/s/user",
+        "tokens/s/accelerator",
+        "first token",
+        "$/Mtoken",
+    )
+    yield filled(
+        titles,
+        [
+            (
+                f"{row['topology']} ({row['gpus']:,})",
+                f"{row['users']:,}",
+                three(row["tokens_per_s_per_user"]),
+                three(row["tokens_per_s_per_gpu"]),
+                seconds(row["ttft_s"]),
+                three(row["usd_per_mtoken"]),
+                plan_text(row["plan"]),
+            )
+            for row in payload["rows"]
+        ],
+        "plan",
+    )

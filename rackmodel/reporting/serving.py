@@ -52,3 +52,23 @@ def validation_scatter(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None
     ax.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted (ms)")
     ax.legend(frameon=False)
     return ax
+
+
+def front_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """Draw tokens/s per accelerator against tokens/s per user, one line a machine."""
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
+    for name in dict.fromkeys(str(row["topology"]) for row in rows):
+        mine = [row for row in rows if row["topology"] == name]
+        ax.plot(
+            [row["tokens_per_s_per_user"] for row in mine],
+            [row["tokens_per_s_per_gpu"] for row in mine],
+            "o-",
+            markersize=4,
+            label=f"{name} ({mine[0]['gpus']:,} accelerators)",
+        )
+    ax.set(xlabel="tokens/s per user", ylabel="tokens/s per accelerator", yscale="log")
+    ax.legend(frameon=False)
+    return ax

@@ -1,23 +1,26 @@
 """The front door of serving: a machine and what it serves in, a `ServingResult` out.
 
 In:  a topology (name, file, graph), the words that describe a job.
-Out: `serve`.
+Out: `serve`, `front`.
 Left out: what the words mean (`words`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.api import checked, machine_of
 from rackmodel.assess.site import Site
+from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog
 from rackmodel.planning.job_words import options_of, site_of
 from rackmodel.serving.outcome import ServingResult
+from rackmodel.serving.pareto import front_rows
 from rackmodel.serving.words import served
+from rackmodel.verbs.answer import Answer
 from rackmodel.workload import Model
 from rackmodel.workload.serving.job import ROUTING_SKEW
 
@@ -103,3 +106,66 @@ def serve(
     machine, where = machine_of(topology, words), site_of(words)
     how = options_of({**words, "repeat": "exact", "limit_s": math.inf})
     return served(machine, words, site=where, options=how)
+
+
+@checked
+def front(
+    topologies: Sequence[str | Path | nx.Graph[Any] | Topology],
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    isl: int,
+    osl: int,
+    users: Sequence[int] | None = None,
+    gpus: int | None = None,
+    tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp_attention: bool | None = None,
+    prefill_gpus: int | None = None,
+    weights: str | None = None,
+    kv: str = "fp8",
+    stack: str = "default",
+    chunk: int = 8192,
+    cached: float = 0.0,
+    mtp: int = 0,
+    acceptance: float = 0.8,
+    disaggregated: bool = True,
+    catalog: Catalog | None = None,
+    site: Site | Mapping[str, Any] | None = None,
+) -> Answer:
+    """Return the Pareto front of tokens/s per accelerator against tokens/s per user.
+
+    topologies : machines, each as `serve` takes one. users : numbers of requests in flight to try;
+    by default 1 to as many as fit, doubling. The other words are those of `serve`; plans that they
+    leave open are searched at every number of users, with prompts apart too where disaggregated.
+
+    Returns
+    -------
+    rows {topology, gpus, users, tokens_per_s_per_user, tokens_per_s_per_gpu, tpot_s, ttft_s, plan,
+    usd_per_mtoken, tokens_per_s_per_mw}, machine by machine, the quickest user first; reasons, of
+    machines that can't serve the model.
+
+    Raises
+    ------
+    InvalidInput, UnknownName, CannotRun
+        As `serve` does, where no machine can serve the model.
+
+    Examples
+    --------
+    >>> words = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 8, "users": [1, 16]}
+    >>> [row["users"] for row in front(["dgx-h100"], **words)["rows"]]
+    [1, 16]
+    """
+    words = locals()
+    rows: list[dict[str, Any]] = []
+    reasons: dict[str, str] = {}
+    where = site_of(words)
+    for topology in topologies:
+        machine = machine_of(topology, {**words, "accelerator": None})
+        try:
+            rows += front_rows(machine, words, site=where)
+        except CannotRun as reason:
+            reasons[machine.name] = str(reason)
+    if not rows:
+        raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
+    return Answer({"rows": rows, "reasons": reasons}, "serving.front_figure")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, RackModelError
+from rackmodel.serving.phases import prefill_phase
 from rackmodel.serving.run import check_users, fitting, settle, steps_of
 from rackmodel.serving.steady import Steady
 from rackmodel.serving.steps import Steps
@@ -22,7 +23,7 @@ from rackmodel.topology import Topology
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker, check_serving, check_worker
 
-SHARES = (0.125, 0.25, 0.375, 0.5)  # of the accelerators that run prompts, where that is searched
+SHARES = (0.1, 0.6)  # of the accelerators that run prompts, least and most, where that is searched
 MOST_TP = 64  # ranks that share attention heads: beyond, sums cost more than they save
 
 
@@ -63,20 +64,35 @@ def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any]) -> Iterator[W
                         yield worker
 
 
+def splits(gpus: int) -> list[int]:
+    """Return how many accelerators may run prompts: what is left decodes in eighths of a power of
+    two, which groups of experts divide.
+
+    >>> splits(72), splits(16), splits(2)
+    ([8, 16, 24, 32, 40], [2, 4, 6, 8], [1])
+    """
+    unit = max(1, 2 ** (gpus.bit_length() - 1) // 8)
+    least, most = (gpus * share for share in SHARES)
+    return [gpus - d for d in range(gpus // unit * unit, 0, -unit) if least <= gpus - d <= most]
+
+
 def candidates(
-    job: ServingJob, fixed: Mapping[str, Any], *, disaggregated: bool
+    job: ServingJob, fixed: Mapping[str, Any], steps: Steps, *, disaggregated: bool
 ) -> Iterator[ServingJob]:
-    """Yield the plans of a job that leaves its workers open."""
+    """Yield the plans of a job that leaves its workers open.
+
+    Prompts run where an accelerator runs most of them, whatever decodes beside it.
+    """
     if not job.prefill_gpus:
         for worker in workers_for(job.model, job.gpus, fixed):
             yield job.replace(worker=worker)
     shares = [job.prefill_gpus] if job.prefill_gpus else []
     if disaggregated and not shares:
-        shares = sorted({round(job.gpus * share) for share in SHARES} - {0})
+        shares = splits(job.gpus)
     for prefill_gpus in shares:
-        apart = list(workers_for(job.model, prefill_gpus, {}))
-        for worker in workers_for(job.model, job.gpus - prefill_gpus, fixed):
-            for prefill in apart:
+        prefill = job.prefill or _quickest_prefill(job, prefill_gpus, steps)
+        if prefill is not None:
+            for worker in workers_for(job.model, job.gpus - prefill_gpus, fixed):
                 yield job.replace(worker=worker, prefill=prefill, prefill_gpus=prefill_gpus)
 
 
@@ -100,12 +116,9 @@ def search_plans(
     machine.units(job.gpus)
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
-    prefills: dict[tuple[Worker, int], bool] = {}
-    for plan in candidates(job, fixed, disaggregated=disaggregated):
+    for plan in candidates(job, fixed, steps, disaggregated=disaggregated):
         try:
             check_serving(plan)
-            if plan.prefill is not None and not _useful(plan, part, prefills):
-                continue
             most = check_users(plan, part)
             tried.append(Tried(job=plan, state=settle(plan, steps, most / plan.workers)))
         except CannotRun as reason:
@@ -115,24 +128,19 @@ def search_plans(
     return sorted(tried, key=lambda one: (-one.tokens_per_s, one.job.worker.gpus))
 
 
-def _useful(plan: ServingJob, part: Any, known: dict[tuple[Worker, int], bool]) -> bool:
-    """Return whether prefill workers are the smallest of their kind that hold the weights.
+def _quickest_prefill(job: ServingJob, gpus: int, steps: Steps) -> Worker | None:
+    """Return the prefill worker that holds the weights and runs most tokens; None if none does."""
+    alone = job.replace(prefill_gpus=0, prefill=None, gpus=gpus)
+    fit = [
+        worker
+        for worker in workers_for(job.model, gpus, {})
+        if _holds(job, worker, steps.kernels.accelerator)
+    ]
 
-    Prompts are bound by arithmetic: more ranks a worker only add sums and exchanges.
-    """
-    worker = plan.prefill
-    assert worker is not None
-    key = (worker, plan.prefill_gpus)
-    if key not in known:
-        smaller = [
-            one
-            for one in workers_for(plan.model, plan.prefill_gpus, {})
-            if one.gpus < worker.gpus and one.dp_attention == worker.dp_attention
-        ]
-        known[key] = _holds(plan, worker, part) and not any(
-            _holds(plan, one, part) for one in smaller
-        )
-    return known[key]
+    def rate(worker: Worker) -> float:
+        return prefill_phase(alone.replace(worker=worker), steps, float(job.chunk))
+
+    return max(fit, key=rate, default=None)
 
 
 def _holds(plan: ServingJob, worker: Worker, part: Any) -> bool:

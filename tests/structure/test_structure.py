@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "api": _ALL,
     "schema": _ALL,
     "extend": _ALL,
-    "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
+    "serving": _STEP | {"engine", "result", "assess", "planning", "api", "verbs"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
     "study": _ALL,

@@ -14,8 +14,10 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import STATE_BYTES
 from rackmodel.workload.serving.load import experts_here
 
-USABLE = 0.9  # of HBM: what vLLM and TensorRT-LLM take by default (gpu_memory_utilization)
-WORKSPACE_BYTES = 4e9  # activations, graphs, libraries; assumed from the stacks' own reports
+# Of HBM. The stacks take 0.9 by default (gpu_memory_utilization); DeepSeek-R1 in fp8 is served on 4
+# GB200, which leaves 6 GB beside its weights.
+USABLE = 0.95
+WORKSPACE_BYTES = 3e9  # activations, graphs, libraries (assumed)
 
 
 def weight_bytes(job: ServingJob, worker: Worker) -> float:

@@ -1,0 +1,243 @@
+"""Fit the constants of serving kernels near their microbenchmarks on published runs.
+
+    python -m benchmarks.serving.fit serving.csv            errors, and factors on the constants
+    python -m benchmarks.serving.fit serving.csv --bands    errors of stacks that it did not see
+
+The steady state of every run is worked out once with the shipped constants; then the seconds of its
+kernels are added up anew for each trial. A constant may move by about a quarter from its place in
+the kernel tables (`STRAY`), so that no run decides one. Nothing is written: what is worth
+taking over goes into rackmodel/kernels/data/serving.toml by hand, rounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares
+
+from rackmodel.engine.step import Step
+from rackmodel.errors import RackModelError
+from rackmodel.kernels.serving_time import ServingTimes, serving_constants
+from rackmodel.serving.outcome import kernels_of
+from rackmodel.serving.run import habits_of, settle, steps_of
+from rackmodel.serving.steps import Steps
+from rackmodel.topology import load_topology
+from rackmodel.validation.serving_runs import Case, case_of
+from rackmodel.workload.operations import Kernel
+from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.memory import most_sequences
+
+STRAY = 0.25  # of a constant from its kernel table, one standard deviation
+NOISE = 0.15  # of a run, the same
+APART = ("queued", "specul", "twin")
+HOPPER, BLACKWELL = "nvidia-hopper", "nvidia-blackwell"
+FACTORS: dict[str, list[tuple[str, ...]]] = {
+    "products, floor, Hopper": [("gemm", HOPPER, "floor_s", f) for f in ("bf16", "fp8")],
+    "products, floor, Blackwell": [("gemm", BLACKWELL, "floor_s", f) for f in ("bf16", "fp8")],
+    "products, floor, nvfp4": [("gemm", BLACKWELL, "floor_s", "nvfp4")],
+    "products, HBM, Hopper": [("gemm", HOPPER, "hbm", f) for f in ("bf16", "fp8")],
+    "products, HBM, Blackwell": [("gemm", BLACKWELL, "hbm", f) for f in ("bf16", "fp8", "nvfp4")],
+    "experts, floor, Hopper": [("grouped", HOPPER, "floor_s", f) for f in ("bf16", "fp8")],
+    "experts, floor, Blackwell": [("grouped", BLACKWELL, "floor_s", f) for f in ("bf16", "fp8")],
+    "experts, floor, nvfp4": [("grouped", BLACKWELL, "floor_s", "nvfp4")],
+    "experts, HBM, Hopper": [("grouped", HOPPER, "hbm", f) for f in ("bf16", "fp8")],
+    "experts, HBM, Blackwell": [("grouped", BLACKWELL, "hbm", f) for f in ("bf16", "fp8")],
+    "experts, HBM, nvfp4": [("grouped", BLACKWELL, "hbm", "nvfp4")],
+    "experts, arithmetic, Hopper": [("grouped", HOPPER, "matrix", f) for f in ("bf16", "fp8")],
+    "experts, arithmetic, Blackwell": [
+        ("grouped", BLACKWELL, "matrix", f) for f in ("bf16", "fp8", "nvfp4")
+    ],
+    "decode attention, floor": [("decode", HOPPER, "floor_s"), ("decode", BLACKWELL, "floor_s")],
+    "latent attention, HBM": [("decode", BLACKWELL, "latent_hbm")],
+    "latent attention, arithmetic": [
+        ("decode", family, "matrix", f) for family in (HOPPER, BLACKWELL) for f in ("bf16", "fp8")
+    ],
+    "small kernels": [("small", "floor_s")],
+    "between steps": [("software", s, "host_s") for s in ("sglang", "vllm", "tensorrt-llm")],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A step: how often it runs each kernel, and the seconds of all else."""
+
+    kernels: Counter[Kernel]
+    other_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One published run, ready to be predicted with other constants."""
+
+    row: dict[str, Any]
+    case: Case
+    part: Any
+    decode: Part
+    mixed: Part | None
+    share: float  # of decode steps that carry a prompt
+
+
+def read(path: str, each: int) -> pd.DataFrame:
+    """Return `each` runs of every kind of run that counts."""
+    frame = pd.read_csv(path, low_memory=False)
+    plain = ~frame["quality"].fillna("").str.contains("|".join(APART))
+    modes = frame["mode"].isin(["aggregated", "disaggregated"])
+    frame = frame[(frame["tier"] == "core") & frame["tpot_ms"].notna() & plain & modes]
+    kinds = ["system", "software", "model", "weights_precision", "mode"]
+    return frame.groupby(kinds, group_keys=False)[list(frame)].apply(
+        lambda g: g.sample(min(len(g), each), random_state=3)
+    )
+
+
+def prepared(frame: pd.DataFrame) -> list[Run]:
+    """Return the runs that can be predicted, with their steps."""
+    machines: dict[str, Steps] = {}
+    runs = []
+    for row in frame.to_dict("records"):
+        name = str(row["system"])
+        if name not in machines:
+            machines[name] = steps_of(load_topology(name))
+        try:
+            runs.append(_run({str(k): v for k, v in row.items()}, machines[name]))
+        except RackModelError as reason:
+            print(f"{row['id']}: {reason}")
+    return runs
+
+
+def _run(row: dict[str, Any], steps: Steps) -> Run:
+    case, part = case_of(row), steps.kernels.accelerator
+    job = case.job
+    most = most_sequences(job, job.worker, part.hbm_bytes, job.isl + job.osl)
+    if most < 1:
+        raise RackModelError("it does not fit")
+    state = settle(job, steps, most)
+
+    def seconds_of(load: Load) -> Part:
+        step = steps.step(job, job.worker, job.decode_gpus, load, job.worker.pp)
+        whole_s = steps.seconds(job, job.worker, job.decode_gpus, load)
+        return Part(*_split(step, whole_s, steps.kernels))
+
+    mixed = None
+    if job.prefill is None:
+        asked = replace(
+            state.decode,
+            prompts=state.prompt.prompts,
+            piece=state.prompt.piece,
+            before=state.prompt.before,
+        )
+        mixed = seconds_of(state.prompt if habits_of(job.stack).alternates else asked)
+    return Run(row, case, part, seconds_of(state.decode), mixed, state.mixed)
+
+
+def _split(step: Step, whole_s: float, times: ServingTimes) -> tuple[Counter[Kernel], float]:
+    found = kernels_of(step)
+    return found, whole_s - sum(n * times.kernel_s(kernel) for kernel, n in found.items())
+
+
+def changed(factors: np.ndarray) -> dict[str, Any]:
+    """Return the shipped constants, each group times its factor."""
+    table: dict[str, Any] = copy.deepcopy(dict(serving_constants()))
+    for paths, factor in zip(FACTORS.values(), factors, strict=True):
+        for *way, last in paths:
+            inner = table
+            for word in way:
+                inner = inner[word]
+            inner[last] *= float(factor)
+    return table
+
+
+def predicted(runs: list[Run], factors: np.ndarray) -> np.ndarray:
+    """Return the times per token of all runs. [s]"""
+    table = changed(factors)
+    times: dict[str, ServingTimes] = {}
+    found = []
+    for run in runs:
+        kernels = times.setdefault(run.part.name, ServingTimes(run.part, constants=table))
+        habits = habits_of(run.case.job.stack, table)
+
+        def seconds(part: Part, kernels: ServingTimes = kernels) -> float:
+            return part.other_s + sum(n * kernels.kernel_s(k) for k, n in part.kernels.items())
+
+        decode = seconds(run.decode) + habits.host_s
+        step = decode
+        if run.mixed is not None:
+            extra = seconds(run.mixed) + habits.host_s
+            both = decode + extra if habits.alternates else extra
+            step = decode * (1.0 - run.share) + both * run.share
+        found.append(step / run.case.job.tokens_a_step)
+    return np.array(found)
+
+
+def fitted(runs: list[Run]) -> np.ndarray:
+    """Return the factors that fit best, held near one."""
+    measured = np.array([run.row["tpot_ms"] / 1e3 for run in runs])
+    start = np.ones(len(FACTORS))
+
+    def residuals(factors: np.ndarray) -> np.ndarray:
+        errors = np.log(predicted(runs, factors) / measured)
+        held = (factors - 1.0) / STRAY * NOISE * np.sqrt(len(runs) / 200.0)
+        return np.concatenate([errors, held])
+
+    bounds = (0.2 * start, 3.0 * start)
+    return least_squares(
+        residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.1, max_nfev=4, diff_step=0.03
+    ).x
+
+
+def told(runs: list[Run], seconds: np.ndarray) -> pd.DataFrame:
+    """Print the errors of predictions by kind of run."""
+    table = pd.DataFrame([run.row for run in runs])
+    table["error"] = 1e3 * seconds / table["tpot_ms"] - 1.0
+    table["size"] = table["error"].abs()
+    by = table.groupby(["system", "software", "model", "weights_precision", "mode"])
+    print(by.agg(n=("size", "size"), median=("size", "median"), bias=("error", "median")).round(3))
+    print(
+        f"{len(table)} runs: median {table['size'].median():.3f}, mean {table['size'].mean():.3f},"
+        f" bias {table['error'].median():+.3f}; median of the systems' medians"
+        f" {table.groupby('system')['size'].median().median():.3f}"
+    )
+    return table
+
+
+def bands(runs: list[Run]) -> None:
+    """Print the widths that hold 80% of runs of software that the fit did not see."""
+    errors = []
+    for name in ("sglang", "vllm", "tensorrt-llm"):
+        seen = [run for run in runs if name not in run.case.job.stack]
+        unseen = [run for run in runs if name in run.case.job.stack]
+        measured = np.array([run.row["tpot_ms"] / 1e3 for run in unseen])
+        ratio = np.log(measured / predicted(unseen, fitted(seen)))
+        kinds = ["experts" if run.case.job.model.experts else "dense" for run in unseen]
+        errors += list(zip(kinds, ratio, strict=True))
+        print(f"without {name}: median {np.median(np.abs(ratio)):.3f} of {len(unseen)} runs")
+    for kind in ("dense", "experts"):
+        size = np.abs([error for which, error in errors if which == kind])
+        print(f"{kind}: 80% within {np.exp(np.quantile(size, 0.8)) - 1.0:.3f}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs")
+    parser.add_argument("--each", type=int, default=8, help="runs of every kind")
+    parser.add_argument("--bands", action="store_true")
+    words = parser.parse_args()
+    runs = prepared(read(words.runs, words.each))
+    if words.bands:
+        bands(runs)
+        return
+    told(runs, predicted(runs, np.ones(len(FACTORS))))
+    factors = fitted(runs)
+    for name, factor in zip(FACTORS, factors, strict=True):
+        print(f"{name}: x {factor:.2f}")
+    told(runs, predicted(runs, factors))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The front of serving: what each accelerator gives at each speed that a user sees.
+
+In:  a machine, a job without users, what of its plan is kept.
+Out: `front_points`, plans and numbers of users that none beats in both; `front_rows`, as told.
+Left out: what users want.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rackmodel.assess.site import Site
+from rackmodel.errors import DoesNotFit
+from rackmodel.serving.outcome import plan_words
+from rackmodel.serving.plans import Tried, search_plans
+from rackmodel.serving.run import check_stack, serve_job, steps_of
+from rackmodel.serving.steps import Steps
+from rackmodel.serving.words import job_of_words
+from rackmodel.topology import Topology
+from rackmodel.workload.serving.job import ServingJob
+
+USERS = tuple(2**power for power in range(18))
+
+
+def best(tried: Iterable[Tried]) -> list[Tried]:
+    """Return those that no other one beats in both, the quickest for a user first."""
+    found: list[Tried] = []
+    for one in sorted(tried, key=lambda one: (one.state.tpot_s, -rate(one))):
+        if not found or rate(one) > rate(found[-1]):
+            found.append(one)
+    return found
+
+
+def rate(one: Tried) -> float:
+    """Return tokens per second of an accelerator."""
+    return one.tokens_per_s / one.job.gpus
+
+
+def front_points(
+    machine: Topology,
+    job: ServingJob,
+    fixed: Mapping[str, Any],
+    *,
+    users: Sequence[int] = (),
+    steps: Steps | None = None,
+    disaggregated: bool = False,
+) -> list[Tried]:
+    """Return the front over plans and numbers of users.
+
+    users : to try; else all steps of a grid up to as many as fit.
+
+    Raises
+    ------
+    InvalidPlan, DoesNotFit
+        If not even the fewest users can be served.
+    """
+    steps = steps or steps_of(machine)
+    tried: list[Tried] = []
+    for number in users or USERS:
+        try:
+            tried += search_plans(
+                machine,
+                job.replace(users=number),
+                fixed,
+                steps=steps,
+                disaggregated=disaggregated,
+            )
+        except DoesNotFit:
+            if not tried:
+                raise
+            break
+    return best(tried)
+
+
+def front_rows(machine: Topology, words: Mapping[str, Any], *, site: Site) -> list[dict[str, Any]]:
+    """Return the points of a machine's front with power and cost; words : of `front`."""
+    numbers = tuple(sorted(set(words["users"] or ())))
+    job, fixed = job_of_words(machine, {**words, "users": (numbers or (1,))[0]})
+    check_stack(job.stack)
+    catalog = words.get("catalog")
+    steps = steps_of(machine, catalog, graphs=job.cuda_graphs)
+    points = front_points(
+        machine,
+        job,
+        fixed,
+        users=numbers,
+        steps=steps,
+        disaggregated=bool(words.get("disaggregated")),
+    )
+    rows = []
+    for point in points:
+        result = serve_job(machine, point.job, catalog=catalog, site=site, steps=steps)
+        told = result.assessment
+        rows.append(
+            {
+                "topology": machine.name,
+                "gpus": point.job.gpus,
+                "users": point.job.users,
+                "tokens_per_s_per_user": 1.0 / result.tpot_s,
+                "tokens_per_s_per_gpu": rate(point),
+                "tpot_s": result.tpot_s,
+                "ttft_s": result.steady.ttft_s,
+                "plan": plan_words(point.job),
+                "usd_per_mtoken": told["cost"]["usd_per_mtoken"],
+                "tokens_per_s_per_mw": told["tokens_per_s_per_mw"],
+            }
+        )
+    return rows
+
+
+def at_speed(points: Sequence[Tried], tokens_per_s_per_user: float) -> float | None:
+    """Return tokens per second of an accelerator at a speed that users see, between two points.
+
+    None where the machine is never that quick.
+    """
+    speeds = [1.0 / point.state.tpot_s for point in points]  # falling
+    if not points or tokens_per_s_per_user > speeds[0]:
+        return None
+    pairs = itertools.pairwise(zip(speeds, points, strict=True))
+    for (fast, quick), (slow, busy) in pairs:
+        if slow <= tokens_per_s_per_user <= fast:
+            share = (fast - tokens_per_s_per_user) / (fast - slow)
+            return rate(quick) + share * (rate(busy) - rate(quick))
+    return rate(points[-1])
