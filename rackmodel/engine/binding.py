@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.groups import PlacedFlows
 from rackmodel.network import Network
+from rackmodel.network.arrays import remembered
 from rackmodel.network.symmetry import distinct
 from rackmodel.topology.kinds import Kind
 
@@ -40,6 +41,11 @@ def rates_alone(flows: PlacedFlows, capacity: Floats) -> Floats:
     return rate
 
 
+@remembered
+def _near(network: Network) -> Bools:
+    return np.array([kind in NEAR for kind in network.node_kinds], dtype=bool)
+
+
 def binding_links(network: Network, all_flows: list[PlacedFlows], alone: list[Floats]) -> Bools:
     """Return which links can hold a flow back, bool[L]."""
     links = len(network.capacity)
@@ -47,7 +53,7 @@ def binding_links(network: Network, all_flows: list[PlacedFlows], alone: list[Fl
     for flows, rate in zip(all_flows, alone, strict=True):
         np.add.at(demand, flows.links, flows.fractions * rate[flow_of_incidence(flows)])
     binding = demand > network.capacity * SLACK
-    near = np.array([kind in NEAR for kind in network.node_kinds])
+    near = _near(network)
     gates = near[network.tail] | near[network.head]
     for out in (True, False):
         # a gate is never dropped for the sake of another gate: two could vouch for each other
@@ -67,7 +73,7 @@ def _gated(
     crosses a link through one gate is at most the gate's capacity times the largest ratio of the
     two fractions. A gate does not bound itself.
     """
-    near = np.array([kind in NEAR for kind in network.node_kinds])
+    near = _near(network)
     end = network.tail if out else network.head
     gate_like = near[end]
     links = len(network.capacity)

@@ -12,6 +12,7 @@ by hand), every group is worked out by itself.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network import Network, Pattern
+from rackmodel.network.arrays import remembered
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, mix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,13 @@ class AcceleratorTree:
         self._order = np.argsort(key, kind="stable")
         self._keys = key[self._order]
         self.above = self._chains(nodes)
+        self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
+
+    @staticmethod
+    @remembered
+    def of(network: Network) -> AcceleratorTree:
+        """Return the tree of a network; the network keeps it."""
+        return AcceleratorTree(network)
 
     def link_between(self, source: Ints, target: Ints) -> Ints:
         """Return the link from each source node to each target node, -1 where there is none."""
@@ -98,7 +109,19 @@ class AcceleratorTree:
         return np.stack(columns, axis=1)
 
     def signatures(self, members: Ints) -> Ints:
-        """Return one number per group, equal for groups that stand alike."""
+        """Return one number per group, equal for groups that stand alike.
+
+        Kept: the same groups run collectives of several sizes.
+        """
+        digest = hashlib.blake2b(np.ascontiguousarray(members).data).digest()
+        digest += bytes(str(members.shape), "ascii")
+        if digest not in self._signed:
+            if len(self._signed) >= MOST_SIGNED:
+                self._signed.clear()
+            self._signed[digest] = self._signatures(members)
+        return self._signed[digest]
+
+    def _signatures(self, members: Ints) -> Ints:
         assert self.above is not None
         groups, size = members.shape
         parts: list[npt.NDArray[np.int64]] = []

@@ -228,7 +228,7 @@ def build_system(
     """
     stage = np.empty(pipeline.size, dtype=np.int64)
     stage[pipeline] = np.arange(pipeline.shape[1])
-    tree = AcceleratorTree(network)
+    tree = AcceleratorTree.of(network)
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[accelerator_of] = weight
     drafts: list[tuple[Key, Ints, PlacedFlows]] = []

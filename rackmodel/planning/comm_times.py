@@ -98,7 +98,7 @@ class CommTimes:
             network = network_of(self.machine, where.slots(self.ranks))
             stands = where.accelerators(self.ranks)
             self._sites[where.used] = _Site(
-                where.used, network, AcceleratorTree(network), stands, network.domain_of[stands]
+                where.used, network, AcceleratorTree.of(network), stands, network.domain_of[stands]
             )
         return self._sites[where.used]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Bools, Ints
+from rackmodel.network.arrays import Arrays, Bools, Ints, remembered
 from rackmodel.topology.kinds import Kind
 
 LEVELS = {str(kind): kind.level for kind in Kind}
@@ -80,6 +80,7 @@ def tree_of(network: Arrays) -> Tree | None:
     return Tree(place, (chains[0], chains[1]))
 
 
+@remembered
 def levels(network: Arrays) -> Ints:
     """Return how far up each node stands, int[N]; scale-up switches by their tier."""
     level = np.array([LEVELS.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
