@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # Share of HBM that a searched plan may fill: allocators fragment, and peaks differ between ranks
 # and steps, so nobody plans for the last byte (assumed). A plan that is given may fill it all.
 FULL_AT = 0.95
+FURTHER = (1.25, 2.0, np.inf)  # for longer lists: as `Effort.near`
 LIMITS = (FULL_AT, 1.0)  # the last byte only where nothing else runs
 
 
@@ -141,10 +142,12 @@ def _simulated(
 
 
 def _others(queue: Queue, count: int) -> tuple[Estimated, ...]:
-    """So many plans that were not simulated; where too few were timed, all that may fit are."""
+    """So many plans that were not simulated; where too few were timed, more are."""
     found = queue.others(count)
-    if len(found) < count:
-        queue.look.closer(np.inf)
+    for near in FURTHER:
+        if len(found) >= count:
+            break
+        queue.look.closer(near)
         queue.refresh()
         found += queue.others(count - len(found))
     return tuple(found)

@@ -16,14 +16,14 @@ import numpy as np
 from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.closed_form import Estimates
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
-from rackmodel.planning.space import Ints, Space
+from rackmodel.planning.space import Bools, Ints, Space
 from rackmodel.workload import Job, Plan, check, peak_memory
 
 if TYPE_CHECKING:
     from rackmodel.result.result import Result
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
-SIMULATED = 3  # plans at most
+SIMULATED = 2  # plans at most
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
@@ -78,12 +78,14 @@ class Queue:
     """Plans that may fit, in order of their estimate; what was simulated of them.
 
     Where all simulated plans of a kind were slower than estimated, others of that kind are taken to
-    be so too, and come later. Of one shape, only the quickest that fits is looked at.
+    be so too, and come later; of kinds that none was simulated of, as those of the same family. Of
+    one shape, only the quickest that fits is looked at.
     """
 
     def __init__(self, look: Look, simulate: Callable[[Plan], Result]) -> None:
         self.look, self.planner, self.simulate = look, look.planner, simulate
-        self.slower: dict[int, float] = {}  # kind -> least simulated over estimated step
+        # kind or family -> least simulated over estimated step
+        self.slower: dict[tuple[int, ...], float] = {}
         self.shapes: set[tuple[int, ...]] = set()
         self.found: list[Candidate] = []
         self.looked: list[int] = []
@@ -98,9 +100,18 @@ class Queue:
         self.queue = queue[np.argsort(estimates.step_s[queue], kind="stable")]
         told = estimates.step_s[self.queue].tolist()
         self.guesses = np.array([self.planner.lost_s(seconds) for seconds in told])
-        self.kinds = _kinds(self.look.space)[self.queue]
-        slower = [max(1.0, self.slower.get(kind, 1.0)) for kind in self.kinds.tolist()]
-        self.likely = np.where(np.isin(self.queue, self.looked), np.inf, self.guesses * slower)
+        self.kinds = _kinds(self.look.space, self.queue)
+        self.likely = np.full(len(self.queue), np.inf)
+        self._put_right(~np.isin(self.queue, self.looked))
+
+    def _put_right(self, waiting: Bools) -> None:
+        """Take those that wait to be as much slower than estimated as others of their kind."""
+        known = self.slower
+        slower = [
+            max(1.0, known.get(kind, known.get(kind[:2], 1.0)))
+            for kind in map(tuple, self.kinds[waiting].tolist())
+        ]
+        self.likely[waiting] = self.guesses[waiting] * slower
 
     def next(self) -> int | None:
         """Place of the plan that is likely to be quickest, of a shape of its own, and fits."""
@@ -132,11 +143,11 @@ class Queue:
             self.shapes.add(self._shape(place))
             self.found.append(Candidate(job, result, float(guess_s), *self._rest(entry, guess_s)))
             best_s = min(best_s, result.step_s)
-            ratio, kind = result.step_s / guess_s, int(self.kinds[place])
+            ratio, kind = result.step_s / guess_s, tuple(self.kinds[place].tolist())
             self.lowest = min(self.lowest, ratio)
-            self.slower[kind] = min(self.slower.get(kind, np.inf), ratio)
-            waiting = (self.kinds == kind) & np.isfinite(self.likely)
-            self.likely[waiting] = self.guesses[waiting] * max(1.0, self.slower[kind])
+            for known in (kind, kind[:2]):
+                self.slower[known] = min(self.slower.get(known, np.inf), ratio)
+            self._put_right(np.isfinite(self.likely))
         return self.found
 
     def others(self, count: int) -> list[Estimated]:
@@ -163,14 +174,14 @@ class Queue:
         return bound_s, _parts(self.estimates, entry, guess_s)
 
 
-def _kinds(space: Space) -> Ints:
-    """Plans that the closed form is likely to misjudge alike: the same sharding and schedule.
+def _kinds(space: Space, entries: Ints) -> Ints:
+    """Plans that the closed form is likely to misjudge alike, int[N, 4].
 
-    And as many chunks a rank: where passes run two at a time, more chunks wait more than it knows.
+    Of a family (the first two columns): the same sharding and schedule, as part of a pipeline or
+    not. Where passes run two at a time, more chunks a rank wait more than it knows.
     """
-    kind = space.sharding * len(space.schedules) + space.schedule
-    kind = (kind * 2 + (space.pp > 1)) * 2 + space.ep_overlap
-    return np.asarray(kind * (int(space.vpp.max(initial=0)) + 1) + space.vpp)
+    split = space.schedule * 2 + (space.pp > 1)
+    return np.stack([space.sharding, split, space.ep_overlap, space.vpp], axis=1)[entries]
 
 
 def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]:

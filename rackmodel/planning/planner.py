@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 HBM_MARGIN = 1.06  # the closed form's HBM may be this much too high; the exact sum decides
-NEAR_ENOUGH = 1.25  # plans whose bound is beyond the best by this factor need no closer look
+NEAR_ENOUGH = 1.1  # plans whose bound is beyond the best by this factor need no closer look
 FEW = 32  # plans timed first, to have something that others can lose against
 MORE = 256  # timed at a time while none of those so far fits
 
