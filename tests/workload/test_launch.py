@@ -313,3 +313,13 @@ def test_a_launch_file_that_cannot_be_read_says_why(name, text, word, tmp_path):
 def test_a_choice_that_a_framework_cannot_say_is_refused(framework, plan, word):
     with pytest.raises(RackModelError, match=f"{framework}.*{word}"):
         emit(job_of(DENSE, plan), framework)
+
+
+def test_the_program_of_a_launcher_ends_its_flags(tmp_path):
+    file = tmp_path / "run.sh"
+    file.write_text(
+        "torchrun --nproc_per_node 8 --nnodes 8 ./pretrain_gpt.py --num-layers 40 "
+        "--hidden-size 5120 --num-attention-heads 40 --vocab-size 50257 --seq-length 2048 "
+        "--max-position-embeddings 2048 --micro-batch-size 1 --global-batch-size 256 --bf16\n"
+    )
+    assert read_launch(file).words["gpus"] == 64

@@ -66,8 +66,13 @@ def of_shell(text: str, file: str) -> dict[str, Any]:
 
 
 def _is_flag(word: str) -> bool:
-    """A word that begins with a dash and is no number."""
-    return bool(re.match(r"-+[A-Za-z]", word)) or word in (")", ";")
+    """A word that begins with a dash and is no number, or the program that a launcher starts."""
+    return bool(re.match(r"-+[A-Za-z]", word)) or word in (")", ";") or _is_program(word)
+
+
+def _is_program(word: str) -> bool:
+    """Whether a word is a script as `torchrun` takes it between its own flags and the script's."""
+    return bool(re.fullmatch(r"[\w./${}-]+\.(py|sh)", word))
 
 
 def _closed(word: str) -> str:
