@@ -36,7 +36,7 @@ import typer
 
 from benchmarks.robustness import verbs
 from benchmarks.robustness.seeds import NAMES, SEEDS, Seed
-from benchmarks.robustness.values import WORDS, mutated, scrambled, to_bytes
+from benchmarks.robustness.values import WORDS, in_text, mutated, scrambled, to_bytes
 from rackmodel import units
 from rackmodel.cli import app
 from rackmodel.cli.app import COMMANDS, full
@@ -56,7 +56,7 @@ REMEDY = re.compile(
     r"use |try |such as|leave |change |mend |remove |needs |at most|at least|above |between|see '|"
     r"instead|keep |save it|divide|--\w|set |lower|raise|free |outside|loosen|ask for|choose |"
     r"is given twice|start |install|shorten|make |rename|have to |name |take |cool |join |check |"
-    r"compare |enlarge |run "
+    r"compare |enlarge |run |describe "
 )
 
 
@@ -116,7 +116,11 @@ def _spoil(seed: Seed, words: list[str], files: dict[str, Any], dice: random.Ran
     how = dice.random()
     if files and how < 0.62:
         name = dice.choice(list(files))
-        files[name] = to_bytes(name, mutated(seed.documents[name], dice))
+        document = seed.documents[name]
+        if isinstance(document, str):  # of another tool: changed as text
+            files[name] = in_text(document, dice).encode("utf-8", "surrogatepass")
+        else:
+            files[name] = to_bytes(name, mutated(document, dice))
     elif files and how < 0.70:
         name = dice.choice(list(files))
         if isinstance(files[name], bytes):
@@ -318,7 +322,7 @@ def _of_message(text: str, code: int) -> list[str]:
 
 def _of_answer(result: Any, words: list[str]) -> list[str]:
     """Return what is wrong with an answer: NaN, or figures below zero."""
-    if "--json" not in words or not result.stdout.strip():
+    if "--json" not in words or result.stdout[:1] != "{":
         return []
     try:
         payload = json.loads(result.stdout, parse_constant=_no_number)

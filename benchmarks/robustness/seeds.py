@@ -238,6 +238,22 @@ RUNS = [_COLUMNS, [_ROW[column] for column in _COLUMNS]]
 WEIGHTS = [["0", "1"], ["1", "0"]]
 CLAIMS = {"rows": [{"id": "a", "verdict": "holds", "value": 1.0, "unit": "", "text": "a"}]}
 
+NCCL = (
+    '<system version="1"><cpu numaid="0" arch="x86_64"><pci busid="0000:18:00.0" class="0x030200"'
+    ' link_width="16" link_speed="32.0 GT/s PCIe"><gpu dev="0" sm="90" rank="0" gdr="1"><nvlink'
+    ' target="0000:07:00.0" count="18" tclass="0x068000"/></gpu></pci><pci busid="0000:19:00.0">'
+    '<gpu dev="1" sm="90" rank="1" gdr="1"><nvlink target="0000:07:00.0" count="18"'
+    ' tclass="0x068000"/></gpu></pci><pci busid="0000:1a:00.0"><nic><net name="mlx5_0" dev="0"'
+    ' speed="400000" port="1" gdr="1"/></nic></pci></cpu></system>'
+)
+SIMGRID = (
+    '<platform version="4.1"><cluster id="c" prefix="n-" suffix="" radical="0-3" speed="1Gf"'
+    ' bw="1.25GBps" lat="5us"/></platform>'
+)
+ASTRA = (
+    "topology: [ Ring, Switch ]\nnpus_count: [ 2, 2 ]\nbandwidth: [ 100.0, 50.0 ]\n"
+    "latency: [ 500.0, 500.0 ]\n"
+)
 MACHINES = ("dgx-h100", "gb200-nvl72", "tpu-v5p-pod", "dgx-h100-ideal")
 _SMALL = "--op all-reduce --bytes 1MB --gpus 4 --json"
 
@@ -261,6 +277,22 @@ SEEDS: tuple[Seed, ...] = (
     _of("show @g.graphml", 4, g_graphml=graph()),
     _of("show h100 --set accelerators.h100.hbm_bytes=1TB --json", 3),
     _of("list accelerators --csv", 0.5),
+    _of("show @nccl.xml", 2, nccl_xml=NCCL),
+    _of("show @grid.xml", 2, grid_xml=SIMGRID),
+    _of("show @net.yml", 2, net_yml=ASTRA),
+    _of("convert dgx-h100 --gpus 8 --out @o.xml", 0.5),
+    _of("convert @g.json --out @o.graphml", 1, g_json=graph()),
+    _of("new topology --out @n.toml", 0.3),
+    _of(
+        "serve dgx-h100 --model gpt3-125m --gpus 1 --tp 1 --users 2 --isl 64 --osl 16"
+        " --weights bf16 --kv bf16 --json",
+        1,
+    ),
+    _of(
+        "domains --model gpt3-125m --accelerator h100 --gpus 8 --global-batch 8 --seq-len 512"
+        " --json",
+        0.05,
+    ),
     _of("list topologies --json", 0.1),
     _of("schema sweep", 0.3),
     _of("flows @g.json @f.csv --json", 5, g_json=graph(), f_csv=FLOWS),

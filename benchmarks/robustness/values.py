@@ -13,6 +13,7 @@ import io
 import json
 import math
 import random
+import re
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -63,6 +64,16 @@ def mutated(document: Any, dice: random.Random) -> Any:
     else:
         spot[key] = {"value": spot[key], dice.choice(["low", "source", "nosuch"]): 1}
     return changed
+
+
+def in_text(text: str, dice: random.Random) -> str:
+    """Return a text with one word or number of it replaced, taken out or doubled."""
+    words = list(re.finditer(r"[\w.+-]+", text))
+    if not words:
+        return text
+    one = dice.choice(words)
+    put = dice.choice([*(str(value) for value in WRONG), "", one[0] * 2, f"-{one[0]}", "²"])
+    return text[: one.start()] + put + text[one.end() :]
 
 
 def _spots(document: Any) -> Any:

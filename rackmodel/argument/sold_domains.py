@@ -130,7 +130,10 @@ def _check(
     if link and link not in parts.links:
         raise UnknownName.among("link", link, parts.links)
     if not part.scale_up_links or not part.scale_up_bytes_per_s:
-        raise InvalidInput(f"{part.name} has no scale-up links: there is no domain to vary")
+        raise InvalidInput(
+            f"{part.name} has no scale-up links: there is no domain to vary; give another"
+            " accelerator"
+        )
 
 
 @cache
@@ -243,7 +246,8 @@ def _shape(
         above = {"upper_medium": medium, "upper_length_m": UPPER_M}
         return {**shape, **tiers, **above, "switch": chip.name}
     raise InvalidInput(
-        f"domain of {domain} accelerators: no switch for {name} has the ports, one tier or two"
+        f"domain of {domain} accelerators: no switch for {name} has the ports, one tier or two;"
+        " give a smaller domain"
     )
 
 

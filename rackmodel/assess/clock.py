@@ -55,7 +55,9 @@ def repeated_unit(
         inside = (rows["micro_batch"] >= 0).to_numpy()
         rows = rows[inside] if inside.any() else rows
     if rows.empty:
-        raise InvalidInput(f"timeline: rank class {rank_class} has no pieces on stream {stream!r}")
+        raise InvalidInput(
+            f"timeline: rank class {rank_class} has no pieces on stream {stream!r}; give another"
+        )
     work = work_of(rows, accelerator, device_busy)
     duration = rows["end_s"].to_numpy(dtype=float) - rows["start_s"].to_numpy(dtype=float)
     moving_s = rows["hbm_bytes"].to_numpy(dtype=float) / accelerator.hbm_bytes_per_s

@@ -157,7 +157,9 @@ def rack_power(
         racks[name].to_numpy(dtype=np.int64) for name in ("rack_class", "rank_class", "ranks")
     ]
     if unknown := set(columns[1].tolist()) - set(row_of):
-        raise InvalidInput(f"racks: rank classes {sorted(unknown)} have no row in the timeline")
+        raise InvalidInput(
+            f"racks: rank classes {sorted(unknown)} have no row in the timeline; give one for each"
+        )
 
     found = []
     for name in np.unique(columns[0]).tolist():

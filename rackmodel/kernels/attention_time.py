@@ -24,7 +24,8 @@ def read_shape(shape: tuple[int, ...]) -> Shape:
     """
     if len(shape) < 8:
         raise InvalidInput(
-            f"an attention kernel has a shape of 9 (batch, heads, kv_heads, q_len, kv_len, qk_dim, "
+            "an attention kernel has to have a shape of 9 (batch, heads, kv_heads, q_len,"
+            " kv_len, qk_dim, "
             f"v_dim, causal, window), not {shape}"
         )
     window = float(shape[8]) if len(shape) > 8 and shape[8] else 0.0

@@ -75,7 +75,7 @@ def simulate_flows(
 def _checked(network: Network, frame: pd.DataFrame) -> tuple[Ints, Ints, Floats, Floats]:
     if missing := [c for c in COLUMNS[:3] if c not in frame.columns]:
         raise InvalidInput(
-            f"flows: column {missing[0]!r} is missing (expected: {', '.join(COLUMNS)})"
+            f"flows: column {missing[0]!r} is missing; give it (expected: {', '.join(COLUMNS)})"
         )
     ends = [_nodes(network, frame[column].tolist()) for column in ("source", "target")]
     size = _numbers(frame, "bytes")

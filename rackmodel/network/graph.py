@@ -268,7 +268,9 @@ def _accelerators(
     order = {i: graph.nodes[nodes[i]].get("index") for i in found}
     if all(isinstance(place, (int, np.integer)) for place in order.values()):
         if len(set(order.values())) < len(order):
-            raise InvalidInput("two accelerators of the graph have the same index; number them")
+            raise InvalidInput(
+                "two accelerators of the graph have the same index; give each its own"
+            )
         found.sort(key=lambda i: int(order[i] or 0))
     return np.array(found, dtype=np.int64)
 

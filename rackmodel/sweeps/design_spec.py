@@ -84,7 +84,7 @@ class DesignSpec:
             if not values:
                 raise InvalidInput(f"knob {name} has no values; give some, or leave it out")
         for name, sense in objectives.items():
-            check_sense(f"objective {name} = {sense!r}", sense)
+            check_sense(f"objective {name} = {gate.shown(sense)}", sense)
         axes = tuple({name: tuple(values)} for name, values in knobs.items())
         spec = SweepSpec(base, axes, (), "design search")
         return cls(spec, dict(objectives), tuple(constraints), most, seed)
@@ -139,7 +139,7 @@ def _objectives(name: str, part: object) -> dict[str, str]:
         )
     found = dict(_flat("", part))
     for column, sense in found.items():
-        check_sense(f"{name}: objectives.{column} = {sense!r}", sense)
+        check_sense(f"{name}: objectives.{column} = {gate.shown(sense)}", sense)
     return {column: str(sense) for column, sense in found.items()}
 
 

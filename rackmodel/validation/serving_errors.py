@@ -92,7 +92,7 @@ def validate_serving(
     if "tier" in frame and tiers:
         frame = frame[frame["tier"].fillna("core").isin(tiers)]
     if frame.empty or len(frame) > MOST_ROWS:
-        raise InvalidInput(f"the table has {len(frame):,} rows; 1 to {MOST_ROWS:,} are read")
+        raise InvalidInput(f"the table has {len(frame):,} rows; expected 1 to {MOST_ROWS:,}")
     machines: dict[str, Steps] = {}
     rows = []
     for done, row in enumerate(frame.to_dict("records"), 1):
@@ -132,7 +132,9 @@ def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
         tpot_s, rate = decode_phase(job, steps, case.sequences or most)
         return _told(tpot_s, low, high) | {"tokens_per_s_per_gpu": rate}
     if most < 1:
-        raise InvalidInput(f"not one sequence of {tokens:,} tokens fits beside the weights")
+        raise InvalidInput(
+            f"not one sequence of {tokens:,} tokens fits beside the weights; give more accelerators"
+        )
     ranks = job.worker.tp if job.worker.dp_attention else 1
     most = min(most, float(MOST_BATCH * ranks))
     if case.kind == "full":
@@ -162,7 +164,7 @@ def _searched(case: Case, steps: Steps) -> dict[str, Any]:
     """Predict a row that does not state its plan: the best one, as its authors chose theirs."""
     job, part = case.job, steps.kernels.accelerator
     if case.kind in ("decode", "prefill"):
-        raise InvalidInput("the plan of a phase is not stated")
+        raise InvalidInput("the plan of a phase is not stated; give it")
     if case.kind == "full":  # as many users as a small plan holds: throughput hardly depends on it
         job = job.replace(users=max(1, 256 * job.gpus))
         for _ in range(6):
@@ -172,7 +174,7 @@ def _searched(case: Case, steps: Steps) -> dict[str, Any]:
             except RackModelError:
                 job = job.replace(users=max(1, job.users // 3))
         else:
-            raise InvalidInput("no plan holds the model")
+            raise InvalidInput("no plan holds the model; give more accelerators")
     else:
         best = search_plans(steps.machine, job, {}, steps=steps)[0]
     low, high = band_of(best.job, part)  # type: ignore[arg-type]

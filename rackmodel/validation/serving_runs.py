@@ -71,7 +71,7 @@ def model_of(row: Mapping[str, Any]) -> Model:
         return load_model(name)
     words = text(row, "attention")
     if not number(row, "layers", 0):
-        raise InvalidInput("the model has neither a catalog_model nor layers")
+        raise InvalidInput("the model has neither a catalog_model nor layers; give one")
     if "gated delta net" in words and number(row, "layers") == 60:
         return load_model("qwen3.5-397b-a17b")
     model = model_from_columns({**row, "gated_ffn": 1, "attention_window": ""})
@@ -113,7 +113,7 @@ def lengths_of(row: Mapping[str, Any]) -> tuple[int, int]:
         osl = 1.0 if math.isnan(osl) else osl
     for name, value in (("isl", isl), ("osl", osl)):
         if math.isnan(value):
-            raise InvalidInput(f"{name} is empty")
+            raise InvalidInput(f"{name} is empty; give it")
     return max(1, round(isl * share)), max(1, round(osl * share))
 
 
@@ -145,7 +145,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
     gpus = number(row, "gpus")
     if math.isnan(gpus):
         if worker is None:
-            raise InvalidInput("gpus is empty")
+            raise InvalidInput("gpus is empty; give it")
         gpus = worker.gpus
     prefill, prefill_gpus = None, 0
     notes = text(row, "notes")
@@ -153,7 +153,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
         found = _PREFILL.search(notes)
         prefill_gpus = int(number(row, "prefill_gpus", 0))
         if found is None:
-            raise InvalidInput("the plan of the prefill workers is not stated")
+            raise InvalidInput("the plan of the prefill workers is not stated; give it")
         _, tp, ep, spread = map(int, found.groups())
         prefill = Worker(tp=tp, ep=ep, dp_attention=spread > 0 and tp > 1)
     isl, osl = lengths_of(row)

@@ -111,7 +111,9 @@ class Model:
         if "moe" in parts:
             self._positive("topk", "moe_ffn", "moe_every")
             if self.topk > self.experts:
-                self._refuse(f"topk {self.topk} is more than its {self.experts} experts")
+                self._refuse(
+                    f"topk {self.topk} is more than its {self.experts} experts; give fewer"
+                )
         for block in dict.fromkeys(self.blocks):
             self._needs(block)
 

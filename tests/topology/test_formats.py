@@ -228,7 +228,7 @@ def test_the_topology_zoo_reads_with_a_map_and_is_refused_with_a_hint_without():
         load_topology(path)
     maps = {"bytes_per_s": "LinkSpeedRaw/8", "kind": "accelerator"}
     assert {link[2] for link in facts(load_topology(path, maps=maps))[1]} == {1.25e9}
-    with pytest.raises(InvalidInput, match="no link has 'LinkSpeed'; found are LinkLabel"):
+    with pytest.raises(InvalidInput, match="no link has 'LinkSpeed'; give one of LinkLabel"):
         load_topology(path, maps=maps | {"bytes_per_s": "LinkSpeed/8"})
 
 
@@ -293,7 +293,7 @@ BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1
         ("radical.xml", CLUSTER.replace("0-7", "0-99999999"), "refused|numbers"),
         ("ctn.xml", SIMGRID.replace('ctn id="lc"', 'ctn id="lx"'), "no <link> 'lx'"),
         ("scheme.json", TEXT.replace("many2many", "mesh"), "'mesh' is not read"),
-        ("slice.json", TEXT.replace("xpu[0:4]", "xpu[0:9]"), "beyond the 4"),
+        ("slice.json", TEXT.replace("xpu[0:4]", "xpu[0:9]"), "below the 4"),
         ("device.json", TEXT.replace('"device": "server"', '"device": "x"'), "no device"),
     ],
 )

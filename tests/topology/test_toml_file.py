@@ -148,7 +148,7 @@ SLIPS = [
     ("accelerators = 8\nswitch ", "accelerators = 7.5\nswitch ", ["shape.accelerators", "whole"]),
     ("accelerators = 8\nswitch ", "accelerators = true\nswitch ", ["shape.accelerators", "True"]),
     ("accelerators = 8\nswitch ", 'accelerators = "8 GB"\nswitch ', ["shape.accelerators", "8 GB"]),
-    ("switches = 4", "switches = 5", ["shape.links", "4 entries for 5"]),
+    ("switches = 4", "switches = 5", ["shape.links", "expected 5", "found 4"]),
     ("[5, 4, 4, 5]", "[5, 4, 4, inf]", ["shape.links[3]", "inf"]),
     ("[5, 4, 4, 5]", "[5, 4, 4, 50]", ["shape.switch", "400 ports"]),
     ("[5, 4, 4, 5]", "[]", ["shape.links", "list"]),

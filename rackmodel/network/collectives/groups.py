@@ -91,13 +91,13 @@ def make_group(
     if found.min() < 0 or found.max() >= have:
         wrong = int(found[(found < 0) | (found >= have)][0])
         raise InvalidInput(
-            f"accelerator {wrong} of the group is not in the machine, which has {have}"
+            f"accelerator {wrong} of the group is not in the machine, which has {have}; give others"
         )
     if len(np.unique(found)) < len(found):
         raise InvalidInput("an accelerator stands twice in the group; give each once")
     size = len(found) if true_size is None else int(true_size)
     if size < len(found):
-        raise InvalidInput(f"true_size {size} is below the {len(found)} members given")
+        raise InvalidInput(f"true_size {size} has to be at least the {len(found)} members given")
     nodes = network.accelerator_nodes[found]
     domains = network.domain_of[found]
     order = list(dict.fromkeys(domains.tolist()))

@@ -74,7 +74,7 @@ def sharp(network: Network, group: Group, op: str) -> Rounds:
                 if network.node_kinds[at] != Kind.SCALE_UP_SWITCH
             ]
             if not outer:
-                raise InvalidInput(f"{network.nodes[node]!r} has no link to the fabric")
+                raise InvalidInput(f"{network.nodes[node]!r} has no link to the fabric; add one")
             cables = np.array([host.key[i][2] for i in outer], dtype=float)
             for chains in (host.out_chains, host.in_chains):
                 links.append([k for i in outer for k in chains[i]])
@@ -113,7 +113,9 @@ def _in_switch(network: Network, group: Group, op: str) -> Flows:
         }[op]
         for node in part.tolist():
             if not out_to.get(node):
-                raise InvalidInput(f"{network.nodes[node]!r} has no link to a scale-up switch")
+                raise InvalidInput(
+                    f"{network.nodes[node]!r} has no link to a scale-up switch; add one"
+                )
             at = int(network.head[out_to[node][0]])
             ends += [(node, at, up), (at, node, down)]
             links += [out_to[node], into[node]]

@@ -135,7 +135,7 @@ def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B],
             f"a collective algorithm {name!r} is registered already; give another name"
         )
     if wrong := [*(set(ops) - set(OPS)), *(set(facts) - known)]:
-        raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}")
+        raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}; leave it out")
 
     def register(build: B) -> B:
         # the names of `facts` are checked above; mypy can't tell which is which

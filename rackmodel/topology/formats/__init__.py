@@ -56,7 +56,7 @@ def graph_of(text: str, path: Path) -> nx.DiGraph[Any]:
         if tag == "graphml":
             return from_graphml(text, file)
         if tag not in _XML:
-            raise InvalidInput(f"{file}: XML of <{tag[:40]}> is not read (read are {READ})")
+            raise InvalidInput(f"{file}: XML of <{tag[:40]}> is not read (expected {READ})")
         return _XML[tag](root, file)
     if ending == ".json" or start in ("{", "["):
         return _of_table(json_of(text, file), file)
@@ -64,7 +64,7 @@ def graph_of(text: str, path: Path) -> nx.DiGraph[Any]:
         return _of_table(parse_yaml(text, file), file)
     if start.isdigit():
         return from_simai(text, file)
-    raise InvalidInput(f"{file}: it holds no machine that can be read (read are {READ}, and TOML)")
+    raise InvalidInput(f"{file}: it holds no machine that can be read (expected {READ}, or TOML)")
 
 
 def _of_table(data: object, file: str) -> nx.DiGraph[Any]:

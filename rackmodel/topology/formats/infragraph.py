@@ -48,7 +48,7 @@ def from_infragraph(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
     for instance in _tables(data, "instances", file):
         name, device = str(instance.get("name")), str(instance.get("device"))
         if device not in devices:
-            raise InvalidInput(f"{file}: instance {shown(name)}: no device {shown(device)}")
+            raise InvalidInput(f"{file}: instance {shown(name)}: no device {shown(device)}; add it")
         counts[name] = _count(instance, f"{file}: instance {shown(name)}")
         for number in range(counts[name]):
             _device(raw, f"{name}.{number}", devices[device], data, file)
@@ -69,7 +69,7 @@ def _device(
         kind = _kind(component, local, file)
         sizes[str(component.get("name"))] = size = _count(component, f"{file}: {name}")
         if len(raw) + size > MOST_NODES:
-            raise InvalidInput(f"{file}: more than {MOST_NODES:,} nodes are refused")
+            raise InvalidInput(f"{file}: give at most {MOST_NODES:,} nodes: more are refused")
         raw.add_nodes_from(
             (f"{name}.{component.get('name')}.{number}", {"kind": kind}) for number in range(size)
         )
@@ -87,7 +87,8 @@ def _kind(component: Mapping[str, Any], local: bool, file: str) -> str:
     choice = str(component.get("choice", ""))
     if choice == "device":
         raise InvalidInput(
-            f"{file}: component {shown(component.get('name'))}: devices inside devices are not read"
+            f"{file}: component {shown(component.get('name'))}: devices inside devices are not"
+            " read; write their components"
         )
     if str(component.get("name")) in list(Kind):
         return str(component["name"])  # as `write.infragraph` names them
@@ -131,7 +132,9 @@ def _join(
     for a, b in _pairs(str(edge.get("scheme", "")), first, second, file):
         for node in (a, b):
             if node not in raw:
-                raise InvalidInput(f"{file}: an edge names {shown(node)}, which no device has")
+                raise InvalidInput(
+                    f"{file}: an edge names {shown(node)}, which no device has; mend the name"
+                )
         if a != b:
             raw.add_edge(a, b, link=link)
 
@@ -144,9 +147,13 @@ def _pairs(
     if scheme == "ring":
         return ((a, first[(i + 1) % len(first)]) for i, a in enumerate(first))
     if scheme != "one2one":
-        raise InvalidInput(f"{file}: scheme {shown(scheme)} is not read (one2one, many2many, ring)")
+        raise InvalidInput(
+            f"{file}: scheme {shown(scheme)} is not read (known: one2one, many2many, ring)"
+        )
     if len(first) != len(second) and 1 not in (len(first), len(second)):
-        raise InvalidInput(f"{file}: one2one joins {len(first)} to {len(second)} ends")
+        raise InvalidInput(
+            f"{file}: one2one joins {len(first)} to {len(second)} ends; give as many"
+        )
     n = max(len(first), len(second))
     return ((first[i % len(first)], second[i % len(second)]) for i in range(n))
 
@@ -155,7 +162,7 @@ def _slice(text: str, sizes: Mapping[str, int], file: str) -> tuple[str, list[in
     """ "port[0:4]" as the name and numbers of ends; [a:b] ends before b as in Python."""
     found = re.fullmatch(r"\s*([\w./-]+)\s*(?:\[\s*(\d{0,7})\s*(:?)\s*(\d{0,7})\s*\])?\s*", text)
     if not found or found[1] not in sizes:
-        raise InvalidInput(f"{file}: no instance or component {shown(text)}")
+        raise InvalidInput(f"{file}: no instance or component {shown(text)}; add it")
     name, first, colon, last = found.groups()
     size = sizes[name]
     if first is None or (not first and not last):
@@ -163,7 +170,7 @@ def _slice(text: str, sizes: Mapping[str, int], file: str) -> tuple[str, list[in
     start = int(first or 0)
     stop = (int(last) if last else size) if colon else start + 1
     if stop > size or start >= stop:
-        raise InvalidInput(f"{file}: {shown(text)} is beyond the {size} of {shown(name)}")
+        raise InvalidInput(f"{file}: {shown(text)} has to be below the {size} of {shown(name)}")
     return name, list(range(start, stop))
 
 

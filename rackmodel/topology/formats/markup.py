@@ -50,7 +50,10 @@ def parse_yaml(text: str, file: str) -> object:
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
             if isinstance(token, yaml.AliasToken):
-                raise InvalidInput(f"{file}: YAML references (*{token.value}) are refused")
+                raise InvalidInput(
+                    f"{file}: YAML references (*{token.value}) are refused; write what they"
+                    " stand for"
+                )
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())

@@ -43,7 +43,7 @@ def from_nccl(root: Element, file: str) -> nx.DiGraph[Any]:
         joined.add(name, Kind.CPU, rack=0)
         _below(joined, cpu, name, names, file)
     if not names:
-        raise InvalidInput(f"{file}: <system> holds no <gpu>")
+        raise InvalidInput(f"{file}: <system> holds no <gpu>; add one")
     for gpu, name in names.values():
         _nvlinks(joined, gpu, name, names, file)
     parts = {_DEVICES.get(pci.get("device", "").lower()) for pci in _pci_of_gpus(root)}
@@ -65,7 +65,7 @@ def _gpu_names(root: Element, file: str) -> dict[str, tuple[Element, str]]:
     for place, pci in enumerate(_pci_of_gpus(root)):
         bus = pci.get("busid", f"gpu {place}")
         if bus in found:
-            raise InvalidInput(f"{file}: busid {shown(bus)} stands twice")
+            raise InvalidInput(f"{file}: busid {shown(bus)} stands twice; give each its own")
         gpu = pci.find("gpu")
         assert gpu is not None
         found[bus] = gpu, f"gpu{place}"
@@ -123,7 +123,10 @@ def _nvlinks(
     each = next((rate for since, rate in _NVLINK if capability >= since), 0.0)
     for link in gpu.findall("nvlink"):
         if not each:
-            raise InvalidInput(f"{file}: <gpu> sm={gpu.get('sm')!r} has no NVLink that is known")
+            raise InvalidInput(
+                f"{file}: <gpu> sm={gpu.get('sm')!r} has no NVLink that is known; expected 60 or"
+                " more"
+            )
         count = int(_number(link.get("count", "1"), f"{file}: <nvlink> count"))
         target = link.get("target", "")
         if link.get("tclass", "").startswith(_SWITCH_CLASS):

@@ -31,7 +31,9 @@ def from_node_link(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
     if not nodes:
         raise InvalidInput(f"{file}: nodes: the list is empty; add nodes")
     if len(edges) > MOST_EDGES:
-        raise InvalidInput(f"{file}: {len(edges):,} edges; more than {MOST_EDGES:,} are refused")
+        raise InvalidInput(
+            f"{file}: {len(edges):,} edges; give at most {MOST_EDGES:,}: more are refused"
+        )
     facts = data.get("graph", {})
     graph: nx.DiGraph[Any] = nx.DiGraph()
     if not isinstance(facts, dict):

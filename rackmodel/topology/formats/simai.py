@@ -67,12 +67,12 @@ def _header(words: list[str], file: str) -> tuple[int, int, int, int, int, str]:
         found = nodes, servers, local, switches, links, _part(words[5] if len(words) > 5 else "")
     else:
         raise InvalidInput(
-            f"{file}: the first line holds {len(words)} words; that of SimAI has nodes,"
+            f"{file}: the first line holds {len(words)} words; expected are, for SimAI, nodes,"
             " gpus_per_server, nvswitches, switches, links, gpu_type; that of ns-3 nodes, switches,"
             " links"
         )
     if found[4] > MOST_EDGES or found[0] > MOST_EDGES:
-        raise InvalidInput(f"{file}: more than {MOST_EDGES:,} nodes or links are refused")
+        raise InvalidInput(f"{file}: give at most {MOST_EDGES:,} nodes or links: more are refused")
     return found
 
 
@@ -89,7 +89,9 @@ def _link(joined: Joined, words: list[str], nodes: int, where: str) -> None:
     a, b = (_whole(word, where) for word in words[:2])
     for node in (a, b):
         if node >= nodes:
-            raise InvalidInput(f"{where}: node {node} is beyond the {nodes} of the first line")
+            raise InvalidInput(
+                f"{where}: node {node} has to be below the {nodes} of the first line"
+            )
     rate = units.parse(words[2], "bytes_per_s", where=where, positive=True)
     joined.link(a, b, rate, units.parse(words[3], "s", where=where))
 

@@ -50,7 +50,7 @@ def from_simgrid(root: Element, file: str) -> nx.DiGraph[Any]:
     else:
         _star(joined, routes, links, file)
     if not hosts and not joined.graph:
-        raise InvalidInput(f"{file}: the platform has no <host> and no <cluster>")
+        raise InvalidInput(f"{file}: the platform has no <host> and no <cluster>; add one")
     unnamed = [router for router, kind in zip(routers, kinds, strict=True) if not kind]
     joined.place_switches(unnamed)
     return joined.graph
@@ -85,12 +85,18 @@ def _route(
     a, b = route.get("src", ""), route.get("dst", "")
     for end in (a, b):
         if end not in joined.graph:
-            raise InvalidInput(f"{file}: <route> from {shown(a)} to {shown(b)}: no {shown(end)}")
+            raise InvalidInput(
+                f"{file}: <route> from {shown(a)} to {shown(b)}: no {shown(end)}; add it"
+            )
     used = [one.get("id", "") for one in route.findall("link_ctn")]
     if missing := [one for one in used if one not in links]:
-        raise InvalidInput(f"{file}: <route> from {shown(a)}: no <link> {shown(missing[0])}")
+        raise InvalidInput(
+            f"{file}: <route> from {shown(a)}: no <link> {shown(missing[0])}; add it"
+        )
     if not used:
-        raise InvalidInput(f"{file}: <route> from {shown(a)} to {shown(b)} has no <link_ctn>")
+        raise InvalidInput(
+            f"{file}: <route> from {shown(a)} to {shown(b)} has no <link_ctn>; add one"
+        )
     return a, b, used, route.get("symmetrical", "YES").upper() == "YES"
 
 
@@ -148,6 +154,6 @@ def _radical(text: str, where: str) -> list[int]:
         if not first.isdigit() or (last and not last.isdigit()) or len(first + last) > 14:
             raise InvalidInput(f"{where}: expected numbers such as 0-31, found {shown(text)}")
         if int(last or first) - int(first) + len(found) > MOST_HOSTS:
-            raise InvalidInput(f"{where}: more than {MOST_HOSTS:,} hosts are refused")
+            raise InvalidInput(f"{where}: give at most {MOST_HOSTS:,} hosts: more are refused")
         found += range(int(first), int(last or first) + 1)
     return found

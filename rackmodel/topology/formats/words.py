@@ -65,7 +65,7 @@ def normalised(
         _apply(graph, key, expression, file)
     for _, data in graph.nodes(data=True):
         _name_kind(data)
-    joined = {data.get("kind") for _, data in graph.nodes(data=True)}
+    joined = {str(data.get("kind")) for _, data in graph.nodes(data=True)}
     if joined & {Kind.SCALE_UP_SWITCH, Kind.NIC}:  # else "switch" may be either
         for _, data in graph.nodes(data=True):
             if data.get("kind") == "switch":
@@ -109,7 +109,9 @@ def _apply(graph: nx.DiGraph[Any], key: str, expression: str, file: str) -> None
     if key.startswith("links."):
         named = [d for *_, d in graph.edges(data=True) if d.get("link") == key[6:]]
         if not named:
-            raise InvalidInput(f"{where}: no link of the file is called {shown(key[6:])}")
+            raise InvalidInput(
+                f"{where}: no link of the file is called {shown(key[6:])}; give another name"
+            )
         for data in named:
             data.setdefault("bytes_per_s", expression)
         return
@@ -123,7 +125,7 @@ def _apply(graph: nx.DiGraph[Any], key: str, expression: str, file: str) -> None
         if sign or (not on_nodes and found and not expression.strip()[0].isdigit()):
             keys = sorted({str(k) for data in tables for k in data})
             raise InvalidInput(
-                f"{where}: no {'node' if on_nodes else 'link'} has {shown(name)}; found are"
+                f"{where}: no {'node' if on_nodes else 'link'} has {shown(name)}; give one of"
                 f" {', '.join(keys[:12]) or 'no keys'}"
             )
         for data in tables:

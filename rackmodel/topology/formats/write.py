@@ -150,7 +150,8 @@ def infragraph(graph: nx.DiGraph[Any]) -> dict[str, Any]:
     for a, b, data, both in _pairs(graph, ("bytes_per_s",)):
         if not both:
             raise InvalidInput(
-                f"the link from {a} to {b} has another rate back, which InfraGraph can't say"
+                f"the link from {a} to {b} has another rate back, which InfraGraph can't say;"
+                " write GraphML"
             )
         delays = [facts.get("latency_s", 0.0) for facts in (data, graph.edges[b, a])]
         rate = float(data["bytes_per_s"]), sum(delays) / 2

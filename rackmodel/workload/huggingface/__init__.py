@@ -46,11 +46,12 @@ def model_from_config(config: Mapping[str, Any], *, name: str = "model") -> Mode
     124.4
     """
     if what := not_a_model(config):
-        raise InvalidInput(f"config of {name!r} is {what}")
+        raise InvalidInput(f"config of {name!r} is {what}; give a decoder's config.json")
     text, family = _text_part(config), _family(config)
     if family in BEYOND:
         raise InvalidInput(
-            f"config of {name!r}: model_type {family!r} has {BEYOND[family]}, which is not modelled"
+            f"config of {name!r}: model_type {family!r} has {BEYOND[family]}, which is not"
+            " modelled; give another"
         )
     if family not in FAMILIES:
         raise UnknownName.among(

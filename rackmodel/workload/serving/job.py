@@ -194,7 +194,7 @@ def check_serving(job: ServingJob) -> None:
     if job.redundant_experts and not model.experts:
         raise InvalidInput(f"redundant_experts: {model.name} has no experts; leave them out")
     if job.mtp >= job.osl:
-        raise InvalidInput(f"mtp {job.mtp} drafts as many tokens as the answer has: {job.osl}")
+        raise InvalidInput(f"mtp {job.mtp} has to be below the tokens of the answer, {job.osl}")
     for worker, gpus in ((job.worker, job.decode_gpus), (job.prefill, job.prefill_gpus)):
         if worker is not None:
             check_worker(worker, model, gpus)

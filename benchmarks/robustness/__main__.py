@@ -1,0 +1,64 @@
+"""The campaign: `python -m benchmarks.robustness` runs all of it and prints one table.
+
+In:  --tries, --kills, --jobs (the long form: 200,000, 500, 300), --state DIR to go on after a stop.
+Out: a table; exit code 1 if anything broke that is not known to.
+Left out: the short form, which is a test (`tests/robustness`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.robustness import kills, laws
+from benchmarks.robustness.state import go_on
+
+LONG = {"tries": 200_000, "kills": 500, "jobs": 300}
+
+
+def main() -> int:
+    """Run the three parts; print what broke."""
+    reader = argparse.ArgumentParser(prog="python -m benchmarks.robustness")
+    for name, number in LONG.items():
+        reader.add_argument(f"--{name}", type=int, default=number)
+    reader.add_argument("--state", type=Path, default=Path(".benchmarks/robustness"))
+    wanted = reader.parse_args()
+    known, rows, new = laws.known(), [], 0
+
+    tally = go_on(wanted.state, wanted.tries)
+    new += len(tally.broken)
+    codes = ", ".join(f"{code}: {often:,}" for code, often in sorted(tally.codes.items()))
+    rows.append(("fuzzed tries", f"{tally.tries:,}", f"{len(tally.broken)} kinds", codes))
+    rows += [("", f"try {n}", f"{often} times", what) for what, (n, often) in tally.broken.items()]
+    rate = tally.tries / max(tally.cpu_s, 1e-9)
+    rows.append(("", f"{rate:.0f} a CPU s", "", f"slowest {tally.slowest_s:.1f} CPU s"))
+
+    begun_s = time.process_time()
+    done, wrong = kills.campaign(wanted.kills)
+    new += len(wrong)
+    spent = f"{time.process_time() - begun_s:.0f} CPU s"
+    rows.append(("kills", f"{done:,}", f"{len(wrong)} wrong", spent))
+    rows += [("", "", "", what) for what in wrong]
+
+    begun_s = time.process_time()
+    ran, broken = laws.campaign(wanted.jobs)
+    aside = set(broken) & set(known)
+    new += len(set(broken) - aside)
+    spent = f"{time.process_time() - begun_s:.0f} CPU s"
+    rows.append(("random jobs", f"{ran:,}", f"{len(broken)} laws broken", spent))
+    for law, (number, often, much) in broken.items():
+        told = (
+            f"known: {known[law]['issue']}" if law in aside else f"{much}: {laws.LAWS[law].__doc__}"
+        )
+        rows.append(("", f"{law}, job {number}", f"{often} times", told))
+
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)))
+    return 1 if new else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
