@@ -4,7 +4,7 @@
 
 In:  a table of published runs; parameters.toml; the constants as they stand.
 Out: errors in fold; with --folds, on rows left out (at random, by topology, by stack, by model);
-with --write, the new constants in rackmodel/simulate/data.
+with --write, the new constants in the package.
 Left out: matrix products and attention alone (their efficiencies come from microbenchmarks).
 
 Every run is simulated once with the constants as they stand; `surrogate.py` tells, as seconds by
