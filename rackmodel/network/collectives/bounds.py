@@ -4,51 +4,71 @@ In:  a network and a group.
 Out: the bound and the cut that gives it; the link that binds a pattern.
 Left out: latencies. The bound holds for any algorithm, so it is below every time.
 
-Cuts looked at: around each accelerator, each scale-up domain, each pod (what is joined below the
-spines) and each group of pods (below the cores).
+Cuts looked at: around each accelerator, each scale-up domain, each domain with its network ports,
+each pod (what is joined below the spines), each group of pods (below the cores), and what is joined
+within so many hops of the accelerators.
 """
 
 import numpy as np
 
-from rackmodel.network.arrays import Ints, components, remembered
+from rackmodel.network.arrays import Bools, components, remembered
 from rackmodel.network.collectives.flows import Pattern, link_load, own_s, pace_s
 from rackmodel.network.collectives.groups import Group
+from rackmodel.network.collectives.wide_exchange import heights
 from rackmodel.network.graph import Network
 from rackmodel.topology.kinds import Kind
 
 
 @remembered
-def cuts(network: Network) -> list[tuple[str, Ints]]:
-    """Return the kinds of cut, each with a label of every node (equal label: same side)."""
+def _kinds_of_cut(network: Network) -> list[tuple[str, Bools]]:
+    """Return the kinds of cut, each with bool[L], the links that join what is on one side."""
     kinds = np.array(network.node_kinds)
     ends = (kinds[network.tail], kinds[network.head])
     top = (ends[0] == Kind.CORE) | (ends[1] == Kind.CORE)
     above = (Kind.CORE, Kind.SPINE, Kind.OCS)
     upper = np.isin(ends[0], above) | np.isin(ends[1], above)
-    found = [("accelerator", np.arange(len(kinds)))]
-    for name, keep in (("domain", network.scale_up), ("pod", ~upper), ("group", ~top)):
-        labels = components(len(kinds), network.tail[keep], network.head[keep])
-        if len(np.unique(labels[network.accelerator_nodes])) > 1:
-            found.append((name, labels))
-    return found
+    height = heights(network)
+    low = np.maximum(height[network.tail], height[network.head])
+    alone = [("accelerator", np.zeros(len(low), dtype=bool))]
+    inner = [("domain", network.scale_up), ("ports", network.scale_up | (low < 2))]
+    levels = [("pod", ~upper), ("group", ~top)]
+    levels += [(f"{most} hops up", low <= most) for most in range(2, int(low.max(initial=0)))]
+    return alone + inner + levels
+
+
+@remembered
+def _known(network: Network) -> dict[object, tuple[float, str]]:
+    return {}
 
 
 def bound_s(network: Network, op: str, group: Group, byte_count: float) -> tuple[float, str]:
     """Return the least time that the links allow, and the kind of cut that sets it. [s]"""
-    n = group.true_size
+    if group.true_size < 2 or byte_count <= 0:
+        return 0.0, "none"
+    known, key = _known(network), (op, group.nodes.tobytes(), group.true_size)
+    if key not in known:
+        known[key] = _bound_per_byte(network, op, group)
+    per_byte, by = known[key]
+    return per_byte * byte_count, by
+
+
+def _bound_per_byte(network: Network, op: str, group: Group) -> tuple[float, str]:
+    """Return the least seconds per byte, and the kind of cut that sets them."""
+    n, size, byte_count = group.true_size, len(network.nodes), 1.0
     best, by = 0.0, "none"
-    if n < 2 or byte_count <= 0:
-        return best, by
-    for name, labels in cuts(network):
+    open_links = _usable(network, group)
+    for name, joining in _kinds_of_cut(network):
+        keep = joining & open_links
+        labels = components(size, network.tail[keep], network.head[keep])
         sides = labels[group.nodes]
         names, members = np.unique(sides, return_counts=True)
         if len(names) == 1 and n == len(group.nodes):
             continue  # the whole group is on one side
-        crossing = labels[network.tail] != labels[network.head]
+        crossing = open_links & (labels[network.tail] != labels[network.head])
         leaving = np.bincount(labels[network.tail[crossing]], network.nominal[crossing])
         arriving = np.bincount(labels[network.head[crossing]], network.nominal[crossing])
         for side, inside in zip(names.tolist(), members.tolist(), strict=True):
-            out, into = _must_cross(op, inside, n, network, byte_count)
+            out, into = _must_cross(op, inside, n, byte_count)
             if op in ("broadcast", "send"):
                 first = sides[0] == side
                 out, into = (byte_count, 0.0) if first else (0.0, byte_count)
@@ -58,12 +78,28 @@ def bound_s(network: Network, op: str, group: Group, byte_count: float) -> tuple
                 room = float(ports[side]) if side < len(ports) else 0.0
                 if amount > 0 and room > 0 and amount / room > best:
                     best, by = amount / room, name
+    if op == "all-reduce" and not (network.reduction or network.fabric_reduction):
+        # Ends that add for themselves send 2 (n - 1) buffers together, whoever sends how much.
+        for ends in (network.tail, network.head):
+            room = float(network.nominal[np.isin(ends, group.nodes)].sum()) / len(group.nodes)
+            if room > 0 and (least := 2 * (n - 1) / n * byte_count / room) > best:
+                best, by = least, "accelerator"
     return best, by
 
 
-def _must_cross(
-    op: str, inside: int, n: int, network: Network, byte_count: float
-) -> tuple[float, float]:
+def _usable(network: Network, group: Group) -> Bools:
+    """Return bool[L], the links that a group may use: accelerators outside it forward nothing.
+
+    But where accelerators are wired to each other they pass on what is not theirs.
+    """
+    part = network.of_kind(Kind.ACCELERATOR)
+    if (part[network.tail] & part[network.head]).any():
+        return np.ones(len(network.tail), dtype=bool)
+    part[group.nodes] = False
+    return ~(part[network.tail] | part[network.head])
+
+
+def _must_cross(op: str, inside: int, n: int, byte_count: float) -> tuple[float, float]:
     """Return the bytes that have to leave and enter a side with `inside` of n members."""
     outside = n - inside
     match op:
@@ -74,10 +110,7 @@ def _must_cross(
         case "all-to-all" | "dispatch" | "combine":
             return byte_count * inside * outside / n, byte_count * inside * outside / n
         case "all-reduce":
-            # Ends that add for themselves send 2 (n - 1) / n on the mean; a sum crosses a cut once.
-            alone = inside == 1 and not (network.reduction or network.fabric_reduction)
-            least = byte_count * (2 * (n - 1) / n if alone else 1.0)
-            return least, least
+            return byte_count, byte_count  # a sum crosses a cut once
         case _:
             return 0.0, 0.0
 

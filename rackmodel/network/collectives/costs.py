@@ -119,19 +119,32 @@ def limit(
 
 
 def _posted(facts: Generation) -> float:
-    """Return what a host can post of sends and receives, chunk by chunk. [bytes/s]"""
+    """Return what a host can post of sends and receives, chunk by chunk. [bytes/s]
+
+    Inside a host NCCL gathers what goes to one rail at the accelerator beside it (PXN) and posts
+    few large messages; where a domain spans hosts every accelerator sends to each partner by itself
+    (PXN knows the ranks of a host only), 128 KB a post. GB300 racks with 800 Gb/s ports fell from
+    670 GB/s in a rack to less than a tenth over two, a third of what their ports allow. The
+    algorithm "rail" is what a library that gathers over the rack would reach.
+    """
     chunk = float(nccl("net_chunk_bytes"))
     return chunk / (2 * facts.rack_chunk_s) if facts.rack_chunk_s > 0 else math.inf
 
 
-def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[float, float]:
-    """Return what a member can send inside its domain and outside in an exchange. [bytes/s]"""
+def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[float, float, str]:
+    """Return what a member can send inside its domain and outside in an exchange. [bytes/s]
+
+    Last what sets the limit outside.
+    """
     own, node = reach_of(network, name, op), int(group.nodes[0])
     near, far = port_rates(network)[0][node], outer_ports(network)[node]
     outside = own.outside * far if far > 0 else math.inf
+    by = "copy engines (network)"
     if name == "direct" and max(map(len, group.parts)) > HOST_MEMBERS:
-        outside = min(outside, _posted(generation(network.family)))
-    return (min(own.inside * near, own.most) if near > 0 else math.inf), outside
+        posted = _posted(generation(network.family))
+        if posted < outside:
+            outside, by = posted, "chunks that hosts post"
+    return (min(own.inside * near, own.most) if near > 0 else math.inf), outside, by
 
 
 def wire(network: Network, flows: Flows, protocol: int, group: Group, op: str) -> Flows:

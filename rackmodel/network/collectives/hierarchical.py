@@ -9,7 +9,7 @@ import numpy as np
 
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.hops import Hops, between, flows_of, inside, pairs
-from rackmodel.network.collectives.registry import PASSES, REDUCING, Rounds, Steps, algorithm
+from rackmodel.network.collectives.registry import REDUCING, Rounds, Steps, algorithm
 from rackmodel.network.graph import Network
 
 
@@ -32,8 +32,12 @@ def hierarchical(network: Network, group: Group, op: str) -> Rounds:
     if op == "all-to-all":
         return _exchange(network, group)
     near = [inside(network, group, p, (len(p) - 1) / len(p)) for p in group.parts if len(p) > 1]
-    domains = group.true_domains
-    far = list(between(group, PASSES[op] * (domains - 1) / domains, close=True))
+    # A ring of sums carries all parts but the sender's own out of a domain, one of copies all but
+    # the receiver's: unequal domains hold unequal parts.
+    own = np.array([len(part) for part in group.parts]) / group.true_size
+    sums, copies = 1 - own, 1 - np.roll(own, -1)
+    shares = {"reduce-scatter": sums, "all-gather": copies, "all-reduce": sums + copies}[op]
+    far = list(between(group, shares, close=True))
     first = (flows_of(network, near),) if near else ()
     second = (flows_of(network, far),) if far else ()
     if op == "reduce-scatter":

@@ -86,11 +86,15 @@ def _meshed(network: Network, part: Ints) -> bool:
     return len(members) > 2 and all((a, b) in joined for a in members for b in members if a != b)
 
 
-def between(group: Group, share: float, *, close: bool) -> Iterator[Hops]:
-    """Yield hops from each domain to the next, spread evenly over the members of both."""
+def between(group: Group, share: float | Floats, *, close: bool) -> Iterator[Hops]:
+    """Yield hops from each domain to the next, spread evenly over the members of both.
+
+    share : what a hop carries, one for all or float[D], that of the hop out of each domain.
+    """
     count = len(group.parts)
+    shares = np.broadcast_to(share, (count,))
     if count > 1:
         for i in range(count if close else count - 1):
             here, after = group.parts[i], group.parts[(i + 1) % count]
             a, b, part = overlaps(len(here), len(after))
-            yield here[a], after[b], share * part
+            yield here[a], after[b], float(shares[i]) * part

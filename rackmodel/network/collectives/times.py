@@ -265,12 +265,12 @@ def _wide_direct(
         network, group.members, group.true_size, period, coloured=coloured
     )
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
-    near, far = send_limits(network, group, name, op)
+    near, far, by = send_limits(network, group, name, op)
     passes = PASSES.get(op, 1.0)
     spans = {
         "links": passes * float(used.max()),
         "copy engines": passes * inside / near if inside > 0 else 0.0,
-        "copy engines (network)": passes * outside / far if outside > 0 else 0.0,
+        by: passes * outside / far if outside > 0 else 0.0,
     }
     slowest = max(spans, key=lambda part: spans[part])
     fixed = fixed_s(network, group, op, name)
