@@ -266,7 +266,14 @@ Disaggregated: TypeAlias = Annotated[
     ),
 ]
 _SERVED = ("isl", "osl", "weights", "kv", "stack", "cached", "mtp", "acceptance")
-_SPREAD = ("prefill_gpus", "chunk", "redundant_experts", "routing_skew", "routing_seed")
+_SPREAD = (
+    "prefill_gpus",
+    "chunk",
+    "two_batch",
+    "redundant_experts",
+    "routing_skew",
+    "routing_seed",
+)
 
 
 def _serving_options() -> list[Parameter]:

@@ -69,7 +69,7 @@ def front(
     from rackmodel.serving import api
 
     found = api.front(names, **job, site=site, catalog=catalog)
-    for name, reason in found["reasons"].items():
+    for name, reason in found.reasons.items():
         note(f"{name}: {reason}")
-    output.draw(found.plot)
+    output.draw("serving.front_figure", found.rows)
     output.write(found.to_dict(), front_tables)

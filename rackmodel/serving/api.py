@@ -18,9 +18,8 @@ from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog
 from rackmodel.planning.job_words import options_of, site_of
 from rackmodel.serving.outcome import ServingResult
-from rackmodel.serving.pareto import front_rows
+from rackmodel.serving.pareto import Front, front_rows
 from rackmodel.serving.words import served
-from rackmodel.verbs.answer import Answer
 from rackmodel.workload import Model
 from rackmodel.workload.serving.job import ROUTING_SKEW
 
@@ -57,6 +56,7 @@ def serve(
     routing_skew: float = ROUTING_SKEW,
     routing_seed: int = 0,
     cuda_graphs: bool = True,
+    two_batch: bool = False,
     disaggregated: bool = False,
     catalog: Catalog | None = None,
     accelerator: str | None = None,
@@ -84,7 +84,8 @@ def serve(
     prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
         of their workers. disaggregated : also search such plans. chunk : most tokens of prompts in
         one step. redundant_experts : copies of busy experts. routing_skew, routing_seed : how
-        unevenly tokens fall on experts. cuda_graphs : decode steps are replayed from graphs.
+        unevenly tokens fall on experts. cuda_graphs : steps are replayed from graphs.
+        two_batch : half of a batch computes while the other exchanges tokens.
     stack : "tensorrt-llm", "vllm", "sglang", with or without a release.
 
     catalog, accelerator, fold, slow, routing, seed, packed, site : as in `simulate`.
@@ -132,7 +133,7 @@ def front(
     disaggregated: bool = True,
     catalog: Catalog | None = None,
     site: Site | Mapping[str, Any] | None = None,
-) -> Answer:
+) -> Front:
     """Return the Pareto front of tokens/s per accelerator against tokens/s per user.
 
     topologies : machines, each as `serve` takes one. users : numbers of requests in flight to try;
@@ -141,9 +142,9 @@ def front(
 
     Returns
     -------
-    rows {topology, gpus, users, tokens_per_s_per_user, tokens_per_s_per_gpu, tpot_s, ttft_s, plan,
-    usd_per_mtoken, tokens_per_s_per_mw}, machine by machine, the quickest user first; reasons, of
-    machines that can't serve the model.
+    Front : rows {topology, gpus, users, tokens_per_s_per_user, tokens_per_s_per_gpu, tpot_s,
+    ttft_s, plan, usd_per_mtoken, tokens_per_s_per_mw}, machine by machine, the quickest user first;
+    reasons, of machines that can't serve the model.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def front(
     Examples
     --------
     >>> words = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 8, "users": [1, 16]}
-    >>> [row["users"] for row in front(["dgx-h100"], **words)["rows"]]
+    >>> [row["users"] for row in front(["dgx-h100"], **words).rows]
     [1, 16]
     """
     words = locals()
@@ -168,4 +169,4 @@ def front(
             reasons[machine.name] = str(reason)
     if not rows:
         raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    return Answer({"rows": rows, "reasons": reasons}, "serving.front_figure")
+    return Front(rows=tuple(rows), reasons=reasons)

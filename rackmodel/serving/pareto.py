@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit
@@ -21,7 +22,29 @@ from rackmodel.serving.words import job_of_words
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.job import ServingJob
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 USERS = tuple(2**power for power in range(18))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """Points of the fronts of several machines, and why other machines have none."""
+
+    rows: tuple[dict[str, Any], ...]
+    reasons: Mapping[str, str]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The points as a frame, one row each."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that `rackmodel front --json` prints; SI units."""
+        return {"rows": list(self.rows), "reasons": dict(self.reasons)}
 
 
 def best(tried: Iterable[Tried]) -> list[Tried]:

@@ -25,6 +25,7 @@ WORKER = ("tp", "pp", "ep", "dp_attention")
 PLAIN = (
     *("users", "isl", "osl", "kv", "stack", "chunk", "cached", "mtp", "acceptance"),
     *("redundant_experts", "routing_skew", "routing_seed", "cuda_graphs"),
+    "two_batch",
 )
 
 

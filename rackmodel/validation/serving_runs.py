@@ -17,13 +17,21 @@ from rackmodel.errors import InvalidInput
 from rackmodel.workload import Model, load_model
 from rackmodel.workload.catalog import model_from_columns
 from rackmodel.workload.mixers import Indexer, Mla
-from rackmodel.workload.serving.job import ServingJob, Worker, check_serving
+from rackmodel.workload.serving.job import (
+    ROUTING_SKEW,
+    ServingJob,
+    Worker,
+    check_serving,
+)
 
 MARKS = {"isl", "osl", "tpot_ms"}  # columns that tell a table of serving runs
 _PREFILL = re.compile(r"prefill (\d+) worker\(s\) of tp(\d+) ep(\d+) dp-attention (\d)")
 _MLA = re.compile(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)")
 _INPUTS = re.compile(r"inputs up to ([\d,]+)")
 _REDUNDANT = re.compile(r"(\d+) redundant experts")
+_BALANCED = re.compile(r"balanced experts|perfect expert balance")
+# Wide groups keep copies of busy experts. Source: DeepSeek open-infra-index, day 6: 32 of 256.
+WIDE_EP, REDUNDANT = 32, 32
 INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated (assumed)
 ISL = 1000.0  # tokens of a prompt, where nothing is said (assumed)
 PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
@@ -169,7 +177,8 @@ def case_of(row: Mapping[str, Any]) -> Case:
             kind, users = "rate", max(1.0, tokens * gpus * tpot / 1e3)
     mtp = text(row, "mtp")
     drafts = mtp.startswith(("mtp", "simulated")) and model.mtp_layers > 0
-    redundant = _REDUNDANT.search(notes)
+    redundant = _REDUNDANT.search(notes) if model.experts else None
+    wide = worker is not None and worker.dp_attention and worker.ep >= WIDE_EP
     job = ServingJob(
         model=model,
         worker=worker or Worker(),
@@ -184,7 +193,9 @@ def case_of(row: Mapping[str, Any]) -> Case:
         prefill_gpus=prefill_gpus,
         mtp=(1 if "acceptance 60%" in mtp else 3) * drafts if osl > 3 else 0,
         acceptance=0.6 if "acceptance" in mtp else 0.8,
-        redundant_experts=int(redundant[1]) if redundant and model.experts else 0,
+        two_batch="; two-batch overlap" in notes and worker is not None and worker.dp_attention,
+        redundant_experts=int(redundant[1]) if redundant else REDUNDANT if wide else 0,
+        routing_skew=0.0 if _BALANCED.search(notes) else ROUTING_SKEW,
     )
     if worker is not None:
         check_serving(job)

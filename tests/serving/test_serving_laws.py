@@ -157,9 +157,16 @@ def test_prompts_on_workers_of_their_own_leave_decode_alone():
     assert apart.breakdown_s["prompts"] == 0.0
 
 
+def test_two_batches_hide_exchanges_under_compute():
+    plain, overlapped = (served(**WIDE, two_batch=both) for both in (False, True))
+    assert overlapped.breakdown_s["links"] < 0.7 * plain.breakdown_s["links"]
+    with pytest.raises(rackmodel.InvalidPlan, match="two_batch"):
+        served(**DENSE, users=4, two_batch=True)
+
+
 def test_no_point_of_a_front_is_beaten_by_another():
     words = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "gpus": 8, "users": [1, 8, 64, 512]}
-    rows = rackmodel.front(["dgx-h100"], **words)["rows"]
+    rows = rackmodel.front(["dgx-h100"], **words).rows
     assert len(rows) >= 3
     for quick, busy in itertools.pairwise(rows):
         assert quick["tokens_per_s_per_user"] > busy["tokens_per_s_per_user"]

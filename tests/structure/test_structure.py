@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "api": _ALL,
     "schema": _ALL,
     "extend": _ALL,
-    "serving": _STEP | {"engine", "result", "assess", "planning", "api", "verbs"},
+    "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
     "study": _ALL,

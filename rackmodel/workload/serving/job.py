@@ -101,6 +101,9 @@ class ServingJob:
         option="--routing-skew",
     )
     routing_seed: int = setting(0, "Which experts are popular.", 1, option="--routing-seed")
+    two_batch: bool = setting(
+        False, "Half of a batch computes while the other exchanges tokens.", option="--two-batch"
+    )
     cuda_graphs: bool = setting(
         True,
         "Steps are replayed from CUDA graphs, or the host launches every kernel.",
@@ -198,6 +201,8 @@ def check_serving(job: ServingJob) -> None:
     for worker, gpus in ((job.worker, job.decode_gpus), (job.prefill, job.prefill_gpus)):
         if worker is not None:
             check_worker(worker, model, gpus)
+    if job.two_batch and not (job.worker.dp_attention and model.experts):
+        raise InvalidPlan("two_batch: only dp_attention exchanges tokens with experts")
     if job.prefill_gpus and job.prefill is None:
         raise InvalidInput("prefill_gpus needs a plan of prefill workers")
 

@@ -7,7 +7,7 @@ Left out: kernels (`layers`), time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +43,11 @@ class Load:
     def sampled(self) -> float:
         """Tokens that pass through the head."""
         return self.sequences * self.drafted + self.prompts
+
+    @property
+    def half(self) -> Load:
+        """Half of the sequences and prompts."""
+        return replace(self, sequences=self.sequences / 2.0, prompts=self.prompts / 2.0)
 
     def on_rank(self, worker: Worker) -> Load:
         """Return what one rank's attention runs: with dp attention, that of the fullest rank."""

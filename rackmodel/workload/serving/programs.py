@@ -13,6 +13,7 @@ from functools import lru_cache
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.operations import Operation, Program, Recv, Segment, Send
+from rackmodel.workload.passes import merged
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import LayerWriter
 from rackmodel.workload.serving.load import Load
@@ -31,9 +32,7 @@ def serving_programs(
 
     def segment(block: Block) -> Segment:
         if block not in segments:
-            writer = LayerWriter(job, worker, load)
-            writer.layer(block)
-            segments[block] = _segment(f"{block.mixer} {block.feed}", writer)
+            segments[block] = _layer(job, worker, load, block)
         return segments[block]
 
     head = LayerWriter(job, worker, load)
@@ -56,6 +55,18 @@ def serving_programs(
             Program(pipeline_rank=stage, items=tuple(items), micro_batches=(0,) * len(items))
         )
     return tuple(programs)
+
+
+def _layer(job: ServingJob, worker: Worker, load: Load, block: Block) -> Segment:
+    """One layer; two halves of a batch, each under the other's exchanges, where the job says so."""
+    name = f"{block.mixer} {block.feed}"
+    halves = []
+    both = job.two_batch and worker.dp_attention and block.feed == "moe"
+    for half in ("first", "second") if both else ("whole",):
+        writer = LayerWriter(job, worker, load.half if both else load)
+        writer.layer(block)
+        halves.append(_segment(f"{name} {half}", writer))
+    return merged(*halves, overlap=True) if both else halves[0]
 
 
 def _segment(name: str, writer: LayerWriter) -> Segment:
