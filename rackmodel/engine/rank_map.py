@@ -47,7 +47,7 @@ class RankMap:
     def accelerators(self, ranks: int) -> npt.NDArray[np.int64]:
         """Return the accelerator of each of `ranks` ranks."""
         rank = np.arange(ranks, dtype=np.int64)
-        if self.order and ranks == math.prod(self.shape):
+        if self.order and ranks <= math.prod(self.shape):
             walked = np.unravel_index(rank, [self.shape[d] for d in self.order])
             place = [walked[self.order.index(d)] for d in range(len(self.shape))]
             return np.asarray(np.ravel_multi_index(place, self.shape), dtype=np.int64)
@@ -57,16 +57,19 @@ class RankMap:
         """Return the map on a slice of a torus, its dimensions walked as the groups want it.
 
         Groups of tp (and of tp x cp) neighbours fill whole rings or planes where some order of the
-        dimensions makes them, as mesh builders of JAX do; all other groups are then boxes too.
+        dimensions makes them, as mesh builders of JAX do; all other groups are then boxes too. Else
+        they share a row, where rows of some dimension hold a whole number of them. A slice that is
+        filled in part is walked in the same way.
 
         >>> RankMap(domain=512, used=512).on_torus((8, 4, 4), Plan(tp=8, dp=16)).order
         (1, 2, 0)
         """
         wanted = {plan.tp, plan.tp * plan.cp} - {1}
 
-        def whole(order: tuple[int, ...]) -> int:
+        def whole(order: tuple[int, ...]) -> tuple[int, int]:
             inner = itertools.accumulate((shape[d] for d in reversed(order)), int.__mul__)
-            return len(wanted & set(inner))
+            in_rows = sum(shape[order[-1]] % size == 0 for size in wanted)
+            return len(wanted & set(inner)), in_rows
 
         orders = itertools.permutations(range(len(shape)))
         best = max(orders, key=whole)  # the first of equals: the machine's own order

@@ -250,7 +250,7 @@ def _place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods:
         machine, rank_map.slots(ranks), cast(Routing, options.routing), options.seed
     )
     sides = torus_shape(network)
-    if sides and math.prod(sides) == ranks == total:
+    if sides and math.prod(sides) >= ranks == total:
         rank_map = rank_map.on_torus(sides, plan)
     accelerators = rank_map.accelerators(ranks)
     if len(network.accelerator_nodes) <= accelerators[-1]:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from rackmodel.engine.rank_map import map_ranks
@@ -42,3 +43,14 @@ def test_a_machine_too_small_for_spares_is_filled_in_order():
     plan = Plan(tp=8, dp=128)
     assert map_ranks(plan, 72, 16 * 72).used == 64
     assert map_ranks(plan, 72, 15 * 72).used == 72
+
+
+def test_a_torus_that_is_filled_in_part_keeps_its_walk():
+    shape, plan = (16, 20, 28), Plan(tp=8, dp=1024)
+    found = map_ranks(plan, 8960).on_torus(shape, plan)
+    assert found.order[-1] == 0  # rows of 16 hold two groups; rows of 20 and 28 tear them apart
+    places = np.stack(np.unravel_index(found.accelerators(plan.gpus), shape), axis=1)
+    assert len({tuple(place) for place in places.tolist()}) == plan.gpus
+    groups = places.reshape(-1, plan.tp, 3)
+    assert (np.ptp(groups, axis=1) == [7, 0, 0]).all()
+    assert found.idle(plan.gpus) == 8960 - 8192
