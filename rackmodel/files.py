@@ -117,14 +117,18 @@ def toml_of(text: str, shown: str) -> dict[str, Any]:
         ) from None
 
 
-def json_of(text: str, shown: str) -> Any:
-    """Return the content of a JSON text; raises `InvalidInput` if it is none."""
+def json_of(text: str, shown: str, *, finite: bool = True) -> Any:
+    """Return the content of a JSON text; raises `InvalidInput` if it is none.
+
+    finite : refuse NaN and Infinity, which Python writes (Hugging Face's files hold them) and JSON
+        does not know.
+    """
 
     def refuse(constant: str) -> float:
         raise InvalidInput(f"{shown}: {constant} is no JSON number; write a finite one")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse if finite else None)
     except ValueError as error:
         raise InvalidInput(f"{shown}: not valid JSON: {str(error)[:120]}; mend it there") from None
     except RecursionError:
@@ -138,9 +142,9 @@ def read_toml(path: Path, *, where: str = "", most: int = 10_000_000) -> dict[st
     return toml_of(read_text(path, where=where, most=most), _shown(path, where))
 
 
-def read_json(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Any:
+def read_json(path: Path, *, where: str = "", most: int = MOST_BYTES, finite: bool = True) -> Any:
     """Return the content of a JSON file; raises `InvalidInput` with what is wrong with it."""
-    return json_of(read_text(path, where=where, most=most), _shown(path, where))
+    return json_of(read_text(path, where=where, most=most), _shown(path, where), finite=finite)
 
 
 def read_csv(path: Path, *, where: str = "", **how: Any) -> pd.DataFrame:

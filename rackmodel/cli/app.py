@@ -132,6 +132,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "sensitivity": (_STUDY, study_commands.sensitivity),
     "domains": (_STUDY, domains_command.domains),
     "claims": (_STUDY, study_commands.claims),
+    "diff": (_STUDY, file_commands.diff),
     "report": (_STUDY, report_commands.report),
 }
 

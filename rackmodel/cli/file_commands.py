@@ -1,7 +1,7 @@
-"""The commands that write files of users: convert a machine, begin a file of one's own.
+"""The commands about files of users: convert a machine, begin a file, compare two results.
 
-In:  a topology and the name of a file; a kind of file.
-Out: files of other tools; commented templates that run as they are.
+In:  a topology and the name of a file; a kind of file; results of --json.
+Out: files of other tools; commented templates that run as they are; what differs.
 Left out: pictures and results (`draw`, `--out` of other commands).
 """
 
@@ -16,7 +16,9 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
+from rackmodel.cli.tables_catalog import difference_tables
 from rackmodel.cli.values import MAX_ACCELERATORS, counter
+from rackmodel.errors import InvalidInput
 from rackmodel.files import check_writable, whole_file
 
 
@@ -73,6 +75,54 @@ def convert(
         output.write({"topology": topology, "file": str(out), **sizes}, list)
     else:
         note(f"wrote {out}: {len(graph):,} nodes, {graph.number_of_edges():,} edges")
+
+
+def diff(
+    before: Annotated[
+        Path, typer.Argument(metavar="A.json", help="What --json printed.", show_default=False)
+    ],
+    after: Annotated[
+        Path, typer.Argument(metavar="B.json", help="What --json printed.", show_default=False)
+    ],
+    output: groups.OutputOptions,
+    least: Annotated[
+        str,
+        typer.Option(
+            "--least",
+            metavar="SHARE",
+            help="Leave out figures that moved by less: 0.01 or 1%.",
+        ),
+    ] = "0",
+) -> None:
+    """Compare two results: which inputs differ, and which figures moved by how much.
+
+    \b
+    Example:
+      rackmodel simulate dgx-h100 --model llama3-8b --gpus 64 --global-batch 64 --json > a.json
+      rackmodel simulate dgx-h200 --model llama3-8b --gpus 64 --global-batch 64 --json > b.json
+      rackmodel diff a.json b.json --least 1%
+
+    Inputs (the plan included) come first, then figures, the largest change first.
+    """
+    from rackmodel.files import read_json
+    from rackmodel.gate import table
+    from rackmodel.reporting.difference import difference
+
+    share = _share(least)
+    one, other = (table(read_json(path), str(path)) for path in (before, after))
+    rows = difference(one, other, least=share)
+    output.write({"before": str(before), "after": str(after), "rows": rows}, difference_tables)
+
+
+def _share(text: str) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (100.0 if text.strip().endswith("%") else 1.0)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share < 1e6:
+        raise InvalidInput(f"--least: wanted a share such as 0.01 or 1%; got {text!r:.40}")
+    return share
 
 
 _TEMPLATES = {"topology": "topology.toml", "model": "model.toml", "stack": "stack.py"}

@@ -8,6 +8,7 @@ Left out: layout on a screen (`tables_catalog`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def _kind_of_file(path: Path) -> str | None:
         return "model"
     if path.suffix.lower() not in (".toml", ".json"):
         return "topology"
-    read = read_json if path.suffix.lower() == ".json" else read_toml
+    read = partial(read_json, finite=False) if path.suffix.lower() == ".json" else read_toml
     keys = gate.table(read(path), f"{path}: the file")
     return (
         "model"

@@ -110,3 +110,25 @@ def facts_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield "sources"
         for key, text in sources.items():
             yield f"  {key}: {text}"
+
+
+def difference_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield inputs that differ, then figures that moved."""
+    rows = payload["rows"]
+    if not rows:
+        yield "the results are the same"
+    for part, title in (("input", "inputs"), ("output", "figures")):
+        found = [row for row in rows if row["part"] == part]
+        if not found:
+            continue
+        table = grid(title, "before", "after", "change")
+        for row in found:
+            name = row["field"].rpartition(".")[2]
+            change = row["change"]
+            table.add_row(
+                row["field"],
+                cell(name, row["before"]),
+                cell(name, row["after"]),
+                f"{100 * change:+.1f}%" if change is not None and part == "output" else "",
+            )
+        yield table

@@ -143,8 +143,8 @@ def _from_catalog(name: str) -> Model:
 
 
 def _from_file(path: Path) -> Model:
-    read = read_toml if path.suffix == ".toml" else read_json
-    data = gate.table(read(path), f"{path}: the file")
+    found = read_toml(path) if path.suffix == ".toml" else read_json(path, finite=False)
+    data = gate.table(found, f"{path}: the file")
     inner = gate.table(data.get("model", data), f"{path}: model")
     name = path.parent.name if path.stem == "config" and path.parent.name else path.stem
     return _from_mapping(name, inner)

@@ -79,3 +79,14 @@ def test_what_no_launch_file_says_is_asked_for(words, told, run):
     found = run("simulate", "dgx-h100", *words)
     assert found.exit_code == 2
     assert told in found.stderr
+
+
+def test_two_results_are_compared(run, tmp_path):
+    for name, step in (("a.json", 2.0), ("b.json", 1.0)):
+        (tmp_path / name).write_text(json.dumps({"gpus": 8, "step_s": step}))
+    found = run("diff", str(tmp_path / "a.json"), str(tmp_path / "b.json"))
+    assert found.exit_code == 0
+    assert "-50.0%" in found.stdout
+    same = run("diff", str(tmp_path / "a.json"), str(tmp_path / "a.json"))
+    assert "the results are the same" in same.stdout
+    assert run("diff", str(tmp_path / "a.json"), "nowhere.json").exit_code == 2

@@ -21,7 +21,7 @@ from rackmodel.workload.huggingface.parts import (
     experts,
     mixtral_experts,
 )
-from rackmodel.workload.mixers import Heads
+from rackmodel.workload.mixers import Heads, Indexer
 
 
 def qwen_window(keys: Keys) -> Fields:
@@ -119,6 +119,33 @@ def mimo_heads(keys: Keys) -> Fields:
         "head_dim": keys.whole("swa_head_dim", "head_dim"),
         "v_head_dim": keys.whole("swa_v_head_dim", "v_head_dim", default=0),
         "full_heads": full,
+    }
+
+
+def minimax_m3(keys: Keys) -> Fields:
+    """MiniMax-M3: sparse layers whose indexer chooses blocks of keys, dense ones by a list."""
+    layers = keys.whole(*LAYERS)
+    if isinstance(keys.get("sparse_attention_config"), Mapping):
+        sizes = keys.table("sparse_attention_config")
+        freq = sizes.sequence("sparse_attention_freq")
+        kinds = "".join("I" if one else "*" for one in freq[:layers])
+        sizes.get("sparse_local_block", "use_sparse_attention", "sparse_init_block")
+    else:
+        sizes = keys
+        words = {"minimax_m3_sparse": "I", "full_attention": "*"}
+        kinds = keys.spell("layer_types", words, layers)
+    keys.get("index_local_blocks", "layer_types")
+    block = sizes.whole("index_block_size", "sparse_block_size", default=128)
+    return {
+        "ffn": keys.whole("dense_intermediate_size", default=12_288),
+        "mixers": kinds,
+        "index": Indexer(
+            heads=sizes.whole("index_n_heads", "sparse_num_index_heads", default=4),
+            head_dim=sizes.whole("index_head_dim", "sparse_index_dim", default=128),
+            topk=block * sizes.whole("index_topk_blocks", "sparse_topk_blocks", default=16),
+        )
+        if "I" in kinds
+        else None,
     }
 
 
