@@ -2,7 +2,9 @@
 
 In:  --tries, --kills, --jobs (the long form: 200,000, 500, 300), --state DIR to go on after a stop.
 Out: a table; exit code 1 if anything broke that is not known to.
-Left out: the short form, which is a test (`tests/robustness`).
+Left out: what stays a test of every change (`tests/robustness`).
+
+--quick is the short form, a step of CI.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from benchmarks.robustness import kills, laws
 from benchmarks.robustness.state import go_on
 
+QUICK = {"tries": 2_000, "kills": 20, "jobs": 40}
 LONG = {"tries": 200_000, "kills": 500, "jobs": 300}
 
 
@@ -23,9 +26,16 @@ def main() -> int:
     reader = argparse.ArgumentParser(prog="python -m benchmarks.robustness")
     for name, number in LONG.items():
         reader.add_argument(f"--{name}", type=int, default=number)
+    reader.add_argument("--quick", action="store_true", help="2,000 tries, 20 kills, 40 jobs")
     reader.add_argument("--state", type=Path, default=Path(".benchmarks/robustness"))
     wanted = reader.parse_args()
+    if wanted.quick:
+        vars(wanted).update(QUICK)
     known, rows, new = laws.known(), [], 0
+    for law, told in known.items():
+        if not laws.still_broken(law, told["job"]):
+            rows.append(("known failures", law, "holds", "take it out of known.toml"))
+            new += 1
 
     tally = go_on(wanted.state, wanted.tries)
     new += len(tally.broken)

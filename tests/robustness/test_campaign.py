@@ -1,4 +1,4 @@
-"""The short form of the campaign: 2,000 tries, 20 kills, 40 jobs; other ones than yesterday's.
+"""A little of the campaign of robustness; CI runs its short form, `--quick`.
 
 Its seeds are numbers, so that a failure is shown again by
 `python -m benchmarks.robustness.fuzz N N+1 -v` and `python -m benchmarks.robustness.laws N 1`.
@@ -10,31 +10,29 @@ from pathlib import Path
 import pytest
 
 import rackmodel
-from benchmarks.robustness import fuzz, kills, laws
-
-CHUNKS = 4
+from benchmarks.robustness import fuzz, kills, laws, supply
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_tries(chunk):
-    size = 2000 // CHUNKS
-    tally = fuzz.tries(chunk * size, (chunk + 1) * size, fuzz.Tally())
+def test_tries():
+    tally = fuzz.tries(0, 300, fuzz.Tally())
     assert tally.broken == {}
-    assert tally.codes["0"] > 0.05 * size  # what is right is answered
+    assert tally.codes["0"] > 15  # what is right is answered
 
 
 def test_kills():
-    done, wrong = kills.campaign(20)
+    done, wrong = kills.campaign(5)
     assert wrong == []
-    assert done >= 20
+    assert done >= 5
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_laws(chunk):
-    size = 40 // CHUNKS
-    ran, broken = laws.campaign(size, first=chunk * 1000)
+def test_laws():
+    ran, broken = laws.campaign(2)
     assert {law: found for law, found in broken.items() if law not in laws.known()} == {}
-    assert ran == size
+    assert ran == 2
+
+
+def test_the_least_versions_are_said_once():
+    assert supply.unlike() == []
 
 
 @pytest.mark.parametrize("law", laws.known())

@@ -52,11 +52,13 @@ def _yaml(text: str, file: str) -> Any:
 
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InvalidInput(f"{file}: YAML references (*name) are refused")
+            raise InvalidInput(
+                f"{file}: YAML references (*name) are refused; write what they stand for"
+            )
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())
-        raise InvalidInput(f"{file}: not valid YAML: {told[:160]}") from None
+        raise InvalidInput(f"{file}: not valid YAML: {told[:160]}; mend it") from None
 
 
 def _of_table(data: Any, file: str) -> Launch:
@@ -74,8 +76,7 @@ def _of_table(data: Any, file: str) -> Launch:
     if {"tensor_parallel_degree", "data_parallel_shard_degree"} & names:
         return others.read_torchtitan(keys)
     raise InvalidInput(
-        f"{file}: its keys are of no launch file that is read (Megatron, NeMo, torchtitan,"
-        " DeepSpeed, MaxText)"
+        f"{file}: expected keys of a launch file (Megatron, NeMo, torchtitan, DeepSpeed, MaxText)"
     )
 
 

@@ -162,7 +162,7 @@ def of_python(text: str, file: str) -> dict[str, Any]:
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
                     put(key.value, value)
     if not keys:
-        raise InvalidInput(f"{file}: no constant of a recipe stands in it")
+        raise InvalidInput(f"{file}: no constant of a recipe stands in it; give the recipe")
     return keys
 
 
