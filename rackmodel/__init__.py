@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rackmodel.api import search as search
     from rackmodel.api import simulate as simulate
     from rackmodel.argument.api import domains as domains
+    from rackmodel.assess.series import power_over_time as power_over_time
     from rackmodel.engine.networks import clear_caches as clear_caches
     from rackmodel.errors import CannotRun as CannotRun
     from rackmodel.errors import DoesNotFit as DoesNotFit
@@ -60,6 +61,7 @@ _HOME = {
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["validate", "sensitivity", "design"], "rackmodel.verbs.studies"),
+    "power_over_time": "rackmodel.assess.series",
     "Answer": "rackmodel.verbs.answer",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",

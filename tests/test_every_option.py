@@ -105,6 +105,7 @@ CASES = [
     (EP, {"dispatcher": "deepep"}, {"ep"}),
     (EP, {"dispatcher": "all-gather"}, {"ep"}),
     (EP | {"dispatcher": "deepep"}, {"dispatch_domain": 2}, {"ep"}),
+    (EP | {"dispatcher": "deepep"}, {"dispatch_format": "fp8"}, {"ep"}),
     (DEEPEP_OVER_NODES, {"dispatch_domain": 1}, {"ep"}),
     (EP | {"vpp": 2}, {"ep_overlap": True}, {"ep"}),
     (EP | {"schedule": "dualpipe"}, {"ep_overlap": True}, {"ep"}),

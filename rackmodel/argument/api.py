@@ -29,7 +29,7 @@ from rackmodel.planning.job_words import open_job, site_of
 from rackmodel.planning.job_words import plan_words as given_fields
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, Model, Plan
+from rackmodel.workload import Job, Model, Plan, precision_of
 
 SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
 SIMULATED = 2  # plans of each domain: the best by its estimate, and one that may be better
@@ -160,7 +160,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         "finding": finding(ran),
         "copper_ends": max(copper, default=None),
         "rows": rows,
-        "notes": _notes(made, job, words["medium"], words["taper"]),
+        "notes": _notes(made, job, fixed, (words["medium"], words["taper"])),
     }
 
 
@@ -189,12 +189,14 @@ def _best(
 ) -> tuple[Result, int]:
     """Return the quickest plan's result and how many plans were simulated.
 
-    Mixtures dispatch as DeepEP does unless told otherwise: a token goes to each domain once.
+    Mixtures dispatch as DeepEP does unless told otherwise: a token goes to each domain once, in fp8
+    where products are in 8 bits or fewer.
     """
     parts, where, most = how
     experts = job.model.moe_layers > 0
     if experts and "dispatcher" not in fixed:
-        job = job.replace(plan=replace(job.plan, dispatcher="deepep"))
+        sent = _sent_in(job, fixed)
+        job = job.replace(plan=replace(job.plan, dispatcher="deepep", dispatch_format=sent))
 
     def simulate(plan: Plan) -> Result:
         return run(machine, job.replace(plan=plan), catalog=parts, site=where)
@@ -210,6 +212,12 @@ def _best(
         effort=Effort(most=most, near=NEAR, sure=1.0, events=3 * EVENTS),
     )
     return found.best, len(found.candidates)
+
+
+def _sent_in(job: Job, fixed: Mapping[str, Any]) -> str:
+    """Return the number format of tokens on their way to experts."""
+    narrow = precision_of(job.precision).gemm_format not in ("bf16", "fp16")
+    return str(fixed.get("dispatch_format", "fp8" if narrow else "bf16"))
 
 
 def _row(machine: Topology, result: Result, parts: Catalog, where: Site) -> dict[str, Any]:
@@ -285,11 +293,17 @@ def _gain(small: Mapping[str, Any], large: Mapping[str, Any]) -> str:
     return f"{sizes}: {percent(value)} tokens/s ({percent(low)} to {percent(high)})"
 
 
-def _notes(made: Sequence[Topology], job: Job, medium: str, taper: float) -> list[str]:
+def _notes(
+    made: Sequence[Topology], job: Job, given: Mapping[str, Any], upper: tuple[str, float]
+) -> list[str]:
     """Return what the figures rest on."""
     around = ", ".join(f"{one.domain_accelerators}: {one.chassis}" for one in made)
     notes = [f"chassis and prices by domain: {around}"]
     if any(reach(one) == "optical" for one in made):
-        notes.append(f"upper tier of larger domains: {medium}, {taper:g}:1")
+        notes.append(f"upper tier of larger domains: {upper[0]}, {upper[1]:g}:1")
     notes.append(f"{job.tokens / 1e6:,.1f} M tokens a step, {job.precision}")
+    if job.model.moe_layers:
+        groups, limit = job.model.routing_groups, job.model.routing_group_limit
+        told = f"experts from {limit} of {groups} groups" if groups > 1 else "experts from all"
+        notes.append(f"{told}; dispatch in {_sent_in(job, given)}, combine in bf16")
     return notes + list(dict.fromkeys(told for one in made for told in one.notes))

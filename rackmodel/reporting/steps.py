@@ -135,37 +135,81 @@ def throughput_bars(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw tokens per second of one accelerator with its band, and MFU written on the bar."""
     ax = own_axes(ax)
     values = [float(row["tokens_per_s_per_gpu"]) for row in rows]
-    top = max(values, default=1.0)
+    bands = []
+    for row, value in zip(rows, values, strict=True):
+        low, high = row.get("step_s_low"), row.get("step_s_high")
+        work = value * float(row.get("step_s") or 0.0)
+        bands.append((work / high, work / low) if low and high and work else None)
+    value_bars(values, bands, ax)
     with look():
-        ax.bar(range(len(rows)), values, 0.62, color=COLOURS[0])
         for index, row in enumerate(rows):
-            ax.annotate(
-                f"{values[index]:,.0f}" if values[index] >= 10 else f"{values[index]:.2g}",
-                (index, values[index]),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontweight="bold",
-            )
-            low, high = row.get("step_s_low"), row.get("step_s_high")
-            if low and high and row.get("step_s"):
-                ends = [values[index] * row["step_s"] / end for end in (high, low)]
-                ax.plot([index + 0.36] * 2, ends, "_-", color=INK, linewidth=1.4, ms=6)
-                top = max(top, ends[1])
-            mfu = row.get("mfu")
-            if mfu is not None:
+            if row.get("mfu") is not None:
                 ax.annotate(
-                    f"MFU\n{mfu:.0%}",
+                    f"MFU\n{row['mfu']:.0%}",
                     (index, values[index] / 2),
                     ha="center",
                     va="center",
                     color="white",
                     fontsize=9,
                 )
-        ax.set_ylim(0, top * 1.14 or 1.0)
         _tick_names(ax, names_of(rows))
         return dress(ax, title="Throughput", y="tokens/s per accelerator")
+
+
+def cost_bars(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw dollars per million tokens, with the band that prices leave.
+
+    rows : each with `cost` {usd_per_mtoken, usd_per_mtoken_low, usd_per_mtoken_high}.
+    """
+    ax = own_axes(ax)
+    costs = [row["cost"] for row in rows]
+    values = [float(cost["usd_per_mtoken"]) for cost in costs]
+    ends = [(cost.get("usd_per_mtoken_low"), cost.get("usd_per_mtoken_high")) for cost in costs]
+    value_bars(values, [end if all(end) else None for end in ends], ax, colour=COLOURS[2])
+    with look():
+        _tick_names(ax, names_of(rows))
+        return dress(ax, title="Cost", y="$ per million tokens")
+
+
+def site_bars(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw tokens per second for each megawatt that the site has to provide.
+
+    rows : each with `power` {tokens_per_s_per_mw}.
+    """
+    ax = own_axes(ax)
+    values = [float(row["power"]["tokens_per_s_per_mw"]) / 1e3 for row in rows]
+    value_bars(values, [None] * len(rows), ax, colour=COLOURS[5])
+    with look():
+        _tick_names(ax, names_of(rows))
+        label = "thousand tokens/s per provisioned MW, with cooling"
+        return dress(ax, title="Throughput per MW", y=label)
+
+
+def value_bars(
+    values: Sequence[float],
+    bands: Sequence[tuple[float, float] | None],
+    ax: Axes,
+    *,
+    colour: str = COLOURS[0],
+) -> Axes:
+    """Draw bars with their figures on top, and a band beside each that has one."""
+    top = max([*values, *(band[1] for band in bands if band)], default=1.0)
+    with look():
+        ax.bar(range(len(values)), values, 0.62, color=colour)
+        for index, (value, band) in enumerate(zip(values, bands, strict=True)):
+            ax.annotate(
+                f"{value:,.0f}" if value >= 10 else f"{value:.3g}",
+                (index, value),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontweight="bold",
+            )
+            if band:
+                ax.plot([index + 0.36] * 2, band, "_-", color=INK, linewidth=1.4, ms=6)
+        ax.set_ylim(0, top * 1.14 or 1.0)
+        return ax
 
 
 def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LIMIT_W) -> Axes:
@@ -271,16 +315,25 @@ def hbm_bars(rows: Rows, ax: Axes | None = None) -> Axes:
 
 
 def compare_figure(rows: Rows) -> Figure:
-    """Return three panels: where the step goes, throughput per accelerator, heat per rack."""
+    """Return where the step goes, throughput, heat per rack; HBM, cost, tokens/s of a megawatt.
+
+    The lower row is left out where nothing was assessed.
+    """
     width = max(13.0, 4.4 + 3.0 * len(rows))
-    figure, (left, middle, right) = new_figure(width, 4.6, columns=3, widths=(1.5, 1, 1))
-    step_breakdown(rows, left)
-    throughput_bars(rows, middle)
-    if any(row.get("racks") for row in rows):
-        heat_bars(rows, right)
+    whole = all(row.get("racks") and row.get("cost") for row in rows)
+    figure, axes = new_figure(
+        width, 9.2 if whole else 4.6, columns=3, rows=2 if whole else 1, widths=(1.5, 1, 1)
+    )
+    step_breakdown(rows, axes[0])
+    throughput_bars(rows, axes[1])
+    if whole:
+        heat_bars(rows, axes[2])
+        hbm_bars(rows, axes[3])
+        cost_bars(rows, axes[4])
+        site_bars(rows, axes[5])
     else:
-        right.axis("off")
-        right.text(0.5, 0.5, "no heat assessed", ha="center", color=QUIET)
+        axes[2].axis("off")
+        axes[2].text(0.5, 0.5, "no heat assessed", ha="center", color=QUIET)
     first = rows[0]
     with look():
         figure.suptitle(

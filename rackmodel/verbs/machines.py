@@ -171,6 +171,20 @@ def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def step_picture(result: Result) -> Figure:
+    """Draw a step: where it goes, stages, power, HBM capacity and bandwidth, heat per rack."""
+    from rackmodel.assess.series import power_over_time
+    from rackmodel.reporting.step_figure import step_figure
+
+    return step_figure(
+        result.to_dict(),
+        events=result.events,
+        memory=result.memory_timeline,
+        hbm=result.hbm_bandwidth,
+        power=power_over_time(result),
+    )
+
+
 def goodput(
     topology: str | Path | Topology,
     *,

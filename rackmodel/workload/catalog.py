@@ -43,7 +43,15 @@ _PARTS: dict[str, type[Any]] = {
 }
 _COUNTS = (
     *("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "experts"),
-    *("topk", "moe_ffn", "shared_expert_ffn", "dense_layers", "mtp_layers"),
+    *(
+        "topk",
+        "routing_groups",
+        "routing_group_limit",
+        "moe_ffn",
+        "shared_expert_ffn",
+        "dense_layers",
+        "mtp_layers",
+    ),
 )
 _LISTED = (
     *("name", "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads"),

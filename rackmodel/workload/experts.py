@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import lru_cache
 from math import comb
 
@@ -28,6 +29,10 @@ from rackmodel.workload.operations import CollectiveOp, Kernel, Role
 from rackmodel.workload.parts import dense_part, residual
 from rackmodel.workload.steps import Comm, Step
 
+# A number in fp8 and its share of the fp32 scale of 128. Source: DeepSeek-V3, arXiv:2412.19437,
+# section 3.3.1: tokens and their gradients travel to experts in fp8, both combines are in bf16.
+FP8_ELEMENT = 1.0 + 4.0 / 128.0
+
 
 @lru_cache(maxsize=64)
 def load_imbalance(experts: int, ep: int, skew: float, seed: int) -> float:
@@ -46,15 +51,38 @@ def load_imbalance(experts: int, ep: int, skew: float, seed: int) -> float:
     return float(max(loads) * ep / sum(loads))
 
 
-def distinct_ranks(experts: int, ep: int, topk: int) -> float:
+@lru_cache(maxsize=1024)
+def distinct_ranks(experts: int, ep: int, topk: int, groups: int = 1, limit: int = 1) -> float:
     """Expected number of expert-parallel ranks that a token's `topk` distinct experts lie on.
 
-    >>> distinct_ranks(256, 256, 8)
-    8.0
+    The experts come from `limit` of `groups` equal groups in order, each choice as likely.
+
+    >>> distinct_ranks(256, 256, 8), distinct_ranks(256, 8, 8, groups=8, limit=4)
+    (8.0, 3.62...)
     """
-    here = experts // ep
-    missed = comb(experts - here, topk) / comb(experts, topk)
-    return float(ep * (1.0 - missed))
+    each, size = experts // ep, experts // groups
+    pool = limit * size
+    reached = 0.0
+    for rank in range(ep):
+        first, last = rank * each, (rank + 1) * each
+        inside = [
+            min(last, (g + 1) * size) - max(first, g * size)
+            for g in range(first // size, -(-last // size))
+        ]
+        # {(groups chosen that lie here, their experts here): ways}
+        ways = {(0, 0): 1}
+        for held in inside:
+            more = {(n + 1, here + held): count for (n, here), count in ways.items()}
+            for key, count in ways.items():
+                more[key] = more.get(key, 0) + count
+            ways = more
+        for (chosen, here), count in ways.items():
+            if chosen > limit:
+                continue
+            likely = count * comb(groups - len(inside), limit - chosen)
+            missed = comb(pool - here, topk) / comb(pool, topk)
+            reached += likely / comb(groups, limit) * (1.0 - missed)
+    return reached
 
 
 def expert_rows(local: Local) -> float:
@@ -148,8 +176,10 @@ def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: flo
     )
 
 
-def sent_bytes(local: Local) -> float:
+def sent_bytes(local: Local, element: float = ELEMENT) -> float:
     """Bytes that one rank sends into the dispatch (and gets in the combine), itself included.
+
+    element : bytes of a number on its way.
 
     DeepEP sends a token once to every rank that needs it, and over the fabric once to every domain
     (`Plan.dispatch_domain` ranks), where it is forwarded on faster links.
@@ -159,10 +189,11 @@ def sent_bytes(local: Local) -> float:
         copies *= local.job.capacity_factor
     if local.plan.dispatcher == "deepep":
         places = local.plan.ep // max(1, local.plan.dispatch_domain)
-        copies *= distinct_ranks(model.experts, places, model.topk) / model.topk
+        groups = model.routing_groups, model.routing_group_limit
+        copies *= distinct_ranks(model.experts, places, model.topk, *groups) / model.topk
     skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
-    return local.tokens_sp * copies * busiest * expert_width(local) * ELEMENT
+    return local.tokens_sp * copies * busiest * expert_width(local) * element
 
 
 def _by_masks(local: Local, name: str, masks: int) -> Step:
@@ -220,6 +251,11 @@ def _exchange(local: Local, role: Role) -> list[Step]:
         op = "all-gather" if role == Role.DISPATCH else "reduce-scatter"
         size = local.plan.ep * local.tokens_sp * expert_width(local) * ELEMENT
     comm = Comm.mirrored(role.value, "ep", op, size, role)
+    if local.plan.dispatch_format == "fp8":  # also gradients on their way to the experts
+        narrow = sent_bytes(local, FP8_ELEMENT)
+        to_experts = role == Role.DISPATCH
+        comm = replace(comm, bytes_back=comm.bytes if to_experts else narrow)
+        comm = replace(comm, bytes=narrow) if to_experts else comm
     return [Step(name=role.value, module="moe", comm=comm)]
 
 

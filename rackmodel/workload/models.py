@@ -53,6 +53,8 @@ class Model:
     gated_ffn: bool = True
     experts: int = 0
     topk: int = 0
+    routing_groups: int = 1  # equal groups of experts, of which a token may choose from
+    routing_group_limit: int = 1  # so many
     moe_ffn: int = 0  # width of one expert
     shared_expert_ffn: int = 0  # width of all shared experts together
     shared_expert_gate: bool = False
@@ -114,8 +116,18 @@ class Model:
                 self._refuse(
                     f"topk {self.topk} is more than its {self.experts} experts; give fewer"
                 )
+            self._check_groups()
         for block in dict.fromkeys(self.blocks):
             self._needs(block)
+
+    def _check_groups(self) -> None:
+        """Refuse groups that experts do not divide into, or that hold too few for a token."""
+        self._positive("routing_groups", "routing_group_limit")
+        groups, limit = self.routing_groups, self.routing_group_limit
+        if self.experts % groups or limit > groups:
+            self._refuse(f"{limit} of {groups} routing_groups of its {self.experts} experts")
+        if limit * (self.experts // groups) < self.topk:
+            self._refuse(f"{limit} of {groups} routing_groups hold fewer than topk {self.topk}")
 
     def _needs(self, block: Block) -> None:
         """Refuse a kind of layer whose sizes are not given."""

@@ -104,9 +104,8 @@ class Plan:
     dispatcher: str = setting(
         "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
     )
-    dispatch_domain: int = setting(
-        0, "deepep: ranks of an ep group in one domain; 0: as they will stand.", 8, least=0
-    )
+    dispatch_format: str = setting("bf16", "deepep: to experts.", "fp8", choices=("bf16", "fp8"))
+    dispatch_domain: int = setting(0, "deepep: ep ranks in a domain; 0: as they stand.", 8, least=0)
     gradients: str = setting(
         "",
         "Accumulation and reduction of gradients. Default: as the software does.",

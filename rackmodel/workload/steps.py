@@ -35,6 +35,7 @@ class Comm:
     backward: CollectiveOp | None
     bytes: float
     role: Role = Role.FORWARD
+    bytes_back: float | None = None  # of the mirror, where it moves another number format
 
     @classmethod
     def mirrored(
@@ -42,6 +43,11 @@ class Comm:
     ) -> Comm:
         """One whose mirror moves the gradients of what it moved, back."""
         return cls(name=name, axis=axis, forward=op, backward=_MIRROR[op], bytes=size, role=role)
+
+    @property
+    def back(self) -> Comm:
+        """The same with the bytes of its mirror."""
+        return self if self.bytes_back is None else replace(self, bytes=self.bytes_back)
 
 
 _MIRROR: dict[str, CollectiveOp] = {
@@ -262,4 +268,4 @@ def _backward_step(step: Step, emit: Emitter, weights: Emitter) -> None:
         emit.run(back)
     weights.run(gradients, "backward")
     if comm is not None and step.kind == "plain":
-        emit.collect(comm, comm.backward)
+        emit.collect(comm.back, comm.backward)

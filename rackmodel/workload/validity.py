@@ -171,6 +171,10 @@ def _experts(job: Job) -> list[Rule]:
         ),
         (plan.ep_overlap and ep == 1, "ep_overlap needs ep above 1"),
         (
+            plan.dispatch_format != "bf16" and plan.dispatcher != "deepep",
+            f"dispatch_format {plan.dispatch_format} needs the dispatcher deepep",
+        ),
+        (
             inside > 1 and plan.dispatcher != "deepep",
             "dispatch_domain needs the dispatcher deepep",
         ),

@@ -175,3 +175,33 @@ def test_equal_figures_give_equal_bytes(rows, tmp_path, form):
         style.save(steps.compare_figure(rows), file, form)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].stat().st_size > 3000
+
+
+def test_the_picture_of_a_step_shows_its_stages_memory_power_and_heat():
+    import rackmodel
+
+    result = rackmodel.simulate(
+        "dgx-h100",
+        model="gpt3-13b",
+        gpus=16,
+        global_batch=16,
+        seq_len=1024,
+        plan={"tp": 4, "pp": 2, "micro_batch": 1},
+    )
+    figure = result.plot()
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == [
+        "Where a step goes",
+        "Stages over time",
+        "Power of the hottest rack",
+        "HBM of the fullest rank",
+        "HBM bandwidth busy",
+        "Heat per rack",
+    ]
+    power = rackmodel.power_over_time(result)
+    hall = power[power["what"] == "hall"]
+    assert hall["power_w"].mean() == pytest.approx(result.assessment["power"]["it_w"], rel=1e-9)
+    coarse = rackmodel.power_over_time(result, every_s=result.step_s / 7)
+    assert (coarse["what"] == "hall").sum() == 7
+    mean = coarse[coarse["what"] == "hall"]["power_w"].mean()
+    assert mean == pytest.approx(hall["power_w"].mean(), rel=1e-9)

@@ -1,7 +1,13 @@
 """Work is neither lost nor made up when it is cut over accelerators."""
 
-import pytest
+import random
+from dataclasses import replace
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rackmodel.errors import InvalidInput
 from rackmodel.workload import Collective, Compute, Job, Plan, Segment, load_model, programs
 from rackmodel.workload.experts import distinct_ranks, load_imbalance
 from rackmodel.workload.kernels import Local
@@ -255,3 +261,36 @@ def test_casts_follow_the_precision():
     assert casts("fp8-cs")[1] == 2 * casts("fp8")[1]  # the search for the maximum reads once more
     assert casts("nvfp4")[0] == {"bf16", "nvfp4"}
     assert casts("int8")[0] == {"bf16", "int8"}
+
+
+@given(
+    st.sampled_from([(256, 8, 4), (96, 8, 3), (16, 4, 2), (64, 1, 1)]),
+    st.sampled_from([2, 4, 8, 16]),
+    st.integers(1, 6),
+)
+@settings(max_examples=20, deadline=None)
+def test_tokens_reach_as_many_ranks_as_draws_of_their_experts(groups, ep, topk):
+    experts, count, limit = groups
+    topk = min(topk, limit * experts // count)
+    draw = random.Random(1)
+    size, reached = experts // count, 0
+    for _ in range(4000):
+        chosen = draw.sample(range(count), limit)
+        pool = [group * size + i for group in chosen for i in range(size)]
+        reached += len({one * ep // experts for one in draw.sample(pool, topk)})
+    expected = distinct_ranks(experts, ep, topk, count, limit)
+    assert expected == pytest.approx(reached / 4000, rel=0.03)
+    assert expected <= distinct_ranks(experts, ep, topk) * (1 + 1e-9)  # groups never spread more
+
+
+def test_fp8_dispatch_sends_both_ways_to_experts_in_fp8():
+    plain = job(MOE, dp=4, ep=4, dispatcher="deepep")
+    narrow = job(MOE, dp=4, ep=4, dispatcher="deepep", dispatch_format="fp8")
+    ratio = axis_bytes(narrow, "ep", "all-to-all") / axis_bytes(plain, "ep", "all-to-all")
+    assert ratio == pytest.approx((2.0 + 1.0 + 4 / 128) / 4.0)
+
+
+def test_groups_of_experts_that_cannot_be_are_refused():
+    for change in ({"routing_groups": 3}, {"routing_groups": 4, "routing_group_limit": 5}):
+        with pytest.raises(InvalidInput, match="routing_groups"):
+            replace(MOE, **change)

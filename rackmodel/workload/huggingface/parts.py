@@ -136,9 +136,19 @@ def experts(keys: Keys) -> Fields:
         "experts": count,
         "topk": keys.size(TOPK[0], topk or 0),
         "moe_ffn": one,
+        **_groups(keys),
         "shared_expert_ffn": _shared(keys, one),
         **where,
     }
+
+
+def _groups(keys: Keys) -> Fields:
+    """Groups of experts that a token may choose from, where it may not choose from all."""
+    groups = keys.whole("n_group", "num_expert_group", default=1)
+    limit = keys.whole("topk_group", "num_limited_groups", default=groups)
+    if groups < 2 or limit >= groups:
+        return {}
+    return {"routing_groups": groups, "routing_group_limit": limit}
 
 
 def _alike(keys: Keys, what: str, value: Any) -> Any:
