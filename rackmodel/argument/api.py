@@ -21,6 +21,7 @@ from rackmodel.assess.availability import availability
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
+from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
@@ -33,6 +34,7 @@ from rackmodel.workload import Job, Model, Plan, precision_of
 
 SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
 SIMULATED = 2  # plans of each domain: the best by its estimate, and one that may be better
+MOST_TP = 8  # of mixtures, whose experts spread over the domain in its place
 AXES = ("tp", "cp", "ep", "pp", "dp")
 
 
@@ -139,6 +141,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         except CannotRun as reason:
             domain = machine.domain_accelerators
             rows.append({"domain_accelerators": domain, "reason": str(reason)})
+        clear_caches()  # no domain has another's routes: they would only fill memory
         if words["progress"] is not None:
             words["progress"](len(rows), len(made))
     ran = [row for row in rows if "reason" not in row]
@@ -207,7 +210,7 @@ def _best(
         gpus,
         fixed=fixed,
         catalog=parts,
-        choices=replace(TRIED, ep_overlap=experts),
+        choices=replace(TRIED, ep_overlap=experts, max_tp=MOST_TP if experts else TRIED.max_tp),
         simulate=simulate,
         effort=Effort(most=most, near=NEAR, sure=1.0, events=3 * EVENTS),
     )

@@ -40,6 +40,7 @@ FIELDS: dict[str, Kind] = {
     "oversubscription": "float",
     "routing": "str",
     "medium": "str",
+    "taper": "float",
     "network": "str",
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
@@ -75,12 +76,13 @@ SIMULATED = 3  # at most: the best by its estimate, and what looks better once t
 # What a point has where its spec is silent.
 DEFAULTS: FlatJob = {
     "seq_len": 4096,
-    "precision": "bf16",
+    "precision": "fp8-mx",
     "domain": 72,
     "nic_gbps": 400.0,
     "oversubscription": 1.0,
     "routing": "spray",
-    "medium": "pluggable",
+    "medium": "cpo",
+    "taper": 1.0,
     "network": NETWORKS[0],
     "hbm_bandwidth": 1.0,
     "hbm_capacity": 1.0,
@@ -145,7 +147,8 @@ def best_found(
 ) -> SearchResult:
     """Search all plans of `TRIED` by the closed form and simulate the best.
 
-    Mixtures dispatch as DeepEP does: a token goes to each domain once.
+    Mixtures dispatch as DeepEP does: a token goes to each domain once, in fp8 where products are in
+    8 bits.
 
     Raises
     ------
@@ -153,7 +156,8 @@ def best_found(
         If no plan divides or fits.
     """
     experts = load_model(work.model).moe_layers > 0
-    job = work.job(Plan(dispatcher="deepep") if experts else Plan())
+    sent = "bf16" if work.precision in ("bf16", "fp16") else "fp8"
+    job = work.job(Plan(dispatcher="deepep", dispatch_format=sent) if experts else Plan())
 
     def simulate(plan: Plan) -> Result:
         return run(topology, job.replace(plan=plan), catalog=catalog)
@@ -247,7 +251,7 @@ def _machine_of(job: FlatJob) -> Topology:
         int(job["domain"] or 0),
         float(job["nic_gbps"] or 0),
         float(job["oversubscription"] or 0),
-        str(job["medium"]),
+        (str(job["medium"]), float(job["taper"] or 0)),
         str(job["network"]),
         (float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)),
     )
@@ -258,7 +262,7 @@ def _machine(
     domain: int,
     nic_gbps: float,
     oversubscription: float,
-    medium: str,
+    upper: tuple[str, float],
     network: str,
     factors: tuple[float, float],
 ) -> Topology:
@@ -267,7 +271,8 @@ def _machine(
         domain,
         nic_gbps=nic_gbps,
         oversubscription=oversubscription,
-        medium=medium,
+        medium=upper[0],
+        taper=upper[1],
         network=network,
         catalog=_parts(*factors),
     )

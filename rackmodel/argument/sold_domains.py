@@ -243,7 +243,8 @@ def _shape(
         tiered = tiered[:1]
     if tiered:
         chip, tiers = min(tiered, key=lambda each: each[0].power_w * _chips(each[1]))
-        above = {"upper_medium": medium, "upper_length_m": UPPER_M}
+        length_m = min(UPPER_M, parts.media[medium].reach_m)
+        above = {"upper_medium": medium, "upper_length_m": length_m}
         return {**shape, **tiers, **above, "switch": chip.name}
     raise InvalidInput(
         f"domain of {domain} accelerators: no switch for {name} has the ports, one tier or two;"
