@@ -116,7 +116,9 @@ FAMILIES: dict[str, Family] = {
     # Qwen.
     "qwen": _of(p.dense, own.qwen1, qkv_bias=True, bias=False),
     "qwen2": _of(p.dense, own.qwen_window, qkv_bias=True),
-    "qwen2_moe": _of(p.dense, own.qwen_window, own.qwen_experts, qkv_bias=True),
+    "qwen2_moe": _of(
+        *(p.dense, own.qwen_window, own.qwen_experts, p.untouched("qkv_bias")), qkv_bias=True
+    ),
     "qwen3": _of(p.dense, own.qwen_window, qk_norm=True),
     "qwen3_moe": _of(p.dense, own.qwen_window, p.experts, qk_norm=True),
     "qwen3_next": _of(p.dense, own.qwen_experts, states.delta, p.mtp, own.no_window, qk_norm=True),

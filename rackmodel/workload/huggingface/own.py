@@ -99,6 +99,7 @@ def mimo_heads(keys: Keys) -> Fields:
     """MiMo-V2: windowed layers have key-value heads of their own; a list says which they are."""
     layers = keys.whole(*LAYERS)
     pattern = keys.sequence("hybrid_layer_pattern")
+    kinds = keys.spell("layer_types", MIXERS, layers)
     full = Heads(
         heads=keys.whole(*HEADS),
         kv_heads=keys.whole("num_key_value_heads"),
@@ -112,7 +113,7 @@ def mimo_heads(keys: Keys) -> Fields:
         "hybrid_block_size",
     )
     return {
-        "mixers": "".join("W" if one else "*" for one in pattern[:layers]),
+        "mixers": kinds or "".join("W" if one else "*" for one in pattern[:layers]),
         "window": keys.whole("sliding_window", "sliding_window_size"),
         "heads": keys.whole("swa_num_attention_heads", *HEADS),
         "kv_heads": keys.whole("swa_num_key_value_heads", "num_key_value_heads"),
@@ -136,16 +137,15 @@ def minimax_m3(keys: Keys) -> Fields:
         kinds = keys.spell("layer_types", words, layers)
     keys.get("index_local_blocks", "layer_types")
     block = sizes.whole("index_block_size", "sparse_block_size", default=128)
+    index = Indexer(
+        heads=sizes.whole("index_n_heads", "sparse_num_index_heads", default=4),
+        head_dim=sizes.whole("index_head_dim", "sparse_index_dim", default=128),
+        topk=block * sizes.whole("index_topk_blocks", "sparse_topk_blocks", default=16),
+    )
     return {
         "ffn": keys.whole("dense_intermediate_size", default=12_288),
         "mixers": kinds,
-        "index": Indexer(
-            heads=sizes.whole("index_n_heads", "sparse_num_index_heads", default=4),
-            head_dim=sizes.whole("index_head_dim", "sparse_index_dim", default=128),
-            topk=block * sizes.whole("index_topk_blocks", "sparse_topk_blocks", default=16),
-        )
-        if "I" in kinds
-        else None,
+        "index": index if "I" in kinds else None,
     }
 
 

@@ -255,6 +255,9 @@ def indexer(keys: Keys) -> Fields:
     if not mixers:
         own = [n < skip or (n - skip + 1) % every == 0 or every == 1 for n in range(layers)]
         mixers = "".join("I" if one else "i" for one in own)
+    kinds = keys.spell("layer_types", {"indexed_attention": "I", "full_attention": "*"}, layers)
+    if "*" in kinds:
+        mixers = "".join(a if b == "I" else "*" for a, b in zip(mixers, kinds, strict=True))
     return {
         "mixers": mixers,
         "index": Indexer(

@@ -27,6 +27,9 @@ from rackmodel.workload.huggingface.parts import (
 )
 from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
 
+# transformers 5 calls a Mamba layer by the name of all layers with a state.
+HYBRID = MIXERS | {"linear_attention": "M"}
+
 
 def mamba2(keys: Keys) -> Fields:
     """Sizes of Mamba-2 mixers, by any of the names that families give them."""
@@ -105,6 +108,7 @@ def only_layers(letter: str) -> Part:
 def mamba2_alone(keys: Keys) -> Fields:
     """Mamba-2 models name their heads as if they attended."""
     heads, hidden = keys.whole("num_heads"), keys.whole(*HIDDEN)
+    keys.get("use_conv_bias", "use_bias")
     expand = keys.whole("expand", default=2)
     return {
         "mamba": Mamba(
@@ -164,7 +168,7 @@ def bamba(keys: Keys) -> Fields:
     layers = keys.whole(*LAYERS)
     chosen = keys.sequence("attn_layer_indices")
     keys.get("attn_rotary_emb")
-    kinds = keys.spell("layer_types", MIXERS, layers)
+    kinds = keys.spell("layer_types", HYBRID, layers)
     return mamba2(keys) | {
         "mixers": kinds or "".join("*" if n in chosen else "M" for n in range(layers))
     }
@@ -173,12 +177,13 @@ def bamba(keys: Keys) -> Fields:
 def granite_hybrid(keys: Keys) -> Fields:
     """Granite 4: Mamba-2 or attention by a list, experts beside a dense part, or that alone."""
     layers = keys.whole(*LAYERS)
-    kinds = keys.spell("layer_types", MIXERS, layers) or keys.spell(
+    kinds = keys.spell("layer_types", HYBRID, layers) or keys.spell(
         "layers_block_type", MIXERS, layers
     )
     shared = keys.whole("shared_intermediate_size", default=0)
     rotary = keys.text("position_embedding_type") == "rope"
-    values = {"mixers": kinds, "rotary": rotary, **(mamba2(keys) if "M" in kinds else {})}
+    states = mamba2(keys) if keys.get("mamba_n_heads") else {}
+    values: Fields = {"mixers": kinds, "rotary": rotary, **states}
     routed = mixtral_experts(keys)
     if not routed.get("experts"):
         return values | {"ffn": shared or keys.whole(*FFN)}
@@ -189,7 +194,7 @@ def lfm2(keys: Keys) -> Fields:
     """LFM2: short convolutions, attention where a list says so, widths as it rounds them."""
     layers, hidden = keys.whole(*LAYERS), keys.whole(*HIDDEN)
     chosen = keys.sequence("full_attn_idxs")
-    kinds = keys.spell("layer_types", MIXERS, layers)
+    kinds = keys.spell("layer_types", HYBRID, layers)
     ffn = keys.whole(*FFN)
     multiple = max(1, keys.whole("block_multiple_of", default=256))
     scale = keys.get("block_ffn_dim_multiplier")
