@@ -33,7 +33,7 @@ MOST, MOST_WHOLE = 1e15, 10**9
 
 
 def about(
-    description: str,
+    description: str | Callable[[], str],
     example: object = None,
     *,
     unit: str = "",
@@ -46,7 +46,8 @@ def about(
 
     Parameters
     ----------
-    description, example : for the manual. `description` and `examples` also reach JSON Schema.
+    description, example : for the manual. `description` and `examples` also reach JSON Schema. A
+        function is asked when the manual is read, when extensions have registered their parts.
     unit : dimension of a number, as in `rackmodel.units`, or what is counted.
     choices : the words that it may be, where they are a closed list.
     option : its name on the command line, where it has an option of its own: "--tp".
@@ -64,7 +65,15 @@ def about(
     }
 
 
-def setting(default: Any, description: str, example: object = None, **more: Any) -> Any:
+def described(told: Mapping[str, Any]) -> str:
+    """Return the description in the metadata of a field, as of now."""
+    text = told["description"]
+    return str(text() if callable(text) else text)
+
+
+def setting(
+    default: Any, description: str | Callable[[], str], example: object = None, **more: Any
+) -> Any:
     """Return a field of a dataclass with its default and what `about` says of it."""
     told = about(description, example, **more)
     if isinstance(default, dict):

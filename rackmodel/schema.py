@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 import rackmodel
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.fields import kinds_of
+from rackmodel.fields import described, kinds_of
 from rackmodel.hardware.build import FORMATS
 from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch, Transport
 from rackmodel.result.records import ResultRecord
@@ -220,7 +220,7 @@ def _job_words() -> dict[str, Any]:
         for field in fields(kind):
             told = field.metadata
             if told:
-                found[field.name] = {key: told[key] for key in ("description", "examples")}
+                found[field.name] = {"description": described(told), "examples": told["examples"]}
                 if told["choices"]:
                     found[field.name]["enum"] = list(told["choices"])
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -44,6 +45,24 @@ def test_the_commands_of_an_example_run(command):
     done = run(command)
     assert done.returncode == 0, done.stderr
     assert any(letter.isdigit() for letter in done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name", "asks"),
+    [
+        ("schedule.py", "schedules", "one-ahead", "simulate --help"),
+        ("collective.py", "collectives", "star", "collective --help"),
+        ("builder.py", "builders", "hypercube", ""),
+    ],
+)
+def test_lists_and_help_know_what_an_extension_adds(file, kind, name, asks):
+    for extended in (f"--extend examples/extend/{file} ", ""):
+        listed = json.loads(run(f"rackmodel {extended}list {kind} --json").stdout)["rows"]
+        files = {row["name"]: row["from"] for row in listed}
+        assert files.get(name, "").endswith(file) if extended else name not in files
+        assert list(files.values()).count("") == len(files) - bool(extended)
+        if asks:
+            assert (name in run(f"rackmodel {extended}{asks}").stdout) == bool(extended)
 
 
 def test_there_is_an_example_of_each_kind():

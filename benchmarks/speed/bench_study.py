@@ -1,15 +1,24 @@
 """Searches and sweeps: plans per second, the best plan of a job, overhead per job, two workers.
 
-Bars, on an idle machine: 3,000 plans per CPU-second; 5 ms of overhead a job; two workers 1.7 times
-as fast as one.
+Bars, on an idle machine: 50,000 plans per CPU-second over all that divide, 3,000 over the usual
+ones; 5 ms of overhead a job; two workers 1.7 times as fast as one. CPU seconds of commands are
+scaled to a machine on which SimPy's bare loop runs 872,000 events a CPU-second, timed in the same
+run.
 """
 
 from __future__ import annotations
 
+import resource
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import simpy
 
 from rackmodel.planning.best import best_plan
 from rackmodel.planning.enumeration import enumerate_plans
@@ -70,6 +79,48 @@ class EveryPlan:
         started_s = time.process_time()
         Planner(self.machine, self.job, accelerators, None).estimate(self.plans, near=float("inf"))
         return len(self.plans) / (time.process_time() - started_s)
+
+
+class Command:
+    """Whole commands, start-up included: CPU seconds. Bars: 0.2, 0.7, 4, 5."""
+
+    params = (
+        "--help",
+        "simulate dgx-h100 --model gpt3-13b --gpus 8 --global-batch 32 --seq-len 2048 --tp 8",
+        "search dgx-h100 --model gpt3-175b --gpus 4096 --global-batch 2048 --seq-len 2048",
+        "compare gb200-nvl72 dgx-h100 dgx-b200 --model gpt3-175b --gpus 1024 --global-batch 2048"
+        " --seq-len 2048",
+    )
+    param_names = ("words",)
+    timeout = 600
+
+    def track_cpu_s(self, words: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "rackmodel", *shlex.split(words)]
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def track_scaled_cpu_s(self, words: str) -> float:
+        """CPU seconds on a machine whose bare loop runs 872,000 events a CPU-second."""
+        speeds = [events_per_cpu_s()]
+        seconds = self.track_cpu_s(words)
+        speeds.append(events_per_cpu_s())  # before and after: neighbours come and go
+        return seconds * sum(speeds) / 2 / 872_000
+
+
+def events_per_cpu_s(events: int = 200_000) -> float:
+    """SimPy's bare loop: one process that waits again and again."""
+    env = simpy.Environment()
+
+    def process() -> Iterator[simpy.Event]:
+        while True:
+            yield env.timeout(1.0)
+
+    env.process(process())
+    started_s = time.process_time()
+    env.run(until=events)
+    return events / (time.process_time() - started_s)
 
 
 class BestPlan:

@@ -15,7 +15,7 @@ import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
-from rackmodel.cli.lookup import look_up
+from rackmodel.cli.lookup import REGISTERED, look_up
 from rackmodel.cli.output import check_picture, note, save_picture, to_json
 from rackmodel.cli.tables_catalog import facts_tables, listing_tables
 from rackmodel.cli.values import MAX_ACCELERATORS, count
@@ -32,6 +32,9 @@ def list_(
             "media",
             "models",
             "stacks",
+            "schedules",
+            "collectives",
+            "builders",
         ],
         typer.Argument(help="What to list.", show_default=False),
     ],
@@ -44,6 +47,7 @@ def list_(
     Examples:
       rackmodel list accelerators
       rackmodel list topologies --json
+      rackmodel list schedules                # also collectives, builders: those of extensions too
     """
     catalog = parts.load()
     found: Iterable[Mapping[str, Any]]
@@ -59,6 +63,8 @@ def list_(
         from rackmodel.validation.accuracy import stack_rows
 
         found = stack_rows()
+    elif kind in REGISTERED:
+        found = REGISTERED[kind]()
     else:
         from rackmodel.hardware import catalog_rows
 

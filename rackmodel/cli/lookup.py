@@ -7,7 +7,9 @@ Left out: layout on a screen (`tables_catalog`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,3 +136,66 @@ def _part(name: str, parts: Catalog | None) -> dict[str, Any]:
 def _citation(source: Any) -> str:
     """Return a source as one line: where it is and of what kind."""
     return f"{source.where} ({source.kind})"
+
+
+def _schedules() -> list[dict[str, Any]]:
+    from rackmodel.workload.schedules.schedule import schedules
+
+    return [
+        {
+            "name": one.name,
+            "chunks": _chunks(*one.chunks),
+            "pipeline": "needed" if one.needs_pipeline else "or none",
+            "weight_gradients": "passes of their own" if one.splits_weights else "",
+            "searched": "always" if one.usual else "--space full, --schedule",
+            "source": one.source,
+            "from": _file_of(one.order),
+        }
+        for one in schedules().values()
+    ]
+
+
+def _chunks(least: int, most: int) -> str:
+    """Return how many model chunks a rank may hold, in words."""
+    if least == most:
+        return str(least)
+    return f"{least} to {most}" if most < sys.maxsize else f"{least} or more"
+
+
+def _collectives() -> list[dict[str, Any]]:
+    from rackmodel.network import collectives
+    from rackmodel.network.collectives.registry import ALGORITHM
+
+    assert collectives  # which registers the shipped ones
+    return [
+        {"name": one.name, "operations": ", ".join(one.ops), "from": _file_of(one.build)}
+        for one in ALGORITHM.values()
+    ]
+
+
+def _builders() -> list[dict[str, Any]]:
+    from rackmodel.topology.builders import BUILDERS
+
+    return [
+        {
+            "name": name,
+            "builds": (one.build.__doc__ or "").strip().partition("\n")[0],
+            "from": _file_of(one.build),
+        }
+        for name, one in BUILDERS.items()
+    ]
+
+
+def _file_of(function: Any) -> str:
+    """Return the file of an extension's function; "" for what ships."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    file = Path(code.co_filename) if code else Path()
+    return "" if Path(__file__).parents[1] in file.parents else str(file)
+
+
+REGISTERED: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "schedules": _schedules,
+    "collectives": _collectives,
+    "builders": _builders,
+}
+"""What extensions add to beside parts: the rows of `rackmodel list` by kind."""

@@ -30,6 +30,24 @@ OPERATIONS = (
 )
 
 
+ALGORITHMS = (
+    "ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
+    "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
+    "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
+    "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain; one kernel inside a "
+    "domain, as serving runs: one-shot, two-shot; dispatch, combine: low-latency."
+)
+
+
+def algorithms_in_words() -> str:
+    """Return the algorithms of collectives for the manual, those of extensions too."""
+    from rackmodel.network.collectives.registry import ALGORITHM
+
+    own = [name for name in ALGORITHM if name not in ALGORITHMS]
+    more = f" Of extensions: {', '.join(own)}." if own else ""
+    return f"{ALGORITHMS}{more} Default: what the library would choose."
+
+
 @dataclass(frozen=True, kw_only=True)
 class CollectiveWords:
     """What is to be timed."""
@@ -51,12 +69,7 @@ class CollectiveWords:
     )
     algorithm: str | None = setting(
         None,
-        "ring, bidirectional-ring, tree (double binary), halving-doubling, direct, nvls "
-        "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
-        "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
-        "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain; one kernel inside a "
-        "domain, as serving runs: one-shot, two-shot; dispatch, combine: low-latency. Default: "
-        "what the library would choose.",
+        algorithms_in_words,
         unit="A",
         option="--algorithm",
     )

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from rackmodel.cli import values
-from rackmodel.fields import check_values, kinds_of
+from rackmodel.fields import check_values, described, kinds_of
 
 Words = dict[str, Any]
 #: How a word is read, by the unit of its field, else by its type: (metavar, reader).
@@ -86,7 +86,7 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
     plain = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     shown = one.default not in (None, "", "default", MISSING) and not searched
     default = one.default if shown and not isinstance(one.default, tuple) else None
-    text = told["description"]
+    text = described(told)
     settings: Words = {
         "rich_help_panel": panel,
         "show_default": default is not None and default is not False,

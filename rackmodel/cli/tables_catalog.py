@@ -75,6 +75,9 @@ def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
             "(`rackmodel validate`). For software of a date that is not here say unknown-2024-06."
         )
         return
+    if payload["kind"] in ("schedules", "collectives", "builders"):
+        yield f"{len(rows)} {payload['kind']}; docs/extending.md says how to add your own."
+        return
     yield (
         f"{len(rows)} {payload['kind']}; "
         "peaks are dense, bandwidths one direction, prefixes decimal. "

@@ -77,7 +77,7 @@ class Plan:
     )
     recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
     schedule: str = setting(
-        "", f"{', '.join(schedules())} or your own.", [*schedules()][-1], option="--schedule"
+        "", lambda: f"{', '.join(schedules())} or yours.", [*schedules()][-1], option="--schedule"
     )
     sequence_parallel: bool = setting(
         True, "Cut the sequence between tensor parallel parts; tp > 1."
