@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.hardware import Catalog
+from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.result.link_usage import racks_frame
 from rackmodel.result.timeline import frame
+from rackmodel.serving.outcome import kernels_of
 from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def assess_serving(
         accelerators=job.gpus,
         step_s=length,
         tokens=length * tokens_per_s,
+        device_busy=busy_share(result),
     )
     found: dict[str, Any] = dict(
         assess_step(
@@ -67,6 +70,30 @@ def assess_serving(
         "cost": found["cost"],
         "notes": found["notes"],
     }
+
+
+def busy_share(result: ServingResult) -> float:
+    """Return the share of the kernels' time in which HBM or matrix units do all that they can.
+
+    Kernels of few rows mostly wait for their own latency: an accelerator that decodes for a few
+    users draws little more than one that idles.
+    """
+    state, times = result.steady, result.kernels
+    part = times.accelerator
+    shares = [(result.decode, 1.0)]
+    if result.job.prefill is None:
+        extra = max(0.0, state.mixed_s - state.decode_s)
+        shares.append((result.prompt, state.mixed * extra / result.prompt.step_s))
+    useful = whole = 0.0
+    for step, share in shares:
+        for kernel, count in kernels_of(step).items():
+            peak = peak_flops_per_s(part, kernel.precision)[0]
+            moved = kernel.read_bytes + kernel.write_bytes
+            seconds = times.kernel_s(kernel)
+            best = max(moved / part.hbm_bytes_per_s, kernel.flops / peak)
+            useful += share * count * min(seconds, best)
+            whole += share * count * seconds
+    return max(1e-3, useful / whole)
 
 
 def _frames(

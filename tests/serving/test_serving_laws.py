@@ -164,6 +164,15 @@ def test_two_batches_hide_exchanges_under_compute():
         served(**DENSE, users=4, two_batch=True)
 
 
+def test_few_users_draw_little_more_than_an_idle_accelerator():
+    """H100, gpt-oss-120b, tp 8, 4 users: 159 W a GPU by nvidia-smi (InferenceX, issue 828)."""
+    words = {"model": "gpt-oss-120b", "isl": 922, "osl": 922, "gpus": 8, "tp": 8, "ep": 1}
+    found = [served(**words, users=n, dp_attention=False, stack="vllm") for n in (4, 64)]
+    few, many = (one.assessment["power"]["accelerator_w"] for one in found)
+    assert few == pytest.approx(159, rel=0.12)
+    assert few < many < found[0].accelerator.power_w
+
+
 def test_no_point_of_a_front_is_beaten_by_another():
     words = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "gpus": 8, "users": [1, 8, 64, 512]}
     rows = rackmodel.front(["dgx-h100"], **words).rows

@@ -19,6 +19,7 @@ from rackmodel.workload.serving.formats import KV_BYTES, WEIGHT_FORMATS, WeightF
 # Measured runs of few users read fewer experts than even routing would touch; of exponents from
 # 0 to 1 those near this one leave the least error (python -m benchmarks.serving.fit).
 ROUTING_SKEW = 0.6
+MOST_SKEW = 10.0  # beyond, all tokens choose the same experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +193,8 @@ def check_serving(job: ServingJob) -> None:
             f"mtp {job.mtp}: {model.name} has {model.mtp_layers or 'no'} layers that draft tokens;"
             " leave mtp out"
         )
+    if job.routing_skew > MOST_SKEW:
+        raise InvalidInput(f"routing_skew: at most {MOST_SKEW:g}, found {job.routing_skew:g}")
     if not job.routing_skew >= 0.0 or job.redundant_experts < 0:
         raise InvalidInput("routing_skew and redundant_experts have to be 0 or more")
     if job.redundant_experts and not model.experts:
