@@ -275,7 +275,7 @@ def test_recipes_of_other_frameworks_read(tmp_path):
         ("a.py", "x = y\n", "no constant"),
         ("a.yml", "a: [", "not valid YAML"),
         ("a.yml", "a: &x 1\nb: *x\n", "references"),
-        ("a.yml", "a: 1\n", "no launch file that is read"),
+        ("a.yml", "a: 1\n", "expected keys of a launch file"),
         ("a.json", "[]", "expected a table"),
         ("a.json", '{"train_batch_size": 7, "zero_optimization": {"stage": 9}}', "0 to 3"),
         ("a.sh", "--tensor-model-parallel-size many", "whole number"),
