@@ -104,3 +104,19 @@ def test_the_same_nodes_are_slower_over_ethernet_and_slowest_over_tcp():
         times = [time_s(name, size) for name in ("dgx-h100", "h100-100k", "aws-p5", "gcp-a3-mega")]
         assert times == sorted(times)
         assert len(set(times)) == 4
+
+
+# aiconfigurator-core 0.12.0, NCCL tables: GB/s of few accelerators, which move their own part too.
+@pytest.mark.parametrize(
+    ("topology", "op", "gpus", "size", "measured"),
+    [
+        ("dgx-h100", "all-gather", 2, 2**29, 258),
+        ("dgx-h100", "reduce-scatter", 2, 2**29, 250),
+        ("dgx-h100", "all-gather", 8, 2**29, 336),
+        ("dgx-b200", "all-gather", 2, 2**29, 438),
+        ("dgx-h100", "all-gather", 4, 2**29, 318),
+    ],
+)
+def test_few_accelerators_move_their_own_part_too(topology, op, gpus, size, measured):
+    found = run_collective(load_topology(topology), op, [size], gpus)[0]["busbw_bytes_per_s"]
+    assert found / 1e9 == pytest.approx(measured, rel=0.15)

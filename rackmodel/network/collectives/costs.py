@@ -18,6 +18,9 @@ from rackmodel.network.collectives.registry import ALGORITHM, PASSES, SIMPLE, Re
 from rackmodel.network.graph import Network
 from rackmodel.network.routing.tree import Chain
 
+# Kernels move a member's own part from buffer to buffer as well, at the ports' rate: two members
+# reach half of it on the wire, eight are bound by the ring.
+OWN_PART_TOO = ("all-gather", "reduce-scatter", "all-to-all")
 LL_DOMAINS = 4  # from so many on the tuner has one limit of LL
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 
@@ -96,7 +99,10 @@ def limit(
     own = reach_of(network, name, op)
     passing = float(nccl("tree")) if known.few_ports else 1.0
     fan_in = facts.fan_in if known.few_ports and group.true_domains > 2 else 1.0
-    near = np.where(ends[0] & ends[1], own.inside, nvls)
+    copies = own.inside
+    if op in OWN_PART_TOO and len(group.parts) == 1:
+        copies = min(copies, 1 - 1 / group.true_size)
+    near = np.where(ends[0] & ends[1], copies, nvls)
     reach = passing * np.where(inside, near, own.outside * fan_in)
     used = np.ones(len(network.nodes))  # share of a member's network ports
     if known.few_ports if few_ports is None else few_ports:
