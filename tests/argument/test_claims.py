@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rackmodel.argument import claims
 from rackmodel.argument.claims import domain_claims
 from rackmodel.argument.claims.pairs import pair_ratios, pair_words, published_pairs
+from rackmodel.argument.claims.training_runs import goodput_of
 from rackmodel.argument.claims.verdict import like_ratio, overlaps
 from rackmodel.errors import InvalidInput, UnknownName
 
@@ -165,3 +166,11 @@ def test_cut_links_of_the_a800_cost_where_tp_or_ep_crosses_them_and_hardly_elsew
     assert 0.03 < by_tp[8] < 0.15
     assert by_tp[1] < 0.004
     assert frame["lost"][crosses].min() > 2 * by_tp[1]
+
+
+def test_goodput_is_that_of_the_whole_machine():
+    """A slice of 8,192 says nothing of a cluster that stops two hundred times as often."""
+    shares = [goodput_of("gb200-nvl72", size) for size in (72, 8192, 1.58e6)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[1] > 0.9
+    assert shares[2] < 0.1

@@ -29,8 +29,8 @@ def gpt6(quick: bool = False) -> Verdict:
     """gpt6-run: gigawatts and days of a cluster of 1.58 M Blackwell or 0.96 M of a later part.
 
     Gigawatts are the rated power of all racks, with fabric and cooling. A slice of 8,192 (not
-    quickly) is simulated and its mean power and speed taken times the number: at best, for a
-    larger cluster stops more often.
+    quickly) is simulated and its mean power and speed taken times the number; stops are those of
+    the whole cluster.
     """
     wet = load_catalog().prices["hall"]["pue_liquid"]
     rows: list[dict[str, Any]] = []
@@ -44,7 +44,8 @@ def gpt6(quick: bool = False) -> Verdict:
             "provisioned_gw_high": rated[2] * wet.high,
         }
         if not quick:
-            row |= whole_run(machine, _GPT6_WORK, 494e12 * 8192 / owned, [_GPT6_PLAN])
+            tokens = 494e12 * 8192 / owned
+            row |= whole_run(machine, _GPT6_WORK, tokens, [_GPT6_PLAN], owned=owned)
             row["facility_gw"] = row["facility_mw"] * owned / 8192 / 1e3
         rows.append(row)
     figure = banded(rows[0], "provisioned_gw")
@@ -76,7 +77,8 @@ def _days_words(row: Mapping[str, Any]) -> str:
         return ""
     return (
         f", draw {row['facility_gw']:.1f} GW in training and take {row['days']:.0f} days for 67 T "
-        f"parameters on 494 T tokens at an MFU of {row['mfu']:.0%}"
+        f"parameters on 494 T tokens at an MFU of {row['mfu']:.0%}, if every failure restarts all: "
+        f"{row['goodput']:.1%} of the time counts then"
     )
 
 

@@ -12,18 +12,40 @@ from typing import Any
 
 from rackmodel.argument.claims.verdict import Verdict, answer, as_claimed, banded, claimed
 from rackmodel.argument.scale_up import Work, best_of
+from rackmodel.assess.availability import availability
 from rackmodel.assess.cost import training_run
+from rackmodel.assess.stops import Stops
+from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
 MONTH_DAYS = 30.44
 Plans = Sequence[Mapping[str, Any]]
 
 
-def whole_run(machine: str, work: Work, tokens: float, plans: Plans) -> dict[str, Any]:
+def goodput_of(machine: str, accelerators: float) -> float:
+    """Share of the time that advances a run on so many accelerators, every stop restarting all.
+
+    The one rule of all claims: at the size of the whole machine, planned stops included.
+    """
+    whole, shape = round(accelerators), load_topology(machine)
+    found = availability(
+        load_catalog(),
+        shape.inventory(whole),
+        accelerators=whole,
+        domain=0,
+        stops=Stops(runs=0),
+    )
+    return float(found["goodput"])
+
+
+def whole_run(
+    machine: str, work: Work, tokens: float, plans: Plans, owned: float | None = None
+) -> dict[str, Any]:
     """Days, GPU-hours, dollars and gigawatts of a run, each with its band.
 
     Dollars are those of an owner: depreciation, maintenance, hall and energy. The band joins the
-    prediction's and that of prices; stops for failures are in (goodput).
+    prediction's and that of prices; stops for failures are in (goodput), at the size of the whole
+    machine of `owned` accelerators, of which `work` may be a slice.
     """
     result = best_of(load_topology(machine), work, plans)
     done = result.assessment
@@ -34,7 +56,7 @@ def whole_run(machine: str, work: Work, tokens: float, plans: Plans) -> dict[str
         "tokens": tokens,
         "mfu": result.mfu,
         "step_s": result.step_s,
-        "goodput": done["reliability"]["goodput"],
+        "goodput": goodput_of(machine, owned or work.gpus),
         "facility_mw": done["power"]["facility_w"] / 1e6,
         "capital_usd": done["cost"]["capital_usd"],
     }
@@ -158,7 +180,7 @@ def gpt5(quick: bool = False) -> Verdict:
         dp = gpus // 96 // share
         work = Work(model, gpus // share, 24 * dp, 8192)
         plans = _GPT5_PLANS[:1] if quick else _GPT5_PLANS[1:]
-        rows.append(whole_run("h100-100k", work, tokens / share, plans))
+        rows.append(whole_run("h100-100k", work, tokens / share, plans, owned=gpus))
     months = [banded(row, "days", MONTH_DAYS) for row in rows]
     # The claim's own multiples of GPT-4's compute, at the MFU found here.
     peak = 989e12 * sum(row["mfu"] for row in rows) / len(rows) * rows[0]["goodput"]
@@ -176,7 +198,8 @@ def gpt5(quick: bool = False) -> Verdict:
     words = (
         "; ".join(
             f"{row['model']} on {row['tokens'] / 1e12:.0f} T tokens takes {month[0]:.1f} months on "
-            f"{row['gpus']:,} H100 at an MFU of {row['mfu']:.0%}"
+            f"{row['gpus']:,} H100 at an MFU of {row['mfu']:.0%}, {row['goodput']:.0%} of the time "
+            "between stops that restart all"
             for row, month in zip(rows, months, strict=True)
         )
         + f". With the claim's 25-100 times the compute of GPT-4 it would be {dense[0]:.1f} to "
