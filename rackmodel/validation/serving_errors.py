@@ -39,6 +39,7 @@ MOST_BATCH = 2048  # sequences that TensorRT-LLM, vLLM and SGLang run at once by
 # Benchmarks of a closed loop send about ten requests a user; the first of all come together, and
 # each waits for the prompts before it (InferenceX: num_prompts = 10 x concurrency).
 REQUESTS_A_USER = 10
+UNSTATED = 0.35  # half width of the band where users, replicas or drafts are not stated (assumed)
 GROUPS = ("source", "system", "model", "software", "mode", "users")
 
 
@@ -114,7 +115,8 @@ def predict_serving(
         name = text(row, "system") or text(row, "topology")
         if name not in machines:
             machines[name] = steps_of(load_topology(name, catalog=catalog), catalog)
-        return {**_predicted(case_of(row), machines[name]), "reason": ""}
+        found = _predicted(case_of(row), machines[name])
+        return {**_widened(found, row), "reason": ""}
     except RackModelError as error:
         return {"reason": str(error)}
 
@@ -154,6 +156,16 @@ def _burst_s(job: ServingJob, state: Steady) -> float:
     """Return how long a prompt waits on average where all users send theirs at once."""
     workers = job.workers if job.prefill is None else job.prefill_gpus // job.prefill.gpus
     return job.users / workers / max(1.0, state.prompt.prompts) * state.prompt_s / 2.0
+
+
+def _widened(found: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a prediction with a wider band where a row leaves open what it hangs on."""
+    doubted = any(word in text(row, "quality") for word in ("assumed", "maybe", "inferred"))
+    if "tpot_s" not in found or not (doubted or math.isnan(number(row, "concurrency"))):
+        return found
+    width = math.hypot(found["tpot_s_high"] / found["tpot_s"] - 1.0, UNSTATED)
+    high, low = found["tpot_s"] * (1.0 + width), found["tpot_s"] / (1.0 + width)
+    return {**found, "tpot_s_low": low, "tpot_s_high": high}
 
 
 def _told(tpot_s: float, low: float, high: float) -> dict[str, Any]:
