@@ -44,7 +44,7 @@ from rackmodel.hardware import load_catalog
 from rackmodel.workload import Job, Plan
 
 HANG_CPU_S = 5.0
-STUCK_S = 60.0
+STUCK_S = 300.0
 LONG = {"report": 40.0, "sensitivity": 40.0, "claims": 40.0}  # many simulations are asked for
 LONGEST_LINE = 700
 MEMORY_BYTES = 6 << 30
@@ -108,6 +108,8 @@ def made(number: int) -> Try:
     words, files = list(seed.words), {n: to_bytes(n, d) for n, d in seed.documents.items()}
     for _ in range(dice.choice([1, 1, 1, 2, 3])):
         _spoil(seed, words, files, dice)
+    if words[:1] == ["validate"] and "@runs.csv" not in words:
+        words.insert(1, "@runs.csv")  # without a file it predicts the 2,008 runs that ship
     return Try(tuple(words), files)
 
 

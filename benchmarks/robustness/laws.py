@@ -196,8 +196,10 @@ def winner(words: Words, first: Any) -> float | None:
         return None
     job = {key: words[key] for key in ("topology", "model", "gpus", "global_batch", "seq_len")}
     found = rackmodel.search(**job, top=3)
-    steps = [row.step_s for row in found.results if getattr(row, "step_s", None)]
-    best, taken = min(steps, default=math.nan), rackmodel.simulate(**job).step_s
+    best = min(one.result.step_s for one in found.candidates)
+    taken = rackmodel.simulate(**job).step_s
+    if found.best.step_s != best:
+        return found.best.step_s / best - 1.0
     return None if math.isclose(best, taken, rel_tol=EXACT) else taken / best - 1.0
 
 
