@@ -74,7 +74,7 @@ def machine(
         changes["fabric.rails"] = 2 * plain.fabric.rails
     if network.endswith("ethernet"):
         if nic_gbps != 800:
-            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s")
+            raise InvalidInput(f"{network} has 800 Gb/s; got {nic_gbps:g} Gb/s, give 800")
         changes |= {
             "nics.link": "uec-800",
             "fabric.switch": "tomahawk6",
