@@ -7,11 +7,12 @@ from rackmodel.workload.schedules.schedule import Schedule, in_flight, passes, s
 
 
 def test_no_line_outside_of_the_schedules_names_one():
+    # Launch files are other frameworks' words: their readers say which schedule each word means.
     names = set(schedules())
     found = [
         f"{module_of(path)}:{node.lineno}: {node.value}"
         for path in FILES
-        if ".schedules" not in module_of(path)
+        if not ({"schedules", "launch"} & set(module_of(path).split(".")))
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Constant) and node.value in names
     ]

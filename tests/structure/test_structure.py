@@ -18,8 +18,10 @@ from benchmarks.structure import (
     MODULES,
     PACKAGE,
     cycles,
+    floors,
     functions_of,
     imports_of,
+    room_graph,
     room_of,
     tree,
 )
@@ -222,3 +224,8 @@ def test_the_page_of_results_names_every_key():
     kinds = [kind for name, kind in vars(records).items() if name.endswith("Record")]
     keys = {key for kind in kinds for key in kind.__annotations__}
     assert sorted(key for key in keys if f"| `{key}` |" not in page) == []
+
+
+def test_rooms_have_floors():
+    """No room imports one that imports it, over however many others."""
+    assert sum(len(story) for story in floors(room_graph())) == len(room_graph())
