@@ -260,8 +260,9 @@ DecodeGpus: TypeAlias = Annotated[
 Disaggregated: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--disaggregated",
-        help="Also search plans whose prompts run on accelerators of their own.",
+        "--disaggregated/--no-disaggregated",
+        help="Where no worker is given, also search plans whose prompts run on accelerators of "
+        "their own.",
         rich_help_panel=_PLAN,
     ),
 ]
@@ -289,7 +290,7 @@ def _serving_options() -> list[Parameter]:
         *fields_options(Worker, _PLAN, searched=True),
         parameter("decode_gpus", DecodeGpus, None),
         *fields_options(ServingJob, _PLAN, _SPREAD, searched=True),
-        parameter("disaggregated", Disaggregated, False),
+        parameter("disaggregated", Disaggregated, True),
     ]
 
 

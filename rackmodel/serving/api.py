@@ -57,7 +57,7 @@ def serve(
     routing_seed: int = 0,
     cuda_graphs: bool = True,
     two_batch: bool = False,
-    disaggregated: bool = False,
+    disaggregated: bool = True,
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
@@ -82,9 +82,10 @@ def serve(
     --------
     tp, pp, ep, dp_attention : of one worker; see `rackmodel.workload.serving.job.Worker`.
     prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
-        of their workers. disaggregated : also search such plans. chunk : most tokens of prompts in
-        one step. redundant_experts : copies of busy experts. routing_skew, routing_seed : how
-        unevenly tokens fall on experts. cuda_graphs : steps are replayed from graphs.
+        of their workers. disaggregated : search such plans too, where no worker is given. chunk :
+        most tokens of prompts in one step. redundant_experts : copies of busy experts.
+        routing_skew, routing_seed : how unevenly tokens fall on experts. cuda_graphs : steps are
+        replayed from graphs.
         two_batch : half of a batch computes while the other exchanges tokens.
     stack : "tensorrt-llm", "vllm", "sglang", with or without a release.
 

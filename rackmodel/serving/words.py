@@ -95,7 +95,7 @@ def served(
             job,
             fixed,
             steps=steps,
-            disaggregated=bool(words.get("disaggregated")),
+            disaggregated=not fixed and bool(words.get("disaggregated", True)),
         )
         job = tried[0].job
     return serve_job(machine, job, catalog=catalog, site=site, options=options, steps=steps)
