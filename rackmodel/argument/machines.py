@@ -4,7 +4,7 @@ In:  accelerators of a domain, NIC rate, oversubscription, medium, whose wires.
 Out: `machine`.
 Left out: how domains are sold (`sold_domains`), jobs (`scale_up`).
 
-The fabric has the same shape whatever the domain: 32 NICs to a leaf, two tiers up to 4,608
+The fabric has the same shape whatever the domain: 32 NICs to a leaf, two tiers up to 9,216
 accelerators (at 400 Gb/s).
 """
 

@@ -47,7 +47,8 @@ def power_tables(row: Payload) -> Iterator[RenderableType]:
     table.add_row("strongest beat, 0.1 to 20 Hz", *(_beat(one) for one in (rack, hall)))
     yield table
     facts = [
-        f"IT {_watts(power['it_w'])}, {percent(power['fabric_w'] / power['it_w'])} of it fabric",
+        f"IT {_watts(power['it_w'])}, of it fabric {_watts(power['fabric_w'])}"
+        f" ({percent(power['fabric_w'] / power['it_w'])})",
         f"with cooling {_watts(power['facility_w'])} (PUE {three(power['pue'])})",
     ]
     if known(power["provisioned_facility_w"]):

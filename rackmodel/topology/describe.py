@@ -10,6 +10,7 @@ from __future__ import annotations
 from rackmodel import units
 from rackmodel.hardware import load_catalog
 from rackmodel.topology.description import Description
+from rackmodel.topology.fabric import units_without_cores
 from rackmodel.topology.published import published_facts
 from rackmodel.topology.shapes import Mesh, Switched, Torus
 
@@ -74,9 +75,9 @@ def _fabric_lines(machine: Description) -> list[tuple[str, str, str]]:
     if fabric.spine is not None:
         lines.append(("leaf oversubscription", f"{fabric.oversubscription:g}:1", fabric.spine.part))
     if fabric.core is not None:
-        group = pod * fabric.group_pods
+        flat = units_without_cores(fabric, machine.nics_per_unit) * machine.domain_accelerators
         note = f"{fabric.core_oversubscription:g}:1, {fabric.core.part}"
-        lines.append(("core above", f"{group:,} accelerators", note))
+        lines.append(("core above", f"{flat:,} accelerators", note))
     return lines
 
 

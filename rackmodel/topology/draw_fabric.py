@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rackmodel import units
 from rackmodel.topology.canvas import COLOURS, axes, rectangle
 from rackmodel.topology.check import kinds_of
+from rackmodel.topology.fabric import units_without_cores
 from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.shapes import Mesh, Torus
 from rackmodel.topology.topology import Topology
@@ -94,7 +95,9 @@ def _telling_size(topology: Topology) -> int:
         return topology.max_accelerators
     size, fabric = topology.domain_accelerators, topology.fabric
     if fabric is not None:
-        wanted = size * fabric.pod_units * fabric.group_pods * 2
+        wanted = 2 * size * fabric.pod_units
+        if fabric.kind == "fat-tree":
+            wanted = size * (units_without_cores(fabric, topology.nics_per_unit) + 1)
         size = wanted if wanted <= 10_000 else max(size, min(2 * size, 10_000))
     return min(size, topology.max_accelerators)
 

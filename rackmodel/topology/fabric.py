@@ -41,7 +41,7 @@ class Fabric:
     core: SwitchUse | None = None
     oversubscription: float = 1.0  # leaf: down over up
     core_oversubscription: float = 1.0  # spine: down over up
-    group_pods: int = 1  # pods below one set of spines
+    group_pods: int = 1  # pods below one set of spines where cores join these
     uplink: Wire | None = None  # leaf to spine, and router to router
     core_link: Wire | None = None
     local_links: int = 1  # dragonfly: between two routers of a group
@@ -58,8 +58,9 @@ class FabricPlan:
     groups: int = 0  # sets of spines: groups of pods, or rails
     spines: int = 0  # in a set; each leaf has leaf_up / spines links to each of them
     spine_up: int = 0
-    cores: int = 0  # in a plane; there are `spines` planes
-    core_switches: int = 1  # of which one core is made: more where the groups outnumber its ports
+    planes: int = 1  # sets of cores: spine i of every group leads to all cores of plane i % planes
+    cores: int = 0  # in a plane
+    core_switches: int = 1  # of which one core is made: more where the links outnumber its ports
 
 
 def plan_fabric(
@@ -95,8 +96,9 @@ def plan_fabric(
     if fabric.spine is None:
         return FabricPlan(pods=pods, leaf_down=down)
     by_rail = fabric.kind == "rail-only"
+    leaves = FabricPlan(pods=pods, leaf_down=down, leaf_up=up)
     if fabric.kind == "fat-tree" and pods > fabric.group_pods:
-        return _three_tiers(fabric, FabricPlan(pods=pods, leaf_down=down, leaf_up=up), units, where)
+        return _fewest(fabric, leaves, units, where)
     spines = _switches(up, pods if by_rail else pods * fabric.rails, fabric.spine.ports)
     if not spines and fabric.kind == "fat-tree":
         raise _too_many_leaves(where, fabric, pods * fabric.rails)
@@ -104,7 +106,22 @@ def plan_fabric(
         most = fabric.spine.ports if by_rail else fabric.spine.ports // fabric.rails
         raise _too_big(where, fabric, most, units)
     sets = fabric.rails if by_rail else 1
-    return FabricPlan(pods=pods, leaf_down=down, leaf_up=up, groups=sets, spines=spines)
+    return replace(leaves, groups=sets, spines=spines)
+
+
+def check_ports(fabric: Fabric, nics_per_unit: int, where: str) -> None:
+    """Plan every number of tiers of `fabric` once, the smallest of each.
+
+    Raises
+    ------
+    InvalidInput
+        If ports do not divide or a switch has too few of them.
+    """
+    leaves = plan_fabric(fabric, 1, nics_per_unit, where)
+    if fabric.kind == "fat-tree":
+        group = fabric.pod_units * fabric.group_pods
+        plan_fabric(fabric, group, nics_per_unit, where)
+        _three_tiers(fabric, replace(leaves, pods=fabric.group_pods + 1), group + 1, where)
 
 
 def _leaf_up(fabric: Fabric, down: int, where: str) -> int:
@@ -122,6 +139,30 @@ def _leaf_up(fabric: Fabric, down: int, where: str) -> int:
     return up
 
 
+def _fewest(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> FabricPlan:
+    """Join more pods than a group has, with spines alone or with cores: the fewer switches.
+
+    Spines that lead nowhere else face leaves with all of their ports. They carry what leaves send
+    up, so they stand only where cores would too: a taper that is asked for needs cores.
+    """
+    assert fabric.spine is not None
+    if fabric.core_oversubscription > 1:
+        return _three_tiers(fabric, plan, units, where)
+    spines = _switches(plan.leaf_up, plan.pods * fabric.rails, fabric.spine.ports)
+    if not spines:
+        return _three_tiers(fabric, plan, units, where)
+    flat = replace(plan, groups=1, spines=spines)
+    if plan.pods > fabric.group_pods * most_groups(fabric):
+        return flat
+    tall = _three_tiers(fabric, plan, units, where)
+    return min(flat, tall, key=switches_above_leaves)
+
+
+def switches_above_leaves(plan: FabricPlan) -> int:
+    """Count spines and cores, those inside a core of two stages too."""
+    return plan.groups * plan.spines + plan.planes * plan.cores * plan.core_switches
+
+
 def _three_tiers(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> FabricPlan:
     """Add spines and cores to a plan of leaves in more than one group of pods."""
     assert fabric.spine is not None
@@ -132,22 +173,30 @@ def _three_tiers(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> Fa
     spines = _switches(plan.leaf_up, leaves, math.floor(fabric.spine.ports / share + 1e-9))
     if not spines:
         raise _too_many_leaves(where, fabric, leaves)
+    if groups > most_groups(fabric):
+        raise _too_big(where, fabric, most_groups(fabric) * fabric.group_pods, units)
     spine_up = max(1, round(leaves * plan.leaf_up // spines / fabric.core_oversubscription))
-    cores = _switches(spine_up, groups, fabric.core.ports)
-    inner = 1
-    if not cores:
-        if groups > most_groups(fabric):
-            raise _too_big(where, fabric, most_groups(fabric) * fabric.group_pods, units)
-        cores = spine_up
-        inner = -(-2 * groups // fabric.core.ports) + -(-groups // fabric.core.ports)
-    return replace(
-        plan,
-        groups=groups,
-        spines=spines,
-        spine_up=spine_up,
-        cores=cores,
-        core_switches=inner,
-    )
+    tall = replace(plan, groups=groups, spines=spines, spine_up=spine_up)
+    return min(_core_tiers(tall, fabric.core.ports), key=switches_above_leaves)
+
+
+def _core_tiers(plan: FabricPlan, ports: int) -> list[FabricPlan]:
+    """Return every even way to join the spines, in single switches if these suffice.
+
+    Planes may share a switch where its ports allow: a spine of every group, times the planes that
+    share, leads to each core. Plans with the most planes come first.
+    """
+    single, staged = [], []
+    for shared in _divisors(plan.spines):
+        for cores in _divisors(plan.spine_up):
+            used = shared * plan.groups * plan.spine_up // cores
+            found = replace(plan, planes=plan.spines // shared, cores=cores)
+            if used <= ports:
+                single.append(found)
+            elif used <= ports**2 // 2:
+                inner = -(-2 * used // ports) + -(-used // ports)
+                staged.append(replace(found, core_switches=inner))
+    return single or staged
 
 
 def most_units(fabric: Fabric, nics_per_unit: int) -> int:
@@ -159,10 +208,23 @@ def most_units(fabric: Fabric, nics_per_unit: int) -> int:
         pods = max(1, spare * fabric.rails // fabric.global_links + 1)
     elif fabric.kind == "fat-tree":
         pods = fabric.group_pods * most_groups(fabric)
+        if fabric.spine is not None and fabric.core_oversubscription <= 1:
+            pods = max(pods, fabric.spine.ports // fabric.rails)
     elif fabric.spine is not None:
         rails = 1 if fabric.kind == "rail-only" else fabric.rails
         pods = max(1, fabric.spine.ports // rails)
     return fabric.pod_units * pods
+
+
+def units_without_cores(fabric: Fabric, nics_per_unit: int) -> int:
+    """Return how many units a fat tree joins before it needs cores."""
+    pods = fabric.group_pods
+    most = most_units(fabric, nics_per_unit) // fabric.pod_units
+    while (
+        pods < most and not plan_fabric(fabric, (pods + 1) * fabric.pod_units, nics_per_unit).cores
+    ):
+        pods += 1
+    return pods * fabric.pod_units
 
 
 def most_groups(fabric: Fabric) -> int:

@@ -136,10 +136,10 @@ def _dragonfly(fabric: Fabric, groups: int, leaf: Callable[[Ints], Ints]) -> Ite
 def _spines(
     fabric: Fabric, plan: FabricPlan, bundled: bool, leaf: Callable[[Ints], Ints], first: int
 ) -> Iterator[Nodes | Links]:
-    """Yield spines in sets, and cores in planes: one plane for every spine of a set."""
+    """Yield spines in sets, and cores in planes that the spines of a set take in turns."""
     assert fabric.spine is not None
     assert fabric.uplink is not None
-    spines, cores = (1, 1) if bundled else (plan.spines, plan.cores)
+    spines, planes, cores = (1, 1, 1) if bundled else (plan.spines, plan.planes, plan.cores)
     each = plan.spines // spines
 
     def spine(group: Ints, spine: Ints) -> Ints:
@@ -160,7 +160,7 @@ def _spines(
     yield Links(Tier.LEAF_SPINE, fabric.uplink, grid, upward, links, leaf_s, spine_s)
     if not plan.cores or fabric.core is None or fabric.core_link is None:
         return
-    inner = each * (plan.cores // cores) * plan.core_switches
+    inner = plan.planes // planes * (plan.cores // cores) * plan.core_switches
 
     def core(plane: Ints, core: Ints) -> Ints:
         return first + plan.groups * spines + plane * cores + core
@@ -168,10 +168,10 @@ def _spines(
     def core_facts(plane: Ints, core: Ints) -> dict[str, Ints | int]:
         return {"rack": -1, "count": inner}
 
-    def to_core(plane: Ints, top: Ints, group: Ints) -> tuple[Ints, Ints]:
-        return spine(group, plane), core(plane, top)
+    def to_core(below: Ints, top: Ints, group: Ints) -> tuple[Ints, Ints]:
+        return spine(group, below), core(below % planes, top)
 
-    sizes, part = (spines, cores), fabric.core.part
+    sizes, part = (planes, cores), fabric.core.part
     yield Nodes(Kind.CORE, part, Tier.CORE, sizes, "core-{}-{}", core, core_facts, inner)
     grid, links = (spines, cores, plan.groups), plan.spine_up * each // cores
     core_s = fabric.core.latency_s

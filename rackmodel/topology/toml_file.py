@@ -20,7 +20,7 @@ from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.topology.builders import BUILDERS
 from rackmodel.topology.catalog_parts import find_part, switch_of, wire_of
-from rackmodel.topology.fabric import Fabric, FabricKind, plan_fabric
+from rackmodel.topology.fabric import Fabric, FabricKind, check_ports
 from rackmodel.topology.files import MOST_BYTES
 from rackmodel.topology.graph_file import from_graph
 from rackmodel.topology.published import check_published, read_published
@@ -245,7 +245,5 @@ def _fabric(table: Table, catalog: Catalog, nics: Nics, per_unit: int) -> Fabric
         global_links=table.count("global_links", 1),
     )
     table.finish()
-    whole = fabric.pod_units * fabric.group_pods
-    for units in (1, whole, whole + 1) if kind == "fat-tree" else (1,):
-        plan_fabric(fabric, units, per_unit, where=f"{table.file}: fabric")  # ports suffice?
+    check_ports(fabric, per_unit, f"{table.file}: fabric")
     return fabric

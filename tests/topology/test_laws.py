@@ -4,11 +4,18 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rackmodel.errors import RackModelError
 from rackmodel.topology import counted, load_topology, tier_of
+from rackmodel.topology.fabric import (
+    Fabric,
+    SwitchUse,
+    check_ports,
+    plan_fabric,
+    switches_above_leaves,
+)
 from rackmodel.topology.published import agrees
 from rackmodel.topology.shapes import Torus
 
@@ -143,10 +150,11 @@ def test_a_million_accelerators_stand_on_a_core_of_two_stages():
     plan = topology.plan(1_000_080)
     assert plan.groups == -(-1_000_080 // 576)
     # every core is a Clos: its outer switches face the groups with half of their ports
-    ports = topology.fabric.core.ports
-    assert plan.core_switches == -(-2 * plan.groups // ports) + -(-plan.groups // ports)
+    ports, shared = topology.fabric.core.ports, plan.spines // plan.planes
+    used = shared * plan.groups * plan.spine_up // plan.cores
+    assert plan.core_switches == -(-2 * used // ports) + -(-used // ports)
     rows = topology.inventory(1_000_080).set_index(["part_kind", "tier"])["count"]
-    assert rows["switch", "core"] == plan.spines * plan.cores * plan.core_switches
+    assert rows["switch", "core"] == plan.planes * plan.cores * plan.core_switches
     assert rows["cable", "spine_core"] == rows["cable", "leaf_spine"]
 
 
@@ -156,8 +164,80 @@ def test_cores_of_two_stages_count_as_they_are_built():
         overrides={"fabric.pod_units": 1, "fabric.group_pods": 1, "fabric.rails": 4},
     )
     size = 8 * 60  # 60 groups on cores of 48 ports
-    assert topology.plan(size).core_switches == 3 + 2
+    plan = topology.plan(size)
+    assert plan.planes * plan.cores * plan.core_switches > plan.planes * plan.cores
     full = topology.graph(size)
     columns = ["part_kind", "part", "tier", "count"]
     left = topology.inventory(size)[columns].sort_values(columns).to_numpy().tolist()
     assert left == counted(full, topology)[columns].sort_values(columns).to_numpy().tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pods=st.integers(1, 60),
+    rails=st.sampled_from([1, 2, 4, 8, 18]),
+    down=st.integers(1, 36),
+    group_pods=st.integers(1, 6),
+    over=st.sampled_from([1, 2, 4]),
+    core_over=st.sampled_from([1, 2, 3]),
+    ports=st.sampled_from([(32, 32), (64, 64), (64, 288), (128, 128), (144, 36)]),
+)
+def test_fat_trees_carry_what_is_stated_with_no_more_switches_than_a_core_for_each_plane(
+    pods, rails, down, group_pods, over, core_over, ports
+):
+    leaf, core = (
+        SwitchUse(part="switch", ports=many, latency_s=0.0, reduction=False) for many in ports
+    )
+    fabric = Fabric(
+        kind="fat-tree",
+        rails=rails,
+        pod_units=down,
+        leaf=leaf,
+        spine=leaf,
+        core=core,
+        oversubscription=over,
+        core_oversubscription=core_over,
+        group_pods=group_pods,
+    )
+    try:
+        check_ports(fabric, rails, "fabric")
+        plan = plan_fabric(fabric, pods * down, rails)
+    except RackModelError:
+        assume(False)
+    facing = plan.pods if plan.groups == 1 else group_pods
+    below = facing * rails * plan.leaf_up // plan.spines  # links into a spine
+    assert plan.leaf_up * over == down
+    assert plan.leaf_up % plan.spines == 0
+    assert below + plan.spine_up <= leaf.ports
+    if not plan.cores:
+        assert plan.groups == 1
+        assert plan.pods <= group_pods or core_over == 1  # what is tapered keeps its cores
+        return
+    assert abs(plan.spine_up - below / core_over) <= 0.5 or plan.spine_up == 1
+    into = plan.spines // plan.planes * plan.groups * plan.spine_up // plan.cores
+    assert plan.spines % plan.planes == plan.spine_up % plan.cores == 0
+    assert into <= core.ports or plan.core_switches >= 3 * into / core.ports
+    assert plan.planes * plan.cores * core.ports >= plan.groups * plan.spines * plan.spine_up or (
+        plan.core_switches > 1
+    )
+    links = plan.groups * plan.spine_up
+    evenly = [n for n in range(1, plan.spine_up + 1) if plan.spine_up % n == 0]
+    single = [n for n in evenly if links // n <= core.ports]
+    clos = -(-2 * plan.groups // core.ports) + -(-plan.groups // core.ports)
+    fewest = single[0] if single else plan.spine_up * clos
+    assert switches_above_leaves(plan) <= plan.spines * (plan.groups + fewest)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "spines", "cores"),
+    [
+        ("gb200-nvl72", 1024, 32, 0),  # 36 leaves of 32 uplinks: spines of 64 ports suffice
+        ("gb200-nvl72", 4608, 256, 16),  # 4,608 links into cores of 288 ports
+        ("dgx-h100", 2048, 32, 0),
+        ("dgx-h100", 4096, 128, 16),  # 4,096 links at 288 ports, evenly
+    ],
+)
+def test_cores_stand_where_spines_do_not_suffice_and_are_filled(name, size, spines, cores):
+    plan = load_topology(name).plan(size)
+    assert plan.groups * plan.spines == spines
+    assert plan.planes * plan.cores * plan.core_switches == cores if cores else not plan.cores

@@ -159,7 +159,7 @@ def test_the_machine_repeats_after_its_period(name, size):
 
 def test_the_period_is_the_smallest_that_the_pods_allow():
     dgx = load_topology("dgx-h100")
-    assert [dgx.period(n) for n in (8, 16, 256, 257, 1024, 1025, 98304)] == [
+    assert [dgx.period(n) for n in (8, 16, 256, 257, 2048, 2049, 98304)] == [
         8,
         8,
         8,
@@ -192,6 +192,9 @@ def test_two_accelerators_share_a_nic_where_the_node_has_four():
 def test_a_non_blocking_fat_tree_has_as_much_capacity_up_as_down():
     topology = load_topology("dgx-h100")
     cuts = cut(topology.graph(2048, bundled=True))
+    assert cuts["nic_leaf"] == cuts["leaf_spine"]
+    assert "spine_core" not in cuts
+    cuts = cut(topology.graph(3072, bundled=True))
     assert cuts["nic_leaf"] == cuts["leaf_spine"] == cuts["spine_core"]
     over = cut(load_topology("dgx-h100-2to1").graph(2048, bundled=True))
     assert over["nic_leaf"] == 2 * over["leaf_spine"] == 4 * over["spine_core"]
