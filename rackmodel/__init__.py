@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rackmodel.api import search as search
     from rackmodel.api import simulate as simulate
     from rackmodel.argument.api import domains as domains
+    from rackmodel.argument.api import domains_serving as domains_serving
     from rackmodel.assess.series import power_over_time as power_over_time
     from rackmodel.engine.networks import clear_caches as clear_caches
     from rackmodel.errors import CannotRun as CannotRun
@@ -57,7 +58,7 @@ _HOME = {
     "search": "rackmodel.api",
     **dict.fromkeys(["serve", "front"], "rackmodel.serving.api"),
     "clear_caches": "rackmodel.engine.networks",
-    "domains": "rackmodel.argument.api",
+    **dict.fromkeys(["domains", "domains_serving"], "rackmodel.argument.api"),
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["validate", "sensitivity", "design"], "rackmodel.verbs.studies"),

@@ -1,7 +1,8 @@
 """The best plan of a job for each size of the scale-up domain, and what it costs.
 
 In:  a model, an accelerator, how many, a batch; sizes of domains.
-Out: `domains`: one row for each size, what grows with it, and what that finds in one sentence.
+Out: `domains`, `domains_serving`: one row for each size, what grows with it, and what that finds
+     in one sentence.
 Left out: the machines (`sold_domains`), pictures (`reporting.domain_pictures`), verdicts
 (`claims`).
 """
@@ -14,15 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from rackmodel.api import checked
 from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.scale_up import NEAR, TRIED, row_of
-from rackmodel.argument.sold_domains import reach, sold
+from rackmodel.argument.served_domains import ServedDomains, served_domains
+from rackmodel.argument.sold_domains import reach, sold_all, sold_notes
 from rackmodel.assess.availability import availability
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
 from rackmodel.engine.networks import clear_caches
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import EVENTS, Effort, plan_words
@@ -122,14 +125,75 @@ def domains(
     return _compared(locals())
 
 
+@checked
+def domains_serving(
+    *,
+    model: str | Path | Mapping[str, Any] | Model,
+    accelerator: str,
+    gpus: int,
+    isl: int,
+    osl: int,
+    tokens_per_s_per_user: float,
+    domains: Sequence[int] = SIZES,
+    tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp_attention: bool | None = None,
+    prefill_gpus: int | None = None,
+    weights: str | None = None,
+    kv: str = "fp8",
+    stack: str = "default",
+    chunk: int = 8192,
+    cached: float = 0.0,
+    mtp: int = 0,
+    acceptance: float = 0.8,
+    disaggregated: bool = True,
+    medium: str = "cpo",
+    taper: float = 1.0,
+    link: str = "",
+    changes: Mapping[str, object] | None = None,
+    catalog: Catalog | None = None,
+    site: Site | Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ServedDomains:
+    """Compare scale-up domains of one accelerator that serve a model, at one speed for each user.
+
+    Parameters
+    ----------
+    tokens_per_s_per_user : that each user sees at least. gpus : accelerators of the deployment, in
+        as many domains as they fill. accelerator, domains, medium, taper, link, changes : as in
+        `domains`. Others: words of `rackmodel.front`; what the plan leaves open is searched.
+
+    Returns
+    -------
+    `ServedDomains`; rows hold domain_accelerators, tokens_per_s_per_gpu (of answers, the most of
+    all plans and users that see the speed), tokens_per_s_per_user (with _low and _high, about 80%
+    of real runs), users, ttft_s, plan, gain (over the first domain), heat_w_per_rack (with _low and
+    _high), usd_per_mtoken (with _low and _high), energy_j_per_token, tokens_per_s_per_mw, hbm,
+    bound_by; a domain that can't be that quick has a reason instead.
+
+    Raises
+    ------
+    InvalidInput, UnknownName, InvalidPlan
+        As `domains` and `serve` do, or for a speed that is not above 0.
+    CannotRun
+        If no domain can.
+
+    Examples
+    --------
+    >>> found = domains_serving(model="llama3.1-70b", accelerator="gb200", gpus=8, isl=1024,
+    ...     osl=1024, tokens_per_s_per_user=100, domains=(4, 8), tp=4, disaggregated=False)
+    >>> [row["domain_accelerators"] for row in found["rows"]]
+    [4, 8]
+    """
+    return served_domains(locals())
+
+
 def _compared(words: Mapping[str, Any]) -> Domains:
     """Run the job that `words` of the verb describe on each domain."""
     gpus, accelerator = words["gpus"], words["accelerator"]
     parts = words["catalog"] or load_catalog()
-    shape = {name: words[name] for name in ("medium", "taper", "link", "changes")}
-    made = [
-        sold(accelerator, size, **shape, catalog=parts) for size in _sizes(words["domains"], gpus)
-    ]
+    made = sold_all(words, parts)
     where = site_of({**words, "media": None, "run_tokens": None, "power_cap_w": None})
     jobs = [open_job(machine, words) for machine in made]  # every word is checked first
     fixed = given_fields(words["plan"] or {})
@@ -165,22 +229,6 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         "rows": rows,
         "notes": _notes(made, job, fixed, (words["medium"], words["taper"])),
     }
-
-
-def _sizes(wanted: Sequence[int], gpus: int) -> list[int]:
-    """Return the domains in order, each once."""
-    if not isinstance(gpus, int) or gpus < 1:
-        raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
-    for size in wanted:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")
-        if size > gpus:
-            raise InvalidInput(
-                f"domain of {size} accelerators: the job uses {gpus:,}; leave it out"
-            )
-    if not wanted:
-        raise InvalidInput("domains: give at least one size, such as 8 or 72")
-    return sorted(set(wanted))
 
 
 def _best(
@@ -300,13 +348,10 @@ def _notes(
     made: Sequence[Topology], job: Job, given: Mapping[str, Any], upper: tuple[str, float]
 ) -> list[str]:
     """Return what the figures rest on."""
-    around = ", ".join(f"{one.domain_accelerators}: {one.chassis}" for one in made)
-    notes = [f"chassis and prices by domain: {around}"]
-    if any(reach(one) == "optical" for one in made):
-        notes.append(f"upper tier of larger domains: {upper[0]}, {upper[1]:g}:1")
+    notes = sold_notes(made, upper)
     notes.append(f"{job.tokens / 1e6:,.1f} M tokens a step, {job.precision}")
     if job.model.moe_layers:
         groups, limit = job.model.routing_groups, job.model.routing_group_limit
         told = f"experts from {limit} of {groups} groups" if groups > 1 else "experts from all"
         notes.append(f"{told}; dispatch in {_sent_in(job, given)}, combine in bf16")
-    return notes + list(dict.fromkeys(told for one in made for told in one.notes))
+    return notes

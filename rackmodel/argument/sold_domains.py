@@ -1,7 +1,7 @@
 """Scale-up domains of one accelerator as they are sold: what stands around them, what joins them.
 
 In:  an accelerator, accelerators of a domain, how its upper tier is made; the machines that ship.
-Out: `sold`, a machine; `reach`, the medium that its domain needs.
+Out: `sold`, a machine; `sold_all`, one for each size; `reach`, the medium that its domain needs.
 Left out: jobs (`api`), prices and watts of parts (`hardware`).
 
 Chassis, host and wires are those of the smallest machine that ships with links of that kind and at
@@ -14,7 +14,7 @@ power, in copper; above it two tiers, the upper one on optics because it leaves 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -102,6 +102,44 @@ def sold(
     except InvalidInput as error:
         raise InvalidInput(f"domain of {domain} accelerators: {error}") from None
     return _named(machine, f"{accelerator}-domain{domain}", tuple(changes or ()))
+
+
+def sold_all(words: Mapping[str, Any], parts: Catalog) -> list[Topology]:
+    """Return a machine for each size of a domain, smallest first, as `words` of a verb want them.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        As `sold` does, or for a size above the accelerators in use.
+    """
+    shape = {name: words[name] for name in ("medium", "taper", "link", "changes")}
+    sizes = _sizes(words["domains"], words["gpus"])
+    return [sold(words["accelerator"], size, **shape, catalog=parts) for size in sizes]
+
+
+def _sizes(wanted: Sequence[int], gpus: int) -> list[int]:
+    """Return the domains in order, each once."""
+    if not isinstance(gpus, int) or gpus < 1:
+        raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
+    for size in wanted:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+            raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")
+        if size > gpus:
+            raise InvalidInput(
+                f"domain of {size} accelerators: the job uses {gpus:,}; leave it out"
+            )
+    if not wanted:
+        raise InvalidInput("domains: give at least one size, such as 8 or 72")
+    return sorted(set(wanted))
+
+
+def sold_notes(made: Sequence[Topology], upper: tuple[str, float]) -> list[str]:
+    """Return how the machines are made."""
+    around = ", ".join(f"{one.domain_accelerators}: {one.chassis}" for one in made)
+    notes = [f"chassis and prices by domain: {around}"]
+    if any(reach(one) == "optical" for one in made):
+        notes.append(f"upper tier of larger domains: {upper[0]}, {upper[1]:g}:1")
+    return notes + list(dict.fromkeys(told for one in made for told in one.notes))
 
 
 def reach(machine: Topology) -> str:

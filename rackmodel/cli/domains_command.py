@@ -15,6 +15,7 @@ from rackmodel.cli import groups
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import progress
 from rackmodel.cli.tables import filled
+from rackmodel.cli.tables_serving import served_domains_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
@@ -50,7 +51,7 @@ class DomainWords:
 
 
 def domains(
-    job: groups.JobOptions,
+    job: groups.DomainOptions,
     what: Annotated[DomainWords, of_dataclass(DomainWords, "Domains")],
     site: groups.SiteOptions,
     parts: groups.CatalogOptions,
@@ -63,30 +64,38 @@ def domains(
       rackmodel domains --model deepseek-v3 --accelerator gb200 --gpus 4608 --global-batch 18432 \\
           --seq-len 4096 --precision fp8-mx --domains 8,72,576 --plot domains.png
       rackmodel domains --model llama3.1-405b --gpus 1152 --global-batch 1152 --taper 4
+      rackmodel domains --serve --tokens-per-s-per-user 100 --model deepseek-v3 --weights nvfp4 \\
+          --gpus 72 --isl 1024 --osl 1024 --mtp 3 --acceptance 0.6 --domains 8,72
 
     Domains as they are sold: nodes of 8, racks of 36 and 72 with their chassis, hosts and prices;
     denser racks in copper up to 144, above that an upper tier of switches on optics.
+    With --serve: the most tokens/s per accelerator at a speed that each user sees.
     """
     sizes = [count(word, "--domains", 10_000) for word in what.domains.split(",")]
     if len(set(sizes)) < len(sizes):
         raise InvalidInput(f"--domains: {clip(what.domains)!r} names a size twice")
-    if job.pop("default_plan", False):
-        raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
     from rackmodel.argument import api
 
+    shape: dict[str, Any] = {
+        "accelerator": what.accelerator,
+        "domains": sizes,
+        "medium": what.medium,
+        "taper": what.taper,
+        "link": what.link,
+        "changes": parts.changes or None,
+        "catalog": parts.catalog(),
+        "site": site,
+    }
+    if job.pop("serve", False):
+        with progress("domains") as advance:
+            served = api.domains_serving(**job, **shape, progress=advance)
+        output.draw("serving.domains_figure", served)
+        output.write(served, served_domains_tables)
+        return
+    if job.pop("default_plan", False):
+        raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
     with progress("domains") as advance:
-        found = api.domains(
-            **job,
-            accelerator=what.accelerator,
-            domains=sizes,
-            medium=what.medium,
-            taper=what.taper,
-            link=what.link,
-            changes=parts.changes or None,
-            catalog=parts.catalog(),
-            site=site,
-            progress=advance,
-        )
+        found = api.domains(**job, **shape, progress=advance)
     output.draw("domain_pictures.domains_figure", found)
     output.write(found, domains_tables)
 

@@ -8,6 +8,7 @@ Left out: how an option is made of a field (`options`), how words are read (`val
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -18,11 +19,12 @@ from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_w
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
-from rackmodel.cli.values import MAX_COUNT, clip, counter
+from rackmodel.cli.values import MAX_COUNT, clip, counter, number
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 
 _PLAN = "Plan (what is left out is searched)"
+_USERS = "Serving (with --serve)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
 _SITE = ("power_cap_w", "media", "supply_c", "rise_k", "flow_lpm")
 _MODEL_HELP = (
@@ -267,6 +269,7 @@ Disaggregated: TypeAlias = Annotated[
     ),
 ]
 _SERVED = ("isl", "osl", "weights", "kv", "stack", "cached", "mtp", "acceptance")
+_SERVED_ONLY = tuple(name for name in _SERVED if name != "stack")
 _SPREAD = (
     "prefill_gpus",
     "chunk",
@@ -311,8 +314,70 @@ def _serving_words(words: Words) -> Words:
     return {**words, "model": name_or_file(words["model"], "--model")}
 
 
+Serve: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--serve",
+        help="Serve the model to users who see a speed, instead of training it.",
+        rich_help_panel=_USERS,
+    ),
+]
+Speed: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--tokens-per-s-per-user",
+        metavar="T",
+        help="Tokens/s that each user sees at least. Example: --tokens-per-s-per-user 100",
+        rich_help_panel=_USERS,
+        show_default=False,
+    ),
+]
+
+
+def _domain_options() -> list[Parameter]:
+    """Return the options of a job that is trained or, with --serve, served."""
+    from rackmodel.workload.plan import Job
+    from rackmodel.workload.serving.job import ServingJob, Worker
+
+    open_words = {one.name: one for one in fields_options(Job, "Job", searched=True)}
+    trained = [open_words.get(one.name, one) for one in _job_options()]
+    return [
+        *trained,
+        parameter("serve", Serve, False),
+        parameter("tokens_per_s_per_user", Speed, None),
+        *fields_options(ServingJob, _USERS, (*_SERVED_ONLY, "chunk"), searched=True),
+        *fields_options(Worker, _USERS, ("dp_attention",), searched=True),
+        *fields_options(ServingJob, _USERS, ("prefill_gpus",), searched=True),
+    ]
+
+
+def _domain_words(words: Words) -> Words:
+    """Return the words of `domains`, or with `serve` those of `domains_serving`."""
+    served = words.pop("serve")
+    users = {"tokens_per_s_per_user", "dp_attention", "prefill_gpus", "chunk", *_SERVED_ONLY}
+    if not served:
+        _refuse(words.keys() & users, "about serving; it needs --serve")
+        return _job_words(words)
+    if not words["default_plan"]:
+        del words["default_plan"]
+    shared = {"model", "gpus", "stack", "tp", "pp", "ep"}
+    _refuse(words.keys() - users - shared, "about training; leave it out with --serve")
+    for name in ("model", "gpus", "isl", "osl", "tokens_per_s_per_user"):
+        if name not in words:
+            raise InvalidInput(f"--{name.replace('_', '-')}: missing; --serve needs it")
+    speed = number(words["tokens_per_s_per_user"], "--tokens-per-s-per-user")
+    return {**_serving_words(words), "tokens_per_s_per_user": speed, "serve": True}
+
+
+def _refuse(names: AbstractSet[str], why: str) -> None:
+    for name in sorted(names):
+        option = {"launch": "from", "more": "plan"}.get(name, name.replace("_", "-"))
+        raise InvalidInput(f"--{option}: {why}")
+
+
 _PRINTED = ("json", "csv", "demands")
 JobOptions: TypeAlias = Annotated[Words, Group(_job_options, _job_words)]
+DomainOptions: TypeAlias = Annotated[Words, Group(_domain_options, _domain_words)]
 ServingOptions: TypeAlias = Annotated[Words, Group(_serving_options, _serving_words)]
 FrontOptions: TypeAlias = Annotated[Words, Group(_front_options, _serving_words)]
 SiteOptions: TypeAlias = Annotated[Words, _site()]

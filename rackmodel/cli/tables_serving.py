@@ -172,3 +172,46 @@ def front_tables(payload: Payload) -> Iterator[RenderableType]:
         ],
         "plan",
     )
+
+
+def served_domains_tables(payload: Payload) -> Iterator[RenderableType]:
+    """Yield what was found, a row for each domain, then what it rests on."""
+    yield (
+        f"{payload['model']} on {payload['gpus']:,} {payload['accelerator']},"
+        f" {payload['isl']:,} tokens in, {payload['osl']:,} out: {payload['finding']}"
+    )
+    yield ""
+    titles = (
+        *("domain", "tokens/s/GPU", "gain", "tokens/s/user (band)", "users", "first token"),
+        *("HBM full", "HBM busy", "kW a rack", "J/token", "USD/Mtoken", "tokens/s/MW"),
+    )
+    ran = [row for row in payload["rows"] if "reason" not in row]
+    yield filled(titles, [(*_domain_cells(row), plan_text(row["plan"])) for row in ran], "plan")
+    for row in payload["rows"]:
+        if "reason" in row:
+            yield f"domain {row['domain_accelerators']}: {row['reason']}"
+    yield ""
+    yield from payload["notes"]
+    yield (
+        "tokens of answers; J of IT power, MW of facility power that is provided; band: about 80%"
+        " of real runs, of each row alone"
+    )
+
+
+def _domain_cells(row: Payload) -> tuple[str, ...]:
+    hbm = row["hbm"]
+    low, high = (three(row[f"tokens_per_s_per_user_{end}"]) for end in ("low", "high"))
+    return (
+        str(row["domain_accelerators"]),
+        three(row["tokens_per_s_per_gpu"]),
+        signed(row["gain"]) if row["gain"] else "",
+        f"{three(row['tokens_per_s_per_user'])} ({low} - {high})",
+        f"{row['users']:,}",
+        seconds(row["ttft_s"]),
+        percent(sum(hbm["used_bytes"].values()) / hbm["capacity_bytes"]),
+        percent(hbm["bandwidth_utilisation"]),
+        three(row["heat_w_per_rack"] / 1e3),
+        three(row["energy_j_per_token"]),
+        three(row["usd_per_mtoken"]),
+        three(row["tokens_per_s_per_mw"]),
+    )

@@ -72,3 +72,21 @@ def front_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> A
     ax.set(xlabel="tokens/s per user", ylabel="tokens/s per accelerator", yscale="log")
     ax.legend(frameon=False)
     return ax
+
+
+def domains_figure(found: Mapping[str, Any]) -> Axes:
+    """Draw tokens/s per accelerator (bars) and USD per million tokens (line) of each domain."""
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in found["rows"] if "reason" not in row]
+    labels = [str(row["domain_accelerators"]) for row in rows]
+    _, ax = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
+    bars = ax.bar(labels, [row["tokens_per_s_per_gpu"] for row in rows], width=0.6)
+    ax.bar_label(bars, fmt="%.0f", padding=2)
+    ax.set(xlabel="accelerators of a scale-up domain", ylabel="tokens/s per accelerator")
+    ax.set_title(f"{found['model']}: {found['finding']}", loc="left", fontsize=9, wrap=True)
+    right = ax.twinx()
+    right.plot(labels, [row["usd_per_mtoken"] for row in rows], "o-", color="tab:red")
+    right.set_ylabel("USD per million tokens", color="tab:red")
+    right.set_ylim(bottom=0.0)
+    return ax

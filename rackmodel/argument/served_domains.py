@@ -1,0 +1,239 @@
+"""A served model on domains of every size, at a speed that each user sees.
+
+In:  machines of one accelerator that differ in their domains, the words of a serving job.
+Out: `served_domains`, for each the plan and users with most tokens/s per accelerator; `finding`.
+Left out: the machines (`sold_domains`), fronts without a wish (`serving.pareto`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from rackmodel import gate
+from rackmodel.argument.sold_domains import reach, sold_all, sold_notes
+from rackmodel.assess.site import Site
+from rackmodel.engine.networks import clear_caches
+from rackmodel.errors import CannotRun, DoesNotFit
+from rackmodel.hardware import Catalog, load_catalog
+from rackmodel.planning.job_words import site_of
+from rackmodel.serving.pareto import front_points, rate
+from rackmodel.serving.plans import Tried
+from rackmodel.serving.run import check_stack, serve_job, steps_of
+from rackmodel.serving.steps import Steps
+from rackmodel.serving.words import job_of_words
+from rackmodel.topology import Topology
+from rackmodel.workload import load_model
+from rackmodel.workload.serving.job import ServingJob
+
+WIDE, HALVINGS = 4, 4  # factor between numbers of users first tried; halvings of its logarithm
+KEPT = (
+    *("tokens_per_s_per_gpu", "input_tokens_per_s_per_gpu", "tokens_per_s_per_user", "users"),
+    *("tpot_s", "ttft_s", "plan", "breakdown_s", "bound_by", "hbm"),
+    *("energy_j_per_token", "tokens_per_s_per_mw"),
+)
+
+
+class ServedDomains(TypedDict):
+    """What `domains_serving` returns; rows and finding as in `Domains` of training."""
+
+    model: str
+    accelerator: str
+    gpus: int
+    isl: int
+    osl: int
+    tokens_per_s_per_user: float
+    finding: str
+    copper_ends: int | None
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+def served_domains(words: Mapping[str, Any]) -> ServedDomains:
+    """Serve the job that `words` of the verb describe on each domain."""
+    speed = gate.number(words["tokens_per_s_per_user"], "1", "tokens_per_s_per_user", positive=True)
+    parts = words["catalog"] or load_catalog()
+    machines = sold_all(words, parts)
+    rows = _rows(machines, words, speed, parts, site_of(words))
+    ran = [row for row in rows if "reason" not in row]
+    if not ran:
+        raise CannotRun(f"no domain can serve this: {rows[0]['reason']}")
+    for row in ran:
+        row["gain"] = row["tokens_per_s_per_gpu"] / ran[0]["tokens_per_s_per_gpu"] - 1.0
+    copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
+    return {
+        "model": load_model(words["model"]).name,
+        "accelerator": words["accelerator"],
+        "gpus": words["gpus"],
+        "isl": words["isl"],
+        "osl": words["osl"],
+        "tokens_per_s_per_user": speed,
+        "finding": finding(ran, speed),
+        "copper_ends": max(copper, default=None),
+        "rows": rows,
+        "notes": sold_notes(machines, (words["medium"], words["taper"])),
+    }
+
+
+def _rows(
+    machines: Sequence[Topology],
+    words: Mapping[str, Any],
+    speed: float,
+    parts: Catalog,
+    site: Site,
+) -> list[dict[str, Any]]:
+    """Return a row for each machine, smallest domain first; words : of `domains_serving`.
+
+    Each domain also tries the users that were best for smaller ones, so that the grid of users
+    never makes a larger domain look worse.
+
+    Raises
+    ------
+    InvalidInput, UnknownName, InvalidPlan
+        For words that mean nothing.
+    """
+    jobs = [job_of_words(machine, {**words, "users": 1}) for machine in machines]
+    check_stack(jobs[0][0].stack)
+    rows: list[dict[str, Any]] = []
+    chosen: list[int] = []
+    for machine, (job, fixed) in zip(machines, jobs, strict=True):
+        steps = steps_of(machine, parts)
+        look = _Search(machine, job, fixed, steps, speed, apart=bool(words["disaggregated"]))
+        try:
+            best = look.best(chosen)
+            chosen.append(best.job.users)
+            rows.append(_row(machine, best.job, steps, parts, site))
+        except CannotRun as reason:
+            size = machine.domain_accelerators
+            rows.append({"domain_accelerators": size, "reason": str(reason)})
+        clear_caches()  # no domain has another's routes: they would only fill memory
+        if words["progress"] is not None:
+            words["progress"](len(rows), len(machines))
+    return rows
+
+
+@dataclass(slots=True)
+class _Search:
+    """The plan and users with most tokens/s per accelerator whose users see a speed at least."""
+
+    machine: Topology
+    job: ServingJob
+    fixed: Mapping[str, Any]
+    steps: Steps
+    speed: float
+    apart: bool = True
+    quickest: float = 0.0  # tokens/s that a user sees, of all that was tried
+    _known: dict[int, Tried | None] = field(default_factory=dict)
+
+    def best(self, also: Sequence[int]) -> Tried:
+        """Return the best; also : numbers of users to try beside those that the search meets.
+
+        Of one plan more users make more tokens/s, each of them slower: numbers grow by a factor
+        until no plan is quick enough, then the factor above the best one is halved.
+
+        Raises
+        ------
+        CannotRun
+            If no plan is ever that quick, or none fits.
+        """
+        if self._at(1) is None:
+            raise CannotRun(
+                f"the quickest plan gives a user {self.quickest:,.4g} tokens/s,"
+                f" fewer than {self.speed:,.6g}"
+            )
+        users = 1
+        while self._at(users) is not None:
+            users *= WIDE
+        low = self._most().job.users
+        high = low * WIDE
+        for _ in range(HALVINGS):
+            middle = round(math.sqrt(low * high))
+            if middle in (low, high):
+                break
+            found, before = self._at(middle), self._most()
+            better = found is not None and found is before
+            low, high = (middle, high) if better else (low, middle)
+        for number in also:
+            self._at(number)
+        return self._most()
+
+    def _most(self) -> Tried:
+        """Return the best until now; of equals the one with fewest users."""
+        found = [self._known[users] for users in sorted(self._known)]
+        return max((one for one in found if one is not None), key=rate)
+
+    def _at(self, users: int) -> Tried | None:
+        """Return the best plan at a number of users; None if none is quick enough or fits.
+
+        Users who only wait for others to finish count as too many.
+        """
+        if users not in self._known:
+            points: list[Tried] = []
+            try:
+                points = front_points(
+                    self.machine,
+                    self.job,
+                    self.fixed,
+                    users=(users,),
+                    steps=self.steps,
+                    disaggregated=self.apart,
+                )
+            except DoesNotFit:
+                if users == 1:
+                    raise
+            speeds = [1.0 / one.state.tpot_s for one in points]
+            self.quickest = max([self.quickest, *speeds])
+            quick = [
+                one
+                for one, speed in zip(points, speeds, strict=True)
+                if speed >= self.speed and not one.state.queued
+            ]
+            self._known[users] = max(quick, key=rate, default=None)
+        return self._known[users]
+
+
+def _row(
+    machine: Topology, job: ServingJob, steps: Steps, parts: Catalog, site: Site
+) -> dict[str, Any]:
+    """Return the figures of one domain."""
+    result = serve_job(machine, job, catalog=parts, site=site, steps=steps)
+    told = result.to_dict()
+    rack = max(told["racks"], key=lambda one: one["heat_w"])
+    low, high = result.band
+    ends = ("", "_low", "_high")
+    return {
+        "domain_accelerators": machine.domain_accelerators,
+        "medium": reach(machine),
+        **{key: told[key] for key in KEPT},
+        "tokens_per_s_per_user_low": told["tokens_per_s_per_user"] / high,
+        "tokens_per_s_per_user_high": told["tokens_per_s_per_user"] / low,
+        "heat_w_per_rack": rack["heat_w"],
+        "heat_w_per_rack_low": rack["heat_low_w"],
+        "heat_w_per_rack_high": rack["heat_high_w"],
+        "rack_accelerators": rack["accelerators"],
+        **{f"usd_per_mtoken{end}": told["cost"][f"usd_per_mtoken{end}"] for end in ends},
+        "capital_usd_per_gpu": told["cost"]["capital_usd"] / job.gpus,
+    }
+
+
+def finding(rows: Sequence[Mapping[str, Any]], speed: float) -> str:
+    """Say in one sentence what growing the domain does; rows : those that ran, smallest first.
+
+    >>> finding([{"domain_accelerators": n, "tokens_per_s_per_gpu": t, "usd_per_mtoken": 1.0}
+    ...     for n, t in ((8, 800.0), (72, 1600.0))], 100.0)
+    'at 100 tokens/s a user, 72 give 2.00 times the tokens/s of 8; cheapest tokens at 8'
+    """
+    first, best = rows[0], max(rows, key=lambda row: row["tokens_per_s_per_gpu"])
+    size, small = best["domain_accelerators"], first["domain_accelerators"]
+    ratio = best["tokens_per_s_per_gpu"] / first["tokens_per_s_per_gpu"]
+    told = f"{size} give {ratio:.2f} times the tokens/s of {small}"
+    if len(rows) == 1:
+        told = f"only a domain of {small} serves it"
+    elif best is first:
+        told = f"no larger domain gives more tokens/s than {small}"
+    cheap = min(rows, key=lambda row: row["usd_per_mtoken"])
+    return (
+        f"at {speed:g} tokens/s a user, {told}; cheapest tokens at {cheap['domain_accelerators']}"
+    )
