@@ -63,7 +63,7 @@ def _timed(benchmark: type, method: str) -> Callable[[], None]:
 
 def claim_jobs() -> Iterator[tuple[str, Callable[[], None]]]:
     """The cheapest claims, quickly."""
-    from rackmodel.argument.claims import run_claim
+    from rackmodel.argument.verdicts import run_claim
 
     for name in CLAIMS:
         yield f"claim {name}", lambda name=name: print(_verdict(run_claim(name, quick=True)))

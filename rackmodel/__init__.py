@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.machines import draw as draw
     from rackmodel.verbs.machines import goodput as goodput
     from rackmodel.verbs.machines import heat as heat
+    from rackmodel.verbs.studies import claims as claims
     from rackmodel.verbs.studies import design as design
     from rackmodel.verbs.studies import sensitivity as sensitivity
     from rackmodel.verbs.studies import validate as validate
@@ -61,7 +62,7 @@ _HOME = {
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.argument.api"),
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
-    **dict.fromkeys(["validate", "sensitivity", "design"], "rackmodel.verbs.studies"),
+    **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
     "power_over_time": "rackmodel.assess.series",
     "Answer": "rackmodel.verbs.answer",
     "Result": "rackmodel.result.result",

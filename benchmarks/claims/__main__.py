@@ -1,6 +1,6 @@
 """Test claims and write their tables: `python -m benchmarks.claims [ID ...] [--quick] [--out DIR]`.
 
-In:  `rackmodel.argument.claims`, which holds the tests.
+In:  `rackmodel.argument.verdicts`, which holds the tests.
 Out: claims.csv, claims.json and one CSV per claim with the rows behind its figure.
 Left out: the tests themselves, so that `rackmodel claims` works from a wheel.
 """
@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from rackmodel.argument.claims import claim_ids, claims_frame, run_claim
+from rackmodel.argument.verdicts import claim_ids, claims_frame, run_claim
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ Out: `Answer`s in the order of the questions, and the same as Markdown.
 Left out: running the study (benchmarks/scale_up_vs_scale_out), pictures (`rackmodel.reporting`).
 
 Gains of one machine over another carry a band: both have the same accelerator, so errors of kernels
-cancel, and exposed communication is taken 30% up and down (`claims.verdict.like_ratio`).
+cancel, and exposed communication is taken 30% up and down (`verdicts.verdict.like_ratio`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from rackmodel.argument.claims.verdict import like_ratio, percent
+from rackmodel.argument.verdicts.verdict import like_ratio, percent
 
 PAYS = 0.02  # a doubling that gains less does not pay
 Frames = Mapping[str, pd.DataFrame]

@@ -2,7 +2,7 @@
 
 In:  results, or rows of them.
 Out: (value, low, high) of a ratio; a change as people write it.
-Left out: what follows for a claim (`claims.verdict`).
+Left out: what follows for a claim (`verdicts.verdict`).
 """
 
 from __future__ import annotations

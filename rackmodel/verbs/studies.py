@@ -133,7 +133,7 @@ def claims(
     -------
     rows {id, verdict, ...}; frames {id: the rows that the verdict rests on}.
     """
-    from rackmodel.argument.claims import run_claims
+    from rackmodel.argument.verdicts import run_claims
 
     folder = None if study is None else Path(study)
     verdicts = run_claims(tuple(only), quick, progress, workers or os.cpu_count() or 1, folder)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmodel.argument import claims
-from rackmodel.argument.claims import domain_claims
-from rackmodel.argument.claims.pairs import pair_ratios, pair_words, published_pairs
-from rackmodel.argument.claims.training_runs import goodput_of
-from rackmodel.argument.claims.verdict import like_ratio, overlaps
+from rackmodel.argument import verdicts as claims
+from rackmodel.argument.verdicts import domain_claims
+from rackmodel.argument.verdicts.pairs import pair_ratios, pair_words, published_pairs
+from rackmodel.argument.verdicts.training_runs import goodput_of
+from rackmodel.argument.verdicts.verdict import like_ratio, overlaps
 from rackmodel.errors import InvalidInput, UnknownName
 
 CHEAP = ("nvl72-structure", "copper-returns", "a800-cluster-cost", "a800-links")

@@ -93,3 +93,9 @@ def test_a_floor_narrows_every_window_and_is_paid_in_heat():
     assert power["mean_w"] == pytest.approx(power["burned_w"] + power["windows"][-1]["max_w"])
     for row in power["windows"]:
         assert row["smoothed_swing_w"] <= row["swing_w"] * (1 + 1e-9)
+
+
+def test_claims_have_a_verdict_each():
+    found = rackmodel.claims(["a800-cluster-cost"], quick=True, workers=1)
+    assert [row["id"] for row in found["rows"]] == ["a800-cluster-cost"]
+    assert found["rows"][0]["verdict"]

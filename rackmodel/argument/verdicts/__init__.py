@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rackmodel.argument.claims import clusters, domain_claims, racks, rivals, training_runs
-from rackmodel.argument.claims.verdict import Verdict, claim, claim_texts
+from rackmodel.argument.verdicts import clusters, domain_claims, racks, rivals, training_runs
+from rackmodel.argument.verdicts.verdict import Verdict, claim, claim_texts
 from rackmodel.errors import UnknownName
 from rackmodel.sweeps.workers import local_workers
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rackmodel.argument.claims.verdict import (
+from rackmodel.argument.scale_up import Work, best_of
+from rackmodel.argument.verdicts.verdict import (
     Band,
     Verdict,
     answer,
@@ -21,7 +22,6 @@ from rackmodel.argument.claims.verdict import (
     geometric_mean,
     unlike_ratio,
 )
-from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.errors import CannotRun
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology, load_topology

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rackmodel.argument.claims.verdict import Verdict, answer, as_claimed, banded, claimed
 from rackmodel.argument.scale_up import Work, best_of
+from rackmodel.argument.verdicts.verdict import Verdict, answer, as_claimed, banded, claimed
 from rackmodel.assess.availability import availability
 from rackmodel.assess.cost import training_run
 from rackmodel.assess.stops import Stops

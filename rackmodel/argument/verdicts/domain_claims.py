@@ -13,8 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rackmodel.argument.claims.pairs import pair_words, published_pairs
-from rackmodel.argument.claims.verdict import (
+from rackmodel.argument.scale_up import Work, best_of, point
+from rackmodel.argument.study_points import known_points, point_key
+from rackmodel.argument.verdicts.pairs import pair_words, published_pairs
+from rackmodel.argument.verdicts.verdict import (
     Verdict,
     answer,
     decided,
@@ -22,8 +24,6 @@ from rackmodel.argument.claims.verdict import (
     over_cases,
     percent,
 )
-from rackmodel.argument.scale_up import Work, best_of, point
-from rackmodel.argument.study_points import known_points, point_key
 from rackmodel.sweeps.filters import Value
 from rackmodel.topology import load_topology
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import networkx as nx
 
-from rackmodel.argument.claims.verdict import (
+from rackmodel.argument.scale_up import Work, best_of
+from rackmodel.argument.verdicts.verdict import (
     Verdict,
     answer,
     as_claimed,
     decided,
     geometric_mean,
 )
-from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.assess.bandwidth_ladder import tiers
 from rackmodel.assess.media import swap_tier
 from rackmodel.hardware import load_catalog

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rackmodel.argument.claims.training_runs import whole_run
-from rackmodel.argument.claims.verdict import Band, Verdict, answer, as_claimed, banded
 from rackmodel.argument.scale_up import Work, best_of
+from rackmodel.argument.verdicts.training_runs import whole_run
+from rackmodel.argument.verdicts.verdict import Band, Verdict, answer, as_claimed, banded
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.cost import Bought, capital
 from rackmodel.assess.media import fabric_power, media_rows
