@@ -199,7 +199,7 @@ def _row(
 ) -> dict[str, Any]:
     """Return the figures of one domain."""
     result = serve_job(machine, job, catalog=parts, site=site, steps=steps)
-    told = result.to_dict()
+    told: Mapping[str, Any] = result.to_dict()
     rack = max(told["racks"], key=lambda one: one["heat_w"])
     low, high = result.band
     ends = ("", "_low", "_high")

@@ -99,12 +99,15 @@ def show(
 
 def schema(
     kind: Annotated[
-        Literal["topology", "parts", "models", "sweep", "design", "result"],
-        typer.Argument(help="Which file, or result of `simulate --json`.", show_default=False),
+        Literal["topology", "parts", "models", "sweep", "design", "result", "serving"],
+        typer.Argument(
+            help="Which file; result: of `simulate --json`, serving: of `serve --json`.",
+            show_default=False,
+        ),
     ],
     output: groups.FileOptions,
 ) -> None:
-    """Print the JSON Schema of a file that you write, or of what `simulate --json` prints.
+    """Print the JSON Schema of a file that you write, or of what `simulate` or `serve` prints.
 
     \b
     Examples:

@@ -131,12 +131,12 @@ class RackRecord(TypedDict):
     swing: SwingRecord
 
 
-class PowerRecord(TypedDict):
-    """Power of racks, fabric and hall, mean over the step; clock and cap of its accelerators.
+class DrawnRecord(TypedDict):
+    """Power of racks, fabric and hall, mean over the step; clock of its accelerators.
 
     late : seconds that the step would take at the clock that its power allows, over those of the
-    step; above 1 the simulated step is too fast. cap_clock : over the clock that the accelerator's
-    own cap leaves. fabric_share : of the fabric's ports, those that the job bears.
+    step; above 1 the simulated step is too fast. fabric_share : of the fabric's ports, those that
+    the job bears.
     """
 
     it_w: float
@@ -158,6 +158,14 @@ class PowerRecord(TypedDict):
     clock_ratio: float
     late: float
     hall_swing: SwingRecord
+
+
+class PowerRecord(DrawnRecord):
+    """Power as drawn, and under the cap of a training run's accelerators.
+
+    cap_clock : over the clock that the accelerator's own cap leaves.
+    """
+
     cap_w: float
     cap_clock: float
     cap_slows: bool

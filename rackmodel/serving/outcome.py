@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.result.link_usage import links_frame
+from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, Segment
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -106,12 +107,12 @@ class ServingResult:
         )
         return moved / self.steady.decode_s / self.accelerator.hbm_bytes_per_s
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ServingRecord:
         """Return everything that `rackmodel serve --json` prints; SI units."""
         job, state = self.job, self.steady
         low, high = self.band
         facts = self.assessment
-        return {
+        found = {
             "topology": self.topology,
             "accelerator": self.accelerator.name,
             "gpus": job.gpus,
@@ -145,6 +146,7 @@ class ServingResult:
             **facts,
             "simulation": {"events": self.decode.events, "wall_s": self.decode.wall_s},
         }
+        return cast(ServingRecord, found)
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""

@@ -82,6 +82,14 @@ def test_simulate_prints_what_its_records_say():
         assert all(set(row) <= set(deeper[part]["properties"]) for row in found[name])
 
 
+def test_serve_prints_what_its_record_says():
+    words = ["--model", "llama3.1-70b", "--users", 8, "--isl", 512, "--osl", 64, "--tp", 8]
+    found = run("serve", "dgx-h100", *words, "--json")
+    schema.check("serving", found)
+    with pytest.raises(InvalidInput, match="tpot_s"):
+        schema.check("serving", {key: found[key] for key in found if key != "tpot_s"})
+
+
 # Keys that scripts rely on: of the whole, and of each row.
 PRINTED = [
     (["compare", "dgx-h100", *JOB, *PLAN], {"model", "gpus", "global_batch", "rows"}, {"step_s"}),

@@ -5,7 +5,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 
 import rackmodel
 from rackmodel.errors import InvalidInput
-from rackmodel.result import records
+from rackmodel.result import records, serving_records
 
 DEFAULT = {"default_plan": True}
 CASES = {
@@ -39,3 +39,16 @@ def test_only_the_fields_that_are_asked_for_are_worked_out():
     assert result.to_dict(fields=["cost", "run"]) == {"cost": whole["cost"]}  # no run asked for
     with pytest.raises(InvalidInput, match="no field 'tokens'"):
         result.to_dict(fields=["tokens"])
+
+
+@pytest.mark.parametrize("plan", [{}, {"prefill_gpus": 4, "prefill": {"tp": 4}}])
+def test_a_served_job_has_the_keys_of_its_record_and_no_others(plan):
+    words = {"model": "llama3.1-70b", "users": 16, "isl": 1024, "osl": 64, "tp": 4, "gpus": 8}
+    found = rackmodel.serve("dgx-h100", **words, **plan).to_dict()
+    assert set(found) == set(serving_records.ServingRecord.__required_keys__)
+    assert ("prefill" in found["plan"]) == bool(plan)
+    strict = with_config(ConfigDict(extra="forbid"))
+    for name, kind in vars(serving_records).items():
+        if name.endswith("Record"):
+            strict(kind)
+    TypeAdapter(serving_records.ServingRecord).validate_python(found)
