@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Payload = Mapping[str, Any]
 BAR = 30  # characters of the longest bar
+LEAST_LOST = 0.005  # of the peak, to be named
 MOST_LINES = 8  # of the table of racks
 RACK_WATTS = ("heat_w", "liquid_w", "air_w", "peak_w")
 
@@ -79,6 +80,7 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
             table.add_row(name, shown, style="bold" if name == "step" else "")
     yield table
     yield from _breakdown(row)
+    yield _waterfall(row)
     yield from _hbm(row)
     yield from _links(row)
     yield from _racks(row)
@@ -106,6 +108,16 @@ def _breakdown(row: Payload) -> Iterator[RenderableType]:
     table.columns[3].no_wrap = True
     yield ""
     yield table
+
+
+def _waterfall(row: Payload) -> str:
+    """Say in one line where the peak goes, the largest losses first."""
+    losses = sorted(row["waterfall"], key=lambda one: -abs(one["lost"]))
+    shown = [one for one in losses if abs(one["lost"]) >= LEAST_LOST]
+    rest = sum(one["lost"] for one in losses) - sum(one["lost"] for one in shown)
+    words = [f"{part_name(one['part'])} {signed(-one['lost'])}" for one in shown]
+    words += [f"others {signed(-rest)}"] if len(shown) < len(losses) else []
+    return f"  of the peak: {', '.join(words)}; MFU {percent(row['mfu'])}"
 
 
 def _hbm(row: Payload) -> Iterator[RenderableType]:

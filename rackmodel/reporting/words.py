@@ -163,6 +163,12 @@ PARTS = {
     "latency_s": "latency (divided)",
     "domain_accelerators": "scale-up domain",
     "overhead": "outside the kernels",
+    "arithmetic": "FLOPs beyond the model's",
+    "formats": "wider number formats",
+    "sustained_rate": "clock and sustained rate",
+    "shapes_and_tiles": "shapes and tiles",
+    "hbm_kernels": "HBM-bound kernels",
+    "contention": "kernels beside collectives",
     "jitter": "waiting for slow ranks",
 }
 

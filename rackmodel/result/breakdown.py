@@ -78,7 +78,7 @@ def compute_limits(
         hbm = min(device, moved / hbm_bytes_per_s)
         return np.array([device - hbm, hbm, 0.0])
 
-    sums = _over_ranks(programs, ranks, limits_of)
+    sums = over_ranks(programs, ranks, limits_of)
     shares = sums / (sums.sum() or 1.0)
     return dict(zip(("matrix units", "HBM bandwidth", "host launch"), shares.tolist(), strict=True))
 
@@ -93,14 +93,17 @@ def device_busy(programs: Sequence[Program], ranks: Floats, kernels: KernelTimes
         whole, device = kernels.times_s(compute)
         return np.array([min(whole, device), whole])
 
-    device_s, whole_s = _over_ranks(programs, ranks, times_of).tolist()
+    device_s, whole_s = over_ranks(programs, ranks, times_of).tolist()
     return float(device_s / whole_s) if device_s > 0 else 1.0
 
 
-def _over_ranks(
+def over_ranks(
     programs: Sequence[Program], ranks: Floats, of: Callable[[Compute], Floats]
 ) -> Floats:
-    """Sum what `of` says of every `Compute` over all ranks; each is asked once."""
+    """Sum what `of` says of every `Compute` over all ranks; each is asked once.
+
+    programs : of all pipeline ranks. ranks : of the whole machine, by pipeline rank.
+    """
     weight: Counter[int] = Counter()
     computes: dict[int, Compute] = {}
     for program, count in zip(programs, ranks.tolist(), strict=True):

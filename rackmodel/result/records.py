@@ -269,6 +269,21 @@ class SimulationRecord(TypedDict):
     wall_s: float
 
 
+class WaterfallRecord(TypedDict):
+    """A share of the dense peak that a part of the step loses; with the MFU all add up to 1.
+
+    arithmetic : FLOPs that run beyond those of the model (below 0 where the model's count has more,
+    as under a causal mask). formats : kernels in a wider number format than the job's peak.
+    sustained_rate : clock under power, and the best that long matrix products reach.
+    shapes_and_tiles : kernels of matrix units below that. hbm_kernels : kernels bound by HBM.
+    host : launches and copies. contention : kernels slower beside collectives. Others as in
+    breakdown_s.
+    """
+
+    part: str
+    lost: float
+
+
 class ResultRecord(AssessmentRecord):
     """One simulated training step: everything that `simulate --json` prints.
 
@@ -297,6 +312,7 @@ class ResultRecord(AssessmentRecord):
     hfu: float
     bound_by: str
     breakdown_s: dict[str, float]
+    waterfall: list[WaterfallRecord]
     exposed_s: float
     plan: dict[str, Any]
     placement: PlacementRecord

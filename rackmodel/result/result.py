@@ -26,8 +26,11 @@ from rackmodel.result.records import (
     HbmRecord,
     PlacementRecord,
     ResultRecord,
+    WaterfallRecord,
 )
 from rackmodel.result.timeline import frame
+from rackmodel.result.waterfall import waterfall
+from rackmodel.workload import programs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,6 +185,14 @@ class Result:
         parts = breakdown(self.events, counts, self.step.step_s)
         return {**parts, "overhead": self.overhead_s} if self.overhead_s else parts
 
+    @cached_property
+    def waterfall(self) -> list[WaterfallRecord]:
+        """Shares of the peak that each part of the step loses; adds up to 1 with the MFU."""
+        step, peak = self.step, self.peak_flops_per_s
+        model_s = step.job.model_flops / step.job.gpus / peak
+        whole = programs(step.job)  # those of the simulation may leave micro-batches out
+        return waterfall(self.breakdown_s, model_s, whole, step.stage_ranks, self.kernels, peak)
+
     @property
     def exposed_s(self) -> float:
         """Seconds of the step in which bytes move and nothing else happens, as their mean."""
@@ -277,6 +288,7 @@ class Result:
             "mfu",
             "hfu",
             "breakdown_s",
+            "waterfall",
             "exposed_s",
             "placement",
         )
