@@ -348,6 +348,7 @@ def _domain_options() -> list[Parameter]:
         *fields_options(ServingJob, _USERS, (*_SERVED_ONLY, "chunk"), searched=True),
         *fields_options(Worker, _USERS, ("dp_attention",), searched=True),
         *fields_options(ServingJob, _USERS, ("prefill_gpus",), searched=True),
+        parameter("disaggregated", Disaggregated, True),
     ]
 
 
@@ -356,11 +357,12 @@ def _domain_words(words: Words) -> Words:
     served = words.pop("serve")
     users = {"tokens_per_s_per_user", "dp_attention", "prefill_gpus", "chunk", *_SERVED_ONLY}
     if not served:
-        _refuse(words.keys() & users, "about serving; it needs --serve")
+        apart = set() if words.pop("disaggregated") else {"no-disaggregated"}
+        _refuse(words.keys() & users | apart, "about serving; it needs --serve")
         return _job_words(words)
     if not words["default_plan"]:
         del words["default_plan"]
-    shared = {"model", "gpus", "stack", "tp", "pp", "ep"}
+    shared = {"model", "gpus", "stack", "tp", "pp", "ep", "disaggregated"}
     _refuse(words.keys() - users - shared, "about training; leave it out with --serve")
     for name in ("model", "gpus", "isl", "osl", "tokens_per_s_per_user"):
         if name not in words:

@@ -26,8 +26,9 @@ JOB = {
 }
 WORDS = (
     *("--serve", "--model", "llama3.1-70b", "--gpus", "8", "--isl", "1024", "--osl", "1024"),
-    *("--tp", "8", "--domains", "8"),
+    *("--tp", "8", "--domains", "8", "--no-disaggregated"),
 )
+TRAINED = ("--model", "gpt3-13b", "--gpus", 8, "--global-batch", 8, "--domains", 8)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,8 @@ def test_the_command_prints_rows(tmp_path) -> None:
         ((*WORDS, "--tokens-per-s-per-user", 9, "--global-batch", 8), "--global-batch"),
         ((*WORDS, "--tokens-per-s-per-user", 9, "--precision", "bf16"), "--precision"),
         ((*WORDS, "--tokens-per-s-per-user", 9, "--default-plan"), "--default-plan"),
-        (("--model", "gpt3-13b", "--gpus", 8, "--global-batch", 8, "--mtp", 1), "--mtp"),
+        ((*TRAINED, "--mtp", 1), "--mtp"),
+        ((*TRAINED, "--no-disaggregated"), "--no-disaggregated"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(words, option) -> None:
