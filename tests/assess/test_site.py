@@ -142,7 +142,7 @@ def test_a_trickle_of_coolant_throttles_and_more_of_it_does_not():
     [
         ({"power_cap_w": 50.0}, InvalidInput, "up to 700 W"),
         ({"power_cap_w": 900.0}, InvalidInput, "up to 700 W"),
-        ({"power_cap_w": math.nan}, InvalidInput, "power cap"),
+        ({"power_cap_w": math.nan}, InvalidInput, "power_cap_w"),
         ({"power_cap_w": 110.0}, CannotRun, "lowest clock"),
         ({"facility_pue": 0.9}, InvalidInput, "facility_pue"),
         ({"usd_per_kwh": -1.0}, InvalidInput, "usd_per_kwh"),

@@ -29,6 +29,7 @@ def made_row(
         "mfu": 0.45,
         "hfu": 0.46,
         "bound_by": "compute",
+        "waterfall": [{"part": "shapes_and_tiles", "lost": 0.3}, {"part": "tp", "lost": 0.25}],
         "breakdown_s": {key: share * step_s for key, share in parts.items()},
         "plan": {"tp": 8, "pp": 2, "vpp": 4, "dp": 64, "micro_batch": 1, "recompute": "selective"},
         "hbm": {
