@@ -83,7 +83,7 @@ def simulate(
     payload = result.to_dict()
     if trace is not None:
         save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
-    output.draw("steps.compare_figure", [payload])
+    output.draw(result.plot)
     if emit is not None:
         from rackmodel.workload.launch import emit as launch_text
 

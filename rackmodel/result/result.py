@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ from rackmodel.workload import programs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from rackmodel.engine.step import Step
     from rackmodel.hardware import Accelerator
@@ -325,6 +327,12 @@ class Result:
         return replace(
             self, step_s_low=sure.low_s, step_s_high=sure.high_s, band_reason=sure.reason
         )
+
+    def plot(self) -> Figure:
+        """Draw where the step goes, stages, power, HBM capacity and bandwidth, heat per rack."""
+        # By name, as plotting backends are: results know nothing of pictures.
+        figure: Figure = import_module("rackmodel.verbs.machines").step_picture(self)
+        return figure
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""

@@ -1,5 +1,6 @@
 """Every option changes the program, the memory or the placement, or is refused."""
 
+from dataclasses import replace
 from math import comb
 
 import pytest
@@ -254,7 +255,7 @@ def test_checked_jobs_always_have_programs_and_memory():
 
 
 def test_deepep_sends_a_token_once_to_every_domain_that_needs_it():
-    model = load_model("deepseek-v3")
+    model = replace(load_model("deepseek-v3"), routing_groups=1, routing_group_limit=1)
     plan = Plan(ep=32, dp=64, dispatcher="deepep")
     job = Job(model=model, plan=plan, seq_len=4096, global_batch=64)
     by_rank = sent_bytes(Local.of(job))
