@@ -182,9 +182,9 @@ def domains_serving(
     Examples
     --------
     >>> found = domains_serving(model="llama3.1-70b", accelerator="gb200", gpus=8, isl=1024,
-    ...     osl=1024, tokens_per_s_per_user=100, domains=(4, 8), tp=4, disaggregated=False)
+    ...     osl=1024, tokens_per_s_per_user=100, domains=(8,), tp=4, disaggregated=False)
     >>> [row["domain_accelerators"] for row in found["rows"]]
-    [4, 8]
+    [8]
     """
     return served_domains(locals())
 
