@@ -1,6 +1,6 @@
 """Pictures of serving.
 
-In:  payloads as `rackmodel serve --json` prints them.
+In:  payloads as `rackmodel serve --json` and its like print them.
 Out: matplotlib axes.
 Left out: computing.
 """
@@ -10,83 +10,102 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.reporting.style import COLOURS, QUIET, WARN, dress, look, own_axes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Rows = Sequence[Mapping[str, Any]]
 
-def breakdown_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+
+def breakdown_figure(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw where the time of a token goes, one bar a result."""
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(rows)), layout="constrained")
-    names = list(rows[0]["breakdown_s"])
+    ax = own_axes(ax, 8.0, 2.4 + 0.6 * len(rows))
     labels = [f"{row['topology']}, {row['users']:,} users" for row in rows]
     left = [0.0] * len(rows)
-    for name in names:
-        widths = [row["breakdown_s"].get(name, 0.0) * 1e3 for row in rows]
-        ax.barh(labels, widths, left=left, label=name)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    ax.set_xlabel("time per token (ms)")
-    ax.invert_yaxis()
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
-    return ax
+    with look():
+        for number, name in enumerate(rows[0]["breakdown_s"]):
+            widths = [row["breakdown_s"].get(name, 0.0) * 1e3 for row in rows]
+            colour = COLOURS[number % len(COLOURS)]
+            ax.barh(labels, widths, left=left, label=name, color=colour, edgecolor="white")
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        ax.invert_yaxis()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=4)
+        title = f"A token takes {rows[0]['tpot_s'] * 1e3:.3g} ms"
+        return dress(ax, title=title, x="time per token [ms]", grid="x")
 
 
-def validation_scatter(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
-    """Draw predicted against measured times per token, both axes logarithmic."""
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.5, 6.0), layout="constrained")
+def validation_scatter(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw predicted against measured times per token, a dot for each run."""
+    ax = own_axes(ax, 7.0, 6.2)
     good = [row for row in rows if row.get("predicted_tpot_s") and row.get("measured_tpot_s")]
-    names = sorted({str(row.get("software")) for row in good})
-    for name in names:
-        mine = [row for row in good if str(row.get("software")) == name]
-        measured = [row["measured_tpot_s"] * 1e3 for row in mine]
-        predicted = [row["predicted_tpot_s"] * 1e3 for row in mine]
-        ax.plot(measured, predicted, ".", alpha=0.6, label=name)
-    ends = [min((row["measured_tpot_s"] for row in good), default=1e-3) * 1e3]
-    ends.append(max((row["measured_tpot_s"] for row in good), default=1.0) * 1e3)
-    ax.plot(ends, ends, color="grey", linewidth=0.9)
-    ax.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted (ms)")
-    ax.legend(frameon=False)
-    return ax
+    ends = [row["measured_tpot_s"] * 1e3 for row in good] or [1.0]
+    with look():
+        for number, name in enumerate(sorted({str(row.get("software")) for row in good})):
+            mine = [row for row in good if str(row.get("software")) == name]
+            ax.plot(
+                [row["measured_tpot_s"] * 1e3 for row in mine],
+                [row["predicted_tpot_s"] * 1e3 for row in mine],
+                ".",
+                alpha=0.7,
+                color=COLOURS[number % len(COLOURS)],
+                label=name,
+            )
+        line = (min(ends), max(ends))
+        ax.plot(line, line, color=QUIET, linewidth=0.9)
+        ax.set(xscale="log", yscale="log")
+        _plain_ticks(ax, "x", "y")
+        ax.legend()
+        words = {"x": "measured time per token [ms]", "y": "predicted [ms]"}
+        return dress(ax, title="Time per token, predicted and measured", grid="both", **words)
 
 
-def front_figure(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw tokens/s per accelerator against tokens/s per user, one line a machine."""
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
-    for name in dict.fromkeys(str(row["topology"]) for row in rows):
-        mine = [row for row in rows if row["topology"] == name]
-        ax.plot(
-            [row["tokens_per_s_per_user"] for row in mine],
-            [row["tokens_per_s_per_gpu"] for row in mine],
-            "o-",
-            markersize=4,
-            label=f"{name} ({mine[0]['gpus']:,} accelerators)",
-        )
-    ax.set(xlabel="tokens/s per user", ylabel="tokens/s per accelerator", yscale="log")
-    ax.legend(frameon=False)
-    return ax
+    ax = own_axes(ax, 8.0, 5.2)
+    markers = "os^Dv"
+    with look():
+        for number, name in enumerate(dict.fromkeys(str(row["topology"]) for row in rows)):
+            mine = [row for row in rows if row["topology"] == name]
+            ax.plot(
+                [row["tokens_per_s_per_user"] for row in mine],
+                [row["tokens_per_s_per_gpu"] for row in mine],
+                f"{markers[number % len(markers)]}-",
+                color=COLOURS[number % len(COLOURS)],
+                markersize=4,
+                label=f"{name} ({mine[0]['gpus']:,} accelerators)",
+            )
+        ax.set_yscale("log")
+        ax.set_xlim(left=0.0)
+        _plain_ticks(ax, "y")
+        ax.legend()
+        words = {"x": "tokens/s per user", "y": "tokens/s per accelerator"}
+        return dress(ax, title="What speed for each user costs in throughput", grid="both", **words)
 
 
 def domains_figure(found: Mapping[str, Any]) -> Axes:
     """Draw tokens/s per accelerator (bars) and USD per million tokens (line) of each domain."""
-    import matplotlib.pyplot as plt
-
     rows = [row for row in found["rows"] if "reason" not in row]
     labels = [str(row["domain_accelerators"]) for row in rows]
-    _, ax = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
-    bars = ax.bar(labels, [row["tokens_per_s_per_gpu"] for row in rows], width=0.6)
-    ax.bar_label(bars, fmt="%.0f", padding=2)
-    ax.set(xlabel="accelerators of a scale-up domain", ylabel="tokens/s per accelerator")
-    ax.set_title(f"{found['model']}: {found['finding']}", loc="left", fontsize=9, wrap=True)
-    right = ax.twinx()
-    right.plot(labels, [row["usd_per_mtoken"] for row in rows], "o-", color="tab:red")
-    right.set_ylabel("USD per million tokens", color="tab:red")
-    right.set_ylim(bottom=0.0)
+    ax = own_axes(None, 9.0, 5.0)
+    with look():
+        rates = [row["tokens_per_s_per_gpu"] for row in rows]
+        bars = ax.bar(labels, rates, width=0.6, color=COLOURS[0])
+        ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontweight="bold")
+        ax.set_ylim(0, max(rates, default=1.0) * 1.14)
+        right = ax.twinx()
+        right.plot(labels, [row["usd_per_mtoken"] for row in rows], "o-", color=WARN)
+        right.set_ylabel("$ per million tokens", color=WARN)
+        right.set_ylim(bottom=0.0)
+        words = {"x": "accelerators of a scale-up domain", "y": "tokens/s per accelerator"}
+        dress(ax, **words)
+        title = f"{found['model']}: {found['finding']}"
+        ax.set_title(title, loc="left", fontsize=10, fontweight="bold", wrap=True)
     return ax
+
+
+def _plain_ticks(ax: Axes, *axes: str) -> None:
+    """Write 1,000 and not 10^3 on logarithmic axes."""
+    for name in axes:
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_formatter(lambda value, _: f"{value:,.4g}")
