@@ -58,6 +58,11 @@ class MadeResult:
     def to_dict(self) -> dict[str, Any]:
         return self.row
 
+    def plot(self) -> Any:
+        from rackmodel.reporting.steps import compare_figure
+
+        return compare_figure([self.row])
+
 
 @pytest.fixture
 def row() -> dict[str, Any]:
