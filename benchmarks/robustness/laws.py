@@ -222,7 +222,9 @@ def _unlike(one: Mapping[str, Any], other: Mapping[str, Any], exact: float = EXA
         found = theirs[key]
         numbers = isinstance(value, int | float) and isinstance(found, int | float)
         if numbers and not isinstance(value, bool):
-            size = max(abs(value), abs(found), 1e-12)
+            # Parts of a step are what is left of sums: the same to a share of the step.
+            part = float(one.get("step_s", 0.0)) if key.startswith(".breakdown_s") else 0.0
+            size = max(abs(value), abs(found), part, 1e-12)
             worst = max(worst, abs(value - found) / size)
         elif value != found:
             return math.inf
