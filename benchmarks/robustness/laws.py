@@ -260,6 +260,7 @@ def broken(number: int) -> tuple[bool, dict[str, str]]:
             found[name] = f"refused: {error}"
             continue
         except Exception as error:
+            # A traceback is a broken law too; the others still run.
             found[name] = f"{type(error).__name__}: {error}"
             continue
         if much is not None:

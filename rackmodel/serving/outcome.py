@@ -184,6 +184,7 @@ def kernels_of(step: Step) -> Counter[Kernel]:
         for operation in item.operations if isinstance(item, Segment) else (item,):
             if isinstance(operation, Compute):
                 for kernel in operation.kernels:
+                    # Counter is typed for whole numbers; the count of a kernel is a float.
                     found[kernel] += kernel.count  # type: ignore[assignment]
     return found
 
