@@ -143,6 +143,24 @@ def _check_plain(where: str, value: Any, plain: tuple[type, ...], rule: _Rule) -
         raise InvalidInput(f"{where} must be {kind} from {least:g} to {most:g}, found {found}")
 
 
+def options_of_record(made: Any, names: Sequence[str]) -> list[str]:
+    """Return words of the command line for fields of a plan: its option, else `--plan name=value`.
+
+    None and empty lists are what leaving them out says.
+    """
+    said, found = {one.name: one.metadata["option"] for one in fields(made)}, []
+    for name in names:
+        value = getattr(made, name)
+        if value is None or value in ((), ""):
+            continue
+        words = value if isinstance(value, tuple) else (value,)
+        text = ",".join(
+            str(word).lower() if word is True or word is False else str(word) for word in words
+        )
+        found += [said[name], text] if said[name] else ["--plan", f"{name}={text}"]
+    return found
+
+
 @functools.cache
 def kinds_of(kind: Any) -> dict[str, Any]:
     """Return {name: type} of the fields of a dataclass."""

@@ -114,6 +114,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "simulate": (_RUN, step_commands.simulate),
     "compare": (_RUN, step_commands.compare),
     "search": (_RUN, step_commands.search),
+    "advise": (_RUN, step_commands.advise),
     "serve": (_RUN, serving_commands.serve),
     "front": (_RUN, serving_commands.front),
     "collective": (_RUN, network_commands.collective),

@@ -15,6 +15,7 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
+from rackmodel.cli.tables_plan import advice_tables
 from rackmodel.cli.tables_step import comparison_tables, search_tables, simulation_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import CannotRun, InvalidInput
@@ -145,6 +146,32 @@ def compare(
     output.draw("steps.compare_figure", good)
     told = {name: job[name] for name in ("model", "gpus", "global_batch")}
     output.write({**told, "rows": rows}, comparison_tables)
+
+
+def advise(
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    engine: groups.EngineWords,
+    site: groups.SiteOptions,
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
+) -> None:
+    """Tell what a plan wastes and what each single change gains; or what would fit, as flags.
+
+    \b
+    Examples:
+      rackmodel advise dgx-h100 --model gpt3-13b --gpus 8 --global-batch 32 --seq-len 2048 \\
+          --tp 8 --recompute full
+      rackmodel advise dgx-h100 --from train_gpt3_175b.sh --gpus 1024
+
+    A change sets one choice of the plan anew while all others stay; every time is simulated. Where
+    the plan is refused, the changes are those that make it run.
+    """
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    from rackmodel.verbs import plans
+
+    found = plans.advise(machine, {**job, **engine, "site": site}, catalog=catalog)
+    output.write(found.to_dict(), advice_tables)
 
 
 def search(
