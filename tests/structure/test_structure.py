@@ -46,13 +46,16 @@ MAY_IMPORT = {
     "schema": _ALL,
     "extend": _ALL,
     "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
+    "requests": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
     "study": _ALL,
     "argument": _ALL | {"serving", "sweeps", "validation", "study"},
     "reporting": set(),
-    "verbs": _ALL | {"serving", "sweeps", "validation", "study", "argument", "reporting"},
-    "cli": _ALL | {"serving", "sweeps", "validation", "study", "argument", "reporting", "verbs"},
+    "verbs": _ALL
+    | {"serving", "requests", "sweeps", "validation", "study", "argument", "reporting"},
+    "cli": _ALL
+    | {"serving", "requests", "sweeps", "validation", "study", "argument", "reporting", "verbs"},
 }
 MOST_PARAMETERS = 8
 MOST_LINES = 400

@@ -56,9 +56,14 @@ def sequence_bytes(job: ServingJob, worker: Worker, tokens: float) -> float:
     return kept / worker.pp
 
 
+def cache_room_bytes(job: ServingJob, worker: Worker, hbm_bytes: float) -> float:
+    """Return what the weights leave of a rank's HBM to the cache; below 0 if they do not fit."""
+    return USABLE * hbm_bytes - weight_bytes(job, worker) - WORKSPACE_BYTES
+
+
 def most_sequences(job: ServingJob, worker: Worker, hbm_bytes: float, tokens: float) -> int:
     """Return how many sequences of so many tokens one worker holds; below 0: not even weights."""
-    room = USABLE * hbm_bytes - weight_bytes(job, worker) - WORKSPACE_BYTES
+    room = cache_room_bytes(job, worker, hbm_bytes)
     if room <= 0:
         return -1
     each = sequence_bytes(job, worker, tokens)
