@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, point, whole
+from rackmodel.argument.trade_offs import with_gains
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
 from rackmodel.sweeps.api import sweep
@@ -35,15 +36,20 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FULL = (
     "domain",
+    "precision",
+    "strong",
+    "batch",
+    "generations",
+    "budget",
     "nics",
+    "distance",
     "wires",
     "fabric",
     "ecmp",
     "media",
     "hbm",
     "sequence",
-    "strong",
-    "machines",
+    "groups",
     "giant",
 )
 
@@ -83,7 +89,7 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
 
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
     """Every picture of the study, as PNG and SVG."""
-    for name, ax, _ in pictures(frames):
+    for name, ax, _ in pictures(with_gains(frames)):
         for form in ("png", "svg"):
             save(ax.figure, out / f"{name}.{form}", form)
 

@@ -12,27 +12,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from rackmodel.argument.verdicts.verdict import like_ratio, percent
+from rackmodel.argument.ratios import percent
+from rackmodel.argument.study_parts import (
+    Answer,
+    Frames,
+    Row,
+    banded,
+    gain,
+    models,
+    records,
+    value_words,
+)
+from rackmodel.argument.trade_offs import budget, generations, settings
 
 PAYS = 0.02  # a doubling that gains less does not pay
-Frames = Mapping[str, pd.DataFrame]
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A question, what the figures say to it, and the figures."""
-
-    name: str
-    question: str
-    sentences: tuple[str, ...]
-    rows: tuple[Row, ...]
 
 
 def answers(frames: Frames) -> list[Answer]:
@@ -64,30 +62,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _models(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for model, part in frame.groupby("model", sort=False):
-        yield str(model), part
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
 def _by(part: pd.DataFrame, column: str) -> dict[Any, Row]:
     """Rows of a part of a frame by one column, ascending."""
-    found = {row[column]: row for row in _records(part)}
+    found = {row[column]: row for row in records(part)}
     return dict(sorted(found.items()))
-
-
-def _gain(ours: Row, base: Row) -> float:
-    return like_ratio(ours, base)[0] - 1
-
-
-def _banded(ours: Row, base: Row) -> str:
-    value, low, high = (number - 1 for number in like_ratio(ours, base))
-    if high - low < 0.005:
-        return percent(value)
-    return f"{percent(value)} ({100 * low:+.0f} to {100 * high:+.0f})"
 
 
 def _change(ours: Row, base: Row, name: str) -> float:
@@ -98,11 +76,11 @@ def stops(frames: Frames) -> Iterator[Answer]:
     """Where does the domain stop paying?"""
     table: list[Row] = []
     sentences = []
-    for model, part in _models(_standard(frames)):
+    for model, part in models(_standard(frames)):
         sizes = _by(part, "domain")
         first = next(iter(sizes))
         base = sizes[first]
-        steps = [(large, _gain(sizes[large], sizes[small])) for small, large in pairwise(sizes)]
+        steps = [(large, gain(sizes[large], sizes[small])) for small, large in pairwise(sizes)]
         paying = [size for size, gain in steps if gain > PAYS]
         fastest = max(sizes, key=lambda size: sizes[size]["tokens_per_s_per_gpu"])
         cheapest = min(sizes, key=lambda size: sizes[size]["usd_per_mtoken"])
@@ -114,7 +92,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
                     "domain": size,
                     "tokens/s per accelerator": row["tokens_per_s_per_gpu"],
                     "MFU [%]": 100 * row["mfu"],
-                    "tokens/s [%]": 100 * _gain(row, base),
+                    "tokens/s [%]": 100 * gain(row, base),
                     "$ per token [%]": 100 * _change(row, base, "usd_per_mtoken"),
                     "J per token [%]": 100 * _change(row, base, "energy_j_per_token"),
                     "exposed traffic [%]": 100
@@ -124,7 +102,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
                 }
             )
         sentences.append(
-            f"{model}: {fastest} is the fastest domain, {_banded(sizes[fastest], base)} tokens/s "
+            f"{model}: {fastest} is the fastest domain, {banded(sizes[fastest], base)} tokens/s "
             f"over {first}; "
             + (
                 f"the last step that gains over {PAYS:.0%} leads to {paying[-1]}"
@@ -152,26 +130,26 @@ def _doublings(frames: Frames) -> list[dict[str, Any]]:
     if not {"domain", "nics"} <= set(frames):
         return []
     table: list[dict[str, Any]] = []
-    for model, part in _models(frames["domain"]):
+    for model, part in models(frames["domain"]):
         sizes = _by(part, "domain")
         for small, large in ((8, 16), (72, 144)):
             rates = _by(frames["nics"].query("model == @model and domain == @small"), "nic_gbps")
             if small not in sizes or large not in sizes or not {400, 800} <= set(rates):
                 continue
             base, more = sizes[small], sizes[large]
-            gain, network = _gain(more, base), _gain(rates[800], rates[400])
+            larger, network = gain(more, base), gain(rates[800], rates[400])
             table.append(
                 {
                     "model": model,
                     "from": small,
                     "to": large,
-                    "gain of the domain [%]": 100 * gain,
+                    "gain of the domain [%]": 100 * larger,
                     "gain of 800 Gb/s NICs [%]": 100 * network,
-                    "as good as NICs of [Gb/s]": equal_rate(rates, gain),
-                    "worth [$ per accelerator]": gain * base["capital_usd_per_gpu"],
+                    "as good as NICs of [Gb/s]": equal_rate(rates, larger),
+                    "worth [$ per accelerator]": larger * base["capital_usd_per_gpu"],
                     "costs [$ per accelerator]": more["capital_usd_per_gpu"]
                     - base["capital_usd_per_gpu"],
-                    "worth [W per accelerator]": gain * base["it_w_per_gpu"],
+                    "worth [W per accelerator]": larger * base["it_w_per_gpu"],
                     "draws [W per accelerator]": more["it_w_per_gpu"] - base["it_w_per_gpu"],
                 }
             )
@@ -263,8 +241,8 @@ def _rate_words(rate: float) -> str:
 def memory(frames: Frames) -> Iterator[Answer]:
     """How do HBM bandwidth and capacity move it?"""
     table, sentences = [], []
-    for model, part in _models(frames["hbm"]) if "hbm" in frames else ():
-        rows = {(r["hbm_bandwidth"], r["hbm_capacity"]): r for r in _records(part)}
+    for model, part in models(frames["hbm"]) if "hbm" in frames else ():
+        rows = {(r["hbm_bandwidth"], r["hbm_capacity"]): r for r in records(part)}
         base = rows[1.0, 1.0]
         words = []
         for what, place in (("bandwidth", 0), ("capacity", 1)):
@@ -275,7 +253,7 @@ def memory(frames: Frames) -> Iterator[Answer]:
                         "model": model,
                         "HBM": what,
                         "times": factor,
-                        "tokens/s [%]": 100 * _gain(row, base),
+                        "tokens/s [%]": 100 * gain(row, base),
                         "$ per token [%]": 100 * _change(row, base, "usd_per_mtoken"),
                         "bandwidth used [%]": 100 * row["hbm_bandwidth_utilisation"],
                         "plan": row["plan"],
@@ -284,7 +262,7 @@ def memory(frames: Frames) -> Iterator[Answer]:
             words.append(
                 f"{what} "
                 + ", ".join(
-                    f"x{factor:g} {percent(_gain(row, base))}"
+                    f"x{factor:g} {percent(gain(row, base))}"
                     for factor, row in sorted(found.items())
                     if factor != 1
                 )
@@ -308,12 +286,12 @@ _VARIED: dict[str, tuple[str, tuple[str, ...], str]] = {
         "domain",
     ),
     "wires": ("Does it matter whose wires they are?", ("network",), ""),
-    "media": ("Which medium should the upper NVLink tier have?", ("medium",), "domain"),
-    "machines": (
-        "Does the domain matter more as the machine grows (weak scaling)?",
-        ("gpus",),
+    "media": (
+        "Which medium should the upper NVLink tier have, and how thin may it be?",
+        ("medium", "taper"),
         "domain",
     ),
+    "distance": ("What does the distance between pods cost?", ("distance_m",), "domain"),
     "strong": ("How far does the same batch scale (strong scaling)?", ("gpus",), "domain"),
     "sequence": ("Does the length of sequences change it?", ("seq_len",), "domain"),
     "giant": ("What of a mixture of 67 T parameters?", ("domain",), ""),
@@ -327,9 +305,9 @@ def varied(frames: Frames) -> Iterator[Answer]:
             continue
         table: list[Row] = []
         sentences = []
-        for model, whole in _models(frames[name]):
+        for model, whole in models(frames[name]):
             for part, words in _groups(model, whole, group):
-                rows = _records(part)
+                rows = records(part)
                 base = rows[0]
                 for row in rows:
                     table.append(
@@ -338,15 +316,15 @@ def varied(frames: Frames) -> Iterator[Answer]:
                             **({group: row[group]} if group else {}),
                             **{column: row[column] for column in columns},
                             "tokens/s per accelerator": row["tokens_per_s_per_gpu"],
-                            "tokens/s [%]": 100 * _gain(row, base),
+                            "tokens/s [%]": 100 * gain(row, base),
                             "$ per token [%]": 100 * _change(row, base, "usd_per_mtoken"),
                             "J per token [%]": 100 * _change(row, base, "energy_j_per_token"),
                             "bound by": row["bound_by"],
                         }
                     )
-                start = " ".join(_value(base[column]) for column in columns)
+                start = " ".join(value_words(base[column]) for column in columns)
                 changes = ", ".join(
-                    f"{' '.join(_value(row[column]) for column in columns)} {_banded(row, base)}"
+                    f"{' '.join(value_words(row[name]) for name in columns)} {banded(row, base)}"
                     for row in rows[1:]
                 )
                 sentences.append(f"{words}: against {start}: {changes} tokens/s per accelerator.")
@@ -358,13 +336,15 @@ def _groups(model: str, frame: pd.DataFrame, group: str) -> Iterator[tuple[pd.Da
         yield frame, model
         return
     for value, part in frame.groupby(group, sort=True):
-        yield part, f"{model}, {group} {_value(value)}"
+        yield part, f"{model}, {group} {value_words(value)}"
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return f"{value:,.10g}"
-    return str(value)
-
-
-_QUESTIONS: tuple[Callable[[Frames], Iterator[Answer]], ...] = (stops, doubling, memory, varied)
+_QUESTIONS: tuple[Callable[[Frames], Iterator[Answer]], ...] = (
+    stops,
+    settings,
+    doubling,
+    budget,
+    generations,
+    memory,
+    varied,
+)

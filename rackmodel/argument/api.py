@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 from rackmodel.api import checked
 from rackmodel.argument.ratios import like_ratio, percent
-from rackmodel.argument.scale_up import NEAR, TRIED, row_of
+from rackmodel.argument.scale_up import MOST_TP, NEAR, SIMULATED, TRIED, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
 from rackmodel.argument.sold_domains import reach, sold_all, sold_notes
 from rackmodel.assess.availability import availability
@@ -36,8 +36,6 @@ from rackmodel.topology import Topology
 from rackmodel.workload import Job, Model, Plan, precision_of
 
 SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
-SIMULATED = 2  # plans of each domain: the best by its estimate, and one that may be better
-MOST_TP = 8  # of mixtures, whose experts spread over the domain in its place
 AXES = ("tp", "cp", "ep", "pp", "dp")
 
 

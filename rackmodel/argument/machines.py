@@ -1,6 +1,7 @@
-"""GB200 machines of which only the scale-up domain, the NICs or the fabric differ.
+"""Machines of one accelerator of which only the scale-up domain, the NICs or the fabric differ.
 
-In:  accelerators of a domain, NIC rate, oversubscription, medium, whose wires.
+In:  an accelerator and the size of its domain, NIC rate, oversubscription, medium, whose wires,
+     metres of fibre.
 Out: `machine`.
 Left out: how domains are sold (`sold_domains`), jobs (`scale_up`).
 
@@ -17,28 +18,33 @@ from rackmodel.topology import Topology
 
 DOMAINS = (8, 16, 36, 72, 144, 288, 576)
 NETWORKS = ("nvlink-infiniband", "nvlink-ethernet", "ualink-ethernet")
+FIBRE_S_PER_M = 5e-9  # light in glass; source: PINGDO KENTINO
 
 
 def machine(
     domain: int = 72,
     *,
+    accelerator: str = "gb200",
     nic_gbps: float = 400.0,
     oversubscription: float = 1.0,
-    medium: str = "cpo",
-    taper: float = 1.0,
+    upper: tuple[str, float] = ("cpo", 1.0),
     network: str = NETWORKS[0],
+    distance_m: float = 0.0,
     catalog: Catalog | None = None,
 ) -> Topology:
-    """Return GB200 machines of which only the named things differ.
+    """Return machines of an accelerator of which only the named things differ.
 
     Parameters
     ----------
     domain : accelerators of a scale-up domain, one of `DOMAINS`.
+    accelerator : id in the catalog; others than gb200 have the NICs and wires of their own machine.
     nic_gbps : scale-out rate of one accelerator: 200, 400, 800 or 1600. [Gb/s, one direction]
     oversubscription : of the leaves, down over up.
-    medium, taper : of the upper NVLink tier, where copper ends.
+    upper : medium and taper of the upper NVLink tier, where copper ends.
     network : which wires, one of `NETWORKS`: NVLink or UALink of the same rate inside, InfiniBand
         or Ultra Ethernet outside (800 Gb/s).
+    distance_m : fibre between two racks of different pods, beyond that of one hall: half of it
+        before the spine, half after. [m]
 
     Raises
     ------
@@ -56,10 +62,33 @@ def machine(
         raise InvalidInput(f"{nic_gbps:g} Gb/s: choose 200, 400, 800 or 1600")
     if network not in NETWORKS:
         raise UnknownName.among("network", network, NETWORKS)
-    plain = sold("gb200", domain, medium=medium, taper=taper)
+    medium, taper = upper
+    plain = sold(accelerator, domain, medium=medium, taper=taper)
     assert plain.fabric is not None
+    assert plain.fabric.uplink is not None
     assert plain.host is not None
     changes: dict[str, object] = {"fabric.oversubscription": oversubscription}
+    if distance_m:
+        far_s = plain.fabric.uplink.latency_s + distance_m / 2 * FIBRE_S_PER_M
+        changes["fabric.uplink_latency_s"] = far_s
+    changes |= _wires(plain, nic_gbps, network) if accelerator == "gb200" else {}
+    link = "ualink1-x4" if network.startswith("ualink") else ""
+    return sold(
+        accelerator,
+        domain,
+        medium=medium,
+        taper=taper,
+        link=link,
+        changes=changes,
+        catalog=catalog,
+    )
+
+
+def _wires(plain: Topology, nic_gbps: float, network: str) -> dict[str, object]:
+    """Return what NICs of that rate and those wires change in a file of GB200."""
+    assert plain.fabric is not None
+    assert plain.host is not None
+    changes: dict[str, object] = {}
     if nic_gbps >= 800:
         changes |= {
             "nics.link": "ib-xdr",
@@ -81,7 +110,4 @@ def machine(
             "fabric.spine_switch": "tomahawk6",
             "fabric.core_switch": "tomahawk6",
         }
-    link = "ualink1-x4" if network.startswith("ualink") else ""
-    return sold(
-        "gb200", domain, medium=medium, taper=taper, link=link, changes=changes, catalog=catalog
-    )
+    return changes

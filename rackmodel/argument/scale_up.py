@@ -1,6 +1,6 @@
 """One accelerator, many machines: the scale-up domain, NICs and fabric varied one at a time.
 
-In:  sizes (domain, NIC rate, oversubscription, ...), a model, accelerators.
+In:  an accelerator, sizes (domain, NIC rate, oversubscription, ...), a model, how many.
 Out: `point`, one row of the study: the best plan on that machine, and what it costs.
 Left out: the machines (`machines`), which points to look at (the specs in benchmarks/), verdicts
 (`claims`).
@@ -35,6 +35,8 @@ FIELDS: dict[str, Kind] = {
     "global_batch": "int",
     "seq_len": "int",
     "precision": "str",
+    "expert_choice": "str",  # "all": tokens choose among all experts, whatever the model's groups
+    "accelerator": "str",
     "domain": "int",
     "nic_gbps": "float",
     "oversubscription": "float",
@@ -42,6 +44,7 @@ FIELDS: dict[str, Kind] = {
     "medium": "str",
     "taper": "float",
     "network": "str",
+    "distance_m": "float",
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
     "simulated": "int",  # plans at most, of those that look best
@@ -51,11 +54,13 @@ FIELDS: dict[str, Kind] = {
 MODELS = (
     "llama3-70b",
     "llama3.1-405b",
-    "megatron-1t",
     "deepseek-v3",
+    "kimi-k2",
     "gpt4-moe-1.8t",
     "moe-67t",
 )
+
+CHOICES = ("model", "all")  # of which groups of experts a token chooses
 
 # What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
 # up to 16; micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more;
@@ -71,12 +76,15 @@ TRIED = Choices(
 # Plans whose lower bound lies further behind the best estimate need no estimate of their own: the
 # closed form has been up to 5% wrong on these machines.
 NEAR = 1.08
-SIMULATED = 3  # at most: the best by its estimate, and what looks better once that is known
+SIMULATED = 2  # at most: the best by its estimate, and what looks better once that is known
+MOST_TP = 8  # of mixtures, whose experts spread over the domain in its place
 
 # What a point has where its spec is silent.
 DEFAULTS: FlatJob = {
     "seq_len": 4096,
     "precision": "fp8-mx",
+    "expert_choice": "model",
+    "accelerator": "gb200",
     "domain": 72,
     "nic_gbps": 400.0,
     "oversubscription": 1.0,
@@ -84,6 +92,7 @@ DEFAULTS: FlatJob = {
     "medium": "cpo",
     "taper": 1.0,
     "network": NETWORKS[0],
+    "distance_m": 0.0,
     "hbm_bandwidth": 1.0,
     "hbm_capacity": 1.0,
     "simulated": SIMULATED,
@@ -92,18 +101,25 @@ DEFAULTS: FlatJob = {
 
 
 class Work(NamedTuple):
-    """What is trained, on how many accelerators; with a plan it is a `Job`."""
+    """What is trained, on how many accelerators; with a plan it is a `Job`.
+
+    any_group : tokens choose among all experts, also where the model limits them to groups.
+    """
 
     model: str
     gpus: int
     global_batch: int
     seq_len: int
     precision: str = "bf16"
+    any_group: bool = False
 
     def job(self, plan: Plan) -> Job:
         """This work under a plan."""
+        model = load_model(self.model)
+        if self.any_group:
+            model = replace(model, routing_groups=1, routing_group_limit=1)
         return Job(
-            model=load_model(self.model),
+            model=model,
             plan=plan,
             seq_len=self.seq_len,
             global_batch=self.global_batch,
@@ -167,7 +183,9 @@ def best_found(
         job,
         work.gpus,
         catalog=catalog,
-        choices=replace(TRIED, ep_overlap=experts, max_tp=max_tp),
+        choices=replace(
+            TRIED, ep_overlap=experts, max_tp=min(max_tp, MOST_TP) if experts else max_tp
+        ),
         simulate=simulate,
         effort=Effort(most=simulated, near=NEAR, sure=1.0, events=3 * EVENTS),
     )
@@ -178,8 +196,8 @@ def point(flat: FlatJob) -> dict[str, Value]:
 
     flat : values of `FIELDS`. With hashed paths, and with another medium (which changes watts and
     prices, no rate), the plan is the best one of the same machine with spraying and pluggables.
-    hbm_bandwidth and hbm_capacity are factors on GB200's. More bandwidth comes at the same watts,
-    as from one generation of HBM to the next.
+    hbm_bandwidth and hbm_capacity are factors on the accelerator's; more bandwidth comes at the
+    same watts, as from one generation of HBM to the next.
 
     Raises
     ------
@@ -204,7 +222,14 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
     gpus, batch, seq_len = (int(job[name] or 0) for name in ("gpus", "global_batch", "seq_len"))
     found = best_found(
         _machine_of(job),
-        Work(str(job["model"]), gpus, batch, seq_len, str(job["precision"])),
+        Work(
+            str(job["model"]),
+            gpus,
+            batch,
+            seq_len,
+            str(job["precision"]),
+            any_group=job["expert_choice"] == "all",
+        ),
         catalog=_catalog_of(job),
         simulated=int(job["simulated"] or 0),
         max_tp=int(job["max_tp"] or 0),
@@ -221,6 +246,7 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
         "plans": found.plans,
         "plans_simulated": simulated,
         "estimate_off": found.candidates[0].estimate_s / result.step_s - 1.0,
+        **_rates(_machine_of(job), result),
     }
 
 
@@ -239,56 +265,52 @@ def whole(flat: FlatJob) -> FlatJob:
         raise InvalidInput("a point of the study needs a model and gpus")
     if flat["model"] not in MODELS:
         raise UnknownName.among("model of the study", str(flat["model"]), MODELS)
+    if (choice := str(flat.get("expert_choice", CHOICES[0]))) not in CHOICES:
+        raise UnknownName.among("expert_choice", choice, CHOICES)
     return {"global_batch": flat["gpus"], **DEFAULTS, **flat}
 
 
+def _rates(topology: Topology, result: Result) -> dict[str, Value]:
+    """Peak FLOP/s of an accelerator over what it may send in its domain and by its NICs."""
+    peak = 1e12 * result.model_tflops_per_gpu / result.mfu
+    return {
+        "flop_per_scale_up_byte": peak / result.accelerator.scale_up_bytes_per_s,
+        "flop_per_nic_byte": peak / topology.nic_bytes_per_s,
+    }
+
+
 def _catalog_of(job: FlatJob) -> Catalog:
-    return _parts(float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0))
+    factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
+    return _parts(str(job["accelerator"]), *factors)
+
+
+_BUILT = ("domain", "accelerator", "nic_gbps", "oversubscription", "medium", "taper", "network")
 
 
 def _machine_of(job: FlatJob) -> Topology:
-    return _machine(
-        int(job["domain"] or 0),
-        float(job["nic_gbps"] or 0),
-        float(job["oversubscription"] or 0),
-        (str(job["medium"]), float(job["taper"] or 0)),
-        str(job["network"]),
-        (float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)),
-    )
+    factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
+    return _machine(tuple((name, job[name]) for name in (*_BUILT, "distance_m")), factors)
 
 
 @lru_cache(maxsize=16)
-def _machine(
-    domain: int,
-    nic_gbps: float,
-    oversubscription: float,
-    upper: tuple[str, float],
-    network: str,
-    factors: tuple[float, float],
-) -> Topology:
+def _machine(built: tuple[tuple[str, Any], ...], factors: tuple[float, float]) -> Topology:
     """As `machine`, kept: points on the same machine share its routes."""
-    return machine(
-        domain,
-        nic_gbps=nic_gbps,
-        oversubscription=oversubscription,
-        medium=upper[0],
-        taper=upper[1],
-        network=network,
-        catalog=_parts(*factors),
-    )
+    words = dict(built)
+    words["upper"] = words.pop("medium"), words.pop("taper")
+    return machine(**words, catalog=_parts(words["accelerator"], *factors))
 
 
 @lru_cache(maxsize=8)
-def _parts(bandwidth: float, capacity: float) -> Catalog:
+def _parts(name: str, bandwidth: float, capacity: float) -> Catalog:
     shipped = load_catalog()
-    part = shipped.accelerators["gb200"]
+    part = shipped.accelerators[name]
     changes: dict[str, object] = {}
     if bandwidth != 1:  # at the same watts: else the power cap takes back in clock what HBM gives
-        changes["accelerators.gb200.hbm_bytes_per_s"] = part.hbm_bytes_per_s * bandwidth
+        changes[f"accelerators.{name}.hbm_bytes_per_s"] = part.hbm_bytes_per_s * bandwidth
         energy = part.power.e_hbm_j_per_byte / bandwidth
-        changes["accelerators.gb200.power.e_hbm_j_per_byte"] = energy
+        changes[f"accelerators.{name}.power.e_hbm_j_per_byte"] = energy
     if capacity != 1:
-        changes["accelerators.gb200.hbm_bytes"] = part.hbm_bytes * capacity
+        changes[f"accelerators.{name}.hbm_bytes"] = part.hbm_bytes * capacity
     return load_catalog(overrides=changes) if changes else shipped
 
 
@@ -314,5 +336,6 @@ def row_of(result: Result) -> dict[str, Value]:
         "energy_j_per_token": done["energy_j_per_token"],
         "capital_usd_per_gpu": cost["capital_usd"] / gpus,
         "it_w_per_gpu": done["power"]["it_w"] / gpus,
+        "facility_w_per_gpu": done["power"]["facility_w"] / gpus,
         "rack_heat_w": max(float(rack["heat_w"]) for rack in done["racks"]),
     }

@@ -23,14 +23,19 @@ if TYPE_CHECKING:
 SIZES = tuple(float(2**power) for power in range(13, 35, 2))
 STUDY = (
     "domain",
+    "precision",
+    "batch",
+    "strong",
+    "generations",
+    "budget",
     "nics",
+    "distance",
     "wires",
     "fabric",
     "media",
     "hbm",
     "sequence",
-    "strong",
-    "machines",
+    "groups",
     "giant",
     "quick",
 )
@@ -131,6 +136,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
     import pandas as pd
 
     from rackmodel.argument.answers import answers
+    from rackmodel.argument.trade_offs import with_gains
 
     frames: dict[str, pd.DataFrame] = {}
     for name in STUDY:
@@ -147,7 +153,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
         for a in answers(frames)
     ]
     points = sum(len(frame) for frame in frames.values())
-    return {"study": {"answers": found, "frames": frames, "points": points}}
+    return {"study": {"answers": found, "frames": with_gains(frames), "points": points}}
 
 
 def _frame(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Pictures of the study: scale-up against scale-out, one thing varied at a time.
 
-In:  the study's frames by name; rows as `argument.scale_up.point` makes them.
+In:  the study's frames by name, rows as `argument.scale_up.point` makes them, with those that
+     `argument.trade_offs.with_gains` adds.
 Out: (name, axes, caption) of every picture that the frames have data for.
 Left out: running the study, answers in words.
 """
@@ -15,8 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rackmodel.reporting.steps import step_breakdown
-from rackmodel.reporting.study import pareto, scaling
-from rackmodel.reporting.style import new_figure
+from rackmodel.reporting.study import ACROSS, mfu_heat_map, pareto, scaling
+from rackmodel.reporting.style import COLOURS, dress, look, new_figure
 
 Frames = Mapping[str, pd.DataFrame]
 Row = dict[str, Any]
@@ -117,6 +118,62 @@ def _shares(frame: pd.DataFrame, ax: Axes) -> Axes:
     return step_breakdown(rows, ax, title=f"Where a step of {model} goes")
 
 
+def _percents(frame: pd.DataFrame) -> list[Row]:
+    """Rows of models in kilowatts and per cent."""
+    return [
+        {
+            **row,
+            "rack_kw": row["rack_heat_w"] / 1e3,
+            "hbm_percent": 100 * row["hbm_bandwidth_utilisation"],
+        }
+        for row in _models(frame)
+    ]
+
+
+def _media(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Bars: watts of an accelerator by medium and taper of the upper tier."""
+    rows = _rows(frame)
+    with look():
+        for place, row in enumerate(rows):
+            ax.bar(place, row["it_w_per_gpu"], 0.6, color=COLOURS[0])
+            busy = f"{row['it_w_per_gpu']:,.0f} W\nHBM {row['hbm_bandwidth_utilisation']:.0%}"
+            ax.annotate(busy, (place, row["it_w_per_gpu"]), ha="center", va="bottom", fontsize=8.5)
+        names = [f"{row['medium']}\n{row['taper']:g}:1" for row in rows]
+        ax.set_xticks(range(len(rows)), names)
+        ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
+        title = f"What the upper tier's medium draws, {rows[0]['model']}"
+        return dress(ax, title=title, x="medium and taper", y="W per accelerator", grid="y")
+
+
+def _gains(frame: pd.DataFrame) -> list[Row]:
+    """Rows with `line`, `tokens` of an accelerator in a step or FLOP for a byte, and `gain`."""
+    names = {
+        "model": "line",
+        "tokens an accelerator and step": "tokens",
+        "FLOP per byte of the NICs": "flop_per_nic_byte",
+        "gain [%]": "gain",
+    }
+    return _rows(frame.drop(columns="gain", errors="ignore").rename(columns=names))
+
+
+def _far(frame: pd.DataFrame) -> list[Row]:
+    """Rows by kilometres; one hall is drawn as a tenth of one."""
+    return [{**row, "km": max(0.1, row["distance_m"] / 1e3)} for row in _named(frame)]
+
+
+def _budget(frame: pd.DataFrame, ax: Axes, *, model: str) -> Axes:
+    """A map of domains and NICs: tokens/s for the same money; the best is framed."""
+    known = list(dict.fromkeys(frame["model"]))
+    name = model if model in known else known[-1]
+    part = frame[frame["model"] == name]
+    cells = _rows(part.assign(**{"gain": part["same money"] - 1.0, "Gb/s": part["Gb/s"].round()}))
+    title = f"Tokens/s for the same money, {name}"
+    mfu_heat_map(cells, ax, x="Gb/s", y="domain", value="gain", title=title)
+    ax.set_xlabel(ACROSS["nic_gbps"][0])
+    ax.set_ylabel(ACROSS["domain"][0])
+    return ax
+
+
 PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
     "domain": (
         "domain",
@@ -152,16 +209,41 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
         ),
         "Joules per token, of all that stands in the racks.",
     ),
+    "domain-heat": (
+        "domain",
+        partial(
+            _lines,
+            _percents,
+            x="domain",
+            y="rack_kw",
+            relative=False,
+            title="How hot a rack gets",
+        ),
+        "Heat of the hottest rack in training; up to 16 accelerators two nodes make one rack.",
+    ),
+    "domain-hbm": (
+        "domain",
+        partial(
+            _lines,
+            _percents,
+            x="domain",
+            y="hbm_percent",
+            relative=False,
+            title="How busy the HBM is",
+        ),
+        "Bytes that a step moves over those that the HBM could move in its time.",
+    ),
+    "media": (
+        "media",
+        _media,
+        "Domains of 576 on four media of the upper tier, and thinner ones: watts of all that "
+        "stands in the racks, and how busy the HBM is.",
+    ),
     "domain-pareto": ("domain", _pareto, "Dollars of a million tokens against joules of one."),
     "nics": (
         "nics",
         partial(_lines, _nics, x="nic_gbps", title="What faster NICs are worth"),
         "The other remedy: faster NICs beside a small and a large domain.",
-    ),
-    "machines": (
-        "machines",
-        partial(_lines, _named, title="Weak scaling", edges=EDGES),
-        "The batch grows with the machine; dotted: the edges of domains of 8, 72, 576.",
     ),
     "strong": (
         "strong",
@@ -185,6 +267,46 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
         ),
         "Tokens per step held, context parallelism from 32k tokens on.",
     ),
+    "tokens": (
+        "gains",
+        partial(
+            _lines,
+            _gains,
+            x="tokens",
+            y="gain",
+            relative=False,
+            title="A larger domain adds most where little work is left",
+        ),
+        "What domains of 72 add to nodes of 8, by the tokens that an accelerator has in a step: "
+        "the same 37.7 M on 2,304 to 92,160 accelerators.",
+    ),
+    "generations": (
+        "generation_gains",
+        partial(
+            _lines,
+            _gains,
+            x="flop_per_nic_byte",
+            y="gain",
+            relative=False,
+            title="What a domain nine times as large adds, V100 to Rubin",
+        ),
+        "What a domain nine times as large adds, V100 to Rubin, by what the generation computes "
+        "in the time that its NICs send a byte.",
+    ),
+    "distance": (
+        "distance",
+        partial(_lines, _far, x="km", title="What distance costs"),
+        "Pods apart at the rate of one hall: only latency grows.",
+    ),
+    **{
+        f"budget-{model}": (
+            "same_money",
+            partial(_budget, model=model),
+            "Tokens/s for the same money, over nodes of 8 with 400 Gb/s; dearer machines have "
+            "fewer accelerators. NICs' own price is not counted.",
+        )
+        for model in ("deepseek-v3", "llama3.1-405b")
+    },
     "hbm": (
         "hbm",
         partial(

@@ -273,6 +273,9 @@ ACROSS = {
     "nic_gbps": ("scale-out rate of one accelerator [Gb/s, one way]", "200 Gb/s"),
     "seq_len": ("tokens in a sequence", "the shortest"),
     "times": ("HBM bandwidth or capacity, times that of GB200", "GB200"),
+    "tokens": ("tokens of an accelerator in a step", "the fewest"),
+    "flop_per_nic_byte": ("peak FLOP for a byte that the NICs can send", "the fewest"),
+    "km": ("fibre between pods beyond one hall [km]", "one hall"),
 }
 UP = {
     "tokens_per_s_per_gpu": "tokens/s per accelerator",
@@ -280,6 +283,9 @@ UP = {
     "energy_j_per_token": "joules per token",
     "mfu_percent": "MFU [%]",
     "share": "tokens/s per accelerator, % of GB200",
+    "gain": "tokens/s that the larger domain adds [%]",
+    "rack_kw": "heat of the hottest rack [kW]",
+    "hbm_percent": "HBM bandwidth in use over a step [%]",
 }
 
 

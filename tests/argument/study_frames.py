@@ -12,6 +12,9 @@ def row(model: str, speed: float, **varied: Any) -> dict[str, Any]:
     return {
         "model": model,
         "gpus": 4608,
+        "global_batch": 4608,
+        "seq_len": 8192,
+        "precision": "fp8-mx",
         "domain": 72,
         **varied,
         "status": "done",
@@ -33,7 +36,10 @@ def row(model: str, speed: float, **varied: Any) -> dict[str, Any]:
         "energy_j_per_token": 1000.0 / speed,
         "capital_usd_per_gpu": 60000.0,
         "it_w_per_gpu": 1800.0,
+        "facility_w_per_gpu": 2100.0,
         "rack_heat_w": 120e3,
+        "flop_per_scale_up_byte": 5556.0,
+        "flop_per_nic_byte": 1e5,
         "plan": "tp=8",
     }
 
@@ -70,8 +76,42 @@ def frames() -> dict[str, pd.DataFrame]:
         "strong": pd.DataFrame(
             [row("dense", 1000.0 - g / 20, domain=d, gpus=g) for d in (8, 72) for g in (576, 4608)]
         ),
-        "machines": pd.DataFrame(
-            [row(m, 900.0 - g / 1e3, domain=d, gpus=g) for m, d in pairs for g in (576, 131328)]
+        "precision": pd.DataFrame(
+            [
+                row(m, speeds[m][d] * more, domain=d, precision=p)
+                for m, d in pairs
+                for p, more in (("bf16", 0.6), ("fp8-mx", 1.0))
+            ]
+        ),
+        "batch": pd.DataFrame(
+            [row(m, speeds[m][d], domain=d, global_batch=b) for m, d in pairs for b in (2304, 9216)]
+        ),
+        "groups": pd.DataFrame(
+            [
+                row("moe", speeds["moe"][d], domain=d, expert_choice=g)
+                for d in (8, 72)
+                for g in ("model", "all")
+            ]
+        ),
+        "distance": pd.DataFrame(
+            [row(m, speeds[m][d], domain=d, distance_m=f) for m, d in pairs for f in (0.0, 2e4)]
+        ),
+        "generations": pd.DataFrame(
+            [
+                row("moe", v, domain=d, accelerator=a, precision=p, flop_per_nic_byte=f)
+                for a, p, f, speeds_of in (
+                    ("a100-80", "bf16", 1e4, {8: 100.0, 72: 105.0}),
+                    ("gb200", "fp8-mx", 1e5, {8: 1000.0, 72: 1300.0}),
+                )
+                for d, v in speeds_of.items()
+            ]
+        ),
+        "budget": pd.DataFrame(
+            [
+                row(m, speeds[m][d] * gain, domain=d, nic_gbps=rate)
+                for m, d in pairs
+                for rate, gain in nics.items()
+            ]
         ),
         "wires": pd.DataFrame(
             [row("moe", v, network=n) for n, v in (("nvlink", 1000.0), ("ualink", 980.0))]
@@ -86,7 +126,10 @@ def frames() -> dict[str, pd.DataFrame]:
             ]
         ),
         "media": pd.DataFrame(
-            [row("moe", 1000.0, domain=144, medium=m) for m in ("aec", "pluggable", "cpo")]
+            [
+                row("moe", 1000.0, domain=144, medium=m, taper=1.0)
+                for m in ("aec", "pluggable", "cpo")
+            ]
         ),
         "giant": pd.DataFrame([row("giant", 30.0 * d**0.1, domain=d) for d in (8, 72)]),
     }

@@ -6,6 +6,7 @@ import pytest
 from study_frames import frames
 
 from rackmodel.argument.answers import answers, equal_rate, markdown
+from rackmodel.argument.trade_offs import iso_cost
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,10 @@ def test_every_frame_has_an_answer(found):
         "ecmp",
         "wires",
         "media",
-        "machines",
+        "settings",
+        "budget",
+        "generations",
+        "distance",
         "strong",
         "sequence",
         "giant",
@@ -91,3 +95,27 @@ def test_quick_frames_answer_the_first_question():
     quick = frames()["nics"].query("model == 'moe'")
     (only,) = answers({"quick": quick})
     assert only.name == "stops"
+
+
+def test_a_setting_that_flips_a_verdict_is_named(found):
+    moe, dense = found["settings"].sentences
+    assert "+30%" in moe
+    # The frame of sequences has the same speed in both domains, which turns one verdict only.
+    assert "the verdict changes: does not gain: sequences of 4,096, sequences of 16,384" in moe
+    assert "all of them: does not gain" in dense
+    tried = {row["setting"] for row in found["settings"].rows}
+    assert {"bf16", "20 km", "experts of all groups", "18.9 M tokens a step"} <= tried
+
+
+def test_the_same_money_buys_fewer_of_what_is_dearer():
+    frame = frames()["budget"]
+    cells = {(row["model"], row["domain"], row["Gb/s"]): row for row in iso_cost(frame)}
+    assert cells["moe", 8, 400]["same money"] == pytest.approx(1.0)
+    # $ per token is 200 over the speed in every row: an hour costs the same whatever it gives.
+    assert cells["moe", 72, 400]["same money"] == pytest.approx(1.3)
+    dearer = frame.assign(usd_per_mtoken=frame["usd_per_mtoken"] * (1 + (frame["domain"] == 72)))
+    cells = {(row["model"], row["domain"], row["Gb/s"]): row for row in iso_cost(dearer)}
+    assert cells["moe", 72, 400]["same money"] == pytest.approx(0.65)
+    # Fewer accelerators on the same batch are quicker each: half of them lose less than half.
+    scarce = {(r["model"], r["domain"], r["Gb/s"]): r for r in iso_cost(dearer, {72: -0.2})}
+    assert scarce["moe", 72, 400]["same money"] == pytest.approx(1.3 * 0.5**0.8)

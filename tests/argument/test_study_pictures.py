@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from study_frames import frames
 
+from rackmodel.argument.trade_offs import with_gains
 from rackmodel.cli.report_extras import study_parts
 from rackmodel.errors import InvalidInput
 from rackmodel.reporting.html import page
@@ -29,7 +30,7 @@ RESULT = {
 
 @pytest.fixture(scope="module")
 def drawn():
-    return {name: ax for name, ax, _ in pictures(frames())}
+    return {name: ax for name, ax, _ in pictures(with_gains(frames()))}
 
 
 def test_every_picture_is_drawn_when_its_frame_is_there(drawn):
