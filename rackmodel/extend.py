@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.files import is_file
 
 if TYPE_CHECKING:
     from rackmodel.assess.extra import assessment as assessment
@@ -83,7 +84,7 @@ def load(file: str | Path) -> None:
     path = Path(file).resolve()
     if str(path) in _loaded:
         return
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not is_file(path):
         raise InvalidInput(f"extension {str(file)!r:.200}: expected a Python file that exists")
     _loaded.add(str(path))
     named = os.environ.get(VARIABLE, "")

@@ -26,7 +26,7 @@ def name_or_file(word: str, where: str) -> str:
     if not word.strip():
         raise InvalidInput(f"{where}: wanted a name or a file; got nothing")
     if "/" in word or "\\" in word or Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES:
-        if not (Path(word[:4000].replace("\0", "")) / "config.json").is_file():
+        if not files.is_file(Path(word) / "config.json"):
             check_file(Path(word), where)  # a directory of a model is named by what it holds
     elif "\0" in word:
         raise InvalidInput(f"{where}: a name can't hold a null character; give one without")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel import gate
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.errors import UnknownName
-from rackmodel.files import is_file, read_json, read_toml
+from rackmodel.files import is_file, is_folder, read_json, read_toml
 
 if TYPE_CHECKING:
     from rackmodel.cli.catalog_words import CatalogWords
@@ -52,7 +52,7 @@ def look_up(name: str, words: CatalogWords) -> dict[str, Any]:
 
 def _kind_of_file(path: Path) -> str | None:
     """Return "topology" or "model" for a file or a directory, None if there is no such file."""
-    if path.is_dir():
+    if is_folder(path):
         return "model"
     if not is_file(path):
         return None

@@ -22,7 +22,7 @@ from rackmodel.cli.tables_network import collective_tables, flows_tables
 from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
-from rackmodel.files import csv_text
+from rackmodel.files import csv_text, is_file
 
 OPERATIONS = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
@@ -179,7 +179,7 @@ def flows(
 
     with progress("flows") as advance:
         path = Path(word[:300])
-        if path.is_file() and is_graph(path) and gpus is None:
+        if is_file(path) and is_graph(path) and gpus is None:
             if parts.overrides or parts.files or parts.changes:
                 raise InvalidInput(f"{word}: --set and --catalog can't act on a graph; edit it")
             graph = read_flow_graph(path, parts.maps)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.output import note
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.files import read_csv
+from rackmodel.files import is_file, read_csv
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -141,7 +141,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
     frames: dict[str, pd.DataFrame] = {}
     for name in STUDY:
         path = folder / f"{name}.csv"
-        if path.is_file():
+        if is_file(path):
             frames[name] = _frame(path)
     if not frames:
         raise InvalidInput(

@@ -97,7 +97,7 @@ def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> No
     """Write the timeline to one file, or one file per rank class to a directory."""
     from rackmodel.reporting.trace import write_rank_traces, write_trace
 
-    if path.is_dir():
+    if is_folder(path):
         written = write_rank_traces(events, path, world_size=ranks)
         note(f"wrote {len(written)} files to {path}, one per rank class")
         return

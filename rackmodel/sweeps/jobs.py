@@ -22,6 +22,7 @@ from rackmodel.api import simulate
 from rackmodel.engine.options import ROUTINGS
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
+from rackmodel.files import is_file
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob, Kind, SweepSpec, read_spec
@@ -86,7 +87,7 @@ def check_value(name: str, value: Value) -> None:
         load_topology(str(value))
     elif name == "catalog":
         for path in str(value).split(","):
-            if not Path(path).is_file():
+            if not is_file(Path(path)):
                 raise InvalidInput("no such file; give one that exists")
     elif (choices := _choices().get(name)) and value not in choices:
         raise UnknownName.among(name, str(value), choices)
@@ -203,7 +204,7 @@ def files_digest(spec: SweepSpec) -> str:
         values = [spec.base[column]] if column in spec.base else []
         values += [value for axis in spec.axes for value in axis.get(column, ())]
         named |= {path for value in values for path in str(value).split(",")}
-    files = [name for name in sorted(named) if name.endswith(_FILES) and Path(name).is_file()]
+    files = [name for name in sorted(named) if name.endswith(_FILES) and is_file(Path(name))]
     return "".join(map(_file_digest, files))
 
 

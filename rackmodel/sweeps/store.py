@@ -33,7 +33,7 @@ from typing import Any
 import pandas as pd
 
 from rackmodel.errors import InvalidInput
-from rackmodel.files import check_folder, csv_text, write_whole
+from rackmodel.files import check_folder, csv_text, is_file, is_folder, write_whole
 from rackmodel.sweeps.filters import Value
 
 Row = dict[str, Value]
@@ -85,10 +85,10 @@ class Store:
 
     def _open(self, *, resume: bool) -> None:
         folder, manifest = self.folder, self.folder / "sweep.json"
-        found = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+        found = [item.name for item in folder.iterdir()] if is_folder(folder) else []
         # A sweep killed at its start may have made rows/ and nothing else.
         others = [name for name in found if name != "rows" and not name.startswith(".sweep")]
-        if others and not manifest.exists():
+        if others and not is_file(manifest):
             raise InvalidInput(f"{folder} is not empty and holds no sweep; give another directory")
         if not resume and any(self._parts()):
             raise InvalidInput(

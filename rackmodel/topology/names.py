@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.files import is_file, is_folder
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.topology.files import content_of, is_graph, text_of
 from rackmodel.topology.graph_file import from_graph, parse_graph
@@ -36,7 +37,7 @@ def _folder() -> Path:
     """Return the folder of shipped files: in the wheel, else in the source checkout."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "topologies", package.parent / "topologies"):
-        if folder.is_dir():
+        if is_folder(folder):
             return folder
     raise InvalidInput("the folder of topology files is missing; install rackmodel again")
 
@@ -150,11 +151,8 @@ def _find(name: str) -> Path:
         raise InvalidInput(f"{name[:60]!r} is no name and no path; give one")
     path = Path(name)
     shipped = name in topology_names()
-    try:
-        if not shipped and path.is_file():
-            return path
-    except OSError as error:
-        raise InvalidInput(f"{name[:200]}: {error.strerror}; give another") from None
+    if not shipped and is_file(path):
+        return path
     if not shipped and (path.suffix.lower() in _ENDINGS or len(path.parts) > 1):
         raise InvalidInput(f"{name[:200]}: no such file; check the name, or give another")
     if not shipped:

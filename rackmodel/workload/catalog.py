@@ -16,7 +16,7 @@ from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.files import read_json, read_toml
+from rackmodel.files import is_file, is_folder, read_json, read_toml
 from rackmodel.shipped import shipped_toml
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.other import not_a_model
@@ -113,13 +113,13 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     if known in _catalog():
         return _from_catalog(known)
     path = Path(text)
-    if path.is_dir():
+    if is_folder(path):
         path = path / "config.json"
-        if not path.is_file():
+        if not is_file(path):
             raise InvalidInput(f"directory {text!r} holds no config.json; give a model's directory")
     if path.suffix in {".toml", ".json"}:
         return _from_file(path)
-    if path.suffix.lower() in _LAUNCHES and path.is_file():
+    if path.suffix.lower() in _LAUNCHES and is_file(path):
         return _from_launch(path)
     plain = {_plain(name): name for name in _catalog()}
     if _plain(text) in plain:

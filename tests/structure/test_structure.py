@@ -156,6 +156,19 @@ def test_nothing_hangs_on_addresses_in_memory():
     assert found - {"rackmodel.engine.networks", "rackmodel.network.graph"} == set()
 
 
+def test_paths_are_asked_by_the_room_of_files():
+    """`Path.is_file` raises on names that no file can have; `files.is_file` says no."""
+    asked = {"is_file", "is_dir", "exists"}
+    found = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args
+        if node.func.attr in asked
+    }
+    assert found - {"rackmodel.files"} == set()
+
+
 def _reads_name(node):
     """Return whether a node is `.name` of something other than a dataclass field."""
     if not isinstance(node, ast.Attribute) or node.attr != "name":
