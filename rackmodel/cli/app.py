@@ -21,6 +21,7 @@ from rackmodel.cli import (
     file_commands,
     goodput_command,
     network_commands,
+    page_command,
     report_commands,
     serving_commands,
     step_commands,
@@ -135,6 +136,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "claims": (_STUDY, study_commands.claims),
     "diff": (_STUDY, file_commands.diff),
     "report": (_STUDY, report_commands.report),
+    "app": (_STUDY, page_command.page),
 }
 
 

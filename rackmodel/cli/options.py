@@ -130,7 +130,7 @@ def _reader(read: Callable[[str, str], Any], option: str) -> Callable[[object], 
     return word
 
 
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
+def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command with one parameter for each option of its groups, for typer to read."""
     hints = typing.get_type_hints(command, include_extras=True)
     groups: dict[str, tuple[Group, list[str]]] = {}
@@ -146,12 +146,12 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         parameters += options
 
     @functools.wraps(command)
-    def call(**words: Any) -> None:
+    def call(**words: Any) -> Any:
         given = {}
         for name, (group, names) in reversed(groups.items()):  # the cheapest to refuse come last
             mine = {each: words.pop(each) for each in names}
             given[name] = group.collect({k: v for k, v in mine.items() if v is not None})
-        command(**words, **given)
+        return command(**words, **given)
 
     call.__dict__["__signature__"] = inspect.Signature(parameters)
     call.__annotations__ = {one.name: one.annotation for one in parameters}

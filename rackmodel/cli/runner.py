@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from rackmodel.errors import RackModelError
 
 #: Typer vendors click or imports it, by version; the base of its usage errors is found either way.
-_UsageError: type[Exception] = next(
+UsageError: type[Exception] = next(
     cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError"
 )
 ASSERTION_MISSED = 4
@@ -62,7 +62,7 @@ def _fault(error: OSError) -> str:
     return f"{what}: {error.strerror or error}; give another file, or mend what refuses it"
 
 
-def _usage_line(error: Any) -> str:
+def usage_line(error: Any) -> str:
     """Return a usage error as one line that ends with where to find help."""
     message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
@@ -112,8 +112,8 @@ class OneLineGroup(TyperGroup):
         except RackModelError as error:
             complain(str(error) or type(error).__name__)
             sys.exit(error.exit_code)
-        except _UsageError as error:
-            complain(_usage_line(error))
+        except UsageError as error:
+            complain(usage_line(error))
             sys.exit(2)
         except (Interrupted, KeyboardInterrupt):
             complain("interrupted; nothing more was written")

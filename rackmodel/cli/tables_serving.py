@@ -56,40 +56,46 @@ def milliseconds(value: float) -> str:
     return f"{three(value * 1e3)} ms"
 
 
-def serving_tables(row: Payload) -> Iterator[RenderableType]:
-    """Yield the answer, where the time goes, HBM."""
-    yield (
+def serving_headline(row: Payload) -> str:
+    """Return the line that says what was served."""
+    return (
         f"{row['model']} {row['weights']}  {row['users']:,} users, {row['isl']:,} tokens in,"
         f" {row['osl']:,} out"
     )
+
+
+def serving_rows(row: Payload) -> Iterator[tuple[str, str]]:
+    """Yield the answer line by line: what it is, and its figures with units."""
+    low, high = milliseconds(row["tpot_s_low"]), milliseconds(row["tpot_s_high"])
+    yield "time per token", f"{milliseconds(row['tpot_s'])}  ({low} - {high})"
+    yield "tokens/s per user", three(row["tokens_per_s_per_user"])
+    yield "time to first token", milliseconds(row["ttft_s"])
+    out, into = whole(row["tokens_per_s_per_gpu"]), whole(row["input_tokens_per_s_per_gpu"])
+    yield "tokens/s per accelerator", f"{out} out, {into} in"
+    yield "plan", plan_text(row["plan"])
+    yield "what binds", row["bound_by"]
+    used = sum(row["hbm"]["used_bytes"].values())
+    yield "HBM used", f"{gigabytes(used)} of {gigabytes(row['hbm']['capacity_bytes'])} GB"
+    yield "HBM bandwidth busy", percent(row["hbm"]["bandwidth_utilisation"])
+    yield "users that fit", f"{row['users_most']:,}"
+    yield "heat per rack", f"{three(max(rack['heat_w'] for rack in row['racks']) / 1e3)} kW"
+    yield (
+        "energy, cost",
+        f"{three(row['energy_j_per_token'])} J per token,"
+        f" ${three(row['cost']['usd_per_mtoken'])} per Mtoken;"
+        f" {whole(row['tokens_per_s_per_mw'])} tokens/s per MW",
+    )
+
+
+def serving_tables(row: Payload) -> Iterator[RenderableType]:
+    """Yield the answer, where the time goes, HBM."""
+    yield serving_headline(row)
     yield ""
     table = grid()
     table.add_column("", style="dim", no_wrap=True)
     table.add_column(f"{row['topology']} ({row['gpus']:,} x {part_name(row['accelerator'])})")
-    low, high = milliseconds(row["tpot_s_low"]), milliseconds(row["tpot_s_high"])
-    table.add_row(
-        "time per token", f"{milliseconds(row['tpot_s'])}  ({low} - {high})", style="bold"
-    )
-    table.add_row("tokens/s per user", three(row["tokens_per_s_per_user"]))
-    table.add_row("time to first token", milliseconds(row["ttft_s"]))
-    table.add_row(
-        "tokens/s per accelerator",
-        f"{whole(row['tokens_per_s_per_gpu'])} out, {whole(row['input_tokens_per_s_per_gpu'])} in",
-    )
-    table.add_row("plan", plan_text(row["plan"]))
-    table.add_row("what binds", row["bound_by"])
-    used = sum(row["hbm"]["used_bytes"].values())
-    table.add_row("HBM used", f"{gigabytes(used)} of {gigabytes(row['hbm']['capacity_bytes'])} GB")
-    table.add_row("HBM bandwidth busy", percent(row["hbm"]["bandwidth_utilisation"]))
-    table.add_row("users that fit", f"{row['users_most']:,}")
-    heat = max(rack["heat_w"] for rack in row["racks"])
-    table.add_row("heat per rack", f"{three(heat / 1e3)} kW")
-    cost = row["cost"]["usd_per_mtoken"]
-    table.add_row(
-        "energy, cost",
-        f"{three(row['energy_j_per_token'])} J per token, ${three(cost)} per Mtoken;"
-        f" {whole(row['tokens_per_s_per_mw'])} tokens/s per MW",
-    )
+    for name, text in serving_rows(row):
+        table.add_row(name, text, style="bold" if name == "time per token" else "")
     yield table
     yield ""
     total = row["tpot_s"]
