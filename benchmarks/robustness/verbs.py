@@ -106,7 +106,15 @@ def made(number: int) -> tuple[str, Callable[[Any], Any], Any]:
         words = mutated(words, dice)
     if dice.random() < 0.2:
         words = _numpy(words, dice)
-    return name, verb, words
+    return name, verb, _bounded(words)
+
+
+def _bounded(words: Any) -> Any:
+    """Return words without `repeat` where it asks for thousands of passes: they take their time."""
+    batch = words.get("global_batch") if isinstance(words, dict) else None
+    if isinstance(batch, int | float | np.number) and batch > 1000:
+        return {key: value for key, value in words.items() if key != "repeat"}
+    return words
 
 
 def _numpy(words: Any, dice: random.Random) -> Any:

@@ -254,10 +254,11 @@ class _Reader:
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
-                or not math.isfinite(value)
+                or not abs(value) <= LARGEST
             ):
                 raise InvalidInput(
                     f"{self.name}: {where}.{key} = {gate.shown(value)} has to be a finite number"
+                    f" of at most {LARGEST:g}"
                 )
             ends[key] = value
         if not {"from", "to"} <= set(ends) or len({"step", "times"} & set(ends)) != 1:

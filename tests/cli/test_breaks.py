@@ -6,10 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rackmodel.errors import InvalidInput
+import rackmodel
+from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.files import csv_text, read_csv, safe_cell, whole_file
+from rackmodel.workload import load_model
 
 JOB = [
     *("--model", "gpt3-125m", "--gpus", "4", "--global-batch", "8", "--seq-len", "512"),
@@ -130,6 +133,36 @@ def test_cells_of_runs_are_numbers_or_a_reason(run, tmp_path, column, value):
     result = run("validate", tmp_path / "r.csv", "--workers", "1", "--json")
     assert result.exit_code == 0, result.output
     assert column in json.loads(result.stdout)["rows"][0]["reason"]
+
+
+@pytest.mark.parametrize("argument", ["topology", "model"])
+def test_names_that_no_file_can_have_are_unknown_names_in_python(argument):
+    words = {"topology": "dgx-h100", "model": "gpt3-125m", argument: "x" * 5000}
+    with pytest.raises(RackModelError, match="x"):
+        rackmodel.simulate(words.pop("topology"), gpus=4, global_batch=8, seq_len=512, **words)
+
+
+@pytest.mark.parametrize("end", ["1" + "0" * 400, "-1" + "0" * 400, "inf", "nan", "'7'"])
+def test_ends_of_ranges_are_numbers_that_a_float_can_hold(fails, tmp_path, end):
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\n[axes]\n'
+        f"seq_len = {{from = 512, to = {end}, times = 2}}\n"
+        '[base]\ntopology = "dgx-h100"\nmodel = "gpt3-125m"\ngpus = 4\nglobal_batch = 8\n'
+    )
+    line = fails(2, "sweep", tmp_path / "s.toml", "--out", tmp_path / "out")
+    assert "axes.seq_len.to" in line
+    assert "finite number" in line
+
+
+@pytest.mark.parametrize("value", [np.array(-5), np.int64(3), np.array([2])])
+def test_numbers_of_numpy_in_a_config_are_read_or_refused(value):
+    config = {
+        **{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256},
+        **{"intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4},
+        **{"vocab_size": 1000, "num_local_experts_shared_width": value},
+    }
+    with pytest.raises(InvalidInput, match="num_local_experts_shared_width"):
+        load_model(config)
 
 
 @pytest.mark.parametrize("option", ["--trace", "--out", "--plot"])

@@ -121,6 +121,7 @@ class Keys:
 
 def _empty(value: Any) -> bool:
     """Whether a value says that there is nothing of what its key names."""
+    value = gate.plain(value)  # a mapping of Python may hold numpy's
     if isinstance(value, Mapping) or (isinstance(value, Iterable) and not isinstance(value, str)):
         return all(
             _empty(item) for item in (value.values() if isinstance(value, Mapping) else value)
