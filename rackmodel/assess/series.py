@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.assess.rack_power import idle_chassis_w
+from rackmodel.assess.rack_power import idle_chassis_w, sample
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rackmodel.assess.power import Assessment
     from rackmodel.result.result import Result
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +43,8 @@ class Series:
     counts: Mapping[int, float]
     rack_accelerators: Mapping[int, int]
     idle_w: Mapping[int, float]
+    ranks_w: Mapping[int, Floats]
+    ranks: Mapping[int, float]
     hall_w: Floats
 
     @property
@@ -80,8 +83,19 @@ def series_of(result: Result) -> Series:
             rack.rack_class: rack.chassis * idle_chassis_w(done.chassis, done.accelerator)
             for rack in done.racks
         },
+        ranks_w={one.rank_class: sample(one, len(hall)) for one in done.draws},
+        ranks=_ranks(done),
         hall_w=np.asarray(hall),
     )
+
+
+def _ranks(done: Assessment) -> dict[int, float]:
+    """Return how many ranks of each class stand in all racks."""
+    found: dict[int, float] = {}
+    for rack in done.racks:
+        for name, members in rack.ranks.items():
+            found[name] = found.get(name, 0.0) + rack.count * members
+    return found
 
 
 def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataFrame:
