@@ -195,7 +195,9 @@ def serving(row: dict[str, Any]) -> Iterator[Found]:
         users, isl, osl = map(int, found.groups())
         tp, ep = gpus, 1
     elif (found := re.search(r"(\d+)k/(\d+)k.* (\d+) at once", words)) and "TP" in words:
-        isl, osl, users = (scale * int(n) for scale, n in zip((922, 922, 1), found.groups()))
+        isl, osl, users = (
+            scale * int(n) for scale, n in zip((922, 922, 1), found.groups(), strict=True)
+        )
         tp, ep = gpus, 1
     else:
         return

@@ -72,6 +72,7 @@ def assess_power(
     step_s: float,
     cap_w: float | None = None,
     device_busy: float = 1.0,
+    units_held: float = 1.0,
 ) -> Assessment:
     """Work out power, heat, coolant and temperature of every class of racks.
 
@@ -81,7 +82,7 @@ def assess_power(
     chassis : with the coolant of its site (`Site.cool`) and the modules of its links.
     step_s : length of the step. [s]
     cap_w : power cap of an accelerator; None takes its own. [W]
-    device_busy : share of compute pieces in which kernels run (`power_intervals.cut_timeline`).
+    device_busy, units_held : of compute pieces (`power_intervals.cut_timeline`).
 
     Raises
     ------
@@ -94,7 +95,7 @@ def assess_power(
             f"power cap: expected more than the idle power of {accelerator.name}, "
             f"{accelerator.power.idle_w:g} W; found {cap:g}"
         )
-    pieces = cut_timeline(timeline, accelerator, step_s, device_busy)
+    pieces = cut_timeline(timeline, accelerator, step_s, device_busy, units_held)
     loops: list[Loop] = []
     loop = None
     if chassis.cooling != "air":  # at the design point to begin with; then it follows the heat

@@ -72,7 +72,11 @@ class Pieces:
 
 
 def cut_timeline(
-    timeline: pd.DataFrame, accelerator: Accelerator, step_s: float, device_busy: float = 1.0
+    timeline: pd.DataFrame,
+    accelerator: Accelerator,
+    step_s: float,
+    device_busy: float = 1.0,
+    units_held: float = 1.0,
 ) -> list[Pieces]:
     """Cut the timeline of every rank class at its starts, its ends and the windows of the cap.
 
@@ -83,6 +87,8 @@ def cut_timeline(
     step_s : length of the step. [s]
     device_busy : share of compute pieces in which kernels run; for the rest the accelerator waits
         for its host to launch them.
+    units_held : share of compute pieces in which kernels hold matrix units whose operands may be
+        late; for the rest a kernel starts or ends.
 
     Returns
     -------
@@ -118,9 +124,8 @@ def cut_timeline(
     for name, rows in zip(names.tolist(), np.split(order, first[1:]), strict=True):
         rows = rows[end[rows] > start[rows]]
         own = {key: values[rows] for key, values in work.items()}
-        pieces.append(
-            _cut(int(name), start[rows], end[rows], own, window_edges, accelerator, device_busy)
-        )
+        free = min(device_busy, units_held)
+        pieces.append(_cut(int(name), start[rows], end[rows], own, window_edges, accelerator, free))
     return pieces
 
 
@@ -131,7 +136,7 @@ def _cut(
     work: dict[str, Floats],
     window_edges: Floats,
     accelerator: Accelerator,
-    device_busy: float,
+    held: float,
 ) -> Pieces:
     """Cut what one rank class does; work : from `work_of`, of its rows."""
     power, step_s = accelerator.power, float(window_edges[-1])
@@ -162,7 +167,7 @@ def _cut(
         link_w=rate("link_j"),
         clock_needed=rate("best_s"),
         stall_w=highest("stall_w", 0.0),
-        hbm_free=np.maximum(0.0, device_busy - hbm_w / hbm_full_w),
+        hbm_free=np.maximum(0.0, held - hbm_w / hbm_full_w),
         window=np.searchsorted(window_edges, edges[:-1] + 0.5 * np.diff(edges)) - 1,
         windows=len(window_edges) - 1,
     )

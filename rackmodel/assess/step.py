@@ -35,8 +35,6 @@ from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 
-LOWEST_TRUSTED_CAP = 0.65  # of the accelerator's own: the power model is fitted above it
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFrames:
@@ -47,6 +45,7 @@ class StepFrames:
     racks : rows rack_class, count, rank_class, ranks (`rack_power.rack_power`).
     accelerators : that the job uses. step_s, tokens : of the step.
     device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
+    units_held : share of them in which kernels hold matrix units whose operands may be late.
     """
 
     timeline: pd.DataFrame
@@ -56,6 +55,7 @@ class StepFrames:
     step_s: float
     tokens: float
     device_busy: float = 1.0
+    units_held: float = 1.0
 
     @property
     def tokens_per_s(self) -> float:
@@ -111,9 +111,9 @@ def assessed(
             f"power cap: {cap['cap_w']:g} W leave {cap['cap_clock']:.1%} of the clock that "
             f"{part.power_w:g} W leave; the step is simulated at it",
         )
-    if cap["cap_w"] < LOWEST_TRUSTED_CAP * part.power_w:
+    if cap["cap_w"] < part.power.cap_fitted * part.power_w:
         found["notes"].append(
-            f"power cap: below {LOWEST_TRUSTED_CAP:.0%} of {part.power_w:g} W the "
+            f"power cap: below {part.power.cap_fitted:.0%} of {part.power_w:g} W the "
             "power model has seen no measurements; take clock and power as rough"
         )
     found["notes"][:0] = machine.notes
@@ -215,6 +215,7 @@ def powered(
         step_s=step.step_s,
         cap_w=min((w for w in (site.power_cap_w, thermal_cap_w) if w is not None), default=None),
         device_busy=step.device_busy,
+        units_held=step.units_held,
     )
     return done, installed
 

@@ -41,6 +41,7 @@ _FRACTIONS = frozenset(
         "always_on",
         "link_always_on",
         "voltage_floor",
+        "cap_fitted",
         "act_wait",
     )
 ) | {"act_collective", "act_stall", "data_toggle", "die_share", "gemm_eta"}
@@ -55,7 +56,7 @@ _ABOVE_ZERO = frozenset(
         "payload_efficiency",
         "scattered",
     )
-) | {"gemm_eta", "r_k_per_w", "peak_clock_ratio", "clock_max_ratio", "tau_die_s"}
+) | {"gemm_eta", "r_k_per_w", "peak_clock_ratio", "clock_max_ratio", "tau_die_s", "matrix_rows"}
 _KINDS: dict[type, dict[str, str]] = {}  # what `field_kinds` has found so far
 _COUNTS = ("accelerators", "rack_chassis")  # of a chassis: whole numbers above 0
 _ABOUT_ONLY = ("note",)  # facts about the table that no part carries

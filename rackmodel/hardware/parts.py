@@ -66,7 +66,9 @@ class PowerModel:
     P = idle_w [1 + leak_per_k (Tj - 35)] + (act_w a + S) x v^2 + sum(e_flop_j F) v^2
     + e_hbm_j_per_byte B + e_link_j_per_byte L,
 
-    x : clock over reference clock; v = max(voltage_floor, 1 - dvfs_slope (1 - x)).
+    x : clock over reference clock; v = max(voltage_floor, 1 - dvfs_slope (1 - x)) down to the clock
+        dvfs_knee; below it v falls by dvfs_low_slope: near their highest clocks parts ask for ever
+        more volts, far below for hardly fewer.
     a : 1 computing or HBM-bound, `act_collective` in an exposed collective, `act_wait` waiting,
         0 idle.
     F : FLOP/s = gemm_eta peak_ref x when compute-bound; B : HBM bytes/s; L : link bytes/s, the sum
@@ -87,9 +89,13 @@ class PowerModel:
     peak_clock_ratio: float  # clock at which the peak is quoted, over the reference clock
     clock_max_ratio: float  # highest clock over the reference clock
     dvfs_slope: float
+    dvfs_knee: float
+    dvfs_low_slope: float
     voltage_floor: float
     cap_window_s: float  # the cap acts on the mean over this time
+    cap_fitted: float  # lowest cap over the own one that measurements reach
     peak_ratio: float  # of a moment's power over the cap: the electrical limit of the part
+    matrix_rows: float  # of a product that matrix units work on at once: fewer are padded
     leak_per_k: float
     act_wait: float
     act_collective: float

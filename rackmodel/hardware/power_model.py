@@ -117,7 +117,9 @@ def flop_energy_j(accelerator: Accelerator, precision: str) -> float:
 
 def voltage_ratio(clock: Floats, power: PowerModel) -> Floats:
     """Return the supply voltage that a clock needs, both over their reference values."""
-    return np.maximum(power.voltage_floor, 1.0 - power.dvfs_slope * (1.0 - clock))
+    steep = 1.0 - power.dvfs_slope * (1.0 - np.maximum(clock, power.dvfs_knee))
+    flat = power.dvfs_low_slope * np.maximum(0.0, power.dvfs_knee - clock)
+    return np.maximum(power.voltage_floor, steep - flat)
 
 
 def leakage_ratio(junction_c: Floats, power: PowerModel) -> Floats:
@@ -150,7 +152,8 @@ def highest_clock(
         over = fixed + moved * x + (act * x + flop) * v**2 - cap
         if not (over > 1e-12 * cap).any():
             break
-        rise = np.where(v > power.voltage_floor, power.dvfs_slope, 0.0)
+        rise = np.where(x > power.dvfs_knee, power.dvfs_slope, power.dvfs_low_slope)
+        rise = np.where(v > power.voltage_floor, rise, 0.0)
         slope = moved + act * v**2 + 2.0 * v * rise * (act * x + flop)
         x = np.clip(x - np.maximum(over, 0.0) / np.maximum(slope, 1e-300), LOWEST_CLOCK, fastest)
     return x

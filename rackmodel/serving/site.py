@@ -36,7 +36,8 @@ def assess_serving(
 ) -> dict[str, Any]:
     """Return racks, energy_j_per_token, tokens_per_s_per_mw, power, cost and notes.
 
-    power also has accelerators_w, of all accelerators, and accelerator_w, of one.
+    power also has accelerators_w, of all accelerators of the racks, idle ones included;
+    accelerator_w is that of one that works.
     """
     job, tokens_per_s = result.job, result.output_tokens_per_s
     timeline, classes, racks, length = _frames(result, max(1, machine.rack_accelerators))
@@ -47,7 +48,7 @@ def assess_serving(
         accelerators=job.gpus,
         step_s=length,
         tokens=length * tokens_per_s,
-        device_busy=busy_share(result),
+        units_held=held_share(result),
     )
     found: dict[str, Any] = dict(
         assess_step(
@@ -60,23 +61,20 @@ def assess_serving(
         )
     )
     parts = (rack["count"] * rack["by_part_w"].get("accelerator", 0.0) for rack in found["racks"])
-    watts = math.fsum(parts)
-    each = watts / sum(rack["count"] * rack["accelerators"] for rack in found["racks"])
     return {
         "racks": found["racks"],
         "energy_j_per_token": found["energy_j_per_token"],
         "tokens_per_s_per_mw": found["power"]["tokens_per_s_per_mw"],
-        "power": {**found["power"], "accelerators_w": watts, "accelerator_w": each},
+        "power": {**found["power"], "accelerators_w": math.fsum(parts)},
         "cost": found["cost"],
         "notes": found["notes"],
     }
 
 
-def busy_share(result: ServingResult) -> float:
+def held_share(result: ServingResult) -> float:
     """Return the share of the kernels' time in which HBM or matrix units do all that they can.
 
-    Kernels of few rows mostly wait for their own latency: an accelerator that decodes for a few
-    users draws little more than one that idles.
+    Kernels of few rows mostly wait for their own latency, and hold no unit meanwhile.
     """
     state, times = result.steady, result.kernels
     part = times.accelerator
@@ -93,7 +91,34 @@ def busy_share(result: ServingResult) -> float:
             best = max(moved / part.hbm_bytes_per_s, kernel.flops / peak)
             useful += share * count * min(seconds, best)
             whole += share * count * seconds
-    return max(1e-3, useful / whole)
+    return useful / whole
+
+
+def padded(rows: float, tile: float) -> float:
+    """Return the rows that tiles hold over those of a product.
+
+    >>> padded(8, 64.0), padded(65, 64.0) * 65, padded(0.5, 64.0)
+    (8.0, 128.0, 64.0)
+    """
+    rows = max(1.0, rows)
+    return math.ceil(rows / tile - 1e-9) * tile / rows
+
+
+def padding(step: Step, rows: float) -> dict[str, float]:
+    """Return FLOPs that matrix units do over those that are asked, by number format.
+
+    rows : that a unit works on at once; products of fewer are padded to them, each expert's apart.
+    """
+    asked: dict[str, float] = {}
+    done: dict[str, float] = {}
+    for kernel, count in kernels_of(step).items():
+        ratio = 1.0
+        if kernel.family in ("gemm", "grouped_gemm"):
+            groups = kernel.shape[3] if kernel.family == "grouped_gemm" else 1
+            ratio = padded(kernel.shape[0] / groups, rows)
+        asked[kernel.precision] = asked.get(kernel.precision, 0.0) + count * kernel.flops
+        done[kernel.precision] = done.get(kernel.precision, 0.0) + count * kernel.flops * ratio
+    return {name: done[name] / flops if flops else 1.0 for name, flops in asked.items()}
 
 
 def _frames(
@@ -104,7 +129,8 @@ def _frames(
 
     job, state = result.job, result.steady
     decode, prompt = result.decode, result.prompt
-    rows, count = [_rows(decode, 1.0, 0.0, 0)], decode.rank_count.tolist()
+    tile = result.accelerator.power.matrix_rows
+    rows, count = [_rows(decode, 1.0, 0.0, 0, tile)], decode.rank_count.tolist()
     # With pipeline stages a simulated step holds as many batches as there are stages.
     cycle_s = max(state.decode_s, decode.step_s)
     racks = racks_frame(decode, rack)
@@ -112,12 +138,12 @@ def _frames(
         length = cycle_s + state.mixed * max(0.0, state.mixed_s - state.decode_s)
         share = (length - cycle_s) / prompt.step_s
         if share > 0:
-            rows.append(_rows(prompt, share, cycle_s, 0))
+            rows.append(_rows(prompt, share, cycle_s, 0, tile))
     else:
         length = cycle_s
         at_once = job.prefill_gpus / job.prefill.gpus * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
-        rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count)))
+        rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
         count += prompt.rank_count.tolist()
         number = math.ceil(job.gpus / rack)
         racks = pd.DataFrame(
@@ -132,9 +158,14 @@ def _frames(
     return pd.concat(rows, ignore_index=True), classes, racks, length
 
 
-def _rows(step: Step, share: float, at: float, first_class: int) -> pd.DataFrame:
-    """Return what happens in a step, times and work scaled by a share, from an instant on."""
+def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> pd.DataFrame:
+    """Return what happens in a step, times and work scaled by a share, from an instant on.
+
+    FLOPs are those that units of `tile` rows do.
+    """
     table = frame(step)
+    more = table["precision"].map(padding(step, tile)).astype(float).fillna(1.0)
+    table["flops"] = table["flops"] * more
     for name in SCALED:
         table[name] = table[name] * share
     for name in ("start_s", "end_s"):

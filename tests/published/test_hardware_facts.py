@@ -1,8 +1,10 @@
 """Facts about parts as makers and measurers print them."""
 
+import numpy as np
 import pytest
 
 from rackmodel.hardware import accelerator, link, medium, switch
+from rackmodel.hardware.power_model import voltage_ratio
 
 
 # NVIDIA data sheets (dense is half of the printed sparse figure), makers' pages for the others.
@@ -107,7 +109,7 @@ def best_gemm(name, number_format, shape):
     low, high = 0.2, power.clock_max_ratio
     for _ in range(50):
         clock = (low + high) / 2
-        volts = max(power.voltage_floor, 1 - power.dvfs_slope * (1 - clock))
+        volts = float(voltage_ratio(np.array(clock), power))
         rate = power.gemm_eta[number_format] * reference * clock
         memory_w = power.e_hbm_j_per_byte * bytes_per_flop * rate
         dynamic = power.act_w * clock + power.e_flop_j[number_format] * rate
