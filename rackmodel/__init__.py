@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.machines import goodput as goodput
     from rackmodel.verbs.machines import heat as heat
     from rackmodel.verbs.plans import advise as advise
+    from rackmodel.verbs.plans import replay as replay
     from rackmodel.verbs.studies import claims as claims
     from rackmodel.verbs.studies import design as design
     from rackmodel.verbs.studies import sensitivity as sensitivity
@@ -64,7 +65,7 @@ _HOME = {
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
-    "advise": "rackmodel.verbs.plans",
+    **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
     "power_over_time": "rackmodel.assess.series",
     "Answer": "rackmodel.verbs.answer",
     "Result": "rackmodel.result.result",

@@ -82,6 +82,26 @@ def _check(path: Path, shown: str, most: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def open_stream(path: Path, *, where: str = "") -> Iterator[io.BufferedReader]:
+    """Open a regular file of any size to be read piece by piece.
+
+    Raises
+    ------
+    InvalidInput
+        If there is none, it is something else, or can't be read.
+    """
+    shown = _shown(path, where)
+    try:
+        _check(path, shown, 1 << 50)
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InvalidInput(_unreadable(shown, error)) from None
+    except ValueError:
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+
+
 def as_text(content: bytes, shown: str) -> str:
     """Return bytes as text, without a byte-order mark.
 

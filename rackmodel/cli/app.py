@@ -116,6 +116,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "compare": (_RUN, step_commands.compare),
     "search": (_RUN, step_commands.search),
     "advise": (_RUN, step_commands.advise),
+    "replay": (_RUN, step_commands.replay),
     "serve": (_RUN, serving_commands.serve),
     "front": (_RUN, serving_commands.front),
     "collective": (_RUN, network_commands.collective),

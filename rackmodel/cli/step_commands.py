@@ -15,11 +15,11 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
-from rackmodel.cli.tables_plan import advice_tables
+from rackmodel.cli.tables_plan import advice_tables, replay_tables
 from rackmodel.cli.tables_step import comparison_tables, search_tables, simulation_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.files import check_writable, is_folder, whole_file
+from rackmodel.files import check_writable, is_folder
 
 
 def _trace(word: object) -> Path | None:
@@ -27,9 +27,9 @@ def _trace(word: object) -> Path | None:
     path = Path(str(word))
     if is_folder(path):
         return path
-    if not path.name.lower().endswith((".json", ".json.gz")):
+    if not path.name.lower().endswith((".json", ".json.gz", ".et")):
         raise InvalidInput(
-            f"--trace: wanted a .json or .json.gz file, or an existing directory; "
+            f"--trace: wanted a .json, .json.gz or .et file, or an existing directory; "
             f"got {clip(path.name)!r}"
         )
     check_writable(path, "--trace")
@@ -50,7 +50,8 @@ def simulate(
             metavar="FILE",
             parser=_trace,
             help="Write the timeline as a Chrome trace: FILE.json or FILE.json.gz for Perfetto, "
-            "or an existing directory for one file per rank class (HolisticTraceAnalysis).",
+            "or an existing directory for one file per rank class (HolisticTraceAnalysis); "
+            "FILE.et for Chakra execution traces, one a stage.",
             rich_help_panel="Output",
             show_default=False,
         ),
@@ -83,7 +84,11 @@ def simulate(
     result = api.simulate(machine, **job, **engine, site=site, catalog=catalog)
     payload = result.to_dict()
     if trace is not None:
-        save_trace(result.events, trace, job["gpus"], memory=result.memory_timeline)
+        files = [path.name for path in result.write_trace(trace)]
+        note(
+            f"wrote {', '.join(files[:4])}{' ...' * (len(files) > 4)}; .json opens in"
+            " https://ui.perfetto.dev, all in `rackmodel replay`"
+        )
     output.draw(result.plot)
     if emit is not None:
         from rackmodel.workload.launch import emit as launch_text
@@ -91,20 +96,6 @@ def simulate(
         output.write_text(launch_text(result.step.job, emit), payload)
         return
     output.write(payload, simulation_tables, [payload])
-
-
-def save_trace(events: Any, path: Path, ranks: int, *, memory: Any = None) -> None:
-    """Write the timeline to one file, or one file per rank class to a directory."""
-    from rackmodel.reporting.trace import write_rank_traces, write_trace
-
-    if is_folder(path):
-        written = write_rank_traces(events, path, world_size=ranks)
-        note(f"wrote {len(written)} files to {path}, one per rank class")
-        return
-    with whole_file(path, "--trace") as part:
-        zipped = path.suffix.lower() == ".gz"
-        write_trace(events, part, compress=zipped, world_size=ranks, memory=memory)
-    note(f"wrote {path}; open it at https://ui.perfetto.dev")
 
 
 def compare(
@@ -172,6 +163,52 @@ def advise(
 
     found = plans.advise(machine, {**job, **engine, "site": site}, catalog=catalog)
     output.write(found.to_dict(), advice_tables)
+
+
+def replay(
+    traces: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TRACE...",
+            help="torch.profiler's traces (.json, .json.gz), ours (simulate --trace), or Chakra's "
+            "(.et): one with all ranks, one for each, or a directory.",
+            show_default=False,
+        ),
+    ],
+    on: Annotated[
+        str,
+        typer.Option("--on", metavar="TOPOLOGY", help="The machine. Example: --on gb200-nvl72"),
+    ],
+    parts: groups.CatalogOptions,
+    output: groups.OutputOptions,
+    recorded_on: Annotated[
+        str | None,
+        typer.Option(
+            "--recorded-on",
+            metavar="TOPOLOGY",
+            help="The machine of the trace. Default: what the trace says; only ours do.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Tell how long a recorded step takes on another machine.
+
+    \b
+    Examples:
+      rackmodel replay step.json.gz --on gb200-nvl72
+      rackmodel replay profiles/ --recorded-on dgx-h100 --on dgx-b200 --json
+
+    Kernels take as much longer as the models of both machines say, exchanges as their collectives
+    on both networks; groups, order and time of the host stay as recorded.
+    """
+    names = [name_or_file(on, "--on")]
+    names += [name_or_file(recorded_on, "--recorded-on")] if recorded_on else []
+    machines, catalog = parts.with_machines(names)
+    from rackmodel.verbs import plans
+
+    source = machines[1] if recorded_on else None
+    found = plans.replay(traces, machines[0], recorded_on=source, catalog=catalog)
+    output.write(found.to_dict(), replay_tables)
 
 
 def search(

@@ -1,6 +1,6 @@
-"""Tables about a plan: what it wastes, what each change gains.
+"""Tables about a plan: what it wastes, what each change gains; a recorded step elsewhere.
 
-In:  the payload of `advise`.
+In:  the payloads of `advise` and `replay`.
 Out: things that rich can print; the answer first, then why.
 Left out: ranked plans (`tables_step`).
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled
-from rackmodel.reporting.words import MISSING, part_name, seconds, signed
+from rackmodel.reporting.words import MISSING, part_name, seconds, signed, three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +51,30 @@ def advice_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     for part in payload["wasted"]:
         longer = seconds(part["given_s"] - part["best_s"])
         yield f"wasted: {part_name(part['part'])}, {longer} of {seconds(part['given_s'])}"
+
+
+def replay_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the answer in one line, then what became of each kind of operation."""
+    before, after = payload["recorded_s"], payload["step_s"]
+    yield (
+        f"{seconds(after)} a step on {payload['topology']}, {seconds(before)} as recorded on "
+        f"{payload['recorded_on']}: {before / after:.2f} times as fast"
+    )
+    yield ""
+    yield filled(
+        ("operations, sums over all ranks", "", "recorded", "here", "times as long"),
+        [
+            (
+                row["what"],
+                f"{row['operations']:,}",
+                seconds(row["recorded_s"]),
+                seconds(row["seconds"]),
+                three(row["times"]),
+            )
+            for row in payload["rows"]
+        ],
+    )
+    yield from payload["notes"]
 
 
 def _change(row: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The timeline as a trace that Perfetto, chrome://tracing and HolisticTraceAnalysis open.
 
-In:  the events frame of a step (rank_class, stream, kind, axis, name, start_s, end_s, ...), and
-     HBM by kind over time.
+In:  the events or operations frame of a step (rank_class, stream, kind, axis, name, start_s,
+     end_s, ...), and HBM by kind over time.
 Out: Chrome/Kineto JSON: one process per rank class, one thread per stream, times in us; or one file
      per rank class in a directory, as HolisticTraceAnalysis wants them.
 Left out: power over time.
@@ -16,12 +16,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rackmodel.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HOST = 0  # thread of the host in every process
+LAUNCH_US = 4.0  # of a call of the host: assumed; it only draws
+QUEUE = 1024  # calls that wait in a CUDA stream at most: assumed; it only draws
 _COLUMNS = (
     "rank_class",
     "stream",
@@ -42,23 +46,28 @@ def write_trace(
     compress: bool = False,
     world_size: int | None = None,
     memory: pd.DataFrame | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all rank classes to one file.
 
     memory : columns rank_class, time_s, one for each kind of HBM in bytes, total; drawn as a
-    counter of each process.
+    counter of each process. facts : what `rackmodel replay` has to know beside the events.
 
     Kernels and collectives are GPU events, with names that HolisticTraceAnalysis tells apart
     (those of collectives begin with "nccl"). Waits are drawn
     but are no kernels: the stream is idle.
     """
     classes = sorted(events["rank_class"].unique().tolist())
-    text = _text(events, classes[0], world_size or len(classes), memory)
+    text = _text(events, classes[0], world_size or len(classes), memory, facts)
     path.write_bytes(_zipped(text) if compress else text)
 
 
 def write_rank_traces(
-    events: pd.DataFrame, folder: Path, *, world_size: int | None = None
+    events: pd.DataFrame,
+    folder: Path,
+    *,
+    world_size: int | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write one compressed file per rank class to `folder`, named rank-N.json.gz.
 
@@ -68,7 +77,7 @@ def write_rank_traces(
     for rank_class in sorted(events["rank_class"].unique().tolist()):
         path = folder / f"rank-{rank_class}.json.gz"
         mine = events[events["rank_class"] == rank_class]
-        write_whole(path, _zipped(_text(mine, rank_class, world_size or 1)), "--trace")
+        write_whole(path, _zipped(_text(mine, rank_class, world_size or 1, None, facts)), "--trace")
         paths.append(path)
     return paths
 
@@ -79,10 +88,14 @@ def _zipped(text: bytes) -> bytes:
 
 
 def _text(
-    events: pd.DataFrame, rank: int, world_size: int, memory: pd.DataFrame | None = None
+    events: pd.DataFrame,
+    rank: int,
+    world_size: int,
+    memory: pd.DataFrame | None,
+    facts: Mapping[str, Any] | None,
 ) -> bytes:
     """Return the whole trace, one event a line."""
-    heading = {
+    heading: dict[str, Any] = {
         "schemaVersion": 1,
         "distributedInfo": {
             "backend": "nccl",
@@ -91,8 +104,11 @@ def _text(
         },
         "displayTimeUnit": "ms",
         "traceName": "rackmodel",
+        **({} if facts is None else {"rackmodel": facts}),
     }
-    entries = itertools.chain(_entries(events), () if memory is None else _counters(memory))
+    step_s = 0.0 if facts is None else float(facts["step_s"])
+    counters = () if memory is None else _counters(memory)
+    entries = itertools.chain(_entries(events, step_s), counters)
     lines = ",\n".join(
         json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in entries
     )
@@ -100,9 +116,9 @@ def _text(
     return f'{head},"traceEvents":[\n{lines}\n]}}\n'.encode()
 
 
-def _entries(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _entries(events: pd.DataFrame, step_s: float) -> Iterator[dict[str, Any]]:
     """Yield names of processes and threads, the step, then every event."""
-    correlation = 0
+    correlation, calls = 0, _launch_times(events)
     for rank_class, mine in events.groupby("rank_class", sort=True):
         pid = int(str(rank_class))
         stage = int(mine["stage"].iloc[0]) if "stage" in mine else 0
@@ -112,12 +128,30 @@ def _entries(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
         streams = _threads(mine)
         for stream, tid in streams.items():
             yield _name("thread_name", pid, tid, f"stream {tid} ({stream})")
-        yield from _steps(pid, mine)
+        yield from _steps(pid, mine, min(calls[pid], default=0.0), step_s)
+        launched = iter(calls[pid])
         for row in _rows(mine):
             correlation += 1
             yield _event(row, pid, streams[row["stream"]], correlation)
             if row["kind"] != "wait":
-                yield _launch(row, pid, correlation)
+                yield _launch(next(launched), pid, correlation)
+
+
+def _launch_times(events: pd.DataFrame) -> dict[int, list[float]]:
+    """Return {rank class: when the host calls each kernel}, in their order. [us]
+
+    The host calls one after another, as far ahead as the queue lets it, and none late.
+    """
+    found = {}
+    for rank_class, mine in events.groupby("rank_class", sort=True):
+        begin = mine["start_s"].to_numpy()[(mine["kind"] != "wait").to_numpy()] * 1e6
+        spaced = np.arange(len(begin)) * LAUNCH_US
+        after = np.concatenate([begin[:1] - LAUNCH_US * QUEUE, begin])
+        room = after[np.maximum(np.arange(len(begin)) - QUEUE, 0)] if len(begin) else begin
+        early = np.maximum.accumulate(room - spaced) + spaced
+        late = np.minimum.accumulate((begin - spaced)[::-1])[::-1] + spaced - LAUNCH_US
+        found[int(str(rank_class))] = np.minimum(early, late).tolist()
+    return found
 
 
 def _counters(memory: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -162,10 +196,13 @@ def _name(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": {"name": name}}
 
 
-def _steps(pid: int, events: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the step on the host, and an empty one that closes it: readers drop the last step."""
-    begin = float(events["start_s"].min()) * 1e6
-    end = float(events["end_s"].max()) * 1e6
+def _steps(pid: int, events: pd.DataFrame, begin: float, step_s: float) -> Iterator[dict[str, Any]]:
+    """Yield the step on the host, and an empty one that closes it: readers drop the last step.
+
+    begin : of the first call. [us] step_s : where it ends, if that is after the last event.
+    """
+    begin = min(begin, float(events["start_s"].min()) * 1e6)
+    end = max(float(events["end_s"].max()), step_s) * 1e6
     for number, (start_us, long_us) in enumerate(((begin, end - begin), (end, 1.0)), 1):
         yield {
             "ph": "X",
@@ -185,6 +222,9 @@ def _event(row: Mapping[str, Any], pid: int, tid: int, correlation: int) -> dict
         value = row.get(name)
         if value is not None and value == value and value != 0 and value != "":
             arguments[name] = value.item() if hasattr(value, "item") else value
+    moves = row["kind"] in ("collective", "send") and str(row["stream"]) == "compute"
+    if moves and not row.get("wire_bytes", 1.0):
+        arguments["exposed"] = 1  # kernels wait here for bytes that another stream moves
     if row["kind"] != "wait":
         arguments |= {"stream": tid, "correlation": correlation, "device": pid}
     return {
@@ -199,7 +239,7 @@ def _event(row: Mapping[str, Any], pid: int, tid: int, correlation: int) -> dict
     }
 
 
-def _launch(row: Mapping[str, Any], pid: int, correlation: int) -> dict[str, Any]:
+def _launch(at_us: float, pid: int, correlation: int) -> dict[str, Any]:
     """Return the host's side of a kernel: without it, HTA knows no launch to tie the kernel to."""
     return {
         "ph": "X",
@@ -207,8 +247,8 @@ def _launch(row: Mapping[str, Any], pid: int, correlation: int) -> dict[str, Any
         "name": "cudaLaunchKernel",
         "pid": pid,
         "tid": HOST,
-        "ts": row["begin_ns"] / 1e3,
-        "dur": 0.0,
+        "ts": at_us,
+        "dur": LAUNCH_US,
         "args": {"correlation": correlation},
     }
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -333,6 +334,15 @@ class Result:
         # By name, as plotting backends are: results know nothing of pictures.
         figure: Figure = import_module("rackmodel.verbs.machines").step_picture(self)
         return figure
+
+    def write_trace(self, path: str | Path) -> list[Path]:
+        """Write the timeline; return the files.
+
+        path : .json or .json.gz for Perfetto and HolisticTraceAnalysis, a directory for one such
+        file a rank class, .et for Chakra execution traces, one a stage.
+        """
+        files: list[Path] = import_module("rackmodel.verbs.plans").write_traces(self, Path(path))
+        return files
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""

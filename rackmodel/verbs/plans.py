@@ -1,22 +1,26 @@
-"""Verbs about the plan of a job: advice.
+"""Verbs about a step that is given: advice about its plan, what was recorded on another machine.
 
-In:  a machine, a job or the words of `simulate`.
+In:  a machine; a job or the words of `simulate`, or files of traces.
 Out: `Answer`.
-Left out: the search itself (`planning`).
+Left out: the search itself (`planning`), formats of traces (`traces`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.files import is_folder, whole_file, write_whole
 from rackmodel.verbs.answer import Answer
+
+ENDINGS = (".json", ".json.gz", ".et")
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
+    from rackmodel.result.result import Result
     from rackmodel.topology import Topology
     from rackmodel.workload import Job
 
@@ -80,6 +84,91 @@ def advise(
         catalog=words["catalog"],
     )
     return Answer(found.to_dict())
+
+
+def replay(
+    traces: str | Path | Sequence[str | Path],
+    on: str | Path | Topology,
+    *,
+    recorded_on: str | Path | Topology | None = None,
+    catalog: Catalog | None = None,
+) -> Answer:
+    """Tell how long a recorded step takes on another machine.
+
+    traces : files, one with all ranks or one for each: torch.profiler's (Kineto) or ours, .json or
+    .json.gz, or Chakra's .et; or a directory of them. on : the machine. recorded_on : the machine
+    of the traces; those that we wrote say it themselves.
+
+    Returns
+    -------
+    step_s; recorded_s, of the files, and as_read_s, of the operations as they were understood: what
+    lies between the two was not understood; rows {what, operations, recorded_s, seconds, times}.
+
+    Raises
+    ------
+    InvalidInput
+        For a file that is truncated or no trace, or where nobody says what it was recorded on.
+
+    Examples
+    --------
+    >>> import rackmodel, tempfile
+    >>> step = rackmodel.simulate("dgx-h100", model="gpt3-13b", gpus=8, global_batch=8,
+    ...     seq_len=1024, plan={"tp": 8, "pp": 1, "micro_batch": 1})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = step.write_trace(f"{folder}/step.json.gz")[0]
+    ...     found = replay(path, "dgx-h100")
+    >>> abs(found["step_s"] / step.step_s - 1) < 0.01
+    True
+    """
+    from rackmodel.topology import load_topology
+    from rackmodel.traces.run import read_recorded, replayed
+
+    files = _files([traces] if isinstance(traces, str | Path) else list(traces))
+    target = load_topology(on, catalog=catalog)
+    step = read_recorded(files)
+    if recorded_on is None and not step.machine:
+        raise InvalidInput(
+            f"{files[0].name} does not say what it was recorded on; give recorded_on (--recorded-on"
+            " MACHINE), so that times can be compared"
+        )
+    source = load_topology(step.machine if recorded_on is None else recorded_on, catalog=catalog)
+    return Answer(replayed(step, source, target, catalog))
+
+
+def write_traces(result: Result, path: Path) -> list[Path]:
+    """Write the timeline of a step as `Result.write_trace` says; return the files."""
+    from rackmodel.reporting.trace import write_rank_traces, write_trace
+    from rackmodel.traces.ours import chakra_traces, facts, rows_of
+
+    if path.suffix.lower() == ".et":
+        found = []
+        for rank, content in chakra_traces(result).items():
+            found.append(path.with_name(f"{path.stem}.{rank}.et"))
+            write_whole(found[-1], content, "--trace")
+        return found
+    told, ranks, rows = facts(result), result.step.job.gpus, rows_of(result)
+    if is_folder(path):
+        return write_rank_traces(rows, path, world_size=ranks, facts=told)
+    with whole_file(path, "--trace") as part:
+        zipped, memory = path.suffix.lower() == ".gz", result.memory_timeline
+        write_trace(rows, part, compress=zipped, world_size=ranks, memory=memory, facts=told)
+    return [path]
+
+
+def _files(given: Sequence[str | Path]) -> list[Path]:
+    """Return the files of traces, those of a directory in the order of their names."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if is_folder(path):
+            inside = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
+            if not inside:
+                raise InvalidInput(f"{path}: no trace in it (looked for {', '.join(ENDINGS)})")
+            found += inside
+        else:
+            found.append(path)
+    if not found:
+        raise InvalidInput("replay: no trace is given; give a file or a directory")
+    return found
 
 
 def _defaults(verb: Any) -> dict[str, Any]:

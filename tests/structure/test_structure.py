@@ -47,15 +47,26 @@ MAY_IMPORT = {
     "extend": _ALL,
     "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
     "requests": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
+    "traces": _STEP | {"engine", "result"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
     "study": _ALL,
     "argument": _ALL | {"serving", "sweeps", "validation", "study"},
     "reporting": set(),
     "verbs": _ALL
-    | {"serving", "requests", "sweeps", "validation", "study", "argument", "reporting"},
+    | {"serving", "requests", "sweeps", "validation", "study", "argument", "reporting", "traces"},
     "cli": _ALL
-    | {"serving", "requests", "sweeps", "validation", "study", "argument", "reporting", "verbs"},
+    | {
+        "serving",
+        "requests",
+        "sweeps",
+        "validation",
+        "study",
+        "argument",
+        "reporting",
+        "traces",
+        "verbs",
+    },
 }
 MOST_PARAMETERS = 8
 MOST_LINES = 400
