@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rackmodel.errors import NoRoute as NoRoute
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
+    from rackmodel.requests.api import front_requests as front_requests
+    from rackmodel.requests.api import serve_requests as serve_requests
     from rackmodel.result.result import Result as Result
     from rackmodel.serving.api import front as front
     from rackmodel.serving.api import serve as serve
@@ -60,6 +62,7 @@ _HOME = {
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
     **dict.fromkeys(["serve", "front"], "rackmodel.serving.api"),
+    **dict.fromkeys(["serve_requests", "front_requests"], "rackmodel.requests.api"),
     "clear_caches": "rackmodel.engine.networks",
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.argument.api"),
     "sweep": "rackmodel.sweeps.api",

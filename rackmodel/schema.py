@@ -1,7 +1,7 @@
 """JSON Schema of what users write and of what rackmodel prints, made from the types themselves.
 
 In:  a kind: topology, parts, models, sweep, design (files), result (`simulate --json`), serving
-     (`serve --json`).
+     (`serve --json`), requests (`serve --rate --json`).
 Out: `schema`, as JSON Schema 2020-12 with the version of rackmodel; `check` of one object.
 Left out: what values mean together; the readers of the files check that.
 """
@@ -22,7 +22,7 @@ from rackmodel.fields import described, kinds_of
 from rackmodel.hardware.build import FORMATS
 from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch, Transport
 from rackmodel.result.records import ResultRecord
-from rackmodel.result.serving_records import ServingRecord
+from rackmodel.result.serving_records import RequestsRecord, ServingRecord
 from rackmodel.workload import Job, Model, Plan
 
 Number: TypeAlias = Annotated[
@@ -172,6 +172,7 @@ KINDS: dict[str, Any] = {
     "design": DesignFile,
     "result": ResultRecord,
     "serving": ServingRecord,
+    "requests": RequestsRecord,
 }
 
 

@@ -19,6 +19,7 @@ from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_w
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
+from rackmodel.cli.request_words import Requests, Slo, Users, request_options, request_words
 from rackmodel.cli.values import MAX_COUNT, clip, counter, number
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
@@ -227,16 +228,6 @@ def _output(*only: str) -> Group:
     return Group(group.options, collect)
 
 
-Users: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--users",
-        metavar="N",
-        parser=counter("--users", MAX_COUNT),
-        help="Requests in flight, over all accelerators. Example: --users 256",
-        rich_help_panel="Job",
-    ),
-]
 SomeGpus: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -285,8 +276,9 @@ def _serving_options() -> list[Parameter]:
 
     return [
         parameter("model", Model),
-        parameter("users", Users),
-        *fields_options(ServingJob, "Job", ("isl", "osl")),
+        parameter("users", Users, None),
+        *fields_options(ServingJob, "Job", ("isl", "osl"), searched=True),
+        *request_options(),
         parameter("gpus", SomeGpus, None),
         *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
         *fields_options(ServingJob, "Job", ("cuda_graphs",), searched=True),
@@ -307,6 +299,8 @@ def _front_options() -> list[Parameter]:
         *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
         *fields_options(Worker, _PLAN, searched=True),
         *fields_options(ServingJob, _PLAN, ("prefill_gpus", "chunk"), searched=True),
+        parameter("slo", Slo, None),
+        parameter("requests", Requests, None),
     ]
 
 
@@ -380,7 +374,9 @@ def _refuse(names: AbstractSet[str], why: str) -> None:
 _PRINTED = ("json", "csv", "demands")
 JobOptions: TypeAlias = Annotated[Words, Group(_job_options, _job_words)]
 DomainOptions: TypeAlias = Annotated[Words, Group(_domain_options, _domain_words)]
-ServingOptions: TypeAlias = Annotated[Words, Group(_serving_options, _serving_words)]
+ServingOptions: TypeAlias = Annotated[
+    Words, Group(_serving_options, lambda words: _serving_words(request_words(words)))
+]
 FrontOptions: TypeAlias = Annotated[Words, Group(_front_options, _serving_words)]
 SiteOptions: TypeAlias = Annotated[Words, _site()]
 HeatOptions: TypeAlias = Annotated[Words, _site(*_SITE)]

@@ -14,7 +14,10 @@ import typer
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
+from rackmodel.cli.request_words import EVENTS
+from rackmodel.cli.tables_requests import goodput_tables, requests_tables
 from rackmodel.cli.tables_serving import front_tables, serving_tables
+from rackmodel.errors import InvalidInput
 
 
 def serve(
@@ -25,17 +28,29 @@ def serve(
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
 ) -> None:
-    """Serve a model to a closed loop of users: time per token, throughput, what binds, cost.
+    """Serve a model: time per token, throughput, what binds, cost; percentiles of requests.
+
+    With --users the steady state of a closed loop. With --rate, --trace, --requests or --slo
+    requests are simulated one by one: queue, KV cache and power over time, goodput.
 
     \b
     Examples:
       rackmodel serve dgx-h100 --model llama3.1-70b --users 64 --isl 1024 --osl 1024
       rackmodel serve gb200-nvl72 --model deepseek-v3 --weights nvfp4 --users 4096 --isl 1024 \\
           --osl 1024 --gpus 64 --tp 32 --ep 32 --dp-attention --prefill-gpus 32 --json
+      rackmodel serve dgx-h100 --model llama3.1-70b --tp 8 --isl 1024 --osl 512 --rate 10 \\
+          --slo ttft=500ms,tpot=30ms --plot queue.png
 
     Steps are simulated on the machine's graph. Times in s, tokens of answers unless said.
     """
     name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
+    if job.keys() & set(EVENTS):
+        from rackmodel.requests.api import serve_requests
+
+        row = serve_requests(name, **job, **engine, site=site, catalog=catalog).to_dict()
+        output.draw("requests_figure.requests_figure", [row])
+        output.write(row, requests_tables, [row])
+        return
     from rackmodel.serving import api
 
     payload = api.serve(name, **job, **engine, site=site, catalog=catalog).to_dict()
@@ -61,11 +76,29 @@ def front(
     Example:
       rackmodel front gb200-nvl72 dgx-b200 --model deepseek-v3 --weights nvfp4 --isl 1024 \\
           --osl 1024 --mtp 3 --acceptance 0.6 --plot front.png
+      rackmodel front gb200-nvl72 --model llama3.1-70b --isl 4096 --osl 256 --gpus 16 \\
+          --slo ttft=500ms,tpot=25ms
 
-    Plans with prompts on accelerators of their own are searched too. A machine that can't serve the
-    model is left out with the reason; the exit code is 3 if none can.
+    With --slo: the most requests/s of which 90% keep these times, simulated one by one, for each
+    share of accelerators that run prompts. Plans with prompts on accelerators of their own are
+    searched too. A machine that can't serve the model is left out with the reason; the exit code is
+    3 if none can.
     """
     names, catalog = [name_or_file(word, "TOPOLOGY") for word in topologies], parts.load()
+    if "slo" in job:
+        if output.plot is not None:
+            raise InvalidInput("--plot: there is no picture of a front under an slo")
+        if site:
+            raise InvalidInput("--slo: power and cost are not told there; leave out the site")
+        from rackmodel.requests.api import front_requests
+
+        kept = front_requests(names, **job, catalog=catalog)
+        for name, reason in kept.reasons.items():
+            note(f"{name}: {reason}")
+        output.write(kept.to_dict(), goodput_tables)
+        return
+    if "requests" in job:
+        raise InvalidInput("--requests: about single requests; it needs --slo")
     from rackmodel.serving import api
 
     found = api.front(names, **job, site=site, catalog=catalog)

@@ -20,6 +20,7 @@ from rackmodel.files import check_file
 from rackmodel.requests.lengths import LENGTHS
 
 Drawn: TypeAlias = Callable[[int], tuple[list[int], list[int]]]  # of so many requests
+DRAWN = ("fixed", "uniform", "exponential")
 BLOCK = 1024  # requests that are drawn at once
 COLUMNS = ("arrival_s", "isl", "osl")
 MOST_TOKENS = 10**8
@@ -137,7 +138,7 @@ def read_trace(path: str | Path, most: int | None = None) -> Trace:
         path=where,
         requests=count,
         begin_s=begin,
-        rate=(count - 1) / length if length > 0.0 else float("inf"),
+        rate=(count - 1) / length if length > 0.0 else 0.0 if count == 1 else float("inf"),
         isl=inputs / count,
         osl=outputs / count,
         largest=largest,

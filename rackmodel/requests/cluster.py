@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import simpy
 
@@ -21,6 +21,7 @@ from rackmodel.requests.replica import Replica, Rules, Sequence
 from rackmodel.requests.step_times import Times
 
 Balance: TypeAlias = Literal["least", "round-robin", "prefix"]
+BALANCES: tuple[Balance, ...] = get_args(Balance)
 Move: TypeAlias = Callable[[int, int, int, Callable[[], None]], None]
 WAITING, RUNNING, CACHE, SHOWN = 0, 1, 2, 3  # levels over time; then two of each worker
 AHEAD = 1.5  # requests of the worker that knows a prefix over the mean, before another takes it
@@ -71,6 +72,7 @@ class Seen:
     answered: int = 0
     good: int = 0
     tokens: int = 0  # of answers
+    prompt_tokens: int = 0
     all_answered: int = 0
     all_tokens: int = 0
     marks: dict[int, Mark] = field(default_factory=dict)
@@ -229,6 +231,7 @@ class Cluster:
             first, each = sequence.first_s - request.arrival_s, 0.0
             seen.answered += 1
             seen.tokens += request.osl
+            seen.prompt_tokens += request.isl
             seen.ttft.add(first)
             seen.e2e.add(now - request.arrival_s)
             if request.osl > 1:
@@ -240,12 +243,16 @@ class Cluster:
         if self._again is not None:
             self._again(request.user)
 
-    def ran(self, replica: Replica, begin_s: float, prompts: bool) -> None:
+    def ran(self, replica: Replica, begin_s: float, prompts: float) -> None:
         """Note what a worker was busy with."""
         now, levels = self.env.now, self.levels
         levels.add(RUNNING, begin_s, now, len(replica.running))
         levels.add(CACHE, begin_s, now, replica.pool.used)
-        levels.add(SHOWN + 2 * replica.number + prompts, begin_s, now, 1.0)
+        place = SHOWN + 2 * replica.number
+        if prompts < 1.0:
+            levels.add(place, begin_s, now, 1.0 - prompts)
+        if prompts > 0.0:
+            levels.add(place + 1, begin_s, now, prompts)
 
 
 def _load(replica: Replica) -> tuple[int, int]:

@@ -81,8 +81,8 @@ class Desk(Protocol):
     def began(self, sequence: Sequence) -> None:
         """A sequence that waited since `since_s` is being worked on."""
 
-    def ran(self, replica: Replica, begin_s: float, prompts: bool) -> None:
-        """A step, or several, ended now."""
+    def ran(self, replica: Replica, begin_s: float, prompts: float) -> None:
+        """A step, or several, ended now; prompts : the share of its time that they took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class Replica:
         self._ends: list[tuple[int, int, Sequence]] = []
         self._order = 0
         self._growth: dict[int, int] = {}  # blocks that are needed after a turn
-        self._begin_s = self._step_s = 0.0
+        self._begin_s = self._step_s = self._prompts = 0.0
         self._steps = self._version = 0
         self._decoding = self._after_prompt = False
         self._pieces: list[tuple[Sequence, int]] = []
@@ -288,8 +288,11 @@ class Replica:
             tokens = sum(size for _, size in self._pieces)
             before = sum(one.prompt - one.left for one, _ in self._pieces)
             step_s = self.times(sequences, context, number, tokens / number, before / number)
+            decode_s = self.times(sequences, context, 0, 0.0, 0.0) if sequences else 0.0
+            self._prompts = max(0.0, 1.0 - decode_s / step_s)
             self._run(self.env.now, step_s, 1)
             return
+        self._prompts = 0.0
         if self.prompting:
             steps = 1
         grown = context + (steps - 1) / 2.0 * self.rules.rate
@@ -334,7 +337,7 @@ class Replica:
 
     def _ran(self) -> None:
         self.busy = False
-        self.desk.ran(self, self._begin_s, bool(self._pieces))
+        self.desk.ran(self, self._begin_s, self._prompts)
         self._after_prompt = bool(self._pieces)
         if self._decoding:
             self._decoded(self._steps)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit
+from rackmodel.hardware import Accelerator
 from rackmodel.requests.arrivals import Request, Trace, lengths_of, renewals
 from rackmodel.requests.blocks import blocks_of
 from rackmodel.requests.cluster import Balance, Cluster, Kind, Objective, Seen
@@ -23,9 +26,11 @@ from rackmodel.requests.drafts import BLOCK_TOKENS, Drafts
 from rackmodel.requests.replica import Rules
 from rackmodel.requests.step_times import StepTimes
 from rackmodel.requests.transfers import Transfers
-from rackmodel.serving.run import habits_of, settle
+from rackmodel.serving.run import check_formats, check_users, habits_of, settle
 from rackmodel.serving.steps import Steps
-from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.serving.words import planned
+from rackmodel.topology import Topology
+from rackmodel.workload.serving.job import ServingJob, Worker, check_serving
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.memory import cache_room_bytes, most_sequences, sequence_bytes
 
@@ -66,6 +71,22 @@ class Run:
     alike: int
     capacity: float
     steps: Steps
+
+    @property
+    def isl(self) -> float:
+        """Mean tokens of a prompt."""
+        return self.cluster.seen.prompt_tokens / self.cluster.seen.answered
+
+    @property
+    def osl(self) -> float:
+        """Mean tokens of an answer."""
+        return self.cluster.seen.tokens / self.cluster.seen.answered
+
+    @property
+    def times(self) -> list[StepTimes]:
+        """The tables of step times of the kinds of workers."""
+        ends = (self.cluster.front[0].times, self.cluster.back[0].times)
+        return [one for n, one in enumerate(ends) if n == 0 or one is not ends[0]]  # type: ignore[misc]
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -139,6 +160,37 @@ def simulate_requests(
     if rate is not None:
         _check_queue(run, rate)
     return run
+
+
+def job_at(
+    machine: Topology, words: Mapping[str, Any], rate: float, options: EngineOptions
+) -> tuple[ServingJob, Steps]:
+    """Return the job that words describe, its plan complete, and the steps of its machine.
+
+    What the plan leaves open is searched at ever more users, until the best plan answers `rate`
+    requests per second.
+    """
+    users, steps = 1, None
+    job, steps = planned(machine, {**words, "users": users}, options=options)
+    while rate > settle(job, steps, 1e9).requests_per_s:
+        users *= 4
+        try:
+            job, steps = planned(machine, {**words, "users": users}, options=options, steps=steps)
+        except DoesNotFit:
+            break
+        part = steps.kernels.accelerator
+        if most_sequences(job, job.worker, part.hbm_bytes, job.isl + job.osl) < users:  # type: ignore[attr-defined]
+            break
+    return job.replace(users=max(1, math.ceil(_in_flight(job, steps, rate)))), steps
+
+
+def checked_job(machine: Topology, job: ServingJob, steps: Steps) -> None:
+    """Refuse a job that can't be served, as `serving.run.serve_job` does."""
+    check_serving(job)
+    part: Accelerator = steps.kernels.accelerator  # type: ignore[assignment]
+    machine.units(job.gpus)
+    check_formats(job, part)
+    check_users(job.replace(users=1), part)
 
 
 def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:

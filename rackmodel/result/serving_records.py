@@ -95,3 +95,76 @@ class ServingRecord(TypedDict):
     cost: CostRecord
     notes: list[str]
     simulation: ServingSimulationRecord
+
+
+class TimesRecord(TypedDict):
+    """Times of requests: mean, quantiles, the longest. [s]"""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+
+class OverTimeRecord(TypedDict):
+    """Means in equal bins of time: requests that wait, that decode; share of KV blocks in use;
+    power of all racks and the fabric."""
+
+    time_s: list[float]
+    waiting: list[float]
+    running: list[float]
+    kv_used_share: list[float]
+    power_w: list[float]
+
+
+class RackPowerRecord(TypedDict):
+    """One rack over the time of the run, at its plug; power_w : in the bins of `over_time`."""
+
+    rack: int
+    mean_w: float
+    peak_w: float
+    power_w: list[float]
+
+
+class RequestsRecord(TypedDict):
+    """A model that is served request by request: everything that `serve --rate --json` prints.
+
+    arrivals : kind (renewals, trace, closed loop), rate or users, cv, lengths, seed. requests :
+    measured ones; isl, osl : their means. ttft_s : to the first token, tpot_s : from one token to
+    the next, e2e_s : of all. capacity_requests_per_s : that the workers can answer. slo : longest
+    times, None where there is none; within_slo : share of requests that keep them;
+    goodput_requests_per_s : their rate. preemptions : sequences that lost their place. kv_blocks :
+    of all workers, of kv_block_tokens each. racks, power_w : over the run.
+    """
+
+    topology: str
+    accelerator: str
+    gpus: int
+    model: str
+    weights: str
+    kv: str
+    stack: str
+    plan: ServingPlanRecord
+    arrivals: dict[str, float | int | str]
+    requests: int
+    isl: float
+    osl: float
+    ttft_s: TimesRecord
+    tpot_s: TimesRecord
+    e2e_s: TimesRecord
+    requests_per_s: float
+    capacity_requests_per_s: float
+    tokens_per_s: float
+    tokens_per_s_per_gpu: float
+    slo: dict[str, float | None]
+    within_slo: float
+    goodput_requests_per_s: float
+    preemptions: int
+    kv_blocks: int
+    kv_block_tokens: int
+    over_time: OverTimeRecord
+    racks: list[RackPowerRecord]
+    power_w: float
+    energy_j_per_token: float
+    simulation: dict[str, int]

@@ -17,6 +17,7 @@ from rackmodel.fields import check_values, record
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.plans import search_plans
 from rackmodel.serving.run import check_stack, serve_job, steps_of
+from rackmodel.serving.steps import Steps
 from rackmodel.topology import Topology
 from rackmodel.workload import load_model
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -79,23 +80,33 @@ def served(
     machine: Topology, words: Mapping[str, Any], *, site: Site, options: EngineOptions
 ) -> ServingResult:
     """Return the result of the job that words describe; what its plan leaves open is searched."""
+    catalog = words.get("catalog")
+    job, steps = planned(machine, words, options=options)
+    return serve_job(machine, job, catalog=catalog, site=site, options=options, steps=steps)
+
+
+def planned(
+    machine: Topology,
+    words: Mapping[str, Any],
+    *,
+    options: EngineOptions,
+    steps: Steps | None = None,
+) -> tuple[ServingJob, Steps]:
+    """Return the job that words describe, its plan complete, and the steps of its machine."""
     job, fixed = job_of_words(machine, words)
     check_stack(job.stack)
-    catalog = words.get("catalog")
-    steps = steps_of(machine, catalog, options, graphs=job.cuda_graphs)
+    steps = steps or steps_of(machine, words.get("catalog"), options, graphs=job.cuda_graphs)
     complete = "tp" in fixed and ("dp_attention" in fixed or not job.model.experts)
     if complete and (job.prefill is not None or not job.prefill_gpus):
         worker = Worker(**{"ep": 1, **fixed})
         if worker.dp_attention and "ep" not in fixed and job.model.experts:
             worker = Worker(**{**fixed, "ep": fixed["tp"]})
-        job = job.replace(worker=worker)
-    else:
-        tried = search_plans(
-            machine,
-            job,
-            fixed,
-            steps=steps,
-            disaggregated=not fixed and bool(words.get("disaggregated", True)),
-        )
-        job = tried[0].job
-    return serve_job(machine, job, catalog=catalog, site=site, options=options, steps=steps)
+        return job.replace(worker=worker), steps
+    tried = search_plans(
+        machine,
+        job,
+        fixed,
+        steps=steps,
+        disaggregated=not fixed and bool(words.get("disaggregated", True)),
+    )
+    return tried[0].job, steps

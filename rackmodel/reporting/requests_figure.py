@@ -1,0 +1,49 @@
+"""Pictures of requests as events.
+
+In:  payloads as `rackmodel serve --rate --json` prints them.
+Out: a matplotlib figure.
+Left out: computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.reporting.style import COLOURS, dress, look, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw requests, cache and power over time, and the times that requests take."""
+    row = rows[0]
+    over = row["over_time"]
+    figure, (queue, cache, power, times) = new_figure(10.0, 7.0, columns=2, rows=2)
+    with look():
+        for name, colour in (("running", COLOURS[0]), ("waiting", COLOURS[1])):
+            queue.plot(over["time_s"], over[name], color=colour, label=name)
+        queue.legend()
+        dress(queue, title="Requests", x="time [s]", y="requests", grid="both")
+        share = [100.0 * value for value in over["kv_used_share"]]
+        cache.plot(over["time_s"], share, color=COLOURS[2])
+        cache.set_ylim(bottom=0.0)
+        dress(cache, title="KV blocks in use", x="time [s]", y="%", grid="both")
+        watts = [value / 1e3 for value in over["power_w"]]
+        power.plot(over["time_s"], watts, color=COLOURS[3])
+        power.set_ylim(bottom=0.0)
+        dress(power, title="Power of racks and fabric", x="time [s]", y="kW", grid="both")
+        labels = ("p50", "p90", "p99")
+        for place, (key, name) in enumerate(
+            (("ttft_s", "first token"), ("tpot_s", "per token"), ("e2e_s", "whole answer"))
+        ):
+            values = [row[key][label] * 1e3 for label in labels]
+            spots = [place * 4 + number for number in range(len(labels))]
+            bars = times.bar(spots, values, color=COLOURS[place], label=name)
+            times.bar_label(bars, labels, padding=2, fontsize=8)
+        times.set_yscale("log")
+        times.set_xticks([])
+        times.legend()
+        dress(times, title="Times of requests", y="ms", grid="y")
+    return figure

@@ -1,0 +1,124 @@
+"""Power over time of the racks that serve, from what their workers are busy with.
+
+In:  a run, a machine, its site.
+Out: `power_over_time`: watts of each rack and of the hall.
+Left out: swings within a step (`assess.series` has them for training).
+
+A worker that runs a decode step, or a prompt, draws what the assessment of such a step alone says;
+one that waits holds its weights and idles. In a step that runs both, prompts have what they add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rackmodel.assess.rack_power import idle_chassis_w
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.assess.step import StepFrames, powered
+from rackmodel.hardware import Catalog
+from rackmodel.requests.cluster import SHOWN
+from rackmodel.requests.run import Run
+from rackmodel.result.link_usage import racks_frame
+from rackmodel.result.timeline import frame
+from rackmodel.serving.run import serve_job
+from rackmodel.serving.site import busy_share
+from rackmodel.topology import Topology
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Watts at the plugs of each rack, and of all with the fabric between them.
+
+    time_s : begin of each bin. accelerator_w : a rack's power over its accelerators in use while
+    they idle, decode, run prompts.
+    """
+
+    time_s: Floats
+    racks_w: tuple[Floats, ...]
+    hall_w: Floats
+    accelerator_w: Mapping[str, float]
+
+
+def power_over_time(run: Run, machine: Topology, catalog: Catalog, site: Site) -> Power:
+    """Return the power of racks and hall in the bins of a run."""
+    each, fabric_w = _states(run, machine, catalog, site)
+    job, levels = run.job, run.cluster.levels
+    means = levels.means()
+    busy = np.clip(means[:, SHOWN:], 0.0, 1.0).reshape(len(means), -1, 2)
+    if run.alike > 1:
+        busy = np.repeat(busy, run.alike, axis=1)
+    prefill = job.prefill.gpus if job.prefill is not None else 0
+    first = job.prefill_gpus // prefill if prefill else 0
+    # Workers that decode stand on the first accelerators, those that run prompts on the rest.
+    order = [(n, job.worker.gpus) for n in range(first, busy.shape[1])]
+    order += [(n, prefill) for n in range(first)]
+    owner = np.repeat([n for n, _ in order], [size for _, size in order])
+    size = max(1, machine.rack_accelerators)
+    racks = []
+    for begin in range(0, len(owner), size):
+        inside = np.bincount(owner[begin : begin + size], minlength=busy.shape[1])
+        share = busy * inside[None, :, None]
+        idle = inside.sum() * each["idle"]
+        racks.append(
+            idle
+            + share[:, :, 0].sum(axis=1) * (each["decode"] - each["idle"])
+            + share[:, :, 1].sum(axis=1) * (each["prompts"] - each["idle"])
+        )
+    return Power(
+        time_s=np.arange(len(means), dtype=np.float64) * levels.bin_s,
+        racks_w=tuple(racks),
+        hall_w=np.sum(racks, axis=0) + fabric_w,
+        accelerator_w=each,
+    )
+
+
+def _states(
+    run: Run, machine: Topology, catalog: Catalog, site: Site
+) -> tuple[dict[str, float], float]:
+    """Return a rack's power per accelerator by what it does, and the power of the fabric."""
+    job, steps = run.job, run.steps
+    whole = serve_job(machine, job, catalog=catalog, site=site, steps=steps)
+    found: dict[str, float] = {}
+    fabric_w = 0.0
+    for name, step in (("decode", whole.decode), ("prompts", whole.prompt)):
+        alone = replace(
+            whole,
+            job=job.replace(prefill=None, prefill_gpus=0),
+            decode=step,
+            steady=replace(whole.steady, decode_s=step.step_s, mixed=0.0, mixed_s=step.step_s),
+        )
+        frames = StepFrames(
+            timeline=frame(step),
+            rank_classes=pd.DataFrame(
+                {"rank_class": range(len(step.rank_count)), "count": step.rank_count}
+            ),
+            racks=racks_frame(step, max(1, machine.rack_accelerators)),
+            accelerators=int(step.rank_count.sum()),
+            step_s=step.step_s,
+            tokens=1.0,
+            device_busy=busy_share(alone),
+        )
+        done, installed = powered(
+            frames,
+            whole.accelerator,
+            machine.chassis or GENERIC_CHASSIS,
+            machine.inventory(step.rank_map.slots(job.gpus)),
+            catalog,
+            site,
+        )
+        used = math.fsum(rack.count * rack.used for rack in done.racks)
+        idle_w = math.fsum(rack.count * rack.chassis for rack in done.racks) * idle_chassis_w(
+            done.chassis, done.accelerator
+        )
+        found["idle"] = idle_w / used
+        found[name] = done.racks_w / used
+        fabric_w = math.fsum(installed.fabric.outside_w.values()) if installed else 0.0
+    return found, fabric_w
