@@ -21,7 +21,7 @@ from rackmodel.hardware import Catalog
 from rackmodel.planning.job_words import options_of, site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
 from rackmodel.requests.cluster import BALANCES
-from rackmodel.requests.goodput import goodput_rows
+from rackmodel.requests.kept_rates import goodput_rows
 from rackmodel.requests.lengths import LENGTHS
 from rackmodel.requests.objective import objective_of
 from rackmodel.requests.outcome import RequestsResult
@@ -124,23 +124,28 @@ def serve_requests(
     >>> 0.05 < found["ttft_s"]["p50"] <= found["ttft_s"]["p99"] < 1.0
     True
     """
-    words = locals()
-    arrivals = _arrivals(words)
-    objective = objective_of(slo)
-    if arrivals.trace is not None:
-        words |= {"isl": round(arrivals.trace.isl), "osl": round(arrivals.trace.osl)}
+    return _served(topology, locals())
+
+
+def _served(
+    topology: str | Path | nx.Graph[Any] | Topology, words: dict[str, Any]
+) -> RequestsResult:
+    arrivals, objective = _arrivals(words), objective_of(words["slo"])
+    trace, lengths, catalog = arrivals.trace, arrivals.lengths, words["catalog"]
+    if trace is not None:
+        words |= {"isl": round(trace.isl), "osl": round(trace.osl)}
     elif lengths in LENGTHS:
         words |= dict(zip(("isl", "osl"), LENGTHS[lengths].means, strict=True))
     machine, where = machine_of(topology, words), site_of(words)
-    hashed = seed if routing == "ecmp" else 0
+    hashed = arrivals.seed if words["routing"] == "ecmp" else 0
     options: EngineOptions = options_of(
         {**words, "seed": hashed, "repeat": "exact", "limit_s": math.inf}
     )
-    load = arrivals.trace.rate if arrivals.trace else arrivals.rate
-    if load is None:
+    rate = arrivals.rate if trace is None else trace.rate
+    if rate is None:
         job, steps = planned(machine, words, options=options)
     else:
-        job, steps = job_at(machine, words, load, options)
+        job, steps = job_at(machine, words, rate, options)
     checked_job(machine, job, steps)
     run = simulate_requests(job, steps, arrivals, objective)
     return RequestsResult(run=run, machine=machine, catalog=catalog, site=where)
