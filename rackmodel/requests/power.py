@@ -16,18 +16,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
-from rackmodel.assess.step import StepFrames, powered
 from rackmodel.hardware import Catalog
 from rackmodel.requests.cluster import SHOWN
 from rackmodel.requests.run import Run
-from rackmodel.result.link_usage import racks_frame
-from rackmodel.result.timeline import frame
 from rackmodel.serving.run import serve_job
-from rackmodel.serving.site import busy_share
+from rackmodel.serving.site import assess_serving
 from rackmodel.topology import Topology
 
 Floats = npt.NDArray[np.float64]
@@ -86,39 +83,20 @@ def _states(
     """Return a rack's power per accelerator by what it does, and the power of the fabric."""
     job, steps = run.job, run.steps
     whole = serve_job(machine, job, catalog=catalog, site=site, steps=steps)
+    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     found: dict[str, float] = {}
     fabric_w = 0.0
     for name, step in (("decode", whole.decode), ("prompts", whole.prompt)):
         alone = replace(
             whole,
-            job=job.replace(prefill=None, prefill_gpus=0),
+            job=job.replace(prefill=None, prefill_gpus=0, gpus=int(step.rank_count.sum())),
             decode=step,
             steady=replace(whole.steady, decode_s=step.step_s, mixed=0.0, mixed_s=step.step_s),
         )
-        frames = StepFrames(
-            timeline=frame(step),
-            rank_classes=pd.DataFrame(
-                {"rank_class": range(len(step.rank_count)), "count": step.rank_count}
-            ),
-            racks=racks_frame(step, max(1, machine.rack_accelerators)),
-            accelerators=int(step.rank_count.sum()),
-            step_s=step.step_s,
-            tokens=1.0,
-            device_busy=busy_share(alone),
-        )
-        done, installed = powered(
-            frames,
-            whole.accelerator,
-            machine.chassis or GENERIC_CHASSIS,
-            machine.inventory(step.rank_map.slots(job.gpus)),
-            catalog,
-            site,
-        )
-        used = math.fsum(rack.count * rack.used for rack in done.racks)
-        idle_w = math.fsum(rack.count * rack.chassis for rack in done.racks) * idle_chassis_w(
-            done.chassis, done.accelerator
-        )
-        found["idle"] = idle_w / used
-        found[name] = done.racks_w / used
-        fabric_w = math.fsum(installed.fabric.outside_w.values()) if installed else 0.0
+        told = assess_serving(alone, machine, catalog, site)
+        used = math.fsum(rack["count"] * rack["accelerators"] for rack in told["racks"])
+        count = math.fsum(rack["count"] * rack["chassis"] for rack in told["racks"])
+        found["idle"] = count * idle_chassis_w(chassis, whole.accelerator) / used
+        found[name] = told["power"]["racks_w"] / used
+        fabric_w = max(fabric_w, told["power"]["fabric_w"])
     return found, fabric_w
