@@ -218,6 +218,7 @@ def _nearest(machines: list[Topology], part: Accelerator, parts: Catalog) -> Top
             abs(one.year - _year(part, parts)),
             abs(other.power_w - part.power_w),
             bent,
+            one.chassis != one.name,  # a cloud's nodes are another maker's machine
             len(one.name),
             one.name,
         )

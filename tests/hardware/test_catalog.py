@@ -26,19 +26,25 @@ NAMES = [
     "h800",
     "h20",
     "h200",
+    "gh200-96",
+    "gh200-141",
     "b200",
     "gb200",
     "b300",
     "b300-1100w",
+    "b300-1400w",
     "gb300",
     "vr200",
+    "rubin-hgx",
     "rubin-ultra",
     "mi250x",
+    "mi250x-die",
     "mi300x",
     "mi325x",
     "mi350x",
     "mi355x",
     "mi455x",
+    "mi455x-dense",
     "tpu-v4",
     "tpu-v5e",
     "tpu-v5p",
@@ -158,6 +164,35 @@ def test_modules_draw_their_energy_per_bit_at_their_rate():
     for part in CATALOG.media.values():
         drawn = part.joule_per_bit_per_end * part.port_bytes_per_s * 8
         assert drawn == pytest.approx(part.watts_fixed, abs=0.05), part.name
+
+
+def test_other_readings_of_a_part_differ_in_what_is_read():
+    parts = CATALOG.accelerators
+    limits = [parts[name].power_w for name in ("b300", "b300-1100w", "b300-1400w")]
+    assert limits == [1000, 1100, 1400]
+    low, high = (parts[name].flops_per_s for name in ("mi455x", "mi455x-dense"))
+    assert low["bf16"] == high["bf16"]
+    assert high["fp8"] == pytest.approx(2 * low["fp8"], rel=0.02)
+    package, die = parts["mi250x"], parts["mi250x-die"]
+    assert 2 * die.hbm_bytes == package.hbm_bytes
+    assert 2 * die.flops_per_s["bf16"] == package.flops_per_s["bf16"]
+    chip, rack = parts["rubin-hgx"], parts["vr200"]
+    assert chip.hbm_bytes_per_s > rack.hbm_bytes_per_s
+    assert chip.scale_up_bytes_per_s > rack.scale_up_bytes_per_s
+
+
+def test_racks_cost_what_the_channel_asks():
+    prices = CATALOG.prices
+    for part, chassis, millions in (("gb200", "gb200-nvl72", 3.1), ("vr200", "vr200-nvl72", 7.8)):
+        each, rest = (prices[name]["capex_usd"].value for name in (part, f"chassis-{chassis}"))
+        assert 72 * each + rest == pytest.approx(millions * 1e6, rel=0.01)
+
+
+def test_hbm_has_a_price_by_generation():
+    rates = {
+        name: CATALOG.prices[name]["usd_per_tb_s"] for name in ("hbm2e", "hbm3", "hbm3e", "hbm4")
+    }
+    assert all(one.low <= one.value <= one.high for one in rates.values())
 
 
 def test_copper_fails_less_often_than_optics():
