@@ -60,7 +60,8 @@ input[type=search] { font:inherit; padding:.3rem .6rem; width:min(100%,340px);
 .count { color:var(--quiet); font-size:.88rem; padding-left:.6rem; }
 [hidden] { display:none !important; }
 .verdict { font-weight:600; }
-.supported { color:var(--good); } .refuted { color:var(--bad); } .depends { color:var(--mixed); }
+.supported, .consistent { color:var(--good); }
+.refuted { color:var(--bad); } .depends { color:var(--mixed); }
 .best { color:var(--good); font-weight:600; }
 footer { padding:1.4rem 20px 3rem; overflow-wrap:anywhere; }
 @media (max-width:620px) { body { font-size:16px; } h1 { font-size:1.35rem; }

@@ -282,7 +282,8 @@ def _verdicts(content: Content) -> str:
     said = ", ".join(f"{n} {word}" for n, word in zip(counts, VERDICTS, strict=True))
     return (
         f"<p>{len(verdicts)} claims: {said}. A claimed number is supported if ours lies within it "
-        "(a single number: if it lies within our band), refuted if our band does not touch it; "
+        "(a single number: if it lies within our band), only consistent where our band is wider "
+        "than a quarter to either side, refuted if our band does not touch it; "
         "otherwise it depends, and the words say on what.</p>"
         + _keyed_table(verdicts, _VERDICT_COLUMNS, "claims")
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from rackmodel.reporting.words import MISSING, known, three
 
-VERDICTS = ("supported", "refuted", "depends")
+VERDICTS = ("supported", "consistent", "refuted", "depends")
 
 
 @dataclass(frozen=True, slots=True)

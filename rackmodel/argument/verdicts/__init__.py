@@ -16,7 +16,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from rackmodel.argument.verdicts import clusters, domain_claims, racks, rivals, training_runs
+from rackmodel.argument.verdicts import (
+    clusters,
+    domain_claims,
+    racks,
+    rivals,
+    training_runs,
+    trends,
+)
 from rackmodel.argument.verdicts.verdict import Verdict, claim, claim_texts
 from rackmodel.errors import UnknownName
 from rackmodel.sweeps.workers import local_workers
@@ -27,9 +34,15 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "nvl72-structure": racks.structure,
     "closer-is-cheaper": racks.closer,
     "hbm-more-is-better": domain_claims.hbm,
+    "hbm-price": trends.hbm_price,
     "copper-returns": racks.copper,
+    "optics-per-gpu": trends.optics,
     "liquid-needed": racks.liquid,
+    "rack-failure-unit": trends.failure_unit,
     "scale-out-not-the-extension": domain_claims.extension,
+    "scale-out-above-the-rack": domain_claims.above,
+    "latency-by-distance": trends.distance,
+    "budget-split": trends.budget,
     "nvl-sizes": domain_claims.sizes,
     "ualink-alternative": rivals.ualink,
     "tpu-alternative": rivals.tpu,
@@ -37,6 +50,7 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "grok3-cluster": clusters.grok3,
     "gpt5-run": training_runs.gpt5,
     "gpt6-run": clusters.gpt6,
+    "gpt6-compute": trends.gpt6_compute,
     "gpt35-cluster": training_runs.gpt35,
     "a800-links": domain_claims.a800,
     "a800-cluster-cost": clusters.a800_cost,
@@ -44,7 +58,14 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "compute-doubling": rivals.doubling,
 }
 #: These look at the same points of the study, which one process keeps.
-_SHARE = (domain_claims.hbm, domain_claims.extension, domain_claims.sizes)
+_SHARE = (
+    domain_claims.hbm,
+    domain_claims.extension,
+    domain_claims.above,
+    domain_claims.sizes,
+    trends.distance,
+    trends.budget,
+)
 _COLUMNS = (
     "id",
     "topic",

@@ -12,7 +12,15 @@ from typing import Any
 
 from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.argument.verdicts.training_runs import whole_run
-from rackmodel.argument.verdicts.verdict import Band, Verdict, answer, as_claimed, banded
+from rackmodel.argument.verdicts.verdict import (
+    Band,
+    Verdict,
+    answer,
+    as_claimed,
+    banded,
+    drawn,
+    simulate_line,
+)
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.cost import Bought, capital
 from rackmodel.assess.media import fabric_power, media_rows
@@ -39,10 +47,10 @@ def gpt6(quick: bool = False) -> Verdict:
         row: dict[str, Any] = {
             "machine": machine,
             "accelerators": owned,
-            "provisioned_gw": rated[0] * wet.value,
-            "provisioned_gw_low": rated[1] * wet.low,
-            "provisioned_gw_high": rated[2] * wet.high,
         }
+        cooled = drawn(lambda it, pue: it * pue, rated, (wet.value, wet.low, wet.high))
+        ends = ("", "_low", "_high")
+        row |= {f"provisioned_gw{e}": gw for e, gw in zip(ends, cooled, strict=True)}
         if not quick:
             tokens = 494e12 * 8192 / owned
             row |= whole_run(machine, _GPT6_WORK, tokens, [_GPT6_PLAN], owned=owned)
@@ -65,10 +73,7 @@ def gpt6(quick: bool = False) -> Verdict:
         "GW for 1.58 M Blackwell",
         words,
         rows,
-        (
-            "rackmodel simulate gb200-nvl72 --model moe-67t --gpus 8192 --global-batch 2048 "
-            "--seq-len 8192 --precision fp8-mx --tp 8 --pp 16 --ep 256 --etp 2 --micro-batch 1",
-        ),
+        [str(row["command"]) for row in rows if "command" in row],
     )
 
 
@@ -133,10 +138,7 @@ def grok3(quick: bool = False) -> Verdict:
         "G USD",
         words,
         [row],
-        (
-            "rackmodel simulate h100-100k --model megatron-1t --gpus 98304 --global-batch 12288 "
-            "--seq-len 4096 --tp 8 --pp 16 --vpp 4 --micro-batch 1",
-        ),
+        (simulate_line(result),),
     )
 
 

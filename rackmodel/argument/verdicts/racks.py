@@ -20,6 +20,7 @@ from rackmodel.argument.verdicts.verdict import (
     as_claimed,
     decided,
     geometric_mean,
+    simulate_line,
 )
 from rackmodel.assess.bandwidth_ladder import tiers
 from rackmodel.assess.media import swap_tier
@@ -137,10 +138,14 @@ def copper(quick: bool = False) -> Verdict:
             }
         )
     saved = {row["medium"]: (row["watts"] - rows[0]["watts"]) / 1e3 for row in rows}
-    # Datasheets of pluggables run from 12 to 17 W for 16 W typical.
+    # NVLink 5 has lanes of 200 Gb/s: its module is that of 1.6T, 25 to 30 W.
+    module = "pluggable-1600g"
+    energy = catalog.tables["media"][module]["joule_per_bit_per_end"]
     ends = []
-    for energy in ("15 pJ/bit", "21.25 pJ/bit"):
-        other = load_catalog(overrides={"media.pluggable.joule_per_bit_per_end": energy})
+    for level in ("low", "high"):
+        other = load_catalog(
+            overrides={f"media.{module}.joule_per_bit_per_end": getattr(energy, level)}
+        )
         watts = swap_tier(parts, other, "scale-up", "pluggable")["new_watts"]
         ends.append((watts - rows[0]["watts"]) / 1e3)
     figure = (saved["pluggable"], ends[0], ends[1])
@@ -206,10 +211,7 @@ def liquid(quick: bool = False) -> Verdict:
         "kW per NVL72 rack",
         words,
         rows,
-        (
-            "rackmodel simulate gb200-nvl72 --model llama3-70b --gpus 576 --global-batch 1152 "
-            "--seq-len 4096 --tp 8 --pp 2 --vpp 4 --micro-batch 1",
-        ),
+        (str(rack72["command"]),),
     )
 
 
@@ -225,4 +227,5 @@ def _rack_heat(name: str) -> dict[str, Any]:
         "accelerators_per_rack": machine.rack_accelerators,
         **{key: rack[key] for key in ("heat_w", "heat_low_w", "heat_high_w")},
         "liquid_share": rack["liquid_w"] / rack["heat_w"],
+        "command": simulate_line(result),
     }

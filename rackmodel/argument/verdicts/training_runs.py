@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rackmodel.argument.scale_up import Work, best_of
-from rackmodel.argument.verdicts.verdict import Verdict, answer, as_claimed, banded, claimed
+from rackmodel.argument.verdicts.verdict import (
+    Verdict,
+    answer,
+    as_claimed,
+    banded,
+    claimed,
+    drawn,
+    overlaps,
+    simulate_line,
+)
 from rackmodel.assess.availability import availability
 from rackmodel.assess.cost import training_run
 from rackmodel.assess.stops import Stops
@@ -19,6 +28,7 @@ from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
 MONTH_DAYS = 30.44
+RUN_DAYS = (90, 100)  # of GPT-4, as the articles that name its size tell them
 Plans = Sequence[Mapping[str, Any]]
 
 
@@ -43,9 +53,10 @@ def whole_run(
 ) -> dict[str, Any]:
     """Days, GPU-hours, dollars and gigawatts of a run, each with its band.
 
-    Dollars are those of an owner: depreciation, maintenance, hall and energy. The band joins the
-    prediction's and that of prices; stops for failures are in (goodput), at the size of the whole
-    machine of `owned` accelerators, of which `work` may be a slice.
+    Dollars are those of an owner: depreciation, maintenance, hall and energy. Their band is where
+    80% of draws of the step and of prices lie, one independent of the other; stops for failures are
+    in (goodput), at the size of the whole machine of `owned` accelerators, of which `work` may be a
+    slice.
     """
     result = best_of(load_topology(machine), work, plans)
     done = result.assessment
@@ -59,6 +70,7 @@ def whole_run(
         "goodput": goodput_of(machine, owned or work.gpus),
         "facility_mw": done["power"]["facility_w"] / 1e6,
         "capital_usd": done["cost"]["capital_usd"],
+        "command": simulate_line(result),
     }
     cost = done["cost"]
     for end, step_s, usd_per_hour in (
@@ -75,19 +87,35 @@ def whole_run(
             goodput=row["goodput"],
         )
         row |= {f"{name}{end}": run[name] for name in ("days", "gpu_hours", "usd")}
+    value, low, high = banded(cost, "usd_per_hour")
+    dollars = drawn(
+        lambda hours, dearer: hours * dearer,
+        banded(row, "gpu_hours"),
+        (1.0, low / value, high / value),
+    )
+    row |= {
+        f"usd_{e}": row["usd"] * usd / dollars[0]
+        for e, usd in zip(("low", "high"), dollars[1:], strict=True)
+    }
     return row
 
 
 def gpt4(quick: bool = False) -> Verdict:
-    """gpt4-run: 13 T tokens of a 1.8 T mixture of experts on 24,960 A100."""
-    plans = ({"tp": 8, "pp": 15, "ep": 16},)
+    """gpt4-run: 13 T tokens of a 1.8 T mixture of experts on 24,960 A100.
+
+    Not quickly, interleaved plans are tried beside the plain pipeline.
+    """
+    chunks = (1,) if quick else (1, 4)
+    plans = [{"tp": 8, "pp": 15, "ep": 16, "vpp": vpp} for vpp in chunks]
     row = whole_run("hgx-a100-80", Work("gpt4-moe-1.8t", 24960, 6240, 8192), 13e12, plans)
     said, _ = claimed("gpt4-run")
     words = (
         f"{row['days']:.0f} days ({row['days_low']:.0f} to {row['days_high']:.0f}) on 24,960 A100 "
         f"at an MFU of {row['mfu']:.0%}: {row['gpu_hours'] / 1e6:.0f} M GPU-hours, "
         f"{row['usd'] / 1e6:.0f} M USD to an owner ({row['usd'] / row['gpu_hours']:.2f} USD an "
-        f"hour); 63 M USD would be {said / row['gpu_hours']:.2f} USD an hour."
+        f"hour); 63 M USD would be {said / row['gpu_hours']:.2f} USD an hour. The {RUN_DAYS[0]} to "
+        f"{RUN_DAYS[1]} days that go with the claim are "
+        f"{overlaps(banded(row, 'days'), *RUN_DAYS)}, if no more failed than parts do."
     )
     return answer(
         "gpt4-run",
@@ -96,10 +124,7 @@ def gpt4(quick: bool = False) -> Verdict:
         "M USD",
         words,
         [row],
-        (
-            "rackmodel simulate hgx-a100-80 --model gpt4-moe-1.8t --gpus 24960 --global-batch 6240 "
-            "--seq-len 8192 --tp 8 --pp 15 --ep 16 --micro-batch 1",
-        ),
+        (str(row["command"]),),
     )
 
 
@@ -123,10 +148,7 @@ def gpt35(quick: bool = False) -> Verdict:
         "M USD per training run",
         words,
         [row],
-        (
-            "rackmodel simulate hgx-a100-80 --model gpt3-175b --gpus 10240 --global-batch 1600 "
-            "--seq-len 2048 --tp 8 --pp 8 --micro-batch 1",
-        ),
+        (str(row["command"]),),
     )
 
 
@@ -154,18 +176,11 @@ def llama3(quick: bool = False) -> Verdict:
         "M H100-hours",
         words,
         [row],
-        (
-            "rackmodel simulate h100-100k --model llama3-70b --gpus 8192 --global-batch 2048 "
-            "--seq-len 8192 --tp 4 --pp 4 --vpp 5 --micro-batch 1",
-        ),
+        (str(row["command"]),),
     )
 
 
-_GPT5_PLANS: Plans = (
-    {"tp": 8, "pp": 12, "ep": 32, "etp": 4},
-    {"tp": 8, "pp": 12, "vpp": 2, "ep": 32, "etp": 4},
-    {"tp": 8, "pp": 12, "vpp": 2, "ep": 64, "etp": 4},  # twice the experts
-)
+_GPT5_PLAN = {"tp": 8, "pp": 12, "etp": 4}
 
 
 def gpt5(quick: bool = False) -> Verdict:
@@ -173,14 +188,14 @@ def gpt5(quick: bool = False) -> Verdict:
 
     Quickly: a sixteenth of the cluster and of the tokens, and no interleaving.
     """
-    cases = (("moe-8.8t", 65e12, 196608), ("moe-17.6t", 130e12, 294912))
+    cases = (("moe-8.8t", 65e12, 196608, 32), ("moe-17.6t", 130e12, 294912, 64))
     rows: list[dict[str, Any]] = []
-    for model, tokens, gpus in cases[:1] if quick else cases:
+    for model, tokens, gpus, experts in cases[:1] if quick else cases:
         share = 16 if quick else 1
         dp = gpus // 96 // share
         work = Work(model, gpus // share, 24 * dp, 8192)
-        plans = _GPT5_PLANS[:1] if quick else _GPT5_PLANS[1:]
-        rows.append(whole_run("h100-100k", work, tokens / share, plans, owned=gpus))
+        plan = {**_GPT5_PLAN, "vpp": 1 if quick else 2, "ep": experts}
+        rows.append(whole_run("h100-100k", work, tokens / share, [plan], owned=gpus))
     months = [banded(row, "days", MONTH_DAYS) for row in rows]
     # The claim's own multiples of GPT-4's compute, at the MFU found here.
     peak = 989e12 * sum(row["mfu"] for row in rows) / len(rows) * rows[0]["goodput"]
@@ -213,8 +228,5 @@ def gpt5(quick: bool = False) -> Verdict:
         "months",
         words,
         rows,
-        (
-            "rackmodel simulate h100-100k --model moe-8.8t --gpus 196608 --global-batch 49152 "
-            "--seq-len 8192 --tp 8 --pp 12 --vpp 2 --ep 32 --etp 4 --micro-batch 1",
-        ),
+        [str(row["command"]) for row in rows],
     )

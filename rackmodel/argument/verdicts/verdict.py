@@ -19,12 +19,16 @@ import pandas as pd
 
 from rackmodel.argument.ratios import NETWORK_ERROR as NETWORK_ERROR
 from rackmodel.argument.ratios import Band as Band
+from rackmodel.argument.ratios import drawn as drawn
 from rackmodel.argument.ratios import like_ratio as like_ratio
 from rackmodel.argument.ratios import percent as percent
 from rackmodel.argument.ratios import unlike_ratio as unlike_ratio
 from rackmodel.errors import UnknownName
+from rackmodel.result.result import Result
+from rackmodel.workload import Plan
 
-Word: TypeAlias = Literal["supported", "refuted", "depends"]
+Word: TypeAlias = Literal["supported", "consistent", "refuted", "depends"]
+WIDE = 0.25  # a band wider than this to either side can't support a number, only agree with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +137,20 @@ def overlaps(figure: Band, low: float, high: float) -> Word:
     """Judge a figure against the claimed bounds.
 
     Supported if the value lies within them (a single claimed number: if it lies within the band),
-    refuted if the band does not touch them, else it depends.
+    or only consistent with them where the band goes further than a quarter to either side; refuted
+    if the band does not touch them, else it depends.
 
     >>> overlaps((5.0, 4.0, 6.0), 4.5, 5.5), overlaps((5.0, 4.0, 6.0), 5.5, 7.0)
     ('supported', 'depends')
     >>> overlaps((5.0, 4.0, 6.0), 5.9, 5.9), overlaps((5.0, 4.0, 6.0), 12.0, 12.0)
     ('supported', 'refuted')
+    >>> overlaps((5.0, 3.0, 7.0), 5.9, 5.9)
+    'consistent'
     """
     value, least, most = figure
-    if low == high and least <= low <= most:
-        return "supported"
-    if low <= value <= high:
-        return "supported"
+    if low <= value <= high or (low == high and least <= low <= most):
+        narrow = value * (1 - WIDE) <= least and most <= value * (1 + WIDE)
+        return "supported" if narrow else "consistent"
     return "refuted" if most < low or least > high else "depends"
 
 
@@ -173,6 +179,28 @@ def over_cases(values: Sequence[float]) -> Band:
 def geometric_mean(values: Sequence[float]) -> float:
     """Mean of ratios."""
     return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def simulate_line(result: Result) -> str:
+    """Return the command that simulates a result's plan again, every field that is not the usual.
+
+    On a machine that ships; the plan is given whole, so nothing is searched.
+    """
+    job = result.step.job
+    plan, usual = job.plan, Plan()
+    words = [
+        f"rackmodel simulate {result.topology} --model {job.model.name} --gpus {job.gpus}",
+        f"--global-batch {job.global_batch} --seq-len {job.seq_len} --precision {job.precision}",
+        f"--tp {plan.tp} --pp {plan.pp} --vpp {plan.vpp} --cp {plan.cp} --ep {plan.ep}",
+        f"--etp {plan.etp} --micro-batch {plan.micro_batch} --sharding {plan.sharding}",
+        f"--recompute {plan.recompute}",
+    ]
+    words += [
+        f"--plan {name}={str(getattr(plan, name)).lower()}"
+        for name in ("dispatcher", "dispatch_format", "ep_overlap")
+        if getattr(plan, name) != getattr(usual, name)
+    ]
+    return " ".join(words)
 
 
 def banded(row: Mapping[str, Any], name: str, unit: float = 1.0) -> Band:
