@@ -278,7 +278,7 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             title="A larger domain adds most where little work is left",
         ),
         "What domains of 72 add to nodes of 8, by the tokens that an accelerator has in a step: "
-        "the same 37.7 M on 2,304 to 92,160 accelerators.",
+        "the same 37.7 M on 2,304 to 73,728 accelerators.",
     ),
     "generations": (
         "generation_gains",

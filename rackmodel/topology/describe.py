@@ -99,7 +99,7 @@ def _counted_lines(machine: Description) -> list[tuple[str, str, str]]:
         media, rate = load_catalog().media, facts["scale_up_bytes_per_s"]
         each = ", ".join(
             f"{medium} {8e-3 * rate * media[medium].joule_per_bit_per_end:.1f} kW"
-            for medium in ("cpo", "lpo", "pluggable")
+            for medium in ("cpo", "lpo", "pluggable-1600g")
         )
         lines.append(("optics for copper would add", each, note))
     return lines
