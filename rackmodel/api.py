@@ -33,6 +33,7 @@ from rackmodel.planning.job_words import (
     whole,
 )
 from rackmodel.planning.space import SPACES
+from rackmodel.stages import tell
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Model, Plan
 
@@ -232,8 +233,10 @@ def compare(
     """
     words = locals()
     results: list[tuple[str, Result | CannotRun]] = []
-    for topology in topologies:
+    for number, topology in enumerate(topologies):
         name = getattr(topology, "name", str(topology))
+        tell("machines", number, len(topologies))
+        tell(name)
         try:
             results.append((name, _simulated(topology, words)))
         except CannotRun as reason:
@@ -364,6 +367,7 @@ def _simulated(topology: Any, words: Mapping[str, Any]) -> Result:
     found = words["job"] or complete_job(machine, words)
     if isinstance(found, Candidate) and where == Site() and how == EngineOptions():
         return found.result  # simulated like this already
+    tell(f"{machine.name}: simulating the step")
     result = run(
         machine,
         found.job if isinstance(found, Candidate) else found,

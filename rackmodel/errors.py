@@ -7,9 +7,34 @@ not a `RackModelError` is a bug in rackmodel and is allowed to stop the program.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _MOST_COMPARED = 5000  # names; comparing more with a misspelt one takes seconds
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was most likely meant; None where none is near.
+
+    One that differs in capitals and hyphens alone, else the shortest that holds the name, else the
+    nearest by its letters.
+
+    >>> names = ["dgx-b200", "gb200-nvl72", "gb200-nvl72-ib800", "nvl576"]
+    >>> nearest("nvl72", names), nearest("GB200_NVL72", names), nearest("dgx-b20", names)
+    ('gb200-nvl72', 'gb200-nvl72', 'dgx-b200')
+    """
+    names, wanted = sorted(known), _letters(name)
+    if len(names) > _MOST_COMPARED:
+        return None
+    same = [one for one in names if _letters(one) == wanted]
+    holding = [one for one in names if wanted in _letters(one)] if len(wanted) > 2 else []
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    found = same or sorted(holding, key=len) or near
+    return found[0] if found else None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 class RackModelError(Exception):
@@ -34,10 +59,8 @@ class UnknownName(InvalidInput):
         """
         names = sorted(known)
         name = name if len(name) <= 80 else name[:77] + "..."
-        near = []
-        if len(names) <= _MOST_COMPARED:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, names)
+        hint = f"; did you mean {near!r}?" if near else ""
         shown = ", ".join(names[:12]) + (f", ... {len(names)} in all" if len(names) > 12 else "")
         return cls(f"no {what} {name!r}{hint} (known: {shown})")
 

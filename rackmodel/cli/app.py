@@ -51,7 +51,6 @@ class LazyGroup(OneLineGroup):
 app = typer.Typer(
     name="rackmodel",
     cls=LazyGroup,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},

@@ -7,7 +7,6 @@ Left out: the search itself (`rackmodel.sweeps.design_search`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from rackmodel.cli.study_commands import WorkersOption
 from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.files import check_folder
+from rackmodel.stages import tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -70,11 +70,11 @@ def design(
     check_file(spec, "SPEC.toml")
     if out is not None:
         check_folder(out, "--out")
-    from rackmodel.sweeps.run import progress_lines
     from rackmodel.verbs.studies import design as search_designs
 
-    shown = progress_lines() if sys.stderr.isatty() else None
-    found = search_designs(spec, out=out, workers=workers, progress=shown)
+    found = search_designs(
+        spec, out=out, workers=workers, progress=lambda now: tell("designs", now.done, now.total)
+    )
     output.draw(found.plot)
     output.write(found.to_dict(), _tables)
 

@@ -26,11 +26,22 @@ def name_or_file(word: str, where: str) -> str:
     if not word.strip():
         raise InvalidInput(f"{where}: wanted a name or a file; got nothing")
     if "/" in word or "\\" in word or Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES:
+        if _ships(Path(word)) and not files.is_file(Path(word)):
+            raise InvalidInput(
+                f"{where}: {word}: no such file; the machine that ships is"
+                f" {Path(word).stem!r}, without {Path(word).suffix}"
+            )
         if not files.is_file(Path(word) / "config.json"):
             check_file(Path(word), where)  # a directory of a model is named by what it holds
     elif "\0" in word:
         raise InvalidInput(f"{where}: a name can't hold a null character; give one without")
     return word
+
+
+def _ships(path: Path) -> bool:
+    from rackmodel.topology.names import topology_names
+
+    return path.suffix.lower() == ".toml" and path.stem in topology_names()
 
 
 def read_json(path: Path, option: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.tables import grid
-from rackmodel.reporting.words import percent, seconds, three, whole
+from rackmodel.reporting.words import duration, percent, three, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,17 +69,17 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     table = grid("", "")
     table.show_header = False
     rows = [
-        ("mean time between interruptions", seconds(found["mtbf_s"])),
+        ("mean time between interruptions", duration(found["mtbf_s"])),
         (f"interruptions in {three(found['days'])} days", three(found["expected_interruptions"])),
         ("planned stops a day", three(found["planned_per_day"])),
         (
             "checkpoint stall, restart",
-            f"{seconds(found['stall_s'])}, {seconds(found['restart_s'])}",
+            f"{duration(found['stall_s'])}, {duration(found['restart_s'])}",
         ),
-        ("checkpoint interval", seconds(found["interval_s"])),
+        ("checkpoint interval", duration(found["interval_s"])),
         (
             "  best (Daly), first order (Young)",
-            f"{seconds(found['best_interval_s'])}, {seconds(found['young_interval_s'])}",
+            f"{duration(found['best_interval_s'])}, {duration(found['young_interval_s'])}",
         ),
     ]
     if played := found.get("played"):
@@ -132,7 +132,7 @@ def _spares(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         )
     yield table
     yield (
-        f"A broken accelerator is replaced after {seconds(found['repair_s'])}; until then its "
+        f"A broken accelerator is replaced after {duration(found['repair_s'])}; until then its "
         "domain needs one of its idle ones, or the job an idle domain, or it waits. "
         "Useful: accelerators at work over those bought, times the time that counts."
     )

@@ -109,7 +109,7 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
         if plain[0] is not str and typing.get_origin(plain[0]) is not None:
             kind = list[str]
     if told["examples"] and bool not in plain:
-        text += f" Example: {names[0]} {told['examples'][0]}"
+        text += f" Example: {names[0]} {_shown(told['examples'][0], unit)}"
     required = one.default is MISSING and one.default_factory is MISSING and not searched
     return parameter(
         one.name,
@@ -119,6 +119,15 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
         ],
         inspect.Parameter.empty if required else default,
     )
+
+
+def _shown(example: object, unit: object) -> object:
+    """Return an example as a person writes it: 500W, 15T, 32."""
+    if not isinstance(example, float):
+        return example
+    if unit == "run tokens":
+        return f"{example / 1e12:g}T"
+    return f"{example:g}{'W' if unit == 'w' else ''}"
 
 
 def _reader(read: Callable[[str, str], Any], option: str) -> Callable[[object], Any]:

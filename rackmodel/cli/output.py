@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.runner import AssertionMissed, complain
 from rackmodel.cli.values import clip, numbers_at, thresholds
+from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
+from rackmodel.stages import tell
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -102,6 +104,7 @@ class Output:
     def write_text(self, text: str, payload: Mapping[str, Any]) -> None:
         """Write ready text, then check the demands of `--assert` against `payload`."""
         if self.to_stdout:
+            clear()
             sys.stdout.write(text)
             sys.stdout.flush()
         elif self.out is not None:
@@ -237,35 +240,7 @@ def note(message: str) -> None:
     complain(message)
 
 
-def stderr_console() -> Console:
-    """Return the console for progress, which is silent off a terminal."""
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr; yields `advance(done, total)`. Off a terminal it is silent."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr_console(), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Yield `advance(done, total)`, which tells how far `what` is."""
+    yield lambda done, total: tell(what, done, total)

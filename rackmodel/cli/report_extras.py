@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.cli.output import note
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.files import is_file, read_csv
+from rackmodel.stages import tell
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -53,7 +54,7 @@ def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[s
     if gains:
         looks.append(("gains", lambda: _gains(machine, result, parts)))
     for name, look in looks:
-        note(f"{result.topology}: {name.replace('_', ' ')}")
+        tell(f"{result.topology}: {name.replace('_', ' ')}")
         try:
             content[name] = look()
         except CannotRun as reason:

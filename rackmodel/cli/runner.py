@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,12 +20,21 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from rackmodel.errors import RackModelError
+from rackmodel.cli.waiting import clear, waiting
+from rackmodel.errors import RackModelError, nearest
 
 #: Typer vendors click or imports it, by version; the base of its usage errors is found either way.
 UsageError: type[Exception] = next(
     cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError"
 )
+FIRST = "rackmodel simulate gb200-nvl72 --model llama3-70b --gpus 72 --global-batch 144"
+#: What people write for a word of ours that looks nothing like it.
+USERS_WORDS = {
+    "machines": "topologies",
+    "racks": "topologies",
+    "gpus": "accelerators",
+    "chips": "accelerators",
+}
 ASSERTION_MISSED = 4
 INTERRUPTED = 130
 LONGEST = 260  # characters of a word in a message
@@ -45,6 +55,7 @@ def complain(message: str) -> None:
     """Print one line `rackmodel: ...` on stderr, whatever line breaks `message` holds."""
     words = str(message).split()
     text = " ".join(word if len(word) <= LONGEST else word[: LONGEST - 1] + "…" for word in words)
+    clear()
     try:
         sys.stderr.write(f"rackmodel: {text}\n")
         sys.stderr.flush()
@@ -67,6 +78,13 @@ def usage_line(error: Any) -> str:
     message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "rackmodel"
+    if not message or message.startswith("Missing command"):
+        return f"which command? Begin with '{FIRST}'; see '{path} --help' for all of them"
+    choice = re.search(r"'([^']*)' is not one of (.*)", message)
+    known = re.findall(r"'([^']+)'", choice[2]) if choice else []
+    meant = USERS_WORDS.get(choice[1], "") if choice else ""
+    if choice and (near := meant if meant in known else nearest(choice[1], known)):
+        message = f"{message.rstrip('.')}; did you mean {near!r}?"
     return f"{message.rstrip('.')}; see '{path} --help'"
 
 
@@ -91,7 +109,8 @@ class OneLineGroup(TyperGroup):
         in_main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, press) if in_main else None
         try:
-            return super().invoke(ctx)
+            with waiting():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise Interrupted from stop
         except Exception as error:  # C code may turn Ctrl-C into any error

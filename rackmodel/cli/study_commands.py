@@ -8,7 +8,6 @@ Left out: the studies themselves (`rackmodel.study`).
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +28,7 @@ from rackmodel.cli.tables_study import (
 from rackmodel.cli.values import counter
 from rackmodel.fields import setting
 from rackmodel.files import check_folder
+from rackmodel.stages import tell
 
 WorkersOption = Annotated[
     int,
@@ -163,7 +163,6 @@ def sweep(
     check_file(spec, "SPEC.toml")
     check_folder(out, "--out")
     from rackmodel.sweeps import api
-    from rackmodel.sweeps.run import progress_lines
 
     frame = api.sweep(
         spec,
@@ -174,7 +173,7 @@ def sweep(
         dask=how.dask,
         resume=how.resume,
         parquet=how.parquet,
-        progress=progress_lines() if sys.stderr.isatty() else None,
+        progress=lambda now: tell("jobs", now.done, now.total),
     )
     payload: dict[str, Any] = {"rows": frame.to_dict("records")}
 

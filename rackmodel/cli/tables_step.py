@@ -93,11 +93,11 @@ def _breakdown(row: Payload) -> Iterator[RenderableType]:
     parts = {key: value for key, value in row["breakdown_s"].items() if value > 0}
     total, most = sum(parts.values()), max(parts.values())
     table = filled(
-        ("where the time goes", "s", "share"),
+        ("where the time goes", "", "share"),
         [
             (
                 part_name(key),
-                three(value),
+                seconds(value),
                 percent(value / total),
                 "█" * max(1, round(BAR * value / most)),
             )
@@ -160,7 +160,10 @@ def _racks(row: Payload) -> Iterator[RenderableType]:
         [_alike_racks(group) for group in alike],
     )
     if len(alike) < len(racks):
-        yield f"  {len(racks)} kinds of racks, much alike, in {len(alike)} lines; each: add --json."
+        yield (
+            f"  {len(racks)} kinds of racks, much alike, in {len(alike)}"
+            f" line{'s' * (len(alike) > 1)}; each: add --json."
+        )
     parts: dict[str, float] = {}
     for rack in racks:
         for part, watts in rack["by_part_w"].items():

@@ -33,8 +33,9 @@ def _count(text: str, where: str, suffixes: Mapping[str, int], limit: int) -> in
         raise InvalidInput(
             f"{where}: wanted a whole number above 0 such as 1024 or 1,024; got {clip(text)!r}"
         )
+    plain = "." in match[1] and "e" not in match[1].lower() and not match[2]
     number = float(match[1].replace(",", "").replace("_", "")) * suffixes[match[2].lower()]
-    if number != math.floor(number) or number < 1:
+    if plain or number != math.floor(number) or number < 1:
         raise InvalidInput(f"{where}: wanted a whole number above 0; got {clip(text)!r}")
     if number > limit:
         raise InvalidInput(f"{where}: wanted at most {limit:,}; got {clip(text)!r}")
@@ -93,11 +94,14 @@ def number(text: str, where: str) -> float:
 
 
 def quantity(dimension: str) -> Callable[[str, str], float]:
-    """Return a reader of numbers with a unit; a bare number is in SI."""
+    """Return a reader of numbers with a unit; a bare number is in SI, but for times: `4` may be
+    hours."""
 
     def read(text: str, where: str) -> float:
         from rackmodel.units import parse
 
+        if dimension == "s" and re.fullmatch(r"[0-9.,_e+]+", text.strip()) and text.strip() != "0":
+            raise InvalidInput(f"{where}: {clip(text)} of what? Give a unit: 4s, 4min, 4h, 4d")
         return parse(text, dimension, where=where, positive=True)
 
     return read
@@ -172,7 +176,9 @@ def smoothing(words: Sequence[str]) -> dict[str, float] | None:
         if field in found:
             raise InvalidInput(f"--smooth: {name} is given twice; give it once")
         where = f"--smooth {name}"
-        plain = text.removesuffix(after) if after else text
+        if after and not text.endswith(after):
+            raise InvalidInput(f"{where}: wanted a rate such as 20kW/s; got {clip(text)!r}")
+        plain = text.removesuffix(after)
         read = quantity(dimension) if dimension else number
         found[field] = read(plain, where)
     return found or None

@@ -233,6 +233,8 @@ def _override(tables: dict[str, Tables], key: str, value: object) -> None:
     """Replace one value."""
     kind, _, rest = key.partition(".")
     if kind not in KINDS:
+        if holding := [one for one in PARTS if kind in tables[one]]:
+            raise InvalidInput(f"{key}: write {holding[0]}.{key}; the kind of a part comes first")
         raise UnknownName.among("kind of part", kind, KINDS)
     name, _, field = rest.partition(".")
     if name not in tables[kind]:

@@ -33,6 +33,7 @@ from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
+from rackmodel.stages import tell
 from rackmodel.workload import Job, Plan
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def search_job(
     space = enumerate_plans(
         job, gpus, domain=machine.domain_accelerators, fixed=fixed, choices=choices
     )
+    tell(f"{machine.name}: estimating {len(space):,} plans")
     once = lru_cache(maxsize=None)(simulate or planner.simulate)
     for limit in LIMITS:
         look = Look(planner, space, planner.part.hbm_bytes * limit)

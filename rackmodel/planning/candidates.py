@@ -17,6 +17,7 @@ from rackmodel.errors import CannotRun, InvalidPlan
 from rackmodel.planning.closed_form import Estimates
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Bools, Ints, Space
+from rackmodel.stages import tell
 from rackmodel.workload import Job, Plan, check, peak_memory
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Queue:
             done = sum(one.result.step.events for one in self.found)
             if done > effort.events or self.likely[place] * self.lowest > best_s * effort.sure:
                 break
+            tell("simulating plan", len(self.found) + 1)
             self.likely[place] = np.inf
             job, entry, guess_s = self._job(place), int(self.queue[place]), self.guesses[place]
             try:

@@ -250,12 +250,14 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
 
 
 def heat_map(found: SearchResult) -> pd.DataFrame:
-    """Estimated MFU of the best fitting plan for every tp and pp.
+    """MFU of the best fitting plan for every tp and pp: simulated where one of the pair was, else
+    estimated.
 
     Returns
     -------
-    Columns tp, pp, mfu (missing where nothing fits), step_s, hbm_bytes (of the plan that needs
-    least). Of a pair whose plans are all far from the best only the most promising one was timed.
+    Columns tp, pp, simulated, mfu (missing where nothing fits), step_s, hbm_bytes (of the plan that
+    needs least). Of a pair whose plans are all far from the best only the most promising one was
+    timed.
     """
     import pandas as pd
 
@@ -271,10 +273,13 @@ def heat_map(found: SearchResult) -> pd.DataFrame:
         fits = own & (estimates.hbm_bytes <= look.room_bytes)
         fits &= np.isfinite(estimates.step_s)
         step_s = float(estimates.step_s[fits].min()) * lost if fits.any() else None
+        played = [c.step_s for c in found.candidates if (c.job.plan.tp, c.job.plan.pp) == (tp, pp)]
+        step_s = min(played, default=step_s)
         rows.append(
             {
                 "tp": tp,
                 "pp": pp,
+                "simulated": bool(played),
                 "mfu": None if step_s is None else useful / step_s,
                 "step_s": step_s,
                 "hbm_bytes": float(estimates.hbm_bytes[own].min()),

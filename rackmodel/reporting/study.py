@@ -44,7 +44,8 @@ def mfu_heat_map(
 ) -> Axes:
     """Draw the best MFU for every pair of sizes; a pair that does not fit is hatched.
 
-    cells : each with `x`, `y` and `value` (None where no plan of that pair can run).
+    cells : each with `x`, `y` and `value` (None where no plan of that pair can run). Where some say
+    that they are simulated, the best of these is framed, and the others bear a "~".
     """
     from matplotlib.patches import Rectangle
 
@@ -53,13 +54,16 @@ def mfu_heat_map(
     best = _best_of_pairs(cells, x, y, value)
     values = [number for number in best.values() if number is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    played = {(cell[x], cell[y]) for cell in cells if cell.get("simulated")}
+    winner = max(played or best, key=lambda pair: best[pair] or 0.0, default=None)
     with look():
         for row, size_y in enumerate(up):
             for column, size_x in enumerate(across):
                 pair = size_x, size_y
                 if (here := best.get(pair)) is not None:
                     share = (here - low) / (high - low) if high > low else 1.0
-                    _cell(ax, (column, row), here, share, top=here == high)
+                    text = f"{'~' * bool(played and pair not in played)}{100 * here:.1f}%"
+                    _cell(ax, (column, row), text, share, top=pair == winner)
                 else:
                     corner = (column - 0.5, row - 0.5)
                     ax.add_patch(_misfit(corner, "////" if pair in best else "", linewidth=0))
@@ -69,7 +73,7 @@ def mfu_heat_map(
         ax.set_yticks(range(len(up)), [f"{size}" for size in up])
         ax.legend(
             [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))],
-            ["best", "does not fit or divide"],
+            ["best" + ", simulated" * bool(played), "does not fit or divide"],
             loc="lower right",
             ncols=2,
             bbox_to_anchor=(1.0, 1.0),
@@ -97,8 +101,8 @@ def _misfit(corner: tuple[float, float], hatch: str = "////", **more: Any) -> Re
     return Rectangle(corner, 1, 1, facecolor="white", edgecolor="#9aa3ad", hatch=hatch, **more)
 
 
-def _cell(ax: Axes, at: tuple[int, int], value: float, share: float, *, top: bool) -> None:
-    """Paint one pair of sizes by its share of the range, with its value; the best is framed."""
+def _cell(ax: Axes, at: tuple[int, int], text: str, share: float, *, top: bool) -> None:
+    """Paint one pair of sizes by its share of the range, with its text; the best is framed."""
     import matplotlib as mpl
     from matplotlib.patches import Rectangle
 
@@ -108,7 +112,7 @@ def _cell(ax: Axes, at: tuple[int, int], value: float, share: float, *, top: boo
     ax.text(
         column,
         row,
-        f"{100 * value:.1f}%",
+        text,
         ha="center",
         va="center",
         fontsize=9,

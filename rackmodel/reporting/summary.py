@@ -12,6 +12,7 @@ from typing import Any
 
 from rackmodel.reporting.words import (
     MISSING,
+    duration,
     gigabytes,
     known,
     part_name,
@@ -84,13 +85,18 @@ def per_rack(row: Payload, name: str) -> float | None:
 
 
 def heat_text(row: Payload) -> str:
-    """Return the heat of a rack (the mean over kinds of racks) and how it leaves."""
-    heat, liquid = per_rack(row, "heat_w"), per_rack(row, "liquid_w")
+    """Return the heat of a full rack (the mean over them) and how it leaves."""
+    racks = row.get("racks") or ()
+    most = max((rack.get("accelerators", 0) for rack in racks), default=0)
+    full = [rack for rack in racks if rack.get("accelerators", 0) == most]
+    heat, liquid = (per_rack({"racks": full}, name) for name in ("heat_w", "liquid_w"))
     if heat is None or liquid is None:
         return MISSING
     share = liquid / heat if heat else 0.0
     medium = "all in air" if share < 0.005 else f"{percent(share)} in liquid"
-    return f"{scaled(heat, 'W')}, {medium}"
+    fewer = sum(int(rack.get("count", 1)) for rack in racks if rack not in full)
+    note = f"; {fewer:,} rack{'s' * (fewer > 1)} with fewer accelerators" if fewer else ""
+    return f"{scaled(heat, 'W')}, {medium}{note}"
 
 
 def cost_text(row: Payload) -> str:
@@ -191,6 +197,7 @@ def field_name(name: str) -> str:
     """
     known_names = {
         "mtbf_s": "MTBF",
+        "capital_usd": "capital without the hall",
         "pue": "PUE",
         "usd_per_kwh": "dollars per kWh",
         "energy_mwh": "energy",
@@ -225,9 +232,7 @@ def amount(name: str, value: float) -> str:
     if name.endswith(("_w", "_j")) and "per" not in name:
         return scaled(value, name[-1].upper())
     if name.endswith("_s") and "per" not in name:
-        if value >= 2 * 86400:
-            return f"{three(value / 86400)} days"
-        return f"{three(value / 3600)} h" if value >= 7200 else seconds(value)
+        return duration(value)
     return three(value)
 
 

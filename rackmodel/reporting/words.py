@@ -64,6 +64,18 @@ def seconds(value: Any) -> str:
     return "0 s" if value == 0 else f"{three(value / 1e-9)} ns"
 
 
+def duration(value: Any) -> str:
+    """Return a time as people plan by it: days, hours and minutes above two of each.
+
+    >>> [duration(one) for one in (1.4e6, 11133, 330, 5)]
+    ['16.2 days', '3.09 h', '5.5 min', '5 s']
+    """
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if known(value) and abs(value) >= 2 * size:
+            return f"{three(value / size)} {unit}"
+    return seconds(value)
+
+
 def percent(value: Any, digits: int = 0) -> str:
     """Return a share as per cent.
 

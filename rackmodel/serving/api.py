@@ -20,6 +20,7 @@ from rackmodel.planning.job_words import options_of, site_of
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.pareto import Front, front_rows
 from rackmodel.serving.words import served
+from rackmodel.stages import tell
 from rackmodel.workload import Model
 from rackmodel.workload.serving.job import ROUTING_SKEW
 
@@ -162,7 +163,8 @@ def front(
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     where = site_of(words)
-    for topology in topologies:
+    for number, topology in enumerate(topologies):
+        tell("machines", number, len(topologies))
         machine = machine_of(topology, {**words, "accelerator": None})
         try:
             rows += front_rows(machine, words, site=where)

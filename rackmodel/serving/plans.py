@@ -19,6 +19,7 @@ from rackmodel.serving.phases import prefill_phase
 from rackmodel.serving.run import check_users, fitting, settle, steps_of
 from rackmodel.serving.steady import Steady
 from rackmodel.serving.steps import Steps
+from rackmodel.stages import tell
 from rackmodel.topology import Topology
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker, check_serving, check_worker
@@ -117,6 +118,7 @@ def search_plans(
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
     for plan in candidates(job, fixed, steps, disaggregated=disaggregated):
+        tell("plans served", len(tried) + len(reasons) + 1)
         try:
             check_serving(plan)
             most = check_users(plan, part)

@@ -245,7 +245,8 @@ class Job:
     plan: Plan
     seq_len: int = field(
         metadata=about(
-            "Tokens per sequence; 8k is 8,192. Default: 4,096.",
+            "Tokens per sequence; 8k is 8,192. Default: as many positions as the model has learned "
+            "(GPT-3: 2,048), else 4,096.",
             "8k",
             unit="tokens",
             option="--seq-len",
