@@ -58,7 +58,8 @@ def mutated(document: Any, dice: random.Random) -> Any:
         scale = dice.choice([0, -1, 1000, 1e-6, 1e12, 0.37])
         value = spot[key]
         plain = isinstance(value, int | float) and not isinstance(value, bool)
-        spot[key] = value * scale if plain else [value]
+        held = plain and abs(value) < 1e300  # a float can hold the product
+        spot[key] = value * scale if held else [value]
     elif isinstance(spot, list):
         spot.append(copy.deepcopy(spot[key]))
     else:

@@ -49,7 +49,7 @@ def column_summary(column: pd.Series[Any]) -> dict[str, Any]:
     if pd.api.types.is_numeric_dtype(column):
         values = column.astype(float)
         return {"sum": float(values.sum()), "squares": float((values**2).sum())}
-    words = column.astype(str).value_counts()
+    words = column.dropna().astype(str).value_counts()  # a missing word is none
     if len(words) > MANY_WORDS:
         return {"different": len(words)}
     return {word: int(words[word]) for word in sorted(words.index)}
