@@ -90,7 +90,11 @@ def _hbm(frame: pd.DataFrame) -> list[Row]:
 def _lines(
     rows_of: Callable[[pd.DataFrame], list[Row]], frame: pd.DataFrame, ax: Axes, **words: Any
 ) -> Axes:
-    return scaling(rows_of(frame), ax, group="line", **words)
+    rows = rows_of(frame)
+    if words.get("y") == "gain":  # the title says what was found
+        ends = [f(row["gain"] for row in rows) for f in (min, max)]
+        words["title"] = words["title"].format(" to ".join(f"{end:+.0f}%" for end in ends))
+    return scaling(rows, ax, group="line", **words)
 
 
 def _one_model(frame: pd.DataFrame) -> tuple[str, list[Row]]:
@@ -275,7 +279,7 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="tokens",
             y="gain",
             relative=False,
-            title="A larger domain adds most where little work is left",
+            title="What racks of 72 add to nodes of 8: {}",
         ),
         "What domains of 72 add to nodes of 8, by the tokens that an accelerator has in a step: "
         "the same 37.7 M on 2,304 to 73,728 accelerators.",
@@ -288,7 +292,7 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="flop_per_nic_byte",
             y="gain",
             relative=False,
-            title="What a domain nine times as large adds, V100 to Rubin",
+            title="A domain nine times as large, V100 to Rubin: {}",
         ),
         "What a domain nine times as large adds, V100 to Rubin, by what the generation computes "
         "in the time that its NICs send a byte.",

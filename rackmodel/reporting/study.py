@@ -69,7 +69,7 @@ def mfu_heat_map(
                     ax.add_patch(_misfit(corner, "////" if pair in best else "", linewidth=0))
         ax.set_xlim(-0.5, len(across) - 0.5)
         ax.set_ylim(-0.5, len(up) - 0.5)
-        ax.set_xticks(range(len(across)), [f"{size}" for size in across])
+        ax.set_xticks(range(len(across)), [f"{size:g}" for size in across])
         ax.set_yticks(range(len(up)), [f"{size}" for size in up])
         ax.legend(
             [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))],
@@ -348,7 +348,7 @@ def scaling(
                     color=WARN,
                     bbox=HALO,
                 )
-        ax.legend(loc="lower left", frameon=False)
+        ax.legend(loc="lower left" if relative else "best", frameon=False)
         across, least = ACROSS.get(x, (x.replace("_", " "), "the smallest"))
         share = f", % of {least}" if relative else ""
         return dress(ax, title=title, x=across, y=f"{UP[y]}{share}", grid="both")

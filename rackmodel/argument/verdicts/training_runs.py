@@ -28,7 +28,7 @@ from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
 MONTH_DAYS = 30.44
-RUN_DAYS = (90, 100)  # of GPT-4, as the articles that name its size tell them
+RUN_DAYS = 100  # of GPT-4's training, as is usually told (assumed: the claim names none)
 Plans = Sequence[Mapping[str, Any]]
 
 
@@ -113,9 +113,9 @@ def gpt4(quick: bool = False) -> Verdict:
         f"{row['days']:.0f} days ({row['days_low']:.0f} to {row['days_high']:.0f}) on 24,960 A100 "
         f"at an MFU of {row['mfu']:.0%}: {row['gpu_hours'] / 1e6:.0f} M GPU-hours, "
         f"{row['usd'] / 1e6:.0f} M USD to an owner ({row['usd'] / row['gpu_hours']:.2f} USD an "
-        f"hour); 63 M USD would be {said / row['gpu_hours']:.2f} USD an hour. The {RUN_DAYS[0]} to "
-        f"{RUN_DAYS[1]} days that go with the claim are "
-        f"{overlaps(banded(row, 'days'), *RUN_DAYS)}, if no more failed than parts do."
+        f"hour); 63 M USD would be {said / row['gpu_hours']:.2f} USD an hour. About "
+        f"{RUN_DAYS} days, as is usually told, are "
+        f"{overlaps(banded(row, 'days'), RUN_DAYS, RUN_DAYS)}, if no more fails than parts do."
     )
     return answer(
         "gpt4-run",
