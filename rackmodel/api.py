@@ -89,6 +89,8 @@ def simulate(
     default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
+    document_len: int = 0,
+    optimizer: str = "adam",
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -132,8 +134,9 @@ def simulate(
     default_plan : take the defaults of `Plan` for what is left out, and search nothing.
     precision : number format of the matrix products: bf16, fp16, fp8, fp8-block, nvfp4 ...
     stack : software and release, such as "megatron-bridge-26.06"; "default" is the latest.
-    attention : "fused" or "unfused". cuda_graphs : launch captured graphs. transposes : fp8 weights
-        kept in both orientations. Left out: as software and hardware do.
+    document_len : tokens of each document packed into a sequence; attention stays inside. 0: one.
+    optimizer : "adam-8bit", "lion", "sgd". attention : "fused" or "unfused". cuda_graphs : launch
+        captured graphs. transposes : keep fp8 weights both ways. Left out: as software does.
     token_routing : of tokens to experts: "dropless-balanced", "dropless-skewed" (exponent
         routing_skew, seed routing_seed), "drop" (slots over the balanced load: capacity_factor).
 
@@ -189,6 +192,8 @@ def compare(
     default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
+    document_len: int = 0,
+    optimizer: str = "adam",
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -258,6 +263,8 @@ def search(
     plan: Mapping[str, Any] | None = None,
     precision: str = "bf16",
     stack: str = "default",
+    document_len: int = 0,
+    optimizer: str = "adam",
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -341,6 +348,8 @@ def job_of(
     default_plan: bool = False,
     precision: str = "bf16",
     stack: str = "default",
+    document_len: int = 0,
+    optimizer: str = "adam",
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,

@@ -69,6 +69,8 @@ def domains(
     plan: Mapping[str, Any] | None = None,
     precision: str = "bf16",
     stack: str = "default",
+    document_len: int = 0,
+    optimizer: str = "adam",
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,

@@ -110,7 +110,9 @@ def _job_options() -> list[Parameter]:
         parameter("gpus", Gpus, None),
         parameter("global_batch", Batch, None),
         parameter("launch", Launched, None),
-        *fields_options(Job, "Job", ("seq_len", "token_routing"), searched=True),
+        *fields_options(
+            Job, "Job", ("seq_len", "token_routing", "document_len", "optimizer"), searched=True
+        ),
         *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
         *fields_options(Plan, _PLAN, searched=True),
         parameter("more", PlanWords, None),

@@ -23,8 +23,8 @@ from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Job, Plan
+from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
-from rackmodel.workload.plan import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, ends
 

@@ -32,7 +32,7 @@ from rackmodel.planning.space import (
     Space,
 )
 from rackmodel.workload import Job, Model, Plan
-from rackmodel.workload.plan import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDINGS
+from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of
 from rackmodel.workload.validity import cp_refusal, tp_rules
 

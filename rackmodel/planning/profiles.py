@@ -22,10 +22,10 @@ from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
 from rackmodel.workload.activations import unit_bytes
+from rackmodel.workload.choices import RECOMPUTES
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.placement import axis_true_size
-from rackmodel.workload.plan import RECOMPUTES
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 

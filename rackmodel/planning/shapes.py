@@ -16,7 +16,7 @@ from rackmodel.planning.pipeline import Pipe
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.space import BEFORE, Bools, Floats, Ints, Space
 from rackmodel.workload import Job, layers_of_stages
-from rackmodel.workload.plan import RECOMPUTES, SHARDINGS
+from rackmodel.workload.choices import RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import schedule_of
 
 MOST_NUMBERS = 2_000_000  # of an array [stages, plans]: larger shapes are taken in parts

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.workload import Plan
-from rackmodel.workload.plan import RANK_ORDERS, RECOMPUTES, SHARDINGS
+from rackmodel.workload.choices import RANK_ORDERS, RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import default_schedule, schedules
 
 Ints = npt.NDArray[np.int64]

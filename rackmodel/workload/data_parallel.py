@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rackmodel.software import software_of
+from rackmodel.workload.choices import OPTIMIZERS
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import (
     Collective,
@@ -26,7 +27,6 @@ from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
-MOMENTS = 8.0  # two fp32 moments of Adam
 BUCKET = 40e6  # parameters of a gradient bucket at least, as in Megatron
 BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
 Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
@@ -115,10 +115,10 @@ def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
 
 
 def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
-    """Gradient norm, then Adam: reads gradient, master, moments; writes these and the weight."""
+    """Gradient norm, then the update: of gradient, master and state; writes these and weights."""
     updated = local_states(job, chunks)
     grad, master = float(job.gradient_bytes), software_of(job.stack).master_bytes
-    precision = precision_of(job.precision)
+    precision, state = precision_of(job.precision), OPTIMIZERS[job.optimizer]
     checks = 2.0 if precision.loss_scaling else 1.0
     # multi-tensor kernels, ~10 per layer
     tensors = 12.0 * sum(len(chunk.units) for chunk in chunks)
@@ -132,9 +132,9 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             launches=max(1.0, tensors / 100),
         ),
         elementwise(
-            "adam",
-            (grad + master + MOMENTS) * updated,
-            (master + MOMENTS + ELEMENT) * updated,
+            job.optimizer,
+            (grad + master + state) * updated,
+            (master + state + ELEMENT) * updated,
             family="optimizer",
             role=Role.UPDATE,
             launches=max(1.0, tensors / 30),

@@ -210,7 +210,7 @@ def attention(local: Local, block: Block) -> Work:
     job, model = local.job, local.model
     if not job.fused_attention:
         return _unfused_attention(local, block)
-    s, cp = job.seq_len, local.plan.cp
+    s, cp = job.attended, local.plan.cp  # cp ranks share out each document
     if cp == 1 or local.plan.cp_method == "all-to-all":
         parts = [_core(local, block, s, s, 1, 1)]
     elif local.plan.cp_method == "all-gather":
@@ -227,7 +227,7 @@ def attention(local: Local, block: Block) -> Work:
         * local.plan.micro_batch
         * heads.heads
         / local.plan.tp
-        * s
+        * job.seq_len
         / cp
         * span
         * (heads.head_dim + heads.value_dim)
@@ -242,7 +242,8 @@ def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, coun
     Sparse attention reads its keys and values once a query: no two queries choose alike, and what
     the cache saves of it is not counted.
     """
-    model, b = local.model, local.plan.micro_batch
+    model, job = local.model, local.job
+    b = local.plan.micro_batch * job.seq_len // job.attended
     heads, kv_heads = attention_heads(local, block)
     wide, window = model.heads_of(block), model.kept_window(block)
     qk, v = wide.head_dim, wide.value_dim

@@ -183,7 +183,7 @@ def index_steps(local: Local, index: Indexer) -> list[Step]:
     """
     model, tokens = local.model, local.tokens
     hidden, query = model.hidden, model.index_query
-    wide, span = index.heads * index.head_dim, (local.job.seq_len + 1) / 2
+    wide, span = index.heads * index.head_dim, (local.job.attended + 1) / 2
     chosen = min(float(index.topk), span)
     form = local.precision.gemm_format
     scores = gemm(

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
-from rackmodel.workload.data_parallel import MOMENTS, held_gradients, local_states
+from rackmodel.workload.choices import OPTIMIZERS
+from rackmodel.workload.data_parallel import held_gradients, local_states
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
@@ -80,7 +81,7 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
         * (gathered + job.gradient_bytes * (1 + (held.ahead > 0)))
     )
     each = job.gradient_bytes + software.gradient_copy_bytes
-    state_bytes = master + MOMENTS + software.shard_gradient_bytes
+    state_bytes = master + OPTIMIZERS[job.optimizer] + software.shard_gradient_bytes
     kinds = dict.fromkeys(KINDS, np.zeros(()))
     kinds["weights"] = np.where(held.sharded, sharded, held.weights)
     kinds["gradients"] = np.where(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.errors import InvalidPlan, UnknownName
-from rackmodel.workload.plan import RANK_ORDERS, Plan
+from rackmodel.workload.choices import RANK_ORDERS
+from rackmodel.workload.plan import Plan
 
 Ranks = NDArray[np.int64]
 AXES = (

@@ -15,27 +15,10 @@ from rackmodel import gate
 from rackmodel.errors import InvalidPlan, UnknownName
 from rackmodel.fields import about, record, setting
 from rackmodel.software import software_of
+from rackmodel.workload import choices
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import PRECISIONS, precision_of
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of, schedules
-
-SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
-RECOMPUTES = ("none", "selective", "full")
-CP_METHODS = ("ring", "all-gather", "all-to-all")
-RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
-DISPATCHERS = ("all-to-all", "deepep", "all-gather")
-OFFLOADS = ("optimizer", "activations")
-TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
-
-# A part that runs again takes its activation function along; "alternate" (torchtitan's) all cheap.
-_WITHIN = {
-    "layernorm": ("norm",),  # Megatron's word for norm
-    "mlp": ("act",),
-    "moe": ("moe_act",),
-    "alternate": ("norm", "act", "moe_act"),
-}
-RECOMPUTE_MODULES = (*_WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_proj")
-
 
 _LISTS = {"recompute_modules": '["norm"]', "offload": '["optimizer"]', "stage_layers": "[10, 14]"}
 
@@ -59,21 +42,21 @@ class Plan:
         1, "Sequences per micro-batch.", 2, unit="sequences", option="--micro-batch"
     )
     sharding: str = setting(
-        "zero1", "What replicas split.", "zero3", choices=SHARDINGS, option="--sharding"
+        "zero1", "What replicas split.", "zero3", choices=choices.SHARDINGS, option="--sharding"
     )
     shard_size: int = setting(0, "hsdp: ranks of dp x cp that share a copy; else 0.", 8, least=0)
     recompute: str = setting(
         "none",
         "Activations computed again in backward.",
         "full",
-        choices=RECOMPUTES,
+        choices=choices.RECOMPUTES,
         option="--recompute",
     )
     recompute_modules: tuple[str, ...] = setting(
         (),
         "selective: what runs again; none named: as the software does.",
         "core_attn",
-        choices=RECOMPUTE_MODULES,
+        choices=choices.RECOMPUTE_MODULES,
     )
     recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
     schedule: str = setting(
@@ -99,10 +82,10 @@ class Plan:
         None, "zero3, hsdp: drop gathered weights after use. Default: where pp is 1.", True
     )
     cp_method: str = setting(
-        "ring", "How context parallel ranks exchange.", "all-gather", choices=CP_METHODS
+        "ring", "How context parallel ranks exchange.", "all-gather", choices=choices.CP_METHODS
     )
     dispatcher: str = setting(
-        "all-to-all", "How tokens reach their experts.", "deepep", choices=DISPATCHERS
+        "all-to-all", "How tokens reach their experts.", "deepep", choices=choices.DISPATCHERS
     )
     dispatch_format: str = setting("bf16", "deepep: to experts.", "fp8", choices=("bf16", "fp8"))
     dispatch_domain: int = setting(0, "deepep: ep ranks in a domain; 0: as they stand.", 8, least=0)
@@ -113,14 +96,16 @@ class Plan:
         choices=("fp32", "bf16"),
     )
     offload: tuple[str, ...] = setting(
-        (), "What goes to host memory.", "optimizer", choices=OFFLOADS
+        (), "What goes to host memory.", "optimizer", choices=choices.OFFLOADS
     )
     loss_chunks: int = setting(1, "Parts of a micro-batch whose logits are held one at a time.", 8)
     stage_layers: tuple[int, ...] = setting(
         (), "Layers of each of pp x vpp chunks in order. Default: spread evenly.", "10,14", least=0
     )
     rank_order: str = setting(
-        "tp-cp-ep-dp-pp", "Axes from the nearest ranks to the farthest.", choices=RANK_ORDERS
+        "tp-cp-ep-dp-pp",
+        "Axes from the nearest ranks to the farthest.",
+        choices=choices.RANK_ORDERS,
     )
 
     @classmethod
@@ -268,6 +253,16 @@ class Job:
         "megatron-bridge-26.06",
         option="--stack",
     )
+    document_len: int = setting(
+        0,
+        "Tokens of each document packed into a sequence: attention stays inside. Default: one.",
+        "2k",
+        unit="tokens",
+        option="--document-len",
+    )
+    optimizer: str = setting(
+        "adam", "What updates weights.", choices=tuple(choices.OPTIMIZERS), option="--optimizer"
+    )
     attention: str = setting(
         "",
         "Attention as one kernel or several. Default: as the software does.",
@@ -284,7 +279,7 @@ class Job:
         "dropless-balanced",
         "How tokens fall on experts.",
         "drop",
-        choices=TOKEN_ROUTINGS,
+        choices=choices.TOKEN_ROUTINGS,
         option="--token-routing",
     )
     routing_skew: float = setting(
@@ -318,7 +313,12 @@ class Job:
     @property
     def model_flops(self) -> float:
         """FLOPs that the step needs, causal mask counted, without recompute. [FLOP]"""
-        return self.tokens * self.model.model_flops(self.seq_len)
+        return self.tokens * self.model.model_flops(self.attended)
+
+    @property
+    def attended(self) -> int:
+        """Tokens of a document, which attention does not leave."""
+        return self.document_len or self.seq_len
 
     @property
     def fused_attention(self) -> bool:
@@ -345,7 +345,7 @@ class Job:
         if self.plan.recompute != "selective":
             return frozenset()
         wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
-        return frozenset(wanted.union(*(_WITHIN.get(module, ()) for module in wanted)))
+        return frozenset(wanted.union(*(choices.WITHIN.get(module, ()) for module in wanted)))
 
     def on(
         self, fp8_either_orientation: bool | None, domain: int = 0, fused: bool | None = None

@@ -126,6 +126,20 @@ def _divides(job: Job) -> None:
             f" {heads} heads; use cp_method ring",
         ),
         (
+            job.document_len > job.seq_len or job.seq_len % job.attended,
+            f"seq_len {job.seq_len} does not hold whole documents of {job.document_len} tokens;"
+            " change seq_len or document_len",
+        ),
+        (
+            not by_heads and job.attended % (2 * cp if cp > 1 else 1),
+            f"document_len {job.attended} is not a multiple of {2 * cp}: each of cp {cp} ranks"
+            " takes two parts of every document",
+        ),
+        (
+            job.document_len and not job.fused_attention,
+            f"document_len needs fused attention, stack {job.stack!r} has none",
+        ),
+        (
             cp > 1 and not job.fused_attention,
             f"cp {cp} needs fused attention, stack {job.stack!r} has none",
         ),

@@ -7,11 +7,11 @@ import pytest
 
 from rackmodel.errors import InvalidInput, InvalidPlan, RackModelError
 from rackmodel.workload import Job, Plan, Segment, check, load_model, memory, peak_memory, programs
+from rackmodel.workload.choices import RECOMPUTE_MODULES
 from rackmodel.workload.experts import sent_bytes
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.models import Model
 from rackmodel.workload.placement import axis_members
-from rackmodel.workload.plan import RECOMPUTE_MODULES
 
 DENSE = Model(
     name="dense",

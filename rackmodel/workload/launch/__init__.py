@@ -19,7 +19,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import json_of, read_text, toml_of
 from rackmodel.workload.launch import megatron, others
 from rackmodel.workload.launch.spelling import of_python, of_shell, of_table
-from rackmodel.workload.launch.words import Flat, Launch
+from rackmodel.workload.launch.words import Flat, Launch, cannot_say
 from rackmodel.workload.plan import Job
 
 FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
@@ -88,6 +88,9 @@ def emit(job: Job, framework: str) -> str:
     InvalidInput
         If the framework's files have no word for a choice of the plan.
     """
+    for name in ("document_len", "optimizer"):  # which no file of these says as a job does
+        if getattr(job, name) != Job.__dataclass_fields__[name].default:
+            cannot_say(framework, name, getattr(job, name))
     head = (
         f"{job.model.name} on {job.gpus:,} accelerators, {job.global_batch:,} x {job.seq_len:,}"
         " tokens a step (rackmodel)"

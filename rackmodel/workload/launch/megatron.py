@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from rackmodel.workload.choices import OPTIMIZERS
 from rackmodel.workload.launch.words import Flat, Launch, Spelled, cannot_say, spell, unsaid
 from rackmodel.workload.mixers import Mla
 from rackmodel.workload.models import Model
@@ -66,6 +67,11 @@ def read(keys: Flat) -> Launch:
         "model": _model(keys, layers),
         "stack": "megatron",
     }
+    optimizer = str(keys.get("optimizer", default="adam"))
+    if optimizer not in OPTIMIZERS and "adam" not in optimizer:
+        keys.refuse(f"--optimizer {optimizer:.40} is not read (known: {', '.join(OPTIMIZERS)})")
+    if optimizer in OPTIMIZERS and optimizer != "adam":
+        words["optimizer"] = optimizer
     if keys.get("moe_expert_capacity_factor") is not None:
         words["token_routing"] = "drop"
         words["capacity_factor"] = float(keys.get("moe_expert_capacity_factor"))

@@ -1,0 +1,33 @@
+"""Words that a plan or a job may choose among, and what some of them stand for.
+
+In:  nothing.
+Out: one tuple a field; `WITHIN`, `OPTIMIZERS`.
+Left out: schedules and number formats, which register themselves.
+"""
+
+from __future__ import annotations
+
+SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
+RECOMPUTES = ("none", "selective", "full")
+CP_METHODS = ("ring", "all-gather", "all-to-all")
+RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
+DISPATCHERS = ("all-to-all", "deepep", "all-gather")
+OFFLOADS = ("optimizer", "activations")
+TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
+
+# A part that runs again takes its activation function along; "alternate" (torchtitan's) all cheap.
+WITHIN = {
+    "layernorm": ("norm",),  # Megatron's word for norm
+    "mlp": ("act",),
+    "moe": ("moe_act",),
+    "alternate": ("norm", "act", "moe_act"),
+}
+RECOMPUTE_MODULES = (*WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_proj")
+
+# Bytes of state that an optimizer keeps of a parameter beside the master weight.
+OPTIMIZERS = {
+    "adam": 8.0,  # two fp32 moments
+    "adam-8bit": 2.0 + 2 * 4.0 / 256,  # two of a byte, scales by block; arXiv:2110.02861, 2.1
+    "lion": 4.0,  # one fp32 momentum; arXiv:2302.06675, algorithm 2
+    "sgd": 4.0,  # one fp32 momentum
+}
