@@ -7,12 +7,10 @@ Left out: everything that a room knows; this module only passes things from one 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
@@ -23,9 +21,8 @@ from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import Candidate, Effort
 from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.job_words import (
-    check_job_alone,
+    checked,
     complete_job,
-    misplaced,
     open_job,
     options_of,
     plan_words,
@@ -42,38 +39,6 @@ if TYPE_CHECKING:
 
     from rackmodel.result.result import Result
     from rackmodel.topology import Topology
-
-Words = ParamSpec("Words")
-Answer = TypeVar("Answer")
-
-
-def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
-    """Refuse words that a verb does not have or that can't act, with what to write instead."""
-    parameters = inspect.signature(verb).parameters
-    by_place = [name for name, one in parameters.items() if one.kind is not one.KEYWORD_ONLY]
-
-    @functools.wraps(verb)
-    def call(*args: Words.args, **words: Words.kwargs) -> Answer:
-        if len(args) > len(by_place):
-            raise InvalidInput(
-                f"{verb.__name__} takes {' and '.join(by_place)} by place; name the other words,"
-                " as in gpus=64"
-            )
-        placed = by_place[: len(args)]
-        for name, value in words.items():
-            if name in placed:
-                raise InvalidInput(f"{name} is given twice, by place and by name; give it once")
-            if name not in parameters:
-                raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
-        for name, one in parameters.items():
-            if one.default is one.empty and name not in (*placed, *words):
-                raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
-        job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
-        if job is not None:
-            check_job_alone(verb.__name__, job, words)
-        return verb(*args, **words)
-
-    return call
 
 
 @checked

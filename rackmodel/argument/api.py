@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rackmodel.api import checked
 from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.scale_up import MOST_TP, NEAR, SIMULATED, TRIED, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
@@ -29,7 +28,7 @@ from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import EVENTS, Effort, plan_words
-from rackmodel.planning.job_words import open_job, site_of
+from rackmodel.planning.job_words import checked, open_job, site_of
 from rackmodel.planning.job_words import plan_words as given_fields
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology

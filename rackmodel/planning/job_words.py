@@ -1,15 +1,18 @@
 """The job that words describe: every word checked, the plan completed or searched.
 
 In:  words of a front-door verb, {name: value}; a machine.
-Out: `open_job`, `complete_job`; for a word in the wrong place the error that says where it belongs.
+Out: `checked`, `open_job`, `complete_job`; for a word in the wrong place the error that says where
+     it belongs.
 Left out: how plans are searched (`best`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rackmodel import gate
 from rackmodel.assess.run import check_named
@@ -24,6 +27,8 @@ from rackmodel.workload import Job, Model, Plan, check, load_model
 if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
+Words = ParamSpec("Words")
+Answer = TypeVar("Answer")
 DEFAULT_SEQ_LEN = 4096
 MOST_OF = {"gpus": 10_000_000, "top": 100_000}
 
@@ -136,6 +141,35 @@ def check_job_alone(verb: str, job: object, words: Mapping[str, object]) -> None
             raise InvalidInput(
                 f"{name} describes a job, and a job is given, which says it; write {remedy}"
             )
+
+
+def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
+    """Refuse words that a verb does not have or that can't act, with what to write instead."""
+    parameters = inspect.signature(verb).parameters
+    by_place = [name for name, one in parameters.items() if one.kind is not one.KEYWORD_ONLY]
+
+    @functools.wraps(verb)
+    def call(*args: Words.args, **words: Words.kwargs) -> Answer:
+        if len(args) > len(by_place):
+            raise InvalidInput(
+                f"{verb.__name__} takes {' and '.join(by_place)} by place; name the other words,"
+                " as in gpus=64"
+            )
+        placed = by_place[: len(args)]
+        for name, value in words.items():
+            if name in placed:
+                raise InvalidInput(f"{name} is given twice, by place and by name; give it once")
+            if name not in parameters:
+                raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
+        for name, one in parameters.items():
+            if one.default is one.empty and name not in (*placed, *words):
+                raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
+        job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
+        if job is not None:
+            check_job_alone(verb.__name__, job, words)
+        return verb(*args, **words)
+
+    return call
 
 
 def whole(name: str, value: object) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import gate
-from rackmodel.api import checked, machine_of
+from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog
-from rackmodel.planning.job_words import options_of, site_of
+from rackmodel.planning.job_words import checked, options_of, site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
 from rackmodel.requests.cluster import BALANCES
 from rackmodel.requests.kept_rates import goodput_rows

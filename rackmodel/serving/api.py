@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.api import checked, machine_of
+from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog
-from rackmodel.planning.job_words import options_of, site_of
+from rackmodel.planning.job_words import checked, options_of, site_of
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.pareto import Front, front_rows
 from rackmodel.serving.words import served
