@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rackmodel.api import simulate as simulate
     from rackmodel.argument.api import domains as domains
     from rackmodel.argument.api import domains_serving as domains_serving
+    from rackmodel.assess.series import heat_over_time as heat_over_time
     from rackmodel.assess.series import power_over_time as power_over_time
     from rackmodel.engine.networks import clear_caches as clear_caches
     from rackmodel.errors import CannotRun as CannotRun
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
     from rackmodel.verbs.machines import collective as collective
     from rackmodel.verbs.machines import draw as draw
     from rackmodel.verbs.machines import goodput as goodput
-    from rackmodel.verbs.machines import heat as heat
     from rackmodel.verbs.plans import advise as advise
     from rackmodel.verbs.plans import replay as replay
+    from rackmodel.verbs.power import caps as caps
+    from rackmodel.verbs.power import heat as heat
     from rackmodel.verbs.studies import claims as claims
     from rackmodel.verbs.studies import design as design
     from rackmodel.verbs.studies import sensitivity as sensitivity
@@ -66,10 +68,11 @@ _HOME = {
     "clear_caches": "rackmodel.engine.networks",
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.argument.api"),
     "sweep": "rackmodel.sweeps.api",
-    **dict.fromkeys(["collective", "heat", "goodput", "draw"], "rackmodel.verbs.machines"),
+    **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
+    **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
     **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
-    "power_over_time": "rackmodel.assess.series",
+    **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
     "Answer": "rackmodel.verbs.answer",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",

@@ -28,6 +28,7 @@ OVERHEADS = ("fan", "dc_stage", "busbar", "psu")
 class Chassis:
     """A node or a rack without its accelerators. The fields are those of data/chassis.toml.
 
+    psu_pulse : of psu_installed_w that supplies give for 20 ms.
     part_w : DC power by part in training; `idle_share` of it at idle. [W]
     rise_k, flow_lpm : of the liquid of a rack; a flow that is given decides over the rise.
     design_rise_k is the rise that the plates are made for.
@@ -51,6 +52,7 @@ class Chassis:
     dc_stage_accelerator_share: float
     busbar_loss: float
     psu_installed_w: float
+    psu_pulse: float
     psu_fixed: float
     psu_linear: float
     psu_square: float

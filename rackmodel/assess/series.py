@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.assess.rack_power import idle_chassis_w, sample
+from rackmodel.assess.margins import heating
+from rackmodel.assess.rack_power import idle_accelerator_w, idle_chassis_w, sample
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
+from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rackmodel.assess.fabric_share import Installed
     from rackmodel.assess.power import Assessment
     from rackmodel.result.result import Result
 
@@ -60,10 +63,15 @@ class Series:
 
 def series_of(result: Result) -> Series:
     """Return the power of racks and hall over the step of a result."""
+    return series_from(*powered_of(result))
+
+
+def powered_of(result: Result) -> tuple[Assessment, Installed | None]:
+    """Return the power of all racks over the step of a result, and what is installed beside."""
     known: Mapping[str, Any] = getattr(result.assess, "keywords", {})
     machine, catalog, site = (known[name] for name in ("machine", "catalog", "site"))
     job = result.step.job
-    done, installed = powered(
+    return powered(
         frames_of(result),
         result.accelerator,
         machine.chassis or GENERIC_CHASSIS,
@@ -72,10 +80,14 @@ def series_of(result: Result) -> Series:
         site,
         thermal_cap_w=known["cap"]["thermal_cap_w"],
     )
+
+
+def series_from(done: Assessment, installed: Installed | None) -> Series:
+    """Return the power of racks and hall over a step as a series."""
     fabric_w = math.fsum(installed.fabric.outside_w.values()) if installed else 0.0
     hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
     return Series(
-        step_s=result.step_s,
+        step_s=done.step_s,
         racks_w={rack.rack_class: rack.input_w for rack in done.racks},
         counts={rack.rack_class: rack.count for rack in done.racks},
         rack_accelerators={rack.rack_class: rack.accelerators for rack in done.racks},
@@ -106,13 +118,14 @@ def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataF
 
     Returns
     -------
-    columns what ("rack 0", ..., "hall"), count (racks alike), time_s (begin of the sample),
-    power_w (mean over the sample, of one rack or of the hall).
+    columns what ("accelerator 0" of a rank class, "rack 0" of a class of racks, ..., "hall"), count
+    (of them alike), time_s (begin of the sample), power_w (mean over the sample, of one).
     """
     import pandas as pd
 
     found = series_of(result)
-    rows = {f"rack {name}": (found.counts[name], w) for name, w in found.racks_w.items()}
+    rows = {f"accelerator {name}": (found.ranks[name], w) for name, w in found.ranks_w.items()}
+    rows |= {f"rack {name}": (found.counts[name], w) for name, w in found.racks_w.items()}
     rows["hall"] = (1.0, found.hall_w)
     parts = []
     for what, (count, watts) in rows.items():
@@ -120,6 +133,32 @@ def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataF
         begin = np.arange(len(kept)) * (found.step_s / len(kept))
         parts.append(pd.DataFrame({"what": what, "count": count, "time_s": begin, "power_w": kept}))
     return pd.concat(parts, ignore_index=True)
+
+
+def heat_over_time(
+    result: Result, *, seconds: float = 600.0, every_s: float = 1.0, stops: bool = False
+) -> pd.DataFrame:
+    """Return temperatures of the hottest rack after a job starts, or stops.
+
+    Returns
+    -------
+    columns time_s, junction_c (mean of the rank class that draws most), return_c (coolant that
+    leaves the rack; air where it has no liquid), power_w (of the rack, mean over a step).
+    """
+    import pandas as pd
+
+    if not 0 < every_s <= seconds < 1e6:
+        raise InvalidInput(f"heat over time: {seconds:g} s in samples of {every_s:g} s; give both")
+    done, _ = powered_of(result)
+    at = np.arange(0.0, seconds + 0.5 * every_s, every_s)
+    idle_w = idle_accelerator_w(done.accelerator, done.coolant_c, done.k_per_w)
+    junction_c, return_c = heating(done, idle_w, at, stops=stops)
+    hottest = max(done.racks, key=lambda rack: rack.heat_w)
+    resting_w = hottest.chassis * idle_chassis_w(done.chassis, done.accelerator)
+    power_w = resting_w if stops else hottest.heat_w
+    return pd.DataFrame(
+        {"time_s": at, "junction_c": junction_c, "return_c": return_c, "power_w": power_w}
+    )
 
 
 def resampled(power_w: Floats, step_s: float, every_s: float | None) -> Floats:

@@ -107,7 +107,7 @@ def floored(power_w: Floats, bin_s: float, floor: float) -> Floats:
     >>> floored(np.array([100.0, 20.0]), 1.0, 0.8).tolist()
     [100.0, 80.0]
     """
-    peak = float(moving_mean(power_w, bin_s, PEAK_WINDOW_S).max())
+    peak = min(float(moving_mean(power_w, bin_s, PEAK_WINDOW_S).max()), float(power_w.max()))
     return np.asarray(np.maximum(power_w, floor * peak))
 
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from rackmodel.assess import coolant
+from rackmodel.assess import coolant, margins
 from rackmodel.assess.chassis import Level, chassis_of
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.cost import Bought, cost_of, training_run
@@ -182,6 +182,7 @@ def assess_step(
         result["trays"] = done.trays().to_dict("records")
     result["notes"] = [
         *done.notes,
+        *margins.warnings(done),
         *(installed.fabric.notes if installed else ()),
         *_doubts(step, done),
         *(f"cost: no price for {name}; totals leave it out" for name in money["missing"]),

@@ -1,7 +1,7 @@
-"""The commands that show: report (one page) and heat (one rack).
+"""The command that shows all at once: report (one page).
 
 In:  machines and a job.
-Out: an HTML page that needs nothing else; a rack by tray.
+Out: an HTML page that needs nothing else.
 Left out: how pages and pictures look (`rackmodel.reporting`).
 """
 
@@ -20,62 +20,12 @@ from rackmodel.cli import groups
 from rackmodel.cli.files import check_file, name_or_file, read_json
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import note
-from rackmodel.cli.tables_step import heat_tables
-from rackmodel.cli.values import clip, smoothing
+from rackmodel.cli.values import clip
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.fields import setting
 from rackmodel.files import check_writable, write_whole
 
 DEFAULT_MACHINES = ["gb200-nvl72", "dgx-b200", "dgx-h100"]
-
-
-def heat(
-    topology: groups.Topology,
-    job: groups.JobOptions,
-    site: groups.HeatOptions,
-    parts: groups.CatalogOptions,
-    output: groups.PlotOptions,
-    smooth: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--smooth",
-            metavar="HOW=VALUE",
-            help="What stands between rack and hall: floor=0.8 (of the peak; burned), "
-            "ramp=20kW/s (burned), capacitors=65J (each accelerator), battery=30kJ (the rack). "
-            "Repeatable.",
-            rich_help_panel="Power over time",
-            show_default=False,
-        ),
-    ] = None,
-    windows: Annotated[
-        bool,
-        typer.Option(
-            "--windows",
-            help="Highest, lowest and steepest power over windows of 1 ms to a step.",
-            rich_help_panel="Power over time",
-        ),
-    ] = False,
-) -> None:
-    """Show the heat of a rack by tray while it trains: watts by part, liquid and air, temperatures.
-
-    \b
-    Examples:
-      rackmodel heat gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576 --plot rack.png
-      rackmodel heat gb300-nvl72 --model llama3-70b --gpus 72 --global-batch 144 \\
-          --smooth floor=0.8 --smooth capacitors=65J --plot power.png
-
-    Heat in kW, temperatures in degC, coolant in L/min. A floor and a ramp limit are kept by burning
-    power, which is heat too; storage shifts it. --windows and --smooth tell its swings over time.
-    """
-    how = smoothing(smooth or ())
-    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel import api
-    from rackmodel.verbs.machines import heat as hottest_rack
-
-    result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
-    found = hottest_rack(result, smoothing=how, windows=windows)
-    output.draw(found.plot)
-    output.write(found.to_dict(), heat_tables)
 
 
 @dataclass(frozen=True, kw_only=True)

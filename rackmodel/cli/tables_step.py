@@ -316,6 +316,32 @@ def _power_tables(power: Payload) -> Iterator[RenderableType]:
             f"a job reaches full power {three(edge['start_s'])} s later, and burns "
             f"{scaled(edge['stop_burned_j'], 'J')} a rack when it stops"
         )
+    yield from _limit_tables(power)
+
+
+def _limit_tables(power: Payload) -> Iterator[RenderableType]:
+    """Yield margins, temperatures after a start, and swings of a hall of such jobs."""
+    yield ""
+    table = grid("part", "over", "load", "limit", "used", "remedy")
+    for row in power["margins"]:
+        over = f"{three(row['window_s'])} s" if row["window_s"] else MISSING
+        load, limit = (f"{whole(row[key])} {row['unit']}" for key in ("load", "limit"))
+        remedy = row["remedy"] if row["share"] > 1.0 else ""
+        table.add_row(row["part"], over, load, limit, percent(row["share"]), remedy)
+    yield table
+    after = "; ".join(
+        f"{whole(row['after_s'])} s: {row['junction_c']:.0f} / {row['return_c']:.0f}"
+        for row in power["after_start"]
+    )
+    first = power["margins"][0]["part"]
+    yield f"first to reach its limit: {first}. After a start, junction / return degC: {after}"
+    if hall := power.get("hall"):
+        yield ""
+        table = grid("jobs in a hall", "mean", "swing of 20 ms means", "std", "in phase")
+        for row in hall:
+            shares = (percent(row[f"{key}_share"]) for key in ("swing", "std", "in_phase"))
+            table.add_row(whole(row["jobs"]), scaled(row["mean_w"], "W"), *shares)
+        yield table
 
 
 def _titled(payload: Payload, table: Table) -> Iterator[RenderableType]:

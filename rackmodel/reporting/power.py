@@ -63,3 +63,24 @@ def power_over_steps(
         ends = [f"{end / 1e3:.0f}" for end in (series["seen_w"].min(), series["seen_w"].max())]
         title = f"The hall sees {' to '.join(dict.fromkeys(ends))} kW of one rack"
         return dress(ax, title=title, x="time, two steps [s]", y="power at the plug [kW]")
+
+
+def caps_figure(
+    rows: Sequence[Mapping[str, Any]], *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw the speed of a job and its tokens/s per megawatt against the cap of its accelerators."""
+    ax = own_axes(ax)
+    ran = [row for row in rows if not row["reason"]]
+    caps = [row["cap_w"] for row in ran]
+    per_mw = np.array([row["tokens_per_s_per_mw"] for row in ran])
+    with look():
+        ax.plot(caps, [row["speed"] for row in ran], "o-", color=COLOURS[4], label="speed")
+        ax.plot(caps, per_mw / per_mw[-1], "o-", color=COLOURS[0], label="tokens/s per MW")
+        ax.axhline(1.0, color=GRID, linewidth=1.2)
+        rough = [row["cap_w"] for row in ran if not row["fitted"]]
+        if rough:
+            ax.axvspan(min(caps), max(rough), color=GRID, alpha=0.5, label="not measured")
+        ax.legend(fontsize=9)
+        best = ran[int(per_mw.argmax())]["cap_w"]
+        words = f"{title}: most tokens/s per MW at {best:,.0f} W"
+        return dress(ax, title=words, x="cap of an accelerator [W]", y="against the highest cap")

@@ -1,19 +1,16 @@
-"""Verbs about a machine: a collective, its heat, failures, a drawing.
+"""Verbs about a machine: a collective, failures, a drawing.
 
 In:  a machine or a result.
 Out: `Answer`, a figure.
-Left out: many jobs at once (`studies`).
+Left out: many jobs at once (`studies`), power and heat (`power`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.assess.smoothing import Smoothing, edges, smoothed, told
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
 from rackmodel.verbs.answer import Answer
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from rackmodel.assess.series import Series
     from rackmodel.assess.stops import Stops
     from rackmodel.hardware import Catalog
     from rackmodel.network.arrays import Routing
@@ -83,92 +79,6 @@ def collective(
     label = f"{op}, {machine.name}, {gpus:,} accelerators"
     payload = {"topology": machine.name, "op": op, "gpus": gpus, "rows": rows}
     return Answer(payload, "network.busbw_plot", {"label": label})
-
-
-def heat(
-    result: Result,
-    *,
-    smoothing: Smoothing | Mapping[str, Any] | None = None,
-    windows: bool = False,
-) -> Answer:
-    """Return the heat of the hottest rack by tray while a step runs, and how its power swings.
-
-    result : of `simulate`. smoothing : what stands between the rack and the hall, fields of
-    `rackmodel.assess.smoothing.Smoothing`; windows : tell its swings, smoothed or not.
-
-    Returns
-    -------
-    rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w, liquid_w,
-    air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
-    windows or smoothing also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to a
-    step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job.
-    """
-    from rackmodel.assess.series import series_of
-
-    found: Any = result.assessment
-    if "trays" not in found:
-        assess: Any = result.assess
-        site = replace(assess.keywords["site"], trays=True)
-        found = partial(assess.func, **{**assess.keywords, "site": site})(result)
-    payload = _hottest_rack(result.topology, found)
-    if not windows and smoothing is None:
-        return Answer(payload, "racks.rack_elevation", {"title": result.topology})
-    how = (
-        smoothing
-        if isinstance(smoothing, Smoothing)
-        else record(Smoothing, smoothing or {}, "smoothing")
-    )
-    power, series = _power_of(series_of(result), how)
-    words = {"series": series, "power": power, "title": result.topology}
-    return Answer({**payload, "power": power}, "power.heat_figure", words)
-
-
-def _power_of(found: Series, how: Smoothing) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return figures of the hottest rack's power as drawn and smoothed, and both series."""
-    name = found.hottest
-    drawn = found.racks_w[name]
-    after = smoothed(drawn, found.step_s, how, found.rack_accelerators[name])
-    power = {
-        **told(drawn, after, found.step_s),
-        "smoothing": asdict(how),
-        "edges": edges(float(after.power_w.mean()), found.idle_w[name], how),
-    }
-    return power, {"step_s": found.step_s, "drawn_w": drawn, "seen_w": after.power_w}
-
-
-def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    rack = max(found["racks"], key=lambda one: one["heat_w"])
-    loop, air = rack["coolant"], rack["air"]
-    ways = []
-    if loop["flow_lpm"]:
-        ways.append(
-            f"{rack['liquid_w'] / rack['heat_w']:.0%} to liquid: {loop['flow_lpm']:,.0f} L/min of "
-            f"{loop['fluid']}, {loop['supply_c']:.0f} to {loop['return_c']:.0f} degC, "
-            f"{loop['drop_pa'] / 1e3:.0f} kPa, pumps {loop['pump_w']:,.0f} W, "
-            f"facility water up to {loop['facility_c']:.0f} degC ({loop['water_class']})"
-        )
-    if rack["air_w"] > 0:
-        ways.append(
-            f"{rack['air_w'] / rack['heat_w']:.0%} to air: {air['flow_m3_per_s']:.2f} m3/s "
-            f"({air['flow_cfm']:,.0f} CFM), {air['inlet_c']:.0f} to {air['outlet_c']:.0f} degC, "
-            f"fans {rack['by_part_w'].get('fan', 0.0):,.0f} W"
-        )
-    return {
-        "topology": topology,
-        "rack_class": rack["rack"],
-        "racks_alike": rack["count"],
-        **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
-        "by_part_w": rack["by_part_w"],
-        "coolant": loop,
-        "air": air,
-        "junction_c": rack["junction_c"],
-        "swing": rack["swing"],
-        "title": "\n".join(
-            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
-        ),
-        "rows": [row for row in found["trays"] if row["rack_class"] == rack["rack"]],
-        "notes": found["notes"],
-    }
 
 
 def step_picture(result: Result) -> Figure:

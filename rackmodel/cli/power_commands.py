@@ -1,0 +1,169 @@
+"""The commands about power: heat (one rack, its swings and margins) and caps.
+
+In:  a machine, a job, a site.
+Out: a rack by tray; power over windows; the job under caps.
+Left out: computing (`rackmodel.verbs.power`); how a rack by tray looks (`tables_step`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.cli.options import of_dataclass
+from rackmodel.cli.tables import grid
+from rackmodel.cli.tables_step import heat_tables
+from rackmodel.cli.values import quantity, smoothing
+from rackmodel.fields import setting
+from rackmodel.reporting.words import percent, scaled, seconds, three, whole
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerWords:
+    """What is told of power over time."""
+
+    windows: bool = setting(
+        False,
+        "Highest, lowest and steepest power over windows of 1 ms to a step; margins of shelf, "
+        "busbar, breaker, CDU; temperatures after a start.",
+        option="--windows",
+    )
+    jobs: int | None = setting(
+        None,
+        "So many jobs like this in one hall, periods and phases drawn: how their sum swings.",
+        16,
+        option="--jobs",
+    )
+    every_s: float | None = setting(
+        None,
+        "Power of accelerator, rack and hall in samples of so long; --csv has them as rows.",
+        "20ms",
+        unit="s",
+        option="--every",
+    )
+
+
+def heat(
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    site: groups.HeatOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
+    power: Annotated[PowerWords, of_dataclass(PowerWords, "Power over time")],
+    smooth: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--smooth",
+            metavar="HOW=VALUE",
+            help="What stands between rack and hall: floor=0.8 (of the peak; burned), "
+            "ramp=20kW/s (burned), capacitors=65J (each accelerator), battery=30kJ (the rack). "
+            "Repeatable.",
+            rich_help_panel="Power over time",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the heat of a rack by tray while it trains: watts by part, liquid and air, temperatures.
+
+    \b
+    Examples:
+      rackmodel heat gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576 --plot rack.png
+      rackmodel heat gb300-nvl72 --model llama3-70b --gpus 72 --global-batch 144 \\
+          --smooth floor=0.8 --smooth capacitors=65J --plot power.png
+      rackmodel heat gb200-nvl72 --model llama3-70b --gpus 72 --global-batch 144 --every 20ms --csv
+
+    Heat in kW, temperatures in degC, coolant in L/min. A floor and a ramp limit are kept by burning
+    power, which is heat too; storage shifts it. --windows and --smooth tell its swings over time.
+    """
+    how = smoothing(smooth or ())
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    from rackmodel import api
+    from rackmodel.assess.series import power_over_time
+    from rackmodel.verbs.power import heat as hottest_rack
+
+    result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
+    found = hottest_rack(result, smoothing=how, windows=power.windows, jobs=power.jobs)
+    output.draw(found.plot)
+    payload = found.to_dict()
+    rows: Sequence[Mapping[str, Any]] = payload["rows"]
+    if power.every_s is not None:
+        samples: Any = power_over_time(result, every_s=power.every_s).to_dict("records")
+        payload["power_over_time"] = rows = samples
+    output.write(payload, heat_tables, rows)
+
+
+def caps(
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    site: groups.HeatOptions,
+    parts: groups.CatalogOptions,
+    output: groups.PlotOptions,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cap",
+            metavar="W",
+            help="Cap of an accelerator, such as 800W. Repeatable. Default: six up to its own.",
+            show_default=False,
+        ),
+    ] = None,
+    megawatts: Annotated[
+        float | None,
+        typer.Option("--megawatts", metavar="MW", help="Of the site.", show_default=False),
+    ] = None,
+) -> None:
+    """Tell what caps of the accelerators leave of a job, and which serves a site's power best.
+
+    \b
+    Examples:
+      rackmodel caps gb200-nvl72 --model llama3-70b --gpus 72 --global-batch 144
+      rackmodel caps dgx-b300 --model llama3-70b --gpus 64 --global-batch 128 \\
+          --cap 600W --cap 800W --cap 1000W --megawatts 50
+
+    The plan stays the same. Tokens/s per MW count what is provisioned at each cap, fabric and hall
+    included.
+    """
+    wanted = [quantity("w")(word, "--cap") for word in cap] if cap else None
+    machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    from rackmodel import api
+    from rackmodel.verbs.power import caps as under_caps
+
+    result = api.simulate(machine, **job, site=site, catalog=catalog)
+    found = under_caps(result, caps_w=wanted, megawatts=megawatts)
+    output.draw(found.plot)
+    output.write(found.to_dict(), caps_tables)
+
+
+def caps_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the job under each cap, then the best."""
+    site = "site_tokens_per_s" in found["rows"][-1]
+    heads = ["cap", "step", "speed", "an accelerator", "hottest rack", "J/token", "tokens/s per MW"]
+    table = grid(*heads, *(["accelerators of the site", "tokens/s"] if site else []))
+    for row in found["rows"]:
+        if row["reason"]:
+            table.add_row(scaled(row["cap_w"], "W"), row["reason"])
+            continue
+        cells = [
+            scaled(row["cap_w"], "W") + ("" if row["fitted"] else " (not measured)"),
+            seconds(row["step_s"]),
+            percent(row["speed"], 1),
+            scaled(row["accelerator_w"], "W"),
+            scaled(row["heat_w"], "W"),
+            three(row["joule_per_token"]),
+            whole(row["tokens_per_s_per_mw"]),
+        ]
+        if site:
+            cells += [whole(row["site_accelerators"]), whole(row["site_tokens_per_s"])]
+        table.add_row(*cells)
+    yield table
+    best, lowest = (scaled(found[key], "W") for key in ("best_cap_w", "fitted_from_w"))
+    part = found["accelerator"]
+    yield f"most tokens/s per MW at {best}; parts like {part} are measured down to {lowest}"

@@ -1,0 +1,235 @@
+"""Verbs about power: the heat of a rack, its swings and margins, what caps leave of a job.
+
+In:  a result.
+Out: `Answer`.
+Left out: the figures of a step as a whole (`Result`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.assess.smoothing import Smoothing, edges, smoothed, told
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.fields import record
+from rackmodel.verbs.answer import Answer
+
+if TYPE_CHECKING:
+    from rackmodel.assess.power import Assessment
+    from rackmodel.assess.series import Series
+    from rackmodel.result.result import Result
+
+AFTER_S = (1.0, 10.0, 60.0, 300.0, 600.0)  # a job has started
+STEPS = 6  # caps that are tried where none is given
+MOST_CAPS, MOST_JOBS = 64, 1024
+
+
+def heat(
+    result: Result,
+    *,
+    smoothing: Smoothing | Mapping[str, Any] | None = None,
+    windows: bool = False,
+    jobs: int | None = None,
+) -> Answer:
+    """Return the heat of the hottest rack by tray while a step runs, and how its power swings.
+
+    result : of `simulate`. smoothing : what stands between the rack and the hall, fields of
+    `rackmodel.assess.smoothing.Smoothing`; windows : tell its swings, smoothed or not. jobs : like
+    this one in one hall, periods and phases drawn: tell how their sum swings.
+
+    Returns
+    -------
+    rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w, liquid_w,
+    air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
+    windows, smoothing or jobs also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to
+    a step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job,
+    margins (`rackmodel.assess.margins`), after_start (junction_c, return_c), hall (by jobs).
+    """
+    from rackmodel.assess.series import powered_of, series_from
+
+    if jobs is not None and not 1 <= jobs <= MOST_JOBS:
+        raise InvalidInput(f"jobs: wanted 1 to {MOST_JOBS:,}, found {jobs:,}")
+    found: Any = result.assessment
+    if "trays" not in found:
+        assess: Any = result.assess
+        site = replace(assess.keywords["site"], trays=True)
+        found = partial(assess.func, **{**assess.keywords, "site": site})(result)
+    payload = _hottest_rack(result.topology, found)
+    if not windows and smoothing is None and jobs is None:
+        return Answer(payload, "racks.rack_elevation", {"title": result.topology})
+    how = (
+        smoothing
+        if isinstance(smoothing, Smoothing)
+        else record(Smoothing, smoothing or {}, "smoothing")
+    )
+    done, installed = powered_of(result)
+    known = series_from(done, installed)
+    power, series = _power_of(known, how)
+    power |= _limits_of(done)
+    if jobs is not None:
+        power["hall"] = _hall_of(known, jobs)
+    words = {"series": series, "power": power, "title": result.topology}
+    return Answer({**payload, "power": power}, "power.heat_figure", words)
+
+
+def _power_of(found: Series, how: Smoothing) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return figures of the hottest rack's power as drawn and smoothed, and both series."""
+    name = found.hottest
+    drawn = found.racks_w[name]
+    after = smoothed(drawn, found.step_s, how, found.rack_accelerators[name])
+    power = {
+        **told(drawn, after, found.step_s),
+        "smoothing": asdict(how),
+        "edges": edges(float(after.power_w.mean()), found.idle_w[name], how),
+    }
+    return power, {"step_s": found.step_s, "drawn_w": drawn, "seen_w": after.power_w}
+
+
+def _limits_of(done: Assessment) -> dict[str, Any]:
+    """Return margins of the hottest rack, and its temperatures after a job has started."""
+    import numpy as np
+
+    from rackmodel.assess.margins import heating, margins
+    from rackmodel.assess.rack_power import idle_accelerator_w
+
+    idle_w = idle_accelerator_w(done.accelerator, done.coolant_c, done.k_per_w)
+    junction_c, return_c = heating(done, idle_w, np.array(AFTER_S)).tolist()
+    keys = ("after_s", "junction_c", "return_c")
+    rows = zip(AFTER_S, junction_c, return_c, strict=True)
+    after = [dict(zip(keys, row, strict=True)) for row in rows]
+    return {"margins": margins(done), "after_start": after}
+
+
+def _hall_of(job: Series, jobs: int) -> list[dict[str, Any]]:
+    from rackmodel.assess.halls import diversity
+
+    counts = [2**power for power in range(jobs.bit_length()) if 2**power < jobs]
+    return diversity(job, [*counts, jobs])
+
+
+def caps(
+    result: Result, *, caps_w: Sequence[float] | None = None, megawatts: float | None = None
+) -> Answer:
+    """Tell what caps of the accelerators leave of a job, and which serves a site's power best.
+
+    result : of `simulate`; its plan is kept. caps_w : None takes six, from the lowest that was
+    measured on parts of its kind up to its own. megawatts : of a site, filled with such jobs at
+    what each cap provisions.
+
+    Returns
+    -------
+    rows, by cap: cap_w, step_s, speed (against the own cap), accelerator_w, heat_w (hottest rack),
+    tokens_per_s, joule_per_token (of the facility), tokens_per_s_per_mw (provisioned), fitted
+    (whether measurements reach so low), with megawatts also site_accelerators, site_tokens_per_s;
+    a cap that the job can't run at has its reason instead. best_cap_w : most tokens/s per MW.
+
+    Raises
+    ------
+    InvalidInput, CannotRun
+        For a cap below idle or above the accelerator's own; if no cap lets the job run.
+    """
+    from rackmodel.assess.run import run
+
+    known: Any = result.assess
+    machine, catalog, site = (known.keywords[name] for name in ("machine", "catalog", "site"))
+    part, job = result.accelerator, result.step.job
+    wanted = _caps_w(result, caps_w)
+    if megawatts is not None and not 0 < megawatts < 1e5:
+        raise InvalidInput(f"megawatts: wanted more than 0, found {megawatts:g}")
+    own = run(machine, job, catalog=catalog, site=replace(site, power_cap_w=None))
+    rows = []
+    for cap_w in wanted:
+        row: dict[str, Any] = {"cap_w": cap_w, "reason": ""}
+        try:
+            held = run(machine, job, catalog=catalog, site=replace(site, power_cap_w=cap_w))
+        except CannotRun as reason:
+            rows.append(row | {"reason": str(reason)})
+            continue
+        power: Any = held.assessment["power"]
+        row |= {
+            "step_s": held.step_s,
+            "speed": own.step_s / held.step_s,
+            "accelerator_w": power["accelerator_w"],
+            "heat_w": max(rack["heat_w"] for rack in held.assessment["racks"]),
+            "tokens_per_s": held.tokens_per_s,
+            "joule_per_token": power["facility_j_per_token"],
+            "tokens_per_s_per_mw": power["tokens_per_s_per_mw"],
+            "fitted": cap_w >= part.power.cap_fitted * part.power_w,
+        }
+        if megawatts is not None:
+            row["site_accelerators"] = int(
+                megawatts * 1e6 / power["provisioned_facility_w"] * job.gpus
+            )
+            row["site_tokens_per_s"] = megawatts * power["tokens_per_s_per_mw"]
+        rows.append(row)
+    ran = [row for row in rows if not row["reason"]]
+    if not ran:
+        raise CannotRun(rows[-1]["reason"])
+    best = max(ran, key=lambda row: float(row["tokens_per_s_per_mw"]))
+    return Answer(
+        {
+            "topology": result.topology,
+            "accelerator": part.name,
+            "own_cap_w": part.power_w,
+            "fitted_from_w": part.power.cap_fitted * part.power_w,
+            "best_cap_w": best["cap_w"],
+            "rows": rows,
+        },
+        "power.caps_figure",
+        {"title": result.topology},
+    )
+
+
+def _caps_w(result: Result, given: Sequence[float] | None) -> list[float]:
+    """Return the caps to try, lowest first."""
+    part = result.accelerator
+    if given is None:
+        low = max(0.5, part.power.cap_fitted) * part.power_w
+        return [low + (part.power_w - low) * step / (STEPS - 1) for step in range(STEPS)]
+    if not 1 <= len(given) <= MOST_CAPS:
+        raise InvalidInput(f"caps: wanted 1 to {MOST_CAPS}, found {len(given)}")
+    for cap_w in given:
+        if not part.power.idle_w < cap_w <= part.power_w * (1 + 1e-9):
+            raise InvalidInput(
+                f"caps: {part.name} takes caps above {part.power.idle_w:g} W (idle) and up to "
+                f"{part.power_w:g} W (its own); found {cap_w:g} W"
+            )
+    return sorted(set(given))
+
+
+def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    rack = max(found["racks"], key=lambda one: one["heat_w"])
+    loop, air = rack["coolant"], rack["air"]
+    ways = []
+    if loop["flow_lpm"]:
+        ways.append(
+            f"{rack['liquid_w'] / rack['heat_w']:.0%} to liquid: {loop['flow_lpm']:,.0f} L/min of "
+            f"{loop['fluid']}, {loop['supply_c']:.0f} to {loop['return_c']:.0f} degC, "
+            f"{loop['drop_pa'] / 1e3:.0f} kPa, pumps {loop['pump_w']:,.0f} W, "
+            f"facility water up to {loop['facility_c']:.0f} degC ({loop['water_class']})"
+        )
+    if rack["air_w"] > 0:
+        ways.append(
+            f"{rack['air_w'] / rack['heat_w']:.0%} to air: {air['flow_m3_per_s']:.2f} m3/s "
+            f"({air['flow_cfm']:,.0f} CFM), {air['inlet_c']:.0f} to {air['outlet_c']:.0f} degC, "
+            f"fans {rack['by_part_w'].get('fan', 0.0):,.0f} W"
+        )
+    return {
+        "topology": topology,
+        "rack_class": rack["rack"],
+        "racks_alike": rack["count"],
+        **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
+        "by_part_w": rack["by_part_w"],
+        "coolant": loop,
+        "air": air,
+        "junction_c": rack["junction_c"],
+        "swing": rack["swing"],
+        "title": "\n".join(
+            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
+        ),
+        "rows": [row for row in found["trays"] if row["rack_class"] == rack["rack"]],
+        "notes": found["notes"],
+    }
