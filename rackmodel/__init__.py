@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rackmodel.errors import NoRoute as NoRoute
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
+    from rackmodel.halls.api import hall as hall
     from rackmodel.requests.api import front_requests as front_requests
     from rackmodel.requests.api import serve_requests as serve_requests
     from rackmodel.result.result import Result as Result
@@ -64,6 +65,7 @@ _HOME = {
     "compare": "rackmodel.api",
     "search": "rackmodel.api",
     **dict.fromkeys(["serve", "front"], "rackmodel.serving.api"),
+    "hall": "rackmodel.halls.api",
     **dict.fromkeys(["serve_requests", "front_requests"], "rackmodel.requests.api"),
     "clear_caches": "rackmodel.engine.networks",
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.argument.api"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -204,6 +205,9 @@ def key_of(operation: Operation, stage: int) -> Key | None:
     return Key(op="send", axis="pp", bytes=operation.bytes, stages=ends)
 
 
+Draft: TypeAlias = tuple[Key, Ints, PlacedFlows]  # of a channel: its key, groups, their flows
+
+
 def build_system(
     network: Network,
     programs: Sequence[Program],
@@ -226,12 +230,43 @@ def build_system(
         what the library would choose.
     accelerator_of : int[R], where each rank stands. weight : float[R], ranks that each stands for.
     """
+    drafts = drafts_of(
+        network,
+        programs,
+        pipeline=pipeline,
+        axis_members=axis_members,
+        true_size=true_size,
+        algorithm_of=algorithm_of,
+        accelerator_of=accelerator_of,
+        weight=weight,
+    )
+    return joined_system(network, stages_of(pipeline), drafts)
+
+
+def stages_of(pipeline: Ints) -> Ints:
+    """Return the pipeline rank of each rank."""
     stage = np.empty(pipeline.size, dtype=np.int64)
     stage[pipeline] = np.arange(pipeline.shape[1])
+    return stage
+
+
+def drafts_of(
+    network: Network,
+    programs: Sequence[Program],
+    *,
+    pipeline: Ints,
+    axis_members: Callable[[str], Ints],
+    true_size: Callable[[str], int],
+    algorithm_of: Callable[[str, str], str | Sequence[str] | None],
+    accelerator_of: Ints,
+    weight: Floats,
+) -> list[Draft]:
+    """Work out the groups and flows of one job; words as in `build_system`."""
+    stage = stages_of(pipeline)
     tree = AcceleratorTree.of(network)
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[accelerator_of] = weight
-    drafts: list[tuple[Key, Ints, PlacedFlows]] = []
+    drafts: list[Draft] = []
     for key, used in exchanges(programs).items():
         if key.stages is not None:
             members, true = pipeline[:, list(key.stages)], 2
@@ -254,7 +289,7 @@ def build_system(
             return quickest(network, op, row, key.bytes, named, **sizes)
 
         drafts.append((key, members, flows_of_groups(tree, accelerator_of[members], pattern_of)))
-    return _join(network, stage, drafts)
+    return drafts
 
 
 def _true_domains(domain: Ints, weight: Floats) -> int:
@@ -267,7 +302,8 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
     return max(1, round(float((weight / count[where.reshape(-1)]).sum())))
 
 
-def _join(network: Network, stage: Ints, drafts: list[tuple[Key, Ints, PlacedFlows]]) -> System:
+def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft]) -> System:
+    """Return everything that is exchanged; what binds follows from all flows together."""
     links = len(network.capacity)
     alone = [rates_alone(flows, network.capacity) for _, _, flows in drafts]
     streams_of = [

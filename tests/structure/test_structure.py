@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "extend": _ALL,
     "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
     "requests": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
+    "halls": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
     "traces": _STEP | {"engine", "result"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
@@ -59,6 +60,7 @@ MAY_IMPORT = {
     | {
         "serving",
         "requests",
+        "halls",
         "sweeps",
         "validation",
         "study",

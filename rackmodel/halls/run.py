@@ -1,0 +1,287 @@
+"""A hall over time: each job alone and with the others, and what its racks draw.
+
+In:  a spec.
+Out: `Hall`, with everything that `rackmodel hall --json` prints.
+Left out: how things look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel import hardware
+from rackmodel.assess.chassis import chassis_of
+from rackmodel.assess.rack_power import idle_chassis_w
+from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.assess.step import frames_of, powered
+from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.tenants import Stay, simulate_tenants
+from rackmodel.halls.occupants import Occupant, occupant_of, turns
+from rackmodel.halls.spec import HallSpec
+from rackmodel.hardware import Catalog
+from rackmodel.result.link_usage import racks_frame
+from rackmodel.result.timeline import frame
+from rackmodel.serving.outcome import ServingResult
+from rackmodel.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+BINS = 200  # of the time that all jobs run
+MOST_TURNS = 5000  # steps of one job
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Hall:
+    """What became of the jobs of a hall."""
+
+    payload: Mapping[str, Any]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The jobs, one row each."""
+        import pandas as pd
+
+        rows = [{k: v for k, v in row.items() if k != "steps"} for row in self.payload["rows"]]
+        return pd.DataFrame(rows)
+
+    @property
+    def over_time(self) -> pd.DataFrame:
+        """The power of racks and hall, one row for each bin of time."""
+        import pandas as pd
+
+        racks = {f"rack_{row['rack']}_w": row["power_w"] for row in self.payload["racks"]}
+        return pd.DataFrame({**self.payload["over_time"], **racks})
+
+    def plot(self) -> Figure:
+        """Draw the steps of the jobs and the power of the hall."""
+        from importlib import import_module
+
+        found: Figure = import_module("rackmodel.reporting.halls").hall_figure(self.payload)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that `rackmodel hall --json` prints; SI units."""
+        return dict(self.payload)
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def __repr__(self) -> str:
+        """Say who is slowed by how much."""
+        told = ", ".join(f"{row['job']} {row['slowdown']:.3g}x" for row in self.payload["rows"])
+        return f"<Hall: {self.payload['topology']}: {told}>"
+
+
+def run_hall(
+    machine: Topology,
+    spec: HallSpec,
+    *,
+    catalog: Catalog | None = None,
+    site: Site | None = None,
+    options: EngineOptions | None = None,
+) -> Hall:
+    """Simulate the jobs of a hall, each by itself and all at once.
+
+    Raises
+    ------
+    InvalidInput, UnknownName, CannotRun
+        If a job can't run on its racks, with its name.
+    """
+    options = options or EngineOptions()
+    parts = catalog or hardware.load_catalog()
+    jobs = [occupant_of(machine, job, catalog, options) for job in spec.jobs]
+    counts = turns(jobs, spec.steps, MOST_TURNS)
+    tenants = [one.tenant for one in jobs]
+    together = simulate_tenants(machine, tenants, counts, options)
+    alone = [
+        simulate_tenants(machine, [tenant], [count], options)[0]
+        for tenant, count in zip(tenants, counts, strict=True)
+    ]
+    window_s = min(stay.ends_s[-1] for stay in together)
+    rows = [
+        _row(one, apart, stay, window_s)
+        for one, apart, stay in zip(jobs, alone, together, strict=True)
+    ]
+    for number, row in enumerate(rows):
+        row["slowed_by"] = _culprits(machine, jobs, counts, number, row, options)
+    racks = _racks(machine, jobs, together, rows, window_s, parts, site or Site())
+    watts = np.sum([np.asarray(rack["power_w"]) for rack in racks], axis=0)
+    return Hall(
+        payload={
+            "topology": machine.name,
+            "window_s": window_s,
+            "rows": rows,
+            "racks": racks,
+            "over_time": {
+                "time_s": (np.arange(BINS) * (window_s / BINS)).tolist(),
+                "racks_w": watts.tolist(),
+            },
+            "racks_mean_w": float(watts.mean()),
+            "racks_peak_w": float(watts.max()),
+        }
+    )
+
+
+def _row(one: Occupant, apart: Stay, stay: Stay, window_s: float) -> dict[str, Any]:
+    """Return how a job fares: of the steps that end while all others still run."""
+    inside = max(1, int(np.searchsorted(stay.ends_s, window_s * (1.0 + 1e-12), side="right")))
+    alone_s, shared_s = apart.ends_s[inside - 1], stay.ends_s[inside - 1]
+    slowdown = shared_s / alone_s
+    steps = [
+        {"end_s": end, "alone_s": before, "step_s": after, "slowdown": after / before}
+        for end, before, after in zip(
+            stay.ends_s[:inside], apart.steps_s[:inside], stay.steps_s[:inside], strict=True
+        )
+    ]
+    late_s = (shared_s - alone_s) / inside
+    known_s = one.step_s + (0.0 if isinstance(one.result, ServingResult) else one.outside_s)
+    tokens_per_s = one.tokens / known_s
+    found: dict[str, Any] = {
+        "job": one.spec.name,
+        "kind": "serving" if one.spec.served else "training",
+        "racks": list(one.spec.racks),
+        "gpus": one.gpus,
+        "steps_run": inside,
+        "step_alone_s": alone_s / inside,
+        "step_s": shared_s / inside,
+        "slowdown": slowdown,
+        "tokens_per_s_alone": tokens_per_s,
+        "tokens_per_s": tokens_per_s * known_s / (known_s + late_s),
+        "steps": steps,
+    }
+    if isinstance(one.result, ServingResult):
+        found["tpot_alone_s"] = one.result.tpot_s
+        found["tpot_s"] = one.result.tpot_s + late_s / one.result.job.tokens_a_step
+    return found
+
+
+def _culprits(
+    machine: Topology,
+    jobs: Sequence[Occupant],
+    counts: Sequence[int],
+    number: int,
+    row: Mapping[str, Any],
+    options: EngineOptions,
+) -> dict[str, float]:
+    """Return the slowdown of a job by each single other one; none where it is not slowed."""
+    if row["slowdown"] <= 1.0 + 1e-9:
+        return {}
+    if len(jobs) == 2:
+        return {jobs[1 - number].spec.name: row["slowdown"]}
+    found = {}
+    for other, one in enumerate(jobs):
+        if other == number:
+            continue
+        pair = [jobs[number].tenant, one.tenant]
+        mine, theirs = simulate_tenants(machine, pair, [counts[number], counts[other]], options)
+        inside = max(1, int(np.searchsorted(mine.ends_s, theirs.ends_s[-1], side="right")))
+        inside = min(inside, row["steps_run"])
+        alone_s = sum(step["alone_s"] for step in row["steps"][:inside])
+        slowdown = mine.ends_s[inside - 1] / alone_s
+        if slowdown > 1.0 + 1e-9:
+            found[one.spec.name] = slowdown
+    return found
+
+
+def _racks(
+    machine: Topology,
+    jobs: Sequence[Occupant],
+    stays: Sequence[Stay],
+    rows: Sequence[Mapping[str, Any]],
+    window_s: float,
+    catalog: Catalog,
+    site: Site,
+) -> list[dict[str, Any]]:
+    """Return the power of each rack in equal bins of the time that all jobs run."""
+    found = []
+    for one, stay, row in zip(jobs, stays, rows, strict=True):
+        if isinstance(one.result, ServingResult):
+            watts = _served_w(one, one.result, row["slowdown"], machine, catalog, site)
+        else:
+            watts = _trained_w(one, stay, window_s, machine, catalog, site)
+        for rack, series in zip(one.spec.racks, watts, strict=False):
+            found.append(
+                {
+                    "rack": rack,
+                    "job": one.spec.name,
+                    "mean_w": float(series.mean()),
+                    "peak_w": float(series.max()),
+                    "power_w": series.tolist(),
+                }
+            )
+    return sorted(found, key=lambda row: int(row["rack"]))
+
+
+def _served_w(
+    one: Occupant,
+    result: ServingResult,
+    slowdown: float,
+    machine: Topology,
+    catalog: Catalog,
+    site: Site,
+) -> list[Floats]:
+    """Return the power of racks that serve: their mean; what waits for links longer idles more."""
+    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+    series: list[Floats] = []
+    for rack in result.assessment["racks"]:
+        idle = rack["chassis"] * idle_chassis_w(chassis, result.accelerator)
+        watts = idle + (rack["heat_w"] - idle) / slowdown
+        series += [np.full(BINS, watts)] * max(1, round(rack["count"]))
+    return series
+
+
+def _trained_w(
+    one: Occupant,
+    stay: Stay,
+    window_s: float,
+    machine: Topology,
+    catalog: Catalog,
+    site: Site,
+) -> list[Floats]:
+    """Return the power of racks that train, by what their ranks did beside the other jobs."""
+    import pandas as pd
+
+    result, step, size = one.result, stay.step, max(1, machine.rack_accelerators)
+    assert not isinstance(result, ServingResult)
+    classes = pd.DataFrame({"rank_class": range(len(step.rank_count)), "count": step.rank_count})
+    frames = replace(
+        frames_of(result),
+        timeline=frame(step),
+        rank_classes=classes,
+        racks=racks_frame(step, size),
+        step_s=step.step_s,
+        tokens=one.tokens * len(stay.ends_s),
+    )
+    slots = step.rank_map.slots(one.gpus)
+    done, _ = powered(
+        frames,
+        result.accelerator,
+        machine.chassis or GENERIC_CHASSIS,
+        machine.inventory(slots),
+        catalog,
+        site,
+    )
+    by_class = {rack.rack_class: rack.input_w for rack in done.racks}
+    rack_of = step.rank_map.accelerators(len(step.rank_class)) // size
+    content = np.zeros((int(rack_of.max()) + 1, len(step.rank_count)), dtype=np.int64)
+    np.add.at(content, (rack_of, step.rank_class), 1)
+    _, which = np.unique(content, axis=0, return_inverse=True)
+    return [_binned(by_class[kind], step.step_s, window_s) for kind in which.reshape(-1).tolist()]
+
+
+def _binned(watts: Floats, length_s: float, window_s: float) -> Floats:
+    """Return means over equal bins of the first `window_s`; keeps the energy."""
+    energy = np.concatenate(([0.0], np.cumsum(watts))) * (length_s / len(watts))
+    edges = np.linspace(0.0, window_s, BINS + 1)
+    kept = np.interp(edges, np.linspace(0.0, length_s, len(energy)), energy)
+    return np.asarray(np.diff(kept) / (window_s / BINS))
