@@ -72,6 +72,7 @@ def simulate(
     packed: bool = False,
     repeat: Literal["exact", "estimate", "all"] = "exact",
     limit_s: float = math.inf,
+    engine: Literal["auto", "simpy", "compiled"] = "auto",
     check_memory: bool = True,
     site: Site | Mapping[str, Any] | None = None,
     media: Mapping[str, str] | None = None,
@@ -115,6 +116,8 @@ def simulate(
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
         simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.
     limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
+    engine : "simpy", or "compiled" (numba, extra `fast`): the same to the last bit; "auto" compiles
+        where much is simulated.
     check_memory : refuse a job that does not fit into HBM, or whose number format the accelerator
         lacks.
 
@@ -175,6 +178,7 @@ def compare(
     packed: bool = False,
     repeat: Literal["exact", "estimate", "all"] = "exact",
     limit_s: float = math.inf,
+    engine: Literal["auto", "simpy", "compiled"] = "auto",
     check_memory: bool = True,
     site: Site | Mapping[str, Any] | None = None,
     media: Mapping[str, str] | None = None,
@@ -248,6 +252,7 @@ def search(
     packed: bool = False,
     repeat: Literal["exact", "estimate", "all"] = "exact",
     limit_s: float = math.inf,
+    engine: Literal["auto", "simpy", "compiled"] = "auto",
     site: Site | Mapping[str, Any] | None = None,
     media: Mapping[str, str] | None = None,
     power_cap_w: float | None = None,

@@ -243,10 +243,11 @@ def between(values: Sequence[float | None], text: Callable[[float], str]) -> str
 
 def _effort(row: Payload) -> Iterator[RenderableType]:
     work = row["simulation"]
+    compiled = " in compiled code" if work["engine"] == "compiled" else ""
     yield ""
     yield (
         f"Simulated {whole(work['ranks'])} ranks in {whole(work['rank_classes'])} classes, "
-        f"{whole(work['events'])} events. Details: add --json, --trace FILE, --plot FILE."
+        f"{whole(work['events'])} events{compiled}. Details: add --json, --trace FILE, --plot FILE."
     )
 
 

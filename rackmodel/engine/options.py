@@ -14,6 +14,7 @@ from typing import Literal
 
 from rackmodel.fields import setting
 
+ENGINES = ("auto", "simpy", "compiled")
 ROUTINGS = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")
 
 
@@ -27,6 +28,8 @@ class EngineOptions:
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
     simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.
+    engine : "simpy", or "compiled" where numba is installed: the same to the last bit, in arrays.
+    "auto" compiles where so much is simulated that it repays its loading.
     limit_s : give up where the simulated step takes longer. [s]
     """
 
@@ -62,6 +65,14 @@ class EngineOptions:
         "Micro-batches beyond the first few dozen: exact skips only where the state recurs.",
         "estimate",
         choices=("exact", "estimate", "all"),
+    )
+    engine: Literal["auto", "simpy", "compiled"] = setting(
+        "auto",
+        "What walks through the events: simpy, or compiled code (numba, extra fast) with the same "
+        "figures. auto: compiled where much is simulated, as with ecmp or without folding.",
+        "compiled",
+        choices=ENGINES,
+        option="--engine",
     )
     limit_s: float = setting(
         math.inf, "Give up where the step takes longer.", 60.0, unit="s", least=0.0, most=math.inf

@@ -2,26 +2,35 @@
 
 In:  programs, seconds of their kernels, a system and its quotient.
 Out: `Simulation`: the log of every rank class.
-Left out: which micro-batches are simulated (`step`), what a rank does (`ranks`).
+Left out: which micro-batches are simulated (`step`), what a rank does (`ranks`, and in compiled
+     code `compiled`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import simpy
 
 from rackmodel.engine.quotient import Quotient
-from rackmodel.engine.ranks import Rank, World
+from rackmodel.engine.ranks import Logged, Rank, World
 from rackmodel.engine.script import Cut, Join, Lockstep, Pass, Played, Script, pieces_of, play
 from rackmodel.engine.system import System, key_of
-from rackmodel.errors import CannotRun
+from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
+from rackmodel.network.sharing import NUMBA
+from rackmodel.network.simpy_private import events_so_far
 from rackmodel.workload.operations import Collective, Operation, Program, Segment
+
+LARGE = 100_000  # pieces of programs from which on compiled code repays its loading
+
+Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
 
 class TooSlow(CannotRun):
@@ -34,7 +43,9 @@ class Simulation:
 
     seconds : of each `Compute`, by its id. speed : per simulated rank, how much longer its kernels
     take. overlap_share : per channel, of the compute units. slower : time of a transfer's bytes
-    over that of an idle network. silent : ids of operations that leave no trace.
+    over that of an idle network. silent : ids of operations that leave no trace. engine : "simpy",
+    "compiled", or "auto" for what is quicker; they differ in nothing else. end_s, events, logs :
+    when the last rank class ended, after how many events, and what each did; once it has run.
     """
 
     programs: tuple[Program, ...]
@@ -44,16 +55,21 @@ class Simulation:
     speed: npt.NDArray[np.float64]
     overlap_share: tuple[float, ...]
     slower: float = 1.0
+    engine: str = "auto"
     silent: set[int] = field(default_factory=set)
     clock: simpy.Environment = field(default_factory=simpy.Environment)
     world: World = field(init=False)
-    _cuts: dict[tuple[int, float, frozenset[int]], list[tuple[int, Cut]]] = field(
-        default_factory=dict
-    )
+    end_s: float = field(init=False)
+    events: int = field(init=False)
+    logs: Sequence[Sequence[Logged]] = field(init=False)
+    _cuts: dict[tuple[int, float, frozenset[int]], tuple[int, Items]] = field(default_factory=dict)
     _segments: dict[tuple[int, float, frozenset[int]], tuple[Cut, set[str]]] = field(
         default_factory=dict
     )
     _played: dict[tuple[float, ...], Played] = field(default_factory=dict)
+    _used: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of a cut
+    _teams: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = field(default_factory=dict)
+    _locksteps: dict[tuple[int, tuple[int, ...]], Lockstep | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Work out what every exchange takes by itself, write the scripts of all rank classes."""
@@ -72,10 +88,12 @@ class Simulation:
         }
         conflicts = self.system.conflicts
         self.world = World(self.clock, q, traffic, alone, conflicts, self.overlap_share)
-        for number, first in enumerate(q.first_rank):
-            stage = int(self.system.stage[first])
-            rank = Rank(self.world, number, self._scripts(number, stage), stage)
-            self.world.ranks.append(rank)
+
+    @property
+    def stages(self) -> list[int]:
+        """The pipeline rank of each rank class."""
+        stages: list[int] = self.system.stage[self.quotient.first_rank].tolist()
+        return stages
 
     def simulate(self, limit_s: float = math.inf) -> float:
         """Let all rank classes walk their programs; return when the last one ends. [s]
@@ -85,37 +103,83 @@ class Simulation:
         TooSlow
             If that is later than `limit_s`.
         """
+        classes = [
+            (number, stage, *self._items(number, stage)) for number, stage in enumerate(self.stages)
+        ]
+        if self.engine == "auto":
+            pieces = {key: sum(len(cut.pieces) for _, cut in items) for _, _, key, items in classes}
+            large = NUMBA and sum(pieces[key] for _, _, key, _ in classes) >= LARGE
+            self.engine = "compiled" if large else "simpy"
+        if self.engine == "compiled":
+            if not NUMBA:
+                raise InvalidInput(
+                    "engine compiled needs numba, which is not installed: pip install "
+                    "'rackmodel[fast]', or leave engine out"
+                )
+            self._by_arrays(classes, limit_s)
+        else:
+            self._by_simpy(classes, limit_s)
+        return self.end_s
+
+    def _by_simpy(self, classes: Sequence[tuple[int, int, int, Items]], limit_s: float) -> None:
+        for number, stage, _, items in classes:
+            locks = self._locks(number, stage, items)
+            scripts = [Script(place, cut.pieces, locks.get(cut.id)) for place, cut in items]
+            self.world.ranks.append(Rank(self.world, number, scripts, stage))
         waiting = [self.clock.process(rank.process()) for rank in self.world.ranks]
         if limit_s < math.inf:
             while self.clock.peek() <= limit_s:
                 self.clock.step()
             if self.clock.peek() < math.inf:
-                raise TooSlow(f"the step takes longer than {limit_s:.6g} s")
+                raise _too_slow(limit_s)
         else:
             self.clock.run()
         stuck = [n for n, process in enumerate(waiting) if process.is_alive]
         if stuck:
-            raise RuntimeError(
-                f"rank classes {stuck[:8]} wait for each other for ever; open: "
-                f"{list(self.world.open)[:4]}"
-            )
-        return float(self.clock.now)
+            raise _stuck(stuck, len(self.world.open))
+        self.end_s, self.events = float(self.clock.now), events_so_far(self.clock)
+        self.logs = [tuple(rank.log) for rank in self.world.ranks]
 
-    def _scripts(self, number: int, stage: int) -> list[Script]:
-        """Cut the program of one rank class; what recurs is cut once, also for other classes."""
+    def _by_arrays(self, classes: Sequence[tuple[int, int, int, Items]], limit_s: float) -> None:
+        from rackmodel.engine.array_run import run_arrays  # loads numba
+        from rackmodel.engine.instructions import Writer
+
+        q, conflicts = self.quotient, self.system.conflicts
+        writer = Writer(q)
+        for number, stage, key, items in classes:
+            writer.rank(items, self._locks(number, stage, items), key)
+        quick = [
+            kind.private and conflicts[kind.channel] <= {kind.channel}
+            for kinds in q.meetings
+            for kind in kinds
+        ]
+        tables = writer.tables(self.world.alone_s, quick, self.overlap_share)
+        ran = run_arrays(writer, tables, self.world.traffic, limit_s)
+        if ran is None:
+            raise _too_slow(limit_s)
+        if ran.stuck:
+            raise _stuck(ran.stuck, ran.open)
+        self.end_s, self.events, self.logs = ran.end_s, ran.events, ran.logs
+
+    def _items(self, number: int, stage: int) -> tuple[int, Items]:
+        """Cut the program of one rank class; what recurs is cut once, also for other classes.
+
+        Returns a number for the classes with the same items, and the items that leave a trace.
+        """
         factor = float(self.speed[self.quotient.first_rank[number]])
         member_of = [c for c, joined in enumerate(self.quotient.joined) if number in joined]
         key = (stage, factor, frozenset(member_of))
         if key not in self._cuts:
-            self._cuts[key] = self._cut(number, stage, factor)
-        locksteps: dict[int, Lockstep | None] = {}
-        scripts = []
-        for place, cut_up in self._cuts[key]:
-            if cut_up.id not in locksteps:
-                segment = isinstance(self.programs[stage].items[place], Segment)
-                locksteps[cut_up.id] = self._lockstep(cut_up, number) if segment else None
-            scripts.append(Script(place, cut_up.pieces, locksteps[cut_up.id]))
-        return scripts
+            self._cuts[key] = len(self._cuts), self._cut(number, stage, factor)
+        return self._cuts[key]
+
+    def _locks(self, number: int, stage: int, items: Items) -> dict[int, Lockstep | None]:
+        """Return the lockstep of each segment that a rank class goes through, by its cut."""
+        program, locks = self.programs[stage].items, dict[int, Lockstep | None]()
+        for place, cut in {cut.id: (place, cut) for place, cut in items}.values():
+            if isinstance(program[place], Segment):
+                locks[cut.id] = self._lockstep(cut, number)
+        return locks
 
     def _cut(self, number: int, stage: int, factor: float) -> list[tuple[int, Cut]]:
         """Return (place, cut) of every item that leaves a trace.
@@ -167,15 +231,30 @@ class Simulation:
     def _lockstep(self, cut_up: Cut, number: int) -> Lockstep | None:
         """Work out the longest tail of a segment that only its own team can disturb.
 
-        None if the tail would be no longer than its pieces.
+        None if the tail would be no longer than its pieces. The same for the whole team.
         """
-        pieces, conflicts = cut_up.pieces, self.system.conflicts
-        joins = [(i, piece) for i, piece in enumerate(pieces) if isinstance(piece, Join)]
-        used = sorted({join.channel for _, join in joins})
-        private = all(self.quotient.kind_of(channel, number).private for channel in used)
-        if not private or any(isinstance(piece, Pass) for piece in pieces):
+        used = self._used_by(cut_up)
+        if used is None or not all(self.quotient.kind_of(c, number).private for c in used):
             return None
         team = self._team(number, used)
+        key = (cut_up.id, team)
+        if key not in self._locksteps:
+            self._locksteps[key] = self._lockstep_of(cut_up, number, team, used)
+        return self._locksteps[key]
+
+    def _used_by(self, cut_up: Cut) -> tuple[int, ...] | None:
+        """Return the channels of a cut's collectives; None if it sends, too."""
+        if cut_up.id not in self._used:
+            sends = any(isinstance(piece, Pass) for piece in cut_up.pieces)
+            used = {piece.channel for piece in cut_up.pieces if isinstance(piece, Join)}
+            self._used[cut_up.id] = None if sends else tuple(sorted(used))
+        return self._used[cut_up.id]
+
+    def _lockstep_of(
+        self, cut_up: Cut, number: int, team: tuple[int, ...], used: tuple[int, ...]
+    ) -> Lockstep | None:
+        pieces, conflicts = cut_up.pieces, self.system.conflicts
+        joins = [(i, piece) for i, piece in enumerate(pieces) if isinstance(piece, Join)]
         if not self._alike(team, used):
             return None
         begin = 0
@@ -213,8 +292,11 @@ class Simulation:
             team=team,
         )
 
-    def _team(self, number: int, channels: list[int]) -> tuple[int, ...]:
+    def _team(self, number: int, channels: tuple[int, ...]) -> tuple[int, ...]:
         """Return the rank classes that these channels tie together, this one included."""
+        known = self._teams.get((channels, number))
+        if known is not None:
+            return known
         team, queue = {number}, [number]
         while queue:
             member = queue.pop()
@@ -222,9 +304,11 @@ class Simulation:
                 new = set(self.quotient.kind_of(channel, member).members) - team
                 team |= new
                 queue += new
-        return tuple(sorted(team))
+        together = tuple(sorted(team))
+        self._teams.update({(channels, member): together for member in together})
+        return together
 
-    def _alike(self, team: tuple[int, ...], channels: list[int]) -> bool:
+    def _alike(self, team: tuple[int, ...], channels: tuple[int, ...]) -> bool:
         """Return whether all of a team take the same time, and nobody outside slows them down."""
         speeds = self.speed[self.quotient.first_rank[list(team)]]
         return bool((speeds == speeds[0]).all()) and all(
@@ -233,3 +317,13 @@ class Simulation:
             for channel in channels
             for member in team
         )
+
+
+def _too_slow(limit_s: float) -> TooSlow:
+    return TooSlow(f"the step takes longer than {limit_s:.6g} s")
+
+
+def _stuck(classes: Sequence[int], exchanges: int) -> RuntimeError:
+    return RuntimeError(
+        f"rank classes {list(classes[:8])} wait for each other for ever in {exchanges} exchanges"
+    )

@@ -30,7 +30,6 @@ from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
-from rackmodel.network.simpy_private import events_so_far
 from rackmodel.network.symmetry import PERIODS, Partition, label, refine, trivial_partition
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Compute, Program, Segment
@@ -101,7 +100,7 @@ class Step:
     job: Job
     step_s: float
     splice: Splice | None
-    logs: tuple[tuple[Logged, ...], ...]
+    logs: tuple[Sequence[Logged], ...]
     rank_stage: npt.NDArray[np.int64]
     rank_count: npt.NDArray[np.int64]
     rank_class: npt.NDArray[np.int64]
@@ -113,6 +112,7 @@ class Step:
     rank_map: RankMap
     machine: FoldedMachine | None
     events: int
+    engine: str  # that walked through the events: simpy or compiled
     wall_s: float
 
     @property
@@ -189,16 +189,12 @@ def simulate_step(
     partition = _partition(system, speed, options.fold)
     quotient = fold(system, partition)
     exchanges = exchange_kinds(system, transfers_slower)
-    overlap_share = tuple(
-        0.0
-        if kind.key.stages is not None
-        else taken(kind.algorithm, kind.key.op, kind.key.axis, kind.pace_bytes_per_s)
-        for kind in exchanges
-    )
+    overlap_share = tuple(_taken_by(exchange, taken) for exchange in exchanges)
 
     def simulated(program: tuple[Program, ...]) -> Simulation:
         seconds = kernel_seconds(program, kernels)
-        run = Simulation(program, seconds, system, quotient, speed, overlap_share, transfers_slower)
+        how = speed, overlap_share, transfers_slower, options.engine
+        run = Simulation(program, seconds, system, quotient, *how)
         run.simulate(options.limit_s)
         return run
 
@@ -206,9 +202,9 @@ def simulate_step(
     count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
-        step_s=float(run.clock.now) + (splice.added_s if splice else 0.0),
+        step_s=run.end_s + (splice.added_s if splice else 0.0),
         splice=splice,
-        logs=tuple(tuple(rank.log) for rank in run.world.ranks),
+        logs=tuple(run.logs),
         rank_stage=system.stage[quotient.first_rank],
         rank_count=np.round(count).astype(np.int64),
         rank_class=partition.rank,
@@ -222,7 +218,18 @@ def simulate_step(
             system=system, partition=partition, quotient=quotient, network=placed.network
         ),
         events=events,
+        engine=run.engine,
         wall_s=time.perf_counter() - started,
+    )
+
+
+def _taken_by(exchange: ExchangeKind, taken: Taken) -> float:
+    """Return the share of the compute units that an exchange takes; sends take none."""
+    key = exchange.key
+    return (
+        0.0
+        if key.stages is not None
+        else taken(exchange.algorithm, key.op, key.axis, exchange.pace_bytes_per_s)
     )
 
 
@@ -283,12 +290,10 @@ def _run_until_it_recurs(
     while True:
         batches = todo.pop(0)
         run = simulated(programs_of(_short(job, batches)))
-        events += events_so_far(run.clock)
+        events += run.events
         if batches == job.micro_batches:
             return run, None, events
-        stages = [rank.stage for rank in run.world.ranks]
-        logs = [rank.log for rank in run.world.ranks]
-        splice, period = find_splice(run.programs, stages, logs, job, batches, repeat)
+        splice, period = find_splice(run.programs, run.stages, run.logs, job, batches, repeat)
         if splice is not None:
             return run, splice, events
         if period:

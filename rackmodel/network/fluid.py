@@ -214,6 +214,7 @@ class FluidNetwork:
                 ended.append(moving)
         for moving in ended:
             moving.version = -1
+            self._dirty.pop(moving, None)
             for link, _load in self.loads[moving.flow]:
                 del self._on_link[link][moving]
         for moving in ended:

@@ -16,7 +16,7 @@ INPUTS = (
     *("topology", "model", "gpus", "seq_len", "global_batch", "precision", "stack", "accelerator"),
     *("plan", "placement", "version", "site", "op", "isl", "osl", "users"),
 )
-CLOCK = ("simulation.wall_s", "wall_s", "simulation.events")
+CLOCK = ("simulation.wall_s", "wall_s", "simulation.events", "simulation.engine")
 ROUNDING = 1e-9
 
 

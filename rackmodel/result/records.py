@@ -260,8 +260,11 @@ class AssessmentRecord(TypedDict):
 
 
 class SimulationRecord(TypedDict):
-    """The simulation itself: SimPy events, ranks of the job and simulated, seconds it took."""
+    """The simulation itself: what walked through the events (simpy or compiled, to the same
+    figures), how many there were, ranks of the job and simulated, seconds it took.
+    """
 
+    engine: str
     events: int
     ranks: int
     ranks_simulated: int

@@ -306,6 +306,7 @@ class Result:
             "links": lambda: self.links.to_dict("records"),
             "contention": lambda: self.contention.to_dict("records"),
             "simulation": lambda: {
+                "engine": step.engine,
                 "events": step.events,
                 "ranks": job.gpus,
                 "ranks_simulated": len(step.rank_weight),

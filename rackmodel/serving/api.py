@@ -107,7 +107,7 @@ def serve(
     """
     words = locals()
     machine, where = machine_of(topology, words), site_of(words)
-    how = options_of({**words, "repeat": "exact", "limit_s": math.inf})
+    how = options_of({**words, "repeat": "exact", "limit_s": math.inf, "engine": "auto"})
     return served(machine, words, site=where, options=how)
 
 

@@ -1,0 +1,131 @@
+"""Compiled code does what SimPy does, event by event, to the last bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_folding import FlatKernels, TreeMachine, small_model
+from test_folding_everywhere import random_job, random_machine
+
+from rackmodel.engine import simulation
+from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.simulation import TooSlow
+from rackmodel.engine.step import simulate_step
+from rackmodel.errors import InvalidInput
+from rackmodel.network.sharing import NUMBA
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Plan
+
+needs_numba = pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+
+
+def told(step):
+    """Return all that a step logged, with what locksteps last in their stead."""
+    return [
+        [(*one[:7], None if one.lockstep is None else one.lockstep.total_s) for one in log]
+        for log in step.logs
+    ]
+
+
+def assert_the_same(machine, job, **options):
+    """Assert that both engines log the same events at the same instants; return them."""
+    plain, arrays = (
+        simulate_step(
+            machine,
+            job,
+            FlatKernels(),
+            EngineOptions(engine=engine, **options),
+            taken=lambda *_: 0.1,
+        )
+        for engine in ("simpy", "compiled")
+    )
+    assert (plain.engine, arrays.engine) == ("simpy", "compiled")
+    assert plain.step_s == arrays.step_s
+    assert plain.events == arrays.events
+    assert plain.splice == arrays.splice
+    assert told(plain) == told(arrays)
+
+
+def random_case(seed):
+    """Return a machine, a job and how it is simulated."""
+    rnd = random.Random(seed)
+    job, machine = random_job(rnd), random_machine(rnd)
+    options = {
+        "fold": rnd.random() < 0.3,
+        "routing": rnd.choice(["spray", "ecmp", "ecmp", "single"]),
+        "seed": seed,
+        "packed": rnd.random() < 0.3,
+        "repeat": rnd.choice(["exact", "all"]),
+    }
+    if rnd.random() < 0.3 and job.gpus > 1:
+        options["slow"] = {rnd.choice([0, 1]): 1.3}
+    return machine, job, options
+
+
+@needs_numba
+@pytest.mark.parametrize("seed", [n for n in range(14) if n not in (3, 5)])  # these two are long
+def test_compiled_code_does_what_simpy_does(seed):
+    machine, job, options = random_case(seed)
+    assert_the_same(machine, job, **options)
+
+
+@needs_numba
+def test_hashed_paths_that_meet():
+    plan = Plan(tp=8, pp=2, dp=8, sharding="zero3")
+    job = Job(
+        model=small_model(layers=8, hidden=8192, ffn=32768),
+        plan=plan,
+        seq_len=2048,
+        global_batch=32,
+    )
+    assert_the_same(load_topology("dgx-h100-dragonfly"), job, routing="ecmp", seed=7)
+
+
+def small_case():
+    """Return a machine of thin uplinks, a job in which sends and gradients meet on them."""
+    plan = Plan(tp=2, pp=2, dp=4, sharding="zero3")
+    job = Job(model=small_model(layers=4), plan=plan, seq_len=1024, global_batch=12)
+    return TreeMachine(4, up=0.25), job
+
+
+@needs_numba
+def test_the_same_without_compiling():
+    """The code of arrays gives the same when Python runs it: nothing hangs on the compiler."""
+    code = "import test_compiled as t; t.assert_the_same(*t.small_case(), fold=False)"
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parents[1])])
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+@needs_numba
+def test_a_step_that_takes_too_long():
+    machine, job = small_case()
+    whole = simulate_step(machine, job, FlatKernels(), EngineOptions(engine="compiled"))
+    limited = EngineOptions(engine="compiled", limit_s=0.9 * whole.step_s)
+    with pytest.raises(TooSlow):
+        simulate_step(machine, job, FlatKernels(), limited)
+
+
+@needs_numba
+def test_logs_read_like_lists():
+    machine, job = small_case()
+    log = simulate_step(machine, job, FlatKernels(), EngineOptions(engine="compiled")).logs[0]
+    assert [log[n] for n in range(len(log))] == list(log)
+    assert list(log[1:3]) == list(log)[1:3]
+    assert log[-1] == list(log)[-1]
+    assert np.all(log.times[:, 1] >= log.times[:, 0])
+
+
+def test_compiled_without_numba_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(simulation, "NUMBA", False)
+    machine, job = small_case()
+    with pytest.raises(InvalidInput, match=r"pip install 'rackmodel\[fast\]'"):
+        simulate_step(machine, job, FlatKernels(), EngineOptions(engine="compiled"))
+    assert simulate_step(machine, job, FlatKernels()).engine == "simpy"
