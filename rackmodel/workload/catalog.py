@@ -8,6 +8,7 @@ Left out: downloading anything.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
@@ -210,9 +211,9 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
 
     Reads layers, hidden, ffn, heads, kv_heads, head_dim, gated_ffn, vocab, experts, topk, moe_ffn,
     shared_expert_ffn, dense_layers; optional q_lora, kv_lora, qk_nope, qk_rope, v_dim (MLA),
-    mtp_layers, attention_window ("128 alternating"). Empty, None and NaN cells count as not
-    stated. Where columns can't tell, the nearest model of the catalog (same shape) gives MLA,
-    norm, positions, biases and tying; otherwise a gated model is taken as Llama-like and an
+    mtp_layers, attention_window ("128 alternating", "1024 5:1"). Empty, None and NaN cells count
+    as not stated. Where columns can't tell, the nearest model of the catalog (same shape) gives
+    MLA, norm, positions, biases and tying; otherwise a gated model is taken as Llama-like and an
     ungated one as GPT-like.
     """
     stated = {key: value for key, value in row.items() if not _empty(value)}
@@ -245,17 +246,20 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
 
 
 def _with_window(model: Model, text: str) -> Model:
-    """Apply "128" (every layer) or "128 alternating" (every second layer attends fully)."""
+    """Apply "128" (every layer), "128 alternating" or "1024 5:1" (five layers to one that attends
+    fully).
+    """
     if not text:
         return model
-    words = text.split()
-    if words[1:] not in ([], ["alternating"]):
+    window, *every = text.split()
+    ratio = re.fullmatch(r"([1-9][0-9]?):1", "1:1" if every == ["alternating"] else "".join(every))
+    if every and ratio is None:
         raise InvalidInput(
-            f"model {model.name!r}: attention_window must be like '128' or '128 alternating',"
-            f" found {gate.shown(text)}"
+            f"model {model.name!r}: attention_window must be like '128', '128 alternating' or"
+            f" '1024 5:1', found {gate.shown(text)}"
         )
-    window = _cell(model.name, "attention_window", words[0] if words else text)
-    return replace(model, window=window, full_attention_every=2 if words[1:] else 0)
+    keys = _cell(model.name, "attention_window", window)
+    return replace(model, window=keys, full_attention_every=1 + int(ratio.group(1)) if ratio else 0)
 
 
 def _nearest(shape: Mapping[str, int], gated: bool) -> Model | None:

@@ -254,6 +254,8 @@ def test_columns_of_a_run_give_what_they_say_and_the_rest_from_the_nearest_model
     assert shorter.mla == model.mla
     windowed = model_from_columns(row | {"attention_window": "128 alternating"})
     assert {block.window for block in windowed.blocks} == {0, 128}
+    five = model_from_columns(row | {"layers": 12, "attention_window": "1024 5:1"})
+    assert [block.window for block in five.blocks] == [*[1024] * 5, 0] * 2
 
 
 def test_columns_of_an_unknown_model():
@@ -267,7 +269,8 @@ def test_columns_of_an_unknown_model():
     }
     model = model_from_columns(row)
     assert (model.ffn, model.norm, model.experts) == (256, "layernorm", 0)
-    with pytest.raises(InvalidInput, match="attention_window"):
-        model_from_columns(row | {"attention_window": "sometimes"})
+    for words in ("sometimes", "128 sometimes", "128 0:1", "128 5:1 more"):
+        with pytest.raises(InvalidInput, match="attention_window"):
+            model_from_columns(row | {"attention_window": words})
     with pytest.raises(InvalidInput, match="hidden"):
         model_from_columns(row | {"hidden": ""})
