@@ -17,7 +17,6 @@ from rackmodel.software import Software
 from rackmodel.software.constant_files import HOMES, home
 
 HERE = Path(__file__).parent
-LATEST = 2026.5  # date of the default stack in stacks.toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,7 @@ class Parameter:
     part: str = ""
     foreign: bool = False
     inverse: bool = False
-    age: bool = False
-    whole: str = (
-        ""  # "fixed" seconds a step or "spread" between accelerators, not a class of seconds
-    )
+    whole: str = ""  # "fixed": seconds of every step, not a class of seconds
 
     @property
     def name(self) -> str:
@@ -61,8 +57,7 @@ class Parameter:
             return 0.0
         if self.foreign and not foreign:
             return 0.0
-        power = max(0.0, LATEST - software.date) if self.age else 1.0
-        return -power if self.inverse else power
+        return -1.0 if self.inverse else 1.0
 
 
 def parameters() -> list[Parameter]:

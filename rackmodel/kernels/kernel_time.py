@@ -231,7 +231,7 @@ class KernelTimes:
         training, family = self.constants["training"], self.accelerator.family
         value = training["gemm"] * training["family"].get(family, 1.0)
         if key in ("fp8", "int8", "nvfp4"):
-            value *= training["narrow"] * training["narrow_family"].get(family, 1.0)
+            value *= training["narrow"]
         value *= training["format"].get(key, 1.0)
         # Whatever the fit says, nothing runs faster in training than alone.
         return max(1.0, float(value))

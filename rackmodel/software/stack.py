@@ -113,19 +113,28 @@ def stack_or_unknown(
 ) -> str:
     """Return a stack as it is if it is known, else unknown software of its accelerator and date.
 
+    No software is older than what it runs on: a name that tells no date is of the later of its
+    family's and the one that unknown software would have.
+
     Parameters
     ----------
-    family, year : of the accelerators; software without a date is of `RUN_YEARS` after them.
+    family, year : of the accelerators; unknown software without a date is of `RUN_YEARS` after
+        them.
     sharded : weights are sharded over replicas and nothing is pipelined, as under FSDP.
 
     >>> stack_or_unknown("torchtitan"), stack_or_unknown("somebodys-24.05")
     ('torchtitan', 'unknown-2024-05')
     >>> stack_or_unknown("somebodys", family="tpu", year=2023)
     'unknown-xla-2024-07'
+    >>> stack_or_unknown("torchtitan", year=2022), stack_or_unknown("torchtitan", year=2024)
+    ('torchtitan', 'torchtitan-2025-07')
     """
-    if _row_of(_words(stack) or ("default",)) is not None:
-        return stack
-    date = _date_in(stack.lower()) or (year and year + RUN_YEARS)
+    latest = float(stack_table()["default"]["date"])
+    stated = _date_in(stack.lower())
+    date = stated or (year and min(year + RUN_YEARS, latest))
+    if (row := _row_of(_words(stack) or ("default",))) is not None:
+        older = date and not stated and row["date"] < date
+        return f"{stack}-{month(date)}" if date and older else stack
     on = stack_table()["unknown_on"]
     kind = next((kind for part, kind in on.items() if family.startswith(part)), "")
     words = [UNKNOWN, kind or ("fsdp" if sharded else ""), month(date) if date else ""]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.validation.parameters import LATEST, parameters, replaced, value, write
+from benchmarks.validation.parameters import parameters, replaced, value, write
 from benchmarks.validation.surrogate import CLASSES
 from rackmodel.hardware import accelerator
 from rackmodel.hardware.power_model import peak_flops_per_s
@@ -128,14 +128,6 @@ def test_every_fitted_constant_moves_a_class_of_seconds_or_the_whole_step():
             for one in stacks
         ]
         assert parameter.whole or any(moved), parameter.name
-
-
-def test_half_a_year_counts_half():
-    rate = next(p for p in parameters() if p.age)
-    old = software_of("megatron-bridge-25.06")
-    assert rate.exponent("permute", "nvidia-hopper", "h100", old, foreign=False) == pytest.approx(
-        LATEST - old.date
-    )
 
 
 def test_a_part_and_a_format_may_differ_from_their_family():
