@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rackmodel.halls.api import hall as hall
     from rackmodel.requests.api import front_requests as front_requests
     from rackmodel.requests.api import serve_requests as serve_requests
+    from rackmodel.result.comparison import Comparison as Comparison
     from rackmodel.result.result import Result as Result
     from rackmodel.serving.api import front as front
     from rackmodel.serving.api import serve as serve
@@ -76,6 +77,7 @@ _HOME = {
     **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
     **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
     "Answer": "rackmodel.verbs.answer",
+    "Comparison": "rackmodel.result.comparison",
     "Result": "rackmodel.result.result",
     "load_topology": "rackmodel.topology",
     "read_topology": "rackmodel.topology",

@@ -30,6 +30,7 @@ from rackmodel.planning.job_words import (
     whole,
 )
 from rackmodel.planning.space import SPACES
+from rackmodel.result.comparison import Comparison
 from rackmodel.stages import tell
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Model, Plan
@@ -184,7 +185,7 @@ def compare(
     media: Mapping[str, str] | None = None,
     run_tokens: float | None = None,
     power_cap_w: float | None = None,
-) -> list[tuple[str, Result | CannotRun]]:
+) -> Comparison:
     """Run the same job on several machines, each with its own best plan.
 
     topologies : machines, each as `simulate` takes one. The other words are those of `simulate`; a
@@ -192,7 +193,8 @@ def compare(
 
     Returns
     -------
-    (name, result) per machine; where the job can't run there, the reason instead.
+    (name, result) per machine; where the job can't run there, the reason instead. As a whole with a
+    `.frame`, `.plot()` and a table for notebooks.
 
     Raises
     ------
@@ -206,7 +208,7 @@ def compare(
     ['dgx-h100', 'dgx-a100-80']
     """
     words = locals()
-    results: list[tuple[str, Result | CannotRun]] = []
+    results = Comparison()
     for number, topology in enumerate(topologies):
         name = getattr(topology, "name", str(topology))
         tell("machines", number, len(topologies))

@@ -124,13 +124,10 @@ def compare(
     machines, catalog = parts.with_machines(names)
     from rackmodel import api
 
-    rows: list[dict[str, Any]] = []
-    for name, answer in api.compare(machines, **job, **engine, site=site, catalog=catalog):
-        if isinstance(answer, CannotRun):
-            note(f"{name}: {answer}")
-            rows.append({"topology": name, "reason": str(answer)})
-        else:
-            rows.append({**answer.to_dict()})
+    rows = api.compare(machines, **job, **engine, site=site, catalog=catalog).rows
+    for row in rows:
+        if "reason" in row:
+            note(f"{row['topology']}: {row['reason']}")
     good = [row for row in rows if "reason" not in row]
     if not good:
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")

@@ -99,3 +99,26 @@ def test_claims_have_a_verdict_each():
     found = rackmodel.claims(["a800-cluster-cost"], quick=True, workers=1)
     assert [row["id"] for row in found["rows"]] == ["a800-cluster-cost"]
     assert found["rows"][0]["verdict"]
+
+
+def test_a_comparison_is_the_list_with_a_frame_a_picture_and_a_table():
+    words = {
+        "model": "gpt3-13b",
+        "gpus": 16,
+        "global_batch": 16,
+        "seq_len": 1024,
+        "plan": {"tp": 8},
+    }
+    found = rackmodel.compare(["dgx-h100", "dgx-a100-40"], check_memory=False, **words)
+    none = rackmodel.Comparison([*found, ("small", rackmodel.CannotRun("it has <8>"))])
+    frame = none.frame
+    assert frame["topology"].tolist() == ["dgx-h100", "dgx-a100-40", "small"]
+    assert frame["reason"].isna().tolist() == [True, True, False]
+    assert frame["step_s"][0] == found[0][1].step_s
+    assert frame["usd_per_mtoken"][0] == found[0][1].assessment["cost"]["usd_per_mtoken"]
+    page = none._repr_html_()
+    assert "MFU" in page
+    assert "it has &lt;8&gt;" in page
+    assert len(none.plot().axes) == len(found.plot().axes)
+    with pytest.raises(rackmodel.InvalidInput, match="frame"):
+        rackmodel.Comparison([none[2]]).plot()

@@ -1,0 +1,99 @@
+"""One job on several machines, side by side.
+
+In:  (name, result or the reason why there is none) of each machine.
+Out: `Comparison`: the list itself, a frame, a picture, a table for notebooks.
+Left out: how things look on a terminal or a page.
+"""
+
+from __future__ import annotations
+
+import html
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.result.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PLAIN = ("step_s", "step_s_low", "step_s_high", "tokens_per_s_per_gpu", "mfu", "bound_by")
+
+
+class Comparison(list[tuple[str, Result | CannotRun]]):
+    """What `compare` returns: (name, result) of each machine, or the reason in its place.
+
+    Examples
+    --------
+    >>> import rackmodel
+    >>> found = rackmodel.compare(["dgx-h100", "dgx-a100-80"], model="gpt3-13b", gpus=8,
+    ...     global_batch=8, seq_len=1024, plan={"tp": 8, "pp": 1, "micro_batch": 1})
+    >>> found.frame["topology"].tolist()
+    ['dgx-h100', 'dgx-a100-80']
+    """
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What each machine's `to_dict` says, or {topology, reason}."""
+        return [
+            {"topology": name, "reason": str(found)}
+            if isinstance(found, CannotRun)
+            else {**found.to_dict()}
+            for name, found in self
+        ]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a machine, SI units: speed, HBM, heat, money; reason where it can't run."""
+        import pandas as pd
+
+        return pd.DataFrame([_figures(row) for row in self.rows])
+
+    def plot(self) -> Figure:
+        """Draw what `rackmodel compare --plot` draws.
+
+        Raises
+        ------
+        InvalidInput
+            If the job runs on none of the machines.
+        """
+        good = [row for row in self.rows if "reason" not in row]
+        if not good:
+            raise InvalidInput("plot: the job runs on none of the machines; see .frame")
+        figure: Figure = import_module("rackmodel.reporting.steps").compare_figure(good)
+        return figure
+
+    def _repr_html_(self) -> str:
+        """Show the rows of `rackmodel compare` in a notebook."""
+        rows, summary = self.rows, import_module("rackmodel.reporting.summary")
+        lines = [("", [str(row["topology"]) for row in rows])]
+        for name, text in summary.ROWS:
+            lines.append((name, ["–" if "reason" in row else text(row) for row in rows]))
+        lines.append(("why not", [str(row.get("reason", "")) for row in rows]))
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in told)
+            + "</tr>"
+            for name, told in lines
+            if any(cell not in ("", "–") for cell in told)
+        )
+        return f"<table>{cells}</table>"
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a machine that people compare, flat."""
+    if "reason" in row:
+        return {"topology": row["topology"], "reason": row["reason"]}
+    racks, cost, power = row.get("racks") or (), row.get("cost") or {}, row.get("power") or {}
+    used = sum(row["hbm"]["used_bytes"].values())
+    return {
+        "topology": row["topology"],
+        **{name: row[name] for name in PLAIN},
+        "hbm_used_share": used / row["hbm"]["capacity_bytes"],
+        "heat_w_per_rack": max((rack["heat_w"] for rack in racks), default=None),
+        "energy_j_per_token": row.get("energy_j_per_token"),
+        "tokens_per_s_per_mw": power.get("tokens_per_s_per_mw"),
+        "usd_per_mtoken": cost.get("usd_per_mtoken"),
+        "capital_usd": cost.get("capital_usd"),
+    }
