@@ -42,7 +42,6 @@ FULL = (
     "generations",
     "budget",
     "nics",
-    "distance",
     "wires",
     "fabric",
     "ecmp",

@@ -30,7 +30,6 @@ STUDY = (
     "generations",
     "budget",
     "nics",
-    "distance",
     "wires",
     "fabric",
     "media",
