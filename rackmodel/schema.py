@@ -33,6 +33,19 @@ Stated: TypeAlias = Annotated[
     Field(description="A value, or {value, source, grade, note, low, high}."),
 ]
 
+Whole: TypeAlias = int | None
+Word: TypeAlias = str | None
+LinkName: TypeAlias = Annotated[Word, Field(description="A name of `rackmodel list links`.")]
+MediumName: TypeAlias = Annotated[Word, Field(description="A name of `rackmodel list media`.")]
+LinkRate: TypeAlias = Annotated[
+    float | str | None, Field(description="One direction: '50 GB/s'. Default: the link's.")
+]
+LinkDelay: TypeAlias = Annotated[
+    float | str | None, Field(description="Latency of a link: '500 ns'. Default: the link's.")
+]
+LinkLength: TypeAlias = Annotated[float | str | None, Field(description="Length: '2 m'.")]
+LinkLanes: TypeAlias = Annotated[Whole, Field(description="Lanes. Default: the link's.")]
+
 
 class Section(BaseModel):
     """A table of a file; keys that it does not know are refused."""
@@ -40,55 +53,130 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class HostSection(Section):
+class LinkKeys(Section):
+    """A link, as a table uses it."""
+
+    link: LinkName = None
+    link_bytes_per_s: LinkRate = None
+    link_latency_s: LinkDelay = None
+    link_lanes: LinkLanes = None
+    medium: MediumName = None
+    length_m: LinkLength = None
+
+
+class HostLinkKeys(Section):
+    """From a host to its NICs."""
+
+    host_link: LinkName = None
+    host_link_bytes_per_s: LinkRate = None
+    host_link_latency_s: LinkDelay = None
+    host_link_lanes: LinkLanes = None
+    host_medium: MediumName = None
+    host_length_m: LinkLength = None
+
+
+class UpLinkKeys(Section):
+    """From leaves to spines."""
+
+    uplink: LinkName = None
+    uplink_bytes_per_s: LinkRate = None
+    uplink_latency_s: LinkDelay = None
+    uplink_lanes: LinkLanes = None
+    upmedium: MediumName = None
+    uplength_m: LinkLength = None
+
+
+class CoreLinkKeys(Section):
+    """From spines to cores."""
+
+    core_link: LinkName = None
+    core_link_bytes_per_s: LinkRate = None
+    core_link_latency_s: LinkDelay = None
+    core_link_lanes: LinkLanes = None
+    core_medium: MediumName = None
+    core_length_m: LinkLength = None
+
+
+class HostSection(LinkKeys):
     """One host: accelerators and CPUs behind the same NICs."""
 
-    accelerators: int | None = None
-    cpu: str | None = None
-    cpus: int | None = None
-    link_bytes_per_s: Number | None = None
+    accelerators: int | None = Field(
+        None, description="Accelerators of a host. Default: those of a tray."
+    )
+    cpu: str | None = Field(
+        None, description="Its CPU, as the catalog of prices and power names it."
+    )
+    cpus: int | None = Field(
+        None, description="CPUs of a host. Default: one for each four accelerators."
+    )
 
 
-class NicsSection(Section):
+class NicsSection(LinkKeys, HostLinkKeys):
     """NICs of a host."""
 
-    per_host: int
-    part: str
-    link: str
-    host_link: str | None = None
-    link_bytes_per_s: Number | None = None
+    per_host: Whole = Field(
+        None,
+        description="NICs of a host, a divisor or multiple of its accelerators. Default: them.",
+    )
+    part: Word = Field(None, description="The NIC, a name of the catalog of power and prices.")
+    transport: Word = Field(None, description="A name of `rackmodel list transports`.")
 
 
-class FabricSection(Section):
+class FabricSection(UpLinkKeys, CoreLinkKeys):
     """The fabric between scale-up domains."""
 
-    kind: str
-    switch: str
-    core_switch: str | None = None
-    rails: int | None = None
-    pod_units: int | None = None
-    group_pods: int | None = None
-    local_links: int | None = None
-    global_links: int | None = None
-    oversubscription: float | None = None
-    core_oversubscription: float | None = None
+    kind: str = Field(
+        description="fat-tree, leaf-spine, rail-only, single-switch, dragonfly or none."
+    )
+    switch: str = Field(description="Switch of the leaves, a name of `rackmodel list switches`.")
+    spine_switch: Word = Field(None, description="Switch of the spines. Default: the leaves'.")
+    core_switch: Word = Field(None, description="Switch above the spines. Default: theirs.")
+    rails: int | None = Field(
+        None, description="Leaves that a unit's NICs are spread over; a divisor of its NICs."
+    )
+    pod_units: int | None = Field(None, description="Scale-up domains on one set of leaves.")
+    group_pods: int | None = Field(
+        None, description="Pods below one set of spines, where cores join these."
+    )
+    local_links: int | None = Field(
+        None, description="Dragonfly: links between two routers of a group."
+    )
+    global_links: int | None = Field(None, description="Dragonfly: links between two groups.")
+    oversubscription: float | None = Field(
+        None, description="Of a leaf: rate down over rate up. Default: 1."
+    )
+    core_oversubscription: float | None = Field(
+        None, description="Of a spine: rate down over rate up. Default: 1."
+    )
 
 
 class TopologyFile(Section):
     """A machine: `rackmodel simulate FILE.toml`."""
 
-    builder: str
-    accelerator: str
-    title: str | None = None
-    year: int | None = None
-    chassis: str | None = None
-    chassis_accelerators: int | None = None
-    rack_accelerators: int | None = None
-    power_shelves: int | None = None
+    builder: str = Field(description="How [shape] is read: a name of `rackmodel list builders`.")
+    accelerator: str = Field(
+        description="The accelerator, a name of `rackmodel list accelerators`."
+    )
+    title: str | None = Field(None, description="One line that says what it is.")
+    year: int | None = Field(None, description="When it was, or will be, sold.")
+    chassis: str | None = Field(
+        None, description="What stands around the accelerators: trays, power supplies, cooling."
+    )
+    chassis_accelerators: int | None = Field(
+        None, description="Accelerators of a chassis. Default: the catalog's, else those of a tray."
+    )
+    rack_accelerators: int | None = Field(
+        None, description="Accelerators of a rack. Default: the catalog's, else those of a domain."
+    )
+    power_shelves: int | None = Field(None, description="Power shelves of a rack.")
     shape: dict[str, Any] = Field(description="The builder's arguments.")
-    host: HostSection | None = None
-    nics: NicsSection | None = None
-    fabric: FabricSection | None = None
+    host: HostSection | None = Field(None, description="The host of the accelerators.")
+    nics: NicsSection | None = Field(
+        None, description="Its NICs; without them the machine is one scale-up domain."
+    )
+    fabric: FabricSection | None = Field(
+        None, description="What joins the NICs; without it the machine is one scale-up domain."
+    )
     published: dict[str, Any] = Field({}, description="What the built graph has to come out at.")
 
 

@@ -99,7 +99,7 @@ def show(
 
 def schema(
     kind: Annotated[
-        Literal["topology", "parts", "models", "sweep", "design", "result", "serving"],
+        Literal["topology", "parts", "models", "sweep", "design", "result", "serving", "requests"],
         typer.Argument(
             help="Which file; result: of `simulate --json`, serving: of `serve --json`.",
             show_default=False,

@@ -121,3 +121,11 @@ def test_every_command_prints_its_keys(words, keys, row, tmp_path):
     found = run(*[flows if word == "FLOWS" else word for word in words], "--json")
     assert keys <= set(found)
     assert all(row <= set(one) for one in found["rows"])
+
+
+def test_every_field_of_a_topology_file_says_what_it_is():
+    found = schema.schema("topology")
+    tables = {"": found, **found["$defs"]}
+    fields = {(t, n): one for t, own in tables.items() for n, one in own["properties"].items()}
+    assert len(fields) > 25
+    assert [name for name, one in fields.items() if not one.get("description")] == []
