@@ -243,7 +243,7 @@ def between(values: Sequence[float | None], text: Callable[[float], str]) -> str
 
 def _effort(row: Payload) -> Iterator[RenderableType]:
     work = row["simulation"]
-    compiled = " in compiled code" if work["engine"] == "compiled" else ""
+    compiled = " in compiled code" if work.get("engine") == "compiled" else ""
     yield ""
     yield (
         f"Simulated {whole(work['ranks'])} ranks in {whole(work['rank_classes'])} classes, "

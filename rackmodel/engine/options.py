@@ -66,7 +66,7 @@ class EngineOptions:
         "estimate",
         choices=("exact", "estimate", "all"),
     )
-    engine: Literal["auto", "simpy", "compiled"] = setting(
+    engine: str = setting(
         "auto",
         "What walks through the events: simpy, or compiled code (numba, extra fast) with the same "
         "figures. auto: compiled where much is simulated, as with ecmp or without folding.",

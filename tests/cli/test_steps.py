@@ -30,6 +30,8 @@ def test_options_reach_the_front_door(run, door):
         "--recompute",
         "full",
         "--no-fold",
+        "--engine",
+        "compiled",
         "--plan",
         "ep_overlap=true",
         "--medium",
@@ -60,7 +62,7 @@ def test_options_reach_the_front_door(run, door):
         "recompute": "full",
         "ep_overlap": True,
     }
-    assert options["fold"] is False
+    assert (options["fold"], options["engine"]) == (False, "compiled")
     assert options["site"] == {
         "media": {"scale-up": "pluggable", "scale-out": "aec"},
         "lengths_m": {"scale-out": 5.0},
