@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rackmodel.api import checked
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.halls.run import Hall, run_hall
 from rackmodel.halls.spec import read_hall
 from rackmodel.hardware import Catalog
+from rackmodel.planning.job_words import checked
 from rackmodel.topology import load_topology
 
 

@@ -141,20 +141,19 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     )
 
 
-def turns(occupants: list[Occupant], steps: int, most: int) -> list[int]:
-    """Return how many steps each job runs: `steps` of the one with the longest, others as long.
+def turns(occupants: list[Occupant], horizon_s: float, most: int) -> list[int]:
+    """Return how many steps of each job pass in a time, by themselves.
 
     Raises
     ------
     InvalidInput
         If that is more than `most` of some job.
     """
-    horizon = steps * max(one.step_s for one in occupants)
-    found = [math.ceil(horizon / one.step_s - 1e-9) for one in occupants]
+    found = [max(1, math.ceil(horizon_s / one.step_s - 1e-9)) for one in occupants]
     for one, count in zip(occupants, found, strict=True):
         if count > most:
             raise InvalidInput(
-                f"{one.spec.name}: {count:,} of its steps pass in {steps} of the longest ones, more"
-                f" than {most:,}; give fewer steps"
+                f"{one.spec.name}: {count:,} of its steps pass in {horizon_s:.3g} s, more than"
+                f" {most:,}; give fewer steps"
             )
     return found

@@ -8,6 +8,7 @@ Left out: how things look.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 BINS = 200  # of the time that all jobs run
 MOST_TURNS = 5000  # steps of one job
+LEAST_WINDOW = 0.95  # of the time of the slowest job, that all jobs run
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -100,9 +102,18 @@ def run_hall(
     options = options or EngineOptions()
     parts = catalog or hardware.load_catalog()
     jobs = [occupant_of(machine, job, catalog, options) for job in spec.jobs]
-    counts = turns(jobs, spec.steps, MOST_TURNS)
+    counts = turns(jobs, spec.steps * max(one.step_s for one in jobs), MOST_TURNS)
     tenants = [one.tenant for one in jobs]
     together = simulate_tenants(machine, tenants, counts, options)
+    last_s = max(stay.ends_s[-1] for stay in together)
+    if min(stay.ends_s[-1] for stay in together) < LEAST_WINDOW * last_s:
+        # who is not slowed ran too few steps: all go on until those who are have done theirs
+        longer = turns(jobs, last_s, MOST_TURNS)
+        counts = [
+            max(1, math.ceil(count * last_s / stay.ends_s[-1] - 1e-9)) if more > count else count
+            for count, stay, more in zip(counts, together, longer, strict=True)
+        ]
+        together = simulate_tenants(machine, tenants, counts, options)
     alone = [
         simulate_tenants(machine, [tenant], [count], options)[0]
         for tenant, count in zip(tenants, counts, strict=True)
