@@ -96,9 +96,10 @@ def model_of(row: Mapping[str, Any]) -> Model:
 def formats_of(row: Mapping[str, Any], model: Model) -> tuple[str, str]:
     """Return the formats of weights and of KV.
 
-    Where KV is not stated: fp8 beside fp4 weights and in TensorRT-LLM's checkpoints, else bf16.
+    Weights that are not stated are those that the model is published in. KV that is not stated:
+    fp8 beside fp4 weights and in TensorRT-LLM's checkpoints of fp8, else bf16.
     """
-    stated = text(row, "weights_precision") or model.published_format or "fp8"
+    stated = text(row, "weights_precision") or model.published_format or "bf16"
     weights = stated
     if stated == "fp4":
         weights = "mxfp4" if model.published_format == "mxfp4" else "nvfp4"
