@@ -58,10 +58,16 @@ def validate(
             metavar="[FILE.csv]",
             help="Published runs, one a row: id, topology, gpus, model, ..., measured_step_s; or "
             "of serving: id, system, gpus, catalog_model, isl, osl, concurrency, ..., tpot_ms. "
-            "Left out: the training runs that ship with rackmodel, with their sources.",
+            "Left out: the runs that ship with rackmodel, with their sources.",
             show_default=False,
         ),
     ] = None,
+    serving: Annotated[
+        bool,
+        typer.Option(
+            "--serving", help="Of the runs that ship take those of serving, not of training."
+        ),
+    ] = False,
     tier: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +84,7 @@ def validate(
     \b
     Example:
       rackmodel validate --tier core --tier wide --plot validation.png
+      rackmodel validate --serving --tier core
       rackmodel validate runs.csv --assert "summary.core.mape<=0.06"
 
     Step times in seconds; errors are (predicted - measured) / measured; MAPE is their mean size.
@@ -90,6 +97,7 @@ def validate(
     with progress("runs") as advance:
         found = predicted(
             file,
+            serving=serving,
             tiers=tier or (),
             catalog=catalog,
             workers=workers or os.cpu_count() or 1,
@@ -97,8 +105,8 @@ def validate(
         )
     output.draw(found.plot)
     payload = found.to_dict()
-    serving = "measured_tpot_s" in next(iter(payload["rows"]), {})
-    output.write(payload, serving_validation_tables if serving else validation_tables)
+    tokens = "measured_tpot_s" in next(iter(payload["rows"]), {})
+    output.write(payload, serving_validation_tables if tokens else validation_tables)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ Left out: how things look.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -177,15 +176,14 @@ def plan_words(job: ServingJob) -> dict[str, Any]:
     return found
 
 
-def kernels_of(step: Step) -> Counter[Kernel]:
+def kernels_of(step: Step) -> dict[Kernel, float]:
     """Return how often the ranks of the first stage run each kernel in a step."""
-    found: Counter[Kernel] = Counter()
+    found: dict[Kernel, float] = {}
     for item in step.programs[0].items:
         for operation in item.operations if isinstance(item, Segment) else (item,):
             if isinstance(operation, Compute):
                 for kernel in operation.kernels:
-                    # Counter is typed for whole numbers; the count of a kernel is a float.
-                    found[kernel] += kernel.count  # type: ignore[assignment]
+                    found[kernel] = found.get(kernel, 0.0) + kernel.count
     return found
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, RackModelError
+from rackmodel.hardware import Accelerator
 from rackmodel.serving.phases import prefill_phase
 from rackmodel.serving.run import check_users, fitting, settle, steps_of
 from rackmodel.serving.steady import Steady
@@ -25,6 +26,7 @@ from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker, check_serving, check_worker
 
 SHARES = (0.1, 0.6)  # of the accelerators that run prompts, least and most, where that is searched
+STAGES = (1, 2, 4)  # of a pipeline, where that is searched
 MOST_TP = 64  # ranks that share attention heads: beyond, sums cost more than they save
 
 
@@ -41,10 +43,11 @@ class Tried:
         return self.state.requests_per_s * self.job.osl
 
 
-def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any]) -> Iterator[Worker]:
+def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any], domain: int) -> Iterator[Worker]:
     """Yield the workers that `gpus` accelerators can be cut into.
 
-    fixed : fields of `Worker` that are kept.
+    fixed : fields of `Worker` that are kept. domain : accelerators of a scale-up domain; layers are
+    cut into stages where one of them is a whole domain.
     """
     divisors = [n for n in range(1, gpus + 1) if gpus % n == 0]
     for tp in [fixed["tp"]] if "tp" in fixed else divisors:
@@ -55,7 +58,7 @@ def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any]) -> Iterator[W
             eps = [1, tp] if model.experts and tp > 1 else [1]
             eps = [tp] if dp_attention and "dp_attention" not in fixed else eps
             for ep in [fixed["ep"]] if "ep" in fixed else eps:
-                for pp in [fixed.get("pp", 1)]:
+                for pp in [fixed["pp"]] if "pp" in fixed else (STAGES if tp == domain else [1]):
                     worker = Worker(tp=tp, pp=pp, ep=ep, dp_attention=dp_attention)
                     try:
                         check_worker(worker, model, gpus)
@@ -84,8 +87,9 @@ def candidates(
 
     Prompts run where an accelerator runs most of them, whatever decodes beside it.
     """
+    domain = steps.machine.domain_accelerators
     if not job.prefill_gpus:
-        for worker in workers_for(job.model, job.gpus, fixed):
+        for worker in workers_for(job.model, job.gpus, fixed, domain):
             yield job.replace(worker=worker)
     shares = [job.prefill_gpus] if job.prefill_gpus else []
     if disaggregated and not shares:
@@ -93,7 +97,7 @@ def candidates(
     for prefill_gpus in shares:
         prefill = job.prefill or _quickest_prefill(job, prefill_gpus, steps)
         if prefill is not None:
-            for worker in workers_for(job.model, job.gpus - prefill_gpus, fixed):
+            for worker in workers_for(job.model, job.gpus - prefill_gpus, fixed, domain):
                 yield job.replace(worker=worker, prefill=prefill, prefill_gpus=prefill_gpus)
 
 
@@ -113,7 +117,7 @@ def search_plans(
         If no plan divides or fits, with the nearest reason.
     """
     steps = steps or steps_of(machine)
-    part: Any = steps.kernels.accelerator
+    part = steps.part
     machine.units(job.gpus)
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
@@ -135,8 +139,8 @@ def _quickest_prefill(job: ServingJob, gpus: int, steps: Steps) -> Worker | None
     alone = job.replace(prefill_gpus=0, prefill=None, gpus=gpus)
     fit = [
         worker
-        for worker in workers_for(job.model, gpus, {})
-        if _holds(job, worker, steps.kernels.accelerator)
+        for worker in workers_for(job.model, gpus, {}, steps.machine.domain_accelerators)
+        if _holds(job, worker, steps.part)
     ]
 
     def rate(worker: Worker) -> float:
@@ -145,7 +149,7 @@ def _quickest_prefill(job: ServingJob, gpus: int, steps: Steps) -> Worker | None
     return max(fit, key=rate, default=None)
 
 
-def _holds(plan: ServingJob, worker: Worker, part: Any) -> bool:
+def _holds(plan: ServingJob, worker: Worker, part: Accelerator) -> bool:
     try:
         return fitting(plan, worker, part, plan.isl) >= 1
     except DoesNotFit:

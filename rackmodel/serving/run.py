@@ -13,13 +13,11 @@ from typing import Any
 
 from rackmodel import hardware
 from rackmodel.assess.site import Site
-from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
-from rackmodel.network import pattern
-from rackmodel.network.collectives.flows import alone_s
+from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.site import assess_serving
 from rackmodel.serving.steady import Habits, Steady, steady_state
@@ -128,22 +126,8 @@ def settle(job: ServingJob, steps: Steps, most: float) -> Steady:
     def step_s(worker: Worker, gpus: int, load: Load) -> float:
         return steps.seconds(job, worker, gpus, load)
 
-    transfer_s = 0.0 if job.prefill is None else transfer_time_s(job, steps)
-    return steady_state(job, step_s, habits_of(job.stack), most=most, transfer_s=transfer_s)
-
-
-def transfer_time_s(job: ServingJob, steps: Steps) -> float:
-    """Return the time of a prompt's cache from a prefill worker to one that decodes. [s]
-
-    Each rank of the prefill worker sends its part, from the first accelerator of the job to the
-    last: as far apart as two workers can stand.
-    """
-    network = network_of(steps.machine, job.gpus)
-    size = sequence_bytes(job, job.worker, job.isl) * job.worker.pp
-    last = len(network.accelerator_nodes) - 1
-    if last < 1:
-        return 0.0
-    return alone_s(network, pattern(network, "send", [0, min(last, job.gpus - 1)], size), size)
+    transfers = None if job.prefill is None else CacheMoves(job, steps)
+    return steady_state(job, step_s, habits_of(job.stack), most=most, transfers=transfers)
 
 
 def serve_job(
@@ -165,7 +149,7 @@ def serve_job(
     check_serving(job)
     parts = catalog or hardware.load_catalog()
     steps = steps or steps_of(machine, parts, options, graphs=job.cuda_graphs)
-    part: Accelerator = steps.kernels.accelerator  # type: ignore[assignment]
+    part = steps.part
     machine.units(job.gpus)
     check_formats(job, part)
     most = check_users(job, part)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
@@ -22,6 +22,20 @@ from rackmodel.workload.serving.load import Load
 StepSeconds: TypeAlias = Callable[[Worker, int, Load], float]
 ROUNDS = 8  # of the fixed point of sequences that run
 CLOSE = 0.01
+
+
+class Moves(Protocol):
+    """Moves of prompts' caches between workers; see `rackmodel.serving.cache_moves`."""
+
+    def seconds(self, requests_per_s: float) -> float:
+        """Return the time of one; infinite where links do not carry so many. [s]"""
+
+    def together_s(self, number: int) -> float:
+        """Return the time of one of so many that start together. [s]"""
+
+    @property
+    def most_per_s(self) -> float:
+        """Most in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +63,25 @@ class Steady:
 class Habits:
     """What the software does.
 
-    host_s : between two steps. request_s : with a request before its first step. alternates : a
-    prompt has the worker to itself.
+    host_s : between two steps. request_s : with a request before its first step. polls : decode
+    steps between looks for new requests. alternates : a prompt has the worker to itself.
     """
 
     host_s: float = 0.0
     request_s: float = 0.0
+    polls: float = 1.0
     alternates: bool = False
+
+    def first_token_s(self, decode_s: float, mixed_s: float, mixed: float, pieces: int) -> float:
+        """Return the time to the first token where prompts run beside decode. [s]
+
+        A request waits for the next look, then for prompts that came before it, then runs piece by
+        piece.
+        """
+        alone_s, mean_s = pieces * mixed_s, decode_s * (1.0 - mixed) + mixed_s * mixed
+        busy = min(0.95, mixed * (mixed_s - decode_s) / max(mean_s, 1e-12))
+        waited_s = alone_s * busy / (2.0 * (1.0 - busy))
+        return self.request_s + alone_s + self.polls * decode_s / 2.0 + waited_s
 
 
 def steady_state(
@@ -64,25 +90,25 @@ def steady_state(
     habits: Habits,
     *,
     most: float,
-    transfer_s: float = 0.0,
+    transfers: Moves | None = None,
 ) -> Steady:
     """Return the steady state of a job.
 
     Parameters
     ----------
     most : sequences that the KV cache of one worker holds.
-    transfer_s : time in which a prompt's cache moves from prefill to decode workers.
+    transfers : of prompts' caches from prefill to decode workers, where these are apart.
     """
     users = job.users / job.workers
     running = min(users, most)
-    state = _state(job, step_s, habits, running, users, transfer_s)
+    state = _state(job, step_s, habits, running, users, transfers)
     for _ in range(ROUNDS):
         answer_s = job.osl * state.tpot_s
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
         if abs(wanted - running) <= CLOSE * running:
             break
         running = wanted if abs(wanted - running) > 0.3 * running else (wanted + running) / 2
-        state = _state(job, step_s, habits, running, users, transfer_s)
+        state = _state(job, step_s, habits, running, users, transfers)
     return state
 
 
@@ -92,7 +118,7 @@ def _state(
     habits: Habits,
     running: float,
     users: float,
-    transfer_s: float,
+    transfers: Moves | None,
 ) -> Steady:
     worker, gpus = job.worker, job.decode_gpus
     each = running / worker.pp  # of the batches that fill a pipeline
@@ -107,8 +133,9 @@ def _state(
     piece = job.prompt_tokens / pieces
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
     if job.prefill is not None:
-        transfer_s += habits.request_s
-        return _apart(job, timed, running, users, decode, decode_s, transfer_s)
+        assert transfers is not None
+        state = _apart(job, timed, running, users, decode, decode_s, transfers)
+        return replace(state, ttft_s=state.ttft_s + habits.request_s)
     arriving = each * pieces / steps  # pieces of prompts in the time of one decode step
     mixed = min(1.0, arriving)
     prompt = Load(prompts=max(1.0, arriving), piece=piece, before=before)
@@ -125,10 +152,7 @@ def _state(
         )
         mixed_s = timed(worker, gpus, both)
     tpot_s = (decode_s * (1.0 - mixed) + mixed_s * mixed) / job.tokens_a_step
-    alone_s = pieces * mixed_s
-    busy = min(0.95, mixed * (mixed_s - decode_s) / max(tpot_s * job.tokens_a_step, 1e-12))
-    waited_s = alone_s * busy / (2.0 * (1.0 - busy))
-    ttft_s = habits.request_s + alone_s + decode_s / 2.0 + waited_s
+    ttft_s = habits.first_token_s(decode_s, mixed_s, mixed, pieces)
     rate = running / (job.osl * tpot_s)
     queued = running < users and users / rate - job.osl * tpot_s > ttft_s
     if queued:
@@ -141,7 +165,7 @@ def _state(
         decode=decode,
         decode_s=decode_s,
         prompt=prompt,
-        prompt_s=alone_s,
+        prompt_s=pieces * mixed_s,
         mixed=mixed,
         mixed_s=mixed_s,
         queued=queued,
@@ -155,7 +179,7 @@ def _apart(
     users: float,
     decode: Load,
     decode_s: float,
-    transfer_s: float,
+    transfers: Moves,
 ) -> Steady:
     """Prompts on workers of their own: as many prompts in a step as their tokens allow."""
     assert job.prefill is not None
@@ -180,7 +204,10 @@ def _apart(
     # Prompts that came while a step ran share the next one.
     together = max(1.0, min(fullest, rate / workers * one_s))
     load, alone_s = prompt_s(together)
-    ttft_s = alone_s * (1.0 + busy / (2.0 * (1.0 - busy))) + transfer_s
+    moved_s = transfers.seconds(min(rate, most_rate))
+    if math.isinf(moved_s):
+        most_rate, moved_s = transfers.most_per_s, transfers.together_s(1)
+    ttft_s = alone_s * (1.0 + busy / (2.0 * (1.0 - busy))) + moved_s
     queued = rate > most_rate
     if queued:
         rate = most_rate

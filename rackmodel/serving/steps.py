@@ -8,9 +8,11 @@ Left out: how often which step runs (`steady`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import Step, StepKind, simulate_step
+from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
@@ -34,6 +36,11 @@ class Steps:
     kernels: ServingTimes
     options: EngineOptions = field(default_factory=EngineOptions)
     _known: dict[tuple[ServingJob, Worker, int, Load, int], float] = field(default_factory=dict)
+
+    @property
+    def part(self) -> Accelerator:
+        """The machine's accelerator."""
+        return cast(Accelerator, self.kernels.accelerator)
 
     def seconds(self, job: ServingJob, worker: Worker, gpus: int, load: Load) -> float:
         """Return the time from one step of a batch to its next. [s]

@@ -18,14 +18,19 @@ from rackmodel.software.stack import families, software_of, stack_or_unknown
 #: Published runs with their sources, the default table of `rackmodel validate`.
 RUNS = Path(str(resources.files("rackmodel.validation").joinpath("data", "runs.csv.gz")))
 RECORD = Path(str(resources.files("rackmodel.validation").joinpath("data", "accuracy.json")))
+#: Published serving runs, the table of `rackmodel validate --serving`; the record also holds the
+#: errors of every `EVERY`th row ("sample"), which the gate predicts.
+SERVED = Path(str(resources.files("rackmodel.validation").joinpath("data", "serving.csv.gz")))
+SERVED_RECORD = SERVED.with_name("serving_accuracy.json")
+EVERY = 8
 HELD = ("core", "wide")
 MORE_ERROR = 0.001  # of a group's mean error: what another machine's rounding may do, and no more
 LESS_INSIDE = 0.005  # of the share of runs inside the band
 
 
-def recorded() -> dict[str, Any]:
+def recorded(path: Path = RECORD) -> dict[str, Any]:
     """Return the recorded summary: {core: {rows, mape, inside_band, ...}, by_stack: {...}, ...}."""
-    found: dict[str, Any] = json.loads(RECORD.read_text("utf-8"))
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
 

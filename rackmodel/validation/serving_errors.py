@@ -8,9 +8,10 @@ Left out: fitting (benchmarks/serving), plots.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.serving.phases import decode_phase, prefill_phase
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
 
 MOST_ROWS = 200_000
+TOGETHER = 64  # rows that one process predicts at a time, machine by machine
 MOST_BATCH = 2048  # sequences that TensorRT-LLM, vLLM and SGLang run at once by default, at most
 # Benchmarks of a closed loop send about ten requests a user; the first of all come together, and
 # each waits for the prompts before it (InferenceX: num_prompts = 10 x concurrency).
 REQUESTS_A_USER = 10
-UNSTATED = 0.35  # half width of the band where users, replicas or drafts are not stated (assumed)
+UNSTATED = 0.3  # half width of the band where users, replicas or drafts are not stated (assumed)
+_Task: TypeAlias = "tuple[Sequence[dict[str, Any]], Catalog | None]"
 GROUPS = ("source", "system", "model", "software", "mode", "users")
 
 
@@ -62,6 +65,7 @@ def validate_serving(
     tiers: Sequence[str] = (),
     catalog: Catalog | None = None,
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Predict published serving runs and compare them with what was measured.
 
@@ -69,7 +73,7 @@ def validate_serving(
     ----------
     source : a CSV file or a frame with the columns of `docs/results.md`. tiers : only rows of
         these; rows without one are core. catalog : parts in place of the shipped ones.
-    progress : called with (rows done, rows in all).
+    progress : called with (rows done, rows in all). workers : processes.
 
     Returns
     -------
@@ -94,14 +98,45 @@ def validate_serving(
         frame = frame[frame["tier"].fillna("core").isin(tiers)]
     if frame.empty or len(frame) > MOST_ROWS:
         raise InvalidInput(f"the table has {len(frame):,} rows; expected 1 to {MOST_ROWS:,}")
-    machines: dict[str, Steps] = {}
-    rows = []
-    for done, row in enumerate(frame.to_dict("records"), 1):
-        words = {str(name): value for name, value in row.items()}
-        rows.append(compared(words, predict_serving(words, machines, catalog)))
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    order = sorted(range(len(rows)), key=lambda n: _place(rows[n]))
+    parts = [order[at : at + TOGETHER] for at in range(0, len(order), TOGETHER)]
+    tasks = [([rows[n] for n in part], catalog) for part in parts]
+    answers: dict[int, dict[str, Any]] = {}
+    for part, some in zip(parts, _predict_all(tasks, workers), strict=True):
+        answers |= zip(part, some, strict=True)
         if progress is not None:
-            progress(done, len(frame))
-    return {"rows": rows, "summary": summarise_serving(rows)}
+            progress(len(answers), len(rows))
+    found = [compared(row, answers[n]) for n, row in enumerate(rows)]
+    return {"rows": found, "summary": summarise_serving(found)}
+
+
+def _predict_all(tasks: Sequence[_Task], workers: int) -> Iterator[list[dict[str, Any]]]:
+    """Predict rows in order, in this process or in several."""
+    if workers == 1 or len(tasks) == 1:
+        yield from map(_predict_some, tasks)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_predict_some, tasks)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str]:
+    return text(row, "system") or text(row, "topology"), text(row, "model")
+
+
+def _predict_some(task: _Task) -> list[dict[str, Any]]:
+    """Predict rows that come machine by machine: only the last one's steps are kept."""
+    rows, catalog = task
+    machines: dict[str, Steps] = {}
+    found = []
+    for row in rows:
+        if _place(row)[0] not in machines:
+            machines.clear()
+        found.append(predict_serving(row, machines, catalog))
+    return found
 
 
 def predict_serving(
@@ -122,14 +157,14 @@ def predict_serving(
 
 
 def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
-    job, part = case.job, steps.kernels.accelerator
+    job, part = case.job, steps.part
     if case.open_plan:
         return _searched(case, steps)
     tokens = job.isl + job.osl
-    most = float(fitting(job, job.worker, part, tokens))  # type: ignore[arg-type]
+    most = float(fitting(job, job.worker, part, tokens))
     if case.kind == "prefill":
         return {"tokens_per_s_per_gpu": prefill_phase(job, steps, PREFILL_TOKENS)}
-    low, high = band_of(job, part)  # type: ignore[arg-type]
+    low, high = band_of(job, part)
     if case.kind == "decode":
         tpot_s, rate = decode_phase(job, steps, case.sequences or most)
         return _told(tpot_s, low, high) | {"tokens_per_s_per_gpu": rate}
@@ -141,18 +176,20 @@ def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
     most = min(most, float(MOST_BATCH * ranks))
     if case.kind == "full":
         job = job.replace(users=max(1, int(most * job.workers)))
+    if case.kind == "rate":  # so many ran
+        most = max(most, job.users / job.workers)
     state = settle(job, steps, most)
-    burst_s = 0.0
+    behind_s = 0.0
     if case.kind == "loop" and not state.queued:
-        burst_s = _burst_s(job, state) / REQUESTS_A_USER
+        behind_s = burst_s(job, state) / REQUESTS_A_USER
     return {
         **_told(state.tpot_s, low, high),
-        "ttft_s": state.ttft_s + burst_s,
+        "ttft_s": state.ttft_s + behind_s,
         "tokens_per_s_per_gpu": state.requests_per_s * job.osl / job.gpus,
     }
 
 
-def _burst_s(job: ServingJob, state: Steady) -> float:
+def burst_s(job: ServingJob, state: Steady) -> float:
     """Return how long a prompt waits on average where all users send theirs at once."""
     workers = job.workers if job.prefill is None else job.prefill_gpus // job.prefill.gpus
     return job.users / workers / max(1.0, state.prompt.prompts) * state.prompt_s / 2.0
@@ -174,22 +211,25 @@ def _told(tpot_s: float, low: float, high: float) -> dict[str, Any]:
 
 def _searched(case: Case, steps: Steps) -> dict[str, Any]:
     """Predict a row that does not state its plan: the best one, as its authors chose theirs."""
-    job, part = case.job, steps.kernels.accelerator
+    job, part = case.job, steps.part
     if case.kind in ("decode", "prefill"):
         raise InvalidInput("the plan of a phase is not stated; give it")
+    search = partial(
+        search_plans, steps.machine, fixed=case.fixed, steps=steps, disaggregated=case.apart
+    )
     if case.kind == "full":  # as many users as a small plan holds: throughput hardly depends on it
         job = job.replace(users=max(1, 256 * job.gpus))
         for _ in range(6):
             try:
-                best = search_plans(steps.machine, job, {}, steps=steps)[0]
+                best = search(job)[0]
                 break
             except RackModelError:
                 job = job.replace(users=max(1, job.users // 3))
         else:
             raise InvalidInput("no plan holds the model; give more accelerators")
     else:
-        best = search_plans(steps.machine, job, {}, steps=steps)[0]
-    low, high = band_of(best.job, part)  # type: ignore[arg-type]
+        best = search(job)[0]
+    low, high = band_of(best.job, part)
     return {
         **_told(best.state.tpot_s, low, high),
         "ttft_s": best.state.ttft_s,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from rackmodel.errors import InvalidInput
@@ -33,9 +33,13 @@ _BALANCED = re.compile(r"balanced experts|perfect expert balance")
 # Wide groups keep copies of busy experts. Source: DeepSeek open-infra-index, day 6: 32 of 256.
 WIDE_EP, REDUNDANT = 32, 32
 INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated (assumed)
-ISL = 1000.0  # tokens of a prompt, where nothing is said (assumed)
+# Tokens of a prompt where only its data set is named, and where nothing is said (all assumed):
+# questions; articles of some 3,000 words.
+DATA_ISL = {"OpenOrca": 300.0, "summarisation": 4000.0}
+ISL = 1000.0
 PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
 
+PHASES = ("decode", "prefill")
 Kind = Literal["loop", "rate", "full", "decode", "prefill"]
 
 
@@ -44,13 +48,16 @@ class Case:
     """One published run.
 
     kind : "loop", a closed loop of users; "rate", an open one, whose users follow from its rate;
-    "full", as many as fit; "decode", "prefill", a phase alone. open_plan : the plan is not stated.
+    "full", as many as fit; "decode", "prefill", a phase alone. open_plan : the plan is not stated,
+    but for the fields of workers in fixed; apart : prompts run on workers of their own.
     sequences : of a decode worker, 0 for as many as fit.
     """
 
     job: ServingJob
     kind: Kind
     open_plan: bool = False
+    apart: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     sequences: float = 0.0
 
 
@@ -115,8 +122,8 @@ def lengths_of(row: Mapping[str, Any]) -> tuple[int, int]:
     mode = text(row, "mode")
     if math.isnan(isl) and (found := _INPUTS.search(notes)):
         isl, share = INPUT_SHARE * float(found[1].replace(",", "")), 1.0
-    if math.isnan(isl) and mode in ("offline", "aggregated"):
-        isl, share = ISL, 1.0
+    if math.isnan(isl) and mode in ("offline", "aggregated", "disaggregated"):
+        isl, share = next((n for word, n in DATA_ISL.items() if word in notes), ISL), 1.0
     if mode in ("decode", "prefill"):
         isl = 2000.0 if math.isnan(isl) else isl
         osl = 1.0 if math.isnan(osl) else osl
@@ -133,11 +140,38 @@ def worker_of(row: Mapping[str, Any], model: Model) -> Worker | None:
     if math.isnan(tp) and (math.isnan(ep) or ep <= 1):
         return None
     ep = 1.0 if math.isnan(ep) or not model.experts else ep
-    tp = ep if math.isnan(tp) else tp
+    if math.isnan(tp):
+        tp, spread = ep, spread or ep >= WIDE_EP
     if ep > tp:  # large groups are printed with the attention of one rank
         tp, spread = ep, True
     pp = number(row, "pp", 1.0)
     return Worker(tp=int(tp), pp=int(pp), ep=int(ep), dp_attention=spread and tp > 1)
+
+
+def load_of(row: Mapping[str, Any], mode: str, gpus: float) -> tuple[Kind, float]:
+    """Return how a run was loaded, and by how many requests; NaN where as many as fit."""
+    users = number(row, "concurrency")
+    tokens, tpot = number(row, "tokens_per_s_per_gpu"), number(row, "tpot_ms")
+    running = tokens * gpus * tpot / 1e3  # by Little's law
+    if mode in PHASES:
+        running = running if mode == "decode" else users
+        return mode, running if math.isnan(users) else users  # type: ignore[return-value]
+    if not math.isnan(users):
+        return "loop", users
+    if mode != "offline" and not math.isnan(running):
+        return "rate", max(1.0, running)
+    return "full", users
+
+
+def copies_of(notes: str, worker: Worker | None, model: Model) -> int:
+    """Return the copies of busy experts that a run is said, or by its width known, to have."""
+    if not model.experts:
+        return 0
+    said = _REDUNDANT.search(notes)
+    copies = int(said[1]) if said else 0
+    if worker is not None and worker.dp_attention and worker.ep >= WIDE_EP:
+        copies = max(copies or REDUNDANT, worker.ep - model.experts)
+    return copies
 
 
 def case_of(row: Mapping[str, Any]) -> Case:
@@ -156,30 +190,24 @@ def case_of(row: Mapping[str, Any]) -> Case:
         if worker is None:
             raise InvalidInput("gpus is empty; give it")
         gpus = worker.gpus
+    elif worker is not None and worker.tp > gpus and worker.tp % gpus == 0:
+        worker = replace(worker, tp=int(gpus))  # ranks of it are parts of accelerators
     prefill, prefill_gpus = None, 0
     notes = text(row, "notes")
     if mode == "disaggregated":
         found = _PREFILL.search(notes)
         prefill_gpus = int(number(row, "prefill_gpus", 0))
-        if found is None:
-            raise InvalidInput("the plan of the prefill workers is not stated; give it")
-        _, tp, ep, spread = map(int, found.groups())
-        prefill = Worker(tp=tp, ep=ep, dp_attention=spread > 0 and tp > 1)
+        if found is not None:
+            _, tp, ep, spread = map(int, found.groups())
+            prefill = Worker(tp=tp, ep=ep, dp_attention=spread > 0 and tp > 1)
     isl, osl = lengths_of(row)
-    kind: Kind = "loop"
-    users = number(row, "concurrency")
-    if mode in ("decode", "prefill"):
-        kind = mode  # type: ignore[assignment]
-        gpus = worker.gpus if worker is not None else gpus
-    elif math.isnan(users):
-        kind = "full"
-        tokens, tpot = number(row, "tokens_per_s_per_gpu"), number(row, "tpot_ms")
-        if mode != "offline" and not math.isnan(tokens + tpot):
-            kind, users = "rate", max(1.0, tokens * gpus * tpot / 1e3)
+    kind, users = load_of(row, mode, worker.gpus if worker and mode in PHASES else gpus)
+    if worker is not None and kind in PHASES:
+        gpus = worker.gpus
     mtp = text(row, "mtp")
+    if mtp.startswith("draft"):
+        raise InvalidInput("tokens drafted by a model of its own are not predicted")
     drafts = mtp.startswith(("mtp", "simulated")) and model.mtp_layers > 0
-    redundant = _REDUNDANT.search(notes) if model.experts else None
-    wide = worker is not None and worker.dp_attention and worker.ep >= WIDE_EP
     job = ServingJob(
         model=model,
         worker=worker or Worker(),
@@ -195,10 +223,18 @@ def case_of(row: Mapping[str, Any]) -> Case:
         mtp=(1 if "acceptance 60%" in mtp else 3) * drafts if osl > 3 else 0,
         acceptance=0.6 if "acceptance" in mtp else 0.8,
         two_batch="; two-batch overlap" in notes and worker is not None and worker.dp_attention,
-        redundant_experts=int(redundant[1]) if redundant else REDUNDANT if wide else 0,
+        redundant_experts=copies_of(notes, worker, model),
         routing_skew=0.0 if _BALANCED.search(notes) else ROUTING_SKEW,
     )
-    if worker is not None:
+    opened = worker is None or (mode == "disaggregated" and prefill is None)
+    if not opened:
         check_serving(job)
     sequences = 0.0 if math.isnan(users) else users * job.worker.gpus / gpus
-    return Case(job=job, kind=kind, open_plan=worker is None, sequences=sequences)
+    return Case(
+        job=job,
+        kind=kind,
+        open_plan=opened,
+        apart=mode == "disaggregated",
+        fixed={} if worker is None else asdict(worker),
+        sequences=sequences,
+    )

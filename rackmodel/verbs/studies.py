@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import CannotRun
+from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.verbs.answer import Answer
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 def validate(
     runs: str | Path | pd.DataFrame | None = None,
     *,
+    serving: bool = False,
     tiers: Sequence[str] = (),
     workers: int = 1,
     catalog: Catalog | None = None,
@@ -37,7 +38,7 @@ def validate(
     """Predict published runs and compare with what was measured.
 
     runs : a table or a file of them, of training or of serving, as its columns tell; None takes
-    those of training that ship. tiers : "core", "wide",
+    those that ship, of training or, with serving, of serving. tiers : "core", "wide",
     "composed"; empty for all. workers : processes. progress : called with (done, all).
 
     Returns
@@ -47,11 +48,19 @@ def validate(
     serving: measured_tpot_s, predicted_tpot_s, tpot_s_low, tpot_s_high, ... in place of steps.
     """
     from rackmodel.validation import errors
-    from rackmodel.validation.accuracy import RUNS
+    from rackmodel.validation.accuracy import RUNS, SERVED
     from rackmodel.validation.serving_errors import is_serving, validate_serving
 
-    if runs is not None and is_serving(runs):
-        served = validate_serving(runs, tiers=tiers, catalog=catalog, progress=progress)
+    if serving and runs is not None:
+        raise InvalidInput("serving takes the runs that ship; of a table its columns tell the kind")
+    if serving or (runs is not None and is_serving(runs)):
+        served = validate_serving(
+            SERVED if runs is None else runs,
+            tiers=tiers,
+            catalog=catalog,
+            progress=progress,
+            workers=workers,
+        )
         return Answer(served, "serving.validation_scatter")
 
     found = errors.validate(

@@ -13,7 +13,8 @@ from rackmodel.requests.measures import Levels, Quantiles
 from rackmodel.requests.replica import Rules
 from rackmodel.requests.run import Arrivals, simulate_requests, step_times
 from rackmodel.requests.transfers import Transfers
-from rackmodel.serving.run import check_users, settle, steps_of, transfer_time_s
+from rackmodel.serving.cache_moves import CacheMoves
+from rackmodel.serving.run import check_users, settle, steps_of
 from rackmodel.serving.words import job_of_words
 from rackmodel.workload.serving.job import Worker
 from rackmodel.workload.serving.load import Load
@@ -271,7 +272,7 @@ def test_a_cache_that_moves_alone_takes_what_the_steady_state_says():
     ends = []
     moves.move(0, 1, job.isl, lambda: ends.append(one.env.now))
     one.env.run()
-    assert ends == [pytest.approx(transfer_time_s(job, steps), rel=0.05)]
+    assert ends == [pytest.approx(CacheMoves(job, steps).together_s(1), rel=0.05)]
     for _ in range(3):
         moves.move(0, 1, job.isl, lambda: ends.append(one.env.now))
     begin = one.env.now

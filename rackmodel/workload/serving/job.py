@@ -203,15 +203,18 @@ def check_serving(job: ServingJob) -> None:
         raise InvalidInput(f"mtp {job.mtp} has to be below the tokens of the answer, {job.osl}")
     for worker, gpus in ((job.worker, job.decode_gpus), (job.prefill, job.prefill_gpus)):
         if worker is not None:
-            check_worker(worker, model, gpus)
+            check_worker(worker, model, gpus, job.redundant_experts)
     if job.two_batch and not (job.worker.dp_attention and model.experts):
         raise InvalidPlan("two_batch: only dp_attention exchanges tokens with experts")
     if job.prefill_gpus and job.prefill is None:
         raise InvalidInput("prefill_gpus needs a plan of prefill workers")
 
 
-def check_worker(worker: Worker, model: Model, gpus: int) -> None:
-    """Refuse a worker that this model can't be cut into, or that these accelerators do not hold."""
+def check_worker(worker: Worker, model: Model, gpus: int, copies: int = 0) -> None:
+    """Refuse a worker that this model can't be cut into, or that these accelerators do not hold.
+
+    copies : of experts beside all of them.
+    """
     for name in ("tp", "pp", "ep"):
         if getattr(worker, name) < 1:
             raise InvalidPlan(f"{name} must be at least 1, found {getattr(worker, name)}")
@@ -224,8 +227,10 @@ def check_worker(worker: Worker, model: Model, gpus: int) -> None:
         raise InvalidPlan(f"ep {worker.ep} does not divide tp {worker.tp}")
     if worker.ep > 1 and not model.experts:
         raise InvalidPlan(f"ep {worker.ep}: {model.name} has no experts; leave them out")
-    if worker.ep > max(1, model.experts):
-        raise InvalidPlan(f"ep {worker.ep} is more than the {model.experts} experts")
+    if worker.ep > max(1, model.experts + copies):
+        raise InvalidPlan(
+            f"ep {worker.ep} is more than the {model.experts} experts; see redundant_experts"
+        )
     if not worker.dp_attention and model.heads % worker.tp:
         raise InvalidPlan(f"tp {worker.tp} does not divide {model.heads} heads; see dp_attention")
     if worker.pp > model.layers:
