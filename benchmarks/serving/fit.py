@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections import Counter
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from rackmodel.serving.outcome import kernels_of
 from rackmodel.serving.run import habits_of, settle, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
+from rackmodel.validation.serving_errors import REQUESTS_A_USER, burst_s
 from rackmodel.validation.serving_runs import Case, case_of
 from rackmodel.workload.operations import Kernel
 from rackmodel.workload.serving.load import Load
@@ -35,7 +36,11 @@ from rackmodel.workload.serving.memory import most_sequences
 
 STRAY = 0.25  # of a constant from its kernel table, one standard deviation
 NOISE = 0.15  # of a run, the same
+FIRST = 0.3  # weight of the time to the first token beside that per token
+FREE = 20.0  # what no kernel table holds may stray so many times further
+NO_TABLE = ("a request", "looks")
 APART = ("queued", "specul", "twin")
+SOFTWARE = ("sglang", "vllm", "tensorrt-llm")
 HOPPER, BLACKWELL = "nvidia-hopper", "nvidia-blackwell"
 FACTORS: dict[str, list[tuple[str, ...]]] = {
     "products, floor, Hopper": [("gemm", HOPPER, "floor_s", f) for f in ("bf16", "fp8")],
@@ -50,16 +55,26 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
     "experts, HBM, Blackwell": [("grouped", BLACKWELL, "hbm", f) for f in ("bf16", "fp8")],
     "experts, HBM, nvfp4": [("grouped", BLACKWELL, "hbm", "nvfp4")],
     "experts, arithmetic, Hopper": [("grouped", HOPPER, "matrix", f) for f in ("bf16", "fp8")],
-    "experts, arithmetic, Blackwell": [
-        ("grouped", BLACKWELL, "matrix", f) for f in ("bf16", "fp8", "nvfp4")
+    "experts, arithmetic, Blackwell": [("grouped", BLACKWELL, "matrix", "bf16")],
+    "experts, arithmetic, fp8, Blackwell": [("grouped", BLACKWELL, "matrix", "fp8")],
+    "experts, arithmetic, nvfp4": [("grouped", BLACKWELL, "matrix", "nvfp4")],
+    "experts, arithmetic, mxfp4, Hopper": [("grouped", HOPPER, "matrix", "fp8-mxfp4")],
+    "experts, arithmetic, mxfp4, Blackwell": [("grouped", BLACKWELL, "matrix", "fp8-mxfp4")],
+    "products, arithmetic, Hopper": [("gemm", HOPPER, "matrix", f) for f in ("bf16", "fp8")],
+    "products, arithmetic, Blackwell": [
+        ("gemm", BLACKWELL, "matrix", f) for f in ("bf16", "fp8", "nvfp4")
     ],
+    "prompt attention": [("prompt", family, "matrix") for family in (HOPPER, BLACKWELL)],
+    "small kernels, HBM": [("small", "hbm")],
     "decode attention, floor": [("decode", HOPPER, "floor_s"), ("decode", BLACKWELL, "floor_s")],
     "latent attention, HBM": [("decode", BLACKWELL, "latent_hbm")],
     "latent attention, arithmetic": [
         ("decode", family, "matrix", f) for family in (HOPPER, BLACKWELL) for f in ("bf16", "fp8")
     ],
     "small kernels": [("small", "floor_s")],
-    "between steps": [("software", s, "host_s") for s in ("sglang", "vllm", "tensorrt-llm")],
+    "between steps": [("software", s, "host_s") for s in SOFTWARE],
+    **{f"a request, {s}": [("software", s, "request_s")] for s in SOFTWARE},
+    "looks for requests": [("software", "sglang", "polls")],
 }
 
 
@@ -67,7 +82,7 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
 class Part:
     """A step: how often it runs each kernel, and the seconds of all else."""
 
-    kernels: Counter[Kernel]
+    kernels: dict[Kernel, float]
     other_s: float
 
 
@@ -81,6 +96,13 @@ class Run:
     decode: Part
     mixed: Part | None
     share: float  # of decode steps that carry a prompt
+    pieces: int  # steps that a prompt takes
+    burst: float  # prompts before one's own on average, over all requests of a user
+
+    @property
+    def waits(self) -> bool:
+        """Whether its time to the first token is compared."""
+        return self.mixed is not None and self.row["ttft_ms"] > 0
 
 
 def read(path: str, each: int) -> pd.DataFrame:
@@ -132,10 +154,12 @@ def _run(row: dict[str, Any], steps: Steps) -> Run:
             before=state.prompt.before,
         )
         mixed = seconds_of(state.prompt if habits_of(job.stack).alternates else asked)
-    return Run(row, case, part, seconds_of(state.decode), mixed, state.mixed)
+    pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
+    burst = burst_s(job, state) / state.prompt_s / REQUESTS_A_USER
+    return Run(row, case, part, seconds_of(state.decode), mixed, state.mixed, pieces, burst)
 
 
-def _split(step: Step, whole_s: float, times: ServingTimes) -> tuple[Counter[Kernel], float]:
+def _split(step: Step, whole_s: float, times: ServingTimes) -> tuple[dict[Kernel, float], float]:
     found = kernels_of(step)
     return found, whole_s - sum(n * times.kernel_s(kernel) for kernel, n in found.items())
 
@@ -153,7 +177,7 @@ def changed(factors: np.ndarray) -> dict[str, Any]:
 
 
 def predicted(runs: list[Run], factors: np.ndarray) -> np.ndarray:
-    """Return the times per token of all runs. [s]"""
+    """Return the times per token and to the first one of all runs. [s, shape (runs, 2)]"""
     table = changed(factors)
     times: dict[str, ServingTimes] = {}
     found = []
@@ -165,26 +189,30 @@ def predicted(runs: list[Run], factors: np.ndarray) -> np.ndarray:
             return part.other_s + sum(n * kernels.kernel_s(k) for k, n in part.kernels.items())
 
         decode = seconds(run.decode) + habits.host_s
-        step = decode
+        step, first = decode, math.nan
         if run.mixed is not None:
             extra = seconds(run.mixed) + habits.host_s
             both = decode + extra if habits.alternates else extra
             step = decode * (1.0 - run.share) + both * run.share
-        found.append(step / run.case.job.tokens_a_step)
+            first = habits.first_token_s(decode, both, run.share, run.pieces)
+            first += run.burst * run.pieces * both
+        found.append((step / run.case.job.tokens_a_step, first))
     return np.array(found)
 
 
 def fitted(runs: list[Run]) -> np.ndarray:
     """Return the factors that fit best, held near one."""
-    measured = np.array([run.row["tpot_ms"] / 1e3 for run in runs])
+    measured = np.array([(run.row["tpot_ms"] / 1e3, run.row["ttft_ms"] / 1e3) for run in runs])
+    waits = np.array([run.waits for run in runs])
     start = np.ones(len(FACTORS))
+    wide = np.array([FREE if name.startswith(NO_TABLE) else 1.0 for name in FACTORS])
 
     def residuals(factors: np.ndarray) -> np.ndarray:
         errors = np.log(predicted(runs, factors) / measured)
-        held = (factors - 1.0) / STRAY * NOISE * np.sqrt(len(runs) / 200.0)
-        return np.concatenate([errors, held])
+        held = (factors - 1.0) / STRAY / wide * NOISE * np.sqrt(len(runs) / 200.0)
+        return np.concatenate([errors[:, 0], errors[waits, 1] * FIRST, held])
 
-    bounds = (0.2 * start, 3.0 * start)
+    bounds = (0.2 * start, 3.0 * wide)
     return least_squares(
         residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.1, max_nfev=4, diff_step=0.03
     ).x
@@ -193,14 +221,26 @@ def fitted(runs: list[Run]) -> np.ndarray:
 def told(runs: list[Run], seconds: np.ndarray) -> pd.DataFrame:
     """Print the errors of predictions by kind of run."""
     table = pd.DataFrame([run.row for run in runs])
-    table["error"] = 1e3 * seconds / table["tpot_ms"] - 1.0
+    table["error"] = 1e3 * seconds[:, 0] / table["tpot_ms"] - 1.0
+    waits = np.array([run.waits for run in runs])
+    table["first"] = np.where(waits, 1e3 * seconds[:, 1] / table["ttft_ms"] - 1.0, math.nan)
+    table["first_size"] = table["first"].abs()
     table["size"] = table["error"].abs()
     by = table.groupby(["system", "software", "model", "weights_precision", "mode"])
-    print(by.agg(n=("size", "size"), median=("size", "median"), bias=("error", "median")).round(3))
+    print(
+        by.agg(
+            n=("size", "size"),
+            median=("size", "median"),
+            bias=("error", "median"),
+            first=("first_size", "median"),
+            first_bias=("first", "median"),
+        ).round(3)
+    )
     print(
         f"{len(table)} runs: median {table['size'].median():.3f}, mean {table['size'].mean():.3f},"
         f" bias {table['error'].median():+.3f}; median of the systems' medians"
-        f" {table.groupby('system')['size'].median().median():.3f}"
+        f" {table.groupby('system')['size'].median().median():.3f}; first token: median"
+        f" {table['first_size'].median():.3f}, bias {table['first'].median():+.3f}"
     )
     return table
 
@@ -208,11 +248,11 @@ def told(runs: list[Run], seconds: np.ndarray) -> pd.DataFrame:
 def bands(runs: list[Run]) -> None:
     """Print the widths that hold 80% of runs of software that the fit did not see."""
     errors = []
-    for name in ("sglang", "vllm", "tensorrt-llm"):
+    for name in SOFTWARE:
         seen = [run for run in runs if name not in run.case.job.stack]
         unseen = [run for run in runs if name in run.case.job.stack]
         measured = np.array([run.row["tpot_ms"] / 1e3 for run in unseen])
-        ratio = np.log(measured / predicted(unseen, fitted(seen)))
+        ratio = np.log(measured / predicted(unseen, fitted(seen))[:, 0])
         kinds = ["experts" if run.case.job.model.experts else "dense" for run in unseen]
         errors += list(zip(kinds, ratio, strict=True))
         print(f"without {name}: median {np.median(np.abs(ratio)):.3f} of {len(unseen)} runs")

@@ -107,6 +107,8 @@ class ServingTimes:
         table = self._of(kind)
         peak, key = self._peak(kernel.precision)
         floor = table["floor_s"]
+        if kernel.precision in table["matrix"]:  # weights narrower than their arithmetic
+            key = kernel.precision
         return (
             floor if isinstance(floor, float) else _by_format(floor, key),
             self._moved_s(kernel) / _by_format(table["hbm"], key),

@@ -29,6 +29,7 @@ class WeightFormat:
     feed: Stored
     experts: Stored
     latent: Stored | None = None  # attention of models with a latent cache, where unlike
+    latent_out: Stored | None = None  # its output projection, where unlike
 
 
 _BF16 = Stored(bytes=2.0, arithmetic="bf16")
@@ -36,7 +37,8 @@ _FP8 = Stored(bytes=1.0, arithmetic="fp8")
 _INT8 = Stored(bytes=1.0, arithmetic="int8")
 # A scale of 8 bits for 16 (nvfp4) and 32 elements (mxfp4). Source: OCP MX 1.0; NVIDIA's NVFP4.
 _NVFP4 = Stored(bytes=0.5 + 1 / 16, arithmetic="nvfp4")
-_MXFP4 = Stored(bytes=0.5 + 1 / 32, arithmetic="nvfp4")
+# 4 bits times activations of 8: the units run them as fp8 (gpt-oss: mxfp4 times mxfp8).
+_MXFP4 = Stored(bytes=0.5 + 1 / 32, arithmetic="fp8-mxfp4")
 
 WEIGHT_FORMATS = {
     one.name: one
@@ -44,8 +46,16 @@ WEIGHT_FORMATS = {
         WeightFormat(name="bf16", attention=_BF16, feed=_BF16, experts=_BF16),
         WeightFormat(name="fp8", attention=_FP8, feed=_FP8, experts=_FP8),
         WeightFormat(name="int8", attention=_INT8, feed=_INT8, experts=_INT8),
-        # NVIDIA's DeepSeek-R1-FP4 leaves attention in bf16; Llama's has every layer in nvfp4.
-        WeightFormat(name="nvfp4", attention=_NVFP4, feed=_NVFP4, experts=_NVFP4, latent=_BF16),
+        # NVIDIA's DeepSeek-R1-0528-FP4-v2 leaves attention in bf16, but for its output projection;
+        # Llama's has every layer in nvfp4.
+        WeightFormat(
+            name="nvfp4",
+            attention=_NVFP4,
+            feed=_NVFP4,
+            experts=_NVFP4,
+            latent=_BF16,
+            latent_out=_NVFP4,
+        ),
         WeightFormat(name="mxfp4", attention=_BF16, feed=_BF16, experts=_MXFP4),  # as gpt-oss
     )
 }

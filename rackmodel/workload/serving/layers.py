@@ -153,7 +153,7 @@ class LayerWriter:
             tokens = own.prompts * (own.piece + own.before)
             self.run(product("kv_up", (tokens, heads * (a.qk_nope + a.v_dim), a.kv_lora), form))
             self.run(self._prompt(block, heads, heads, (a.qk_dim, a.v_dim)))
-        self.run(product("proj", (t, h, heads * a.v_dim), form))
+        self.run(product("proj", (t, h, heads * a.v_dim), self.job.format.latent_out or form))
 
     def _cores(
         self,

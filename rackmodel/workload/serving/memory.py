@@ -24,12 +24,17 @@ def weight_bytes(job: ServingJob, worker: Worker) -> float:
     """Return the bytes of weights on one rank of the fullest pipeline stage."""
     model, form = job.model, job.format
     latent = form.latent if model.mla is not None and form.latent else form.attention
-    over, total = worker.heads_over, 0.0
+    over, total, narrower = worker.heads_over, 0.0, 0.0
+    if model.mla is not None and form.latent_out:
+        narrower = model.hidden * model.heads * model.mla.v_dim
+        narrower *= latent.bytes - form.latent_out.bytes
     blocks = list(model.blocks)
     if job.mtp:
         blocks += list(model.mtp_blocks) * min(job.mtp, model.mtp_layers)
     for block in blocks:
         total += model.mixer_parameters(block) * latent.bytes / over
+        if block.attends:
+            total -= narrower / over
         if block.feed == "dense":
             total += model.feed_parameters(block) * form.feed.bytes / over
         elif block.feed == "moe":
