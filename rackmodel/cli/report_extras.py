@@ -48,7 +48,7 @@ def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[s
     looks: list[tuple[str, Callable[[], Any]]] = [
         ("plan_map", lambda: _plan_map(machine, result, parts)),
         ("collectives", lambda: _collectives(machine, result)),
-        ("trays", lambda: _trays(machine, result, parts)),
+        ("rack", lambda: _rack(result)),
     ]
     if gains:
         looks.append(("gains", lambda: _gains(machine, result, parts)))
@@ -90,15 +90,12 @@ def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:
     return [row for op, gpus in cases for row in run_collective(machine, op, SIZES, gpus)]
 
 
-def _trays(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
-    """The hottest rack, tray by tray."""
-    from rackmodel.assess.run import run
-    from rackmodel.assess.site import Site
+def _rack(result: Result) -> dict[str, Any]:
+    """The hottest rack: trays, its power over a step, its limits."""
+    from rackmodel.verbs.power import heat
 
-    again = run(machine, result.step.job, catalog=parts, site=Site(trays=True))
-    facts = again.assessment
-    hottest = max(facts["racks"], key=lambda rack: rack["heat_w"])
-    return [{**tray} for tray in facts["trays"] if tray["rack_class"] == hottest["rack"]]
+    found = heat(result, windows=True)
+    return {"trays": found["rows"], **found.words}
 
 
 def _gains(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rackmodel.reporting import scale_up, study, style, validation
 from rackmodel.reporting.network import bandwidth_tiers, busbw_plot, roofline
+from rackmodel.reporting.power import limits_w, power_over_steps
 from rackmodel.reporting.racks import heat_by_domain, rack_elevation
 from rackmodel.reporting.steps import hbm_bars, heat_bars, step_breakdown, throughput_bars
 
@@ -133,11 +134,16 @@ def _closer(content: Mapping[str, Any]) -> Iterator[Drawn]:
             study.tornado(gains, style.new_figure(5.2, 1.4 + 0.36 * len(gains))[1][0]),
             f"{closer}: what doubling or halving one resource by itself does to tokens per second.",
         )
-    if trays := content.get("trays"):
+    if rack := content.get("rack"):
         yield (
             "Rack",
-            rack_elevation(trays, title=closer or "Rack"),
+            rack_elevation(rack["trays"], title=closer or "Rack"),
             "The hottest rack from top to bottom, by the heat of each tray, mean over a step.",
+        )
+        yield (
+            "Power of the rack",
+            power_over_steps(rack["series"], _axes(5.2, 4.2), limits=limits_w(rack["power"])),
+            f"{closer}: the hottest rack at its plug over two steps, with limits that are near.",
         )
 
 

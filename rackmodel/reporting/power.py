@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS = 2  # drawn one after the other: a step repeats
+NEAR = 1.4  # a limit that is further above the highest power is not drawn
 
 
 def heat_figure(
@@ -32,16 +33,26 @@ def heat_figure(
     """Return a rack by tray beside its power over two steps, before and after smoothing."""
     figure, (left, right) = new_figure(15.0, 8.0, columns=2, widths=(1, 1.25))
     rack_elevation(trays, left, title=title)
-    power_over_steps(series, right, ceiling_w=power["ceiling_w"])
+    power_over_steps(series, right, ceiling_w=power["ceiling_w"], limits=limits_w(power))
     return figure
 
 
+def limits_w(power: Mapping[str, Any]) -> dict[str, float]:
+    """Return the limits of a rack in watts at its plug: of its breaker, of its power supplies."""
+    wanted = ("breaker", "power shelf", "power supplies")
+    return {row["part"]: row["limit"] for row in power["margins"] if row["part"] in wanted}
+
+
 def power_over_steps(
-    series: Mapping[str, Any], ax: Axes | None = None, *, ceiling_w: float | None = None
+    series: Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    ceiling_w: float | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> Axes:
     """Draw power over two steps as it is drawn and as the hall sees it, with its ceiling.
 
-    series : step_s, drawn_w [N], seen_w [N]. [s, W]
+    series : step_s, drawn_w [N], seen_w [N]. [s, W] limits : {part: W}, drawn where they are near.
     """
     ax = own_axes(ax)
     drawn, seen = (np.tile(series[key], STEPS) / 1e3 for key in ("drawn_w", "seen_w"))
@@ -55,10 +66,15 @@ def power_over_steps(
             if ceiling_w is not None:
                 limit: Any = {"color": WARN, "linestyle": "--", "linewidth": 1.2}
                 ax.axhline(ceiling_w / 1e3, label=f"ceiling {ceiling_w / 1e3:.0f} kW", **limit)
+        top = float(max(drawn.max(), seen.max()))
+        near = {part: w / 1e3 for part, w in (limits or {}).items() if w / 1e3 <= NEAR * top}
+        for part, kilowatts in near.items():
+            dotted: Any = {"color": WARN, "linestyle": ":", "linewidth": 1.2}
+            ax.axhline(kilowatts, label=f"{part} {kilowatts:.0f} kW", **dotted)
         ax.axvline(series["step_s"], color=GRID, linewidth=1.2)
         ax.set_xlim(0, edges[-1])
-        ax.set_ylim(0, float(max(drawn.max(), seen.max())) * 1.18)
-        if smooth:
+        ax.set_ylim(0, max(top, *near.values(), 0.0) * 1.18)
+        if smooth or near:
             ax.legend(loc="upper center", ncols=3, fontsize=9)
         ends = [f"{end / 1e3:.0f}" for end in (series["seen_w"].min(), series["seen_w"].max())]
         title = f"The hall sees {' to '.join(dict.fromkeys(ends))} kW of one rack"

@@ -179,3 +179,27 @@ def test_a_million_and_a_half_blackwells_need_gigawatts():
     )
     assert 3.3 < mid < 4.2
     assert low < 3.5 < high
+
+
+def test_measured_power_over_time_is_judged_by_kind(tmp_path, monkeypatch, capsys):
+    """gpu-power-lab, B300 of 1,100 W: a capped product, a stream; a meter that reads double."""
+    from benchmarks.power import dynamics
+
+    head = (
+        "system,gpus,what,workload,phase,mean_w,peak_w,min_w,cap_w,throughput_relative,unit,"
+        "quality,notes"
+    )
+    part = '"B300 SXM6 AC, 1 GPU",1,gpu'
+    rows = [
+        f"{part},GEMM bf16 8192,compute under a cap,692.1,,,700,0.770,,,",
+        f"{part},HBM stream,hbm-bound,778,,,1100,,,,",
+        f"{part},something else,not stated,500,,,1100,,,,",
+    ]
+    source = tmp_path / "rows.csv"
+    source.write_text("\n".join([head, *rows]) + "\n")
+    monkeypatch.setattr("sys.argv", ["dynamics", str(source)])
+    assert dynamics.main() == 0
+    assert "1 rows state no phase" in capsys.readouterr().out
+    source.write_text("\n".join([head, rows[1].replace("778", "1556")]) + "\n")
+    assert dynamics.main() == 1
+    assert "MISSED" in capsys.readouterr().out
