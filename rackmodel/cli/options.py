@@ -97,7 +97,7 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
         kind = bool
         if one.default is not False:
             names = [f"{option}/--no-{option[2:]}"]
-    elif told["choices"] and str in plain:
+    elif told["choices"] and (str in plain or typing.get_origin(hint) is typing.Literal):
         kind = typing.Literal[told["choices"]]
     else:
         kind = Path if Path in plain else str if str in plain else Any
