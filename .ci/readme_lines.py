@@ -1,8 +1,9 @@
-"""Run every line of the README's shell blocks, in the order in which they stand.
+"""Run every line of the shell blocks of README.md and docs/, in the order in which they stand.
 
-In:  README.md; the console script `rackmodel` on the PATH.
-Out: one line a command with its seconds; exit 1 where one fails, with what it printed.
-Left out: the two set-up lines (`python3 -m venv ...`), which `.ci/run` and a fresh machine do. The
+In:  the pages; the console script `rackmodel` on the PATH.
+Out: one line a command with its seconds; exit 1 where one fails, prints nothing, or does not print
+     the figure that its comment promises ("+8.6%", "1.97 times").
+Left out: set-up lines (`python3 -m venv ...`, `pip install`), which a fresh machine does. The
      study and the claims run in their quick forms, on fewer points; the whole takes a quarter hour.
 """
 
@@ -20,27 +21,49 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 KEPT = ("benchmarks", "examples", "rackmodel", "topologies")  # what the lines name
 LONGEST_S = 1800
+SET_UP = ("#", "python3 -m venv", "pip install")  # what a fresh machine and `.ci/run` do
 QUICK = ("scale_up_vs_scale_out.study ", "rackmodel claims ")  # commands that have a --quick form
 
 
-def lines(text: str) -> Iterator[str]:
-    """Yield the commands of the ```sh blocks, continued lines joined, comments left out."""
+def lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands of the ```sh blocks, continued lines joined, each with its comment."""
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            command = re.sub(r"\s+# .*", "", line).strip()
-            if command and not command.startswith(("#", "python3 -m venv")):
+            command, _, comment = re.sub(r"\s+# ", "\0", line, count=1).partition("\0")
+            command = command.strip()
+            if command and not command.startswith(SET_UP):
                 quick = any(name in command for name in QUICK) and "--quick" not in command
-                yield f"{command} --quick" if quick else command
+                yield f"{command} --quick" if quick else command, comment
+
+
+def missed(comment: str, printed: str) -> str:
+    """Return the gain that a comment promises and the output does not print; "" if it does.
+
+    >>> missed("18.9 M tokens a step: +8.6% (7.3 to 10.0)", "72  +8.58% (+7.3% +10.0%)")
+    ''
+    >>> missed("served: 1.97 times", "72  +90.2%")
+    '1.97 times'
+    """
+    found = re.search(r": ([+-]?[\d.]+)(%| times)", comment)
+    if found is None:
+        return ""
+    value, times = float(found[1]), found[2] == " times"
+    step = 10.0 ** -len(found[1].partition(".")[2])
+    wanted, room = (100 * (value - 1), 100 * step) if times else (value, step)
+    gains = [float(one) for one in re.findall(r"([+-]\d+(?:\.\d+)?)%", printed)]
+    near = any(abs(one - wanted) <= 0.5 * room + 0.06 for one in gains)
+    return "" if near else f"{found[1]}{found[2]}"
 
 
 def main() -> None:
-    wanted = list(lines((ROOT / "README.md").read_text("utf-8")))
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    wanted = [line for page in pages for line in lines(page.read_text("utf-8"))]
     with tempfile.TemporaryDirectory() as folder:
         for name in KEPT:
             shutil.copytree(ROOT / name, Path(folder) / name)
-        for command in wanted:
+        for command, comment in wanted:
             begin = time.perf_counter()
-            # The README is ours; the shell is there for its quoting and redirections.
+            # The pages are ours; the shell is there for its quoting and redirections.
             done = subprocess.run(
                 ["bash", "-c", command],
                 cwd=folder,
@@ -50,10 +73,12 @@ def main() -> None:
                 check=False,
             )
             print(f"{time.perf_counter() - begin:7.1f} s  {command}", flush=True)
-            if done.returncode:
+            other = missed(comment, done.stdout)
+            if done.returncode or other or not (done.stdout or done.stderr):
                 print(done.stdout + done.stderr)
+                print(f"the comment says {other}" if other else f"exit code {done.returncode}")
                 sys.exit(1)
-    print(f"{len(wanted)} lines of the README run")
+    print(f"{len(wanted)} lines of README.md and docs/ run")
 
 
 if __name__ == "__main__":
