@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import simulate_step
 from rackmodel.hardware import load_catalog
 from rackmodel.kernels.contention import Contention
@@ -15,6 +16,8 @@ from rackmodel.workload import Job, Plan, load_model
 class _Step:
     """A job on a machine, ready to be simulated."""
 
+    options = EngineOptions()
+
     def prepare(self, machine: str, job: Job) -> None:
         self.machine, self.job = load_topology(machine), job
         part = load_catalog().accelerators[self.machine.accelerator]
@@ -22,18 +25,8 @@ class _Step:
         self.kernels = KernelTimes(part, job.stack, cuda_graphs=graphs)
         self.share = Contention(part).share
 
-    def run(self) -> Any:
-        return simulate_step(self.machine, self.job, self.kernels, taken=self.share)
-
-
-class DenseStep(_Step):
-    """GPT-3 175B, tp 8 x pp 8, micro-batches of one sequence."""
-
-    params = ([64, 4096, 98304], [64, 1024])
-    param_names = ("accelerators", "micro_batches")
-    timeout = 300
-
-    def setup(self, accelerators: int, micro_batches: int) -> None:
+    def prepare_dense(self, accelerators: int, micro_batches: int) -> None:
+        """Prepare GPT-3 175B, tp 8 x pp 8, on nodes of H100."""
         dp = accelerators // 64
         plan = Plan(tp=8, pp=8, dp=dp)
         self.prepare(
@@ -46,7 +39,37 @@ class DenseStep(_Step):
             ),
         )
 
+    def run(self) -> Any:
+        return simulate_step(self.machine, self.job, self.kernels, self.options, taken=self.share)
+
+
+class DenseStep(_Step):
+    """GPT-3 175B, tp 8 x pp 8, micro-batches of one sequence."""
+
+    params = ([64, 4096, 98304], [64, 1024])
+    param_names = ("accelerators", "micro_batches")
+    timeout = 300
+
+    def setup(self, accelerators: int, micro_batches: int) -> None:
+        self.prepare_dense(accelerators, micro_batches)
+
     def time_simulate(self, accelerators: int, micro_batches: int) -> None:
+        self.run()
+
+
+class HashedStep(_Step):
+    """GPT-3 175B on hashed paths, where nothing folds, by SimPy and by compiled code."""
+
+    params = ([64, 512], ["simpy", "compiled"])
+    param_names = ("accelerators", "engine")
+    timeout = 300
+
+    def setup(self, accelerators: int, engine: str) -> None:
+        self.prepare_dense(accelerators, 64)
+        self.options = EngineOptions(routing="ecmp", engine=engine)
+        self.run()  # compiles
+
+    def time_simulate(self, accelerators: int, engine: str) -> None:
         self.run()
 
 
