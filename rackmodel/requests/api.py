@@ -139,7 +139,7 @@ def _served(
     machine, where = machine_of(topology, words), site_of(words)
     hashed = arrivals.seed if words["routing"] == "ecmp" else 0
     options: EngineOptions = options_of(
-        {**words, "seed": hashed, "repeat": "exact", "limit_s": math.inf}
+        {**words, "seed": hashed, "repeat": "exact", "limit_s": math.inf, "engine": "auto"}
     )
     rate = arrivals.rate if trace is None else trace.rate
     if rate is None:
