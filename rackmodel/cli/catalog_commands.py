@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rackmodel.cli import groups
+from rackmodel.cli import complete, groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.lookup import REGISTERED, look_up
 from rackmodel.cli.output import check_picture, note, save_picture, to_json
@@ -77,6 +77,7 @@ def show(
         str,
         typer.Argument(
             metavar="NAME",
+            autocompletion=complete.anything,
             help="A topology, part or model, by name or file; links.nvlink5 if two share a name.",
             show_default=False,
         ),

@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from rackmodel.cli import complete
 from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_words
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
@@ -42,6 +43,7 @@ Topology: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="TOPOLOGY",
+        autocompletion=complete.machines,
         help="A name (see `list topologies`), a TOML file, or a graph: node-link JSON, GraphML, "
         "NCCL dump, InfraGraph, ASTRA-sim, SimAI, SimGrid (docs/formats.md).",
         show_default=False,
@@ -52,6 +54,7 @@ Model: TypeAlias = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
+        autocompletion=complete.models,
         help=f"{_MODEL_HELP} Example: --model gpt3-175b",
         rich_help_panel="Job",
     ),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rackmodel.cli import groups
+from rackmodel.cli import complete, groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
 from rackmodel.cli.tables_plan import advice_tables, replay_tables
@@ -102,7 +102,10 @@ def compare(
     topologies: Annotated[
         list[str],
         typer.Argument(
-            metavar="TOPOLOGY...", help="Names, TOML files or graphs.", show_default=False
+            metavar="TOPOLOGY...",
+            help="Names, TOML files or graphs.",
+            autocompletion=complete.machines,
+            show_default=False,
         ),
     ],
     job: groups.JobOptions,
