@@ -353,6 +353,7 @@ def _stay(
         rank_map=one.rank_map,
         machine=machine,
         events=events_so_far(run.clock),
+        engine="simpy",
         wall_s=0.0,
     )
     return Stay(tenant=one.tenant, ends_s=tuple(ends.tolist()), step=step)
