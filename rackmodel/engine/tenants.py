@@ -38,7 +38,6 @@ from rackmodel.engine.system import (
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network
-from rackmodel.network.simpy_private import events_so_far
 from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
 from rackmodel.workload import Job
 from rackmodel.workload.operations import (
@@ -198,7 +197,8 @@ def _simulate(
     for one, first in zip(placed, firsts.tolist(), strict=False):
         own = programs[first : first + one.tenant.job.plan.pp]
         seconds |= kernel_seconds_of(own, one.tenant.kernels)
-    run = Simulation(programs, seconds, system, quotient, np.ones(len(stage)), shares)
+    even = np.ones(len(stage))
+    run = Simulation(programs, seconds, system, quotient, even, shares, engine=options.engine)
     run.simulate(options.limit_s)
     machine = FoldedMachine(system=system, partition=partition, quotient=quotient, network=network)
     return [
@@ -329,7 +329,7 @@ def _stay(
     pp, ranks = one.tenant.job.plan.pp, len(one.where)
     classes = machine.partition.rank[base : base + ranks]
     mine, where, count = np.unique(classes, return_inverse=True, return_counts=True)
-    logs = [tuple(run.world.ranks[number].log) for number in mine.tolist()]
+    logs = [run.logs[number] for number in mine.tolist()]
     stages = machine.system.stage[machine.quotient.first_rank[mine]] - first
     per_stage = len(begins) // pp
     ends = np.zeros(per_stage - 1)
@@ -352,8 +352,8 @@ def _stay(
         exchanges=exchange_kinds(machine.system, one.tenant.slower),
         rank_map=one.rank_map,
         machine=machine,
-        events=events_so_far(run.clock),
-        engine="simpy",
+        events=run.events,
+        engine=run.engine,
         wall_s=0.0,
     )
     return Stay(tenant=one.tenant, ends_s=tuple(ends.tolist()), step=step)
