@@ -245,6 +245,7 @@ def search(
     capacity_factor: float = 1.0,
     top: int = 5,
     choices: str = "sensible",
+    objective: str = "tokens",
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
@@ -270,6 +271,9 @@ def search(
         listed by their estimates (`simulated` says which).
     choices : plans to try: "sensible"; "offload": also optimizer or activations in host memory;
         "full": every divisor, schedule, sharding, overlap; "full-without-offload".
+    objective : what is best: most "tokens" per second and accelerator; least "usd" per token;
+        least "watts", which are joules per token. Estimates know only steps: of dollars and watts
+        the six quickest are simulated, and the best of those wins.
 
     Raises
     ------
@@ -303,7 +307,7 @@ def search(
         fixed=plan_words(plan or {}),
         catalog=catalog,
         choices=SPACES[choices],
-        effort=Effort(top=whole("top", top)),
+        effort=Effort.towards(objective, whole("top", top)),
         simulate=simulated,
     )
 

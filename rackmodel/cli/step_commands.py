@@ -228,6 +228,16 @@ def search(
             rich_help_panel="Plan (what is left out is searched)",
         ),
     ] = "sensible",
+    objective: Annotated[
+        Literal["tokens", "usd", "watts"],
+        typer.Option(
+            "--objective",
+            help="What makes a plan the best: tokens/s per accelerator; USD per million tokens; "
+            "watts: joules per token. For the last two the six plans with the quickest estimates "
+            "are simulated and the best of them wins; it is another than by tokens only where "
+            "plans draw unlike power or leave unlike numbers of accelerators idle.",
+        ),
+    ] = "tokens",
 ) -> None:
     """Rank the plans for one machine: the best ones, and why each is slower.
 
@@ -236,6 +246,7 @@ def search(
       rackmodel search gb200-nvl72 --model llama3.1-405b --gpus 576 --global-batch 576 --top 5
       rackmodel search dgx-a100-80 --model gpt3-175b --gpus 4096 --global-batch 4096 \\
           --seq-len 2048 --space full-without-offload
+      rackmodel search dgx-h100 --model gpt3-13b --gpus 16 --global-batch 64 --objective watts
 
     Options of the plan that are given are kept; `--plot` draws MFU over tp and pp, misfits hatched.
     """
@@ -245,7 +256,8 @@ def search(
 
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: a search has no use for it; give it to simulate")
-    found = api.search(machine, **job, **engine, top=number, choices=space, catalog=catalog)
+    how: Any = {"top": number, "choices": space, "objective": objective}
+    found = api.search(machine, **job, **engine, **how, catalog=catalog)
 
     def picture() -> Any:
         from rackmodel.reporting.study import mfu_heat_map

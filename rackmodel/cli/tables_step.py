@@ -251,19 +251,28 @@ def _effort(row: Payload) -> Iterator[RenderableType]:
     )
 
 
+_OBJECTIVES = {
+    "tokens": ("step_s", ""),
+    "usd": ("usd_per_mtoken", "USD/Mtoken"),
+    "watts": ("energy_j_per_token", "J/token"),
+}
+
+
 def search_tables(payload: Payload) -> Iterator[RenderableType]:
     """Yield the ranked plans, and why each is slower than the first; ~ marks what is estimated."""
     rows: Sequence[Payload] = payload["rows"]
-    table = grid("", "step", "MFU", "HBM GB", "behind")
+    key, head = _OBJECTIVES[payload["objective"]]
+    table = grid("", "step", "MFU", "HBM GB", *([head] if head else []), "behind")
     table.add_column("plan")
-    table.add_column("why slower")
+    table.add_column("against the first" if head else "why slower")
     for index, row in enumerate(rows, 1):
         table.add_row(
             str(index),
             ("" if row["simulated"] else "~") + seconds(row["step_s"]),
             percent(row["mfu"], 1),
             gigabytes(row["hbm_used_bytes"]),
-            signed(row["step_s"] / rows[0]["step_s"] - 1) if index > 1 else "",
+            *([three(row[key]) if known(row[key]) else MISSING] if head else []),
+            signed(row["behind"]) if index > 1 and known(row["behind"]) else "",
             "   ".join(part for text in (plan_text, plan_choices) if (part := text(row["plan"]))),
             str(row["why"]),
             style="bold" if index == 1 else "",

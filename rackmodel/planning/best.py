@@ -31,6 +31,7 @@ from rackmodel.planning.candidates import (
 )
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.frames import SearchResult
+from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
 from rackmodel.stages import tell
@@ -84,7 +85,7 @@ def search_job(
     ----------
     job : its plan gives the fields that are not searched (see `space.SEARCHED`).
     fixed : searched fields that are given, {"tp": 8}. choices : what to try for the others.
-    effort : how many plans are simulated, when to stop, how many are listed.
+    effort : how many plans are simulated, when to stop, how many are listed, which is the best.
     simulate : other than `rackmodel.assess.run.run`, such as in a hall of one's own.
 
     Raises
@@ -107,8 +108,9 @@ def search_job(
             break
     else:
         raise DoesNotFit(nearest_misfit(planner, space, look.estimates))
-    candidates.sort(key=lambda c: (c.step_s, str(c.job.plan)))
-    best_s = candidates[0].step_s
+    wanted = OBJECTIVES[effort.objective]
+    candidates.sort(key=lambda c: (wanted.of(c.result), c.step_s, str(c.job.plan)))
+    best_s = min(c.step_s for c in candidates)
     bound_s = least_bound(look, queue.looked)
     floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     timed = int(np.isfinite(look.estimates.step_s).sum())
@@ -122,6 +124,7 @@ def search_job(
         error=max(abs(c.estimate_s / c.step_s - 1.0) for c in candidates),
         look=look,
         top=effort.top,
+        objective=wanted,
         wall_s=time.perf_counter() - started_s,
     )
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rackmodel.errors import CannotRun, InvalidPlan
+from rackmodel.errors import CannotRun, InvalidPlan, UnknownName
 from rackmodel.planning.closed_form import Estimates
+from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Bools, Ints, Space
 from rackmodel.stages import tell
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
 SIMULATED = 2  # plans at most
+WEIGHED = 6  # as many where the closed form can't tell what is wanted of them
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
@@ -35,7 +37,8 @@ class Effort:
 
     top : plans to list; the best one is the same for any number. most : plans simulated. near :
     which plans are timed, as in `Look.closer`. sure : the search ends where estimates, put right by
-    what was simulated, lie this far behind the best, or after so many events.
+    what was simulated, lie this far behind the best, or after so many events. objective : what
+    makes a simulated plan the best, of `objectives.OBJECTIVES`.
     """
 
     top: int = 1
@@ -43,6 +46,22 @@ class Effort:
     near: float = NEAR_ENOUGH
     sure: float = NEARLY
     events: int = EVENTS
+    objective: str = "tokens"
+
+    @classmethod
+    def towards(cls, objective: str, top: int) -> Effort:
+        """Return what a search for the best by an objective does; none ends early but by steps.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such objective.
+        """
+        if objective not in OBJECTIVES:
+            raise UnknownName.among("objective", objective, OBJECTIVES)
+        if objective == "tokens":
+            return cls(top=top)
+        return cls(top=top, most=WEIGHED, sure=np.inf, objective=objective)
 
 
 @dataclass(frozen=True, slots=True)

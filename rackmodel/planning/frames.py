@@ -7,13 +7,14 @@ Left out: drawing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rackmodel.planning.candidates import Candidate, Estimated
+from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
 from rackmodel.workload import Job, peak_memory
 
@@ -105,14 +106,14 @@ def why_slower(best: Mapping[str, float], other: Mapping[str, float]) -> tuple[s
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Plans in the order of their steps.
+    """Plans in the order of their steps, or of another objective.
 
-    candidates : the simulated ones, fastest first. others : the next ones by their estimates.
+    candidates : the simulated ones, best first. others : the next ones by their estimates.
     plans : how many were looked at. fitting : of those, how many fit by the estimate; timed : how
     many were timed, not beaten by their bound. unbeaten : no plan that was not simulated can be
-    faster than the best by more than this share, by its lower bound. error : largest
+    faster than the quickest by more than this share, by its lower bound. error : largest
     |estimate / simulation - 1| among the simulated. look : all plans and what is known of them.
-    top : plans that were asked for.
+    top : plans that were asked for. objective : what the best is best by.
     """
 
     candidates: tuple[Candidate, ...]
@@ -125,6 +126,7 @@ class SearchResult:
     look: Look
     top: int
     wall_s: float
+    objective: Objective
 
     @property
     def job(self) -> Job:
@@ -138,10 +140,11 @@ class SearchResult:
 
     @property
     def runner_up(self) -> float | None:
-        """How much longer the second best step takes, as a share; None if there is no second."""
+        """How much more the second best takes (seconds, dollars, joules), as a share, or None."""
         if len(self.candidates) < 2:
             return None
-        return self.candidates[1].step_s / self.candidates[0].step_s - 1.0
+        best, second = (self.objective.of(one.result) for one in self.candidates[:2])
+        return second / best - 1.0
 
     def frame(self) -> pd.DataFrame:
         """One row per simulated plan; see `frames.search_frame`."""
@@ -158,7 +161,8 @@ class SearchResult:
 
 def search_rows(found: SearchResult) -> list[dict[str, Any]]:
     """One row per plan: the best, then by their steps; of some only what their estimates say."""
-    first = found.candidates[0]
+    first, objective = found.candidates[0], found.objective
+    by_steps = objective.key == "step_s"
     rows: list[dict[str, Any]] = []
     for candidate in found.candidates:
         result = candidate.result
@@ -167,16 +171,25 @@ def search_rows(found: SearchResult) -> list[dict[str, Any]]:
         if abs(row["estimate_error"]) > AGREE:
             name, seconds = difference(candidate.parts_s, result.breakdown_s)
             row["estimate_why"] = f"{REASONS[name]} ({name} {seconds:+.3g} s simulated)"
-        if candidate is not first:
+        if not by_steps:
+            row |= {one.key: one.of(result) for one in OBJECTIVES.values()}
+            row["behind"] = objective.of(result) / objective.of(first.result) - 1.0
+            row["why"] = "" if candidate is first else objective.why(first.result, result)
+        elif candidate is not first:
             name, seconds = why_slower(first.result.breakdown_s, result.breakdown_s)
             row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s"
         rows.append(row)
     for other in found.others:
         row = _row(first, other, other.step_s)
+        if not by_steps:
+            row |= {one.key: None for one in OBJECTIVES.values() if one.key not in row}
+            row["behind"] = None
         name, seconds = why_slower(first.parts_s, other.parts_s)
         row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s by the estimate"
         rows.append(row)
-    return [rows[0], *sorted(rows[1:], key=lambda row: row["step_s"])][: found.top]
+    if by_steps:
+        rows[1:] = sorted(rows[1:], key=lambda row: row["step_s"])
+    return rows[: found.top]
 
 
 def _row(first: Candidate, one: Candidate | Estimated, step_s: float) -> dict[str, Any]:
@@ -213,6 +226,22 @@ def search_frame(found: SearchResult) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_MORE = {"tokens": "longer", "usd": "more dollars a token", "watts": "more joules a token"}
+
+
+def _chosen(found: SearchResult) -> Iterator[str]:
+    """Say how far a plan can be trusted to be the best by another objective than steps."""
+    if found.objective.key == "step_s":
+        return
+    least_s = min(one.step_s for one in found.candidates)
+    yield (
+        f"the closed form ranks plans by steps only: the best by {found.objective.word} is the "
+        f"best of the {len(found.candidates)} that were simulated, the quickest by their "
+        f"estimates; its step takes {found.best.step_s / least_s - 1.0:.2%} longer than the "
+        "quickest"
+    )
+
+
 def search_dict(found: SearchResult) -> dict[str, Any]:
     """Rows, what the search covered, and notes for people."""
     runner_up = found.runner_up
@@ -226,6 +255,7 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         f"lower bounds, {len(found.candidates)} simulated",
         f"by their lower bounds, no plan that was not simulated can be faster by more than "
         f"{found.unbeaten:.1%}",
+        *_chosen(found),
         f"closed form and simulation differ by at most {found.error:.1%} on those simulated"
         + ("; the rest is listed by its estimates" if found.others else ""),
     ]
@@ -235,8 +265,9 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         at = rows.index(worst) + 1
         notes.append(f"plan {at}: {worst['estimate_error']:+.1%}: {worst['estimate_why']}")
     if runner_up is not None:
-        notes.append(f"the second best takes {runner_up:.2%} longer")
+        notes.append(f"the second best takes {runner_up:.2%} {_MORE[found.objective.word]}")
     return {
+        "objective": found.objective.word,
         "rows": rows,
         "plans": found.plans,
         "fitting": found.fitting,

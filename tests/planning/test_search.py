@@ -13,6 +13,7 @@ from rackmodel.planning.candidates import EVENTS, Effort, plan_words
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.enumeration import divisors, enumerate_plans
 from rackmodel.planning.frames import search_rows
+from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import HBM_MARGIN, Planner
 from rackmodel.planning.space import OFFLOADS, SPACES, Choices
 from rackmodel.topology import load_topology
@@ -383,3 +384,33 @@ def test_closed_form_knows_all_to_alls_under_other_passes(ep):
         [guess_s] = planner.estimate(space, room_bytes=1e15).step_s
         step_s = planner.simulate(space.plan(0)).step.step_s
         assert guess_s == pytest.approx(step_s, rel=0.06)
+
+
+def test_the_best_by_an_objective_is_no_worse_by_it_than_the_best_by_any_other():
+    words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 64, "seq_len": 2048}
+    found = {name: rackmodel.search("dgx-h100", objective=name, **words) for name in OBJECTIVES}
+    for name, objective in OBJECTIVES.items():
+        own = objective.of(found[name].best)
+        # Steps: what the search by tokens didn't simulate is slower by its estimate only.
+        least = min(objective.of(one.best) for one in found.values())
+        assert own <= least * (1.005 if name == "tokens" else 1.0), name
+        order = [objective.of(one.result) for one in found[name].candidates]
+        assert order == sorted(order)
+    # Here they are two plans: a pipeline draws less power, and is slower.
+    watts, tokens = found["watts"], found["tokens"]
+    assert watts.best.step_s > tokens.best.step_s
+    first, *rest = watts.to_dict()["rows"]
+    assert first["energy_j_per_token"] == watts.best.assessment["energy_j_per_token"]
+    assert all(row["behind"] is None for row in rest if not row["simulated"])
+    assert any("ranks plans by steps only" in note for note in watts.to_dict()["notes"])
+    assert "usd_per_mtoken" not in tokens.to_dict()["rows"][0]  # nothing is assessed in vain
+    with pytest.raises(UnknownName, match="did you mean 'watts'"):
+        rackmodel.search("dgx-h100", objective="watt", **words)
+
+
+def test_power_that_costs_much_turns_dollars_into_watts():
+    words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 64, "seq_len": 2048}
+    dear = {"usd_per_kwh": 1000.0}
+    by_dollars = rackmodel.search("dgx-h100", objective="usd", site=dear, **words)
+    by_joules = rackmodel.search("dgx-h100", objective="watts", **words)
+    assert by_dollars.job.plan == by_joules.job.plan
