@@ -72,8 +72,8 @@ def commands() -> Iterator[str]:
     yield from table(
         ["command", "what it does"],
         (
-            [f"[{name}](commands/{name}.md)", inspect.cleandoc(call.__doc__ or "").split("\n")[0]]
-            for name, (_panel, call) in sorted(COMMANDS.items())
+            [f"[{name}](commands/{name}.md)", command.told]
+            for name, command in sorted(COMMANDS.items())
         ),
     )
     yield "```{toctree}\n:hidden:\n"
@@ -82,7 +82,7 @@ def commands() -> Iterator[str]:
 
 
 def command_page(name: str) -> Iterator[str]:
-    command = COMMANDS[name][1]
+    command = COMMANDS[name].function
     yield f"# rackmodel {name}\n"
     for part in inspect.cleandoc(command.__doc__ or "").replace("\b\n", "").split("\n\n"):
         head, colon, shown = part.partition(":\n" if part.startswith("Examples:") else ": ")

@@ -1,6 +1,6 @@
 """The typer application: every command by its name.
 
-In:  the functions of the `*_commands` modules.
+In:  the functions of the `*_commands` modules, imported when one is asked for.
 Out: `app` and `main()`.
 Left out: what the commands do.
 """
@@ -10,34 +10,40 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from rackmodel.cli import (
-    catalog_commands,
-    design_commands,
-    domains_command,
-    file_commands,
-    goodput_command,
-    hall_command,
-    network_commands,
-    page_command,
-    power_commands,
-    report_commands,
-    serving_commands,
-    step_commands,
-    study_commands,
-)
-from rackmodel.cli.options import expanded
 from rackmodel.cli.runner import OneLineGroup
+
+
+class Command(NamedTuple):
+    """What `--help` prints of a command, and where its function is: a room's import is dear.
+
+    panel : its heading. at : "module:function" below `rackmodel.cli`. told : the first line of the
+    function's docstring.
+    """
+
+    panel: str
+    at: str
+    told: str
+
+    @property
+    def function(self) -> Callable[..., None]:
+        """Return the function, imported now."""
+        module, _, function = self.at.partition(":")
+        found: Callable[..., None] = getattr(import_module(f"rackmodel.cli.{module}"), function)
+        return found
 
 
 @functools.cache
 def full(name: str) -> Any:
     """Return a command with all of its options."""
+    from rackmodel.cli.options import expanded
+
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(name)(expanded(COMMANDS[name][1]))
+    alone.command(name)(expanded(COMMANDS[name].function))
     return typer.main.get_command(alone)
 
 
@@ -112,50 +118,152 @@ def _root(
 
 
 _RUN, _KNOW, _STUDY = "Simulate", "Look up", "Study and show"
-COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
-    "simulate": (_RUN, step_commands.simulate),
-    "compare": (_RUN, step_commands.compare),
-    "search": (_RUN, step_commands.search),
-    "advise": (_RUN, step_commands.advise),
-    "replay": (_RUN, step_commands.replay),
-    "serve": (_RUN, serving_commands.serve),
-    "front": (_RUN, serving_commands.front),
-    "hall": (_RUN, hall_command.hall),
-    "collective": (_RUN, network_commands.collective),
-    "flows": (_RUN, network_commands.flows),
-    "heat": (_RUN, power_commands.heat),
-    "caps": (_RUN, power_commands.caps),
-    "goodput": (_RUN, goodput_command.goodput),
-    "list": (_KNOW, catalog_commands.list_),
-    "show": (_KNOW, catalog_commands.show),
-    "schema": (_KNOW, catalog_commands.schema),
-    "draw": (_KNOW, catalog_commands.draw),
-    "convert": (_KNOW, file_commands.convert),
-    "new": (_KNOW, file_commands.new),
-    "validate": (_STUDY, study_commands.validate),
-    "sweep": (_STUDY, study_commands.sweep),
-    "design": (_STUDY, design_commands.design),
-    "sensitivity": (_STUDY, study_commands.sensitivity),
-    "domains": (_STUDY, domains_command.domains),
-    "claims": (_STUDY, study_commands.claims),
-    "diff": (_STUDY, file_commands.diff),
-    "report": (_STUDY, report_commands.report),
-    "app": (_STUDY, page_command.page),
+COMMANDS = {
+    "simulate": Command(
+        _RUN,
+        "step_commands:simulate",
+        "Simulate one training step: how fast, what binds, how hot, at what cost.",
+    ),
+    "compare": Command(
+        _RUN,
+        "step_commands:compare",
+        "Run the same job on several machines, each with its best plan, side by side.",
+    ),
+    "search": Command(
+        _RUN,
+        "step_commands:search",
+        "Rank the plans for one machine: the best ones, and why each is slower.",
+    ),
+    "advise": Command(
+        _RUN,
+        "step_commands:advise",
+        "Tell what a plan wastes and what each single change gains; or what would fit, as flags.",
+    ),
+    "replay": Command(
+        _RUN,
+        "step_commands:replay",
+        "Tell how long a recorded step takes on another machine.",
+    ),
+    "serve": Command(
+        _RUN,
+        "serving_commands:serve",
+        "Serve a model: time per token, throughput, what binds, cost; percentiles of requests.",
+    ),
+    "front": Command(
+        _RUN,
+        "serving_commands:front",
+        "Draw tokens/s per accelerator against tokens/s per user: the best plans of each machine.",
+    ),
+    "hall": Command(
+        _RUN,
+        "hall_command:hall",
+        "Run several jobs on racks of one machine: who slows whom, power of racks over time.",
+    ),
+    "collective": Command(
+        _RUN,
+        "network_commands:collective",
+        "Time a collective operation, as nccl-tests prints it, beside its physical bound.",
+    ),
+    "flows": Command(
+        _RUN,
+        "network_commands:flows",
+        "Run flows over a graph at max-min fair rates; tell when each ends and what holds it.",
+    ),
+    "heat": Command(
+        _RUN,
+        "power_commands:heat",
+        "Show the heat of a rack by tray in training: watts by part, liquid and air, temperatures.",
+    ),
+    "caps": Command(
+        _RUN,
+        "power_commands:caps",
+        "Tell what caps of the accelerators leave of a job, and which serves a site's power best.",
+    ),
+    "goodput": Command(
+        _RUN,
+        "goodput_command:goodput",
+        "Tell how often failures stop a job, when to save, what time counts, what spares buy.",
+    ),
+    "list": Command(
+        _KNOW,
+        "catalog_commands:list_",
+        "List what the catalog holds, with the main values and their units.",
+    ),
+    "show": Command(
+        _KNOW,
+        "catalog_commands:show",
+        "Show everything known about one thing, each value with its source and grade.",
+    ),
+    "schema": Command(
+        _KNOW,
+        "catalog_commands:schema",
+        "Print the JSON Schema of a file that you write, or of what `simulate` or `serve` prints.",
+    ),
+    "draw": Command(
+        _KNOW,
+        "catalog_commands:draw",
+        "Draw a machine: its rack with trays, and the fabric that joins racks.",
+    ),
+    "convert": Command(
+        _KNOW,
+        "file_commands:convert",
+        "Write a machine as a graph for other tools: GraphML, node-link, InfraGraph, SimGrid.",
+    ),
+    "new": Command(
+        _KNOW,
+        "file_commands:new",
+        "Begin a file of your own: a commented template that runs as it is.",
+    ),
+    "validate": Command(
+        _STUDY,
+        "study_commands:validate",
+        "Predict published runs and compare with what was measured.",
+    ),
+    "sweep": Command(
+        _STUDY,
+        "study_commands:sweep",
+        "Run many jobs into a directory; kill it at any moment and go on with --resume.",
+    ),
+    "design": Command(
+        _STUDY,
+        "design_commands:design",
+        "Search over hardware: which designs does no other one beat, within watts and dollars?",
+    ),
+    "sensitivity": Command(
+        _STUDY,
+        "study_commands:sensitivity",
+        'Tell what doubling each resource gains: "double the NIC rate and gain 11%".',
+    ),
+    "domains": Command(
+        _STUDY,
+        "domains_command:domains",
+        "Tell what a larger scale-up domain buys: speed, waits, HBM, heat, cost of each size.",
+    ),
+    "claims": Command(
+        _STUDY,
+        "study_commands:claims",
+        "Test each claim about scale-up and scale-out; print verdicts with numbers and bands.",
+    ),
+    "diff": Command(
+        _STUDY,
+        "file_commands:diff",
+        "Compare two results: which inputs differ, and which figures moved by how much.",
+    ),
+    "report": Command(
+        _STUDY,
+        "report_commands:report",
+        "Write one page that says what was asked, assumed and found, and how sure we are.",
+    ),
+    "app": Command(
+        _STUDY,
+        "page_command:page",
+        "Open a local page with sliders: machine, model, batch, power, prices; keep and compare.",
+    ),
 }
 
 
-def _named(command: Callable[..., None]) -> Callable[[], None]:
-    """Return what `rackmodel --help` needs of a command: its help, none of its options."""
-
-    def stub() -> None:
-        """Nothing: the command itself takes its place before it runs."""
-
-    stub.__doc__ = command.__doc__
-    return stub
-
-
-for _name, (_panel, _command) in COMMANDS.items():
-    app.command(_name, rich_help_panel=_panel)(_named(_command))
+for _name, _command in COMMANDS.items():
+    app.command(_name, rich_help_panel=_command.panel, help=_command.told)(lambda: None)
 
 
 def main() -> None:

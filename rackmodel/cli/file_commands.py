@@ -48,7 +48,7 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Write a machine as a graph that other tools read: GraphML, node-link, InfraGraph, SimGrid.
+    """Write a machine as a graph for other tools: GraphML, node-link, InfraGraph, SimGrid.
 
     \b
     Examples:

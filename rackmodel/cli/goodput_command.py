@@ -41,7 +41,7 @@ def goodput(
         ),
     ] = None,
 ) -> None:
-    """Tell how often failures stop a job, when to save, what of the time counts, what spares buy.
+    """Tell how often failures stop a job, when to save, what time counts, what spares buy.
 
     \b
     Examples:

@@ -143,7 +143,7 @@ def flows(
         ),
     ] = None,
 ) -> None:
-    """Run flows over a graph at their max-min fair rates; tell when each ends and what holds it.
+    """Run flows over a graph at max-min fair rates; tell when each ends and what holds it.
 
     \b
     Example:

@@ -39,7 +39,7 @@ def page(
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Open a local page with sliders: machine, model, batch, power and prices; keep and compare.
+    """Open a local page with sliders: machine, model, batch, power, prices; keep and compare.
 
     \b
     Examples:

@@ -71,7 +71,7 @@ def heat(
         ),
     ] = None,
 ) -> None:
-    """Show the heat of a rack by tray while it trains: watts by part, liquid and air, temperatures.
+    """Show the heat of a rack by tray in training: watts by part, liquid and air, temperatures.
 
     \b
     Examples:

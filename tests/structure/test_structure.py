@@ -5,6 +5,7 @@ that it is taken out.
 """
 
 import ast
+import inspect
 import subprocess
 import sys
 import tomllib
@@ -244,6 +245,27 @@ def test_importing_the_package_loads_nothing_heavy(heavy):
     code = f"import sys, rackmodel; sys.exit({heavy!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_no_room():
+    code = (
+        "import sys\nfrom rackmodel.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(one for one in sys.modules if one.startswith(('rackmodel.', 'pydantic'))))"
+    )
+    words = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    imported = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    of_cli = {"rackmodel.cli", *(f"rackmodel.cli.{one}" for one in ("app", "runner", "waiting"))}
+    assert imported == of_cli | {"rackmodel.errors", "rackmodel.stages"}
+
+
+def test_help_says_of_a_command_what_its_function_says():
+    from rackmodel.cli.app import COMMANDS
+
+    assert [one.told for one in COMMANDS.values()] == [
+        inspect.getdoc(one.function).split("\n")[0] for one in COMMANDS.values()
+    ]
 
 
 def test_the_page_of_results_names_every_key():
