@@ -65,11 +65,12 @@ def options_of(words: Mapping[str, Any]) -> EngineOptions:
     """Return how the step is simulated."""
     given = {name: words[name] for name in kinds_of(EngineOptions)}
     given["slow"] = {} if given["slow"] is None else given["slow"]
-    if given["seed"] and given["routing"] != "ecmp":
+    made = record(EngineOptions, given, "engine's options")
+    if made.seed and made.routing != "ecmp":
         raise InvalidInput(
-            f'seed: only routing="ecmp" hashes; {given["routing"]!r} has no use for it'
+            f'seed: only routing="ecmp" hashes, {made.routing!r} does not; leave seed out'
         )
-    return record(EngineOptions, given, "engine's options")
+    return made
 
 
 def plan_words(plan: Mapping[str, Any] | Plan) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
+from rackmodel.errors import CannotRun
 from rackmodel.result.layouts import AMOUNTS, BYTES, KERNELS, WAITING, WORDS, Layouts, Row, Table
 from rackmodel.result.link_usage import sent_bytes
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Column: TypeAlias = npt.NDArray[Any]
+MOST_ROWS = 30_000_000  # of one rank class: 3 GB of columns
 Rows: TypeAlias = dict[str, Column]  # row (in the table), item, place, start_s, end_s, AMOUNTS
 
 COLUMNS = {
@@ -98,6 +100,11 @@ def _spliced(table: Rows, splice: Splice | None) -> Rows:
     again = order[(start >= begin) & (start < splice.at_s)]
     later = order[start >= splice.at_s]
     turns = np.arange(splice.times + 1)
+    if (rows := len(again) * len(turns)) > MOST_ROWS:
+        raise CannotRun(
+            f"the timeline has {rows:,} rows, at most {MOST_ROWS:,} are held: the same "
+            f"micro-batches {splice.times:,} times; give a lower global batch"
+        )
     pick = np.concatenate([order[start < begin], np.tile(again, len(turns)), later])
     turn = np.concatenate(
         [

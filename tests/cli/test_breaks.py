@@ -6,11 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 
 import rackmodel
-from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
 from rackmodel.files import csv_text, read_csv, safe_cell, whole_file
 from rackmodel.workload import load_model
 
@@ -163,6 +164,37 @@ def test_numbers_of_numpy_in_a_config_are_read_or_refused(value):
     }
     with pytest.raises(InvalidInput, match="num_local_experts_shared_width"):
         load_model(config)
+
+
+def test_a_timeline_beyond_memory_is_refused():
+    result = rackmodel.simulate(
+        "dgx-h100",
+        model="gpt3-125m",
+        gpus=4,
+        global_batch=10**9,
+        seq_len=512,
+        plan={"tp": 1, "pp": 1, "micro_batch": 1},
+        default_plan=True,
+    )
+    assert result.step_s > 0
+    with pytest.raises(CannotRun, match="rows"):
+        _ = result.events
+
+
+def test_a_word_for_routing_is_checked_before_what_depends_on_it():
+    with pytest.raises(UnknownName, match="routing"):
+        rackmodel.simulate(
+            "dgx-h100", model="gpt3-125m", gpus=4, global_batch=8, seq_len=512, routing="x", seed=1
+        )
+
+
+def test_undeclared_keys_of_graphml_warn_of_nothing(fails, tmp_path, recwarn):
+    graph = nx.DiGraph(accelerator="h100")
+    graph.add_edge("a", "b", payload_efficiency=0.5)
+    text = "\n".join(nx.generate_graphml(graph))
+    (tmp_path / "g.graphml").write_text(text.replace('<key id="d1"', '<key id="d9"', 1))
+    fails(2, "show", tmp_path / "g.graphml")
+    assert [str(one.message) for one in recwarn if "key" in str(one.message).lower()] == []
 
 
 @pytest.mark.parametrize("option", ["--trace", "--out", "--plot"])

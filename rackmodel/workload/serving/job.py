@@ -224,7 +224,10 @@ def check_worker(worker: Worker, model: Model, gpus: int, copies: int = 0) -> No
             f" divide {gpus}"
         )
     if worker.tp % worker.ep:
-        raise InvalidPlan(f"ep {worker.ep} does not divide tp {worker.tp}")
+        raise InvalidPlan(
+            f"ep {worker.ep} does not divide tp {worker.tp}, the accelerators of a stage; give a "
+            "tp that it divides (with --dp-attention attention is not cut by it)"
+        )
     if worker.ep > 1 and not model.experts:
         raise InvalidPlan(f"ep {worker.ep}: {model.name} has no experts; leave them out")
     if worker.ep > max(1, model.experts + copies):
