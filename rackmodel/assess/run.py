@@ -100,6 +100,7 @@ def run(
             peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
             kernels=kernels,
             contention_of=contention,
+            catalog=parts,
             assess=partial(assessed, machine=machine, catalog=parts, site=where, cap=cap),
         )
 

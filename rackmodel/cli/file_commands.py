@@ -102,7 +102,7 @@ def diff(
       rackmodel simulate dgx-h200 --model llama3-8b --gpus 64 --global-batch 64 --json > b.json
       rackmodel diff a.json b.json --least 1%
 
-    Inputs (the plan included) come first, then figures, the largest change first.
+    Inputs (plan, version and catalog included) come first, then figures, the largest change first.
     """
     from rackmodel.files import read_json
     from rackmodel.gate import table

@@ -14,7 +14,7 @@ from typing import Any
 
 INPUTS = (
     *("topology", "model", "gpus", "seq_len", "global_batch", "precision", "stack", "accelerator"),
-    *("plan", "placement", "version", "site", "op", "isl", "osl", "users"),
+    *("plan", "placement", "version", "catalog", "site", "op", "isl", "osl", "users"),
 )
 CLOCK = ("simulation.wall_s", "wall_s", "simulation.events", "simulation.engine")
 ROUNDING = 1e-9

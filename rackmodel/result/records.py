@@ -287,6 +287,17 @@ class WaterfallRecord(TypedDict):
     lost: float
 
 
+class CatalogRecord(TypedDict):
+    """The catalog that figures were worked out with.
+
+    digest : of all its values. changed : those that are not as shipped (`--set`, `--catalog`), by
+    their dotted fields.
+    """
+
+    digest: str
+    changed: dict[str, float | str]
+
+
 class ResultRecord(AssessmentRecord):
     """One simulated training step: everything that `simulate --json` prints.
 
@@ -323,3 +334,5 @@ class ResultRecord(AssessmentRecord):
     links: list[LinkRecord]
     contention: list[ContentionRecord]
     simulation: SimulationRecord
+    version: str
+    catalog: CatalogRecord

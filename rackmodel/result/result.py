@@ -20,6 +20,7 @@ import numpy as np
 
 from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware.identity import identity
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
 from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rackmodel.engine.step import Step
-    from rackmodel.hardware import Accelerator
+    from rackmodel.hardware import Accelerator, Catalog
     from rackmodel.kernels.contention import Contention
     from rackmodel.kernels.kernel_time import KernelTimes
     from rackmodel.topology import Topology
@@ -52,7 +53,8 @@ BAND = ("step_s_low", "step_s_high", "band_reason")
 class Result:
     """One simulated training step.
 
-    step : the simulation itself. machine : what it ran on. accelerator : the part that ran it.
+    step : the simulation itself. machine : what it ran on. accelerator : the part that ran it,
+    of this catalog.
     hbm_used : per pipeline rank, bytes by kind. overhead_s : seconds that a step loses outside of
     the simulated operations.
     step_s_low, step_s_high : band that about 80% of real runs fall into, and band_reason : what its
@@ -72,6 +74,7 @@ class Result:
     peak_flops_per_s: float
     kernels: KernelTimes
     contention_of: Contention
+    catalog: Catalog
     assess: Callable[[Result], AssessmentRecord]
 
     @property
@@ -313,6 +316,8 @@ class Result:
                 "rank_classes": len(step.rank_count),
                 "wall_s": step.wall_s,
             },
+            "version": lambda: import_module("rackmodel").__version__,
+            "catalog": partial(identity, self.catalog),
         }
 
     def _hbm(self) -> HbmRecord:

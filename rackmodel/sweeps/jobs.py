@@ -50,7 +50,8 @@ _KINDS: dict[object, Kind] = {
     bool | None: "bool",
 }
 _TOPOLOGY = "set.topology."
-_WALL = ("simulation.wall_s",)  # the only figures that differ from one run to the next
+# What differs from one run to the next, and what is one for all rows or among their own inputs.
+_NOT_KEPT = ("simulation.wall_s", "version", "catalog.")
 _FILES = (".toml", ".json", ".graphml", ".xml")
 
 
@@ -139,7 +140,7 @@ def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
     >>> flat_row({"step_s": 2.0, "cost": {"usd": 1.5}, "racks": [{"count": 2, "heat_w": 5.0}]})
     {'step_s': 2.0, 'cost.usd': 1.5, 'racks': 2, 'heat_w': 10.0, 'rack_heat_w': 5.0}
     """
-    row = {name: value for name, value in _leaves(tree, "") if name not in _WALL}
+    row = {name: value for name, value in _leaves(tree, "") if not name.startswith(_NOT_KEPT)}
     for link in tree.get("links", ()):
         for name in ("utilisation_mean", "utilisation_peak", "bytes"):
             if name in link:

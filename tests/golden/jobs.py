@@ -25,7 +25,7 @@ from tests.golden.frames import summary
 
 HERE = Path(__file__).parent
 NUMBERS = ("step_s", "mfu", "hfu", "exposed_s", "breakdown_s", "compute_shares")
-CLOCK_AND_VERSION = frozenset({"wall_s", "engine", "version", "date", "created", "git"})
+CLOCK_AND_VERSION = frozenset({"wall_s", "engine", "version", "catalog", "date", "created", "git"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,59 @@
+"""Which catalog figures were worked out with: a digest, and what a user has changed in it.
+
+In:  a catalog.
+Out: `identity`.
+Left out: what two results have different (`rackmodel.reporting.difference`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rackmodel.hardware.catalog import load_catalog
+from rackmodel.hardware.parts import Catalog, Quantity
+
+DIGITS = 12  # of a digest: enough to tell some million catalogs apart
+
+
+def identity(catalog: Catalog) -> dict[str, Any]:
+    """Return the digest of all values (sources and notes aside), changed: those not as shipped.
+
+    The keys are those of `rackmodel.result.records.CatalogRecord`.
+
+    Examples
+    --------
+    >>> identity(load_catalog(overrides={"accelerators.h100.power_w": 650}))["changed"]
+    {'accelerators.h100.power_w': 650.0}
+    """
+    shipped = load_catalog()
+    if catalog is shipped:
+        return {"digest": _shipped_digest(), "changed": {}}
+    known = dict(_values(shipped))
+    own = dict(_values(catalog))
+    changed = {name: one[3] or one[0] for name, one in own.items() if known.get(name) != one}
+    return {"digest": _digest(own), "changed": changed}
+
+
+@functools.cache
+def _shipped_digest() -> str:
+    return _digest(dict(_values(load_catalog())))
+
+
+def _digest(values: Mapping[str, tuple[float | str, ...]]) -> str:
+    text = repr(sorted(values.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def _values(catalog: Catalog) -> Iterator[tuple[str, tuple[float | str, float, float, str]]]:
+    """Yield dotted fields with value, bounds and text; the NaN of a text would equal nothing."""
+    for kind, parts in catalog.tables.items():
+        for part, table in parts.items():
+            for field, one in table.items():
+                yield f"{kind}.{part}.{field}", _plain(one)
+
+
+def _plain(one: Quantity) -> tuple[float | str, float, float, str]:
+    return ("", 0.0, 0.0, one.text) if one.text else (one.value, one.low, one.high, "")
