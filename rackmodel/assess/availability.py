@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.cost import need
 from rackmodel.assess.failure_run import simulate_runs
@@ -29,6 +27,9 @@ from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DAY_S = 86400.0
 MOST_RUNS = 1000

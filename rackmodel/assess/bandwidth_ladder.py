@@ -12,9 +12,7 @@ price, which stands in that of a chassis; that flatters the fabric.
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import switch_usd
@@ -22,6 +20,9 @@ from rackmodel.assess.media import media_rows
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 from rackmodel.topology.kinds import Tier
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ACCELERATORS = 8 * 576  # enough for every tier of the shipped fabrics
 HBM_REACH_M = 0.01  # assumed: a stack stands beside the die

@@ -9,9 +9,9 @@ still.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from rackmodel.assess.power_intervals import work_of
 from rackmodel.errors import CannotRun, InvalidInput
@@ -22,6 +22,9 @@ from rackmodel.hardware.power_model import (
     leakage_ratio,
     voltage_ratio,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def repeated_unit(
@@ -48,6 +51,8 @@ def repeated_unit(
     the bytes take at the full HBM rate, and waiting for the host: no matrix unit stalls meanwhile),
     activity, stall_w and flop_j (at reference voltage), byte_j; durations as simulated.
     """
+    import pandas as pd
+
     rows = timeline[(timeline["rank_class"] == rank_class).to_numpy()]
     if "stream" in rows:
         rows = rows[(rows["stream"] == stream).to_numpy()]

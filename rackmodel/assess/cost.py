@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, cast
 
 from rackmodel.assess.chassis import Level, at_level, chassis_of
 from rackmodel.assess.media import end_usd, media_rows, more_switches, outside_switches, scaled_usd
@@ -20,6 +18,9 @@ from rackmodel.assess.site import Site
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.result.records import CostRecord, RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOURS_A_YEAR = 8766.0
 LEVELS: tuple[Level, ...] = ("low", "mid", "high")

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from rackmodel.assess.chassis import Chassis
 from rackmodel.assess.media import Fabric, fabric_power, media_rows, more_switches
@@ -22,6 +21,9 @@ from rackmodel.assess.rack_power import powered_accelerators
 from rackmodel.assess.site import Site
 from rackmodel.hardware import Catalog
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BEHIND_LEAVES = (*ABOVE_LEAVES, Tier.LEAF, Tier.SPINE, Tier.CORE)
 

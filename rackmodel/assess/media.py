@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from rackmodel.assess.chassis import Chassis, Level
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, Medium, Switch
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
 ROWS = [
@@ -124,6 +126,8 @@ def media_rows(
     CannotRun
         If a cable would be longer than its medium reaches.
     """
+    import pandas as pd
+
     found = link_ends(inventory, catalog)
     wanted = dict(swap or {})
     tiers = sorted({one.tier for one in found})

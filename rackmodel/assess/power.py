@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from rackmodel.assess import coolant, tray_heat
 from rackmodel.assess.accelerator_power import Draw, draw_all
@@ -28,6 +27,9 @@ from rackmodel.assess.rack_power import (
 )
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

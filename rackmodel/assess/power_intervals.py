@@ -9,15 +9,17 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 
@@ -210,7 +212,7 @@ def activity_levels(power: PowerModel, device_busy: float) -> dict[str, float]:
 
 def by_name(column: pd.Series[Any], value: Any, what: str) -> Floats:
     """Translate a column of few distinct names into numbers, one call per name."""
-    codes, names = pd.factorize(column)
+    codes, names = column.factorize()
     table = []
     for name in names.tolist():
         try:
@@ -218,7 +220,8 @@ def by_name(column: pd.Series[Any], value: Any, what: str) -> Floats:
         except KeyError:
             known = ", ".join(sorted(KINDS))
             raise InvalidInput(f"timeline: unknown {what} {name!r} (known: {known})") from None
-    return np.asarray([*table, 0.0], dtype=float)[codes]  # code -1, a missing value, is the last
+    numbers: Floats = np.asarray([*table, 0.0], dtype=float)[codes]  # -1, a missing value: the last
+    return numbers
 
 
 def _place(edges: Floats, times: Floats) -> Ints:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats, leakage_ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FINEST_S = 1e-3
 FEWEST_BINS, MOST_BINS, MOST_CELLS = 64, 16384, 4_000_000

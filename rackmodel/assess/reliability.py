@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import need
@@ -23,6 +22,9 @@ from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.result.records import ReliabilityRecord
 from rackmodel.topology.kinds import Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOST_ACCELERATORS = 8  # the hosts that the host rate was counted on
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 
 from rackmodel.assess import coolant, margins
 from rackmodel.assess.chassis import Level, chassis_of
@@ -34,6 +33,9 @@ from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess import tray_heat
 from rackmodel.assess.chassis import Chassis, chassis_of
@@ -22,6 +20,9 @@ from rackmodel.errors import CannotRun
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_THROTTLES = 8  # times that a step is made slower for its coolant; three do as a rule
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis
@@ -21,6 +21,9 @@ from rackmodel.assess.rack_power import RackPower, sample
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Which trays hold a part, best first; the first kind that the rack has takes it.
 _HOLDERS = {
@@ -129,6 +132,8 @@ def heat_by_tray(
     rank_w, warmest_c : mean power and peak junction temperature of a rank, by rank class. [W, C]
     returns_c : coolant return of every rack class, None without liquid. [C]
     """
+    import pandas as pd
+
     rows: list[dict[str, object]] = []
     exhaust_c = chassis.air_inlet_c + chassis.air_rise_k
     for rack, return_c in zip(racks, returns_c, strict=True):

@@ -247,6 +247,18 @@ def test_importing_the_package_loads_nothing_heavy(heavy):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_step_whose_frames_nobody_reads_loads_no_pandas():
+    code = (
+        "import sys, rackmodel\n"
+        "result = rackmodel.simulate('dgx-h100', model='gpt3-13b', gpus=8, global_batch=8, "
+        "seq_len=2048, plan={'tp': 8, 'pp': 1, 'micro_batch': 1})\n"
+        "assert result.tokens_per_s > 0 and 0 < result.mfu < 1\n"
+        "print(sorted({'pandas', 'networkx', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_help_imports_no_room():
     code = (
         "import sys\nfrom rackmodel.cli import main\n"
