@@ -22,16 +22,28 @@ def hall_figure(found: Mapping[str, Any]) -> Figure:
     times = found["over_time"]["time_s"]
     with look():
         for number, row in enumerate(found["rows"]):
+            # Equal jobs lie on one another: those below are wider.
             colour = COLOURS[number % len(COLOURS)]
+            width = 1.4 + 2.0 * min(len(found["rows"]) - 1 - number, 2)
             ends = [step["end_s"] for step in row["steps"]]
             factors = [step["slowdown"] for step in row["steps"]]
-            slow.step([0.0, *ends], [factors[0], *factors], color=colour, label=row["job"])
+            slow.step(
+                [0.0, *ends],
+                [factors[0], *factors],
+                color=colour,
+                linewidth=width,
+                label=row["job"],
+            )
             racks = [one["power_w"] for one in found["racks"] if one["job"] == row["job"]]
             watts = [sum(bin_) / 1e3 for bin_ in zip(*racks, strict=True)]
-            power.plot(times, watts, color=colour, label=row["job"])
+            power.plot(times, watts, color=colour, linewidth=width, label=row["job"])
         slow.legend()
         slow.set_ylim(bottom=0.95)
-        dress(slow, title="Steps beside other jobs", y="time over time alone", grid="both")
+        worst = max(found["rows"], key=lambda row: max(one["slowdown"] for one in row["steps"]))
+        most = max(step["slowdown"] for step in worst["steps"])
+        told = f"{worst['job']} takes up to {most:.2f} times as long as alone"
+        title = told if most > 1.005 else "No job slows another"
+        dress(slow, title=title, y="time over time alone", grid="both")
         power.set_ylim(bottom=0.0)
-        dress(power, title="Power of racks", x="time [s]", y="kW", grid="both")
+        dress(power, title="Power of the racks of each job", x="time [s]", y="kW", grid="both")
     return figure
