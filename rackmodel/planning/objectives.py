@@ -43,13 +43,13 @@ OBJECTIVES = {
             "usd",
             "usd_per_mtoken",
             "USD/h",
-            lambda result: result.assessment["cost"]["usd_per_mtoken"],
+            lambda result: result.usd_per_mtoken,
         ),
         Objective(
             "watts",
             "energy_j_per_token",
             "watts",
-            lambda result: result.assessment["energy_j_per_token"],
+            lambda result: result.energy_j_per_token,
         ),
     )
 }

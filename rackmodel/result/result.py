@@ -7,7 +7,6 @@ Left out: how things look on a terminal or a page.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,6 +23,7 @@ from rackmodel.hardware.identity import identity
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.hbm import hbm_peaks, hbm_timeline
 from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame
+from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
     AssessmentRecord,
     HbmRecord,
@@ -116,6 +116,26 @@ class Result:
     def hfu(self) -> float:
         """FLOP/s of everything that ran, recompute included, over the same peak."""
         return self._per_rank("flops") / self.step_s / self.peak_flops_per_s
+
+    @property
+    def rack_kw(self) -> float:
+        """Heat of the hottest rack, its mean over the step. [kW]"""
+        return max(rack["heat_w"] for rack in self.assessment["racks"]) / 1e3
+
+    @property
+    def usd_per_mtoken(self) -> float:
+        """Dollars of a million tokens: what is bought, written off, and power."""
+        return self.assessment["cost"]["usd_per_mtoken"]
+
+    @property
+    def energy_j_per_token(self) -> float:
+        """Joules of racks and fabric per token."""
+        return self.assessment["energy_j_per_token"]
+
+    @property
+    def tokens_per_s_per_mw(self) -> float:
+        """Tokens per second of the machine over the megawatts provisioned for it in its hall."""
+        return self.assessment["power"]["tokens_per_s_per_mw"]
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -370,30 +390,10 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Show the main figures as a small table in a notebook."""
-        facts, used = self.assessment, max(sum(kinds.values()) for kinds in self.hbm_used)
-        rows = {
-            "machine": f"{self.step.job.gpus:,} x {self.accelerator.name} ({self.topology})",
-            "step": f"{self.step_s:.4g} s ({self.step_s_low:.4g} - {self.step_s_high:.4g}, 80% of "
-            "real runs)",
-            "tokens/s per accelerator": f"{self.tokens_per_s_per_gpu:,.0f}",
-            "MFU": f"{self.mfu:.1%} of {self.peak_flops_per_s / 1e12:,.0f} TFLOP/s dense",
-            "what binds": self.bound_by,
-            "HBM of the fullest rank": f"{used / 1e9:,.0f} of "
-            f"{self.accelerator.hbm_bytes / 1e9:,.0f} GB",
-        }
-        if facts.get("racks"):
-            rows["heat of a rack"] = f"{max(r['heat_w'] for r in facts['racks']) / 1e3:,.0f} kW"
-            rows["energy"] = f"{facts['energy_j_per_token']:.3g} J per token"
-        cells = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
-            for name, text in rows.items()
-        )
-        return f"<table>{cells}</table>"
+        return notebook_table(self)
 
 
 def plan_dict(plan: Any) -> dict[str, Any]:
     """Return the plan's fields as plain values."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(plan).items()
-    }
+    values = asdict(plan).items()
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in values}

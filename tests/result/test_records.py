@@ -52,3 +52,16 @@ def test_a_served_job_has_the_keys_of_its_record_and_no_others(plan):
         if name.endswith("Record"):
             strict(kind)
     TypeAdapter(serving_records.ServingRecord).validate_python(found)
+
+
+def test_attributes_are_what_the_assessment_tells():
+    words = {"model": "gpt3-1.3b", "gpus": 16, "global_batch": 16, "seq_len": 1024}
+    result = rackmodel.simulate("dgx-h100", plan={"tp": 2, "pp": 1, "micro_batch": 1}, **words)
+    whole = result.to_dict()
+    assert result.rack_kw == max(rack["heat_w"] for rack in whole["racks"]) / 1e3 > 1
+    assert result.usd_per_mtoken == whole["cost"]["usd_per_mtoken"]
+    assert result.energy_j_per_token == whole["energy_j_per_token"]
+    assert result.tokens_per_s_per_mw == whole["power"]["tokens_per_s_per_mw"]
+    # Joules of racks and fabric, and the hall's above them.
+    assert result.tokens_per_s_per_mw * result.energy_j_per_token <= 1e6
+    assert f"{result.rack_kw:,.0f} kW" in result._repr_html_()

@@ -1,0 +1,34 @@
+"""A result as a small table for notebooks.
+
+In:  a result.
+Out: `notebook_table`.
+Left out: pictures and pages (`rackmodel.reporting`).
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+
+def notebook_table(result: Any) -> str:
+    """Return the main figures of a `Result` as HTML."""
+    used, job = max(sum(kinds.values()) for kinds in result.hbm_used), result.step.job
+    rows = {
+        "machine": f"{job.gpus:,} x {result.accelerator.name} ({result.topology})",
+        "step": f"{result.step_s:.4g} s ({result.step_s_low:.4g} - {result.step_s_high:.4g}, 80% "
+        "of real runs)",
+        "tokens/s per accelerator": f"{result.tokens_per_s_per_gpu:,.0f}",
+        "MFU": f"{result.mfu:.1%} of {result.peak_flops_per_s / 1e12:,.0f} TFLOP/s dense",
+        "what binds": result.bound_by,
+        "HBM of the fullest rank": f"{used / 1e9:,.0f} of "
+        f"{result.accelerator.hbm_bytes / 1e9:,.0f} GB",
+    }
+    if result.assessment.get("racks"):
+        rows["heat of a rack"] = f"{result.rack_kw:,.0f} kW"
+        rows["energy"] = f"{result.energy_j_per_token:.3g} J per token"
+    cells = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+        for name, text in rows.items()
+    )
+    return f"<table>{cells}</table>"
