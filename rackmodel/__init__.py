@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.machines import collective as collective
     from rackmodel.verbs.machines import draw as draw
     from rackmodel.verbs.machines import goodput as goodput
+    from rackmodel.verbs.page import report as report
     from rackmodel.verbs.plans import advise as advise
     from rackmodel.verbs.plans import replay as replay
     from rackmodel.verbs.power import caps as caps
@@ -75,6 +76,7 @@ _HOME = {
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
     **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
+    "report": "rackmodel.verbs.page",
     **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
     "Answer": "rackmodel.verbs.answer",
     "Comparison": "rackmodel.result.comparison",

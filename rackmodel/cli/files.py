@@ -8,9 +8,8 @@ Left out: how files are read (`rackmodel.files`); files that are written (`outpu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from rackmodel import files, gate
+from rackmodel import files
 from rackmodel.errors import InvalidInput
 
 _FILE_SUFFIXES = {".toml", ".json", ".graphml", ".xml", ".csv"}
@@ -42,14 +41,3 @@ def _ships(path: Path) -> bool:
     from rackmodel.topology.names import topology_names
 
     return path.suffix.lower() == ".toml" and path.stem in topology_names()
-
-
-def read_json(path: Path, option: str) -> dict[str, Any]:
-    """Return a JSON object with `rows`, as the other commands write it."""
-    shown = f"{option}: {path}"
-    found = files.read_json(path, where=option)
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
-        raise InvalidInput(f"{shown} has no list `rows`; give what a command wrote with --json")
-    for number, row in enumerate(found["rows"]):
-        gate.table(row, f"{shown}: rows[{number}]")
-    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,54 +16,20 @@ from typing import Annotated, Any
 import typer
 
 from rackmodel.cli import groups
-from rackmodel.cli.files import check_file, name_or_file, read_json
+from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import note
-from rackmodel.cli.values import clip
-from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.fields import setting
-from rackmodel.files import check_writable, write_whole
-
-DEFAULT_MACHINES = ["gb200-nvl72", "dgx-b200", "dgx-h100"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageWords:
-    """What a page holds beside the results."""
-
-    validation: Path | None = setting(
-        None,
-        "Published runs (.csv) or what `validate --json` wrote: adds the error tables.",
-        "runs.csv",
-        option="--validation",
-    )
-    claims: Path | None = setting(
-        None,
-        "What `claims --json` wrote: adds the verdicts.",
-        "claims.json",
-        option="--claims",
-    )
-    study: Path | None = setting(
-        None,
-        "What benchmarks.scale_up_vs_scale_out wrote (a directory): adds its answers and pictures.",
-        "runs/study",
-        option="--study",
-    )
-    brief: bool = setting(
-        False, "Only the results: no plan map, no collectives, no rack.", option="--brief"
-    )
-    sensitivity: bool = setting(
-        False, "Also what doubling each resource gains; minutes more.", option="--sensitivity"
-    )
+from rackmodel.verbs.page import JOB, MACHINES, write_page
+from rackmodel.verbs.page_words import PageWords, page_files
 
 
 def _job_options() -> list[Parameter]:
     from rackmodel.workload.plan import Job
 
     return [
-        parameter("model", groups.Model, "gpt3-175b"),
-        parameter("gpus", groups.Gpus, 1024),
-        parameter("global_batch", groups.Batch, 2048),
+        parameter("model", groups.Model, JOB["model"]),
+        parameter("gpus", groups.Gpus, JOB["gpus"]),
+        parameter("global_batch", groups.Batch, JOB["global_batch"]),
         *fields_options(Job, "Job", ("seq_len", "precision"), searched=True),
     ]
 
@@ -96,7 +61,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[TOPOLOGY...]",
-            help=f"Machines to compare. Default: {' '.join(DEFAULT_MACHINES)}.",
+            help=f"Machines to compare. Default: {' '.join(MACHINES)}.",
             show_default=False,
         ),
     ] = None,
@@ -114,22 +79,11 @@ def report(
 
     The page holds its pictures and scripts and needs no network.
     """
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InvalidInput(f"--out: wanted a file ending in .html; got {clip(out.name)!r}")
-    check_writable(out, "--out")
-    machines = [name_or_file(word, "TOPOLOGY") for word in topologies or DEFAULT_MACHINES]
-    verdicts = None if page.claims is None else read_json(page.claims, "--claims")
-    if page.validation is not None:
-        check_file(page.validation, "--validation")
+    path, verdicts = page_files(out, page)
+    machines = [name_or_file(word, "TOPOLOGY") for word in topologies or MACHINES]
     loaded, catalog = parts.with_machines(machines)
-    from rackmodel.cli.report_parts import report_parts
-    from rackmodel.reporting import html
-
-    content = report_parts(loaded, job, catalog, page, verdicts)
-    content["command"] = _command([*machines, *parts.given], job)
-    if not content["rows"]:
-        raise CannotRun(f"none of {', '.join(machines)} can run this job")
-    write_whole(out, html.page(content).encode("utf-8", "backslashreplace"), "--out")
+    command = _command([*machines, *parts.given], job)
+    write_page(path, loaded, job, catalog, page, verdicts, command=command, note=note)
     if output.json:
         output.write({"file": str(out), "machines": machines}, list)
     else:

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from study_frames import frames
 
 from rackmodel.argument.trade_offs import with_gains
-from rackmodel.cli.report_extras import study_parts
 from rackmodel.errors import InvalidInput
 from rackmodel.reporting.html import page
 from rackmodel.reporting.scale_up import PICTURES, pictures
+from rackmodel.verbs.page_extras import study_parts
 
 RESULT = {
     "topology": "gb200-nvl72",

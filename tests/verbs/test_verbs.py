@@ -122,3 +122,18 @@ def test_a_comparison_is_the_list_with_a_frame_a_picture_and_a_table():
     assert len(none.plot().axes) == len(found.plot().axes)
     with pytest.raises(rackmodel.InvalidInput, match="frame"):
         rackmodel.Comparison([none[2]]).plot()
+
+
+def test_a_report_of_python_has_the_content_of_the_command(tmp_path):
+    page = tmp_path / "page.html"
+    assert rackmodel.report(page, ["dgx-h100"], STEP, page={"brief": True}) == page
+    result = rackmodel.simulate("dgx-h100", **STEP)
+    text = page.read_text("utf-8")
+    assert "rackmodel.report(" in text
+    assert f'data-value="{100 * result.mfu}"' in text
+    with pytest.raises(rackmodel.InvalidInput, match=r"\.html"):
+        rackmodel.report(tmp_path / "page.pdf", ["dgx-h100"], STEP)
+    with pytest.raises(rackmodel.UnknownName, match="did you mean 'brief'"):
+        rackmodel.report(page, ["dgx-h100"], STEP, page={"breif": True})
+    with pytest.raises(rackmodel.CannotRun, match="none of dgx-h100"):
+        rackmodel.report(page, ["dgx-h100"], {**STEP, "model": "gpt3-175b"})

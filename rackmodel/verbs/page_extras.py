@@ -2,7 +2,7 @@
 
 In:  the fastest machine's result; a directory that the study wrote.
 Out: more content for `rackmodel.reporting.html.page`.
-Left out: the results, assumptions and errors (`report_parts`).
+Left out: the results, assumptions and errors (`page_parts`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.output import note
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.files import is_file, read_csv
 from rackmodel.stages import tell
@@ -41,7 +40,9 @@ STUDY = (
 )
 
 
-def closer_look(result: Result, parts: Catalog | None, *, gains: bool) -> dict[str, Any]:
+def closer_look(
+    result: Result, parts: Catalog | None, *, gains: bool, note: Callable[[str], None]
+) -> dict[str, Any]:
     """Return what only the fastest machine is asked: plans, collectives, its rack, its gains."""
     machine = result.machine
     content: dict[str, Any] = {"closer": result.topology}

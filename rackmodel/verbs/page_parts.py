@@ -8,16 +8,17 @@ Left out: HTML.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import api
-from rackmodel.cli.files import read_json
-from rackmodel.cli.output import note, progress
-from rackmodel.cli.report_extras import closer_look, heat_rows, study_parts
 from rackmodel.errors import CannotRun
+from rackmodel.stages import tell
 from rackmodel.validation.errors import validate
+from rackmodel.verbs.page_extras import closer_look, heat_rows, study_parts
+from rackmodel.verbs.page_words import PageWords, read_rows
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -37,15 +38,17 @@ _KEPT = (
 
 
 def report_parts(
-    machines: Sequence[str | Topology],
+    machines: Sequence[str | Path | Topology],
     job: Mapping[str, Any],
     parts: Catalog | None,
-    page: Any,
+    page: PageWords,
     verdicts: Mapping[str, Any] | None,
+    *,
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the content of a page; machines that can't run the job are told with the reason.
 
-    job : words of the front door. page : a `report_commands.PageWords`.
+    job : words of the front door. note : is told what is left out.
     """
     found = study_parts(page.study) if page.study is not None else {}
     rows: list[dict[str, Any]] = []
@@ -75,16 +78,17 @@ def report_parts(
     content["heat_domains"] = heat_rows(results)
     if not page.brief:
         fastest = max(results, key=lambda result: result.tokens_per_s_per_gpu)
-        content |= closer_look(fastest, parts, gains=page.sensitivity)
+        content |= closer_look(fastest, parts, gains=page.sensitivity, note=note)
     return content
 
 
 def _errors(path: Path, parts: Catalog | None) -> dict[str, Any]:
     """Return {rows, summary} that `validate --json` wrote, or of a table validated now."""
     if path.suffix.lower() == ".json":
-        return read_json(path, "--validation")
-    with progress("runs") as advance:
-        answer: dict[str, Any] = validate(path, catalog=parts, workers=1, progress=advance)
+        return read_rows(path, "--validation")
+    answer: dict[str, Any] = validate(
+        path, catalog=parts, workers=1, progress=lambda done, total: tell("runs", done, total)
+    )
     return answer
 
 
@@ -105,16 +109,15 @@ def _assumptions(accelerators: Sequence[str], parts: Catalog | None) -> dict[str
 
 def _identity() -> dict[str, Any]:
     """Return the version, and a hash of all code and data that the figures depend on."""
-    import rackmodel
-
-    root = Path(rackmodel.__file__).parent
+    package = import_module("rackmodel")  # the root knows of this room
+    root = Path(str(package.__file__)).parent
     whole = hashlib.sha256()
     files = {path for kind in ("*.py", "*.toml", "*.csv") for path in root.rglob(kind)}
     files |= set((root.parent / "topologies").glob("*.toml"))  # in a checkout they stand beside
     for path in sorted(files):
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return {
-        "version": rackmodel.__version__,
+        "version": package.__version__,
         "hashes": {"code and data (SHA-256)": whole.hexdigest()},
     }
 
