@@ -35,7 +35,7 @@ MISTAKES = [
     ("validate mine.csv", "mine.csv: no such file"),
     (f"{STEP} --out nodir/x.json", "nodir/x.json: no such directory"),
     (f"{STEP} --plot step.jpg", ".png, .svg, .pdf"),
-    (f"{STEP} --trace step.txt", ".json or .json.gz"),
+    (f"{STEP} --trace step.txt", ".json.gz or .et"),
     ("report --out report.pdf", ".html"),
     # missing, misspelt and idle words
     ("simulate dgx-h100 --model gpt3-13b --gpus 16", "--global-batch: missing"),
