@@ -11,7 +11,7 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
     ("medium", "watts"),
     [
         ("copper", 0.0),
-        ("pluggable", 19_440.0),  # of 200 Gb/s lanes: 1.6T modules
+        ("pluggable", 17_626.0),  # of 200 Gb/s lanes: 1.6T modules
         ("pluggable-800g-fr4", 20_740.0),
         ("lpo", 10_370.0),
         ("cpo", 5_830.0),
@@ -27,7 +27,7 @@ def test_nvl72_on_other_media(catalog, medium, watts):
 def test_pluggables_break_more_often_than_copper_and_cost_more(catalog):
     found = swap_tier(nvl72_inventory(), catalog, "scale-up", "pluggable")
     assert found["new_failures_per_hour"] > 10 * found["old_failures_per_hour"]
-    assert found["new_usd"] == pytest.approx(648 * 2200, rel=1e-6)
+    assert found["new_usd"] == pytest.approx(648 * 2000, rel=1e-6)
 
 
 def test_cable_beyond_its_reach_is_refused_with_its_length(catalog):
