@@ -161,7 +161,7 @@ def test_published_pairs_of_racks_and_nodes_come_out_in_order_and_size():
     assert [row["published_tflops_per_gpu"] for row in rows[:2]] == [1106.0, 864.0]
     for row in rows:
         assert abs(row["off"]) < 0.15, row
-        assert row["gpus"] == 246
+        assert row["gpus"] == 256
     ratios = pair_ratios(rows)
     assert [theirs for _, _, theirs in ratios] == pytest.approx([1106 / 864, 1.504], rel=1e-3)
     for _, ours, theirs in ratios:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from rackmodel import api
 from rackmodel.cli import app
+from rackmodel.result.comparison import Comparison
 
 
 @pytest.fixture(autouse=True)
@@ -82,15 +83,15 @@ def door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]) -> list[tuple[str
             raise DoesNotFit("rank 0 needs 212 GB; gb200 has 186 GB")
         return MadeResult({**row, "topology": str(topology)})
 
-    def compare(topologies: Any, **options: Any) -> list[tuple[str, Any]]:
+    def compare(topologies: Any, **options: Any) -> Comparison:
         calls.append(("compare", topologies, options))
-        return [
+        return Comparison(
             (
                 name,
                 DoesNotFit("too big") if name == "dgx-2" else MadeResult({**row, "topology": name}),
             )
             for name in topologies
-        ]
+        )
 
     monkeypatch.setattr(api, "simulate", simulate)
     monkeypatch.setattr(api, "compare", compare)
