@@ -27,8 +27,8 @@ def name_or_file(word: str, where: str) -> str:
     if "/" in word or "\\" in word or Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES:
         if _ships(Path(word)) and not files.is_file(Path(word)):
             raise InvalidInput(
-                f"{where}: {word}: no such file; the machine that ships is"
-                f" {Path(word).stem!r}, without {Path(word).suffix}"
+                f"{where}: {word}: no such file; give the machine that ships"
+                f" as {Path(word).stem!r}, without {Path(word).suffix}"
             )
         if not files.is_file(Path(word) / "config.json"):
             check_file(Path(word), where)  # a directory of a model is named by what it holds

@@ -101,7 +101,7 @@ def quantity(dimension: str) -> Callable[[str, str], float]:
         from rackmodel.units import parse
 
         if dimension == "s" and re.fullmatch(r"[0-9.,_e+]+", text.strip()) and text.strip() != "0":
-            raise InvalidInput(f"{where}: {clip(text)} of what? Give a unit: 4s, 4min, 4h, 4d")
+            raise InvalidInput(f"{where}: {clip(text)} of what? It needs a unit: 4s, 4min, 4h, 4d")
         return parse(text, dimension, where=where, positive=True)
 
     return read

@@ -104,7 +104,9 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     result = serve(machine, **{"disaggregated": False, **words})
     job, state = result.job, result.steady
     if job.prefill is not None:
-        raise InvalidInput("prompts on accelerators of their own are not simulated in a hall")
+        raise InvalidInput(
+            "prompts on accelerators of their own are not for halls; leave prefill_gpus out"
+        )
     worker = job.worker
     plan = worker.plan(job.workers)
 

@@ -89,11 +89,12 @@ def read_hall(given: str | Path | Mapping[str, Any]) -> HallSpec:
     taken: dict[int, str] = {}
     for job in jobs:
         if job.name in taken.values():
-            raise InvalidInput(f"{where}: two jobs are called {job.name!r}")
+            raise InvalidInput(f"{where}: two jobs are called {job.name!r}; rename one")
         for rack in job.racks:
             if rack in taken:
                 raise InvalidInput(
-                    f"{where}: rack {rack} is given to {taken[rack]!r} and to {job.name!r}"
+                    f"{where}: rack {rack} is given to {taken[rack]!r} and to {job.name!r};"
+                    " choose another for one of them"
                 )
             taken[rack] = job.name
     return HallSpec(
@@ -126,7 +127,9 @@ def _racks(value: object, where: str) -> tuple[int, ...]:
         for part in value.split(","):
             ends = [gate.whole(end, where, least=0, most=MOST_RACKS) for end in part.split("-", 1)]
             if ends[-1] < ends[0]:
-                raise InvalidInput(f"{where}: {part.strip()!r} runs backwards")
+                raise InvalidInput(
+                    f"{where}: {part.strip()!r} runs backwards; give the lower end first"
+                )
             found += range(ends[0], ends[-1] + 1)
     if not found or len(set(found)) < len(found):
         raise InvalidInput(f'{where}: expected numbers of racks, each once, as in "0-3"')

@@ -239,12 +239,14 @@ def _arrivals(words: Mapping[str, Any]) -> Arrivals:
     for name in ("isl", "osl"):
         if (words[name] is None) != named:
             if named:
-                raise InvalidInput(f"{name}: the {'trace' if words['trace'] else drawn} tells it")
+                raise InvalidInput(
+                    f"{name}: the {'trace' if words['trace'] else drawn} tells it; leave {name} out"
+                )
             raise InvalidInput(f"{name}: missing; give the tokens of prompt and answer")
     if words["cv"] != 1.0 and words["rate"] is None:
-        raise InvalidInput("cv: only arrivals at a rate have gaps that are drawn")
+        raise InvalidInput("cv: only arrivals at a rate have gaps that are drawn; give rate too")
     if words["trace"] is not None and drawn != "fixed":
-        raise InvalidInput("lengths: the trace tells them")
+        raise InvalidInput("lengths: the trace tells them; leave lengths out")
     rate = words["rate"]
     return Arrivals(
         rate=None if rate is None else gate.number(rate, "1", "rate", positive=True),

@@ -157,7 +157,7 @@ def _rows(path: Path) -> Iterator[Request]:
             shared = _whole(row.get("prefix") or "0", f"{where}, prefix", least=0)
             if shared > isl:
                 raise InvalidInput(
-                    f"{where}: a prefix of {shared} is longer than the prompt, {isl}"
+                    f"{where}: a prefix of {shared} is longer than the prompt, {isl}; lower it"
                 )
             name = row.get("prefix_id") or ("shared" if shared else "")
             yield Request(number, _seconds(row["arrival_s"], where), isl, osl, name, shared)

@@ -60,7 +60,9 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
         """
         good = [row for row in self.rows if "reason" not in row]
         if not good:
-            raise InvalidInput("plot: the job runs on none of the machines; see .frame")
+            raise InvalidInput(
+                "plot: the job runs on none of the machines; read .frame, and change the job"
+            )
         figure: Figure = import_module("rackmodel.reporting.steps").compare_figure(good)
         return figure
 

@@ -237,7 +237,7 @@ def read_chakra(path: Path, recorder: Recorder, rank: int) -> None:
         messages = _messages(stream, shown)
         head = next(messages, None)
         if head is None or 3 in head or not isinstance(head.get(1, [b""])[0], bytes):
-            raise InvalidInput(f"{shown}: no Chakra trace: it does not begin with its metadata")
+            raise InvalidInput(f"{shown}: no Chakra trace: it has to begin with its metadata")
         told = _attributes({10: head.get(2, [])})
         rank = int(told.get("rank", rank))
         recorder.machine = recorder.machine or str(told.get("topology", ""))

@@ -87,7 +87,9 @@ def _text(path: Path, shown: str) -> Iterator[IO[str]]:
 
 
 def _truncated(shown: str) -> InvalidInput:
-    return InvalidInput(f"{shown}: the trace ends in the middle; record it again, or copy it whole")
+    return InvalidInput(
+        f"{shown}: the trace ends in the middle; start a new one, or name a whole copy"
+    )
 
 
 class _Pieces:
@@ -122,7 +124,7 @@ class _Pieces:
             head = json.loads(f"{before}}}") if before else {}
         except json.JSONDecodeError:
             raise InvalidInput(
-                f"{self.shown}: no trace: what stands before its events is no JSON"
+                f"{self.shown}: no trace: what stands before its events has to be JSON"
             ) from None
         return head if isinstance(head, dict) else {}
 

@@ -168,7 +168,9 @@ class Recorder:
             If nothing ran, or something waits for what came later.
         """
         if not self.rank:
-            raise InvalidInput(f"{shown}: no kernel and no collective in it; record with them")
+            raise InvalidInput(
+                f"{shown}: no kernel and no collective in it; start one that records them"
+            )
         start, meeting = np.array(self.start_s), _numbered(np.array(self.meeting))
         start -= start.min()
         end = start + np.array(self.seconds)

@@ -206,7 +206,9 @@ def case_of(row: Mapping[str, Any]) -> Case:
         gpus = worker.gpus
     mtp = text(row, "mtp")
     if mtp.startswith("draft"):
-        raise InvalidInput("tokens drafted by a model of its own are not predicted")
+        raise InvalidInput(
+            "drafts have to come from the model itself (mtp): those of another are not predicted"
+        )
     drafts = mtp.startswith(("mtp", "simulated")) and model.mtp_layers > 0
     job = ServingJob(
         model=model,

@@ -162,7 +162,9 @@ def _files(given: Sequence[str | Path]) -> list[Path]:
         if is_folder(path):
             inside = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
             if not inside:
-                raise InvalidInput(f"{path}: no trace in it (looked for {', '.join(ENDINGS)})")
+                raise InvalidInput(
+                    f"{path}: no trace in it; name a file that ends in {', '.join(ENDINGS)}"
+                )
             found += inside
         else:
             found.append(path)

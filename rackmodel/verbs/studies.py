@@ -52,7 +52,9 @@ def validate(
     from rackmodel.validation.serving_errors import is_serving, validate_serving
 
     if serving and runs is not None:
-        raise InvalidInput("serving takes the runs that ship; of a table its columns tell the kind")
+        raise InvalidInput(
+            "serving takes the runs that ship; leave it out: columns of a table tell its kind"
+        )
     if serving or (runs is not None and is_serving(runs)):
         served = validate_serving(
             SERVED if runs is None else runs,

@@ -113,7 +113,7 @@ def without_clock(figures: Any) -> Any:
         return {
             key: without_clock(value)
             for key, value in figures.items()
-            if key not in CLOCK_AND_VERSION
+            if key.rpartition(".")[2] not in CLOCK_AND_VERSION
         }
     if isinstance(figures, list):
         return [without_clock(value) for value in figures]

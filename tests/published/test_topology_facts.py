@@ -39,7 +39,7 @@ def test_nvl72_is_built_as_it_is_sold():
 def test_optics_would_add_16_to_21_kw_to_nvl72():
     graph = read_topology("gb200-nvl72")
     assert optics_power_w(graph, "pluggable") == pytest.approx(20.74e3, rel=1e-3)
-    assert optics_power_w(graph, "pluggable-1600g") == pytest.approx(19.44e3, rel=1e-3)
+    assert optics_power_w(graph, "pluggable-1600g") == pytest.approx(17.63e3, rel=1e-3)
     assert optics_power_w(graph, "lpo") == pytest.approx(10.37e3, rel=1e-3)
     assert optics_power_w(graph, "cpo") == pytest.approx(5.8e3, rel=1e-2)
     assert optics_power_w(graph, "copper") == 0

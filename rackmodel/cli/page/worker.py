@@ -45,14 +45,16 @@ def answer(words: Sequence[str]) -> Answer:
     shown = f"rackmodel {shlex.join(words)}"
     try:
         if not words or words[0] not in COMMANDS or sum(map(len, words)) > LARGEST:
-            raise InvalidInput(f"the page runs {' and '.join(COMMANDS)} alone")
+            raise InvalidInput(
+                f"the page runs {' and '.join(COMMANDS)} alone; start others in a shell"
+            )
         with contextlib.redirect_stderr(said):
             command = _command(words[0])
             found = command.main(
                 list(words[1:]), prog_name=f"rackmodel {words[0]}", standalone_mode=False
             )
         if not isinstance(found, dict):
-            raise InvalidInput("nothing to show")
+            raise InvalidInput("nothing to show; leave out options that write files")
     except RackModelError as error:
         return {"ok": False, "code": error.exit_code, "message": str(error), "command": shown}
     except UsageError as error:
