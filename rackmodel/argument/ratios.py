@@ -38,7 +38,7 @@ def drawn(figure: Callable[..., Any], *bands: Band) -> Band:
     --------
     >>> value, low, high = drawn(lambda days, rate: days * rate, (10, 8, 12.5), (2.0, 1.6, 2.5))
     >>> value, round(low, 1), round(high, 1)
-    (20, 14.6, 27.4)
+    (20.0, 14.6, 27.4)
     """
     rng = np.random.default_rng(0)
     parts: list[Floats] = []

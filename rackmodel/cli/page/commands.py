@@ -120,7 +120,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
     """Return the words of a command line that say a whole plan; dp follows from the rest.
 
     >>> plan_words({"tp": 8, "pp": 2, "dp": 4, "micro_batch": 1, "ep_overlap": True})
-    ['--default-plan', '--tp', '8', '--pp', '2', '--micro-batch', '1', '--plan', 'ep_overlap=true']
+    ['--default-plan', '--tp', '8', '--pp', '2', '--plan', 'ep_overlap=true']
     """
     from rackmodel.workload.plan import Plan
 
