@@ -1,8 +1,8 @@
 """Run every line of the shell blocks of README.md and docs/, in the order in which they stand.
 
 In:  the pages; the console script `rackmodel` on the PATH.
-Out: one line a command with its seconds; exit 1 where one fails, says nothing (without --out), or does not print
-     the figure that its comment promises ("+8.6%", "1.97 times").
+Out: one line a command with its seconds; exit 1 where one fails, says nothing (without
+     --out), or does not print the figure that its comment promises ("+8.6%", "1.97 times").
 Left out: set-up lines (`python3 -m venv ...`, `pip install`), which a fresh machine does. The
      study and the claims run in their quick forms, on fewer points; the whole takes a quarter hour.
 """
