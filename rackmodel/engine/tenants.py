@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ from rackmodel.engine.system import (
 )
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
-from rackmodel.network import Network
+from rackmodel.network import Network, Routing
 from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
 from rackmodel.workload import Job
 from rackmodel.workload.operations import (
@@ -110,7 +111,7 @@ def simulate_tenants(
     """
     options = options or EngineOptions()
     slots = 1 + max(int(one.accelerators.max()) for one in tenants)
-    network = network_of(machine, slots, options.routing, options.seed)  # type: ignore[arg-type]
+    network = network_of(machine, slots, cast(Routing, options.routing), options.seed)
     placed = [_place(machine, network, tenant, options) for tenant in tenants]
     stays: dict[int, Stay] = {}
     for group in _meeting(placed):

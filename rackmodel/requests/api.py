@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rackmodel import gate
 from rackmodel.api import machine_of
@@ -20,7 +20,7 @@ from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.planning.job_words import checked, options_of, site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
-from rackmodel.requests.cluster import BALANCES
+from rackmodel.requests.cluster import BALANCES, Balance
 from rackmodel.requests.kept_rates import goodput_rows
 from rackmodel.requests.lengths import LENGTHS
 from rackmodel.requests.objective import objective_of
@@ -255,5 +255,5 @@ def _arrivals(words: Mapping[str, Any]) -> Arrivals:
         trace=None if words["trace"] is None else read_trace(words["trace"], requests),
         requests=requests,
         seed=gate.whole(words["seed"], "seed", least=0),
-        balance=gate.text(words["balance"], "balance", choices=BALANCES),  # type: ignore[arg-type]
+        balance=cast(Balance, gate.text(words["balance"], "balance", choices=BALANCES)),
     )

@@ -18,7 +18,6 @@ import numpy as np
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit
-from rackmodel.hardware import Accelerator
 from rackmodel.requests.arrivals import Request, Trace, lengths_of, renewals
 from rackmodel.requests.blocks import blocks_of
 from rackmodel.requests.cluster import Balance, Cluster, Kind, Objective, Seen
@@ -86,7 +85,7 @@ class Run:
     def times(self) -> list[StepTimes]:
         """The tables of step times of the kinds of workers."""
         ends = (self.cluster.front[0].times, self.cluster.back[0].times)
-        return [one for n, one in enumerate(ends) if n == 0 or one is not ends[0]]  # type: ignore[misc]
+        return [one for n, one in enumerate(ends) if n == 0 or one is not ends[0]]  # type: ignore[misc]  # both are tables here
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -178,8 +177,7 @@ def job_at(
             job, steps = planned(machine, {**words, "users": users}, options=options, steps=steps)
         except DoesNotFit:
             break
-        part = steps.kernels.accelerator
-        if most_sequences(job, job.worker, part.hbm_bytes, job.isl + job.osl) < users:  # type: ignore[attr-defined]
+        if most_sequences(job, job.worker, steps.part.hbm_bytes, job.isl + job.osl) < users:
             break
     return job.replace(users=max(1, math.ceil(_in_flight(job, steps, rate)))), steps
 
@@ -187,10 +185,9 @@ def job_at(
 def checked_job(machine: Topology, job: ServingJob, steps: Steps) -> None:
     """Refuse a job that can't be served, as `serving.run.serve_job` does."""
     check_serving(job)
-    part: Accelerator = steps.kernels.accelerator  # type: ignore[assignment]
     machine.units(job.gpus)
-    check_formats(job, part)
-    check_users(job.replace(users=1), part)
+    check_formats(job, steps.part)
+    check_users(job.replace(users=1), steps.part)
 
 
 def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
@@ -200,7 +197,7 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
     def kind(worker: Worker, gpus: int, rules: Rules) -> Kind:
         return Kind(
             number=gpus // worker.gpus,
-            blocks=cache_blocks(job, worker, steps.kernels.accelerator.hbm_bytes),  # type: ignore[attr-defined]
+            blocks=cache_blocks(job, worker, steps.part.hbm_bytes),
             rules=rules,
             times=step_times(job, worker, gpus, steps, habits.host_s),
         )
@@ -251,8 +248,7 @@ def cache_blocks(job: ServingJob, worker: Worker, hbm_bytes: float) -> int:
 
 def capacity_of(job: ServingJob, steps: Steps) -> float:
     """Return the most requests per second, over all numbers of users that fit. [1/s]"""
-    part = steps.kernels.accelerator
-    each = most_sequences(job, job.worker, part.hbm_bytes, job.isl + job.osl)  # type: ignore[attr-defined]
+    each = most_sequences(job, job.worker, steps.part.hbm_bytes, job.isl + job.osl)
     most = max(1, each * job.workers)
     powers = (2**power for power in range(most.bit_length()))
     return max(

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rackmodel.errors import InvalidInput
 from rackmodel.workload import Model, load_model
@@ -155,7 +155,7 @@ def load_of(row: Mapping[str, Any], mode: str, gpus: float) -> tuple[Kind, float
     running = tokens * gpus * tpot / 1e3  # by Little's law
     if mode in PHASES:
         running = running if mode == "decode" else users
-        return mode, running if math.isnan(users) else users  # type: ignore[return-value]
+        return cast(Kind, mode), running if math.isnan(users) else users
     if not math.isnan(users):
         return "loop", users
     if mode != "offline" and not math.isnan(running):
