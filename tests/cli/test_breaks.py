@@ -12,7 +12,7 @@ import pytest
 
 import rackmodel
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
-from rackmodel.files import csv_text, read_csv, safe_cell, whole_file
+from rackmodel.files import csv_text, safe_cell, whole_file
 from rackmodel.workload import load_model
 
 JOB = [
@@ -258,9 +258,10 @@ def test_numbers_of_tables_stay_to_their_last_bit(tmp_path):
 
     frame = pd.DataFrame({"a": [0.1 + 0.2, -1e-300], "b": ["=x", "y"], "=c": [None, 2]})
     (tmp_path / "t.csv").write_text(csv_text(frame))
-    again = read_csv(tmp_path / "t.csv", float_precision="round_trip")
-    assert again["a"].tolist() == frame["a"].tolist()
-    assert again["b"].tolist() == ["'=x", "y"]
+    with (tmp_path / "t.csv").open(newline="") as table:
+        again = list(csv.DictReader(table))
+    assert [float(row["a"]) for row in again] == frame["a"].tolist()
+    assert [row["b"] for row in again] == ["'=x", "y"]
 
 
 @pytest.mark.parametrize(

@@ -74,5 +74,5 @@ def test_the_record_holds_the_rows_that_the_gate_predicts():
 
 
 def test_a_table_and_serving_together_are_refused():
-    with pytest.raises(InvalidInput, match="columns tell"):
+    with pytest.raises(InvalidInput, match="columns of a table tell"):
         validate(pd.DataFrame([ROW]), serving=True)
