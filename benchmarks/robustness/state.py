@@ -1,7 +1,8 @@
 """A campaign that may be stopped at any moment: what it has done so far, in one file.
 
 In:  a directory; numbers of tries from 0 on.
-Out: the tally of all tries, written after every chunk.
+Out: the tally of all tries, written after every chunk. What broke before is tried first: what
+     holds by now is no longer told.
 Left out: what a try is (`fuzz`).
 
     python -m benchmarks.robustness.state DIR 200000     goes on where DIR stands
@@ -23,12 +24,18 @@ def go_on(folder: Path, last: int) -> Tally:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "fuzz.json"
     tally = Tally.of(json.loads(file.read_text())) if file.exists() else Tally()
+    tally.broken = {what: told for what, told in tally.broken.items() if _breaks(what, told[0])}
     while tally.tries < last:
         tries(tally.tries, min(last, tally.tries + CHUNK), tally)
         part = file.with_suffix(".part")
         part.write_text(json.dumps(tally.to_json(), indent=1))
         part.replace(file)
     return tally
+
+
+def _breaks(what: str, number: int) -> bool:
+    """Whether try `number` still ends in `what`."""
+    return what in tries(number, number + 1, Tally()).broken
 
 
 if __name__ == "__main__":

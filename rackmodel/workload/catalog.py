@@ -249,7 +249,7 @@ def _with_window(model: Model, text: str) -> Model:
     """Apply "128" (every layer), "128 alternating" or "1024 5:1" (five layers to one that attends
     fully).
     """
-    if not text:
+    if not text.strip():
         return model
     window, *every = text.split()
     ratio = re.fullmatch(r"([1-9][0-9]?):1", "1:1" if every == ["alternating"] else "".join(every))

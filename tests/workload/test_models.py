@@ -254,6 +254,7 @@ def test_columns_of_a_run_give_what_they_say_and_the_rest_from_the_nearest_model
     assert shorter.mla == model.mla
     windowed = model_from_columns(row | {"attention_window": "128 alternating"})
     assert {block.window for block in windowed.blocks} == {0, 128}
+    assert model_from_columns(row | {"attention_window": "  "}).window == 0
     five = model_from_columns(row | {"layers": 12, "attention_window": "1024 5:1"})
     assert [block.window for block in five.blocks] == [*[1024] * 5, 0] * 2
 
