@@ -61,11 +61,7 @@ def run(
     """
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
-    job = job.on(
-        accelerator.fp8_either_orientation,
-        machine.domain_accelerators,
-        accelerator.fused_attention,
-    )
+    job = job.on(accelerator, machine.domain_accelerators)
     _check(machine, job, accelerator, check_memory)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)

@@ -44,10 +44,9 @@ class Planner:
         self.part: Accelerator = hardware.accelerator(
             machine.accelerator, catalog or hardware.load_catalog()
         )
-        self.job = job.on(self.part.fp8_either_orientation, fused=self.part.fused_attention)
-        self.kernels = KernelTimes(
-            self.part, job.stack, cuda_graphs=graphs_by_default(job, self.part)
-        )
+        self.job = job = job.on(self.part)
+        graphs = graphs_by_default(job, self.part)
+        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=graphs)
         taken = Contention.of(self.job, self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
 

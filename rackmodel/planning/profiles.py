@@ -110,7 +110,7 @@ def profile(
         passes={},
     )
     for row, cut in enumerate(cuts):
-        probe = probe_of(job, cut, gpus).on(None, domain)
+        probe = probe_of(job, cut, gpus).dispatched(domain)
         units = _kinds(probe)[0]
         found.transfer[row] = send_bytes(probe)
         if job.model.tied:

@@ -6,5 +6,6 @@ Left out: how fast its kernels are (rackmodel.kernels).
 """
 
 from rackmodel.software.stack import Software as Software
+from rackmodel.software.stack import dated as dated
 from rackmodel.software.stack import software_of as software_of
 from rackmodel.software.stack import stack_or_unknown as stack_or_unknown

@@ -108,13 +108,32 @@ def software_of(stack: str) -> Software:
     return _software(stack, _words(stack))
 
 
+def _usual_date(year: int | None) -> float | None:
+    """Return the date of most published runs on accelerators of a year; None: not known."""
+    return min(year + RUN_YEARS, float(stack_table()["default"]["date"])) if year else None
+
+
+def dated(stack: str, year: int | None) -> str:
+    """Return known software with the date that it has on accelerators of a year.
+
+    No software is older than what it runs on: a name that tells no date is of the later of its
+    family's and `RUN_YEARS` after the accelerator.
+
+    >>> dated("torchtitan", 2022), dated("torchtitan", 2024), dated("torchtitan-2024-12", 2024)
+    ('torchtitan', 'torchtitan-2025-07', 'torchtitan-2024-12')
+    """
+    date = _usual_date(year)
+    if not date or _date_in(stack.lower()) or software_of(stack).date >= date:
+        return stack
+    return f"{stack}-{month(date)}"
+
+
 def stack_or_unknown(
     stack: str, *, family: str = "", year: int | None = None, sharded: bool = False
 ) -> str:
     """Return a stack as it is if it is known, else unknown software of its accelerator and date.
 
-    No software is older than what it runs on: a name that tells no date is of the later of its
-    family's and the one that unknown software would have.
+    Known software is `dated`.
 
     Parameters
     ----------
@@ -126,16 +145,10 @@ def stack_or_unknown(
     ('torchtitan', 'unknown-2024-05')
     >>> stack_or_unknown("somebodys", family="tpu", year=2023)
     'unknown-xla-2024-07'
-    >>> stack_or_unknown("torchtitan", year=2022), stack_or_unknown("torchtitan", year=2024)
-    ('torchtitan', 'torchtitan-2025-07')
     """
-    latest = float(stack_table()["default"]["date"])
-    stated = _date_in(stack.lower())
-    date = stated or (year and min(year + RUN_YEARS, latest))
-    if (row := _row_of(_words(stack) or ("default",))) is not None:
-        older = date and not stated and row["date"] < date
-        return f"{stack}-{month(date)}" if date and older else stack
-    on = stack_table()["unknown_on"]
+    if _row_of(_words(stack) or ("default",)) is not None:
+        return dated(stack, year)
+    on, date = stack_table()["unknown_on"], _date_in(stack.lower()) or _usual_date(year)
     kind = next((kind for part, kind in on.items() if family.startswith(part)), "")
     words = [UNKNOWN, kind or ("fsdp" if sharded else ""), month(date) if date else ""]
     return "-".join(word for word in words if word)

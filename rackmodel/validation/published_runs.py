@@ -66,7 +66,7 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     if not run.open_recompute:
         return job
     hbm_bytes = part.hbm_bytes
-    job = job.on(part.fp8_either_orientation, fused=part.fused_attention)
+    job = job.on(part)
     if len(run.jobs) == 1:
         hbm_bytes *= 1.0 + MEMORY_ERROR
     if run.offload == "first" and not fits(job, hbm_bytes):

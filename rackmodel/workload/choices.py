@@ -1,11 +1,13 @@
 """Words that a plan or a job may choose among, and what some of them stand for.
 
 In:  nothing.
-Out: one tuple a field; `WITHIN`, `OPTIMIZERS`.
+Out: one tuple a field; `WITHIN`, `OPTIMIZERS`; `AcceleratorLike`: what is asked of the machine.
 Left out: schedules and number formats, which register themselves.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
 RECOMPUTES = ("none", "selective", "full")
@@ -31,3 +33,19 @@ OPTIMIZERS = {
     "lion": 4.0,  # one fp32 momentum; arXiv:2302.06675, algorithm 2
     "sgd": 4.0,  # one fp32 momentum
 }
+
+
+class AcceleratorLike(Protocol):
+    """What a job asks of an accelerator (rackmodel.hardware.Accelerator has it all)."""
+
+    @property
+    def year(self) -> int:
+        """Since when there are any."""
+
+    @property
+    def fp8_either_orientation(self) -> bool | None:
+        """Whether its fp8 products read operands along either side."""
+
+    @property
+    def fused_attention(self) -> bool | None:
+        """False: nobody wrote kernels of fused attention for it."""

@@ -14,7 +14,7 @@ from typing import Any
 from rackmodel import gate
 from rackmodel.errors import InvalidPlan, UnknownName
 from rackmodel.fields import about, record, setting
-from rackmodel.software import software_of
+from rackmodel.software import dated, software_of
 from rackmodel.workload import choices
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import PRECISIONS, precision_of
@@ -249,7 +249,7 @@ class Job:
     )
     stack: str = setting(
         "default",
-        "Software and its release (rackmodel list stacks). Default: the latest.",
+        "Software and release (rackmodel list stacks); undated: as its machine. Default: latest.",
         "megatron-bridge-26.06",
         option="--stack",
     )
@@ -336,39 +336,39 @@ class Job:
     def weight_bytes(self) -> float:
         """Bytes of the compute copies of one weight inside a layer."""
         precision = precision_of(self.precision)
-        one_way = self.transposes is False
-        return precision.weight_bytes - (precision.transpose_bytes if one_way else 0.0)
+        twice = self.transposes is not False
+        return precision.weight_bytes - (0.0 if twice else precision.transpose_bytes)
 
     @property
     def modules(self) -> frozenset[str]:
         """Modules that selective recompute runs again."""
         if self.plan.recompute != "selective":
             return frozenset()
-        wanted = set(self.plan.recompute_modules or software_of(self.stack).selective)
-        return frozenset(wanted.union(*(choices.WITHIN.get(module, ()) for module in wanted)))
+        wanted = self.plan.recompute_modules or software_of(self.stack).selective
+        return frozenset(wanted).union(*(choices.WITHIN.get(module, ()) for module in wanted))
 
-    def on(
-        self, fp8_either_orientation: bool | None, domain: int = 0, fused: bool | None = None
-    ) -> Job:
+    def on(self, part: choices.AcceleratorLike, domain: int = 0) -> Job:
         """Return the job with what the machine decides where the job is silent.
 
-        fp8_either_orientation : fp8 products of the accelerator read operands in either
-        orientation (Blackwell) or in one (Hopper: a second copy of each weight is kept). domain :
-        accelerators of a scale-up domain; 0: not known. fused : False where the accelerator has no
-        kernels of fused attention. DeepEP sends a token once to each domain and forwards it there.
+        The software's date (`dated`); a second copy of fp8 weights, read in one orientation;
+        attention without fused kernels; to whom of a domain (0: not known) DeepEP sends once.
         Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
         """
-        job, plan = self, self.plan
+        job = replace(self, stack=dated(self.stack, part.year))
         if job.transposes is None:
-            job = replace(job, transposes=not fp8_either_orientation)
-        if fused is False and not job.attention:
+            job = replace(job, transposes=not part.fp8_either_orientation)
+        if part.fused_attention is False and not job.attention:
             job = replace(job, attention="unfused")
-        if domain and plan.dispatcher == "deepep" and not plan.dispatch_domain:
-            # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
-            most = min(plan.ep, max(1, domain // plan.etp))
-            inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
-            job = job.replace(dispatch_domain=inside if inside < plan.ep else 1)
-        return job
+        return job.dispatched(domain)
+
+    def dispatched(self, domain: int) -> Job:
+        """Return the job with the ranks of a domain to which DeepEP sends a token once."""
+        if not domain or (plan := self.plan).dispatcher != "deepep" or plan.dispatch_domain:
+            return self
+        # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
+        most = max(1, min(plan.ep, domain // plan.etp))
+        inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
+        return self.replace(dispatch_domain=inside if inside < plan.ep else 1)
 
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.

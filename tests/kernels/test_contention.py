@@ -88,7 +88,7 @@ def test_transfers_in_training_take_longer_and_nothing_else_does():
         seq_len=8192,
         global_batch=8,
         stack="mlm-2020",
-    ).on(part.fp8_either_orientation)
+    ).on(part)
     kernels = KernelTimes(part, job.stack)
     alone = simulate_step(machine, job, kernels)
     slower = simulate_step(machine, job, kernels, transfers_slower=1.5)

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 
+from rackmodel.api import simulate
 from rackmodel.errors import InvalidInput
 from rackmodel.validation.errors import figures, predict, read_runs, validate
 from rackmodel.validation.published_runs import machine_of, read_run
@@ -209,3 +210,17 @@ def test_a_prediction_says_why_its_band_is_wide():
     assert rows[1]["band_reason"] == "wide: software unknown, settings filled in"
     widths = [row["step_s_high"] / row["step_s_low"] for row in rows]
     assert widths[1] > widths[0]
+
+
+@pytest.mark.parametrize("year", [0, 2024])
+def test_undated_software_is_as_old_in_simulate_as_in_validate(year):
+    """The same job has the same step, whoever asks: no older than its machine unless dated."""
+    row = {**SMALL, "topology": "dgx-b200", "stack": f"titan-{year}" if year else "titan"}
+    (job,) = read_run({**row, "sharding": "zero3"}, domain=8).jobs
+    assert job.stack == row["stack"]  # as a user says it
+    found = predict({**row, "sharding": "zero3"})
+    result = simulate("dgx-b200", job)
+    assert found["predicted_step_s"] == result.step_s
+    assert result.step.job.stack == (row["stack"] if year else "titan-2025-07")
+    later = simulate("dgx-b200", job.replace(stack="titan-2025-07")).step_s
+    assert result.step_s > later if year else result.step_s == later

@@ -120,6 +120,6 @@ def test_a_loss_in_chunks_holds_less_and_does_the_same():
 
 def test_an_accelerator_without_fused_kernels_keeps_its_scores():
     v100 = accelerator("v100")
-    one = moe("default", model=load_model("gpt3-1.3b")).on(None, fused=v100.fused_attention)
+    one = moe("default", model=load_model("gpt3-1.3b")).on(v100)
     assert not one.fused_attention
-    assert replace(one, attention="fused").on(None, fused=v100.fused_attention).fused_attention
+    assert replace(one, attention="fused").on(v100).fused_attention
