@@ -96,7 +96,7 @@ class Model:
 
     def __post_init__(self) -> None:
         """Refuse numbers that can't be a model."""
-        self._positive("layers", "hidden", "vocab")
+        self._positive("layers", "hidden", "vocab", "moe_every")
         for field, most in MOST.items():
             if (found := getattr(self, field)) > most:
                 self._refuse(f"{field} must be at most {most:,}, found {found:,}")
@@ -111,7 +111,7 @@ class Model:
         if "dense" in parts:
             self._positive("ffn")
         if "moe" in parts:
-            self._positive("topk", "moe_ffn", "moe_every")
+            self._positive("topk", "moe_ffn")
             if self.topk > self.experts:
                 self._refuse(
                     f"topk {self.topk} is more than its {self.experts} experts; give fewer"

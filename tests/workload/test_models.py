@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -212,6 +213,11 @@ def test_every_catalog_model_has_a_source_and_lists():
 def test_bad_models_are_refused_by_name(data, word):
     with pytest.raises(RackModelError, match=word):
         load_model(data)
+
+
+def test_experts_stand_in_every_nth_layer_and_n_is_at_least_one():
+    with pytest.raises(RackModelError, match="moe_every must be at least 1"):
+        replace(load_model("mixtral-8x7b"), moe_every=0)
 
 
 def test_unknown_and_unreadable_models(tmp_path):
