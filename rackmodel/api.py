@@ -67,7 +67,10 @@ def simulate(
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
-    slow: Mapping[int, float] | None = None,
+    slow: Mapping[int | str, float] | None = None,
+    broken: Sequence[str] = (),
+    mixed: Mapping[str, str] | None = None,
+    placement: Sequence[int] = (),
     routing: str = "spray",
     seed: int = 0,
     packed: bool = False,
@@ -110,7 +113,13 @@ def simulate(
     How it is simulated
     -------------------
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
-    slow : {rank: factor}, accelerators whose kernels take so much longer.
+    slow : {part: factor}: accelerators by rank (3), "gpu17", "rack1" or "domain2", whose kernels
+        take so much longer; of any other node of the graph ("nic-3", "leaf-0-1") the links are so
+        much slower. broken : nodes that do nothing; ranks stand on others, bytes go around them.
+    mixed : {"rack1": "h200"}, other accelerators in places; links stay those of the machine.
+    placement : accelerators used of each scale-up domain in order, one number counts for all; left
+        out, whole groups in as few domains as hold them. A plan that is searched is chosen for the
+        machine without defects; `search` simulates its candidates with them.
     routing : of packets: "spray", "paths", "ecmp" (hashed by `seed`), "single",
         "dimension-order" or "rail"; see `rackmodel.network.Network.from_graph`.
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
@@ -173,7 +182,10 @@ def compare(
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
-    slow: Mapping[int, float] | None = None,
+    slow: Mapping[int | str, float] | None = None,
+    broken: Sequence[str] = (),
+    mixed: Mapping[str, str] | None = None,
+    placement: Sequence[int] = (),
     routing: str = "spray",
     seed: int = 0,
     packed: bool = False,
@@ -249,7 +261,10 @@ def search(
     catalog: Catalog | None = None,
     accelerator: str | None = None,
     fold: bool = True,
-    slow: Mapping[int, float] | None = None,
+    slow: Mapping[int | str, float] | None = None,
+    broken: Sequence[str] = (),
+    mixed: Mapping[str, str] | None = None,
+    placement: Sequence[int] = (),
     routing: str = "spray",
     seed: int = 0,
     packed: bool = False,

@@ -8,6 +8,7 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,7 +63,11 @@ def run(
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
     job = job.on(accelerator, machine.domain_accelerators)
-    _check(machine, job, accelerator, check_memory)
+    others = _others(options, parts)
+    for part in (accelerator, *others.values()):
+        _check(machine, job, part, check_memory)
+    if others:
+        machine = _noted(machine, accelerator, others)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     graphs = graphs_by_default(job, accelerator)
     where = site or Site()
@@ -71,6 +76,8 @@ def run(
 
     def result_at(clock: float) -> Result:
         kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+        for name, part in others.items():
+            kernels.others[name] = KernelTimes(part, job.stack, clock, cuda_graphs=graphs)
         contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
@@ -103,6 +110,19 @@ def run(
     result, facts = under_cap(result_at, accelerator, where, machine, parts)
     cap.update(facts)
     return result
+
+
+def _others(options: EngineOptions | None, catalog: Catalog) -> dict[str, Accelerator]:
+    """Return the accelerators that stand in places of a mixed machine, by their ids."""
+    names = sorted(set(options.mixed.values())) if options else []
+    return {name: hardware.accelerator(name, catalog) for name in names}
+
+
+def _noted(machine: Topology, usual: Accelerator, others: dict[str, Accelerator]) -> Topology:
+    """Return the machine with a note of what is not worked out for its other accelerators."""
+    names = " and ".join(part.name for part in others.values())
+    text = f"mixed: peaks (MFU), power, heat and cost take {names} for {usual.name}"
+    return replace(machine, notes=(*machine.notes, text))
 
 
 def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:

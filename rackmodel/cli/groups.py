@@ -15,7 +15,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from rackmodel.cli import complete
+from rackmodel.cli import complete, part_words
 from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_words
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
@@ -214,11 +214,7 @@ def _engine(*only: str) -> Group:
 
         return fields_options(EngineOptions, "Simulation", only)
 
-    def collect(words: Words) -> Words:
-        slow = words.get("slow")
-        return words if slow is None else {**words, "slow": dict(slow)}
-
-    return Group(options, collect)
+    return Group(options, part_words.collected)
 
 
 def _output(*only: str) -> Group:

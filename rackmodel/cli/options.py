@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rackmodel.cli import values
+from rackmodel.cli import part_words, values
 from rackmodel.fields import check_values, described, kinds_of
 
 Words = dict[str, Any]
@@ -44,7 +44,10 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     "bytes_per_s": ("RATE", values.quantity("bytes_per_s")),
     "size": ("SIZE", values.sizes),
     "media": ("TIER=MEDIUM[:LENGTH]", values.medium),
-    "slow": ("RANK=FACTOR", values.slow),
+    "slow": ("PART=FACTOR", part_words.slow),
+    "mixed": ("PART=ACCELERATOR", part_words.mixed),
+    "parts": ("PART,...", part_words.names),
+    "counts": ("N,...", part_words.counts),
 }
 
 

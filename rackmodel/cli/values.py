@@ -137,18 +137,6 @@ def medium(word: str, where: str) -> tuple[str, str, float | None]:
     return tier, name, quantity("m")(length, f"{where} {tier}") if colon else None
 
 
-def slow(word: str, where: str) -> tuple[int, float]:
-    """Return (rank, factor) of RANK=FACTOR.
-
-    >>> slow("3=1.2", "--slow")
-    (3, 1.2)
-    """
-    rank, equals, factor = word.partition("=")
-    if not equals or not rank.strip().isdigit():
-        raise InvalidInput(f"{where}: wanted RANK=FACTOR such as 3=1.2; got {clip(word)!r}")
-    return seed(rank, where), number(factor, where)
-
-
 #: Words of --smooth: field, dimension of its value ("" for a plain number), what follows the unit.
 _SMOOTHING = {
     "floor": ("floor", "", ""),

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from rackmodel import gate
+from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 
 ENGINES = ("auto", "simpy", "compiled")
@@ -23,7 +25,11 @@ class EngineOptions:
     """How a step is simulated.
 
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
-    slow : {rank: factor}, accelerators whose kernels take so much longer.
+    slow : {part: factor}: accelerators (by rank 3, "gpu17", "rack1", "domain2") whose kernels take
+    so much longer; of any other node of the graph ("nic-3", "leaf-0-1") links are so much slower.
+    broken : nodes that do nothing; ranks stand on others, bytes go around them.
+    mixed : {accelerator, rack or domain: part of the catalog that stands there instead}.
+    placement : accelerators of each scale-up domain in order; one number counts for all.
     routing : of packets; see `rackmodel.network.Network.from_graph`. seed : of routing "ecmp".
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
@@ -36,12 +42,38 @@ class EngineOptions:
     fold: bool = setting(
         True, "Simulate alike ranks once (exact), or every rank for itself.", option="--fold"
     )
-    slow: Mapping[int, float] = setting(
+    slow: Mapping[str, float] = setting(
         {},
-        "Accelerators whose kernels take so much longer, by rank.",
-        "3=1.2",
+        "Accelerators whose kernels take so much longer, by rank (3), gpu17, rack1 or domain2; of "
+        "any other node (nic-3, leaf-0-1) the links are so much slower.",
+        "rack1=1.2",
         unit="slow",
         option="--slow",
+        least=1e-3,
+        most=1e6,
+    )
+    broken: tuple[str, ...] = setting(
+        (),
+        "Nodes that do nothing: gpu17, rack1, domain2, nic-3, switch-0-0-1. Ranks stand on others, "
+        "bytes go around them.",
+        "gpu17,nic-3",
+        unit="parts",
+        option="--broken",
+    )
+    mixed: Mapping[str, str] = setting(
+        {},
+        "Accelerators of another kind in a rack, a domain or one place.",
+        "rack1=h200",
+        unit="mixed",
+        option="--mixed",
+    )
+    placement: tuple[int, ...] = setting(
+        (),
+        "Accelerators used of each scale-up domain, in order; one number counts for all. Default: "
+        "whole groups in as few domains as hold them.",
+        "64,64,32",
+        unit="counts",
+        option="--placement",
     )
     routing: str = setting(
         "spray",
@@ -77,3 +109,18 @@ class EngineOptions:
     limit_s: float = setting(
         math.inf, "Give up where the step takes longer.", 60.0, unit="s", least=0.0, most=math.inf
     )
+
+    def __post_init__(self) -> None:
+        """Take numbers of ranks for words, lists for tuples; refuse what contradicts itself."""
+        slow = {str(key): value for key, value in gate.table_of(self.slow, "slow").items()}
+        object.__setattr__(self, "slow", slow)
+        for name, example in (("broken", '["gpu17"]'), ("placement", "[64, 64]")):
+            members = gate.members(getattr(self, name), name, example)
+            object.__setattr__(self, name, tuple(map(gate.plain, members)))
+        if self.packed and self.placement:
+            raise InvalidInput("packed fills every domain, placement says how far; give one")
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the machine does not repeat as its file says."""
+        return bool(self.slow or self.broken or self.mixed or len(self.placement) > 1)

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.errors import CannotRun
 from rackmodel.workload import Plan
 
 # Of a domain, left idle only so that all domains are filled alike: assumed. It admits 64 of 72, 128
@@ -36,17 +37,21 @@ class RankMap:
     """`used` accelerators of every domain of `domain`; rank r stands on domain r // used.
 
     shape, order : lengths of a torus that the ranks fill, and its dimensions from the one that
-    ranks walk slowest to the fastest; empty elsewhere.
+    ranks walk slowest to the fastest; empty elsewhere. chosen : the accelerator of each rank, where
+    they stand around broken ones or as a user says; empty elsewhere.
     """
 
     domain: int
     used: int
     shape: tuple[int, ...] = ()
     order: tuple[int, ...] = ()
+    chosen: tuple[int, ...] = ()
 
     def accelerators(self, ranks: int) -> npt.NDArray[np.int64]:
         """Return the accelerator of each of `ranks` ranks."""
         rank = np.arange(ranks, dtype=np.int64)
+        if self.chosen:
+            return np.array(self.chosen[:ranks], dtype=np.int64)
         if self.order and ranks <= math.prod(self.shape):
             walked = np.unravel_index(rank, [self.shape[d] for d in self.order])
             place = [walked[self.order.index(d)] for d in range(len(self.shape))]
@@ -81,6 +86,8 @@ class RankMap:
         >>> RankMap(domain=72, used=64).slots(130)
         146
         """
+        if self.chosen:
+            return self.chosen[ranks - 1] + 1
         full, rest = divmod(ranks, self.used)
         return full * self.domain + rest - (self.domain - self.used if not rest else 0)
 
@@ -94,7 +101,9 @@ class RankMap:
         return room - ranks
 
     def domains(self, ranks: int) -> int:
-        """Return how many domains the ranks stand in."""
+        """Return how many domains the ranks stand in, with those that they pass over."""
+        if self.chosen:
+            return self.chosen[ranks - 1] // self.domain + 1
         return math.ceil(ranks / self.used)
 
     def ranks(self, slots: int) -> int:
@@ -136,3 +145,62 @@ def map_ranks(plan: Plan, domain: int, most: int | None = None, *, packed: bool 
                 return even
     in_order = RankMap(domain=domain, used=used)
     return in_order if most is None or in_order.slots(plan.gpus) <= most else packed_map
+
+
+def around(
+    ranks: int,
+    usual: RankMap,
+    most: int,
+    *,
+    broken: Collection[int] = (),
+    counts: Sequence[int] = (),
+    packed: bool = False,
+) -> RankMap:
+    """Return the map of ranks that stand around broken accelerators, or as a user says.
+
+    Of every domain they take as many as `usual` does, the first that work; a domain with fewer is
+    passed over, or with `packed` used as far as it goes.
+
+    Parameters
+    ----------
+    most : accelerators of the machine. counts : accelerators of each domain in order, in place of
+    those of `usual`; one number counts for all.
+
+    Raises
+    ------
+    CannotRun
+        If the machine has too few that work, or `counts` do not add up to the ranks.
+
+    Examples
+    --------
+    >>> around(4, RankMap(domain=4, used=2), 12, broken=[1]).chosen
+    (0, 2, 4, 5)
+    >>> around(4, RankMap(domain=4, used=4), 12, counts=[1, 3]).chosen
+    (0, 4, 5, 6)
+    """
+    if counts and max(counts) > usual.domain:
+        raise CannotRun(f"placement: a domain has {usual.domain} accelerators, not {max(counts)}")
+    if len(counts) > 1 and sum(counts) != ranks:
+        raise CannotRun(f"placement: {sum(counts)} accelerators are placed, the job has {ranks}")
+    if len(counts) == 1 and not broken:
+        return RankMap(domain=usual.domain, used=min(counts[0], ranks))
+    chosen: list[int] = []
+    for number, first in enumerate(range(0, most, usual.domain)):
+        if len(chosen) == ranks:
+            break
+        own = counts[min(number, len(counts) - 1)] if counts else usual.used
+        wanted = min(own, ranks - len(chosen))
+        good = [a for a in range(first, min(first + usual.domain, most)) if a not in broken]
+        if len(good) >= wanted or packed:
+            chosen += good[:wanted]
+        elif len(counts) > 1:
+            raise CannotRun(
+                f"placement: {wanted} of domain {number} are wanted, {len(good)} of it work"
+            )
+    if len(chosen) < ranks:
+        raise CannotRun(
+            f"the machine has {len(chosen)} accelerators in domains that still hold"
+            f" {counts[0] if counts else usual.used} each; the job wants {ranks}: fewer --gpus, or"
+            " --packed to fill what is left of the others"
+        )
+    return replace(usual, chosen=tuple(chosen))

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,38 @@ LARGE = 2_000_000
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
 
+class Hands(NamedTuple):
+    """Who runs the kernels: kinds of (time over the usual, part), and the kind of each rank."""
+
+    kinds: tuple[tuple[float, str], ...]
+    kind: npt.NDArray[np.int64]
+
+    @property
+    def plain(self) -> bool:
+        """Whether every accelerator is as the machine's file says."""
+        return self.kinds == ((1.0, ""),)
+
+    def columns(self) -> list[npt.NDArray[np.float64]]:
+        """Return what tells ranks apart, as numbers: their time over the usual, their part."""
+        told = [np.array([slower for slower, _ in self.kinds])[self.kind]]
+        parts = sorted({part for _, part in self.kinds})
+        if len(parts) > 1:
+            told.append(np.array([float(parts.index(p)) for _, p in self.kinds])[self.kind])
+        return told
+
+
+def hands_of(speed: npt.NDArray[np.float64], parts: Sequence[str] = ()) -> Hands:
+    """Number the kinds of accelerators; speed, parts : of each rank, no parts where none differs.
+
+    >>> hands_of(np.array([1.0, 1.5, 1.0])).kinds
+    ((1.0, ''), (1.5, ''))
+    """
+    every = list(zip(speed.tolist(), parts or [""] * len(speed), strict=True))
+    kinds = sorted(set(every))
+    number = {kind: i for i, kind in enumerate(kinds)}
+    return Hands(tuple(kinds), np.array([number[one] for one in every], dtype=np.int64))
+
+
 class TooSlow(CannotRun):
     """The step takes longer than the caller cares for."""
 
@@ -43,18 +75,18 @@ class TooSlow(CannotRun):
 class Simulation:
     """One folded system whose rank classes walk through their programs.
 
-    seconds : of each `Compute`, by its id. speed : per simulated rank, how much longer its kernels
-    take. overlap_share : per channel, of the compute units. slower : time of a transfer's bytes
-    over that of an idle network. silent : ids of operations that leave no trace. engine : "simpy",
-    "compiled", or "auto" for what is quicker; they differ in nothing else. end_s, events, logs :
-    when the last rank class ended, after how many events, and what each did; once it has run.
+    seconds : of each `Compute`, by its id, for each kind of accelerator. kind : that of each
+    simulated rank. overlap_share : per channel, of the compute units. slower : time of a transfer's
+    bytes over that of an idle network. silent : ids of operations that leave no trace. engine :
+    "simpy", "compiled", or "auto" for what is quicker; they differ in nothing else. end_s, events,
+    logs : when the last rank class ended, after how many events, and what each did; once it ran.
     """
 
     programs: tuple[Program, ...]
-    seconds: dict[int, float]
+    seconds: tuple[dict[int, float], ...]
     system: System
     quotient: Quotient
-    speed: npt.NDArray[np.float64]
+    kind: npt.NDArray[np.int64]
     overlap_share: tuple[float, ...]
     slower: float = 1.0
     engine: str = "auto"
@@ -64,8 +96,8 @@ class Simulation:
     end_s: float = field(init=False)
     events: int = field(init=False)
     logs: Sequence[Sequence[Logged]] = field(init=False)
-    _cuts: dict[tuple[int, float, frozenset[int]], tuple[int, Items]] = field(default_factory=dict)
-    _segments: dict[tuple[int, float, frozenset[int]], tuple[Cut, set[str]]] = field(
+    _cuts: dict[tuple[int, int, frozenset[int]], tuple[int, Items]] = field(default_factory=dict)
+    _segments: dict[tuple[int, int, frozenset[int]], tuple[Cut, set[str]]] = field(
         default_factory=dict
     )
     _played: dict[tuple[float, ...], Played] = field(default_factory=dict)
@@ -168,11 +200,11 @@ class Simulation:
 
         Returns a number for the classes with the same items, and the items that leave a trace.
         """
-        factor = float(self.speed[self.quotient.first_rank[number]])
+        kind = int(self.kind[self.quotient.first_rank[number]])
         member_of = [c for c, joined in enumerate(self.quotient.joined) if number in joined]
-        key = (stage, factor, frozenset(member_of))
+        key = (stage, kind, frozenset(member_of))
         if key not in self._cuts:
-            self._cuts[key] = len(self._cuts), self._cut(number, stage, factor)
+            self._cuts[key] = len(self._cuts), self._cut(number, stage, kind)
         return self._cuts[key]
 
     def _locks(self, number: int, stage: int, items: Items) -> dict[int, Lockstep | None]:
@@ -183,14 +215,14 @@ class Simulation:
                 locks[cut.id] = self._lockstep(cut, number)
         return locks
 
-    def _cut(self, number: int, stage: int, factor: float) -> list[tuple[int, Cut]]:
+    def _cut(self, number: int, stage: int, kind: int) -> list[tuple[int, Cut]]:
         """Return (place, cut) of every item that leaves a trace.
 
         Segments without sends are cut once for all pipeline ranks that run them.
         """
         cuts: dict[int, Cut] = {}
         gone: set[str] = set()
-        joined = self.quotient.joined
+        joined, seconds = self.quotient.joined, self.seconds[kind]
         mine = frozenset(
             c
             for c, channel in enumerate(self.system.channels)
@@ -208,7 +240,7 @@ class Simulation:
             whole = item.operations if isinstance(item, Segment) else (item,)
             return pieces_of(
                 whole,
-                lambda compute: self.seconds[compute.id] * factor,
+                lambda compute: seconds[compute.id],
                 channel_of,
                 gone,
                 self.silent,
@@ -218,7 +250,7 @@ class Simulation:
         for item in items:
             if item.id in cuts:
                 continue
-            key = (item.id, factor, mine)
+            key = (item.id, kind, mine)
             known = self._segments.get(key)
             if known is not None:
                 cuts[item.id] = known[0]
@@ -312,8 +344,8 @@ class Simulation:
 
     def _alike(self, team: tuple[int, ...], channels: tuple[int, ...]) -> bool:
         """Return whether all of a team take the same time, and nobody outside slows them down."""
-        speeds = self.speed[self.quotient.first_rank[list(team)]]
-        return bool((speeds == speeds[0]).all()) and all(
+        kinds = self.kind[self.quotient.first_rank[list(team)]]
+        return bool((kinds == kinds[0]).all()) and all(
             self.quotient.kind_of(channel, member).private
             and self.world.alone_of(channel, member) == self.world.alone_of(channel, team[0])
             for channel in channels

@@ -8,42 +8,35 @@ Left out: tables for people, power, cost.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.quotient import Quotient, fold
-from rackmodel.engine.rank_map import RankMap, map_ranks
+from rackmodel.engine.rank_map import RankMap
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
-from rackmodel.engine.simulation import Simulation
-from rackmodel.engine.stand_in import StandIn, stand_in
+from rackmodel.engine.simulation import Hands, Simulation, hands_of
+from rackmodel.engine.stand_in import StandIn
 from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
-from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.kernels.contention import Taken
-from rackmodel.network import Network, torus_shape
-from rackmodel.network.arrays import Routing
+from rackmodel.network import Network
 from rackmodel.network.symmetry import PERIODS, Partition, label, refine, trivial_partition
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
-    dp_block,
     exchange_algorithm,
-    replica_stride,
 )
 
 if TYPE_CHECKING:
-    import networkx as nx
-
     from rackmodel.workload import Job, Plan
 
 
@@ -55,25 +48,12 @@ class Kernels(Protocol):
         ...
 
 
-class SimulatedMachine(Protocol):
-    """What the simulation needs of a topology."""
-
-    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
-        """Return the machine as it is used by so many accelerators."""
-        ...
-
-    def period(self, accelerators: int) -> int:
-        """Return after how many accelerators the machine repeats."""
-        ...
+class MixedKernels(Kernels, Protocol):
+    """What it needs of them where accelerators differ."""
 
     @property
-    def domain_accelerators(self) -> int:
-        """Accelerators of a scale-up domain."""
-        ...
-
-    @property
-    def max_accelerators(self) -> int | None:
-        """Accelerators of the largest machine; None for no limit."""
+    def others(self) -> Mapping[str, Kernels]:
+        """The same on other accelerators, by their ids."""
         ...
 
 
@@ -124,16 +104,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
-    """The ranks that are simulated, and where they stand."""
-
-    network: Network
-    rank_map: RankMap
-    small: StandIn
-    accelerators: npt.NDArray[np.int64]  # of each simulated rank
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepKind:
     """What the ranks do in a step of a job, and how its software runs a collective.
 
@@ -181,19 +151,19 @@ def simulate_step(
     """
     started = time.perf_counter()
     options = options or EngineOptions()
-    placed = _place(machine, job, options, periods)
+    placed = place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
     system = _system(_short(job, todo[0]), placed, weight, kind)
-    speed = _speeds(len(weight), options.slow)
-    partition = _partition(system, speed, options.fold)
+    hands = hands_of(placed.speed, placed.parts)
+    partition = _partition(system, hands, options.fold)
     quotient = fold(system, partition)
     exchanges = exchange_kinds(system, transfers_slower)
     overlap_share = tuple(_taken_by(exchange, taken) for exchange in exchanges)
 
     def simulated(program: tuple[Program, ...]) -> Simulation:
-        seconds = kernel_seconds(program, kernels)
-        how = speed, overlap_share, transfers_slower, options.engine
+        seconds = tuple(kernel_seconds(program, kernels, *hand) for hand in hands.kinds)
+        how = hands.kind, overlap_share, transfers_slower, options.engine
         run = Simulation(program, seconds, system, quotient, *how)
         run.simulate(options.limit_s)
         return run
@@ -210,7 +180,7 @@ def simulate_step(
         rank_class=partition.rank,
         rank_weight=weight,
         programs=run.programs,
-        seconds=run.seconds,
+        seconds=run.seconds[0] if hands.plain else kernel_seconds(run.programs, kernels),
         silent=frozenset(run.silent),
         exchanges=exchanges,
         rank_map=placed.rank_map,
@@ -233,45 +203,17 @@ def _taken_by(exchange: ExchangeKind, taken: Taken) -> float:
     )
 
 
-def _place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: int) -> _Placed:
-    """Choose the ranks to simulate, compile the machine that they stand on."""
-    plan = job.plan
-    total = plan.gpus
-    rank_map = map_ranks(
-        plan, machine.domain_accelerators, machine.max_accelerators, packed=options.packed
-    )
-    slots = rank_map.slots(total)
-    period = machine.period(slots)
-    # defects and hashed paths do not repeat along dp
-    repeats = options.fold and not options.slow and options.routing != "ecmp"
-    small = stand_in(
-        plan.replicas,
-        stride=replica_stride(plan),
-        machine_period=rank_map.ranks(period) if period < slots else total,
-        block=dp_block(plan),
-        domain=rank_map.used,
-        periods=periods if repeats else plan.replicas,
-    )
-    ranks = total // plan.replicas * small.dp
-    network = network_of(
-        machine, rank_map.slots(ranks), cast(Routing, options.routing), options.seed
-    )
-    sides = torus_shape(network)
-    if sides and math.prod(sides) >= ranks == total:
-        rank_map = rank_map.on_torus(sides, plan)
-    accelerators = rank_map.accelerators(ranks)
-    if len(network.accelerator_nodes) <= accelerators[-1]:
-        raise InvalidPlan(
-            f"the plan needs {total} accelerators; the machine has {len(network.accelerator_nodes)}"
-        )
-    return _Placed(network=network, rank_map=rank_map, small=small, accelerators=accelerators)
+def kernel_seconds(
+    of: Sequence[Program], kernels: Kernels, slower: float = 1.0, part: str = ""
+) -> dict[int, float]:
+    """Return the seconds of every `Compute` of these programs, by its id.
 
-
-def kernel_seconds(of: Sequence[Program], kernels: Kernels) -> dict[int, float]:
-    """Return the seconds of every `Compute` of these programs, by its id."""
+    slower : time over the usual. part : another accelerator, one of the `others` of the kernels.
+    """
+    times = cast(MixedKernels, kernels).others[part] if part else kernels
     items = {item.id: item for program in of for item in program.items}
     return {
-        operation.id: kernels.compute_s(operation)
+        operation.id: times.compute_s(operation) * slower
         for item in items.values()
         for operation in (item.operations if isinstance(item, Segment) else (item,))
         if isinstance(operation, Compute)
@@ -308,20 +250,9 @@ def _short(job: Job, micro_batches: int) -> Job:
     return job.replace(global_batch=micro_batches * plan.replicas * plan.micro_batch)
 
 
-def _speeds(ranks: int, slow: Mapping[int, float]) -> npt.NDArray[np.float64]:
-    speed = np.ones(ranks)
-    for rank, factor in slow.items():
-        if not 0 <= rank < ranks or not factor > 0:
-            raise InvalidInput(
-                f"slow rank {rank} x {factor}: ranks are 0 to {ranks - 1}, factors above 0"
-            )
-        speed[rank] = factor
-    return speed
-
-
 def _system(
     job: Job,
-    placed: _Placed,
+    placed: Placed,
     weight: npt.NDArray[np.float64],
     kind: StepKind,
 ) -> System:
@@ -339,11 +270,11 @@ def _system(
     )
 
 
-def _partition(system: System, speed: npt.NDArray[np.float64], do_fold: bool) -> Partition:
+def _partition(system: System, hands: Hands, do_fold: bool) -> Partition:
     groups = system.groups()
     if not do_fold:
         return trivial_partition(len(system.stage), len(system.capacity), groups)
-    return refine(label(system.stage, speed), label(system.capacity), groups)
+    return refine(label(system.stage, *hands.columns()), label(system.capacity), groups)
 
 
 def _rank_weights(job: Job, small: StandIn) -> npt.NDArray[np.float64]:

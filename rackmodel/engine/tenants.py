@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.placing import SimulatedMachine
 from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.simulation import Simulation
-from rackmodel.engine.step import FoldedMachine, Kernels, SimulatedMachine, Step, StepKind
+from rackmodel.engine.step import FoldedMachine, Kernels, Step, StepKind
 from rackmodel.engine.step import kernel_seconds as kernel_seconds_of
 from rackmodel.engine.system import (
     Draft,
@@ -198,8 +199,8 @@ def _simulate(
     for one, first in zip(placed, firsts.tolist(), strict=False):
         own = programs[first : first + one.tenant.job.plan.pp]
         seconds |= kernel_seconds_of(own, one.tenant.kernels)
-    even = np.ones(len(stage))
-    run = Simulation(programs, seconds, system, quotient, even, shares, engine=options.engine)
+    even = np.zeros(len(stage), dtype=np.int64)
+    run = Simulation(programs, (seconds,), system, quotient, even, shares, engine=options.engine)
     run.simulate(options.limit_s)
     machine = FoldedMachine(system=system, partition=partition, quotient=quotient, network=network)
     return [
@@ -348,7 +349,7 @@ def _stay(
         rank_class=where.reshape(-1),
         rank_weight=np.ones(ranks),
         programs=run.programs[first : first + pp],
-        seconds=run.seconds,
+        seconds=run.seconds[0],
         silent=frozenset(run.silent),
         exchanges=exchange_kinds(machine.system, one.tenant.slower),
         rank_map=one.rank_map,

@@ -76,6 +76,7 @@ class KernelTimes:
         self.in_training = in_training
         self.constants = constants or kernel_constants()
         self.software = software or software_of(stack)
+        self.others: dict[str, KernelTimes] = {}  # of the other accelerators of a mixed machine
         self._gemm = self.constants.gemm(accelerator.family)
         self._kernel_s: dict[Kernel, float] = {}
         self._times_s: dict[tuple[Kernel, ...], tuple[float, float]] = {}

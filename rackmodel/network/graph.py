@@ -101,6 +101,13 @@ class Network(Arrays):
         return self.router.routes(sources, targets)
 
 
+def domains_of(network: Network) -> Ints:
+    """Return the scale-up domain of each accelerator, as the links join them now."""
+    member = network.of_kind(Kind.SCALE_UP_SWITCH) | network.of_kind(Kind.ACCELERATOR)
+    inner = network.scale_up
+    return _domains(network.accelerator_nodes, member, network.tail[inner], network.head[inner])
+
+
 @remembered
 def _router(network: Network) -> Router:
     return Router(network)

@@ -63,8 +63,8 @@ def site_of(words: Mapping[str, Any]) -> Site:
 
 def options_of(words: Mapping[str, Any]) -> EngineOptions:
     """Return how the step is simulated."""
-    given = {name: words[name] for name in kinds_of(EngineOptions)}
-    given["slow"] = {} if given["slow"] is None else given["slow"]
+    given = {name: words[name] for name in kinds_of(EngineOptions) if name in words}
+    given |= {name: {} for name in ("slow", "mixed") if given.get(name, ()) is None}
     made = record(EngineOptions, given, "engine's options")
     if made.seed and made.routing != "ecmp":
         raise InvalidInput(

@@ -7,7 +7,6 @@ Left out: the steady state of a closed loop (`serving`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -138,9 +137,7 @@ def _served(
         words |= dict(zip(("isl", "osl"), LENGTHS[lengths].means, strict=True))
     machine, where = machine_of(topology, words), site_of(words)
     hashed = arrivals.seed if words["routing"] == "ecmp" else 0
-    options: EngineOptions = options_of(
-        {**words, "seed": hashed, "repeat": "exact", "limit_s": math.inf, "engine": "auto"}
-    )
+    options: EngineOptions = options_of({**words, "seed": hashed})
     rate = arrivals.rate if trace is None else trace.rate
     if rate is None:
         job, steps = planned(machine, words, options=options)

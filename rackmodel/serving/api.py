@@ -7,7 +7,6 @@ Left out: what the words mean (`words`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +106,7 @@ def serve(
     """
     words = locals()
     machine, where = machine_of(topology, words), site_of(words)
-    how = options_of({**words, "repeat": "exact", "limit_s": math.inf, "engine": "auto"})
+    how = options_of(words)
     return served(machine, words, site=where, options=how)
 
 

@@ -42,7 +42,7 @@ def test_every_option_of_the_engine_is_a_word_with_the_same_default():
     for verb in (rackmodel.simulate, rackmodel.compare, rackmodel.search):
         words = inspect.signature(verb).parameters
         for field in dataclasses.fields(EngineOptions):
-            default = None if field.name == "slow" else field.default
+            default = None if field.name in ("slow", "mixed") else field.default
             assert words[field.name].default == default
 
 
@@ -99,7 +99,8 @@ def test_a_word_beside_a_job_is_refused_with_the_remedy(words, remedy):
         ({"global_batch": 1.5}, "global_batch: expected a whole number"),
         ({"precision": "bf17"}, "no precision 'bf17'"),
         ({"precision": 8}, "precision must be a word"),
-        ({"slow": {"3": 2}}, "slow: key '3' must be a whole number"),
+        ({"slow": {"gpu3": "2"}}, "slow: 'gpu3' must be a number"),
+        ({"broken": "gpu3"}, "broken: expected a list"),
         ({"seed": 3}, 'routing="ecmp"'),
         ({"routing": "spry"}, "did you mean 'spray'"),
         ({"repeat": "never"}, "no repeat 'never'"),
