@@ -308,22 +308,17 @@ def search(
     if choices not in SPACES:
         raise UnknownName.among("space of plans", choices, SPACES)
     wanted = job or open_job(machine, words)
-    accelerators = job.gpus if job is not None else whole("gpus", gpus)
-
-    def simulated(candidate: Plan) -> Result:
-        return run(
-            machine, wanted.replace(plan=candidate), catalog=catalog, site=where, options=how
-        )
-
     return search_job(
         machine,
         wanted,
-        accelerators,
+        job.gpus if job is not None else whole("gpus", gpus),
         fixed=plan_words(plan or {}),
         catalog=catalog,
         choices=SPACES[choices],
         effort=Effort.towards(objective, whole("top", top)),
-        simulate=simulated,
+        simulate=lambda one: run(
+            machine, wanted.replace(plan=one), catalog=catalog, site=where, options=how
+        ),
     )
 
 
