@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.assess.cost import need
 from rackmodel.assess.failure_run import simulate_runs
@@ -25,11 +25,9 @@ from rackmodel.assess.reliability import (
 )
 from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
+from rackmodel.columns import Table
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DAY_S = 86400.0
 MOST_RUNS = 1000
@@ -37,7 +35,7 @@ MOST_RUNS = 1000
 
 def availability(
     catalog: Catalog,
-    inventory: pd.DataFrame,
+    inventory: Table,
     *,
     accelerators: int,
     domain: int,

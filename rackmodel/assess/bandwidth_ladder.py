@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import switch_usd
 from rackmodel.assess.media import media_rows
+from rackmodel.columns import frame_of
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 from rackmodel.topology.kinds import Tier
@@ -47,7 +48,7 @@ def tiers(machine: Topology, catalog: Catalog) -> list[dict[str, Any]]:
     part = catalog.accelerators[machine.accelerator]
     size = min(ACCELERATORS, machine.max_accelerators or ACCELERATORS)
     parts = machine.inventory(size)
-    links = media_rows(parts, catalog)
+    links = frame_of(media_rows(parts, catalog))
     present = float(parts.loc[parts["part_kind"] == "accelerator", "count"].sum())
     share = _Share(parts, links, catalog, present)
 

@@ -9,11 +9,11 @@ still.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rackmodel.assess.power_intervals import work_of
+from rackmodel.assess.power_intervals import COLUMNS, work_of
+from rackmodel.columns import Columns, Table, Words, picked
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import (
@@ -23,18 +23,15 @@ from rackmodel.hardware.power_model import (
     voltage_ratio,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def repeated_unit(
-    timeline: pd.DataFrame,
+    timeline: Table,
     rank_class: int,
     accelerator: Accelerator,
     *,
     stream: str = "compute",
     device_busy: float = 1.0,
-) -> pd.DataFrame:
+) -> Columns:
     """Return the pieces of a rank class's steady micro-batch, as `capped_clock` reads them.
 
     The unit is all compute-stream pieces that belong to a micro-batch; without any, all of the
@@ -51,33 +48,30 @@ def repeated_unit(
     the bytes take at the full HBM rate, and waiting for the host: no matrix unit stalls meanwhile),
     activity, stall_w and flop_j (at reference voltage), byte_j; durations as simulated.
     """
-    import pandas as pd
-
-    rows = timeline[(timeline["rank_class"] == rank_class).to_numpy()]
-    if "stream" in rows:
-        rows = rows[(rows["stream"] == stream).to_numpy()]
-    if "micro_batch" in rows:
-        inside = (rows["micro_batch"] >= 0).to_numpy()
-        rows = rows[inside] if inside.any() else rows
-    if rows.empty:
+    inside = np.asarray(timeline["rank_class"]) == rank_class
+    if "stream" in timeline:
+        inside &= Words.of(timeline["stream"]).among(stream)
+    if "micro_batch" in timeline:
+        batched = inside & (np.asarray(timeline["micro_batch"]) >= 0)
+        inside = batched if batched.any() else inside
+    if not inside.any():
         raise InvalidInput(
             f"timeline: rank class {rank_class} has no pieces on stream {stream!r}; give another"
         )
+    rows = picked(timeline, sorted(COLUMNS), inside)
     work = work_of(rows, accelerator, device_busy)
-    duration = rows["end_s"].to_numpy(dtype=float) - rows["start_s"].to_numpy(dtype=float)
-    moving_s = rows["hbm_bytes"].to_numpy(dtype=float) / accelerator.hbm_bytes_per_s
-    return pd.DataFrame(
-        {
-            **{name: work[name] for name in ("activity", "best_s", "stall_w", "flop_j")},
-            "duration_s": duration,
-            "free_s": moving_s + (1.0 - device_busy) * duration,
-            "byte_j": work["hbm_j"] + work["link_j"],
-        }
-    )
+    duration = rows["end_s"] - rows["start_s"]
+    moving_s = rows["hbm_bytes"] / accelerator.hbm_bytes_per_s
+    return {
+        **{name: work[name] for name in ("activity", "best_s", "stall_w", "flop_j")},
+        "duration_s": duration,
+        "free_s": moving_s + (1.0 - device_busy) * duration,
+        "byte_j": work["hbm_j"] + work["link_j"],
+    }
 
 
 def mean_power_w(
-    unit: pd.DataFrame,
+    unit: Columns,
     accelerator: Accelerator,
     x: float,
     *,
@@ -89,12 +83,11 @@ def mean_power_w(
     The part of a piece that computes stretches with the clock; HBM- and network-bound parts keep
     their time.
     """
-    columns: dict[str, Floats] = {name: unit[name].to_numpy(dtype=float) for name in unit.columns}
-    duration = columns["duration_s"]
-    share = np.minimum(1.0, columns["best_s"] / clock / np.maximum(duration, 1e-300))
+    duration = unit["duration_s"]
+    share = np.minimum(1.0, unit["best_s"] / clock / np.maximum(duration, 1e-300))
     seconds = duration * (share * clock / x + 1.0 - share)
     time_s = float(seconds.sum())
-    return _energy_j(columns, seconds, accelerator, x, junction_c) / time_s, time_s
+    return _energy_j(unit, seconds, accelerator, x, junction_c) / time_s, time_s
 
 
 def _energy_j(
@@ -115,7 +108,7 @@ def _energy_j(
 
 
 def capped_clock(
-    unit: pd.DataFrame,
+    unit: Columns,
     accelerator: Accelerator,
     cap_w: float | None = None,
     *,
@@ -157,19 +150,18 @@ def capped_clock(
     return _highest(watts, cap, float(accelerator.power.clock_max_ratio))
 
 
-def usual_clock(unit: pd.DataFrame, accelerator: Accelerator, *, junction_c: float = 70.0) -> float:
+def usual_clock(unit: Columns, accelerator: Accelerator, *, junction_c: float = 70.0) -> float:
     """Return the clock that a unit ran at under the accelerator's own cap, its durations being
     given.
 
     Kernel times that were fitted on runs under the usual cap hold that cap's clock already; here it
     is the highest clock at which the work, done in just this time, draws no more than the cap.
     """
-    columns: dict[str, Floats] = {name: unit[name].to_numpy(dtype=float) for name in unit.columns}
-    seconds = columns["duration_s"]
+    seconds = unit["duration_s"]
     cap_j = accelerator.power_w * float(seconds.sum())
 
     def joules(x: float) -> float:
-        return _energy_j(columns, seconds, accelerator, x, junction_c)
+        return _energy_j(unit, seconds, accelerator, x, junction_c)
 
     return _highest(joules, cap_j, float(accelerator.power.clock_max_ratio))
 
@@ -185,7 +177,7 @@ def _highest(value: Callable[[float], float], most: float, fastest: float) -> fl
     return low
 
 
-def relative_clock(unit: pd.DataFrame, accelerator: Accelerator, cap_w: float) -> float:
+def relative_clock(unit: Columns, accelerator: Accelerator, cap_w: float) -> float:
     """Return the clock under `cap_w` over the clock under the accelerator's own cap.
 
     unit : as simulated under the own cap.
@@ -195,7 +187,7 @@ def relative_clock(unit: pd.DataFrame, accelerator: Accelerator, cap_w: float) -
 
 
 def settle_clock(
-    timeline_at: Callable[[float], pd.DataFrame],
+    timeline_at: Callable[[float], Table],
     accelerator: Accelerator,
     cap_w: float,
     *,
@@ -228,7 +220,7 @@ def settle_clock(
     for count in range(1, most + 1):
         timeline = timeline_at(clock)
         ratios = []
-        for rank_class in sorted(set(timeline["rank_class"].tolist())):
+        for rank_class in np.unique(np.asarray(timeline["rank_class"])).tolist():
             unit = repeated_unit(timeline, int(rank_class), accelerator, device_busy=device_busy)
             own = usual.setdefault(rank_class, usual_clock(unit, accelerator))
             ratios.append(capped_clock(unit, accelerator, cap_w, clock=clock * own) / own)

@@ -10,17 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rackmodel.assess.chassis import Level, at_level, chassis_of
-from rackmodel.assess.media import end_usd, media_rows, more_switches, outside_switches, scaled_usd
+from rackmodel.assess.media import (
+    ROWS,
+    end_usd,
+    media_rows,
+    more_switches,
+    outside_switches,
+    scaled_usd,
+)
 from rackmodel.assess.site import Site
+from rackmodel.columns import Table, records
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.result.records import CostRecord, RunRecord
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HOURS_A_YEAR = 8766.0
 LEVELS: tuple[Level, ...] = ("low", "mid", "high")
@@ -82,8 +87,8 @@ class Bought:
     chassis: str
     accelerators: float
     chassis_count: float
-    inventory: pd.DataFrame | None = None
-    links: pd.DataFrame | None = None
+    inventory: Table | None = None
+    links: Table | None = None
     liquid_w: float = 0.0
     provisioned_w: float = 0.0
 
@@ -107,7 +112,7 @@ def capital(catalog: Catalog, bought: Bought, level: Level = "mid") -> Capital:
         for part, count in (*outside_switches(bought.inventory), *more):
             found.add("switches", part, count, switch_usd(catalog, part, level))
         links = media_rows(bought.inventory, catalog) if bought.links is None else bought.links
-        for link in links.to_dict("records"):
+        for link in records(links, ROWS):
             part = "scale_up_links" if link["per"] == "rack" else "links"
             found.add(part, "links", 1.0, _links_usd(catalog, link, level))
     cooling = need(catalog, "hall", "usd_per_liquid_kw", level)

@@ -1,7 +1,7 @@
 """A job's share of a fabric that has more ports than the job fills.
 
 In:  the inventory frame of a machine as a job finds it, and the catalog's switches.
-Out: the same frame with switches and links between them counted by the share that the job uses;
+Out: the same frame with switches and links between them count_of by the share that the job uses;
      `Installed`, all that a job bears.
 Left out: what others do with the rest.
 
@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rackmodel.assess.chassis import Chassis
-from rackmodel.assess.media import Fabric, fabric_power, media_rows, more_switches
+from rackmodel.assess.media import Fabric, count_of, fabric_power, media_rows, more_switches
 from rackmodel.assess.rack_power import powered_accelerators
 from rackmodel.assess.site import Site
+from rackmodel.columns import Columns, Table, floats, records
 from rackmodel.hardware import Catalog
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BEHIND_LEAVES = (*ABOVE_LEAVES, Tier.LEAF, Tier.SPINE, Tier.CORE)
 
 
-def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
+def shares(inventory: Table, catalog: Catalog) -> dict[str, float]:
     """Return the share of each shared tier that the machine's own accelerators fill, 0 to 1.
 
     The fabric: rate of the links from NICs over the rate that the leaves' ports have left beside
@@ -37,7 +36,8 @@ def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
     rate: dict[str, float] = {}
     ports: dict[str, float] = {}
     ocs = 0.0
-    for row in inventory.to_dict("records"):
+    names = ("part_kind", "part", "tier", "medium", "link", "count", "bytes_per_s")
+    for row in records(inventory, [name for name in names if name in inventory]):
         kind, tier, count = row["part_kind"], str(row["tier"]), float(row["count"])
         if kind == "cable":
             given = float(row.get("bytes_per_s") or 0.0)
@@ -65,12 +65,10 @@ def shares(inventory: pd.DataFrame, catalog: Catalog) -> dict[str, float]:
     return {tier: value for tier, value in found.items() if math.isfinite(value)}
 
 
-def own_share(
-    inventory: pd.DataFrame, found: dict[str, float], of_machine: float = 1.0
-) -> pd.DataFrame:
+def own_share(inventory: Table, found: dict[str, float], of_machine: float = 1.0) -> Columns:
     """Return the inventory with the counts of shared parts scaled.
 
-    Links of a second scale-up tier are not scaled by its switches' share: they are counted link by
+    Links of a second scale-up tier are not scaled by its switches' share: they are count_of link by
     link already.
 
     of_machine : accelerators in the job's chassis over those that the inventory counts (a machine
@@ -85,7 +83,8 @@ def own_share(
         )
         for kind, tier in zip(inventory["part_kind"], inventory["tier"], strict=True)
     ]
-    return inventory.assign(count=inventory["count"].to_numpy(dtype=float) * scale)
+    own = {name: np.asarray(inventory[name]) for name in inventory}
+    return {**own, "count": floats(inventory, "count") * scale}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,25 +95,25 @@ class Installed:
     leaves : share of the leaf switches that it fills.
     """
 
-    inventory: pd.DataFrame
-    links: pd.DataFrame
+    inventory: Columns
+    links: Columns
     fabric: Fabric
     leaves: float
 
     @classmethod
     def of(
         cls,
-        inventory: pd.DataFrame,
+        inventory: Table,
         catalog: Catalog,
         site: Site,
         *,
-        racks: pd.DataFrame,
+        racks: Table,
         chassis: Chassis,
     ) -> Installed:
         """Return the parts of a machine that a job in these racks bears."""
-        found, counted = shares(inventory, catalog), _accelerators(inventory)
+        found, all_ = shares(inventory, catalog), count_of(inventory, "accelerator")
         billed = powered_accelerators(racks, chassis)
-        own = own_share(inventory, found, min(1.0, billed / counted) if counted else 1.0)
+        own = own_share(inventory, found, min(1.0, billed / all_) if all_ else 1.0)
         links = media_rows(own, catalog, site.media, lengths_m=site.lengths_m)
         fabric = fabric_power(own, catalog, links)
         return cls(inventory=own, links=links, fabric=fabric, leaves=found.get(Tier.LEAF, 1.0))
@@ -124,7 +123,7 @@ class Installed:
 
         used : accelerators of the job.
         """
-        present = _accelerators(self.inventory) or float(used)
+        present = count_of(self.inventory, "accelerator") or float(used)
         parts, added_w = dict(chassis.part_w), 0.0
         for name, count in more_switches(self.inventory, chassis):
             added_w += count * catalog.switches[name].power_w / present * chassis.accelerators
@@ -136,8 +135,3 @@ class Installed:
             parts["optics"] = self.fabric.rack_optics_w / present * chassis.accelerators
             added_w += parts["optics"]
         return replace(chassis, part_w=parts, added_w=added_w)
-
-
-def _accelerators(inventory: pd.DataFrame) -> float:
-    """Count the accelerators of an inventory."""
-    return float(inventory.loc[(inventory["part_kind"] == "accelerator").to_numpy(), "count"].sum())

@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from rackmodel.assess.chassis import Chassis, Level
+from rackmodel.columns import Columns, Table, floats, missing, of_records, records
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, Medium, Switch
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")
 ROWS = [
@@ -58,7 +58,7 @@ class Ends:
     length_m: float
 
 
-def link_ends(inventory: pd.DataFrame, catalog: Catalog) -> list[Ends]:
+def link_ends(inventory: Table, catalog: Catalog) -> list[Ends]:
     """Return the link ends of each tier.
 
     Every row of part_kind "cable" counts links of two ends each. Rows "transceiver" count the
@@ -72,11 +72,11 @@ def link_ends(inventory: pd.DataFrame, catalog: Catalog) -> list[Ends]:
     UnknownName
         If a link has no rate and is not in the catalog.
     """
-    missing = set(COLUMNS) - set(inventory.columns)
-    if missing:
-        raise InvalidInput(f"inventory: columns {sorted(missing)} are missing; give them")
+    if lacks := missing(inventory, set(COLUMNS)):
+        raise InvalidInput(f"inventory: columns {lacks} are missing; give them")
     found = []
-    for row in inventory.to_dict("records"):
+    known = [name for name in ("bytes_per_s", "length_m") if name in inventory]
+    for row in records(inventory, [*COLUMNS, *known]):
         if row["part_kind"] != "cable" or not row["count"]:
             continue
         link, rate = str(row["link"]), float(row.get("bytes_per_s") or 0.0)
@@ -99,12 +99,12 @@ def link_ends(inventory: pd.DataFrame, catalog: Catalog) -> list[Ends]:
 
 
 def media_rows(
-    inventory: pd.DataFrame,
+    inventory: Table,
     catalog: Catalog,
     swap: Mapping[str, str] | None = None,
     *,
     lengths_m: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
+) -> Columns:
     """Return what the links of every tier draw, cost and break, with media swapped as asked.
 
     Parameters
@@ -126,8 +126,6 @@ def media_rows(
     CannotRun
         If a cable would be longer than its medium reaches.
     """
-    import pandas as pd
-
     found = link_ends(inventory, catalog)
     wanted = dict(swap or {})
     tiers = sorted({one.tier for one in found})
@@ -166,7 +164,7 @@ def media_rows(
                 length,
             )
         )
-    return pd.DataFrame(rows, columns=ROWS)
+    return of_records([dict(zip(ROWS, row, strict=True)) for row in rows], ROWS)
 
 
 def end_watts(medium: Medium, bytes_per_s: float) -> float:
@@ -222,7 +220,7 @@ def check_reach(medium: Medium, length_m: float, tier: str) -> None:
 
 
 def swap_tier(
-    inventory: pd.DataFrame,
+    inventory: Table,
     catalog: Catalog,
     tier: str,
     medium: str,
@@ -244,10 +242,10 @@ def swap_tier(
     lengths = {tier: length_m} if length_m is not None else None
     old = media_rows(inventory, catalog)
     new = media_rows(inventory, catalog, {tier: medium}, lengths_m=lengths)
-    ours = [_matches(tier, name) for name in new["tier"]]
-    found = {"ends": float(new.loc[ours, "ends"].sum())}
+    ours = np.array([_matches(tier, name) for name in new["tier"]], dtype=bool)
+    found = {"ends": float(new["ends"][ours].sum())}
     for quantity in ("watts", "usd", "failures_per_hour"):
-        before, after = (float(rows.loc[ours, quantity].sum()) for rows in (old, new))
+        before, after = (float(rows[quantity][ours].sum()) for rows in (old, new))
         found |= {f"old_{quantity}": before, f"new_{quantity}": after}
         found[f"more_{quantity}"] = after - before
     return found
@@ -260,7 +258,7 @@ class Fabric:
     outside_w : switches by name, and "optics", outside the racks; nic_optics_w : modules in the
     NICs of all chassis (None if the inventory has no such links); rack_optics_w : modules on
     scale-up links;
-    notes : what could not be counted.
+    notes : what could not be count_of.
     """
 
     outside_w: dict[str, float]
@@ -269,7 +267,7 @@ class Fabric:
     notes: list[str]
 
 
-def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame) -> Fabric:
+def fabric_power(inventory: Table, catalog: Catalog, links: Table) -> Fabric:
     """Return the power of the fabric and of all modules.
 
     Of a link between a NIC and a leaf one end stands in the rack.
@@ -278,9 +276,10 @@ def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame)
     """
     outside: dict[str, float] = {}
     notes = []
-    bare = (inventory["part_kind"] == "cable") & (inventory["medium"].fillna("") == "")
-    if bare.any():
-        count = float(inventory.loc[bare, "count"].sum())
+    parts = zip(inventory["part_kind"], inventory["medium"], inventory["count"], strict=True)
+    bare = [float(count) for kind, medium, count in parts if kind == "cable" and not _named(medium)]
+    if bare:
+        count = sum(bare)
         notes.append(f"{count:,.0f} links name no medium: their optics and cables are left out")
     for part, count in outside_switches(inventory):
         known = catalog.switches.get(part)
@@ -303,28 +302,47 @@ def fabric_power(inventory: pd.DataFrame, catalog: Catalog, links: pd.DataFrame)
     return Fabric(outside, nic, inside, notes)
 
 
-def outside_switches(inventory: pd.DataFrame) -> list[tuple[str, float]]:
+def outside_switches(inventory: Table) -> list[tuple[str, float]]:
     """Return (name, count) of the switches that stand outside the chassis."""
-    rows = inventory[(inventory["part_kind"] == "switch") & (inventory["count"] != 0)]
-    out = (rows["per"] == "fabric") | rows["tier"].isin(OUTSIDE_TIERS)
-    return list(zip(rows["part"][out].astype(str), rows["count"][out].astype(float), strict=True))
+    rows = records(inventory, ("part_kind", "part", "tier", "count", "per"))
+    return [
+        (str(row["part"]), float(row["count"]))
+        for row in rows
+        if row["part_kind"] == "switch" and row["count"]
+        if row["per"] == "fabric" or row["tier"] in OUTSIDE_TIERS
+    ]
 
 
-def more_switches(inventory: pd.DataFrame, chassis: Chassis) -> list[tuple[str, float]]:
+def count_of(inventory: Table, kind: str) -> float:
+    """Count the parts of a kind in an inventory."""
+    mine = np.asarray(inventory["part_kind"]) == kind
+    return float(floats(inventory, "count")[mine].sum())
+
+
+def more_switches(inventory: Table, chassis: Chassis) -> list[tuple[str, float]]:
     """Return (name, count) of first-tier switch chips beyond those that the chassis hold.
 
     A larger scale-up domain needs more of them: half of their ports go to a second tier.
     """
     if chassis.switch_chips is None:
         return []
-    rows = inventory[(inventory["part_kind"] == "switch") & (inventory["tier"] == Tier.SCALE_UP)]
-    present = float(inventory["count"][inventory["part_kind"] == "accelerator"].sum())
+    rows = [
+        (str(row["part"]), float(row["count"]))
+        for row in records(inventory, ("part_kind", "part", "tier", "count"))
+        if row["part_kind"] == "switch" and row["tier"] == Tier.SCALE_UP
+    ]
+    present = count_of(inventory, "accelerator")
     held = chassis.switch_chips * present / chassis.accelerators
-    total = float(rows["count"].sum())
+    total = sum(count for _, count in rows)
     share = max(0.0, 1.0 - held / total) if total else 0.0
     if share < 1e-9:
         return []
-    return [(str(n), share * c) for n, c in zip(rows["part"], rows["count"], strict=True)]
+    return [(name, share * count) for name, count in rows]
+
+
+def _named(medium: Any) -> bool:
+    """Whether a medium is stated; frames hold NaN where nothing is."""
+    return isinstance(medium, str) and medium != ""
 
 
 def _matches(wanted: str, tier: str) -> bool:

@@ -25,6 +25,7 @@ from rackmodel.assess.rack_power import (
     idle_accelerator_w,
     rack_power,
 )
+from rackmodel.columns import Table
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 
@@ -66,8 +67,8 @@ class Assessment:
 
 
 def assess_power(
-    timeline: pd.DataFrame,
-    racks: pd.DataFrame,
+    timeline: Table,
+    racks: Table,
     accelerator: Accelerator,
     chassis: Chassis,
     *,
@@ -80,7 +81,7 @@ def assess_power(
 
     Parameters
     ----------
-    timeline, racks : frames as the simulation gives them; see `cut_timeline` and `rack_power`.
+    timeline, racks : tables as the simulation gives them; see `cut_timeline` and `rack_power`.
     chassis : with the coolant of its site (`Site.cool`) and the modules of its links.
     step_s : length of the step. [s]
     cap_w : power cap of an accelerator; None takes its own. [W]

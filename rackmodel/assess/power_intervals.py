@@ -8,18 +8,17 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Table, Words, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 
@@ -74,7 +73,7 @@ class Pieces:
 
 
 def cut_timeline(
-    timeline: pd.DataFrame,
+    timeline: Table,
     accelerator: Accelerator,
     step_s: float,
     device_busy: float = 1.0,
@@ -101,12 +100,12 @@ def cut_timeline(
     InvalidInput
         If a column is missing, a kind is unknown, or a time is not within the step.
     """
-    if missing := COLUMNS - set(timeline.columns):
-        raise InvalidInput(f"timeline: columns {sorted(missing)} are missing; give them")
+    if lacks := missing(timeline, COLUMNS):
+        raise InvalidInput(f"timeline: columns {lacks} are missing; give them")
     if not (step_s > 0 and np.isfinite(step_s)):
         raise InvalidInput(f"timeline: the step has to take more than 0 s, found {step_s!r}")
-    start = timeline["start_s"].to_numpy(dtype=float)
-    end = timeline["end_s"].to_numpy(dtype=float)
+    start = floats(timeline, "start_s")
+    end = floats(timeline, "end_s")
     slack = 1e-9 * step_s
     if len(start) and not (start.min() >= -slack and end.max() <= step_s + slack):
         raise InvalidInput(
@@ -117,7 +116,7 @@ def cut_timeline(
         raise InvalidInput(f"device_busy: expected above 0 and up to 1, found {device_busy:g}")
     start, end = np.clip(start, 0.0, step_s), np.clip(end, 0.0, step_s)
     work = work_of(timeline, accelerator, device_busy)
-    classes = timeline["rank_class"].to_numpy(dtype=np.int64)
+    classes = ints(timeline, "rank_class")
     order = np.argsort(classes, kind="stable")
     names, first = np.unique(classes[order], return_index=True)
     windows = int(np.clip(step_s / accelerator.power.cap_window_s, 1, MOST_WINDOWS))
@@ -175,9 +174,7 @@ def _cut(
     )
 
 
-def work_of(
-    timeline: pd.DataFrame, accelerator: Accelerator, device_busy: float
-) -> dict[str, Floats]:
+def work_of(timeline: Table, accelerator: Accelerator, device_busy: float) -> dict[str, Floats]:
     """Return what every row of a timeline asks of an accelerator at the reference clock.
 
     Returns
@@ -188,7 +185,7 @@ def work_of(
     power = accelerator.power
     levels = activity_levels(power, device_busy)
     formats = timeline["precision"]
-    flops = timeline["flops"].to_numpy(dtype=float)
+    flops = floats(timeline, "flops")
     joule = by_name(formats, lambda p: flop_energy_j(accelerator, p), "precision")
     pace = by_name(formats, lambda p: best_flops_per_s(accelerator, p), "precision")
     # What links draw without traffic stands in the idle power; a rank receives what it sends.
@@ -199,8 +196,8 @@ def work_of(
         "best_s": np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0),
         "stall_w": power.act_stall * power.data_toggle * full_w,
         "flop_j": flops * joule * power.data_toggle,
-        "hbm_j": timeline["hbm_bytes"].to_numpy(dtype=float) * power.e_hbm_j_per_byte,
-        "link_j": timeline["wire_bytes"].to_numpy(dtype=float) * link_j,
+        "hbm_j": floats(timeline, "hbm_bytes") * power.e_hbm_j_per_byte,
+        "link_j": floats(timeline, "wire_bytes") * link_j,
     }
 
 
@@ -210,17 +207,17 @@ def activity_levels(power: PowerModel, device_busy: float) -> dict[str, float]:
     return {"compute": computing, "collective": power.act_collective, "wait": power.act_wait}
 
 
-def by_name(column: pd.Series[Any], value: Any, what: str) -> Floats:
+def by_name(column: Any, value: Callable[[str], float], what: str) -> Floats:
     """Translate a column of few distinct names into numbers, one call per name."""
-    codes, names = column.factorize()
-    table = []
-    for name in names.tolist():
+    words = Words.of(column)
+    table = np.zeros(len(words.names) + 1)  # -1, a missing value: the last
+    for code in np.unique(words.codes[words.codes >= 0]).tolist():
         try:
-            table.append(value(str(name)) if name == name and name is not None else 0.0)
+            table[code] = value(words.names[code])
         except KeyError:
-            known = ", ".join(sorted(KINDS))
+            known, name = ", ".join(sorted(KINDS)), words.names[code]
             raise InvalidInput(f"timeline: unknown {what} {name!r} (known: {known})") from None
-    numbers: Floats = np.asarray([*table, 0.0], dtype=float)[codes]  # -1, a missing value: the last
+    numbers: Floats = table[words.codes]
     return numbers
 
 

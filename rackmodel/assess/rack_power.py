@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis
+from rackmodel.columns import Table, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats, leakage_ratio
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FINEST_S = 1e-3
 FEWEST_BINS, MOST_BINS, MOST_CELLS = 64, 16384, 4_000_000
@@ -127,7 +124,7 @@ def conversion_w(chassis: Chassis, count: int, accelerator_w: Floats) -> dict[st
 
 def rack_power(
     draws: Sequence[Draw],
-    racks: pd.DataFrame,
+    racks: Table,
     chassis: Chassis,
     *,
     idle_w: float,
@@ -148,17 +145,14 @@ def rack_power(
     InvalidInput
         If `racks` names a rank class that was not drawn, or no ranks at all.
     """
-    missing = {"rack_class", "count", "rank_class", "ranks"} - set(racks.columns)
-    if missing:
-        raise InvalidInput(f"racks: columns {sorted(missing)} are missing; give them")
-    if racks.empty:
+    if lacks := missing(racks, {"rack_class", "count", "rank_class", "ranks"}):
+        raise InvalidInput(f"racks: columns {lacks} are missing; give them")
+    if not len(racks["ranks"]):
         raise InvalidInput("racks: no rack holds a rank; give each its ranks")
     row_of = {draw.rank_class: row for row, draw in enumerate(draws)}
     sampled = [sample(draw, bins) for draw in draws]
-    counts = racks["count"].to_numpy(dtype=float)
-    columns = [
-        racks[name].to_numpy(dtype=np.int64) for name in ("rack_class", "rank_class", "ranks")
-    ]
+    counts = floats(racks, "count")
+    columns = [ints(racks, name) for name in ("rack_class", "rank_class", "ranks")]
     if unknown := set(columns[1].tolist()) - set(row_of):
         raise InvalidInput(
             f"racks: rank classes {sorted(unknown)} have no row in the timeline; give one for each"
@@ -195,13 +189,13 @@ def rack_power(
     return found
 
 
-def powered_accelerators(racks: pd.DataFrame, chassis: Chassis) -> float:
+def powered_accelerators(racks: Table, chassis: Chassis) -> float:
     """Count the accelerators of all chassis that hold a rank of the job."""
     names, first, member = np.unique(
-        racks["rack_class"].to_numpy(), return_index=True, return_inverse=True
+        np.asarray(racks["rack_class"]), return_index=True, return_inverse=True
     )
-    ranks = np.bincount(member, racks["ranks"].to_numpy(dtype=float), len(names))
-    count = racks["count"].to_numpy(dtype=float)[first]
+    ranks = np.bincount(member, floats(racks, "ranks"), len(names))
+    count = floats(racks, "count")[first]
     return float((count * np.ceil(ranks / chassis.accelerators)).sum() * chassis.accelerators)
 
 

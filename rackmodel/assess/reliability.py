@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import need
-from rackmodel.assess.media import media_rows
+from rackmodel.assess.media import count_of, media_rows
+from rackmodel.columns import Table
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.result.records import ReliabilityRecord
 from rackmodel.topology.kinds import Kind
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-HOST_ACCELERATORS = 8  # the hosts that the host rate was counted on
+HOST_ACCELERATORS = 8  # the hosts that the host rate was count_of on
 
 
 def part_rates(
@@ -64,10 +61,10 @@ def part_rates(
 
 def rates_of(
     catalog: Catalog,
-    inventory: pd.DataFrame,
+    inventory: Table,
     *,
     accelerators: int,
-    links: pd.DataFrame | None = None,
+    links: Table | None = None,
     level: Level = "mid",
 ) -> dict[str, float]:
     """Return the interruptions per second of a job on a machine, from its own counts of parts."""
@@ -75,8 +72,8 @@ def rates_of(
     ends: dict[str, float] = {}
     for medium, count in zip(links["medium"], links["ends"], strict=True):
         ends[str(medium)] = ends.get(str(medium), 0.0) + float(count)
-    is_nic = (inventory["part_kind"] == Kind.NIC).to_numpy()
-    nics = int(inventory.loc[is_nic, "count"].sum()) if is_nic.any() else None
+    has_nics = Kind.NIC in list(inventory["part_kind"])
+    nics = int(count_of(inventory, Kind.NIC)) if has_nics else None
     return part_rates(catalog, accelerators=accelerators, nics=nics, link_ends=ends, level=level)
 
 

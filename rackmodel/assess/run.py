@@ -190,7 +190,7 @@ def check_site(
         if cooled.cooling != "air":
             coolant.loop(cooled, coolant.design_liquid_w(cooled) / 3.0)
     if site.media:
-        media_rows(machine.inventory(gpus), catalog, site.media, lengths_m=site.lengths_m)
+        media_rows(machine.parts(gpus), catalog, site.media, lengths_m=site.lengths_m)
 
 
 def check_named(machine: Topology) -> None:

@@ -75,7 +75,7 @@ def powered_of(result: Result) -> tuple[Assessment, Installed | None]:
         frames_of(result),
         result.accelerator,
         machine.chassis or GENERIC_CHASSIS,
-        machine.inventory(result.step.rank_map.slots(job.gpus)),
+        machine.parts(result.step.rank_map.slots(job.gpus)),
         catalog,
         site,
         thermal_cap_w=known["cap"]["thermal_cap_w"],

@@ -10,9 +10,9 @@ Left out: the simulation; the search for a clock under the cap (`throttle`, `clo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,14 +28,12 @@ from rackmodel.assess.rack_power import rack_power
 from rackmodel.assess.reliability import assess_failures, rates_of
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
+from rackmodel.columns import Table, floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +41,16 @@ class StepFrames:
     """What is read of a simulated step.
 
     timeline : one row per piece of a rank class's time (`power_intervals.cut_timeline`).
-    rank_classes : rows rank_class, count; only to check that `racks` holds every rank.
+    rank_counts : ranks of each class, to check that `racks` holds every rank; None if unknown.
     racks : rows rack_class, count, rank_class, ranks (`rack_power.rack_power`).
     accelerators : that the job uses. step_s, tokens : of the step.
     device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
     units_held : share of them in which kernels hold matrix units whose operands may be late.
     """
 
-    timeline: pd.DataFrame
-    rank_classes: pd.DataFrame
-    racks: pd.DataFrame
+    timeline: Table
+    rank_counts: Sequence[int] | None
+    racks: Table
     accelerators: int
     step_s: float
     tokens: float
@@ -69,9 +67,9 @@ def frames_of(result: Result) -> StepFrames:
     """Return what is read of a result."""
     job = result.step.job
     return StepFrames(
-        timeline=result.events,
-        rank_classes=result.rank_classes,
-        racks=result.racks,
+        timeline=result.stretches,
+        rank_counts=result.step.rank_count.tolist(),
+        racks=result.rack_columns,
         accelerators=job.gpus,
         step_s=result.step_s,
         tokens=job.tokens,
@@ -92,7 +90,7 @@ def assessed(
         step,
         part,
         machine.chassis or GENERIC_CHASSIS,
-        machine.inventory(result.step.rank_map.slots(job.gpus)),
+        machine.parts(result.step.rank_map.slots(job.gpus)),
         catalog,
         site,
         thermal_cap_w=cap["thermal_cap_w"],
@@ -128,7 +126,7 @@ def assess_step(
     step: StepFrames,
     accelerator: Accelerator,
     chassis_name: str,
-    inventory: pd.DataFrame | None,
+    inventory: Table | None,
     catalog: Catalog,
     site: Site | None = None,
     *,
@@ -196,7 +194,7 @@ def powered(
     step: StepFrames,
     accelerator: Accelerator,
     chassis_name: str,
-    inventory: pd.DataFrame | None,
+    inventory: Table | None,
     catalog: Catalog,
     site: Site,
     *,
@@ -282,14 +280,13 @@ def _doubts(step: StepFrames, done: Assessment) -> list[str]:
     """Say where the frames do not hold all of the job."""
     notes, wanted = [], step.accelerators
     placed = math.fsum(rack.count * rack.used for rack in done.racks)
-    classes = step.rank_classes
-    ranks = int(classes["count"].sum()) if "count" in classes else placed
+    ranks = placed if step.rank_counts is None else sum(step.rank_counts)
     if not max(abs(placed - wanted), abs(ranks - wanted)) < 1e-6 * wanted:
         notes.append(
             f"racks hold {placed:g} ranks, the rank classes {ranks}, the job uses {wanted}: "
             "totals count those in racks"
         )
-    covered = float(step.timeline["end_s"].max()) / step.step_s if len(step.timeline) else 0.0
+    covered = float(floats(step.timeline, "end_s").max(initial=0.0)) / step.step_s
     if covered < 0.5:  # what a step loses outside of the simulated operations has no pieces
         notes.append(
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
@@ -297,9 +294,7 @@ def _doubts(step: StepFrames, done: Assessment) -> list[str]:
     return notes
 
 
-def _heat_at(
-    done: Assessment, racks: pd.DataFrame, catalog: Catalog, level: Level
-) -> dict[int, float]:
+def _heat_at(done: Assessment, racks: Table, catalog: Catalog, level: Level) -> dict[int, float]:
     """Heat of a rack of each class with everything around the accelerators at its low or high
     end; switch chips that a machine adds are as good as those of its chassis."""
     chassis, drawn = chassis_of(catalog, done.chassis.name, level), done.chassis.part_w

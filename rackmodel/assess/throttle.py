@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.assess import tray_heat
 from rackmodel.assess.chassis import Chassis, chassis_of
 from rackmodel.assess.clock import settle_clock
 from rackmodel.assess.power import Assessment, assess_power
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.columns import Table
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_THROTTLES = 8  # times that a step is made slower for its coolant; three do as a rule
 
@@ -104,11 +102,11 @@ def under_cap(
     cap_w = accelerator.power_w if site.power_cap_w is None else site.power_cap_w
     found: dict[float, Result] = {}
 
-    def timeline_at(clock: float) -> pd.DataFrame:
+    def timeline_at(clock: float) -> Table:
         if clock not in found:
             found.clear()
             found[clock] = result_at(clock)
-        return found[clock].events
+        return found[clock].stretches
 
     def settled(watts: float) -> int:
         timeline_at(1.0)
@@ -124,8 +122,8 @@ def under_cap(
         for _ in range(MOST_THROTTLES):
             (result,) = found.values()
             done = assess_power(
-                result.events,
-                result.racks,
+                result.stretches,
+                result.rack_columns,
                 accelerator,
                 chassis,
                 step_s=result.step_s,

@@ -26,8 +26,8 @@ from rackmodel.engine.tenants import Stay, simulate_tenants
 from rackmodel.halls.occupants import Occupant, occupant_of, turns
 from rackmodel.halls.spec import HallSpec
 from rackmodel.hardware import Catalog
-from rackmodel.result.link_usage import racks_frame
-from rackmodel.result.timeline import frame
+from rackmodel.result.link_usage import rack_columns
+from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.topology import Topology
 
@@ -260,16 +260,13 @@ def _trained_w(
     site: Site,
 ) -> list[Floats]:
     """Return the power of racks that train, by what their ranks did beside the other jobs."""
-    import pandas as pd
-
     result, step, size = one.result, stay.step, max(1, machine.rack_accelerators)
     assert not isinstance(result, ServingResult)
-    classes = pd.DataFrame({"rank_class": range(len(step.rank_count)), "count": step.rank_count})
     frames = replace(
         frames_of(result),
-        timeline=frame(step),
-        rank_classes=classes,
-        racks=racks_frame(step, size),
+        timeline=stretches(step),
+        rank_counts=step.rank_count.tolist(),
+        racks=rack_columns(step, size),
         step_s=step.step_s,
         tokens=one.tokens * len(stay.ends_s),
     )
@@ -278,7 +275,7 @@ def _trained_w(
         frames,
         result.accelerator,
         machine.chassis or GENERIC_CHASSIS,
-        machine.inventory(slots),
+        machine.parts(slots),
         catalog,
         site,
     )

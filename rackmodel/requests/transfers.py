@@ -20,7 +20,7 @@ import simpy
 from rackmodel.engine.networks import network_of
 from rackmodel.network import FluidNetwork, pattern
 from rackmodel.network.collectives.flows import join, link_load
-from rackmodel.result.link_usage import links_frame, tier_of_links
+from rackmodel.result.link_usage import link_rows, tier_of_links
 from rackmodel.serving.run import settle
 from rackmodel.serving.steps import Steps
 from rackmodel.workload.serving.job import ServingJob
@@ -101,7 +101,7 @@ def _taken(job: ServingJob, steps: Steps) -> dict[str, float]:
         (job.worker, job.decode_gpus, state.decode),
         (job.prefill, job.prefill_gpus, state.prompt),
     ):
-        frame = links_frame(steps.step(job, worker, gpus, load, worker.pp))
-        for tier, share in zip(frame["tier"], frame["utilisation_mean"], strict=True):
-            found[tier] = max(found.get(tier, 0.0), float(share))
+        for row in link_rows(steps.step(job, worker, gpus, load, worker.pp)):
+            tier = row["tier"]
+            found[tier] = max(found.get(tier, 0.0), row["utilisation_mean"])
     return found

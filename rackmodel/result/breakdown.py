@@ -1,6 +1,6 @@
 """Where the seconds of a step go: by what ranks did, and by what limited their kernels.
 
-In:  the events frame, the programs of all pipeline ranks, the times of their kernels.
+In:  the events as columns, the programs of all pipeline ranks, the times of their kernels.
 Out: seconds by part; shares of compute time by limit; the share in which kernels run.
 Left out: how events are laid out (`timeline`).
 """
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Table, Words, floats, ints
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Compute, Kernel, Program, Segment
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,21 +23,24 @@ ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
 DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica")
 
 
-def breakdown(events: pd.DataFrame, counts: Floats, step_s: float) -> dict[str, float]:
+def breakdown(events: Table, counts: Floats, step_s: float) -> dict[str, float]:
     """Return the seconds of a step by what the compute stream did, as the mean over all ranks.
 
     counts : ranks of the whole machine in each class. The parts add up to `step_s`: compute,
     optimizer, recompute, one part per axis for bytes that nothing hid (all data-parallel axes
     together as dp), pp for pipeline bytes, and bubble for waiting.
     """
-    main = events[events["stream"] == "compute"]
-    seconds = (main["end_s"] - main["start_s"]) * counts[main["rank_class"]] / counts.sum()
-    kind, phase = main["kind"].astype(str), main["phase"].astype(str)
-    part = main["axis"].astype(str).where(kind.isin(["collective", "send"]), "bubble")
-    part = part.where(
-        kind != "compute", phase.where(phase.isin(["optimizer", "recompute"]), "compute")
-    )
-    by_part = {str(k): float(v) for k, v in seconds.groupby(part).sum().items()}
+    seconds = floats(events, "end_s") - floats(events, "start_s")
+    seconds = seconds * counts[ints(events, "rank_class")] / counts.sum()
+    main = Words.of(events["stream"]).among("compute")
+    kind, phase = Words.of(events["kind"]), Words.of(events["phase"])
+    axis, busy = Words.of(events["axis"]), main & kind.among("compute")
+    moving = main & kind.among("collective", "send")
+    parts_of = {name: moving & axis.among(name) for name in axis.names}
+    parts_of |= {name: busy & phase.among(name) for name in ("optimizer", "recompute")}
+    parts_of["compute"] = busy & ~phase.among("optimizer", "recompute")
+    parts_of["bubble"] = main & ~busy & ~moving
+    by_part = {name: float(seconds[at].sum()) for name, at in sorted(parts_of.items()) if at.any()}
     by_part["bubble"] = by_part.get("bubble", 0.0) + step_s - sum(by_part.values())
     parts = dict.fromkeys(ALWAYS, 0.0)
     for name, value in by_part.items():

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rackmodel.workload import Action, memory_timeline, rank_actions
 from rackmodel.workload.memory import KINDS
 from rackmodel.workload.operations import Segment
@@ -76,4 +78,18 @@ def hbm_peaks(timeline: pd.DataFrame) -> pd.DataFrame:
             value_name="bytes",
         )[["rank_class", "stage", "kind", "bytes", "peak_s"]]
         .sort_values("rank_class", kind="stable", ignore_index=True)
+    )
+
+
+def hbm_rates(operations: pd.DataFrame, hbm_bytes_per_s: float) -> pd.DataFrame:
+    """Return HBM bandwidth over the step; hbm_bytes_per_s : of the part.
+
+    Columns as of `Result.hbm_bandwidth`. operations : one row per operation.
+    """
+    busy = operations["end_s"] > operations["start_s"]
+    rows = operations[(operations["kind"] == "compute") & busy]
+    rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
+    return rows[["rank_class", "start_s", "end_s"]].assign(
+        bytes_per_s=rate,
+        utilisation=np.minimum(rate / hbm_bytes_per_s, 1.0),
     )

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Columns
 from rackmodel.engine.system import ExchangeKind, key_of
 from rackmodel.kernels.contention import Contention
 from rackmodel.network import Network
-from rackmodel.result.records import ContentionRecord
+from rackmodel.result.records import ContentionRecord, LinkRecord
 from rackmodel.topology.kinds import tier_word
 from rackmodel.workload.operations import Segment
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rackmodel.engine.step import FoldedMachine, Step
 
 Floats = npt.NDArray[np.float64]
@@ -116,13 +115,8 @@ def sent_bytes(step: Step) -> dict[tuple[str, float], float]:
     return {(kind.key.axis, kind.key.bytes): kind.sent_bytes for kind in step.exchanges}
 
 
-def contention_frame(step: Step, contention: Contention) -> pd.DataFrame:
-    """Return what each kind of collective takes from kernels beside it, of its largest size.
-
-    Columns as in `records.ContentionRecord`.
-    """
-    import pandas as pd
-
+def contention_rows(step: Step, contention: Contention) -> list[ContentionRecord]:
+    """Return what each kind of collective takes from kernels beside it, of its largest size."""
     largest: dict[tuple[str, str], ExchangeKind] = {}
     for kind in step.exchanges:
         name = (kind.key.op, kind.key.axis)
@@ -148,46 +142,47 @@ def contention_frame(step: Step, contention: Contention) -> pd.DataFrame:
                 "kernels_slower": contention.share(kind.algorithm, op, axis, pace),
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
-def links_frame(step: Step) -> pd.DataFrame:
+def link_rows(step: Step) -> list[LinkRecord]:
     """Return one row per tier and kind of link.
 
-    Columns: tier, kind, links, bytes (of the whole machine), utilisation_mean (over the links of
-    the tier), utilisation_peak (of its busiest link); both are of payload capacity over the step.
+    links : of the simulated machine; bytes : of the whole machine; utilisation_mean over the links
+    of the tier, utilisation_peak of its busiest link; both are of payload capacity over the step.
     """
-    import pandas as pd
-
     network = machine_of(step).network
     own, every = link_bytes(step)
-    table = pd.DataFrame(
+    known: dict[tuple[str, str], int] = {}
+    pairs = zip(tier_of_links(network), network.link_kinds, strict=True)
+    which = np.array([known.setdefault(pair, len(known)) for pair in pairs], dtype=np.int64)
+    size = len(known)
+    used = own / (network.capacity * step.step_s)
+    peak = np.zeros(size)
+    np.maximum.at(peak, which, used)
+    members = np.bincount(which, minlength=size)
+    links = np.bincount(which, network.count, minlength=size).round().astype(np.int64)
+    moved = np.bincount(which, every, minlength=size)
+    mean = np.bincount(which, used, minlength=size) / members
+    return [
         {
-            "tier": tier_of_links(network),
-            "kind": network.link_kinds,
-            "links": network.count,
-            "bytes": every,
-            "utilisation": own / (network.capacity * step.step_s),
+            "tier": tier,
+            "kind": kind,
+            "links": int(links[place]),
+            "bytes": float(moved[place]),
+            "utilisation_mean": float(mean[place]),
+            "utilisation_peak": float(peak[place]),
         }
-    )
-    grouped = table.groupby(["tier", "kind"], sort=False)
-    frame = grouped.agg(
-        links=("links", "sum"),
-        bytes=("bytes", "sum"),
-        utilisation_mean=("utilisation", "mean"),
-        utilisation_peak=("utilisation", "max"),
-    )
-    return frame.reset_index()
+        for (tier, kind), place in known.items()
+    ]
 
 
-def racks_frame(step: Step, rack_accelerators: int) -> pd.DataFrame:
+def rack_columns(step: Step, rack_accelerators: int) -> Columns:
     """Return which rank classes stand in each class of racks.
 
     Columns: rack_class, count (racks of the whole machine), rank_class, ranks (of that class in one
     such rack). A rack of the simulated machine stands for as many as its ranks do on average.
     """
-    import pandas as pd
-
     classes = step.rank_class
     rack = step.rank_map.accelerators(len(classes)) // rack_accelerators
     _, rack = np.unique(rack, return_inverse=True)
@@ -199,11 +194,9 @@ def racks_frame(step: Step, rack_accelerators: int) -> pd.DataFrame:
     distinct, which = np.unique(content, axis=0, return_inverse=True)
     count = np.bincount(which.reshape(-1), weights=weight)
     row, rank_class = np.nonzero(distinct)
-    return pd.DataFrame(
-        {
-            "rack_class": row,
-            "count": count[row],
-            "rank_class": rank_class,
-            "ranks": distinct[row, rank_class],
-        }
-    )
+    return {
+        "rack_class": row,
+        "count": count[row],
+        "rank_class": rank_class,
+        "ranks": distinct[row, rank_class],
+    }

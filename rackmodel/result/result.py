@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -17,21 +17,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import identity
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
-from rackmodel.result.hbm import hbm_peaks, hbm_timeline
-from rackmodel.result.link_usage import contention_frame, links_frame, racks_frame
+from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
+from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
+from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
 from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
     AssessmentRecord,
     HbmRecord,
+    LinkRecord,
     PlacementRecord,
     ResultRecord,
     WaterfallRecord,
 )
-from rackmodel.result.timeline import frame
+from rackmodel.result.timeline import stretches
 from rackmodel.result.waterfall import waterfall
 from rackmodel.workload import programs
 
@@ -140,35 +143,46 @@ class Result:
     @cached_property
     def events(self) -> pd.DataFrame:
         """One row per stretch of a rank class's time; see `timeline.COLUMNS`."""
-        return self._frame(fine=False)
+        return frame_of(self.stretches)
+
+    @cached_property
+    def stretches(self) -> Columns:
+        """The same as `events`, as arrays by column: what figures are worked out from."""
+        lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 else None
+        return stretches(self.step, outside=lost)
 
     @cached_property
     def operations(self) -> pd.DataFrame:
         """One row per operation of every rank class."""
-        return self._frame(fine=True)
+        return frame_of(stretches(self.step, fine=True))
 
     @cached_property
     def links(self) -> pd.DataFrame:
-        """Bytes and utilisation by tier and kind of link."""
-        return links_frame(self.step)
+        """Bytes and utilisation by tier and kind of link; see `records.LinkRecord`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.link_rows)
+
+    @cached_property
+    def link_rows(self) -> list[LinkRecord]:
+        """The rows of `links`."""
+        return link_rows(self.step)
 
     @cached_property
     def racks(self) -> pd.DataFrame:
         """Which rank classes stand in each class of racks."""
-        return racks_frame(self.step, self.rack_accelerators)
+        return frame_of(self.rack_columns)
+
+    @cached_property
+    def rack_columns(self) -> Columns:
+        """The same as `racks`, as arrays by column."""
+        return rack_columns(self.step, self.rack_accelerators)
 
     @cached_property
     def rank_classes(self) -> pd.DataFrame:
         """Columns rank_class, stage, count (ranks of the whole machine)."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "rank_class": np.arange(len(self.step.rank_count)),
-                "stage": self.step.rank_stage,
-                "count": self.step.rank_count,
-            }
-        )
+        count, stage = self.step.rank_count, self.step.rank_stage
+        return frame_of({"rank_class": np.arange(len(count)), "stage": stage, "count": count})
 
     @cached_property
     def contention(self) -> pd.DataFrame:
@@ -177,7 +191,9 @@ class Result:
         Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
         hbm_bytes_per_s and hbm_share, kernels_slower (share of their throughput that is gone).
         """
-        return contention_frame(self.step, self.contention_of)
+        import pandas as pd
+
+        return pd.DataFrame(contention_rows(self.step, self.contention_of))
 
     @cached_property
     def memory(self) -> pd.DataFrame:
@@ -196,19 +212,13 @@ class Result:
         Columns rank_class, start_s, end_s, bytes_per_s, utilisation (of the part's bandwidth, 1 at
         most: what fits into caches moves faster); where no row is, kernels move nothing.
         """
-        rows = self.operations
-        rows = rows[(rows["kind"] == "compute") & (rows["end_s"] > rows["start_s"])]
-        rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
-        return rows[["rank_class", "start_s", "end_s"]].assign(
-            bytes_per_s=rate,
-            utilisation=np.minimum(rate / self.accelerator.hbm_bytes_per_s, 1.0),
-        )
+        return hbm_rates(self.operations, self.accelerator.hbm_bytes_per_s)
 
     @cached_property
     def breakdown_s(self) -> dict[str, float]:
         """Seconds of the step by what ranks did, as their mean; adds up to `step_s`."""
         counts = self.step.rank_count.astype(float)
-        parts = breakdown(self.events, counts, self.step.step_s)
+        parts = breakdown(self.stretches, counts, self.step.step_s)
         return {**parts, "overhead": self.overhead_s} if self.overhead_s else parts
 
     @cached_property
@@ -257,24 +267,13 @@ class Result:
     @property
     def placement(self) -> PlacementRecord:
         """How many accelerators of each scale-up domain are used, and how many stand idle."""
-        where, ranks = self.step.rank_map, self.step.job.gpus
-        idle = where.idle(ranks)
-        return {
-            "domain_accelerators": where.domain,
-            "used_per_domain": min(where.used, ranks),
-            "domains": where.domains(ranks),
-            "idle_accelerators": idle,
-            "idle_share": idle / (ranks + idle),
-        }
+        return placement_of(self.step)
 
     def _per_rank(self, column: str) -> float:
         counts = self.step.rank_count
-        table = self.events
-        return float((table[column] * counts[table["rank_class"]]).sum() / counts.sum())
-
-    def _frame(self, *, fine: bool) -> pd.DataFrame:
-        lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 and not fine else None
-        return frame(self.step, fine=fine, outside=lost)
+        table = self.stretches
+        every = floats(table, column) * counts[ints(table, "rank_class")]
+        return float(every.sum() / counts.sum())
 
     def to_dict(self, fields: Iterable[str] | None = None) -> ResultRecord:
         """Return everything that `rackmodel simulate --json` prints; SI units.
@@ -326,16 +325,9 @@ class Result:
             "model": lambda: job.model.name,
             "plan": lambda: plan_dict(job.plan),
             "hbm": self._hbm,
-            "links": lambda: self.links.to_dict("records"),
-            "contention": lambda: self.contention.to_dict("records"),
-            "simulation": lambda: {
-                "engine": step.engine,
-                "events": step.events,
-                "ranks": job.gpus,
-                "ranks_simulated": len(step.rank_weight),
-                "rank_classes": len(step.rank_count),
-                "wall_s": step.wall_s,
-            },
+            "links": lambda: self.link_rows,
+            "contention": lambda: contention_rows(step, self.contention_of),
+            "simulation": partial(simulation_facts, step),
             "version": lambda: import_module("rackmodel").__version__,
             "catalog": partial(identity, self.catalog),
         }
@@ -373,7 +365,7 @@ class Result:
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""
         kept = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**kept, "step": replace(self.step, machine=None), "links": self.links}
+        return {**kept, "step": replace(self.step, machine=None), "link_rows": self.link_rows}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
@@ -391,9 +383,3 @@ class Result:
     def _repr_html_(self) -> str:
         """Show the main figures as a small table in a notebook."""
         return notebook_table(self)
-
-
-def plan_dict(plan: Any) -> dict[str, Any]:
-    """Return the plan's fields as plain values."""
-    values = asdict(plan).items()
-    return {name: list(one) if isinstance(one, tuple) else one for name, one in values}

@@ -1,7 +1,7 @@
 """The log of a simulation as frames: one row for each stretch of a rank class's time.
 
 In:  what each rank class logged, and what its operations compute and move (`layouts`).
-Out: the events frame (coarse: a few rows per visit of a segment; fine: one per operation).
+Out: the events as columns (coarse: a few rows per visit of a segment; fine: one per operation).
 Left out: watts, dollars, links; the sums of it (`breakdown`).
 
 In the coarse frame whatever a rank does in one visit of a segment is put together by kind, one kind
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Columns, Words, frame_of
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
@@ -45,16 +46,14 @@ COLUMNS = {
 ROUNDING_S = 1e-12  # shorter stretches are rounding, not waiting
 
 
-def frame(
+def stretches(
     step: Step, *, fine: bool = False, outside: tuple[float, float] | None = None
-) -> pd.DataFrame:
+) -> Columns:
     """Return the events of all rank classes, in order of class and start.
 
     fine : one row per operation. outside : (start, end) of what every rank waits for after its last
     operation.
     """
-    import pandas as pd
-
     table, sent = Table(), sent_bytes(step)
     layouts = [
         Layouts(program, step.seconds, fine, sent, step.silent, table) for program in step.programs
@@ -75,19 +74,25 @@ def frame(
         for name in parts[0]
     }
     sizes = [len(at) for at in order]
-    columns: dict[str, Any] = {
+    columns: Columns = {
         "rank_class": np.repeat(np.arange(len(parts)), sizes),
         "stage": np.repeat(step.rank_stage, sizes),
     }
     row = together["row"].astype(np.int64)
     for name in WORDS:
-        codes, words = pd.factorize(np.array([getattr(r, name) for r in table.rows], dtype=object))
+        words = Words.of([getattr(r, name) for r in table.rows])
+        codes = words.codes
         if name == "precision":  # nothing but kernels has one
-            codes = np.where(np.array(words == "")[codes], -1, codes)
-        columns[name] = pd.Categorical.from_codes(codes[row], categories=pd.Index(words))
+            codes = np.where(words.among(""), -1, codes)
+        columns[name] = Words(codes[row], words.names)
     for name in ("start_s", "end_s", "micro_batch", *AMOUNTS):
         columns[name] = together[name]
-    return pd.DataFrame(columns)
+    return columns
+
+
+def frame(step: Step, *, fine: bool = False) -> pd.DataFrame:
+    """Return `stretches` as a DataFrame."""
+    return frame_of(stretches(step, fine=fine))
 
 
 def _spliced(table: Rows, splice: Splice | None) -> Rows:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes
-from rackmodel.result.link_usage import links_frame
+from rackmodel.result.link_usage import link_rows
 from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, Segment
@@ -141,7 +141,7 @@ class ServingResult:
                 "used_bytes": dict(self.hbm),
                 "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
             },
-            "links": links_frame(self.decode).to_dict("records"),
+            "links": link_rows(self.decode),
             **facts,
             "simulation": {"events": self.decode.events, "wall_s": self.decode.wall_s},
         }

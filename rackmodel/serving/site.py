@@ -13,18 +13,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import StepFrames, assess_step
+from rackmodel.columns import Columns, joined
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
-from rackmodel.result.link_usage import racks_frame
-from rackmodel.result.timeline import frame
+from rackmodel.result.link_usage import rack_columns
+from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import kernels_of
 from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rackmodel.engine.step import Step
     from rackmodel.serving.outcome import ServingResult
 
@@ -40,10 +41,10 @@ def assess_serving(
     accelerator_w is that of one that works.
     """
     job, tokens_per_s = result.job, result.output_tokens_per_s
-    timeline, classes, racks, length = _frames(result, max(1, machine.rack_accelerators))
+    timeline, counts, racks, length = _frames(result, max(1, machine.rack_accelerators))
     step = StepFrames(
         timeline=timeline,
-        rank_classes=classes,
+        rank_counts=counts,
         racks=racks,
         accelerators=job.gpus,
         step_s=length,
@@ -55,7 +56,7 @@ def assess_serving(
             step,
             result.accelerator,
             machine.chassis or GENERIC_CHASSIS,
-            machine.inventory(result.decode.rank_map.slots(job.gpus)),
+            machine.parts(result.decode.rank_map.slots(job.gpus)),
             catalog,
             site,
         )
@@ -121,19 +122,15 @@ def padding(step: Step, rows: float) -> dict[str, float]:
     return {name: done[name] / flops if flops else 1.0 for name, flops in asked.items()}
 
 
-def _frames(
-    result: ServingResult, rack: int
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, float]:
-    """Return timeline, rank classes and racks of a mean step, and its seconds."""
-    import pandas as pd
-
+def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Columns, float]:
+    """Return timeline, ranks of each class and racks of a mean step, and its seconds."""
     job, state = result.job, result.steady
     decode, prompt = result.decode, result.prompt
     tile = result.accelerator.power.matrix_rows
     rows, count = [_rows(decode, 1.0, 0.0, 0, tile)], decode.rank_count.tolist()
     # With pipeline stages a simulated step holds as many batches as there are stages.
     cycle_s = max(state.decode_s, decode.step_s)
-    racks = racks_frame(decode, rack)
+    racks = rack_columns(decode, rack)
     if job.prefill is None:
         length = cycle_s + state.mixed * max(0.0, state.mixed_s - state.decode_s)
         share = (length - cycle_s) / prompt.step_s
@@ -146,25 +143,23 @@ def _frames(
         rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
         count += prompt.rank_count.tolist()
         number = math.ceil(job.gpus / rack)
-        racks = pd.DataFrame(
-            {
-                "rack_class": 0,
-                "count": number,
-                "rank_class": range(len(count)),
-                "ranks": [ranks / number for ranks in count],
-            }
-        )
-    classes = pd.DataFrame({"rank_class": range(len(count)), "count": count})
-    return pd.concat(rows, ignore_index=True), classes, racks, length
+        racks = {
+            "rack_class": np.zeros(len(count), dtype=np.int64),
+            "count": np.full(len(count), number),
+            "rank_class": np.arange(len(count)),
+            "ranks": np.array(count) / number,
+        }
+    return joined(rows), count, racks, length
 
 
-def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> pd.DataFrame:
+def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> Columns:
     """Return what happens in a step, times and work scaled by a share, from an instant on.
 
     FLOPs are those that units of `tile` rows do.
     """
-    table = frame(step)
-    more = table["precision"].map(padding(step, tile)).astype(float).fillna(1.0)
+    table, form = stretches(step), padding(step, tile)
+    formats = table["precision"]
+    more = np.array([*(form.get(name, 1.0) for name in formats.names), 1.0])[formats.codes]
     table["flops"] = table["flops"] * more
     for name in SCALED:
         table[name] = table[name] * share

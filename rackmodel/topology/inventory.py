@@ -1,7 +1,7 @@
 """Count the parts of a machine from its elements, or node by node in a graph.
 
 In:  a `Description` and a number of accelerators, or a graph.
-Out: a frame with one row per part and place; copper pairs and the power of optics from a graph.
+Out: columns with one row per part and place; copper pairs and the power of optics from a graph.
 Left out: prices, watts and failures of the parts (`assess`).
 """
 
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rackmodel.columns import Columns, of_records
 from rackmodel.errors import UnknownName
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.topology.check import kinds_of
@@ -20,7 +21,6 @@ from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind, Tier, tier_of
 
 if TYPE_CHECKING:
     import networkx as nx
-    import pandas as pd
 
 COLUMNS = [
     "part_kind",
@@ -80,13 +80,6 @@ def _records(counts: Counter[_Row]) -> list[dict[str, Any]]:
     ]
 
 
-def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the rows of an inventory as a frame."""
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
 def inventory_rows(machine: Description, accelerators: int) -> list[dict[str, Any]]:
     """Return the rows of `Topology.inventory` as plain data, without spelling anything out."""
     parts = elements(machine, accelerators)
@@ -111,8 +104,8 @@ def _edges(graph: nx.DiGraph[Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield kinds[a], kinds[b], data
 
 
-def counted(graph: nx.DiGraph[Any], machine: Description | None = None) -> pd.DataFrame:
-    """Count the parts of a full graph node by node and edge by edge, as `Topology.inventory`."""
+def counted(graph: nx.DiGraph[Any], machine: Description | None = None) -> Columns:
+    """Count the parts of a full graph node by node and edge by edge, as `Topology.parts`."""
     counts: Counter[_Row] = Counter()
     kinds = kinds_of(graph)
     for node, data in graph.nodes(data=True):
@@ -148,7 +141,7 @@ def counted(graph: nx.DiGraph[Any], machine: Description | None = None) -> pd.Da
     places = [
         data.get("rack", 0) for n, data in graph.nodes(data=True) if kinds[n] == "accelerator"
     ]
-    return frame_of(_records(counts + _boxes(machine, len(set(places)), len(places))))
+    return of_records(_records(counts + _boxes(machine, len(set(places)), len(places))), COLUMNS)
 
 
 def copper_pairs_of(rows: list[dict[str, Any]]) -> float:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.columns import Columns, frame_of, of_records
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.describe import describe
 from rackmodel.topology.description import Description
 from rackmodel.topology.elements import elements
-from rackmodel.topology.inventory import counted, frame_of, inventory_rows
+from rackmodel.topology.inventory import COLUMNS, counted, inventory_rows
 from rackmodel.topology.nodes_and_links import Elements
 from rackmodel.topology.notebook import table_html
 
@@ -106,6 +107,10 @@ class Topology(Description):
         rack, chassis), part, tier, medium, link, count, per ("rack" or "fabric"). Equal to what
         counting the full graph gives.
         """
+        return frame_of(self.parts(accelerators))
+
+    def parts(self, accelerators: int) -> Columns:
+        """Return the columns of `inventory`."""
         if self.own_graph is not None:
             return counted(self.graph(accelerators), self)
-        return frame_of(inventory_rows(self, accelerators))
+        return of_records(inventory_rows(self, accelerators), COLUMNS)

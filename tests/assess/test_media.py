@@ -49,8 +49,9 @@ def test_unknown_tiers_and_media_are_named(catalog):
 
 
 def test_swapping_one_tier_leaves_the_others(catalog):
-    before = media_rows(h100_cluster(), catalog).set_index("tier")
-    after = media_rows(h100_cluster(), catalog, {"leaf_spine": "lpo"}).set_index("tier")
+    before = pd.DataFrame(media_rows(h100_cluster(), catalog)).set_index("tier")
+    after = media_rows(h100_cluster(), catalog, {"leaf_spine": "lpo"})
+    after = pd.DataFrame(after).set_index("tier")
     assert after.loc["nic_leaf", "watts"] == before.loc["nic_leaf", "watts"]
     assert after.loc["leaf_spine", "watts"] == pytest.approx(before.loc["leaf_spine", "watts"] / 2)
     everything = media_rows(h100_cluster(), catalog, {"scale-out": "lpo"})
@@ -83,7 +84,7 @@ def test_links_without_a_medium_are_left_out_and_said_so(catalog):
         columns=["part_kind", "part", "tier", "medium", "link", "count", "per", "bytes_per_s"],
     )
     rows = media_rows(inventory, catalog)
-    assert rows.empty
+    assert not len(rows["tier"])
     assert "8 links name no medium" in fabric_power(inventory, catalog, rows).notes[0]
 
 

@@ -24,7 +24,7 @@ def assess(
 ):
     step = StepFrames(
         timeline=timeline,
-        rank_classes=classes,
+        rank_counts=None if classes is None else classes["count"].tolist(),
         racks=racks,
         accelerators=accelerators,
         step_s=step_s,

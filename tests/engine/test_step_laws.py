@@ -14,7 +14,7 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun
 from rackmodel.result.breakdown import breakdown
-from rackmodel.result.link_usage import exchange_counts, link_bytes, links_frame
+from rackmodel.result.link_usage import exchange_counts, link_bytes, link_rows
 from rackmodel.result.timeline import frame
 from rackmodel.workload import Job, Plan
 
@@ -71,8 +71,7 @@ def test_tensor_parallel_bytes_are_those_of_a_ring():
     wide = small_model(hidden=4096, ffn=16384, heads=32, kv_heads=32, head_dim=128)
     one = Job(model=wide, plan=Plan(tp=4, dp=1), seq_len=8192, global_batch=1)
     step = simulate_step(TreeMachine(8), one, FlatKernels())
-    table = links_frame(step)
-    inside = float(table.loc[table["tier"] == "scale-up", "bytes"].sum())
+    inside = sum(row["bytes"] for row in link_rows(step) if row["tier"] == "scale-up")
     # a hop of the ring crosses two links; each rank sends (n-1)/n of what is gathered
     expected = 0.0
     for channel, count in exchange_counts(step).items():

@@ -22,7 +22,7 @@ def assessed(topology, chassis=None, **job):
     result = simulate(topology, check_memory=False, **job)
     step = StepFrames(
         timeline=result.events,
-        rank_classes=result.rank_classes,
+        rank_counts=result.step.rank_count.tolist(),
         racks=result.racks,
         accelerators=job["gpus"],
         step_s=result.step_s,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rackmodel.columns import frame_of
 from rackmodel.errors import RackModelError
 from rackmodel.topology import counted, load_topology, tier_of
 from rackmodel.topology.fabric import (
@@ -87,7 +88,7 @@ def test_random_fabrics_count_as_they_are_built(
         return
     columns = ["part_kind", "part", "tier", "medium", "count"]
     left = topology.inventory(8 * nodes)[columns].sort_values(columns)
-    right = counted(full, topology)[columns].sort_values(columns)
+    right = frame_of(counted(full, topology))[columns].sort_values(columns)
     assert left.to_numpy().tolist() == right.to_numpy().tolist()
     cuts = []
     for graph in (full, topology.graph(8 * nodes, bundled=True)):
@@ -169,7 +170,9 @@ def test_cores_of_two_stages_count_as_they_are_built():
     full = topology.graph(size)
     columns = ["part_kind", "part", "tier", "count"]
     left = topology.inventory(size)[columns].sort_values(columns).to_numpy().tolist()
-    assert left == counted(full, topology)[columns].sort_values(columns).to_numpy().tolist()
+    assert (
+        left == frame_of(counted(full, topology))[columns].sort_values(columns).to_numpy().tolist()
+    )
 
 
 @settings(max_examples=150, deadline=None)

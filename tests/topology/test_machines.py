@@ -6,6 +6,7 @@ import networkx as nx
 import pandas as pd
 import pytest
 
+from rackmodel.columns import frame_of
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import sources
 from rackmodel.topology import (
@@ -91,7 +92,7 @@ def test_arithmetic_equals_counting_and_bundles_equal_planes(name, size):
     topology = load_topology(name)
     full = topology.graph(size)
     left = topology.inventory(size)[KINDS].sort_values(KINDS).reset_index(drop=True)
-    right = counted(full, topology)[KINDS].sort_values(KINDS).reset_index(drop=True)
+    right = frame_of(counted(full, topology))[KINDS].sort_values(KINDS).reset_index(drop=True)
     pd.testing.assert_frame_equal(left, right)
 
     bundled = topology.graph(size, bundled=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rackmodel.argument.trade_offs import iso_cost
@@ -86,8 +87,9 @@ def optics(quick: bool = False) -> Verdict:
     catalog = load_catalog()
     rows: list[dict[str, Any]] = []
     for name, year in _OPTICS:
-        links = media_rows(load_topology(name).inventory(4608), catalog)
-        light = links[[catalog.media[medium].kind == "optical" for medium in links["medium"]]]
+        links = media_rows(load_topology(name).parts(4608), catalog)
+        lit = [catalog.media[medium].kind == "optical" for medium in links["medium"]]
+        light = {key: links[key][np.array(lit, dtype=bool)] for key in ("ends", "watts", "usd")}
         rows.append(
             {
                 "machine": name,
@@ -141,7 +143,7 @@ def failure_unit(quick: bool = False) -> Verdict:
     for what, name, domain, spares in (*_FAILING, ("racks of 64 + 8", "gb200-nvl72", 72, 8)):
         found = availability(
             catalog,
-            load_topology(name).inventory(9216),
+            load_topology(name).parts(9216),
             accelerators=9216,
             domain=domain,
             stops=Stops(runs=0),

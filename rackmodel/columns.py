@@ -1,0 +1,152 @@
+"""Tables as plain columns: what rooms hand each other without loading pandas.
+
+In:  arrays of equal length by name; a column of few words as `Words`. A DataFrame is a `Table` too.
+Out: numbers, words, rows and records of a table; a DataFrame where a user asks for one.
+Left out: what the columns mean.
+
+Loading pandas takes longer than most simulations; frames are made when users read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Columns: TypeAlias = dict[str, Any]
+"""Arrays (or `Words`) of equal length by name, in the order of a frame's columns."""
+
+
+class Table(Protocol):
+    """Columns by name: a dict of arrays, or a DataFrame."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """A column of few distinct words.
+
+    codes [N] : index into names, -1 where there is no word.
+    """
+
+    codes: Ints
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: Any) -> Words:
+        """Return the words of any column; what is missing or not a number has none."""
+        if isinstance(column, Words):
+            return column
+        known: dict[str, int] = {}
+        codes = [
+            -1 if word is None or word != word else known.setdefault(str(word), len(known))
+            for word in np.asarray(column, dtype=object).tolist()
+        ]
+        return cls(np.array(codes, dtype=np.int64), tuple(known))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.codes)
+
+    def __getitem__(self, rows: Any) -> Words:
+        """Return the words of some rows."""
+        return Words(self.codes[rows], self.names)
+
+    def among(self, *words: str) -> Bools:
+        """Tell which rows hold one of these words."""
+        chosen = np.array([*(name in words for name in self.names), False], dtype=bool)
+        return chosen[self.codes]
+
+    def tolist(self) -> list[str | None]:
+        """Return one word a row, None where there is none."""
+        names = (*self.names, None)
+        return [names[code] for code in self.codes.tolist()]
+
+
+def floats(table: Table, name: str) -> Floats:
+    """Return a column as numbers."""
+    return np.asarray(table[name], dtype=float)
+
+
+def ints(table: Table, name: str) -> Ints:
+    """Return a column as whole numbers."""
+    return np.asarray(table[name], dtype=np.int64)
+
+
+def missing(table: Table, names: set[str]) -> list[str]:
+    """Return the names of columns that a table lacks."""
+    return sorted(name for name in names if name not in table)
+
+
+def picked(table: Table, names: Sequence[str], rows: Any) -> Columns:
+    """Return some rows of the named columns; rows : a mask or indices."""
+    return {
+        name: (column if isinstance(column, Words) else np.asarray(column))[rows]
+        for name, column in ((name, table[name]) for name in names)
+    }
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """Return the rows of several tables with the same columns, one table after the other."""
+    found: Columns = {}
+    for name, column in parts[0].items():
+        if isinstance(column, Words):
+            names = tuple(dict.fromkeys(word for part in parts for word in part[name].names))
+            place = {word: code for code, word in enumerate(names)}
+            moved = [
+                np.array([*(place[word] for word in part[name].names), -1])[part[name].codes]
+                for part in parts
+            ]
+            found[name] = Words(np.concatenate(moved), names)
+        else:
+            found[name] = np.concatenate([part[name] for part in parts])
+    return found
+
+
+def of_records(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Columns:
+    """Return the columns of rows; numbers become arrays of numbers, all else objects.
+
+    >>> of_records([{"part": "nic", "count": 8}], ["part", "count"])["count"]
+    array([8])
+    """
+    found: Columns = {}
+    for name in names:
+        values = [row[name] for row in rows]
+        kind = object if any(isinstance(one, str) or one is None for one in values) else None
+        found[name] = np.array(values, dtype=kind)
+    return found
+
+
+def records(table: Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a table as dicts of plain values."""
+    lists = []
+    for name in names:
+        column = table[name]
+        lists.append((column if isinstance(column, Words) else np.asarray(column)).tolist())
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return columns as a DataFrame; `Words` as a categorical column."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            name: pd.Categorical.from_codes(column.codes, categories=pd.Index(column.names))
+            if isinstance(column, Words)
+            else column
+            for name, column in columns.items()
+        }
+    )
