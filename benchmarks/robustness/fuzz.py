@@ -14,7 +14,6 @@ import contextlib
 import functools
 import io
 import json
-import math
 import os
 import random
 import re
@@ -346,7 +345,7 @@ def odd_figures(payload: Any, path: str = "") -> Iterator[str]:
         for value in payload:
             yield from odd_figures(value, path)
     elif isinstance(payload, int | float) and not isinstance(payload, bool):
-        if not math.isfinite(payload):
+        if not abs(payload) <= sys.float_info.max:  # whole numbers of any length too
             yield f"not finite: {path}"
         elif payload < -1e-9 and units.dimension_of(path) not in SIGNED:
             yield f"negative: {path}"

@@ -118,7 +118,7 @@ def read_runs(source: str | Path | pd.DataFrame) -> pd.DataFrame:
         where = "the frame"
     else:
         where = str(source)
-        frame = read_csv(Path(source))
+        frame = read_csv(Path(source), dtype={"id": str})  # names, digits too
     needed = ", ".join(NEEDED)
     missing = [column for column in NEEDED if column not in frame.columns]
     if missing:

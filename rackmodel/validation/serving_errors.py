@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.files import read_csv
 from rackmodel.serving.phases import decode_phase, prefill_phase
 from rackmodel.serving.plans import search_plans
 from rackmodel.serving.run import band_of, fitting, settle, steps_of
@@ -86,14 +87,7 @@ def validate_serving(
     InvalidInput
         If the file can't be read or has no rows.
     """
-    import pandas as pd
-
-    try:
-        frame = (
-            source if isinstance(source, pd.DataFrame) else pd.read_csv(source, low_memory=False)
-        )
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidInput(f"runs file {str(source)!r} can't be read: {error}") from error
+    frame = read_csv(Path(source), dtype={"id": str}) if isinstance(source, str | Path) else source
     if "tier" in frame and tiers:
         frame = frame[frame["tier"].fillna("core").isin(tiers)]
     if frame.empty or len(frame) > MOST_ROWS:

@@ -9,7 +9,7 @@ import pytest
 
 from rackmodel.api import simulate
 from rackmodel.errors import InvalidInput
-from rackmodel.validation.errors import figures, predict, read_runs, validate
+from rackmodel.validation.errors import NEEDED, figures, predict, read_runs, validate
 from rackmodel.validation.published_runs import machine_of, read_run
 
 SMALL = {
@@ -224,3 +224,9 @@ def test_undated_software_is_as_old_in_simulate_as_in_validate(year):
     assert result.step.job.stack == (row["stack"] if year else "titan-2025-07")
     later = simulate("dgx-b200", job.replace(stack="titan-2025-07")).step_s
     assert result.step_s > later if year else result.step_s == later
+
+
+def test_names_of_runs_are_text_even_where_all_are_digits(tmp_path):
+    digits = "1" + "0" * 400
+    (tmp_path / "runs.csv").write_text(f"id,{','.join(NEEDED)}\n{digits}{',' * len(NEEDED)}\n")
+    assert read_runs(tmp_path / "runs.csv")["id"].tolist() == [digits]
