@@ -18,7 +18,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.hardware import Catalog, load_catalog
-from rackmodel.planning.job_words import site_of
+from rackmodel.planning.job_words import served_site_of
 from rackmodel.serving.pareto import front_points, rate
 from rackmodel.serving.plans import Tried
 from rackmodel.serving.run import check_stack, serve_job, steps_of
@@ -56,7 +56,7 @@ def served_domains(words: Mapping[str, Any]) -> ServedDomains:
     speed = gate.number(words["tokens_per_s_per_user"], "1", "tokens_per_s_per_user", positive=True)
     parts = words["catalog"] or load_catalog()
     machines = sold_all(words, parts)
-    rows = _rows(machines, words, speed, parts, site_of(words))
+    rows = _rows(machines, words, speed, parts, served_site_of(words))
     ran = [row for row in rows if "reason" not in row]
     if not ran:
         raise CannotRun(f"no domain can serve this: {rows[0]['reason']}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.build import read_trays
 from rackmodel.hardware.parts import Tray
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Level: TypeAlias = Literal["low", "mid", "high"]
 COOLINGS = ("air", "hybrid", "liquid", "immersion")
+BURNED = "smoothing"  # the part that accelerators burn to keep a floor or a ramp of their rack
 # Parts after the loads: what distribution and moving air take.
 OVERHEADS = ("fan", "dc_stage", "busbar", "psu")
 
@@ -35,6 +37,7 @@ class Chassis:
     switch_chips : of the scale-up domain that its price and power hold; None where it is not asked.
     added_w : of part_w, what its rating does not know: modules and switches that a machine adds.
     liquid_share : share of each part's heat that leaves in liquid.
+    smoothing : what stands between it and the hall.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Chassis:
     flow_lpm: float | None = None
     switch_chips: float | None = None
     added_w: float = 0.0
+    smoothing: Smoothing | None = None
 
     @property
     def other_w(self) -> float:
@@ -88,7 +92,7 @@ class Chassis:
         """Share of a part's heat that leaves in liquid."""
         if self.cooling in ("air", "immersion"):
             return float(self.cooling == "immersion")
-        return self.liquid_share.get(part, 0.0)
+        return self.liquid_share.get("accelerator" if part == BURNED else part, 0.0)
 
 
 def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
@@ -143,6 +147,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         liquid_share=liquid,
         design_rise_k=fields["rise_k"],
         switch_chips=number("switch_chips") if "switch_chips" in table else None,
+        smoothing=None,
         **fields,
     )
 

@@ -38,7 +38,7 @@ def total_power(
     )
     ratio = pue(catalog, liquid_w / it_w, site.facility_pue)
     provisioned_w = _provisioned_w(done, by_part, site) + fabric_w
-    hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
+    hall = np.sum([rack.count * rack.hall_w for rack in done.racks], axis=0) + fabric_w
     return {
         "it_w": it_w,
         "racks_w": done.racks_w,

@@ -44,26 +44,29 @@ def margins(done: Assessment) -> list[dict[str, Any]]:
     def highest(watts: Floats, window_s: float) -> float:
         return float(moving_mean(watts, done.step_s / len(watts), window_s).max())
 
-    behind = rack.input_w * (1.0 - rack.part_w["psu"] / rack.heat_w)  # of its power supplies
+    # Storage stands in the power shelf: what feeds it sees the hall's side, the busbar the load.
+    fed, load = (
+        watts * (1.0 - rack.part_w["psu"] / rack.heat_w) for watts in (rack.hall_w, rack.input_w)
+    )
     installed = rack.chassis * chassis.psu_installed_w
     breaker = chassis.rack_limit_w / BREAKER_SHARE
     supply = "power shelf" if chassis.busbar_loss > 0 else "power supplies"
     less = "smooth it (--smooth capacitors=...) or cap accelerators (--power-cap)"
     rows = [
-        _row(supply, METER_S, highest(behind, METER_S), installed, "W", f"add supplies, or {less}"),
+        _row(supply, METER_S, highest(fed, METER_S), installed, "W", f"add supplies, or {less}"),
         _row(
             f"{supply}, pulse",
             PULSE_S,
-            highest(behind, PULSE_S),
+            highest(fed, PULSE_S),
             installed * chassis.psu_pulse,
             "W",
             less,
         ),
         _row("breaker", SLOW_S, rack.heat_w, BREAKER_SHARE * breaker, "W", _FEWER),
-        _row("breaker, surge", METER_S, highest(rack.input_w, METER_S), breaker, "W", less),
+        _row("breaker, surge", METER_S, highest(rack.hall_w, METER_S), breaker, "W", less),
     ]
     if chassis.busbar_loss > 0:
-        amperes = highest(behind, METER_S) / BUSBAR_V
+        amperes = highest(load, METER_S) / BUSBAR_V
         rows.append(_row("busbar", METER_S, amperes, installed / BUSBAR_V, "A", less))
     if chassis.cooling != "air":
         wet, most = math.fsum(split.liquid_w.values()), coolant.design_liquid_w(chassis)

@@ -8,16 +8,17 @@ Left out: money and failures (`cost`, `reliability`), the dict that a user sees 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rackmodel.assess import coolant, tray_heat
 from rackmodel.assess.accelerator_power import Draw, draw_all
-from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.chassis import BURNED, Chassis
 from rackmodel.assess.coolant import Loop
-from rackmodel.assess.power_intervals import cut_timeline
+from rackmodel.assess.power_intervals import Pieces, cut_timeline
 from rackmodel.assess.rack_power import (
     FEWEST_BINS,
     RackPower,
@@ -82,7 +83,8 @@ def assess_power(
     Parameters
     ----------
     timeline, racks : tables as the simulation gives them; see `cut_timeline` and `rack_power`.
-    chassis : with the coolant of its site (`Site.cool`) and the modules of its links.
+    chassis : with coolant and smoothing of its site (`Site.at`) and the modules of its links. What
+        smoothing burns warms coolant and junctions, in the mean.
     step_s : length of the step. [s]
     cap_w : power cap of an accelerator; None takes its own. [W]
     device_busy, units_held : of compute pieces (`power_intervals.cut_timeline`).
@@ -99,19 +101,64 @@ def assess_power(
             f"{accelerator.power.idle_w:g} W; found {cap:g}"
         )
     pieces = cut_timeline(timeline, accelerator, step_s, device_busy, units_held)
+    bins = bins_for(step_s, len(pieces))
+    warm = _settled(pieces, racks, accelerator, chassis, cap, bins)
+    found = rack_power(warm.draws, racks, chassis, idle_w=warm.idle_w, bins=bins)
+    around_c = warm.coolant_c + warm.k_per_w * _burned_w(found)
+    done = Assessment(
+        chassis=chassis,
+        accelerator=accelerator,
+        draws=warm.draws,
+        racks=found,
+        loops=[*warm.loops] or [None] * len(found),
+        splits=[tray_heat.split(rack.part_w, chassis) for rack in found],
+        junctions_c={
+            one.rank_class: tray_heat.junction_c(
+                one, accelerator, chassis, coolant_c=around_c, k_per_w=warm.k_per_w
+            )
+            for one in warm.draws
+        },
+        coolant_c=warm.coolant_c,
+        k_per_w=warm.k_per_w,
+        step_s=step_s,
+    )
+    return replace(done, notes=warnings(done, warm.loop))
+
+
+class _Warm(NamedTuple):
+    """What accelerators draw once their coolant has settled; loop : of most racks."""
+
+    draws: list[Draw]
+    loops: list[Loop]
+    loop: Loop | None
+    coolant_c: float
+    k_per_w: float
+    idle_w: float
+
+
+def _settled(
+    pieces: Sequence[Pieces],
+    racks: Table,
+    accelerator: Accelerator,
+    chassis: Chassis,
+    cap_w: float,
+    bins: int,
+) -> _Warm:
+    """Return what accelerators draw at the coolant that their own heat leaves them."""
     loops: list[Loop] = []
     loop = None
     if chassis.cooling != "air":  # at the design point to begin with; then it follows the heat
         loop = coolant.loop(replace(chassis, flow_lpm=None), coolant.design_liquid_w(chassis))
+    # Coolant answers to mean heat: a coarse sample will do, but short peaks set what is burned.
+    coarse = FEWEST_BINS if chassis.smoothing is None else bins
     for _ in range(6):
         coolant_c = tray_heat.coolant_at(chassis, loop)
         resistance = tray_heat.k_per_w(accelerator, chassis, loop)
-        draws = draw_all(pieces, accelerator, cap_w=cap, coolant_c=coolant_c, k_per_w=resistance)
+        draws = draw_all(pieces, accelerator, cap_w=cap_w, coolant_c=coolant_c, k_per_w=resistance)
         idle_w = idle_accelerator_w(accelerator, coolant_c, resistance)
         if loop is None:
             break
-        # Coolant answers to mean heat: a coarse sample will do until it has settled.
-        found = rack_power(draws, racks, chassis, idle_w=idle_w, bins=FEWEST_BINS)
+        found = rack_power(draws, racks, chassis, idle_w=idle_w, bins=coarse)
         loops = [_loop_of(rack, chassis) for rack in found]
         # All ranks take the coolant of the kind of rack that most racks are.
         before, common = loop, max(range(len(found)), key=lambda i: found[i].count * found[i].used)
@@ -119,25 +166,13 @@ def assess_power(
         still = abs(loop.flow_ratio - before.flow_ratio) < 1e-3
         if still and abs(loop.mean_c - before.mean_c) < 0.01:
             break
-    found = rack_power(draws, racks, chassis, idle_w=idle_w, bins=bins_for(step_s, len(pieces)))
-    done = Assessment(
-        chassis=chassis,
-        accelerator=accelerator,
-        draws=draws,
-        racks=found,
-        loops=[*loops] or [None] * len(found),
-        splits=[tray_heat.split(rack.part_w, chassis) for rack in found],
-        junctions_c={
-            one.rank_class: tray_heat.junction_c(
-                one, accelerator, chassis, coolant_c=coolant_c, k_per_w=resistance
-            )
-            for one in draws
-        },
-        coolant_c=coolant_c,
-        k_per_w=resistance,
-        step_s=step_s,
-    )
-    return replace(done, notes=warnings(done, loop))
+    return _Warm(draws, loops, loop, coolant_c, resistance, idle_w)
+
+
+def _burned_w(racks: list[RackPower]) -> float:
+    """Return what an accelerator burns in the mean to smooth the power of its rack. [W]"""
+    burned = math.fsum(rack.count * rack.part_w.get(BURNED, 0.0) for rack in racks)
+    return burned / math.fsum(rack.count * rack.accelerators for rack in racks)
 
 
 def _loop_of(rack: RackPower, chassis: Chassis) -> Loop:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rackmodel.assess.accelerator_power import Draw
-from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.chassis import BURNED, Chassis
+from rackmodel.assess.smoothing import Smoothed, smoothed
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.columns import Table, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
@@ -38,7 +40,8 @@ class RackPower:
     count : racks of this class, a mean where racks of a folded machine differ (2.67 of 8 racks);
     chassis, accelerators, used : in one rack (used by the job).
     input_w [N] : at the plug, mean in N equal bins of the step; part_w : mean by part, the same
-    sum. accelerator_w [N] : all accelerators of the rack.
+    sum. accelerator_w [N] : all accelerators of the rack. smoothed : what stands between it and the
+    hall made of it, what is burned being in input_w and part_w; None where nothing does.
     """
 
     rack_class: int
@@ -50,6 +53,12 @@ class RackPower:
     input_w: Floats
     accelerator_w: Floats
     part_w: dict[str, float]
+    smoothed: Smoothed | None = None
+
+    @property
+    def hall_w(self) -> Floats:
+        """What the hall gives: the power at the plug, with storage in between. [W], [N]"""
+        return self.input_w if self.smoothed is None else self.smoothed.power_w
 
     @property
     def heat_w(self) -> float:
@@ -138,6 +147,7 @@ def rack_power(
     racks : rows rack_class, count, rank_class, ranks: `ranks` ranks of that class in each such
         rack.
     idle_w : power of an accelerator that stands in a used chassis without a rank. [W]
+    chassis : what its smoothing burns is a part of that name, and heats the accelerators.
     bins : samples of the step.
 
     Raises
@@ -186,7 +196,21 @@ def rack_power(
                 part_w=part_w,
             )
         )
-    return found
+    if chassis.smoothing is None:
+        return found
+    step_s = float(draws[0].edges_s[-1])
+    return [_smoothed(rack, chassis.smoothing, step_s) for rack in found]
+
+
+def _smoothed(rack: RackPower, how: Smoothing, step_s: float) -> RackPower:
+    """Return a rack with what smoothing burns, and what the hall gives for it."""
+    after = smoothed(rack.input_w, step_s, how, rack.accelerators)
+    return replace(
+        rack,
+        input_w=rack.input_w + after.added_w,
+        part_w={**rack.part_w, BURNED: after.burned_w},
+        smoothed=after,
+    )
 
 
 def powered_accelerators(racks: Table, chassis: Chassis) -> float:

@@ -185,8 +185,9 @@ def check_site(
         value = getattr(site, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
+    _ = site.smooths  # refuses what can't be
     if (site.supply_c, site.rise_k, site.flow_lpm) != (None, None, None):
-        cooled = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+        cooled = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
         if cooled.cooling != "air":
             coolant.loop(cooled, coolant.design_liquid_w(cooled) / 3.0)
     if site.media:

@@ -35,8 +35,8 @@ Floats = npt.NDArray[np.float64]
 class Series:
     """Power in N equal bins over a step that repeats.
 
-    step_s : length of the step. racks_w : {rack class: [N], one rack at its plug}; counts : {rack
-    class: racks alike}. hall_w [N] : all racks and the fabric outside of them.
+    step_s : length of the step. racks_w : {rack class: [N], what the hall gives one rack};
+    counts : {rack class: racks alike}. hall_w [N] : all racks and the fabric outside of them.
     rack_accelerators : {rack class: accelerators in one}. idle_w : {rack class: one rack that holds
     the job and does nothing}.
     """
@@ -85,10 +85,10 @@ def powered_of(result: Result) -> tuple[Assessment, Installed | None]:
 def series_from(done: Assessment, installed: Installed | None) -> Series:
     """Return the power of racks and hall over a step as a series."""
     fabric_w = math.fsum(installed.fabric.outside_w.values()) if installed else 0.0
-    hall = np.sum([rack.count * rack.input_w for rack in done.racks], axis=0) + fabric_w
+    hall = np.sum([rack.count * rack.hall_w for rack in done.racks], axis=0) + fabric_w
     return Series(
         step_s=done.step_s,
-        racks_w={rack.rack_class: rack.input_w for rack in done.racks},
+        racks_w={rack.rack_class: rack.hall_w for rack in done.racks},
         counts={rack.rack_class: rack.count for rack in done.racks},
         rack_accelerators={rack.rack_class: rack.accelerators for rack in done.racks},
         idle_w={
@@ -108,6 +108,19 @@ def _ranks(done: Assessment) -> dict[int, float]:
         for name, members in rack.ranks.items():
             found[name] = found.get(name, 0.0) + rack.count * members
     return found
+
+
+def rack_over_step(result: Result) -> dict[str, Any]:
+    """Return the power of the hottest rack over the step of a result, before and after smoothing.
+
+    Returns
+    -------
+    step_s; drawn_w, seen_w [N]: what the rack draws, and what the hall gives for it. [s, W]
+    """
+    done, _ = powered_of(result)
+    rack = max(done.racks, key=lambda one: one.heat_w)
+    drawn_w = rack.input_w if rack.smoothed is None else rack.smoothed.drawn_w
+    return {"step_s": done.step_s, "drawn_w": drawn_w, "seen_w": rack.hall_w}
 
 
 def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import record, setting
 
@@ -27,6 +28,8 @@ class Site:
     length of their links in lengths_m ({tier: m}) where the topology's is not meant. supply_c,
     rise_k, flow_lpm : coolant of a rack. facility_pue, usd_per_kwh : of the hall. run_tokens : of a
     whole run, to tell its days and dollars. trays : tell the elevation of every rack, too.
+    smoothing : what stands between rack and hall, fields of
+    `rackmodel.assess.smoothing_settings.Smoothing`.
     """
 
     power_cap_w: float | None = setting(
@@ -83,6 +86,14 @@ class Site:
         most=1e18,
     )
     trays: bool = setting(False, "Tell the elevation of every rack, too.")
+    smoothing: Mapping[str, float] = setting(
+        {},
+        "What stands between rack and hall: floor=0.8 (of its peak; burned), ramp=20kW/s (burned), "
+        "capacitors=65J (each accelerator), battery=30kJ (the rack). Repeatable.",
+        "floor=0.8",
+        unit="smoothing",
+        option="--smooth",
+    )
 
     @classmethod
     def of(cls, given: Site | Mapping[str, Any] | None, **more: Any) -> Site:
@@ -103,14 +114,20 @@ class Site:
         whole = {one.name: getattr(base, one.name) for one in fields(cls)}
         return record(cls, whole | extra, "site")
 
-    def cool(self, chassis: Chassis) -> Chassis:
-        """Return a chassis with the coolant of the site, or its air, in place of its own.
+    @property
+    def smooths(self) -> Smoothing | None:
+        """What stands between rack and hall; None for nothing."""
+        return record(Smoothing, self.smoothing, "smoothing") if self.smoothing else None
+
+    def at(self, chassis: Chassis) -> Chassis:
+        """Return a chassis at the site: its coolant or air, what smooths its power.
 
         Raises
         ------
         InvalidInput
             For air that nothing could make right, or a flow of liquid where there is none.
         """
+        chassis = replace(chassis, smoothing=self.smooths)
         if chassis.cooling != "air":
             return replace(
                 chassis,

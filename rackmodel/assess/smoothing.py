@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.assess.windows import moving_mean
-from rackmodel.errors import InvalidInput
-from rackmodel.fields import setting
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,51 +29,17 @@ LEVEL = 1e-9  # a smaller swing is the rounding of sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smoothing:
-    """What stands between the accelerators and the hall; as it is, nothing.
-
-    Raises
-    ------
-    InvalidInput
-        For a floor that is not from 0 to 1, or an energy or a ramp that is not above 0.
-    """
-
-    floor: float = setting(
-        0.0, "Least power, as a share of the peak over 20 ms; what is missing is burned.", 0.8
-    )
-    ramp_w_per_s: float | None = setting(
-        None, "Fastest rise or fall of a rack; kept by burning around its peaks.", 20e3
-    )
-    capacitors_j: float = setting(0.0, "Energy that each accelerator's capacitors give.", 65.0)
-    battery_j: float = setting(0.0, "Energy that each rack's battery gives.", 30e3)
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be."""
-        if not 0.0 <= self.floor <= 1.0:
-            raise InvalidInput(
-                f"smoothing: floor: wanted a share of the peak from 0 to 1, found {self.floor:g}"
-            )
-        if self.ramp_w_per_s is not None and not 0 < self.ramp_w_per_s < float("inf"):
-            raise InvalidInput(
-                f"smoothing: ramp: wanted more than 0 W/s, found {self.ramp_w_per_s:g}"
-            )
-        for name in ("capacitors_j", "battery_j"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise InvalidInput(
-                    f"smoothing: {name.removesuffix('_j')}: wanted 0 J or more, "
-                    f"found {getattr(self, name):g}"
-                )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Smoothed:
     """A series after smoothing.
 
-    power_w [N] : what the hall sees. burned_w : mean power that was added. stored_j : energy that
-    storage holds. ceiling_w : the most that the hall gives with that storage; the peak without.
+    power_w [N] : what the hall sees. drawn_w [N] : before. added_w [N] : what is burned; burned_w :
+    its mean. stored_j : energy that storage holds. ceiling_w : the most that the hall gives with
+    that storage; the peak without.
     """
 
     power_w: Floats
+    drawn_w: Floats
+    added_w: Floats
     burned_w: float
     stored_j: float
     ceiling_w: float
@@ -95,7 +60,9 @@ def smoothed(power_w: Floats, step_s: float, how: Smoothing, accelerators: int) 
     seen, ceiling = stored(drawn, bin_s, stored_j)
     return Smoothed(
         power_w=seen,
-        burned_w=float(drawn.mean() - power_w.mean()),
+        drawn_w=power_w,
+        added_w=drawn - power_w,
+        burned_w=float((drawn - power_w).mean()),
         stored_j=stored_j,
         ceiling_w=ceiling,
     )
@@ -205,16 +172,16 @@ def edges(mean_w: float, idle_w: float, how: Smoothing) -> dict[str, float]:
     return {"start_s": span, "stop_s": span, "stop_burned_j": 0.5 * change * span}
 
 
-def told(before: Floats, after: Smoothed, step_s: float) -> Mapping[str, Any]:
+def told(after: Smoothed, step_s: float) -> Mapping[str, Any]:
     """Return the figures of a smoothed series beside those of what is drawn."""
-    mean = float(before.mean())
+    mean = float(after.drawn_w.mean())
     return {
         "burned_w": after.burned_w,
         "burned_share": after.burned_w / mean,
         "stored_j": after.stored_j,
         "ceiling_w": after.ceiling_w,
         "mean_w": float(after.power_w.mean()),
-        "windows": list(_beside(before, after.power_w, step_s)),
+        "windows": list(_beside(after.drawn_w, after.power_w, step_s)),
     }
 
 

@@ -17,14 +17,14 @@ from typing import Any, cast
 import numpy as np
 
 from rackmodel.assess import coolant, margins
-from rackmodel.assess.chassis import Level, chassis_of
+from rackmodel.assess.chassis import BURNED, Level, chassis_of
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.cost import Bought, cost_of, training_run
 from rackmodel.assess.extra import own_assessments
 from rackmodel.assess.fabric_share import Installed
 from rackmodel.assess.job_power import total_power
 from rackmodel.assess.power import Assessment, assess_power
-from rackmodel.assess.rack_power import rack_power
+from rackmodel.assess.rack_power import RackPower, rack_power
 from rackmodel.assess.reliability import assess_failures, rates_of
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
@@ -204,7 +204,7 @@ def powered(
 
     Words as in `assess_step`.
     """
-    chassis, installed = site.cool(chassis_of(catalog, chassis_name)), None
+    chassis, installed = site.at(chassis_of(catalog, chassis_name)), None
     if inventory is not None:
         installed = Installed.of(inventory, catalog, site, racks=step.racks, chassis=chassis)
         chassis = installed.equip(chassis, step.accelerators, catalog)
@@ -303,7 +303,8 @@ def _heat_at(done: Assessment, racks: Table, catalog: Catalog, level: Level) -> 
         parts["switch"] *= drawn["switch"] / chassis_of(catalog, chassis.name).part_w["switch"]
     chassis = replace(chassis, part_w=parts)
     found = rack_power(done.draws, racks, chassis, idle_w=done.accelerator.idle_w, bins=64)
-    return {rack.rack_class: rack.heat_w for rack in found}
+    burned = {rack.rack_class: rack.part_w.get(BURNED, 0.0) for rack in done.racks}
+    return {rack.rack_class: rack.heat_w + burned[rack.rack_class] for rack in found}
 
 
 def rack_rows(done: Assessment) -> list[dict[str, Any]]:
@@ -311,7 +312,7 @@ def rack_rows(done: Assessment) -> list[dict[str, Any]]:
     rows = []
     for rack, loop, one in zip(done.racks, done.loops, done.splits, strict=True):
         wet, dry = math.fsum(one.liquid_w.values()), math.fsum(one.air_w.values())
-        swing = swings(rack.input_w, done.step_s)
+        swing = swings(rack.hall_w, done.step_s)
         mine = [done.junctions_c[name] for name in rack.ranks if name in done.junctions_c]
         rows.append(
             {
@@ -332,9 +333,25 @@ def rack_rows(done: Assessment) -> list[dict[str, Any]]:
                     "limit": done.accelerator.thermal.limit_c,
                 },
                 "swing": swing,
+                **_smoothing_of(rack, done.step_s),
             }
         )
     return rows
+
+
+def _smoothing_of(rack: RackPower, step_s: float) -> dict[str, Any]:
+    """Return what stands between a rack and the hall does; {} where nothing does."""
+    after = rack.smoothed
+    if after is None:
+        return {}
+    return {
+        "smoothing": {
+            "burned_w": after.burned_w,
+            "stored_j": after.stored_j,
+            "ceiling_w": after.ceiling_w,
+            "drawn_swing": swings(after.drawn_w, step_s),
+        }
+    }
 
 
 def _whole(count: float) -> int | float:

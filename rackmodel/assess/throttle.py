@@ -117,7 +117,7 @@ def under_cap(
     if site.power_cap_w is not None and cap_w < accelerator.power_w:
         count = settled(cap_w)
     thermal_w: float | None = None
-    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+    chassis = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     if may_overheat(accelerator, chassis, cap_w=cap_w):
         for _ in range(MOST_THROTTLES):
             (result,) = found.values()

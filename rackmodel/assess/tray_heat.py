@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rackmodel.assess.accelerator_power import Draw
-from rackmodel.assess.chassis import Chassis
+from rackmodel.assess.chassis import BURNED, Chassis
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.rack_power import RackPower, sample
 from rackmodel.errors import InvalidInput
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Which trays hold a part, best first; the first kind that the rack has takes it.
 _HOLDERS = {
     "accelerator": ("compute", "tray", "node"),
+    BURNED: ("compute", "tray", "node"),
     "cpu": ("host", "compute", "node", "tray"),
     "memory": ("host", "compute", "node", "tray"),
     "nic": ("host", "compute", "node", "tray"),

@@ -21,6 +21,7 @@ from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
 from rackmodel.cli.request_words import Requests, Slo, Users, request_options, request_words
+from rackmodel.cli.site_words import HALL, RACK, site_options
 from rackmodel.cli.values import MAX_COUNT, clip, counter, number
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
@@ -28,7 +29,6 @@ from rackmodel.fields import kinds_of
 _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
-_SITE = ("power_cap_w", "media", "supply_c", "rise_k", "flow_lpm")
 _MODEL_HELP = (
     "A name (`rackmodel list models`), a TOML file, a Hugging Face config.json or its directory."
 )
@@ -176,34 +176,6 @@ def _value(text: str) -> bool | int | float | str:
         except ValueError:
             continue
     return text
-
-
-def _site(*only: str) -> Group:
-    """Return the options of a site; its value is {field: value} of those that are given."""
-
-    def options() -> list[Parameter]:
-        from rackmodel.assess.site import Site
-
-        return fields_options(Site, "Site", only, searched=True)
-
-    return Group(options, _site_words)
-
-
-def _site_words(words: Words) -> Words:
-    if {"flow_lpm", "rise_k"} <= words.keys():
-        raise InvalidInput(
-            "--flow-lpm: give a flow or --rise-k, not both; each follows from the other"
-        )
-    if "media" not in words:
-        return words
-    media, lengths = {}, {}
-    for tier, medium, length in words["media"]:
-        if tier in media:
-            raise InvalidInput(f"--medium: {clip(tier)} is given twice")
-        media[tier] = medium
-        if length is not None:
-            lengths[tier] = length
-    return {**words, "media": media, "lengths_m": lengths}
 
 
 def _engine(*only: str) -> Group:
@@ -379,9 +351,10 @@ ServingOptions: TypeAlias = Annotated[
     Words, Group(_serving_options, lambda words: _serving_words(request_words(words)))
 ]
 FrontOptions: TypeAlias = Annotated[Words, Group(_front_options, _serving_words)]
-SiteOptions: TypeAlias = Annotated[Words, _site()]
-HeatOptions: TypeAlias = Annotated[Words, _site(*_SITE)]
-MediaOptions: TypeAlias = Annotated[Words, _site("media")]
+SiteOptions: TypeAlias = Annotated[Words, site_options()]
+ServedSite: TypeAlias = Annotated[Words, site_options(*RACK[:-1], *HALL)]
+HeatOptions: TypeAlias = Annotated[Words, site_options(*RACK)]
+MediaOptions: TypeAlias = Annotated[Words, site_options("media")]
 EngineWords: TypeAlias = Annotated[Words, _engine()]
 PlacingWords: TypeAlias = Annotated[Words, _engine("fold", "slow", "routing", "seed", "packed")]
 NetworkOptions: TypeAlias = Annotated[Words, _engine("routing", "seed")]

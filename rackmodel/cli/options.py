@@ -48,6 +48,7 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     "mixed": ("PART=ACCELERATOR", part_words.mixed),
     "parts": ("PART,...", part_words.names),
     "counts": ("N,...", part_words.counts),
+    "smoothing": ("HOW=VALUE", values.smoothing),
 }
 
 

@@ -18,7 +18,7 @@ from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_step import heat_tables
-from rackmodel.cli.values import quantity, smoothing
+from rackmodel.cli.values import quantity
 from rackmodel.fields import setting
 from rackmodel.reporting.words import percent, scaled, seconds, three, whole
 
@@ -58,18 +58,6 @@ def heat(
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
     power: Annotated[PowerWords, of_dataclass(PowerWords, "Power over time")],
-    smooth: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--smooth",
-            metavar="HOW=VALUE",
-            help="What stands between rack and hall: floor=0.8 (of the peak; burned), "
-            "ramp=20kW/s (burned), capacitors=65J (each accelerator), battery=30kJ (the rack). "
-            "Repeatable.",
-            rich_help_panel="Power over time",
-            show_default=False,
-        ),
-    ] = None,
 ) -> None:
     """Show the heat of a rack by tray in training: watts by part, liquid and air, temperatures.
 
@@ -83,14 +71,13 @@ def heat(
     Heat in kW, temperatures in degC, coolant in L/min. A floor and a ramp limit are kept by burning
     power, which is heat too; storage shifts it. --windows and --smooth tell its swings over time.
     """
-    how = smoothing(smooth or ())
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
     from rackmodel.assess.series import power_over_time
     from rackmodel.verbs.power import heat as hottest_rack
 
     result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
-    found = hottest_rack(result, smoothing=how, windows=power.windows, jobs=power.jobs)
+    found = hottest_rack(result, windows=power.windows, jobs=power.jobs)
     output.draw(found.plot)
     payload = found.to_dict()
     rows: Sequence[Mapping[str, Any]] = payload["rows"]

@@ -19,6 +19,7 @@ from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import note
+from rackmodel.cli.site_words import said_site
 from rackmodel.verbs.page import JOB, MACHINES, write_page
 from rackmodel.verbs.page_words import PageWords, page_files
 
@@ -55,6 +56,7 @@ def report(
     ],
     job: Annotated[Words, Group(_job_options, _job_words)],
     page: Annotated[PageWords, of_dataclass(PageWords, "Page")],
+    site: groups.SiteOptions,
     parts: groups.CatalogOptions,
     output: groups.JsonOption,
     topologies: Annotated[
@@ -82,7 +84,8 @@ def report(
     path, verdicts = page_files(out, page)
     machines = [name_or_file(word, "TOPOLOGY") for word in topologies or MACHINES]
     loaded, catalog = parts.with_machines(machines)
-    command = _command([*machines, *parts.given], job)
+    command = _command([*machines, *parts.given, *said_site(site)], job)
+    job = {**job, "site": site}
     write_page(path, loaded, job, catalog, page, verdicts, command=command, note=note)
     if output.json:
         output.write({"file": str(out), "machines": machines}, list)

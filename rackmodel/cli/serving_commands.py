@@ -24,7 +24,7 @@ def serve(
     topology: groups.Topology,
     job: groups.ServingOptions,
     engine: groups.PlacingWords,
-    site: groups.SiteOptions,
+    site: groups.ServedSite,
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
 ) -> None:
@@ -66,7 +66,7 @@ def front(
         ),
     ],
     job: groups.FrontOptions,
-    site: groups.SiteOptions,
+    site: groups.ServedSite,
     parts: groups.CatalogOptions,
     output: groups.PlotOptions,
 ) -> None:

@@ -127,14 +127,15 @@ def compare(
     machines, catalog = parts.with_machines(names)
     from rackmodel import api
 
-    rows = api.compare(machines, **job, **engine, site=site, catalog=catalog).rows
+    found = api.compare(machines, **job, **engine, site=site, catalog=catalog)
+    rows = found.rows
     for row in rows:
         if "reason" in row:
             note(f"{row['topology']}: {row['reason']}")
     good = [row for row in rows if "reason" not in row]
     if not good:
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")
-    output.draw("steps.compare_figure", good)
+    output.draw(found.plot)
     told = {name: job[name] for name in ("model", "gpus", "global_batch")}
     output.write({**told, "rows": rows}, comparison_tables)
 

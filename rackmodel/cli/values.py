@@ -138,7 +138,7 @@ def medium(word: str, where: str) -> tuple[str, str, float | None]:
 
 
 #: Words of --smooth: field, dimension of its value ("" for a plain number), what follows the unit.
-_SMOOTHING = {
+SMOOTHING = {
     "floor": ("floor", "", ""),
     "ramp": ("ramp_w_per_s", "w", "/s"),
     "capacitors": ("capacitors_j", "j", ""),
@@ -146,30 +146,21 @@ _SMOOTHING = {
 }
 
 
-def smoothing(words: Sequence[str]) -> dict[str, float] | None:
-    """Return the fields of a smoothing from HOW=VALUE words; None without any.
+def smoothing(word: str, where: str) -> tuple[str, float]:
+    """Return (field, value) of HOW=VALUE.
 
-    >>> smoothing(["floor=0.8", "ramp=20 kW/s", "capacitors=65J"])
-    {'floor': 0.8, 'ramp_w_per_s': 20000.0, 'capacitors_j': 65.0}
+    >>> smoothing("ramp=20 kW/s", "--smooth"), smoothing("capacitors=65J", "--smooth")
+    (('ramp_w_per_s', 20000.0), ('capacitors_j', 65.0))
     """
-    found: dict[str, float] = {}
-    for word in words:
-        name, equals, text = (part.strip() for part in word.partition("="))
-        if not equals or name not in _SMOOTHING or not text:
-            raise InvalidInput(
-                f"--smooth: wanted {', '.join(f'{key}=VALUE' for key in _SMOOTHING)}; "
-                f"got {clip(word)!r}"
-            )
-        field, dimension, after = _SMOOTHING[name]
-        if field in found:
-            raise InvalidInput(f"--smooth: {name} is given twice; give it once")
-        where = f"--smooth {name}"
-        if after and not text.endswith(after):
-            raise InvalidInput(f"{where}: wanted a rate such as 20kW/s; got {clip(text)!r}")
-        plain = text.removesuffix(after)
-        read = quantity(dimension) if dimension else number
-        found[field] = read(plain, where)
-    return found or None
+    name, equals, text = (part.strip() for part in word.partition("="))
+    if not equals or name not in SMOOTHING or not text:
+        known = ", ".join(f"{key}=VALUE" for key in SMOOTHING)
+        raise InvalidInput(f"{where}: wanted {known}; got {clip(word)!r}")
+    field, dimension, after = SMOOTHING[name]
+    if after and not text.endswith(after):
+        raise InvalidInput(f"{where} {name}: wanted a rate such as 20kW/s; got {clip(text)!r}")
+    read = quantity(dimension) if dimension else number
+    return field, read(text.removesuffix(after), f"{where} {name}")
 
 
 def sizes(text: str, where: str = "--bytes") -> list[float]:

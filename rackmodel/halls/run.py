@@ -242,7 +242,7 @@ def _served_w(
     site: Site,
 ) -> list[Floats]:
     """Return the power of racks that serve: their mean; what waits for links longer idles more."""
-    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+    chassis = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     series: list[Floats] = []
     for rack in result.assessment["racks"]:
         idle = rack["chassis"] * idle_chassis_w(chassis, result.accelerator)
@@ -279,7 +279,7 @@ def _trained_w(
         catalog,
         site,
     )
-    by_class = {rack.rack_class: rack.input_w for rack in done.racks}
+    by_class = {rack.rack_class: rack.hall_w for rack in done.racks}
     rack_of = step.rank_map.accelerators(len(step.rank_class)) // size
     content = np.zeros((int(rack_of.max()) + 1, len(step.rank_count)), dtype=np.int64)
     np.add.at(content, (rack_of, step.rank_class), 1)

@@ -61,6 +61,14 @@ def site_of(words: Mapping[str, Any]) -> Site:
     return Site.of(given, **more)
 
 
+def served_site_of(words: Mapping[str, Any]) -> Site:
+    """Return where a machine that serves stands; it has no steps whose power could be smoothed."""
+    found = site_of(words)
+    if found.smoothing:
+        raise InvalidInput("smoothing acts on the steps of training; leave it out of what serves")
+    return found
+
+
 def options_of(words: Mapping[str, Any]) -> EngineOptions:
     """Return how the step is simulated."""
     given = {name: words[name] for name in kinds_of(EngineOptions) if name in words}

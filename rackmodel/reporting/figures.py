@@ -142,7 +142,12 @@ def _closer(content: Mapping[str, Any]) -> Iterator[Drawn]:
         )
         yield (
             "Power of the rack",
-            power_over_steps(rack["series"], _axes(5.2, 4.2), limits=limits_w(rack["power"])),
+            power_over_steps(
+                rack["series"],
+                _axes(5.2, 4.2),
+                ceiling_w=rack["power"]["ceiling_w"],
+                limits=limits_w(rack["power"]),
+            ),
             f"{closer}: the hottest rack at its plug over two steps, with limits that are near.",
         )
 

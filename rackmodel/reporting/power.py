@@ -14,6 +14,7 @@ import numpy as np
 
 from rackmodel.reporting.racks import rack_elevation
 from rackmodel.reporting.style import COLOURS, GRID, WARN, dress, look, new_figure, own_axes
+from rackmodel.reporting.words import seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +80,33 @@ def power_over_steps(
         ends = [f"{end / 1e3:.0f}" for end in (series["seen_w"].min(), series["seen_w"].max())]
         title = f"The hall sees {' to '.join(dict.fromkeys(ends))} kW of one rack"
         return dress(ax, title=title, x="time, two steps [s]", y="power at the plug [kW]")
+
+
+def powers_over_steps(powers: Sequence[tuple[str, Mapping[str, Any]]], ax: Axes) -> Axes:
+    """Draw the power of the hottest rack of several machines over two steps of each.
+
+    powers : (name, series) as `power_over_steps` takes one. Where smoothing changes a rack, what it
+    draws stands pale behind what the hall gives for it.
+    """
+    thin: Any = {"linewidth": 1.0, "baseline": None}
+    smooth = False
+    with look():
+        for number, (name, series) in enumerate(powers):
+            colour = COLOURS[number % len(COLOURS)]
+            drawn, seen = (np.tile(series[key], STEPS) / 1e3 for key in ("drawn_w", "seen_w"))
+            at = np.linspace(0.0, STEPS, len(seen) + 1)
+            if not np.array_equal(drawn, seen):
+                smooth = True
+                ax.stairs(drawn, at, color=colour, alpha=0.35, **thin)
+            step = f"{name}, a step {seconds(series['step_s'])}"
+            ax.stairs(seen, at, color=colour, label=step, **thin)
+        ax.set_xlim(0, STEPS)
+        ax.set_ylim(0, None)
+        ax.legend(fontsize=9, ncols=min(4, len(powers)), loc="upper center")
+        ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
+        words = "; pale: what it draws before smoothing" if smooth else ""
+        title = f"Power of the hottest rack{words}"
+        return dress(ax, title=title, x="steps", y="given by the hall [kW]")
 
 
 def caps_figure(

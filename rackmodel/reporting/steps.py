@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.reporting.power import powers_over_steps
 from rackmodel.reporting.style import (
     AIR,
     COLOURS,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
+Powers = Sequence[tuple[str, Mapping[str, Any]]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it
 
 
@@ -314,16 +316,22 @@ def hbm_bars(rows: Rows, ax: Axes | None = None) -> Axes:
         return dress(ax, title="HBM of the fullest rank", y="HBM [GB]")
 
 
-def compare_figure(rows: Rows) -> Figure:
-    """Return where the step goes, throughput, heat per rack; HBM, cost, tokens/s of a megawatt.
+def compare_figure(rows: Rows, powers: Powers = ()) -> Figure:
+    """Return where the step goes, throughput, heat per rack; HBM, cost, tokens/s of a megawatt; the
+    power of the hottest racks over two steps.
 
-    The lower row is left out where nothing was assessed.
+    powers : (name, `assess.series.rack_over_step`) of each machine. Rows below the first are left
+    out where nothing was assessed.
     """
     width = max(13.0, 4.4 + 3.0 * len(rows))
     whole = all(row.get("racks") and row.get("cost") for row in rows)
-    figure, axes = new_figure(
-        width, 9.2 if whole else 4.6, columns=3, rows=2 if whole else 1, widths=(1.5, 1, 1)
-    )
+    high = 1 + whole + bool(powers)
+    figure, axes = new_figure(width, 4.6 * high, columns=3, rows=high, widths=(1.5, 1, 1))
+    if powers:
+        below: Any = axes[-1].get_gridspec()
+        for ax in axes[-3:]:
+            ax.remove()
+        powers_over_steps(powers, figure.add_subplot(below[-1, :]))
     step_breakdown(rows, axes[0])
     throughput_bars(rows, axes[1])
     if whole:

@@ -126,6 +126,22 @@ def binds_text(row: Payload) -> str:
     return text
 
 
+def swing_text(row: Payload) -> str:
+    """Return how the hottest rack swings, before and after what smooths it, at what cost."""
+    racks = row.get("racks") or ()
+    if not racks:
+        return MISSING
+    rack = max(racks, key=lambda one: float(one["heat_w"]))
+    smooth = rack.get("smoothing")
+    if not smooth:
+        return MISSING
+    before, after = (scaled(one["swing_w"], "W") for one in (smooth["drawn_swing"], rack["swing"]))
+    parts = [f"{before} to {after}", f"at most {scaled(smooth['ceiling_w'], 'W')}"]
+    if smooth["burned_w"]:
+        parts.append(f"{scaled(smooth['burned_w'], 'W')} burned")
+    return ", ".join(parts)
+
+
 def gains_text(row: Payload) -> str:
     """Return what doubling the most valuable resources gains."""
     gains = {name: gain for name, gain in (row.get("gains") or {}).items() if known(gain)}
@@ -183,6 +199,7 @@ ROWS = (
     ),
     ("power cap", cap_text),
     ("heat per rack", heat_text),
+    ("swing of a rack", swing_text),
     ("energy, cost", cost_text),
     ("whole run", run_text),
     ("doubling ... gains", gains_text),

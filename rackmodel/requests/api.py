@@ -17,7 +17,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog
-from rackmodel.planning.job_words import checked, options_of, site_of
+from rackmodel.planning.job_words import checked, options_of, served_site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
 from rackmodel.requests.cluster import BALANCES, Balance
 from rackmodel.requests.kept_rates import goodput_rows
@@ -135,7 +135,7 @@ def _served(
         words |= {"isl": round(trace.isl), "osl": round(trace.osl)}
     elif lengths in LENGTHS:
         words |= dict(zip(("isl", "osl"), LENGTHS[lengths].means, strict=True))
-    machine, where = machine_of(topology, words), site_of(words)
+    machine, where = machine_of(topology, words), served_site_of(words)
     hashed = arrivals.seed if words["routing"] == "ecmp" else 0
     options: EngineOptions = options_of({**words, "seed": hashed})
     rate = arrivals.rate if trace is None else trace.rate

@@ -83,7 +83,7 @@ def _states(
     """Return a rack's power per accelerator by what it does, and the power of the fabric."""
     job, steps = run.job, run.steps
     whole = serve_job(machine, job, catalog=catalog, site=site, steps=steps)
-    chassis = site.cool(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
+    chassis = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     found: dict[str, float] = {}
     fabric_w = 0.0
     for name, step in (("decode", whole.decode), ("prompts", whole.prompt)):

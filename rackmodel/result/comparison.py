@@ -58,12 +58,16 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
         InvalidInput
             If the job runs on none of the machines.
         """
-        good = [row for row in self.rows if "reason" not in row]
+        shown = zip(self.rows, self, strict=True)
+        good = [(row, found) for row, (_, found) in shown if not isinstance(found, CannotRun)]
         if not good:
             raise InvalidInput(
                 "plot: the job runs on none of the machines; read .frame, and change the job"
             )
-        figure: Figure = import_module("rackmodel.reporting.steps").compare_figure(good)
+        rack_over_step = import_module("rackmodel.assess.series").rack_over_step
+        powers = [(row["topology"], rack_over_step(found)) for row, found in good]
+        picture: Any = import_module("rackmodel.reporting.steps").compare_figure
+        figure: Figure = picture([row for row, _ in good], powers)
         return figure
 
     def _repr_html_(self) -> str:

@@ -111,6 +111,16 @@ class SwingRecord(TypedDict):
     swing_amplitude_w: float
 
 
+class SmoothingRecord(TypedDict):
+    """What stands between a rack and the hall: mean power that it burns, energy that it stores, the
+    most that the hall gives with it; how the rack's power swings before it."""
+
+    burned_w: float
+    stored_j: float
+    ceiling_w: float
+    drawn_swing: SwingRecord
+
+
 class RackRecord(TypedDict):
     """One class of racks: `count` alike, `accelerators` of each in use."""
 
@@ -129,6 +139,7 @@ class RackRecord(TypedDict):
     air: AirRecord
     junction_c: JunctionRecord
     swing: SwingRecord
+    smoothing: NotRequired[SmoothingRecord]
 
 
 class DrawnRecord(TypedDict):

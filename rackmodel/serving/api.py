@@ -15,7 +15,7 @@ from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog
-from rackmodel.planning.job_words import checked, options_of, site_of
+from rackmodel.planning.job_words import checked, options_of, served_site_of
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.pareto import Front, front_rows
 from rackmodel.serving.words import served
@@ -105,7 +105,7 @@ def serve(
     True
     """
     words = locals()
-    machine, where = machine_of(topology, words), site_of(words)
+    machine, where = machine_of(topology, words), served_site_of(words)
     how = options_of(words)
     return served(machine, words, site=where, options=how)
 
@@ -161,7 +161,7 @@ def front(
     words = locals()
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
-    where = site_of(words)
+    where = served_site_of(words)
     for number, topology in enumerate(topologies):
         tell("machines", number, len(topologies))
         machine = machine_of(topology, {**words, "accelerator": None})

@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.assess.smoothing import Smoothing, edges, smoothed, told
+from rackmodel.assess.smoothing import edges, smoothed, told
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.fields import record
 from rackmodel.verbs.answer import Answer
 
 if TYPE_CHECKING:
@@ -30,21 +30,19 @@ MOST_CAPS, MOST_JOBS = 64, 1024
 def heat(
     result: Result,
     *,
-    smoothing: Smoothing | Mapping[str, Any] | None = None,
     windows: bool = False,
     jobs: int | None = None,
 ) -> Answer:
     """Return the heat of the hottest rack by tray while a step runs, and how its power swings.
 
-    result : of `simulate`. smoothing : what stands between the rack and the hall, fields of
-    `rackmodel.assess.smoothing.Smoothing`; windows : tell its swings, smoothed or not. jobs : like
-    this one in one hall, periods and phases drawn: tell how their sum swings.
+    result : of `simulate`; what smooths its power stands in its site. windows : tell its swings.
+    jobs : like this one in one hall, periods and phases drawn: tell how their sum swings.
 
     Returns
     -------
     rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w, liquid_w,
     air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
-    windows, smoothing or jobs also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to
+    windows, jobs or smoothing also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to
     a step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job,
     margins (`rackmodel.assess.margins`), after_start (junction_c, return_c), hall (by jobs).
     """
@@ -53,39 +51,35 @@ def heat(
     if jobs is not None and not 1 <= jobs <= MOST_JOBS:
         raise InvalidInput(f"jobs: wanted 1 to {MOST_JOBS:,}, found {jobs:,}")
     found: Any = result.assessment
+    assess: Any = result.assess
+    site = replace(assess.keywords["site"], trays=True)
     if "trays" not in found:
-        assess: Any = result.assess
-        site = replace(assess.keywords["site"], trays=True)
         found = partial(assess.func, **{**assess.keywords, "site": site})(result)
     payload = _hottest_rack(result.topology, found)
-    if not windows and smoothing is None and jobs is None:
+    if not windows and site.smooths is None and jobs is None:
         return Answer(payload, "racks.rack_elevation", {"title": result.topology})
-    how = (
-        smoothing
-        if isinstance(smoothing, Smoothing)
-        else record(Smoothing, smoothing or {}, "smoothing")
-    )
     done, installed = powered_of(result)
-    known = series_from(done, installed)
-    power, series = _power_of(known, how)
+    power, series = _power_of(done, site.smooths or Smoothing())
     power |= _limits_of(done)
     if jobs is not None:
-        power["hall"] = _hall_of(known, jobs)
+        power["hall"] = _hall_of(series_from(done, installed), jobs)
     words = {"series": series, "power": power, "title": result.topology}
     return Answer({**payload, "power": power}, "power.heat_figure", words)
 
 
-def _power_of(found: Series, how: Smoothing) -> tuple[dict[str, Any], dict[str, Any]]:
+def _power_of(done: Assessment, how: Smoothing) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return figures of the hottest rack's power as drawn and smoothed, and both series."""
-    name = found.hottest
-    drawn = found.racks_w[name]
-    after = smoothed(drawn, found.step_s, how, found.rack_accelerators[name])
+    from rackmodel.assess.rack_power import idle_chassis_w
+
+    rack = max(done.racks, key=lambda one: one.heat_w)
+    after = rack.smoothed or smoothed(rack.input_w, done.step_s, how, rack.accelerators)
+    idle_w = rack.chassis * idle_chassis_w(done.chassis, done.accelerator)
     power = {
-        **told(drawn, after, found.step_s),
+        **told(after, done.step_s),
         "smoothing": asdict(how),
-        "edges": edges(float(after.power_w.mean()), found.idle_w[name], how),
+        "edges": edges(rack.heat_w, idle_w, how),
     }
-    return power, {"step_s": found.step_s, "drawn_w": drawn, "seen_w": after.power_w}
+    return power, {"step_s": done.step_s, "drawn_w": after.drawn_w, "seen_w": after.power_w}
 
 
 def _limits_of(done: Assessment) -> dict[str, Any]:

@@ -106,9 +106,7 @@ def test_nvl72_in_training(gb200, nvl72):
 def test_hotter_supply_never_cools_a_junction(gb200, nvl72):
     peaks = [
         the_row(
-            assess_power(
-                FULL, one_kind_of_rack(72), gb200, Site(supply_c=c).cool(nvl72), step_s=1.0
-            )
+            assess_power(FULL, one_kind_of_rack(72), gb200, Site(supply_c=c).at(nvl72), step_s=1.0)
         )["junction_c"]["peak"]
         for c in (15.0, 25.0, 32.0, 40.0, 45.0)
     ]
@@ -119,9 +117,7 @@ def test_hotter_supply_never_cools_a_junction(gb200, nvl72):
 def test_more_flow_never_heats_and_costs_pump_power(gb200, nvl72):
     rows = [
         the_row(
-            assess_power(
-                FULL, one_kind_of_rack(72), gb200, Site(flow_lpm=f).cool(nvl72), step_s=1.0
-            )
+            assess_power(FULL, one_kind_of_rack(72), gb200, Site(flow_lpm=f).at(nvl72), step_s=1.0)
         )
         for f in (90.0, 120.0, 170.0, 250.0)
     ]
@@ -134,9 +130,7 @@ def test_more_flow_never_heats_and_costs_pump_power(gb200, nvl72):
 
 
 def test_throttled_and_overheated_racks_say_so(gb200, nvl72):
-    hot = assess_power(
-        FULL, one_kind_of_rack(72), gb200, Site(supply_c=55.0).cool(nvl72), step_s=1.0
-    )
+    hot = assess_power(FULL, one_kind_of_rack(72), gb200, Site(supply_c=55.0).at(nvl72), step_s=1.0)
     assert any(note.startswith("temperature:") for note in hot.notes)
     assert any("above the 45 C" in note for note in hot.notes)
     fast = frame(piece("compute", 0, 1, flops=2.3e15, hbm=6e12))
@@ -187,17 +181,17 @@ def test_loop_of_an_nvl72(nvl72):
     assert 0.0035 < loop.pump_w / 115e3 < 0.017
     assert loop.approach_k == pytest.approx(4.0)
     assert loop.water_class == "W27"
-    given = coolant.loop(Site(flow_lpm=loop.flow_lpm).cool(nvl72), 115e3)
+    given = coolant.loop(Site(flow_lpm=loop.flow_lpm).at(nvl72), 115e3)
     assert given.return_c == pytest.approx(loop.return_c, abs=1e-3)
 
 
 def test_impossible_coolant_is_one_clear_line(nvl72, gb200):
     with pytest.raises(InvalidInput, match="outside 2-80 C"):
-        coolant.loop(Site(supply_c=95.0).cool(nvl72), 115e3)
+        coolant.loop(Site(supply_c=95.0).at(nvl72), 115e3)
     with pytest.raises(InvalidInput, match=r"2 L/min of pg25 .* raise the flow"):
-        coolant.loop(Site(flow_lpm=2.0).cool(nvl72), 115e3)
+        coolant.loop(Site(flow_lpm=2.0).at(nvl72), 115e3)
     with pytest.raises(InvalidInput, match="more than 0 K"):
-        coolant.loop(Site(rise_k=0.0).cool(nvl72), 115e3)
+        coolant.loop(Site(rise_k=0.0).at(nvl72), 115e3)
     with pytest.raises(UnknownName, match="pg25"):
         coolant.fluid("pg26", 30.0)
     with pytest.raises(InvalidInput, match="idle power"):
@@ -278,7 +272,7 @@ def test_trays_carry_the_heat_and_temperature_of_their_own_ranks(gb200, nvl72):
 
 def test_warmer_air_is_a_warmer_junction_and_impossible_air_is_refused(h100, air_node):
     def peak_c(**air):
-        case = Site(**air).cool(air_node)
+        case = Site(**air).at(air_node)
         done = assess_power(FULL, one_kind_of_rack(8), h100, case, step_s=1.0)
         return the_row(done)["junction_c"]["peak"]
 

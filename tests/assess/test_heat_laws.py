@@ -53,7 +53,7 @@ def assessed(machine, step, **site):
     name, box = machine
     catalog = catalog_of()
     cap_w = site.pop("cap_w", None)
-    chassis = Site(**site).cool(chassis_of(catalog, box))
+    chassis = Site(**site).at(chassis_of(catalog, box))
     timeline, step_s = step
     racks = one_kind_of_rack(chassis.accelerators)
     part = catalog.accelerators[name]

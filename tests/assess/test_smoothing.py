@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rackmodel
+from rackmodel.assess.series import rack_over_step, series_of
 from rackmodel.assess.smoothing import (
-    Smoothing,
     edges,
     floored,
     ramped,
@@ -14,6 +15,7 @@ from rackmodel.assess.smoothing import (
     stored,
     window_rows,
 )
+from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput
 
 SERIES = st.lists(st.floats(1e3, 150e3), min_size=2, max_size=64).map(np.array)
@@ -90,3 +92,75 @@ def test_a_job_that_ends_burns_half_its_change_over_the_ramp():
 def test_what_can_not_be_is_refused(words):
     with pytest.raises(InvalidInput, match="smoothing"):
         Smoothing(**words)
+
+
+JOB = {"model": "llama3-70b", "gpus": 72, "global_batch": 144, "seq_len": 4096}
+PLAN = {"tp": 4, "pp": 2, "micro_batch": 1, "sharding": "zero1"}
+HOW = {"floor": 0.8, "ramp_w_per_s": 1e6, "capacitors_j": 65.0, "battery_j": 1e3}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return rackmodel.simulate("gb300-nvl72", **JOB, plan=PLAN)
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    return rackmodel.simulate("gb300-nvl72", **JOB, plan=PLAN, site={"smoothing": HOW})
+
+
+def test_a_site_that_smooths_pays_with_heat_and_not_with_time(plain, smooth):
+    before, after = plain.assessment, smooth.assessment
+    assert smooth.step_s == plain.step_s
+    burned = after["racks"][0]["smoothing"]["burned_w"]
+    assert after["racks"][0]["by_part_w"]["smoothing"] == burned > 0
+    # More heat makes more coolant flow, which leaks a little less.
+    whole = before["racks"][0]["heat_w"] + burned
+    assert after["racks"][0]["heat_w"] == pytest.approx(whole, rel=3e-3)
+    split = after["racks"][0]["liquid_w"] + after["racks"][0]["air_w"]
+    assert split == pytest.approx(after["racks"][0]["heat_w"])
+    assert after["racks"][0]["coolant"]["flow_lpm"] > before["racks"][0]["coolant"]["flow_lpm"]
+    assert after["racks"][0]["junction_c"]["mean"] > before["racks"][0]["junction_c"]["mean"]
+    assert after["cost"]["usd_per_mtoken"] > before["cost"]["usd_per_mtoken"]
+    drawn = after["racks"][0]["smoothing"]["drawn_swing"]
+    assert drawn == pytest.approx(before["racks"][0]["swing"], rel=5e-3)
+    for name in ("swing_w", "ramp_w_per_s", "peak_1ms_w", "missing_j"):
+        assert after["power"]["hall_swing"][name] < before["power"]["hall_swing"][name]
+
+
+def test_smoothed_series_hold_the_energy_of_the_result_and_its_ceiling(smooth):
+    series, rack = series_of(smooth), smooth.assessment["racks"][0]
+    assert series.hall_w.mean() == pytest.approx(smooth.assessment["power"]["it_w"], rel=1e-9)
+    assert series.racks_w[0].max() <= rack["smoothing"]["ceiling_w"] * (1 + 1e-9)
+    over = rack_over_step(smooth)
+    assert over["seen_w"].mean() - over["drawn_w"].mean() == pytest.approx(
+        rack["smoothing"]["burned_w"]
+    )
+
+
+def test_smoothing_is_the_same_folded_and_unfolded():
+    how = {"floor": 0.8, "ramp_w_per_s": 1e6, "capacitors_j": 5.0}
+    words = {**JOB, "gpus": 16, "global_batch": 16, "plan": PLAN, "site": {"smoothing": how}}
+    folded, whole = (
+        rackmodel.simulate("gb300-nvl72", **words, fold=fold).assessment for fold in (True, False)
+    )
+    assert whole["power"]["it_w"] == pytest.approx(folded["power"]["it_w"], rel=1e-9)
+    for name, watts in folded["power"]["hall_swing"].items():
+        found = whole["power"]["hall_swing"][name]
+        assert found == pytest.approx(watts, rel=1e-9, abs=1e-6), name
+
+
+def test_a_site_that_can_not_smooth_is_refused_before_anything_runs():
+    for how, told in (({"floor": 2.0}, "floor"), ({"flor": 0.5}, "floor"), ({"floor": "x"}, "x")):
+        with pytest.raises(rackmodel.RackModelError, match=told):
+            rackmodel.simulate("gb300-nvl72", **JOB, plan=PLAN, site={"smoothing": how})
+    with pytest.raises(InvalidInput, match="training"):
+        rackmodel.serve(
+            "dgx-h100",
+            model="llama3.1-70b",
+            gpus=8,
+            users=8,
+            isl=64,
+            osl=64,
+            site={"smoothing": {"floor": 0.5}},
+        )

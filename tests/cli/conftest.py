@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -93,6 +94,8 @@ def door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]) -> list[tuple[str
             for name in topologies
         )
 
+    flat = {"step_s": 1.0, "drawn_w": np.ones(64), "seen_w": np.ones(64)}
+    monkeypatch.setattr("rackmodel.assess.series.rack_over_step", lambda result: flat)
     monkeypatch.setattr(api, "simulate", simulate)
     monkeypatch.setattr(api, "compare", compare)
     return calls

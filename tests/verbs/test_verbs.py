@@ -23,7 +23,10 @@ PAIRS = {
     f"heat dgx-h100 {WORDS}": lambda: rackmodel.heat(rackmodel.simulate("dgx-h100", **STEP)),
     f"heat dgx-h100 {WORDS} --windows --smooth floor=0.9 --smooth capacitors=65J": lambda: (
         rackmodel.heat(
-            rackmodel.simulate("dgx-h100", **STEP), smoothing={"floor": 0.9, "capacitors_j": 65.0}
+            rackmodel.simulate(
+                "dgx-h100", **STEP, site={"smoothing": {"floor": 0.9, "capacitors_j": 65.0}}
+            ),
+            windows=True,
         )
     ),
     "goodput dgx-h100 --gpus 512 --runs 0": lambda: rackmodel.goodput(
@@ -87,8 +90,8 @@ def test_smoothing_that_can_not_be_is_one_line(word, told):
 
 
 def test_a_floor_narrows_every_window_and_is_paid_in_heat():
-    result = rackmodel.simulate("dgx-h100", **STEP)
-    power = rackmodel.heat(result, smoothing={"floor": 0.95})["power"]
+    result = rackmodel.simulate("dgx-h100", **STEP, site={"smoothing": {"floor": 0.95}})
+    power = rackmodel.heat(result)["power"]
     assert power["burned_w"] > 0
     assert power["mean_w"] == pytest.approx(power["burned_w"] + power["windows"][-1]["max_w"])
     for row in power["windows"]:

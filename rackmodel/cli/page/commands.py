@@ -51,7 +51,7 @@ def serve(
     topology: groups.Topology,
     job: groups.ServingOptions,
     engine: groups.PlacingWords,
-    site: groups.SiteOptions,
+    site: groups.ServedSite,
     parts: groups.CatalogOptions,
 ) -> Answer:
     """Serve a model to a closed loop of users."""
