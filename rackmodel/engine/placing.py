@@ -25,6 +25,7 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
+from rackmodel.topology import Topology
 from rackmodel.workload.placement import dp_block, replica_stride
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
         periods=periods if repeats else plan.replicas,
     )
     ranks = total // plan.replicas * small.dp
-    network = found.network if found else _network(machine, rank_map.slots(ranks), options)
+    standing = machine
+    if ranks < total and isinstance(machine, Topology):
+        standing = machine.tiers_of(slots)
+    network = found.network if found else _network(standing, rank_map.slots(ranks), options)
     sides = torus_shape(network)
     if sides and (rank_map.chosen or options.placement):
         raise CannotRun(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -280,10 +280,11 @@ def drafts_of(
             op = "send" if key.stages is not None else key.op
             # a group that is whole lies where it lies, however many others it stands for
             whole = true == len(row)
-            domains = _true_domains(
-                network.domain_of[row], np.ones(len(row)) if whole else weight_at[row]
-            )
-            named, sizes = algorithm_of(op, key.axis), {"true_size": true, "true_domains": domains}
+            stand_for = np.ones(len(row)) if whole else weight_at[row]
+            domains = _true_domains(network.domain_of[row], stand_for)
+            size = stand_for if not whole and round(stand_for.sum()) == true else true
+            sizes: dict[str, Any] = {"true_size": size, "true_domains": domains}
+            named = algorithm_of(op, key.axis)
             if named is None or isinstance(named, str):
                 return pattern(network, op, row, key.bytes, algorithm=named, **sizes)
             return quickest(network, op, row, key.bytes, named, **sizes)

@@ -23,7 +23,7 @@ _LISTED = {
         "power_w"
     ),
     "links": "kind bytes_per_s latency_s payload_efficiency reach_m",
-    "transports": "latency_s step_s efficiency chunks scattered",
+    "transports": "latency_s path_s step_s efficiency chunks scattered",
     "switches": "kind year radix port_bytes_per_s latency_s power_w in_network_reduction usd",
     "media": "kind joule_per_bit_per_end port_bytes_per_s watts_fixed usd_per_end reach_m",
 }

@@ -196,7 +196,9 @@ class Link:
 class Transport:
     """How messages leave an accelerator's memory through its network ports.
 
-    latency_s : a few bytes that the accelerator posts, beyond the links and switches on the way.
+    latency_s : a few bytes that the accelerator posts, over a path of `path_s`.
+    path_s : links and switches on the way over which steps and messages were measured: a NIC, a
+        leaf, a NIC. What another path takes more or less comes on top.
     step_s : one step of a library's algorithm, beyond what one over InfiniBand takes.
     efficiency : share of what ports of this rate reach over InfiniBand, with large messages.
     chunks : bytes that a library keeps in flight, over those that it does on InfiniBand.
@@ -205,6 +207,7 @@ class Transport:
 
     name: str
     latency_s: float
+    path_s: float
     step_s: float
     efficiency: float
     chunks: float

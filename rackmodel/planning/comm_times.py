@@ -95,7 +95,8 @@ class CommTimes:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""
         where = map_ranks(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
         if where.used not in self._sites:
-            network = network_of(self.machine, where.slots(self.ranks))
+            tiered = self.machine.tiers_of(where.slots(self.gpus))
+            network = network_of(tiered, where.slots(self.ranks))
             stands = where.accelerators(self.ranks)
             self._sites[where.used] = _Site(
                 where.used, network, AcceleratorTree.of(network), stands, network.domain_of[stands]

@@ -16,6 +16,9 @@ from rackmodel.hardware import Catalog, Link, Switch
 from rackmodel.topology.fabric import SwitchUse
 from rackmodel.topology.shapes import Wire
 
+METRE_S = 5e-9  # light in glass, a signal in copper about the same
+PUBLISHED_M = 20.0  # the latencies of the catalog hold for cables up to this, or their tier's usual
+
 Part = TypeVar("Part")
 
 
@@ -42,21 +45,24 @@ def wire_of(
     default : id of the link where the table names none; None: it has to.
     prefix : of all keys, "upper_" for a second kind of link in the same table.
     rate : of one direction, where neither table says. [bytes/s]
+    length_m : usual of that tier; each metre beyond takes light 5 ns more.
     """
     key = f"{prefix}link"
     link: Link = find_part(catalog.links, table.text(key, default), "link", table, key)
     chosen = table.text(f"{prefix}medium", medium)
     find_part(catalog.media, chosen, "medium", table, f"{prefix}medium")
+    long_m = table.number(f"{prefix}length_m", "m", length_m)
+    delay_s = link.latency_s + METRE_S * max(0.0, long_m - max(PUBLISHED_M, length_m))
     return Wire(
         link=link.name,
         kind=link.kind,
         bytes_per_s=table.number(
             f"{prefix}link_bytes_per_s", "bytes_per_s", rate or link.bytes_per_s
         ),
-        latency_s=table.number(f"{prefix}link_latency_s", "s", link.latency_s),
+        latency_s=table.number(f"{prefix}link_latency_s", "s", delay_s),
         payload_efficiency=link.payload_efficiency,
         medium=chosen,
-        length_m=table.number(f"{prefix}length_m", "m", length_m),
+        length_m=long_m,
         lanes=table.count(f"{prefix}link_lanes", link.lanes or 1, most=64),
     )
 

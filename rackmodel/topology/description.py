@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.topology.fabric import Fabric, FabricPlan, most_units, plan_fabric
@@ -151,6 +151,14 @@ class Description:
         return plan_fabric(
             self.fabric, self.units(accelerators), self.nics_per_unit, f"{self.name}: fabric"
         )
+
+    def tiers_of(self, accelerators: int) -> Self:
+        """Return this machine with the tiers that so many accelerators need, however few are
+        built."""
+        plan = None if self.fabric is None else self.plan(accelerators)
+        if self.fabric is None or plan is None or not plan.cores:
+            return self
+        return replace(self, fabric=replace(self.fabric, cored=True))
 
     def period(self, accelerators: int) -> int:
         """Return after how many accelerator slots the machine, as used by that many, repeats.

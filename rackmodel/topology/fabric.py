@@ -46,6 +46,7 @@ class Fabric:
     core_link: Wire | None = None
     local_links: int = 1  # dragonfly: between two routers of a group
     global_links: int = 1  # dragonfly: between two groups
+    cored: bool = False  # has cores, as the larger machine that it stands for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ def plan_fabric(
         return FabricPlan(pods=pods, leaf_down=down)
     by_rail = fabric.kind == "rail-only"
     leaves = FabricPlan(pods=pods, leaf_down=down, leaf_up=up)
-    if fabric.kind == "fat-tree" and pods > fabric.group_pods:
+    if fabric.kind == "fat-tree" and (pods > fabric.group_pods or fabric.cored):
         return _fewest(fabric, leaves, units, where)
     spines = _switches(up, pods if by_rail else pods * fabric.rails, fabric.spine.ports)
     if not spines and fabric.kind == "fat-tree":
@@ -146,7 +147,7 @@ def _fewest(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> FabricP
     up, so they stand only where cores would too: a taper that is asked for needs cores.
     """
     assert fabric.spine is not None
-    if fabric.core_oversubscription > 1:
+    if fabric.core_oversubscription > 1 or fabric.cored:
         return _three_tiers(fabric, plan, units, where)
     spines = _switches(plan.leaf_up, plan.pods * fabric.rails, fabric.spine.ports)
     if not spines:

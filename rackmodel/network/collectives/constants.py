@@ -28,6 +28,7 @@ class Generation:
     network: float
     rack_chunk_s: float
     launch_s: float
+    hop_s: float
     chunk_bytes: float
     ramp_bytes: float
     ll_rate: tuple[float, float, float]
@@ -64,5 +65,6 @@ def generation(part: str) -> Generation:
     """
     for table in _tables().values():
         if part in table.get("parts", ()):
-            return _generation({k: v for k, v in table.items() if k != "parts"})
+            own = {k: v for k, v in table.items() if k != "parts"}
+            return _generation(_tables()["default"] | own)
     return _generation(_tables()["default"])

@@ -6,11 +6,12 @@ Left out: which algorithm is best; see `tuner`. The constants; see `constants`.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.arrays import Bools, Floats, Ints, remembered
 from rackmodel.network.collectives.constants import Generation, generation, nccl
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group, port_rates
@@ -165,20 +166,94 @@ def wire(network: Network, flows: Flows, protocol: int, group: Group, op: str) -
     return replace(flows, share=share, cap_bytes_per_s=cap)
 
 
-def fixed_s(network: Network, group: Group, op: str, name: str, protocol: int = SIMPLE) -> float:
-    """Return launch and steps, as NCCL's tuner counts them. [s]"""
-    facts, known = generation(network.family), ALGORITHM[name]
+def beyond_s(
+    network: Network, group: Group, rounds: Sequence[Flows], name: str
+) -> tuple[float, float]:
+    """Return what the wires of a step take beyond those of a reference path, inside and outside.
+
+    Steps and messages were measured over some path: `hop_s` of the generation, `path_s` of the
+    transport, a NIC, a leaf and a NIC. Around a ring a part crosses hop after hop, so their mean
+    counts; exchanges end with their farthest pair, and levels of a tree are taken to be as far. A
+    tier whose links have no latency says nothing of its wires.
+    """
+    known = ALGORITHM[name]
+    hopping = known.passes_on and not known.few_ports
+    weight = _stood_for(network, group) if hopping else None
+    references = (generation(network.family).hop_s, network.transport.path_s)
+    found = []
+    for inner, reference in zip((True, False), references, strict=True):
+        if not network.latency_s[network.scale_up == inner].any():
+            found.append(0.0)
+            continue
+        spans = [_path_s(network, flows, inner, weight) for flows in rounds]
+        own = [span for span in spans if span is not None]
+        found.append(sum(own) / len(own) - reference if own else 0.0)
+    return found[0], found[1]
+
+
+def _stood_for(network: Network, group: Group) -> Floats:
+    """Return float[N], members of the whole group that each node of a stand-in stands for.
+
+    Where it is not known the middle period stands for all that are left out: its hops lead to a
+    period like itself.
+    """
+    weight, here = np.ones(len(network.nodes)), len(group.nodes)
+    if group.weight is not None:
+        weight[group.nodes] = group.weight
+    elif group.period is not None and group.true_size > here:
+        start = here // group.period // 2 * group.period
+        middle = group.nodes[start : start + group.period]
+        weight[middle] += (group.true_size - here) / len(middle)
+    return weight
+
+
+def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) -> float | None:
+    """Return the latency of a round's paths in a tier; None if it has none there.
+
+    weight : of each sender in their mean; the longest without. Members that meet at a switch that
+    adds go up to it and down again.
+    """
+    leaving = np.bincount(flows.owner, ~network.scale_up[flows.links], minlength=len(flows)) > 0
+    here = (leaving != inner) & (flows.source != flows.target)
+    ends = [np.isin(x, network.accelerator_nodes) for x in (flows.source, flows.target)]
+
+    def span_s(some: Bools) -> float:
+        if weight is None:
+            return float(flows.latency_s[some].max())
+        return float(np.average(flows.latency_s[some], weights=weight[flows.source[some]]))
+
+    pairs = here & ends[0] & ends[1]
+    if pairs.any():
+        return span_s(pairs)
+    return sum(span_s(here & end) for end in ends if (here & end).any()) if here.any() else None
+
+
+def fixed_s(
+    network: Network,
+    group: Group,
+    op: str,
+    name: str,
+    protocol: int = SIMPLE,
+    beyond: tuple[float, float] = (0.0, 0.0),
+) -> float:
+    """Return launch and steps, as NCCL's tuner counts them, whose wires it does not know. [s]
+
+    beyond : what `beyond_s` says of the wires.
+    """
+    facts, known, (near_s, far_s) = generation(network.family), ALGORITHM[name], beyond
     post = float(nccl("post_s")) * (3 if protocol == SIMPLE else 1) + network.transport.step_s
     apart = len(group.parts) if op == "send" else group.true_domains
     steps = Steps(
         base_s=float(nccl("base_s")[known.table][protocol]) + facts.launch_s,
-        inside_s=float(nccl("inside_s")[known.table][protocol]),
-        outside_s=float(nccl("outside_s")[known.table][protocol]) + post,
+        inside_s=max(0.0, float(nccl("inside_s")[known.table][protocol]) + near_s),
+        outside_s=max(0.0, float(nccl("outside_s")[known.table][protocol]) + post + far_s),
         post_s=post,
         peer_s=float(nccl("peer_s")),
-        kernel_s=facts.kernel_s,
+        kernel_s=max(0.0, facts.kernel_s + near_s),
         exchange_s=facts.exchange_s,
         message_s=network.transport.latency_s,
+        near_s=near_s,
+        far_s=far_s,
         op=op,
         members=group.true_size,
         domains=apart,

@@ -29,6 +29,7 @@ class Group:
         None  # domains of the whole group, where the caller has counted them
     )
     period: int | None = None  # members after which the machine repeats, in a stand-in
+    weight: Floats | None = None  # float[n], members of the whole group that each stands for
 
     def stands_for(self, first: Ints, second: Ints) -> Floats:
         """Return how many pairs of the whole group each pair of members (by place) stands for.
@@ -73,11 +74,13 @@ def stood_for(first: Ints, second: Ints, here: int, size: int, period: int) -> F
 def make_group(
     network: Network,
     members: Sequence[int],
-    true_size: int | None = None,
+    true_size: int | Floats | None = None,
     true_domains: int | None = None,
     period: int | None = None,
 ) -> Group:
     """Check the members and sort them by domain.
+
+    true_size : members of the whole group, or float[n], how many each member stands for.
 
     Raises
     ------
@@ -95,6 +98,9 @@ def make_group(
         )
     if len(np.unique(found)) < len(found):
         raise InvalidInput("an accelerator stands twice in the group; give each once")
+    weight = true_size if isinstance(true_size, np.ndarray) else None
+    if weight is not None:
+        true_size = round(float(weight.sum()))
     size = len(found) if true_size is None else int(true_size)
     if size < len(found):
         raise InvalidInput(f"true_size {size} has to be at least the {len(found)} members given")
@@ -104,7 +110,7 @@ def make_group(
     parts = tuple(nodes[domains == d] for d in order)
     reached = network.head[network.tail == int(nodes[0])].tolist()
     switched = any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in reached)
-    return Group(found, nodes, parts, size, switched, true_domains, period)
+    return Group(found, nodes, parts, size, switched, true_domains, period, weight)
 
 
 @remembered

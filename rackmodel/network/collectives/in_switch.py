@@ -25,16 +25,16 @@ from rackmodel.topology.kinds import Kind
 
 
 def _nvls_s(steps: Steps) -> float:
-    return steps.base_s + float(nccl("nvls_inside_s"))
+    return steps.base_s + max(0.0, float(nccl("nvls_inside_s")) + steps.near_s)
 
 
 def _nvls_tree_s(steps: Steps) -> float:
-    step = float(nccl("nvls_tree_outside_s")) + steps.post_s
+    step = max(0.0, float(nccl("nvls_tree_outside_s")) + steps.post_s + steps.far_s)
     return _nvls_s(steps) + 2 * math.log2(max(2, steps.domains)) * step
 
 
 def _sharp_s(steps: Steps) -> float:
-    return _nvls_s(steps) + float(nccl("sharp_outside_s"))
+    return _nvls_s(steps) + max(0.0, float(nccl("sharp_outside_s")) + steps.far_s)
 
 
 @algorithm("nvls", REDUCING, steps_s=_nvls_s)

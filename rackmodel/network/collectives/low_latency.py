@@ -20,7 +20,8 @@ from rackmodel.network.graph import Network
 
 def _steps_s(steps: Steps) -> float:
     more = float(nccl("exchange_doubling_s")) * math.log2(max(1.0, steps.members / 4))
-    return steps.exchange_s + more + (steps.message_s if steps.domains > 1 else 0.0)
+    wires_s = steps.message_s + steps.far_s if steps.domains > 1 else steps.near_s
+    return max(0.0, steps.exchange_s + more + wires_s)
 
 
 def _reach(facts: Generation, transport: Transport, op: str) -> Reach:

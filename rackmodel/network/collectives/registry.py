@@ -53,6 +53,8 @@ class Steps:
     kernel_s: float  # of a kernel that reduces over all members by itself, replayed from a graph
     exchange_s: float  # the same of one that sends small messages to four members
     message_s: float  # of the transport, for what such kernels send between domains
+    near_s: float  # of the wires of a step inside a domain, beyond those that the steps hold
+    far_s: float  # the same between domains
     op: str
     members: int  # of the whole group
     domains: int

@@ -20,8 +20,8 @@ import numpy as np
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network.arrays import Floats, Routing
 from rackmodel.network.collectives.bounds import binding, bound_s
-from rackmodel.network.collectives.costs import fixed_s, send_limits
-from rackmodel.network.collectives.flows import alone_s
+from rackmodel.network.collectives.costs import beyond_s, fixed_s, send_limits
+from rackmodel.network.collectives.flows import alone_s, flows_between
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.halving_doubling import NAME as HALVING
 from rackmodel.network.collectives.registry import ALGORITHM, ALGORITHMS, EXCHANGES, OPS, PASSES
@@ -232,7 +232,9 @@ def _network(
         domain = getattr(machine, "domain_accelerators", None)
         if periods is not None and period < gpus:
             present = stand_in(gpus, period, domain, periods)
-        network = Network.of_machine(machine, present, routing=routing, seed=seed)
+        tiers_of = getattr(machine, "tiers_of", None)
+        made = machine if tiers_of is None or present == gpus else tiers_of(gpus)
+        network = Network.of_machine(made, present, routing=routing, seed=seed)
     have = len(network.accelerator_nodes)
     if present > have:
         raise CannotRun(f"the machine has {have} accelerators; {gpus} were asked for")
@@ -273,7 +275,10 @@ def _wide_direct(
         by: passes * outside / far if outside > 0 else 0.0,
     }
     slowest = max(spans, key=lambda part: spans[part])
-    fixed = fixed_s(network, group, op, name)
+    others = group.nodes[1:]  # seen from one of many alike
+    first = np.repeat(group.nodes[:1], len(others))
+    seen = flows_between(network, first, others, np.ones(len(others)))
+    fixed = fixed_s(network, group, op, name, beyond=beyond_s(network, group, (seen,), name))
     rows = []
     for size in sizes:
         time_s = fixed + size * spans[slowest]

@@ -9,11 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.network.arrays import remembered
+from rackmodel.network.arrays import Floats, remembered
 from rackmodel.network.collectives.constants import nccl
-from rackmodel.network.collectives.costs import HOST_MEMBERS, fill_s, fixed_s, limit, wire
+from rackmodel.network.collectives.costs import (
+    HOST_MEMBERS,
+    beyond_s,
+    fill_s,
+    fixed_s,
+    limit,
+    wire,
+)
 from rackmodel.network.collectives.flows import Pattern, alone_s, pace_s
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.registry import (
@@ -39,7 +47,7 @@ def pattern(
     bytes: float,
     *,
     algorithm: str | None = None,
-    true_size: int | None = None,
+    true_size: int | Floats | None = None,
     true_domains: int | None = None,
     period: int | None = None,
 ) -> Pattern:
@@ -53,7 +61,8 @@ def pattern(
         output, the scattered input, one rank's whole send buffer of an all-to-all.
     algorithm : one of `ALGORITHMS[op]`; what the library's tuner would choose if left out.
     true_size, true_domains : members and scale-up domains of the whole group, if `members`
-        only stand in for it; the domains are scaled like the members if left out.
+        only stand in for it; the domains are scaled like the members if left out. The size may be
+        float[n], how many each member stands for.
     period : members after which the machine repeats, if `members` are a stand-in.
 
     Raises
@@ -77,7 +86,7 @@ def quickest(
     members: Sequence[int],
     bytes: float,
     algorithms: Sequence[str],
-    **whole: int | None,
+    **whole: Any,
 ) -> Pattern:
     """Return the quickest of some algorithms on a group, by what each takes on an idle network.
 
@@ -129,7 +138,7 @@ def choose(
         made = _made(network, group, op, *way)
         if way[0] == "nvls-tree" and wide:
             return fixed_s(network, group, op, *way) + made.tuner_per_byte_s * byte_count
-        fixed = sum(_variant(network, group, op, *way, byte_count).latency_s)
+        fixed = _tuner_s(network, group, op, *way, byte_count)
         per_byte = made.per_byte_s if len(group.parts) == 1 else made.tuner_per_byte_s
         return fixed + per_byte * byte_count
 
@@ -169,16 +178,32 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _tuner_s(
+    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
+) -> float:
+    """Return the fixed time that the library expects, which has not measured its wires. [s]"""
+    fixed = fixed_s(network, group, op, name, protocol)
+    return fixed + _fill_s(network, group, op, name, protocol, byte_count)
+
+
+def _fill_s(
+    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
+) -> float:
+    filled = ALGORITHM[name].passes_on and op not in EXCHANGES
+    filled &= protocol > 0 or len(group.parts) > 1  # LL inside a domain: nothing to be seen
+    if byte_count <= 0 or not filled:
+        return 0.0
+    per_byte = _made(network, group, op, name, protocol).per_byte_s
+    return fill_s(network, group, op, name, per_byte, byte_count, protocol)
+
+
 def _variant(
     network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
 ) -> Pattern:
     made = _made(network, group, op, name, protocol)
-    fixed = fixed_s(network, group, op, name, protocol)
+    fixed = fixed_s(network, group, op, name, protocol, made.beyond_s)
     latency = [fixed / len(made.rounds)] * len(made.rounds)
-    filled = ALGORITHM[name].passes_on and op not in EXCHANGES
-    filled &= protocol > 0 or len(group.parts) > 1  # LL inside a domain: nothing to be seen
-    if byte_count > 0 and filled:
-        latency[0] += fill_s(network, group, op, name, made.per_byte_s, byte_count, protocol)
+    latency[0] += _fill_s(network, group, op, name, protocol, byte_count)
     label = str(nccl("protocols")[protocol])
     return Pattern(op, name, label, group.true_size, made.rounds, tuple(latency))
 
@@ -188,8 +213,15 @@ class _Made:
     """The flows of an algorithm under one protocol; the same for all sizes."""
 
     network: Network
+    group: Group
+    name: str
     rounds: Rounds
     seen: Rounds  # as the tuner sees them
+
+    @cached_property
+    def beyond_s(self) -> tuple[float, float]:
+        """What the wires of a step take beyond those of the reference, inside and outside."""
+        return beyond_s(self.network, self.group, self.rounds, self.name)
 
     @cached_property
     def tuner_per_byte_s(self) -> float:
@@ -210,7 +242,9 @@ def _kept(network: Network) -> dict[object, _Made]:
 def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> _Made:
     """Return the flows of an algorithm under a protocol."""
     cache = _kept(network)
-    key = (op, name, group.members.tobytes(), group.true_size, group.known_domains, group.period)
+    weight = None if group.weight is None else group.weight.tobytes()
+    known = (group.true_size, group.known_domains, group.period, weight)
+    key = (op, name, group.members.tobytes(), *known)
     if (*key, protocol) not in cache:
         if len(cache) >= REMEMBERED:
             cache.clear()
@@ -224,5 +258,5 @@ def _made(network: Network, group: Group, op: str, name: str, protocol: int) -> 
         else:
             simple = _made(network, group, op, name, SIMPLE).rounds
             rounds = seen = tuple(wire(network, flows, protocol, group, op) for flows in simple)
-        cache[(*key, protocol)] = _Made(network, rounds, seen)
+        cache[(*key, protocol)] = _Made(network, group, name, rounds, seen)
     return cache[(*key, protocol)]

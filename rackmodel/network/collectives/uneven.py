@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rackmodel.errors import InvalidInput
-from rackmodel.network.collectives.costs import fixed_s, limit
+from rackmodel.network.collectives.costs import beyond_s, fixed_s, limit
 from rackmodel.network.collectives.flows import drain_s, flows_between
 from rackmodel.network.collectives.groups import make_group
 from rackmodel.network.graph import Network
@@ -86,7 +86,8 @@ def all_to_allv(
     flows = flows_between(
         network, group.nodes[source], group.nodes[target], apart[source, target] / most
     )
-    fixed = fixed_s(network, group, "all-to-all", "direct")
+    beyond = beyond_s(network, group, (flows,), "direct")
+    fixed = fixed_s(network, group, "all-to-all", "direct", beyond=beyond)
     time_s = fixed + drain_s(network, limit(network, flows, "direct", group), most)
     ends = len(network.nodes)
     out = np.bincount(network.tail, network.nominal, minlength=ends)[group.nodes]
