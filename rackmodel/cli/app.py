@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from rackmodel.cli.runner import OneLineGroup
+from rackmodel.cli.words_read import LightCommand
 
 
 class Command(NamedTuple):
@@ -43,7 +44,7 @@ def full(name: str) -> Any:
     from rackmodel.cli.options import expanded
 
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(name)(expanded(COMMANDS[name].function))
+    alone.command(name, cls=LightCommand)(expanded(COMMANDS[name].function))
     return typer.main.get_command(alone)
 
 

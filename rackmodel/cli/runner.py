@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from rackmodel.cli.waiting import clear, waiting
+from rackmodel.cli.words_read import LightGroup
 from rackmodel.errors import RackModelError, nearest
 
 #: Typer vendors click or imports it, by version; the base of its usage errors is found either way.
@@ -95,7 +95,7 @@ def _leave_quietly() -> NoReturn:
     sys.exit(BROKEN_PIPE)
 
 
-class OneLineGroup(TyperGroup):
+class OneLineGroup(LightGroup):
     """A group of commands whose errors are one line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:

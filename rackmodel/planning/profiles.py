@@ -64,6 +64,7 @@ class Profiles:
     layer: Bools
     walked: Bools
     passes: dict[tuple[int, int, int], Passes]  # (cut, recompute, kind)
+    alone: dict[tuple[int, int], float]  # (cut, segment): its seconds with communication
 
 
 def profile(
@@ -108,6 +109,7 @@ def profile(
         layer=np.array([unit.is_layer for unit in kinds[0]]),
         walked=np.zeros((3, *several[:2]), dtype=bool),
         passes={},
+        alone={},
     )
     for row, cut in enumerate(cuts):
         probe = probe_of(job, cut, gpus).dispatched(domain)
@@ -143,12 +145,16 @@ def _time_unit(
 ) -> None:
     """Kernels and activations of one unit under one cut with one kind of recompute."""
     row, which, column = place
-    passes = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
+    passes, before = _passes(found, own, unit, place)
+    if before is not None:
+        for values in (found.forward_s, found.backward_s, found.kernels_s, found.kept):
+            values[place] = values[before]
+        found.working[place] = found.working[before]
+        return
     ahead, back = (passes.segment(kind, False).operations for kind in "FB")
     forward, backward = (
         sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
     )
-    found.passes[place] = passes
     waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
     found.forward_s[row, which, column] = forward + waited[0]
     found.backward_s[row, which, column] = backward + waited[1]
@@ -160,6 +166,29 @@ def _time_unit(
     part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
     found.kept[row, which, column] = part.kept_bytes
     found.working[row, which, column] = part.working_bytes
+
+
+def _passes(
+    found: Profiles, own: Job, unit: Unit, place: tuple[int, int, int]
+) -> tuple[Passes, tuple[int, int, int] | None]:
+    """Return the passes of a unit; also where they stand already, if recompute changes nothing.
+
+    Forward passes do not depend on recompute, nor does a unit that recompute leaves alone.
+    """
+    row, which, column = place
+    one = found.passes[place] = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
+    known = [(row, other, column) for other in range(which)]
+    known = [other for other in known if other in found.passes]
+    if not known or "activations" in own.plan.offload:
+        return one, None
+    before = found.passes[known[0]]
+    again = own.modules | before.job.modules
+    modules = {step.module for step in unit.steps}
+    if unit.is_layer or "alternate" in again or again & modules:
+        one.kept["F", False] = before.segment("F", False)
+        return one, None
+    found.passes[place] = before
+    return before, known[0]
 
 
 def least_bytes(plan: Plan, operations: Operations) -> float:
@@ -217,11 +246,17 @@ def _walk_unit(
     def seconds(operations: Operations) -> float:
         return alone_s(operations, compute_s, collective_s)
 
+    def known(segment: Segment) -> float:
+        key = place[0], segment.id
+        if key not in found.alone:
+            found.alone[key] = seconds(segment.operations)
+        return found.alone[key]
+
     passes = found.passes[place]
     ahead, back = (passes.segment(kind, False) for kind in "FB")
     if needed[0]:
-        found.forward_s[place] = seconds(ahead.operations)
-        found.backward_s[place] = seconds(back.operations)
+        found.forward_s[place] = known(ahead)
+        found.backward_s[place] = known(back)
     if needed[1]:
         both, tail = found.forward_s[place] + found.backward_s[place], 0.0
         if any(_exchanges(op) for op in ahead.operations):
@@ -229,8 +264,8 @@ def _walk_unit(
             both, tail = second - first, 2.0 * first - second
         found.paired_s[place], found.tail_s[place] = both, tail
     if needed[2]:
-        found.input_s[place] = seconds(passes.segment("BI", False).operations)
-        found.weight_s[place] = seconds(passes.segment("W", False).operations)
+        found.input_s[place] = known(passes.segment("BI", False))
+        found.weight_s[place] = known(passes.segment("W", False))
 
 
 def alone_s(

@@ -269,8 +269,24 @@ def test_help_imports_no_room():
     words = [sys.executable, "-c", code, "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     imported = set(ast.literal_eval(done.stdout.splitlines()[-1]))
-    of_cli = {"rackmodel.cli", *(f"rackmodel.cli.{one}" for one in ("app", "runner", "waiting"))}
+    of_cli = {
+        "rackmodel.cli",
+        *(f"rackmodel.cli.{one}" for one in ("app", "runner", "waiting", "words_read")),
+    }
     assert imported == of_cli | {"rackmodel.errors", "rackmodel.stages"}
+
+
+def test_the_command_loads_nothing_that_it_does_not_use():
+    code = (
+        "import sys\nfrom rackmodel.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'pandas', 'pydantic', 'networkx', 'scipy', 'matplotlib', 'numba'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    job = "simulate dgx-h100 --model gpt3-13b --gpus 8 --global-batch 8 --seq-len 2048 --json"
+    words = [sys.executable, "-c", code, *job.split()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_says_of_a_command_what_its_function_says():
