@@ -42,6 +42,7 @@ FULL = (
     "generations",
     "budget",
     "nics",
+    "distance",
     "wires",
     "fabric",
     "ecmp",

@@ -291,6 +291,7 @@ _VARIED: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("medium", "taper"),
         "domain",
     ),
+    "distance": ("What does the distance between pods cost?", ("distance_m",), "domain"),
     "strong": ("How far does the same batch scale (strong scaling)?", ("gpus",), "domain"),
     "sequence": ("Does the length of sequences change it?", ("seq_len",), "domain"),
     "giant": ("What of a mixture of 67 T parameters?", ("domain",), ""),

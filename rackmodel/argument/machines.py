@@ -1,6 +1,7 @@
 """Machines of one accelerator of which only the scale-up domain, the NICs or the fabric differ.
 
-In:  an accelerator and the size of its domain, NIC rate, oversubscription, medium, whose wires.
+In:  an accelerator and the size of its domain, NIC rate, oversubscription, medium, whose wires,
+     metres of fibre.
 Out: `machine`.
 Left out: how domains are sold (`sold_domains`), jobs (`scale_up`).
 
@@ -17,6 +18,7 @@ from rackmodel.topology import Topology
 
 DOMAINS = (8, 16, 36, 72, 144, 288, 576)
 NETWORKS = ("nvlink-infiniband", "nvlink-ethernet", "ualink-ethernet")
+FIBRE_S_PER_M = 5e-9  # light in glass; source: PINGDO KENTINO
 
 
 def machine(
@@ -27,6 +29,7 @@ def machine(
     oversubscription: float = 1.0,
     upper: tuple[str, float] = ("cpo", 1.0),
     network: str = NETWORKS[0],
+    distance_m: float = 0.0,
     catalog: Catalog | None = None,
 ) -> Topology:
     """Return machines of an accelerator of which only the named things differ.
@@ -40,6 +43,8 @@ def machine(
     upper : medium and taper of the upper NVLink tier, where copper ends.
     network : which wires, one of `NETWORKS`: NVLink or UALink of the same rate inside, InfiniBand
         or Ultra Ethernet outside (800 Gb/s).
+    distance_m : fibre between two racks of different pods, beyond that of one hall: half of it
+        before the spine, half after. [m]
 
     Raises
     ------
@@ -60,8 +65,12 @@ def machine(
     medium, taper = upper
     plain = sold(accelerator, domain, medium=medium, taper=taper)
     assert plain.fabric is not None
+    assert plain.fabric.uplink is not None
     assert plain.host is not None
     changes: dict[str, object] = {"fabric.oversubscription": oversubscription}
+    if distance_m:
+        far_s = plain.fabric.uplink.latency_s + distance_m / 2 * FIBRE_S_PER_M
+        changes["fabric.uplink_latency_s"] = far_s
     changes |= _wires(plain, nic_gbps, network) if accelerator == "gb200" else {}
     link = "ualink1-x4" if network.startswith("ualink") else ""
     return sold(

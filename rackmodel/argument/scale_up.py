@@ -44,6 +44,7 @@ FIELDS: dict[str, Kind] = {
     "medium": "str",
     "taper": "float",
     "network": "str",
+    "distance_m": "float",
     "hbm_bandwidth": "float",
     "hbm_capacity": "float",
     "simulated": "int",  # plans at most, of those that look best
@@ -91,6 +92,7 @@ DEFAULTS: FlatJob = {
     "medium": "cpo",
     "taper": 1.0,
     "network": NETWORKS[0],
+    "distance_m": 0.0,
     "hbm_bandwidth": 1.0,
     "hbm_capacity": 1.0,
     "simulated": SIMULATED,
@@ -287,7 +289,7 @@ _BUILT = ("domain", "accelerator", "nic_gbps", "oversubscription", "medium", "ta
 
 def _machine_of(job: FlatJob) -> Topology:
     factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
-    return _machine(tuple((name, job[name]) for name in _BUILT), factors)
+    return _machine(tuple((name, job[name]) for name in (*_BUILT, "distance_m")), factors)
 
 
 @lru_cache(maxsize=16)

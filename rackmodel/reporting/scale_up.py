@@ -160,6 +160,11 @@ def _gains(frame: pd.DataFrame) -> list[Row]:
     return _rows(frame.drop(columns="gain", errors="ignore").rename(columns=names))
 
 
+def _far(frame: pd.DataFrame) -> list[Row]:
+    """Rows by kilometres; one hall is drawn as a tenth of one."""
+    return [{**row, "km": max(0.1, row["distance_m"] / 1e3)} for row in _named(frame)]
+
+
 def _budget(frame: pd.DataFrame, ax: Axes, *, model: str) -> Axes:
     """A map of domains and NICs: tokens/s for the same money; the best is framed."""
     known = list(dict.fromkeys(frame["model"]))
@@ -291,6 +296,11 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
         ),
         "What a domain nine times as large adds, V100 to Rubin, by what the generation computes "
         "in the time that its NICs send a byte.",
+    ),
+    "distance": (
+        "distance",
+        partial(_lines, _far, x="km", title="What distance costs"),
+        "Pods apart at the rate of one hall: only latency grows.",
     ),
     **{
         f"budget-{model}": (

@@ -279,6 +279,7 @@ ACROSS = {
     "times": ("HBM bandwidth or capacity, times that of GB200", "GB200"),
     "tokens": ("tokens of an accelerator in a step", "the fewest"),
     "flop_per_nic_byte": ("peak FLOP for a byte that the NICs can send", "the fewest"),
+    "km": ("fibre between pods beyond one hall [km]", "one hall"),
 }
 UP = {
     "tokens_per_s_per_gpu": "tokens/s per accelerator",

@@ -29,6 +29,7 @@ STUDY = (
     "generations",
     "budget",
     "nics",
+    "distance",
     "wires",
     "fabric",
     "media",

@@ -93,6 +93,9 @@ def frames() -> dict[str, pd.DataFrame]:
                 for g in ("model", "all")
             ]
         ),
+        "distance": pd.DataFrame(
+            [row(m, speeds[m][d], domain=d, distance_m=f) for m, d in pairs for f in (0.0, 2e4)]
+        ),
         "generations": pd.DataFrame(
             [
                 row("moe", v, domain=d, accelerator=a, precision=p, flop_per_nic_byte=f)

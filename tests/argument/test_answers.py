@@ -27,6 +27,7 @@ def test_every_frame_has_an_answer(found):
         "settings",
         "budget",
         "generations",
+        "distance",
         "strong",
         "sequence",
         "giant",
@@ -103,7 +104,7 @@ def test_a_setting_that_flips_a_verdict_is_named(found):
     assert "the verdict changes: does not gain: sequences of 4,096, sequences of 16,384" in moe
     assert "all of them: does not gain" in dense
     tried = {row["setting"] for row in found["settings"].rows}
-    assert {"bf16", "experts of all groups", "18.9 M tokens a step"} <= tried
+    assert {"bf16", "20 km", "experts of all groups", "18.9 M tokens a step"} <= tried
 
 
 def test_the_same_money_buys_fewer_of_what_is_dearer():

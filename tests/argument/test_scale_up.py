@@ -66,7 +66,7 @@ def test_all_specs_together_ask_for_each_point_once(tmp_path):
     assert sizes == set(DOMAINS) >= {job["domain"] for job in wanted["giant"]}
     assert {job["gpus"] for job in wanted["strong"]} >= {2304, 73728}
     assert {job["precision"] for job in wanted["precision"]} == {"bf16", "fp8-mx", "nvfp4"}
-    held = ("domain", "precision", "strong", "budget", "generations", "giant")
+    held = ("domain", "precision", "strong", "budget", "generations", "distance", "giant")
     tokens = {j["global_batch"] * j["seq_len"] for name in held for j in wanted[name]}
     assert tokens == {4608 * 8192}
     lengths = {job["seq_len"] for job in wanted["sequence"]}

@@ -41,6 +41,7 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "rack-failure-unit": trends.failure_unit,
     "scale-out-not-the-extension": domain_claims.extension,
     "scale-out-above-the-rack": domain_claims.above,
+    "latency-by-distance": trends.distance,
     "budget-split": trends.budget,
     "nvl-sizes": domain_claims.sizes,
     "ualink-alternative": rivals.ualink,
@@ -62,6 +63,7 @@ _SHARE = (
     domain_claims.extension,
     domain_claims.above,
     domain_claims.sizes,
+    trends.distance,
     trends.budget,
 )
 _COLUMNS = (

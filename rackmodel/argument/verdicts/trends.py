@@ -1,7 +1,8 @@
 """Claims about prices by generation, optics by generation, the rack as a unit of failure, budgets.
 
 In:  the catalog's prices, shipped machines, points of the study that `domain_claims` keeps.
-Out: verdicts on hbm-price, optics-per-gpu, rack-failure-unit, budget-split, gpt6-compute.
+Out: verdicts on hbm-price, optics-per-gpu, rack-failure-unit, latency-by-distance, budget-split,
+     gpt6-compute.
 Left out: what these do to one model's step (`domain_claims`), whole runs (`training_runs`).
 """
 
@@ -21,6 +22,7 @@ from rackmodel.argument.verdicts.verdict import (
     claimed,
     decided,
     drawn,
+    like_ratio,
     percent,
 )
 from rackmodel.assess.availability import availability
@@ -175,6 +177,37 @@ def failure_unit(quick: bool = False) -> Verdict:
         words,
         rows,
         ("rackmodel goodput gb200-nvl72 --gpus 9216 --spares 0 --spares 8",),
+    )
+
+
+def distance(quick: bool = False) -> Verdict:
+    """latency-by-distance: pods 10 and 100 km apart, at the rate of one hall."""
+    rows: list[dict[str, Any]] = []
+    for model in BOTH[:1] if quick else BOTH:
+        base = look(model, quick, domain=72)
+        for metres in (10_000, 100_000):
+            far = look(model, quick, domain=72, distance_m=metres)
+            lost = [1.0 - ratio for ratio in like_ratio(far, base)]
+            ends = dict(zip(("lost", "lost_high", "lost_low"), lost, strict=True))
+            rows.append({"model": model, "domain": 72, "km": metres / 1e3, **ends})
+    campus = [row["lost"] for row in rows if row["km"] == 10]
+    land = [row["lost"] for row in rows if row["km"] == 100]
+    words = (
+        "Latency alone takes, at 10 and 100 km: "
+        + "; ".join(
+            f"{model} in racks of 72 "
+            + " and ".join(f"{100 * row['lost']:.1f}%" for row in rows if row["model"] == model)
+            for model in dict.fromkeys(str(row["model"]) for row in rows)
+        )
+        + ". The rate of long fibres, which is what operators pay for, is held at that of one hall."
+    )
+    return answer(
+        "latency-by-distance",
+        decided(min(campus) > 0.1, max(land) < 0.1),
+        (100 * max(land), 100 * min(land), 100 * max(land)),
+        "% of throughput lost at 100 km (band: over models and domains)",
+        words,
+        rows,
     )
 
 
