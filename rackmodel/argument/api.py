@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.scale_up import MOST_TP, NEAR, SIMULATED, TRIED, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
-from rackmodel.argument.sold_domains import reach, sold_all, sold_notes
+from rackmodel.argument.sold_domains import left_out, reach, sold_all, sold_notes
 from rackmodel.assess.availability import availability
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
@@ -34,7 +34,6 @@ from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, Model, Plan, precision_of
 
-SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
 AXES = ("tp", "cp", "ep", "pp", "dp")
 
 
@@ -63,7 +62,7 @@ def domains(
     accelerator: str,
     gpus: int,
     global_batch: int,
-    domains: Sequence[int] = SIZES,
+    domains: Sequence[int] | None = None,
     seq_len: int | None = None,
     plan: Mapping[str, Any] | None = None,
     precision: str = "bf16",
@@ -91,7 +90,8 @@ def domains(
     Parameters
     ----------
     accelerator : of `rackmodel list accelerators`, with links that switches take.
-    domains : accelerators of a domain. Others: words of `rackmodel.simulate`.
+    domains : accelerators of a domain; those of `SIZES` that the job fills if left out. Others:
+        words of `rackmodel.simulate`.
     medium, taper, link, changes : as `sold_domains.sold` takes them.
     simulated : plans of each domain that are simulated, at most.
 
@@ -133,7 +133,7 @@ def domains_serving(
     isl: int,
     osl: int,
     tokens_per_s_per_user: float,
-    domains: Sequence[int] = SIZES,
+    domains: Sequence[int] | None = None,
     tp: int | None = None,
     pp: int | None = None,
     ep: int | None = None,
@@ -160,7 +160,7 @@ def domains_serving(
     Parameters
     ----------
     tokens_per_s_per_user : that each user sees at least. gpus : accelerators of the deployment, in
-        as many domains as they fill. accelerator, domains, medium, taper, link, changes : as in
+        as many domains as they fill. domains, accelerator, medium, taper, link, changes : as in
         `domains`. Others: words of `rackmodel.front`; what the plan leaves open is searched.
 
     Returns
@@ -216,6 +216,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         )
     copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
     job = jobs[0]
+    notes = _notes(made, job, fixed, (words["medium"], words["taper"]))
     return {
         "model": job.model.name,
         "accelerator": accelerator,
@@ -226,7 +227,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         "finding": finding(ran),
         "copper_ends": max(copper, default=None),
         "rows": rows,
-        "notes": _notes(made, job, fixed, (words["medium"], words["taper"])),
+        "notes": [*left_out(words["domains"], gpus), *notes],
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from rackmodel import gate
-from rackmodel.argument.sold_domains import reach, sold_all, sold_notes
+from rackmodel.argument.sold_domains import left_out, reach, sold_all, sold_notes
 from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
@@ -73,7 +73,10 @@ def served_domains(words: Mapping[str, Any]) -> ServedDomains:
         "finding": finding(ran, speed),
         "copper_ends": max(copper, default=None),
         "rows": rows,
-        "notes": sold_notes(machines, (words["medium"], words["taper"])),
+        "notes": [
+            *left_out(words["domains"], words["gpus"]),
+            *sold_notes(machines, (words["medium"], words["taper"])),
+        ],
     }
 
 

@@ -25,6 +25,8 @@ from rackmodel.hardware import accelerator as accelerator_of
 from rackmodel.topology import Topology, changed, load_topology, topology_names
 from rackmodel.topology.shapes import Switched
 
+SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
+"""Accelerators of the domains that are compared where none are named."""
 COPPER_ENDS = 144
 """Accelerators of the largest domain in copper: a Kyber rack. Source: THW-KYBER."""
 COPPER_M = 1.0  # reach of passive copper at 200 Gb/s a lane: the whole rack (catalog: copper)
@@ -117,10 +119,26 @@ def sold_all(words: Mapping[str, Any], parts: Catalog) -> list[Topology]:
     return [sold(words["accelerator"], size, **shape, catalog=parts) for size in sizes]
 
 
-def _sizes(wanted: Sequence[int], gpus: int) -> list[int]:
-    """Return the domains in order, each once."""
+def left_out(wanted: Sequence[int] | None, gpus: int) -> list[str]:
+    """Say which of the usual sizes a job is too small for, where none are named.
+
+    >>> left_out(None, 72), left_out((8, 72), 72)
+    (['domains of 144, 288, 576 are left out: the job uses 72 accelerators'], [])
+    """
+    larger = [str(size) for size in SIZES if size > gpus] if wanted is None else []
+    if not larger:
+        return []
+    return [f"domains of {', '.join(larger)} are left out: the job uses {gpus:,} accelerators"]
+
+
+def _sizes(wanted: Sequence[int] | None, gpus: int) -> list[int]:
+    """Return the domains in order, each once; without any those of `SIZES` that a job fills."""
     if not isinstance(gpus, int) or gpus < 1:
         raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
+    if wanted is None:
+        wanted = [size for size in SIZES if size <= gpus]
+        if not wanted:
+            raise InvalidInput(f"gpus: a domain has {SIZES[0]} accelerators at least, found {gpus}")
     for size in wanted:
         if isinstance(size, bool) or not isinstance(size, int) or size < 2:
             raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")

@@ -33,8 +33,9 @@ class DomainWords:
         "gb200", "Accelerator of all domains.", "gb200", option="--accelerator"
     )
     domains: str = setting(
-        "8,16,36,64,72,144,288,576",
-        "Accelerators of a scale-up domain, one or more.",
+        "",
+        "Accelerators of a scale-up domain, one or more; 8,16,36,64,72,144,288,576 if left out, as"
+        " far as the job fills them.",
         "8,72,576",
         unit="N,N",
         option="--domains",
@@ -71,14 +72,15 @@ def domains(
     denser racks in copper up to 144, above that an upper tier of switches on optics.
     With --serve: the most tokens/s per accelerator at a speed that each user sees.
     """
-    sizes = [count(word, "--domains", 10_000) for word in what.domains.split(",")]
+    words = what.domains.split(",") if what.domains else []
+    sizes = [count(word, "--domains", 10_000) for word in words]
     if len(set(sizes)) < len(sizes):
         raise InvalidInput(f"--domains: {clip(what.domains)!r} names a size twice")
     from rackmodel.argument import api
 
     shape: dict[str, Any] = {
         "accelerator": what.accelerator,
-        "domains": sizes,
+        "domains": sizes or None,
         "medium": what.medium,
         "taper": what.taper,
         "link": what.link,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 import rackmodel
-from rackmodel.argument.api import SIZES
-from rackmodel.argument.sold_domains import COPPER_ENDS, reach, sold
+from rackmodel.argument.sold_domains import COPPER_ENDS, SIZES, reach, sold
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.reporting.domain_pictures import domains_figure
@@ -133,3 +132,11 @@ def test_the_picture_says_what_was_found(found) -> None:
     figure = domains_figure(found)
     assert figure.get_suptitle().startswith(found["finding"].split(";")[0])
     assert len(figure.axes) == 7
+
+
+def test_sizes_that_a_job_does_not_fill_are_left_out_and_named() -> None:
+    found = rackmodel.domains(**{**JOB, "gpus": 16, "global_batch": 16})
+    assert [row["domain_accelerators"] for row in found["rows"]] == [8, 16]
+    assert "domains of 36, 64, 72, 144, 288, 576 are left out" in found["notes"][0]
+    with pytest.raises(InvalidInput, match="8 accelerators at least"):
+        rackmodel.domains(**{**JOB, "gpus": 4, "global_batch": 16})
