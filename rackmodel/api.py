@@ -57,6 +57,9 @@ def simulate(
     stack: str = "default",
     document_len: int = 0,
     optimizer: str = "adam",
+    lora: int = 0,
+    lora_targets: Sequence[str] = (),
+    freeze: Sequence[str] = (),
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -92,10 +95,8 @@ def simulate(
     catalog : parts other than those that ship, from `rackmodel.hardware.load_catalog`.
     accelerator : part of a graph that does not name one, such as "h100".
 
-    The job: either
-    ---------------
-    job : a `Job` with `plan.dp` filled, which says everything; change it by `job.replace(tp=4)`,
-    or the words that describe one:
+    The job: a `Job` with `plan.dp` filled, which says everything, or the words that describe one
+    ---------------------------------------------------------------------------------------------
     model : a name of `rackmodel list models`, a file, the keys of a file, or a `Model`.
     gpus : accelerators used; racks are filled in order. global_batch : sequences per step.
     seq_len : tokens per sequence. Default: as many positions as the model has learned, else 4,096.
@@ -105,6 +106,9 @@ def simulate(
     precision : number format of the matrix products: bf16, fp16, fp8, fp8-block, nvfp4 ...
     stack : software and release, such as "megatron-bridge-26.06"; "default" is the latest.
     document_len : tokens of each document packed into a sequence; attention stays inside. 0: one.
+    lora : rank of adapters beside the linear layers of lora_targets ("attention", "mlp",
+        "experts"; left out, the first two); all else is frozen. freeze : what does not learn:
+        "embedding", "attention", "mlp", "router", "experts", "norms", "head", "layers:0-15".
     optimizer : "adam-8bit", "lion", "sgd". attention : "fused" or "unfused". cuda_graphs : launch
         captured graphs. transposes : keep fp8 weights both ways. Left out: as software does.
     token_routing : of tokens to experts: "dropless-balanced", "dropless-skewed" (exponent
@@ -172,6 +176,9 @@ def compare(
     stack: str = "default",
     document_len: int = 0,
     optimizer: str = "adam",
+    lora: int = 0,
+    lora_targets: Sequence[str] = (),
+    freeze: Sequence[str] = (),
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -248,6 +255,9 @@ def search(
     stack: str = "default",
     document_len: int = 0,
     optimizer: str = "adam",
+    lora: int = 0,
+    lora_targets: Sequence[str] = (),
+    freeze: Sequence[str] = (),
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,
@@ -281,9 +291,8 @@ def search(
 
     job : beside it only `plan` describes the job; its own plan gives what is never searched, and
         how many accelerators.
-    plan : fields that are kept, {"tp": 8}; all others are searched.
-    top : plans to list. A few are simulated, the same for any number, which decide; the others are
-        listed by their estimates (`simulated` says which).
+    plan : fields that are kept, {"tp": 8}; all others are searched. top : plans to list. A few are
+        simulated, the same for any number, which decide; `simulated` says which.
     choices : plans to try: "sensible"; "offload": also optimizer or activations in host memory;
         "full": every divisor, schedule, sharding, overlap; "full-without-offload".
     objective : what is best: most "tokens" per second and accelerator; least "usd" per token;
@@ -292,10 +301,7 @@ def search(
 
     Raises
     ------
-    InvalidInput, UnknownName
-        As `simulate` does.
-    InvalidPlan, DoesNotFit
-        If no plan divides or fits, with the nearest one.
+    As `simulate` does; InvalidPlan and DoesNotFit with the nearest plan that divides or fits.
 
     Examples
     --------
@@ -336,6 +342,9 @@ def job_of(
     stack: str = "default",
     document_len: int = 0,
     optimizer: str = "adam",
+    lora: int = 0,
+    lora_targets: Sequence[str] = (),
+    freeze: Sequence[str] = (),
     attention: str = "",
     cuda_graphs: bool | None = None,
     transposes: bool | None = None,

@@ -29,6 +29,8 @@ from rackmodel.fields import kinds_of
 _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
+_TRAINED = ("optimizer", "lora", "lora_targets", "freeze")
+_OPEN = ("seq_len", "token_routing", "document_len", *_TRAINED)
 _MODEL_HELP = (
     "A name (`rackmodel list models`), a TOML file, a Hugging Face config.json or its directory."
 )
@@ -114,7 +116,10 @@ def _job_options() -> list[Parameter]:
         parameter("global_batch", Batch, None),
         parameter("launch", Launched, None),
         *fields_options(
-            Job, "Job", ("seq_len", "token_routing", "document_len", "optimizer"), searched=True
+            Job,
+            "Job",
+            ("seq_len", "token_routing", "document_len", "optimizer", *_TRAINED),
+            searched=True,
         ),
         *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
         *fields_options(Plan, _PLAN, searched=True),
@@ -145,7 +150,7 @@ def _job_words(words: Words) -> Words:
     for name in more:
         if name not in known:
             raise UnknownName.among("field of the plan", name, known)
-    found = {name: value for name, value in words.items() if name in job}
+    found = part_words.collected({k: v for k, v in words.items() if k in job})
     found |= {name: value for name, value in more.items() if name in job}
     if isinstance(found["model"], str):
         found["model"] = name_or_file(found["model"], "--model")

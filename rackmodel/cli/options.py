@@ -46,6 +46,7 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     "media": ("TIER=MEDIUM[:LENGTH]", values.medium),
     "slow": ("PART=FACTOR", part_words.slow),
     "mixed": ("PART=ACCELERATOR", part_words.mixed),
+    "rank": ("RANK", values.count),
     "parts": ("PART,...", part_words.names),
     "counts": ("N,...", part_words.counts),
     "smoothing": ("HOW=VALUE", values.smoothing),

@@ -15,11 +15,11 @@ from rackmodel.errors import InvalidInput
 
 
 def collected(words: dict[str, Any]) -> dict[str, Any]:
-    """Return the engine's options with what was given several times put together."""
+    """Return options with what was given several times put together."""
     found = dict(words)
     for name in {"slow", "mixed"} & words.keys():
         found[name] = dict(found[name])
-    for name in {"broken", "placement"} & words.keys():
+    for name in {"broken", "placement", "lora_targets", "freeze"} & words.keys():
         found[name] = tuple(itertools.chain.from_iterable(found[name]))
     return found
 

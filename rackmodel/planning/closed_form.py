@@ -266,7 +266,7 @@ def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: F
     window : seconds of these passes. slack : seconds for which a rank is idle at that end of the
     step.
     """
-    held = shape.dense + shape.expert
+    held = shape.dense_learning + shape.expert_learning
     buckets = np.ceil(held / np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp))
     buckets = np.maximum(1.0, buckets)
     beside = np.minimum(moved, window) * (buckets - 1) / buckets
@@ -286,25 +286,28 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     axes = {"dp_cp": shape.dense, "edp": shape.expert}
     there = {name: bool(held.any()) for name, held in axes.items()}
     keys, first, which = _places(shape, space.sharding)
-    every = []
+    rows = []
     for key, place in zip(keys, first, strict=True):
         known = (*key, space.base.shard_size, there["edp"])
         if known not in comm.lines:
             comm.lines[known] = _lines(shape, comm, place, there)
-        every.append(comm.lines[known])
-    told = np.array(every).transpose(1, 2, 0)[:, :, which]  # [axis, figure, N]
+        rows.append(comm.lines[known])
+    told = np.array(rows).transpose(1, 2, 0)[:, :, which]  # [axis, figure, N]
     drag = np.zeros(len(space))
     gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
     wire = precision_of(shape.job.precision).gather_bytes
     grad = float(shape.job.gradient_bytes)
     shards = max(1, space.base.shard_size)  # in small groups, which then sum theirs
-    held = shape.dense, shape.dense / shards, shape.expert
-    for amount, (lost, meets, fixed, slope, fixed_more, slope_more) in zip(held, told, strict=True):
+    learning = (shape.dense_learning, shape.dense_learning / shards, shape.expert_learning)
+    every = (shape.dense, shape.dense / shards, shape.expert)
+    all_of = shape.sharded("zero3", "hsdp")  # what is sharded is gathered whether it learns or not
+    for amount, own, line in zip(every, learning, told, strict=True):
+        lost, meets, fixed, slope, fixed_more, slope_more = line
+        wanted = np.where(all_of, amount, own)
         # Where both cross the same scale-up links tensor-parallel traffic has half of them.
         drag = np.maximum(drag, lost + meets * waiting)
-        moved = amount > 0
-        reduce += np.where(moved, fixed + slope * (amount * grad), 0.0)
-        gather += np.where(moved, fixed_more + slope_more * (amount * wire), 0.0)
+        reduce += np.where(own > 0, fixed + slope * (own * grad), 0.0)
+        gather += np.where(wanted > 0, fixed_more + slope_more * (wanted * wire), 0.0)
     return gather, reduce, drag
 
 
@@ -342,7 +345,8 @@ def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     """Seconds of the update on each pipeline rank, [pp, N]."""
     states = shape.states()
     rate = np.where(shape.space.offload_optimizer == 1, update.offloaded_s, update.updated_s)
-    layers = np.where(shape.profiles.layer, shape.profiles.dense + shape.profiles.expert, 0.0)
+    learning = shape.profiles.dense_learning + shape.profiles.expert_learning
+    layers = np.where(shape.profiles.layer, learning, 0.0)
     cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0
     kept = shape.gradients(states)
     return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + update.fixed_s)

@@ -30,12 +30,14 @@ def _used(shape: Shape) -> Floats:
     job, profiles, space = shape.job, shape.profiles, shape.space
     states = shape.states()
     both = profiles.dense + profiles.expert
+    learning = profiles.dense_learning + profiles.expert_learning
+    frozen = shape.dense - shape.dense_learning, shape.expert - shape.expert_learning
     bytes_each = np.where(profiles.layer, job.weight_bytes, 2.0)
     kinds = bytes_by_kind(
         job,
         Holding(
             states=states,
-            parameters=shape.dense + shape.expert,
+            parameters=shape.dense_learning + shape.expert_learning,
             gradients=shape.gradients(states),
             weights=shape.by_rank(shape.sum((both * bytes_each)[shape.row])),
             largest=both.max(axis=1)[space.profile],
@@ -46,6 +48,8 @@ def _used(shape: Shape) -> Floats:
             offloaded=space.offload_optimizer == 1,
             kept=_activations(shape),
             working=0.0,
+            frozen=shape.split(*frozen),
+            learning=learning.max(axis=1)[space.profile],
         ),
     )
     used: Floats = np.asarray(sum(kinds.values())).max(axis=0)

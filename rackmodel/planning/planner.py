@@ -91,11 +91,14 @@ class Planner:
     def _update_s(self, parameters: float, *offload: str) -> dict[Role, float]:
         from rackmodel.workload.data_parallel import update_kernels
         from rackmodel.workload.stages import Chunk, Unit
+        from rackmodel.workload.steps import Step
 
         job = self.job.replace(
             sharding="none", dp=1, pp=1, vpp=1, shard_size=0, schedule="", offload=offload
         )
-        chunk = Chunk(0, 1, 0, 0, (Unit("layer", (), parameters, 0.0),))
+        steps = (Step(name="all", parameters=parameters),)
+        unit = Unit("layer", steps, parameters, 0.0, parameters, 0.0, has_gradient=True)
+        chunk = Chunk(0, 1, 0, 0, (unit,))
         return {k.role: self.kernels.kernel_s(k) for k in update_kernels(job, [chunk])}
 
     def simulate(self, plan: Plan) -> Result:

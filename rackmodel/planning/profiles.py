@@ -36,8 +36,9 @@ Operations: TypeAlias = tuple[Operation, ...]
 class Profiles:
     """P cuts x K kinds of units; recompute in the order of `RECOMPUTES`.
 
-    dense, expert : float[P, K]. forward_s, backward_s, kernels_s, paired_s, input_s, weight_s,
-    kept, working : float[P, 3, K]: kernels_s is forward and backward without communication and
+    dense, expert : float[P, K]; dense_learning, expert_learning: those that learn. forward_s,
+    backward_s, kernels_s, paired_s, input_s, weight_s, kept, working : float[P, 3, K]: kernels_s is
+    forward and backward without communication and
     copies, paired_s both with each one's all-to-alls under the other, in a chunk of many such
     units, and tail_s what a chunk that ends with the unit waits; input_s and weight_s are a
     backward pass in two (all four zero until walked, and where not asked for).
@@ -58,6 +59,8 @@ class Profiles:
     working: Floats
     dense: Floats
     expert: Floats
+    dense_learning: Floats
+    expert_learning: Floats
     transfer: Floats
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
     order: Ints
@@ -103,6 +106,8 @@ def profile(
         working=np.full(several, np.inf),
         dense=np.zeros(shape),
         expert=np.zeros(shape),
+        dense_learning=np.zeros(shape),
+        expert_learning=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
@@ -120,6 +125,8 @@ def profile(
             found.head_twin[row] = twin.dense_parameters
         found.dense[row] = [unit.dense_parameters for unit in units]
         found.expert[row] = [unit.expert_parameters for unit in units]
+        found.dense_learning[row] = [unit.dense_learning for unit in units]
+        found.expert_learning[row] = [unit.expert_learning for unit in units]
         for which in sorted(recomputes):
             modules = job.plan.recompute_modules if RECOMPUTES[which] == "selective" else ()
             own = probe.replace(

@@ -85,10 +85,19 @@ class Shape:
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
         given = job.replace(stage_layers=space.base.stage_layers)
         self.counts = stage_counts(given, profiles, self.pp, self.vpp)
-        self.dense = self.by_rank(self.sum(profiles.dense[self.row]))
+        self.dense, self.expert, self.dense_learning, self.expert_learning = (
+            self.by_rank(self.sum(held[self.row]))
+            for held in (
+                profiles.dense,
+                profiles.expert,
+                profiles.dense_learning,
+                profiles.expert_learning,
+            )
+        )
         if job.model.tied and self.pp > 1:
             self.dense[-1] += profiles.head_twin[space.profile]
-        self.expert = self.by_rank(self.sum(profiles.expert[self.row]))
+            if job.trained.learns("head"):
+                self.dense_learning[-1] += profiles.head_twin[space.profile]
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
@@ -134,13 +143,17 @@ class Shape:
         """Plans of zero2 that reduce gradients in every pass; under a pipeline it does once."""
         return self.sharded("zero2") & (self.pp == 1)
 
+    def split(self, dense: Floats, expert: Floats) -> Floats:
+        """A rank's shard of these, [pp, N]."""
+        shards = np.where(self.sharded("hsdp"), max(1, self.space.base.shard_size), self.dp_cp)
+        return np.asarray(dense / shards + expert / self.edp)
+
     def states(self) -> Floats:
         """Parameters whose optimizer state a rank holds, [pp, N]."""
-        shards = np.where(self.sharded("hsdp"), max(1, self.space.base.shard_size), self.dp_cp)
-        split = self.dense / shards + self.expert / self.edp
-        return np.where(self.sharded("none"), self.dense + self.expert, split)
+        split = self.split(self.dense_learning, self.expert_learning)
+        return np.where(self.sharded("none"), self.dense_learning + self.expert_learning, split)
 
     def gradients(self, states: Floats) -> Floats:
         """Gradients that a rank keeps from micro-batch to micro-batch, [pp, N]."""
         few = self.reduces_each | self.fully
-        return np.where(few, states, self.dense + self.expert)
+        return np.where(few, states, self.dense_learning + self.expert_learning)

@@ -31,7 +31,7 @@ def unit_bytes(job: Job, unit: Unit, *, recomputed: bool) -> Kept:
     """Bytes that one layer (or end) keeps, and those that its backward pass brings back."""
     full = sum(step.saved_bytes for step in unit.steps)
     largest = max((step.saved_bytes for step in unit.steps), default=0.0)
-    if recomputed:
+    if recomputed and unit.has_gradient:
         return Kept(transfer_bytes(job), full + largest)
     modules = job.modules
     half = 0.5 if "alternate" in modules else 1.0
@@ -59,7 +59,7 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
     if "activations" in plan.offload and offloaded:
         inside = OFFLOAD_WINDOW * max(offloaded)
         kept -= max(0.0, sum(offloaded) - inside)
-    if chunk.stage > 0:
+    if chunk.stage > 0 and chunk.has_gradient:
         kept += transfer_bytes(job)  # what came from the stage before, until its gradient has left
     return Kept(kept, working + 2 * transfer_bytes(job) * plan.sp)
 

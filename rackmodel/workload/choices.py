@@ -26,6 +26,11 @@ WITHIN = {
 }
 RECOMPUTE_MODULES = (*WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_proj")
 
+# Parts of a model that can be frozen, and those whose linear layers can have adapters (LoRA); the
+# first two have them unless others are named.
+FROZEN_PARTS = ("embedding", "attention", "mlp", "router", "experts", "norms", "head")
+LORA_TARGETS = ("attention", "mlp", "experts")
+
 # Bytes of state that an optimizer keeps of a parameter beside the master weight.
 OPTIMIZERS = {
     "adam": 8.0,  # two fp32 moments

@@ -34,13 +34,33 @@ Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Neighbouring units whose gradients travel together; positions within the chunk."""
+    """Neighbouring units whose gradients travel together; positions within the chunk.
+
+    dense, expert : parameters that learn. gathered : dense ones, expert ones, and of the dense
+    those outside layers, which are never cast: all that is sharded, or only what learns.
+    """
 
     first: int
     last: int
     dense: float
     expert: float
-    wide: float = 0.0  # of the dense ones, those outside layers: never cast
+    gathered: tuple[float, float, float]
+
+
+def bucket_of(job: Job, units: Sequence[Unit], first: int, last: int) -> Bucket:
+    """Return the bucket of the units from `first` to `last`."""
+    some = units[first : last + 1]
+    learning = [(u.dense_learning, u.expert_learning) for u in some]
+    rows = learning
+    if job.plan.sharded_parameters:
+        rows = [(u.dense_parameters, u.expert_parameters) for u in some]
+    gathered = (
+        sum(dense for dense, _ in rows),
+        sum(expert for _, expert in rows),
+        sum(0.0 if u.is_layer else row[0] for u, row in zip(some, rows, strict=True)),
+    )
+    dense, expert = (sum(row[i] for row in learning) for i in (0, 1))
+    return Bucket(first, last, dense, expert, gathered)
 
 
 def buckets(job: Job, units: Sequence[Unit]) -> tuple[Bucket, ...]:
@@ -50,14 +70,17 @@ def buckets(job: Job, units: Sequence[Unit]) -> tuple[Bucket, ...]:
     """
     full = 0.0 if job.plan.sharded_parameters else max(BUCKET, BUCKET_PER_REPLICA * job.plan.dp_cp)
     out: list[Bucket] = []
-    last, dense, expert, wide = len(units) - 1, 0.0, 0.0, 0.0
+    last, size = len(units) - 1, 0.0
     for index in range(len(units) - 1, -1, -1):
-        dense += units[index].dense_parameters
-        expert += units[index].expert_parameters
-        wide += 0.0 if units[index].is_layer else units[index].dense_parameters
-        if dense + expert > full or index == 0:
-            out.append(Bucket(index, last, dense, expert, wide))
-            last, dense, expert, wide = index - 1, 0.0, 0.0, 0.0
+        unit = units[index]
+        size += unit.dense_learning + unit.expert_learning
+        if job.plan.sharded_parameters:  # those that do not learn are gathered, too
+            size += unit.dense_parameters + unit.expert_parameters
+        if size > full or index == 0:
+            # Below the first unit with a gradient nothing learns: the bucket is full there.
+            found = (i for i in range(index, last + 1) if units[i].has_gradient)
+            out.append(bucket_of(job, units, next(found, index), last))
+            last, size = index - 1, 0.0
     return tuple(out)
 
 
@@ -65,10 +88,10 @@ def gathers(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Colle
     """All-gathers of a bucket's parameters (zero1, zero2: updated shards; zero3, hsdp: weights)."""
     plan, size = job.plan, precision_of(job.precision).gather_bytes
     axis = "dp_shard" if plan.sharding == "hsdp" else "dp_cp"
-    dense = (bucket.dense - bucket.wide) * size + bucket.wide * ELEMENT
+    dense, expert, wide = bucket.gathered
     rows: list[Row] = [
-        ("all-gather", axis, plan.shards, dense),
-        ("all-gather", "edp", plan.edp, bucket.expert * size),
+        ("all-gather", axis, plan.shards, (dense - wide) * size + wide * ELEMENT),
+        ("all-gather", "edp", plan.edp, expert * size),
     ]
     return _collectives("gather", rows, label, beside)
 
@@ -107,8 +130,8 @@ def _collectives(name: str, rows: Iterable[Row], label: str, beside: bool) -> li
 def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
     """Parameters that one rank's optimizer updates: a shard of what it holds, or all of it."""
     plan = job.plan
-    dense = sum(chunk.parameters[0] for chunk in chunks)
-    expert = sum(chunk.parameters[1] for chunk in chunks)
+    dense = sum(chunk.learning[0] for chunk in chunks)
+    expert = sum(chunk.learning[1] for chunk in chunks)
     if plan.sharding == "none":
         return dense + expert
     return dense / plan.shards + expert / plan.edp
@@ -121,7 +144,8 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     precision, state = precision_of(job.precision), OPTIMIZERS[job.optimizer]
     checks = 2.0 if precision.loss_scaling else 1.0
     # multi-tensor kernels, ~10 per layer
-    tensors = 12.0 * sum(len(chunk.units) for chunk in chunks)
+    learning = (u for chunk in chunks for u in chunk.units if u.dense_learning + u.expert_learning)
+    tensors = 12.0 * sum(1 for _ in learning)
     kernels = [
         elementwise(
             "grad_norm",
@@ -150,9 +174,10 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     if precision.casts_weights:
         # Once a step the weights of layers are laid out for the GEMMs of all micro-batches.
         layers = sum(
-            unit.dense_parameters + unit.expert_parameters
+            0.0 if step.frozen else step.parameters
             for chunk in chunks
             for unit in chunk.units
+            for step in unit.steps
             if unit.is_layer
         )
         kernels.append(
@@ -185,7 +210,7 @@ def held_gradients(job: Job, chunks: Sequence[Chunk]) -> float:
     plan = job.plan
     if reduces_each_pass(plan):
         return local_states(job, chunks)
-    return sum(sum(chunk.parameters) for chunk in chunks)
+    return sum(sum(chunk.learning) for chunk in chunks)
 
 
 def closing(job: Job, chunks: Sequence[Chunk]) -> list[Operation]:

@@ -144,6 +144,7 @@ def _router(local: Local) -> list[Step]:
     steps = [
         Step(
             name="router",
+            module="router",
             work=linear(local, "router", (tokens, model.experts, model.hidden), wide=True),
             saved_bytes=scores,
             parameters=float(model.hidden * model.experts),

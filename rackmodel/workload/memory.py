@@ -48,6 +48,8 @@ class Holding(NamedTuple):
     where `reshards`. replicas : ranks of dp x cp. sharded, reshards : weights are sharded, and
     dropped after use. ahead : units gathered ahead. offloaded : the optimizer is in host memory.
     kept, working : activations at the schedule's peak. [bytes]
+    frozen : parameters of a shard that never change. learning : those of `largest` that do; None
+    where all do.
     """
 
     states: Amount
@@ -62,6 +64,8 @@ class Holding(NamedTuple):
     offloaded: Flag
     kept: Amount
     working: Amount
+    frozen: Amount = 0.0
+    learning: Amount = None
 
 
 def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
@@ -73,12 +77,11 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     whole = held.sharded & ~held.reshards
     # The sharded weight is itself the fp32 master; bf16 copies exist while they are gathered.
     master = np.where(held.sharded, np.maximum(master - shard, 0.0), master)
-    sharded = held.states * shard + np.where(whole, held.weights, 0.0)
+    sharded = held.states * shard + held.frozen * ELEMENT + np.where(whole, held.weights, 0.0)
     gathered = precision_of(job.precision).gather_bytes * (1 + held.ahead)
-    gathered = (
-        held.largest
-        * software.gathered_share
-        * (gathered + job.gradient_bytes * (1 + (held.ahead > 0)))
+    learning = held.largest if held.learning is None else held.learning
+    gathered = software.gathered_share * (
+        held.largest * gathered + learning * job.gradient_bytes * (1 + (held.ahead > 0))
     )
     each = job.gradient_bytes + software.gradient_copy_bytes
     state_bytes = master + OPTIMIZERS[job.optimizer] + software.shard_gradient_bytes
@@ -101,17 +104,15 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
 
     chunks, plan = chunks_of(job)[pipeline_rank], job.plan
     peak = peak_bytes(job, pipeline_rank)
-    largest = max(
-        unit.dense_parameters + (unit.expert_parameters if plan.edp > 1 else 0.0)
-        for chunk in chunks
-        for unit in chunk.units
-    )
+    experts = 1.0 if plan.edp > 1 else 0.0
+    units = [unit for chunk in chunks for unit in chunk.units]
+    dense, expert = (sum(c.parameters[i] - c.learning[i] for c in chunks) for i in (0, 1))
     holding = Holding(
         states=local_states(job, chunks),
-        parameters=sum(sum(chunk.parameters) for chunk in chunks),
+        parameters=sum(sum(chunk.learning) for chunk in chunks),
         gradients=held_gradients(job, chunks),
         weights=_weight_bytes(job, chunks),
-        largest=largest,
+        largest=max(u.dense_parameters + experts * u.expert_parameters for u in units),
         replicas=plan.dp_cp,
         sharded=np.bool_(plan.sharded_parameters),
         reshards=np.bool_(plan.reshards),
@@ -119,6 +120,8 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         offloaded=np.bool_("optimizer" in plan.offload),
         kept=peak.kept_bytes,
         working=peak.working_bytes,
+        frozen=dense / plan.shards + expert / plan.edp,
+        learning=max(u.dense_learning + experts * u.expert_learning for u in units),
     )
     return tuple((kind, float(size)) for kind, size in bytes_by_kind(job, holding).items())
 

@@ -24,6 +24,7 @@ from rackmodel.workload.mixers import (
     Recurrent,
     Selective,
 )
+from rackmodel.workload.trained import Trained
 
 MOST = {"layers": 10_000, "mtp_layers": 1_000, "experts": 100_000}  # each one costs time
 MOST_WIDE = 10**9
@@ -301,7 +302,9 @@ class Model:
             return w - w * (w - 1) / (2 * seq_len) if causal else float(w)
         return (seq_len + 1) / 2 if causal else float(seq_len)
 
-    def model_flops(self, seq_len: int, *, causal: bool = True) -> float:
+    def model_flops(
+        self, seq_len: int, *, causal: bool = True, trained: Trained | None = None
+    ) -> float:
         """FLOPs that training needs for one token: forward once, backward twice, no recompute.
 
         Parameters
@@ -310,24 +313,47 @@ class Model:
         causal : count only the keys that the causal mask leaves (the work that must be done, so
             that MFU can't pass 1); False counts all keys, as PaLM (arXiv:2204.02311, appendix B)
             and Megatron (arXiv:2104.04473, eq. 3, without its recompute) do.
+        trained : what learns; None for all. Weights that do not have no gradient, and below the
+            first layer with one that does nothing has.
 
         Returns
         -------
         6 per multiplied parameter, plus attention scores and their weighted sum. [FLOP/token]
         """
-        forward = 2.0 * self.hidden * self.vocab * (1 + self.mtp_layers)
-        for block in self.blocks + self.mtp_blocks * self.mtp_layers:
-            forward += 2.0 * self.matmul_parameters(block)
+        rows = self._forward_flops(seq_len, causal)
+        if trained is None or trained.whole:
+            return 3.0 * sum(flops for *_, flops in rows)
+        first = trained.first_layer(self.blocks)
+        total = 0.0
+        for layer, part, flops in rows:
+            back = flops if layer >= first else 0.0
+            own = layer if layer < self.layers else None
+            grown = flops if trained.learns(part, own) else 0.0 if part else back
+            total += flops + back + grown
+        return total
+
+    def _forward_flops(self, seq_len: int, causal: bool) -> list[tuple[int, str, float]]:
+        """Layer, part ("" where no weight is in it) and FLOPs of all that one token passes."""
+        h, after = self.hidden, self.layers  # what comes after the layers
+        rows = [(after, "head", 2.0 * h * self.vocab * (1 + self.mtp_layers))]
+        rows.append((after, "head", self.mtp_layers * 4.0 * h * h))
+        many = [*enumerate(self.blocks), *((after, b) for b in self.mtp_blocks * self.mtp_layers)]
+        for layer, block in many:
+            rows.append((layer, "attention", 2.0 * self._mixer_matrices(block)))
+            feed = 2.0 * self._feed_matrices(block, self.topk)
+            routed = 2.0 * (self._feed_matrices(block, self.topk) - self._feed_matrices(block, 0))
+            rows.append((layer, "experts", routed if block.feed == "moe" else 0.0))
+            rows.append((layer, "mlp", feed - routed if block.feed == "moe" else feed))
+            core = 0.0
             if block.attends:
                 span, heads = self.kv_span(block, seq_len, causal=causal), self.heads_of(block)
-                forward += 2.0 * heads.heads * (heads.head_dim + heads.value_dim) * span
+                core += 2.0 * heads.heads * (heads.head_dim + heads.value_dim) * span
             if self.index is not None and block.index == "own":
-                every = (seq_len + 1) / 2 if causal else float(seq_len)
-                forward += self.index.flops(every)
+                core += self.index.flops((seq_len + 1) / 2 if causal else float(seq_len))
             if (kind := self.recurrent(block)) is not None:
-                forward += kind.flops()
-        forward += self.mtp_layers * 4.0 * self.hidden * self.hidden
-        return 3.0 * forward
+                core += kind.flops()
+            rows.append((layer, "", core))
+        return rows
 
     def matmul_parameters(self, block: Block) -> int:
         """Parameters of one layer that a token is multiplied with: no norms, no biases."""

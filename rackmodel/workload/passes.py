@@ -14,6 +14,7 @@ from itertools import pairwise, zip_longest
 from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import (
     Bucket,
+    bucket_of,
     buckets,
     gathers,
     reduces_each_pass,
@@ -100,8 +101,7 @@ class Passes:
         return gathers(self.job, self._whole(), self.label, beside=False)
 
     def _whole(self) -> Bucket:
-        wide = sum(u.dense_parameters for u in self.chunk.units if not u.is_layer)
-        return Bucket(0, len(self.chunk.units) - 1, *self.chunk.parameters, wide)
+        return bucket_of(self.job, self.chunk.units, 0, len(self.chunk.units) - 1)
 
     # Passes.
 
@@ -168,7 +168,8 @@ class Passes:
     def _steps(self, index: int) -> tuple[Step, ...]:
         """The steps of a unit, with copies to and from host memory where it is offloaded."""
         unit = self.chunk.units[index]
-        if "activations" not in self.job.plan.offload or not unit.is_layer:
+        kept_on = "activations" in self.job.plan.offload and unit.is_layer and unit.has_gradient
+        if not kept_on:
             return unit.steps
         if index in self.recomputed():
             return (_offloaded(unit.steps[0], transfer_bytes(self.job)), *unit.steps[1:])
@@ -186,11 +187,11 @@ class Passes:
         return inside[: kept[-1] + 1] if kept else steps
 
     def _backward(self, emit: Emitter, *, last: bool, split: bool) -> None:
-        order = range(len(self.chunk.units) - 1, -1, -1)
+        order = [i for i, unit in enumerate(self.chunk.units) if unit.has_gradient][::-1]
         bring = self._gatherer(emit, order, "B")
         later = Emitter("backward", known=self.computes) if split else None
         again = self.recomputed()
-        if self.chunk.stage < self.chunk.stages - 1:
+        if self.chunk.stage < self.chunk.stages - 1 and order:
             emit.put(self._received("backward"))
         for index in order:
             bring(index)

@@ -19,6 +19,7 @@ from rackmodel.workload import choices
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import PRECISIONS, precision_of
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of, schedules
+from rackmodel.workload.trained import Learning, Trained
 
 _LISTS = {"recompute_modules": '["norm"]', "offload": '["optimizer"]', "stage_layers": "[10, 14]"}
 
@@ -223,8 +224,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One training step to simulate: a model, a plan for it, a batch, a precision, the software."""
+class Job(Learning):
+    """One training step: a model, a plan for it, a batch, a precision, the software."""
 
     model: Model
     plan: Plan
@@ -260,9 +261,6 @@ class Job:
         unit="tokens",
         option="--document-len",
     )
-    optimizer: str = setting(
-        "adam", "What updates weights.", choices=tuple(choices.OPTIMIZERS), option="--optimizer"
-    )
     attention: str = setting(
         "",
         "Attention as one kernel or several. Default: as the software does.",
@@ -283,11 +281,7 @@ class Job:
         option="--token-routing",
     )
     routing_skew: float = setting(
-        0.0,
-        "dropless-skewed: exponent of the experts' popularity (Zipf).",
-        0.5,
-        least=0.0,
-        most=9.99,
+        0.0, "dropless-skewed: Zipf's exponent of their popularity.", 0.5, least=0.0, most=9.99
     )
     routing_seed: int = setting(0, "dropless-skewed: which experts are popular.", 1, least=0)
     capacity_factor: float = setting(
@@ -312,8 +306,13 @@ class Job:
 
     @property
     def model_flops(self) -> float:
-        """FLOPs that the step needs, causal mask counted, without recompute. [FLOP]"""
-        return self.tokens * self.model.model_flops(self.attended)
+        """FLOPs that the step needs: causal mask, no recompute, no adapters. [FLOP]"""
+        return self.tokens * self.model.model_flops(self.attended, trained=self.trained)
+
+    @property
+    def trained(self) -> Trained:
+        """What of the model learns."""
+        return Trained.of(self.freeze, self.lora, self.lora_targets, self.model.layers)
 
     @property
     def attended(self) -> int:

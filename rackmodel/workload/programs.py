@@ -34,7 +34,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import Action, Actions, actions, schedule_of
-from rackmodel.workload.stages import Chunk, Unit, chunks_of, send_bytes
+from rackmodel.workload.stages import Chunk, Unit, chunks_of, first_learning, send_bytes
 from rackmodel.workload.validity import check
 
 Item = Operation | Segment
@@ -106,6 +106,7 @@ class _Writer:
         self.mixed = shared.mixed
         # By kind of pass and chunk: the pipeline rank at the other end (-1: none), and how the
         # transfer is called: by the direction and the stage that it leads to.
+        first = first_learning(job)
         self.incoming: Ways = {}
         self.outgoing: Ways = {}
         for place, chunk in enumerate(self.chunks):
@@ -114,6 +115,8 @@ class _Writer:
             after = -1 if stage == chunk.stages - 1 else chunk.neighbour(1, self.plan.pp)
             self.incoming["F", place] = before, f"{way}forward stage {stage} micro-batch "
             self.outgoing["F", place] = after, f"{way}forward stage {stage + 1} micro-batch "
+            # Gradients go as far as something learns.
+            after, before = (after if stage >= first else -1, before if stage > first else -1)
             self.incoming["B", place] = after, f"{way}backward stage {stage} micro-batch "
             self.outgoing["B", place] = before, f"{way}backward stage {stage - 1} micro-batch "
             self.incoming["W", place] = self.outgoing["W", place] = -1, ""
@@ -185,7 +188,7 @@ class _Writer:
             self.add(-1, *passes.exposed_reductions())
             self.add(-1, *(Wait(token=token) for token in passes.pending_tokens()))
         ends = {chunk.stage for chunk in self.chunks} & {0, self.chunks[0].stages - 1}
-        if job.model.tied and plan.pp > 1 and ends:
+        if job.model.tied and plan.pp > 1 and ends and job.trained.learns("embedding"):
             size = padded_vocab(job.model.vocab, plan.tp) * job.model.hidden * job.gradient_bytes
             tied = Collective(
                 name="tied_embeddings",

@@ -8,12 +8,13 @@ Left out: the order in which chunks run (`schedule`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
 from rackmodel.errors import InvalidPlan
 from rackmodel.software import software_of
+from rackmodel.workload.adapters import learning_steps
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.ends import embedding_steps, head_steps, mtp_entry_steps
 from rackmodel.workload.kernels import ELEMENT, Local
@@ -31,6 +32,9 @@ class Unit:
     steps: tuple[Step, ...]
     dense_parameters: float  # of one rank, after tp
     expert_parameters: float  # of one rank, after ep and etp
+    dense_learning: float  # of these, those that learn
+    expert_learning: float
+    has_gradient: bool  # something in it or before it learns
 
     @property
     def is_layer(self) -> bool:
@@ -58,6 +62,19 @@ class Chunk:
             sum(unit.dense_parameters for unit in self.units),
             sum(unit.expert_parameters for unit in self.units),
         )
+
+    @property
+    def learning(self) -> tuple[float, float]:
+        """Those of them that learn."""
+        return (
+            sum(unit.dense_learning for unit in self.units),
+            sum(unit.expert_learning for unit in self.units),
+        )
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether it has a backward pass."""
+        return any(unit.has_gradient for unit in self.units)
 
     def neighbour(self, ahead: int, pp: int) -> int:
         """Pipeline rank of the stage that many stages on."""
@@ -138,10 +155,23 @@ def transfer_bytes(job: Job) -> float:
     return tokens * job.model.hidden * ELEMENT
 
 
-def _unit(kind: str, steps: Sequence[Step]) -> Unit:
-    expert = sum(step.parameters for step in steps if step.expert)
-    dense = sum(step.parameters for step in steps) - expert
-    return Unit(kind, tuple(steps), dense, expert)
+def _unit(
+    local: Local, kind: str, steps: Sequence[Step], layer: int | None = None, below: bool = False
+) -> Unit:
+    """Return a unit; layer : its number. below : nothing before it learns, and nothing in it."""
+    trained = local.job.trained
+    made = learning_steps(local, kind, steps, trained, layer)
+    if below:
+        made = tuple(replace(s, saved_bytes=0.0, work=replace(s.work, backward=())) for s in made)
+    every = {
+        expert: (
+            sum(step.parameters + step.adapters for step in made if step.expert == expert),
+            sum(step.learning for step in made if step.expert == expert),
+        )
+        for expert in (False, True)
+    }
+    (dense, own), (expert, own_expert) = every[False], every[True]
+    return Unit(kind, made, dense, expert, own, own_expert, not below)
 
 
 @lru_cache(maxsize=64)
@@ -151,17 +181,14 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     With a schedule of two directions each rank holds its own stage and the mirrored one.
     """
     plan, model, local = job.plan, job.model, Local.of(job)
-    sizes = layers_of_stages(job)
-    kinds: dict[Block, Unit] = {
-        block: _unit("layer", block_steps(local, block))
-        for block in dict.fromkeys((*model.blocks, *model.mtp_blocks))
-    }
-    blocks, start = model.blocks, 0
+    sizes, (layers, kinds) = layers_of_stages(job), _layers(job, local)
+    first, start = job.trained.first_layer(model.blocks), 0
     stages: list[tuple[Unit, ...]] = []
     for stage, size in enumerate(sizes):
-        units = [kinds[block] for block in blocks[start : start + size]]
+        units = layers[start : start + size]
         if stage == 0:
-            units.insert(0, _unit("embedding", embedding_steps(local)))
+            steps = embedding_steps(local)
+            units.insert(0, _unit(local, "embedding", steps, below=first >= 0))
         if stage == len(sizes) - 1:
             units += _tail(job, local, kinds)
         stages.append(tuple(units))
@@ -177,17 +204,43 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     return tuple(tuple(chunk_of(rank, chunk) for chunk in each) for rank in range(plan.pp))
 
 
-def _tail(job: Job, local: Local, kinds: dict[Block, Unit]) -> list[Unit]:
+def first_learning(job: Job) -> int:
+    """The first stage with something that learns: no gradient goes below it."""
+    chunks = [chunk for rank in chunks_of(job) for chunk in rank]
+    return min(chunk.stage for chunk in chunks if chunk.has_gradient)
+
+
+_Kinds = dict[tuple[Block, bool, bool], Unit]  # by block, whether it is frozen, has no gradient
+
+
+def _layers(job: Job, local: Local) -> tuple[list[Unit], _Kinds]:
+    """The layers of the model; those of one kind of which as much learns are one unit."""
+    trained, first = job.trained, job.trained.first_layer(job.model.blocks)
+    known: _Kinds = {}
+    found = []
+    for layer, block in enumerate(job.model.blocks):
+        key = block, layer in trained.layers, layer < first
+        if key not in known:
+            steps = block_steps(local, block)
+            known[key] = _unit(local, "layer", steps, layer, below=layer < first)
+        found.append(known[key])
+    for block in job.model.mtp_blocks:
+        if (block, False, False) not in known:
+            known[block, False, False] = _unit(local, "layer", block_steps(local, block))
+    return found, known
+
+
+def _tail(job: Job, local: Local, kinds: _Kinds) -> list[Unit]:
     """Head and loss; then, per MTP layer, its entry, layer and the shared head once more."""
     model = job.model
     # A tied head on another pipeline rank than the embedding keeps its own copy.
     own = not model.tied or job.plan.pp > 1
-    units = [_unit("head", head_steps(local, own_matrix=own))]
+    units = [_unit(local, "head", head_steps(local, own_matrix=own))]
     for _ in range(model.mtp_layers):
-        head = _unit("mtp_head", head_steps(local, own_matrix=False))
+        head = _unit(local, "mtp_head", head_steps(local, own_matrix=False))
         units += [
-            _unit("mtp_entry", mtp_entry_steps(local)),
-            *(kinds[b] for b in model.mtp_blocks),
+            _unit(local, "mtp_entry", mtp_entry_steps(local)),
+            *(kinds[b, False, False] for b in model.mtp_blocks),
             head,
         ]
     return units

@@ -74,6 +74,13 @@ class Step:
     saved_bytes: float = 0.0  # output kept for backward
     parameters: float = 0.0
     expert: bool = False  # these are weights of experts, split over ep and etp
+    frozen: bool = False  # they do not learn
+    adapters: float = 0.0  # parameters of adapters beside them, which do
+
+    @property
+    def learning(self) -> float:
+        """Parameters that learn."""
+        return self.adapters + (0.0 if self.frozen else self.parameters)
 
 
 @dataclass(slots=True)

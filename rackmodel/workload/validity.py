@@ -40,12 +40,27 @@ def check(job: Job) -> None:
     """
     check_values(job.plan)
     check_values(job)
+    _learns(job)
     schedule_of(job.plan.order)  # an unknown one is refused
     _divides(job)
     _pipeline(job)
     _refuse(_experts(job) if job.model.moe_layers else _dense(job))
     _refuse(_sharding(job))
     _refuse(_options(job))
+
+
+def _learns(job: Job) -> None:
+    """Refuse a job that trains nothing, or one of two ends that are the same matrix."""
+    trained, model = job.trained, job.model
+    if "experts" in trained.targets and not model.moe_layers:
+        raise InvalidPlan(f"lora_targets experts: {model.name!r} is dense")
+    ends = trained.learns("embedding"), trained.learns("head")
+    if trained.first_layer(model.blocks) == model.layers and not ends[1]:
+        raise InvalidPlan("freeze leaves nothing to train; leave a part of it out")
+    if model.tied and ends[0] != ends[1]:
+        raise InvalidPlan(
+            f"embedding and head of {model.name!r} are one matrix; freeze both or none"
+        )
 
 
 Rule = tuple[object, str]  # what must not hold, and what to say if it does

@@ -88,7 +88,8 @@ def emit(job: Job, framework: str) -> str:
     InvalidInput
         If the framework's files have no word for a choice of the plan.
     """
-    for name in ("document_len", "optimizer"):  # which no file of these says as a job does
+    # Which no file of these says as a job does.
+    for name in ("document_len", "optimizer", "lora", "freeze"):
         if getattr(job, name) != Job.__dataclass_fields__[name].default:
             cannot_say(framework, name, getattr(job, name))
     head = (
