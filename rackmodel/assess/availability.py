@@ -2,7 +2,8 @@
 
 In:  the inventory of a machine, the catalog's interruption rates, what a checkpoint stalls.
 Out: one dict: rates by part, intervals, goodput in closed form and played out in SimPy, spares.
-Left out: how fast the job is while it runs (`simulate`), and what a whole run costs (`cost`).
+Left out: how fast the job is while it runs (`simulate`), what a whole run costs (`cost`), copies in
+memory that a failure of two hosts takes at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import need
 from rackmodel.assess.failure_run import simulate_runs
 from rackmodel.assess.media import media_rows
@@ -24,7 +26,7 @@ from rackmodel.assess.reliability import (
     young_interval_s,
 )
 from rackmodel.assess.site import Site
-from rackmodel.assess.stops import Stops
+from rackmodel.assess.stops import RECOVERIES, Stops
 from rackmodel.columns import Table
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
@@ -55,7 +57,8 @@ def availability(
     Returns
     -------
     The keys of `assess_failures`; young_interval_s; best_interval_s; expected_interruptions (in
-    `days`); planned_per_day; goodput (closed form at interval_s, planned stops included);
+    `days`); planned_per_day; goodput (closed form at interval_s, planned stops included), with
+    goodput_low and goodput_high where rates of failures, stall and restart are all at one end;
     played {goodput, goodput_error, interruptions, days, runs} without planned stops, and
     played_closed_form, the closed form of the same; rows, one for each part; domains, one row for
     each number of spares (`spare_rows`).
@@ -68,7 +71,8 @@ def availability(
     how, where = stops or Stops(), site or Site()
     links = media_rows(inventory, catalog, where.media, lengths_m=where.lengths_m)
     rates = rates_of(catalog, inventory, accelerators=accelerators, links=links)
-    known = assess_failures(catalog, rates, stall_s=_save_s(how, catalog), restart_s=how.restart_s)
+    times = {"stall_s": _save_s(how, catalog), "restart_s": _restart_s(how, catalog)}
+    known = assess_failures(catalog, rates, **times)
     mtbf, best = known["mtbf_s"], known["interval_s"]
     tau = best if how.interval_s is None else how.interval_s
     planned = need(catalog, "interruptions", "planned_per_day")
@@ -84,6 +88,9 @@ def availability(
         "best_interval_s": best,
         "young_interval_s": math.inf,
         "goodput": whole,
+        "recovery": how.recovery,
+        "in_memory": how.in_memory,
+        **_ends(how, catalog, inventory, accelerators, links),
         "planned_per_day": planned,
         "days": how.days,
         "expected_interruptions": math.fsum(rates.values()) * how.days * DAY_S,
@@ -198,9 +205,46 @@ def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tup
     return more, min(1.0, chance)
 
 
-def _save_s(stops: Stops, catalog: Catalog) -> float | None:
-    """Return the stall of a checkpoint; None for the catalog's. [s]"""
-    if stops.checkpoint_bytes is None:
+def _ends(
+    stops: Stops, catalog: Catalog, inventory: Table, accelerators: int, links: Table
+) -> dict[str, float]:
+    """Return goodput with all rates, stalls and restarts at their worse ends, and at their better.
+
+    The interval is the one that is given, or the best at that end.
+    """
+    ends = {}
+    levels: tuple[tuple[str, Level], ...] = (("goodput_low", "high"), ("goodput_high", "low"))
+    for name, level in levels:
+        rates = rates_of(catalog, inventory, accelerators=accelerators, links=links, level=level)
+        times = {
+            "stall_s": _save_s(stops, catalog, level),
+            "restart_s": _restart_s(stops, catalog, level),
+        }
+        known = assess_failures(catalog, rates, **times)
+        ends[name] = goodput(
+            known["interval_s"] if stops.interval_s is None else stops.interval_s,
+            planned_per_s=need(catalog, "interruptions", "planned_per_day", level) / DAY_S,
+            mtbf_s=known["mtbf_s"],
+            stall_s=known["stall_s"],
+            restart_s=known["restart_s"],
+        )
+    return ends
+
+
+def _restart_s(stops: Stops, catalog: Catalog, level: Level = "mid") -> float:
+    """Return the seconds from a failure to work again, as a user or the way of recovery has it."""
+    if stops.restart_s is not None:
+        return stops.restart_s
+    return need(catalog, "interruptions", RECOVERIES[stops.recovery], level)
+
+
+def _save_s(stops: Stops, catalog: Catalog, level: Level = "mid") -> float:
+    """Return the stall of a checkpoint. [s]"""
+    if stops.in_memory or (stops.checkpoint_bytes is None and stops.stall_s is None):
+        key = "memory_stall_s" if stops.in_memory else "stall_s"
+        return need(catalog, "interruptions", key, level)
+    if stops.stall_s is not None:
         return stops.stall_s
+    assert stops.checkpoint_bytes is not None
     rate = stops.storage_bytes_per_s or need(catalog, "interruptions", "storage_bytes_per_s")
     return checkpoint_stall_s(stops.checkpoint_bytes, rate)

@@ -14,6 +14,12 @@ from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 
 MOST_RUNS = 1000
+RECOVERIES = {
+    "all": "restart_s",
+    "partial": "partial_restart_s",
+    "spares": "spare_restart_s",
+}
+"""What starts anew after a failure: the catalog's value of how long that takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,17 @@ class Stops:
     )
     restart_s: float | None = setting(
         None, "From a failure to work again.", "300s", unit="s", option="--restart"
+    )
+    recovery: str = setting(
+        "all",
+        "After a failure: all ranks start anew, those of its host (partial), or a warm idle host"
+        " takes over (spares).",
+        "spares",
+        choices=tuple(RECOVERIES),
+        option="--recovery",
+    )
+    in_memory: bool = setting(
+        False, "Checkpoints go to the memory of another host.", True, option="--in-memory"
     )
     interval_s: float | None = setting(
         None,
@@ -65,5 +82,9 @@ class Stops:
                 raise InvalidInput(f"{name.split('_')[0]}: expected more than 0, found {value:g}")
         if not 0 <= self.runs <= MOST_RUNS:
             raise InvalidInput(f"runs: expected 0 to {MOST_RUNS}, found {self.runs}")
+        if self.recovery != "all" and self.restart_s is not None:
+            raise InvalidInput("restart: give its seconds or a recovery, not both")
+        if self.in_memory and (self.stall_s, self.checkpoint_bytes) != (None, None):
+            raise InvalidInput("in-memory: it has a stall of its own; leave out stall and bytes")
         if self.checkpoint_bytes is not None and self.stall_s is not None:
             raise InvalidInput("stall: give its seconds or the bytes of a checkpoint, not both")

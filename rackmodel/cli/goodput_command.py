@@ -48,6 +48,7 @@ def goodput(
       rackmodel goodput grand-teton-h100-500w --gpus 16384 --days 54
       rackmodel goodput gb200-nvl72 --gpus 9216 --spares 0 --spares 8 --repair 4h
       rackmodel goodput gb200-nvl72 --gpus 9216 --medium scale-up=pluggable
+      rackmodel goodput gb200-nvl72 --gpus 73728 --recovery spares --in-memory
 
     Interruptions come at random at the rates of the parts; goodput is the share of the time that
     advances the job, by Daly's closed form and by playing it out.
@@ -63,7 +64,8 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the answer, then interruptions by part, then what spares buy."""
     yield (
         f"{found['topology']}  {whole(found['accelerators'])} accelerators: "
-        f"{percent(found['goodput'], 1)} of the time advances the job"
+        f"{percent(found['goodput'], 1)} of the time advances the job "
+        f"({percent(found['goodput_low'], 1)} to {percent(found['goodput_high'], 1)})"
     )
     yield ""
     table = grid("", "")

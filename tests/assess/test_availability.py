@@ -147,3 +147,27 @@ def test_a_checkpoint_stalls_for_as_long_as_it_takes_to_write(catalog):
         Stops(days=0.0)
     with pytest.raises(InvalidInput, match="spares: expected 0 to 71"):
         availability(catalog, parts, spares=[72], **told)
+
+
+def test_what_starts_anew_and_where_copies_lie_decide_what_a_failure_takes(catalog):
+    inventory = load_topology("gb200-nvl72").inventory(9216)
+
+    def of(**words):
+        stops = Stops(runs=0, **words)
+        return availability(catalog, inventory, accelerators=9216, domain=72, stops=stops)
+
+    every = [of(recovery=recovery)["goodput"] for recovery in ("all", "partial", "spares")]
+    assert every == sorted(set(every))
+    near = of(recovery="spares", in_memory=True)
+    assert near["goodput"] > every[-1]
+    assert near["interval_s"] < of()["interval_s"]
+    assert near["goodput"] == of(restart_s=near["restart_s"], stall_s=near["stall_s"])["goodput"]
+    for words in ({"recovery": "partial", "restart_s": 9.0}, {"in_memory": True, "stall_s": 1.0}):
+        with pytest.raises(InvalidInput, match=r"not both|leave out"):
+            Stops(**words)
+
+
+def test_ends_of_failure_rates_are_the_ends_of_goodput(catalog):
+    inventory = load_topology("dgx-h100").inventory(4096)
+    found = availability(catalog, inventory, accelerators=4096, domain=8, stops=Stops(runs=0))
+    assert found["goodput_low"] < found["goodput"] < found["goodput_high"] < 1.0
