@@ -109,10 +109,13 @@ def made(number: int) -> tuple[str, Callable[[Any], Any], Any]:
 
 
 def _bounded(words: Any) -> Any:
-    """Return words without `repeat` where it asks for thousands of passes: they take their time."""
+    """Return words without what lets thousands of passes be walked one by one: that takes time.
+
+    `repeat` asks for it; with a slow rank, replicas drift apart and their state does not recur.
+    """
     batch = words.get("global_batch") if isinstance(words, dict) else None
     if isinstance(batch, int | float | np.number) and batch > 1000:
-        return {key: value for key, value in words.items() if key != "repeat"}
+        return {key: value for key, value in words.items() if key not in ("repeat", "slow")}
     return words
 
 

@@ -25,6 +25,7 @@ from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
 from rackmodel.engine.simulation import Hands, Simulation, hands_of
 from rackmodel.engine.stand_in import StandIn
 from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
+from rackmodel.errors import CannotRun
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network
 from rackmodel.network.symmetry import PERIODS, Partition, label, refine, trivial_partition
@@ -38,6 +39,8 @@ from rackmodel.workload.placement import (
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job, Plan
+
+MOST_WALKED = 100_000  # micro-batches one by one: ten gigabytes of logs with 16 ranks
 
 
 class Kernels(Protocol):
@@ -154,6 +157,7 @@ def simulate_step(
     placed = place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
+    _check_walk(todo[0], options.repeat)
     system = _system(_short(job, todo[0]), placed, weight, kind)
     hands = hands_of(placed.speed, placed.parts)
     partition = _partition(system, hands, options.fold)
@@ -231,6 +235,7 @@ def _run_until_it_recurs(
     events = 0
     while True:
         batches = todo.pop(0)
+        _check_walk(batches, repeat)
         run = simulated(programs_of(_short(job, batches)))
         events += run.events
         if batches == job.micro_batches:
@@ -242,6 +247,17 @@ def _run_until_it_recurs(
             # the period is known: leave out a whole number of them
             more = batches + (job.micro_batches - batches) % period
             todo = [min(more, job.micro_batches), *(n for n in todo if n > more)]
+
+
+def _check_walk(micro_batches: int, repeat: Repeat) -> None:
+    """Refuse to walk more micro-batches one by one than logs can hold."""
+    if micro_batches <= MOST_WALKED:
+        return
+    why = "were asked for one by one" if repeat == "all" else "do not repeat"
+    raise CannotRun(
+        f"the {micro_batches:,} micro-batches of the step {why}, at most {MOST_WALKED:,} are"
+        " walked; give repeat 'estimate', or a lower global batch"
+    )
 
 
 def _short(job: Job, micro_batches: int) -> Job:

@@ -8,6 +8,7 @@ Left out: fitting (benchmarks/validation), plots (report).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,6 +247,11 @@ def _simulated(
     }
 
 
+def _told(cell: Any) -> Any:
+    """Return a cell as it is, but no whole number that no float holds."""
+    return None if isinstance(cell, int) and abs(cell) > sys.float_info.max else cell
+
+
 def _compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     measured = _number(row.get("measured_step_s"))
     memory = _number(row.get("measured_mem_gb"))
@@ -255,7 +261,7 @@ def _compared(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, An
     kept = ("stack", "topology", "gpus", "model", "precision", "tier", "quality", "uncertainty")
     return {
         "id": row.get("id"),
-        **{key: row.get(key) for key in kept if key in row},
+        **{key: _told(row[key]) for key in kept if key in row},
         "experts": _number(row.get("experts")) is not None,
         "measured_step_s": measured,
         "predicted_step_s": predicted,

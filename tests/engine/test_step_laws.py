@@ -148,3 +148,15 @@ def test_a_slow_accelerator_slows_the_step():
     plain = simulate_step(machine, job(2, 2, 2), FlatKernels())
     slowed = simulate_step(machine, job(2, 2, 2), FlatKernels(), EngineOptions(slow={3: 1.5}))
     assert plain.step_s < slowed.step_s <= 1.5 * plain.step_s
+
+
+@pytest.mark.parametrize("repeat", ["exact", "all"])
+def test_micro_batches_that_do_not_repeat_are_refused_by_the_million(repeat):
+    words = {"topology": "dgx-h100", "model": "gpt3-125m", "gpus": 4, "seq_len": 512}
+    plan = {"tp": 2, "pp": 1, "micro_batch": 1}
+    with pytest.raises(CannotRun, match="repeat 'estimate'"):
+        rackmodel.simulate(**words, plan=plan, global_batch=10**9, slow={1: 1.2}, repeat=repeat)
+    step = rackmodel.simulate(
+        **words, plan=plan, global_batch=10**6, slow={1: 1.2}, repeat="estimate"
+    )
+    assert step.step_s > 0

@@ -230,3 +230,9 @@ def test_names_of_runs_are_text_even_where_all_are_digits(tmp_path):
     digits = "1" + "0" * 400
     (tmp_path / "runs.csv").write_text(f"id,{','.join(NEEDED)}\n{digits}{',' * len(NEEDED)}\n")
     assert read_runs(tmp_path / "runs.csv")["id"].tolist() == [digits]
+
+
+def test_whole_numbers_that_no_float_holds_are_not_told():
+    row = dict.fromkeys(NEEDED) | {"id": "a", "stack": "megatron", "uncertainty": 10**400}
+    (told,) = validate(pd.DataFrame([row]), workers=1)[0].to_dict("records")
+    assert told["uncertainty"] is None
