@@ -1,6 +1,6 @@
 """Errors and bands on software that the fit saw, and on software that it did not.
 
-    python -m benchmarks.validation.coverage RUNS.csv [--every 4] [--write] [--workers 2]
+    python -m benchmarks.validation.coverage RUNS.csv [--every 4] [--write] [--table] [--workers 2]
 
 In:  a table of published runs; parameters.toml; the constants as they stand.
 Out: a table by kind of software, in Markdown; with --write between the marks of README.md. Below
@@ -12,7 +12,8 @@ On software that it was not fitted on: all runs of a family are left out, the co
 again without them from their priors, and the runs are predicted as unknown software of their date,
 without the family's aliases, dates and habits. A row is simulated twice, once under each name; how
 far the constants of a fold move it is told by derivatives (`fit.py`). With --every N only each
-N-th run of a stack takes part.
+N-th run of a stack takes part. With --table the simulations under the runs' own names also make
+the error table and the record of the gate, as `table.py --write` would again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ import pandas as pd
 
 from benchmarks.validation.cases import Case, cases, read_rows
 from benchmarks.validation.fit import Fit
+from benchmarks.validation.table import written
 from rackmodel.engine.certainty import widths
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import month
+from rackmodel.validation.errors import compared
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
@@ -117,12 +120,17 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--table", action="store_true", help="also what `table --write` writes")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     rows = read_rows(arguments.runs)
     number = pd.DataFrame(rows).groupby("stack").cumcount()
     rows = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
     seen = {c.row["id"]: c for c in cases(rows, arguments.workers)}
+    if arguments.table:
+        refused = {"predicted_step_s": None, "reason": "see above"}
+        answers = [seen[r["id"]].answer if r["id"] in seen else refused for r in rows]
+        written(compared(rows, answers)[1])
     hidden = {c.row["id"]: c for c in cases([unseen(row) for row in rows], arguments.workers)}
     both = [name for name in seen if name in hidden]
     frame = errors([seen[name] for name in both], [hidden[name] for name in both])

@@ -2,7 +2,8 @@
 
     python -m benchmarks.validation.table [--workers 2] [--write]
 
-In:  the runs that ship with the package, or what `rackmodel validate --json` wrote of them.
+In:  the core and wide runs that ship with the package, or what `rackmodel validate --json` wrote
+     of them.
 Out: a table in Markdown; with --write, the same between the marks of benchmarks/README.md, its
 main rows between those of README.md, and the record that the accuracy gate holds.
 Left out: the errors themselves (`rackmodel.validation.errors`).
@@ -18,24 +19,23 @@ from typing import Any
 
 import rackmodel
 from rackmodel.reporting.summary import error_groups
-from rackmodel.validation.accuracy import RECORD, RUNS, record
+from rackmodel.validation.accuracy import HELD, RECORD, RUNS, record
 from rackmodel.validation.errors import validate
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 BEGIN, END = "<!-- errors: begin -->", "<!-- errors: end -->"
-WANTED = ("core", "wide")
-MAIN = (*WANTED, "experts", "gpus")  # what README.md shows
+MAIN = (*HELD, "experts", "gpus")  # what README.md shows
 FEWEST = 8  # runs of a group that has a row of its own
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
+def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table: one row for core and wide, then the groups with enough runs."""
     yield "| runs | number | mean error | median | 90th percentile | bias | inside the band |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    groups = list(error_groups(found["summary"]))
+    groups = list(error_groups(summary))
     for name, group in groups:
-        if name in WANTED or (":" in name and group.get("rows", 0) >= FEWEST):
+        if name in HELD or (":" in name and group.get("rows", 0) >= FEWEST):
             shares = [group.get(key) for key in ("mape", "median", "p90")]
             cells = [_percent(share) for share in shares]
             bias = group.get("bias")
@@ -62,6 +62,20 @@ def replaced(text: str, table: str) -> str:
     return f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
 
 
+def written(summary: Mapping[str, Any], *, into_files: bool = True) -> None:
+    """Print the table; put it between the marks of both files, and the summary into the record."""
+    head, rule, *rows = lines(summary)
+    version = ["", f"rackmodel {rackmodel.__version__}."]
+    print("\n".join([head, rule, *rows, *version]))
+    if not into_files:
+        return
+    RECORD.write_text(record(summary), encoding="utf-8")
+    few = [row for row in rows if row.removeprefix("| ").startswith(MAIN)]
+    for file, shown in zip(FILES, (few, rows), strict=True):
+        table = "\n".join([head, rule, *shown, *version])
+        file.write_text(replaced(file.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the error table anew.")
     parser.add_argument("runs", type=Path, nargs="?", help="what `rackmodel validate --json` wrote")
@@ -71,16 +85,8 @@ def main() -> None:
     if options.runs is not None:
         found = json.loads(options.runs.read_text(encoding="utf-8"))
     else:
-        found = validate(RUNS, workers=options.workers)
-    head, rule, *rows = lines(found)
-    version = ["", f"rackmodel {rackmodel.__version__}."]
-    print("\n".join([head, rule, *rows, *version]))
-    if options.write:
-        RECORD.write_text(record(found["summary"]), encoding="utf-8")
-        few = [row for row in rows if row.removeprefix("| ").startswith(MAIN)]
-        for file, shown in zip(FILES, (few, rows), strict=True):
-            table = "\n".join([head, rule, *shown, *version])
-            file.write_text(replaced(file.read_text(encoding="utf-8"), table), encoding="utf-8")
+        found = validate(RUNS, tiers=HELD, workers=options.workers)
+    written(found["summary"], into_files=options.write)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.errors import CannotRun, InvalidInput, RackModelError
 from rackmodel.extend import load_all
 from rackmodel.files import read_csv
 from rackmodel.validation.cells import is_empty
@@ -81,8 +81,6 @@ def validation_frame(
     workers: int = 1,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows as a frame, and the summary; see `validate`."""
-    import pandas as pd
-
     frame = read_runs(source)
     if tiers:
         frame = frame[tier_of(frame).isin(tiers)]
@@ -105,8 +103,16 @@ def validation_frame(
         done += share.get(key, 1)
         if progress is not None:
             progress(min(done, len(rows)), len(rows))
-    compared = [_compared(row, answers[key]) for row, key in zip(rows, keys, strict=True)]
-    table = pd.DataFrame(compared)
+    return compared(rows, [answers[key] for key in keys])
+
+
+def compared(
+    rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return rows beside what was predicted of them (see `predict`), and the summary."""
+    import pandas as pd
+
+    table = pd.DataFrame([_compared(*both) for both in zip(rows, answers, strict=True)])
     return table, summarise(table)
 
 
@@ -164,38 +170,45 @@ def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
 
 def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:
     """Predict one row; a row that can't run gets a `reason` instead of an exception."""
+    try:
+        return fastest(row, catalog)[1]
+    except RackModelError as error:
+        return {"predicted_step_s": None, "reason": str(error)}
+
+
+def fastest(row: Mapping[str, Any], catalog: Catalog | None = None) -> tuple[Job, dict[str, Any]]:
+    """Return the quickest of the jobs that a row may have been, and what is predicted of it.
+
+    Raises
+    ------
+    CannotRun
+        If none can run, with the reason of the first.
+    """
     from rackmodel.engine.simulation import TooSlow
     from rackmodel.hardware import accelerator, load_catalog
 
-    try:
-        machine = machine_of(row, catalog)
-        part = accelerator(machine.accelerator, catalog or load_catalog())
-        run = read_run(row, machine.domain_accelerators, part.family, part.host_link, part.year)
-        best: dict[str, Any] | None = None
-        best_key = (math.inf, 0)
-        reasons: dict[int, str] = {}
-        many = len(run.jobs) > 1
-        for floor_s, number, job in by_floor(machine, run, part, catalog, reasons):
-            if floor_s >= best_key[0]:
-                break
-            try:
-                answer = _simulated(machine, run, job, catalog, best_key[0] if many else math.inf)
-            except TooSlow:
-                continue
-            except RackModelError as error:
-                reasons[number] = str(error)
-                continue
-            key = (answer["predicted_step_s"], number)
-            if key < best_key or best is None:
-                best, best_key = answer, key
-        if best is None:
-            return {
-                "predicted_step_s": None,
-                "reason": reasons[min(reasons)] if reasons else "no plan can run",
-            }
-        return {**best, "reason": "", "filled": " ".join(run.filled)}
-    except RackModelError as error:
-        return {"predicted_step_s": None, "reason": str(error)}
+    machine = machine_of(row, catalog)
+    part = accelerator(machine.accelerator, catalog or load_catalog())
+    run = read_run(row, machine.domain_accelerators, part.family, part.host_link, part.year)
+    best: tuple[float, int, Job, dict[str, Any]] | None = None
+    reasons: dict[int, str] = {}
+    many = len(run.jobs) > 1
+    for floor_s, number, job in by_floor(machine, run, part, catalog, reasons):
+        limit_s = best[0] if best and many else math.inf
+        if floor_s >= limit_s:
+            break
+        try:
+            answer = _simulated(machine, run, job, catalog, limit_s)
+        except TooSlow:
+            continue
+        except RackModelError as error:
+            reasons[number] = str(error)
+            continue
+        found = (answer["predicted_step_s"], number, job, answer)
+        best = min(best or found, found, key=lambda entry: entry[:2])
+    if best is None:
+        raise CannotRun(reasons[min(reasons)] if reasons else "no plan can run")
+    return best[2], {**best[3], "reason": "", "filled": " ".join(run.filled)}
 
 
 def by_floor(
