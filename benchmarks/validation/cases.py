@@ -7,22 +7,30 @@ Left out: moving constants (`fit.py`).
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import rackmodel
 from benchmarks.validation.surrogate import Machine, Surrogate
 from rackmodel.engine.overhead import expected_maximum
 from rackmodel.errors import RackModelError
+from rackmodel.files import write_whole
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.software.constant_files import use_constants
 from rackmodel.validation.errors import fastest, predict
 from rackmodel.validation.published_runs import machine_of
+
+MACHINES = Path(__file__).parents[2] / "topologies"
+KEEP = 16  # cases between two writes of the file that keeps them
 
 
 @dataclass(frozen=True)
@@ -47,14 +55,47 @@ def read_rows(path: Path) -> list[dict]:
     return frame[frame.tier != "composed"].to_dict("records")
 
 
-def cases(rows: list[dict], workers: int) -> list[Case]:
-    """Work out every row; rows that can't run are named."""
+def cases(rows: list[dict], workers: int, kept: Path | None = None) -> list[Case]:
+    """Work out every row; rows that can't run are named.
+
+    kept : a file where cases are kept as they come, and found again by a run of the same code and
+    constants: what was stopped goes on, and what is simulated once serves fit, coverage and worth.
+    """
+    known = _read(kept)
+    waiting = {_key(row): row for row in rows if _key(row) not in known}
     with ProcessPoolExecutor(workers) as pool:
-        found = list(pool.map(case, rows, chunksize=4))
+        for number, (key, answer) in enumerate(
+            zip(waiting, pool.map(case, waiting.values(), chunksize=4), strict=True), 1
+        ):
+            known[key] = answer
+            if kept and (number % KEEP == 0 or number == len(waiting)):
+                write_whole(kept, pickle.dumps((_digest(), known)))
+    found = [known[_key(row)] for row in rows]
     for row, answer in zip(rows, found, strict=True):
         if isinstance(answer, str):
             print(f"left out: {row['id']}: {answer}")
     return [c for c in found if isinstance(c, Case)]
+
+
+def _key(row: dict) -> str:
+    return repr(sorted(row.items()))
+
+
+def _read(kept: Path | None) -> dict[str, Case | str]:
+    """Return the cases of a file that the same code and constants wrote; none otherwise."""
+    if kept is None or not kept.exists():
+        return {}
+    digest, known = pickle.loads(kept.read_bytes())
+    return known if digest == _digest() else {}
+
+
+@cache
+def _digest() -> str:
+    """Return a digest of the package and its machines: what a case depends on beside its row."""
+    root, found = Path(rackmodel.__file__).parent, hashlib.sha256()
+    for file in sorted([*root.rglob("*.py"), *root.rglob("*.toml"), *MACHINES.rglob("*.toml")]):
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()
 
 
 def case(row: dict) -> Case | str:

@@ -1,8 +1,9 @@
 """Errors and bands on software that the fit saw, and on software that it did not.
 
-    python -m benchmarks.validation.coverage RUNS.csv [--every 4] [--write] [--table] [--workers 2]
+    python -m benchmarks.validation.coverage [RUNS.csv] [--every 4] [--write] [--table]
+        [--cases FILE] [--workers 2]
 
-In:  a table of published runs; parameters.toml; the constants as they stand.
+In:  a table of published runs (those that ship); parameters.toml; the constants as they stand.
 Out: a table by kind of software, in Markdown; with --write between the marks of README.md. Below
 it the widths that hold 80% of the runs, one side and one term at a time: what the table `band` of
 kernels.toml is set by.
@@ -31,6 +32,7 @@ from benchmarks.validation.table import written
 from rackmodel.engine.certainty import widths
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import month
+from rackmodel.validation.accuracy import RUNS
 from rackmodel.validation.errors import compared
 
 README = Path(__file__).parents[2] / "README.md"
@@ -117,21 +119,23 @@ def quantiles(frame: pd.DataFrame) -> Iterator[str]:
 def main() -> None:
     """Simulate, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("runs", type=Path, nargs="?", default=RUNS)
+    parser.add_argument("--cases", type=Path, help="a file that keeps what was simulated")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--table", action="store_true", help="also what `table --write` writes")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    rows = read_rows(arguments.runs)
+    rows, kept = read_rows(arguments.runs), arguments.cases
     number = pd.DataFrame(rows).groupby("stack").cumcount()
     rows = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
-    seen = {c.row["id"]: c for c in cases(rows, arguments.workers)}
+    seen = {c.row["id"]: c for c in cases(rows, arguments.workers, kept)}
     if arguments.table:
         refused = {"predicted_step_s": None, "reason": "see above"}
         answers = [seen[r["id"]].answer if r["id"] in seen else refused for r in rows]
         written(compared(rows, answers)[1])
-    hidden = {c.row["id"]: c for c in cases([unseen(row) for row in rows], arguments.workers)}
+    hidden = cases([unseen(row) for row in rows], arguments.workers, kept)
+    hidden = {c.row["id"]: c for c in hidden}
     both = [name for name in seen if name in hidden]
     frame = errors([seen[name] for name in both], [hidden[name] for name in both])
     text = "\n".join(lines(frame))

@@ -1,8 +1,8 @@
 """Fit the constants that training steps decide, and say how well they hold on rows left out.
 
-    python -m benchmarks.validation.fit RUNS.csv [--write] [--folds] [--workers 2]
+    python -m benchmarks.validation.fit [RUNS.csv] [--cases FILE] [--write] [--folds] [--workers 2]
 
-In:  a table of published runs; parameters.toml; the constants as they stand.
+In:  a table of published runs (those that ship); parameters.toml; the constants as they stand.
 Out: errors in fold; with --folds, on rows left out (at random, by topology, by stack, by model);
 with --write, the new constants in the package.
 Left out: matrix products and attention alone (their efficiencies come from microbenchmarks).
@@ -30,6 +30,7 @@ from benchmarks.validation.surrogate import CLASSES
 from rackmodel.engine.overhead import expected_maximum
 from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.software import software_of
+from rackmodel.validation.accuracy import RUNS
 
 # Two equal runs differ by 0.04, but runs of one family of software are off together: of a constant
 # they know a tenth of what as many runs each by itself would. Families that are left out are
@@ -125,12 +126,13 @@ class Fit:
 def main() -> None:
     """Fit, report, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("runs", type=Path, nargs="?", default=RUNS)
+    parser.add_argument("--cases", type=Path, help="a file that keeps what was simulated")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--folds", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    fit = Fit(cases(read_rows(arguments.runs), arguments.workers))
+    fit = Fit(cases(read_rows(arguments.runs), arguments.workers, arguments.cases))
     rows = [c.row for c in fit.cases]
     everything = np.arange(len(rows))
     report(rows, fit.errors(fit.stands, everything), "as the constants stand")

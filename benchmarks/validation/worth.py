@@ -1,10 +1,11 @@
 """Every constant that training steps had a say in: value, prior, source, and what it is worth.
 
-    python -m benchmarks.validation.worth RUNS.csv [--folds OUT.csv] [--out FILE.md] [--workers 2]
+    python -m benchmarks.validation.worth [RUNS.csv] [--cases FILE] [--out FILE.md] [--workers 2]
 
-In:  a table of published runs; the constants as they stand; what `folds.py --csv` wrote.
-Out: tables in Markdown: errors in fold and left out; each fitted constant with the error that is
-left when it is held at its prior and all others are fitted again; the constants chosen by hand.
+In:  a table of published runs (those that ship); the constants as they stand.
+Out: tables in Markdown: errors in fold, and of releases and families left out by derivatives; each
+fitted constant with the error that is left when it is held at its prior and all others are
+fitted again; the constants chosen by hand.
 Left out: choosing constants (`fit.py`).
 """
 
@@ -19,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.validation.cases import cases, read_rows
+from benchmarks.validation.coverage import family_of
 from benchmarks.validation.fit import Fit
-from benchmarks.validation.folds import WAYS
 from benchmarks.validation.parameters import HERE, value
+from rackmodel.validation.accuracy import RUNS
 
 
 def errors_of(fit: Fit, x: np.ndarray, mask: np.ndarray) -> float:
@@ -50,7 +52,7 @@ def summary(name: str, errors: np.ndarray, core: np.ndarray, moe: np.ndarray) ->
     )
 
 
-def lines(fit: Fit, folds: Path | None) -> Iterator[str]:
+def lines(fit: Fit) -> Iterator[str]:
     """Yield the tables."""
     everything = np.arange(len(fit.cases))
     rows = pd.DataFrame([c.row for c in fit.cases])
@@ -58,13 +60,13 @@ def lines(fit: Fit, folds: Path | None) -> Iterator[str]:
     yield "| errors of the simulator | core | 90th percentile | bias | dense | MoE | wide |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     stands = np.array([c.step_s for c in fit.cases]) / fit.measured - 1.0
-    yield summary("in fold", stands, core, moe)
-    if folds is not None:
-        table = pd.read_csv(folds).set_index("id").loc[rows.id]
-        for way in WAYS:
-            yield summary(f"left out: {way}", table[way].to_numpy(), core, moe)
-    yield ""
+    yield summary("in fold, simulated", stands, core, moe)
     x = fit.solve(everything)
+    families = np.array([family_of(row) for row in rows.to_dict("records")])
+    for what, names in (("release", rows["stack"].to_numpy()), ("family", families)):
+        title = f"left out: one {what} of software, by derivatives"
+        yield summary(title, fit.left_out(names, x), core, moe)
+    yield ""
     whole = {"core": core, "MoE": core & moe, "wide": ~core}
     base = {name: errors_of(fit, x, mask) for name, mask in whole.items()}
     yield (
@@ -98,23 +100,22 @@ def lines(fit: Fit, folds: Path | None) -> Iterator[str]:
 def main() -> None:
     """Fit and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--folds", type=Path)
+    parser.add_argument("runs", type=Path, nargs="?", default=RUNS)
+    parser.add_argument("--cases", type=Path, help="a file that keeps what was simulated")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     head = (
         "# Constants that training steps had a say in\n\nMade by `python -m"
-        " benchmarks.validation.worth RUNS.csv --folds FOLDS.csv --out"
-        " benchmarks/validation/constants.md`.\nThe columns core, MoE and wide say by how much the"
-        " mean error grows when a constant is held at its prior\nand all others are fitted again"
-        " (by the derivatives of `surrogate.py`). Rows left out are simulated with\nconstants that"
-        " were fitted without them, from these priors. Constants of kernels alone, of collectives"
-        " and of\npower are measured apart: `kernels.py`, `gemm_tables.py`, `collectives.py`,"
-        " `benchmarks/power.py`.\n\n"
+        " benchmarks.validation.worth --out benchmarks/validation/constants.md`.\nThe columns core,"
+        " MoE and wide say by how much the mean error grows when a constant is held at its prior\n"
+        "and all others are fitted again (by the derivatives of `surrogate.py`). Families left out"
+        " keep their aliases,\ndates and habits here; `coverage.py` takes those away too. Constants"
+        " of kernels alone, of collectives and of\npower are measured apart: `kernels.py`,"
+        " `gemm_tables.py`, `collectives.py`, `benchmarks/power.py`.\n\n"
     )
-    fit = Fit(cases(read_rows(arguments.runs), arguments.workers))
-    text = head + "\n".join(lines(fit, arguments.folds)) + "\n"
+    fit = Fit(cases(read_rows(arguments.runs), arguments.workers, arguments.cases))
+    text = head + "\n".join(lines(fit)) + "\n"
     if arguments.out:
         arguments.out.write_text(text, "utf-8")
     else:
