@@ -13,8 +13,9 @@ On software that it was not fitted on: all runs of a family are left out, the co
 again without them from their priors, and the runs are predicted as unknown software of their date,
 without the family's aliases, dates and habits. A row is simulated twice, once under each name; how
 far the constants of a fold move it is told by derivatives (`fit.py`). With --every N only each
-N-th run of a stack takes part. With --table the simulations under the runs' own names also make
-the error table and the record of the gate, as `table.py --write` would again.
+N-th run of a stack is predicted as unknown software (all are fitted). With --table the simulations
+under the runs' own names also make the error table and the record of the gate, as `table.py
+--write` would again.
 """
 
 from __future__ import annotations
@@ -53,25 +54,28 @@ def family_of(row: dict) -> str:
 
 
 def errors(seen: list[Case], hidden: list[Case]) -> pd.DataFrame:
-    """Return a row a run: errors and whether the band holds it, on known and unknown software."""
+    """Return a row a run: errors and whether the band holds it, on known and unknown software.
+
+    Runs that are not among the hidden ones have no figures on unknown software.
+    """
     fit, other = Fit(seen), Fit(hidden)
     families = np.array([family_of(c.row) for c in seen])
-    known = fit.solve(np.arange(len(seen)))
-    out = np.zeros(len(seen))
+    known, place = fit.solve(np.arange(len(seen))), {c.row["id"]: i for i, c in enumerate(hidden)}
+    out = np.full(len(seen), np.nan)
     for family in sorted(set(families)):
         inside, outside = np.where(families == family)[0], np.where(families != family)[0]
-        out[inside] = other.errors(fit.solve(outside, known), inside)
+        inside = np.array([i for i in inside if seen[i].row["id"] in place], dtype=int)
+        of_hidden = np.array([place[seen[i].row["id"]] for i in inside], dtype=int)
+        out[inside] = other.errors(fit.solve(outside, known), of_hidden)
     frame = pd.DataFrame([c.row for c in seen])[["id", "tier", "stack", "topology"]]
     frame["kind"] = [kind_of(c) for c in seen]
     frame["experts"] = [c.experts for c in seen]
-    for name, found, case_of in (
-        ("fitted", fit.errors(known, np.arange(len(seen))), seen),
-        ("not fitted", out, hidden),
-    ):
-        frame[name] = found
-        frame[f"{name} inside"] = [
-            _holds(c, error) for c, error in zip(case_of, found, strict=True)
-        ]
+    frame["fitted"], frame["not fitted"] = fit.errors(known, np.arange(len(seen))), out
+    held = [_holds(*both) for both in zip(seen, frame["fitted"], strict=True)]
+    frame["fitted inside"], frame["not fitted inside"] = np.array(held, dtype=float), np.nan
+    for i in np.flatnonzero(~np.isnan(out)):
+        holds = _holds(hidden[place[frame.loc[i, "id"]]], out[i])
+        frame.loc[i, "not fitted inside"] = float(holds)
     return frame
 
 
@@ -91,9 +95,15 @@ def _holds(case: Case, error: float) -> bool:
 
 def lines(frame: pd.DataFrame) -> Iterator[str]:
     """Yield the table by kind of software."""
-    titles = ("on software it was fitted on", "inside", "on software it was not", "inside")
+    titles = (
+        "on software it was fitted on",
+        "inside",
+        "number",
+        "on software it was not",
+        "inside",
+    )
     yield f"| runs | number | {' | '.join(titles)} |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     groups = {
         "core": frame[frame.tier == "core"],
         "wide": frame[frame.tier != "core"],
@@ -102,18 +112,21 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
     }
     for name, group in groups.items():
         cells = [
-            f"{group[column].abs().mean():.1%} | {group[f'{column} inside'].mean():.0%}"
+            f"{group[column].count()} | {group[column].abs().mean():.1%}"
+            f" | {group[f'{column} inside'].mean():.0%}"
             for column in ("fitted", "not fitted")
         ]
-        yield f"| {name} | {len(group)} | {' | '.join(cells)} |"
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def quantiles(frame: pd.DataFrame) -> Iterator[str]:
     """Yield what holds 80% of the runs: 10th and 90th percentile of ln(measured / predicted)."""
     for column in ("fitted", "not fitted"):
         for name, group in (("dense", frame[~frame.experts]), ("experts", frame[frame.experts])):
-            low, high = np.quantile(-np.log1p(group[column]), (0.1, 0.9))
-            yield f"{column:12s} {name:8s} {low:+.3f} {high:+.3f}"
+            sizes = -np.log1p(group[column].dropna())
+            if len(sizes):
+                low, high = np.quantile(sizes, (0.1, 0.9))
+                yield f"{column:12s} {name:8s} {low:+.3f} {high:+.3f}"
 
 
 def main() -> None:
@@ -127,17 +140,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     rows, kept = read_rows(arguments.runs), arguments.cases
-    number = pd.DataFrame(rows).groupby("stack").cumcount()
-    rows = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
     seen = {c.row["id"]: c for c in cases(rows, arguments.workers, kept)}
     if arguments.table:
         refused = {"predicted_step_s": None, "reason": "see above"}
         answers = [seen[r["id"]].answer if r["id"] in seen else refused for r in rows]
         written(compared(rows, answers)[1])
-    hidden = cases([unseen(row) for row in rows], arguments.workers, kept)
-    hidden = {c.row["id"]: c for c in hidden}
-    both = [name for name in seen if name in hidden]
-    frame = errors([seen[name] for name in both], [hidden[name] for name in both])
+    number = pd.DataFrame(rows).groupby("stack").cumcount()
+    some = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
+    some = [unseen(row) for row in some if row["id"] in seen]
+    frame = errors(list(seen.values()), cases(some, arguments.workers, kept))
     text = "\n".join(lines(frame))
     print(text, *quantiles(frame), sep="\n")
     if arguments.write:
