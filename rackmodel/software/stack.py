@@ -59,6 +59,8 @@ class Software:
     scattered_sends: bool
     fp16_gradients: bool
     cp_method: str
+    cp_blocks: bool
+    merge_bytes: float
     einsum_dispatch: bool
     remat_by_tensor: bool
 

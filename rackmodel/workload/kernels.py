@@ -205,17 +205,20 @@ def attention(local: Local, block: Block) -> Work:
 
     Under ring cp the first kernel is the diagonal block (causal) and the second the others, which
     with causal balancing (zig-zag order) meet half of the keys each: exactly 1/cp of the work for
-    every rank.
+    every rank. Their results are merged.
     """
     job, model = local.job, local.model
     if not job.fused_attention:
         return _unfused_attention(local, block)
     s, cp = job.attended, local.plan.cp  # cp ranks share out each document
-    if cp == 1 or local.plan.cp_method == "all-to-all":
+    method, software = local.plan.cp_method, software_of(job.stack)
+    merged = Work()
+    if cp == 1 or method == "all-to-all":
         parts = [_core(local, block, s, s, 1, 1)]
-    elif local.plan.cp_method == "all-gather":
+    elif method == "all-gather" and not software.cp_blocks:
         parts = [_core(local, block, s // cp, s, 1, 1)]
     else:
+        merged = _merged_blocks(local, block, software.merge_bytes)
         own = s // cp
         parts = [_core(local, block, own, own, 1, 1)]
         parts.append(_core(local, block, own, max(1, own // 2), 0, cp - 1))
@@ -233,7 +236,29 @@ def attention(local: Local, block: Block) -> Work:
         * (heads.head_dim + heads.value_dim)
     )
     forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
-    return Work(forward, tuple(map(_backward_core, forward)))
+    backward = tuple(map(_backward_core, forward))
+    return Work((*forward, *merged.forward), (*backward, *merged.backward))
+
+
+def _merged_blocks(local: Local, block: Block, merge_bytes: float) -> Work:
+    """Partial results of blocks of keys put together, once for each block after the first.
+
+    Forward each output is scaled and added (`merge_bytes` an element). Backward the gradients of
+    queries, keys and values are added in fp32: 2 bytes read, 4 read and written. Half of the blocks
+    meet half of the queries, the other half of the keys (zig-zag order). Counted in
+    transformer_engine's context_parallel.py and torch.distributed's _attention.py.
+    """
+    heads, kv_heads = attention_heads(local, block)
+    wide, share = local.model.heads_of(block), 0.75 * (local.plan.cp - 1)
+    out = share * local.tokens * heads * wide.value_dim
+    back = (
+        share * local.tokens * (heads * wide.head_dim + kv_heads * (wide.head_dim + wide.value_dim))
+    )
+    times = float(local.plan.cp - 1)
+    read, write = 0.6 * merge_bytes * out, 0.4 * merge_bytes * out
+    return moving(
+        "merge_blocks", (read, write), (6.0 * back, 4.0 * back), launches=(2.0 * times, 3.0 * times)
+    )
 
 
 def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, count: int) -> Kernel:

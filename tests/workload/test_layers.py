@@ -102,6 +102,25 @@ def test_flops_do_not_depend_on_the_plan(plan):
     assert step_flops(job(**plan)) == pytest.approx(step_flops(job(dp=1)), rel=1e-9)
 
 
+def merged_bytes(**plan):
+    """Bytes of HBM of one layer that put partial results of attention together, both passes."""
+    one = job(dp=1, **plan)
+    steps = block_steps(Local.of(one), one.model.blocks[0])
+    kernels = [k for step in steps for k in (*step.work.forward, *step.work.backward)]
+    moved = [k.read_bytes + k.write_bytes for k in kernels if k.name.startswith("merge_blocks")]
+    return sum(moved)
+
+
+def test_partial_results_of_a_ring_are_merged_once_a_block_after_the_first():
+    assert merged_bytes(cp=1) == 0.0 == merged_bytes(cp=4, cp_method="all-to-all")
+    assert merged_bytes(cp=4, cp_method="all-gather") == 0.0  # one kernel over all keys
+    two, four = merged_bytes(cp=2), merged_bytes(cp=4)
+    # A rank has 1/cp of the tokens and cp - 1 merges, three quarters of its outputs each.
+    assert four / two == pytest.approx((3 / 4) / (1 / 2))
+    outputs = 0.75 * 512 * job(dp=1).seq_len / 2
+    assert two == pytest.approx((10 + 10 * 3) * outputs)  # out; dQ, dK and dV
+
+
 @pytest.mark.parametrize(
     "plan",
     [
