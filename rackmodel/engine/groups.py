@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlacedFlows:
     """Flows of G groups, F in all, in ascending order of their group.
 
@@ -70,6 +70,8 @@ class AcceleratorTree:
         self._keys = key[self._order]
         self.above = self._chains(nodes)
         self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
+        # By those members and what runs on each kind of them: algorithm and rounds.
+        self.placed: dict[tuple[bytes, tuple[object, ...]], PlacedFlows] = {}
 
     @staticmethod
     @remembered
@@ -113,8 +115,7 @@ class AcceleratorTree:
 
         Kept: the same groups run collectives of several sizes.
         """
-        digest = hashlib.blake2b(np.ascontiguousarray(members).data).digest()
-        digest += bytes(str(members.shape), "ascii")
+        digest = _digest(members)
         if digest not in self._signed:
             if len(self._signed) >= MOST_SIGNED:
                 self._signed.clear()
@@ -170,22 +171,45 @@ def flows_of_groups(
             [(np.array([g]), _single(tree, row, pattern_of)) for g, row in enumerate(members)]
         )
     which = tree.signatures(members)
+    alike = [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
+    patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
+    # An operation of another size runs the same rounds; only their fixed times differ.
+    key = _digest(members), tuple((one.algorithm, one.rounds) for one in patterns)
+    if key in tree.placed:
+        latency = np.zeros((len(members), max(len(p.latency_s) for p in patterns)))
+        for same, pattern in zip(alike, patterns, strict=True):
+            latency[same, : len(pattern.latency_s)] = pattern.latency_s
+        return replace(tree.placed[key], round_latency_s=latency)
     parts: list[tuple[Ints, PlacedFlows]] = []
-    for kind in range(int(which.max()) + 1):
-        same = np.flatnonzero(which == kind)
-        model = _single(tree, members[same[0]], pattern_of)
+    for same, pattern in zip(alike, patterns, strict=True):
+        model = _placed(tree, pattern)
         links = _translate(tree, members[same], model)
         if links is None:
             parts += [(np.array([g]), _single(tree, members[g], pattern_of)) for g in same]
         else:
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
-    return _join(parts)
+    found = _join(parts)
+    if len(parts) == len(alike):
+        if len(tree.placed) >= MOST_SIGNED:
+            tree.placed.clear()
+        tree.placed[key] = found
+    return found
+
+
+def _digest(members: Ints) -> bytes:
+    """Name the members of all groups of an axis."""
+    digest = hashlib.blake2b(np.ascontiguousarray(members).data).digest()
+    return digest + bytes(str(members.shape), "ascii")
 
 
 def _single(
     tree: AcceleratorTree, row: Ints, pattern_of: Callable[[list[int]], Pattern]
 ) -> PlacedFlows:
-    pattern = pattern_of([int(m) for m in row])
+    return _placed(tree, pattern_of(row.tolist()))
+
+
+def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
+    """Return the flows of one group by the pattern that it runs."""
     rounds = pattern.rounds
     sizes = [len(r.share) for r in rounds]
     indptr = np.concatenate(

@@ -306,11 +306,12 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
 def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft]) -> System:
     """Return everything that is exchanged; what binds follows from all flows together."""
     links = len(network.capacity)
-    alone = [rates_alone(flows, network.capacity) for _, _, flows in drafts]
-    streams_of = [
-        _together(flows, rate, network.capacity)
-        for (_, _, flows), rate in zip(drafts, alone, strict=True)
-    ]
+    same: list[PlacedFlows] = []  # as placed: flows that are alike carry bytes of several sizes
+    for _, _, flows in drafts:
+        same.append(next((one for one in same if one.indptr is flows.indptr), flows))
+    rates = {one: rates_alone(one, network.capacity) for one in dict.fromkeys(same)}
+    joint = {one: _together(one, rate, network.capacity) for one, rate in rates.items()}
+    alone, streams_of = [rates[one] for one in same], [joint[one] for one in same]
     lasting = [
         bool((key.bytes / streams.alone).max(initial=0.0) > BRIEF_S)
         for (key, _, _), streams in zip(drafts, streams_of, strict=True)

@@ -5,7 +5,7 @@ Out: `Arrays`, which routes and collectives work on; the parts that links join.
 Left out: how a graph becomes arrays, see `graph`; routes, see `routing`.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -32,9 +32,8 @@ class Arrays:
     """
 
     name: str
-    nodes: tuple[Hashable, ...]
+    nodes: Sequence[Hashable]
     node_kinds: tuple[str, ...]
-    number: Mapping[Hashable, int]  # node -> its number
     tail: Ints  # int[L], node that sends
     head: Ints  # int[L], node that receives
     capacity: Floats  # float[L], payload bytes/s
@@ -61,13 +60,18 @@ class Arrays:
         return _link_names(self)
 
     @property
+    def number(self) -> Mapping[Hashable, int]:
+        """The number of each node, by its name."""
+        return _number(self)
+
+    @property
     def home(self) -> Ints:
         """int[N], the scale-up domain of each node that is an accelerator, -1 for the others."""
         return _home(self)
 
     def of_kind(self, kind: Kind) -> Bools:
         """Return bool[N], which nodes are of a kind."""
-        return np.array([own == kind for own in self.node_kinds], dtype=bool)
+        return _of_kinds(self)[kind].copy()  # the caller's own
 
     def node(self, name: Hashable) -> int:
         """Return the number of a node, by its name in the graph or by that name as text.
@@ -118,6 +122,18 @@ def _home(network: Arrays) -> Ints:
     home = np.full(len(network.nodes), -1, dtype=np.int64)
     home[network.accelerator_nodes] = network.domain_of
     return home
+
+
+@remembered
+def _of_kinds(network: Arrays) -> dict[str, Bools]:
+    known: dict[str, int] = {}
+    codes = np.array([known.setdefault(kind, len(known)) for kind in network.node_kinds])
+    return {kind: codes == known.get(kind, -1) for kind in (*known, *Kind)}
+
+
+@remembered
+def _number(network: Arrays) -> dict[Hashable, int]:
+    return {node: i for i, node in enumerate(network.nodes)}
 
 
 @remembered

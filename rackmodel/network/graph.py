@@ -31,7 +31,7 @@ from rackmodel.network.arrays import (
 )
 from rackmodel.network.routing import Route, Router, RouteTable
 from rackmodel.topology.kinds import Kind
-from rackmodel.topology.nodes_and_links import Elements, grid
+from rackmodel.topology.nodes_and_links import Elements, Names, grid
 from rackmodel.units import dimension_of
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Read(NamedTuple):
     """What a graph or elements say, checked: N nodes, E edges in order of their tail."""
 
     facts: Mapping[str, Any]
-    nodes: tuple[Hashable, ...]
+    nodes: Sequence[Hashable]
     kinds: tuple[str, ...]
     accelerators: Ints
     position: tuple[tuple[int, ...], ...] | None
@@ -186,25 +186,27 @@ def _read_elements(elements: Elements) -> _Read:
     for group in elements.nodes:
         kinds[group.number(*grid(group.sizes))] = group.kind.value
     tails, heads = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    blocks = [np.empty(0, dtype=EDGE)]
+    told: list[tuple[object, ...]] = []  # distinct edges
+    which = [np.zeros(0, dtype=np.int64)]  # and which of them each is
     for links in elements.links:
         for tail, head, delay_s in links.directed():
             edge = links.wire.edge(links.each, delay_s)
             tails.append(tail)
             heads.append(head)
-            blocks.append(np.full(len(tail), np.array(_edge(edge, "", ""), dtype=EDGE)))
+            which.append(np.full(len(tail), len(told), dtype=np.int64))
+            told.append(_edge(edge, "", ""))
     order = np.argsort(np.concatenate(tails), kind="stable")
     accelerators = np.arange(elements.nodes[0].count)
     return _Read(
         elements.facts,
-        tuple(elements.names()),
+        Names(elements),
         tuple(kinds.tolist()),
         accelerators,
         _from_shape(elements.facts.get("shape"), len(accelerators)),
         elements.nodes[0].part,
         np.concatenate(tails)[order],
         np.concatenate(heads)[order],
-        np.concatenate(blocks)[order],
+        np.array(told, dtype=EDGE)[np.concatenate(which)[order]],
     )
 
 
@@ -213,8 +215,10 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
     if routing not in ROUTINGS:
         raise UnknownName.among("routing", str(routing), ROUTINGS)
     tail, head, told, facts = read.tail, read.head, read.edges, read.facts
-    switch = np.array([kind == Kind.SCALE_UP_SWITCH for kind in read.kinds])
-    part = np.array([kind == Kind.ACCELERATOR for kind in read.kinds])
+    switch, part = (
+        np.array([kind == one.value for kind in read.kinds], dtype=bool)
+        for one in (Kind.SCALE_UP_SWITCH, Kind.ACCELERATOR)
+    )
     # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
     inner = switch[tail] | switch[head] | (part[tail] & part[head])
     # A hashed flow takes one cable of a bundle; a sprayed one takes all.
@@ -225,7 +229,6 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
         name=str(facts.get("name", "graph")),
         nodes=read.nodes,
         node_kinds=read.kinds,
-        number={node: i for i, node in enumerate(read.nodes)},
         tail=tail,
         head=head,
         capacity=told["rate"] * told["payload"] / split,

@@ -35,7 +35,6 @@ Colours = npt.NDArray[np.uint64]
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _THREE = np.uint64(3)
 
-MANY = 20_000  # numbers beyond which hashing beats sorting
 PERIODS = 3  # of a stand-in: one at each end, and one between that stands for all the others
 # A collective by itself has no ranks between the ends whose time has to be told apart, and the
 # first and last of two periods are joined as any others are.
@@ -50,21 +49,18 @@ MOST_ALIGNED = 4096  # accelerators that are kept so that a tree begins at every
 
 
 def distinct(numbers: Ints) -> tuple[Ints, Ints]:
-    """Return what numpy's `unique` does with `return_inverse`; of many numbers by hashing them.
+    """Return what numpy's `unique` does with `return_inverse`, at once where they ascend.
 
     >>> [found.tolist() for found in distinct(np.array([7, 3, 7]))]
     [[3, 7], [1, 0, 1]]
+    >>> [found.tolist() for found in distinct(np.array([3, 3, 7]))]
+    [[3, 7], [0, 0, 1]]
     """
-    if len(numbers) < MANY:
-        found, where = np.unique(numbers, return_inverse=True)
-        return found, where.reshape(-1)
-    import pandas as pd
-
-    codes, met = pd.factorize(numbers)
-    order = np.argsort(met)
-    rank = np.empty(len(met), dtype=np.int64)
-    rank[order] = np.arange(len(met))
-    return np.asarray(met)[order], rank[codes]
+    if len(numbers) and (numbers[1:] >= numbers[:-1]).all():
+        new = np.append(True, numbers[1:] != numbers[:-1])
+        return numbers[new], np.cumsum(new) - 1
+    found, where = np.unique(numbers, return_inverse=True)
+    return found, where.reshape(-1)
 
 
 def mix(value: Colours) -> Colours:
@@ -186,12 +182,11 @@ def refine(rank: Colours, link: Colours, systems: Sequence[Groups]) -> Partition
 
 def _dense(colours: Colours) -> Ints:
     """Number colours by first appearance."""
-    if len(colours) < MANY:
-        _, first, where = np.unique(colours, return_index=True, return_inverse=True)
-        return np.argsort(np.argsort(first))[where.reshape(-1)]
-    import pandas as pd
-
-    return pd.factorize(colours)[0].astype(np.int64)
+    found, where = np.unique(colours, return_inverse=True)
+    where = where.reshape(-1)
+    first = np.empty(len(found), dtype=np.int64)
+    first[where[::-1]] = np.arange(len(colours))[::-1]  # the last to write is the first in order
+    return np.argsort(np.argsort(first))[where]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ numbers of nodes, the last coordinate running fastest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,35 @@ class Elements:
             for number, row in zip(group.number(*ids).tolist(), rows, strict=True):
                 names[number] = group.name.format(*row)
         return names
+
+
+class Names(Sequence[str]):
+    """The names of all nodes, spelled out when one is read: a simulation needs none."""
+
+    def __init__(self, elements: Elements) -> None:
+        self._elements, self._count = elements, len(elements)
+        self._found: list[str] | None = None
+
+    def _all(self) -> list[str]:
+        if self._found is None:
+            self._found = self._elements.names()
+        return self._found
+
+    def __len__(self) -> int:
+        """Count the nodes."""
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """Return the name of a node, or of several."""
+        return self._all()[place]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names, in order."""
+        return iter(self._all())
 
 
 class Asked(NamedTuple):

@@ -107,7 +107,10 @@ def make_group(
     nodes = network.accelerator_nodes[found]
     domains = network.domain_of[found]
     order = list(dict.fromkeys(domains.tolist()))
-    parts = tuple(nodes[domains == d] for d in order)
+    by_domain = np.argsort(domains, kind="stable")
+    starts = np.flatnonzero(np.diff(domains[by_domain], prepend=-1))
+    split = {int(domains[one[0]]): nodes[one] for one in np.split(by_domain, starts[1:])}
+    parts = tuple(split[d] for d in order)
     reached = network.head[network.tail == int(nodes[0])].tolist()
     switched = any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in reached)
     return Group(found, nodes, parts, size, switched, true_domains, period, weight)

@@ -9,6 +9,7 @@ collectives", ISCA 2020.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def _in_switch(network: Network, group: Group, op: str) -> Flows:
         raise InvalidInput("the scale-up switches do not reduce; try algorithm 'ring'")
     ends: list[tuple[int, int, float]] = []
     links: list[list[int]] = []
-    out_to, into = _switch_links(network)
+    out_to, into = _switch_links(network, out=True), _switch_links(network, out=False)
     for part in group.parts:
         if len(part) < 2:
             continue
@@ -112,26 +113,36 @@ def _in_switch(network: Network, group: Group, op: str) -> Flows:
             "all-gather": (piece, whole),
         }[op]
         for node in part.tolist():
-            if not out_to.get(node):
+            if not len(out_to(node)):
                 raise InvalidInput(
                     f"{network.nodes[node]!r} has no link to a scale-up switch; add one"
                 )
-            at = int(network.head[out_to[node][0]])
+            at = int(network.head[out_to(node)[0]])
             ends += [(node, at, up), (at, node, down)]
-            links += [out_to[node], into[node]]
+            links += [out_to(node).tolist(), into(node).tolist()]
     rates = [network.nominal[own] for own in links]
     return flows_over(network, ends, links, [rate / rate.sum() for rate in rates])
 
 
+def _switch_links(network: Network, *, out: bool) -> Callable[[int], Ints]:
+    """Return a function that tells an accelerator's links to, or from, scale-up switches."""
+    order, starts = _links_to(network) if out else _links_from(network)
+    return lambda node: order[starts[node] : starts[node + 1]]
+
+
 @remembered
-def _switch_links(network: Network) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """Return each accelerator's links to and from scale-up switches."""
-    switch, part = network.of_kind(Kind.SCALE_UP_SWITCH), network.of_kind(Kind.ACCELERATOR)
+def _links_to(network: Network) -> tuple[Ints, Ints]:
+    return _by_node(network, network.tail, network.head)
 
-    def links_of(near: Ints, far: Ints) -> dict[int, list[int]]:
-        table: dict[int, list[int]] = {}
-        for link in np.flatnonzero(part[near] & switch[far]).tolist():
-            table.setdefault(int(near[link]), []).append(link)
-        return table
 
-    return links_of(network.tail, network.head), links_of(network.head, network.tail)
+@remembered
+def _links_from(network: Network) -> tuple[Ints, Ints]:
+    return _by_node(network, network.head, network.tail)
+
+
+def _by_node(network: Network, near: Ints, far: Ints) -> tuple[Ints, Ints]:
+    """Return links between accelerators and switches by accelerator, and where each begins."""
+    part, switch = network.of_kind(Kind.ACCELERATOR), network.of_kind(Kind.SCALE_UP_SWITCH)
+    links = np.flatnonzero(part[near] & switch[far])
+    order = links[np.argsort(near[links], kind="stable")]
+    return order, np.searchsorted(near[order], np.arange(len(part) + 1))

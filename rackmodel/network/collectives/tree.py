@@ -11,6 +11,9 @@ scan", 2009 (double binary tree).
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
+from rackmodel.network.arrays import Ints
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.hops import Hops, flows_of, inside, overlaps
 from rackmodel.network.collectives.registry import SIMPLE, Rounds, Steps, algorithm
@@ -47,6 +50,9 @@ def tree(network: Network, group: Group, op: str) -> Rounds:
 def tree_hops(group: Group) -> Iterator[Hops]:
     """Yield the hops of both trees, up and down, each spread evenly over the members."""
     count = len(group.parts)
+    if count > 1 and len({len(part) for part in group.parts}) == 1:
+        yield from _even_hops(np.stack(group.parts))
+        return
     for second in (False, True):
         for child in range(1, count):
             a, b = child, _parent(child, count)
@@ -58,6 +64,22 @@ def tree_hops(group: Group) -> Iterator[Hops]:
             lower, upper = group.parts[a][i], group.parts[b][j]
             yield lower, upper, part / 2
             yield upper, lower, part / 2
+
+
+def _even_hops(parts: Ints) -> Iterator[Hops]:
+    """Yield the same hops where all domains have as many members, all of a tree at once.
+
+    parts : int[D, n], the members of each domain.
+    """
+    count, each = parts.shape
+    child = np.arange(1, count)
+    parent = np.array([_parent(rank, count) for rank in range(1, count)])
+    mirrored = (count - 1 - child, count - 1 - parent)
+    shifted = ((child + 1) % count, (parent + 1) % count)
+    half = overlaps(each, each)[2] / 2
+    for a, b in ((child, parent), shifted if count % 2 else mirrored):
+        both = np.stack([parts[a], parts[b]], axis=1)  # up and down in turn
+        yield both.ravel(), both[:, ::-1].ravel(), np.tile(half, 2 * len(a))
 
 
 def _parent(rank: int, count: int) -> int:
