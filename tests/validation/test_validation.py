@@ -234,5 +234,5 @@ def test_names_of_runs_are_text_even_where_all_are_digits(tmp_path):
 
 def test_whole_numbers_that_no_float_holds_are_not_told():
     row = dict.fromkeys(NEEDED) | {"id": "a", "stack": "megatron", "uncertainty": 10**400}
-    (told,) = validate(pd.DataFrame([row]), workers=1)[0].to_dict("records")
+    (told,) = validate(pd.DataFrame([row]))["rows"]
     assert told["uncertainty"] is None
