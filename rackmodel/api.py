@@ -296,8 +296,8 @@ def search(
     choices : plans to try: "sensible"; "offload": also optimizer or activations in host memory;
         "full": every divisor, schedule, sharding, overlap; "full-without-offload".
     objective : what is best: most "tokens" per second and accelerator; least "usd" per token;
-        least "watts", which are joules per token. Estimates know only steps: of dollars and watts
-        the six quickest are simulated, and the best of those wins.
+        least "watts", which are joules per token. Of these, too, all plans are estimated, on the
+        scale of the quickest; the best are simulated. `better_chance` says how sure it is.
 
     Raises
     ------

@@ -26,6 +26,7 @@ from rackmodel.engine.tenants import Stay, simulate_tenants
 from rackmodel.halls.occupants import Occupant, occupant_of, turns
 from rackmodel.halls.spec import HallSpec
 from rackmodel.hardware import Catalog
+from rackmodel.hardware.identity import made_with
 from rackmodel.result.link_usage import rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
@@ -139,6 +140,7 @@ def run_hall(
             },
             "racks_mean_w": float(watts.mean()),
             "racks_peak_w": float(watts.max()),
+            **made_with(catalog),
         }
     )
 

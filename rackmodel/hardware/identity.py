@@ -1,7 +1,7 @@
 """Which catalog figures were worked out with: a digest, and what a user has changed in it.
 
 In:  a catalog.
-Out: `identity`.
+Out: `identity`; `made_with`, with the version of rackmodel.
 Left out: what two results have different (`rackmodel.reporting.difference`).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from rackmodel.hardware.catalog import load_catalog
@@ -35,6 +36,12 @@ def identity(catalog: Catalog) -> dict[str, Any]:
     own = dict(_values(catalog))
     changed = {name: one[3] or one[0] for name, one in own.items() if known.get(name) != one}
     return {"digest": _digest(own), "changed": changed}
+
+
+def made_with(catalog: Catalog | None) -> dict[str, Any]:
+    """Return version and catalog as results name them; None: the catalog that ships."""
+    version = import_module("rackmodel").__version__
+    return {"version": version, "catalog": identity(catalog or load_catalog())}
 
 
 @functools.cache

@@ -114,6 +114,7 @@ def search_job(
     bound_s = least_bound(look, queue.looked)
     floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     timed = int(np.isfinite(look.estimates.step_s).sum())
+    chance, spread = queue.better_chance()
     return SearchResult(
         candidates=tuple(candidates),
         others=_others(queue, effort.top - 1),
@@ -122,6 +123,8 @@ def search_job(
         timed=timed,
         unbeaten=max(0.0, best_s / floor_s - 1.0),
         error=max(abs(c.estimate_s / c.step_s - 1.0) for c in candidates),
+        better_chance=chance,
+        spread=spread,
         look=look,
         top=effort.top,
         objective=wanted,
@@ -136,7 +139,7 @@ def _simulated(
     near = effort.near
     while True:
         look.closer(near)
-        queue = Queue(look, simulate)
+        queue = Queue(look, simulate, OBJECTIVES[effort.objective])
         found = queue.simulated(effort)
         step_s = min((one.result.step.step_s for one in found), default=np.inf)
         bounds = look.estimates.bound_s[look.live]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.hardware.identity import made_with
 from rackmodel.planning.candidates import Candidate, Estimated
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
@@ -112,8 +113,10 @@ class SearchResult:
     plans : how many were looked at. fitting : of those, how many fit by the estimate; timed : how
     many were timed, not beaten by their bound. unbeaten : no plan that was not simulated can be
     faster than the quickest by more than this share, by its lower bound. error : largest
-    |estimate / simulation - 1| among the simulated. look : all plans and what is known of them.
-    top : plans that were asked for. objective : what the best is best by.
+    |estimate / simulation - 1| among the simulated. better_chance : that a plan that was not
+    simulated is better, where the simulated over the estimated step spreads by `spread`. look : all
+    plans and what is known of them. top : plans that were asked for. objective : what the best is
+    best by.
     """
 
     candidates: tuple[Candidate, ...]
@@ -123,6 +126,8 @@ class SearchResult:
     timed: int
     unbeaten: float
     error: float
+    better_chance: float
+    spread: float
     look: Look
     top: int
     wall_s: float
@@ -183,7 +188,8 @@ def search_rows(found: SearchResult) -> list[dict[str, Any]]:
         row = _row(first, other, other.step_s)
         if not by_steps:
             row |= {one.key: None for one in OBJECTIVES.values() if one.key not in row}
-            row["behind"] = None
+            row[objective.key] = other.value
+            row["behind"] = other.value / objective.of(first.result) - 1.0
         name, seconds = why_slower(first.parts_s, other.parts_s)
         row["why"] = f"{WORDS.get(name, name)} +{seconds:.3g} s by the estimate"
         rows.append(row)
@@ -235,10 +241,9 @@ def _chosen(found: SearchResult) -> Iterator[str]:
         return
     least_s = min(one.step_s for one in found.candidates)
     yield (
-        f"the closed form ranks plans by steps only: the best by {found.objective.word} is the "
-        f"best of the {len(found.candidates)} that were simulated, the quickest by their "
-        f"estimates; its step takes {found.best.step_s / least_s - 1.0:.2%} longer than the "
-        "quickest"
+        f"the closed form tells {found.objective.word} by seconds of kernels and of steps, on the "
+        f"scale of the quickest plan; the step of the best takes "
+        f"{found.best.step_s / least_s - 1.0:.2%} longer than the quickest"
     )
 
 
@@ -255,6 +260,8 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         f"lower bounds, {len(found.candidates)} simulated",
         f"by their lower bounds, no plan that was not simulated can be faster by more than "
         f"{found.unbeaten:.1%}",
+        f"sure: the chance that one of them is better is {found.better_chance:.1%}, with estimates "
+        f"that are off by {found.spread:.1%} (one standard deviation)",
         *_chosen(found),
         f"closed form and simulation differ by at most {found.error:.1%} on those simulated"
         + ("; the rest is listed by its estimates" if found.others else ""),
@@ -276,6 +283,9 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         "runner_up": runner_up,
         "unbeaten_by_more_than": found.unbeaten,
         "closed_form_error": found.error,
+        "better_chance": found.better_chance,
+        "closed_form_spread": found.spread,
+        **made_with(look.planner.catalog),
         "notes": notes,
     }
 

@@ -19,6 +19,7 @@ import numpy as np
 from rackmodel import hardware
 from rackmodel.assess.site import Site
 from rackmodel.hardware import Catalog
+from rackmodel.hardware.identity import made_with
 from rackmodel.network.simpy_private import events_so_far
 from rackmodel.requests.cluster import CACHE, RUNNING, WAITING
 from rackmodel.requests.drafts import BLOCK_TOKENS
@@ -133,6 +134,7 @@ class RequestsResult:
                 "steps": sum(len(times.points) for times in run.times),
                 "alike": run.alike,
             },
+            **made_with(self.catalog),
         }
         return cast(RequestsRecord, found)
 

@@ -20,7 +20,7 @@ import numpy as np
 from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
-from rackmodel.hardware.identity import identity
+from rackmodel.hardware.identity import made_with
 from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
 from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
@@ -328,8 +328,8 @@ class Result:
             "links": lambda: self.link_rows,
             "contention": lambda: contention_rows(step, self.contention_of),
             "simulation": partial(simulation_facts, step),
-            "version": lambda: import_module("rackmodel").__version__,
-            "catalog": partial(identity, self.catalog),
+            "version": lambda: made_with(self.catalog)["version"],
+            "catalog": lambda: made_with(self.catalog)["catalog"],
         }
 
     def _hbm(self) -> HbmRecord:

@@ -13,7 +13,14 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from rackmodel.result.records import CostRecord, DrawnRecord, HbmRecord, LinkRecord, RackRecord
+from rackmodel.result.records import (
+    CatalogRecord,
+    CostRecord,
+    DrawnRecord,
+    HbmRecord,
+    LinkRecord,
+    RackRecord,
+)
 
 
 class WorkerRecord(TypedDict):
@@ -95,6 +102,8 @@ class ServingRecord(TypedDict):
     cost: CostRecord
     notes: list[str]
     simulation: ServingSimulationRecord
+    version: str
+    catalog: CatalogRecord
 
 
 class TimesRecord(TypedDict):
@@ -168,3 +177,5 @@ class RequestsRecord(TypedDict):
     power_w: float
     energy_j_per_token: float
     simulation: dict[str, int]
+    version: str
+    catalog: CatalogRecord

@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any, cast
 
 from rackmodel.engine.step import Step
-from rackmodel.hardware import Accelerator
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.hardware.identity import made_with
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.result.link_usage import link_rows
 from rackmodel.result.serving_records import ServingRecord
@@ -46,6 +47,7 @@ class ServingResult:
     host_s: float
     band: tuple[float, float]  # of the time per token, as factors
     assess: Callable[[ServingResult], Mapping[str, Any]]
+    catalog: Catalog
 
     @property
     def tpot_s(self) -> float:
@@ -144,6 +146,7 @@ class ServingResult:
             "links": link_rows(self.decode),
             **facts,
             "simulation": {"events": self.decode.events, "wall_s": self.decode.wall_s},
+            **made_with(self.catalog),
         }
         return cast(ServingRecord, found)
 

@@ -174,6 +174,7 @@ def serve_job(
         users_most=most,
         host_s=habits_of(job.stack).host_s,
         band=band_of(job, part),
+        catalog=parts,
         assess=partial(assess_serving, machine=machine, catalog=parts, site=site or Site()),
     )
 

@@ -56,6 +56,7 @@ def collective(
     InvalidInput, UnknownName, CannotRun
         For words that the operation or the machine does not take.
     """
+    from rackmodel.hardware.identity import made_with
     from rackmodel.network import Network, all_to_allv, run_collective
     from rackmodel.topology import load_topology
 
@@ -77,7 +78,8 @@ def collective(
         graph = Network.from_graph(machine.graph(gpus, bundled=True), routing=routing, seed=seed)
         rows = [all_to_allv(graph, range(gpus), weights * size) for size in sizes]
     label = f"{op}, {machine.name}, {gpus:,} accelerators"
-    payload = {"topology": machine.name, "op": op, "gpus": gpus, "rows": rows}
+    payload: dict[str, Any] = {"topology": machine.name, "op": op, "gpus": gpus, "rows": rows}
+    payload |= made_with(catalog)
     return Answer(payload, "network.busbw_plot", {"label": label})
 
 

@@ -13,7 +13,7 @@ from rackmodel.planning.candidates import EVENTS, Effort, plan_words
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.enumeration import divisors, enumerate_plans
 from rackmodel.planning.frames import search_rows
-from rackmodel.planning.objectives import OBJECTIVES
+from rackmodel.planning.objectives import OBJECTIVES, Scale
 from rackmodel.planning.planner import HBM_MARGIN, Planner
 from rackmodel.planning.space import OFFLOADS, SPACES, Choices
 from rackmodel.topology import load_topology
@@ -401,11 +401,33 @@ def test_the_best_by_an_objective_is_no_worse_by_it_than_the_best_by_any_other()
     assert watts.best.step_s > tokens.best.step_s
     first, *rest = watts.to_dict()["rows"]
     assert first["energy_j_per_token"] == watts.best.assessment["energy_j_per_token"]
-    assert all(row["behind"] is None for row in rest if not row["simulated"])
-    assert any("ranks plans by steps only" in note for note in watts.to_dict()["notes"])
+    assert all(row["energy_j_per_token"] > 0 for row in rest)
+    assert any("on the scale of the quickest plan" in note for note in watts.to_dict()["notes"])
+    assert all(0.0 <= one.better_chance <= 1.0 for one in found.values())
     assert "usd_per_mtoken" not in tokens.to_dict()["rows"][0]  # nothing is assessed in vain
     with pytest.raises(UnknownName, match="did you mean 'watts'"):
         rackmodel.search("dgx-h100", objective="watt", **words)
+
+
+def test_a_slow_plan_that_spends_less_is_worth_a_look():
+    scale = Scale(value=10.0, active=0.4, step_s=2.0, compute_s=1.0, slots=8.0)
+    step_s, compute_s = np.array([2.0, 2.4, 3.34]), np.array([1.0, 0.1, 0.0])
+    same, cooler, edge = scale.of(step_s, compute_s, np.full(3, 8.0))
+    assert same == pytest.approx(10.0)
+    assert cooler < same < edge
+    assert 3.34 > 2.0 * scale.reach > 2.4
+    assert scale.of(step_s, compute_s, np.full(3, 16.0))[0] == pytest.approx(16.0)
+
+
+def test_a_search_of_one_plan_is_sure_and_says_so():
+    whole = {"tp": 4, "pp": 1, "vpp": 1, "cp": 1, "micro_batch": 1, "sharding": "zero1"}
+    words = {"model": "gpt3-13b", "gpus": 8, "global_batch": 64, "seq_len": 2048}
+    found = rackmodel.search("dgx-h100", plan={**whole, "recompute": "full"}, **words).to_dict()
+    assert found["plans"] == 1
+    assert found["better_chance"] == 0.0
+    assert found["version"] == rackmodel.__version__
+    assert found["catalog"]["changed"] == {}
+    assert any(note.startswith("sure: ") for note in found["notes"])
 
 
 def test_power_that_costs_much_turns_dollars_into_watts():
