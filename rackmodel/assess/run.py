@@ -8,6 +8,7 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from rackmodel import hardware
 from rackmodel.assess import coolant
 from rackmodel.assess.chassis import chassis_of
+from rackmodel.assess.kept_steps import once
 from rackmodel.assess.media import media_rows
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import assessed
@@ -69,15 +71,13 @@ def run(
     if others:
         machine = _noted(machine, accelerator, others)
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
-    graphs = graphs_by_default(job, accelerator)
     where = site or Site()
     cap: dict[str, Any] = {}  # filled once the clock stands still
     check_site(where, machine, accelerator, parts, job.gpus)
+    assess = partial(assessed, machine=machine, catalog=parts, site=where, cap=cap)
 
-    def result_at(clock: float) -> Result:
-        kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
-        for name, part in others.items():
-            kernels.others[name] = KernelTimes(part, job.stack, clock, cuda_graphs=graphs)
+    def simulated(clock: float) -> Result:
+        kernels = _kernels(accelerator, others, job, clock)
         contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
@@ -104,12 +104,24 @@ def run(
             kernels=kernels,
             contention_of=contention,
             catalog=parts,
-            assess=partial(assessed, machine=machine, catalog=parts, site=where, cap=cap),
+            assess=assess,
         )
 
+    result_at = partial(once, (machine, parts, job, options), simulated, assess)
     result, facts = under_cap(result_at, accelerator, where, machine, parts)
     cap.update(facts)
     return result
+
+
+def _kernels(
+    accelerator: Accelerator, others: Mapping[str, Accelerator], job: Job, clock: float
+) -> KernelTimes:
+    """Return the kernel times of a job at a clock, on its accelerators and on those in places."""
+    graphs = graphs_by_default(job, accelerator)
+    kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
+    for name, part in others.items():
+        kernels.others[name] = KernelTimes(part, job.stack, clock, cuda_graphs=graphs)
+    return kernels
 
 
 def _others(options: EngineOptions | None, catalog: Catalog) -> dict[str, Accelerator]:

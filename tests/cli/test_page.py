@@ -75,6 +75,45 @@ def test_parts_and_figures_are_those_of_the_result(run):
     assert trays == pytest.approx(max(r["heat_w"] for r in printed["racks"]), rel=0.02)
 
 
+HELD = (
+    "simulate dgx-h100 --model gpt3-175b --gpus 1024 --global-batch 512 --seq-len 2048"
+    " --default-plan --tp 8 --pp 8 --micro-batch 1"
+)
+
+
+@pytest.mark.parametrize("more", ["", "--power-cap 500W", "--precision fp8"])
+def test_an_estimate_is_near_what_is_simulated(more):
+    words = [*HELD.split(), *more.split()]
+    soon, found = worker.estimated(words), worker.answer(words)
+    near, told = dict(soon["figures"]), dict(found["figures"])
+    read = [float(row["tokens/s per accelerator"].replace(",", "")) for row in (near, told)]
+    assert read[0] == pytest.approx(read[1], rel=0.1)
+    assert near["HBM used"] == told["HBM used"].split("  ")[0]
+
+
+@pytest.mark.parametrize(
+    "words", ["report", "simulate", "simulate dgx-h10 --model x", HELD.replace("512", "511")]
+)
+def test_what_can_not_be_estimated_is_left_to_the_simulation(words):
+    assert worker.estimated(words.split()) == {}
+
+
+def test_what_moves_the_site_alone_is_not_simulated_again():
+    from rackmodel.assess.kept_steps import keeping
+
+    sites = ["--pue 1.5", "--supply-c 20", "--set prices.h100.capex_usd=9000USD", "--usd-per-kwh 9"]
+    apart = [worker.answer([*HELD.split(), *site.split()]) for site in sites]
+    with keeping():
+        worker.answer(HELD.split())
+        begin = time.process_time()
+        together = [worker.answer([*HELD.split(), *site.split()]) for site in sites]
+        took_s = time.process_time() - begin
+    for one, other in zip(apart, together, strict=True):
+        assert one["figures"] == other["figures"]
+        assert one["trays"] == other["trays"]
+    assert took_s < 0.5 * sum(one["took_s"] for one in apart)
+
+
 def test_every_field_of_the_form_is_an_option_with_its_help():
     found = form()
     for fields in found["tabs"].values():
@@ -175,6 +214,8 @@ def test_the_main_path_in_a_browser(address, tmp_path):
         answered(page, 2)
         assert page.run(text, "headline") != first
         assert "--global-batch 288" in page.run(text, "command")
+        assert page.run("return window.drafted") >= 1
+        assert "simulating" not in page.run(text, "headline")
         page.click("#keep")
         columns = "return document.querySelectorAll('#compared th[scope=col]').length"
         assert page.run(columns) == 2

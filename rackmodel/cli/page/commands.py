@@ -41,7 +41,7 @@ def simulate(
     return {
         "title": headline(row),
         "figures": [[name, text(row)] for name, text in ROWS],
-        "parts": _parts(row["breakdown_s"]),
+        "parts": step_parts(row["breakdown_s"]),
         "held": plan_words(row["plan"]),
         **_machine(row),
     }
@@ -63,7 +63,7 @@ def serve(
     return {
         "title": serving_headline(row),
         "figures": [list(each) for each in serving_rows(row)],
-        "parts": _parts(row["breakdown_s"]),
+        "parts": step_parts(row["breakdown_s"]),
         "held": [],
         **_machine(row),
     }
@@ -72,7 +72,7 @@ def serve(
 COMMANDS: dict[str, Callable[..., Answer]] = {"simulate": simulate, "serve": serve}
 
 
-def _parts(seconds: Mapping[str, float]) -> list[Answer]:
+def step_parts(seconds: Mapping[str, float]) -> list[Answer]:
     """Return the parts of a step or of a token in order, with a colour and a length in words."""
     from rackmodel.reporting.style import STEP_PARTS
     from rackmodel.reporting.words import part_name
@@ -92,14 +92,7 @@ def _parts(seconds: Mapping[str, float]) -> list[Answer]:
 
 def _machine(row: Mapping[str, Any]) -> Answer:
     """Return what the page draws of a machine: HBM, and the hottest rack by tray or by part."""
-    from rackmodel.reporting.words import part_name, scaled
-
-    def shares(found: Mapping[str, float], unit: str) -> list[Answer]:
-        return [
-            {"name": part_name(name), "value": value, "text": scaled(value, unit)}
-            for name, value in found.items()
-            if value > 0
-        ]
+    from rackmodel.reporting.words import scaled
 
     hottest = max(row["racks"], key=lambda one: one["heat_w"])
     trays = [one for one in row.get("trays") or () if one["rack_class"] == hottest["rack"]]
@@ -114,6 +107,17 @@ def _machine(row: Mapping[str, Any]) -> Answer:
         "rack": f"The hottest of {count:,} rack{'s' * (count > 1)}: {heat}",
         "notes": list(row["notes"]),
     }
+
+
+def shares(found: Mapping[str, float], unit: str) -> list[Answer]:
+    """Return what is above 0, each with its name and amount in words."""
+    from rackmodel.reporting.words import part_name, scaled
+
+    return [
+        {"name": part_name(name), "value": value, "text": scaled(value, unit)}
+        for name, value in found.items()
+        if value > 0
+    ]
 
 
 def plan_words(plan: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ const MOST_KEPT = 10;
 const COLOURS = ['#1f4e79', '#e69f00', '#2a9d8f', '#b5543c', '#8fb8de', '#6a4c93', '#c9c27a', '#7f8a96'];
 const MOST_GPUS = 16384;
 let form, verb = 'simulate', values = {}, held = [], answer = null, kept = [], running = false, waiting = false, sent = 0;
+let drafting = false, draftAgain = false, answered = '';
 
 const machine = () => form.machines.find(one => one.name === values[verb].topology) || null;
 const grouped = number => Number(number).toLocaleString('en-US');
@@ -77,7 +78,6 @@ function fieldOf(field) {
     input.value = nearest(list, now[field.name]);
     input.addEventListener('input', () => {
       now[field.name] = notches(field)[input.value].value;
-      if (field.name === 'domain' || field.name === 'seq_len') held = [];
       tell(); if (field.name === 'gpus') retell(); ask();
     });
     box.retell = tell; tell();
@@ -132,33 +132,69 @@ async function post(path, body) {
   if (!reply.ok) throw new Error(`the server says ${reply.status}: ${await reply.text()}`);
   return reply.json();
 }
+/* The closed form answers while the step is simulated: step, parts and HBM; the rest stays grey. */
+async function estimate() {
+  if (drafting) { draftAgain = true; return; }
+  drafting = true;
+  do {
+    draftAgain = false;
+    if (verb !== 'simulate' || !held.length || !answer) break;
+    const line = [...words(), ...held].join(' ');
+    let found;
+    try { found = await post('draft', {words: [...words(), ...held]}); } catch { break; }
+    if (found.figures && !draftAgain && line !== answered && verb === 'simulate') showDraft(found);
+  } while (draftAgain);
+  drafting = false;
+}
+function showDraft(found) {
+  const told = Object.fromEntries(found.figures);
+  at('headline').textContent = `${told.step} a step · MFU ${told.MFU} · estimated, simulating`;
+  at('message').hidden = true;
+  at('result').classList.remove('old');
+  at('result').classList.add('drafted');
+  at('held').textContent = 'estimated by the closed form (within a few percent as a rule); heat, power and cost are of the step before';
+  for (const row of at('figures').rows) {
+    const name = row.cells[0].textContent;
+    row.className = name in told ? '' : 'before';
+    if (name in told) row.cells[1].textContent = told[name];
+  }
+  bar('parts', found.parts, found.parts.reduce((sum, one) => sum + one.value, 0));
+  at('hbm-title').textContent = `HBM of the fullest accelerator, of ${found.hbm_text}`;
+  bar('hbm', found.hbm, found.hbm_bytes);
+  window.drafted = (window.drafted || 0) + 1;
+}
 /* One job at a time: what changes while one runs is asked once it is done. */
 async function ask() {
   waiting = true;
+  estimate();
   if (running) return;
   while (waiting) {
     waiting = false; running = true;
     const mine = verb, plan = held, number = ++sent;
     const begin = performance.now();
+    const line = [...words(), ...plan].join(' ');
     const clock = setInterval(() => {
-      at('headline').textContent = `${plan.length || mine === 'serve' ? 'simulating' : 'searching the best plan'}, ${((performance.now() - begin) / 1000).toFixed(0)} s`;
+      if (!at('headline').textContent.includes('estimated')) at('headline').textContent = `${plan.length || mine === 'serve' ? 'simulating' : 'searching the best plan'}, ${((performance.now() - begin) / 1000).toFixed(0)} s`;
       at('stop').hidden = false;
     }, 400);
-    at('result').classList.add('old');
+    if (!at('result').classList.contains('drafted')) at('result').classList.add('old');
     let found;
     try { found = await post('run', {words: [...words(), ...plan]}); }
     catch (error) { found = {ok: false, message: `${error.message}; is rackmodel app still running?`}; }
     clearInterval(clock);
     at('stop').hidden = true; running = false;
     if (mine !== verb) { waiting = true; continue; }
+    if (found.ok && waiting && plan.length) continue; // a slider has moved on, its estimate is shown
     if (!found.ok && !found.stopped && plan.length) { held = []; waiting = true; at('headline').textContent = `searching anew: ${found.message}`; continue; }
     if (found.stopped) waiting = false;
+    answered = line;
     found.verb = mine; found.searched = !plan.length; found.number = number;
     show(found);
     window.shown = {number, ms: performance.now() - begin};
   }
 }
 function show(found) {
+  at('result').classList.remove('drafted');
   at('result').classList.toggle('old', !found.ok);
   at('message').hidden = found.ok;
   if (!found.ok) {

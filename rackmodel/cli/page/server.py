@@ -78,7 +78,13 @@ def application(worker: Worker) -> Any:
     async def form(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(worker.ask, ["form"]), headers=_HEADERS)
 
-    async def run(request: Request) -> Response:
+    def answering(ask: Callable[[list[str]], Any]) -> Callable[[Request], Any]:
+        async def send(request: Request) -> Response:
+            return await told(request, ask)
+
+        return send
+
+    async def told(request: Request, ask: Callable[[list[str]], Any]) -> Response:
         # A form of another page can't send this type without the browser asking first.
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return PlainTextResponse("JSON alone is read", 415)
@@ -91,7 +97,7 @@ def application(worker: Worker) -> Any:
             return PlainTextResponse("no words", 400)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return PlainTextResponse("words are a list of texts", 400)
-        return JSONResponse(await run_in_threadpool(worker.ask, words), headers=_HEADERS)
+        return JSONResponse(await run_in_threadpool(ask, words), headers=_HEADERS)
 
     async def stop(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
@@ -100,7 +106,11 @@ def application(worker: Worker) -> Any:
         return JSONResponse({}, headers=_HEADERS)
 
     pages = [Route(path, file(name)) for path, name in _FILES.items()]
-    posts = [Route("/run", run, methods=["POST"]), Route("/stop", stop, methods=["POST"])]
+    posts = [
+        Route("/run", answering(worker.ask), methods=["POST"]),
+        Route("/draft", answering(worker.estimate), methods=["POST"]),
+        Route("/stop", stop, methods=["POST"]),
+    ]
     known_hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return Starlette(routes=[*pages, Route("/form", form), *posts], middleware=[known_hosts])
 

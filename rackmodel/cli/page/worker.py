@@ -21,9 +21,11 @@ from typing import Any
 
 import typer
 
+from rackmodel.assess.kept_steps import keeping
 from rackmodel.cli.options import expanded
 from rackmodel.cli.output import plain
 from rackmodel.cli.page.commands import COMMANDS, Answer
+from rackmodel.cli.page.drafts import draft
 from rackmodel.cli.page.form import form
 from rackmodel.cli.runner import UsageError, usage_line
 from rackmodel.errors import InvalidInput, RackModelError
@@ -34,7 +36,7 @@ LARGEST = 20_000  # characters of a command line
 @functools.cache
 def _command(name: str) -> Any:
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(expanded(COMMANDS[name]))
+    alone.command(name)(expanded(draft if name == "draft" else COMMANDS[name]))
     return typer.main.get_command(alone)
 
 
@@ -65,18 +67,34 @@ def answer(words: Sequence[str]) -> Answer:
     return {"ok": True, "command": shown, "took_s": took, **plain(found)}
 
 
-def work(pipe: Connection) -> None:
-    """Answer command lines until the other end of the pipe is closed."""
+def estimated(words: Sequence[str]) -> Answer:
+    """Estimate the step of a command line whose plan is held; {} where that is not to be had."""
+    if words[:1] != ["simulate"] or sum(map(len, words)) > LARGEST:
+        return {}
+    try:
+        found = _command("draft").main(
+            list(words[1:]), prog_name="rackmodel simulate", standalone_mode=False
+        )
+    except (RackModelError, UsageError):  # the simulation tells what is wrong
+        return {}
+    return {**plain(found)} if isinstance(found, dict) else {}
+
+
+def work(pipe: Connection, drafts: Connection) -> None:
+    """Answer command lines, and estimate others meanwhile, until the pipes are closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
-    while True:
-        try:
+    threading.Thread(target=_estimate, args=(drafts,), daemon=True).start()
+    fields = form()  # while the browser opens
+    with keeping(), contextlib.suppress(EOFError):
+        while True:
             words = pipe.recv()
-        except EOFError:
-            return
-        if words == ["form"]:
-            pipe.send(form())
-        else:
-            pipe.send(answer(words))
+            pipe.send(fields if words == ["form"] else answer(words))
+
+
+def _estimate(pipe: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send(estimated(pipe.recv()))
 
 
 class Worker:
@@ -84,14 +102,17 @@ class Worker:
 
     def __init__(self) -> None:
         self._lock, self._busy = threading.Lock(), False
+        self._draft_lock = threading.Lock()
         self._begin()
 
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs,), daemon=True)
+        self._drafts, apart = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, apart), daemon=True)
         self._process.start()
         theirs.close()
+        apart.close()
 
     def ask(self, words: Sequence[str]) -> Answer:
         """Return the answer to a command line; {"stopped": True} where it was stopped."""
@@ -108,6 +129,14 @@ class Worker:
                 return {"ok": False, "stopped": True, "message": "stopped"}
             finally:
                 self._busy = False
+
+    def estimate(self, words: Sequence[str]) -> Answer:
+        """Return what the closed form says of a command line; {} where it says nothing."""
+        with self._draft_lock, contextlib.suppress(EOFError, OSError):
+            self._drafts.send(list(words))
+            found: Answer = self._drafts.recv()
+            return found
+        return {}
 
     def stop(self) -> None:
         """Stop the command line that runs; nothing where none does."""

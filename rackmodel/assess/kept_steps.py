@@ -1,0 +1,65 @@
+"""Steps that were simulated before: what moves the site alone is answered without another.
+
+In:  what a step hangs on: machine, parts, job, the engine's options.
+Out: `keeping`, within which `run` simulates the same step once; `once`.
+Left out: the site, which every answer works out anew; steps at other clocks than the usual one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields, replace
+from typing import Any
+
+from rackmodel.engine.options import EngineOptions
+from rackmodel.hardware import Catalog
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
+from rackmodel.workload import Job
+
+MOST = 4  # steps that are kept, the last ones asked for
+_kept: ContextVar[OrderedDict[str, Result] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Keep the steps that are simulated inside."""
+    token = _kept.set(OrderedDict())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def once(
+    asked: tuple[Topology, Catalog, Job, EngineOptions | None],
+    simulate: Callable[[float], Result],
+    assess: Callable[[Result], Any],
+    clock: float,
+) -> Result:
+    """Return the result of a step at a clock; at the usual one simulated unless it is kept.
+
+    asked : machine, parts, job, options. assess : what its site makes of it.
+    """
+    machine, parts, job, options = asked
+    known = _kept.get()
+    if known is None or clock != 1.0 or machine.own_graph is not None:
+        return simulate(clock)
+    # Prices and chassis, like the site, do nothing to a step.
+    rates = (parts.accelerators, parts.links, parts.switches, parts.transports)
+    key = repr((machine.text(), machine.accelerator, rates, job, options))
+    if key not in known:
+        result = simulate(clock)
+    else:
+        before = known.pop(key)
+        result = replace(before, assess=assess, machine=machine, catalog=parts)
+        own = {one.name for one in fields(Result)} | {"assessment"}
+        # Frames and figures of the step that were worked out stay.
+        vars(result).update({k: v for k, v in vars(before).items() if k not in own})
+    known[key] = result
+    while len(known) > MOST:
+        known.popitem(last=False)
+    return result

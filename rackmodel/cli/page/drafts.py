@@ -1,0 +1,115 @@
+"""What a slider does to a step before it is simulated: the closed form of the search, in 0.1 s.
+
+In:  the words of a training job whose plan is held.
+Out: `draft`, the step, its parts and HBM; heat and money wait for the simulation.
+Left out: plans that are still open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rackmodel.cli import groups
+from rackmodel.cli.files import name_or_file
+from rackmodel.errors import InvalidPlan
+
+if TYPE_CHECKING:
+    from rackmodel.hardware import Catalog
+    from rackmodel.topology import Topology
+    from rackmodel.workload import Job
+
+
+def draft(
+    topology: groups.Topology,
+    job: groups.JobOptions,
+    engine: groups.EngineWords,
+    site: groups.SiteOptions,
+    parts: groups.CatalogOptions,
+) -> dict[str, Any]:
+    """Estimate one training step."""
+    found_machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    import numpy as np
+
+    from rackmodel import api, hardware
+    from rackmodel.hardware.power_model import peak_flops_per_s
+    from rackmodel.planning.enumeration import enumerate_plans
+    from rackmodel.planning.planner import Look, Planner
+    from rackmodel.planning.space import SEARCHED
+    from rackmodel.topology import load_topology
+    from rackmodel.workload import precision_of
+    from rackmodel.workload.memory import peak_memory
+
+    machine = load_topology(found_machine)
+    wanted = api.job_of(machine, **job, catalog=catalog)
+    known = catalog or hardware.load_catalog()
+    planner = Planner(machine, wanted, wanted.gpus, _capped(known, machine, site))
+    fixed = {name: getattr(wanted.plan, name) for name in SEARCHED}
+    space = enumerate_plans(
+        planner.job, wanted.gpus, domain=machine.domain_accelerators, fixed=fixed
+    )
+    if len(space) != 1 or space.plan(0) != wanted.plan:
+        raise InvalidPlan("the closed form does not know this plan")
+    look = Look(planner, space, planner.part.hbm_bytes)
+    look.time(np.array([0]))
+    found = {name: float(values[0]) for name, values in look.every.items()}
+    matrix_format = precision_of(wanted.precision).gemm_format
+    peak = peak_flops_per_s(hardware.accelerator(machine.accelerator, known), matrix_format)[0]
+    used = peak_memory(planner.job.replace(plan=wanted.plan))[1]
+    return _shown(
+        wanted, found, planner.lost_s(found["step_s"]), peak, used, planner.part.hbm_bytes
+    )
+
+
+def _shown(
+    wanted: Job,
+    found: Mapping[str, float],
+    step_s: float,
+    peak: float,
+    used: Mapping[str, float],
+    capacity: float,
+) -> dict[str, Any]:
+    """Return what the page shows of an estimate."""
+    from rackmodel.cli.page.commands import shares, step_parts
+    from rackmodel.reporting.words import gigabytes, percent, plan_text, scaled, seconds, whole
+
+    return {
+        "figures": [
+            ["step", f"about {seconds(step_s)}"],
+            ["tokens/s per accelerator", whole(wanted.tokens / step_s / wanted.gpus)],
+            ["MFU", percent(wanted.model_flops / step_s / wanted.gpus / peak)],
+            ["best plan", plan_text(vars_of(wanted.plan))],
+            ["HBM used", f"{gigabytes(sum(used.values()))} of {gigabytes(capacity)} GB"],
+        ],
+        "parts": step_parts(
+            {
+                "compute": found["compute_s"],
+                "exposed traffic": found["exchange_s"] + found["reduce_s"] + found["gather_s"],
+                "bubble": found["bubble_s"],
+                "optimizer": found["optimizer_s"],
+                "overhead": step_s - found["step_s"],
+            }
+        ),
+        "hbm": shares(used, "B"),
+        "hbm_bytes": capacity,
+        "hbm_text": scaled(capacity, "B"),
+    }
+
+
+def vars_of(plan: Any) -> dict[str, Any]:
+    """Return the fields of a plan by name."""
+    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+
+
+def _capped(known: Catalog, machine: Topology, site: Mapping[str, Any]) -> Catalog:
+    """Return the parts with the accelerator at the clock that a power cap leaves it."""
+    from rackmodel import hardware
+    from rackmodel.study.resources import scale_part
+
+    cap_w = site.get("power_cap_w")
+    if cap_w is None:
+        return known
+    part = hardware.accelerator(machine.accelerator, known)
+    less = scale_part(part, "power_w", cap_w / part.power_w)
+    return replace(known, accelerators={**known.accelerators, part.name: less or part})
