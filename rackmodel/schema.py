@@ -21,6 +21,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import described, kinds_of
 from rackmodel.hardware.build import FORMATS
 from rackmodel.hardware.parts import Accelerator, Link, Medium, Switch, Transport
+from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.records import ResultRecord
 from rackmodel.result.serving_records import RequestsRecord, ServingRecord
 from rackmodel.workload import Job, Model, Plan
@@ -261,6 +262,7 @@ KINDS: dict[str, Any] = {
     "result": ResultRecord,
     "serving": ServingRecord,
     "requests": RequestsRecord,
+    "hall": HallRecord,
 }
 
 

@@ -1,7 +1,7 @@
 """Fit the constants of serving kernels near their microbenchmarks on published runs.
 
     python -m benchmarks.serving.fit serving.csv            errors, and factors on the constants
-    python -m benchmarks.serving.fit serving.csv --bands    errors of stacks that it did not see
+    python -m benchmarks.serving.fit serving.csv --bands    what bands hold of stacks left out whole
 
 The steady state of every run is worked out once with the shipped constants; then the seconds of its
 kernels are added up anew for each trial. A constant may move by about a quarter from its place in
@@ -25,18 +25,17 @@ from rackmodel.engine.step import Step
 from rackmodel.errors import RackModelError
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.outcome import kernels_of
-from rackmodel.serving.run import habits_of, settle, steps_of
+from rackmodel.serving.run import band_of, habits_of, running, settle, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
-from rackmodel.validation.serving_errors import REQUESTS_A_USER, burst_s
 from rackmodel.validation.serving_runs import Case, case_of
 from rackmodel.workload.operations import Kernel
 from rackmodel.workload.serving.load import Load
-from rackmodel.workload.serving.memory import most_sequences
 
 STRAY = 0.25  # of a constant from its kernel table, one standard deviation
 NOISE = 0.15  # of a run, the same
 FIRST = 0.3  # weight of the time to the first token beside that per token
+STEP = 0.03  # of a factor, for derivatives
 FREE = 20.0  # what no kernel table holds may stray so many times further
 NO_TABLE = ("a request", "looks")
 APART = ("queued", "specul", "twin")
@@ -117,8 +116,8 @@ def read(path: str, each: int) -> pd.DataFrame:
     )
 
 
-def prepared(frame: pd.DataFrame) -> list[Run]:
-    """Return the runs that can be predicted, with their steps."""
+def prepared(frame: pd.DataFrame, stack: str | None = None) -> list[Run]:
+    """Return the runs that can be predicted, with their steps, of `stack` if one is given."""
     machines: dict[str, Steps] = {}
     runs = []
     for row in frame.to_dict("records"):
@@ -126,16 +125,18 @@ def prepared(frame: pd.DataFrame) -> list[Run]:
         if name not in machines:
             machines[name] = steps_of(load_topology(name))
         try:
-            runs.append(_run({str(k): v for k, v in row.items()}, machines[name]))
+            runs.append(_run({str(k): v for k, v in row.items()}, machines[name], stack))
         except RackModelError as reason:
             print(f"{row['id']}: {reason}")
     return runs
 
 
-def _run(row: dict[str, Any], steps: Steps) -> Run:
+def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
     case, part = case_of(row), steps.kernels.accelerator
+    if stack is not None:
+        case = replace(case, job=case.job.replace(stack=stack))
     job = case.job
-    most = most_sequences(job, job.worker, part.hbm_bytes, job.isl + job.osl)
+    most = running(job, part)
     if most < 1:
         raise RackModelError("it does not fit")
     state = settle(job, steps, most)
@@ -155,7 +156,8 @@ def _run(row: dict[str, Any], steps: Steps) -> Run:
         )
         mixed = seconds_of(state.prompt if habits_of(job.stack).alternates else asked)
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
-    burst = burst_s(job, state) / state.prompt_s / REQUESTS_A_USER
+    together = settle(job, steps, most, case.rounds)
+    burst = (together.ttft_s - state.ttft_s) / state.prompt_s
     return Run(row, case, part, seconds_of(state.decode), mixed, state.mixed, pieces, burst)
 
 
@@ -245,20 +247,59 @@ def told(runs: list[Run], seconds: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def bands(runs: list[Run]) -> None:
-    """Print the widths that hold 80% of runs of software that the fit did not see."""
-    errors = []
+def slopes(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logarithms of times per token, and by how much each factor moves them."""
+    ones = np.ones(len(FACTORS))
+    base = np.log(predicted(runs, ones)[:, 0])
+    moved = [np.log(predicted(runs, ones + STEP * row)[:, 0]) for row in np.eye(len(ones))]
+    return base, (np.array(moved).T - base[:, None]) / STEP
+
+
+def refitted(residuals: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Return how far the factors move to fit residuals, held near where they are (soft L1)."""
+    wide = np.array([FREE if name.startswith(NO_TABLE) else 1.0 for name in FACTORS])
+    held = np.diag((NOISE / STRAY / wide) ** 2 * len(residuals) / 200.0)
+    moves = np.zeros(len(FACTORS))
+    for _ in range(20):
+        weights = 1.0 / np.sqrt(1.0 + ((residuals - slope @ moves) / 0.1) ** 2)
+        normal = slope.T @ (weights[:, None] * slope) + held
+        moves = np.linalg.solve(normal, slope.T @ (weights * residuals))
+    return moves
+
+
+def bands(frame: pd.DataFrame) -> None:
+    """Print what bands hold of software that neither the constants nor its habits know.
+
+    The constants are fitted again without each software, by derivatives; its runs are predicted
+    with the habits of software that nobody knows.
+    """
+    known, unknown = prepared(frame), prepared(frame, stack="default")
+    base, slope = slopes(known)
+    measured = np.log([run.row["tpot_ms"] / 1e3 for run in known])
+    left: list[tuple[str, str, float, bool]] = []
     for name in SOFTWARE:
-        seen = [run for run in runs if name not in run.case.job.stack]
-        unseen = [run for run in runs if name in run.case.job.stack]
-        measured = np.array([run.row["tpot_ms"] / 1e3 for run in unseen])
-        ratio = np.log(measured / predicted(unseen, fitted(seen))[:, 0])
-        kinds = ["experts" if run.case.job.model.experts else "dense" for run in unseen]
-        errors += list(zip(kinds, ratio, strict=True))
-        print(f"without {name}: median {np.median(np.abs(ratio)):.3f} of {len(unseen)} runs")
-    for kind in ("dense", "experts"):
-        size = np.abs([error for which, error in errors if which == kind])
-        print(f"{kind}: 80% within {np.exp(np.quantile(size, 0.8)) - 1.0:.3f}")
+        seen = np.array([name not in run.row["software"] for run in known])
+        moves = refitted((measured - base)[seen], slope[seen])
+        unseen = [run for run in unknown if name in run.row["software"]]
+        start, slope_unseen = slopes(unseen)
+        ratio = np.log([run.row["tpot_ms"] / 1e3 for run in unseen]) - start - slope_unseen @ moves
+        for run, one in zip(unseen, ratio, strict=True):
+            kind = "experts" if run.case.job.model.experts else "dense"
+            width = math.log(band_of(run.case.job.replace(stack=name), run.part)[1])
+            left.append((name, kind, abs(one), abs(one) <= width))
+    table = pd.DataFrame(left, columns=["software", "kind", "size", "inside"])
+    for by in ("software", "kind", ["software", "kind"]):
+        print(
+            table.groupby(by)
+            .agg(
+                runs=("size", "size"),
+                median=("size", "median"),
+                inside=("inside", "mean"),
+                width_80=("size", lambda size: math.expm1(size.quantile(0.8))),
+            )
+            .round(3)
+        )
+    print(f"all {len(table)} runs: {table['inside'].mean():.1%} inside the shipped bands")
 
 
 def main() -> None:
@@ -268,10 +309,11 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=8, help="runs of every kind")
     parser.add_argument("--bands", action="store_true")
     words = parser.parse_args()
-    runs = prepared(read(words.runs, words.each))
+    frame = read(words.runs, words.each)
     if words.bands:
-        bands(runs)
+        bands(frame)
         return
+    runs = prepared(frame)
     told(runs, predicted(runs, np.ones(len(FACTORS))))
     factors = fitted(runs)
     for name, factor in zip(FACTORS, factors, strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -98,11 +98,17 @@ def show(
     output.write(look_up(name_or_file(name, "NAME"), parts), facts_tables)
 
 
+Kind: TypeAlias = Literal[
+    "topology", "parts", "models", "sweep", "design", "result", "serving", "requests", "hall"
+]
+
+
 def schema(
     kind: Annotated[
-        Literal["topology", "parts", "models", "sweep", "design", "result", "serving", "requests"],
+        Kind,
         typer.Argument(
-            help="Which file; result: of `simulate --json`, serving: of `serve --json`.",
+            help="Which file; result: of `simulate --json`, serving: of `serve --json`, hall: "
+            "of `hall --json`.",
             show_default=False,
         ),
     ],

@@ -242,6 +242,7 @@ _SERVED_ONLY = tuple(name for name in _SERVED if name != "stack")
 _SPREAD = (
     "prefill_gpus",
     "chunk",
+    "max_sequences",
     "two_batch",
     "redundant_experts",
     "routing_skew",
@@ -276,7 +277,9 @@ def _front_options() -> list[Parameter]:
         parameter("gpus", SomeGpus, None),
         *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
         *fields_options(Worker, _PLAN, searched=True),
-        *fields_options(ServingJob, _PLAN, ("prefill_gpus", "chunk"), searched=True),
+        *fields_options(
+            ServingJob, _PLAN, ("prefill_gpus", "chunk", "max_sequences"), searched=True
+        ),
         parameter("slo", Slo, None),
         parameter("requests", Requests, None),
     ]

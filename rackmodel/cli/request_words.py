@@ -19,8 +19,8 @@ from rackmodel.cli.values import MAX_COUNT, counter, number
 from rackmodel.errors import InvalidInput
 
 _PANEL = "Requests one by one (percentiles)"
-EVENTS = ("rate", "trace", "requests", "slo")
-_ALL = (*EVENTS, "cv", "lengths", "balance")
+EVENTS = ("rate", "trace", "requests", "slo", "together")
+_ALL = (*EVENTS, "cv", "lengths", "spread", "balance")
 
 Users: TypeAlias = Annotated[
     int | None,
@@ -90,10 +90,28 @@ Lengths: TypeAlias = Annotated[
     Literal["fixed", "uniform", "exponential", "azure-code", "azure-conversation"] | None,
     typer.Option(
         "--lengths",
-        help="Of prompts and answers: all alike; from a fifth to nine fifths of the mean; "
-        "exponential answers; as these services saw them.",
+        help="Of prompts and answers: all alike; uniform; exponential answers; as these services "
+        "saw them.",
         rich_help_panel=_PANEL,
         show_default=False,
+    ),
+]
+Spread: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--spread",
+        metavar="X",
+        help="Of uniform lengths, half the width over the mean: 0.8, a fifth to nine fifths.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Together: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--together",
+        help="Users of a closed loop set out at once, as benchmarks let them; all requests count.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Balance: TypeAlias = Annotated[
@@ -109,13 +127,18 @@ Balance: TypeAlias = Annotated[
 
 def request_options() -> list[Parameter]:
     """Return the options of requests, none of them given by default."""
-    kinds = (Rate, Trace, Requests, Slo, Cv, Lengths, Balance)
-    return [parameter(name, kind, None) for name, kind in zip(_ALL, kinds, strict=True)]
+    kinds = (Rate, Trace, Requests, Slo, Together, Cv, Lengths, Spread, Balance)
+    return [
+        parameter(name, kind, False if kind is Together else None)
+        for name, kind in zip(_ALL, kinds, strict=True)
+    ]
 
 
 def request_words(words: Words) -> Words:
     """Read the words of requests; where none is given, refuse what only acts on them."""
-    for name in ("rate", "cv"):
+    if not words.get("together"):
+        words.pop("together", None)
+    for name in ("rate", "cv", "spread"):
         if name in words:
             words[name] = number(words[name], f"--{name}")
     if "trace" in words:

@@ -38,6 +38,14 @@ def hall_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
         )
     yield filled(titles, rows, "slowed by")
     yield ""
+    for row in payload["rows"]:
+        if times := row.get("requests"):
+            first, token = times["ttft_s"], times["tpot_s"]
+            yield (
+                f"{row['job']}: first token p50 {seconds(first['p50'])}, p99"
+                f" {seconds(first['p99'])}; per token p50 {seconds(token['p50'])}, p99"
+                f" {seconds(token['p99'])}"
+            )
     mean, peak = payload["racks_mean_w"] / 1e3, payload["racks_peak_w"] / 1e3
     yield (
         f"{payload['topology']}, {seconds(payload['window_s'])}: {three(mean)} kW in all racks of"

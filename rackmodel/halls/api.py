@@ -44,7 +44,8 @@ def hall(
     -------
     Hall : `to_dict()` with the keys of `--json`: rows {job, kind, racks, gpus, steps_run,
     step_alone_s, step_s, slowdown, tokens_per_s_alone, tokens_per_s, slowed_by {job: slowdown},
-    steps {end_s, alone_s, step_s, slowdown}, tpot_s and tpot_alone_s of served ones}, racks {rack,
+    steps {end_s, alone_s, step_s, slowdown}, tpot_s, tpot_alone_s,
+    requests and requests_alone (percentiles of single requests) of served ones}, racks {rack,
     job, mean_w, peak_w, power_w}, over_time, window_s: until the first job has run its steps.
 
     Raises

@@ -21,16 +21,19 @@ from rackmodel.engine.tenants import Tenant
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.halls.spec import HallJob
 from rackmodel.hardware import Catalog
+from rackmodel.requests.cluster import Objective
+from rackmodel.requests.run import Arrivals, simulate_requests
 from rackmodel.result.result import Result
 from rackmodel.serving.api import serve
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.run import habits_of, steps_of
-from rackmodel.serving.steps import ALGORITHMS
+from rackmodel.serving.steps import ALGORITHMS, Steps
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, programs
 from rackmodel.workload.operations import Program
 from rackmodel.workload.serving.programs import serving_programs
 
+REQUESTS = Arrivals(lengths="uniform", spread=0.2, requests=500)  # of a closed loop (assumed)
 LONGEST_CYCLE = 100  # decode steps to one with a prompt in it; beyond, prompts are left out
 
 
@@ -48,6 +51,19 @@ class Occupant:
     step_s: float
     tokens: float
     outside_s: float
+    steps: Steps | None = None  # of a served job
+
+    def requests(self, slower: float) -> dict[str, dict[str, float]]:
+        """Return the times of single requests, where each step takes so many times longer."""
+        assert self.steps is not None
+        assert isinstance(self.result, ServingResult)
+        steps = replace(self.steps, slower=slower)
+        run = simulate_requests(self.result.job, steps, REQUESTS, Objective())
+        seen = run.cluster.seen
+        return {
+            name: times.to_dict()
+            for name, times in (("ttft_s", seen.ttft), ("tpot_s", seen.tpot), ("e2e_s", seen.e2e))
+        }
 
     @property
     def gpus(self) -> int:
@@ -121,11 +137,11 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     length = round(1.0 / state.mixed) if state.mixed * LONGEST_CYCLE >= 1.0 else 0
     cycle = cycle_of(*[state.decode] * max(0, length - 1), *[prompts] * bool(length))
     cycle = cycle or cycle_of(state.decode)
-    part_times = steps_of(machine, words["catalog"], graphs=job.cuda_graphs).kernels
+    steps = steps_of(machine, words["catalog"], graphs=job.cuda_graphs)
     tenant = Tenant(
         name=spec.name,
         job=Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas),
-        kernels=part_times,
+        kernels=steps.kernels,
         kind=StepKind(
             programs=lambda _: cycle[0], algorithm=lambda plan, op, axis: ALGORITHMS.get(op)
         ),
@@ -140,6 +156,7 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
         step_s=step_s,
         tokens=state.sequences * job.workers * job.tokens_a_step,
         outside_s=result.host_s,
+        steps=steps,
     )
 
 

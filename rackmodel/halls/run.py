@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from rackmodel.halls.occupants import Occupant, occupant_of, turns
 from rackmodel.halls.spec import HallSpec
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
+from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.link_usage import rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
@@ -71,9 +72,9 @@ class Hall:
         found: Figure = import_module("rackmodel.reporting.halls").hall_figure(self.payload)
         return found
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> HallRecord:
         """Return everything that `rackmodel hall --json` prints; SI units."""
-        return dict(self.payload)
+        return cast(HallRecord, dict(self.payload))
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
@@ -175,6 +176,9 @@ def _row(one: Occupant, apart: Stay, stay: Stay, window_s: float) -> dict[str, A
     if isinstance(one.result, ServingResult):
         found["tpot_alone_s"] = one.result.tpot_s
         found["tpot_s"] = one.result.tpot_s + late_s / one.result.job.tokens_a_step
+        found["requests_alone"] = found["requests"] = one.requests(1.0)
+        if slowdown > 1.0 + 1e-9:
+            found["requests"] = one.requests(slowdown)
     return found
 
 

@@ -52,6 +52,8 @@ def serve_requests(
     osl: int | None = None,
     cv: float = 1.0,
     lengths: str = "fixed",
+    spread: float | None = None,
+    together: bool = False,
     requests: int | None = None,
     slo: str | Mapping[str, float | str] | None = None,
     balance: str = "least",
@@ -68,6 +70,7 @@ def serve_requests(
     kv: str = "fp8",
     stack: str = "default",
     chunk: int = 8192,
+    max_sequences: int = 0,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,
@@ -93,9 +96,11 @@ def serve_requests(
         prefix (tokens at the begin of the prompt that others share) and prefix_id (which ones);
         users, a closed loop in which each sends a request when the last one is answered.
     cv : of the gaps at a rate, standard deviation over mean: 1 Poisson, 0 a clock, more in bursts.
-    isl, osl : tokens of prompt and answer, means. lengths : "fixed"; "uniform", from a fifth to
-        nine fifths of the mean; "exponential" answers; "azure-code", "azure-conversation": medians
-        of these services, log-normal, in place of isl and osl.
+    isl, osl : tokens of prompt and answer, means. lengths : "fixed"; "uniform", each way by spread
+        of the mean (0.8); "exponential" answers; "azure-code", "azure-conversation": medians of
+        these services, log-normal, in place of isl and osl.
+    together : users set out at once, as benchmarks let them, and all requests count, ten of each
+        user if nobody says how many; else they are spread and the first ones are left out.
     requests : that are measured, after those that come until all is in motion; by default 2,000 or
         some times those in flight. Of a trace: its first ones, none left out.
     slo : "ttft=1s,tpot=50ms,e2e=30s", what a request has to keep to count as goodput.
@@ -170,6 +175,7 @@ def front_requests(
     kv: str = "fp8",
     stack: str = "default",
     chunk: int = 8192,
+    max_sequences: int = 0,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,
@@ -245,6 +251,11 @@ def _arrivals(words: Mapping[str, Any]) -> Arrivals:
     if words["trace"] is not None and drawn != "fixed":
         raise InvalidInput("lengths: the trace tells them; leave lengths out")
     rate = words["rate"]
+    together, spread = words.get("together", False), words.get("spread")
+    if together and words["users"] is None:
+        raise InvalidInput("together: only users of a closed loop set out at once; give users")
+    if spread is not None and drawn != "uniform":
+        raise InvalidInput("spread: only uniform lengths have one; give lengths='uniform' too")
     return Arrivals(
         rate=None if rate is None else gate.number(rate, "1", "rate", positive=True),
         cv=gate.number(words["cv"], "1", "cv", least=0.0, most=20.0),
@@ -252,5 +263,7 @@ def _arrivals(words: Mapping[str, Any]) -> Arrivals:
         trace=None if words["trace"] is None else read_trace(words["trace"], requests),
         requests=requests,
         seed=gate.whole(words["seed"], "seed", least=0),
+        spread=0.8 if spread is None else gate.number(spread, "1", "spread", least=0.0, most=1.0),
+        together=bool(together),
         balance=cast(Balance, gate.text(words["balance"], "balance", choices=BALANCES)),
     )

@@ -43,18 +43,20 @@ class Request:
     user: int = -1
 
 
-def lengths_of(name: str, isl: int, osl: int, rng: np.random.Generator) -> Drawn:
+def lengths_of(
+    name: str, isl: int, osl: int, rng: np.random.Generator, spread: float = 0.8
+) -> Drawn:
     """Return what draws lengths: "fixed" takes isl and osl as they are.
 
-    "uniform" spreads both from a fifth to nine fifths, "exponential" answers only (at least one
-    token), a name of `LENGTHS` draws both from published quantiles whatever isl and osl are.
+    "uniform" spreads both, each way by `spread` of the mean, "exponential" answers only (at least
+    one token), a name of `LENGTHS` draws both from published quantiles whatever isl and osl are.
     """
     if name == "fixed":
         return lambda count: ([isl] * count, [osl] * count)
     if name == "uniform":
 
         def uniform(mean: int, count: int) -> list[int]:
-            low = max(1, round(mean / 5))
+            low = max(1, round(mean * (1.0 - spread)))
             return [int(x) for x in rng.integers(low, 2 * mean - low, count, endpoint=True)]
 
         return lambda count: (uniform(isl, count), uniform(osl, count))

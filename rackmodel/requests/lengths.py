@@ -55,7 +55,7 @@ class Lengths:
 
 
 _SPLITWISE = (
-    "medians: Patel et al., Splitwise, arXiv:2311.18677, section 3 (Azure, November 2023);"
+    "medians: Patel et al., Splitwise, arXiv:2311.18677, section III.A (Azure, November 2023);"
     " log-normal spread and cuts: assumed"
 )
 LENGTHS = {

@@ -144,7 +144,8 @@ class RequestsResult:
             return {"kind": "trace", "rate": given.trace.rate, "seed": given.seed}
         if given.rate is None:
             users = self.run.job.users
-            return {"kind": "closed loop", "users": users, "lengths": given.lengths}
+            found = {"kind": "closed loop", "users": users, "lengths": given.lengths}
+            return {**found, "together": given.together}
         return {
             "kind": "renewals",
             "rate": given.rate,

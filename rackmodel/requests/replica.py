@@ -90,15 +90,18 @@ class Rules:
     """What a worker does.
 
     chunk : most tokens of one prompt in a step; budget : of all. cached : share of prompts that
-    every worker has cached. alternates : prompts have steps of their own, with a decode step after
-    each. fetches : the caches of prompts come from other workers. hands_over : to other workers.
-    rate : tokens of a sequence in a decode step, mean.
+    every worker has cached. alternates : prompts have steps of their own, before any decode step.
+    sequences : that run at once, at most; None for any number. reserves : blocks of whole answers
+    are taken before a prompt begins. fetches : the caches of prompts come from other workers.
+    hands_over : to other workers. rate : tokens of a sequence in a decode step, mean.
     """
 
     chunk: int
     budget: int
     cached: float = 0.0
     alternates: bool = False
+    sequences: int | None = None
+    reserves: bool = False
     fetches: bool = False
     hands_over: bool = False
     rate: float = 1.0
@@ -132,7 +135,7 @@ class Replica:
         self._growth: dict[int, int] = {}  # blocks that are needed after a turn
         self._begin_s = self._step_s = self._prompts = 0.0
         self._steps = self._version = 0
-        self._decoding = self._after_prompt = False
+        self._decoding = False
         self._pieces: list[tuple[Sequence, int]] = []
 
     @property
@@ -166,22 +169,31 @@ class Replica:
     # Places.
 
     def _needed(self, sequence: Sequence) -> int:
-        """Return the blocks of a sequence until its first block of tokens is full."""
+        """Return the blocks of a sequence that have to be free before it begins."""
         request = sequence.request
-        tokens = sequence.context + BLOCK_TOKENS
+        tokens = self._tokens(sequence)
         if not request.prefix_tokens or self.rules.fetches:
             return blocks_of(tokens)
         shared = request.prefix_tokens // BLOCK_TOKENS
         return blocks_of(tokens) - shared + self.pool.needed(request.prefix, request.prefix_tokens)
 
+    def _tokens(self, sequence: Sequence) -> int:
+        """Return the tokens whose blocks a sequence takes at once: all, or a block of new ones."""
+        if self.rules.reserves:
+            return sequence.request.isl + sequence.request.osl
+        return sequence.context + BLOCK_TOKENS
+
     def _fits(self, sequence: Sequence) -> bool:
+        places = self.in_flight - len(self.waiting)
+        if self.rules.sequences is not None and places >= self.rules.sequences:
+            return False
         spare = int(WATERMARK * self.pool.blocks) if self.running or self.prompting else 0
         return self._needed(sequence) + spare <= self.pool.room
 
     def _admit(self) -> None:
         while self.waiting and self._fits(self.waiting[0]):
             sequence = self.waiting.popleft()
-            request, blocks = sequence.request, blocks_of(sequence.context + BLOCK_TOKENS)
+            request, blocks = sequence.request, blocks_of(self._tokens(sequence))
             if self.rules.fetches:
                 sequence.blocks = blocks
                 self.pool.take(blocks)
@@ -216,9 +228,10 @@ class Replica:
         sequence.steps = self.drafts.steps(sequence.request.osl - sequence.made)
         sequence.begin = turn = self.turn
         self._context += sequence.context
-        for steps in sequence.steps[:-1]:
+        for steps in self._growing(sequence):
             turn += steps
             self._growth[turn] = self._growth.get(turn, 0) + 1
+        turn = self.turn + sum(sequence.steps[:-1])
         self.running[sequence] = None
         self._order += 1
         sequence.entry = self._order
@@ -230,17 +243,21 @@ class Replica:
         sequence.entry = -1
         self._context -= sequence.context + (self.turn - sequence.begin) * self.rules.rate
         turn = sequence.begin
-        for steps in sequence.steps[:-1]:
+        for steps in self._growing(sequence):
             turn += steps
             if turn > self.turn:
                 self._growth[turn] -= 1
         if not self.running:
             self._context = 0.0  # no sum of roundings is left behind
 
+    def _growing(self, sequence: Sequence) -> list[int]:
+        """Return the decode steps after each of which a sequence takes another block."""
+        return [] if self.rules.reserves else sequence.steps[:-1]
+
     def grown(self, sequence: Sequence) -> int:
         """Return the blocks that a sequence has taken while it decoded."""
         turn, count = sequence.begin, 0
-        for steps in sequence.steps[:-1]:
+        for steps in self._growing(sequence):
             turn += steps
             count += turn <= self.turn
         return count
@@ -275,7 +292,7 @@ class Replica:
             self._admit()  # all were sent away
         self._decoding = bool(self.running)
         self._pieces = []
-        if self.prompting and not (self.rules.alternates and self._after_prompt and self.running):
+        if self.prompting:
             self._pieces = self._cut_prompts()
             self._decoding = self._decoding and not self.rules.alternates
         self.busy = self._decoding or bool(self._pieces)
@@ -338,7 +355,6 @@ class Replica:
     def _ran(self) -> None:
         self.busy = False
         self.desk.ran(self, self._begin_s, self._prompts)
-        self._after_prompt = bool(self._pieces)
         if self._decoding:
             self._decoded(self._steps)
         for sequence, size in self._pieces:
@@ -356,7 +372,7 @@ class Replica:
             _, entry, sequence = heapq.heappop(self._ends)
             if sequence.entry != entry:
                 continue
-            sequence.blocks += len(sequence.steps) - 1
+            sequence.blocks += len(self._growing(sequence))
             self._stop(sequence)
             sequence.made = sequence.request.osl
             self._leave(sequence)

@@ -34,6 +34,7 @@ from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.memory import cache_room_bytes, most_sequences, sequence_bytes
 
 LEAST_REQUESTS = 2000  # that are measured where nobody says how many, and the most
+TOGETHER = 10  # requests of each of them, where users set out at once and nobody says how many
 ROUNDS = 12  # of the requests in flight at a rate
 MOST_REQUESTS = 50_000
 GROWTH = 0.02  # of the requests that came: a queue that grows more has no steady state
@@ -45,6 +46,8 @@ class Arrivals:
 
     rate : requests per second. cv : of the gaps, standard deviation over mean. lengths : see
     `arrivals.lengths_of`. requests : that are measured; None for some thousands, or the trace.
+    spread : half width of uniform lengths over their mean. together : users set out at once, and
+    all requests count.
     """
 
     rate: float | None = None
@@ -54,6 +57,8 @@ class Arrivals:
     requests: int | None = None
     seed: int = 0
     balance: Balance = "least"
+    spread: float = 0.8
+    together: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +144,15 @@ def simulate_requests(
     )
     if job.prefill is not None:
         cluster.move = Transfers(job, steps, cluster.env).move
-    drawn = lengths_of(arrivals.lengths, job.isl, job.osl, rngs[1])
+    drawn = lengths_of(arrivals.lengths, job.isl, job.osl, rngs[1], arrivals.spread)
     if arrivals.trace is not None:
         cluster.open_loop(arrivals.trace)
     elif arrivals.rate is not None:
         cluster.open_loop(renewals(arrivals.rate, arrivals.cv, drawn, rngs[1]))
     else:
         many = renewals(1.0, 0.0, drawn, rngs[1])
-        cluster.closed_loop(_first(many, job, steps, alike), partial(next, many))
+        first = _first(many, job, steps, alike, together=arrivals.together)
+        cluster.closed_loop(first, partial(next, many))
     run = Run(
         job=job,
         arrivals=arrivals,
@@ -193,6 +199,7 @@ def checked_job(machine: Topology, job: ServingJob, steps: Steps) -> None:
 def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
     """Return the workers that run prompts and those that answer; one where both are the same."""
     habits = habits_of(job.stack)
+    limit = job.max_sequences or habits.sequences
 
     def kind(worker: Worker, gpus: int, rules: Rules) -> Kind:
         return Kind(
@@ -210,13 +217,15 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
             cached=job.cached,
             rate=job.tokens_a_step,
             alternates=habits.alternates,
+            sequences=limit * ranks * worker.pp,
+            reserves=habits.reserves,
         )
 
     answers = rules(job.worker)
     if job.prefill is None:
         both = kind(job.worker, job.gpus, answers)
         return both, both
-    prompts = replace(rules(job.prefill), hands_over=True)
+    prompts = replace(rules(job.prefill), hands_over=True, reserves=False)
     return (
         kind(job.prefill, job.prefill_gpus, prompts),
         kind(job.worker, job.decode_gpus, replace(answers, fetches=True)),
@@ -310,18 +319,22 @@ def _counts(arrivals: Arrivals, in_flight: float) -> tuple[int, int]:
     if arrivals.trace is not None:
         return 0, arrivals.trace.requests
     first = math.ceil(in_flight)
+    if arrivals.together:
+        return 0, arrivals.requests or TOGETHER * first
     if arrivals.rate is None:  # the users set out together: some rounds until they have spread
         first *= 2
     return first, arrivals.requests or max(LEAST_REQUESTS, min(4 * first, MOST_REQUESTS))
 
 
-def _first(many: Iterator[Request], job: ServingJob, steps: Steps, alike: int) -> Iterator[Request]:
-    """Yield the first request of each user, spread over the time that one request takes."""
+def _first(
+    many: Iterator[Request], job: ServingJob, steps: Steps, alike: int, *, together: bool
+) -> Iterator[Request]:
+    """Yield the first request of each user: at once, or over the time that one request takes."""
     workers = job.workers // alike
     users = job.users // alike
     state = settle(job.replace(users=job.users), steps, 1e9)
     each = -(-users // workers)
-    length = state.ttft_s + job.osl * state.tpot_s
+    length = 0.0 if together else state.ttft_s + job.osl * state.tpot_s
     for user, request in enumerate(itertools.islice(many, users)):
         request.user = user
         request.arrival_s = user // workers / each * length

@@ -49,6 +49,7 @@ def serve(
     kv: str = "fp8",
     stack: str = "default",
     chunk: int = 8192,
+    max_sequences: int = 0,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,
@@ -83,7 +84,8 @@ def serve(
     tp, pp, ep, dp_attention : of one worker; see `rackmodel.workload.serving.job.Worker`.
     prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
         of their workers. disaggregated : search such plans too, where no worker is given. chunk :
-        most tokens of prompts in one step. redundant_experts : copies of busy experts.
+        most tokens of prompts in one step. max_sequences : of a data-parallel rank at once; 0 for
+        what the software does. redundant_experts : copies of busy experts.
         routing_skew, routing_seed : how unevenly tokens fall on experts. cuda_graphs : steps are
         replayed from graphs.
         two_batch : half of a batch computes while the other exchanges tokens.
@@ -128,6 +130,7 @@ def front(
     kv: str = "fp8",
     stack: str = "default",
     chunk: int = 8192,
+    max_sequences: int = 0,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,

@@ -20,7 +20,7 @@ from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.site import assess_serving
-from rackmodel.serving.steady import Habits, Steady, steady_state
+from rackmodel.serving.steady import Habits, Rounds, Steady, steady_state
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.formats import weight_format
@@ -88,6 +88,24 @@ def fitting(job: ServingJob, worker: Worker, part: Accelerator, tokens: float) -
     return most
 
 
+def running(job: ServingJob, part: Accelerator) -> int:
+    """Return how many sequences a worker runs at once, at most.
+
+    Software that reserves KV blocks for whole answers holds fewer than such that gives blocks out
+    as tokens come: there contexts are of all lengths, half of the answer on average.
+
+    Raises
+    ------
+    DoesNotFit
+        If its weights do not fit.
+    """
+    habits = habits_of(job.stack)
+    tokens = job.isl + job.osl if habits.reserves else job.context
+    ranks = job.worker.tp if job.worker.dp_attention else 1
+    limit = job.max_sequences or habits.sequences
+    return min(fitting(job, job.worker, part, tokens), limit * ranks)
+
+
 def check_users(job: ServingJob, part: Accelerator) -> int:
     """Return the users whose answers fit into the KV cache of all workers.
 
@@ -120,14 +138,15 @@ def check_formats(job: ServingJob, part: Accelerator) -> None:
         raise CannotRun(f"{part.name} has no int8 arithmetic; try another format of weights")
 
 
-def settle(job: ServingJob, steps: Steps, most: float) -> Steady:
-    """Return the steady state of a job whose plan is complete."""
+def settle(job: ServingJob, steps: Steps, most: float, rounds: Rounds | None = None) -> Steady:
+    """Return the steady state of a job whose plan is complete; see `steady_state`."""
 
     def step_s(worker: Worker, gpus: int, load: Load) -> float:
         return steps.seconds(job, worker, gpus, load)
 
     transfers = None if job.prefill is None else CacheMoves(job, steps)
-    return steady_state(job, step_s, habits_of(job.stack), most=most, transfers=transfers)
+    habits = habits_of(job.stack)
+    return steady_state(job, step_s, habits, most=most, transfers=transfers, rounds=rounds)
 
 
 def serve_job(
@@ -153,7 +172,7 @@ def serve_job(
     machine.units(job.gpus)
     check_formats(job, part)
     most = check_users(job, part)
-    state = settle(job, steps, most / job.workers)
+    state = settle(job, steps, min(running(job, part), most / job.workers))
     prefill, prefill_gpus = (
         (job.worker, job.gpus) if job.prefill is None else (job.prefill, job.prefill_gpus)
     )

@@ -1,12 +1,16 @@
 """The steady state of a closed loop: how many sequences run, time per token, time to the first.
 
 In:  a job, the seconds of steps.
-Out: `Steady`.
-Left out: single requests; bursts.
+Out: `Steady`; `Rounds`, of users who set out together.
+Left out: single requests.
 
 Each user sends a prompt when the last answer has come. By Little's law users = rate x (time to the
 first token + time of the answer). Prompts run between decode steps, in the same steps (chunks), or
 on workers of their own, from where the cache moves to those that decode.
+
+Benchmarks let all users set out together. Their prompts then come in a bunch, again and again: only
+answers of unequal length draw them apart. Half of the time that a bunch takes is before the first
+token of its users, on average, the other half before their second one.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from rackmodel.workload.serving.load import Load
 
 StepSeconds: TypeAlias = Callable[[Worker, int, Load], float]
 ROUNDS = 8  # of the fixed point of sequences that run
-CLOSE = 0.01
+CLOSE = 0.003
+MOST_ARRIVING = 50.0  # prompts in a step from where on no step is without
 
 
 class Moves(Protocol):
@@ -58,6 +63,12 @@ class Steady:
     mixed_s: float
     queued: bool
 
+    def gathered(self, habits: Habits) -> float:
+        """Return the decode steps whose users' next requests come in a step with prompts."""
+        if self.queued or not self.mixed:
+            return 0.0
+        return max(0.0, min(habits.request_s, self.mixed_s - self.decode_s) / self.decode_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
@@ -65,12 +76,16 @@ class Habits:
 
     host_s : between two steps. request_s : with a request before its first step. polls : decode
     steps between looks for new requests. alternates : a prompt has the worker to itself.
+    sequences : that a data-parallel rank runs at once, at most, where nobody sets another limit.
+    reserves : a request takes the KV blocks of its whole answer before it begins.
     """
 
     host_s: float = 0.0
     request_s: float = 0.0
     polls: float = 1.0
     alternates: bool = False
+    sequences: int = 2048
+    reserves: bool = False
 
     def first_token_s(self, decode_s: float, mixed_s: float, mixed: float, pieces: int) -> float:
         """Return the time to the first token where prompts run beside decode. [s]
@@ -84,6 +99,32 @@ class Habits:
         return self.request_s + alone_s + self.polls * decode_s / 2.0 + waited_s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """Users who all set out together and send `number` requests each.
+
+    spread : half width of the lengths of answers, uniform about their mean, over the mean.
+    """
+
+    number: int = 10
+    spread: float = 0.0
+
+    def bunched(self, steps: float, answer_steps: float, stalls: bool) -> float:
+        """Return the share of requests that come in a bunch.
+
+        steps : that the prompts of all users take. answer_steps : of decode, that an answer takes.
+        stalls : nobody decodes while there are prompts, so that who began together ends together,
+        but for unequal answers: after j rounds they end over sqrt(j) times the spread of one (its
+        variance adds up), and come in a bunch where more come in a decode step than run in one.
+        Where answers go on, who was first is ahead, and only the first round is a bunch.
+        """
+        left = (
+            max(0.0, 1.0 - 2.0 * self.spread * answer_steps * math.sqrt(done) / steps)
+            for done in range(self.number if stalls else 1)
+        )
+        return sum(left) / self.number
+
+
 def steady_state(
     job: ServingJob,
     step_s: StepSeconds,
@@ -91,25 +132,59 @@ def steady_state(
     *,
     most: float,
     transfers: Moves | None = None,
+    rounds: Rounds | None = None,
 ) -> Steady:
     """Return the steady state of a job.
 
     Parameters
     ----------
-    most : sequences that the KV cache of one worker holds.
+    most : sequences that one worker runs at once: what its KV cache holds, or a limit.
     transfers : of prompts' caches from prefill to decode workers, where these are apart.
+    rounds : the means over the rounds of users who set out together, in place of those who have
+        spread.
     """
+    state = _settled(job, step_s, habits, most, transfers)
+    return state if rounds is None else _over(rounds, job, state, step_s, habits)
+
+
+def _settled(
+    job: ServingJob,
+    step_s: StepSeconds,
+    habits: Habits,
+    most: float,
+    transfers: Moves | None,
+) -> Steady:
     users = job.users / job.workers
     running = min(users, most)
-    state = _state(job, step_s, habits, running, users, transfers)
+    state = _state(job, step_s, habits, running, users, transfers, 0.0)
     for _ in range(ROUNDS):
-        answer_s = job.osl * state.tpot_s
+        answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
-        if abs(wanted - running) <= CLOSE * running:
+        mixed = mixed_share(state.mixed * state.prompt.prompts, gathered)
+        if abs(wanted - running) <= CLOSE * running and abs(mixed - state.mixed) <= CLOSE:
             break
         running = wanted if abs(wanted - running) > 0.3 * running else (wanted + running) / 2
-        state = _state(job, step_s, habits, running, users, transfers)
+        state = _state(job, step_s, habits, running, users, transfers, gathered)
     return state
+
+
+def mixed_share(arriving: float, gathered: float) -> float:
+    """Return the share of decode steps that carry prompts.
+
+    arriving : pieces of prompts in a step, mean. Users who are apart end at random (Poisson): in a
+    step none, one or several. gathered : decode steps before a step with prompts whose users' next
+    requests come while it runs. These run together in the step after it, and as many decode steps
+    later nobody comes: the same requests share fewer steps. A run of steps with prompts is one, the
+    one after it if somebody came, and so on; a run of decode steps that pause, and then as many as
+    nobody comes in.
+    """
+    if arriving <= 0.0:
+        return 0.0
+    arriving = min(arriving, MOST_ARRIVING)
+    somebody = -math.expm1(-arriving)
+    with_prompts = 1.0 - math.expm1(-arriving * (1.0 + gathered)) * math.exp(arriving)
+    without = gathered + 1.0 / somebody
+    return with_prompts / (with_prompts + without)
 
 
 def _state(
@@ -119,6 +194,7 @@ def _state(
     running: float,
     users: float,
     transfers: Moves | None,
+    gathered: float,
 ) -> Steady:
     worker, gpus = job.worker, job.decode_gpus
     each = running / worker.pp  # of the batches that fill a pipeline
@@ -128,7 +204,7 @@ def _state(
         return step_s(where, size, load) + habits.host_s
 
     decode_s = timed(worker, gpus, decode)
-    steps = job.osl / job.tokens_a_step
+    steps = job.decoded / job.tokens_a_step
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     piece = job.prompt_tokens / pieces
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
@@ -137,8 +213,8 @@ def _state(
         state = _apart(job, timed, running, users, decode, decode_s, transfers)
         return replace(state, ttft_s=state.ttft_s + habits.request_s)
     arriving = each * pieces / steps  # pieces of prompts in the time of one decode step
-    mixed = min(1.0, arriving)
-    prompt = Load(prompts=max(1.0, arriving), piece=piece, before=before)
+    mixed = mixed_share(arriving, gathered)
+    prompt = Load(prompts=arriving / mixed, piece=piece, before=before)
     if habits.alternates:
         mixed_s = decode_s + timed(worker, gpus, prompt)
     else:
@@ -153,10 +229,10 @@ def _state(
         mixed_s = timed(worker, gpus, both)
     tpot_s = (decode_s * (1.0 - mixed) + mixed_s * mixed) / job.tokens_a_step
     ttft_s = habits.first_token_s(decode_s, mixed_s, mixed, pieces)
-    rate = running / (job.osl * tpot_s)
-    queued = running < users and users / rate - job.osl * tpot_s > ttft_s
+    rate = running / (job.decoded * tpot_s)
+    queued = running < users and users / rate - job.decoded * tpot_s > ttft_s
     if queued:
-        ttft_s = users / rate - job.osl * tpot_s
+        ttft_s = users / rate - job.decoded * tpot_s
     return Steady(
         tpot_s=tpot_s,
         ttft_s=ttft_s,
@@ -170,6 +246,39 @@ def _state(
         mixed_s=mixed_s,
         queued=queued,
     )
+
+
+def _over(
+    rounds: Rounds, job: ServingJob, state: Steady, step_s: StepSeconds, habits: Habits
+) -> Steady:
+    """Return the means over the rounds of users who set out together."""
+    users = job.users / job.workers
+    if state.queued:  # in the first round those who find a place do not wait
+        began = 1.0 - (users - state.sequences) / (2.0 * users)
+        return replace(state, ttft_s=state.ttft_s * (1.0 - began / rounds.number))
+    pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
+    together, full_s, decode_s = max(1.0, state.prompt.prompts), state.prompt_s, 0.0
+    if job.prefill is not None:
+        users = job.users / (job.prefill_gpus // job.prefill.gpus)
+    elif habits.alternates:
+        together = min(users, fullest(job, job.worker, state.prompt.piece))
+        load = replace(state.prompt, prompts=together)
+        full_s = pieces * (step_s(job.worker, job.gpus, load) + habits.host_s)
+        decode_s = state.decode_s / job.tokens_a_step
+    steps = users / together * pieces
+    stalls = decode_s > 0.0
+    share = rounds.bunched(steps, job.decoded / job.tokens_a_step, stalls)
+    first_s = share * max(0.0, users / together * full_s + full_s - 2.0 * state.prompt_s) / 2.0
+    tpot_s = state.tpot_s
+    if stalls:
+        tpot_s -= share * (tpot_s - decode_s) / 2.0
+    return replace(state, tpot_s=tpot_s, ttft_s=state.ttft_s + first_s)
+
+
+def fullest(job: ServingJob, worker: Worker, piece: float) -> float:
+    """Return the most pieces of prompts in a step of a worker."""
+    ranks = worker.tp if worker.dp_attention else 1
+    return max(1.0, ranks * job.chunk / piece) if job.prompt_tokens <= job.chunk else float(ranks)
 
 
 def _apart(
@@ -186,11 +295,10 @@ def _apart(
     worker, gpus = job.prefill, job.prefill_gpus
     workers = gpus // worker.gpus
     tpot_s = decode_s / job.tokens_a_step
-    rate = running * job.workers / (job.osl * tpot_s)
+    rate = running * job.workers / (job.decoded * tpot_s)
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     piece = job.prompt_tokens / pieces
-    ranks = worker.tp if worker.dp_attention else 1
-    fullest = max(1.0, ranks * job.chunk / piece) if pieces == 1 else float(ranks)
+    most_prompts = fullest(job, worker, piece)
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
 
     def prompt_s(prompts: float) -> tuple[Load, float]:
@@ -198,11 +306,11 @@ def _apart(
         return load, pieces * timed(worker, gpus, load)
 
     one_s = prompt_s(1.0)[1]
-    full_s = prompt_s(fullest)[1]
-    most_rate = workers * fullest / full_s
+    full_s = prompt_s(most_prompts)[1]
+    most_rate = workers * most_prompts / full_s
     busy = min(0.95, rate / most_rate)
     # Prompts that came while a step ran share the next one.
-    together = max(1.0, min(fullest, rate / workers * one_s))
+    together = max(1.0, min(most_prompts, rate / workers * one_s))
     load, alone_s = prompt_s(together)
     moved_s = transfers.seconds(min(rate, most_rate))
     if math.isinf(moved_s):
@@ -211,7 +319,7 @@ def _apart(
     queued = rate > most_rate
     if queued:
         rate = most_rate
-        ttft_s = max(ttft_s, users * job.workers / rate - job.osl * tpot_s)
+        ttft_s = max(ttft_s, users * job.workers / rate - job.decoded * tpot_s)
     return Steady(
         tpot_s=tpot_s,
         ttft_s=ttft_s,

@@ -30,11 +30,15 @@ ALGORITHMS = {
 
 @dataclass(slots=True)
 class Steps:
-    """Steps of a job on one machine; each load is simulated once."""
+    """Steps of a job on one machine; each load is simulated once.
+
+    slower : how many times longer a step takes than by itself, beside other jobs.
+    """
 
     machine: Topology
     kernels: ServingTimes
     options: EngineOptions = field(default_factory=EngineOptions)
+    slower: float = 1.0
     _known: dict[tuple[ServingJob, Worker, int, Load, int], float] = field(default_factory=dict)
 
     @property
@@ -61,7 +65,7 @@ class Steps:
         key = (job.shape, worker, gpus, load, rounds)
         if key not in self._known:
             self._known[key] = self.step(job, worker, gpus, load, rounds).step_s
-        return self._known[key]
+        return self._known[key] * self.slower
 
     def step(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> Step:
         """Return the simulated step: `rounds` batches that follow one another."""

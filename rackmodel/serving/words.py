@@ -24,7 +24,18 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 
 WORKER = ("tp", "pp", "ep", "dp_attention")
 PLAIN = (
-    *("users", "isl", "osl", "kv", "stack", "chunk", "cached", "mtp", "acceptance"),
+    *(
+        "users",
+        "isl",
+        "osl",
+        "kv",
+        "stack",
+        "chunk",
+        "max_sequences",
+        "cached",
+        "mtp",
+        "acceptance",
+    ),
     *("redundant_experts", "routing_skew", "routing_seed", "cuda_graphs"),
     "two_batch",
 )

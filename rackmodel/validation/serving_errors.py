@@ -17,8 +17,7 @@ from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.files import read_csv
 from rackmodel.serving.phases import decode_phase, prefill_phase
 from rackmodel.serving.plans import search_plans
-from rackmodel.serving.run import band_of, fitting, settle, steps_of
-from rackmodel.serving.steady import Steady
+from rackmodel.serving.run import band_of, running, settle, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
 from rackmodel.validation.serving_runs import (
@@ -29,7 +28,6 @@ from rackmodel.validation.serving_runs import (
     number,
     text,
 )
-from rackmodel.workload.serving.job import ServingJob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +36,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 200_000
 TOGETHER = 64  # rows that one process predicts at a time, machine by machine
-MOST_BATCH = 2048  # sequences that TensorRT-LLM, vLLM and SGLang run at once by default, at most
-# Benchmarks of a closed loop send about ten requests a user; the first of all come together, and
-# each waits for the prompts before it (InferenceX: num_prompts = 10 x concurrency).
-REQUESTS_A_USER = 10
 UNSTATED = 0.3  # half width of the band where users, replicas or drafts are not stated (assumed)
 _Task: TypeAlias = "tuple[Sequence[dict[str, Any]], Catalog | None]"
 GROUPS = ("source", "system", "model", "software", "mode", "users")
@@ -155,7 +149,7 @@ def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
     if case.open_plan:
         return _searched(case, steps)
     tokens = job.isl + job.osl
-    most = float(fitting(job, job.worker, part, tokens))
+    most = float(running(job, part))
     if case.kind == "prefill":
         return {"tokens_per_s_per_gpu": prefill_phase(job, steps, PREFILL_TOKENS)}
     low, high = band_of(job, part)
@@ -166,27 +160,16 @@ def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
         raise InvalidInput(
             f"not one sequence of {tokens:,} tokens fits beside the weights; give more accelerators"
         )
-    ranks = job.worker.tp if job.worker.dp_attention else 1
-    most = min(most, float(MOST_BATCH * ranks))
     if case.kind == "full":
         job = job.replace(users=max(1, int(most * job.workers)))
     if case.kind == "rate":  # so many ran
         most = max(most, job.users / job.workers)
-    state = settle(job, steps, most)
-    behind_s = 0.0
-    if case.kind == "loop" and not state.queued:
-        behind_s = burst_s(job, state) / REQUESTS_A_USER
+    state = settle(job, steps, most, case.rounds)
     return {
         **_told(state.tpot_s, low, high),
-        "ttft_s": state.ttft_s + behind_s,
+        "ttft_s": state.ttft_s,
         "tokens_per_s_per_gpu": state.requests_per_s * job.osl / job.gpus,
     }
-
-
-def burst_s(job: ServingJob, state: Steady) -> float:
-    """Return how long a prompt waits on average where all users send theirs at once."""
-    workers = job.workers if job.prefill is None else job.prefill_gpus // job.prefill.gpus
-    return job.users / workers / max(1.0, state.prompt.prompts) * state.prompt_s / 2.0
 
 
 def _widened(found: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from rackmodel.errors import InvalidInput
+from rackmodel.serving.steady import Rounds
 from rackmodel.workload import Model, load_model
 from rackmodel.workload.catalog import model_from_columns
 from rackmodel.workload.mixers import Indexer, Mla
@@ -37,6 +38,7 @@ INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated 
 # questions; articles of some 3,000 words.
 DATA_ISL = {"OpenOrca": 300.0, "summarisation": 4000.0}
 ISL = 1000.0
+SPREAD = "0.8-1.0 of"  # lengths are uniform between 0.8 and 1.0 of the nominal ones, else all alike
 PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
 
 PHASES = ("decode", "prefill")
@@ -50,7 +52,8 @@ class Case:
     kind : "loop", a closed loop of users; "rate", an open one, whose users follow from its rate;
     "full", as many as fit; "decode", "prefill", a phase alone. open_plan : the plan is not stated,
     but for the fields of workers in fixed; apart : prompts run on workers of their own.
-    sequences : of a decode worker, 0 for as many as fit.
+    sequences : of a decode worker, 0 for as many as fit. rounds : of users who set out together, in
+    a closed loop.
     """
 
     job: ServingJob
@@ -59,6 +62,7 @@ class Case:
     apart: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sequences: float = 0.0
+    rounds: Rounds | None = None
 
 
 def number(row: Mapping[str, Any], name: str, default: float = math.nan) -> float:
@@ -118,7 +122,7 @@ def formats_of(row: Mapping[str, Any], model: Model) -> tuple[str, str]:
 def lengths_of(row: Mapping[str, Any]) -> tuple[int, int]:
     """Return the mean tokens of prompts and answers."""
     notes, isl, osl = text(row, "notes"), number(row, "isl"), number(row, "osl")
-    share = 0.9 if "0.8-1.0 of" in notes else 1.0  # uniform between 0.8 and 1.0 of the nominal
+    share = 0.9 if SPREAD in notes else 1.0
     mode = text(row, "mode")
     if math.isnan(isl) and (found := _INPUTS.search(notes)):
         isl, share = INPUT_SHARE * float(found[1].replace(",", "")), 1.0
@@ -239,4 +243,5 @@ def case_of(row: Mapping[str, Any]) -> Case:
         apart=mode == "disaggregated",
         fixed={} if worker is None else asdict(worker),
         sequences=sequences,
+        rounds=Rounds(spread=1.0 / 9.0 if SPREAD in notes else 0.0) if kind == "loop" else None,
     )

@@ -7,11 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 import rackmodel
-from rackmodel import hardware
+from rackmodel import hardware, schema
 from rackmodel.cli import app
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import TRAINING, simulate_step
 from rackmodel.engine.tenants import Tenant, simulate_tenants
+from rackmodel.halls.occupants import occupant_of
+from rackmodel.halls.spec import read_hall
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload import programs
 
@@ -121,8 +123,34 @@ def test_a_hall_of_training_and_serving(tmp_path):
     assert racks["chat"]["mean_w"] == pytest.approx(
         served.assessment["racks"][0]["heat_w"], rel=1e-12
     )
+    schema.check("hall", found)
+    times = rows["chat"]["requests"]
+    assert times == rows["chat"]["requests_alone"]
+    assert times["tpot_s"]["mean"] == pytest.approx(served.tpot_s, rel=0.05)
     total = np.sum([rack["power_w"] for rack in found["racks"]], axis=0)
     assert found["over_time"]["racks_w"] == pytest.approx(total)
+
+
+def test_single_requests_take_longer_where_steps_do():
+    jobs = [{"name": "chat", "racks": [0], **CHAT}]
+    spec = read_hall({"machine": "dgx-h100", "jobs": jobs}).jobs[0]
+    one = occupant_of(machine(), spec, None, EngineOptions())
+    alone, slowed = one.requests(1.0), one.requests(1.5)
+    assert slowed["tpot_s"]["p50"] == pytest.approx(1.5 * alone["tpot_s"]["p50"], rel=0.05)
+    assert slowed["ttft_s"]["p99"] > alone["ttft_s"]["p99"]
+
+
+def test_jobs_of_far_pods_meet_beyond_the_spines(monkeypatch):
+    """A fat tree of three tiers: what crosses the core, folded as unfolded."""
+    monkeypatch.setattr(f"{__name__}.NODES", np.arange(264 * 8).reshape(264, 8))
+    three = machine({"fabric.oversubscription": 2})
+    assert "core" in set(three.inventory(264 * 8).tier)
+    pair = tenant("a", (0, 256)), tenant("b", (1, 257), batch=12)
+    folded, whole = (
+        [stay.ends_s[0] for stay in simulate_tenants(three, pair, [1, 1], how)]
+        for how in (EngineOptions(), EngineOptions(fold=False))
+    )
+    assert whole == pytest.approx(folded, rel=1e-9)
 
 
 def test_a_hall_from_a_file_and_its_picture(tmp_path):

@@ -14,7 +14,8 @@ from rackmodel.requests.replica import Rules
 from rackmodel.requests.run import Arrivals, simulate_requests, step_times
 from rackmodel.requests.transfers import Transfers
 from rackmodel.serving.cache_moves import CacheMoves
-from rackmodel.serving.run import check_users, settle, steps_of
+from rackmodel.serving.run import check_users, running, settle, steps_of
+from rackmodel.serving.steady import Rounds, mixed_share
 from rackmodel.serving.words import job_of_words
 from rackmodel.workload.serving.job import Worker
 from rackmodel.workload.serving.load import Load
@@ -211,9 +212,56 @@ def test_a_closed_loop_comes_to_the_steady_state(topology, words):
     job, steps = served(topology, **words)
     most = check_users(job, steps.kernels.accelerator)
     state = settle(job, steps, most / job.workers)
-    run = simulate_requests(job, steps, Arrivals(), Objective())
+    arrivals = Arrivals(lengths="uniform", spread=0.2)  # equal answers would share steps for ever
+    run = simulate_requests(job, steps, arrivals, Objective())
     assert run.cluster.seen.tpot.mean == pytest.approx(state.tpot_s, rel=0.02)
-    assert run.rates[0] == pytest.approx(state.requests_per_s, rel=0.02)
+    assert run.rates[1] / job.osl == pytest.approx(state.requests_per_s, rel=0.02)
+
+
+def test_prompts_that_come_while_a_step_runs_share_the_next_one():
+    """Of Poisson arrivals: none while steps are alike, fewer steps with prompts where some wait."""
+    for arriving in (0.01, 0.3, 2.0):
+        assert mixed_share(arriving, 0.0) == pytest.approx(1.0 - np.exp(-arriving))
+        shares = [mixed_share(arriving, gathered) for gathered in (0.0, 1.0, 3.0, 10.0)]
+        assert all(a > b for a, b in itertools.pairwise(shares))
+        assert shares[-1] > 0.0
+    assert mixed_share(0.0, 2.0) == 0.0
+
+
+@pytest.mark.parametrize(("stack", "spread"), [("sglang", 0.0), ("sglang", 0.1), ("vllm", 0.1)])
+def test_users_who_set_out_together_wait_as_the_rounds_say(stack, spread):
+    """Where prompts stop decode and answers are alike, every round is a bunch; else the first."""
+    words = {**DENSE, "isl": 512, "osl": 256, "users": 32, "stack": stack, "chunk": 512}
+    job, steps = served("dgx-h100", **words)
+    settled = settle(job, steps, 1e3)
+    rounds = settle(job, steps, 1e3, Rounds(number=8, spread=spread))
+    kind = "uniform" if spread else "fixed"
+    arrivals = Arrivals(lengths=kind, spread=spread, together=True, requests=8 * 32)
+    seen = simulate_requests(job, steps, arrivals, Objective()).cluster.seen
+    assert seen.ttft.mean == pytest.approx(rounds.ttft_s, rel=0.3)
+    assert seen.tpot.mean == pytest.approx(rounds.tpot_s, rel=0.04)
+    assert (rounds.ttft_s > 2.0 * settled.ttft_s) == (stack == "sglang" and not spread)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_a_limit_of_sequences_is_kept_and_users_wait(limit):
+    """In a closed loop users / rate = first token + answer (Little), whatever the limit."""
+    job, steps = served("dgx-h100", **{**DENSE, "osl": 64, "users": 8, "max_sequences": limit})
+    state = settle(job, steps, running(job, steps.part))
+    assert (state.sequences, state.queued) == (limit, True)
+    run = simulate_requests(job, steps, Arrivals(requests=400), Objective())
+    assert max(len(worker.running) for worker in run.cluster.workers) <= limit
+    assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.1)
+    assert run.rates[0] == pytest.approx(state.requests_per_s, rel=0.05)
+
+
+def test_who_reserves_whole_answers_preempts_nobody():
+    def seen(*, reserves):
+        one = cluster(kind(blocks=40, reserves=reserves), requests=100)
+        one.open_loop(Request(n, 20.0 * n, 100, 200) for n in range(200))
+        return one.workers[0].preemptions, one.seen.e2e.mean
+
+    assert seen(reserves=True)[0] == 0 < seen(reserves=False)[0]
 
 
 def test_workers_that_are_alike_are_simulated_once_and_exactly(monkeypatch):

@@ -82,6 +82,12 @@ class ServingJob:
     chunk: int = setting(
         8192, "Most tokens of prompts in one step.", 2048, unit="tokens", option="--chunk"
     )
+    max_sequences: int = setting(
+        0,
+        "Most sequences of a data-parallel rank at once; 0: the software's default.",
+        256,
+        option="--max-sequences",
+    )
     cached: float = setting(
         0.0, "Share of a prompt that is cached already.", 0.5, option="--cached"
     )
@@ -145,6 +151,11 @@ class ServingJob:
         return sum(self.acceptance**i for i in range(self.mtp + 1))
 
     @property
+    def decoded(self) -> int:
+        """Tokens of an answer that decode steps make: the first one comes with the prompt."""
+        return max(1, self.osl - 1)
+
+    @property
     def context(self) -> float:
         """Tokens in the cache of a running sequence, on average."""
         return self.isl + self.osl / 2.0
@@ -161,6 +172,7 @@ class ServingJob:
             prefill=None,
             prefill_gpus=0,
             chunk=1,
+            max_sequences=0,
             cached=0.0,
             acceptance=0.0,
         )
