@@ -10,8 +10,8 @@ from rackmodel import schema
 from rackmodel.cli import app
 from rackmodel.requests.objective import objective_of
 
-WORDS = {"model": "llama3.1-70b", "isl": 1024, "osl": 256, "tp": 8}
-LINE = ["serve", "dgx-h100", "--model", "llama3.1-70b", "--tp", "8"]
+WORDS = {"model": "llama3-8b", "isl": 1024, "osl": 256, "tp": 1, "gpus": 1}
+LINE = ["serve", "dgx-h100", "--model", "llama3-8b", "--tp", "1", "--gpus", "1"]
 LENGTHS = ["--isl", "1024", "--osl", "256"]
 
 
@@ -20,7 +20,7 @@ def run(*words):
 
 
 def test_what_is_printed_fits_its_schema_and_is_the_same_again(tmp_path):
-    words = [*LINE, *LENGTHS, "--rate", 8, "--requests", 200, "--slo", "ttft=1s,tpot=50ms"]
+    words = [*LINE, *LENGTHS, "--rate", 4, "--requests", 200, "--slo", "ttft=1s,tpot=50ms"]
     first, again = (run(*words, "--seed", 3, "--json") for _ in range(2))
     found = json.loads(first.stdout)
     schema.check("requests", found)
@@ -35,15 +35,16 @@ def test_what_is_printed_fits_its_schema_and_is_the_same_again(tmp_path):
 
 def test_a_picture_and_a_table(tmp_path):
     picture = tmp_path / "queue.png"
-    done = run(*LINE, *LENGTHS, "--rate", 8, "--requests", 100, "--plot", picture)
+    done = run(*LINE, *LENGTHS, "--rate", 4, "--requests", 100, "--plot", picture)
     assert done.exit_code == 0
     assert picture.stat().st_size > 10_000
     assert "first token" in done.stdout
 
 
 def test_a_closed_loop_draws_what_the_steady_state_draws():
-    steady = rackmodel.serve("dgx-h100", **WORDS, users=64).to_dict()
-    events = rackmodel.serve_requests("dgx-h100", **WORDS, users=64, requests=1000)
+    words = {"model": "llama3.1-70b", "isl": 1024, "osl": 256, "tp": 8, "users": 32}
+    steady = rackmodel.serve("dgx-h100", **words).to_dict()
+    events = rackmodel.serve_requests("dgx-h100", **words, lengths="uniform", requests=500)
     found = events.to_dict()
     assert found["power_w"] == pytest.approx(steady["power"]["it_w"], rel=0.03)
     watts = events.frame["rack_0_w"]
@@ -53,7 +54,7 @@ def test_a_closed_loop_draws_what_the_steady_state_draws():
 def test_bursts_wait_longer_than_a_clock():
     times = [
         rackmodel.serve_requests(
-            "dgx-h100", **WORDS, rate=20, cv=cv, requests=150, seed=1
+            "dgx-h100", **WORDS, rate=8, cv=cv, requests=150, seed=1
         ).run.cluster.seen.ttft.at(0.99)
         for cv in (0.0, 1.0, 3.0)
     ]
@@ -64,7 +65,7 @@ def test_a_trace_is_read_as_it_is(tmp_path):
     path = tmp_path / "trace.csv"
     rows = [f"{100 + n / 4},{1000 + n},{20 + n % 5},{512 if n % 2 else 0}" for n in range(80)]
     path.write_text("arrival_s,isl,osl,prefix\n" + "\n".join(rows) + "\n")
-    words = {"model": "llama3.1-70b", "tp": 4, "trace": path}
+    words = {"model": "llama3-8b", "tp": 1, "gpus": 2, "trace": path}
     found = rackmodel.serve_requests("dgx-h100", **words, balance="prefix").to_dict()
     assert found["requests"] == 80
     assert found["isl"] == pytest.approx(1039.5)

@@ -1,0 +1,90 @@
+"""Closed loops as events: what they have in common with the steady state, which knows no events."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import rackmodel
+from rackmodel.requests.cluster import Objective
+from rackmodel.requests.run import Arrivals, simulate_requests
+from rackmodel.serving.run import check_users, running, settle, steps_of
+from rackmodel.serving.steady import Rounds, mixed_share
+from rackmodel.serving.words import job_of_words
+from rackmodel.workload.serving.job import Worker
+
+
+def served(topology, **words):
+    """A job with a complete plan, and the steps of its machine."""
+    machine = rackmodel.load_topology(topology)
+    job, fixed = job_of_words(machine, words)
+    return job.replace(worker=Worker(**{"ep": 1, **fixed})), steps_of(machine)
+
+
+DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 8, "gpus": 8}
+
+SETTINGS = [
+    ("dgx-h100", {**DENSE, "users": 8}),
+    ("dgx-h100", {**DENSE, "users": 32, "stack": "sglang"}),
+    ("gb200-nvl72", {**DENSE, "users": 16, "gpus": 16, "pp": 2}),
+    (
+        "gb200-nvl72",
+        {"model": "deepseek-v3", "isl": 1024, "osl": 1024, "users": 128, "tp": 16, "ep": 16,
+         "dp_attention": True, "gpus": 16},
+    ),
+    (
+        "gb200-nvl72",
+        {"model": "deepseek-v3", "isl": 1024, "osl": 1024, "users": 256, "tp": 16, "ep": 16,
+         "dp_attention": True, "gpus": 32, "prefill_gpus": 16,
+         "prefill": {"tp": 16, "ep": 16, "dp_attention": True}},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("topology", "words"), SETTINGS)
+def test_a_closed_loop_comes_to_the_steady_state(topology, words):
+    """Events know nothing of `steady`, which knows nothing of events."""
+    job, steps = served(topology, **words)
+    most = check_users(job, steps.kernels.accelerator)
+    state = settle(job, steps, most / job.workers)
+    arrivals = Arrivals(lengths="uniform", spread=0.2)  # equal answers would share steps for ever
+    run = simulate_requests(job, steps, arrivals, Objective())
+    assert run.cluster.seen.tpot.mean == pytest.approx(state.tpot_s, rel=0.02)
+    assert run.rates[1] / job.osl == pytest.approx(state.requests_per_s, rel=0.02)
+
+
+def test_prompts_that_come_while_a_step_runs_share_the_next_one():
+    """Of Poisson arrivals: none while steps are alike, fewer steps with prompts where some wait."""
+    for arriving in (0.01, 0.3, 2.0):
+        assert mixed_share(arriving, 0.0) == pytest.approx(1.0 - np.exp(-arriving))
+        shares = [mixed_share(arriving, gathered) for gathered in (0.0, 1.0, 3.0, 10.0)]
+        assert all(a > b for a, b in itertools.pairwise(shares))
+        assert shares[-1] > 0.0
+    assert mixed_share(0.0, 2.0) == 0.0
+
+
+@pytest.mark.parametrize(("stack", "spread"), [("sglang", 0.0), ("sglang", 0.1), ("vllm", 0.1)])
+def test_users_who_set_out_together_wait_as_the_rounds_say(stack, spread):
+    """Where prompts stop decode and answers are alike, every round is a bunch; else the first."""
+    words = {**DENSE, "isl": 512, "osl": 256, "users": 32, "stack": stack, "chunk": 512}
+    job, steps = served("dgx-h100", **words)
+    settled = settle(job, steps, 1e3)
+    rounds = settle(job, steps, 1e3, Rounds(number=8, spread=spread))
+    kind = "uniform" if spread else "fixed"
+    arrivals = Arrivals(lengths=kind, spread=spread, together=True, requests=8 * 32)
+    seen = simulate_requests(job, steps, arrivals, Objective()).cluster.seen
+    assert seen.ttft.mean == pytest.approx(rounds.ttft_s, rel=0.3)
+    assert seen.tpot.mean == pytest.approx(rounds.tpot_s, rel=0.04)
+    assert (rounds.ttft_s > 2.0 * settled.ttft_s) == (stack == "sglang" and not spread)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_a_limit_of_sequences_is_kept_and_users_wait(limit):
+    """In a closed loop users / rate = first token + answer (Little), whatever the limit."""
+    job, steps = served("dgx-h100", **{**DENSE, "osl": 64, "users": 8, "max_sequences": limit})
+    state = settle(job, steps, running(job, steps.part))
+    assert (state.sequences, state.queued) == (limit, True)
+    run = simulate_requests(job, steps, Arrivals(requests=400), Objective())
+    assert max(len(worker.running) for worker in run.cluster.workers) <= limit
+    assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.1)
+    assert run.rates[0] == pytest.approx(state.requests_per_s, rel=0.05)
