@@ -11,6 +11,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from rackmodel.result.records import CatalogRecord
 from rackmodel.result.serving_records import TimesRecord
 
 
@@ -76,3 +77,5 @@ class HallRecord(TypedDict):
     over_time: dict[str, list[float]]
     racks_mean_w: float
     racks_peak_w: float
+    version: str
+    catalog: CatalogRecord
