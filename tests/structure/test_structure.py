@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "extend": _ALL,
     "serving": _STEP | {"engine", "result", "assess", "planning", "api"},
     "requests": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
-    "halls": _STEP | {"engine", "result", "assess", "planning", "api", "serving"},
+    "halls": _STEP | {"engine", "result", "assess", "planning", "api", "serving", "requests"},
     "traces": _STEP | {"engine", "result"},
     "sweeps": _ALL,
     "validation": _ALL | {"serving"},
