@@ -25,6 +25,7 @@ from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
+from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, ends
 
@@ -162,6 +163,9 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
         gather_s = np.where(both, gather[0] / units, gather_s)
         reduce_s = np.where(both, reduce[0] / units, reduce_s)
     optimizer = _optimizer(shape, update).max(axis=0)
+    if shape.job.optimizer == "muon":  # gathers momentum as weights are gathered, in two bytes
+        times = ELEMENT / precision_of(shape.job.precision).gather_bytes
+        optimizer = optimizer + np.where(shape.sharded("none"), 0.0, times * gather.max(axis=0))
     streams = np.maximum(2.0 * gather, reduce), PORT * (2.0 * gather + reduce)
     moving = np.where(both, np.maximum(*streams), np.where(each, reduce, 0.0))
     compute_s = m * work.mean(axis=0)
@@ -349,7 +353,10 @@ def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     layers = np.where(shape.profiles.layer, learning, 0.0)
     cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0
     kept = shape.gradients(states)
-    return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + update.fixed_s)
+    matrices = shape.by_rank(shape.sum(shape.profiles.orthogonal_s[shape.row]))
+    shards = np.where(shape.sharded("none"), 1.0, np.maximum(shape.dp_cp, shape.edp))
+    fixed = update.fixed_s + matrices / shards
+    return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + fixed)
 
 
 def _beside(moved: Floats, work: Floats, drag: Floats) -> Floats:

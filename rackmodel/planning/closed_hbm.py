@@ -48,12 +48,20 @@ def _used(shape: Shape) -> Floats:
             offloaded=space.offload_optimizer == 1,
             kept=_activations(shape),
             working=0.0,
+            outside=_outside(shape),
             frozen=shape.split(*frozen),
             learning=learning.max(axis=1)[space.profile],
         ),
     )
     used: Floats = np.asarray(sum(kinds.values())).max(axis=0)
     return used
+
+
+def _outside(shape: Shape) -> Floats:
+    """States of embedding and head, [pp, N]."""
+    ends = np.where(shape.profiles.layer, 0.0, shape.profiles.dense_learning)
+    held = shape.by_rank(shape.sum(ends[shape.row]))
+    return np.where(shape.sharded("none"), held, shape.split(held, np.zeros_like(held)))
 
 
 def _activations(shape: Shape) -> Floats:

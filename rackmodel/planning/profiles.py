@@ -23,6 +23,7 @@ from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.choices import RECOMPUTES
+from rackmodel.workload.muon import orthogonal_kernels
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.placement import axis_true_size
@@ -61,6 +62,7 @@ class Profiles:
     expert: Floats
     dense_learning: Floats
     expert_learning: Floats
+    orthogonal_s: Floats  # [P, K], of Muon: seconds for the matrices of a unit, all of them
     transfer: Floats
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
     order: Ints
@@ -108,6 +110,7 @@ def profile(
         expert=np.zeros(shape),
         dense_learning=np.zeros(shape),
         expert_learning=np.zeros(shape),
+        orthogonal_s=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
@@ -127,6 +130,9 @@ def profile(
         found.expert[row] = [unit.expert_parameters for unit in units]
         found.dense_learning[row] = [unit.dense_learning for unit in units]
         found.expert_learning[row] = [unit.expert_learning for unit in units]
+        if job.optimizer == "muon":
+            whole = probe.replace(sharding="none")
+            found.orthogonal_s[row] = [_orthogonal_s(whole, unit, compute_s) for unit in units]
         for which in sorted(recomputes):
             modules = job.plan.recompute_modules if RECOMPUTES[which] == "selective" else ()
             own = probe.replace(
@@ -136,6 +142,13 @@ def profile(
                 place = (row, which, column)
                 _time_unit(found, own, unit, place, compute_s, port_bytes_per_s)
     return found
+
+
+def _orthogonal_s(whole: Job, unit: Unit, compute_s: Callable[[Compute], float]) -> float:
+    kernels = orthogonal_kernels(whole, [unit])
+    if not kernels:
+        return 0.0
+    return compute_s(Compute(name="orthogonal", phase="optimizer", kernels=kernels))
 
 
 def _without_copies(work: Compute) -> Compute:

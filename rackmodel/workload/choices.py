@@ -31,12 +31,15 @@ RECOMPUTE_MODULES = (*WITHIN, "core_attn", "norm", "act", "moe_act", "mla_up_pro
 FROZEN_PARTS = ("embedding", "attention", "mlp", "router", "experts", "norms", "head")
 LORA_TARGETS = ("attention", "mlp", "experts")
 
+# Of those that keep less: what embedding and head have, which AdamW updates.
+OUTSIDE_LAYERS = {"muon": 8.0}
 # Bytes of state that an optimizer keeps of a parameter beside the master weight.
 OPTIMIZERS = {
     "adam": 8.0,  # two fp32 moments
     "adam-8bit": 2.0 + 2 * 4.0 / 256,  # two of a byte, scales by block; arXiv:2110.02861, 2.1
     "lion": 4.0,  # one fp32 momentum; arXiv:2302.06675, algorithm 2
     "sgd": 4.0,  # one fp32 momentum
+    "muon": 4.0,  # one fp32 momentum of the matrices of layers; arXiv:2502.16982, section 2.3
 }
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rackmodel.software import software_of
-from rackmodel.workload.choices import OPTIMIZERS
+from rackmodel.workload.choices import OPTIMIZERS, OUTSIDE_LAYERS
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import (
     Collective,
@@ -137,11 +138,28 @@ def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
     return dense / plan.shards + expert / plan.edp
 
 
+def outside_states(job: Job, chunks: Sequence[Chunk]) -> float:
+    """Those of embedding and head."""
+    held = sum(u.dense_learning for chunk in chunks for u in chunk.units if not u.is_layer)
+    return held / (1 if job.plan.sharding == "none" else job.plan.shards)
+
+
+def kept_state(job: Job, states: Any, outside: Any) -> Any:
+    """Bytes of state that the optimizer keeps of so many parameters, some of them outside layers.
+
+    Amounts of a rank, or arrays over plans.
+    """
+    own = OPTIMIZERS[job.optimizer]
+    return states * own + outside * (OUTSIDE_LAYERS.get(job.optimizer, own) - own)
+
+
 def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     """Gradient norm, then the update: of gradient, master and state; writes these and weights."""
     updated = local_states(job, chunks)
     grad, master = float(job.gradient_bytes), software_of(job.stack).master_bytes
-    precision, state = precision_of(job.precision), OPTIMIZERS[job.optimizer]
+    precision, state = precision_of(job.precision), 0.0
+    if updated:
+        state = kept_state(job, updated, outside_states(job, chunks)) / updated
     checks = 2.0 if precision.loss_scaling else 1.0
     # multi-tensor kernels, ~10 per layer
     learning = (u for chunk in chunks for u in chunk.units if u.dense_learning + u.expert_learning)

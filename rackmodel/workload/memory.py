@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
-from rackmodel.workload.choices import OPTIMIZERS
-from rackmodel.workload.data_parallel import held_gradients, local_states
+from rackmodel.workload.data_parallel import (
+    held_gradients,
+    kept_state,
+    local_states,
+    outside_states,
+)
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
@@ -48,7 +52,8 @@ class Holding(NamedTuple):
     where `reshards`. replicas : ranks of dp x cp. sharded, reshards : weights are sharded, and
     dropped after use. ahead : units gathered ahead. offloaded : the optimizer is in host memory.
     kept, working : activations at the schedule's peak. [bytes]
-    frozen : parameters of a shard that never change. learning : those of `largest` that do; None
+    outside : states of embedding and head. frozen : parameters of a shard that never change.
+    learning : those of `largest` that do; None
     where all do.
     """
 
@@ -64,6 +69,7 @@ class Holding(NamedTuple):
     offloaded: Flag
     kept: Amount
     working: Amount
+    outside: Amount
     frozen: Amount = 0.0
     learning: Amount = None
 
@@ -84,13 +90,14 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
         held.largest * gathered + learning * job.gradient_bytes * (1 + (held.ahead > 0))
     )
     each = job.gradient_bytes + software.gradient_copy_bytes
-    state_bytes = master + OPTIMIZERS[job.optimizer] + software.shard_gradient_bytes
+    each_state = master + software.shard_gradient_bytes
     kinds = dict.fromkeys(KINDS, np.zeros(()))
     kinds["weights"] = np.where(held.sharded, sharded, held.weights)
     kinds["gradients"] = np.where(
         whole, held.parameters * job.gradient_bytes + held.states * 4.0, held.gradients * each
     )
-    kinds["optimizer"] = np.where(held.offloaded, 0.0, held.states * state_bytes)
+    kept = held.states * each_state + kept_state(job, held.states, held.outside)
+    kinds["optimizer"] = np.where(held.offloaded, 0.0, kept)
     kinds["buffers"] = np.where(held.reshards, gathered, 0.0)
     kinds["buffers"] = kinds["buffers"] + np.where(held.replicas > 1, software.bucket_bytes, 0.0)
     kinds["activations"], kinds["working"] = np.asarray(held.kept), np.asarray(held.working)
@@ -120,6 +127,7 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         offloaded=np.bool_("optimizer" in plan.offload),
         kept=peak.kept_bytes,
         working=peak.working_bytes,
+        outside=outside_states(job, chunks),
         frozen=dense / plan.shards + expert / plan.edp,
         learning=max(u.dense_learning + experts * u.expert_learning for u in units),
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
+from rackmodel.workload import muon
 from rackmodel.workload.data_parallel import closing, update_kernels
 from rackmodel.workload.ends import padded_vocab
 from rackmodel.workload.operations import (
@@ -199,8 +200,13 @@ class _Writer:
             )
             self.add(-1, tied)
         kernels = update_kernels(job, self.chunks)
+        ending: list[Operation] = closing(job, self.chunks)
+        if job.optimizer == "muon":
+            units = muon.units_of(self.chunks)
+            kernels += muon.orthogonal_kernels(job, units)
+            ending += muon.gathered_momentum(job, units)
         update = Compute(name="optimizer", phase="optimizer", kernels=kernels)
-        self.add(-1, *closing(job, self.chunks), update)
+        self.add(-1, *ending, update)
         for passes in self.passes:
             self.add(-1, *passes.exposed_gathers())
 

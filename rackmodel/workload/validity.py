@@ -52,6 +52,8 @@ def check(job: Job) -> None:
 def _learns(job: Job) -> None:
     """Refuse a job that trains nothing, or one of two ends that are the same matrix."""
     trained, model = job.trained, job.model
+    if job.optimizer == "muon" and (trained.lora or "optimizer" in job.plan.offload):
+        raise InvalidPlan("optimizer muon with lora or an offloaded optimizer is not modelled")
     if "experts" in trained.targets and not model.moe_layers:
         raise InvalidPlan(f"lora_targets experts: {model.name!r} is dense")
     ends = trained.learns("embedding"), trained.learns("head")
