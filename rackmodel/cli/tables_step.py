@@ -345,6 +345,8 @@ def _limit_tables(power: Payload) -> Iterator[RenderableType]:
     )
     first = power["margins"][0]["part"]
     yield f"first to reach its limit: {first}. After a start, junction / return degC: {after}"
+    edge, most = (scaled(power[f"accelerator_{key}_w"], "W") for key in ("edge", "limit"))
+    yield f"an accelerator as it begins after a wait: {edge} over 20 ms; electrical limit: {most}"
     if hall := power.get("hall"):
         yield ""
         table = grid("jobs in a hall", "mean", "swing of 20 ms means", "std", "in phase")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rackmodel.result.result import Result
 
 AFTER_S = (1.0, 10.0, 60.0, 300.0, 600.0)  # a job has started
+EDGE_S = 20e-3  # a pulse that power supplies answer to
 STEPS = 6  # caps that are tried where none is given
 MOST_CAPS, MOST_JOBS = 64, 1024
 
@@ -44,7 +45,9 @@ def heat(
     air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
     windows, jobs or smoothing also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to
     a step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job,
-    margins (`rackmodel.assess.margins`), after_start (junction_c, return_c), hall (by jobs).
+    margins (`rackmodel.assess.margins`), after_start (junction_c, return_c), hall (by jobs),
+    accelerator_edge_w (mean over 20 ms as products begin after a wait), accelerator_limit_w (its
+    electrical limit).
     """
     from rackmodel.assess.series import powered_of, series_from
 
@@ -60,7 +63,7 @@ def heat(
         return Answer(payload, "racks.rack_elevation", {"title": result.topology})
     done, installed = powered_of(result)
     power, series = _power_of(done, site.smooths or Smoothing())
-    power |= _limits_of(done)
+    power |= _limits_of(done, result.step.job.precision, site.power_cap_w)
     if jobs is not None:
         power["hall"] = _hall_of(series_from(done, installed), jobs)
     words = {"series": series, "power": power, "title": result.topology}
@@ -82,10 +85,12 @@ def _power_of(done: Assessment, how: Smoothing) -> tuple[dict[str, Any], dict[st
     return power, {"step_s": done.step_s, "drawn_w": after.drawn_w, "seen_w": after.power_w}
 
 
-def _limits_of(done: Assessment) -> dict[str, Any]:
-    """Return margins of the hottest rack, and its temperatures after a job has started."""
+def _limits_of(done: Assessment, precision: str, cap_w: float | None) -> dict[str, Any]:
+    """Return margins of the hottest rack, temperatures after a start, and what an accelerator draws
+    as products begin after a wait."""
     import numpy as np
 
+    from rackmodel.assess import steady
     from rackmodel.assess.margins import heating, margins
     from rackmodel.assess.rack_power import idle_accelerator_w
 
@@ -94,7 +99,16 @@ def _limits_of(done: Assessment) -> dict[str, Any]:
     keys = ("after_s", "junction_c", "return_c")
     rows = zip(AFTER_S, junction_c, return_c, strict=True)
     after = [dict(zip(keys, row, strict=True)) for row in rows]
-    return {"margins": margins(done), "after_start": after}
+    edge_w = steady.edge_w(
+        done.accelerator,
+        steady.Kernel(precision=precision),
+        chassis=done.chassis,
+        window_s=EDGE_S,
+        cap_w=cap_w,
+    )
+    limit_w = done.accelerator.power.peak_ratio * done.accelerator.power_w
+    ends = {"accelerator_edge_w": edge_w, "accelerator_limit_w": limit_w}
+    return {"margins": margins(done), "after_start": after, **ends}
 
 
 def _hall_of(job: Series, jobs: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rackmodel.assess.chassis import chassis_of
-from rackmodel.assess.steady import Kernel, steady
+from rackmodel.assess.steady import Kernel, edge_w, steady
 from rackmodel.hardware import accelerator
 from rackmodel.hardware.power_model import voltage_ratio
 from rackmodel.serving.site import padded
@@ -59,3 +59,38 @@ def test_a_lower_cap_never_speeds_up_nor_heats(catalog):
 def test_products_are_padded_to_whole_tiles(rows):
     done = rows * padded(rows, 64.0)
     assert done == pytest.approx(64 * math.ceil(rows / 64))
+
+
+# gpu-power-lab, B300: peaks of samples of 13 ms over a cap, products on and off, then in a step.
+@pytest.mark.parametrize(
+    ("cap_w", "toggles", "peak", "near"),
+    [(500, 1.0, 1.43, 0.05), (700, 1.0, 1.22, 0.05), (1100, 1.8, 1.17, 0.08)],
+)
+def test_a_kernel_that_begins_passes_its_cap_until_the_controller_acts(
+    catalog, cap_w, toggles, peak, near
+):
+    part, chassis = accelerator("b300-1100w"), chassis_of(catalog, "dgx-b300")
+    kernel = Kernel(precision="bf16", toggles=toggles)
+    found = [
+        edge_w(part, kernel, chassis=chassis, window_s=window_s, cap_w=cap_w) / cap_w
+        for window_s in (1e-3, 13e-3, 1.0, 100.0)
+    ]
+    assert found[1] == pytest.approx(peak, abs=near)
+    assert sorted(found, reverse=True) == found
+    assert found[0] * cap_w <= part.power.peak_ratio * part.power_w * (1 + 1e-9)
+    assert found[-1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_operands_that_toggle_more_leave_less_under_a_cap(catalog):
+    """Calibrated on products of a B300 at 1,422 MHz under 1,082 W; GB300 at 500 W is another
+    source: 0.28 to 0.39 of its speed at 1,400 W."""
+    much = Kernel(precision="bf16", toggles=1.8)
+    found = settled(catalog, "b300-1100w", much, cap_w=1082)
+    reference = accelerator("b300").power.clock_ref_hz
+    assert found.clock * reference == pytest.approx(1.422e9, rel=0.03)
+    few, more = (
+        settled(catalog, "gb300", much, "gb300-nvl72", cap_w=cap_w).clock for cap_w in (500, 1400)
+    )
+    assert 0.28 <= few / more <= 0.40
+    plain = settled(catalog, "gb300", PRODUCT, "gb300-nvl72", cap_w=500).clock
+    assert few < plain
