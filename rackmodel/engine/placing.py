@@ -25,7 +25,6 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
-from rackmodel.topology import Topology
 from rackmodel.workload.placement import dp_block, replica_stride
 
 if TYPE_CHECKING:
@@ -90,9 +89,8 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
         periods=periods if repeats else plan.replicas,
     )
     ranks = total // plan.replicas * small.dp
-    standing = machine
-    if ranks < total and isinstance(machine, Topology):
-        standing = machine.tiers_of(slots)
+    tiers_of = getattr(machine, "tiers_of", None)
+    standing = machine if tiers_of is None or ranks == total else tiers_of(slots)
     network = found.network if found else _network(standing, rank_map.slots(ranks), options)
     sides = torus_shape(network)
     if sides and (rank_map.chosen or options.placement):

@@ -261,8 +261,13 @@ class Result:
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
-        """HBM bytes moved over what could be moved in a step, mean over all ranks."""
-        return self._per_rank("hbm_bytes") / self.step_s / self.accelerator.hbm_bytes_per_s
+        """HBM bytes moved over what could be moved in a step, mean over all ranks.
+
+        Kernels read each operand once; a byte on the wire is read where it is sent from and written
+        where it arrives.
+        """
+        moved = self._per_rank("hbm_bytes") + 2 * self._per_rank("wire_bytes")
+        return moved / self.step_s / self.accelerator.hbm_bytes_per_s
 
     @property
     def placement(self) -> PlacementRecord:

@@ -45,6 +45,10 @@ class ScaledLinks:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
 
+    def tiers_of(self, accelerators: int) -> ScaledLinks:
+        """The machine with the tiers that so many need, scaled as this one."""
+        return ScaledLinks(self._machine.tiers_of(accelerators), self._resource, self._factor)
+
     def elements(self, accelerators: int, *, bundled: bool = False) -> None:
         """None: only the graph is scaled."""
 

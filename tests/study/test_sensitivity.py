@@ -119,3 +119,16 @@ def test_pareto_front_keeps_equals():
         True,
         False,
     ]
+
+
+def test_links_stay_scaled_where_a_stand_in_has_the_tiers_of_the_whole():
+    machine, parts = load_topology("gb200-nvl72"), load_catalog()
+    scaled, _ = scale(machine, parts, "latency_s", 0.5)
+    rates = [
+        {
+            facts["latency_s"]
+            for *_, facts in one.tiers_of(4608).graph(144, bundled=True).edges(data=True)
+        }
+        for one in (machine, scaled)
+    ]
+    assert rates[1] == {delay / 2 for delay in rates[0]}
