@@ -67,10 +67,34 @@ def like_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Band:
     Rows as `scale_up.row_of` makes them.
     """
     value = float(ours["tokens_per_s_per_gpu"]) / float(theirs["tokens_per_s_per_gpu"])
-    ends = []
-    for error in (-NETWORK_ERROR, NETWORK_ERROR):
-        times = [1.0 + error * _exposed(row) for row in (ours, theirs)]
-        ends.append(value * times[1] / times[0])
+    return _alike(value, _exposed(ours), _exposed(theirs))
+
+
+def record_ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Band:
+    """Tokens/s per accelerator of one result over another, as `Result.to_dict` gives them.
+
+    On the same accelerator, format and software errors of kernels are common to both and cancel, as
+    in `like_ratio`; else the bands of both are independent and add in quadrature of logarithms.
+    """
+    value = float(ours["tokens_per_s_per_gpu"]) / float(theirs["tokens_per_s_per_gpu"])
+    if all(ours.get(key) == theirs.get(key) for key in ("accelerator", "precision", "stack")):
+        return _alike(value, *(row["exposed_s"] / row["step_s"] for row in (ours, theirs)))
+    pairs = (("step_s_low", "step_s_high"), ("step_s_high", "step_s_low"))
+    down, up = (
+        math.hypot(
+            *(math.log(row[end] / row["step_s"]) for row, end in zip(sides, ends, strict=True))
+        )
+        for sides, ends in (((theirs, ours), both) for both in pairs)
+    )
+    return value, value * math.exp(-down), value * math.exp(up)
+
+
+def _alike(value: float, ours: float, theirs: float) -> Band:
+    """A ratio whose only error is that of communication; ours, theirs : shares of it."""
+    ends = [
+        value * (1.0 + error * theirs) / (1.0 + error * ours)
+        for error in (-NETWORK_ERROR, NETWORK_ERROR)
+    ]
     return value, min(*ends, value), max(*ends, value)
 
 

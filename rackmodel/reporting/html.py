@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from rackmodel.argument.ratios import record_ratio
 from rackmodel.reporting.assets import CSS, SCRIPT
 from rackmodel.reporting.figures import Picture, figures, study_figures
 from rackmodel.reporting.summary import ROWS, error_groups, machine_size, per_rack
@@ -91,11 +92,13 @@ def answers(content: Content) -> Iterator[str]:
         f"peak; what binds is {part_name(str(first['bound_by']))}."
     )
     for row in rows[1:]:
-        ratio = first["tokens_per_s_per_gpu"] / row["tokens_per_s_per_gpu"]
-        low, high = ratio_band(first, row)
-        band = f" ({low:.2f} to {high:.2f})" if known(low) else ""
+        ratio, low, high = record_ratio(first, row)
+        band = f"{ratio:.2f} times ({low:.2f} to {high:.2f}) as fast as"
+        told = f"can't be told apart from {row['topology']} in speed, {band} it"
+        if low > 1:
+            told = f"is {band} {row['topology']}"
         yield (
-            f"It is {ratio:.2f} times{band} as fast as {row['topology']} "
+            f"It {told} "
             f"({whole(row['tokens_per_s_per_gpu'])} tokens/s, bound by "
             f"{part_name(str(row['bound_by']))})."
         )
@@ -108,21 +111,6 @@ def answers(content: Content) -> Iterator[str]:
         )
     for failure in content.get("failures") or ():
         yield f"{failure['topology']} can't run this job: {failure['reason']}"
-
-
-def ratio_band(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the band of how much faster `a` is than `b`, if their errors are independent.
-
-    The relative half-widths of both bands are added in quadrature.
-    """
-    ratio = a["tokens_per_s_per_gpu"] / b["tokens_per_s_per_gpu"]
-    width = 0.0
-    for row in (a, b):
-        low, high = row.get("step_s_low"), row.get("step_s_high")
-        if not (known(low) and known(high)):
-            return float("nan"), float("nan")
-        width += ((high - low) / 2 / row["step_s"]) ** 2
-    return ratio * (1 - width**0.5), ratio * (1 + width**0.5)
 
 
 def _question(content: Content) -> str:
@@ -292,7 +280,10 @@ def _verdicts(content: Content) -> str:
 def _sure(content: Content) -> str:
     text = (
         "<p>Every step time comes with the band that about 80% of real runs of that kind fall "
-        "into; ratios between machines carry the bands of both, added in quadrature.</p>"
+        "into. In ratios of machines with the same accelerator, format and software errors of "
+        "kernels are common to both and cancel: exposed communication may be 30% more or less in "
+        "both. Other ratios carry the bands of both, as independent ones. Machines whose band "
+        "holds 1 can't be told apart.</p>"
     )
     validation = content.get("validation")
     if not validation:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from benchmarks.scale_up_vs_scale_out import study
 from rackmodel.argument.machines import DOMAINS, machine
+from rackmodel.argument.ratios import record_ratio
 from rackmodel.argument.scale_up import FIELDS, MODELS, Work, best_found, best_of, point, whole
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.sweeps.spec import read_spec
@@ -134,3 +136,20 @@ def test_the_search_finds_a_plan_at_least_as_good_as_those_one_would_try():
     assert found.best.step_s < 1.01 * best_of(*job, usual).step_s
     assert found.plans > 100
     assert found.candidates[0].job.plan.micro_batch == 1
+
+
+def test_results_on_one_accelerator_share_the_errors_of_its_kernels():
+    row = {
+        "accelerator": "gb200",
+        "tokens_per_s_per_gpu": 10.0,
+        "step_s": 1.0,
+        "step_s_low": 0.9,
+        "step_s_high": 1.2,
+        "exposed_s": 0.1,
+    }
+    slower = {**row, "tokens_per_s_per_gpu": 8.0, "exposed_s": 0.4}
+    value, low, high = record_ratio(row, slower)
+    assert (value, low, high) == pytest.approx((1.25, 1.25 * 0.88 / 0.97, 1.25 * 1.12 / 1.03))
+    apart = record_ratio(row, {**slower, "accelerator": "h100"})
+    width = math.hypot(math.log(0.9), math.log(1.2))
+    assert apart == pytest.approx((1.25, 1.25 * math.exp(-width), 1.25 * math.exp(width)))

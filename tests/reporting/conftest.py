@@ -26,6 +26,7 @@ def made_row(
         "tokens_per_s_per_gpu": speed,
         "model_tflops_per_gpu": 1125.0,
         "peak_flops_per_s": 2.5e15,
+        "exposed_s": 0.14 * step_s,
         "mfu": 0.45,
         "hfu": 0.46,
         "bound_by": "compute",

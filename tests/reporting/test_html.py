@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, missing
 
-from rackmodel.reporting.html import page, ratio_band
+from rackmodel.reporting.html import answers, page
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 
@@ -77,12 +77,11 @@ def test_page_stands_without_anything_but_results(rows):
     assert "--validation" in text
 
 
-def test_band_of_a_ratio_holds_the_ratio_and_grows_with_both_errors(rows):
-    low, high = ratio_band(rows[0], rows[1])
-    ratio = rows[0]["tokens_per_s_per_gpu"] / rows[1]["tokens_per_s_per_gpu"]
-    assert low < ratio < high
-    exact = {**rows[1], "step_s_low": rows[1]["step_s"], "step_s_high": rows[1]["step_s"]}
-    assert ratio_band(rows[0], exact)[0] > low
+def test_machines_whose_band_holds_one_are_not_told_apart(rows):
+    near = {**rows[0], "topology": "other", "accelerator": "b200"}
+    far = {**near, "tokens_per_s_per_gpu": 0.2 * rows[0]["tokens_per_s_per_gpu"]}
+    assert "can't be told apart from other" in list(answers({"rows": [rows[0], near]}))[1]
+    assert "5.00 times (" in list(answers({"rows": [rows[0], far]}))[1]
 
 
 @pytest.fixture(scope="module", params=[(390, True), (1280, False)], ids=["phone", "desktop"])
