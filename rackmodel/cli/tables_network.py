@@ -21,6 +21,8 @@ MOST_FLOWS = 40  # rows of a table for people; --csv has all
 
 def collective_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield size, time, algbw and busbw beside the physical bound and what binds."""
+    from rackmodel.network.collectives.costs import POSTED
+
     rows = payload["rows"]
     yield f"{payload['op']}  {payload['topology']}  {whole(payload['gpus'])} accelerators"
     yield ""
@@ -44,6 +46,12 @@ def collective_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield table
     yield ""
     yield "GB = 1e9 bytes; bound: bytes through the tightest cut over its capacity; none is faster."
+    if any(row.get("binds") == POSTED for row in rows):
+        yield (
+            f"{POSTED}: between domains that span hosts NCCL sends to each partner by itself, "
+            "128 KB a post, whatever the rate of the NICs (GB300 over two racks, NCCL 2.28.7: less "
+            "than a tenth of the 670 GB/s of one). --algorithm rail gathers over the rack first."
+        )
 
 
 def _fixed(value: Any, scale: float, digits: int) -> str:

@@ -94,6 +94,12 @@ def test_collective_as_nccl_tests_prints_it(run):
     assert "time (us)" in text
 
 
+def test_an_exchange_over_racks_says_what_would_use_its_ports(run):
+    words = ("collective", "gb200-nvl72", "--op", "all-to-all", "--bytes", "1GB", "--gpus", "144")
+    assert "--algorithm rail gathers over the rack" in run(*words).output
+    assert "gathers over the rack" not in run(*words, "--algorithm", "rail").output
+
+
 def test_collective_plot(run, tmp_path):
     path = tmp_path / "b.png"
     words = ["--op", "all-to-all", "--bytes", "1MB,1GB", "--gpus", "8", "--plot", path]

@@ -22,6 +22,7 @@ from rackmodel.network.routing.tree import Chain
 # Kernels move a member's own part from buffer to buffer as well, at the ports' rate: two members
 # reach half of it on the wire, eight are bound by the ring.
 OWN_PART_TOO = ("all-gather", "reduce-scatter", "all-to-all")
+POSTED = "chunks that hosts post"  # what binds exchanges of domains that span hosts
 LL_DOMAINS = 4  # from so many on the tuner has one limit of LL
 HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 
@@ -150,7 +151,7 @@ def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[flo
     if name == "direct" and max(map(len, group.parts)) > HOST_MEMBERS:
         posted = _posted(generation(network.family))
         if posted < outside:
-            outside, by = posted, "chunks that hosts post"
+            outside, by = posted, POSTED
     return (min(own.inside * near, own.most) if near > 0 else math.inf), outside, by
 
 
