@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from rackmodel.argument.ratios import record_ratio
 from rackmodel.reporting.assets import CSS, SCRIPT
 from rackmodel.reporting.figures import Picture, figures, study_figures
 from rackmodel.reporting.summary import ROWS, error_groups, machine_size, per_rack
@@ -92,11 +91,14 @@ def answers(content: Content) -> Iterator[str]:
         f"peak; what binds is {part_name(str(first['bound_by']))}."
     )
     for row in rows[1:]:
-        ratio, low, high = record_ratio(first, row)
-        band = f"{ratio:.2f} times ({low:.2f} to {high:.2f}) as fast as"
-        told = f"can't be told apart from {row['topology']} in speed, {band} it"
-        if low > 1:
-            told = f"is {band} {row['topology']}"
+        plain = first["tokens_per_s_per_gpu"] / row["tokens_per_s_per_gpu"], None, None
+        ratio, low, high = (content.get("ratios") or {}).get(row["topology"], plain)
+        band = (
+            f"{ratio:.2f} times ({low:.2f} to {high:.2f})" if known(low) else f"{ratio:.2f} times"
+        )
+        told = f"is {band} as fast as {row['topology']}"
+        if known(low) and low <= 1:
+            told = f"can't be told apart from {row['topology']} in speed, {band} as fast as it"
         yield (
             f"It {told} "
             f"({whole(row['tokens_per_s_per_gpu'])} tokens/s, bound by "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import api
+from rackmodel.argument.ratios import record_ratio
 from rackmodel.errors import CannotRun
 from rackmodel.stages import tell
 from rackmodel.validation.errors import validate
@@ -72,6 +73,8 @@ def report_parts(
         return content
     if page.validation is not None:
         content["validation"] = _errors(page.validation, parts)
+    quickest = max(rows, key=lambda row: row["tokens_per_s_per_gpu"])
+    content["ratios"] = {row["topology"]: record_ratio(quickest, row) for row in rows}
     content |= _assumptions(sorted({row["accelerator"] for row in rows}), parts)
     content |= _identity()
     content["tiers"] = _tiers([result.machine for result in results], parts)

@@ -101,6 +101,7 @@ def content(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return {
         "rows": rows,
+        "ratios": {row["topology"]: (1.5, 1.2, 1.8) for row in rows},
         "failures": [{"topology": "dgx-2", "reason": "does not fit: <needs> 90 GB"}],
         "verdicts": [
             {
