@@ -147,6 +147,15 @@ def test_the_closed_form_knows_what_learns(words):
         assert estimates.hbm_bytes[entry] == pytest.approx(exact, rel=0.05)
 
 
+def test_embedding_and_loss_can_have_stages_of_their_own():
+    made = job(pp=4, stage_layers=(0, 16, 16, 0))
+    units = [[unit.kind for unit in rank[0].units] for rank in chunks_of(made)]
+    assert units == [["embedding"], ["layer"] * 16, ["layer"] * 16, ["head"]]
+    assert chunks_of(made)[0][0].parameters[0] == 128256 * LLAMA.hidden
+    even = rackmodel.simulate("dgx-h100", job(pp=4, stage_layers=(8, 8, 8, 8)))
+    assert rackmodel.simulate("dgx-h100", made).step_s > even.step_s
+
+
 def test_experts_can_have_adapters():
     moe = load_model("mixtral-8x7b")
     every = learning(job(moe, dp=8, ep=8, lora=8, lora_targets=["experts"]))
