@@ -26,7 +26,14 @@ from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
 from rackmodel.network.sharing import NUMBA
 from rackmodel.network.simpy_private import events_so_far
-from rackmodel.workload.operations import Collective, Operation, Program, Segment
+from rackmodel.workload.operations import (
+    Collective,
+    Operation,
+    Program,
+    Segment,
+    Send,
+    Transfer,
+)
 
 # Pieces of programs from which on compiled code repays its loading: SimPy takes 2 microseconds for
 # each, compiled code 0.3, and loading it 0.9 s (measured; compiling takes half a minute, once).
@@ -236,7 +243,17 @@ class Simulation:
                 return channel
             return channel if number in joined[channel] else None
 
+        passing: dict[tuple[bool, int, float], int | None] = {}  # channels of sends and receipts
+
         def cut(item: Operation | Segment) -> Cut:
+            if isinstance(item, Transfer):  # most items: one at either end of every pass
+                way = isinstance(item, Send), item.peer, item.bytes
+                if way not in passing:
+                    passing[way] = channel_of(item)
+                channel = passing[way]
+                assert channel is not None, "two pipeline ranks always have a channel"
+                one = Pass(0, channel, item.name, item.peer, way[0], item.token)
+                return Cut(pieces=(one,))
             whole = item.operations if isinstance(item, Segment) else (item,)
             return pieces_of(
                 whole,

@@ -28,8 +28,9 @@ from rackmodel.engine.binding import (
     rates_alone,
 )
 from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
+from rackmodel.engine.streams import Streams, streams_on, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
-from rackmodel.network.symmetry import Groups, distinct, label
+from rackmodel.network.symmetry import Groups, label
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -38,6 +39,7 @@ from rackmodel.workload.operations import (
     Recv,
     Segment,
     Send,
+    Transfer,
     Wait,
 )
 
@@ -58,23 +60,6 @@ class Key:
     axis: str  # for a send: "pp", with the two pipeline ranks
     bytes: float
     stages: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streams:
-    """The flows of each group and round as one stream, S in all, in ascending order of their group.
-
-    owner, round_ : int[S]. indptr, links, loads : CSR from streams to the links that can bind, with
-    the bytes that cross each per byte of the collective. alone : bytes of the collective per second
-    that the stream reaches at most.
-    """
-
-    owner: Ints
-    round_: Ints
-    indptr: Ints
-    links: Ints
-    loads: Floats
-    alone: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +161,13 @@ def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
     inside: dict[int, dict[Key, None]] = {}  # by id of a segment whose exchanges name no stage
     for program in programs:
         stage = program.pipeline_rank
+        known: set[tuple[type[object], int, float]] = set()  # kinds of transfers of this rank
         for item in {item.id: item for item in program.items}.values():
+            if isinstance(item, Transfer):  # most items, of very few kinds
+                way = type(item), item.peer, item.bytes
+                if way in known:
+                    continue
+                known.add(way)
             keys = inside.get(item.id)
             if keys is None:
                 operations = item.operations if isinstance(item, Segment) else (item,)
@@ -310,7 +301,7 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft]) -> Sys
     for _, _, flows in drafts:
         same.append(next((one for one in same if one.indptr is flows.indptr), flows))
     rates = {one: rates_alone(one, network.capacity) for one in dict.fromkeys(same)}
-    joint = {one: _together(one, rate, network.capacity) for one, rate in rates.items()}
+    joint = {one: streams_together(one, rate, network.capacity) for one, rate in rates.items()}
     alone, streams_of = [rates[one] for one in same], [joint[one] for one in same]
     lasting = [
         bool((key.bytes / streams.alone).max(initial=0.0) > BRIEF_S)
@@ -330,7 +321,7 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft]) -> Sys
         disturbed = np.zeros(len(members), dtype=bool)
         if lasts:
             disturbed[paths.owner[flow_of_incidence(paths)][(open_link & used)[paths.links]]] = True
-        streams = _kept(every, used)
+        streams = streams_on(every, used)
         if (key.bytes / streams.alone).max(initial=0.0) < NOTHING_S:
             streams = replace(streams, alone=np.full(len(streams.alone), np.inf))
         channels.append(
@@ -361,40 +352,4 @@ def _contended(network: Network, key: Key, flows: PlacedFlows) -> PlacedFlows:
         links=flows.links[keep],
         fractions=flows.fractions[keep],
         indptr=np.concatenate([[0], np.cumsum(width)]).astype(np.int64),
-    )
-
-
-def _together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Streams:
-    """Put the flows of every group and round together; loads on one link add up."""
-    rounds = max(1, paths.round_latency_s.shape[1])
-    names, of_flow = distinct(paths.owner * rounds + paths.round_)
-    rate = np.full(len(names), np.inf)
-    np.minimum.at(rate, of_flow, alone / paths.share)
-    flow, width = flow_of_incidence(paths), len(capacity)
-    pairs, where = distinct(of_flow[flow] * width + paths.links)
-    amount = paths.fractions * paths.share[flow]
-    load: Floats = np.bincount(where, amount, minlength=len(pairs)).astype(np.float64)
-    stream, link = pairs // width, pairs % width
-    np.minimum.at(rate, stream, capacity[link] / load)
-    counts = np.bincount(stream, minlength=len(names))
-    return Streams(
-        owner=names // rounds,
-        round_=names % rounds,
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        links=link,
-        loads=load,
-        alone=rate,
-    )
-
-
-def _kept(streams: Streams, kept: Bools) -> Streams:
-    """Return the streams with some links only; what the others allow stays in `alone`."""
-    keep = kept[streams.links]
-    stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
-    counts = np.bincount(stream[keep], minlength=len(streams.owner))
-    return replace(
-        streams,
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        links=streams.links[keep],
-        loads=streams.loads[keep],
     )

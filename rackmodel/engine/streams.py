@@ -1,0 +1,74 @@
+"""The flows of a group and round as one stream, with the loads that it puts on links.
+
+In:  placed flows, the rate that each reaches alone, capacities.
+Out: `Streams`, and the same on some of the links only.
+Left out: which links bind (`binding`), what is exchanged (`system`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.binding import flow_of_incidence
+from rackmodel.engine.groups import PlacedFlows
+from rackmodel.network.symmetry import distinct
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The flows of each group and round as one stream, S in all, in ascending order of their group.
+
+    owner, round_ : int[S]. indptr, links, loads : CSR from streams to the links that can bind, with
+    the bytes that cross each per byte of the collective. alone : bytes of the collective per second
+    that the stream reaches at most.
+    """
+
+    owner: Ints
+    round_: Ints
+    indptr: Ints
+    links: Ints
+    loads: Floats
+    alone: Floats
+
+
+def streams_together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Streams:
+    """Put the flows of every group and round together; loads on one link add up."""
+    rounds = max(1, paths.round_latency_s.shape[1])
+    names, of_flow = distinct(paths.owner * rounds + paths.round_)
+    rate = np.full(len(names), np.inf)
+    np.minimum.at(rate, of_flow, alone / paths.share)
+    flow, width = flow_of_incidence(paths), len(capacity)
+    pairs, where = distinct(of_flow[flow] * width + paths.links)
+    amount = paths.fractions * paths.share[flow]
+    load: Floats = np.bincount(where, amount, minlength=len(pairs)).astype(np.float64)
+    stream, link = pairs // width, pairs % width
+    np.minimum.at(rate, stream, capacity[link] / load)
+    counts = np.bincount(stream, minlength=len(names))
+    return Streams(
+        owner=names // rounds,
+        round_=names % rounds,
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        links=link,
+        loads=load,
+        alone=rate,
+    )
+
+
+def streams_on(streams: Streams, kept: Bools) -> Streams:
+    """Return the streams with some links only; what the others allow stays in `alone`."""
+    keep = kept[streams.links]
+    stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
+    counts = np.bincount(stream[keep], minlength=len(streams.owner))
+    return replace(
+        streams,
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        links=streams.links[keep],
+        loads=streams.loads[keep],
+    )
