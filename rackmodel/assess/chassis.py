@@ -136,6 +136,11 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
             )
     if not 0.0 < fields["pump_efficiency"] <= 1.0:
         raise InvalidInput(f"chassis.{name}.pump_efficiency: has to be above 0 and at most 1")
+    if 2.0 * (installed := fields["psu_installed_w"]) < (rated := fields["rated_w"]):
+        raise InvalidInput(
+            f"chassis.{name}.psu_installed_w: supplies of {installed:g} W can't carry the rated"
+            f" {rated:,.0f} W (rated_w); give at least half of it"
+        )
     return Chassis(
         name=name,
         accelerators=round(number("accelerators")),

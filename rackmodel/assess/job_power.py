@@ -66,7 +66,7 @@ def _provisioned_w(done: Assessment, by_part: Mapping[str, float], site: Site) -
     """
     chassis, cap_w = done.chassis, site.power_cap_w
     less_w = max(0.0, done.accelerator.power_w - cap_w) if cap_w is not None else 0.0
-    behind_w = done.racks_w - by_part["psu"] - by_part["busbar"]
+    behind_w = sum(watts for part, watts in by_part.items() if part not in ("psu", "busbar"))
     more_w = chassis.added_w - chassis.accelerators * less_w
     rated_w = chassis.rated_w + more_w * done.racks_w / behind_w
     return sum(rack.count * rack.chassis for rack in done.racks) * rated_w

@@ -7,6 +7,8 @@ import rackmodel
 from rackmodel.assess.halls import diversity, hall_power
 from rackmodel.assess.margins import margins, warnings
 from rackmodel.assess.series import Series, heat_over_time, power_over_time, powered_of, series_of
+from rackmodel.errors import InvalidInput
+from rackmodel.hardware import load_catalog
 
 JOB = {"model": "llama3-70b", "gpus": 72, "global_batch": 72, "seq_len": 4096}
 PLAN = {"tp": 4, "pp": 2, "micro_batch": 1, "sharding": "zero1"}
@@ -111,3 +113,10 @@ def test_a_lower_cap_slows_a_job_and_saves_power(trained):
     assert rows[1]["site_tokens_per_s"] > 1.04 * rows[2]["site_tokens_per_s"]
     with pytest.raises(rackmodel.InvalidInput, match="idle"):
         rackmodel.caps(trained, caps_w=[100.0])
+
+
+def test_supplies_that_cannot_carry_the_rated_power_are_refused():
+    words = {"model": "gpt3-1.3b", "gpus": 8, "global_batch": 8, "seq_len": 2048}
+    catalog = load_catalog(overrides={"chassis.dgx-h100.psu_installed_w": 1e-300})
+    with pytest.raises(InvalidInput, match="psu_installed_w: supplies of 1e-300 W"):
+        rackmodel.simulate("dgx-h100", **words, catalog=catalog)
