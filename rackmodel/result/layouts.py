@@ -63,7 +63,8 @@ class Table:
     numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
     parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
     locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
-    runs: dict[tuple[int, ...], list[Span]] = field(default_factory=dict)  # by ids of a Compute
+    # By ids of the `Compute`s of a run; equal layers run the same ones.
+    runs: dict[tuple[int, ...], list[tuple[int, int, float, float]]] = field(default_factory=dict)
     closed: dict[int, bool] = field(default_factory=dict)  # by id of an item
     _templates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -181,7 +182,7 @@ class Layouts:
     ) -> list[tuple[int, int, float, float]]:
         number = self.table.number
         if kind == "run":
-            return [(KERNELS, number(r), low, high) for r, low, high in self._kernels(item, place)]
+            return self._kernels(item, place)
         row = self._exchange(item, place, kind, axis)
         parts = [(BYTES, number(row), 0.0, 1.0)]
         if row.stream == "compute":
@@ -205,8 +206,8 @@ class Layouts:
         what = self.program.items[item]
         return what.operations if isinstance(what, Segment) else (what,)
 
-    def _kernels(self, item: int, place: int) -> list[Span]:
-        """Return the rows of the kernels of an item that begin at `place`, over [0, 1)."""
+    def _kernels(self, item: int, place: int) -> list[tuple[int, int, float, float]]:
+        """Return the template of the kernels of an item that begin at `place`, over [0, 1)."""
         blocks: list[Compute] = []
         for operation in self._operations(item)[place:]:
             if isinstance(operation, Compute):
@@ -222,7 +223,10 @@ class Layouts:
                 spans += _stretched(self._formats(block), now, end)
                 now = end
             spans = _stretched(spans, 0.0, 1.0 / (now or 1.0))
-            self.table.runs[key] = spans if self.fine else _together(spans)
+            spans = spans if self.fine else _together(spans)
+            self.table.runs[key] = [
+                (KERNELS, self.table.number(row), low, high) for row, low, high in spans
+            ]
         return self.table.runs[key]
 
     def _formats(self, compute: Compute) -> list[Span]:
