@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 KEPT = ("benchmarks", "examples", "rackmodel", "topologies")  # what the lines name
 LONGEST_S = 1800
 SET_UP = ("#", "python3 -m venv", "pip install")  # what a fresh machine and `.ci/run` do
-QUICK = ("scale_up_vs_scale_out.study ", "rackmodel claims ")  # commands that have a --quick form
+QUICK = ("rackmodel study ", "rackmodel claims ")  # commands that have a --quick form
 
 
 def lines(text: str) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 In:  the study's frames by name (domain, nics, hbm, ...), rows as `scale_up.point` makes them.
 Out: `Answer`s in the order of the questions, and the same as Markdown.
-Left out: running the study (benchmarks/scale_up_vs_scale_out), pictures (`rackmodel.reporting`).
+Left out: running the study (`rackmodel study`), pictures (`rackmodel.reporting`).
 
 Gains of one machine over another carry a band: both have the same accelerator, so errors of kernels
 cancel, and exposed communication is taken 30% up and down (`verdicts.verdict.like_ratio`).

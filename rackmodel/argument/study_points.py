@@ -1,6 +1,6 @@
 """Points that a run of the study has looked at, for those that ask for the same ones.
 
-In:  a directory that benchmarks/scale_up_vs_scale_out wrote.
+In:  a directory that `rackmodel study` wrote.
 Out: its rows by `point_key`.
 Left out: looking at a point (`scale_up`), how rows are kept (`store`).
 """
@@ -28,7 +28,7 @@ def known_points(folder: Path) -> dict[str, Mapping[str, Value]]:
     InvalidInput
         If no study was written there, or one by another version of the code.
     """
-    again = f"python -m benchmarks.scale_up_vs_scale_out.study --out {folder} writes one"
+    again = f"rackmodel study --out {folder} writes one"
     manifest = folder / "points" / "sweep.json"
     try:
         facts = json.loads(manifest.read_text(encoding="utf-8"))

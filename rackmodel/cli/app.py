@@ -245,6 +245,11 @@ COMMANDS = {
         "study_commands:claims",
         "Test each claim about scale-up and scale-out; print verdicts with numbers and bands.",
     ),
+    "study": Command(
+        _STUDY,
+        "study_commands:study",
+        "Run the study of scale-up against scale-out, one thing varied at a time; answer in words.",
+    ),
     "diff": Command(
         _STUDY,
         "file_commands:diff",

@@ -1,4 +1,4 @@
-"""The commands that run many simulations: validate, sweep, sensitivity, claims.
+"""The commands that run many simulations: validate, sweep, sensitivity, claims, study.
 
 In:  a table of published runs, a sweep's spec, a job.
 Out: predicted beside measured; one row a job; what doubling each resource gains; verdicts.
@@ -26,6 +26,7 @@ from rackmodel.cli.tables_study import (
     validation_tables,
 )
 from rackmodel.cli.values import counter
+from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import setting
 from rackmodel.files import check_folder
 from rackmodel.stages import tell
@@ -253,8 +254,7 @@ def claims(
         typer.Option(
             "--study",
             metavar="DIR",
-            help="What `python -m benchmarks.scale_up_vs_scale_out.study --out DIR` wrote: its "
-            "points are not looked at again.",
+            help="What `rackmodel study --out DIR` wrote: its points are not looked at again.",
             show_default=False,
         ),
     ] = None,
@@ -271,3 +271,46 @@ def claims(
     with progress("claims") as advance:
         found = tested(only or (), quick=quick, study=study, workers=workers, progress=advance)
     output.write(found.to_dict(), claims_tables)
+
+
+def study(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Tables, pictures, answers.md.", show_default=False
+        ),
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="Six points, under a minute.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="SPEC",
+            help="Only this spec, such as domain, nics, media. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: ProcessesOption = None,
+) -> None:
+    """Run the study of scale-up against scale-out, one thing varied at a time; answer in words.
+
+    \b
+    Examples:
+      rackmodel study --quick --out runs/quick
+      rackmodel study --out runs/study
+
+    May be killed and run again: points that are there are not looked at again. About twenty
+    minutes of one processor in all. `claims --study DIR` and `report --study DIR` read it.
+    """
+    from rackmodel.verbs.scale_up_study import FULL, write_study
+
+    check_folder(out, "--out")
+    for name in only or ():
+        if name not in FULL:
+            raise UnknownName.among("spec of the study", name, FULL)
+    if quick and only:
+        raise InvalidInput("--only: --quick has points of its own; give one of the two")
+    names = ("quick",) if quick else tuple(only or FULL)
+    text, points = write_study(names, out, workers or os.cpu_count() or 1)
+    print(text)
+    note(f"{points} points; tables and pictures in {out}")

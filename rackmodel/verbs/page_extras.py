@@ -145,7 +145,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
     if not frames:
         raise InvalidInput(
             f"--study: {folder} holds none of {', '.join(f'{name}.csv' for name in STUDY)}; "
-            "python -m benchmarks.scale_up_vs_scale_out.study --out DIR writes them"
+            "rackmodel study --out DIR writes them"
         )
     found: list[Mapping[str, Any]] = [
         {"name": a.name, "question": a.question, "sentences": a.sentences, "rows": a.rows}

@@ -35,7 +35,7 @@ class PageWords:
     )
     study: Path | None = setting(
         None,
-        "What benchmarks.scale_up_vs_scale_out wrote (a directory): adds its answers and pictures.",
+        "What `rackmodel study` wrote (a directory): adds its answers and pictures.",
         "runs/study",
         option="--study",
     )

@@ -137,7 +137,7 @@ def claims(
     """Test each claim about scale-up and scale-out; return verdicts with numbers and bands.
 
     only : ids of claims; empty for all. quick : smaller machines. study : a directory that
-    `benchmarks.scale_up_vs_scale_out.study` wrote, whose points are not looked at again.
+    `rackmodel study` wrote, whose points are not looked at again.
     workers : processes; None takes one for each processor.
 
     Returns

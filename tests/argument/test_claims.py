@@ -58,7 +58,7 @@ def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, nam
 
 
 def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
-    from benchmarks.scale_up_vs_scale_out import study
+    from rackmodel.verbs import scale_up_study as study
 
     def never(flat):
         raise AssertionError(f"{flat} was looked at again")

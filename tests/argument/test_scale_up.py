@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
-from benchmarks.scale_up_vs_scale_out import study
 from rackmodel.argument.machines import DOMAINS, machine
 from rackmodel.argument.ratios import record_ratio
 from rackmodel.argument.scale_up import FIELDS, MODELS, Work, best_found, best_of, point, whole
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.sweeps.spec import read_spec
 from rackmodel.sweeps.store import canonical
+from rackmodel.verbs import scale_up_study as study
 
-SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "scale_up_vs_scale_out").glob("*.toml"))
+SPECS = sorted(study.SPECS.glob("*.toml"))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

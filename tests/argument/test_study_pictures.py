@@ -62,7 +62,7 @@ def test_page_holds_questions_answers_and_pictures(tmp_path):
 
 
 def test_folder_without_a_study_is_refused_with_the_command(tmp_path):
-    with pytest.raises(InvalidInput, match=r"benchmarks.scale_up_vs_scale_out.study"):
+    with pytest.raises(InvalidInput, match=r"rackmodel study"):
         study_parts(tmp_path)
     (tmp_path / "domain.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidInput, match="no column"):

@@ -51,6 +51,8 @@ MISTAKES = [
     ("goodput dgx-h100 --gpus 16 --days 54 --repair 4", "4h"),
     (f"{STEP} --power-cap 5kWh", "an energy"),
     (f"{STEP} --set accelerators.h100.hbm_bytes_per_s='10 TB'", "'900 GB/s'"),
+    ("study --out runs --only domian", "did you mean 'domain'"),
+    ("study --out runs --quick --only nics", "one of the two"),
     (f"heat dgx-h100 {JOB} --smooth ramp=20kW", "20kW/s"),
     ("simulate dgx-h100 --model gpt3-13b --gpus sixteen --global-batch 8", "whole number"),
     ("simulate dgx-h100 --model gpt3-13b --gpus 1.024 --global-batch 8", "whole number"),

@@ -118,7 +118,7 @@ def run_claims(
     ----------
     ids : which; None or empty for all. quick : as in `run_claim`. progress : called with (done,
         total). workers : processes; claims that share simulations stay in one.
-    study : a directory of the study (benchmarks/scale_up_vs_scale_out); its points are taken from
+    study : a directory of the study (`rackmodel study`); its points are taken from
         there, as far as this version of the code wrote them.
 
     Raises

@@ -112,7 +112,7 @@ def sizes(quick: bool = False) -> Verdict:
         f"x tokens/s/GPU, 576 over 8, {best}",
         words,
         rows,
-        ("python -m benchmarks.scale_up_vs_scale_out.study --quick",),
+        ("rackmodel study --quick",),
     )
 
 

@@ -1,8 +1,7 @@
 """Scale-up against scale-out: the same accelerator, and one thing varied at a time.
 
-`python -m benchmarks.scale_up_vs_scale_out.study --out runs/study [--workers 2] [--quick]`
-
-In:  the specs beside this file; `rackmodel.argument.scale_up.point` turns a job into a row.
+In:  the specs in `rackmodel/argument/data`; `rackmodel.argument.scale_up.point` turns a job into a
+     row.
 Out: a directory with one CSV per spec, pictures (PNG and SVG), answers.md.
 Left out: verdicts on claims (`rackmodel claims`).
 
@@ -12,13 +11,13 @@ whatever is not there yet.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rackmodel import files
+from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, point, whole
 from rackmodel.argument.trade_offs import with_gains
@@ -33,7 +32,7 @@ from rackmodel.sweeps.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
-HERE = Path(__file__).parent
+SPECS = Path(scale_up.__file__).with_name("data")
 FULL = (
     "domain",
     "precision",
@@ -55,9 +54,9 @@ FULL = (
 
 
 def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
-    """The jobs of each spec, with every field of the study."""
+    """Return the jobs of each spec, with every field of the study."""
     return {
-        name: [whole(job) for job in read_spec(HERE / f"{name}.toml", FIELDS).jobs()]
+        name: [whole(job) for job in read_spec(SPECS / f"{name}.toml", FIELDS).jobs()]
         for name in names
     }
 
@@ -75,7 +74,7 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
         point,
         salt=code_digest(),
         workers=workers,
-        resume=(out / "points").exists(),
+        resume=any(out.glob("points/*")),
         progress=progress,
     )
     place = {name: number for number, name in enumerate(unlike)}
@@ -88,31 +87,23 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
 
 
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
-    """Every picture of the study, as PNG and SVG."""
+    """Draw every picture of the study, as PNG and SVG."""
     for name, ax, _ in pictures(with_gains(frames)):
+        figure: Any = ax.figure
         for form in ("png", "svg"):
-            save(ax.figure, out / f"{name}.{form}", form)
+            save(figure, out / f"{name}.{form}", form)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Scale-up against scale-out.")
-    parser.add_argument("--out", type=Path, default=Path("runs/scale_up_vs_scale_out"))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="six points, under a minute")
-    parser.add_argument("--only", nargs="*", choices=FULL, default=FULL)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    started_s = time.perf_counter()
-    frames = run(("quick",) if options.quick else options.only, options.out, options.workers)
-    draw(frames, options.out)
+def write_study(names: Sequence[str], out: Path, workers: int) -> tuple[str, int]:
+    """Run the specs, or what is left of them; write tables, pictures and answers.md.
+
+    Returns
+    -------
+    The answers, and how many points they rest on.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    frames = run(names, out, workers)
+    draw(frames, out)
     text = markdown(frames)
-    (options.out / "answers.md").write_text(text, encoding="utf-8")
-    print(text)
-    print(
-        f"{sum(map(len, frames.values()))} points in {time.perf_counter() - started_s:.0f} s; "
-        f"tables and pictures in {options.out}"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    files.write_whole(out / "answers.md", text.encode("utf-8"), "--out")
+    return text, sum(map(len, frames.values()))
