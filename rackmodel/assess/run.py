@@ -8,7 +8,7 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs
 from rackmodel.workload.operations import Compute, Segment
+from rackmodel.workload.stages import chunks_of
 
 LEAST = {
     "supply_c": -50.0,
@@ -68,8 +69,8 @@ def run(
     others = _others(options, parts)
     for part in (accelerator, *others.values()):
         _check(machine, job, part, check_memory)
-    if others:
-        machine = _noted(machine, accelerator, others)
+    notes = [*_mixed(accelerator, others), *_learning(job)]
+    machine = replace(machine, notes=(*machine.notes, *notes)) if notes else machine
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     where = site or Site()
     cap: dict[str, Any] = {}  # filled once the clock stands still
@@ -130,11 +131,22 @@ def _others(options: EngineOptions | None, catalog: Catalog) -> dict[str, Accele
     return {name: hardware.accelerator(name, catalog) for name in names}
 
 
-def _noted(machine: Topology, usual: Accelerator, others: dict[str, Accelerator]) -> Topology:
-    """Return the machine with a note of what is not worked out for its other accelerators."""
-    names = " and ".join(part.name for part in others.values())
-    text = f"mixed: peaks (MFU), power, heat and cost take {names} for {usual.name}"
-    return replace(machine, notes=(*machine.notes, text))
+def _mixed(usual: Accelerator, others: dict[str, Accelerator]) -> Iterator[str]:
+    """Say what is not worked out for the other accelerators of a mixed machine."""
+    if others:
+        names = " and ".join(part.name for part in others.values())
+        yield f"mixed: peaks (MFU), power, heat and cost take {names} for {usual.name}"
+
+
+def _learning(job: Job) -> Iterator[str]:
+    """Say how much of the model learns, where that is not all."""
+    if not job.trained.whole:
+        one = job.replace(tp=1, pp=1, vpp=1, cp=1, ep=1, etp=1, schedule="", stage_layers=())
+        chunk = chunks_of(one)[0][0]
+        yield (
+            f"of {sum(chunk.parameters) / 1e9:.4g}e9 parameters {sum(chunk.learning) / 1e9:.3g}e9"
+            " learn; MFU counts what these need"
+        )
 
 
 def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:

@@ -40,7 +40,8 @@ _JOB: dict[str, Kind] = {
     "routing": "str",  # of packets; that of tokens is token_routing, a field of the job
     "catalog": "str",  # TOML files, separated by commas
 }
-_FROM_0 = ("shard_size", "prefetch", "routing_seed", "dispatch_domain")  # whole numbers
+# Whole numbers.
+_FROM_0 = ("shard_size", "prefetch", "routing_seed", "dispatch_domain", "lora", "document_len")
 _KINDS: dict[object, Kind] = {
     int: "int",
     float: "float",

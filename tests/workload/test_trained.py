@@ -156,6 +156,11 @@ def test_embedding_and_loss_can_have_stages_of_their_own():
     assert rackmodel.simulate("dgx-h100", made).step_s > even.step_s
 
 
+def test_a_result_says_how_much_learns():
+    made = rackmodel.simulate("dgx-h100", job(tp=4, dp=2, lora=16))
+    assert any("of 8.066e9 parameters 0.0357e9 learn" in note for note in made.to_dict()["notes"])
+
+
 def test_experts_can_have_adapters():
     moe = load_model("mixtral-8x7b")
     every = learning(job(moe, dp=8, ep=8, lora=8, lora_targets=["experts"]))
