@@ -348,7 +348,8 @@ def scaling(
                     color=WARN,
                     bbox=HALO,
                 )
-        ax.legend(loc="lower left" if relative else "best", frameon=False)
+        if ax.get_legend_handles_labels()[0]:  # one series has no name
+            ax.legend(loc="lower left" if relative else "best", frameon=False)
         across, least = ACROSS.get(x, (x.replace("_", " "), "the smallest"))
         share = f", % of {least}" if relative else ""
         return dress(ax, title=title, x=across, y=f"{UP[y]}{share}", grid="both")

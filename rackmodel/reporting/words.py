@@ -8,6 +8,7 @@ Left out: parsing (`values`, `rackmodel.units`).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -30,8 +31,13 @@ def three(number: float) -> str:
 
 
 def known(value: Any) -> TypeGuard[float]:
-    """Tell whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value is a finite number; whole numbers that no float holds are none.
+
+    >>> known(3), known(math.inf), known(10**400), known("3")
+    (True, False, False, False)
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def scaled(value: Any, unit: str, prefixes: str = " kMGTPE") -> str:

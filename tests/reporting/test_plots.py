@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -205,3 +206,10 @@ def test_the_picture_of_a_step_shows_its_stages_memory_power_and_heat():
     assert (coarse["what"] == "hall").sum() == 7
     mean = coarse[coarse["what"] == "hall"]["power_w"].mean()
     assert mean == pytest.approx(hall["power_w"].mean(), rel=1e-9)
+
+
+def test_one_series_without_a_name_needs_no_legend():
+    rows = [{"gpus": n, "tokens_per_s_per_gpu": 1.0} for n in (8, 16)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert study.scaling(rows).get_legend() is None
