@@ -232,7 +232,7 @@ def render(tables: Iterable[RenderableType], *, terminal: bool) -> str:
 def _plain_width() -> int:
     """Return the width off a terminal: what COLUMNS says, else wide enough not to wrap."""
     wish = os.environ.get("COLUMNS", "")
-    return max(80, int(wish)) if wish.isdigit() and len(wish) < 6 else 400
+    return max(80, int(wish)) if wish.isdecimal() and len(wish) < 6 else 400
 
 
 def note(message: str) -> None:

@@ -77,7 +77,7 @@ def accelerators(text: str, where: str) -> int:
 def seed(text: str, where: str) -> int:
     """Return a whole number from 0 to 2^32 - 1."""
     word = text.strip()
-    if not word.isascii() or not word.isdigit() or len(word) > 10 or int(word) >= 2**32:
+    if not word.isascii() or not word.isdecimal() or len(word) > 10 or int(word) >= 2**32:
         raise InvalidInput(f"{where}: wanted a whole number from 0 to 2^32 - 1; got {clip(text)!r}")
     return int(word)
 
@@ -333,11 +333,11 @@ def numbers_at(payload: Any, path: str) -> list[tuple[str, float]]:
     for key in keys:
         nearer: list[tuple[str, Any]] = []
         for where, value in found:
-            many = enumerate(value) if isinstance(value, list) and not key.isdigit() else ()
+            many = enumerate(value) if isinstance(value, list) and not key.isdecimal() else ()
             for index, member in many:
                 if isinstance(member, Mapping) and key in member:
                     nearer.append((f"{where}[{index}].{key}", member[key]))
-            if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
                 nearer.append((f"{where}[{key}]", value[int(key)]))
             elif isinstance(value, Mapping) and key in value:
                 nearer.append((f"{where}.{key}", value[key]))

@@ -255,7 +255,7 @@ def _stands_in(alias: Sequence[str], words: Sequence[str]) -> bool:
 
     def begins(word: str, with_: str) -> bool:
         rest = word.removeprefix(with_) if word.startswith(with_) else None
-        return rest is not None and (not rest or rest[0].isdigit() or with_[-1].isdigit())
+        return rest is not None and (not rest or rest[0].isdecimal() or with_[-1].isdecimal())
 
     places = range(len(words) - len(alias) + 1)
     return any(all(map(begins, words[i : i + len(alias)], alias)) for i in places)

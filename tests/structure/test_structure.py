@@ -183,6 +183,17 @@ def test_paths_are_asked_by_the_room_of_files():
     assert found - {"rackmodel.files"} == set()
 
 
+def test_digits_are_those_that_int_reads():
+    """`"²".isdigit()` is true and `int("²")` raises; `isdecimal` is what is meant."""
+    found = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr == "isdigit"
+    }
+    assert found == set()
+
+
 def _reads_name(node):
     """Return whether a node is `.name` of something other than a dataclass field."""
     if not isinstance(node, ast.Attribute) or node.attr != "name":

@@ -291,6 +291,7 @@ BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1
         ("sm.xml", NCCL.replace('sm="90"', 'sm="x"'), "expected a number"),
         ("torus.xml", CLUSTER.replace('id="c"', 'id="c" topology="TORUS"'), "not read"),
         ("radical.xml", CLUSTER.replace("0-7", "0-99999999"), "refused|numbers"),
+        ("power.xml", CLUSTER.replace("0-7", "0-7²"), "numbers"),
         ("ctn.xml", SIMGRID.replace('ctn id="lc"', 'ctn id="lx"'), "no <link> 'lx'"),
         ("scheme.json", TEXT.replace("many2many", "mesh"), "'mesh' is not read"),
         ("slice.json", TEXT.replace("xpu[0:4]", "xpu[0:9]"), "below the 4"),

@@ -62,7 +62,7 @@ def graph_of(text: str, path: Path) -> nx.DiGraph[Any]:
         return _of_table(json_of(text, file), file)
     if ending in (".yml", ".yaml"):
         return _of_table(parse_yaml(text, file), file)
-    if start.isdigit():
+    if start.isdecimal():
         return from_simai(text, file)
     raise InvalidInput(f"{file}: it holds no machine that can be read (expected {READ}, or TOML)")
 

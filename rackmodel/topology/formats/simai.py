@@ -97,6 +97,6 @@ def _link(joined: Joined, words: list[str], nodes: int, where: str) -> None:
 
 
 def _whole(word: str, where: str) -> int:
-    if not word.isdigit() or len(word) > 9:
+    if not word.isdecimal() or len(word) > 9:
         raise InvalidInput(f"{where}: expected a whole number, found {shown(word)}")
     return int(word)

@@ -151,7 +151,7 @@ def _radical(text: str, where: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()) or len(first + last) > 14:
+        if not first.isdecimal() or (last and not last.isdecimal()) or len(first + last) > 14:
             raise InvalidInput(f"{where}: expected numbers such as 0-31, found {shown(text)}")
         if int(last or first) - int(first) + len(found) > MOST_HOSTS:
             raise InvalidInput(f"{where}: give at most {MOST_HOSTS:,} hosts: more are refused")

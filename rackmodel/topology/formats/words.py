@@ -122,7 +122,7 @@ def _apply(graph: nx.DiGraph[Any], key: str, expression: str, file: str) -> None
     found = _EXPRESSION.fullmatch(expression)
     name, sign, number = found.groups() if found else ("", None, None)
     if not any(name in data for data in tables):
-        if sign or (not on_nodes and found and not expression.strip()[0].isdigit()):
+        if sign or (not on_nodes and found and not expression.strip()[0].isdecimal()):
             keys = sorted({str(k) for data in tables for k in data})
             raise InvalidInput(
                 f"{where}: no {'node' if on_nodes else 'link'} has {shown(name)}; give one of"

@@ -155,7 +155,7 @@ def step3(keys: Keys) -> Fields:
     chosen = keys.get("moe_layers_enum")
     keys.get("use_moe", "moe_every_n_layer", "moe_layer_offset")
     if isinstance(chosen, str):
-        chosen = [int(word) for word in chosen.split(",") if word.strip().isdigit()]
+        chosen = [int(word) for word in chosen.split(",") if word.strip().isdecimal()]
     routed = experts(keys)
     return {
         **routed,

@@ -204,7 +204,7 @@ def _experts(keys: Flat, experts: int, layers: int) -> dict[str, Any]:
     }
     freq = keys.get("moe_layer_freq", default=1)
     text = str(freq).strip("\"'")
-    if text.isdigit():
+    if text.isdecimal():
         return found | {"moe_every": int(text)}
     parts = re.findall(r"\[([01](?:\s*,\s*[01])*)\]\s*(?:\*\s*(\d+))?", text)
     letters = "".join(

@@ -52,7 +52,7 @@ def read_torchtitan(keys: Flat) -> Launch:
         if shard < 0:
             keys.refuse("data_parallel_shard_degree must be a number beside replicas; -1 is open")
         plan["shard_size"] = shard * cp
-    if mode == "selective" and option.isdigit():
+    if mode == "selective" and option.isdecimal():
         plan["recompute_modules"] = ["alternate"]
     if pp > 1:
         said = str(keys.get("pipeline_parallel_schedule", default="1F1B")).lower()
