@@ -88,7 +88,8 @@ def test_every_watt_ends_in_liquid_or_air(machine, step):
 def test_a_hotter_supply_never_cools_a_junction(machine, step, cold, more):
     cool, warm = (assessed(machine, step, supply_c=c) for c in (cold, cold + more))
     assert hottest_c(warm) >= hottest_c(cool) - 0.05
-    assert warm.racks_w >= cool.racks_w * (1 - 1e-6)  # leakage rises, nothing falls
+    # Leakage rises, nothing falls but the clock that holds a limit, found to some 1e-5.
+    assert warm.racks_w >= cool.racks_w * (1 - 1e-4)
 
 
 @given(
