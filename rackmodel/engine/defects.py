@@ -54,7 +54,7 @@ class Defects:
         idle = (self.slower.keys() | self.parts.keys()) - set(stands.tolist())
         if idle and not (self.slower.keys() | self.parts.keys()) - idle:
             raise InvalidInput(
-                f"no rank stands on accelerator {min(idle)}, so it can't act; the ranks stand on "
+                f"no rank stands on accelerator {min(idle)}, so it can't act; name one of "
                 f"{stands.min()} to {stands.max()}"
             )
 

@@ -157,6 +157,6 @@ def _speeds(ranks: int, slow: Mapping[str, float]) -> npt.NDArray[np.float64]:
         if not rank.isdecimal():
             continue
         if int(rank) >= ranks:
-            raise InvalidInput(f"slow: no rank {rank}; ranks are 0 to {ranks - 1}")
+            raise InvalidInput(f"slow: no rank {rank}; give ranks of 0 to {ranks - 1}")
         speed[int(rank)] = factor
     return speed

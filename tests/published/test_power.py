@@ -187,13 +187,13 @@ def test_measured_power_over_time_is_judged_by_kind(tmp_path, monkeypatch, capsy
 
     head = (
         "system,gpus,what,workload,phase,mean_w,peak_w,min_w,cap_w,throughput_relative,unit,"
-        "quality,notes"
+        "quality,notes,source"
     )
     part = '"B300 SXM6 AC, 1 GPU",1,gpu'
     rows = [
-        f"{part},GEMM bf16 8192,compute under a cap,692.1,,,700,0.770,,,",
-        f"{part},HBM stream,hbm-bound,778,,,1100,,,,",
-        f"{part},something else,not stated,500,,,1100,,,,",
+        f"{part},GEMM bf16 8192,compute under a cap,692.1,,,700,0.770,,,,gpu-power-lab",
+        f"{part},HBM stream,hbm-bound,778,,,1100,,,,,gpu-power-lab",
+        f"{part},something else,not stated,500,,,1100,,,,,gpu-power-lab",
     ]
     source = tmp_path / "rows.csv"
     source.write_text("\n".join([head, *rows]) + "\n")
