@@ -122,7 +122,7 @@ def test_another_accelerator_in_every_place_is_another_machine():
     [
         ({"broken": ["foo"]}, UnknownName, "no part of the machine 'foo'"),
         ({"slow": {"gpu99": 2.0}}, UnknownName, "gpu99"),
-        ({"slow": {99: 2.0}}, InvalidInput, "ranks are 0 to 15"),
+        ({"slow": {99: 2.0}}, InvalidInput, "give ranks of 0 to 15"),
         ({"slow": {"gpu20": 2.0}, "placement": [8, 4, 4]}, InvalidInput, "can't act"),
         ({"placement": [9]}, CannotRun, "a domain has 8"),
         ({"placement": [8, 4]}, CannotRun, "12 accelerators are placed, the job has 16"),
