@@ -54,7 +54,7 @@ def names_of(rows: Rows) -> list[str]:
 
 def _tick_names(ax: Axes, labels: Sequence[str]) -> None:
     """Write names under bars, broken at hyphens so that they stay level."""
-    room = max(8, 46 // max(1, len(labels)))
+    room = max(8, 30 // max(1, len(labels)))
     ax.set_xticks(range(len(labels)), [_broken(label, room) for label in labels])
     ax.tick_params(axis="x", length=0, labelcolor=INK)
     ax.margins(x=0.08)
