@@ -73,7 +73,7 @@ def widths(
     given = set(filled)
     terms = {"experts": "experts"} if experts else {"dense": ""}
     if not known:
-        terms["unknown_stack"] = "software unknown"
+        terms["unknown_experts" if experts else "unknown_stack"] = "software unknown"
     if family in table["few_families"]:
         terms["few_runs"] = f"few runs on {family}"
     elif family not in table["many_families"]:
