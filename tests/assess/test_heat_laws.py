@@ -118,5 +118,6 @@ def test_more_flow_never_heats_anything(machine, step, lpm_per_kw, more):
 def test_a_lower_cap_never_draws_more(machine, step, share):
     cap_w = catalog_of().accelerators[machine[0]].power_w
     free, capped = (assessed(machine, step, cap_w=w) for w in (cap_w, share * cap_w))
-    assert capped.racks_w <= free.racks_w * (1 + 1e-6)
+    # Two caps below what holds any clock leave the same one, each found to some 1e-6.
+    assert capped.racks_w <= free.racks_w * (1 + 1e-4)
     assert hottest_c(capped) <= hottest_c(free) + 0.05
