@@ -46,7 +46,7 @@ SWAPS: dict[type[ast.operator], tuple[str, str]] = {
     ast.Mult: ("*", "/"),
     ast.Div: ("/", "*"),
 }
-COPIED = ("rackmodel", "topologies", "tests/golden", "tests/published/hf")
+COPIED = ("rackmodel", "topologies", "tests/golden", "tests/published/hf", "examples")
 CPU_S = 240  # a loop that never ends; processor time, since a busy machine is not a failure
 BAR = 0.9
 

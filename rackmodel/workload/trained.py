@@ -61,7 +61,7 @@ class Trained:
                 raise UnknownName.among("part to freeze", word, (*FROZEN_PARTS, "layers:0-15"))
             first, last = int(found[1]), int(found[2] or found[1])
             if not first <= last < layers:
-                raise InvalidInput(f"freeze: {word} is too far; give layers of 0 to {layers - 1}")
+                raise InvalidInput(f"freeze: {word}: give first and last of 0 to {layers - 1}")
             numbers |= set(range(first, last + 1))
         if lora and freeze:
             raise InvalidInput("lora freezes everything but its adapters; leave freeze out")
