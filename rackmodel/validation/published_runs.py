@@ -27,7 +27,7 @@ from rackmodel.validation.open_plans import OpenPlan
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, Catalog
     from rackmodel.topology import Topology
-    from rackmodel.workload import Job, Plan
+    from rackmodel.workload import Job, Model, Plan
 
 # A plan that was stated did run: need above capacity by less than estimates of memory are off by
 # in the mean (`memory_mape`) is no reason for recompute.
@@ -126,7 +126,6 @@ def read_run(
         "token_routing": text(row, "routing") or "dropless-balanced",
         "capacity_factor": _capacity(row),
         "attention": text(row, "attention"),
-        "cuda_graphs": flag(row, "cuda_graphs", False) if text(row, "cuda_graphs") else None,
     }
     plans = OpenPlan(
         row=row,
@@ -143,7 +142,9 @@ def read_run(
         )
     return Run(
         topology=text(row, "topology"),
-        jobs=tuple(Job(plan=plan, **shared) for plan in plans),
+        jobs=tuple(
+            Job(plan=plan, cuda_graphs=_graphs(row, model, plan), **shared) for plan in plans
+        ),
         open_recompute="recompute" in filled,
         offload=_offload(software, plans[0], host_link),
         filled=filled,
@@ -191,6 +192,18 @@ def _model(row: Mapping[str, Any]) -> Any:
     else:
         cells.pop("mtp_layers", None)
     return model_from_columns(cells)
+
+
+def _graphs(row: Mapping[str, Any], model: Model, plan: Plan) -> bool | None:
+    """Return whether launches are captured: as stated; None: as the software does.
+
+    Recipes capture whole iterations of mixtures without a pipeline or with an interleaved one;
+    where each stage has one chunk (Megatron-Bridge's of DGX B300, pp 8) they capture attention and
+    router only, and the host launches each expert's products.
+    """
+    if text(row, "cuda_graphs"):
+        return flag(row, "cuda_graphs", False)
+    return False if model.experts and plan.pp > 1 and plan.vpp == 1 else None
 
 
 def _capacity(row: Mapping[str, Any]) -> float:

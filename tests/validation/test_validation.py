@@ -177,6 +177,17 @@ def test_columns_beyond_the_plan_are_read():
         read_run({**row, "capacity_factor": "many"}, domain=8)
 
 
+def test_a_plain_pipeline_of_experts_has_no_graph_of_its_whole_iteration_unless_it_says_so():
+    row = {**SMALL, "experts": 8, "topk": 2, "moe_ffn": 1024, "stack": "megatron-bridge-26.06"}
+    plain = {**row, "pp": 2, "vpp": math.nan, "dp": 4, "layers": 8}
+
+    def graphs(cells):
+        return {job.cuda_graphs for job in read_run(cells, domain=8).jobs}
+
+    assert graphs(row) == graphs({**plain, "vpp": 2}) == graphs({**plain, "experts": 0}) == {None}
+    assert (graphs(plain), graphs({**plain, "cuda_graphs": 1})) == ({False}, {True})
+
+
 def test_chunks_that_a_row_calls_unstated_are_open():
     row = {**SMALL, "layers": 8, "pp": 2, "dp": 4, "global_batch": 32}
     assert [job.plan.vpp for job in read_run(row, domain=8).jobs] == [1]
