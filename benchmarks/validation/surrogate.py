@@ -124,7 +124,9 @@ def compute_vector(compute: Compute, times: KernelTimes) -> Vector:
     power = host["smooth_moe"] if experts else host["smooth"]
     wd, wh = (device_s / total) ** (power - 1), (host_s / total) ** (power - 1)
     out = device * wd
-    out[INDEX["host_expert" if experts else "host_launch"]] += host_s * wh
+    # Launches that a graph replays are no work of the framework: no constant of its moves them.
+    launched = "host_expert" if experts else "host_launch"
+    out[INDEX["other" if times.cuda_graphs else launched]] += host_s * wh
     return out * (total / max(float(out.sum()), 1e-30))
 
 

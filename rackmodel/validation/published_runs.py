@@ -106,8 +106,8 @@ def read_run(
     from rackmodel.workload import Job
 
     stated = text(row, "stack") or "default"
-    whole_copies = text(row, "sharding") not in ("zero3", "hsdp") or text(row, "pp") > "1"
-    stack = stack_or_unknown(stated, family=family, year=year, sharded=not whole_copies)
+    sharded = text(row, "sharding") in ("zero3", "hsdp")
+    stack = stack_or_unknown(stated, family=family, year=year, sharded=sharded)
     software = software_of(stack)
     gpus, seq_len, batch = (needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
     model = _model(row)

@@ -68,9 +68,18 @@ def test_an_unknown_stack_is_refused_with_what_to_say():
     assert not unknown.known
     assert latest.known
     assert (unknown.attention, unknown.factors) == (latest.attention, latest.factors)
-    assert unknown.graphs == () == unknown.fused_dispatch  # what takes work is not assumed
-    assert unknown.tp_overlap == "no"
     assert int(software_of("unknown-2022-11").date) == 2022
+
+
+def test_unknown_software_has_the_habits_of_the_mainstream_of_its_date():
+    told = {date: software_of(f"unknown-{date}") for date in ("2023-07", "2024-07", "2026-07")}
+    assert [s.tp_overlap for s in told.values()] == ["no", "yes", "yes"]
+    assert [bool(s.fused_dispatch) for s in told.values()] == [False, False, True]
+    assert [s.captures_graphs("nvidia-blackwell", True) for s in told.values()] == [False] * 2 + [1]
+    for date, software in told.items():
+        leading = software_of(f"megatron-{date}")
+        assert software.attention_kernels == leading.attention_kernels
+        assert software.ep_overlap == leading.ep_overlap
 
 
 def test_every_alias_names_its_own_family():
