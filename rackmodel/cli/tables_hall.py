@@ -39,6 +39,12 @@ def hall_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield filled(titles, rows, "slowed by")
     yield ""
     for row in payload["rows"]:
+        if phases := row.get("phases"):
+            parts = (
+                f"{name} {seconds(one['alone_s'])} alone, {one['slowdown']:.3f}x"
+                for name, one in phases.items()
+            )
+            yield f"{row['job']}: {'; '.join(parts)}"
         if times := row.get("requests"):
             first, token = times["ttft_s"], times["tpot_s"]
             yield (

@@ -58,7 +58,9 @@ class Tenant:
 
     accelerators : int[n], the ones that it may stand on, in order. job : its plan complete; of a
     served job the one that carries its plan. cycle : the programs of its steps, one after another;
-    the first follows the last. taken, slower : see `simulate_step`.
+    the first follows the last. taken, slower : see `simulate_step`. first : the programs of its
+    first step, where that is another one. in_order : rank r stands on accelerator r of its own,
+    whatever groups are torn apart; an accelerator may be there more than once.
     """
 
     name: str
@@ -69,6 +71,13 @@ class Tenant:
     cycle: Sequence[tuple[Program, ...]]
     taken: Taken = lambda algorithm, op, axis, bytes_per_s: 0.0
     slower: float = 1.0
+    first: tuple[Program, ...] = ()
+    in_order: bool = False
+
+    def program(self, turn: int, stage: int) -> Program:
+        """Return what a stage does in one of the steps."""
+        programs = self.cycle[turn % len(self.cycle)] if turn or not self.first else self.first
+        return programs[stage]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +137,8 @@ def _place(
     rank_map = map_ranks(
         plan, machine.domain_accelerators, machine.max_accelerators, packed=options.packed
     )
+    if tenant.in_order:
+        rank_map = RankMap(domain=plan.gpus, used=plan.gpus)
     spots = rank_map.accelerators(plan.gpus)
     if spots[-1] >= len(tenant.accelerators):
         raise InvalidPlan(
@@ -136,7 +147,7 @@ def _place(
         )
     where = tenant.accelerators[spots]
     placed = _Placed(tenant, rank_map, where, axis_members(plan, "pp", plan.replicas))
-    cycle = [program for programs in tenant.cycle for program in programs]
+    cycle = [program for programs in (*tenant.cycle, tenant.first) for program in programs]
     every = [
         Program(
             pipeline_rank=stage,
@@ -221,7 +232,7 @@ def _programs(
     programs: list[Program] = []
     begins: list[list[int]] = []
     for number, one in enumerate(placed):
-        first, cycle = firsts[number], one.tenant.cycle
+        first = firsts[number]
         known: dict[int, Segment] = {}
         begin = [0]
         for stage in range(one.tenant.job.plan.pp):
@@ -229,7 +240,7 @@ def _programs(
             batches: list[int] = []
             begin = [0]
             for turn in range(steps[number]):
-                program = cycle[turn % len(cycle)][stage]
+                program = one.tenant.program(turn, stage)
                 rename = _Renaming(number, first, turn)
                 items += [rename.item(item, known) for item in program.items]
                 batches += program.micro_batches

@@ -37,16 +37,17 @@ def hall(
         `simulate`.
 
     All jobs begin at once, on max-min shares of what they share. Jobs that share no link do not
-    change each other by a bit. Served jobs run the steps of their steady state, prompts beside
-    decode.
+    change each other by a bit. Served jobs run the steps of their steady state; with prefill_gpus
+    prompts have workers of their own, and their caches are flows beside all others.
 
     Returns
     -------
     Hall : `to_dict()` with the keys of `--json`: rows {job, kind, racks, gpus, steps_run,
     step_alone_s, step_s, slowdown, tokens_per_s_alone, tokens_per_s, slowed_by {job: slowdown},
     steps {end_s, alone_s, step_s, slowdown}, tpot_s, tpot_alone_s,
-    requests and requests_alone (percentiles of single requests) of served ones}, racks {rack,
-    job, mean_w, peak_w, power_w}, over_time, window_s: until the first job has run its steps.
+    requests and requests_alone (percentiles of single requests) of served ones; ttft_s,
+    ttft_alone_s and phases {steps, prompts, caches} where prompts run apart}, racks {rack, job,
+    mean_w, peak_w, power_w}, over_time, window_s: until the first job has run its steps.
 
     Raises
     ------

@@ -1,14 +1,14 @@
 """The jobs of a hall as tenants of its machine.
 
 In:  a job of the spec, the machine.
-Out: `Occupant`: a tenant, how long its steps take by themselves, tokens, watts.
+Out: `Occupant`: its parts, how long its steps take by themselves, tokens, watts.
 Left out: the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from rackmodel.api import simulate
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.step import TRAINING, StepKind
+from rackmodel.engine.step import TRAINING
 from rackmodel.engine.tenants import Tenant
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.halls.parts import Part, parts_apart, served_tenant
 from rackmodel.halls.spec import HallJob
 from rackmodel.hardware import Catalog
 from rackmodel.requests.cluster import Objective
@@ -26,11 +27,13 @@ from rackmodel.requests.run import Arrivals, simulate_requests
 from rackmodel.result.result import Result
 from rackmodel.serving.api import serve
 from rackmodel.serving.outcome import ServingResult
-from rackmodel.serving.run import habits_of, steps_of
-from rackmodel.serving.steps import ALGORITHMS, Steps
+from rackmodel.serving.run import habits_of, running, settle, steps_of
+from rackmodel.serving.steady import Steady
+from rackmodel.serving.steps import Slowdowns, Steps
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, programs
+from rackmodel.workload import programs
 from rackmodel.workload.operations import Program
+from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.programs import serving_programs
 
 REQUESTS = Arrivals(lengths="uniform", spread=0.2, requests=500)  # of a closed loop (assumed)
@@ -46,15 +49,27 @@ class Occupant:
     """
 
     spec: HallJob
-    tenant: Tenant
+    parts: tuple[Part, ...]
     result: Result | ServingResult
-    step_s: float
     tokens: float
     outside_s: float
     steps: Steps | None = None  # of a served job
 
-    def requests(self, slower: float) -> dict[str, dict[str, float]]:
-        """Return the times of single requests, where each step takes so many times longer."""
+    @property
+    def step_s(self) -> float:
+        """The seconds of one of its steps, of decode where it is served."""
+        return self.parts[0].turn_s
+
+    def settled(self, slower: Slowdowns) -> Steady:
+        """Return the steady state of a served job, where its steps and moves take longer."""
+        assert self.steps is not None
+        assert isinstance(self.result, ServingResult)
+        job, steps = self.result.job, replace(self.steps, slower=slower)
+        most = min(running(job, steps.part), self.result.users_most / job.workers)
+        return settle(job, steps, most)
+
+    def requests(self, slower: Slowdowns) -> dict[str, dict[str, float]]:
+        """Return the times of single requests, where steps and moves take so many times longer."""
         assert self.steps is not None
         assert isinstance(self.result, ServingResult)
         steps = replace(self.steps, slower=slower)
@@ -108,71 +123,67 @@ def _trained(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: 
     )
     return Occupant(
         spec=spec,
-        tenant=tenant,
+        parts=(Part(name="steps", tenant=tenant, turn_s=result.step.step_s),),
         result=result,
-        step_s=result.step.step_s,
         tokens=float(job.tokens),
         outside_s=result.overhead_s,
     )
 
 
 def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: Any) -> Occupant:
-    result = serve(machine, **{"disaggregated": False, **words})
+    result = serve(machine, **words)
     job, state = result.job, result.steady
-    if job.prefill is not None:
-        raise InvalidInput(
-            "prompts on accelerators of their own are not for halls; leave prefill_gpus out"
-        )
-    worker = job.worker
-    plan = worker.plan(job.workers)
-
-    def cycle_of(*loads: Any) -> list[tuple[Program, ...]]:
-        return [serving_programs(job.shape, worker, load, worker.pp) for load in loads]
-
-    prompts = state.prompt
-    if not habits_of(job.stack).alternates:
-        prompts = replace(
-            state.decode, prompts=prompts.prompts, piece=prompts.piece, before=prompts.before
-        )
-    length = round(1.0 / state.mixed) if state.mixed * LONGEST_CYCLE >= 1.0 else 0
-    cycle = cycle_of(*[state.decode] * max(0, length - 1), *[prompts] * bool(length))
-    cycle = cycle or cycle_of(state.decode)
     steps = steps_of(machine, words["catalog"], graphs=job.cuda_graphs)
-    tenant = Tenant(
-        name=spec.name,
-        job=Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas),
-        kernels=steps.kernels,
-        kind=StepKind(
-            programs=lambda _: cycle[0], algorithm=lambda plan, op, axis: ALGORITHMS.get(op)
-        ),
-        accelerators=spots,
-        cycle=cycle,
-    )
-    step_s = state.tpot_s * job.tokens_a_step
+    if job.prefill is not None:
+        parts = parts_apart(spec.name, job, state, steps, spots)
+    else:
+        cycle = _cycle(job, state)
+        plan = job.worker.plan(job.workers)
+        here = {"kernels": steps.kernels, "accelerators": spots}
+        tenant = served_tenant(spec.name, job, plan, cycle, **here)
+        parts = (Part(name="steps", tenant=tenant, turn_s=state.tpot_s * job.tokens_a_step),)
     return Occupant(
         spec=spec,
-        tenant=tenant,
+        parts=parts,
         result=result,
-        step_s=step_s,
         tokens=state.sequences * job.workers * job.tokens_a_step,
         outside_s=result.host_s,
         steps=steps,
     )
 
 
-def turns(occupants: list[Occupant], horizon_s: float, most: int) -> list[int]:
-    """Return how many steps of each job pass in a time, by themselves.
+def _cycle(job: ServingJob, state: Steady) -> list[tuple[Program, ...]]:
+    """Return the steps of a worker, one after another: decode, and one with prompts."""
+    worker, prompts = job.worker, state.prompt
+    if not habits_of(job.stack).alternates:
+        prompts = replace(
+            state.decode, prompts=prompts.prompts, piece=prompts.piece, before=prompts.before
+        )
+    length = round(1.0 / state.mixed) if state.mixed * LONGEST_CYCLE >= 1.0 else 0
+    loads = [*[state.decode] * max(0, length - 1), *[prompts] * bool(length)] or [state.decode]
+    return [serving_programs(job.shape, worker, load, worker.pp) for load in loads]
+
+
+def horizon_s(occupants: Sequence[Occupant], steps: int) -> float:
+    """Return the time of so many of the longest steps, and at least of one round of caches. [s]"""
+    parts = [part for one in occupants for part in one.parts]
+    return max(part.turn_s * (1 if part.name == "caches" else steps) for part in parts)
+
+
+def turns(occupants: Sequence[Occupant], horizon_s: float, most: int) -> list[list[int]]:
+    """Return how many steps of each part of each job pass in a time, by themselves.
 
     Raises
     ------
     InvalidInput
         If that is more than `most` of some job.
     """
-    found = [max(1, math.ceil(horizon_s / one.step_s - 1e-9)) for one in occupants]
-    for one, count in zip(occupants, found, strict=True):
-        if count > most:
+    found = []
+    for one in occupants:
+        found.append([max(1, math.ceil(horizon_s / part.turn_s - 1e-9)) for part in one.parts])
+        if max(found[-1]) > most:
             raise InvalidInput(
-                f"{one.spec.name}: {count:,} of its steps pass in {horizon_s:.3g} s, more than"
-                f" {most:,}; give fewer steps"
+                f"{one.spec.name}: {max(found[-1]):,} of its steps pass in {horizon_s:.3g} s, more"
+                f" than {most:,}; give fewer steps"
             )
     return found

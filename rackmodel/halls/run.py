@@ -23,7 +23,8 @@ from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import frames_of, powered
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.tenants import Stay, simulate_tenants
-from rackmodel.halls.occupants import Occupant, occupant_of, turns
+from rackmodel.halls.occupants import Occupant, horizon_s, occupant_of, turns
+from rackmodel.halls.parts import means
 from rackmodel.halls.spec import HallSpec
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
@@ -31,6 +32,7 @@ from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.link_usage import rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
+from rackmodel.serving.steps import Slowdowns
 from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 BINS = 200  # of the time that all jobs run
 MOST_TURNS = 5000  # steps of one job
+UNCHANGED = 1.0 + 1e-9  # a slowdown up to this is none
 LEAST_WINDOW = 0.95  # of the time of the slowest job, that all jobs run
 
 
@@ -104,29 +107,18 @@ def run_hall(
     options = options or EngineOptions()
     parts = catalog or hardware.load_catalog()
     jobs = [occupant_of(machine, job, catalog, options) for job in spec.jobs]
-    counts = turns(jobs, spec.steps * max(one.step_s for one in jobs), MOST_TURNS)
-    tenants = [one.tenant for one in jobs]
-    together = simulate_tenants(machine, tenants, counts, options)
-    last_s = max(stay.ends_s[-1] for stay in together)
-    if min(stay.ends_s[-1] for stay in together) < LEAST_WINDOW * last_s:
-        # who is not slowed ran too few steps: all go on until those who are have done theirs
-        longer = turns(jobs, last_s, MOST_TURNS)
-        counts = [
-            max(1, math.ceil(count * last_s / stay.ends_s[-1] - 1e-9)) if more > count else count
-            for count, stay, more in zip(counts, together, longer, strict=True)
-        ]
-        together = simulate_tenants(machine, tenants, counts, options)
+    counts, together = _at_once(machine, jobs, spec.steps, options)
     alone = [
-        simulate_tenants(machine, [tenant], [count], options)[0]
-        for tenant, count in zip(tenants, counts, strict=True)
+        _stays(machine, [one], [count], options)[0] for one, count in zip(jobs, counts, strict=True)
     ]
-    window_s = min(stay.ends_s[-1] for stay in together)
+    window_s = min(stay.ends_s[-1] for stays in together for stay in stays)
     rows = [
-        _row(one, apart, stay, window_s)
-        for one, apart, stay in zip(jobs, alone, together, strict=True)
+        _row(one, apart, stays, window_s)
+        for one, apart, stays in zip(jobs, alone, together, strict=True)
     ]
     for number, row in enumerate(rows):
-        row["slowed_by"] = _culprits(machine, jobs, counts, number, row, options)
+        apart = alone[number]
+        row["slowed_by"] = _culprits(machine, jobs, counts, number, row, apart, options)
     racks = _racks(machine, jobs, together, rows, window_s, parts, site or Site())
     watts = np.sum([np.asarray(rack["power_w"]) for rack in racks], axis=0)
     return Hall(
@@ -146,66 +138,154 @@ def run_hall(
     )
 
 
-def _row(one: Occupant, apart: Stay, stay: Stay, window_s: float) -> dict[str, Any]:
+def _at_once(
+    machine: Topology, jobs: Sequence[Occupant], steps: int, options: EngineOptions
+) -> tuple[list[list[int]], list[list[Stay]]]:
+    """Simulate jobs at once for so many of the longest steps; return the steps of each part too."""
+    counts = turns(jobs, horizon_s(jobs, steps), MOST_TURNS)
+    together = _stays(machine, jobs, counts, options)
+    ends = [
+        stay.ends_s[-1]
+        for one, stays in zip(jobs, together, strict=True)
+        for part, stay in zip(one.parts, stays, strict=True)
+        if part.name != "caches"  # of which a round may last beyond the others
+    ]
+    last_s = max(ends)
+    if min(ends) >= LEAST_WINDOW * last_s:
+        return counts, together
+    # who is not slowed ran too few steps: all go on until those who are have done theirs
+    longer = turns(jobs, last_s, MOST_TURNS)
+    counts = [
+        [
+            max(count, math.ceil(count * last_s / stay.ends_s[-1] - 1e-9) if more > count else 1)
+            for count, stay, more in zip(*each, strict=True)
+        ]
+        for each in zip(counts, together, longer, strict=True)
+    ]
+    return counts, _stays(machine, jobs, counts, options)
+
+
+def _stays(
+    machine: Topology,
+    jobs: Sequence[Occupant],
+    counts: Sequence[Sequence[int]],
+    options: EngineOptions,
+) -> list[list[Stay]]:
+    """Simulate jobs at once, so many steps of each of their parts; return the stays of each job."""
+    tenants = [part.tenant for one in jobs for part in one.parts]
+    steps = [count for each in counts for count in each]
+    found = iter(simulate_tenants(machine, tenants, steps, options))
+    return [[next(found) for _ in one.parts] for one in jobs]
+
+
+def _phases(
+    one: Occupant, apart: Sequence[Stay], stays: Sequence[Stay], window_s: float
+) -> dict[str, dict[str, float]]:
+    """Return what each part of a job takes alone and beside the others, while all still run."""
+    inside = [part.inside(stay, window_s) for part, stay in zip(one.parts, stays, strict=True)]
+    before, after = means(one.parts, apart, inside), means(one.parts, stays, inside)
+    return {
+        name: {
+            "alone_s": alone_s,
+            "step_s": after[name],
+            "slowdown": after[name] / alone_s if after[name] != alone_s else 1.0,
+        }
+        for name, alone_s in before.items()
+    }
+
+
+def _row(
+    one: Occupant, apart: Sequence[Stay], stays: Sequence[Stay], window_s: float
+) -> dict[str, Any]:
     """Return how a job fares: of the steps that end while all others still run."""
-    inside = max(1, int(np.searchsorted(stay.ends_s, window_s * (1.0 + 1e-12), side="right")))
-    alone_s, shared_s = apart.ends_s[inside - 1], stay.ends_s[inside - 1]
-    slowdown = shared_s / alone_s
+    phases = _phases(one, apart, stays, window_s)
+    inside = one.parts[0].inside(stays[0], window_s)
     steps = [
         {"end_s": end, "alone_s": before, "step_s": after, "slowdown": after / before}
         for end, before, after in zip(
-            stay.ends_s[:inside], apart.steps_s[:inside], stay.steps_s[:inside], strict=True
+            stays[0].ends_s[:inside],
+            apart[0].steps_s[:inside],
+            stays[0].steps_s[:inside],
+            strict=True,
         )
     ]
-    late_s = (shared_s - alone_s) / inside
-    known_s = one.step_s + (0.0 if isinstance(one.result, ServingResult) else one.outside_s)
+    mean, served = phases["steps"], isinstance(one.result, ServingResult)
+    late_s = mean["step_s"] - mean["alone_s"]
+    known_s = one.step_s + (0.0 if served else one.outside_s)
     tokens_per_s = one.tokens / known_s
     found: dict[str, Any] = {
         "job": one.spec.name,
-        "kind": "serving" if one.spec.served else "training",
+        "kind": "serving" if served else "training",
         "racks": list(one.spec.racks),
         "gpus": one.gpus,
         "steps_run": inside,
-        "step_alone_s": alone_s / inside,
-        "step_s": shared_s / inside,
-        "slowdown": slowdown,
+        "step_alone_s": mean["alone_s"],
+        "step_s": mean["step_s"],
+        "slowdown": mean["slowdown"],
         "tokens_per_s_alone": tokens_per_s,
         "tokens_per_s": tokens_per_s * known_s / (known_s + late_s),
         "steps": steps,
     }
     if isinstance(one.result, ServingResult):
-        found["tpot_alone_s"] = one.result.tpot_s
-        found["tpot_s"] = one.result.tpot_s + late_s / one.result.job.tokens_a_step
-        found["requests_alone"] = found["requests"] = one.requests(1.0)
-        if slowdown > 1.0 + 1e-9:
-            found["requests"] = one.requests(slowdown)
+        found |= _served_row(one, one.result, phases, late_s)
+    return found
+
+
+def _served_row(
+    one: Occupant, result: ServingResult, phases: Mapping[str, Mapping[str, float]], late_s: float
+) -> dict[str, Any]:
+    """Return what users see of a served job, alone and beside the others."""
+    decode = phases["steps"]["slowdown"]
+    slower = Slowdowns(decode=decode, prompts=decode)
+    found: dict[str, Any] = {
+        "tpot_alone_s": result.tpot_s,
+        "tpot_s": result.tpot_s + late_s / result.job.tokens_a_step,
+    }
+    if result.job.prefill is not None:
+        prompts, caches = (phases[name]["slowdown"] for name in ("prompts", "caches"))
+        slower = Slowdowns(decode=decode, prompts=prompts, caches=caches)
+        state = result.steady
+        found |= {"ttft_alone_s": state.ttft_s, "ttft_s": state.ttft_s, "phases": phases}
+        found["tokens_per_s_alone"] = found["tokens_per_s"] = result.output_tokens_per_s
+        if max(decode, prompts, caches) > UNCHANGED:
+            state = one.settled(slower)
+            found |= {"tpot_s": state.tpot_s, "ttft_s": state.ttft_s}
+            found["tokens_per_s"] = state.requests_per_s * result.job.osl
+    found["requests_alone"] = found["requests"] = one.requests(Slowdowns())
+    if max(slower.decode, slower.prompts, slower.caches) > UNCHANGED:
+        found["requests"] = one.requests(slower)
     return found
 
 
 def _culprits(
     machine: Topology,
     jobs: Sequence[Occupant],
-    counts: Sequence[int],
+    counts: Sequence[Sequence[int]],
     number: int,
     row: Mapping[str, Any],
+    apart: Sequence[Stay],
     options: EngineOptions,
 ) -> dict[str, float]:
-    """Return the slowdown of a job by each single other one; none where it is not slowed."""
-    if row["slowdown"] <= 1.0 + 1e-9:
+    """Return the slowdown of a job by each single other one; none where it is not slowed.
+
+    Of a job whose prompts run apart it is that of what is slowed most.
+    """
+    phases = row.get("phases", {"steps": row})
+    worst = max(phase["slowdown"] for phase in phases.values())
+    if worst <= UNCHANGED:
         return {}
     if len(jobs) == 2:
-        return {jobs[1 - number].spec.name: row["slowdown"]}
-    found = {}
+        return {jobs[1 - number].spec.name: worst}
+    found, mine = {}, jobs[number]
     for other, one in enumerate(jobs):
         if other == number:
             continue
-        pair = [jobs[number].tenant, one.tenant]
-        mine, theirs = simulate_tenants(machine, pair, [counts[number], counts[other]], options)
-        inside = max(1, int(np.searchsorted(mine.ends_s, theirs.ends_s[-1], side="right")))
-        inside = min(inside, row["steps_run"])
-        alone_s = sum(step["alone_s"] for step in row["steps"][:inside])
-        slowdown = mine.ends_s[inside - 1] / alone_s
-        if slowdown > 1.0 + 1e-9:
+        stays = _stays(machine, [mine, one], [counts[number], counts[other]], options)
+        window_s = min(stay.ends_s[-1] for stay in stays[1])
+        window_s = min(window_s, row["steps"][-1]["end_s"])
+        alone = _phases(mine, apart, stays[0], window_s)
+        slowdown = max(phase["slowdown"] for phase in alone.values())
+        if slowdown > UNCHANGED:
             found[one.spec.name] = slowdown
     return found
 
@@ -213,7 +293,7 @@ def _culprits(
 def _racks(
     machine: Topology,
     jobs: Sequence[Occupant],
-    stays: Sequence[Stay],
+    stays: Sequence[Sequence[Stay]],
     rows: Sequence[Mapping[str, Any]],
     window_s: float,
     catalog: Catalog,
@@ -221,7 +301,7 @@ def _racks(
 ) -> list[dict[str, Any]]:
     """Return the power of each rack in equal bins of the time that all jobs run."""
     found = []
-    for one, stay, row in zip(jobs, stays, rows, strict=True):
+    for one, (stay, *_), row in zip(jobs, stays, rows, strict=True):
         if isinstance(one.result, ServingResult):
             watts = _served_w(one, one.result, row["slowdown"], machine, catalog, site)
         else:

@@ -38,6 +38,7 @@ class Transfers:
     def __init__(self, job: ServingJob, steps: Steps, env: simpy.Environment) -> None:
         assert job.prefill is not None
         self.job, self.env, self.prefill = job, env, job.prefill
+        self.slower = steps.slower.caches
         self.network = network_of(steps.machine, job.gpus)
         taken = _taken(job, steps)
         tiers = tier_of_links(self.network)
@@ -55,7 +56,7 @@ class Transfers:
         job = self.job
         rank = self._turn % job.worker.tp if job.worker.dp_attention else 0
         self._turn += 1
-        size = sequence_bytes(job, job.worker, float(tokens))
+        size = sequence_bytes(job, job.worker, float(tokens)) * self.slower
         flow = self._pair(origin, target, rank, size)
 
         def arrived() -> None:

@@ -24,6 +24,14 @@ class HallStepRecord(TypedDict):
     slowdown: float
 
 
+class HallPhaseRecord(TypedDict):
+    """A step of decode or of prompts, or the move of a cache: alone and beside the other jobs."""
+
+    alone_s: float
+    step_s: float
+    slowdown: float
+
+
 class HallTimesRecord(TypedDict):
     """Times of single requests of a closed loop: mean, p50, p90, p99, most."""
 
@@ -36,7 +44,8 @@ class HallJobRecord(TypedDict):
     """A job: its racks, its steps alone and beside the others.
 
     slowed_by : slowdown by each single other job. tpot_s, tpot_alone_s, requests, requests_alone :
-    of served ones; the last two of single requests.
+    of served ones; the last two of single requests. ttft_s, ttft_alone_s, phases ("steps" of
+    decode, "prompts", "caches"): where prompts run on workers of their own.
     """
 
     job: str
@@ -53,6 +62,9 @@ class HallJobRecord(TypedDict):
     slowed_by: dict[str, float]
     tpot_alone_s: NotRequired[float]
     tpot_s: NotRequired[float]
+    ttft_alone_s: NotRequired[float]
+    ttft_s: NotRequired[float]
+    phases: NotRequired[dict[str, HallPhaseRecord]]
     requests_alone: NotRequired[HallTimesRecord]
     requests: NotRequired[HallTimesRecord]
 

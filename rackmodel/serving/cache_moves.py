@@ -74,4 +74,5 @@ class CacheMoves:
                 sent = pattern(network, "send", ends, size)
                 parts += sent.rounds
                 fixed_s = max(fixed_s, sum(sent.latency_s))
-        return fixed_s + pace_s(network, join(*parts)) * size
+        seconds = fixed_s + pace_s(network, join(*parts)) * size
+        return seconds * self.steps.slower.caches

@@ -1,7 +1,7 @@
 """How long a step of serving takes: simulated on the machine's graph, then looked up.
 
 In:  a topology, kernel times, a job, a worker, the load of a step.
-Out: `Steps`: seconds of a step, and what the engine says of it.
+Out: `Steps`: seconds of a step, and what the engine says of it; `Slowdowns` beside other jobs.
 Left out: how often which step runs (`steady`).
 """
 
@@ -28,17 +28,27 @@ ALGORITHMS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slowdowns:
+    """How many times longer than by themselves things take, beside other jobs.
+
+    decode : steps in which sequences decode. prompts : such with prompts only. caches : moves from
+    workers that run prompts to those that decode.
+    """
+
+    decode: float = 1.0
+    prompts: float = 1.0
+    caches: float = 1.0
+
+
 @dataclass(slots=True)
 class Steps:
-    """Steps of a job on one machine; each load is simulated once.
-
-    slower : how many times longer a step takes than by itself, beside other jobs.
-    """
+    """Steps of a job on one machine; each load is simulated once."""
 
     machine: Topology
     kernels: ServingTimes
     options: EngineOptions = field(default_factory=EngineOptions)
-    slower: float = 1.0
+    slower: Slowdowns = field(default_factory=Slowdowns)
     _known: dict[tuple[ServingJob, Worker, int, Load, int], float] = field(default_factory=dict)
 
     @property
@@ -65,7 +75,8 @@ class Steps:
         key = (job.shape, worker, gpus, load, rounds)
         if key not in self._known:
             self._known[key] = self.step(job, worker, gpus, load, rounds).step_s
-        return self._known[key] * self.slower
+        slower = self.slower.decode if load.sequences else self.slower.prompts
+        return self._known[key] * slower
 
     def step(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> Step:
         """Return the simulated step: `rounds` batches that follow one another."""

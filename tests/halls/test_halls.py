@@ -15,6 +15,7 @@ from rackmodel.engine.tenants import Tenant, simulate_tenants
 from rackmodel.halls.occupants import occupant_of
 from rackmodel.halls.spec import read_hall
 from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.serving.steps import Slowdowns
 from rackmodel.workload import programs
 
 NODES = np.arange(32).reshape(4, 8)
@@ -135,7 +136,7 @@ def test_single_requests_take_longer_where_steps_do():
     jobs = [{"name": "chat", "racks": [0], **CHAT}]
     spec = read_hall({"machine": "dgx-h100", "jobs": jobs}).jobs[0]
     one = occupant_of(machine(), spec, None, EngineOptions())
-    alone, slowed = one.requests(1.0), one.requests(1.5)
+    alone, slowed = one.requests(Slowdowns()), one.requests(Slowdowns(decode=1.5, prompts=1.5))
     assert slowed["tpot_s"]["p50"] == pytest.approx(1.5 * alone["tpot_s"]["p50"], rel=0.05)
     assert slowed["ttft_s"]["p99"] > alone["ttft_s"]["p99"]
 
