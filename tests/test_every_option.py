@@ -90,6 +90,8 @@ CASES = [
     ({}, {"schedule": "gpipe"}, {"activations"}),
     ({}, {"schedule": "zb-h1"}, {"bubble"}),
     ({}, {"schedule": "dualpipe"}, {"bubble", "weights"}),
+    ({}, {"schedule": "zb-2p"}, {"activations"}),
+    ({"vpp": 2}, {"schedule": "zb-v"}, {"bubble", "activations"}),
     ({}, {"sequence_parallel": False}, {"tp", "activations"}),
     ({}, {"tp_overlap": True}, {"tp", "compute"}),
     ({}, {"dp_overlap": False}, {"dp"}),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rackmodel.cli.catalog_words import CatalogWords
     from rackmodel.hardware import Catalog
     from rackmodel.topology import Topology
+    from rackmodel.workload.schedules.schedule import Schedule
 
 _KINDS = ("accelerators", "links", "transports", "switches", "media")
 
@@ -147,12 +148,28 @@ def _schedules() -> list[dict[str, Any]]:
             "chunks": _chunks(*one.chunks),
             "pipeline": "needed" if one.needs_pipeline else "or none",
             "weight_gradients": "passes of their own" if one.splits_weights else "",
+            **_shown(one),
             "searched": "always" if one.usual else "--space full, --schedule",
             "source": one.source,
             "from": _file_of(one.order),
         }
         for one in schedules().values()
     ]
+
+
+_SHOWN = 8, 64  # pipeline ranks and micro-batches for which schedules are told apart
+
+
+def _shown(one: Schedule) -> dict[str, Any]:
+    """Return micro-batches that the fullest rank keeps (of 1/p of the model), and the bubble."""
+    from rackmodel.workload.schedules.holding import in_flight
+
+    p, m = _SHOWN
+    v = one.chunks[0]
+    if one.refuses(p, m, v):
+        return {}
+    kept = max(in_flight(one.name, p, m, v, rank) for rank in range(p))
+    return {"in_flight": kept * one.directions, "bubble": round(one.bubble(p, m, v), 4)}
 
 
 def _chunks(least: int, most: int) -> str:

@@ -75,6 +75,11 @@ def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
             "(`rackmodel validate`). For software of a date that is not here say unknown-2024-06."
         )
         return
+    if payload["kind"] == "schedules":
+        yield (
+            "in flight: micro-batches whose activations wait on the fullest rank; that and idle"
+            " over busy time with pp 8, 64 micro-batches and the fewest chunks, all passes alike."
+        )
     if payload["kind"] in ("schedules", "collectives", "builders"):
         yield f"{len(rows)} {payload['kind']}; docs/extending.md says how to add your own."
         return

@@ -254,13 +254,12 @@ def _windows(shape: Shape, kinds: Mapping[str, Floats]) -> Floats:
 
     kinds : seconds of each of `PASSES`, [stages, N].
     """
-    pipe, chunks = shape.pipe, range(shape.chunks)
+    pipe = shape.pipe
     counts = ends(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
-    stage = [[shape.schedule.stage(rank, c, shape.pp) for c in chunks] for rank in range(shape.pp)]
     pairs = "F beside", "B beside", "W"
     found = np.zeros((2, shape.pp, len(shape.space)))
     for number, name in enumerate(pairs if pipe.paired else KINDS):
-        found += np.einsum("erc,rcn->ern", counts[:, :, number], kinds[name][np.array(stage)])
+        found += np.einsum("erc,rcn->ern", counts[:, :, number], kinds[name][shape.stages])
     return found
 
 

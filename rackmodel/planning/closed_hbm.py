@@ -15,7 +15,7 @@ from rackmodel.planning.space import CUT, Bools, Floats, Space
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW
 from rackmodel.workload.memory import Holding, bytes_by_kind
-from rackmodel.workload.schedules.schedule import holdings
+from rackmodel.workload.schedules.holding import holdings
 
 
 def hbm_bytes(job: Job, space: Space, profiles: Profiles) -> Floats:
@@ -81,9 +81,7 @@ def _activations(shape: Shape) -> Floats:
     kept[1:] += transfer
     working = _largest(profiles.working[row, shape.again], there)
     working = working + 2 * transfer * np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
-    chunks = range(shape.chunks)
-    stages = [[shape.schedule.stage(rank, c, shape.pp) for c in chunks] for rank in range(shape.pp)]
-    each = [np.vstack([kept[own], working[own]]) for own in stages]
+    each = [np.vstack([kept[own], working[own]]) for own in shape.stages]
     most = np.zeros((shape.pp, len(shape.space)))
     m = shape.space.micro_batches
     for count in [pipe.batches] if shape.schedule.repeats else np.unique(m).tolist():

@@ -292,8 +292,9 @@ class _Grid:
             orders = list(range(len(RANK_ORDERS)))
         pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
         if choices.ep_overlap and "ep_overlap" not in fixed:
-            # Other pipelines have no two passes to run side by side.
-            pairs = [0, 1] if schedule.hides_exchanges or pp == 1 else [0]
+            pairs = [0, 1]
+        if pp > 1 and not schedule.hides_exchanges:  # no two passes to run side by side
+            pairs = [pair for pair in pairs if not pair]
         rows = [
             (*first, "optimizer" in moved, order, pair, "activations" in moved)
             for *first, moved, order, pair in product(

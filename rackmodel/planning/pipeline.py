@@ -116,9 +116,7 @@ def _waits(pipe: Pipe) -> _Waits:
     table, rank, count = every[runs], np.nonzero(runs)[0], int(starts[-1])
     kind, chunk, batch = table.transpose(2, 0, 1)  # [count, 2] each
     there, pair = kind >= 0, kind[:, 1] >= 0
-    chunks = range(max(pipe.v, order.directions))
-    stage = np.array([[order.stage(one, c, p) for c in chunks] for one in range(p)])
-    at = stage[rank[:, None], chunk]
+    at = np.array(order.placement(p, pipe.v))[rank[:, None], chunk]
     way = (chunk == 1) * (order.directions == 2)
     rows = np.where(there, (kind + 3 * pair[:, None]) * stages + at, -1)
     # Each pass by number, and the action that runs it.

@@ -79,28 +79,28 @@ class Shape:
         self.job, self.space, self.profiles, self.pipe = job, space, profiles, pipe
         self.pp, self.vpp = pipe.p, pipe.v
         self.schedule = schedule_of(pipe.schedule)
-        self.chunks = max(self.vpp, self.schedule.directions)  # of a rank
+        self.stages = np.array(self.schedule.placement(self.pp, self.vpp))  # [pp, chunks]
         kinds = space.profile * len(RECOMPUTES) + space.recompute
         _, self.distinct, self.inverse = np.unique(kinds, return_index=True, return_inverse=True)
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
         given = job.replace(stage_layers=space.base.stage_layers)
         self.counts = stage_counts(given, profiles, self.pp, self.vpp)
-        self.dense, self.expert, self.dense_learning, self.expert_learning = (
-            self.by_rank(self.sum(held[self.row]))
-            for held in (
-                profiles.dense,
-                profiles.expert,
-                profiles.dense_learning,
-                profiles.expert_learning,
-            )
+        twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
+        twin = profiles.head_twin[space.profile] * twice
+        self.dense = self._held(profiles.dense, twin)
+        self.dense_learning = self._held(profiles.dense_learning, twin * job.trained.learns("head"))
+        self.expert, self.expert_learning = (
+            self._held(held, 0.0) for held in (profiles.expert, profiles.expert_learning)
         )
-        if job.model.tied and self.pp > 1:
-            self.dense[-1] += profiles.head_twin[space.profile]
-            if job.trained.learns("head"):
-                self.dense_learning[-1] += profiles.head_twin[space.profile]
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
+
+    def _held(self, values: Floats, at_end: Floats | float) -> Floats:
+        """Parameters of each rank, [pp, N]; at_end : what the last stage has besides."""
+        stages = self.sum(values[self.row])
+        stages[-1] += at_end
+        return self.by_rank(stages)
 
     def sum(self, values: Floats) -> Floats:
         """Sum values of the distinct plans' units over stages: [D, K] -> [stages, N]."""
@@ -113,13 +113,14 @@ class Shape:
 
     def by_rank(self, stages: Floats) -> Floats:
         """[stages, N] -> [pp, N]: chunks of a rank together."""
-        if self.schedule.directions == 2:
-            return stages + stages[::-1]
-        return np.asarray(stages.reshape(self.vpp, self.pp, -1).sum(axis=0))
+        return np.asarray(stages[self.stages].sum(axis=1))
 
     def by_stage(self, ranks: Floats) -> Floats:
         """[pp, N] -> [stages, N]: what a rank has, spread over its chunks."""
-        return np.tile(ranks / self.chunks, (self.vpp, 1))
+        out = np.empty((self.pp * self.vpp, ranks.shape[1]))
+        for own in self.stages.T:
+            out[own] = ranks / len(self.stages.T)
+        return out
 
     def entry(self, stages: Floats) -> Floats:
         """[stages, N] -> [pp, N]: the sum over the stages that a rank's first pass comes after."""

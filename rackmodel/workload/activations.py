@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rackmodel.workload.plan import Job
-from rackmodel.workload.schedules.schedule import held
+from rackmodel.workload.schedules.holding import held
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 
 OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine

@@ -148,7 +148,7 @@ class Passes:
         waits = dict(zip((part.first for part in reversed(self.parts)), starts, strict=False))
         order = range(len(self.chunk.units))
         bring = self._gatherer(emit, order, "F")
-        if self.chunk.stage > 0:
+        if self.chunk.before >= 0:
             emit.put(self._received("forward"))
         for index in order:
             bring(index)
@@ -191,7 +191,7 @@ class Passes:
         bring = self._gatherer(emit, order, "B")
         later = Emitter("backward", known=self.computes) if split else None
         again = self.recomputed()
-        if self.chunk.stage < self.chunk.stages - 1 and order:
+        if self.chunk.after >= 0 and order:
             emit.put(self._received("backward"))
         for index in order:
             bring(index)

@@ -35,7 +35,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import Action, Actions, actions, schedule_of
-from rackmodel.workload.stages import Chunk, Unit, chunks_of, first_learning, send_bytes
+from rackmodel.workload.stages import Chunk, chunks_of, ends_apart, first_learning, send_bytes
 from rackmodel.workload.validity import check
 
 Item = Operation | Segment
@@ -79,13 +79,13 @@ class _Shared:
     What is worked out of a segment, by its id, is so worked out once for all ranks.
     """
 
-    passes: dict[tuple[tuple[Unit, ...], str], Passes] = field(default_factory=dict)
+    passes: dict[tuple[object, ...], Passes] = field(default_factory=dict)
     mixed: dict[tuple[Segment, Segment], Segment] = field(default_factory=dict)
     computes: dict[tuple[str, Phase, tuple[Kernel, ...]], Compute] = field(default_factory=dict)
 
     def of(self, job: Job, chunk: Chunk, label: str) -> Passes:
         """Return the passes of a chunk."""
-        key = (chunk.units, label)
+        key = (chunk.units, chunk.before < 0, chunk.after < 0, label)
         if key not in self.passes:
             self.passes[key] = Passes(job, chunk, label, self.computes)
         return self.passes[key]
@@ -112,8 +112,7 @@ class _Writer:
         self.outgoing: Ways = {}
         for place, chunk in enumerate(self.chunks):
             stage, way = chunk.stage, ("", "mirrored ")[chunk.direction]
-            before = -1 if stage == 0 else chunk.neighbour(-1, self.plan.pp)
-            after = -1 if stage == chunk.stages - 1 else chunk.neighbour(1, self.plan.pp)
+            before, after = chunk.before, chunk.after
             self.incoming["F", place] = before, f"{way}forward stage {stage} micro-batch "
             self.outgoing["F", place] = after, f"{way}forward stage {stage + 1} micro-batch "
             # Gradients go as far as something learns.
@@ -189,7 +188,7 @@ class _Writer:
             self.add(-1, *passes.exposed_reductions())
             self.add(-1, *(Wait(token=token) for token in passes.pending_tokens()))
         ends = {chunk.stage for chunk in self.chunks} & {0, self.chunks[0].stages - 1}
-        if job.model.tied and plan.pp > 1 and ends and job.trained.learns("embedding"):
+        if job.model.tied and ends_apart(job) and ends and job.trained.learns("embedding"):
             size = padded_vocab(job.model.vocab, plan.tp) * job.model.hidden * job.gradient_bytes
             tied = Collective(
                 name="tied_embeddings",

@@ -46,7 +46,8 @@ class Unit:
 class Chunk:
     """Consecutive layers that one pipeline rank runs as a block.
 
-    `direction` is 1 where the micro-batches of a chunk enter at the last rank.
+    direction : 1 where its micro-batches enter at the last rank. before, after : the pipeline rank
+    of the stage before and after it; -1 where there is none, or where it is on this rank too.
     """
 
     stage: int  # 0 ... stages-1 along the model
@@ -54,6 +55,8 @@ class Chunk:
     rank: int
     direction: int
     units: tuple[Unit, ...]
+    before: int = -1
+    after: int = -1
 
     @property
     def parameters(self) -> tuple[float, float]:
@@ -75,11 +78,6 @@ class Chunk:
     def has_gradient(self) -> bool:
         """Whether it has a backward pass."""
         return any(unit.has_gradient for unit in self.units)
-
-    def neighbour(self, ahead: int, pp: int) -> int:
-        """Pipeline rank of the stage that many stages on."""
-        stage = self.stage + ahead
-        return stage % pp if self.direction == 0 else pp - 1 - stage
 
 
 def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
@@ -178,7 +176,7 @@ def _unit(
 def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     """The chunks of each pipeline rank, in the order of the model.
 
-    With a schedule of two directions each rank holds its own stage and the mirrored one.
+    Which stages a rank holds is the schedule's to say.
     """
     plan, model, local = job.plan, job.model, Local.of(job)
     sizes, (layers, kinds) = layers_of_stages(job), _layers(job, local)
@@ -194,14 +192,28 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
         stages.append(tuple(units))
         start += size
     order = schedule_of(plan.order)
-    each = range(max(plan.vpp, order.directions))
+    placed = order.placement(plan.pp, plan.vpp)
+    ways = range(len(placed[0])) if order.directions == 2 else [0] * len(placed[0])
+    rank_of = {
+        (way, stage): rank
+        for rank, own in enumerate(placed)
+        for way, stage in zip(ways, own, strict=True)
+    }
 
-    def chunk_of(rank: int, chunk: int) -> Chunk:
-        stage = order.stage(rank, chunk, plan.pp)
-        direction = chunk if order.directions == 2 else 0
-        return Chunk(stage, len(sizes), rank, direction, stages[stage])
+    def chunk_of(rank: int, way: int, stage: int) -> Chunk:
+        beside = [rank_of.get((way, stage + step), -1) for step in (-1, 1)]
+        before, after = (-1 if other == rank else other for other in beside)
+        return Chunk(stage, len(sizes), rank, way, stages[stage], before, after)
 
-    return tuple(tuple(chunk_of(rank, chunk) for chunk in each) for rank in range(plan.pp))
+    return tuple(
+        tuple(chunk_of(rank, *one) for one in zip(ways, own, strict=True))
+        for rank, own in enumerate(placed)
+    )
+
+
+def ends_apart(job: Job) -> bool:
+    """Whether embedding and head stand on different pipeline ranks."""
+    return job.plan.pp > 1 and not schedule_of(job.plan.order).folds_back
 
 
 def first_learning(job: Job) -> int:
@@ -234,7 +246,7 @@ def _tail(job: Job, local: Local, kinds: _Kinds) -> list[Unit]:
     """Head and loss; then, per MTP layer, its entry, layer and the shared head once more."""
     model = job.model
     # A tied head on another pipeline rank than the embedding keeps its own copy.
-    own = not model.tied or job.plan.pp > 1
+    own = not model.tied or ends_apart(job)
     units = [_unit(local, "head", head_steps(local, own_matrix=own))]
     for _ in range(model.mtp_layers):
         head = _unit(local, "mtp_head", head_steps(local, own_matrix=False))

@@ -191,6 +191,9 @@ def test_refinement_tells_apart_what_differs():
         ("interleaved", 4, 2, 96),
         ("zb-h1", 4, 1, 90),
         ("dualpipe", 4, 1, 96),
+        ("zb-2p", 4, 1, 90),
+        ("v-half", 4, 2, 90),
+        ("dualpipev", 2, 2, 70),
     ],
 )
 @pytest.mark.parametrize("machine", [TreeMachine(12, up=0.5), TreeMachine(4, nic_of=2)])

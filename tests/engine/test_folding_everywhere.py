@@ -15,6 +15,7 @@ from rackmodel.engine.step import simulate_step
 from rackmodel.errors import RackModelError
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, check
+from rackmodel.workload.schedules.schedule import schedule_of
 
 NAMED = (
     *("gb200-nvl72", "dgx-h100", "hgx-a100-80-4x200g", "mi355x-platform", "tpu-v5p-pod"),
@@ -48,16 +49,16 @@ def random_plan(rnd: random.Random, experts: bool) -> dict[str, Any]:
     if plan["pp"] > 1:
         if plan["sharding"] in ("zero2", "zero3"):
             plan["sharding"] = "zero1"
-        plan["schedule"] = pick(["1f1b", "1f1b", "gpipe", "zb-h1", "dualpipe", "interleaved"])
-        if plan["schedule"] == "interleaved":
-            plan["vpp"] = 2
+        names = ["1f1b", "1f1b", "gpipe", "zb-h1", "zb-2p", "dualpipe", "interleaved", "zb-v"]
+        plan["schedule"] = pick([*names, "v-half", "dualpipev"])
+        plan["vpp"] = max(1, schedule_of(plan["schedule"]).chunks[0])
     if experts:
         world = plan["tp"] * plan["cp"] * plan["dp"]
         plan["ep"] = pick([e for e in (1, 2, 4, 8, 16) if world % e == 0])
         inside = [e for e in (1, 2) if (world // plan["ep"]) % e == 0 and e <= plan["tp"]]
         plan["etp"] = pick(inside)
         plan["dispatcher"] = pick(["all-to-all", "deepep", "all-gather"])
-        if plan.get("schedule") in ("interleaved", "dualpipe"):
+        if plan.get("schedule") in ("interleaved", "dualpipe", "dualpipev"):
             plan["ep_overlap"] = plan["dispatcher"] != "all-gather" and pick([False, True])
     elif plan["dp"] % 2 == 0 and rnd.random() < 0.1:
         plan |= {"sharding": "hsdp", "shard_size": 2 * plan["cp"]}
@@ -70,7 +71,8 @@ def random_job(rnd: random.Random) -> Job:
         experts = rnd.random() < 0.5
         fields = random_plan(rnd, experts)
         more = {"experts": 16, "topk": 2, "moe_ffn": 512, "kv_heads": 4} if experts else {}
-        unit = fields["pp"] if fields.get("schedule") in ("interleaved", "dualpipe") else 1
+        grouped = fields.get("schedule") in ("interleaved", "dualpipe", "dualpipev")
+        unit = fields["pp"] if grouped else 1
         batches = unit * rnd.choice([2, 4] if unit > 1 else [1, 2, 3, 4, 6])
         plan = Plan(**fields)
         job = Job(

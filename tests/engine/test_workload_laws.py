@@ -45,6 +45,11 @@ class UnitKernels:
         ("zb-h1", 8, 16, 1),
         ("dualpipe", 4, 8, 1),
         ("dualpipe", 8, 20, 1),
+        ("zb-2p", 4, 16, 1),
+        ("zb-v", 4, 16, 2),
+        ("v-half", 4, 8, 2),
+        ("v-min", 6, 24, 2),
+        ("dualpipev", 4, 10, 2),
     ],
 )
 def test_a_simulated_schedule_has_its_published_bubble(schedule, p, m, v):

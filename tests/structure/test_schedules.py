@@ -3,7 +3,8 @@
 import ast
 
 from benchmarks.structure import FILES, module_of, tree
-from rackmodel.workload.schedules.schedule import Schedule, in_flight, passes, schedules
+from rackmodel.workload.schedules.holding import in_flight
+from rackmodel.workload.schedules.schedule import Schedule, passes, schedules
 
 
 def test_no_line_outside_of_the_schedules_names_one():

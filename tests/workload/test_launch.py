@@ -31,6 +31,9 @@ PLANS = {
     "torchtitan": [
         (DENSE, Plan(tp=8, dp=8, sharding="zero3", recompute="full")),
         (DENSE, Plan(pp=4, dp=8, sharding="zero3", micro_batch=1)),
+        (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3")),
+        (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3", schedule="zb-v")),
+        (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3", schedule="dualpipev")),
         (DENSE, Plan(dp=16, sharding="hsdp", shard_size=8, recompute="none")),
         (DENSE, Plan(dp=16, sharding="none", micro_batch=2)),
         (

@@ -18,7 +18,7 @@ from rackmodel.workload import (
     peak_memory,
     rank_actions,
 )
-from rackmodel.workload.schedules.schedule import in_flight
+from rackmodel.workload.schedules.holding import in_flight
 
 
 def gpt(**plan):

@@ -12,12 +12,14 @@ from typing import Any
 
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
 from rackmodel.workload.plan import Job
+from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
 _SCHEDULES = {
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
     "gpipe": "GPipe",
-    "zb-h1": "ZBVZeroBubble",
+    "zb-v": "ZBVZeroBubble",
+    "dualpipev": "DualPipeV",
 }
 
 
@@ -61,7 +63,10 @@ def read_torchtitan(keys: Flat) -> Launch:
             keys.refuse(
                 f"pipeline_parallel_schedule {said!r:.40} is not read (known: {', '.join(names)})"
             )
-        plan["schedule"] = "" if names[said] == "1f1b" else names[said]
+        plan["schedule"] = names[said]
+        plan["vpp"] = schedule_of(names[said]).chunks[0]  # as torchtitan, which knows 1 and 2
+        if names[said] == default_schedule(plan["vpp"]):
+            plan["schedule"] = ""
     gpus = None if shard < 0 else tp * pp * cp * shard * copies
     batch = keys.whole("global_batch_size", default=-1)
     if batch is not None and batch <= 0:
@@ -95,7 +100,8 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         "recompute",
     }
     said |= {"recompute_modules", "schedule"}
-    unsaid(job, "torchtitan", said, lambda name, _: False)
+    chunks = schedule_of(plan.order).chunks[0]
+    unsaid(job, "torchtitan", said, lambda name, value: name == "vpp" and value == chunks)
     if plan.sharding in ("zero1", "zero2"):
         cannot_say("torchtitan", "sharding", plan.sharding)
     if plan.order not in _SCHEDULES:
@@ -114,7 +120,7 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
     }
     local = plan.micro_batch
     if plan.pp > 1:
-        parallel["pipeline_parallel_schedule"] = _SCHEDULES[plan.schedule or "1f1b"]
+        parallel["pipeline_parallel_schedule"] = _SCHEDULES[plan.order]
         parallel["pipeline_parallel_microbatch_size"] = plan.micro_batch
         local = job.global_batch // plan.replicas
     checkpoint: dict[str, Any] = {"mode": plan.recompute}

@@ -1,15 +1,17 @@
-"""DualPipe: micro-batches enter at both ends, every rank holds two stages.
+"""DualPipe: micro-batches enter at both ends, every rank holds two stages; DualPipeV, half of it.
 
-In:  pipeline ranks and micro-batches (both even).
-Out: the `Action`s of one rank; chunk 0 is its own stage (direction 0), chunk 1 the mirrored one.
+In:  pipeline ranks and micro-batches (both even for DualPipe).
+Out: the `Action`s of one rank; chunk 0 is its own stage (direction 0), chunk 1 the mirrored one, of
+     DualPipeV the stage on the way back.
 Left out: transfers.
 
-Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.1, and the eight phases of deepseek-ai/DualPipe.
+Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.1, and the eight phases of deepseek-ai/DualPipe,
+whose DualPipeV cuts the mirrored half off: p ranks do what 2p do there, without their copies.
 """
 
 from __future__ import annotations
 
-from rackmodel.workload.schedules.schedule import Action, schedule
+from rackmodel.workload.schedules.schedule import Action, schedule, twice
 
 
 class _Rank:
@@ -66,11 +68,6 @@ def two(p: int) -> int:
     return 2
 
 
-def twice(p: int) -> int:
-    """Return 2 p, which fill the pipeline from both ends."""
-    return 2 * p
-
-
 @schedule(
     "dualpipe",
     bubble,
@@ -87,9 +84,33 @@ def dualpipe(p: int, m: int, v: int, rank: int) -> list[Action]:
     "B" here is the input's gradient only; "W" its weight gradients, at once or held back; "FB" has
     all.
     """
-    half, half_rank = p // 2, min(rank, p - 1 - rank)
-    mirrored, middle = rank >= half, half_rank == p // 2 - 1
-    r = _Rank(mirrored)
+    half = p // 2
+    return _passes(half, min(rank, p - 1 - rank), m // 2, mirrored=rank >= half)
+
+
+def bubble_v(p: int, m: int, v: int) -> float:
+    """Return (p - 1)(F&B + B - 3W)/(6 m), as of DualPipe with 2 p ranks."""
+    return bubble(2 * p, 2 * m, v)
+
+
+@schedule(
+    "dualpipev",
+    bubble_v,
+    source="deepseek-ai/DualPipe",
+    chunks=(2, 2),
+    splits_weights=True,
+    folds_back=True,
+    least=twice,
+    hides_exchanges=True,
+)
+def dualpipev(p: int, m: int, v: int, rank: int) -> list[Action]:
+    """Return the passes of one rank, as those of the first half of DualPipe's 2 p."""
+    return _passes(p, rank, m, mirrored=False)
+
+
+def _passes(half: int, half_rank: int, batches: int, *, mirrored: bool) -> list[Action]:
+    """Return the eight phases. half : ranks from an end to the middle, batches : of one end."""
+    r, middle = _Rank(mirrored), half_rank == half - 1
     for _ in range((half - half_rank - 1) * 2):
         r.forward(0)
     for _ in range(half_rank + 1):
@@ -99,7 +120,7 @@ def dualpipe(p: int, m: int, v: int, rank: int) -> list[Action]:
         r.backward(1, split=True)
         r.weight()
         r.forward(1)
-    for i in range(m // 2 - p + half_rank + 1):
+    for i in range(batches - 2 * half + half_rank + 1):
         if i == 0 and middle:
             r.forward(0)
             r.backward(1)

@@ -59,6 +59,11 @@ def one(p: int) -> int:
     return 1
 
 
+def twice(p: int) -> int:
+    """Return 2 p."""
+    return 2 * p
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """The order of passes, and what has to be known besides it.
@@ -67,12 +72,15 @@ class Schedule:
     the rank. chunks : least and most model chunks per rank. needs_pipeline : no use with p = 1.
     splits_weights : its actions have "W". directions : 2 where micro-batches enter at both ends, so
     that rank r holds stages r and p-1-r (chunks 0 and 1), each with half of the micro-batches.
+    folds_back : the second chunks stand in reverse, stages r and 2p-1-r on rank r (a V), so that
+    the last rank hands itself its chunk's output and embedding and head share the first rank.
     unit : micro-batches after which the order repeats, as a function of p; they divide m. repeats :
-    whether it ever does. least : micro-batches at least, as a function of p. batched : transfers go
-    as Megatron's batched send-and-receive, both sides waiting, unless the plan overlaps them.
-    hides_exchanges : two passes stand side by side in a full pipeline, so that one's all-to-all may
-    hide under the other. bubble : idle over ideal time by print, of p, m, v. usual : what is
-    searched where nobody names a schedule, and taken by itself for so many chunks.
+    whether it ever does. least : micro-batches at least, as a function of p. settles : so many fill
+    the pipeline, more go on as these. batched : transfers go as Megatron's batched
+    send-and-receive, both sides waiting, unless the plan overlaps them. hides_exchanges : two
+    passes stand side by side in a full pipeline, so that one's all-to-all may hide under the other.
+    bubble : idle over ideal time by print, of p, m, v, in a step that all ranks end together. usual
+    : what is searched where nobody names a schedule, and taken by itself for so many chunks.
     """
 
     name: str
@@ -83,8 +91,10 @@ class Schedule:
     needs_pipeline: bool = True
     splits_weights: bool = False
     directions: int = 1
+    folds_back: bool = False
     unit: Callable[[int], int] = one
     least: Callable[[int], int] = one
+    settles: Callable[[int], int] = int
     repeats: bool = True
     batched: bool = False
     hides_exchanges: bool = False
@@ -94,10 +104,12 @@ class Schedule:
         """Say what of a pipeline does not go with the schedule; "" if all does."""
         least, most = self.chunks
         if v > most:
-            able = [s.name for s in schedules().values() if s.chunks[0] <= v <= s.chunks[1]]
+            usual_first = sorted(schedules().values(), key=lambda s: not s.usual)
+            able = [s.name for s in usual_first if s.chunks[0] <= v <= s.chunks[1]]
             return f"vpp {v} needs schedule {' or '.join(able)}, found {self.name!r}"
         if v < least or (least > 1 and p == 1):
-            return f"schedule {self.name} needs pp and vpp above 1, found pp {p} and vpp {v}"
+            wanted = f"pp above 1 and vpp {least}" if least == most else "pp and vpp above 1"
+            return f"schedule {self.name} needs {wanted}, found pp {p} and vpp {v}"
         if self.needs_pipeline and p == 1:
             return f"schedule {self.name} needs pp above 1; use {default_schedule(1)}"
         unit, fewest = self.unit(p), self.least(p)
@@ -116,14 +128,20 @@ class Schedule:
     def told(self, p: int) -> tuple[int, int]:
         """Return two numbers of micro-batches; all larger ones go on as from one to the other."""
         unit = self.unit(p)
-        some = -(-max(p, self.least(p)) // unit) * unit
+        some = -(-max(self.settles(p), self.least(p)) // unit) * unit
         return some, some + -(-p // unit) * unit
 
-    def stage(self, rank: int, chunk: int, p: int) -> int:
-        """Return the stage, 0 ... p v - 1 along the model, that a chunk of a rank is."""
+    def placement(self, p: int, v: int) -> list[list[int]]:
+        """Return the stage, 0 ... p v - 1 along the model, that each chunk of each rank is.
+
+        >>> schedules()["interleaved"].placement(2, 2), schedules()["zb-v"].placement(2, 2)
+        ([[0, 2], [1, 3]], [[0, 3], [1, 2]])
+        """
         if self.directions == 2:
-            return p - 1 - rank if chunk else rank
-        return rank + chunk * p
+            return [[rank, p - 1 - rank] for rank in range(p)]
+        if self.folds_back:
+            return [[rank, 2 * p - 1 - rank] for rank in range(p)]
+        return [[rank + chunk * p for chunk in range(v)] for rank in range(p)]
 
 
 _KNOWN: dict[str, Schedule] = {}
@@ -150,8 +168,8 @@ def schedule(
     ...     for batch in range(m):
     ...         yield Action("F", 0, batch)
     ...         yield Action("B", 0, batch)
-    >>> in_flight("one-by-one", 4, 8, 1, 0)
-    1.0
+    >>> [f"{a.kind}{a.batch}" for a in actions("one-by-one", 4, 2, 1, 0)]
+    ['F0', 'B0', 'F1', 'B1']
     >>> del _KNOWN["one-by-one"]
     """
 
@@ -277,110 +295,6 @@ def _paired(found: Actions) -> Iterator[Action]:
     for front, back in zip(rest, backwards, strict=False):
         yield Action("FB", front.chunk, front.batch, back.chunk, back.batch)
     yield from backwards[len(rest) :]
-
-
-def holdings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> tuple[Ints, ...]:
-    """Return what each rank holds in the course of its passes.
-
-    Returns
-    -------
-    A table a rank, its rows (kept of each chunk, then running of each chunk): passes whose
-    activations wait for their backward pass (for the weight gradients, where those are split off),
-    the running one included, and passes that run. Without rows that others exceed everywhere, as
-    far as that is seen at a glance. With very many micro-batches they go on as the first few do:
-    constant, or growing where a schedule never repeats.
-    """
-    import numpy as np
-
-    most = schedule_of(name).told(p)[1]
-    if m <= most or schedule_of(name).repeats:
-        return _lives(name, p, min(m, most), v, paired)
-    return tuple(np.array(held(name, p, m, v, rank, paired=paired)) for rank in range(p))
-
-
-@lru_cache(maxsize=4096)
-def held(
-    name: str, p: int, m: int, v: int, rank: int, *, paired: bool = False
-) -> tuple[tuple[int, ...], ...]:
-    """Return which passes a rank holds when it holds most: rows as in `holdings`.
-
-    Only those that no other one exceeds everywhere.
-    """
-    schedule = schedule_of(name)
-    few, most = schedule.told(p)
-    if m <= most or schedule.repeats:
-        return _walked(name, p, min(m, most), v, rank, paired)
-    one, two = (_walked(name, p, some, v, rank, paired) for some in (few, most))
-    times = (m - most) / (most - few)
-    return tuple(
-        tuple(round(b + times * (b - a)) for a, b in zip(*rows, strict=True))
-        for rows in zip(one, two, strict=True)
-    )
-
-
-def _walked(
-    name: str, p: int, m: int, v: int, rank: int, paired: bool
-) -> tuple[tuple[int, ...], ...]:
-    import numpy as np
-
-    found: set[tuple[int, ...]] = set(map(tuple, _lives(name, p, m, v, paired)[rank].tolist()))
-    chunks = len(next(iter(found))) // 2
-    runs: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for row in sorted(found):
-        runs.setdefault(row[chunks:], []).append(row)
-    for running, own in runs.items():  # rows of the same passes, or of more, may exceed others
-        alike = [rows for other, rows in runs.items() if all(map(int.__ge__, other, running))]
-        mine, others = np.array(own), np.concatenate(alike)
-        exceeded = (mine[:, None] <= others[None]).all(axis=2).sum(axis=1) > 1  # not by itself
-        found.difference_update(row for row, less in zip(own, exceeded, strict=True) if less)
-    return tuple(sorted(found))
-
-
-@lru_cache(maxsize=256)
-def _lives(name: str, p: int, m: int, v: int, paired: bool) -> tuple[Ints, ...]:
-    """Return for each rank what it holds and runs in the course of its passes, as in `held`.
-
-    Without rows that the next one exceeds everywhere, and such as are there already.
-    """
-    import numpy as np
-
-    table = passes(name, p, m, v, paired=paired)
-    kind, chunk = table[..., 0], table[..., 1]
-    gone_after = "W" if schedule_of(name).splits_weights else "B"
-    whole = kind[:, :, 1] >= 0  # a pair
-    last = np.where(whole, KINDS.index("B"), KINDS.index(gone_after))
-    chunks = int(chunk.max()) + 1
-    begun, gone, running = np.zeros((3, *kind.shape[:2], chunks), dtype=np.int32)
-    for which in range(2):
-        for counted, there in (
-            (begun, kind[:, :, which] == KINDS.index("F")),
-            (gone, kind[:, :, which] == last),
-            (running, kind[:, :, which] >= 0),
-        ):
-            rank, place = np.nonzero(there)
-            counted[rank, place, chunk[rank, place, which]] += 1
-    rows = np.concatenate([np.cumsum(begun - gone, axis=1) + gone, running], axis=2)
-    more = np.ones(kind.shape[:2], dtype=bool)
-    more[:, :-1] = (rows[:, 1:] < rows[:, :-1]).any(axis=2)
-    where, kept = np.nonzero(more)[0], rows[more]
-    odd = np.cumprod(np.full(kept.shape[1] + 1, 0x9E3779B97F4A7C15, dtype=np.uint64))
-    mixed = np.column_stack([where, kept]).astype(np.uint64) @ odd
-    _, first, same = np.unique(mixed, return_index=True, return_inverse=True)
-    if (kept[first][same] != kept).any() or (where[first][same] != where).any():
-        first = np.arange(len(kept))  # two unlike rows have the same mix: keep all
-    first = np.sort(first)
-    return tuple(np.split(kept[first], np.searchsorted(where[first], np.arange(1, p))))
-
-
-def in_flight(name: str, p: int, m: int, v: int, rank: int) -> float:
-    """Return the micro-batches (of all chunks) whose activations a rank keeps at its peak.
-
-    >>> [in_flight("1f1b", 4, 16, 1, rank) for rank in range(4)]
-    [4.0, 3.0, 2.0, 1.0]
-    """
-    rows = held(name, p, m, v, rank)
-    chunks = len(rows[0]) // 2
-    return max(sum(row[:chunks]) for row in rows) / chunks
 
 
 def bubble_fraction(name: str, p: int, m: int, v: int = 1) -> float:

@@ -1,0 +1,22 @@
+"""ZB-2P: twice the forwards of ZB-H1 ahead, so that no rank idles between its first and last pass.
+
+In:  pipeline ranks and micro-batches.
+Out: the actions of one rank: up to 2p - 1 micro-batches in flight, twice the memory of 1F1B.
+Left out: transfers. A step that ends with a norm over all ranks still waits for the last rank,
+     which begins p - 1 forwards late; the paper's zero bubble checks that norm after the update.
+
+Source: Qi et al. 2023, arXiv:2401.10241, section 2.2 (ZB-H2, what ZB-2P finds where F = B = W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rackmodel.workload.schedules.schedule import Action, schedule, twice
+from rackmodel.workload.schedules.zb_h1 import bubble, held_back
+
+
+@schedule("zb-2p", bubble, source="arXiv:2401.10241", splits_weights=True, settles=twice)
+def zb_2p(p: int, m: int, v: int, rank: int) -> Iterator[Action]:
+    """Yield the passes of one rank, in order."""
+    return held_back(2 * (p - rank - 1), 2 * rank, m)
