@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rackmodel.api import simulate as simulate
     from rackmodel.argument.api import domains as domains
     from rackmodel.argument.api import domains_serving as domains_serving
+    from rackmodel.assess.halls import hall_over_time as hall_over_time
     from rackmodel.assess.series import heat_over_time as heat_over_time
     from rackmodel.assess.series import power_over_time as power_over_time
     from rackmodel.engine.networks import clear_caches as clear_caches
@@ -78,6 +79,7 @@ _HOME = {
     **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
     "report": "rackmodel.verbs.page",
     **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
+    "hall_over_time": "rackmodel.assess.halls",
     "Answer": "rackmodel.verbs.answer",
     "Comparison": "rackmodel.result.comparison",
     "Result": "rackmodel.result.result",

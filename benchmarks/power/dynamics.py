@@ -1,9 +1,8 @@
-"""Print measured power over time beside predicted: `python -m benchmarks.power.dynamics FILE`.
+"""Measured power over time beside predicted; `benchmarks.power --dynamics FILE` prints it.
 
 In:  a table of measured power with the columns of power_dynamics.csv (system, workload, phase,
      mean_w, peak_w, cap_w, throughput_relative ...), the simulator.
-Out: one line a row with prediction and error, and the mean error of each kind against its bar; exit
-     code 1 if a bar is missed.
+Out: `table`: a row a figure with prediction and error; `bars`: the mean error of each kind.
 Left out: rows that state no phase that a job or a kernel could stand for; they are counted.
 
 Where a mean includes start and idle, the highest reading stands for the steady phase.
@@ -14,11 +13,10 @@ set, users that are the mean batch, operands of benchmarks that are constant whe
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -347,7 +345,7 @@ WAYS: tuple[tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], A
 )
 
 
-def table(source: str) -> tuple[pd.DataFrame, int]:
+def table(source: str | Path) -> tuple[pd.DataFrame, int]:
     """Return the figures of all rows that state a phase, and how many rows do not."""
     rows, bare = [], 0
     for row in pd.read_csv(source).to_dict("records"):
@@ -363,30 +361,24 @@ def table(source: str) -> tuple[pd.DataFrame, int]:
             error = one.predicted - one.measured
             size = error if one.kind == "swing" else error / one.measured
             what = f"{row['system']}: {row['workload']}"[:78]
-            rows.append({"what": what, "phase": row["phase"], **one._asdict(), "error": size})
+            kept = {name: row[name] for name in ("phase", "source", "kind", "cap_w")}
+            told = {"judged": one.kind, "measured": one.measured, "predicted": one.predicted}
+            rows.append({"what": what, "way": way.__name__, **kept, **told, "error": size})
     return pd.DataFrame(rows), bare
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measured power over time beside predicted.")
-    parser.add_argument("file", help="with the columns of power_dynamics.csv")
-    frame, bare = table(parser.parse_args().file)
+def lines(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield a line a figure."""
     for row in frame.to_dict("records"):
-        print(
-            f"{row['what']:78} {row['phase'][:22]:22} {row['kind']:5} {row['measured']:9.4g}"
+        yield (
+            f"{row['what']:78} {row['phase'][:22]:22} {row['judged']:5} {row['measured']:9.4g}"
             f" {row['predicted']:9.4g} {row['error']:+7.3f}"
         )
-    missed = 0
-    for kind, part in frame.groupby("kind"):
-        mean, bar = part["error"].abs().mean(), BARS[str(kind)]
-        missed += mean > bar
-        print(
-            f"{kind:6} {len(part):3} figures: mean absolute error {mean:.3f}, bias"
-            f" {part['error'].mean():+.3f}, bar {bar:.2f}{'  MISSED' if mean > bar else ''}"
-        )
-    print(f"{bare} rows state no phase that is predicted here")
-    return 1 if missed else 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def bars(frame: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
+    """Yield what is judged, the mean absolute error, its bar."""
+    for kind, part in frame.groupby("judged"):
+        error = part["error"]
+        name = f"{kind}: {len(part)} figures, bias {error.mean():+.3f}; mean absolute error"
+        yield name, float(error.abs().mean()), BARS[str(kind)]

@@ -64,7 +64,7 @@ def gpt3() -> Assessment:
 
 @cache
 def lora() -> Assessment:
-    """Llama 2 70B on one node in the plan of its LoRA submission, with all weights trained."""
+    """Llama 2 70B on one node in the plan of its LoRA submission, its adapters trained."""
     return assessed(
         "dgx-h100",
         "hgx-h100-immersion",
@@ -73,6 +73,8 @@ def lora() -> Assessment:
         global_batch=8,
         seq_len=8192,
         precision="fp8",
+        lora=16,
+        lora_targets=("attention",),
         plan={"tp": 4, "pp": 1, "micro_batch": 1, "tp_overlap": True},
     )
 

@@ -1,20 +1,27 @@
 """Power of a hall in which several jobs run, each with a period and a phase of its own.
 
-In:  the `Series` of every job.
-Out: `hall_power`, the sum over time; `diversity`, how swings average out with more jobs.
+In:  the `Series` of every job, or one result of which many run.
+Out: `hall_power`, the sum over time, and `hall_over_time`, its table; `diversity`, how swings
+     average out with more jobs.
 Left out: what jobs do to each other's links (their steps are as they are alone).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.assess.series import Series
+from rackmodel.assess.series import Series, series_of
 from rackmodel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rackmodel.result.result import Result
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,6 +29,8 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64)
 SPREAD = 0.1  # of the periods of jobs about that of one, standard deviation (assumed)
 SAMPLE_S = 20e-3
 MOST_SAMPLES = 200_000
+MOST_JOBS = 1024
+STEPS = 10  # shown of jobs that run already
 
 
 def hall_power(
@@ -61,6 +70,46 @@ def hall_power(
         energy = _energy_j(job, np.maximum(0.0, edges - begin) + phase, job.step_s)
         total += np.diff(energy + idle_w(job) * np.minimum(edges, begin)) / every_s
     return total
+
+
+def hall_over_time(
+    result: Result,
+    jobs: int,
+    *,
+    every_s: float = SAMPLE_S,
+    seconds: float | None = None,
+    stagger_s: float | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the power of a hall in which so many jobs like one run, periods and phases drawn.
+
+    every_s : length of a sample, whose mean is told. [s]
+    seconds : told; None takes ten steps, or 60 s after the last start. [s]
+    stagger_s : each job begins so long after the one before, and its racks idle until then. [s]
+
+    Returns
+    -------
+    columns time_s (begin of the sample), power_w (all racks and fabric of all jobs).
+
+    Raises
+    ------
+    InvalidInput
+        If there are too many jobs or samples, or if a number is negative.
+    """
+    import pandas as pd
+
+    if not 1 <= jobs <= MOST_JOBS:
+        raise InvalidInput(f"jobs: wanted 1 to {MOST_JOBS:,}, found {jobs:,}")
+    if stagger_s is not None and not 0 <= stagger_s < np.inf:
+        raise InvalidInput(f"stagger: wanted 0 s or more, found {stagger_s:g} s")
+    one, draw = series_of(result), np.random.default_rng(seed)
+    periods = one.step_s * np.maximum(0.5, draw.normal(1.0, SPREAD, jobs))
+    starts = None if stagger_s is None else [stagger_s * number for number in range(jobs)]
+    if seconds is None:
+        seconds = STEPS * one.step_s if starts is None else starts[-1] + 60.0
+    all_jobs = [replace(one, step_s=float(period)) for period in periods]
+    power = hall_power(all_jobs, seconds=seconds, every_s=every_s, seed=seed, starts_s=starts)
+    return pd.DataFrame({"time_s": np.arange(len(power)) * every_s, "power_w": power})
 
 
 def idle_w(job: Series) -> float:

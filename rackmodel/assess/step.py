@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from rackmodel.assess import coolant, margins
-from rackmodel.assess.chassis import BURNED, Level, chassis_of
+from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.cost import Bought, cost_of, training_run
 from rackmodel.assess.extra import own_assessments
 from rackmodel.assess.fabric_share import Installed
+from rackmodel.assess.heat_band import Work, accelerator_width, heat_bands
 from rackmodel.assess.job_power import total_power
 from rackmodel.assess.power import Assessment, assess_power
-from rackmodel.assess.rack_power import RackPower, rack_power
+from rackmodel.assess.rack_power import RackPower
 from rackmodel.assess.reliability import assess_failures, rates_of
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
@@ -46,6 +47,7 @@ class StepFrames:
     accelerators : that the job uses. step_s, tokens : of the step.
     device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
     units_held : share of them in which kernels hold matrix units whose operands may be late.
+    work : what accelerators do, for how sure their power is.
     """
 
     timeline: Table
@@ -56,6 +58,7 @@ class StepFrames:
     tokens: float
     device_busy: float = 1.0
     units_held: float = 1.0
+    work: Work = "training"
 
     @property
     def tokens_per_s(self) -> float:
@@ -158,9 +161,11 @@ def assess_step(
         step, accelerator, chassis_name, inventory, catalog, site, thermal_cap_w=thermal_cap_w
     )
     rows = rack_rows(done)
-    bounds = {level: _heat_at(done, step.racks, catalog, level) for level in ("low", "high")}
+    caps_w = (site.power_cap_w, thermal_cap_w, accelerator.power_w)
+    cap_w = min(watts for watts in caps_w if watts is not None)
+    bands = heat_bands(done, catalog, accelerator_width(accelerator.family, step.work), cap_w)
     for row in rows:
-        row["heat_low_w"], row["heat_high_w"] = (bounds[end][row["rack"]] for end in bounds)
+        row["heat_w_low"], row["heat_w_high"] = bands[row["rack"]]
     power = total_power(done, installed, catalog, site, step.tokens)
     bought = _bought(done, installed, power)
     money = cost_of(
@@ -292,19 +297,6 @@ def _doubts(step: StepFrames, done: Assessment) -> list[str]:
             f"timeline: its pieces end after {covered:.0%} of the step; the rest counts as waiting"
         )
     return notes
-
-
-def _heat_at(done: Assessment, racks: Table, catalog: Catalog, level: Level) -> dict[int, float]:
-    """Heat of a rack of each class with everything around the accelerators at its low or high
-    end; switch chips that a machine adds are as good as those of its chassis."""
-    chassis, drawn = chassis_of(catalog, done.chassis.name, level), done.chassis.part_w
-    parts = {**drawn, **chassis.part_w}
-    if "switch" in chassis.part_w:
-        parts["switch"] *= drawn["switch"] / chassis_of(catalog, chassis.name).part_w["switch"]
-    chassis = replace(chassis, part_w=parts)
-    found = rack_power(done.draws, racks, chassis, idle_w=done.accelerator.idle_w, bins=64)
-    burned = {rack.rack_class: rack.part_w.get(BURNED, 0.0) for rack in done.racks}
-    return {rack.rack_class: rack.heat_w + burned[rack.rack_class] for rack in found}
 
 
 def rack_rows(done: Assessment) -> list[dict[str, Any]]:

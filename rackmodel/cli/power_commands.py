@@ -19,6 +19,7 @@ from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.tables import grid
 from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import quantity
+from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 from rackmodel.reporting.words import percent, scaled, seconds, three, whole
 
@@ -44,11 +45,35 @@ class PowerWords:
     )
     every_s: float | None = setting(
         None,
-        "Power of accelerator, rack and hall in samples of so long; --csv has them as rows.",
+        "Power of accelerator, rack and hall (of --jobs) in samples of about so long, which divide "
+        "the step; --csv has them as rows.",
         "20ms",
         unit="s",
         option="--every",
     )
+    seconds: float | None = setting(
+        None,
+        "Of a hall of --jobs in samples of --every. Default: ten steps; with --stagger a minute "
+        "after the last start.",
+        "10min",
+        unit="s",
+        option="--seconds",
+    )
+    stagger_s: float | None = setting(
+        None,
+        "Each of --jobs begins so long after the one before, its racks idle until then. Default: "
+        "all run.",
+        "30s",
+        unit="s",
+        option="--stagger",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing would answer to."""
+        hall = self.jobs is not None and self.every_s is not None
+        for option, value in (("--seconds", self.seconds), ("--stagger", self.stagger_s)):
+            if value is not None and not hall:
+                raise InvalidInput(f"{option} is of a hall over time; give --jobs and --every too")
 
 
 def heat(
@@ -67,12 +92,17 @@ def heat(
       rackmodel heat gb300-nvl72 --model llama3-70b --gpus 72 --global-batch 144 \\
           --smooth floor=0.8 --smooth capacitors=65J --plot power.png
       rackmodel heat gb200-nvl72 --model llama3-70b --gpus 72 --global-batch 144 --every 20ms --csv
+      rackmodel heat gb200-nvl72 --model llama3-70b --gpus 72 --global-batch 144 \\
+          --jobs 16 --stagger 30s --every 1s --csv
 
     Heat in kW, temperatures in degC, coolant in L/min. A floor and a ramp limit are kept by burning
     power, which is heat too; storage shifts it. --windows and --smooth tell its swings over time.
     """
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
+    from pandas import concat
+
     from rackmodel import api
+    from rackmodel.assess.halls import hall_over_time
     from rackmodel.assess.series import power_over_time
     from rackmodel.verbs.power import heat as hottest_rack
 
@@ -82,7 +112,17 @@ def heat(
     payload = found.to_dict()
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
     if power.every_s is not None:
-        samples: Any = power_over_time(result, every_s=power.every_s).to_dict("records")
+        frames = [power_over_time(result, every_s=power.every_s)]
+        if power.jobs is not None:
+            hall = hall_over_time(
+                result,
+                power.jobs,
+                every_s=power.every_s,
+                seconds=power.seconds,
+                stagger_s=power.stagger_s,
+            )
+            frames.append(hall.assign(what=f"hall of {power.jobs} jobs", count=1.0))
+        samples: Any = concat(frames).to_dict("records")
         payload["power_over_time"] = rows = samples
     output.write(payload, heat_tables, rows)
 

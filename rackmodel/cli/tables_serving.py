@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled, grid
+from rackmodel.reporting.summary import watts_text
 from rackmodel.reporting.words import (
     gigabytes,
     known,
@@ -78,7 +79,7 @@ def serving_rows(row: Payload) -> Iterator[tuple[str, str]]:
     yield "HBM used", f"{gigabytes(used)} of {gigabytes(row['hbm']['capacity_bytes'])} GB"
     yield "HBM bandwidth busy", percent(row["hbm"]["bandwidth_utilisation"])
     yield "users that fit", f"{row['users_most']:,}"
-    yield "heat per rack", f"{three(max(rack['heat_w'] for rack in row['racks']) / 1e3)} kW"
+    yield "heat per rack", watts_text(max(row["racks"], key=lambda rack: float(rack["heat_w"])))
     yield (
         "energy, cost",
         f"{three(row['energy_j_per_token'])} J per token,"

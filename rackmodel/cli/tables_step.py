@@ -297,23 +297,24 @@ def heat_tables(payload: Payload) -> Iterator[RenderableType]:
     yield from _titled(payload, filled((*titles, "accelerator degC"), rows))
     if power := payload.get("power"):
         yield from _power_tables(power)
+    if samples := payload.get("power_over_time"):
+        yield f"{len(samples):,} samples of power: add --csv or --json"
 
 
 def _power_tables(power: Payload) -> Iterator[RenderableType]:
     """Yield power over windows, as drawn and as the hall sees it, and what that takes."""
     smooth = power["burned_w"] > 0 or power["stored_j"] > 0
-    yield ""
-    heads = ["hottest rack, means over", "lowest", "highest", "swing", "steepest"]
+    sides = {"hottest rack draws, means over": ""}
     if smooth:
-        heads += ["smoothed: lowest", "highest", "swing", "steepest"]
-    table = grid(*heads)
-    for row in power["windows"]:
-        cells = [row["window"]]
-        for begin in ("", "smoothed_") if smooth else ("",):
-            cells += [scaled(row[f"{begin}{key}"], "W") for key in ("min_w", "max_w", "swing_w")]
-            cells.append(f"{scaled(row[f'{begin}ramp_w_per_s'], 'W')}/s")
-        table.add_row(*cells)
-    yield table
+        sides["the hall sees of it, means over"] = "smoothed_"
+    for head, begin in sides.items():
+        yield ""
+        table = grid(head, "lowest", "highest", "swing", "steepest")
+        for row in power["windows"]:
+            watts = (scaled(row[f"{begin}{key}"], "W") for key in ("min_w", "max_w", "swing_w"))
+            ramp = f"{scaled(row[f'{begin}ramp_w_per_s'], 'W')}/s"
+            table.add_row(row["window"], *watts, ramp)
+        yield table
     if smooth:
         yield (
             f"burned {scaled(power['burned_w'], 'W')} ({power['burned_share']:.1%} more heat); "
@@ -332,13 +333,17 @@ def _power_tables(power: Payload) -> Iterator[RenderableType]:
 def _limit_tables(power: Payload) -> Iterator[RenderableType]:
     """Yield margins, temperatures after a start, and swings of a hall of such jobs."""
     yield ""
-    table = grid("part", "over", "load", "limit", "used", "remedy")
+    passed = [row for row in power["margins"] if row["share"] > 1.0]
+    table = grid("part", "over", "load", "limit", "used")
     for row in power["margins"]:
         over = f"{three(row['window_s'])} s" if row["window_s"] else MISSING
-        load, limit = (f"{whole(row[key])} {row['unit']}" for key in ("load", "limit"))
-        remedy = row["remedy"] if row["share"] > 1.0 else ""
-        table.add_row(row["part"], over, load, limit, percent(row["share"]), remedy)
+        load, limit = (
+            scaled(row[key], "W") if row["unit"] == "W" else f"{whole(row[key])} {row['unit']}"
+            for key in ("load", "limit")
+        )
+        table.add_row(row["part"], over, load, limit, percent(row["share"]))
     yield table
+    yield from (f"{row['part']} is passed: {row['remedy']}" for row in passed)
     after = "; ".join(
         f"{whole(row['after_s'])} s: {row['junction_c']:.0f} / {row['return_c']:.0f}"
         for row in power["after_start"]
@@ -349,7 +354,7 @@ def _limit_tables(power: Payload) -> Iterator[RenderableType]:
     yield f"an accelerator as it begins after a wait: {edge} over 20 ms; electrical limit: {most}"
     if hall := power.get("hall"):
         yield ""
-        table = grid("jobs in a hall", "mean", "swing of 20 ms means", "std", "in phase")
+        table = grid("jobs in a hall", "mean", "swing of 20 ms means", "std", "all in phase")
         for row in hall:
             shares = (percent(row[f"{key}_share"]) for key in ("swing", "std", "in_phase"))
             table.add_row(whole(row["jobs"]), scaled(row["mean_w"], "W"), *shares)

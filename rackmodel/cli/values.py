@@ -82,14 +82,14 @@ def seed(text: str, where: str) -> int:
     return int(word)
 
 
-def number(text: str, where: str) -> float:
+def number(text: str, where: str, like: str = "32") -> float:
     """Return a plain number below 1e9."""
     try:
         found = float(text)
     except ValueError:
         found = math.nan
     if not abs(found) < 1e9:
-        raise InvalidInput(f"{where}: wanted a number such as 32; got {clip(text)!r}")
+        raise InvalidInput(f"{where}: wanted a number such as {like}; got {clip(text)!r}")
     return found
 
 
@@ -159,8 +159,10 @@ def smoothing(word: str, where: str) -> tuple[str, float]:
     field, dimension, after = SMOOTHING[name]
     if after and not text.endswith(after):
         raise InvalidInput(f"{where} {name}: wanted a rate such as 20kW/s; got {clip(text)!r}")
-    read = quantity(dimension) if dimension else number
-    return field, read(text.removesuffix(after), f"{where} {name}")
+    where = f"{where} {name}"
+    if not dimension:
+        return field, number(text, where, "0.8")
+    return field, quantity(dimension)(text.removesuffix(after), where)
 
 
 def sizes(text: str, where: str = "--bytes") -> list[float]:

@@ -3,7 +3,8 @@
 In:  the step's seconds, the job, the accelerator's family, what was filled in for whoever asked.
 Out: `Band`: low and high seconds, and the reasons in words.
 Left out: where the widths come from (benchmarks/validation/coverage.py measures them on runs of
-    software that is left out with the constants and habits that it has a say in).
+    software that is left out with the constants and habits that it has a say in); heat, whose band
+    is made alike (`assess.heat_band`).
 
 Widths are logarithms and add in quadrature, each side by itself: `low` for runs that are quicker
 than predicted, `high` for slower ones. What nobody described runs slower more often than quicker.
@@ -12,7 +13,7 @@ than predicted, `high` for slower ones. What nobody described runs slower more o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
@@ -81,5 +82,15 @@ def widths(
     for term, fields in FILLED.items():
         if given.intersection(fields):
             terms[term] = _WORDS[term]
-    low, high = (math.hypot(*(table[term][side] for term in terms)) for side in (0, 1))
+    low, high = together(table[term] for term in terms)
     return low, high, [word for word in terms.values() if word]
+
+
+def together(terms: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """Return widths below and above of terms that are each [low, high], as logarithms.
+
+    >>> together([(0.3, 0.0), (0.4, 0.1)])
+    (0.5, 0.1)
+    """
+    low, high = zip(*terms, strict=True)
+    return math.hypot(*low), math.hypot(*high)

@@ -140,7 +140,7 @@ def heat_by_domain(
     """Draw heat per rack against the size of its scale-up domain, with the limit of air cooling.
 
     rows : each with domain (accelerators), heat_w, and where known `label`, `liquid_share` (an
-    open mark is a rack that air cools) and the band heat_low_w, heat_high_w. air_limit_w : where
+    open mark is a rack that air cools) and the band heat_w_low, heat_w_high. air_limit_w : where
     air alone ends, for ordinary and for the best halls; racks are no series, so no line joins them.
     """
     ax = own_axes(ax)
@@ -161,7 +161,7 @@ def heat_by_domain(
             color=QUIET,
         )
         places = {size: index for index, size in enumerate(sizes)}
-        top = max([*(row.get("heat_high_w") or row["heat_w"] for row in ordered), high * 1e3]) / 1e3
+        top = max([*(row.get("heat_w_high") or row["heat_w"] for row in ordered), high * 1e3]) / 1e3
         for size in sizes:
             group = [row for row in ordered if row["domain"] == size]
             _heat_marks(ax, group, float(places[size]), 1.15 * top)
@@ -189,7 +189,7 @@ def _heat_marks(ax: Axes, rows: Rows, x: float, top: float) -> None:
     for row in rows:
         heat = row["heat_w"] / 1e3
         wet = (row.get("liquid_share") or 0.0) >= 0.5
-        ends = row.get("heat_low_w"), row.get("heat_high_w")
+        ends = row.get("heat_w_low"), row.get("heat_w_high")
         if all(ends):
             ax.plot([x, x], [end / 1e3 for end in ends if end], color=COLOURS[0], linewidth=1)
         ax.plot(x, heat, "o", mec=COLOURS[0], mfc=COLOURS[0] if wet else "white", ms=7, zorder=3)

@@ -85,7 +85,7 @@ def per_rack(row: Payload, name: str) -> float | None:
 
 
 def heat_text(row: Payload) -> str:
-    """Return the heat of a full rack (the mean over them) and how it leaves."""
+    """Return the heat of a full rack (the mean over them) with its band, and how it leaves."""
     racks = row.get("racks") or ()
     most = max((rack.get("accelerators", 0) for rack in racks), default=0)
     full = [rack for rack in racks if rack.get("accelerators", 0) == most]
@@ -96,7 +96,19 @@ def heat_text(row: Payload) -> str:
     medium = "all in air" if share < 0.005 else f"{percent(share)} in liquid"
     fewer = sum(int(rack.get("count", 1)) for rack in racks if rack not in full)
     note = f"; {fewer:,} rack{'s' * (fewer > 1)} with fewer accelerators" if fewer else ""
-    return f"{scaled(heat, 'W')}, {medium}{note}"
+    ends = {f"heat_w_{end}": per_rack({"racks": full}, f"heat_w_{end}") for end in ("low", "high")}
+    return f"{watts_text({'heat_w': heat, **ends})}, {medium}{note}"
+
+
+def watts_text(rack: Payload) -> str:
+    """Return the heat of a rack with its band, in kW from a kilowatt on.
+
+    >>> watts_text({"heat_w": 117e3, "heat_w_low": 106e3, "heat_w_high": 130e3})
+    '117 kW  (106 - 130)'
+    """
+    heat, low, high = (rack.get(f"heat_w{end}") for end in ("", "_low", "_high"))
+    text, unit = scaled(heat, "W"), 1e3 if (heat or 0.0) >= 1e3 else 1.0
+    return f"{text}  ({three(low / unit)} - {three(high / unit)})" if low and high else text
 
 
 def cost_text(row: Payload) -> str:

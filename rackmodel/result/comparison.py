@@ -97,7 +97,10 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
         "topology": row["topology"],
         **{name: row[name] for name in PLAIN},
         "hbm_used_share": used / row["hbm"]["capacity_bytes"],
-        "heat_w_per_rack": max((rack["heat_w"] for rack in racks), default=None),
+        **{
+            f"heat_w_per_rack{end}": max((rack[f"heat_w{end}"] for rack in racks), default=None)
+            for end in ("", "_low", "_high")
+        },
         "energy_j_per_token": row.get("energy_j_per_token"),
         "tokens_per_s_per_mw": power.get("tokens_per_s_per_mw"),
         "usd_per_mtoken": cost.get("usd_per_mtoken"),

@@ -25,7 +25,8 @@ def notebook_table(result: Any) -> str:
         f"{result.accelerator.hbm_bytes / 1e9:,.0f} GB",
     }
     if result.assessment.get("racks"):
-        rows["heat of a rack"] = f"{result.rack_kw:,.0f} kW"
+        low, high = result.rack_kw_band
+        rows["heat of a rack"] = f"{result.rack_kw:,.0f} kW ({low:,.0f} - {high:,.0f})"
         rows["energy"] = f"{result.energy_j_per_token:.3g} J per token"
     cells = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"

@@ -122,15 +122,16 @@ class SmoothingRecord(TypedDict):
 
 
 class RackRecord(TypedDict):
-    """One class of racks: `count` alike, `accelerators` of each in use."""
+    """One class of racks: `count` alike, `accelerators` of each in use. heat_w_low, heat_w_high :
+    about 80% of measured machines lie between (`assess.heat_band`)."""
 
     rack: int
     count: float
     chassis: int
     accelerators: int
     heat_w: float
-    heat_low_w: float
-    heat_high_w: float
+    heat_w_low: float
+    heat_w_high: float
     liquid_w: float
     air_w: float
     peak_w: float

@@ -31,6 +31,7 @@ from rackmodel.result.records import (
     HbmRecord,
     LinkRecord,
     PlacementRecord,
+    RackRecord,
     ResultRecord,
     WaterfallRecord,
 )
@@ -123,7 +124,16 @@ class Result:
     @property
     def rack_kw(self) -> float:
         """Heat of the hottest rack, its mean over the step. [kW]"""
-        return max(rack["heat_w"] for rack in self.assessment["racks"]) / 1e3
+        return self._hottest["heat_w"] / 1e3
+
+    @property
+    def rack_kw_band(self) -> tuple[float, float]:
+        """Low and high of `rack_kw`: about 80% of measured machines lie between. [kW]"""
+        return self._hottest["heat_w_low"] / 1e3, self._hottest["heat_w_high"] / 1e3
+
+    @property
+    def _hottest(self) -> RackRecord:
+        return max(self.assessment["racks"], key=lambda rack: rack["heat_w"])
 
     @property
     def usd_per_mtoken(self) -> float:

@@ -50,6 +50,7 @@ def assess_serving(
         step_s=length,
         tokens=length * tokens_per_s,
         units_held=held_share(result),
+        work="serving",
     )
     found: dict[str, Any] = dict(
         assess_step(

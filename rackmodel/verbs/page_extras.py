@@ -118,7 +118,7 @@ def heat_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 "domain": result.machine.domain_accelerators,
                 "label": result.topology,
                 "liquid_share": rack["liquid_w"] / rack["heat_w"],
-                **{key: rack.get(key) for key in ("heat_w", "heat_low_w", "heat_high_w")},
+                **{key: rack.get(key) for key in ("heat_w", "heat_w_low", "heat_w_high")},
             }
         )
     return rows

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 AFTER_S = (1.0, 10.0, 60.0, 300.0, 600.0)  # a job has started
 EDGE_S = 20e-3  # a pulse that power supplies answer to
+HEAT = ("heat_w", "heat_w_low", "heat_w_high", "liquid_w", "air_w", "peak_w")  # of a rack
 STEPS = 6  # caps that are tried where none is given
-MOST_CAPS, MOST_JOBS = 64, 1024
+MOST_CAPS = 64
 
 
 def heat(
@@ -41,14 +42,15 @@ def heat(
 
     Returns
     -------
-    rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w, liquid_w,
-    air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title in words. With
-    windows, jobs or smoothing also power: windows (max_w, min_w, swing_w, ramp_w_per_s over 1 ms to
-    a step, as drawn and smoothed_), burned_w, burned_share, stored_j, ceiling_w, edges of a job,
-    margins (`rackmodel.assess.margins`), after_start (junction_c, return_c), hall (by jobs),
-    accelerator_edge_w (mean over 20 ms as products begin after a wait), accelerator_limit_w (its
-    electrical limit).
+    rows, one for each tray, with watts by part, liquid and air, temperatures; heat_w (with _low and
+    _high), liquid_w, air_w, peak_w, by_part_w, coolant, air, junction_c, swing of the rack; title
+    in words. With windows, jobs or smoothing also power: windows (max_w, min_w, swing_w,
+    ramp_w_per_s over 1 ms to a step, as drawn and smoothed_), burned_w, burned_share, stored_j,
+    ceiling_w, edges of a job, margins (`rackmodel.assess.margins`), after_start (junction_c,
+    return_c), hall (by jobs), accelerator_edge_w (mean over 20 ms as products begin after a wait),
+    accelerator_limit_w (its electrical limit).
     """
+    from rackmodel.assess.halls import MOST_JOBS
     from rackmodel.assess.series import powered_of, series_from
 
     if jobs is not None and not 1 <= jobs <= MOST_JOBS:
@@ -211,6 +213,8 @@ def _caps_w(result: Result, given: Sequence[float] | None) -> list[float]:
 def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:
     rack = max(found["racks"], key=lambda one: one["heat_w"])
     loop, air = rack["coolant"], rack["air"]
+    kilowatts = (f"{rack[f'heat_w{end}'] / 1e3:,.1f}" for end in ("", "_low", "_high"))
+    heat = "{} ({} - {})".format(*kilowatts)
     ways = []
     if loop["flow_lpm"]:
         ways.append(
@@ -229,15 +233,13 @@ def _hottest_rack(topology: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "topology": topology,
         "rack_class": rack["rack"],
         "racks_alike": rack["count"],
-        **{key: rack[key] for key in ("heat_w", "liquid_w", "air_w", "peak_w")},
+        **{key: rack[key] for key in HEAT},
         "by_part_w": rack["by_part_w"],
         "coolant": loop,
         "air": air,
         "junction_c": rack["junction_c"],
         "swing": rack["swing"],
-        "title": "\n".join(
-            [f"{topology}: {rack['heat_w'] / 1e3:,.1f} kW of heat, mean over a step", *ways]
-        ),
+        "title": "\n".join([f"{topology}: {heat} kW of heat, mean over a step", *ways]),
         "rows": [row for row in found["trays"] if row["rack_class"] == rack["rack"]],
         "notes": found["notes"],
     }

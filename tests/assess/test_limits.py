@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rackmodel
-from rackmodel.assess.halls import diversity, hall_power
+from rackmodel.assess.halls import diversity, hall_power, idle_w
 from rackmodel.assess.margins import margins, warnings
 from rackmodel.assess.series import Series, heat_over_time, power_over_time, powered_of, series_of
 from rackmodel.errors import InvalidInput
@@ -91,6 +91,24 @@ def test_equal_jobs_in_phase_add_and_staggered_ones_rise_one_by_one():
     assert late.tolist() == pytest.approx([120.0] * 3 + [200.0] * 3)
     with pytest.raises(rackmodel.InvalidInput, match="hall"):
         hall_power([], seconds=1.0)
+
+
+def test_a_hall_over_time_holds_the_mean_of_its_jobs_and_starts_one_by_one(trained):
+    series = series_of(trained)
+    running = rackmodel.hall_over_time(trained, 8, seconds=400 * trained.step_s, every_s=0.5)
+    assert running["power_w"].mean() == pytest.approx(8 * series.hall_w.mean(), rel=0.01)
+    late = rackmodel.hall_over_time(trained, 3, stagger_s=100.0, every_s=20.0)
+    power = late["power_w"].to_numpy()
+    assert late["time_s"].iloc[-1] + 20.0 == pytest.approx(260.0)
+    full, idle = series.hall_w.mean(), idle_w(series)
+    means = [power[:5].mean(), power[5:10].mean(), power[10:].mean()]
+    wanted = [n * full + (3 - n) * idle for n in (1, 2, 3)]
+    assert means == pytest.approx(wanted, rel=0.02)
+    again = rackmodel.hall_over_time(trained, 3, stagger_s=100.0, every_s=20.0)
+    assert again.equals(late)
+    for bad in ({"jobs": 0}, {"jobs": 2, "stagger_s": -1.0}, {"jobs": 2, "every_s": 0.0}):
+        with pytest.raises(rackmodel.InvalidInput, match=r"jobs|stagger|hall"):
+            rackmodel.hall_over_time(trained, **bad)
 
 
 def test_swings_of_many_jobs_fall_with_the_root_of_their_number():

@@ -55,7 +55,7 @@ def test_contract_of_simulate_json(catalog):
     assert {"rack", "count", "heat_w", "liquid_w", "air_w", "peak_w", "by_part_w"} <= set(rack)
     assert {"flow_lpm", "supply_c", "return_c"} <= set(rack["coolant"])
     assert rack["count"] == 2
-    assert rack["heat_low_w"] < rack["heat_w"] < rack["heat_high_w"]
+    assert rack["heat_w_low"] < rack["heat_w"] < rack["heat_w_high"]
     assert rack["peak_w"] >= rack["heat_w"] * (1 - 1e-12)
     assert result["cost"]["usd_per_mtoken"] > 0
     assert result["run"]["days"] > 0

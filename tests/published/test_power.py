@@ -91,7 +91,7 @@ def test_nvl72_training_405b():
     (rack,) = found["racks"]
     assert 115e3 < rack["heat_w"] < 140e3
     assert 0.85 < rack["liquid_w"] / rack["heat_w"] < 0.90
-    assert rack["heat_low_w"] < 120e3 < rack["heat_high_w"]
+    assert rack["heat_w_low"] < 120e3 < rack["heat_w_high"]
     lpm_per_kw = rack["coolant"]["flow_lpm"] / rack["liquid_w"] * 1e3
     assert lpm_per_kw == pytest.approx(1.5, rel=0.02)
 

@@ -59,6 +59,8 @@ def test_attributes_are_what_the_assessment_tells():
     result = rackmodel.simulate("dgx-h100", plan={"tp": 2, "pp": 1, "micro_batch": 1}, **words)
     whole = result.to_dict()
     assert result.rack_kw == max(rack["heat_w"] for rack in whole["racks"]) / 1e3 > 1
+    (rack,) = whole["racks"]
+    assert result.rack_kw_band == tuple(rack[f"heat_w_{end}"] / 1e3 for end in ("low", "high"))
     assert result.usd_per_mtoken == whole["cost"]["usd_per_mtoken"]
     assert result.energy_j_per_token == whole["energy_j_per_token"]
     assert result.tokens_per_s_per_mw == whole["power"]["tokens_per_s_per_mw"]

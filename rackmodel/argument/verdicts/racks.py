@@ -191,7 +191,7 @@ def liquid(quick: bool = False) -> Verdict:
     years = sorted({int(row["year"]) for row in rows})
     hottest = [max(r["heat_w"] for r in rows if r["year"] == year) for year in years]
     rising = all(before <= after for before, after in pairwise(hottest))
-    spared = [row for row in rows if row["heat_low_w"] <= AIR_LIMIT_W[1]]
+    spared = [row for row in rows if row["heat_w_low"] <= AIR_LIMIT_W[1]]
     words = (
         f"An NVL72 rack gives off {rack72['heat_w'] / 1e3:.0f} kW in training, "
         f"{rack72['heat_w'] / AIR_LIMIT_W[1]:.1f} times what air carries at best. The hottest rack "
@@ -206,8 +206,8 @@ def liquid(quick: bool = False) -> Verdict:
     )
     return answer(
         "liquid-needed",
-        decided(rack72 not in spared and rising, rack72["heat_high_w"] <= AIR_LIMIT_W[0]),
-        (rack72["heat_w"] / 1e3, rack72["heat_low_w"] / 1e3, rack72["heat_high_w"] / 1e3),
+        decided(rack72 not in spared and rising, rack72["heat_w_high"] <= AIR_LIMIT_W[0]),
+        (rack72["heat_w"] / 1e3, rack72["heat_w_low"] / 1e3, rack72["heat_w_high"] / 1e3),
         "kW per NVL72 rack",
         words,
         rows,
@@ -225,7 +225,7 @@ def _rack_heat(name: str) -> dict[str, Any]:
         "year": machine.year,
         "domain": machine.domain_accelerators,
         "accelerators_per_rack": machine.rack_accelerators,
-        **{key: rack[key] for key in ("heat_w", "heat_low_w", "heat_high_w")},
+        **{key: rack[key] for key in ("heat_w", "heat_w_low", "heat_w_high")},
         "liquid_share": rack["liquid_w"] / rack["heat_w"],
         "command": simulate_line(result),
     }

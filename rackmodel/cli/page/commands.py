@@ -92,11 +92,12 @@ def step_parts(seconds: Mapping[str, float]) -> list[Answer]:
 
 def _machine(row: Mapping[str, Any]) -> Answer:
     """Return what the page draws of a machine: HBM, and the hottest rack by tray or by part."""
+    from rackmodel.reporting.summary import watts_text
     from rackmodel.reporting.words import scaled
 
     hottest = max(row["racks"], key=lambda one: one["heat_w"])
     trays = [one for one in row.get("trays") or () if one["rack_class"] == hottest["rack"]]
-    heat = scaled(hottest["heat_w"], "W")
+    heat = watts_text(hottest)
     count = sum(one["count"] for one in row["racks"])
     return {
         "hbm": shares(row["hbm"]["used_bytes"], "B"),
