@@ -12,10 +12,14 @@ constraint that the others imply.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.groups import PlacedFlows
+from rackmodel.engine.groups import PlacedFlows, flow_of_incidence
+from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
 from rackmodel.network.symmetry import distinct
@@ -29,43 +33,53 @@ NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to t
 SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits
 
 
-def flow_of_incidence(flows: PlacedFlows) -> Ints:
-    """Return the flow of each incidence."""
-    return np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
-
-
-def rates_alone(flows: PlacedFlows, capacity: Floats) -> Floats:
-    """Return the rate of each flow if nothing else moves. [bytes/s]"""
-    rate = flows.cap.copy()
-    np.minimum.at(rate, flow_of_incidence(flows), capacity[flows.links] / flows.fractions)
-    return rate
-
-
 @remembered
 def _near(network: Network) -> Bools:
-    return np.array([kind in NEAR for kind in network.node_kinds], dtype=bool)
+    near: Bools = network.of_kind(NEAR[0]) | network.of_kind(NEAR[1])
+    return near
 
 
-def binding_links(network: Network, all_flows: list[PlacedFlows], alone: list[Floats]) -> Bools:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crossing:
+    """The flows of an axis as they cross links.
+
+    rate : of each flow by itself. flow : int[I], the flow of each incidence; share : what it counts
+    for on the first link of its orbit.
+    """
+
+    flows: PlacedFlows
+    rate: Floats
+    flow: Ints
+    share: Floats
+
+    @classmethod
+    def of(cls, flows: PlacedFlows, rate: Floats, copies: Ints, orbits: Orbits) -> Crossing:
+        """Return the crossings of flows by themselves at a rate; copies : int[G], of each group."""
+        flow = flow_of_incidence(flows)
+        share = orbits.share(flows.links, copies[flows.owner[flow]])
+        return cls(flows=flows, rate=rate, flow=flow, share=share)
+
+
+def binding_links(network: Network, crossings: Sequence[Crossing], orbits: Orbits) -> Bools:
     """Return which links can hold a flow back, bool[L]."""
-    links = len(network.capacity)
-    demand = np.zeros(links)
-    for flows, rate in zip(all_flows, alone, strict=True):
-        np.add.at(demand, flows.links, flows.fractions * rate[flow_of_incidence(flows)])
-    binding = demand > network.capacity * SLACK
+    demand = np.zeros(len(network.capacity))
+    for one in crossings:
+        asked_for = one.flows.fractions * one.rate[one.flow] * one.share
+        np.add.at(demand, orbits.link[one.flows.links], asked_for)
+    binding: Bools = demand[orbits.link] > network.capacity * SLACK
     near = _near(network)
     gates = near[network.tail] | near[network.head]
     for out in (True, False):
         # a gate is never dropped for the sake of another gate: two could vouch for each other
         asked = binding & ~gates
         if asked.any():
-            load = _gated(network, all_flows, alone, asked, out)
+            load = _gated(network, crossings, orbits, asked, out)
             binding &= gates | (load > network.capacity * SLACK)
     return binding
 
 
 def _gated(
-    network: Network, all_flows: list[PlacedFlows], alone: list[Floats], asked: Bools, out: bool
+    network: Network, crossings: Sequence[Crossing], orbits: Orbits, asked: Bools, out: bool
 ) -> Floats:
     """Bound the load of the `asked` links by what the links next to accelerators let through.
 
@@ -80,10 +94,10 @@ def _gated(
     pairs: list[Ints] = []
     ratios: list[Floats] = []
     free = np.zeros(links)  # load of flows without a gate
-    for flows, rate in zip(all_flows, alone, strict=True):
+    for one in crossings:
+        flows, rate, flow = one.flows, one.rate, one.flow
         if not asked[flows.links].any():
             continue
-        flow = flow_of_incidence(flows)
         usable = gate_like[flows.links]
         count = len(flows.owner)
         best = np.full(count, np.inf)
@@ -93,30 +107,47 @@ def _gated(
         is_best = np.flatnonzero(usable & (width <= best[flow]))[::-1]
         first[flow[is_best]] = is_best  # the first such link of the flow
         here = np.flatnonzero(asked[flows.links])
-        link, part, gate = flows.links[here], flows.fractions[here], first[flow[here]]
-        has = (gate >= 0) & (flows.links[gate] != link)
-        pairs.append(flows.links[gate[has]] * links + link[has])
-        ratios.append(part[has] / flows.fractions[gate[has]])
-        np.add.at(free, link[~has], (part * rate[flow[here]])[~has])
+        link, part, at = flows.links[here], flows.fractions[here], first[flow[here]]
+        has = (at >= 0) & (flows.links[at] != link)
+        gate = flows.links[at]
+        for chosen, turns in orbits.onto_first(link):
+            kept, turns = chosen[has[chosen]], turns[has[chosen]]
+            pairs.append(orbits.links[turns, gate[kept]] * links + orbits.link[link[kept]])
+            ratios.append(part[kept] / flows.fractions[at[kept]])
+        single = (part * rate[flow[here]] * one.share[here])[~has]
+        np.add.at(free, orbits.link[link[~has]], single)
     if not pairs:
-        return free
+        return free[orbits.link]
     pair, ratio = np.concatenate(pairs), np.concatenate(ratios)
     gated, where = distinct(pair)
     largest = np.zeros(len(gated))
     np.maximum.at(largest, where, ratio)
     np.add.at(free, gated % links, largest * network.capacity[gated // links])
-    return free
+    return free[orbits.link]
 
 
-def private_links(all_flows: list[PlacedFlows], links: int) -> Bools:
-    """Return the links whose every flow starts at one and the same rank, or ends at one."""
+def private_links(crossings: Sequence[Crossing], orbits: Orbits, asked: Bools) -> Bools:
+    """Return those of the `asked` links whose every flow starts at one rank, or ends at one."""
+    links = len(asked)
     private = np.zeros(links, dtype=bool)
-    for name in ("source", "target"):
+    found: list[tuple[Ints, Ints, Ints]] = []  # link, where its flow starts, where it ends
+    for one in crossings:
+        here = np.flatnonzero(asked[one.flows.links])
+        link, flow = one.flows.links[here], one.flow[here]
+
+        def turned(end: Ints, turns: Ints) -> Ints:
+            there: Ints = orbits.accelerators[turns, np.maximum(end, 0)]
+            return np.where(end >= 0, there, end)
+
+        for chosen, turns in orbits.onto_first(link):
+            source, target = one.flows.source[flow[chosen]], one.flows.target[flow[chosen]]
+            ends = turned(source, turns), turned(target, turns)
+            found.append((orbits.link[link[chosen]], *ends))
+    for which in (1, 2):
         low = np.full(links, np.iinfo(np.int64).max)
         high = np.full(links, np.iinfo(np.int64).min)
-        for flows in all_flows:
-            end = getattr(flows, name)[flow_of_incidence(flows)]
-            np.minimum.at(low, flows.links, end)
-            np.maximum.at(high, flows.links, end)
+        for row in found:
+            np.minimum.at(low, row[0], row[which])
+            np.maximum.at(high, row[0], row[which])
         private |= (low == high) & (low >= 0)
-    return private
+    return private[orbits.link]

@@ -166,11 +166,8 @@ def flows_of_groups(
 
     members : int[G, n], accelerator indices. `pattern_of` works out one group.
     """
-    if tree.above is None or len(members) < 4:
-        return _join(
-            [(np.array([g]), _single(tree, row, pattern_of)) for g, row in enumerate(members)]
-        )
-    which = tree.signatures(members)
+    single = tree.above is None or len(members) < 4
+    which = np.arange(len(members)) if single else tree.signatures(members)
     alike = [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
     # An operation of another size runs the same rounds; only their fixed times differ.
@@ -183,29 +180,38 @@ def flows_of_groups(
     parts: list[tuple[Ints, PlacedFlows]] = []
     for same, pattern in zip(alike, patterns, strict=True):
         model = _placed(tree, pattern)
-        links = _translate(tree, members[same], model)
-        if links is None:
-            parts += [(np.array([g]), _single(tree, members[g], pattern_of)) for g in same]
+        links = _translate(tree, members[same], model) if len(same) > 1 else None
+        if len(same) == 1:
+            parts.append((same, model))
+        elif links is None:
+            rows = [(np.array([g]), members[g].tolist()) for g in same]
+            parts += [(one, _placed(tree, pattern_of(row))) for one, row in rows]
         else:
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
     found = _join(parts)
-    if len(parts) == len(alike):
+    if len(parts) == len(alike) <= MOST_SIGNED:
         if len(tree.placed) >= MOST_SIGNED:
             tree.placed.clear()
         tree.placed[key] = found
     return found
 
 
+def flow_of_incidence(flows: PlacedFlows) -> Ints:
+    """Return the flow of each incidence."""
+    return np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
+
+
+def rates_alone(flows: PlacedFlows, capacity: Floats) -> Floats:
+    """Return the rate of each flow if nothing else moves. [bytes/s]"""
+    rate = flows.cap.copy()
+    np.minimum.at(rate, flow_of_incidence(flows), capacity[flows.links] / flows.fractions)
+    return rate
+
+
 def _digest(members: Ints) -> bytes:
     """Name the members of all groups of an axis."""
     digest = hashlib.blake2b(np.ascontiguousarray(members).data).digest()
     return digest + bytes(str(members.shape), "ascii")
-
-
-def _single(
-    tree: AcceleratorTree, row: Ints, pattern_of: Callable[[list[int]], Pattern]
-) -> PlacedFlows:
-    return _placed(tree, pattern_of(row.tolist()))
 
 
 def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:

@@ -73,7 +73,8 @@ def fold(system: System, partition: Partition) -> Quotient:
         flow_class = partition.flow[number]
         offset = len(loads)
         count = int(flow_class.max()) + 1 if len(flow_class) else 0
-        loads.extend(_loads(channel, flow_class, count, first_link, partition.link))
+        share = system.shares(channel)
+        loads.extend(_loads(channel, share, flow_class, count, first_link, partition.link))
         _, first_flow = np.unique(flow_class, return_index=True)
         cap.extend(float(rate) for rate in channel.streams.alone[first_flow])
         group_class = partition.group[number]
@@ -110,9 +111,17 @@ def _joins(ranks: Ints, members: Ints, group_class: Ints) -> dict[int, int]:
 
 
 def _loads(
-    channel: Channel, flow_class: Ints, count: int, first_link: Ints, link_class: Ints
+    channel: Channel,
+    share: npt.NDArray[np.float64],
+    flow_class: Ints,
+    count: int,
+    first_link: Ints,
+    link_class: Ints,
 ) -> list[list[tuple[int, float]]]:
-    """Return what all flows of each class put on the representative of each link class."""
+    """Return what all flows of each class put on the representative of each link class.
+
+    share : what each crossing counts for on one link of its orbit.
+    """
     streams = channel.streams
     stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
     chosen = np.zeros(len(link_class), dtype=bool)
@@ -120,7 +129,7 @@ def _loads(
     on = chosen[streams.links]
     key = flow_class[stream[on]] * len(first_link) + link_class[streams.links[on]]
     distinct, where = np.unique(key, return_inverse=True)
-    weight = np.bincount(where, weights=streams.loads[on], minlength=len(distinct))
+    weight = np.bincount(where, weights=(streams.loads * share)[on], minlength=len(distinct))
     result: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     for pair, w in zip(distinct, weight, strict=True):
         result[int(pair) // len(first_link)].append((int(pair) % len(first_link), float(w)))

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
+from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.ranks import Logged, Rank, World
-from rackmodel.engine.script import Cut, Join, Lockstep, Pass, Played, Script, pieces_of, play
-from rackmodel.engine.system import System, key_of
+from rackmodel.engine.script import Cut, Hold, Join, Lockstep, Pass, Played, Script, pieces_of, play
+from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
 from rackmodel.network.sharing import NUMBA
@@ -33,6 +34,7 @@ from rackmodel.workload.operations import (
     Segment,
     Send,
     Transfer,
+    Wait,
 )
 
 # Pieces of programs from which on compiled code repays its loading: SimPy takes 2 microseconds for
@@ -68,7 +70,10 @@ def hands_of(speed: npt.NDArray[np.float64], parts: Sequence[str] = ()) -> Hands
     >>> hands_of(np.array([1.0, 1.5, 1.0])).kinds
     ((1.0, ''), (1.5, ''))
     """
-    every = list(zip(speed.tolist(), parts or [""] * len(speed), strict=True))
+    if not parts:
+        slower, kind = np.unique(speed, return_inverse=True)
+        return Hands(tuple((one, "") for one in slower.tolist()), kind.reshape(-1))
+    every = list(zip(speed.tolist(), parts, strict=True))
     kinds = sorted(set(every))
     number = {kind: i for i, kind in enumerate(kinds)}
     return Hands(tuple(kinds), np.array([number[one] for one in every], dtype=np.int64))
@@ -254,6 +259,8 @@ class Simulation:
                 assert channel is not None, "two pipeline ranks always have a channel"
                 one = Pass(0, channel, item.name, item.peer, way[0], item.token)
                 return Cut(pieces=(one,))
+            if isinstance(item, Wait) and item.token not in gone:
+                return Cut(pieces=(Hold(0, item.token),))
             whole = item.operations if isinstance(item, Segment) else (item,)
             return pieces_of(
                 whole,

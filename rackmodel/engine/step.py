@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.drafts import Axes
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.quotient import Quotient, fold
@@ -158,8 +159,10 @@ def simulate_step(
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
     _check_walk(todo[0], options.repeat)
-    system = _system(_short(job, todo[0]), placed, weight, kind)
     hands = hands_of(placed.speed, placed.parts)
+    like = hands.columns() if options.fold else None
+    system = _system(_short(job, todo[0]), placed, weight, kind, like)
+    orbits = system.orbits
     partition = _partition(system, hands, options.fold)
     quotient = fold(system, partition)
     exchanges = exchange_kinds(system, transfers_slower)
@@ -167,13 +170,14 @@ def simulate_step(
 
     def simulated(program: tuple[Program, ...]) -> Simulation:
         seconds = tuple(kernel_seconds(program, kernels, *hand) for hand in hands.kinds)
-        how = hands.kind, overlap_share, transfers_slower, options.engine
+        how = hands.kind[orbits.first], overlap_share, transfers_slower, options.engine
         run = Simulation(program, seconds, system, quotient, *how)
         run.simulate(options.limit_s)
         return run
 
     run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated, kind.programs)
-    count = np.bincount(partition.rank, weights=weight, minlength=len(quotient.first_rank))
+    rank_class = partition.rank[orbits.rank]
+    count = np.bincount(rank_class, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
         step_s=run.end_s + (splice.added_s if splice else 0.0),
@@ -181,7 +185,7 @@ def simulate_step(
         logs=tuple(run.logs),
         rank_stage=system.stage[quotient.first_rank],
         rank_count=np.round(count).astype(np.int64),
-        rank_class=partition.rank,
+        rank_class=rank_class,
         rank_weight=weight,
         programs=run.programs,
         seconds=run.seconds[0] if hands.plain else kernel_seconds(run.programs, kernels),
@@ -271,18 +275,20 @@ def _system(
     placed: Placed,
     weight: npt.NDArray[np.float64],
     kind: StepKind,
+    columns: Sequence[npt.NDArray[np.float64]] | None,
 ) -> System:
     """Return everything that the ranks of a job exchange; a few micro-batches say it all."""
     plan, dp = job.plan, placed.small.dp
-    return build_system(
-        placed.network,
-        kind.programs(job),
+    axes = Axes(
         pipeline=axis_members(plan, "pp", dp),
-        axis_members=lambda axis: axis_members(plan, axis, dp),
+        members=lambda axis: axis_members(plan, axis, dp),
         true_size=lambda axis: axis_true_size(plan, axis),
-        algorithm_of=lambda op, axis: kind.algorithm(plan, op, axis),
-        accelerator_of=placed.accelerators,
-        weight=weight,
+        algorithm=lambda op, axis: kind.algorithm(plan, op, axis),
+    )
+    where = placed.accelerators
+    network, programs = placed.network, kind.programs(job)
+    return build_system(
+        network, programs, axes, accelerator_of=where, weight=weight, columns=columns
     )
 
 
@@ -290,7 +296,8 @@ def _partition(system: System, hands: Hands, do_fold: bool) -> Partition:
     groups = system.groups()
     if not do_fold:
         return trivial_partition(len(system.stage), len(system.capacity), groups)
-    return refine(label(system.stage, *hands.columns()), label(system.capacity), groups)
+    told = (column[system.orbits.first] for column in hands.columns())
+    return refine(label(system.stage, *told), label(system.capacity), groups)
 
 
 def _rank_weights(job: Job, small: StandIn) -> npt.NDArray[np.float64]:

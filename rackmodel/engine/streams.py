@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.binding import flow_of_incidence
-from rackmodel.engine.groups import PlacedFlows
+from rackmodel.engine.groups import PlacedFlows, flow_of_incidence
 from rackmodel.network.symmetry import distinct
 
 Ints = npt.NDArray[np.int64]
@@ -61,14 +60,17 @@ def streams_together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Str
     )
 
 
-def streams_on(streams: Streams, kept: Bools) -> Streams:
-    """Return the streams with some links only; what the others allow stays in `alone`."""
+def streams_on(streams: Streams, kept: Bools, name: Ints) -> Streams:
+    """Return the streams with some links only; what the others allow stays in `alone`.
+
+    kept : bool[L]. name : int[L], how each link is called in the answer.
+    """
     keep = kept[streams.links]
     stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
     counts = np.bincount(stream[keep], minlength=len(streams.owner))
     return replace(
         streams,
         indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        links=streams.links[keep],
+        links=name[streams.links[keep]],
         loads=streams.loads[keep],
     )

@@ -19,8 +19,10 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.placing import SimulatedMachine
 from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_map import RankMap, map_ranks
@@ -28,15 +30,7 @@ from rackmodel.engine.ranks import Logged
 from rackmodel.engine.simulation import Simulation
 from rackmodel.engine.step import FoldedMachine, Kernels, Step, StepKind
 from rackmodel.engine.step import kernel_seconds as kernel_seconds_of
-from rackmodel.engine.system import (
-    Draft,
-    Ints,
-    System,
-    drafts_of,
-    exchange_kinds,
-    joined_system,
-    stages_of,
-)
+from rackmodel.engine.system import Ints, System, exchange_kinds, joined_system
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Routing
@@ -156,18 +150,16 @@ def _place(
         )
         for stage in range(plan.pp)
     ]
-    placed.drafts = drafts_of(
-        network,
-        every,
+    axes = Axes(
         pipeline=placed.pipeline,
-        axis_members=lambda axis: axis_members(plan, axis, plan.replicas),
+        members=lambda axis: axis_members(plan, axis, plan.replicas),
         true_size=lambda axis: axis_true_size(plan, axis),
-        algorithm_of=lambda op, axis: tenant.kind.algorithm(plan, op, axis),
-        accelerator_of=where,
-        weight=np.ones(plan.gpus),
+        algorithm=lambda op, axis: tenant.kind.algorithm(plan, op, axis),
     )
+    weight, none = np.ones(plan.gpus), Orbits.none(network, plan.gpus)
+    placed.drafts = drafts_of(network, axes.groups(every), axes.algorithm, where, weight, none)
     placed.links = frozenset(
-        int(link) for _, _, paths in placed.drafts for link in np.unique(paths.links)
+        int(link) for draft in placed.drafts for link in np.unique(draft.flows.links)
     )
     return placed
 
@@ -193,15 +185,16 @@ def _simulate(
     drafts: list[Draft] = []
     owner: list[int] = []
     for number, one in enumerate(placed):
-        for key, members, paths in one.drafts:
+        for draft in one.drafts:
+            key = draft.key
             stages = key.stages and (key.stages[0] + firsts[number], key.stages[1] + firsts[number])
             named = replace(key, axis=_named(key.axis, number), stages=stages)
-            drafts.append((named, members + bases[number], paths))
+            drafts.append(draft._replace(key=named, members=draft.members + bases[number]))
             owner.append(number)
     stage = np.concatenate(
         [stages_of(one.pipeline) + first for one, first in zip(placed, firsts, strict=False)]
     )
-    system = joined_system(network, stage, drafts)
+    system = joined_system(network, stage, drafts, Orbits.none(network, len(stage)))
     programs, items = _programs(placed, steps, firsts.tolist())
     partition = _partition(system, options.fold)
     quotient = _slowed(fold(system, partition), owner, [one.tenant.slower for one in placed])

@@ -126,8 +126,8 @@ def _home(network: Arrays) -> Ints:
 
 @remembered
 def _of_kinds(network: Arrays) -> dict[str, Bools]:
-    known: dict[str, int] = {}
-    codes = np.array([known.setdefault(kind, len(known)) for kind in network.node_kinds])
+    known = {kind: i for i, kind in enumerate(dict.fromkeys(network.node_kinds))}
+    codes = np.array(list(map(known.__getitem__, network.node_kinds)), dtype=np.int64)
     return {kind: codes == known.get(kind, -1) for kind in (*known, *Kind)}
 
 

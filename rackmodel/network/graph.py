@@ -215,9 +215,10 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
     if routing not in ROUTINGS:
         raise UnknownName.among("routing", str(routing), ROUTINGS)
     tail, head, told, facts = read.tail, read.head, read.edges, read.facts
+    named = {word: i for i, word in enumerate(dict.fromkeys(read.kinds))}
+    code = np.fromiter(map(named.__getitem__, read.kinds), dtype=np.int64, count=len(read.kinds))
     switch, part = (
-        np.array([kind == one.value for kind in read.kinds], dtype=bool)
-        for one in (Kind.SCALE_UP_SWITCH, Kind.ACCELERATOR)
+        code == named.get(one.value, -1) for one in (Kind.SCALE_UP_SWITCH, Kind.ACCELERATOR)
     )
     # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
     inner = switch[tail] | switch[head] | (part[tail] & part[head])

@@ -89,6 +89,9 @@ class Groups:
     group_label : uint64[G]. owner : int[F], the group of each flow, ascending. flow_label :
         uint64[F].
     indptr, links, weights : the links of each flow, with the fraction of it that crosses each.
+    on_rank, on_link : where groups, ranks and links stand for others, how often each place in a
+        group, and each crossing of a link, is met by one of the ranks or links of its orbit, times
+        one factor for all; None for once each.
     """
 
     members: Ints
@@ -99,6 +102,8 @@ class Groups:
     indptr: Ints
     links: Ints
     weights: Floats
+    on_rank: Ints | None = None  # int[G, n]
+    on_link: Ints | None = None  # int, for each of `links`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +242,10 @@ class _Wiring:
 
     def add_to_links(self, crossing: Colours, flow: Colours) -> None:
         if len(self.by_link):
-            spread = (mix(flow)[self.flow_of] * self.odd)[self.by_link]
+            spread = mix(flow)[self.flow_of] * self.odd
+            if self.groups.on_link is not None:
+                spread *= self.groups.on_link.astype(np.uint64)
+            spread = spread[self.by_link]
             crossing[self.link_ids] += np.add.reduceat(spread, self.link_starts)
 
     def path_sum(self, mixed_links: Colours) -> Colours:
@@ -250,6 +258,8 @@ class _Wiring:
         told = mix(
             mix(group)[:, None] * (self.place if self.groups.ordered else np.ones(1, np.uint64))
         )
+        if self.groups.on_rank is not None:
+            told = told * self.groups.on_rank.astype(np.uint64)
         np.add.at(slots, self.groups.members, np.broadcast_to(told, self.groups.members.shape))
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Columns
-from rackmodel.engine.system import ExchangeKind, key_of
+from rackmodel.engine.exchanges import key_of
+from rackmodel.engine.system import ExchangeKind
 from rackmodel.kernels.contention import Contention
 from rackmodel.network import Network
 from rackmodel.result.records import ContentionRecord, LinkRecord
@@ -87,6 +88,8 @@ def machine_of(step: Step) -> FoldedMachine:
 def link_bytes(step: Step) -> tuple[Floats, Floats]:
     """Return the bytes over every link of the simulated machine, and those that they stand for.
 
+    Links of one orbit carry the same: what was built of it stands for all.
+
     The second counts every flow as often as the rank that sends (or receives) it stands for others.
     """
     machine = machine_of(step)
@@ -95,7 +98,7 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
     weight_at[step.rank_map.accelerators(len(step.rank_weight))] = step.rank_weight
     own = np.zeros(len(network.capacity))
     every = np.zeros(len(network.capacity))
-    counts = exchange_counts(step)
+    counts, orbits = exchange_counts(step), machine.system.orbits
     for number, channel in enumerate(machine.system.channels):
         paths, kinds = channel.paths, len(machine.quotient.meetings[number])
         times = np.array([counts.get((number, index), 0) for index in range(kinds)], dtype=float)
@@ -103,11 +106,12 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
         carried = paths.share * channel.key.bytes * per_group[paths.owner]
         end = np.where(paths.source >= 0, paths.source, np.maximum(paths.target, 0))
         flow = np.repeat(np.arange(len(paths.owner)), np.diff(paths.indptr))
-        amount = paths.fractions * carried[flow]
-        own += np.bincount(paths.links, weights=amount, minlength=len(own))
+        share = orbits.share(paths.links, channel.copies[paths.owner[flow]])
+        amount, first = paths.fractions * carried[flow] * share, orbits.link[paths.links]
+        own += np.bincount(first, weights=amount, minlength=len(own))
         weight = weight_at[end][flow]
-        every += np.bincount(paths.links, weights=amount * weight, minlength=len(own))
-    return own, every
+        every += np.bincount(first, weights=amount * weight, minlength=len(own))
+    return own[orbits.link], every[orbits.link]
 
 
 def sent_bytes(step: Step) -> dict[tuple[str, float], float]:

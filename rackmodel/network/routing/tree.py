@@ -17,8 +17,7 @@ import numpy as np
 from rackmodel.network.arrays import Arrays, Bools, Ints, remembered
 from rackmodel.topology.kinds import Kind
 
-LEVELS = {str(kind): kind.level for kind in Kind}
-OUTSIDE = {Kind.CPU, Kind.OCS}  # no tree has them
+IN_TREES = set(map(str, Kind)) - {Kind.CPU, Kind.OCS}
 TOP = 6
 
 
@@ -62,7 +61,7 @@ class Tree:
 
 def tree_of(network: Arrays) -> Tree | None:
     """Return the network as a tree, None if it isn't one."""
-    if not LEVELS.keys() - OUTSIDE >= set(network.node_kinds):
+    if not set(network.node_kinds) <= IN_TREES:
         return None
     level, tail, head = levels(network), network.tail, network.head
     if (level[tail] == level[head]).any():
@@ -83,7 +82,9 @@ def tree_of(network: Arrays) -> Tree | None:
 @remembered
 def levels(network: Arrays) -> Ints:
     """Return how far up each node stands, int[N]; scale-up switches by their tier."""
-    level = np.array([LEVELS.get(kind, TOP) for kind in network.node_kinds], dtype=np.int64)
+    level = np.full(len(network.nodes), TOP, dtype=np.int64)
+    for kind in Kind:
+        level[network.of_kind(kind)] = kind.level
     inner = network.of_kind(Kind.SCALE_UP_SWITCH)
     near = level == 0
     while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:

@@ -1,0 +1,134 @@
+"""The groups of a job and their flows, of what is alike one, before it is known what binds.
+
+In:  a compiled network, the programs of the pipeline ranks, the plan's groups, their orbits.
+Out: one `Draft` per kind of exchange.
+Left out: which links bind (`binding`), classes (`network.symmetry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.exchanges import Key, exchanges
+from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups, rates_alone
+from rackmodel.engine.orbits import Orbits
+from rackmodel.engine.streams import Streams, streams_together
+from rackmodel.network import Network, Pattern, pattern, quickest
+from rackmodel.workload.operations import Program
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
+
+AlgorithmOf: TypeAlias = Callable[[str, str], str | Sequence[str] | None]
+
+
+class Draft(NamedTuple):
+    """A channel before it is known what binds.
+
+    members : int[G, n], ranks. copies : int[G], groups that each stands for. rate : of each flow by
+    itself. streams : the flows put together, on all links.
+    """
+
+    key: Key
+    members: Ints
+    copies: Ints
+    flows: PlacedFlows
+    rate: Floats
+    streams: Streams
+
+    @property
+    def lasts(self) -> bool:
+        """Whether its bytes take long enough to load links."""
+        return bool((self.key.bytes / self.streams.alone).max(initial=0.0) > BRIEF_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The groups of a job.
+
+    pipeline : int[R / pp, pp], the ranks of each pipeline in stage order. members : the groups of
+    an axis, int[groups, size]. true_size : members in the whole machine. algorithm : of an
+    operation along an axis, or several, of which the quickest runs; None for what the library would
+    choose.
+    """
+
+    pipeline: Ints
+    members: Callable[[str], Ints]
+    true_size: Callable[[str], int]
+    algorithm: AlgorithmOf
+
+    def groups(self, programs: Sequence[Program]) -> list[tuple[Key, Ints, int]]:
+        """Return every kind of exchange, its groups, and how many members each truly has."""
+        stage, found = stages_of(self.pipeline), []
+        for key, used in exchanges(programs).items():
+            if key.stages is not None:
+                members, true = self.pipeline[:, list(key.stages)], 2
+            else:
+                members, true = self.members(key.axis), self.true_size(key.axis)
+                members = members[used[stage[members]].all(axis=1)]
+            if members.shape[1] > 1 and len(members) and key.bytes > 0:
+                found.append((key, members, true))
+        return found
+
+
+def stages_of(pipeline: Ints) -> Ints:
+    """Return the pipeline rank of each rank."""
+    stage = np.empty(pipeline.size, dtype=np.int64)
+    stage[pipeline] = np.arange(pipeline.shape[1])
+    return stage
+
+
+def drafts_of(
+    network: Network,
+    groups: Sequence[tuple[Key, Ints, int]],
+    algorithm_of: AlgorithmOf,
+    accelerator_of: Ints,
+    weight: Floats,
+    orbits: Orbits,
+) -> list[Draft]:
+    """Work out the flows of one job; groups, algorithm_of : of its `Axes`."""
+    tree = AcceleratorTree.of(network)
+    weight_at = np.ones(len(network.accelerator_nodes))
+    weight_at[accelerator_of] = weight
+    drafts: list[Draft] = []
+    for key, members, true in groups:
+        chosen, copies = orbits.groups(members)
+        members = members[chosen]
+
+        def pattern_of(row: list[int], key: Key = key, true: int = true) -> Pattern:
+            op = "send" if key.stages is not None else key.op
+            # a group that is whole lies where it lies, however many others it stands for
+            whole = true == len(row)
+            stand_for = np.ones(len(row)) if whole else weight_at[row]
+            domains = _true_domains(network.domain_of[row], stand_for)
+            size = stand_for if not whole and round(stand_for.sum()) == true else true
+            sizes: dict[str, Any] = {"true_size": size, "true_domains": domains}
+            named = algorithm_of(op, key.axis)
+            if named is None or isinstance(named, str):
+                return pattern(network, op, row, key.bytes, algorithm=named, **sizes)
+            return quickest(network, op, row, key.bytes, named, **sizes)
+
+        flows = flows_of_groups(tree, accelerator_of[members], pattern_of)
+        # flows that are alike carry bytes of several sizes
+        like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
+        rate = like.rate if like else rates_alone(flows, network.capacity)
+        streams = like.streams if like else streams_together(flows, rate, network.capacity)
+        drafts.append(Draft(key, members, copies, flows, rate, streams))
+    return drafts
+
+
+def _true_domains(domain: Ints, weight: Floats) -> int:
+    """Count the domains that the members of a group lie in, in the whole machine.
+
+    A domain stands for as many as its members do; where the stretch of replicas that stands for
+    others begins or ends inside a domain, the two parts make one.
+    """
+    _, where, count = np.unique(domain, return_inverse=True, return_counts=True)
+    return max(1, round(float((weight / count[where.reshape(-1)]).sum())))

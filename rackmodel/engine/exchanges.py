@@ -1,0 +1,81 @@
+"""Kinds of exchange: what ranks of a job will ever send each other, by operation, axis and size.
+
+In:  the programs of the pipeline ranks.
+Out: one `Key` per kind of exchange, with the pipeline ranks that take part.
+Left out: who they are (`drafts`), over which links (`system`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.workload.operations import (
+    Collective,
+    Compute,
+    Operation,
+    Program,
+    Recv,
+    Segment,
+    Send,
+    Transfer,
+    Wait,
+)
+
+Bools = npt.NDArray[np.bool_]
+
+IDLE = (Compute, Wait, Recv)  # exchange nothing, or what the sender's end tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What tells one kind of exchange from another."""
+
+    op: str
+    axis: str  # for a send: "pp", with the two pipeline ranks
+    bytes: float
+    stages: tuple[int, int] | None = None
+
+
+def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
+    """Return every kind of exchange, with the pipeline ranks that take part in it (bool[pp])."""
+    used_by: dict[Key, Bools] = {}
+    inside: dict[int, dict[Key, None]] = {}  # by id of a segment whose exchanges name no stage
+    for program in programs:
+        stage = program.pipeline_rank
+        known: set[tuple[type[object], int, float]] = set()  # kinds of transfers of this rank
+        for item in {item.id: item for item in program.items}.values():
+            if isinstance(item, Transfer):  # most items, of very few kinds
+                way = type(item), item.peer, item.bytes
+                if way in known:
+                    continue
+                known.add(way)
+            keys = inside.get(item.id)
+            if keys is None:
+                operations = item.operations if isinstance(item, Segment) else (item,)
+                found = {key_of(one, stage): None for one in operations if type(one) not in IDLE}
+                keys = {key: None for key in found if key is not None}
+                if isinstance(item, Segment) and all(key.stages is None for key in keys):
+                    inside[item.id] = keys
+            for key in keys:
+                if key not in used_by:
+                    used_by[key] = np.zeros(len(programs), dtype=bool)
+                used_by[key][stage] = True
+    return used_by
+
+
+def key_of(operation: Operation, stage: int) -> Key | None:
+    """Return the kind of exchange that an operation of pipeline rank `stage` takes part in."""
+    match operation:
+        case Collective():
+            return Key(op=operation.op, axis=operation.axis, bytes=operation.bytes)
+        case Send():
+            ends = (stage, operation.peer)
+        case Recv():
+            ends = (operation.peer, stage)
+        case _:
+            return None
+    return Key(op="send", axis="pp", bytes=operation.bytes, stages=ends)
