@@ -49,6 +49,13 @@ class DomainWords:
     link: str = setting(
         "", "Other scale-up links of the same rate.", "ualink1-x4", option="--scale-up-link"
     )
+    simulated: int = setting(
+        2,
+        "Plans of each domain that are simulated, at most; the quickest counts.",
+        8,
+        option="--simulated",
+        least=1,
+    )
 
 
 def domains(
@@ -89,6 +96,8 @@ def domains(
         "site": site,
     }
     if job.pop("serve", False):
+        if what.simulated != DomainWords.simulated:
+            raise InvalidInput("--simulated: plans that serve are all looked at; leave it out")
         with progress("domains") as advance:
             served = api.domains_serving(**job, **shape, progress=advance)
         output.draw("serving.domains_figure", served)
@@ -97,7 +106,7 @@ def domains(
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
     with progress("domains") as advance:
-        found = api.domains(**job, **shape, progress=advance)
+        found = api.domains(**job, **shape, simulated=what.simulated, progress=advance)
     output.draw("domain_pictures.domains_figure", found)
     output.write(found, domains_tables)
 

@@ -7,6 +7,9 @@ Left out: graphs that a user made, which may change between two calls: compiled 
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 from collections import OrderedDict
 from typing import Any
 
@@ -42,7 +45,12 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
 def clear_caches() -> None:
     """Forget the machines that were read from files, and the networks compiled from them.
 
-    Both are few at a time, and a file that changes is read again without this.
+    Both are few at a time, and a file that changes is read again without this. What was freed is
+    given back to the system: glibc would keep it, in pieces that the next network does not fit.
     """
     forget_topologies()
     _kept.clear()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        gc.collect()
+        trim(0)

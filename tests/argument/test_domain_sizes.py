@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 import rackmodel
@@ -140,3 +142,13 @@ def test_sizes_that_a_job_does_not_fill_are_left_out_and_named() -> None:
     assert "domains of 36, 64, 72, 144, 288, 576 are left out" in found["notes"][0]
     with pytest.raises(InvalidInput, match="8 accelerators at least"):
         rackmodel.domains(**{**JOB, "gpus": 4, "global_batch": 16})
+
+
+def test_more_plans_simulated_make_no_domain_slower_and_each_domain_gets_as_many() -> None:
+    job = {**JOB, "plan": {}, "domains": (8, 72)}
+    looks = [rackmodel.domains(**job, simulated=most)["rows"] for most in (1, 2, 6)]
+    steps = [[row["step_s"] for row in rows] for rows in looks]
+    for fewer, more in pairwise(steps):
+        assert all(m <= f * (1 + 1e-9) for f, m in zip(fewer, more, strict=True))
+    assert [row["plans_simulated"] for row in looks[0]] == [1, 1]
+    assert all(row["better_chance"] <= 1.0 for rows in looks for row in rows)
