@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -50,7 +50,6 @@ def clear_caches() -> None:
     """
     forget_topologies()
     _kept.clear()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         gc.collect()
-        trim(0)
+        libc.malloc_trim(0)
