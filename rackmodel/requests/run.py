@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -63,18 +63,19 @@ class Arrivals:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run has left. alike : workers that the simulated ones stand for, each for so many.
-
-    capacity : requests per second that the workers can answer.
-    """
+    """What a run has left. alike : workers that the simulated ones stand for, each for so many."""
 
     job: ServingJob
     arrivals: Arrivals
     objective: Objective
     cluster: Cluster
     alike: int
-    capacity: float
     steps: Steps
+
+    @cached_property
+    def capacity(self) -> float:
+        """Requests per second that the workers can answer."""
+        return capacity_of(self.job, self.steps)
 
     @property
     def isl(self) -> float:
@@ -123,9 +124,8 @@ def simulate_requests(
     prompts, answers = kinds(job, steps)
     largest = arrivals.trace.largest if arrivals.trace else job.isl + job.osl
     _check_cache(min(prompts.blocks, answers.blocks), largest)
-    capacity = capacity_of(job, steps)
     rate = arrivals.trace.rate if arrivals.trace else arrivals.rate
-    if rate is not None and rate > capacity:
+    if rate is not None and rate > (capacity := capacity_of(job, steps)):
         raise no_steady_state(rate, capacity)
     alike = job.workers if workers_alike(job, arrivals) else 1
     if alike > 1:
@@ -159,7 +159,6 @@ def simulate_requests(
         objective=objective,
         cluster=cluster,
         alike=alike,
-        capacity=capacity,
         steps=steps,
     )
     if rate is not None:
