@@ -19,7 +19,7 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import TRAINING
 from rackmodel.engine.tenants import Tenant
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.halls.parts import Part, parts_apart, served_tenant
+from rackmodel.halls.parts import Part, Paused, parts_apart, served_tenant, then
 from rackmodel.halls.spec import HallJob
 from rackmodel.hardware import Catalog
 from rackmodel.requests.cluster import Objective
@@ -44,15 +44,14 @@ LONGEST_CYCLE = 100  # decode steps to one with a prompt in it; beyond, prompts 
 class Occupant:
     """A job on its racks, and what is known of it by itself.
 
-    tokens : of a training step, or of answers in a decode step. outside_s : of a step, that no
-    rank spends on the machine (the host of a server, what a training step loses outside).
+    tokens : of a training step, or of answers in a decode step. What a training step loses outside
+    the machine is a pause of its part.
     """
 
     spec: HallJob
     parts: tuple[Part, ...]
     result: Result | ServingResult
     tokens: float
-    outside_s: float
     steps: Steps | None = None  # of a served job
 
     @property
@@ -110,24 +109,19 @@ def occupant_of(
 
 def _trained(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: Any) -> Occupant:
     result = simulate(machine, **words)
-    job = result.step.job
+    job, kernels = result.step.job, Paused(result.kernels)
     tenant = Tenant(
         name=spec.name,
         job=job,
-        kernels=result.kernels,
+        kernels=kernels,
         kind=TRAINING,
         accelerators=spots,
-        cycle=[programs(job)],
+        cycle=[then(programs(job), kernels.pause(result.overhead_s))],
         taken=result.contention_of.share,
         slower=result.kernels.transfers_slower,
     )
-    return Occupant(
-        spec=spec,
-        parts=(Part(name="steps", tenant=tenant, turn_s=result.step.step_s),),
-        result=result,
-        tokens=float(job.tokens),
-        outside_s=result.overhead_s,
-    )
+    part = Part(name="steps", tenant=tenant, turn_s=result.step_s, pause_s=result.overhead_s)
+    return Occupant(spec=spec, parts=(part,), result=result, tokens=float(job.tokens))
 
 
 def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: Any) -> Occupant:
@@ -147,7 +141,6 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
         parts=parts,
         result=result,
         tokens=state.sequences * job.workers * job.tokens_a_step,
-        outside_s=result.host_s,
         steps=steps,
     )
 

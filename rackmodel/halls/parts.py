@@ -130,15 +130,18 @@ def _prompts(name: str, job: ServingJob, state: Steady, steps: Steps, where: Int
     kernels = Paused(steps.kernels)
     pause_s = max(0.0, turn_s - busy_s)
     pause = kernels.pause(pause_s)
-    programs = serving_programs(job.shape, worker, load, worker.pp)
-    cycle = [tuple(_then(one, pause) for one in programs)]
+    cycle = [then(serving_programs(job.shape, worker, load, worker.pp), pause)]
     here = {"kernels": kernels, "accelerators": where, "in_order": True}
     tenant = served_tenant(f"{name}, prompts", job, worker.plan(workers), cycle, **here)
     return Part(name="prompts", tenant=tenant, turn_s=turn_s, pause_s=pause_s)
 
 
-def _then(program: Program, last: Compute) -> Program:
-    return replace(program, items=(*program.items, last), micro_batches=(*program.micro_batches, 0))
+def then(programs: Sequence[Program], last: Compute) -> tuple[Program, ...]:
+    """Return programs with one more operation at the end of each."""
+    return tuple(
+        replace(one, items=(*one.items, last), micro_batches=(*one.micro_batches, 0))
+        for one in programs
+    )
 
 
 def _caches(

@@ -199,20 +199,18 @@ def _row(
 ) -> dict[str, Any]:
     """Return how a job fares: of the steps that end while all others still run."""
     phases = _phases(one, apart, stays, window_s)
-    inside = one.parts[0].inside(stays[0], window_s)
+    part = one.parts[0]
+    inside = part.inside(stays[0], window_s)
+    before, after = (
+        [length - part.pause_s for length in stay.steps_s[:inside]] for stay in (apart[0], stays[0])
+    )
     steps = [
-        {"end_s": end, "alone_s": before, "step_s": after, "slowdown": after / before}
-        for end, before, after in zip(
-            stays[0].ends_s[:inside],
-            apart[0].steps_s[:inside],
-            stays[0].steps_s[:inside],
-            strict=True,
-        )
+        {"end_s": end, "alone_s": alone_s, "step_s": step_s, "slowdown": step_s / alone_s}
+        for end, alone_s, step_s in zip(stays[0].ends_s[:inside], before, after, strict=True)
     ]
     mean, served = phases["steps"], isinstance(one.result, ServingResult)
     late_s = mean["step_s"] - mean["alone_s"]
-    known_s = one.step_s + (0.0 if served else one.outside_s)
-    tokens_per_s = one.tokens / known_s
+    tokens_per_s = one.tokens / one.step_s
     found: dict[str, Any] = {
         "job": one.spec.name,
         "kind": "serving" if served else "training",
@@ -223,7 +221,7 @@ def _row(
         "step_s": mean["step_s"],
         "slowdown": mean["slowdown"],
         "tokens_per_s_alone": tokens_per_s,
-        "tokens_per_s": tokens_per_s * known_s / (known_s + late_s),
+        "tokens_per_s": tokens_per_s * one.step_s / (one.step_s + late_s),
         "steps": steps,
     }
     if isinstance(one.result, ServingResult):

@@ -103,7 +103,7 @@ WORDS = {
     "model": "gpt3-13b", "global_batch": 8, "seq_len": 1024, "default_plan": True, "gpus": 8,
     "plan": {"tp": 8, "pp": 1, "micro_batch": 1},
 }  # fmt: skip
-CHAT = {"model": "llama3.1-70b", "users": 16, "isl": 512, "osl": 64, "tp": 8, "gpus": 8}
+CHAT = {"model": "llama3.1-70b", "users": 8, "isl": 512, "osl": 64, "tp": 8, "gpus": 8}
 
 
 def test_a_hall_of_training_and_serving(tmp_path):
@@ -118,9 +118,13 @@ def test_a_hall_of_training_and_serving(tmp_path):
     cycle_s = rows["chat"]["step_alone_s"] + served.host_s
     assert cycle_s == pytest.approx(served.tpot_s, rel=0.1)
     racks = {rack["job"]: rack for rack in found["racks"]}
-    assert racks["train"]["mean_w"] == pytest.approx(
-        step.assessment["racks"][0]["heat_w"], rel=0.08
-    )
+    heat_w = step.assessment["racks"][0]["heat_w"]
+    assert racks["train"]["mean_w"] == pytest.approx(heat_w, rel=0.05)  # the window ends in a step
+    alone = rackmodel.hall({"machine": "dgx-h100", "steps": 2, "jobs": jobs[:1]}).to_dict()
+    assert alone["racks"][0]["mean_w"] == pytest.approx(heat_w, rel=0.01)
+    assert alone["window_s"] == pytest.approx(
+        2.0 * step.step_s, rel=1e-6
+    )  # what is lost outside too
     assert racks["chat"]["mean_w"] == pytest.approx(
         served.assessment["racks"][0]["heat_w"], rel=1e-12
     )
