@@ -157,15 +157,24 @@ def _settled(
     users = job.users / job.workers
     running = min(users, most)
     state = _state(job, step_s, habits, running, users, transfers, 0.0)
+    low, high = 0.0, math.inf  # fewer want to run than do above the answer, more below it
     for _ in range(ROUNDS):
         answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
         mixed = mixed_share(state.mixed * state.prompt.prompts, gathered)
         if abs(wanted - running) <= CLOSE * running and abs(mixed - state.mixed) <= CLOSE:
             break
+        low, high = (running, high) if wanted > running else (low, running)
         running = wanted if abs(wanted - running) > 0.3 * running else (wanted + running) / 2
+        if not low < running < high:
+            running = (low + high) / 2
         state = _state(job, step_s, habits, running, users, transfers, gathered)
-    return state
+    if job.prefill is None:
+        return state
+    # Where workers have just enough to do, or no room for more, who does not decode waits.
+    waits_s = job.users / state.requests_per_s - job.decoded * state.tpot_s
+    told = abs(waits_s - state.ttft_s) * state.requests_per_s <= 2.0 * CLOSE * job.users
+    return state if told else replace(state, ttft_s=waits_s, queued=True)
 
 
 def mixed_share(arriving: float, gathered: float) -> float:
@@ -308,18 +317,20 @@ def _apart(
     one_s = prompt_s(1.0)[1]
     full_s = prompt_s(most_prompts)[1]
     most_rate = workers * most_prompts / full_s
-    busy = min(0.95, rate / most_rate)
+    busy = min(1.0, rate / most_rate)
     # Prompts that came while a step ran share the next one.
     together = max(1.0, min(most_prompts, rate / workers * one_s))
     load, alone_s = prompt_s(together)
     moved_s = transfers.seconds(min(rate, most_rate))
     if math.isinf(moved_s):
         most_rate, moved_s = transfers.most_per_s, transfers.together_s(1)
-    ttft_s = alone_s * (1.0 + busy / (2.0 * (1.0 - busy))) + moved_s
+    # who comes finds what the others have left: mean value analysis, with steps of one length
+    others = max(0.0, 1.0 - workers * together / (users * job.workers))
+    ttft_s = alone_s * (1.0 + busy / (2.0 * (1.0 - busy * others))) + moved_s
     queued = rate > most_rate
     if queued:
         rate = most_rate
-        ttft_s = max(ttft_s, users * job.workers / rate - job.decoded * tpot_s)
+        ttft_s = users * job.workers / rate - job.decoded * tpot_s
     return Steady(
         tpot_s=tpot_s,
         ttft_s=ttft_s,

@@ -18,7 +18,7 @@ from rackmodel.serving.cache_moves import CacheMoves
 from tests.halls.test_halls import NODES, TAPERED, machine, tenant
 
 APART = {
-    "model": "llama3.1-8b", "users": 64, "isl": 8192, "osl": 16, "tp": 8, "gpus": 16,
+    "model": "llama3.1-8b", "users": 16, "isl": 8192, "osl": 128, "tp": 8, "gpus": 16,
     "prefill_gpus": 8, "prefill": {"tp": 8},
 }  # fmt: skip
 #: Racks of four nodes; pods of two racks share leaves with an eighth of their bandwidth upwards.
@@ -123,3 +123,6 @@ def test_a_hall_of_prompts_apart(tmp_path):
     assert served["slowdown"] == served["phases"]["steps"]["slowdown"] == 1.0
     assert served["ttft_s"] > served["ttft_alone_s"]
     assert train["slowed_by"].keys() == {"pd"}
+    length_s = served["ttft_s"] + (APART["osl"] - 1) * served["tpot_s"]
+    users = served["tokens_per_s"] / APART["osl"] * length_s
+    assert users == pytest.approx(APART["users"], rel=0.02)  # Little's law, beside others too

@@ -21,7 +21,7 @@ def served(topology, **words):
     return job.replace(worker=Worker(**{"ep": 1, **fixed})), steps_of(machine)
 
 
-DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 8, "gpus": 8}
+DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 512, "tp": 8, "gpus": 8}
 
 SETTINGS = [
     ("dgx-h100", {**DENSE, "users": 8}),
@@ -29,14 +29,19 @@ SETTINGS = [
     ("gb200-nvl72", {**DENSE, "users": 16, "gpus": 16, "pp": 2}),
     (
         "gb200-nvl72",
-        {"model": "deepseek-v3", "isl": 1024, "osl": 1024, "users": 128, "tp": 16, "ep": 16,
+        {"model": "deepseek-v3", "isl": 1024, "osl": 512, "users": 128, "tp": 16, "ep": 16,
          "dp_attention": True, "gpus": 16},
     ),
     (
         "gb200-nvl72",
-        {"model": "deepseek-v3", "isl": 1024, "osl": 1024, "users": 256, "tp": 16, "ep": 16,
+        {"model": "deepseek-v3", "isl": 1024, "osl": 512, "users": 256, "tp": 16, "ep": 16,
          "dp_attention": True, "gpus": 32, "prefill_gpus": 16,
          "prefill": {"tp": 16, "ep": 16, "dp_attention": True}},
+    ),
+    *(  # few, enough and too many for the worker that runs prompts
+        ("dgx-h100", {**DENSE, "isl": 4096, "osl": 128, "users": users, "gpus": 16,
+                      "prefill_gpus": 8, "prefill": {"tp": 8}})
+        for users in (4, 16, 64)
     ),
 ]  # fmt: skip
 
@@ -47,10 +52,13 @@ def test_a_closed_loop_comes_to_the_steady_state(topology, words):
     job, steps = served(topology, **words)
     most = check_users(job, steps.kernels.accelerator)
     state = settle(job, steps, most / job.workers)
-    arrivals = Arrivals(lengths="uniform", spread=0.2)  # equal answers would share steps for ever
+    # equal answers would share steps for ever
+    arrivals = Arrivals(lengths="uniform", spread=0.2, requests=500)
     run = simulate_requests(job, steps, arrivals, Objective())
     assert run.cluster.seen.tpot.mean == pytest.approx(state.tpot_s, rel=0.02)
     assert run.rates[1] / job.osl == pytest.approx(state.requests_per_s, rel=0.02)
+    if state.queued:  # Little's law says how long who waits does
+        assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.05)
 
 
 def test_prompts_that_come_while_a_step_runs_share_the_next_one():
