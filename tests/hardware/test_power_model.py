@@ -31,6 +31,15 @@ def test_a_format_that_is_widened_costs_what_the_wider_one_costs(name):
     assert best_flops_per_s(part, "fp8") == best_flops_per_s(part, "bf16")
 
 
+def test_weights_of_four_bits_times_eight_cost_less_than_eight_times_eight():
+    """A third of the way from 4 x 4 bits; where units know no four bits, they do the wider work."""
+    b200, h100 = accelerator("b200"), accelerator("h100")
+    narrow, mixed, wide = (flop_energy_j(b200, name) for name in ("nvfp4", "fp8-mxfp4", "fp8"))
+    assert mixed - narrow == pytest.approx((wide - narrow) / 3.0)
+    assert narrow < mixed < wide
+    assert flop_energy_j(h100, "fp8-mxfp4") == pytest.approx(flop_energy_j(h100, "fp8"))
+
+
 def test_a_part_without_a_format_runs_the_nearest_wider_one():
     a100, h100 = accelerator("a100-80"), accelerator("h100")
     assert flop_energy_j(a100, "fp8") == flop_energy_j(a100, "bf16")
