@@ -101,6 +101,11 @@ CASES = [
     ({}, {"offload": ("optimizer",)}, {"optimizer"}),
     ({"pp": 1, "dp": 8}, {"loss_chunks": 4}, {"activations"}),
     ({}, {"offload": ("activations",)}, {"compute", "activations"}),
+    (
+        {"pp": 1, "dp": 8, "sharding": "zero3"},
+        {"offload": ("parameters",)},
+        {"weights"},
+    ),
     ({}, {"stage_layers": (3, 5)}, {"bubble", "weights"}),
     ({}, {"rank_order": "tp-cp-ep-pp-dp"}, {"dp"}),
     ({}, {"attention": "unfused"}, {"compute", "activations"}),

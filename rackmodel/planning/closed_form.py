@@ -22,6 +22,7 @@ from rackmodel.planning.pipeline import PASSES, pipeline_s
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
+from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
@@ -57,13 +58,14 @@ class Estimates:
 @dataclass(frozen=True, slots=True)
 class UpdateRates:
     """Seconds of the optimizer per parameter updated (on the accelerator, or offloaded), per
-    gradient kept, per weight of layers that is cast, and its fixed part."""
+    gradient kept, per weight of layers that is cast, its fixed part; per byte of the host link."""
 
     updated_s: float
     offloaded_s: float
     kept_s: float
     cast_s: float
     fixed_s: float
+    host_s: float
 
 
 def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> Floats:
@@ -122,11 +124,12 @@ def estimate(
 
 
 def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floats]:
-    profiles = shape.profiles
-    forward, backward = shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)
+    profiles, hides = shape.profiles, shape.space.dp_overlap == 1
+    fetched = shape.fetched_bytes() * update.host_s
+    alone = np.stack([shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)])
+    forward, backward = np.where(hides, np.maximum(alone, fetched), alone + fetched)
     work = shape.by_rank(shape.passes(profiles.kernels_s))
     gather, reduce, drag = _data_parallel(shape, comm)
-    hides = shape.space.dp_overlap == 1
     each, both = shape.reduces_each & ~shape.fully, shape.fully
     m = shape.space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
@@ -135,7 +138,7 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     forward_more = np.where(hides, _beside(gather, ahead, drag), gather) * both
     backward_more = np.where(hides, _beside(moved, back, drag), moved)
     more = shape.by_stage(forward_more), shape.by_stage(backward_more)
-    seconds = _pass_seconds(shape, forward, backward, *more)
+    seconds = _pass_seconds(shape, forward, backward, *more, fetched)
     # Plans whose passes take as long have the same pipeline: it is worked out for one of them.
     hop = _hops(shape, comm)
     column = np.where(both | each, shape.space.sharding * 2 + hides, 0)
@@ -144,8 +147,8 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     # Rows are stages of each kind of pass; a full pipeline has pairs only, or none.
     kinds = dict(zip(PASSES, seconds.reshape(len(PASSES), -1, len(hop)), strict=True))
     beside = shape.space.ep_overlap == 1
-    paired, alone = kinds["F beside"] + kinds["B beside"], kinds["F"] + kinds["B"] + kinds["W"]
-    busy = shape.by_rank(np.where(beside, paired, alone))
+    paired, each_s = kinds["F beside"] + kinds["B beside"], kinds["F"] + kinds["B"] + kinds["W"]
+    busy = shape.by_rank(np.where(beside, paired, each_s))
     pipeline, begin, after = pipeline_s(
         shape.pipe,
         shape.space.micro_batches[first].astype(float),
@@ -183,11 +186,17 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
 
 
 def _pass_seconds(
-    shape: Shape, forward: Floats, backward: Floats, forward_more: Floats, backward_more: Floats
+    shape: Shape,
+    forward: Floats,
+    backward: Floats,
+    forward_more: Floats,
+    backward_more: Floats,
+    fetched: Floats,
 ) -> Floats:
     """Seconds of the `PASSES` of each stage, [len(PASSES) x stages, N].
 
-    forward_more, backward_more : what data-parallel traffic adds to each.
+    forward_more, backward_more : what data-parallel traffic adds to each. fetched : the least that
+    either takes with weights in host memory.
     """
     profiles = shape.profiles
     ahead, back = forward + forward_more, backward + backward_more
@@ -196,7 +205,7 @@ def _pass_seconds(
         each[1] = shape.passes(profiles.input_s)
         each[2] = shape.passes(profiles.weight_s) + backward_more
     if shape.pipe.paired:
-        mixed = shape.passes(profiles.paired_s)
+        mixed = np.maximum(shape.passes(profiles.paired_s), 2.0 * fetched)
         mixed = mixed + profiles.tail_s[shape.row, shape.again].max(axis=1)[shape.inverse]
         each[3], each[4] = mixed / 2.0 + forward_more, mixed / 2.0 + backward_more
     return np.vstack(each)
@@ -347,7 +356,11 @@ def _lines(
 def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     """Seconds of the update on each pipeline rank, [pp, N]."""
     states = shape.states()
-    rate = np.where(shape.space.offload_optimizer == 1, update.offloaded_s, update.updated_s)
+    here, there = update.updated_s, update.offloaded_s
+    if "parameters" in shape.space.base.offload:
+        here = max(here, 2.0 * software_of(shape.job.stack).shard_bytes * update.host_s)
+        there -= ELEMENT * update.host_s
+    rate = np.where(shape.space.offload_optimizer == 1, there, here)
     learning = shape.profiles.dense_learning + shape.profiles.expert_learning
     layers = np.where(shape.profiles.layer, learning, 0.0)
     cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0

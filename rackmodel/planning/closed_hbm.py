@@ -46,6 +46,7 @@ def _used(shape: Shape) -> Floats:
             reshards=shape.fully,
             ahead=space.dp_overlap * space.base.prefetch,
             offloaded=space.offload_optimizer == 1,
+            away="parameters" in space.base.offload,
             kept=_activations(shape),
             working=0.0,
             outside=_outside(shape),

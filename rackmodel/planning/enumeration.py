@@ -79,6 +79,7 @@ def enumerate_plans(
             **{k: v for k, v in fixed.items() if k not in SEARCHED},
             **{k: fixed[k] for k in SWITCHES if k in fixed},
             "stage_layers": tuple(fixed.get("stage_layers", job.plan.stage_layers)),
+            "offload": tuple(fixed.get("offload", job.plan.offload)),
         }
     )
     if base.shard_size:  # only hsdp has shards of a stated size
@@ -193,9 +194,7 @@ def _switch(fixed: Mapping[str, Any], choices: Choices, name: str, base: bool) -
 def _offloads(
     fixed: Mapping[str, Any], choices: Choices, base: Plan
 ) -> tuple[tuple[str, ...], ...]:
-    if "offload" in fixed:
-        return (tuple(fixed["offload"]),)
-    return (tuple(base.offload),) if base.offload else choices.offloads
+    return (base.offload,) if base.offload or "offload" in fixed else choices.offloads
 
 
 def _pipelines(
@@ -282,6 +281,11 @@ class _Grid:
         if pp > 1 and len(shardings) > 1:
             # In a pipeline zero3 keeps whole weights too: zero1 is better.
             shardings = [s for s in shardings if s != "zero3"]
+        if "parameters" in base.offload:  # only what is gathered for each use
+            dropped = (
+                ("zero3", "hsdp") if base.reshard or (pp == 1 and base.reshard is None) else ()
+            )
+            shardings = [s for s in shardings if s in dropped]
         recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
         wanted = fixed.get("p2p_overlap", base.p2p_overlap)
         hops = [BEFORE if wanted is None else int(bool(wanted))]

@@ -78,6 +78,8 @@ class Planner:
 
     def update_rates(self) -> UpdateRates:
         """Rates of the optimizer's kernels, from the kernels themselves."""
+        from rackmodel.workload.kernels import elementwise
+
         low, high = 1e8, 2e9
         plain = self._update_s(low), self._update_s(high)
         slope = {name: (plain[1][name] - plain[0][name]) / (high - low) for name in plain[0]}
@@ -86,7 +88,9 @@ class Planner:
         moved = self._update_s(low, "optimizer"), self._update_s(high, "optimizer")
         offloaded = (moved[1][Role.UPDATE] - moved[0][Role.UPDATE]) / (high - low)
         offloaded += slope[Role.GRAD_NORM]
-        return UpdateRates(sum(slope.values()), offloaded, kept, cast, fixed)
+        link = elementwise("host link", 0.0, high, family="copy")
+        host_s = self.kernels.kernel_s(link) / high
+        return UpdateRates(sum(slope.values()), offloaded, kept, cast, fixed, host_s)
 
     def _update_s(self, parameters: float, *offload: str) -> dict[Role, float]:
         from rackmodel.workload.data_parallel import update_kernels

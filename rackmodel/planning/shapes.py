@@ -15,8 +15,10 @@ import numpy as np
 from rackmodel.planning.pipeline import Pipe
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.space import BEFORE, Bools, Floats, Ints, Space
+from rackmodel.software import software_of
 from rackmodel.workload import Job, layers_of_stages
 from rackmodel.workload.choices import RECOMPUTES, SHARDINGS
+from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.schedules.schedule import schedule_of
 
 MOST_NUMBERS = 2_000_000  # of an array [stages, plans]: larger shapes are taken in parts
@@ -153,6 +155,13 @@ class Shape:
         """Parameters whose optimizer state a rank holds, [pp, N]."""
         split = self.split(self.dense_learning, self.expert_learning)
         return np.where(self.sharded("none"), self.dense_learning + self.expert_learning, split)
+
+    def fetched_bytes(self) -> Floats:
+        """Bytes that come out of host memory for one pass of each stage, [stages, N]."""
+        size, told = software_of(self.job.stack).shard_bytes, self.profiles
+        every = (told.dense, told.dense_learning), (told.expert, told.expert_learning)
+        found = [self.sum((size * own + ELEMENT * (held - own))[self.row]) for held, own in every]
+        return self.split(*found) * ("parameters" in self.space.base.offload)
 
     def gradients(self, states: Floats) -> Floats:
         """Gradients that a rank keeps from micro-batch to micro-batch, [pp, N]."""

@@ -160,6 +160,7 @@ class Space:
         schedule, vpp = self.schedules[self.schedule[entry]], int(self.vpp[entry])
         hidden = int(self.p2p_overlap[entry])
         offload = (("optimizer",) if self.offload_optimizer[entry] else ()) + cut.pop("offload")
+        offload += tuple(part for part in self.base.offload if part == "parameters")
         return replace(
             self.base,
             **cut,

@@ -14,7 +14,7 @@ RECOMPUTES = ("none", "selective", "full")
 CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
 DISPATCHERS = ("all-to-all", "deepep", "all-gather")
-OFFLOADS = ("optimizer", "activations")
+OFFLOADS = ("optimizer", "activations", "parameters")
 TOKEN_ROUTINGS = ("dropless-balanced", "dropless-skewed", "drop")
 
 # A part that runs again takes its activation function along; "alternate" (torchtitan's) all cheap.

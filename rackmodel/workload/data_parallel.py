@@ -97,6 +97,17 @@ def gathers(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Colle
     return _collectives("gather", rows, label, beside)
 
 
+def fetches(job: Job, bucket: Bucket) -> tuple[Kernel, ...]:
+    """Copies of a rank's shard of a bucket out of host memory, where its weights stand there."""
+    if "parameters" not in job.plan.offload:
+        return ()
+    plan, whole = job.plan, bucket.gathered
+    learning = bucket.dense / plan.shards + bucket.expert / plan.edp
+    every = whole[0] / plan.shards + whole[1] / plan.edp
+    size = software_of(job.stack).shard_bytes * learning + ELEMENT * (every - learning)
+    return (elementwise("fetch_weights", 0.0, size, family="copy"),) if size else ()
+
+
 def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """Collectives that sum a bucket's gradients over its replicas."""
     plan, size = job.plan, float(job.gradient_bytes)
@@ -207,12 +218,20 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
             )
         )
     if "optimizer" in job.plan.offload:
-        # Gradients go out, new weights come back; the update on the host is taken to keep up with
-        # the link.
-        kernels[1] = elementwise(
-            "offload_optimizer", grad * updated, ELEMENT * updated, family="copy", role=Role.UPDATE
+        kernels[1] = _update_on_host(job, updated)
+    elif "parameters" in job.plan.offload:
+        size = software_of(job.stack).shard_bytes * updated
+        kernels.append(
+            elementwise("update_host_weights", size, size, family="copy", role=Role.HOST_WEIGHTS)
         )
     return tuple(kernels)
+
+
+def _update_on_host(job: Job, updated: float) -> Kernel:
+    """Gradients go out, new weights come back unless they stay; the host keeps up with the link."""
+    back = 0.0 if "parameters" in job.plan.offload else ELEMENT * updated
+    out = float(job.gradient_bytes) * updated
+    return elementwise("offload_optimizer", out, back, family="copy", role=Role.UPDATE)
 
 
 def reduces_each_pass(plan: Plan) -> bool:

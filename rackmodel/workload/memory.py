@@ -50,7 +50,8 @@ class Holding(NamedTuple):
     states : parameters that the optimizer updates. parameters, gradients : held from pass to pass.
     weights : bytes of all compute copies. largest : parameters of the largest unit, gathered whole
     where `reshards`. replicas : ranks of dp x cp. sharded, reshards : weights are sharded, and
-    dropped after use. ahead : units gathered ahead. offloaded : the optimizer is in host memory.
+    dropped after use. ahead : units gathered ahead. offloaded, away : the optimizer, the shards of
+    weights are in host memory.
     kept, working : activations at the schedule's peak. [bytes]
     outside : states of embedding and head. frozen : parameters of a shard that never change.
     learning : those of `largest` that do; None
@@ -72,6 +73,7 @@ class Holding(NamedTuple):
     outside: Amount
     frozen: Amount = 0.0
     learning: Amount = None
+    away: Flag | bool = False
 
 
 def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
@@ -92,7 +94,7 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     each = job.gradient_bytes + software.gradient_copy_bytes
     each_state = master + software.shard_gradient_bytes
     kinds = dict.fromkeys(KINDS, np.zeros(()))
-    kinds["weights"] = np.where(held.sharded, sharded, held.weights)
+    kinds["weights"] = np.where(held.sharded, np.where(held.away, 0.0, sharded), held.weights)
     kinds["gradients"] = np.where(
         whole, held.parameters * job.gradient_bytes + held.states * 4.0, held.gradients * each
     )
@@ -125,6 +127,7 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         reshards=np.bool_(plan.reshards),
         ahead=plan.prefetch if plan.dp_overlap else 0,
         offloaded=np.bool_("optimizer" in plan.offload),
+        away="parameters" in plan.offload,
         kept=peak.kept_bytes,
         working=peak.working_bytes,
         outside=outside_states(job, chunks),

@@ -48,6 +48,7 @@ class Role(StrEnum):
     GRAD_NORM = "grad_norm"
     UPDATE = "update"  # the optimizer itself
     ZERO_GRADIENTS = "zero_gradients"
+    HOST_WEIGHTS = "host_weights"  # there and back where host memory holds what is updated
     DISPATCH = "dispatch"  # tokens to the ranks of their experts
     COMBINE = "combine"  # and back
     DECODE = "decode"  # attention of new tokens over a cache of keys and values

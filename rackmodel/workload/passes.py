@@ -16,6 +16,7 @@ from rackmodel.workload.data_parallel import (
     Bucket,
     bucket_of,
     buckets,
+    fetches,
     gathers,
     reduces_each_pass,
     reductions,
@@ -223,21 +224,37 @@ class Passes:
                     emit.put(reductions(self.job, part, label, beside=beside))
 
     def _gatherer(self, emit: Emitter, order: Sequence[int], kind: str) -> Callable[[int], None]:
-        """Fully sharded: gather each unit `prefetch` units ahead, in the order of the pass."""
+        """Fully sharded: gather each unit `prefetch` units ahead, in the order of the pass.
+
+        Shards in host memory are copied in a unit earlier still, beside its kernels.
+        """
         plan = self.job.plan
         parts = {part.first: part for part in self.parts} if plan.reshards else {}
         ahead = plan.prefetch if plan.dp_overlap else 0
         started: dict[int, list[Collective]] = {}
+        fetched: set[int] = set()
+
+        def fetch(units: Sequence[int]) -> None:
+            for unit in units:
+                if unit in parts and unit not in fetched:
+                    emit.beside.extend(fetches(self.job, parts[unit]))
+                    fetched.add(unit)
 
         def bring(index: int) -> None:
             here = order.index(index)
-            for unit in order[here : here + ahead + 1]:
+            window = order[here : here + ahead + 1]
+            fetch(window)
+            if emit.beside:  # nothing to copy under
+                emit.flush()
+                emit.run(())
+            for unit in window:
                 if unit in parts and unit not in started:
                     label = f"{self.label} {kind} {unit}"
                     started[unit] = gathers(self.job, parts[unit], label, beside=ahead > 0)
                     emit.put(started[unit])
             for collective in started.get(index, ()):
                 emit.wait(collective.token or "")
+            fetch(order[here + ahead + 1 : here + ahead + 2] if ahead else ())
 
         return bring
 

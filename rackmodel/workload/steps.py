@@ -95,6 +95,7 @@ class Emitter:
     label: str = ""
     operations: list[Operation] = field(default_factory=list)
     pending: list[Kernel] = field(default_factory=list)
+    beside: list[Kernel] = field(default_factory=list)  # copies that run with the next kernels
     tokens: int = 0
     known: dict[tuple[str, Phase, tuple[Kernel, ...]], Compute] = field(default_factory=dict)
 
@@ -103,7 +104,8 @@ class Emitter:
         if phase is not None and phase != self.phase:
             self.flush()
             self.phase = phase
-        self.pending.extend(kernels)
+        self.pending.extend((*kernels, *self.beside))
+        self.beside.clear()
 
     def flush(self) -> None:
         """Close the running `Compute`."""

@@ -291,6 +291,11 @@ def _sharding(job: Job) -> list[Rule]:
         ),
         (ahead > 1 and not plan.dp_overlap, f"prefetch {ahead} needs dp_overlap"),
         (
+            "parameters" in plan.offload and not plan.reshards,
+            "offload parameters needs weights that are dropped after use: sharding zero3 or hsdp,"
+            " with pp above 1 also reshard=true",
+        ),
+        (
             schedule_of(plan.order).splits_weights and reduces_each_pass(plan),
             f"schedule {plan.order} with {plan.sharding} is not modelled; use zero1 or"
             " reshard=False",

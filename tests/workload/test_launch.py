@@ -36,6 +36,7 @@ PLANS = {
         (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3", schedule="dualpipev")),
         (DENSE, Plan(dp=16, sharding="hsdp", shard_size=8, recompute="none")),
         (DENSE, Plan(dp=16, sharding="none", micro_batch=2)),
+        (DENSE, Plan(dp=16, sharding="zero3", offload=("optimizer", "parameters"))),
         (
             DENSE,
             Plan(dp=8, sharding="zero3", recompute="selective", recompute_modules=("alternate",)),
@@ -45,6 +46,7 @@ PLANS = {
         (DENSE, Plan(dp=16, sharding="zero3", micro_batch=2, recompute="full")),
         (DENSE, Plan(dp=8, sharding="zero2", offload=("optimizer",), dp_overlap=False)),
         (DENSE, Plan(tp=2, dp=8, sharding="zero1")),
+        (DENSE, Plan(dp=8, sharding="zero3", offload=("optimizer", "parameters"))),
         (DENSE, Plan(cp=2, dp=8, sharding="zero1", cp_method="all-to-all")),
     ],
     "maxtext": [
@@ -306,6 +308,8 @@ def test_a_launch_file_that_cannot_be_read_says_why(name, text, word, tmp_path):
         ("megatron", Plan(dp=8, sharding="hsdp", shard_size=4), "sharding"),
         ("megatron", Plan(pp=4, dp=2, schedule="gpipe"), "schedule"),
         ("torchtitan", Plan(dp=8, sharding="zero1"), "sharding"),
+        ("torchtitan", Plan(dp=8, sharding="zero3", offload=("optimizer",)), "offload"),
+        ("deepspeed", Plan(dp=8, sharding="zero3", offload=("activations",)), "offload"),
         ("torchtitan", Plan(dp=8, sharding="zero3", dp_overlap=False), "dp_overlap"),
         ("deepspeed", Plan(pp=2, vpp=2, dp=2, sharding="zero1"), "vpp"),
         ("deepspeed", Plan(dp=2, sharding="zero1", recompute="selective"), "recompute"),

@@ -94,6 +94,7 @@ def operations(job):
         ({}, {"offload": ("optimizer",)}),
         ({}, {"loss_chunks": 4}),
         ({}, {"offload": ("activations",)}),
+        ({"pp": 1, "dp": 8, "sharding": "zero3"}, {"offload": ("parameters",)}),
         ({}, {"stage_layers": (7, 9)}),
         ({}, {"attention": "unfused"}),
         ({}, {"precision": "fp16"}),

@@ -54,6 +54,8 @@ def read_torchtitan(keys: Flat) -> Launch:
         if shard < 0:
             keys.refuse("data_parallel_shard_degree must be a number beside replicas; -1 is open")
         plan["shard_size"] = shard * cp
+    if keys.flag("enable_cpu_offload"):
+        plan["offload"] = ["optimizer", "parameters"]
     if mode == "selective" and option.isdecimal():
         plan["recompute_modules"] = ["alternate"]
     if pp > 1:
@@ -99,7 +101,9 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         "shard_size",
         "recompute",
     }
-    said |= {"recompute_modules", "schedule"}
+    said |= {"recompute_modules", "schedule", "offload"}
+    if plan.offload not in ((), ("optimizer", "parameters")):
+        cannot_say("torchtitan", "offload", ", ".join(plan.offload))
     chunks = schedule_of(plan.order).chunks[0]
     unsaid(job, "torchtitan", said, lambda name, value: name == "vpp" and value == chunks)
     if plan.sharding in ("zero1", "zero2"):
@@ -133,6 +137,7 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
             "local_batch_size": local,
             "global_batch_size": job.global_batch,
             "seq_len": job.seq_len,
+            **({"enable_cpu_offload": True} if plan.offload else {}),
         },
         "parallelism": parallel,
         "activation_checkpoint": checkpoint,
@@ -169,6 +174,8 @@ def read_deepspeed(keys: Flat) -> Launch:
         plan["cp_method"] = "all-to-all"  # Ulysses
     if str(keys.get("zero_optimization.offload_optimizer.device", default="none")) == "cpu":
         plan["offload"] = ["optimizer"]
+    if str(keys.get("zero_optimization.offload_param.device", default="none")) == "cpu":
+        plan["offload"] = [*plan.get("offload", ()), "parameters"]
     half = keys.flag("fp16.enabled")
     gpus = None
     if micro and batch and "gradient_accumulation_steps" in keys.keys:
@@ -200,8 +207,11 @@ def deepspeed_of(job: Job) -> dict[str, Any]:
         cannot_say("deepspeed", "precision", job.precision)
     stage = ("none", "zero1", "zero2", "zero3").index(plan.sharding)
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": plan.dp_overlap}
-    if "optimizer" in plan.offload:
-        zero["offload_optimizer"] = {"device": "cpu"}
+    if "activations" in plan.offload:
+        cannot_say("deepspeed", "offload", "activations")
+    for part, theirs in (("optimizer", "optimizer"), ("parameters", "param")):
+        if part in plan.offload:
+            zero[f"offload_{theirs}"] = {"device": "cpu"}
     found: dict[str, Any] = {
         "train_batch_size": job.global_batch,
         "train_micro_batch_size_per_gpu": plan.micro_batch,
