@@ -55,6 +55,12 @@ def read_rows(path: Path) -> list[dict]:
     return frame[frame.tier != "composed"].to_dict("records")
 
 
+def every_nth(rows: list[dict], n: int) -> list[dict]:
+    """Return each n-th run of every stack, the first of each among them."""
+    number = pd.DataFrame(rows).groupby("stack").cumcount()
+    return [row for row, count in zip(rows, number, strict=True) if count % n == 0]
+
+
 def cases(rows: list[dict], workers: int, kept: Path | None = None) -> list[Case]:
     """Work out every row; rows that can't run are named.
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.validation.cases import Case, cases, read_rows
+from benchmarks.validation.cases import Case, cases, every_nth, read_rows
 from benchmarks.validation.fit import Fit
 from benchmarks.validation.table import written
 from rackmodel.engine.certainty import widths
@@ -145,9 +145,7 @@ def main() -> None:
         refused = {"predicted_step_s": None, "reason": "see above"}
         answers = [seen[r["id"]].answer if r["id"] in seen else refused for r in rows]
         written(compared(rows, answers)[1])
-    number = pd.DataFrame(rows).groupby("stack").cumcount()
-    some = [row for row, n in zip(rows, number, strict=True) if n % arguments.every == 0]
-    some = [unseen(row) for row in some if row["id"] in seen]
+    some = [unseen(row) for row in every_nth(rows, arguments.every) if row["id"] in seen]
     frame = errors(list(seen.values()), cases(some, arguments.workers, kept))
     text = "\n".join(lines(frame))
     print(text, *quantiles(frame), sep="\n")

@@ -1,10 +1,12 @@
 """Fit the constants that training steps decide, and say how well they hold on rows left out.
 
-    python -m benchmarks.validation.fit [RUNS.csv] [--cases FILE] [--write] [--folds] [--workers 2]
+    python -m benchmarks.validation.fit [RUNS.csv] [--every N] [--cases FILE] [--write] [--folds]
+        [--workers 2]
 
 In:  a table of published runs (those that ship); parameters.toml; the constants as they stand.
 Out: errors in fold; with --folds, on rows left out (at random, by topology, by stack, by model);
-with --write, the new constants in the package.
+with --write, the new constants in the package. With --every N only each N-th run of a stack is
+simulated and fitted, which is as much cheaper.
 Left out: matrix products and attention alone (their efficiencies come from microbenchmarks).
 
 Every run is simulated once with the constants as they stand; `surrogate.py` tells, as seconds by
@@ -23,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from benchmarks.validation.cases import Case, cases, read_rows
+from benchmarks.validation.cases import Case, cases, every_nth, read_rows
 from benchmarks.validation.errors import groups, report
 from benchmarks.validation.parameters import Parameter, parameters, value, write
 from benchmarks.validation.surrogate import CLASSES
@@ -66,7 +68,7 @@ class Fit:
         self.stands = np.log([value(p) for p in every])
         self.prior = np.log([p.prior for p in every])
         self.deviation = np.array([p.deviation for p in every])
-        self.fixed = next(k for k, p in enumerate(every) if p.whole == "fixed")
+        self.fixed_s = float(kernel_constants()["step"]["fixed_s"])
         stacks = [c.row["stack"] for c in found]
         share = np.array([stacks.count(s) for s in stacks], dtype=float)
         core = np.array([c.row["tier"] == "core" for c in found])
@@ -83,9 +85,7 @@ class Fit:
         moved = seconds * np.exp(design @ (x - self.stands))
         scale = self.simulated_s[rows] * self.slow[rows] / seconds.sum(1)
         by = np.einsum("rc,rcp->rp", moved, design) * scale[:, None]
-        fixed_s = math.exp(x[self.fixed])
-        by[:, self.fixed] += fixed_s
-        return scale * moved.sum(1) + fixed_s, by
+        return scale * moved.sum(1) + self.fixed_s, by
 
     def solve(self, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """Return the parameters that fit some rows best.
@@ -128,11 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", default=RUNS)
     parser.add_argument("--cases", type=Path, help="a file that keeps what was simulated")
+    parser.add_argument("--every", type=int, default=1, help="only each N-th run of a stack")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--folds", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    fit = Fit(cases(read_rows(arguments.runs), arguments.workers, arguments.cases))
+    runs = every_nth(read_rows(arguments.runs), arguments.every)
+    fit = Fit(cases(runs, arguments.workers, arguments.cases))
     rows = [c.row for c in fit.cases]
     everything = np.arange(len(rows))
     report(rows, fit.errors(fit.stands, everything), "as the constants stand")

@@ -34,7 +34,6 @@ class Parameter:
     part: str = ""
     foreign: bool = False
     inverse: bool = False
-    whole: str = ""  # "fixed": seconds of every step, not a class of seconds
 
     @property
     def name(self) -> str:
@@ -53,7 +52,7 @@ class Parameter:
             (self.generation, software.attention_kernels),
             (self.part, part),
         )
-        if self.whole or not all(re.fullmatch(p, text) for p, text in wanted if p):
+        if not all(re.fullmatch(p, text) for p, text in wanted if p):
             return 0.0
         if self.foreign and not foreign:
             return 0.0

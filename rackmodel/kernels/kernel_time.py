@@ -292,7 +292,7 @@ class KernelTimes:
             if kernel.role == Role.SCORES:  # scores are far larger than any cache
                 factor = 1.0
             elif kernel.role in CASTS:
-                factor = self.constants["training"]["cast"] * self.software.factors["cast"]
+                factor = self.software.factors["cast"]
             else:
                 factor *= self.constants["training"]["elementwise"].get(self.accelerator.family, 1)
         elif kind == "permute":

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from rackmodel.workload import Job, Model, Plan
 
 # A plan that was stated did run: need above capacity by less than estimates of memory are off by
-# in the mean (`memory_mape`) is no reason for recompute.
-MEMORY_ERROR = 0.05
+# in the mean (`memory_mape`; on families of software left out) is no reason for recompute.
+MEMORY_ERROR, MEMORY_ERROR_UNKNOWN = 0.05, 0.15
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
@@ -68,7 +68,8 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     hbm_bytes = part.hbm_bytes
     job = job.on(part)
     if len(run.jobs) == 1:
-        hbm_bytes *= 1.0 + MEMORY_ERROR
+        known = software_of(job.stack).known
+        hbm_bytes *= 1.0 + (MEMORY_ERROR if known else MEMORY_ERROR_UNKNOWN)
     if run.offload == "first" and not fits(job, hbm_bytes):
         job = job.replace(offload=("activations",))
     try:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
+# Before Korthikanti et al., May 2022, software ran all layers again, or none.
+SELECTIVE = 2022.4
 Amount: TypeAlias = Any  # a number, or an array over plans
 Flag: TypeAlias = "np.bool_ | npt.NDArray[np.bool_]"
 
@@ -294,7 +296,11 @@ def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
     Megatron-Bridge's recipes begin with mla_up_proj for every model that has it, else with norms
     and the experts' activations.
     """
-    model = job.model
+    model, software = job.model, software_of(job.stack)
+    if software.date < SELECTIVE:
+        yield 'recompute="none"', job.replace(**_choice("none"))
+        yield 'recompute="full"', job.replace(**_choice("full"))
+        return
     useful = {
         "core_attn": not job.fused_attention,
         "mla_up_proj": model.mla is not None,
@@ -303,7 +309,7 @@ def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
         "moe_act": model.moe_layers > 0,
     }
     modules = [module for module, used in useful.items() if used]
-    by_tensor = software_of(job.stack).remat_by_tensor
+    by_tensor = software.remat_by_tensor
     most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
     yield 'recompute="none"', job.replace(**_choice("none"))
     for last in range(len(modules)):

@@ -82,6 +82,14 @@ def test_least_recompute_adds_no_more_than_is_needed():
         least_recompute(job, floor * 0.9)
 
 
+def test_there_was_nothing_between_none_and_all_before_may_2022():
+    for date, chosen in (("2022-03", "full"), ("2022-08", "selective")):
+        job = gpt(dp=2, micro_batch=2).replace(stack=f"megatron-{date}")
+        need = sum(peak_memory(job)[1].values())
+        assert least_recompute(job, need).plan.recompute == "none"
+        assert least_recompute(job, need * 0.97).plan.recompute == chosen
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([1, 2, 4, 8]),
