@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from rackmodel.assess.rack_power import (
 from rackmodel.columns import Table
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ class Assessment:
         """Mean power of all racks. [W]"""
         return math.fsum(rack.count * rack.heat_w for rack in self.racks)
 
-    def trays(self) -> pd.DataFrame:
+    def trays(self) -> list[dict[str, Any]]:
         """Return the elevation of every rack class (`tray_heat.heat_by_tray`)."""
         return tray_heat.heat_by_tray(
             self.racks,

@@ -184,7 +184,7 @@ def assess_step(
         **_over_months(step, installed, catalog, site, facility_w=power["facility_w"], money=money),
     }
     if site.trays:
-        result["trays"] = done.trays().to_dict("records")
+        result["trays"] = done.trays()
     result["notes"] = [
         *done.notes,
         *margins.warnings(done),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from rackmodel.assess.rack_power import RackPower, sample
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Which trays hold a part, best first; the first kind that the rack has takes it.
 _HOLDERS = {
@@ -121,10 +118,10 @@ def heat_by_tray(
     warmest_c: Mapping[int, float],
     returns_c: Sequence[float | None],
     limit_c: float,
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """Return the rack elevation: one row per tray of every rack class, from the top downwards.
 
-    Columns: rack_class, tray, name, kind, top_u (rack units from the top), units, accelerators,
+    Keys: rack_class, tray, name, kind, top_u (rack units from the top), units, accelerators,
     heat_w, liquid_w, air_w, coolant_c and exhaust_c (liquid and air leaving the tray: both are
     balanced to equal rises), junction_c (the warmest of the tray) and limit_c; the last four are
     None where there is no such thing. The heat of a rack's trays is the heat of the rack. Ranks
@@ -133,9 +130,7 @@ def heat_by_tray(
     rank_w, warmest_c : mean power and peak junction temperature of a rank, by rank class. [W, C]
     returns_c : coolant return of every rack class, None without liquid. [C]
     """
-    import pandas as pd
-
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     exhaust_c = chassis.air_inlet_c + chassis.air_rise_k
     for rack, return_c in zip(racks, returns_c, strict=True):
         trays = _trays(rack, chassis)
@@ -179,10 +174,7 @@ def heat_by_tray(
                 }
             )
             top += units
-    frame = pd.DataFrame(rows)
-    for name in ("coolant_c", "exhaust_c", "junction_c", "limit_c"):
-        frame[name] = pd.Series([row[name] for row in rows], dtype=object)
-    return frame
+    return rows
 
 
 def _shared_out(count: int, trays: int) -> list[int]:

@@ -27,10 +27,16 @@ def grid(*titles: str) -> Table:
 
 
 def filled(titles: Sequence[str], rows: Iterable[Sequence[str]], *left: str) -> Table:
-    """Return a grid with its rows; the titles of `left` come last, left-aligned."""
+    """Return a grid with its rows; titles of `left` come last where a row has text."""
+    cells = list(rows)
+    told = [
+        at
+        for at in range(len(titles) + len(left))
+        if at < len(titles) or any(row[at] for row in cells)
+    ]
     table = grid(*titles)
-    for title in left:
-        table.add_column(title)
-    for row in rows:
-        table.add_row(*row)
+    for at in told[len(titles) :]:
+        table.add_column(left[at - len(titles)])
+    for row in cells:
+        table.add_row(*(row[at] for at in told))
     return table

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rackmodel.reporting import scale_up, study, style, validation
+from rackmodel.reporting import levers, scale_up, study, style, validation
 from rackmodel.reporting.network import bandwidth_tiers, busbw_plot, roofline
 from rackmodel.reporting.power import limits_w, power_over_steps
 from rackmodel.reporting.racks import heat_by_domain, rack_elevation
@@ -131,7 +131,7 @@ def _closer(content: Mapping[str, Any]) -> Iterator[Drawn]:
     if gains := content.get("gains"):
         yield (
             "Sensitivity",
-            study.tornado(gains, style.new_figure(5.2, 1.4 + 0.36 * len(gains))[1][0]),
+            levers.tornado(gains, style.new_figure(5.2, 1.4 + 0.36 * len(gains))[1][0]),
             f"{closer}: what doubling or halving one resource by itself does to tokens per second.",
         )
     if rack := content.get("rack"):

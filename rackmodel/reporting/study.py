@@ -1,8 +1,8 @@
-"""Pictures of many simulations: plans, sensitivities, trade-offs, scaling.
+"""Pictures of many simulations: plans, trade-offs, scaling.
 
-In:  rows of searches, sweeps, sensitivities.
+In:  rows of searches and sweeps.
 Out: axes.
-Left out: simulating; validations (`validation`).
+Left out: simulating; sensitivities (`levers`), validations (`validation`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.reporting.style import (
     COLOURS,
     HALO,
-    INK,
     LINES,
     MARKERS,
     QUIET,
@@ -24,7 +23,6 @@ from rackmodel.reporting.style import (
     look,
     own_axes,
 )
-from rackmodel.reporting.words import part_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,54 +120,6 @@ def _cell(ax: Axes, at: tuple[int, int], text: str, share: float, *, top: bool) 
     if top:
         corner = (column - 0.46, row - 0.46)
         ax.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=WARN, linewidth=2))
-
-
-def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling gains") -> Axes:
-    """Draw what doubling (and halving) each resource does to tokens/s, the largest on top.
-
-    rows : each with `resource`, `gain` (relative, doubled) and where known `loss` (halved).
-    """
-    ordered = sorted(
-        rows, key=lambda row: max(abs(row.get("gain") or 0), abs(row.get("loss") or 0))
-    )
-    ax = own_axes(ax, 8.0, 1.4 + 0.42 * max(1, len(ordered)))
-    with look():
-        for index, row in enumerate(ordered):
-            for key, colour, hatch in (("gain", COLOURS[0], ""), ("loss", COLOURS[1], "//")):
-                change = row.get(key)
-                if change is None:
-                    continue
-                ax.barh(
-                    index,
-                    100 * change,
-                    0.62,
-                    color=colour,
-                    hatch=hatch,
-                    edgecolor="white",
-                    label={"gain": "doubled", "loss": "halved"}[key],
-                )
-                ax.annotate(
-                    f"{100 * change:+.1f}%",
-                    (100 * change, index),
-                    xytext=(4 if change >= 0 else -4, 0),
-                    textcoords="offset points",
-                    ha="left" if change >= 0 else "right",
-                    va="center",
-                    fontsize=8.5,
-                )
-        ax.axvline(0, color=INK, linewidth=0.9)
-        ax.set_yticks(
-            range(len(ordered)),
-            [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered],
-        )
-        ax.tick_params(axis="y", length=0)
-        ax.margins(x=0.16)
-        ax.spines["left"].set_visible(False)
-        if any(row.get("loss") is not None for row in rows):
-            handles, labels = ax.get_legend_handles_labels()
-            unique = dict(zip(labels, handles, strict=True))
-            ax.legend(unique.values(), unique.keys(), loc="lower right", frameon=False)
-        return dress(ax, title=title, x="change of tokens/s [%]", grid="x")
 
 
 def pareto(

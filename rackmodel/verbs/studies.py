@@ -105,7 +105,7 @@ def sensitivity(
     own = found.pop("job")
     if against is not None:
         found["ratio"] = _ratio((topology, own), (against, job), catalog, draws, progress)
-    return Answer(found, "study.tornado")
+    return Answer(found, "levers.tornado")
 
 
 def _ratio(

@@ -55,7 +55,7 @@ def test_heat_is_electrical_input_on_every_chassis(catalog):
         assert row["liquid_w"] + row["air_w"] == pytest.approx(row["heat_w"], rel=1e-9)
         assert math.fsum(row["by_part_w"].values()) == pytest.approx(row["heat_w"], rel=1e-9)
         assert rack.input_w.mean() == pytest.approx(row["heat_w"], rel=1e-9)
-        trays = done.trays()
+        trays = pd.DataFrame(done.trays(), dtype=object)
         assert trays["heat_w"].sum() == pytest.approx(row["heat_w"], rel=1e-9)
         assert trays["liquid_w"].sum() == pytest.approx(row["liquid_w"], rel=1e-9)
         assert trays["accelerators"].sum() == chassis.accelerators
@@ -256,7 +256,7 @@ def test_trays_carry_the_heat_and_temperature_of_their_own_ranks(gb200, nvl72):
         piece("compute", 0, 1, flops=1.2e15, hbm=3e12), piece("bubble", 0, 1, rank_class=1)
     )
     done = assess_power(timeline, racks, gb200, nvl72, step_s=1.0)
-    trays = done.trays()
+    trays = pd.DataFrame(done.trays(), dtype=object)
     compute = trays[trays["kind"] == "compute"]
     assert compute["accelerators"].tolist() == [4] * 16 + [0] * 2
     heat = compute["heat_w"].tolist()

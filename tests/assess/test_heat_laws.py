@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import pandas as pd
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -73,7 +74,7 @@ def test_every_watt_ends_in_liquid_or_air(machine, step):
         assert out == pytest.approx(float(rack.input_w.mean()), rel=1e-9)
         assert out == pytest.approx(math.fsum(rack.part_w.values()), rel=1e-9)
         assert min(*one.liquid_w.values(), *one.air_w.values()) >= 0.0
-    trays = done.trays()
+    trays = pd.DataFrame(done.trays(), dtype=object)
     assert trays["heat_w"].sum() == pytest.approx(done.racks_w, rel=1e-9)
     assert (trays["liquid_w"] + trays["air_w"]).sum() == pytest.approx(done.racks_w, rel=1e-9)
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from rackmodel.reporting import network, racks, steps, study, style, validation
+from rackmodel.reporting import levers, network, racks, steps, study, style, validation
 
 COLLECTIVES = [
     {
@@ -83,7 +83,7 @@ DRAWN = {
     "roofline": lambda ax: network.roofline(POINTS, {"HBM": 8e12, "NIC": 5e10}, 2.5e15, ax),
     "tiers": lambda ax: network.bandwidth_tiers(TIERS, ax),
     "mfu": lambda ax: study.mfu_heat_map(CELLS, ax),
-    "tornado": lambda ax: study.tornado(GAINS, ax),
+    "tornado": lambda ax: levers.tornado(GAINS, ax),
     "pareto": lambda ax: study.pareto(PARETO, ax),
     "scaling": lambda ax: study.scaling(SIZES, ax, edges={"node": 8, "rack": 72}),
     "domain": lambda ax: study.domain_plot(
@@ -158,7 +158,17 @@ def test_misfits_are_hatched_and_the_best_is_framed():
 
 
 def test_the_largest_lever_stands_on_top_of_a_tornado():
-    assert study.tornado(GAINS).get_yticklabels()[-1].get_text() == "FLOP/s"
+    assert levers.tornado(GAINS).get_yticklabels()[-1].get_text() == "FLOP/s"
+
+
+@pytest.mark.parametrize("loss", [-0.1, 0.004, 0.0, None])
+def test_texts_of_a_tornado_stand_apart(loss):
+    row = {"resource": "nic", "gain": 0.0004, "loss": loss}
+    ax = levers.tornado([{"resource": "flops", "gain": 0.3, "loss": -0.4}, row])
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == (3 if loss in (0.0, None) else 4)
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
 
 
 def test_rack_over_its_limit_is_marked():

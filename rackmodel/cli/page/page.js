@@ -205,10 +205,10 @@ function show(found) {
   answer = found;
   if (found.searched) held = found.held;
   const told = Object.fromEntries(found.figures);
-  at('headline').textContent = found.verb === 'serve' ? `${told['time per token'].split('  ')[0]} a token · ${told['what binds']}`
-    : `${told.step.split('  ')[0]} a step · MFU ${told.MFU.split(' ')[0]} · ${told['what binds'].split('  ')[0]}`;
+  at('headline').textContent = found.verb === 'serve' ? `${told['time per token'].split('  ')[0]} a token · bound by ${told['what binds']}`
+    : `${told.step.split('  ')[0]} a step · MFU ${told.MFU.split(' ')[0]} · bound by ${told['what binds'].split('  ')[0]}`;
   at('result').hidden = false;
-  at('title').textContent = found.title;
+  at('title').textContent = found.title.replaceAll('  ', ' · ');
   at('search').hidden = found.verb === 'serve';
   at('held').textContent = found.verb === 'serve' ? '' : found.searched ? 'plan searched; held while sliders move' : 'plan held';
   at('figures').replaceChildren(...found.figures.filter(([, text]) => text !== '–').map(([name, text]) =>

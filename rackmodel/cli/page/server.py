@@ -117,9 +117,9 @@ def application(worker: Worker) -> Any:
 
 def serve_page(taken: socket.socket) -> None:
     """Answer on a socket until interrupted."""
-    import uvicorn
+    with working() as worker:  # it begins while the server does
+        import uvicorn
 
-    with working() as worker:
         settings = uvicorn.Config(
             application(worker), log_level="error", lifespan="off", timeout_graceful_shutdown=1
         )

@@ -21,12 +21,9 @@ from typing import Any
 
 import typer
 
-from rackmodel.assess.kept_steps import keeping
 from rackmodel.cli.options import expanded
 from rackmodel.cli.output import plain
 from rackmodel.cli.page.commands import COMMANDS, Answer
-from rackmodel.cli.page.drafts import draft
-from rackmodel.cli.page.form import form
 from rackmodel.cli.runner import UsageError, usage_line
 from rackmodel.errors import InvalidInput, RackModelError
 
@@ -35,6 +32,8 @@ LARGEST = 20_000  # characters of a command line
 
 @functools.cache
 def _command(name: str) -> Any:
+    from rackmodel.cli.page.drafts import draft  # not in the server's own process
+
     alone = typer.Typer(add_completion=False)
     alone.command(name)(expanded(draft if name == "draft" else COMMANDS[name]))
     return typer.main.get_command(alone)
@@ -82,6 +81,9 @@ def estimated(words: Sequence[str]) -> Answer:
 
 def work(pipe: Connection, drafts: Connection) -> None:
     """Answer command lines, and estimate others meanwhile, until the pipes are closed."""
+    from rackmodel.assess.kept_steps import keeping
+    from rackmodel.cli.page.form import form
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
     threading.Thread(target=_estimate, args=(drafts,), daemon=True).start()
     fields = form()  # while the browser opens
