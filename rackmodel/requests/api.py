@@ -17,6 +17,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog
+from rackmodel.hardware.identity import made_with
 from rackmodel.planning.job_words import checked, options_of, served_site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
 from rackmodel.requests.cluster import BALANCES, Balance
@@ -225,7 +226,7 @@ def front_requests(
             reasons[machine.name] = str(reason)
     if not rows:
         raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    return Front(rows=tuple(rows), reasons=reasons)
+    return Front(rows=tuple(rows), reasons=reasons, made=made_with(catalog))
 
 
 def _arrivals(words: Mapping[str, Any]) -> Arrivals:

@@ -15,6 +15,7 @@ from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog
+from rackmodel.hardware.identity import made_with
 from rackmodel.planning.job_words import checked, options_of, served_site_of
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.pareto import Front, front_rows
@@ -174,4 +175,4 @@ def front(
             reasons[machine.name] = str(reason)
     if not rows:
         raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    return Front(rows=tuple(rows), reasons=reasons)
+    return Front(rows=tuple(rows), reasons=reasons, made=made_with(catalog))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.site import Site
@@ -34,6 +34,7 @@ class Front:
 
     rows: tuple[dict[str, Any], ...]
     reasons: Mapping[str, str]
+    made: Mapping[str, Any] = field(default_factory=dict)  # version, and catalog of the parts
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -44,7 +45,7 @@ class Front:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that `rackmodel front --json` prints; SI units."""
-        return {"rows": list(self.rows), "reasons": dict(self.reasons)}
+        return {"rows": list(self.rows), "reasons": dict(self.reasons), **self.made}
 
 
 def best(tried: Iterable[Tried]) -> list[Tried]:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rackmodel import gate
 from rackmodel.api import simulate
 from rackmodel.engine.options import ROUTINGS
 from rackmodel.errors import InvalidInput, UnknownName
@@ -49,6 +50,8 @@ _KINDS: dict[object, Kind] = {
     bool: "bool",
     int | None: "int",
     bool | None: "bool",
+    tuple[str, ...]: "str",  # members with commas between
+    tuple[int, ...]: "str",
 }
 _TOPOLOGY = "set.topology."
 # What differs from one run to the next, and what is one for all rows or among their own inputs.
@@ -91,8 +94,20 @@ def check_value(name: str, value: Value) -> None:
         for path in str(value).split(","):
             if not is_file(Path(path)):
                 raise InvalidInput("no such file; give one that exists")
-    elif (choices := _choices().get(name)) and value not in choices:
-        raise UnknownName.among(name, str(value), choices)
+    elif choices := _choices().get(name):
+        listed = _listed(name, value)
+        for one in listed if isinstance(listed, list) else [value]:
+            if one not in choices:
+                raise UnknownName.among(name, str(one), choices)
+
+
+def _listed(name: str, value: Value) -> Value | list[str] | list[int]:
+    """Return the members of a field that is a list, which a row has as text; others as they are."""
+    hint = {**kinds_of(Plan), **kinds_of(Job)}.get(name)
+    words = [word.strip() for word in str(value).split(",") if word.strip()]
+    if hint == tuple[int, ...]:
+        return [gate.whole(word, name, least=0) for word in words]
+    return words if hint == tuple[str, ...] else value
 
 
 def simulate_job(flat: FlatJob) -> dict[str, Value]:
@@ -109,7 +124,7 @@ def simulate_job(flat: FlatJob) -> dict[str, Value]:
     for name, value in flat.items():
         if name in ("topology", "catalog") or name.startswith("set."):
             continue
-        (options if name in job_names else plan)[name] = value
+        (options if name in job_names else plan)[name] = _listed(name, value)
     catalog, topology = machine_of(flat)
     result = simulate(topology, **options, plan=plan, catalog=catalog)
     return flat_row(result.to_dict())

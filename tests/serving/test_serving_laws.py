@@ -203,3 +203,10 @@ def test_no_point_of_a_front_is_beaten_by_another():
 def test_what_can_not_be_served_is_refused(words, kind, says):
     with pytest.raises(kind, match=says):
         served(**{**DENSE, **words})
+
+
+def test_a_front_says_what_it_was_made_with():
+    words = {"model": "llama3.1-70b", "isl": 1024, "osl": 128, "tp": 8, "users": [1]}
+    found = rackmodel.front(["dgx-h100"], **words).to_dict()
+    assert found["version"] == rackmodel.__version__
+    assert found["catalog"]["digest"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rackmodel.errors import RackModelError
-from rackmodel.sweeps.jobs import check_value, job_fields, simulate_job
+from rackmodel.errors import InvalidInput, RackModelError
+from rackmodel.sweeps.jobs import check_value, job_fields, read_job_spec, simulate_job
 
 MOE = {
     "topology": "dgx-h100",
@@ -34,3 +34,18 @@ def test_a_sweep_sets_the_routing_of_packets_and_that_of_tokens():
 def test_words_of_the_other_routing_are_refused(name, value):
     with pytest.raises(RackModelError, match=name):
         check_value(name, value)
+
+
+def test_lists_are_written_with_commas():
+    base = {"topology": "dgx-h100", "model": "llama3.1-8b", "gpus": 8, "global_batch": 8}
+    base |= {"seq_len": 2048, "tp": 1, "pp": 1, "micro_batch": 1, "sharding": "zero3"}
+    rows = {
+        words: simulate_job(base | {"freeze": words})
+        for words in ("embedding", "embedding,layers:0-29")
+    }
+    few = rows["embedding,layers:0-29"]["hbm.used_bytes.optimizer"]
+    assert few < 0.2 * rows["embedding"]["hbm.used_bytes.optimizer"]
+    away = simulate_job(base | {"offload": "optimizer,parameters"})
+    assert away["hbm.used_bytes.optimizer"] == away["hbm.used_bytes.weights"] == 0.0
+    with pytest.raises(InvalidInput, match="no offload 'weights'"):
+        read_job_spec({"base": base, "axes": {"offload": ["optimizer,weights"]}})
