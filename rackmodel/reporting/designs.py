@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.study import pareto
-from rackmodel.reporting.style import new_figure
+from rackmodel.reporting.style import compact, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +43,9 @@ def design_front(rows: Rows, *, objectives: Mapping[str, str], knobs: Sequence[s
         )
         short = _label(name).split(" [")[0]
         ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
-        ax.tick_params(axis="x", labelrotation=20)
+        ax.xaxis.set_major_formatter(
+            lambda value, _: f"{value:,.4g}" if value < 1e4 else compact(value)
+        )
     return figure
 
 

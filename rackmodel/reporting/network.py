@@ -21,6 +21,7 @@ from rackmodel.reporting.style import (
     dress,
     look,
     own_axes,
+    plain_ticks,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured:
         ax.set_yscale("log")
         top = ax.get_ylim()[1]
         ax.set_ylim(max(ax.get_ylim()[0], top / 1e5), top * 1.3)
-        ax.yaxis.set_major_formatter(lambda value, _: compact(value))
+        plain_ticks(ax, "y")
         handles, labels = ax.get_legend_handles_labels()
         last = [i for i, label in enumerate(labels) if label.startswith("physical")]
         order = [i for i in range(len(labels)) if i not in last] + last
@@ -175,6 +176,7 @@ def roofline(
         ax.set_yscale("log")
         ax.set_xlim(low, high)
         ax.set_ylim(bottom, peak * 2.6)
+        plain_ticks(ax, "x", "y")
         ax.legend(loc="lower right", frameon=False)
         return dress(
             ax, title=title, x="FLOPs per byte moved", y="TFLOP/s of one accelerator", grid="both"
@@ -275,8 +277,7 @@ def bandwidth_tiers(
         reaches = [tier["reach_m"] for tier in tiers]
         ax.set_ylim(min(found, default=1.0) / 4, max(found, default=1.0) * 8)
         ax.set_xlim(min(reaches) / 5, max(reaches) * 5)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(lambda number, _: compact(number))
+        plain_ticks(ax, "x", "y")
         if len(machines) > 1:
             ax.legend(loc="lower right" if rising else "upper right", frameon=False)
         return dress(ax, title=title, x="distance that is reached [m]", y=label, grid="both")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.reporting.style import COLOURS, dress, look, new_figure
+from rackmodel.reporting.style import COLOURS, dress, look, new_figure, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +43,7 @@ def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             bars = times.bar(spots, values, color=COLOURS[place], label=name)
             times.bar_label(bars, labels, padding=2, fontsize=8)
         times.set_yscale("log")
+        plain_ticks(times, "y")
         times.set_xticks([])
         times.legend()
         dress(times, title="Times of requests", y="ms", grid="y")

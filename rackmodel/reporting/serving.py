@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.reporting.style import COLOURS, QUIET, WARN, dress, look, own_axes
+from rackmodel.reporting.style import COLOURS, QUIET, WARN, dress, look, own_axes, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,8 @@ def breakdown_figure(rows: Rows, ax: Axes | None = None) -> Axes:
     with look():
         for number, name in enumerate(rows[0]["breakdown_s"]):
             widths = [row["breakdown_s"].get(name, 0.0) * 1e3 for row in rows]
+            if not any(widths):
+                continue
             colour = COLOURS[number % len(COLOURS)]
             ax.barh(labels, widths, left=left, label=name, color=colour, edgecolor="white")
             left = [a + b for a, b in zip(left, widths, strict=True)]
@@ -54,7 +56,7 @@ def validation_scatter(rows: Rows, ax: Axes | None = None) -> Axes:
         line = (min(ends), max(ends))
         ax.plot(line, line, color=QUIET, linewidth=0.9)
         ax.set(xscale="log", yscale="log")
-        _plain_ticks(ax, "x", "y")
+        plain_ticks(ax, "x", "y")
         ax.legend()
         words = {"x": "measured time per token [ms]", "y": "predicted [ms]"}
         return dress(ax, title="Time per token, predicted and measured", grid="both", **words)
@@ -77,7 +79,7 @@ def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:
             )
         ax.set_yscale("log")
         ax.set_xlim(left=0.0)
-        _plain_ticks(ax, "y")
+        plain_ticks(ax, "y")
         ax.legend()
         words = {"x": "tokens/s per user", "y": "tokens/s per accelerator"}
         return dress(ax, title="What speed for each user costs in throughput", grid="both", **words)
@@ -102,10 +104,3 @@ def domains_figure(found: Mapping[str, Any]) -> Axes:
         title = f"{found['model']}: {found['finding']}"
         ax.set_title(title, loc="left", fontsize=10, fontweight="bold", wrap=True)
     return ax
-
-
-def _plain_ticks(ax: Axes, *axes: str) -> None:
-    """Write 1,000 and not 10^3 on logarithmic axes."""
-    for name in axes:
-        axis = getattr(ax, f"{name}axis")
-        axis.set_major_formatter(lambda value, _: f"{value:,.4g}")

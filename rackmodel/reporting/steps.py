@@ -217,7 +217,8 @@ def value_bars(
 def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LIMIT_W) -> Axes:
     """Draw the heat of a rack, liquid below and air above, with the limit of air cooling.
 
-    rows : each with `racks` [{count, liquid_w, air_w}]; the mean over a machine's racks is drawn.
+    rows : each with `racks` [{count, liquid_w, air_w}], where known with heat_w_low, heat_w_high:
+    the band. The mean over a machine's racks is drawn.
     """
     ax = own_axes(ax)
     liquid, air = (
@@ -248,6 +249,10 @@ def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LI
                 fontweight="bold",
                 bbox=HALO,
             )
+            low, high = (per_rack(rows[index], f"heat_w_{end}") for end in ("low", "high"))
+            if low and high:
+                ends = [low / 1e3, high / 1e3]
+                ax.plot([index + 0.36] * 2, ends, "_-", color=INK, linewidth=1.4, ms=6)
         limit = air_limit_w / 1e3
         top = max([*(a + b for a, b in zip(liquid, air, strict=True)), limit])
         ax.axhline(

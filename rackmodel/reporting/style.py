@@ -194,6 +194,18 @@ def svg(figure: Figure, prefix: str = "") -> str:
     return head + ' role="img"' + rest
 
 
+def plain_ticks(ax: Axes, *names: str) -> None:
+    """Write 2,000 and not 2 x 10^3 on logarithmic axes; at 1, 2 and 5 where few decades show."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for name in names:
+        axis = ax.xaxis if name == "x" else ax.yaxis
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1e3 * low else (1.0,)))
+        axis.set_major_formatter(lambda value, _: compact(value))
+        axis.set_minor_formatter(NullFormatter())
+
+
 def compact(value: float) -> str:
     """Return a number for a label: three figures, k, M, G, T.
 

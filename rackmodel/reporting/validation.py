@@ -18,6 +18,7 @@ from rackmodel.reporting.style import (
     look,
     new_figure,
     own_axes,
+    plain_ticks,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 GRID_BAND = "#dfe7ee"
+
+
+FEW = 5  # runs, of which no spread is drawn
 
 
 def validation_scatter(rows: Rows, ax: Axes | None = None, *, group: str = "") -> Axes:
@@ -64,6 +68,7 @@ def validation_scatter(rows: Rows, ax: Axes | None = None, *, group: str = "") -
         ax.set_xlim(low, high)
         ax.set_ylim(low, high)
         ax.set_aspect("equal")
+        plain_ticks(ax, "x", "y")
         errors = [abs(row["predicted_step_s"] / row["measured_step_s"] - 1) for row in good]
         text = f"{len(good):,} runs"
         if errors:
@@ -80,7 +85,10 @@ def validation_scatter(rows: Rows, ax: Axes | None = None, *, group: str = "") -
 
 
 def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -> Axes:
-    """Draw the spread of signed errors for each group: middle half thick, middle 80% thin."""
+    """Draw the spread of signed errors for each group: middle half thick, middle 80% thin.
+
+    A group of few runs has a dot for each.
+    """
     import numpy as np
 
     ax = own_axes(ax)
@@ -94,6 +102,9 @@ def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -
         ax.axvspan(-10, 10, color=GRID_BAND, linewidth=0)
         ax.axvline(0, color=QUIET, linewidth=0.9)
         for index, (_, errors) in enumerate(ordered):
+            if len(errors) < FEW:
+                ax.plot(errors, [index] * len(errors), "o", color=COLOURS[0], ms=5, alpha=0.75)
+                continue
             p10, p25, p50, p75, p90 = np.percentile(errors, [10, 25, 50, 75, 90])
             ax.plot([p10, p90], [index, index], color=COLOURS[0], linewidth=1.2)
             ax.plot([p25, p75], [index, index], color=COLOURS[0], linewidth=6, alpha=0.75)
