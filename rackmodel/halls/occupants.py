@@ -18,7 +18,7 @@ from rackmodel.api import simulate
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import TRAINING
 from rackmodel.engine.tenants import Tenant
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.halls.parts import Part, Paused, parts_apart, served_tenant, then
 from rackmodel.halls.spec import HallJob
 from rackmodel.hardware import Catalog
@@ -128,6 +128,10 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     result = serve(machine, **words)
     job, state = result.job, result.steady
     steps = steps_of(machine, words["catalog"], graphs=job.cuda_graphs)
+    if job.gpus > len(spots):
+        raise InvalidPlan(
+            f"it has {job.gpus:,} accelerators, its racks {len(spots):,}; give it more racks"
+        )
     if job.prefill is not None:
         parts = parts_apart(spec.name, job, state, steps, spots)
     else:

@@ -24,6 +24,8 @@ Left out: what the words of a job mean (`api`, `serving`).
     isl = 1024
     osl = 512
     tp = 8
+    prefill_gpus = 8               # if wanted: prompts on workers of their own
+    prefill = {tp = 8}
 """
 
 from __future__ import annotations

@@ -126,3 +126,19 @@ def test_a_hall_of_prompts_apart(tmp_path):
     length_s = served["ttft_s"] + (APART["osl"] - 1) * served["tpot_s"]
     users = served["tokens_per_s"] / APART["osl"] * length_s
     assert users == pytest.approx(APART["users"], rel=0.02)  # Little's law, beside others too
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"prefill_gpus": 12}, "pd: workers of tp 8 x pp 1 = 8 accelerators do not divide 4"),
+        ({"prefill_gpus": 16}, "pd: prefill_gpus 16 of 16 leave none to decode"),
+        ({"gpus": 64}, "pd: it has 64 accelerators, its racks 32"),
+        ({"prefill": {"tpp": 8}}, "pd: no field of the prefill worker 'tpp'"),
+    ],
+)
+def test_a_job_that_can_not_stand_there_is_one_line(words, says):
+    job = {"name": "pd", "racks": "0", **APART, **words}
+    with pytest.raises(rackmodel.RackModelError, match=says) as caught:
+        rackmodel.hall({"machine": "dgx-h100", "jobs": [job]})
+    assert "\n" not in str(caught.value)
