@@ -29,11 +29,13 @@ from typer.models import OptionInfo
 
 from rackmodel.cli.app import COMMANDS
 from rackmodel.cli.options import expanded
+from rackmodel.cli.tables_catalog import cell as with_unit
 from rackmodel.schema import KINDS, schema
 from rackmodel.validation.accuracy import recorded, stack_rows
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+SOURCES = tomllib.loads((ROOT / "rackmodel/hardware/data/sources.toml").read_text("utf-8"))
 
 
 def run(*words: str) -> str:
@@ -227,15 +229,20 @@ def catalog() -> Iterator[str]:
     for kind in ("topologies", "accelerators", "links", "switches", "models"):
         rows = json.loads(run("list", kind, "--json"))["rows"]
         yield f"## {kind}\n"
-        heads = [key for key in rows[0] if not isinstance(rows[0][key], (dict, list))]
-        yield from table(heads, ([shown(row.get(key)) for key in heads] for row in rows))
+        keys = [key for key in rows[0] if not isinstance(rows[0][key], (dict, list))]
+        heads = [key.replace("flops_per_s.", "").replace("_", " ") for key in keys]
+        yield from table(heads, ([listed(key, row.get(key)) for key in keys] for row in rows))
     yield "## sources\n"
-    sources = tomllib.loads((ROOT / "rackmodel/hardware/data/sources.toml").read_text("utf-8"))
     yield from table(
         ["key", "where", "what it is", "used for"],
         (
-            [f"`{key}`", linked(found["where"]), found.get("kind", ""), found.get("used_for", "")]
-            for key, found in sorted(sources.items())
+            [
+                f"[`{key}`]{{#source-{key}}}",
+                linked(found["where"]),
+                found.get("kind", ""),
+                found.get("used_for", ""),
+            ]
+            for key, found in sorted(SOURCES.items())
         ),
     )
 
@@ -250,10 +257,11 @@ def linked(text: str) -> str:
     )
 
 
-def shown(value: object) -> object:
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
-    return "" if value is None else value
+def listed(key: str, value: object) -> str:
+    """Return a value with its unit, as `rackmodel list` prints it; a source as a link."""
+    if key == "source" and value in SOURCES:
+        return f"[{value}](#source-{value})"
+    return "" if value is None else with_unit(key, value)
 
 
 def gallery(folder: Path, quick: bool) -> Iterator[str]:

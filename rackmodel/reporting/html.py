@@ -8,6 +8,7 @@ Left out: simulating; the page holds no date, so that equal input gives equal by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -28,6 +29,7 @@ from rackmodel.reporting.words import (
 )
 
 Content = Mapping[str, Any]
+MOST_OPEN = 12  # rows of a list that is shown without a click
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _SECTIONS = (
     ("question", "The question"),
@@ -329,13 +331,34 @@ def _assumed(content: Content) -> str:
     }
     sources = content.get("sources") or {}
     listed = "".join(
-        f"<li><b>{escape(key)}</b>: {escape(text)}</li>" for key, text in sources.items()
+        f"<li><b>{escape(key)}</b>: {linked(text)}</li>" for key, text in sources.items()
     )
     return (
         "<p>Grades: datasheet, measured, derived, assumed. Peaks are dense, bandwidths one "
         "direction, prefixes decimal.</p>"
-        + _keyed_table(rows, columns, "assumptions")
-        + (f"<h3>Sources</h3><ul>{listed}</ul>" if listed else "")
+        + _folded(f"All {len(rows)} values", _keyed_table(rows, columns, "assumptions"), len(rows))
+        + (_folded(f"{len(sources)} sources", f"<ul>{listed}</ul>", len(sources)) if listed else "")
+    )
+
+
+def _folded(what: str, text: str, rows: int) -> str:
+    """Return what is opened by a click where it is long."""
+    if rows <= MOST_OPEN:
+        return text
+    return f"<details><summary>{escape(what)}</summary>{text}</details>"
+
+
+def linked(text: str) -> str:
+    """Return a text as HTML, its addresses and repositories of GitHub as links.
+
+    >>> linked("<a> https://example.org/x, y")
+    '&lt;a&gt; <a href="https://example.org/x">https://example.org/x</a>, y'
+    """
+    text = re.sub(r"(https?://[^\s,;)&]+)", r'<a href="\1">\1</a>', escape(text))
+    return re.sub(
+        r"github ([\w.-]+/[\w.-]+)@([0-9a-f]{40})",
+        r'<a href="https://github.com/\1/tree/\2">github \1</a>',
+        text,
     )
 
 

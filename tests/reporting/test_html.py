@@ -22,6 +22,7 @@ class Outline(html.parser.HTMLParser):
         self.ids: list[str] = []
         self.targets: list[str] = []
         self.loads: list[str] = []
+        self.linked: list[str] = []
         self.open: list[str] = []
 
     def handle_starttag(self, tag, attrs):
@@ -34,6 +35,8 @@ class Outline(html.parser.HTMLParser):
         target = facts.get("href") or facts.get("xlink:href") or ""
         if target.startswith("#"):
             self.targets.append(target[1:])
+        elif tag == "a" and target.startswith("https://"):
+            self.linked.append(target)  # a link loads nothing until it is followed
         elif target and not target.startswith("data:"):
             self.loads.append(f"{tag} {target}")
         if tag not in VOID:
@@ -54,6 +57,7 @@ def test_page_is_well_formed_and_loads_nothing(content):
     outline.feed(text)
     assert outline.open == []
     assert outline.loads == []
+    assert outline.linked, "sources are links"
     assert len(outline.ids) == len(set(outline.ids)), "ids must be unique over all pictures"
     assert set(outline.targets) <= set(outline.ids)
     assert "http-equiv" in text
