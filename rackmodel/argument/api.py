@@ -93,8 +93,8 @@ def domains(
     domains : accelerators of a domain; those of `SIZES` that the job fills if left out. Others:
         words of `rackmodel.simulate`.
     medium, taper, link, changes : as `sold_domains.sold` takes them.
-    simulated : plans of each domain that are simulated, at most; from three on until the estimates
-        of the others lie `scale_up.BEHIND` behind. More never make a row slower.
+    simulated : plans of each domain that are simulated, at most; above `scale_up.SIMULATED` until
+        the estimates of the others lie `scale_up.BEHIND` behind. More never make a row slower.
 
     Returns
     -------

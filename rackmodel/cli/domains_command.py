@@ -50,7 +50,7 @@ class DomainWords:
         "", "Other scale-up links of the same rate.", "ualink1-x4", option="--scale-up-link"
     )
     simulated: int = setting(
-        2,
+        4,
         "Plans of each domain that are simulated, at most; the quickest counts.",
         8,
         option="--simulated",

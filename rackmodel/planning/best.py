@@ -139,7 +139,7 @@ def _simulated(
     near = effort.near
     while True:
         look.closer(near)
-        queue = Queue(look, simulate, OBJECTIVES[effort.objective])
+        queue = Queue(look, simulate, OBJECTIVES[effort.objective], effort.kin)
         found = queue.simulated(effort)
         step_s = min((one.result.step.step_s for one in found), default=np.inf)
         bounds = look.estimates.bound_s[look.live]

@@ -46,7 +46,8 @@ class Effort:
     top : plans to list; the best one is the same for any number. most : plans simulated. near :
     which plans are timed, as in `Look.closer`. sure : the search ends where estimates, put right by
     what was simulated, lie this far behind the best, or after so many events. objective : what
-    makes a simulated plan the best, of `objectives.OBJECTIVES`.
+    makes a simulated plan the best, of `objectives.OBJECTIVES`. kin : share of what a family was
+    misjudged by, in logarithms, that is taken to hold for a kind none was simulated of.
     """
 
     top: int = 1
@@ -55,6 +56,7 @@ class Effort:
     sure: float = NEARLY
     events: int = EVENTS
     objective: str = "tokens"
+    kin: float = 1.0
 
     @classmethod
     def towards(cls, objective: str, top: int) -> Effort:
@@ -113,10 +115,14 @@ class Queue:
     """
 
     def __init__(
-        self, look: Look, simulate: Callable[[Plan], Result], objective: Objective
+        self,
+        look: Look,
+        simulate: Callable[[Plan], Result],
+        objective: Objective,
+        kin: float = 1.0,
     ) -> None:
         self.look, self.planner, self.simulate = look, look.planner, simulate
-        self.objective = objective
+        self.objective, self.kin = objective, kin
         self.scale: Scale | None = None  # of other objectives than steps, once a plan is simulated
         # kind or family -> least simulated over estimated step
         self.slower: dict[tuple[int, ...], float] = {}
@@ -146,7 +152,7 @@ class Queue:
         """Take those that wait to be as much slower than estimated as others of their kind."""
         known = self.slower
         slower = [
-            max(1.0, known.get(kind, known.get(kind[:2], 1.0)))
+            max(1.0, known.get(kind, known.get(kind[:2], 1.0) ** self.kin))
             for kind in map(tuple, self.kinds[waiting].tolist())
         ]
         self.likely[waiting] = self.scores[waiting] * slower
