@@ -24,7 +24,9 @@ from rackmodel.traces.recorded import MOST_MEMBERS, Doing, Exchange, Recorder, W
 
 CHUNK = 1 << 20  # characters read at a time
 LONGEST_HEAD = 64 << 20  # characters before the first event
-DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
+# Kinds of events, lower case; the second words are those of PyTorch before 1.13.
+DEVICE = {"kernel", "gpu_memcpy", "gpu_memset", "memcpy", "memset"}
+HOST = {"cpu_op", "operator"}
 MATRIX = re.compile(r"gemm|cutlass|nvjet|xmma|cublas|wgmma|flash|fmha|conv|attention|Cijk", re.I)
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
 BYTES_OF = {
@@ -130,7 +132,7 @@ class _Pieces:
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events."""
-        decode = json.JSONDecoder().raw_decode
+        decode = json.JSONDecoder(strict=False).raw_decode  # names may hold control characters
         blank = re.compile(r"[\s,]*")
         while True:
             match = blank.match(self.text, self.at)
@@ -185,7 +187,7 @@ class _Reader:
         if name.startswith("ProfilerStep#") and kind == "user_annotation":
             if float(event.get("dur") or 0.0) > 1.0:  # ours ends with an empty one
                 self.marks.add(name)
-        elif kind == "cpu_op" and name in PRODUCTS and "External id" in args:
+        elif kind in HOST and name in PRODUCTS and "External id" in args:
             self.products[args["External id"]] = _product(args)
         elif kind in DEVICE:
             try:

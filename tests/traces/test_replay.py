@@ -148,6 +148,42 @@ def test_of_a_profile_each_kind_moves_by_its_own_resource(tmp_path):
     assert there["step_s"] == pytest.approx(moved + 5e-6)  # the host's 5 us stay
 
 
+def test_traces_of_older_profilers_are_read_as_those_of_today(tmp_path):
+    """Indented, other words for kinds, sums without sizes, control characters in names."""
+    old = {"kernel": "Kernel", "gpu_memcpy": "Memcpy", "cpu_op": "Operator"}
+
+    def events(words):
+        launched = {"stream": 7, "correlation": 21, "External id": 21, "grid": [32, 1, 2]}
+        rows = [
+            {"name": "ProfilerStep#552", "cat": "user_annotation", "ts": 0, "dur": 3000},
+            {"name": "cudaLaunchKernel", "cat": "cuda_runtime", "ts": 1, "dur": 10},
+            {"name": "aten::relu", "cat": "cpu_op", "ts": 0, "dur": 4},
+            {"name": "void cutlass::Kernel<s1688gemm>", "cat": "kernel", "ts": 10, "dur": 400},
+            {
+                "name": "Memcpy HtoD\u0001(Pinned -> Device)",
+                "cat": "gpu_memcpy",
+                "ts": 410,
+                "dur": 90,
+            },
+            {"name": "ncclKernel_AllReduce_RING_LL_Sum_float(ncclWorkElem)", "cat": "kernel"},
+            {"name": "process_name", "ph": "M", "args": {"name": "python"}},
+        ]
+        rows[5] |= {"ts": 500, "dur": 1500}
+        shape = {"ph": "X", "pid": 0, "tid": 7, "args": launched}
+        return [shape | row | {"cat": words.get(row.get("cat"), row.get("cat"))} for row in rows]
+
+    told = []
+    for words in ({}, old):
+        path = tmp_path / f"{len(words)}.json"
+        whole = {"distributedInfo": {"rank": 0, "world_size": 8}, "traceEvents": events(words)}
+        path.write_text(json.dumps(whole, indent=4).replace("\\u0001", "\x01"))
+        told.append(rackmodel.replay(path, "dgx-h100", recorded_on="dgx-a100-80"))
+    assert told[0]["rows"] == told[1]["rows"]
+    assert {row["what"] for row in told[1]["rows"]} >= {"matrix kernels", "other kernels"}
+    assert any("do not say their bytes" in note for note in told[1]["notes"])
+    assert 0.0 < told[1]["step_s"] < 2000e-6
+
+
 def test_who_comes_early_waits_and_the_bytes_count_once(tmp_path):
     ranks = [0, 8]
     files = [
