@@ -79,7 +79,7 @@ def _activations(shape: Shape) -> Floats:
         layers = np.where(profiles.layer, units, 0.0)
         inside = OFFLOAD_WINDOW * _largest(layers, there)
         kept -= np.where(offloaded, np.maximum(0.0, shape.counts @ layers.T - inside), 0.0)
-    kept[1:] += transfer
+    kept[1:] += np.array(shape.received[1:])[:, None] * transfer
     working = _largest(profiles.working[row, shape.again], there)
     working = working + 2 * transfer * np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
     each = [np.vstack([kept[own], working[own]]) for own in shape.stages]

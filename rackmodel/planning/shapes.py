@@ -20,6 +20,7 @@ from rackmodel.workload import Job, layers_of_stages
 from rackmodel.workload.choices import RECOMPUTES, SHARDINGS
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.schedules.schedule import schedule_of
+from rackmodel.workload.stages import places_mtp, states_received
 
 MOST_NUMBERS = 2_000_000  # of an array [stages, plans]: larger shapes are taken in parts
 TRANSFERS = ("batched", "late", "ahead")
@@ -28,8 +29,15 @@ TRANSFERS = ("batched", "late", "ahead")
 def stage_counts(job: Job, profiles: Profiles, pp: int, vpp: int) -> Floats:
     """Units of each kind on each of the pp x vpp stages, float[stages, K]."""
     order, kinds = profiles.order, profiles.dense.shape[1]
-    sizes = layers_of_stages(job.replace(pp=pp, vpp=vpp, schedule=""))
+    here = job.replace(pp=pp, vpp=vpp, schedule="")
+    sizes, layers, drafts = layers_of_stages(here), job.model.layers, job.model.mtp_layers
     ends = np.cumsum([1, *sizes])  # the embedding stands first, after the layers the head
+    if places_mtp(here):  # entry and blocks of each MTP layer before all heads
+        each = len(job.model.mtp_blocks) + 1
+        heads = layers + 1 + np.arange(drafts + 1) * (each + 1)
+        between = np.setdiff1d(np.arange(layers + 1, len(order)), heads)
+        order = np.concatenate([order[: layers + 1], order[between], order[heads]])
+        ends += np.maximum(0, ends - 1 - layers) * (each - 1)
     ends[-1] = len(order)
     counts = np.zeros((pp * vpp, kinds))
     counts[0, order[0]] = 1.0
@@ -87,6 +95,7 @@ class Shape:
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
         given = job.replace(stage_layers=space.base.stage_layers)
         self.counts = stage_counts(given, profiles, self.pp, self.vpp)
+        self.received = states_received(given.replace(pp=self.pp, vpp=self.vpp, schedule=""))
         twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
         twin = profiles.head_twin[space.profile] * twice
         self.dense = self._held(profiles.dense, twin)

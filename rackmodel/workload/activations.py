@@ -60,7 +60,9 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
         inside = OFFLOAD_WINDOW * max(offloaded)
         kept -= max(0.0, sum(offloaded) - inside)
     if chunk.stage > 0 and chunk.has_gradient:
-        kept += transfer_bytes(job)  # what came from the stage before, until its gradient has left
+        kept += chunk.received * transfer_bytes(
+            job
+        )  # what came from the stage before, until its gradient has left
     return Kept(kept, working + 2 * transfer_bytes(job) * plan.sp)
 
 

@@ -150,18 +150,18 @@ class Passes:
         order = range(len(self.chunk.units))
         bring = self._gatherer(emit, order, "F")
         if self.chunk.before >= 0:
-            emit.put(self._received("forward"))
+            emit.put(self._received("forward", self.chunk.received))
         for index in order:
             bring(index)
             for start in waits.get(index, ()):
                 emit.wait(str(start.token))
             forward(self._steps(index), emit)
 
-    def _received(self, phase: Phase) -> list[Collective]:
+    def _received(self, phase: Phase, states: int) -> list[Collective]:
         """What tp ranks received in shares is gathered before it is used."""
         if not scatters_sends(self.job):
             return []
-        size = transfer_bytes(self.job)
+        size = states * transfer_bytes(self.job)
         return [
             Collective(name="gather received", op="all-gather", axis="tp", bytes=size, phase=phase)
         ]
@@ -193,7 +193,7 @@ class Passes:
         later = Emitter("backward", known=self.computes) if split else None
         again = self.recomputed()
         if self.chunk.after >= 0 and order:
-            emit.put(self._received("backward"))
+            emit.put(self._received("backward", self.chunk.sent))
         for index in order:
             bring(index)
             if index in again:

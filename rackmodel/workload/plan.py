@@ -101,7 +101,10 @@ class Plan:
     )
     loss_chunks: int = setting(1, "Parts of a micro-batch whose logits are held one at a time.", 8)
     stage_layers: tuple[int, ...] = setting(
-        (), "Layers of each of pp x vpp chunks; 0: an end alone. Default: even.", "10,14", least=0
+        (),
+        "Layers of each of pp x vpp chunks, MTP layers may count last; 0: an end alone.",
+        "10,14",
+        least=0,
     )
     rank_order: str = setting(
         "tp-cp-ep-dp-pp",

@@ -39,7 +39,7 @@ from rackmodel.workload.stages import Chunk, chunks_of, ends_apart, first_learni
 from rackmodel.workload.validity import check
 
 Item = Operation | Segment
-Ways = dict[tuple[str, int], tuple[int, str]]
+Ways = dict[tuple[str, int], tuple[int, str, float]]
 End = TypeVar("End", Send, Recv)
 
 
@@ -85,7 +85,8 @@ class _Shared:
 
     def of(self, job: Job, chunk: Chunk, label: str) -> Passes:
         """Return the passes of a chunk."""
-        key = (chunk.units, chunk.before < 0, chunk.after < 0, label)
+        ends = chunk.before < 0, chunk.after < 0, chunk.received, chunk.sent
+        key = (chunk.units, ends, label)
         if key not in self.passes:
             self.passes[key] = Passes(job, chunk, label, self.computes)
         return self.passes[key]
@@ -101,25 +102,26 @@ class _Writer:
         self.schedule = schedule_of(self.plan.order)
         self.splits = self.schedule.splits_weights
         self.last = job.micro_batches // self.schedule.directions - 1
-        self.bytes = send_bytes(job)
         self.items: list[Item] = []
         self.batches: list[int] = []
         self.mixed = shared.mixed
         # By kind of pass and chunk: the pipeline rank at the other end (-1: none), and how the
         # transfer is called: by the direction and the stage that it leads to.
-        first = first_learning(job)
+        first, size = first_learning(job), send_bytes(job)
         self.incoming: Ways = {}
         self.outgoing: Ways = {}
         for place, chunk in enumerate(self.chunks):
             stage, way = chunk.stage, ("", "mirrored ")[chunk.direction]
             before, after = chunk.before, chunk.after
-            self.incoming["F", place] = before, f"{way}forward stage {stage} micro-batch "
-            self.outgoing["F", place] = after, f"{way}forward stage {stage + 1} micro-batch "
+            behind, ahead = chunk.received * size, chunk.sent * size
+            self.incoming["F", place] = before, f"{way}forward stage {stage} micro-batch ", behind
+            self.outgoing["F", place] = after, f"{way}forward stage {stage + 1} micro-batch ", ahead
             # Gradients go as far as something learns.
             after, before = (after if stage >= first else -1, before if stage > first else -1)
-            self.incoming["B", place] = after, f"{way}backward stage {stage} micro-batch "
-            self.outgoing["B", place] = before, f"{way}backward stage {stage - 1} micro-batch "
-            self.incoming["W", place] = self.outgoing["W", place] = -1, ""
+            self.incoming["B", place] = after, f"{way}backward stage {stage} micro-batch ", ahead
+            back = f"{way}backward stage {stage - 1} micro-batch "
+            self.outgoing["B", place] = before, back, behind
+            self.incoming["W", place] = self.outgoing["W", place] = -1, "", 0.0
 
     def add(self, batch: int, *items: Item) -> None:
         self.items += items
@@ -165,10 +167,10 @@ class _Writer:
         out = []
         passes = action.passes() if action[0] == "FB" else (action[:3],)
         for kind, chunk, batch in passes:
-            peer, words = ways[kind, chunk]
+            peer, words, size = ways[kind, chunk]
             if peer >= 0:
                 name = f"{words}{batch}"
-                out.append(end(name=name, peer=peer, bytes=self.bytes, token=name))
+                out.append(end(name=name, peer=peer, bytes=size, token=name))
         return out
 
     def _segment(self, action: Action) -> Segment:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate, chain
 from math import ceil
 
 from rackmodel.errors import InvalidPlan
@@ -48,6 +49,8 @@ class Chunk:
 
     direction : 1 where its micro-batches enter at the last rank. before, after : the pipeline rank
     of the stage before and after it; -1 where there is none, or where it is on this rank too.
+    received, sent : hidden states of each token that come from there and go there: one, and one
+    more of each MTP layer that stands before.
     """
 
     stage: int  # 0 ... stages-1 along the model
@@ -57,6 +60,8 @@ class Chunk:
     units: tuple[Unit, ...]
     before: int = -1
     after: int = -1
+    received: int = 1
+    sent: int = 1
 
     @property
     def parameters(self) -> tuple[float, float]:
@@ -114,15 +119,17 @@ def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
 
 
 def layers_of_stages(job: Job) -> tuple[int, ...]:
-    """Layers of each of the pp x vpp stages."""
+    """Layers of each of the pp x vpp stages; of a plan that says so its MTP layers, too."""
     plan, model = job.plan, job.model
     stages = plan.chunks
     if plan.stage_layers:
-        if len(plan.stage_layers) != stages or sum(plan.stage_layers) != model.layers:
+        right = sum(plan.stage_layers) == model.layers or places_mtp(job)
+        if len(plan.stage_layers) != stages or not right:
+            more = f" (or {model.layers + model.mtp_layers} with its MTP layers, at their end)"
             raise InvalidPlan(
                 f"stage_layers must name {stages} stages (pp {plan.pp} x vpp {plan.vpp}) with"
-                f" {model.layers} layers in all; found {len(plan.stage_layers)} with"
-                f" {sum(plan.stage_layers)}"
+                f" {model.layers} layers in all{more * (model.mtp_layers > 0)}; found"
+                f" {len(plan.stage_layers)} with {sum(plan.stage_layers)}"
             )
         if min(plan.stage_layers) < 0:
             raise InvalidPlan(f"stage_layers must not be negative, found {min(plan.stage_layers)}")
@@ -133,6 +140,21 @@ def layers_of_stages(job: Job) -> tuple[int, ...]:
             f" layers of {model.name!r}; use a smaller pp or vpp"
         )
     return spread_layers(model.layers, stages, mtp=model.mtp_layers)
+
+
+def places_mtp(job: Job) -> bool:
+    """Whether `stage_layers` counts the MTP layers after the model's; else they stand at the loss.
+
+    Their heads stay with the loss, where their hidden states are sent.
+    """
+    model = job.model
+    return 0 < model.mtp_layers == sum(job.plan.stage_layers) - model.layers
+
+
+def states_received(job: Job) -> tuple[int, ...]:
+    """Hidden states of a token that each stage gets: of the layer before, and of MTP layers."""
+    before = accumulate(layers_of_stages(job)[:-1], initial=0)
+    return tuple(1 + max(0, start - job.model.layers) for start in before)
 
 
 def scatters_sends(job: Job) -> bool:
@@ -182,13 +204,17 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     sizes, (layers, kinds) = layers_of_stages(job), _layers(job, local)
     first, start = job.trained.first_layer(model.blocks), 0
     stages: list[tuple[Unit, ...]] = []
+    slots, drafts = [[unit] for unit in layers], _drafts(job, local, kinds)
+    if places_mtp(job):
+        slots, drafts = slots + drafts, []
+    received = states_received(job)
     for stage, size in enumerate(sizes):
-        units = layers[start : start + size]
+        units = list(chain.from_iterable(slots[start : start + size]))
         if stage == 0:
             steps = embedding_steps(local)
             units.insert(0, _unit(local, "embedding", steps, below=first >= 0))
         if stage == len(sizes) - 1:
-            units += _tail(job, local, kinds)
+            units += _tail(job, local, drafts)
         stages.append(tuple(units))
         start += size
     order = schedule_of(plan.order)
@@ -203,7 +229,8 @@ def chunks_of(job: Job) -> tuple[tuple[Chunk, ...], ...]:
     def chunk_of(rank: int, way: int, stage: int) -> Chunk:
         beside = [rank_of.get((way, stage + step), -1) for step in (-1, 1)]
         before, after = (-1 if other == rank else other for other in beside)
-        return Chunk(stage, len(sizes), rank, way, stages[stage], before, after)
+        states = [*received, 1][stage : stage + 2]
+        return Chunk(stage, len(sizes), rank, way, stages[stage], before, after, *states)
 
     return tuple(
         tuple(chunk_of(rank, *one) for one in zip(ways, own, strict=True))
@@ -242,17 +269,25 @@ def _layers(job: Job, local: Local) -> tuple[list[Unit], _Kinds]:
     return found, known
 
 
-def _tail(job: Job, local: Local, kinds: _Kinds) -> list[Unit]:
-    """Head and loss; then, per MTP layer, its entry, layer and the shared head once more."""
+def _drafts(job: Job, local: Local, kinds: _Kinds) -> list[list[Unit]]:
+    """Entry and blocks of each MTP layer."""
+    model = job.model
+    return [
+        [
+            _unit(local, "mtp_entry", mtp_entry_steps(local)),
+            *(kinds[b, False, False] for b in model.mtp_blocks),
+        ]
+        for _ in range(model.mtp_layers)
+    ]
+
+
+def _tail(job: Job, local: Local, drafts: Sequence[Sequence[Unit]]) -> list[Unit]:
+    """Head and loss; then the MTP layers that stand here, and for each the shared head again."""
     model = job.model
     # A tied head on another pipeline rank than the embedding keeps its own copy.
     own = not model.tied or ends_apart(job)
     units = [_unit(local, "head", head_steps(local, own_matrix=own))]
-    for _ in range(model.mtp_layers):
-        head = _unit(local, "mtp_head", head_steps(local, own_matrix=False))
-        units += [
-            _unit(local, "mtp_entry", mtp_entry_steps(local)),
-            *(kinds[b, False, False] for b in model.mtp_blocks),
-            head,
-        ]
+    for number in range(model.mtp_layers):
+        units += drafts[number] if drafts else ()
+        units.append(_unit(local, "mtp_head", head_steps(local, own_matrix=False)))
     return units
