@@ -101,10 +101,7 @@ class Plan:
     )
     loss_chunks: int = setting(1, "Parts of a micro-batch whose logits are held one at a time.", 8)
     stage_layers: tuple[int, ...] = setting(
-        (),
-        "Layers of each of pp x vpp chunks, MTP layers may count last; 0: an end alone.",
-        "10,14",
-        least=0,
+        (), "Layers of each of pp x vpp chunks, MTP may count last; 0: an end.", "10,14", least=0
     )
     rank_order: str = setting(
         "tp-cp-ep-dp-pp",
