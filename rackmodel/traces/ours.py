@@ -125,11 +125,12 @@ def chakra_traces(result: Result) -> dict[int, bytes]:
 class _Taken:
     """What operations of a stage took in the step: kernels beside others are slower.
 
-    slower : kernels over their seconds by themselves. exchanges : mean seconds by (axis, name).
+    slower : kernels over their seconds by themselves, by (phase, name). exchanges : mean seconds by
+    (axis, name).
     """
 
     step: Step
-    slower: float
+    slower: dict[tuple[str, str], float]
     exchanges: dict[tuple[str, str], float]
 
     @classmethod
@@ -138,20 +139,22 @@ class _Taken:
         step, rows = result.step, result.operations
         rows = rows[rows["stage"] == stage].assign(took=rows["end_s"] - rows["start_s"])
         ranks = max(1, rows["rank_class"].nunique())
-        alone = sum(
-            step.seconds[one.id]
-            for one in _operations(step.programs[stage])
-            if isinstance(one, Compute)
-        )
-        kernels = float(rows["took"][rows["kind"] == "compute"].sum()) / ranks
+        alone: dict[tuple[str, str], float] = defaultdict(float)
+        for one in _operations(step.programs[stage]):
+            if isinstance(one, Compute):
+                alone[one.phase, one.name] += step.seconds[one.id]
+        own = rows[rows["kind"] == "compute"]
+        took = own.groupby([own["phase"].astype(str), own["name"].astype(str)])["took"].sum()
+        slower = {key: took[key] / ranks / alone[key] for key in took.index if alone.get(key)}
         moved = rows[rows["wire_bytes"] > 0]
         means = moved.groupby([moved["axis"].astype(str), moved["name"].astype(str)])["took"].mean()
-        return cls(step, kernels / alone if alone else 1.0, dict(means))
+        return cls(step, slower, dict(means))
 
     def seconds(self, operation: Operation) -> float:
         """Return what an operation took; 0 where that is not known."""
         if isinstance(operation, Compute):
-            return self.step.seconds[operation.id] * self.slower
+            slower = self.slower.get((operation.phase, operation.name), 1.0)
+            return self.step.seconds[operation.id] * slower
         if isinstance(operation, Collective):
             return self.exchanges.get((operation.axis, operation.name), 0.0)
         assert isinstance(operation, Transfer)
