@@ -106,6 +106,25 @@ class Step:
         np.add.at(ranks, self.rank_stage, self.rank_count)
         return ranks
 
+    def visits(self, number: int) -> npt.NDArray[np.int64]:
+        """Return how often a rank class comes by each item of its program in the whole step."""
+        visits = np.ones(len(self.programs[self.rank_stage[number]].items), dtype=np.int64)
+        if self.splice is not None:
+            at, begin = self.splice.at_s, self.splice.at_s - self.splice.period_s
+            first = np.full(len(visits), np.inf)
+            for entry in self.logs[number]:
+                first[entry.item] = min(first[entry.item], entry.start_s)
+            tolerance = 1e-12 * self.step_s
+            again = (first >= begin - tolerance) & (first < at - tolerance)
+            visits[again] += self.splice.times
+        return visits
+
+    def stage_visits(self) -> dict[int, npt.NDArray[np.int64]]:
+        """Return how often the ranks of each pipeline rank come by each item of its program."""
+        stages, first = np.unique(self.rank_stage, return_index=True)
+        pairs = zip(stages.tolist(), first.tolist(), strict=True)
+        return {stage: self.visits(number) for stage, number in pairs}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepKind:

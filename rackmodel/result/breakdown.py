@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,14 +50,22 @@ def breakdown(events: Table, counts: Floats, step_s: float) -> dict[str, float]:
     return parts
 
 
+class Runs(NamedTuple):
+    """A program, on how many ranks of the whole machine, how often they come by each item."""
+
+    program: Program
+    ranks: float
+    visits: npt.NDArray[np.int64]
+
+
 def compute_limits(
-    programs: Sequence[Program], ranks: Floats, kernels: KernelTimes, hbm_bytes_per_s: float
+    runs: Sequence[Runs], kernels: KernelTimes, hbm_bytes_per_s: float
 ) -> dict[str, float]:
     """Return what limits kernels: shares of compute time bound by matrix units, HBM, host.
 
     A kernel counts for HBM if moving its bytes at full bandwidth takes longer than its FLOPs at
     the sustained rate; a block of kernels counts for the host as far as launching it is the longer
-    part. ranks : of the whole machine, by pipeline rank.
+    part. runs : of the pipeline ranks.
     """
 
     def is_arithmetic(kernel: Kernel) -> bool:
@@ -78,12 +87,12 @@ def compute_limits(
         hbm = min(device, moved / hbm_bytes_per_s)
         return np.array([device - hbm, hbm, 0.0])
 
-    sums = over_ranks(programs, ranks, limits_of)
+    sums = over_ranks(runs, limits_of)
     shares = sums / (sums.sum() or 1.0)
     return dict(zip(("matrix units", "HBM bandwidth", "host launch"), shares.tolist(), strict=True))
 
 
-def device_busy(programs: Sequence[Program], ranks: Floats, kernels: KernelTimes) -> float:
+def device_busy(runs: Sequence[Runs], kernels: KernelTimes) -> float:
     """Return the share of compute time in which kernels run, mean over all ranks.
 
     For the rest the accelerator waits for its host to launch them, as with many small experts.
@@ -93,26 +102,23 @@ def device_busy(programs: Sequence[Program], ranks: Floats, kernels: KernelTimes
         whole, device = kernels.times_s(compute)
         return np.array([min(whole, device), whole])
 
-    device_s, whole_s = over_ranks(programs, ranks, times_of).tolist()
+    device_s, whole_s = over_ranks(runs, times_of).tolist()
     return float(device_s / whole_s) if device_s > 0 else 1.0
 
 
-def over_ranks(
-    programs: Sequence[Program], ranks: Floats, of: Callable[[Compute], Floats]
-) -> Floats:
-    """Sum what `of` says of every `Compute` over all ranks; each is asked once.
-
-    programs : of all pipeline ranks. ranks : of the whole machine, by pipeline rank.
-    """
-    weight: Counter[int] = Counter()
+def over_ranks(runs: Sequence[Runs], of: Callable[[Compute], Floats]) -> Floats:
+    """Sum what `of` says of every `Compute` over all ranks; each is asked once."""
+    weight: dict[int, float] = {}
     computes: dict[int, Compute] = {}
-    for program, count in zip(programs, ranks.tolist(), strict=True):
-        visits = Counter(item.id for item in program.items)
+    for program, ranks, visits in runs:
+        times: Counter[int] = Counter()
+        for item, count in zip(program.items, visits.tolist(), strict=True):
+            times[item.id] += count
         for item in {item.id: item for item in program.items}.values():
             for operation in item.operations if isinstance(item, Segment) else (item,):
                 if isinstance(operation, Compute):
                     computes[operation.id] = operation
-                    weight[operation.id] += count * visits[item.id]
+                    weight[operation.id] = weight.get(operation.id, 0.0) + ranks * times[item.id]
     parts = [weight[name] * of(compute) for name, compute in computes.items()]
     total: Floats = np.stack(parts).sum(axis=0)
     return total

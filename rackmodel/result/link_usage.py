@@ -47,20 +47,10 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     """Return how often every kind of meeting took place, by (channel, kind)."""
     counts: dict[tuple[int, int], int] = {}
     quotient, system = machine_of(step).quotient, machine_of(step).system
-    for number, log in enumerate(step.logs):
-        stage = int(step.rank_stage[number])
+    for number, stage in enumerate(step.rank_stage.tolist()):
         program = step.programs[stage]
         times: Counter[int] = Counter()  # by id of an operation
-        visits = np.ones(len(program.items), dtype=np.int64)
-        if step.splice is not None:
-            at, begin = step.splice.at_s, step.splice.at_s - step.splice.period_s
-            first = np.full(len(program.items), np.inf)
-            for entry in log:
-                first[entry.item] = min(first[entry.item], entry.start_s)
-            tolerance = 1e-12 * step.step_s
-            again = (first >= begin - tolerance) & (first < at - tolerance)
-            visits[again] += step.splice.times
-        for item, repeat in zip(program.items, visits.tolist(), strict=True):
+        for item, repeat in zip(program.items, step.visits(number).tolist(), strict=True):
             times[item.id] += repeat
         seen: set[int] = set()
         for item in program.items:

@@ -21,7 +21,7 @@ from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
-from rackmodel.result.breakdown import breakdown, compute_limits, device_busy
+from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy
 from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
@@ -37,7 +37,6 @@ from rackmodel.result.records import (
 )
 from rackmodel.result.timeline import stretches
 from rackmodel.result.waterfall import waterfall
-from rackmodel.workload import programs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,8 +235,7 @@ class Result:
         """Shares of the peak that each part of the step loses; adds up to 1 with the MFU."""
         step, peak = self.step, self.peak_flops_per_s
         model_s = step.job.model_flops / step.job.gpus / peak
-        whole = programs(step.job)  # those of the simulation may leave micro-batches out
-        return waterfall(self.breakdown_s, model_s, whole, step.stage_ranks, self.kernels, peak)
+        return waterfall(self.breakdown_s, model_s, self._runs, self.kernels, peak)
 
     @property
     def exposed_s(self) -> float:
@@ -261,13 +259,12 @@ class Result:
     @cached_property
     def compute_shares(self) -> dict[str, float]:
         """What limits kernels: shares of compute time bound by matrix units, HBM, host."""
-        step, hbm = self.step, self.accelerator.hbm_bytes_per_s
-        return compute_limits(step.programs, step.stage_ranks, self.kernels, hbm)
+        return compute_limits(self._runs, self.kernels, self.accelerator.hbm_bytes_per_s)
 
     @cached_property
     def device_busy(self) -> float:
         """Share of compute time in which kernels run; else the accelerator waits for its host."""
-        return device_busy(self.step.programs, self.step.stage_ranks, self.kernels)
+        return device_busy(self._runs, self.kernels)
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
@@ -283,6 +280,13 @@ class Result:
     def placement(self) -> PlacementRecord:
         """How many accelerators of each scale-up domain are used, and how many stand idle."""
         return placement_of(self.step)
+
+    @cached_property
+    def _runs(self) -> list[Runs]:
+        """What the ranks run in the whole step, micro-batches that were skipped included."""
+        step, ranks = self.step, self.step.stage_ranks.tolist()
+        visits = step.stage_visits()
+        return [Runs(p, ranks[stage], visits[stage]) for stage, p in enumerate(step.programs)]
 
     def _per_rank(self, column: str) -> float:
         counts = self.step.rank_count

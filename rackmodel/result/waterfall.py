@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.result.breakdown import over_ranks
+from rackmodel.result.breakdown import Runs, over_ranks
 from rackmodel.result.records import WaterfallRecord
-from rackmodel.workload.operations import Compute, Kernel, Program
+from rackmodel.workload.operations import Compute, Kernel
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,18 +35,17 @@ OF_KERNELS = (
 def waterfall(
     parts_s: Mapping[str, float],
     model_s: float,
-    programs: Sequence[Program],
-    ranks: Floats,
+    runs: Sequence[Runs],
     kernels: KernelTimes,
     peak: float,
 ) -> list[WaterfallRecord]:
     """Return what share of the peak each part of a step loses, if it loses any.
 
     parts_s : a result's `breakdown_s`. model_s : seconds that the model's FLOPs take a rank at
-    `peak`. [flops/s] ranks : of the whole machine, by pipeline rank.
+    `peak`. [flops/s] runs : of the pipeline ranks.
     """
-    found = over_ranks(programs, ranks, lambda compute: _parts(compute, kernels, peak))
-    run_s, *losses = (found / ranks.sum()).tolist()
+    found = over_ranks(runs, lambda compute: _parts(compute, kernels, peak))
+    run_s, *losses = (found / sum(one.ranks for one in runs)).tolist()
     slower_s = parts_s["compute"] - run_s - sum(losses)
     seconds = dict(zip(OF_KERNELS, (run_s - model_s, *losses, slower_s), strict=True))
     waits = {name: value for name, value in parts_s.items() if name != "compute"}
