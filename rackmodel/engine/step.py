@@ -263,7 +263,9 @@ def _run_until_it_recurs(
         events += run.events
         if batches == job.micro_batches:
             return run, None, events
-        splice, period = find_splice(run.programs, run.stages, run.logs, job, batches, repeat)
+        # a mean is good enough only where no more micro-batches are tried
+        wanted = repeat if len(todo) == 1 else "exact"
+        splice, period = find_splice(run.programs, run.stages, run.logs, job, batches, wanted)
         if splice is not None:
             return run, splice, events
         if period:
