@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from rackmodel.columns import Table, Words, floats, ints
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Compute, Kernel, Program, Segment
+
+if TYPE_CHECKING:
+    from rackmodel.engine.step import Step
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,6 +59,12 @@ class Runs(NamedTuple):
     program: Program
     ranks: float
     visits: npt.NDArray[np.int64]
+
+
+def runs_of(step: Step) -> list[Runs]:
+    """Return what pipeline ranks run in a whole step, with micro-batches that were skipped."""
+    ranks, visits = step.stage_ranks.tolist(), step.stage_visits()
+    return [Runs(p, ranks[stage], visits[stage]) for stage, p in enumerate(step.programs)]
 
 
 def compute_limits(

@@ -21,7 +21,7 @@ from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
-from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy
+from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
@@ -226,8 +226,7 @@ class Result:
     @cached_property
     def breakdown_s(self) -> dict[str, float]:
         """Seconds of the step by what ranks did, as their mean; adds up to `step_s`."""
-        counts = self.step.rank_count.astype(float)
-        parts = breakdown(self.stretches, counts, self.step.step_s)
+        parts = breakdown(self.stretches, self.step.rank_count.astype(float), self.step.step_s)
         return {**parts, "overhead": self.overhead_s} if self.overhead_s else parts
 
     @cached_property
@@ -283,10 +282,7 @@ class Result:
 
     @cached_property
     def _runs(self) -> list[Runs]:
-        """What the ranks run in the whole step, micro-batches that were skipped included."""
-        step, ranks = self.step, self.step.stage_ranks.tolist()
-        visits = step.stage_visits()
-        return [Runs(p, ranks[stage], visits[stage]) for stage, p in enumerate(step.programs)]
+        return runs_of(self.step)
 
     def _per_rank(self, column: str) -> float:
         counts = self.step.rank_count
