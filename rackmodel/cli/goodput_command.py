@@ -101,8 +101,8 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in found["rows"]:
         table.add_row(
             row["part"],
-            three(row["interruptions_per_day"]),
-            three(row["interruptions"]),
+            _seldom(row["interruptions_per_day"]),
+            _seldom(row["interruptions"]),
             percent(row["share"], 1),
         )
     yield table
@@ -110,26 +110,32 @@ def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield from _spares(found)
 
 
+def _seldom(number: float) -> str:
+    """Return a number with three figures; what is next to nothing as that.
+
+    >>> _seldom(0.326), _seldom(7.98e-6), _seldom(0.0)
+    ('0.326', '<0.001', '0')
+    """
+    return "<0.001" if 0.0 < number < 1e-3 else three(number)
+
+
 def _spares(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield what idle accelerators in each domain buy."""
     yield ""
-    table = grid(
-        f"idle in each domain of {whole(found['domain_accelerators'])}",
-        "domains in use",
-        "idle domains",
-        "one is whole",
-        "enough are",
-        "falls short a day",
-        "useful of all",
+    yield (
+        f"Spares: idle accelerators in each domain of {whole(found['domain_accelerators'])}, or"
+        " idle domains. How often one domain is whole, enough of them are, how often a day they"
+        " are not:"
     )
+    table = grid("spares", "domains", "idle ones", "whole", "enough", "short a day", "useful")
     for row in found["domains"]:
         table.add_row(
             whole(row["spares"]),
             whole(row["domains"]),
             whole(row["idle_domains"]),
-            percent(row["available"], 3),
+            "all but 1e-5" if row["available"] > 0.99999 else percent(row["available"], 3),
             percent(row["all_available"], 1),
-            three(row["outages_per_day"]),
+            _seldom(row["outages_per_day"]),
             percent(row["useful"], 1),
         )
     yield table

@@ -217,6 +217,9 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def render(tables: Iterable[RenderableType], *, terminal: bool) -> str:
     """Return tables as text: coloured on a terminal, wide and plain elsewhere."""
     from rich.console import Console
+    from rich.table import Table
+
+    from rackmodel.cli.tables import fitted
 
     text = io.StringIO()
     width = None if terminal else _plain_width()
@@ -224,7 +227,10 @@ def render(tables: Iterable[RenderableType], *, terminal: bool) -> str:
         file=text, force_terminal=terminal, width=width, highlight=False, emoji=False, markup=False
     )
     for table in tables:
+        gone = fitted(table, console.width) if isinstance(table, Table) else []
         console.print(table)
+        if gone:
+            console.print(f"left out, for the width: {', '.join(gone)}; --csv has all")
     lines = text.getvalue().splitlines()
     return "".join(line.rstrip() + "\n" for line in lines)
 

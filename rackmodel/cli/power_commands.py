@@ -172,8 +172,8 @@ def caps(
 def caps_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the job under each cap, then the best."""
     site = "site_tokens_per_s" in found["rows"][-1]
-    heads = ["cap", "step", "speed", "an accelerator", "hottest rack", "J/token", "tokens/s per MW"]
-    table = grid(*heads, *(["accelerators of the site", "tokens/s"] if site else []))
+    heads = ["cap", "step", "speed", "each", "rack", "J/token", "tokens/s per MW"]
+    table = grid(*heads, *(["on the site", "tokens/s there"] if site else []))
     for row in found["rows"]:
         if row["reason"]:
             table.add_row(scaled(row["cap_w"], "W"), row["reason"])
@@ -185,10 +185,10 @@ def caps_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
             scaled(row["accelerator_w"], "W"),
             scaled(row["heat_w"], "W"),
             three(row["joule_per_token"]),
-            whole(row["tokens_per_s_per_mw"]),
+            scaled(row["tokens_per_s_per_mw"], ""),
         ]
         if site:
-            cells += [whole(row["site_accelerators"]), whole(row["site_tokens_per_s"])]
+            cells += [whole(row["site_accelerators"]), scaled(row["site_tokens_per_s"], "")]
         table.add_row(*cells)
     yield table
     best, lowest = (scaled(found[key], "W") for key in ("best_cap_w", "fitted_from_w"))

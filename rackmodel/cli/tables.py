@@ -1,7 +1,7 @@
 """What all tables for people look like.
 
 In:  titles of columns.
-Out: `grid`, a table without lines; `filled`, one with its rows.
+Out: `grid`, a table without lines; `filled`, one with its rows; `fitted`, for a narrow terminal.
 Left out: what the tables hold (`tables_*`).
 """
 
@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Column, Table
+
+GAP = 2  # between columns
+WHOLE = 14  # characters of a cell that is never broken
 
 
 def grid(*titles: str) -> Table:
@@ -40,3 +43,33 @@ def filled(titles: Sequence[str], rows: Iterable[Sequence[str]], *left: str) -> 
     for row in cells:
         table.add_row(*(row[at] for at in told))
     return table
+
+
+def fitted(table: Table, width: int) -> list[str]:
+    """Let columns go, the last first, until no number of the others is cut.
+
+    Returns
+    -------
+    The titles of those that went.
+    """
+    gone: list[str] = []
+    natural = (max(map(len, (str(c.header), *map(str, c.cells)))) for c in table.columns)
+    if sum(natural) + GAP * len(table.columns) <= width:
+        return gone
+    least = [_least_width(column) for column in table.columns]
+    while table.show_header and len(least) > 2 and sum(least) + GAP * len(least) > width:
+        gone.insert(0, str(table.columns.pop().header))
+        least.pop()
+    for column, wide in zip(table.columns, least, strict=True):
+        if column.justify == "right":
+            column.width = wide  # rich would take from all in proportion
+    return gone
+
+
+def _least_width(column: Column) -> int:
+    """Return the characters that a column needs: whole numbers, and whole words of its title."""
+    words = str(column.header).split()
+    for cell in map(str, column.cells):
+        number = column.justify == "right" and len(cell) <= WHOLE
+        words += [cell] if number or column.no_wrap else cell.split()
+    return max((len(word) for word in words), default=1)
