@@ -5,7 +5,7 @@
 In:  a table of published runs (those that ship); the constants as they stand.
 Out: tables in Markdown: errors in fold, and of releases and families left out by derivatives; each
 fitted constant with the error that is left when it is held at its prior and all others are
-fitted again; the constants chosen by hand.
+fitted again; the constants chosen by hand; what was tried without gain.
 Left out: choosing constants (`fit.py`).
 """
 
@@ -84,7 +84,8 @@ def lines(fit: Fit) -> Iterator[str]:
             f"| {parameter.name} | {value(parameter):.4g} | {parameter.prior:g}"
             f" | {parameter.deviation:.0%} | {' | '.join(changes)} | {parameter.source} |"
         )
-    chosen = tomllib.loads((HERE / "chosen.toml").read_text("utf-8"))["constant"]
+    table = tomllib.loads((HERE / "chosen.toml").read_text("utf-8"))
+    chosen = table["constant"]
     yield ""
     yield (
         f"{sum(row['count'] for row in chosen)} more were chosen by hand, from documentation or by"
@@ -95,6 +96,9 @@ def lines(fit: Fit) -> Iterator[str]:
     yield "| --- | ---: | --- | --- |"
     for row in chosen:
         yield f"| {row['name']} | {row['count']} | {row['value']} | {row['why']} |"
+    yield "\n| tried without gain | what came of it |\n| --- | --- |"
+    for row in table["tried"]:
+        yield f"| {row['what']} | {row['result']} |"
 
 
 def main() -> None:
