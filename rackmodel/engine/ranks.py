@@ -54,6 +54,18 @@ class Logged(NamedTuple):
     lockstep: Lockstep | None = None
 
 
+class Late(NamedTuple):
+    """Rank classes that begin later, all of a part by the same time, as if others did not exist.
+
+    begin_s, part : of each rank class. until : its first item that does not belong to the beginning
+    of its program; before, those of its part alone meet, and what they exchange crosses no links.
+    """
+
+    begin_s: tuple[float, ...]
+    part: tuple[frozenset[int], ...]
+    until: tuple[int, ...]
+
+
 @dataclass(slots=True, eq=False)
 class World:
     """What the rank classes of one simulation share."""
@@ -64,6 +76,7 @@ class World:
     alone_s: dict[tuple[int, int], float]
     conflicts: tuple[frozenset[int], ...]
     overlap_share: tuple[float, ...]  # per channel, of the compute units
+    late: Late | None = None
     open: dict[tuple[Any, ...], Exchange] = field(default_factory=dict)
     ranks: list[Rank] = field(default_factory=list)
 
@@ -72,7 +85,10 @@ class World:
         return self.alone_s[channel, self.quotient.joined[channel][number]]
 
     def arrive(self, key: tuple[Any, ...], kind: MeetingKind, needed: int) -> Exchange:
-        """Note that one more has reached an exchange; begin it when it was the last one missing."""
+        """Note that one more has reached an exchange; begin it when it was the last one missing.
+
+        With fewer than its members it takes what it does alone.
+        """
         exchange = self.open.get(key)
         if exchange is None:
             exchange = self.open[key] = Exchange(simpy.Event(self.env), needed, kind)
@@ -80,7 +96,10 @@ class World:
         if exchange.waiting == 0:
             del self.open[key]
             exchange.begin_s = self.env.now
-            self._begin(exchange, 0)
+            if needed < len(kind.members):
+                self._end(exchange, self.alone_s[kind.channel, kind.index])
+            else:
+                self._begin(exchange, 0)
         return exchange
 
     def _begin(self, exchange: Exchange, number: int) -> None:
@@ -139,6 +158,8 @@ class Rank:
     def process(self) -> Process:
         """Walk through the program."""
         env, log = self.env, self.log
+        if self.world.late is not None:
+            yield env.timeout(self.world.late.begin_s[self.number])
         for script in self.scripts:
             item, steady = script.place, script.lockstep
             begin = steady.begin if steady is not None else -1
@@ -249,9 +270,13 @@ class Rank:
         kind = world.quotient.meetings[channel][index]
         turn = self.counts.get((piece.axis, piece.stream), 0)
         self.counts[piece.axis, piece.stream] = turn + 1
-        key = (piece.axis, piece.stream, channel, index, turn)
+        key: tuple[Any, ...] = (piece.axis, piece.stream, channel, index, turn)
+        needed = len(kind.members)
+        if world.late is not None and item < world.late.until[self.number]:
+            part = world.late.part[self.number].intersection(kind.members)
+            key, needed = (*key, part), len(part)
         if piece.token is None:
-            return world.arrive(key, kind, len(kind.members))
+            return world.arrive(key, kind, needed)
         done = simpy.Event(self.env)
         self.tokens[piece.token] = done
         self._fly(channel, +1)
@@ -261,7 +286,7 @@ class Rank:
 
         def launch(_: simpy.Event | None = None) -> None:
             self._take(share)
-            exchange = world.arrive(key, kind, len(kind.members))
+            exchange = world.arrive(key, kind, needed)
             launched = self.env.now
             assert exchange.done.callbacks is not None
 

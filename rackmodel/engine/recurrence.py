@@ -1,14 +1,18 @@
 """Repeated micro-batches: simulate until the state recurs, then count the rest.
 
 In:  the log of a step with fewer micro-batches.
-Out: a `Splice`: the stretch of time that recurs, and how often it has to be put in.
-Left out: how the step is simulated.
+Out: a `Splice` of each rank class: the stretch of time that recurs, and how often it has to be put
+     in.
+Left out: how the step is simulated, which rank classes are apart (`apart`).
 
 Until some rank reaches an item of its program that breaks the pattern, all ranks behave as if the
 pattern went on for ever. If two stretches of equal length before that instant are alike in every
 operation of every rank, the state has recurred, and what follows it would recur too as often as
 there are micro-batches. So the log of the whole step is the short log with the stretch repeated:
 exact up to rounding.
+
+With a slow accelerator, replicas drift apart: each recurs, all together never do. Rank classes that
+neither meet nor share a link while micro-batches repeat recur each by themselves.
 """
 
 from __future__ import annotations
@@ -17,16 +21,18 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from rackmodel.engine.apart import independent_parts
 from rackmodel.engine.ranks import Logged
 from rackmodel.workload.operations import Collective, Compute, Program, Segment, Wait
 from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
+    from rackmodel.engine.simulation import Simulation
     from rackmodel.workload import Job
 
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
@@ -78,30 +84,99 @@ def unit_of(job: Job) -> int:
     return 1 if plan.pp == 1 else schedule_of(plan.order).unit(plan.pp)
 
 
-def find_splice(
-    programs: Sequence[Program],
-    stages: Sequence[int],
-    logs: Sequence[Sequence[Logged]],
-    job: Job,
-    simulated: int,
-    repeat: Repeat = "exact",
-) -> tuple[Splice | None, int]:
-    """Look for the stretch that recurs in the log of a step with `simulated` micro-batches.
+class _Classes(NamedTuple):
+    """Rank classes that may recur together.
 
-    With `repeat` "estimate", where none recurs exactly, the last stretch before the pattern breaks
-    stands for the rest.
+    logs : of each class, in order of time. stages : the pipeline rank of each. programs, marks : of
+    every pipeline rank.
+    """
 
-    Returns the splice, and the number of micro-batches in its period (0 if there is none). If the
-    period does not divide what is left out, the splice is None and the step has to be simulated
-    once more.
+    logs: list[list[Logged]]
+    stages: Sequence[int]
+    programs: Sequence[Program]
+    marks: Sequence[Sequence[object]]
+
+    def only(self, numbers: Sequence[int]) -> _Classes:
+        """Return some of the rank classes."""
+        return self._replace(
+            logs=[self.logs[n] for n in numbers], stages=[self.stages[n] for n in numbers]
+        )
+
+
+def find_splices(
+    run: Simulation, job: Job, simulated: int, repeat: Repeat = "exact"
+) -> tuple[tuple[Splice, ...], int]:
+    """Look for what recurs in a step that was simulated with `simulated` micro-batches.
+
+    With `repeat` "estimate", where nothing recurs exactly, the last stretch before the pattern
+    breaks stands for the rest.
+
+    Returns the splice of each rank class, and the number of micro-batches in all their periods (0
+    if nothing recurs). Where these do not divide what is left out there are no splices, and the
+    step has to be simulated once more.
     """
     left = job.micro_batches - simulated
-    marks = [_marks(program) for program in programs]
-    sorted_logs = [sorted(log, key=lambda e: (e.start_s, e.item, e.place)) for log in logs]
-    step_s = max((entry.end_s for log in sorted_logs for entry in log), default=0.0)
-    if any(not log for log in sorted_logs):
-        return None, 0
-    unit = unit_of(job)
+    marks = [_marks(program) for program in run.programs]
+    logs = [sorted(log, key=lambda e: (e.start_s, e.item, e.place)) for log in run.logs]
+    if not all(logs):
+        return (), 0
+    whole = _Classes(logs, run.stages, run.programs, marks)
+    found = _recurring(whole, job, simulated, run.end_s)
+    if found is not None and found.exact:
+        parts: list[Sequence[int]] = [range(len(logs))]
+        recurring = [found]
+    else:
+        parts, recurring = _each_apart(run, whole, job, simulated)
+        if not recurring and repeat == "estimate" and found is not None:
+            parts, recurring = [range(len(logs))], [found]
+    batches = math.lcm(*(one.batches for one in recurring)) if recurring else 0
+    if not batches or left % batches:
+        return (), batches
+    of = {
+        n: replace(one, times=left // one.batches)
+        for part, one in zip(parts, recurring, strict=True)
+        for n in part
+    }
+    return tuple(of[n] for n in range(len(logs))), batches
+
+
+def _each_apart(
+    run: Simulation, whole: _Classes, job: Job, simulated: int
+) -> tuple[list[Sequence[int]], list[Splice]]:
+    """Return rank classes that are apart while micro-batches repeat, and what recurs in each."""
+    unit, ways = unit_of(job), schedule_of(job.plan.order).directions
+    middle = []
+    for program, mark in zip(whole.programs, whole.marks, strict=True):
+        shift = _shift(program, mark, max(1, unit // ways))
+        middle.append(range(len(mark) // 2, _first_break(mark, shift) if shift else len(mark)))
+    parts: list[Sequence[int]] = list(independent_parts(run, middle))
+    known = [
+        {mark[item] for item in items} for mark, items in zip(whole.marks, middle, strict=True)
+    ]
+    found = []
+    for part in parts if len(parts) > 1 else []:
+        classes = whole.only(part)
+        one = _recurring(classes, job, simulated, run.end_s)
+        if one is None or not one.exact or not _within(classes, one, known):
+            return [], []
+        found.append(one)
+    return parts, found
+
+
+def _within(classes: _Classes, one: Splice, known: Sequence[set[object]]) -> bool:
+    """Return whether nothing but these items of each pipeline rank happens in what recurs."""
+    return all(
+        classes.marks[stage][entry.item] in known[stage]
+        for log, stage in zip(classes.logs, classes.stages, strict=True)
+        for entry in log
+        if one.at_s - one.period_s <= entry.start_s < one.at_s
+    )
+
+
+def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Splice | None:
+    """Return what recurs in the log of these classes; else, not exact, the widest stretch."""
+    marks, stages, programs = classes.marks, classes.stages, classes.programs
+    unit, left = unit_of(job), job.micro_batches - simulated
     widest: Splice | None = None
     ways = schedule_of(job.plan.order).directions  # each direction counts its own micro-batches
     for multiple in range(1, PERIODS_TRIED + 1):
@@ -116,22 +191,21 @@ def find_splice(
             continue
         breaks = [_first_break(mark, shift) for mark, shift in zip(marks, shifts, strict=True)]
         at_s = min(
-            _start_of(log, breaks[stage]) for log, stage in zip(sorted_logs, stages, strict=True)
+            _start_of(log, breaks[stage]) for log, stage in zip(classes.logs, stages, strict=True)
         )
-        period_s = _period(sorted_logs[0], shifts[stages[0]], at_s)
+        period_s = _period(classes.logs[0], shifts[stages[0]], at_s)
         if period_s is None or at_s - 2 * period_s <= 0:
             continue
-        tolerance = ALIKE * step_s
-        if all(
-            _alike(log, marks[stage], at_s - period_s, period_s, tolerance)
-            for log, stage in zip(sorted_logs, stages, strict=True)
-        ):
-            if left % batches:
-                return None, batches
-            return Splice(at_s - period_s, period_s, left // batches, batches), batches
+        # Sends that set off before the pattern breaks may end otherwise after it: look earlier, too
+        for until_s in (at_s, at_s - period_s):
+            if until_s > 2 * period_s and all(
+                _alike(log, marks[stage], until_s - period_s, period_s, ALIKE * step_s)
+                for log, stage in zip(classes.logs, stages, strict=True)
+            ):
+                return Splice(until_s - period_s, period_s, 0, batches)
         if left % batches == 0:
-            widest = Splice(at_s, period_s, left // batches, batches, exact=False)
-    return (widest if repeat == "estimate" else None), 0
+            widest = Splice(at_s, period_s, 0, batches, exact=False)
+    return widest
 
 
 def _marks(program: Program) -> list[object]:
@@ -204,6 +278,17 @@ def _alike(
     starts = [entry.start_s for entry in log]
     first = log[_from(starts, at_s - period_s, tolerance) : _from(starts, at_s, tolerance)]
     second = log[_from(starts, at_s, tolerance) : _from(starts, at_s + period_s, tolerance)]
+    return _same(first, second, marks, period_s, tolerance)
+
+
+def _same(
+    first: Sequence[Logged],
+    second: Sequence[Logged],
+    marks: Sequence[object],
+    later_s: float,
+    tolerance: float,
+) -> bool:
+    """Return whether two stretches hold the same operations, the second `later_s` later."""
     if len(first) != len(second):
         return False
 
@@ -218,7 +303,7 @@ def _alike(
         return False
     times = np.array([row[3:] for row in one], dtype=float).reshape(-1, 2)
     later = np.array([row[3:] for row in two], dtype=float).reshape(-1, 2)
-    return bool(np.all(np.abs(later - times - period_s) <= tolerance))
+    return bool(np.all(np.abs(later - times - later_s) <= tolerance))
 
 
 def _from(starts: Sequence[float], at_s: float, tolerance: float) -> int:

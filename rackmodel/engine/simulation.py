@@ -20,7 +20,7 @@ import simpy
 
 from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import Quotient
-from rackmodel.engine.ranks import Logged, Rank, World
+from rackmodel.engine.ranks import Late, Logged, Rank, World
 from rackmodel.engine.script import Cut, Hold, Join, Lockstep, Pass, Played, Script, pieces_of, play
 from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
@@ -90,8 +90,9 @@ class Simulation:
     seconds : of each `Compute`, by its id, for each kind of accelerator. kind : that of each
     simulated rank. overlap_share : per channel, of the compute units. slower : time of a transfer's
     bytes over that of an idle network. silent : ids of operations that leave no trace. engine :
-    "simpy", "compiled", or "auto" for what is quicker; they differ in nothing else. end_s, events,
-    logs : when the last rank class ended, after how many events, and what each did; once it ran.
+    "simpy", "compiled", or "auto" for what is quicker; they differ in nothing else. late : who
+    begins later (under SimPy). end_s, events, logs : when the last rank class ended, after how many
+    events, and what each did; once it ran.
     """
 
     programs: tuple[Program, ...]
@@ -102,6 +103,7 @@ class Simulation:
     overlap_share: tuple[float, ...]
     slower: float = 1.0
     engine: str = "auto"
+    late: Late | None = None
     silent: set[int] = field(default_factory=set)
     clock: simpy.Environment = field(default_factory=simpy.Environment)
     world: World = field(init=False)
@@ -133,7 +135,8 @@ class Simulation:
             for kind in meetings
         }
         conflicts = self.system.conflicts
-        self.world = World(self.clock, q, traffic, alone, conflicts, self.overlap_share)
+        shares = self.overlap_share
+        self.world = World(self.clock, q, traffic, alone, conflicts, shares, self.late)
 
     @property
     def stages(self) -> list[int]:

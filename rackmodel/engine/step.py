@@ -11,18 +11,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.drafts import Axes
+from rackmodel.engine.drift import drifted
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_map import RankMap
-from rackmodel.engine.ranks import Logged
-from rackmodel.engine.recurrence import Repeat, Splice, find_splice, trials
+from rackmodel.engine.ranks import Late, Logged
+from rackmodel.engine.recurrence import Repeat, Splice, find_splices, trials
 from rackmodel.engine.simulation import Hands, Simulation, hands_of
 from rackmodel.engine.stand_in import StandIn
 from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
@@ -77,13 +79,14 @@ class Step:
 
     logs : one per rank class. rank_stage, rank_count : pipeline rank of each class, and ranks of
     the whole machine in it. rank_class, rank_weight : per simulated rank, its class and the ranks
-    that it stands for. splice : the stretch of the logs that recurs, if micro-batches were skipped.
-    machine : hundreds of megabytes for a large one; None in a step that travelled.
+    that it stands for. splices : for each rank class the stretch of its log that recurs; none if no
+    micro-batches were skipped. machine : hundreds of megabytes for a large one; None in a step
+    that travelled.
     """
 
     job: Job
     step_s: float
-    splice: Splice | None
+    splices: tuple[Splice, ...]
     logs: tuple[Sequence[Logged], ...]
     rank_stage: npt.NDArray[np.int64]
     rank_count: npt.NDArray[np.int64]
@@ -99,6 +102,10 @@ class Step:
     engine: str  # that walked through the events: simpy or compiled
     wall_s: float
 
+    def splice_of(self, number: int) -> Splice | None:
+        """Return the stretch that recurs in the log of a rank class, if any was skipped."""
+        return self.splices[number] if self.splices else None
+
     @property
     def stage_ranks(self) -> npt.NDArray[np.float64]:
         """Ranks of the whole machine on each pipeline rank."""
@@ -109,14 +116,14 @@ class Step:
     def visits(self, number: int) -> npt.NDArray[np.int64]:
         """Return how often a rank class comes by each item of its program in the whole step."""
         visits = np.ones(len(self.programs[self.rank_stage[number]].items), dtype=np.int64)
-        if self.splice is not None:
-            at, begin = self.splice.at_s, self.splice.at_s - self.splice.period_s
+        if (splice := self.splice_of(number)) is not None:
+            at, begin = splice.at_s, splice.at_s - splice.period_s
             first = np.full(len(visits), np.inf)
             for entry in self.logs[number]:
                 first[entry.item] = min(first[entry.item], entry.start_s)
             tolerance = 1e-12 * self.step_s
             again = (first >= begin - tolerance) & (first < at - tolerance)
-            visits[again] += self.splice.times
+            visits[again] += splice.times
         return visits
 
     def stage_visits(self) -> dict[int, npt.NDArray[np.int64]]:
@@ -187,21 +194,23 @@ def simulate_step(
     exchanges = exchange_kinds(system, transfers_slower)
     overlap_share = tuple(_taken_by(exchange, taken) for exchange in exchanges)
 
-    def simulated(program: tuple[Program, ...]) -> Simulation:
+    def simulated(program: tuple[Program, ...], late: Late | None = None) -> Simulation:
         seconds = tuple(kernel_seconds(program, kernels, *hand) for hand in hands.kinds)
-        how = hands.kind[orbits.first], overlap_share, transfers_slower, options.engine
-        run = Simulation(program, seconds, system, quotient, *how)
+        how = hands.kind[orbits.first], overlap_share, transfers_slower
+        engine = options.engine if late is None else "simpy"
+        run = Simulation(program, seconds, system, quotient, *how, engine, late)
         run.simulate(options.limit_s)
         return run
 
-    run, splice, events = _run_until_it_recurs(job, todo, options.repeat, simulated, kind.programs)
+    walked = _run_until_it_recurs(job, todo, options.repeat, simulated, kind.programs)
+    run = walked.run
     rank_class = partition.rank[orbits.rank]
     count = np.bincount(rank_class, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
-        step_s=run.end_s + (splice.added_s if splice else 0.0),
-        splice=splice,
-        logs=tuple(run.logs),
+        step_s=walked.step_s,
+        splices=walked.splices,
+        logs=tuple(walked.logs),
         rank_stage=system.stage[quotient.first_rank],
         rank_count=np.round(count).astype(np.int64),
         rank_class=rank_class,
@@ -214,7 +223,7 @@ def simulate_step(
         machine=FoldedMachine(
             system=system, partition=partition, quotient=quotient, network=placed.network
         ),
-        events=events,
+        events=walked.events,
         engine=run.engine,
         wall_s=time.perf_counter() - started,
     )
@@ -247,28 +256,44 @@ def kernel_seconds(
     }
 
 
+class _Walked(NamedTuple):
+    """A step of which some micro-batches were simulated."""
+
+    run: Simulation
+    step_s: float
+    logs: Sequence[Sequence[Logged]]
+    splices: tuple[Splice, ...]
+    events: int
+
+
 def _run_until_it_recurs(
     job: Job,
     todo: list[int],
     repeat: Repeat,
-    simulated: Callable[[tuple[Program, ...]], Simulation],
+    simulated: Callable[..., Simulation],
     programs_of: Callable[[Job], tuple[Program, ...]],
-) -> tuple[Simulation, Splice | None, int]:
-    """Simulate ever more micro-batches until a stretch recurs, at the latest all of them."""
+) -> _Walked:
+    """Simulate ever more micro-batches until what they do recurs, at the latest all of them."""
     events = 0
     while True:
         batches = todo.pop(0)
         _check_walk(batches, repeat)
-        run = simulated(programs_of(_short(job, batches)))
+        program = programs_of(_short(job, batches))
+        run = simulated(program)
         events += run.events
         if batches == job.micro_batches:
-            return run, None, events
+            return _Walked(run, run.end_s, run.logs, (), events)
         # a mean is good enough only where no more micro-batches are tried
         wanted = repeat if len(todo) == 1 else "exact"
-        splice, period = find_splice(run.programs, run.stages, run.logs, job, batches, wanted)
-        if splice is not None:
-            return run, splice, events
-        if period:
+        splices, period = find_splices(run, job, batches, wanted)
+        if len(set(splices)) > 1:
+            late = drifted(run, splices, partial(simulated, program))
+            if late is not None:
+                end_s, logs, more_events = late
+                return _Walked(run, end_s, logs, splices, events + more_events)
+        elif splices:
+            return _Walked(run, run.end_s + splices[0].added_s, run.logs, splices, events)
+        elif period:
             # the period is known: leave out a whole number of them
             more = batches + (job.micro_batches - batches) % period
             todo = [min(more, job.micro_batches), *(n for n in todo if n > more)]

@@ -346,7 +346,7 @@ def _stay(
     step = Step(
         job=one.tenant.job,
         step_s=length,
-        splice=None,
+        splices=(),
         logs=tuple(logs),
         rank_stage=stages,
         rank_count=count,

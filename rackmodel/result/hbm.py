@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
     """Return the passes of a rank class with their start and end, in order. [s]"""
     stage = int(step.rank_stage[number])
-    program, splice = step.programs[stage], step.splice
+    program, splice = step.programs[stage], step.splice_of(number)
     segments = [i for i, item in enumerate(program.items) if isinstance(item, Segment)]
     directions = schedule_of(step.job.plan.order).directions  # each counts its own
     batches = (max(program.micro_batches) + 1) * directions

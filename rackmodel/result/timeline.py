@@ -60,8 +60,8 @@ def stretches(
     ]
     stages = step.rank_stage.tolist()
     parts = [
-        _spliced(_rows(log, layouts[stage]), step.splice)
-        for log, stage in zip(step.logs, stages, strict=True)
+        _spliced(_rows(step.logs[number], layouts[stage]), step.splice_of(number))
+        for number, stage in enumerate(stages)
     ]
     if outside is not None:
         lost = table.number(Row("wait", "compute", "other", "", "outside the kernels"))

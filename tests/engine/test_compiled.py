@@ -48,7 +48,7 @@ def assert_the_same(machine, job, **options):
     assert (plain.engine, arrays.engine) == ("simpy", "compiled")
     assert plain.step_s == arrays.step_s
     assert plain.events == arrays.events
-    assert plain.splice == arrays.splice
+    assert plain.splices == arrays.splices
     assert told(plain) == told(arrays)
 
 

@@ -200,10 +200,27 @@ def test_refinement_tells_apart_what_differs():
 def test_skipped_micro_batches_leave_every_event_where_it_is(machine, schedule, pp, vpp, batches):
     plan = Plan(tp=2, pp=pp, vpp=vpp, dp=3, schedule=schedule)
     job = Job(model=small_model(layers=16), plan=plan, seq_len=1024, global_batch=3 * batches)
-    short = simulate_step(machine, job, FlatKernels())
-    whole = simulate_step(machine, job, FlatKernels(), EngineOptions(repeat="all"))
-    assert short.splice is not None
-    assert whole.splice is None
+    same_as_walked(machine, job)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pp", "vpp", "batches"), [("1f1b", 1, 1, 40), ("1f1b", 2, 1, 120)]
+)
+@pytest.mark.parametrize("sharding", ["none", "zero1"])
+def test_replicas_that_drift_apart_are_skipped_each_by_itself(schedule, pp, vpp, batches, sharding):
+    plan = Plan(tp=2, pp=pp, vpp=vpp, dp=3, schedule=schedule, sharding=sharding)
+    job = Job(model=small_model(layers=8), plan=plan, seq_len=1024, global_batch=3 * batches)
+    short = same_as_walked(TreeMachine(12), job, slow={6 * pp - 3: 1.5})
+    assert len(set(short.splices)) == 2
+    assert short.events < 30_000
+
+
+def same_as_walked(machine, job, **options):
+    """Skipped micro-batches leave every event where it is; return the short step."""
+    short = simulate_step(machine, job, FlatKernels(), EngineOptions(**options))
+    whole = simulate_step(machine, job, FlatKernels(), EngineOptions(repeat="all", **options))
+    assert short.splices
+    assert not whole.splices
     assert short.step_s == pytest.approx(whole.step_s, rel=1e-9)
     one, other = events_of(short), events_of(whole)
     columns = ["rank_class", "kind", "phase", "axis", "stream"]
@@ -213,6 +230,7 @@ def test_skipped_micro_batches_leave_every_event_where_it_is(machine, schedule, 
     own, other_own = link_bytes(short), link_bytes(whole)
     np.testing.assert_allclose(own[0], other_own[0], rtol=1e-9)
     np.testing.assert_allclose(own[1], other_own[1], rtol=1e-9)
+    return short
 
 
 def events_of(step):

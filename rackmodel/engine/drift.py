@@ -1,0 +1,109 @@
+"""Replicas that drift apart: each recurs by itself, and they meet when all their passes are done.
+
+In:  a short step, what recurs in each rank class, how to simulate a step.
+Out: `drifted`, when the whole step ends and the logs that stand for it.
+Left out: what recurs (`recurrence`), who is apart (`apart`).
+
+What a part skips takes it `added_s`. If it begins that much later, all that follows its last period
+is as in the whole step. Where replicas meet at the beginning, as they fetch parameters, each part
+does so alone then, and may reach its period sooner or later than in the short step; it begins by
+that much later or sooner in another run. What happens before is taken from the short step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from rackmodel.engine.ranks import Late, Logged
+from rackmodel.engine.recurrence import ALIKE, Splice
+
+if TYPE_CHECKING:
+    from rackmodel.engine.simulation import Simulation
+
+TRIES = 6  # runs, each begins nearer to when all meet as they should
+
+Logs: TypeAlias = Sequence[Sequence[Logged]]
+
+
+def drifted(
+    short: Simulation, splices: Sequence[Splice], simulated: Callable[[Late], Simulation]
+) -> tuple[float, list[list[Logged]], int] | None:
+    """Let all parts, rank classes of one splice each, meet as they do in the whole step.
+
+    Returns its end [s], logs for the splices, events. None if a part does not fall into the period
+    that it has in the short step.
+    """
+    begin_s, events = [one.added_s for one in splices], 0
+    parts = {one: frozenset(n for n, x in enumerate(splices) if x == one) for one in splices}
+    until = [
+        min((e.item for e in log if e.start_s >= one.at_s - one.period_s), default=0)
+        for log, one in zip(short.logs, splices, strict=True)
+    ]
+    for _ in range(TRIES):
+        late = simulated(Late(tuple(begin_s), tuple(parts[s] for s in splices), tuple(until)))
+        events += late.events
+        tolerance_s = ALIKE * late.end_s
+        offsets = [
+            _offset_s(before, after, one, tolerance_s)
+            for before, after, one in zip(short.logs, late.logs, splices, strict=True)
+        ]
+        if any(offset is None for offset in offsets):
+            return None
+        first = [offsets[min(parts[one])] or 0.0 for one in splices]
+        if all(abs(offset) <= tolerance_s for offset in first):
+            later_s = [
+                one.added_s + (own or 0.0) for one, own in zip(splices, offsets, strict=True)
+            ]
+            return late.end_s, _joined(short.logs, late.logs, splices, later_s), events
+        begin_s = [begin - offset for begin, offset in zip(begin_s, first, strict=True)]
+    return None
+
+
+def _key(entry: Logged) -> tuple[int, int, str]:
+    return entry.item, entry.place, entry.kind
+
+
+def _offset_s(
+    before: Sequence[Logged], after: Sequence[Logged], one: Splice, tolerance_s: float
+) -> float | None:
+    """Return by how much a period begins later than wanted; None if it is not the same period."""
+    found = {_key(entry): entry for entry in after}
+    offset: float | None = None
+    for entry in before:
+        if not one.at_s <= entry.start_s < one.at_s + one.period_s:
+            continue
+        other = found.get(_key(entry))
+        if other is None:
+            return None
+        late_s = other.start_s - entry.start_s - one.added_s
+        offset = late_s if offset is None else offset
+        length_s = other.end_s - other.start_s - (entry.end_s - entry.start_s)
+        if max(abs(late_s - offset), abs(length_s)) > tolerance_s:
+            return None
+    return offset
+
+
+def _joined(
+    before: Logs, after: Logs, splices: Sequence[Splice], begin_s: Sequence[float]
+) -> list[list[Logged]]:
+    """Return logs by the clock of the short step: of it the items begun before the second period.
+
+    The rest is of the other. Items as a whole: one log may have in lockstep what the other has not.
+    """
+    joined = []
+    for one, two, splice, later_s in zip(before, after, splices, begin_s, strict=True):
+        seam_s = splice.at_s * (1 - 1e-12)  # what begins there belongs to what follows
+        begun = {entry.item for entry in one if entry.start_s < seam_s}
+        first = [entry for entry in one if entry.item in begun]
+        rest = [
+            entry._replace(
+                start_s=entry.start_s - later_s,
+                end_s=entry.end_s - later_s,
+                begin_s=entry.begin_s - later_s,
+            )
+            for entry in two
+            if entry.item not in begun
+        ]
+        joined.append(first + rest)
+    return joined
