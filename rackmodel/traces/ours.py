@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.errors import InvalidInput
 from rackmodel.traces.chakra import Writer
 from rackmodel.traces.recorded import MOST_MEMBERS
 from rackmodel.workload.operations import (
@@ -103,7 +104,17 @@ def chakra_traces(result: Result) -> dict[int, bytes]:
 
     Every operation waits for the one before it on its stream, and for the exchanges that the
     program waits for.
+
+    Raises
+    ------
+    InvalidInput
+        If micro-batches were skipped: a trace has them all.
     """
+    if result.step.splices:
+        raise InvalidInput(
+            f"--trace: the {result.step.job.micro_batches:,} micro-batches of the step were not all"
+            " walked; give repeat 'all' for Chakra execution traces (.et)"
+        )
     told = facts(result)
     step, plan = result.step, result.step.job.plan
     heads = rank_grid(plan, plan.replicas)[:, 0, 0, 0].tolist()

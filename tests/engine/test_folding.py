@@ -16,7 +16,7 @@ from rackmodel.network.symmetry import label, refine
 from rackmodel.result.link_usage import link_bytes
 from rackmodel.result.timeline import frame
 from rackmodel.workload import Job, Model, Plan
-from rackmodel.workload.operations import Compute
+from rackmodel.workload.operations import Compute, Segment
 
 
 class TreeMachine:
@@ -230,7 +230,16 @@ def same_as_walked(machine, job, **options):
     own, other_own = link_bytes(short), link_bytes(whole)
     np.testing.assert_allclose(own[0], other_own[0], rtol=1e-9)
     np.testing.assert_allclose(own[1], other_own[1], rtol=1e-9)
+    assert passes(short) == passes(whole)
     return short
+
+
+def passes(step):
+    """Return how many segments the ranks of each pipeline rank run."""
+    return [
+        sum(n for n, item in zip(times, program.items, strict=True) if isinstance(item, Segment))
+        for times, program in zip(step.stage_visits().values(), step.programs, strict=True)
+    ]
 
 
 def events_of(step):

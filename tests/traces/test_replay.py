@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import rackmodel
 from rackmodel.cli.app import app
+from rackmodel.errors import InvalidInput
 
 BASE = {"micro_batch": 1, "cp": 1, "vpp": 1, "sharding": "zero1", "recompute": "none"}
 JOBS = {
@@ -40,6 +41,17 @@ def test_the_same_machine_gives_the_step(steps, name):
     assert again["step_s"] == pytest.approx(step.step_s, rel=1e-6)
     assert again["as_read_s"] == pytest.approx(again["recorded_s"], rel=1e-6)
     assert rackmodel.replay(chakra, "dgx-h100")["step_s"] == pytest.approx(step.step_s, rel=0.01)
+
+
+def test_execution_traces_have_all_micro_batches(tmp_path):
+    words = {"model": "gpt3-1.3b", "gpus": 8, "global_batch": 60, "seq_len": 1024}
+    plan = {"tp": 8, "pp": 1, "micro_batch": 1}
+    step = rackmodel.simulate("dgx-h100", **words, plan=plan)
+    with pytest.raises(InvalidInput, match="repeat 'all'"):
+        step.write_trace(tmp_path / "skipped.et")
+    step = rackmodel.simulate("dgx-h100", **words, plan=plan, repeat="all")
+    files = step.write_trace(tmp_path / "whole.et")
+    assert rackmodel.replay(files, "dgx-h100")["step_s"] == pytest.approx(step.step_s, rel=0.01)
 
 
 @pytest.mark.parametrize("name", JOBS)
