@@ -109,13 +109,10 @@ def made(number: int) -> tuple[str, Callable[[Any], Any], Any]:
 
 
 def _bounded(words: Any) -> Any:
-    """Return words without what lets thousands of passes be walked one by one: that takes time.
-
-    `repeat` asks for it; with a slow rank, replicas drift apart and their state does not recur.
-    """
+    """Return words without what asks for thousands of passes one by one: that takes time."""
     batch = words.get("global_batch") if isinstance(words, dict) else None
     if isinstance(batch, int | float | np.number) and batch > 1000:
-        return {key: value for key, value in words.items() if key not in ("repeat", "slow")}
+        return {key: value for key, value in words.items() if key != "repeat"}
     return words
 
 

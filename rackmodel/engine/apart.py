@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from networkx.utils import UnionFind
-
 from rackmodel.engine.exchanges import key_of
 from rackmodel.workload.operations import Operation, Recv, Segment
 
@@ -28,6 +26,8 @@ def independent_parts(run: Simulation, repeating: Sequence[range]) -> list[tuple
 
     repeating : the items, for each pipeline rank.
     """
+    from networkx.utils import UnionFind  # takes 0.1 s to load
+
     parts, user = UnionFind(range(len(run.stages))), dict[int, int]()
     for number, stage in enumerate(run.stages):
         for kind in _meetings(run, number, stage, repeating[stage]):

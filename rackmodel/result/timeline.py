@@ -104,12 +104,12 @@ def _spliced(table: Rows, splice: Splice | None) -> Rows:
     begin = splice.at_s - splice.period_s
     again = order[(start >= begin) & (start < splice.at_s)]
     later = order[start >= splice.at_s]
-    turns = np.arange(splice.times + 1)
-    if (rows := len(again) * len(turns)) > MOST_ROWS:
+    if (rows := len(again) * (splice.times + 1)) > MOST_ROWS:
         raise CannotRun(
             f"the timeline has {rows:,} rows, at most {MOST_ROWS:,} are held: the same "
             f"micro-batches {splice.times:,} times; give a lower global batch"
         )
+    turns = np.arange(splice.times + 1)
     pick = np.concatenate([order[start < begin], np.tile(again, len(turns)), later])
     turn = np.concatenate(
         [
