@@ -150,13 +150,14 @@ def test_a_slow_accelerator_slows_the_step():
     assert plain.step_s < slowed.step_s <= 1.5 * plain.step_s
 
 
-@pytest.mark.parametrize("repeat", ["exact", "all"])
-def test_micro_batches_that_do_not_repeat_are_refused_by_the_million(repeat):
+def test_a_million_micro_batches_are_skipped_and_refused_one_by_one():
     words = {"topology": "dgx-h100", "model": "gpt3-125m", "gpus": 4, "seq_len": 512}
-    plan = {"tp": 2, "pp": 1, "micro_batch": 1}
+    words |= {"plan": {"tp": 2, "pp": 1, "micro_batch": 1}, "slow": {1: 1.2}}
     with pytest.raises(CannotRun, match="repeat 'estimate'"):
-        rackmodel.simulate(**words, plan=plan, global_batch=10**9, slow={1: 1.2}, repeat=repeat)
-    step = rackmodel.simulate(
-        **words, plan=plan, global_batch=10**6, slow={1: 1.2}, repeat="estimate"
-    )
-    assert step.step_s > 0
+        rackmodel.simulate(**words, global_batch=10**9, repeat="all")
+    exact = rackmodel.simulate(**words, global_batch=10**6).step_s
+    fewer = rackmodel.simulate(**words, global_batch=10**6 - 2000).step_s
+    last = rackmodel.simulate(**words, global_batch=2000).step_s
+    assert exact - fewer == pytest.approx(last, rel=0.05)
+    estimate = rackmodel.simulate(**words, global_batch=10**6, repeat="estimate").step_s
+    assert estimate == pytest.approx(exact, rel=0.01)

@@ -182,15 +182,15 @@ def test_a_million_and_a_half_blackwells_need_gigawatts():
     assert low < 3.5 < high
 
 
-def test_measured_power_over_time_is_judged_by_kind(tmp_path, monkeypatch, capsys):
+def test_measured_power_over_time_is_judged_by_kind(tmp_path):
     """gpu-power-lab, B300 of 1,100 W: a capped product, a stream; a meter that reads double."""
     from benchmarks.power import dynamics
 
     head = (
-        "system,gpus,what,workload,phase,mean_w,peak_w,min_w,cap_w,throughput_relative,unit,"
+        "kind,system,gpus,what,workload,phase,mean_w,peak_w,min_w,cap_w,throughput_relative,unit,"
         "quality,notes,source"
     )
-    part = '"B300 SXM6 AC, 1 GPU",1,gpu'
+    part = 'measured,"B300 SXM6 AC, 1 GPU",1,gpu'
     rows = [
         f"{part},GEMM bf16 8192,compute under a cap,692.1,,,700,0.770,,,,gpu-power-lab",
         f"{part},HBM stream,hbm-bound,778,,,1100,,,,,gpu-power-lab",
@@ -198,12 +198,12 @@ def test_measured_power_over_time_is_judged_by_kind(tmp_path, monkeypatch, capsy
     ]
     source = tmp_path / "rows.csv"
     source.write_text("\n".join([head, *rows]) + "\n")
-    monkeypatch.setattr("sys.argv", ["dynamics", str(source)])
-    assert dynamics.main() == 0
-    assert "1 rows state no phase" in capsys.readouterr().out
+    found, without_phase = dynamics.table(source)
+    assert without_phase == 1
+    assert all(figure <= bar for _, figure, bar in dynamics.bars(found))
     source.write_text("\n".join([head, rows[1].replace("778", "1556")]) + "\n")
-    assert dynamics.main() == 1
-    assert "MISSED" in capsys.readouterr().out
+    found, _ = dynamics.table(source)
+    assert all(figure > bar for _, figure, bar in dynamics.bars(found))
 
 
 # ML.ENERGY leaderboard, NVML over the steady part of decode (0cd52dab89); InferenceX issue 828, the
