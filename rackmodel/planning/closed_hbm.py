@@ -95,4 +95,4 @@ def _activations(shape: Shape) -> Floats:
 
 def _largest(values: Floats, there: Bools) -> Floats:
     """Return the largest of the units on each stage: [D, K], [stages, K] -> [stages, D]."""
-    return np.stack([values[:, own].max(axis=1) for own in there])
+    return np.stack([values[:, own].max(axis=1, initial=0.0) for own in there])

@@ -97,13 +97,15 @@ def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
     ((7, 8), 7)
     >>> spread_layers(61, 16, mtp=1)
     (3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2)
+    >>> spread_layers(5, 8, mtp=1)
+    (0, 1, 1, 1, 1, 1, 0, 0)
     """
     if layers % stages == 0 and not mtp:
         return (layers // stages,) * stages
     base = ceil((layers + mtp + 2) / stages)
     sizes = [base] * stages
     sizes[0] -= 1
-    sizes[-1] -= 1 + mtp
+    sizes[-1] = max(0, base - 1 - mtp)  # of one layer a stage MTP takes more than the last has
     order = [stages - 1, 0, *range(stages - 2, 0, -1)]
     surplus = sum(sizes) - layers
     while surplus > 0:
@@ -111,10 +113,6 @@ def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
             if surplus > 0 and sizes[stage] > 0:
                 sizes[stage] -= 1
                 surplus -= 1
-    while surplus < 0:  # an MTP layer may leave the last stage short of zero
-        stage = min(range(stages), key=lambda s: sizes[s])
-        sizes[stage] += 1
-        surplus += 1
     return tuple(sizes)
 
 

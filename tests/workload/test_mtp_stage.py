@@ -9,7 +9,7 @@ from test_schedule import MOE, tiny_job, unit_s
 import rackmodel
 from rackmodel.errors import InvalidPlan
 from rackmodel.workload import Send, check, peak_memory, programs
-from rackmodel.workload.stages import chunks_of, send_bytes
+from rackmodel.workload.stages import chunks_of, send_bytes, spread_layers
 
 DRAFTS = replace(MOE, layers=6, mtp_layers=1)
 
@@ -54,6 +54,29 @@ def test_stages_after_them_get_their_hidden_states_too():
 def test_other_sums_are_refused_with_both_that_are_right(layers):
     with pytest.raises(InvalidPlan, match=r"with 6 layers in all \(or 7 with its MTP layers"):
         check(job(*layers))
+
+
+@pytest.mark.parametrize("mtp", [0, 1, 3])
+def test_no_stage_has_less_than_nothing(mtp):
+    """All layers stand somewhere, also where there are as many stages as could ever be filled."""
+    for layers in (1, 2, 6, 61):
+        for stages in range(1, layers + 2 + mtp + 1):
+            sizes = spread_layers(layers, stages, mtp=mtp)
+            assert (len(sizes), sum(sizes)) == (stages, layers)
+            assert min(sizes) >= 0
+
+
+def test_the_head_stands_on_the_last_of_as_many_stages_as_there_may_be():
+    """One stage before it may be empty; closed form and simulation place all alike."""
+    model = replace(DRAFTS, hidden=1024, ffn=4096, head_dim=128, heads=8, kv_heads=8, moe_ffn=512)
+    plan = {"tp": 1, "pp": 3, "vpp": 3, "cp": 1, "ep": 1, "etp": 1, "micro_batch": 1}
+    plan |= {"sharding": "none", "recompute": "none"}
+    words = {"gpus": 3, "global_batch": 24, "seq_len": 2048, "plan": plan, "model": model}
+    found = rackmodel.search("gb200-nvl72", **words)
+    units = kinds(found.job)
+    assert found.error < 0.03
+    assert [unit.count("head") for unit in units] == [0, 0, 1]
+    assert {chunk.received for own in chunks_of(found.job) for chunk in own} == {1}
 
 
 def test_the_search_holds_and_times_them_as_the_simulation_does():
