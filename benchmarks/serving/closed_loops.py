@@ -13,12 +13,20 @@ from rackmodel.workload.serving.job import Worker
 
 DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 8, "gpus": 8}
 WIDE = {
-    "model": "deepseek-v3", "isl": 1024, "osl": 1024, "tp": 16, "ep": 16, "dp_attention": True,
+    "model": "deepseek-v3",
+    "isl": 1024,
+    "osl": 1024,
+    "tp": 16,
+    "ep": 16,
+    "dp_attention": True,
     "gpus": 16,
-}  # fmt: skip
+}
 APART = {
-    **WIDE, "gpus": 32, "prefill_gpus": 16, "prefill": {"tp": 16, "ep": 16, "dp_attention": True},
-}  # fmt: skip
+    **WIDE,
+    "gpus": 32,
+    "prefill_gpus": 16,
+    "prefill": {"tp": 16, "ep": 16, "dp_attention": True},
+}
 SMALL = {**DENSE, "model": "gpt-oss-120b", "tp": 4, "gpus": 4, "dp_attention": False}
 SETTINGS = [
     *[("dgx-h100", {**DENSE, "users": n}) for n in (1, 8, 32, 128)],

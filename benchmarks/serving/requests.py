@@ -12,10 +12,15 @@ import rackmodel
 JOBS = {
     "llama3.1-70b, 9 workers": {"model": "llama3.1-70b", "tp": 8, "gpus": 72},
     "deepseek-v3, 32 + 32": {
-        "model": "deepseek-v3", "gpus": 64, "tp": 32, "ep": 32, "dp_attention": True,
-        "prefill_gpus": 32, "prefill": {"tp": 8, "ep": 8, "dp_attention": True},
+        "model": "deepseek-v3",
+        "gpus": 64,
+        "tp": 32,
+        "ep": 32,
+        "dp_attention": True,
+        "prefill_gpus": 32,
+        "prefill": {"tp": 8, "ep": 8, "dp_attention": True},
     },
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -100,9 +100,13 @@ def test_wider_leaves_keep_jobs_apart():
 
 
 WORDS = {
-    "model": "gpt3-13b", "global_batch": 8, "seq_len": 1024, "default_plan": True, "gpus": 8,
+    "model": "gpt3-13b",
+    "global_batch": 8,
+    "seq_len": 1024,
+    "default_plan": True,
+    "gpus": 8,
     "plan": {"tp": 8, "pp": 1, "micro_batch": 1},
-}  # fmt: skip
+}
 CHAT = {"model": "llama3.1-70b", "users": 8, "isl": 512, "osl": 64, "tp": 8, "gpus": 8}
 
 

@@ -18,15 +18,24 @@ from rackmodel.serving.cache_moves import CacheMoves
 from tests.halls.test_halls import NODES, TAPERED, machine, tenant
 
 APART = {
-    "model": "llama3.1-8b", "users": 16, "isl": 8192, "osl": 128, "tp": 8, "gpus": 16,
-    "prefill_gpus": 8, "prefill": {"tp": 8},
-}  # fmt: skip
+    "model": "llama3.1-8b",
+    "users": 16,
+    "isl": 8192,
+    "osl": 128,
+    "tp": 8,
+    "gpus": 16,
+    "prefill_gpus": 8,
+    "prefill": {"tp": 8},
+}
 #: Racks of four nodes; pods of two racks share leaves with an eighth of their bandwidth upwards.
 SHARED = {"fabric.pod_units": 8, "fabric.oversubscription": 8}
 TRAIN = {
-    "model": "gpt3-13b", "global_batch": 16, "seq_len": 1024, "default_plan": True,
+    "model": "gpt3-13b",
+    "global_batch": 16,
+    "seq_len": 1024,
+    "default_plan": True,
     "plan": {"tp": 8, "pp": 1, "micro_batch": 1},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

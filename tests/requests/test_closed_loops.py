@@ -29,21 +29,48 @@ SETTINGS = [
     ("gb200-nvl72", {**DENSE, "users": 16, "gpus": 16, "pp": 2}),
     (
         "gb200-nvl72",
-        {"model": "deepseek-v3", "isl": 1024, "osl": 512, "users": 128, "tp": 16, "ep": 16,
-         "dp_attention": True, "gpus": 16},
+        {
+            "model": "deepseek-v3",
+            "isl": 1024,
+            "osl": 512,
+            "users": 128,
+            "tp": 16,
+            "ep": 16,
+            "dp_attention": True,
+            "gpus": 16,
+        },
     ),
     (
         "gb200-nvl72",
-        {"model": "deepseek-v3", "isl": 1024, "osl": 512, "users": 256, "tp": 16, "ep": 16,
-         "dp_attention": True, "gpus": 32, "prefill_gpus": 16,
-         "prefill": {"tp": 16, "ep": 16, "dp_attention": True}},
+        {
+            "model": "deepseek-v3",
+            "isl": 1024,
+            "osl": 512,
+            "users": 256,
+            "tp": 16,
+            "ep": 16,
+            "dp_attention": True,
+            "gpus": 32,
+            "prefill_gpus": 16,
+            "prefill": {"tp": 16, "ep": 16, "dp_attention": True},
+        },
     ),
     *(  # few, enough and too many for the worker that runs prompts
-        ("dgx-h100", {**DENSE, "isl": 4096, "osl": 128, "users": users, "gpus": 16,
-                      "prefill_gpus": 8, "prefill": {"tp": 8}})
+        (
+            "dgx-h100",
+            {
+                **DENSE,
+                "isl": 4096,
+                "osl": 128,
+                "users": users,
+                "gpus": 16,
+                "prefill_gpus": 8,
+                "prefill": {"tp": 8},
+            },
+        )
         for users in (4, 16, 64)
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("topology", "words"), SETTINGS)

@@ -13,9 +13,16 @@ from rackmodel.workload.serving.memory import sequence_bytes, weight_bytes
 
 DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 4, "gpus": 4}
 WIDE = {
-    "model": "deepseek-v3", "weights": "fp8", "users": 1024, "isl": 1024, "osl": 1024,
-    "tp": 16, "ep": 16, "dp_attention": True, "gpus": 16,
-}  # fmt: skip
+    "model": "deepseek-v3",
+    "weights": "fp8",
+    "users": 1024,
+    "isl": 1024,
+    "osl": 1024,
+    "tp": 16,
+    "ep": 16,
+    "dp_attention": True,
+    "gpus": 16,
+}
 
 
 def served(topology="dgx-h100", **words):

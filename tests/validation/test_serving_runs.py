@@ -8,15 +8,36 @@ from rackmodel.validation.serving_runs import case_of
 
 # A run of InferenceX as aiconfigurator-core ships it (Apache-2.0); one of TensorRT-LLM's overview.
 LOOP = {
-    "id": "a", "system": "dgx-h100", "gpus": 4, "catalog_model": "llama3-70b", "tp": 4, "pp": 1,
-    "weights_precision": "fp8", "software": "vllm", "mode": "aggregated", "isl": 1024, "osl": 1024,
-    "concurrency": 64, "tpot_ms": 19.5, "notes": "lengths uniform in 0.8-1.0 of isl/osl",
-}  # fmt: skip
+    "id": "a",
+    "system": "dgx-h100",
+    "gpus": 4,
+    "catalog_model": "llama3-70b",
+    "tp": 4,
+    "pp": 1,
+    "weights_precision": "fp8",
+    "software": "vllm",
+    "mode": "aggregated",
+    "isl": 1024,
+    "osl": 1024,
+    "concurrency": 64,
+    "tpot_ms": 19.5,
+    "notes": "lengths uniform in 0.8-1.0 of isl/osl",
+}
 FULL = {
-    "id": "b", "system": "dgx-h200", "gpus": 4, "catalog_model": "llama3-70b", "tp": 4, "pp": 1,
-    "weights_precision": "fp8", "software": "tensorrt-llm", "mode": "offline", "isl": 500,
-    "osl": 2000, "tokens_per_s_per_gpu": 3050.05, "tokens_kind": "output",
-}  # fmt: skip
+    "id": "b",
+    "system": "dgx-h200",
+    "gpus": 4,
+    "catalog_model": "llama3-70b",
+    "tp": 4,
+    "pp": 1,
+    "weights_precision": "fp8",
+    "software": "tensorrt-llm",
+    "mode": "offline",
+    "isl": 500,
+    "osl": 2000,
+    "tokens_per_s_per_gpu": 3050.05,
+    "tokens_kind": "output",
+}
 
 
 def test_lengths_are_the_mean_of_their_range():

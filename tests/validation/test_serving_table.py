@@ -11,9 +11,17 @@ from rackmodel.validation.serving_runs import case_of
 from rackmodel.verbs.studies import validate
 
 ROW = {
-    "system": "dgx-h100", "gpus": 8, "catalog_model": "llama3.1-8b", "mode": "aggregated",
-    "tp": 1, "isl": 1000, "osl": 100, "concurrency": 8, "tpot_ms": 10.0, "software": "vllm",
-}  # fmt: skip
+    "system": "dgx-h100",
+    "gpus": 8,
+    "catalog_model": "llama3.1-8b",
+    "mode": "aggregated",
+    "tp": 1,
+    "isl": 1000,
+    "osl": 100,
+    "concurrency": 8,
+    "tpot_ms": 10.0,
+    "software": "vllm",
+}
 
 
 def test_unstated_weights_are_those_that_the_model_is_published_in():
@@ -41,8 +49,15 @@ def test_prefill_workers_that_are_not_stated_are_searched():
 
 
 def test_more_ranks_than_experts_hold_copies():
-    row = {**ROW, "catalog_model": "deepseek-v3", "gpus": None, "tp": None, "ep": 320,
-           "mode": "decode", "weights_precision": "int8"}  # fmt: skip
+    row = {
+        **ROW,
+        "catalog_model": "deepseek-v3",
+        "gpus": None,
+        "tp": None,
+        "ep": 320,
+        "mode": "decode",
+        "weights_precision": "int8",
+    }
     job = case_of(row).job
     assert job.worker.dp_attention
     assert job.model.experts + job.redundant_experts == 320
