@@ -35,6 +35,8 @@ from rackmodel.validation.accuracy import recorded, stack_rows
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+# Before a table of words: a phone lays its cells below each other.
+WORDS = "```{rst-class} words\n```\n"
 SOURCES = tomllib.loads((ROOT / "rackmodel/hardware/data/sources.toml").read_text("utf-8"))
 
 
@@ -121,6 +123,7 @@ def panels(command: Callable[..., None]) -> Iterator[str]:
         )
     for panel, rows in found.items():
         yield f"**{panel}**\n"
+        yield WORDS
         yield from table(["word", "value", "what it is", "default"], rows)
 
 
@@ -146,6 +149,7 @@ def fields(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     if found.get("description"):
         yield found["description"].split("\n\n")[0].replace("\n", " ") + "\n"
     needed = found.get("required", ())
+    yield WORDS
     yield from table(
         ["field", "type", "what it is", "default"],
         (

@@ -238,6 +238,7 @@ def compare(
             results.append((name, reason))
         except RackModelError as error:
             raise type(error)(f"{name}: {error}") if name not in str(error) else error from None
+    tell("machines", len(topologies), len(topologies))
     return results
 
 

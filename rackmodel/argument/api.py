@@ -198,6 +198,8 @@ def _compared(words: Mapping[str, Any]) -> Domains:
     jobs = [open_job(machine, words) for machine in made]  # every word is checked first
     fixed = given_fields(words["plan"] or {})
     rows: list[dict[str, Any]] = []
+    if words["progress"] is not None:
+        words["progress"](0, len(made))
     for machine, job in zip(made, jobs, strict=True):
         try:
             rows.append(_quickest(machine, job, gpus, fixed, (parts, where, words["simulated"])))

@@ -101,6 +101,8 @@ def _rows(
     check_stack(jobs[0][0].stack)
     rows: list[dict[str, Any]] = []
     chosen: list[int] = []
+    if words["progress"] is not None:
+        words["progress"](0, len(machines))
     for machine, (job, fixed) in zip(machines, jobs, strict=True):
         steps = steps_of(machine, parts)
         look = _Search(machine, job, fixed, steps, speed, apart=bool(words["disaggregated"]))

@@ -76,6 +76,7 @@ class Output:
             make = getattr(import_module(f"rackmodel.reporting.{module}"), name)
         else:
             make = picture
+        tell("drawing")
         found = make(*words, **more)
         save_picture(getattr(found, "figure", found), self.plot, "--plot")
         note(f"wrote {self.plot}")

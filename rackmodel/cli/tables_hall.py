@@ -36,7 +36,9 @@ def hall_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
                 ", ".join(f"{name} {by:.3f}x" for name, by in row["slowed_by"].items()),
             )
         )
-    yield filled(titles, rows, "slowed by")
+    table = filled(titles, rows, "slowed by")
+    table.columns[titles.index("what")].justify = "left"
+    yield table
     yield ""
     for row in payload["rows"]:
         if phases := row.get("phases"):

@@ -69,7 +69,7 @@ def requests_tables(row: Payload) -> Iterator[RenderableType]:
     table.add_row("plan", plan_text(row["plan"]))
     over = row["over_time"]
     table.add_row("decode at once", f"up to {whole(max(over['running']))}")
-    table.add_row("wait", f"up to {three(max(over['waiting']))}")
+    table.add_row("wait at once", f"up to {three(max(over['waiting']))}")
     table.add_row("KV blocks in use", f"up to {percent(max(over['kv_used_share']))}")
     if row["preemptions"]:
         table.add_row("lost their place", f"{row['preemptions']:,} times")

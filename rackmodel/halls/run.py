@@ -33,6 +33,7 @@ from rackmodel.result.link_usage import rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.steps import Slowdowns
+from rackmodel.stages import tell
 from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
@@ -106,7 +107,12 @@ def run_hall(
     """
     options = options or EngineOptions()
     parts = catalog or hardware.load_catalog()
-    jobs = [occupant_of(machine, job, catalog, options) for job in spec.jobs]
+    jobs = []
+    for number, job in enumerate(spec.jobs):
+        tell("jobs", number, len(spec.jobs))
+        jobs.append(occupant_of(machine, job, catalog, options))
+    tell("jobs", len(jobs), len(jobs))
+    tell("all at once")
     counts, together = _at_once(machine, jobs, spec.steps, options)
     alone = [
         _stays(machine, [one], [count], options)[0] for one, count in zip(jobs, counts, strict=True)
@@ -117,6 +123,7 @@ def run_hall(
         for one, apart, stays in zip(jobs, alone, together, strict=True)
     ]
     for number, row in enumerate(rows):
+        tell(f"{row['job']} beside each other one")
         apart = alone[number]
         row["slowed_by"] = _culprits(machine, jobs, counts, number, row, apart, options)
     racks = _racks(machine, jobs, together, rows, window_s, parts, site or Site())

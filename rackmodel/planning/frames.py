@@ -260,8 +260,8 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         f"lower bounds, {len(found.candidates)} simulated",
         f"by their lower bounds, no plan that was not simulated can be faster by more than "
         f"{found.unbeaten:.1%}",
-        f"sure: the chance that one of them is better is {found.better_chance:.1%}, with estimates "
-        f"that are off by {found.spread:.1%} (one standard deviation)",
+        f"the chance that one of these is better than the first is {found.better_chance:.1%}, with "
+        f"estimates that are off by {found.spread:.1%} (one standard deviation)",
         *_chosen(found),
         f"closed form and simulation differ by at most {found.error:.1%} on those simulated"
         + ("; the rest is listed by its estimates" if found.others else ""),
@@ -272,7 +272,8 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         at = rows.index(worst) + 1
         notes.append(f"plan {at}: {worst['estimate_error']:+.1%}: {worst['estimate_why']}")
     if runner_up is not None:
-        notes.append(f"the second best takes {runner_up:.2%} {_MORE[found.objective.word]}")
+        more = _MORE[found.objective.word]
+        notes.append(f"the second best of those simulated takes {runner_up:.2%} {more}")
     return {
         "objective": found.objective.word,
         "rows": rows,

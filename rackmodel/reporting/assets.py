@@ -28,6 +28,7 @@ nav { margin:.8rem 0 0; display:flex; flex-wrap:wrap; gap:.3rem 1.1rem; }
   border-left:4px solid var(--accent); max-width:none; }
 .answer p { margin:.25rem 0; max-width:none; }
 .quiet, figcaption, footer { color:var(--quiet); font-size:.9rem; }
+td code { overflow-wrap:anywhere; } .word { display:inline-block; max-width:100%; }
 code, pre { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; font-size:.88em; }
 pre { background:var(--soft); padding:.7rem .9rem; overflow-x:auto; white-space:pre-wrap;
   overflow-wrap:anywhere; }

@@ -126,7 +126,8 @@ def _closer(content: Mapping[str, Any]) -> Iterator[Drawn]:
         yield (
             "Plans",
             study.mfu_heat_map(cells, _axes(5.2, 4.2)),
-            f"{closer}: MFU by the closed form that the search ranks plans with.",
+            f"{closer}: MFU of the best plan of each pair; ~ is by the closed form that ranks "
+            "plans, the others were simulated.",
         )
     if gains := content.get("gains"):
         yield (

@@ -367,9 +367,14 @@ def _missing(content: Content) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
+def _unbroken(command: str) -> str:
+    """Return a command that a narrow page breaks between words and not after a hyphen."""
+    return " ".join(f'<span class="word">{escape(word)}</span>' for word in command.split(" "))
+
+
 def _repeat(content: Content) -> str:
     command = content.get("command")
-    text = f"<pre>{escape(str(command))}</pre>" if command else ""
+    text = f"<pre>{_unbroken(str(command))}</pre>" if command else ""
     facts = [("rackmodel", content.get("version")), *(content.get("hashes") or {}).items()]
     cells = "".join(
         f"<tr><th scope=row>{escape(str(name))}</th><td><code>{escape(str(value))}</code></td></tr>"

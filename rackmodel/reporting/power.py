@@ -63,7 +63,7 @@ def power_over_steps(
         thin: Any = {"linewidth": 0.8, "baseline": None}
         ax.stairs(drawn, edges, color=COLOURS[4] if smooth else COLOURS[0], label="drawn", **thin)
         if smooth:
-            ax.stairs(seen, edges, color=COLOURS[0], label="smoothed", **thin)
+            ax.stairs(seen, edges, color=COLOURS[0], label="smoothed", **thin | {"linewidth": 2.4})
             if ceiling_w is not None:
                 limit: Any = {"color": WARN, "linestyle": "--", "linewidth": 1.2}
                 ax.axhline(ceiling_w / 1e3, label=f"ceiling {ceiling_w / 1e3:.0f} kW", **limit)

@@ -274,12 +274,13 @@ def spread(facts: Mapping[str, Any], name: str) -> str:
 
 
 def error_groups(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield (name, errors) for every group of a validation's summary, nested ones too."""
+    """Yield (name, errors) for every group of a validation's summary that has runs, nested too."""
     for name, value in summary.items():
         if not isinstance(value, Mapping):
             continue
         if "mape" in value:
-            yield str(name), value
+            if value.get("rows", 1) or value.get("failures"):
+                yield str(name), value
         else:
             for inner, group in error_groups(value):
                 yield f"{str(name).removeprefix('by_')}: {inner}", group

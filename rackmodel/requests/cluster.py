@@ -19,11 +19,13 @@ from rackmodel.requests.drafts import Drafts
 from rackmodel.requests.measures import Levels, Quantiles
 from rackmodel.requests.replica import Replica, Rules, Sequence
 from rackmodel.requests.step_times import Times
+from rackmodel.stages import tell
 
 Balance: TypeAlias = Literal["least", "round-robin", "prefix"]
 BALANCES: tuple[Balance, ...] = get_args(Balance)
 Move: TypeAlias = Callable[[int, int, int, Callable[[], None]], None]
 WAITING, RUNNING, CACHE, SHOWN = 0, 1, 2, 3  # levels over time; then two of each worker
+TOLD = 50  # requests from one telling to the next
 AHEAD = 1.5  # requests of the worker that knows a prefix over the mean, before another takes it
 
 
@@ -159,6 +161,8 @@ class Cluster:
     def _take(self, request: Request) -> None:
         seen = self.seen
         place = request.number - seen.skipped
+        if request.number % TOLD == 0:
+            tell(f"requests {request.number:,} of {seen.skipped + seen.requests:,}")
         if place in (0, seen.requests // 2, seen.requests - 1):
             seen.marks[place] = self.mark()
         self._front(request).enter(Sequence(request, 0))

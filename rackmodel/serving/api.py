@@ -173,6 +173,7 @@ def front(
             rows += front_rows(machine, words, site=where)
         except CannotRun as reason:
             reasons[machine.name] = str(reason)
+    tell("machines", len(topologies), len(topologies))
     if not rows:
         raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
     return Front(rows=tuple(rows), reasons=reasons, made=made_with(catalog))

@@ -98,6 +98,8 @@ def validation_frame(
     share = {key: sum(1 for k in keys if k == key) for key in distinct} if len(rows) < 5000 else {}
     answers: dict[tuple[Any, ...], dict[str, Any]] = {}
     done = 0
+    if progress is not None:
+        progress(0, len(rows))
     for key, answer in zip(distinct, _predict_all(waiting, catalog, workers), strict=True):
         answers[key] = answer
         done += share.get(key, 1)

@@ -91,6 +91,8 @@ def validate_serving(
     parts = [order[at : at + TOGETHER] for at in range(0, len(order), TOGETHER)]
     tasks = [([rows[n] for n in part], catalog) for part in parts]
     answers: dict[int, dict[str, Any]] = {}
+    if progress is not None:
+        progress(0, len(rows))
     for part, some in zip(parts, _predict_all(tasks, workers), strict=True):
         answers |= zip(part, some, strict=True)
         if progress is not None:

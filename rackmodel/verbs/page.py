@@ -78,4 +78,5 @@ def write_page(
     if not content["rows"]:
         names = [getattr(one, "name", str(one)) for one in topologies]
         raise CannotRun(f"none of {', '.join(names)} can run this job")
+    tell("drawing the page")
     files.write_whole(out, html.page(content).encode("utf-8", "backslashreplace"), "--out")

@@ -64,7 +64,7 @@ def closer_look(
 
 
 def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
-    """Estimated MFU of the best plan for every tp and pp."""
+    """MFU of the best plan for every tp and pp; that of the result is among the simulated ones."""
     from rackmodel.planning.best import search_job
     from rackmodel.planning.candidates import Effort
     from rackmodel.workload import Plan
@@ -77,8 +77,11 @@ def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[
         catalog=parts,
         effort=Effort(most=1),
     )
-    cells = found.heat_map().to_dict("records")
-    return [{str(name): value for name, value in cell.items()} for cell in cells]
+    cells = found.heat_map()
+    won = (cells["tp"] == job.plan.tp) & (cells["pp"] == job.plan.pp)
+    cells.loc[won, ["mfu", "step_s"]] = result.mfu, result.step_s
+    cells["simulated"] |= won
+    return [{str(name): value for name, value in cell.items()} for cell in cells.to_dict("records")]
 
 
 def _collectives(machine: Topology, result: Result) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.assess.smoothing import edges, smoothed, told
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.stages import tell
 from rackmodel.verbs.answer import Answer
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def caps(
         raise InvalidInput(f"megawatts: wanted more than 0, found {megawatts:g}")
     own = run(machine, job, catalog=catalog, site=replace(site, power_cap_w=None))
     rows = []
-    for cap_w in wanted:
+    for number, cap_w in enumerate(wanted):
+        tell("caps", number, len(wanted))
         row: dict[str, Any] = {"cap_w": cap_w, "reason": ""}
         try:
             held = run(machine, job, catalog=catalog, site=replace(site, power_cap_w=cap_w))
