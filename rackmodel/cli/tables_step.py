@@ -54,9 +54,10 @@ def comparison_tables(payload: Payload) -> Iterator[RenderableType]:
         cells = [MISSING if "reason" in row else text(row) for row in rows]
         if any(cell != MISSING for cell in cells):
             table.add_row(name, *cells, style="bold" if name == "step" else "")
-    if len(good) < len(rows):
-        table.add_row("why not", *[str(row.get("reason", "")) for row in rows])
     yield table
+    for row in rows:
+        if "reason" in row:  # too long for a cell
+            yield f"{row['topology']}, why not: {row['reason']}"
     yield ""
     yield "In brackets: the band for about 80% of real runs. Details: add --json or --plot FILE."
 

@@ -257,6 +257,8 @@ def bandwidth_tiers(
             for place, tier in enumerate(line if names and index == 0 else ()):
                 if rising and place:  # the free side of a line that climbs
                     offset, across, up = (-9, 3), "right", "bottom"
+                elif place == 1 and heights[0] > heights[1]:  # and of one that falls
+                    offset, across, up = (9, 3), "left", "bottom"
                 elif place % 2 and not rising:  # far tiers stand close together
                     offset, across, up = (0, -11), "center", "top"
                 else:

@@ -162,7 +162,7 @@ class Cluster:
         seen = self.seen
         place = request.number - seen.skipped
         if request.number % TOLD == 0:
-            tell(f"requests {request.number:,} of {seen.skipped + seen.requests:,}")
+            tell(f"requests answered {seen.answered:,} of {seen.requests:,}")
         if place in (0, seen.requests // 2, seen.requests - 1):
             seen.marks[place] = self.mark()
         self._front(request).enter(Sequence(request, 0))

@@ -24,6 +24,7 @@ from rackmodel.engine.script import Lockstep
 from rackmodel.errors import CannotRun
 from rackmodel.result.layouts import AMOUNTS, BYTES, KERNELS, WAITING, WORDS, Layouts, Row, Table
 from rackmodel.result.link_usage import sent_bytes
+from rackmodel.stages import tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ def stretches(
     fine : one row per operation. outside : (start, end) of what every rank waits for after its last
     operation.
     """
+    tell("where the time goes")
     table, sent = Table(), sent_bytes(step)
     layouts = [
         Layouts(program, step.seconds, fine, sent, step.silent, table) for program in step.programs
