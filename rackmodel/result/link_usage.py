@@ -78,7 +78,8 @@ def machine_of(step: Step) -> FoldedMachine:
 def link_bytes(step: Step) -> tuple[Floats, Floats]:
     """Return the bytes over every link of the simulated machine, and those that they stand for.
 
-    Links of one orbit carry the same: what was built of it stands for all.
+    Links of one orbit carry the same of groups that were built for others, too: of these what was
+    built stands for all. A group that stands for itself was built whole.
 
     The second counts every flow as often as the rank that sends (or receives) it stands for others.
     """
@@ -86,8 +87,8 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
     network = machine.network
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[step.rank_map.accelerators(len(step.rank_weight))] = step.rank_weight
-    own = np.zeros(len(network.capacity))
-    every = np.zeros(len(network.capacity))
+    own, every = np.zeros((2, len(network.capacity)))  # of each link, of groups built whole
+    shared = np.zeros((2, len(network.capacity)))  # of the first link of each orbit, of the others
     counts, orbits = exchange_counts(step), machine.system.orbits
     for number, channel in enumerate(machine.system.channels):
         paths, kinds = channel.paths, len(machine.quotient.meetings[number])
@@ -96,12 +97,14 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
         carried = paths.share * channel.key.bytes * per_group[paths.owner]
         end = np.where(paths.source >= 0, paths.source, np.maximum(paths.target, 0))
         flow = np.repeat(np.arange(len(paths.owner)), np.diff(paths.indptr))
-        share = orbits.share(paths.links, channel.copies[paths.owner[flow]])
-        amount, first = paths.fractions * carried[flow] * share, orbits.link[paths.links]
-        own += np.bincount(first, weights=amount, minlength=len(own))
-        weight = weight_at[end][flow]
-        every += np.bincount(first, weights=amount * weight, minlength=len(own))
-    return own[orbits.link], every[orbits.link]
+        copies, amount = channel.copies[paths.owner[flow]], paths.fractions * carried[flow]
+        weighed = np.stack([amount, amount * weight_at[end][flow]])
+        alone, share = copies == 1, orbits.share(paths.links, copies)
+        first = orbits.link[paths.links]
+        for total, part, one in zip((own, every), shared, weighed, strict=True):
+            total += np.bincount(paths.links[alone], one[alone], len(own))
+            part += np.bincount(first[~alone], (one * share)[~alone], len(own))
+    return own + shared[0][orbits.link], every + shared[1][orbits.link]
 
 
 def sent_bytes(step: Step) -> dict[tuple[str, float], float]:

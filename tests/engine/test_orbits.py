@@ -49,7 +49,7 @@ def test_what_one_of_an_orbit_does_all_do(monkeypatch, name, plan, order):
     for fewer, more in zip(few.exchanges, every.exchanges, strict=True):
         assert fewer.sent_bytes == pytest.approx(more.sent_bytes, rel=1e-12)
     for mine, own in zip(link_bytes(few), link_bytes(every), strict=True):
-        np.testing.assert_allclose(mine, own, rtol=1e-9, atol=1e-6 * own.max())
+        np.testing.assert_allclose(mine, own, rtol=1e-9, atol=1e-12 * own.max())
 
 
 @pytest.mark.parametrize(
