@@ -26,6 +26,7 @@ from rackmodel.cli.tables_study import (
     validation_tables,
 )
 from rackmodel.cli.values import counter
+from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import setting
 from rackmodel.files import check_folder
@@ -312,5 +313,6 @@ def study(
         raise InvalidInput("--only: --quick has points of its own; give one of the two")
     names = ("quick",) if quick else tuple(only or FULL)
     text, points = write_study(names, out, workers or os.cpu_count() or 1)
+    clear()
     print(text)
     note(f"{points} points; tables and pictures in {out}")

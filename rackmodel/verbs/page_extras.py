@@ -48,7 +48,7 @@ def closer_look(
     machine = result.machine
     content: dict[str, Any] = {"closer": result.topology}
     looks: list[tuple[str, Callable[[], Any]]] = [
-        ("plan_map", lambda: _plan_map(machine, result, parts)),
+        ("plan_map", lambda: plan_map(machine, result, parts)),
         ("collectives", lambda: _collectives(machine, result)),
         ("rack", lambda: _rack(result)),
     ]
@@ -63,7 +63,7 @@ def closer_look(
     return content
 
 
-def _plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
+def plan_map(machine: Topology, result: Result, parts: Catalog | None) -> list[dict[str, Any]]:
     """MFU of the best plan for every tp and pp; that of the result is among the simulated ones."""
     from rackmodel.planning.best import search_job
     from rackmodel.planning.candidates import Effort

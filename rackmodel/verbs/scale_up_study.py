@@ -23,6 +23,7 @@ from rackmodel.argument.scale_up import FIELDS, point, whole
 from rackmodel.argument.trade_offs import with_gains
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
+from rackmodel.stages import tell
 from rackmodel.sweeps.api import sweep
 from rackmodel.sweeps.jobs import code_digest
 from rackmodel.sweeps.run import progress_lines
@@ -88,6 +89,7 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
 
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
     """Draw every picture of the study, as PNG and SVG."""
+    tell("drawing")
     for name, ax, _ in pictures(with_gains(frames)):
         figure: Any = ax.figure
         for form in ("png", "svg"):

@@ -144,11 +144,11 @@ def test_a_report_of_python_has_the_content_of_the_command(tmp_path):
 
 def test_the_map_of_plans_holds_the_plan_of_the_result():
     """Also where a search would have simulated another one: table and picture tell the same."""
-    from rackmodel.verbs.page_extras import _plan_map
+    from rackmodel.verbs.page_extras import plan_map
 
     job = {"model": "gpt3-13b", "gpus": 16, "global_batch": 32, "seq_len": 2048}
     result = rackmodel.simulate("dgx-h100", plan={"tp": 8, "pp": 2, "micro_batch": 1}, **job)
-    cells = _plan_map(result.machine, result, None)
+    cells = plan_map(result.machine, result, None)
     here = next(cell for cell in cells if (cell["tp"], cell["pp"]) == (8, 2))
     assert here["simulated"]
     assert here["mfu"] == result.mfu
