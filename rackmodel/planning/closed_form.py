@@ -2,7 +2,8 @@
 
 In:  a `Space` of plans, `Profiles` of its cuts, times of collectives.
 Out: lower bounds, and `Estimates` of the step with its parts, one entry per plan.
-Left out: HBM (`closed_hbm`), the order of passes (`pipeline`), links shared by several groups.
+Left out: HBM (`closed_hbm`), the order of passes (`pipeline`), transfers between stages beside
+     other traffic.
 
 Passes stand in the order of the schedule's own actions (`pipeline`); here is how long each takes,
 and what a step has besides: gradients and weights that move under passes as far as they can, and
@@ -18,7 +19,7 @@ import numpy as np
 
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.pipeline import PASSES, pipeline_s
+from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
@@ -28,7 +29,7 @@ from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.schedules.schedule import KINDS, ends
+from rackmodel.workload.schedules.schedule import KINDS, beginnings
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
 LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
@@ -124,14 +125,14 @@ def estimate(
 
 
 def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floats]:
-    profiles, hides = shape.profiles, shape.space.dp_overlap == 1
+    profiles, space, hides = shape.profiles, shape.space, shape.space.dp_overlap == 1
     fetched = shape.fetched_bytes() * update.host_s
     alone = np.stack([shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)])
     forward, backward = np.where(hides, np.maximum(alone, fetched), alone + fetched)
     work = shape.by_rank(shape.passes(profiles.kernels_s))
     gather, reduce, drag = _data_parallel(shape, comm)
     each, both = shape.reduces_each & ~shape.fully, shape.fully
-    m = shape.space.micro_batches / shape.schedule.directions
+    m = space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
     ahead, back = shape.by_rank(forward), shape.by_rank(backward)
     moved = np.where(both, gather + reduce, np.where(each, reduce, 0.0))
@@ -141,26 +142,26 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     seconds = _pass_seconds(shape, forward, backward, *more, fetched)
     # Plans whose passes take as long have the same pipeline: it is worked out for one of them.
     hop = _hops(shape, comm)
-    column = np.where(both | each, shape.space.sharding * 2 + hides, 0)
-    key = (shape.inverse * len(RANK_ORDERS) + shape.space.rank_order) * 16 + column
+    once = ~(each | both)
+    under = Reduced(reduce * (once & hides), _buckets(shape, shape.vpp), drag)
+    key = (shape.inverse * len(RANK_ORDERS) + space.rank_order) * 16 + space.sharding * 2 + hides
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
     # Rows are stages of each kind of pass; a full pipeline has pairs only, or none.
     kinds = dict(zip(PASSES, seconds.reshape(len(PASSES), -1, len(hop)), strict=True))
-    beside = shape.space.ep_overlap == 1
+    beside = space.ep_overlap == 1
     paired, each_s = kinds["F beside"] + kinds["B beside"], kinds["F"] + kinds["B"] + kinds["W"]
     busy = shape.by_rank(np.where(beside, paired, each_s))
     pipeline, begin, after = pipeline_s(
         shape.pipe,
-        shape.space.micro_batches[first].astype(float),
+        space.micro_batches[first].astype(float),
         seconds[:, first],
         hop[first],
         busy[:, first] / shape.schedule.directions,
+        Reduced(*(values[..., first] for values in under)),
     )
-    pipeline, begin, after = pipeline[which], begin[:, which], after[:, which]
-    once = ~(each | both)
-    head, tail = _windows(shape, kinds)
-    reduce_s = np.where(once, _exposed(shape, reduce, tail, after, drag), 0.0)
-    gather_s = np.where(once | each, _exposed(shape, gather, head, begin, drag), 0.0)
+    pipeline, begin, after = pipeline[which], begin[:, which], after[which]
+    reduce_s = np.where(once, np.where(hides, after, reduce.max(axis=0)), 0.0)
+    gather_s = _exposed(shape, gather, _window(shape, kinds), begin, drag)
     if both.any():  # the first gather and the last reduction have nothing to hide under
         units = float(shape.counts.sum())
         gather_s = np.where(both, gather[0] / units, gather_s)
@@ -258,33 +259,38 @@ def _hops(shape: Shape, comm: CommTimes) -> Floats:
     return np.asarray(found[which])
 
 
-def _windows(shape: Shape, kinds: Mapping[str, Floats]) -> Floats:
-    """Seconds of passes of each rank while its chunks begin, and while they end, [2, pp, N].
+def _window(shape: Shape, kinds: Mapping[str, Floats]) -> Floats:
+    """Seconds of passes of each rank while its chunks begin, [pp, N].
 
     kinds : seconds of each of `PASSES`, [stages, N].
     """
     pipe = shape.pipe
-    counts = ends(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
+    counts = beginnings(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
     pairs = "F beside", "B beside", "W"
-    found = np.zeros((2, shape.pp, len(shape.space)))
+    found = np.zeros((shape.pp, len(shape.space)))
     for number, name in enumerate(pairs if pipe.paired else KINDS):
-        found += np.einsum("erc,rcn->ern", counts[:, :, number], kinds[name][shape.stages])
+        found += np.einsum("rc,rcn->rn", counts[:, number], kinds[name][shape.stages])
     return found
 
 
 def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: Floats) -> Floats:
-    """What sticks out of the first or the last passes, on the rank where it sticks out most.
+    """What sticks out of the first passes, on the rank where it sticks out most.
 
-    window : seconds of these passes. slack : seconds for which a rank is idle at that end of the
-    step.
+    window : seconds of these passes. slack : seconds for which a rank is idle before them.
     """
-    held = shape.dense_learning + shape.expert_learning
-    buckets = np.ceil(held / np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp))
-    buckets = np.maximum(1.0, buckets)
+    buckets = _buckets(shape)
     beside = np.minimum(moved, window) * (buckets - 1) / buckets
     out = np.maximum(moved / buckets, moved - beside) + drag * beside
     hidden = np.maximum(0.0, out - slack).max(axis=0)
     return np.asarray(np.where(shape.space.dp_overlap == 1, hidden, moved.max(axis=0)))
+
+
+def _buckets(shape: Shape, chunks: int = 1) -> Floats:
+    """In how many buckets the gradients of a rank move, or of each of its chunks, [pp, N]."""
+    held = (shape.dense_learning + shape.expert_learning) / chunks
+    full = np.maximum(BUCKET, BUCKET_PER_REPLICA * shape.dp_cp)
+    units = shape.by_rank(shape.counts.sum(axis=1)[:, None]) / chunks  # none is in two buckets
+    return np.asarray(np.maximum(1.0, np.minimum(units, np.ceil(held / full))))
 
 
 def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Floats]:
@@ -316,7 +322,7 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     for amount, own, line in zip(every, learning, told, strict=True):
         lost, meets, fixed, slope, fixed_more, slope_more = line
         wanted = np.where(all_of, amount, own)
-        # Where both cross the same scale-up links tensor-parallel traffic has half of them.
+        # Where both cross the same links traffic inside passes has half of them.
         drag = np.maximum(drag, lost + meets * waiting)
         reduce += np.where(own > 0, fixed + slope * (own * grad), 0.0)
         gather += np.where(wanted > 0, fixed_more + slope_more * (wanted * wire), 0.0)
@@ -328,8 +334,9 @@ def _lines(
 ) -> list[tuple[float, ...]]:
     """Data-parallel traffic of a plan on its shards, between groups of shards, of experts.
 
-    Each: seconds that kernels lose per second beside it, whether it meets tensor-parallel traffic,
-    fixed seconds and seconds per byte of reducing gradients, then of gathering weights.
+    Each: seconds that kernels lose per second beside it, whether it meets traffic inside passes on
+    NVLink or on NICs, fixed seconds and seconds per byte of reducing gradients, then of gathering
+    weights.
     """
     plan, base = _plain(shape, place), shape.space.base
     sharding = SHARDINGS[shape.space.sharding[place]]
@@ -343,7 +350,10 @@ def _lines(
             rows.append((0.0,) * 6)
             continue
         speed = speed_beside(comm.collective(plan, axis, "reduce-scatter", 1024e6)[1])
-        meets = plan.tp > 1 and comm.shares_domain(plan, axis)
+        if comm.leaves_domain(plan, axis):  # NICs set the pace: little of NVLink is taken
+            meets = any(comm.leaves_domain(plan, inside) for inside in ("tp", "cp", "ep"))
+        else:
+            meets = plan.tp > 1 and comm.shares_domain(plan, axis)
         if sharding == "none" or axis == "dp_replica":
             moved = [*_linear(comm, plan, axis, "all-reduce"), 0.0, 0.0]
         else:

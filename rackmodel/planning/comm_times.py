@@ -185,6 +185,16 @@ class CommTimes:
             for members in self.members(plan, axis, site).groups
         )
 
+    def leaves_domain(self, plan: Plan, axis: str) -> bool:
+        """Whether a group of this axis lies in several scale-up domains."""
+        if axis_true_size(plan, axis) < 2:
+            return False
+        site = self.site(plan)
+        return any(
+            len({int(site.domain[m]) for m in members}) > 1
+            for members in self.members(plan, axis, site).groups
+        )
+
     def send(self, plan: Plan, size: float) -> float:
         """Seconds of a transfer to the next pipeline rank, the slowest of all stages."""
         if plan.pp == 1 or size <= 0:

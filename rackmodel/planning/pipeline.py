@@ -7,7 +7,8 @@ Left out: links that several transfers share; what comes after the last pass.
 A pass ends as long after its beginning as it takes, and begins when the pass before it on its rank
 has ended and what it needs has arrived: a max/plus recursion over the actions that programs are
 written from, so both know every schedule. A steady state grows by the same time with each further
-unit of micro-batches, so that two short pipelines stand for all longer ones.
+unit of micro-batches, so that two short pipelines stand for all longer ones. Gradients that move
+under the last passes slow these, and so whatever waits for them on other ranks.
 """
 
 from __future__ import annotations
@@ -46,19 +47,34 @@ class Pipe(NamedTuple):
     batches: int
 
 
+class Reduced(NamedTuple):
+    """Gradients that move under the passes after a chunk's last one.
+
+    seconds : of all gradients of a rank by themselves, [p, N]. buckets : in which those of a chunk
+    move, [p, N]. drag : seconds that passes lose per second of it, [N].
+    """
+
+    seconds: Floats
+    buckets: Floats
+    drag: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Actions in an order in which each comes after what it waits for; A of them.
 
     before : the action before on its rank. arrives : after these there is a transfer to wait for.
     Both say A where there is none. passes : rows of the table of seconds (`PASSES` x stages), two
-    where an action is two passes. levels : actions [low, high) that don't wait for each other.
-    first, last : of each rank, and of each rank of a shorter pipeline beside it.
+    where an action is two passes. rank : of each action. whole : share of its rank's chunks that
+    have all gradients with it. levels : actions [low, high) that don't wait for each other. first,
+    last : of each rank, and of each rank of a shorter pipeline beside it.
     """
 
     before: Ints  # [A]
     arrives: Ints  # [A, W]
     passes: Ints  # [A, 1 or 2]
+    rank: Ints  # [A]
+    whole: Floats  # [A]
     levels: tuple[tuple[int, int], ...]
     first: Ints  # [p or 2 p]
     last: Ints  # [p or 2 p]
@@ -71,6 +87,7 @@ class _Waits:
     starts: Ints
     arrives: Ints
     passes: Ints
+    whole: Floats
 
 
 @lru_cache(maxsize=128)
@@ -104,7 +121,8 @@ def graph_of(pipe: Pipe) -> Graph:
         shift += count
     table = np.concatenate(rows)
     table = table if (table[:, 1] >= 0).any() else table[:, :1]
-    return _sorted(np.array(starts), arrives, table, pipe)
+    whole = np.concatenate([one.whole for one in parts])
+    return _sorted(_Waits(np.array(starts), arrives, table, whole), pipe)
 
 
 def _waits(pipe: Pipe) -> _Waits:
@@ -139,7 +157,14 @@ def _waits(pipe: Pipe) -> _Waits:
         goes = source + 1 < starts[rank[source] + 1]
         edges += [(source[goes], source[goes] + 1), (posted[goes & asks], source[goes & asks] + 1)]
     made, waiting = (np.concatenate(ends) for ends in zip(*edges, strict=True))
-    return _Waits(starts, _padded(made, waiting, count), rows if pair.any() else rows[:, :1])
+    grown = (kind == KINDS.index("W" if order.splits_weights else "B")) | (
+        pair[:, None] & (kind == 1)
+    )
+    last = np.full((p, int(chunk.max()) + 1), -1)
+    np.maximum.at(last, (rank[:, None].repeat(2, 1)[grown], chunk[grown]), np.nonzero(grown)[0])
+    whole = np.bincount(last[last >= 0], minlength=count) / last.shape[1]
+    rows = rows if pair.any() else rows[:, :1]
+    return _Waits(starts, _padded(made, waiting, count), rows, whole)
 
 
 def _padded(source: Ints, target: Ints, count: int) -> Ints:
@@ -152,8 +177,9 @@ def _padded(source: Ints, target: Ints, count: int) -> Ints:
     return padded
 
 
-def _sorted(starts: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -> Graph:
+def _sorted(waits: _Waits, pipe: Pipe) -> Graph:
     """Order actions by how many have to come before them: as if each took one tick of a clock."""
+    starts, arrives = waits.starts, waits.arrives
     count = int(starts[-1])
     following = starts[:-1].copy()  # of each rank
     done = np.zeros(count + 1, dtype=bool)
@@ -180,19 +206,29 @@ def _sorted(starts: Ints, arrives: Ints, rows: Ints, pipe: Pipe) -> Graph:
     return Graph(
         before=place[before][order],
         arrives=place[arrives][order],
-        passes=rows[order],
+        passes=waits.passes[order],
+        rank=np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order],
+        whole=waits.whole[order],
         levels=tuple(pairwise(np.cumsum([0, *map(len, parts)]).tolist())),
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
 
 
-def _play(graph: Graph, seconds: Floats, hop: Floats) -> tuple[Floats, Floats]:
-    """Return when each rank begins its first and ends its last action, [p, N] each."""
+def _play(
+    graph: Graph, seconds: Floats, hop: Floats, reduced: Reduced
+) -> tuple[Floats, Floats, Floats]:
+    """Return when each rank begins its first and ends its last action, [p, N] each.
+
+    And for how many seconds its gradients still move by themselves then.
+    """
     count, plans = len(graph.before), seconds.shape[1]
     seconds = np.vstack([seconds, np.zeros(plans)])  # the last row: no second pass
     ends = np.full((count + 1, plans), NEVER)
     begin = np.empty((len(graph.first), plans))
+    left = np.zeros((len(graph.first), plans))
+    moving = bool(reduced.seconds.any())
+    begun = np.zeros(len(graph.first), dtype=bool)  # ranks that have gradients to move
     for low, high in graph.levels:
         start = ends[graph.arrives[low:high, 0]]
         for column in graph.arrives[low:high, 1:].T:
@@ -200,37 +236,64 @@ def _play(graph: Graph, seconds: Floats, hop: Floats) -> tuple[Floats, Floats]:
         start += hop
         np.maximum(start, ends[graph.before[low:high]], out=start)
         np.maximum(start, 0.0, out=start)
-        for column in graph.passes[low:high].T:
-            start += seconds[column]
-        ends[low:high] = start
+        taken = seconds[graph.passes[low:high, 0]]
+        for column in graph.passes[low:high, 1:].T:
+            taken += seconds[column]
+        if moving:
+            begun[graph.rank[low:high][graph.whole[low:high] > 0]] = True
+            if len(own := np.flatnonzero(begun[graph.rank[low:high]])):
+                waited = start[own] - ends[graph.before[low + own]]
+                taken[own] += _dragged(graph, low + own, taken[own], waited, left, reduced)
+        ends[low:high] = start + taken
     for number, rows in enumerate(graph.passes[graph.first]):
         begin[number] = ends[graph.first[number]] - seconds[rows].sum(axis=0)
-    return begin, ends[graph.last]
+    return begin, ends[graph.last], left
+
+
+def _dragged(
+    graph: Graph, own: Ints, alone: Floats, waited: Floats, left: Floats, reduced: Reduced
+) -> Floats:
+    """Return seconds that these actions lose to gradients beside them; `left` of which goes on.
+
+    alone : seconds of the actions by themselves, waited : of their ranks before them. The gradients
+    of a chunk set out bucket by bucket as its last backward pass goes, behind those on their way.
+    """
+    rank = graph.rank[own]
+    place = rank % len(reduced.seconds)
+    comes = reduced.seconds[place] * graph.whole[own][:, None]
+    early = 1.0 - 1.0 / reduced.buckets[place]
+    before = np.maximum(0.0, left[rank] - waited)
+    first = np.minimum(before, alone)
+    moved = first + np.minimum(comes * early, np.minimum(alone - first, alone * early))
+    left[rank] = before + comes - moved
+    return np.asarray(reduced.drag * moved)
 
 
 def pipeline_s(
-    pipe: Pipe, m: Floats, seconds: Floats, hop: Floats, busy: Floats
+    pipe: Pipe, m: Floats, seconds: Floats, hop: Floats, busy: Floats, reduced: Reduced
 ) -> tuple[Floats, Floats, Floats]:
-    """Return seconds of whole pipelines, and of each rank before its first and after its last pass.
+    """Return seconds of whole pipelines, of each rank before its first pass, and after the last.
 
     Parameters
     ----------
     m : micro-batches of each plan, float[N]: those of `pipe`, or more. seconds : of the `PASSES` of
         each stage, [len(PASSES) x stages, N]. hop : of a transfer, [N]. busy : of a rank per
-        micro-batch, [p, N].
+        micro-batch, [p, N]. reduced : gradients that move under passes, and slow them: what waits
+        for these passes is late, too.
 
     Returns
     -------
-    float[N], float[p, N], float[p, N]: exact for as many micro-batches as are told and where the
-    steady state recurs after p of them.
+    float[N], float[p, N], float[N] (gradients that move when all passes are done): exact for as
+    many micro-batches as are told and where the steady state recurs after p of them.
     """
     graph, p = graph_of(pipe), pipe.p
     few, most = schedule_of(pipe.schedule).told(p)
-    whole, begin, after = np.empty_like(hop), np.empty_like(busy), np.empty_like(busy)
+    whole, begin, after = np.empty_like(hop), np.empty_like(busy), np.empty_like(hop)
     for part in _parts(len(hop), len(graph.before)):
-        first, last = _play(graph, seconds[:, part], hop[part])
+        some = Reduced(*(values[..., part] for values in reduced))
+        first, last, left = _play(graph, seconds[:, part], hop[part], some)
         total = last[:p].max(axis=0)
-        begin[:, part], after[:, part] = first[:p], total - last[:p]
+        begin[:, part], after[part] = first[:p], (last[:p] + left[:p]).max(axis=0) - total
         if len(last) > p:
             each = (total - last[p:].max(axis=0)) / (most - few)
             # No rank can be quicker than its own passes, though others hid them so far.

@@ -257,32 +257,25 @@ def passes(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
     return table
 
 
-@lru_cache(maxsize=256)
-def ends(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
-    """Return what each rank runs while its chunks begin and end, int[2, p, len(KINDS), chunks].
+@lru_cache(maxsize=64)
+def beginnings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
+    """Return what each rank runs while its chunks begin, int[p, len(KINDS), chunks].
 
-    How many passes of each kind and chunk: first up to the first forward of the chunk that comes
-    last, while weights can still be gathered; then from the last gradients of the chunk that is
-    done first, while gradients can be reduced already. Both passes included.
+    How many passes of each kind and chunk up to the first forward of the chunk that comes last
+    (included), while weights can still be gathered.
     """
     import numpy as np
 
     table = passes(name, p, m, v, paired=paired)
     kind, chunk = table[..., 0], table[..., 1]  # [p, actions, 2]
-    gradients = KINDS.index("W" if schedule_of(name).splits_weights else "B")
-    whole = (kind[:, :, 1:] >= 0) & (kind == KINDS.index("B"))  # a pair has gradients of its own
     chunks, place = int(chunk.max()) + 1, np.arange(kind.shape[1])
     own = chunk[..., None] == np.arange(chunks)  # [p, actions, 2, chunks]
-    uses = [
-        (own & there[..., None]).any(axis=2)
-        for there in (kind == KINDS.index("F"), (kind == gradients) | whole)
-    ]
-    first = np.where(uses[0], place[:, None], len(place)).min(axis=1).max(axis=1)
-    last = np.where(uses[1], place[:, None], -1).max(axis=1).min(axis=1)
-    inside = np.stack([place <= first[:, None], place >= last[:, None]])
+    uses = (own & (kind == KINDS.index("F"))[..., None]).any(axis=2)
+    first = np.where(uses, place[:, None], len(place)).min(axis=1).max(axis=1)
+    inside = place <= first[:, None]
     one = [(kind == number)[..., None] & own for number in range(len(KINDS))]
     every = np.stack(one, axis=2).sum(axis=3)  # [p, actions, kinds, chunks]
-    return np.stack([(every * part[..., None, None]).sum(axis=1) for part in inside])
+    return np.asarray((every * inside[..., None, None]).sum(axis=1))
 
 
 def _paired(found: Actions) -> Iterator[Action]:
