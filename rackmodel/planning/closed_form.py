@@ -375,9 +375,11 @@ def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     layers = np.where(shape.profiles.layer, learning, 0.0)
     cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0
     kept = shape.gradients(states)
-    matrices = shape.by_rank(shape.sum(shape.profiles.orthogonal_s[shape.row]))
-    shards = np.where(shape.sharded("none"), 1.0, np.maximum(shape.dp_cp, shape.edp))
-    fixed = update.fixed_s + matrices / shards
+    whole, own = shape.sharded("none"), shape.profiles
+    fixed: float | Floats = update.fixed_s
+    both = (own.orthogonal_s, shape.dp_cp), (own.orthogonal_expert_s, shape.edp)
+    for seconds, shards in both:
+        fixed = fixed + shape.by_rank(shape.sum(seconds[shape.row])) / np.where(whole, 1.0, shards)
     return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + fixed)
 
 

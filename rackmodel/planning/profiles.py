@@ -11,7 +11,7 @@ simulation agree on everything but what ranks do to one another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -62,7 +62,9 @@ class Profiles:
     expert: Floats
     dense_learning: Floats
     expert_learning: Floats
-    orthogonal_s: Floats  # [P, K], of Muon: seconds for the matrices of a unit, all of them
+    # [P, K], of Muon: seconds for all matrices of a unit outside experts, and of its experts
+    orthogonal_s: Floats
+    orthogonal_expert_s: Floats
     transfer: Floats
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
     order: Ints
@@ -111,6 +113,7 @@ def profile(
         dense_learning=np.zeros(shape),
         expert_learning=np.zeros(shape),
         orthogonal_s=np.zeros(shape),
+        orthogonal_expert_s=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
         head_twin=np.zeros(len(cuts)),
         order=kinds[1],
@@ -131,8 +134,7 @@ def profile(
         found.dense_learning[row] = [unit.dense_learning for unit in units]
         found.expert_learning[row] = [unit.expert_learning for unit in units]
         if job.optimizer == "muon":
-            whole = probe.replace(sharding="none")
-            found.orthogonal_s[row] = [_orthogonal_s(whole, unit, compute_s) for unit in units]
+            _time_muon(found, probe.replace(sharding="none"), units, row, compute_s)
         for which in sorted(recomputes):
             modules = job.plan.recompute_modules if RECOMPUTES[which] == "selective" else ()
             own = probe.replace(
@@ -144,11 +146,18 @@ def profile(
     return found
 
 
-def _orthogonal_s(whole: Job, unit: Unit, compute_s: Callable[[Compute], float]) -> float:
-    kernels = orthogonal_kernels(whole, [unit])
-    if not kernels:
-        return 0.0
-    return compute_s(Compute(name="orthogonal", phase="optimizer", kernels=kernels))
+def _time_muon(
+    found: Profiles,
+    whole: Job,
+    units: Sequence[Unit],
+    row: int,
+    compute_s: Callable[[Compute], float],
+) -> None:
+    for expert, kept in ((False, found.orthogonal_s), (True, found.orthogonal_expert_s)):
+        for column, unit in enumerate(units):
+            if kernels := orthogonal_kernels(whole, [unit], [expert]):
+                work = Compute(name="orthogonal", phase="optimizer", kernels=kernels)
+                kept[row, column] = compute_s(work)
 
 
 def _without_copies(work: Compute) -> Compute:

@@ -13,7 +13,7 @@ arXiv:2502.16982, section 2.3, sends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from rackmodel.workload.kernels import ELEMENT, gemm
@@ -38,9 +38,11 @@ def matrices(units: Sequence[Unit]) -> Matrices:
     return found
 
 
-def orthogonal_kernels(job: Job, units: Sequence[Unit]) -> tuple[Kernel, ...]:
+def orthogonal_kernels(
+    job: Job, units: Sequence[Unit], kinds: Collection[bool] = (False, True)
+) -> tuple[Kernel, ...]:
     """Products of the iteration for the share of a rank: X X^T, its square, and their product with
-    X; at least those of one matrix.
+    X; at least those of one matrix. kinds : of matrices, whether of experts.
     """
     plan, form = job.plan, precision_of(job.precision).base_format
     found = matrices(units)
@@ -53,6 +55,8 @@ def orthogonal_kernels(job: Job, units: Sequence[Unit]) -> tuple[Kernel, ...]:
     }
     kernels = []
     for (n, k, expert), count in found.items():
+        if expert not in kinds:
+            continue
         a, b = float(min(n, k)), float(max(n, k))
         for shape in ((a, a, b), (a, a, a), (a, b, a)):
             product = gemm("newton_schulz", shape, form=form, read=ELEMENT, role=Role.UPDATE)
