@@ -40,8 +40,8 @@ def shown(value: object, longest: int = 60) -> str:
 def plain(value: object) -> Any:
     """Return one of numpy's scalars as Python's own; all else as it is."""
     scalar = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
-    # hasattr does not tell mypy of `item`; numpy is not imported to ask for its type.
-    return value.item() if scalar else value  # type: ignore[attr-defined]
+    # numpy is not imported to ask for its type
+    return value.item() if scalar else value  # type: ignore[attr-defined]  # hasattr tells
 
 
 def number(

@@ -151,8 +151,7 @@ def _refused(act: Callable[[], object], says: str) -> str:
     except RackModelError as error:
         line = str(error)
         return "" if says in line and "\n" not in line else f"says {line[:80]!r}"
-    except Exception as error:
-        # Any other error is what the table shows: it is not the one line that was wanted.
+    except Exception as error:  # any other error is what the table shows, not the one line
         return f"{type(error).__name__}: {error}"
     return "not refused"
 

@@ -259,8 +259,7 @@ def broken(number: int) -> tuple[bool, dict[str, str]]:
         except RackModelError as error:
             found[name] = f"refused: {error}"
             continue
-        except Exception as error:
-            # A traceback is a broken law too; the others still run.
+        except Exception as error:  # a traceback is a broken law too; the others still run
             found[name] = f"{type(error).__name__}: {error}"
             continue
         if much is not None:
