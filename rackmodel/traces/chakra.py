@@ -248,7 +248,7 @@ def read_chakra(path: Path, recorder: Recorder, rank: int) -> None:
 
 
 class _Nodes:
-    """Nodes of a file, each started once those before it have ended."""
+    """Nodes of a file, each started once those that it waits for have ended."""
 
     def __init__(self, recorder: Recorder, rank: int, groups: Mapping[str, list[int]]) -> None:
         self.recorder, self.rank, self.groups = recorder, rank, groups
@@ -256,35 +256,30 @@ class _Nodes:
         self.counts: dict[object, int] = {}
 
     def read(self, messages: Iterator[Fields], shown: str) -> None:
-        """Add all of them.
+        """Add all of them; a node may wait for one that stands later in the file.
 
         Raises
         ------
         InvalidInput
-            If one waits for a node that is not there or comes later.
+            If one waits for a node that is not there.
         """
-        recorder = self.recorder
+        recorder, wanted = self.recorder, dict[int, list[int]]()
         lane = recorder.lanes
         recorder.lanes += 1
         for node in messages:
-            mine, kind = node.get(1, [0])[0], node.get(3, [0])[0]
-            wanted = [*_numbers(node.get(4, [])), *_numbers(node.get(5, []))]
-            if missing := [one for one in wanted if one not in self.numbers]:
-                raise InvalidInput(
-                    f"{shown}: node {mine} waits for node {missing[0]}, which is not before it; "
-                    "write nodes in their order"
-                )
             told = _attributes(node)
-            seconds = float(node.get(7, [0])[0]) / 1e6
-            seconds = float(told.get("duration_s", seconds))
-            waits = [self.numbers[one] for one in wanted]
-            begin = max(
-                (recorder.start_s[one] + recorder.seconds[one] for one in waits), default=0.0
-            )
-            doing, meeting = self._doing(kind, told)
-            number = recorder.add(self.rank, lane, begin, seconds, doing, meeting)
-            recorder.waits[number] = waits
-            self.numbers[mine] = number
+            seconds = float(told.get("duration_s", float(node.get(7, [0])[0]) / 1e6))
+            doing, meeting = self._doing(node.get(3, [0])[0], told)
+            number = recorder.add(self.rank, lane, 0.0, seconds, doing, meeting)
+            wanted[number] = [*_numbers(node.get(4, [])), *_numbers(node.get(5, []))]
+            self.numbers[node.get(1, [0])[0]] = number
+        for number, ids in wanted.items():
+            if missing := [one for one in ids if one not in self.numbers]:
+                raise InvalidInput(
+                    f"{shown}: a node waits for node {missing[0]}, which is not in the file; give"
+                    " the whole trace"
+                )
+            recorder.waits[number] = [self.numbers[one] for one in ids]
 
     def _doing(self, kind: int, told: Mapping[str, Any]) -> tuple[Doing, object]:
         if kind == COLLECTIVE:

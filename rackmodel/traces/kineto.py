@@ -114,6 +114,11 @@ class _Pieces:
             found = bare or begin.search(self.text)
             if found:
                 break
+            if re.match(r'\s*\{\s*"schema"\s*:\s*"[^"]*chakra', self.text):
+                raise InvalidInput(
+                    f"{self.shown}: PyTorch's execution trace, which has no times; give the .et"
+                    " file that chakra_trace_link and chakra_converter make of it and the profile"
+                )
             foreign = self.text.strip() and not self.text.lstrip().startswith("{")
             if foreign or len(self.text) > LONGEST_HEAD or not self.more():
                 raise InvalidInput(
@@ -240,9 +245,13 @@ class _Reader:
         axis = words[1] if len(words) > 1 else ""
         known = self.ours.get("exchanges", {})
         rest = words[2] if len(words) > 2 else axis
-        facts = known.get(f"{axis} {rest}") or known.get(axis)
-        if not facts:
+        key = f"{axis} {rest} {args.get('phase', '')}"
+        turns = known.get(key) or known.get(axis)
+        if not turns:
             raise ValueError(name)
+        turn = key, event.get("pid")
+        at = self.counts[turn] = self.counts.get(turn, -1) + 1
+        facts = turns[at % len(turns)]
         ranks, size = self.ours["groups"][f"{axis} {int(args.get('stage', 0))}"]
         made = Exchange(str(facts[0]), float(facts[1]), tuple(map(int, ranks)), int(size))
         return made, (name, event["ts"], event.get("dur"), made.ranks)

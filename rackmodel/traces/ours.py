@@ -48,8 +48,9 @@ def rows_of(result: Result) -> pd.DataFrame:
 def facts(result: Result) -> dict[str, Any]:
     """Return what the heading of a trace says, so that it can be replayed.
 
-    step_s, outside_s : of the step, and of it what no operation takes. exchanges : {"axis name":
-    [operation, bytes]}, and by "axis" alone the one that moves most; summary : operations are put
+    step_s, outside_s : of the step, and of it what no operation takes. exchanges : {"axis name
+    phase": [[operation, bytes], ...]}, in turn where several have the name (backward gathers again
+    and scatters), and by "axis" alone the one that moves most. summary : operations are put
     together. groups : {"axis stage": the accelerators of one group, and how many it has}.
     """
     step, plan = result.step, result.step.job.plan
@@ -60,14 +61,16 @@ def facts(result: Result) -> dict[str, Any]:
         for operation in _operations(program):
             if isinstance(operation, Collective) and operation.id not in step.silent:
                 what = operation.op, operation.bytes
-                exchanges[f"{operation.axis} {operation.name}"] = [*what]
+                key = f"{operation.axis} {operation.name} {operation.phase}"
+                if [*what] not in (turns := exchanges.setdefault(key, [])):
+                    turns.append([*what])
                 moved[operation.axis, *what] += operation.bytes
                 axes.add((operation.axis, program.pipeline_rank))
             elif isinstance(operation, Transfer):
-                exchanges[TRANSFERS] = ["send", operation.bytes]
+                exchanges[TRANSFERS] = [["send", operation.bytes]]
                 axes.add((TRANSFERS, program.pipeline_rank))
     for axis, op, size in sorted(moved, key=lambda key: moved[key]):
-        exchanges[axis] = [op, size]
+        exchanges[axis] = [[op, size]]
     return {
         "topology": result.topology,
         "step_s": result.step_s,

@@ -65,7 +65,8 @@ class Recorded:
     gap_s : what passes between their end and its start, in which nothing is known to run.
     meeting : operations of several ranks that start together share a number; else -1.
     machine : that it was recorded on, "" if the file does not say. steps : in the trace.
-    accelerators : of the machine. step_s : as recorded. outside_s : of it, after all operations.
+    accelerators : of the machine. step_s : as recorded; 0: the file says who waits for whom, not
+    when. outside_s : of it, after all operations.
     """
 
     doing: Ints
@@ -206,7 +207,7 @@ class Recorder:
             machine=self.machine,
             steps=steps,
             accelerators=max(self.accelerators, max(self.rank) + 1),
-            step_s=float(end.max()) / steps + self.outside_s,
+            step_s=0.0 if self.waits else float(end.max()) / steps + self.outside_s,
             outside_s=self.outside_s,
             notes=tuple(self.notes),
         )

@@ -47,8 +47,10 @@ def read_recorded(paths: Sequence[Path]) -> Recorded:
         For a file that can't be read, is truncated or no trace.
     """
     recorder = Recorder()
+    chakra = sum(map(is_chakra, paths))  # a file a rank, and metadata need not say how many
     for number, path in enumerate(paths):
         if is_chakra(path):
+            recorder.accelerators = max(recorder.accelerators, chakra)
             read_chakra(path, recorder, number)
         else:
             read_kineto(path, f"TRACE {path.name}", recorder)
@@ -131,14 +133,15 @@ def replayed(
     untimed = sized[step.doing] & (step.seconds == 0.0)
     read = np.where(untimed, mine[step.doing], step.seconds)
     seconds = read * (other / mine)[step.doing]
+    as_read = step.play(read)
     return {
         "topology": target.name,
         "recorded_on": source.name,
         "accelerators": step.accelerators,
         "operations": len(step.seconds),
         "steps": step.steps,
-        "recorded_s": step.step_s,
-        "as_read_s": step.play(read),
+        "recorded_s": step.step_s or as_read,
+        "as_read_s": as_read,
         "step_s": step.play(seconds),
         "rows": _rows(step, read, seconds),
         "notes": list(step.notes),

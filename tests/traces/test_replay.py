@@ -94,6 +94,7 @@ def test_a_trace_that_is_cut_is_one_line(steps, tmp_path):
         ("a.json", b"hello"),
         ("a.json", b"{}"),
         ("a.json", b'{"traceEvents": []}'),
+        ("a.json", b'{"schema": "1.0.2-chakra.0.0.4", "pid": 1, "nodes": [{"id": 2}]}'),
         ("a.json", b'{"a": , "traceEvents": []}'),
         ("a.json", b""),
         ("a.et", b"hello, world, this is no trace"),
@@ -236,32 +237,71 @@ def test_reading_does_not_hold_the_file(tmp_path):
     assert peak < 8e6
 
 
+def message(*fields):
+    """A length-delimited message, after mlcommons' et_def.proto."""
+    body = b"".join(fields)
+    return bytes([len(body)]) + body
+
+
+def attribute(name, number, value):
+    inner = b"\x0a" + bytes([len(name)]) + name + number + value
+    return b"\x52" + bytes([len(inner)]) + inner
+
+
+GIB = bytes([0x80, 0x80, 0x80, 0x80, 0x04])  # as a varint
+
+
 def test_a_file_of_chakra_by_hand(tmp_path):
-    """Bytes after mlcommons' et_def.proto: metadata; 100 us of kernels; an all-reduce after it."""
-
-    def message(*fields):
-        body = b"".join(fields)
-        return bytes([len(body)]) + body
-
-    def attribute(name, number, value):
-        inner = b"\x0a" + bytes([len(name)]) + name + number + value
-        return b"\x52" + bytes([len(inner)]) + inner
-
+    """Metadata; an all-reduce after 100 us of kernels, which may stand later in the file."""
     head = message(b"\x0a\x050.0.4")
     kernels = message(
         b"\x08\x01\x12\x01a\x18\x04\x38\x64", attribute(b"is_cpu_op", b"\xd8\x01", b"\0")
     )
-    varint = bytes([0x80, 0x80, 0x80, 0x80, 0x04])  # 1 GiB
     total = message(
         b"\x08\x02\x12\x01b\x18\x07\x2a\x01\x01\x38\x90\x4e",  # data_deps packed, 10,000 us
         attribute(b"comm_type", b"\x48", b"\0"),
-        attribute(b"comm_size", b"\x48", varint),
+        attribute(b"comm_size", b"\x48", GIB),
     )
     path = tmp_path / "a.et"
-    path.write_bytes(head + kernels + total)
-    found = rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")
-    assert found["step_s"] == pytest.approx(10_100e-6)
-    assert {row["what"] for row in found["rows"]} == {"other kernels", "all-reduce over 2"}
+    for content in (head + kernels + total, head + total + kernels):
+        path.write_bytes(content)
+        found = rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")
+        assert found["step_s"] == pytest.approx(10_100e-6)
+        assert {row["what"] for row in found["rows"]} == {"other kernels", "all-reduce over 2"}
+    path.write_bytes(head + total)
+    with pytest.raises(InvalidInput, match="node 1, which is not in the file"):
+        rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")
+
+
+def test_files_of_a_generator_say_neither_ranks_nor_times(tmp_path):
+    """As ASTRA-sim's examples: empty metadata, one all-reduce a file, a file a rank."""
+    node = message(
+        b"\x12\x01b\x18\x07",
+        attribute(b"is_cpu_op", b"\xd8\x01", b"\0"),
+        attribute(b"comm_type", b"\x48", b"\0"),
+        attribute(b"comm_size", b"\x48", GIB),
+    )
+    for rank in range(8):
+        (tmp_path / f"all_reduce.{rank}.et").write_bytes(message() + node)
+    found = rackmodel.replay(tmp_path, "dgx-h100", recorded_on="dgx-h100")
+    alone = rackmodel.collective("dgx-h100", "all-reduce", gpus=8, bytes=2**30)
+    assert {row["what"] for row in found["rows"]} == {"all-reduce over 8"}
+    assert (
+        found["step_s"]
+        == found["recorded_s"]
+        == pytest.approx(alone["rows"][0]["time_s"], rel=0.02)
+    )
+
+
+def test_what_is_gathered_forward_is_gathered_again_and_scattered_backward(steps):
+    _, *files = steps["tp and pp"]
+    kinds = [
+        {row["what"]: row["operations"] for row in rackmodel.replay(one, "dgx-h100")["rows"]}
+        for one in files
+    ]
+    for name in ("all-gather over 4", "reduce-scatter over 4"):
+        assert kinds[0][name] == kinds[1][name]
+    assert kinds[0]["all-gather over 4"] > 1.4 * kinds[0]["reduce-scatter over 4"]
 
 
 def test_calls_of_the_host_lead_their_kernels(steps):
