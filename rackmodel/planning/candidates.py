@@ -32,9 +32,10 @@ WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
 # Standard deviation of ln(simulated over estimated step) within a search: measured on 9 of the best
-# 300 plans of each of five (gpt3-13b, llama3-70b, mixtral-8x7b on H100, B200, GB200, v5p; 0.9 to
-# 4.9% of one). It counts as much as PRIOR plans of the search at hand (assumed).
-SPREAD = 0.026
+# 300 plans of each of seven (13 to 671 B parameters on H100, B200, v5p, GB200 in domains of 8 and
+# 72; 0.6 to 1.9% of one, 4.5% on the torus) by `python -m benchmarks.search.spread`. It counts as
+# much as PRIOR plans of the search at hand (assumed).
+SPREAD = 0.020
 PRIOR = 3.0
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 

@@ -1,0 +1,63 @@
+"""What simulated plans teach a search about those that were not simulated."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rackmodel.planning.best import FULL_AT
+from rackmodel.planning.candidates import Effort, Queue
+from rackmodel.planning.enumeration import enumerate_plans
+from rackmodel.planning.objectives import OBJECTIVES
+from rackmodel.planning.planner import Look, Planner
+from rackmodel.planning.space import Choices
+from rackmodel.topology import load_topology
+from rackmodel.workload import Job, Plan, load_model
+
+SLOWER = 1.02  # simulated over estimated step, of every plan
+
+
+@pytest.fixture(scope="module")
+def look():
+    job = Job(model=load_model("gpt3-13b"), plan=Plan(), seq_len=2048, global_batch=32)
+    planner = Planner(load_topology("dgx-h100"), job, 16, None)
+    choices = Choices(shardings=("none", "zero1"), max_micro_batch=1, max_vpp=4)
+    space = enumerate_plans(planner.job, 16, domain=8, fixed={"pp": 2}, choices=choices)
+    found = Look(planner, space, planner.part.hbm_bytes * FULL_AT)
+    found.closer(np.inf)
+    return found
+
+
+def one_simulated(look, kin):
+    """A queue after one plan, which was as much slower than estimated as all plans are."""
+    space, step_s = look.space, look.estimates.step_s
+    estimate_s = {space.plan(i): look.planner.lost_s(float(step_s[i])) for i in range(len(space))}
+
+    def simulate(plan):
+        found = SimpleNamespace(step_s=SLOWER * estimate_s[plan], step=SimpleNamespace(events=1))
+        found.filled_in = lambda names: found
+        return found
+
+    queue = Queue(look, simulate, OBJECTIVES["tokens"], kin)
+    (found,) = queue.simulated(Effort(most=1))
+    return queue, found
+
+
+@pytest.mark.parametrize("kin", [0.0, 0.5, 1.0])
+def test_what_a_kind_was_misjudged_by_holds_for_its_family_by_a_share(look, kin):
+    queue, found = one_simulated(look, kin)
+    plans = [look.space.plan(int(entry)) for entry in queue.queue]
+    place = plans.index(found.job.plan)
+    waiting = np.isfinite(queue.likely)
+    same = (queue.kinds == queue.kinds[place]).all(axis=1)
+    family = (queue.kinds[:, :2] == queue.kinds[place, :2]).all(axis=1)
+    told = queue.likely[waiting] / queue.scores[waiting]
+    wanted = np.where(same, SLOWER, np.where(family, SLOWER**kin, 1.0))[waiting]
+    assert all(some[waiting].any() for some in (same, family & ~same, ~family))
+    assert told == pytest.approx(wanted)
+
+
+def test_the_less_holds_for_a_family_the_likelier_is_a_better_plan(look):
+    chances = [one_simulated(look, kin)[0].better_chance()[0] for kin in (0.0, 0.5, 1.0)]
+    assert chances == sorted(chances, reverse=True)
+    assert chances[0] > chances[-1]
