@@ -2,7 +2,8 @@
 
 In:  the pages; the console script `rackmodel` on the PATH.
 Out: one line a command with its seconds; exit 1 where one fails, says nothing (without
-     --out), or does not print the figure that its comment promises ("+8.6%", "1.97 times").
+     --out), does not print the figure that its comment promises ("+8.6%", "1.97 times"), or not
+     each line of the ```text block that follows it (spaces, and what stands after "...", aside).
 Left out: set-up lines (`python3 -m venv ...`, `pip install`), which a fresh machine does. The
      study and the claims run in their quick forms, on fewer points; the whole takes a quarter hour.
 """
@@ -25,15 +26,39 @@ SET_UP = ("#", "python3 -m venv", "pip install")  # what a fresh machine and `.c
 QUICK = ("rackmodel study ", "rackmodel claims ")  # commands that have a --quick form
 
 
-def lines(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the commands of the ```sh blocks, continued lines joined, each with its comment."""
-    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            command, _, comment = re.sub(r"\s+# ", "\0", line, count=1).partition("\0")
-            command = command.strip()
-            if command and not command.startswith(SET_UP):
-                quick = any(name in command for name in QUICK) and "--quick" not in command
-                yield f"{command} --quick" if quick else command, comment
+def lines(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the commands of the ```sh blocks, continued lines joined, each with its comment.
+
+    Third is the ```text block below, which shows what the last command of a block prints.
+    """
+    blocks = re.findall(r"```sh\n(.*?)```(?:\n+```text\n(.*?)```)?", text, re.DOTALL)
+    for block, shown in blocks:
+        found = list(commands(block))
+        yield from ((*line, "") for line in found[:-1])
+        yield from ((*line, shown) for line in found[-1:])
+
+
+def commands(block: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands of one block with their comments."""
+    for line in block.replace("\\\n", " ").splitlines():
+        command, _, comment = re.sub(r"\s+# ", "\0", line, count=1).partition("\0")
+        command = command.strip()
+        if command and not command.startswith(SET_UP):
+            quick = any(name in command for name in QUICK) and "--quick" not in command
+            yield f"{command} --quick" if quick else command, comment
+
+
+def unprinted(shown: str, printed: str) -> str:
+    """Return the first line of a page that the output does not have; "" if it has all.
+
+    >>> unprinted("MFU   44% of 2,500\\n...", "step 1 s\\nMFU  44% of 2,500 TFLOP/s")
+    ''
+    >>> unprinted("MFU   45%", "step 1 s\\nMFU  44%")
+    'MFU 45%'
+    """
+    have = " ".join(printed.split())
+    wanted = (" ".join(line.partition("...")[0].split()) for line in shown.splitlines())
+    return next((line for line in wanted if line not in have), "")
 
 
 def missed(comment: str, printed: str) -> str:
@@ -61,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in KEPT:
             shutil.copytree(ROOT / name, Path(folder) / name)
-        for command, comment in wanted:
+        for command, comment, shown in wanted:
             begin = time.perf_counter()
             # The pages are ours; the shell is there for its quoting and redirections.
             done = subprocess.run(
@@ -73,11 +98,11 @@ def main() -> None:
                 check=False,
             )
             print(f"{time.perf_counter() - begin:7.1f} s  {command}", flush=True)
-            other = missed(comment, done.stdout)
+            other = missed(comment, done.stdout) or unprinted(shown, done.stdout)
             silent = not (done.stdout or done.stderr) and " --out " not in command
             if done.returncode or other or silent:
                 print(done.stdout + done.stderr)
-                print(f"the comment says {other}" if other else f"exit code {done.returncode}")
+                print(f"the page says {other}" if other else f"exit code {done.returncode}")
                 sys.exit(1)
     print(f"{len(wanted)} lines of README.md and docs/ run")
 
