@@ -18,7 +18,6 @@ neither meet nor share a link while micro-batches repeat recur each by themselve
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ import numpy as np
 
 from rackmodel.engine.apart import independent_parts
 from rackmodel.engine.ranks import Logged
-from rackmodel.workload.operations import Collective, Compute, Program, Segment, Wait
+from rackmodel.workload.operations import Program, Segment, content_of
 from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
 Repeat = Literal["exact", "estimate", "all"]
 PERIODS_TRIED = 24  # multiples of the schedule's own unit
-_NUMBER = re.compile(r"\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def find_splices(
     step has to be simulated once more.
     """
     left = job.micro_batches - simulated
-    marks = [_marks(program) for program in run.programs]
+    marks = [[content_of(item) for item in program.items] for program in run.programs]
     logs = [sorted(log, key=lambda e: (e.start_s, e.item, e.place)) for log in run.logs]
     if not all(logs):
         return (), 0
@@ -206,20 +204,6 @@ def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Sp
         if left % batches == 0:
             widest = Splice(at_s, period_s, 0, batches, exact=False)
     return widest
-
-
-def _marks(program: Program) -> list[object]:
-    """Return what each item is, whatever its micro-batch: equal marks do the same."""
-    marks: list[object] = []
-    for item in program.items:
-        match item:
-            case Segment() | Compute() | Collective():
-                marks.append(item.id)
-            case Wait():
-                marks.append(("wait", _NUMBER.sub("", item.token)))
-            case _:
-                marks.append((type(item).__name__, item.peer, _NUMBER.sub("", item.name)))
-    return marks
 
 
 def _shift(program: Program, marks: Sequence[object], batches: int) -> int:

@@ -23,7 +23,10 @@ from rackmodel.workload.operations import (
     Recv,
     Segment,
     Send,
+    Transfer,
     Wait,
+    content_of,
+    without_batch,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -60,7 +63,7 @@ class Table:
     """
 
     rows: dict[Row, int] = field(default_factory=dict)
-    numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
+    numbers: dict[tuple[object, int, str, str], int] = field(default_factory=dict)
     parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
     locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
     # By ids of the `Compute`s of a run; equal layers run the same ones.
@@ -127,7 +130,8 @@ def _of_kind(row: Row) -> Row:
 class Layouts:
     """Rows for what rank classes of one pipeline rank log.
 
-    whole : bool per item, True for segments whose collectives all end inside them.
+    whole : bool per item, True for segments whose collectives all end inside them. content : what
+    each item does; unless the rows are fine, one transfer is like that of any other micro-batch.
     """
 
     program: Program
@@ -137,9 +141,11 @@ class Layouts:
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
     table: Table = field(default_factory=Table)
     whole: npt.NDArray[np.bool_] = field(init=False)
+    content: list[object] = field(init=False)
 
     def __post_init__(self) -> None:
         """Look which segments are whole; equal items are looked at once."""
+        self.content = [item.id if self.fine else content_of(item) for item in self.program.items]
         known = self.table.closed
         for item in self.program.items:
             if item.id not in known:
@@ -162,7 +168,7 @@ class Layouts:
 
     def template(self, item: int, place: int, kind: str, axis: str) -> int:
         """Return the number of the template of a kind of entry."""
-        key = (self.program.items[item].id, place, kind, axis)
+        key = (self.content[item], place, kind, axis)
         number = self.table.numbers.get(key)
         if number is None:
             number = self.table.numbers[key] = len(self.table.parts)
@@ -193,12 +199,15 @@ class Layouts:
         """Return the row of a collective, a send, or a wait for one."""
         operation = self._operations(item)[place]
         size = getattr(operation, "bytes", 0.0)
+        name = getattr(operation, "name", getattr(operation, "token", ""))
+        if not self.fine and isinstance(operation, Transfer | Wait):
+            name = without_batch(name).rstrip()
         return Row(
             kind="send" if axis == "pp" else "collective",
             stream=getattr(operation, "stream", "pp") if kind == "async" else "compute",
             phase=getattr(operation, "phase", "other"),
             axis=axis,
-            name=getattr(operation, "name", getattr(operation, "token", "")),
+            name=name,
             wire_bytes=0.0 if kind == "hold" else self.wire_bytes.get((axis, size), 0.0),
         )
 

@@ -8,6 +8,7 @@ Left out: seconds, links, accelerators. An operation knows FLOPs, bytes and shap
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -152,6 +153,7 @@ class Wait(Numbered):
 
 
 Operation: TypeAlias = Compute | Collective | Send | Recv | Wait
+_BATCH = re.compile(r"(?<=batch )\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,3 +179,23 @@ class Program:
     pipeline_rank: int
     items: tuple[Operation | Segment, ...]
     micro_batches: tuple[int, ...]
+
+
+def without_batch(name: str) -> str:
+    """Return the name of a transfer without the number of its micro-batch.
+
+    >>> without_batch("forward stage 1 micro-batch 12")
+    'forward stage 1 micro-batch '
+    """
+    return _BATCH.sub("", name)
+
+
+def content_of(item: Operation | Segment) -> object:
+    """Return what an item of a program does, equal for what does the same for other batches."""
+    match item:
+        case Transfer():
+            return type(item).__name__, item.peer, item.bytes, without_batch(item.name)
+        case Wait():
+            return "wait", without_batch(item.token)
+        case _:
+            return item.id
