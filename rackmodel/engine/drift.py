@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.ranks import Late, Logged
 from rackmodel.engine.recurrence import ALIKE, Splice
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
 TRIES = 6  # runs, each begins nearer to when all meet as they should
 
-Logs: TypeAlias = Sequence[Sequence[Logged]]
+Logs: TypeAlias = Sequence[RankLog]
 
 
 def drifted(
     short: Simulation, splices: Sequence[Splice], simulated: Callable[[Late], Simulation]
-) -> tuple[float, list[list[Logged]], int] | None:
+) -> tuple[float, list[RankLog], int] | None:
     """Let all parts, rank classes of one splice each, meet as they do in the whole step.
 
     Returns its end [s], logs for the splices, events. None if a part does not fall into the period
@@ -86,7 +87,7 @@ def _offset_s(
 
 def _joined(
     before: Logs, after: Logs, splices: Sequence[Splice], begin_s: Sequence[float]
-) -> list[list[Logged]]:
+) -> list[RankLog]:
     """Return logs by the clock of the short step: of it the items begun before the second period.
 
     The rest is of the other. Items as a whole: one log may have in lockstep what the other has not.
@@ -105,5 +106,5 @@ def _joined(
             for entry in two
             if entry.item not in begun
         ]
-        joined.append(first + rest)
+        joined.append(RankLog.of(first + rest))
     return joined

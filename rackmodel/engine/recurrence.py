@@ -18,21 +18,23 @@ neither meet nor share a link while micro-batches repeat recur each by themselve
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rackmodel.engine.apart import independent_parts
-from rackmodel.engine.ranks import Logged
+from rackmodel.engine.rank_logs import KINDS, RankLog
 from rackmodel.workload.operations import Program, Segment, content_of
 from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
     from rackmodel.engine.simulation import Simulation
     from rackmodel.workload import Job
+
+Ints = npt.NDArray[np.int64]
 
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
 Repeat = Literal["exact", "estimate", "all"]
@@ -89,16 +91,25 @@ class _Classes(NamedTuple):
     every pipeline rank.
     """
 
-    logs: list[list[Logged]]
+    logs: list[RankLog]
     stages: Sequence[int]
     programs: Sequence[Program]
-    marks: Sequence[Sequence[object]]
+    marks: Sequence[Ints]
 
     def only(self, numbers: Sequence[int]) -> _Classes:
         """Return some of the rank classes."""
         return self._replace(
             logs=[self.logs[n] for n in numbers], stages=[self.stages[n] for n in numbers]
         )
+
+
+def marks_of(programs: Sequence[Program]) -> list[Ints]:
+    """Return what each item of each program is, whatever its micro-batch: equal marks do alike."""
+    numbers: dict[object, int] = {}
+    return [
+        np.array([numbers.setdefault(content_of(item), len(numbers)) for item in program.items])
+        for program in programs
+    ]
 
 
 def find_splices(
@@ -114,8 +125,8 @@ def find_splices(
     step has to be simulated once more.
     """
     left = job.micro_batches - simulated
-    marks = [[content_of(item) for item in program.items] for program in run.programs]
-    logs = [sorted(log, key=lambda e: (e.start_s, e.item, e.place)) for log in run.logs]
+    marks = marks_of(run.programs)
+    logs = [log.in_order() for log in run.logs]
     if not all(logs):
         return (), 0
     whole = _Classes(logs, run.stages, run.programs, marks)
@@ -149,7 +160,7 @@ def _each_apart(
         middle.append(range(len(mark) // 2, _first_break(mark, shift) if shift else len(mark)))
     parts: list[Sequence[int]] = list(independent_parts(run, middle))
     known = [
-        {mark[item] for item in items} for mark, items in zip(whole.marks, middle, strict=True)
+        mark[items.start : items.stop] for mark, items in zip(whole.marks, middle, strict=True)
     ]
     found = []
     for part in parts if len(parts) > 1 else []:
@@ -161,14 +172,13 @@ def _each_apart(
     return parts, found
 
 
-def _within(classes: _Classes, one: Splice, known: Sequence[set[object]]) -> bool:
+def _within(classes: _Classes, one: Splice, known: Sequence[Ints]) -> bool:
     """Return whether nothing but these items of each pipeline rank happens in what recurs."""
-    return all(
-        classes.marks[stage][entry.item] in known[stage]
-        for log, stage in zip(classes.logs, classes.stages, strict=True)
-        for entry in log
-        if one.at_s - one.period_s <= entry.start_s < one.at_s
-    )
+    for log, stage in zip(classes.logs, classes.stages, strict=True):
+        inside = (one.at_s - one.period_s <= log.start_s) & (log.start_s < one.at_s)
+        if not np.isin(classes.marks[stage][log.item[inside]], known[stage]).all():
+            return False
+    return True
 
 
 def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Splice | None:
@@ -206,89 +216,55 @@ def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Sp
     return widest
 
 
-def _shift(program: Program, marks: Sequence[object], batches: int) -> int:
+def _shift(program: Program, marks: Ints, batches: int) -> int:
     """Return how many items `batches` micro-batches take in mid-program; 0 if unclear."""
     batch = program.micro_batches
     half = len(marks) // 2
     for here in range(half, len(marks)):
         if not isinstance(program.items[here], Segment):
             continue
-        for other in range(here + 1, len(marks)):
-            if marks[other] == marks[here] and batch[other] - batch[here] == batches:
-                return other - here
+        for other in (np.flatnonzero(marks[here + 1 :] == marks[here]) + here + 1).tolist():
+            if batch[other] - batch[here] == batches:
+                return int(other - here)
         return 0
     return 0
 
 
-def _first_break(marks: Sequence[object], shift: int) -> int:
+def _first_break(marks: Ints, shift: int) -> int:
     """Return the first item, after the middle, that differs from the one a period before."""
-    half = len(marks) // 2
-    for place in range(half + shift, len(marks)):
-        if marks[place] != marks[place - shift]:
-            return place
-    return len(marks)
+    begin = len(marks) // 2 + shift
+    differ = np.flatnonzero(marks[begin:] != marks[begin - shift : len(marks) - shift])
+    return begin + int(differ[0]) if len(differ) else len(marks)
 
 
-def _start_of(log: Sequence[Logged], item: int) -> float:
+def _start_of(log: RankLog, item: int) -> float:
     """Return when a rank reaches an item, or has begun the last one before it."""
-    ends = [e.start_s for e in log if e.item >= item]
-    before = [e.start_s for e in log if e.item < item]
-    return min(ends) if ends else max(before)
+    there = log.item >= item
+    return float(log.start_s[there].min() if there.any() else log.start_s.max())
 
 
-def _period(log: Sequence[Logged], shift: int, at_s: float) -> float | None:
+def _period(log: RankLog, shift: int, at_s: float) -> float | None:
     """Return the time between an item and its counterpart a period later, both before `at_s`."""
-    last = next(
-        (e for e in reversed(log) if e.start_s < at_s and e.kind in ("run", "lockstep")), None
-    )
-    if last is None:
+    work = (log.kind == KINDS.index("run")) | (log.kind == KINDS.index("lockstep"))
+    before = np.flatnonzero(work & (log.start_s < at_s))
+    if not len(before):
         return None
-    same = [
-        e
-        for e in log
-        if e.item == last.item - shift and (e.place, e.kind) == (last.place, last.kind)
-    ]
-    return last.start_s - same[0].start_s if same else None
+    last = int(before[-1])
+    same = (log.item == log.item[last] - shift) & (log.place == log.place[last])
+    same &= log.kind == log.kind[last]
+    return float(log.start_s[last] - log.start_s[same.argmax()]) if same.any() else None
 
 
-def _alike(
-    log: Sequence[Logged],
-    marks: Sequence[object],
-    at_s: float,
-    period_s: float,
-    tolerance: float,
-) -> bool:
+def _alike(log: RankLog, marks: Ints, at_s: float, period_s: float, tolerance: float) -> bool:
     """Return whether the stretches before and after `at_s` hold the same operations."""
-    starts = [entry.start_s for entry in log]
-    first = log[_from(starts, at_s - period_s, tolerance) : _from(starts, at_s, tolerance)]
-    second = log[_from(starts, at_s, tolerance) : _from(starts, at_s + period_s, tolerance)]
-    return _same(first, second, marks, period_s, tolerance)
-
-
-def _same(
-    first: Sequence[Logged],
-    second: Sequence[Logged],
-    marks: Sequence[object],
-    later_s: float,
-    tolerance: float,
-) -> bool:
-    """Return whether two stretches hold the same operations, the second `later_s` later."""
-    if len(first) != len(second):
+    edges = np.array([at_s - period_s, at_s, at_s + period_s]) - tolerance
+    low, seam, high = np.searchsorted(log.start_s, edges).tolist()
+    if seam - low != high - seam:
         return False
-
-    def rows(part: Sequence[Logged]) -> list[tuple[object, ...]]:
-        return sorted(
-            ((str(marks[e.item]), e.place, e.kind, e.start_s, e.end_s) for e in part),
-            key=lambda row: row[:4],
-        )
-
-    one, two = rows(first), rows(second)
-    if [row[:3] for row in one] != [row[:3] for row in two]:
-        return False
-    times = np.array([row[3:] for row in one], dtype=float).reshape(-1, 2)
-    later = np.array([row[3:] for row in two], dtype=float).reshape(-1, 2)
-    return bool(np.all(np.abs(later - times - later_s) <= tolerance))
-
-
-def _from(starts: Sequence[float], at_s: float, tolerance: float) -> int:
-    return bisect_left(starts, at_s - tolerance)
+    what = np.stack([marks[log.item], log.place, log.kind])
+    parts = []
+    for part in (slice(low, seam), slice(seam, high)):
+        order = np.lexsort((log.start_s[part], *what[::-1, part]))
+        parts.append((what[:, part][:, order], log.times[part, :2][order]))
+    (one, times), (two, later) = parts
+    return bool((one == two).all() and (np.abs(later - times - period_s) <= tolerance).all())

@@ -20,7 +20,8 @@ import simpy
 
 from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import Quotient
-from rackmodel.engine.ranks import Late, Logged, Rank, World
+from rackmodel.engine.rank_logs import RankLog
+from rackmodel.engine.ranks import Late, Rank, World
 from rackmodel.engine.script import Cut, Hold, Join, Lockstep, Pass, Played, Script, pieces_of, play
 from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
@@ -109,7 +110,7 @@ class Simulation:
     world: World = field(init=False)
     end_s: float = field(init=False)
     events: int = field(init=False)
-    logs: Sequence[Sequence[Logged]] = field(init=False)
+    logs: Sequence[RankLog] = field(init=False)
     _cuts: dict[tuple[int, int, frozenset[int]], tuple[int, Items]] = field(default_factory=dict)
     _segments: dict[tuple[int, int, frozenset[int]], tuple[Cut, set[str]]] = field(
         default_factory=dict
@@ -187,7 +188,7 @@ class Simulation:
         if stuck:
             raise _stuck(stuck, len(self.world.open))
         self.end_s, self.events = float(self.clock.now), events_so_far(self.clock)
-        self.logs = [tuple(rank.log) for rank in self.world.ranks]
+        self.logs = [RankLog.of(rank.log) for rank in self.world.ranks]
 
     def _by_arrays(self, classes: Sequence[tuple[int, int, int, Items]], limit_s: float) -> None:
         from rackmodel.engine.array_run import run_arrays  # loads numba

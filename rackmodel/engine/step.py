@@ -22,8 +22,9 @@ from rackmodel.engine.drift import drifted
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.quotient import Quotient, fold
+from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap
-from rackmodel.engine.ranks import Late, Logged
+from rackmodel.engine.ranks import Late
 from rackmodel.engine.recurrence import Repeat, Splice, find_splices, trials
 from rackmodel.engine.simulation import Hands, Simulation, hands_of
 from rackmodel.engine.stand_in import StandIn
@@ -87,7 +88,7 @@ class Step:
     job: Job
     step_s: float
     splices: tuple[Splice, ...]
-    logs: tuple[Sequence[Logged], ...]
+    logs: tuple[RankLog, ...]
     rank_stage: npt.NDArray[np.int64]
     rank_count: npt.NDArray[np.int64]
     rank_class: npt.NDArray[np.int64]
@@ -119,8 +120,8 @@ class Step:
         if (splice := self.splice_of(number)) is not None:
             at, begin = splice.at_s, splice.at_s - splice.period_s
             first = np.full(len(visits), np.inf)
-            for entry in self.logs[number]:
-                first[entry.item] = min(first[entry.item], entry.start_s)
+            log = self.logs[number]
+            np.minimum.at(first, log.item, log.start_s)
             tolerance = 1e-12 * self.step_s
             again = (first >= begin - tolerance) & (first < at - tolerance)
             visits[again] += splice.times
@@ -261,7 +262,7 @@ class _Walked(NamedTuple):
 
     run: Simulation
     step_s: float
-    logs: Sequence[Sequence[Logged]]
+    logs: Sequence[RankLog]
     splices: tuple[Splice, ...]
     events: int
 

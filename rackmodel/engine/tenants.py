@@ -25,8 +25,8 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.placing import SimulatedMachine
 from rackmodel.engine.quotient import Quotient, fold
+from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap, map_ranks
-from rackmodel.engine.ranks import Logged
 from rackmodel.engine.simulation import Simulation
 from rackmodel.engine.step import FoldedMachine, Kernels, Step, StepKind
 from rackmodel.engine.step import kernel_seconds as kernel_seconds_of
@@ -365,10 +365,8 @@ def _stay(
     return Stay(tenant=one.tenant, ends_s=tuple(ends.tolist()), step=step)
 
 
-def _note_ends(ends: npt.NDArray[np.float64], log: Sequence[Logged], begin: Sequence[int]) -> None:
+def _note_ends(ends: npt.NDArray[np.float64], log: RankLog, begin: Sequence[int]) -> None:
     """Put the end of each step of a rank class into the ends of all; steps end in order."""
-    items = np.array([entry.item for entry in log], dtype=np.int64)
-    times = np.array([entry.end_s for entry in log])
-    turns = np.searchsorted(np.asarray(begin[1:]), items, side="right")
-    np.maximum.at(ends, turns, times)
+    turns = np.searchsorted(np.asarray(begin[1:]), log.item, side="right")
+    np.maximum.at(ends, turns, log.end_s)
     np.maximum.accumulate(ends, out=ends)

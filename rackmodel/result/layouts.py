@@ -7,13 +7,14 @@ Left out: times (`timeline`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import Lockstep
 from rackmodel.workload.operations import (
     Collective,
@@ -63,7 +64,8 @@ class Table:
     """
 
     rows: dict[Row, int] = field(default_factory=dict)
-    numbers: dict[tuple[object, int, str, str], int] = field(default_factory=dict)
+    contents: dict[object, int] = field(default_factory=dict)  # what items do
+    numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
     parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
     locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
     # By ids of the `Compute`s of a run; equal layers run the same ones.
@@ -141,11 +143,13 @@ class Layouts:
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
     table: Table = field(default_factory=Table)
     whole: npt.NDArray[np.bool_] = field(init=False)
-    content: list[object] = field(init=False)
+    content: Ints = field(init=False)
 
     def __post_init__(self) -> None:
         """Look which segments are whole; equal items are looked at once."""
-        self.content = [item.id if self.fine else content_of(item) for item in self.program.items]
+        numbers = self.table.contents
+        contents = (item.id if self.fine else content_of(item) for item in self.program.items)
+        self.content = np.array([numbers.setdefault(one, len(numbers)) for one in contents])
         known = self.table.closed
         for item in self.program.items:
             if item.id not in known:
@@ -168,12 +172,29 @@ class Layouts:
 
     def template(self, item: int, place: int, kind: str, axis: str) -> int:
         """Return the number of the template of a kind of entry."""
-        key = (self.content[item], place, kind, axis)
+        key = (int(self.content[item]), place, kind, axis)
         number = self.table.numbers.get(key)
         if number is None:
             number = self.table.numbers[key] = len(self.table.parts)
             self.table.parts.append((place, self._template(item, place, kind, axis)))
         return number
+
+    def templates_of(self, words: npt.NDArray[np.int32], axes: Sequence[str]) -> Ints:
+        """Return the number of the template of each entry.
+
+        words : of a `RankLog`, kind, item, place, number among `axes` or -1.
+        """
+        kind, item, place, axis = words[:, :4].T.astype(np.int64)
+        key = self.content[item] * (int(place.max(initial=0)) + 1) + place
+        key = (key * len(KINDS) + kind) * (len(axes) + 1) + axis + 1
+        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        told = np.stack([item, place, kind, axis], axis=1)[np.sort(first)].tolist()
+        names = (*axes, "")
+        found = np.empty(len(first), dtype=np.int64)
+        found[np.argsort(first, kind="stable")] = [
+            self.template(i, p, KINDS[k], names[a]) for i, p, k, a in told
+        ]
+        return found[which.reshape(-1)]
 
     def lockstep(self, steady: Lockstep, item: int, work: Callable[..., Any]) -> Any:
         """Return what `work` makes of a lockstep; done once."""

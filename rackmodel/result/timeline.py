@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Columns, Words, frame_of
-from rackmodel.engine.ranks import Logged
+from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
 from rackmodel.errors import CannotRun
@@ -128,20 +128,19 @@ def _spliced(table: Rows, splice: Splice | None) -> Rows:
     return spliced
 
 
-def _rows(log: Sequence[Logged], layouts: Layouts) -> Rows:
+def _rows(log: RankLog, layouts: Layouts) -> Rows:
     """Return the rows of what a rank class logged, with their micro-batches."""
-    steady: dict[Lockstep, list[tuple[int, float]]] = {}
-    single = []
-    for entry in log:
-        if entry.lockstep is not None:
-            steady.setdefault(entry.lockstep, []).append((entry.item, entry.start_s))
-        else:
-            kind = layouts.template(entry.item, entry.place, entry.kind, entry.axis)
-            single.append((kind, entry.item, entry.start_s, entry.end_s, entry.begin_s))
-    parts = [_laid_out(single, layouts)]
+    steady = log.words[:, 4]
+    single = np.flatnonzero(steady < 0)
+    kinds = layouts.templates_of(log.words[single], log.axes)
+    parts = [_laid_out(kinds, log.item[single], log.times[single], layouts)]
     apart: list[Rows] = []
-    for one, visits in steady.items():
-        spread = _repeated(layouts.lockstep(one, visits[0][0], _lockstep_rows), visits)
+    for number in np.unique(steady[steady >= 0]).tolist():
+        at = np.flatnonzero(steady == number)
+        one, first = log.locksteps[number], int(log.item[at[0]])
+        spread = _repeated(
+            layouts.lockstep(one, first, _lockstep_rows), log.item[at], log.start_s[at]
+        )
         (parts if one.begin or layouts.fine else apart).append(spread)
     rows = _joined(parts)
     if not layouts.fine:
@@ -154,19 +153,16 @@ def _rows(log: Sequence[Logged], layouts: Layouts) -> Rows:
 
 def _lockstep_rows(steady: Lockstep, item: int, layouts: Layouts) -> Rows:
     """Return the rows of a lockstep, in seconds from its start."""
-    entries = [
-        (layouts.template(item, e.place, e.kind, e.axis), item, e.start_s, e.end_s, e.begin_s)
-        for e in steady.entries
-    ]
-    rows = _laid_out(entries, layouts)
+    kinds = [layouts.template(item, e.place, e.kind, e.axis) for e in steady.entries]
+    times = np.array([(e.start_s, e.end_s, e.begin_s) for e in steady.entries]).reshape(-1, 3)
+    rows = _laid_out(np.array(kinds, dtype=np.int64), np.full(len(kinds), item), times, layouts)
     return rows if layouts.fine else _merged(rows, layouts)
 
 
-def _repeated(rows: Rows, visits: Sequence[tuple[int, float]]) -> Rows:
-    """Return the rows of a lockstep for each of its visits, (item, start)."""
-    items, starts = np.array(visits).T
+def _repeated(rows: Rows, items: Ints, starts: Floats) -> Rows:
+    """Return the rows of a lockstep for each of its visits."""
     count = len(rows["row"])
-    spread = {name: np.tile(column, len(visits)) for name, column in rows.items()}
+    spread = {name: np.tile(column, len(items)) for name, column in rows.items()}
     spread["item"] = np.repeat(items.astype(np.int64), count)
     for name in ("start_s", "end_s"):
         spread[name] = spread[name] + np.repeat(starts, count)
@@ -177,14 +173,12 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _laid_out(entries: Sequence[tuple[int, int, float, float, float]], layouts: Layouts) -> Rows:
-    """Return the rows of entries (template, item, start, end, when bytes set off).
+def _laid_out(kind: Ints, item: Ints, times: Floats, layouts: Layouts) -> Rows:
+    """Return the rows of entries: their templates, items, (start, end, when bytes set off).
 
     Kernels fill their run in proportion; an exchange is a wait for others, then its bytes.
     """
-    table = np.array(entries, dtype=float).reshape(-1, 5).T
-    kind, item = table[0].astype(np.int64), table[1].astype(np.int64)
-    start, end, begin = table[2:]
+    start, end, begin = times.T
     begin = np.clip(begin, start, end)
     templates = layouts.table.templates()
     first, count = templates["first"][kind], templates["count"][kind]
