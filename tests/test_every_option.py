@@ -10,7 +10,8 @@ import rackmodel
 from rackmodel.cli import app
 from rackmodel.errors import RackModelError
 from rackmodel.workload import Job, Plan
-from rackmodel.workload.models import Mla, Model
+from rackmodel.workload.attention_kinds import Mla
+from rackmodel.workload.models import Model
 
 DENSE = Model(
     name="dense",

@@ -16,8 +16,8 @@ from typing import Any, Literal, cast
 from rackmodel.errors import InvalidInput
 from rackmodel.serving.steady import Rounds
 from rackmodel.workload import Model, load_model
+from rackmodel.workload.attention_kinds import Indexer, Mla
 from rackmodel.workload.catalog import model_from_columns
-from rackmodel.workload.mixers import Indexer, Mla
 from rackmodel.workload.serving.job import (
     ROUTING_SKEW,
     ServingJob,

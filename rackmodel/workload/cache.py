@@ -25,12 +25,14 @@ class Cache:
 
     per_token : elements kept for each token. [elements/token]
     window : tokens that are kept at most; 0: all of them.
+    compressed_per_token : elements of compressed keys, for every token. [elements/token]
     index_per_token : elements of an indexer's key, of every token. [elements/token]
     per_sequence : elements of the state, whatever the length. [elements]
     """
 
     per_token: float = 0.0
     window: int = 0
+    compressed_per_token: float = 0.0
     index_per_token: float = 0.0
     per_sequence: float = 0.0
 
@@ -54,13 +56,14 @@ def cache_of(model: Model, block: Block, *, tp: int = 1) -> Cache:
         per_token = float(model.mla.kv_lora + model.mla.qk_rope)
     elif block.attends:
         wide = model.heads_of(block)
-        per_token = max(1.0, wide.kv_heads / tp) * (wide.head_dim + wide.value_dim)
+        per_token = max(1.0, wide.kv_heads / tp) * wide.kept_width
     if model.index is not None and block.index == "own":
-        index = float(model.index.head_dim)
+        index = model.index.head_dim / max(1, model.index.rate)
     kind = model.recurrent(block)
     return Cache(
         per_token=per_token,
         window=block.window,
+        compressed_per_token=model.head_dim / block.rate if block.rate else 0.0,
         index_per_token=index,
         per_sequence=kind.kept_elements / tp if kind is not None else 0.0,
     )
@@ -95,6 +98,7 @@ def cache_bytes(
     for block in dict.fromkeys(model.blocks):
         kept = cache_of(model, block, tp=tp)
         each = kept.tokens(length) * kept.per_token * element_bytes
+        each += length * kept.compressed_per_token * element_bytes
         each += length * kept.index_per_token * index_bytes + kept.per_sequence * state_bytes
         total += model.blocks.count(block) * each
     return total

@@ -19,18 +19,13 @@ from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, is_folder, read_json, read_toml
 from rackmodel.shipped import shipped_toml
+from rackmodel.workload.architecture import MOST_WIDE
+from rackmodel.workload.attention_kinds import Heads, Indexer, Mla
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.other import not_a_model
-from rackmodel.workload.mixers import (
-    Convolution,
-    Delta,
-    Heads,
-    Indexer,
-    Mamba,
-    Mla,
-    Selective,
-)
-from rackmodel.workload.models import MOST_WIDE, Model
+from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
+from rackmodel.workload.models import Model
+from rackmodel.workload.variants import Compression, SharedBlock
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
 _PARTS: dict[str, type[Any]] = {
@@ -40,6 +35,8 @@ _PARTS: dict[str, type[Any]] = {
     "delta": Delta,
     "conv": Convolution,
     "index": Indexer,
+    "compression": Compression,
+    "shared_block": SharedBlock,
     "full_heads": Heads,
 }
 _COUNTS = (

@@ -14,6 +14,7 @@ from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT, Local, Work, linear, moving, norm
 from rackmodel.workload.parts import column_comm, row_comm
 from rackmodel.workload.steps import Comm, Step
+from rackmodel.workload.variant_steps import joining_steps
 
 
 def padded_vocab(vocab: int, tp: int) -> int:
@@ -70,6 +71,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     logits = local.tokens * vocab / chunks
     head = linear(local, "head", (local.tokens / chunks, vocab, model.hidden), wide=True)
     steps = [
+        *joining_steps(local),
         Step(
             name="final_norm",
             work=norm(local, local.tokens_sp, model.hidden),

@@ -9,6 +9,7 @@ Bytes count each operand once: what a perfect cache would leave.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from rackmodel.software import software_of
@@ -273,9 +274,13 @@ def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, coun
     wide, window = model.heads_of(block), model.kept_window(block)
     qk, v = wide.head_dim, wide.value_dim
     area = q_len * kv_len * (0.5 if causal else 1.0)
-    keys = q_len * model.kv_span(block, kv_len, causal=True) if block.index else float(kv_len)
+    span = model.kv_span(block, kv_len, causal=True)
+    keys = q_len * span if block.index else float(kv_len)
+    if block.rate:  # the window under which a query sees as many keys on average
+        share = 2.0 * span / kv_len
+        window = round(kv_len * (1.0 - math.sqrt(1.0 - share))) if share < 1.0 else 0
     # The latent key holds the value.
-    width = qk if block.index and model.mla else qk + v
+    width = qk if wide.one_kv or (block.index and model.mla) else qk + v
     return Kernel(
         family="attention",
         name="attention",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from rackmodel.workload.attention_kinds import Indexer, Mla
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.experts import moe_steps
 from rackmodel.workload.kernels import (
@@ -25,7 +26,6 @@ from rackmodel.workload.kernels import (
     moving,
     norm,
 )
-from rackmodel.workload.mixers import Indexer, Mla
 from rackmodel.workload.parts import (
     column,
     column_comm,
@@ -37,6 +37,13 @@ from rackmodel.workload.parts import (
 )
 from rackmodel.workload.recurrent import recurrent_steps
 from rackmodel.workload.steps import Comm, Step
+from rackmodel.workload.variant_steps import (
+    compression_steps,
+    output_steps,
+    shared_block_steps,
+    stream_steps,
+)
+from rackmodel.workload.variants import SharedBlock
 
 
 @lru_cache(maxsize=256)
@@ -45,14 +52,20 @@ def block_steps(local: Local, block: Block) -> tuple[Step, ...]:
     steps: list[Step] = []
     model = local.model
     parallel = model.parallel_blocks and block.mixer != "none"
-    if block.attends and model.mla is not None:
+    if block.mixer != "none":
+        steps += stream_steps(local, "attention_streams")
+    if model.shared_block is not None and block.use:
+        steps += _shared_attention(local, block, model.shared_block)
+    elif block.attends and model.mla is not None:
         steps += latent_attention(local, block, model.mla)
     elif block.attends:
         steps += grouped_attention(local, block)
     if (kind := model.recurrent(block)) is not None:
-        steps += recurrent_steps(local, kind, beside=block.attends)
+        steps += recurrent_steps(local, kind, beside=block.mixer == "both")
     if block.mixer != "none":
         steps += _post_norm(local, "attention_post_norm")
+    if block.feed != "none":
+        steps += stream_steps(local, "mlp_streams")
     if block.feed == "dense":
         steps += dense_feed(local, with_norm=not parallel)
     elif block.feed == "moe":
@@ -64,6 +77,12 @@ def block_steps(local: Local, block: Block) -> tuple[Step, ...]:
 
 def _post_norm(local: Local, name: str) -> list[Step]:
     return [norm_step(local, name)] if local.model.post_norms else []
+
+
+def _shared_attention(local: Local, block: Block, shared: SharedBlock) -> list[Step]:
+    """A shared block, its attention core between what comes before and after it."""
+    before, after = shared_block_steps(local, block, shared)
+    return [*before, *core_steps(local, block), *after]
 
 
 def core_steps(local: Local, block: Block) -> list[Step]:
@@ -117,15 +136,17 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
     model, tp, wide = local.model, local.plan.tp, local.model.heads_of(block)
     heads, kv_heads = wide.heads / tp, max(1.0, wide.kv_heads / tp)
     query = wide.query_width / tp
-    values = 0 if wide.shared_kv else wide.value_dim
-    width = (wide.q_rank or query) + kv_heads * (wide.head_dim + values)
+    width = (wide.q_rank or query) + kv_heads * wide.kv_width / wide.kv_heads
     own = model.index if block.index == "own" else None
     parameters = model.mixer_parameters(block) - model.norm_parameters * (1 + model.post_norms)
+    parameters -= model.stream_parameters
     if own is not None:
         parameters -= own.matrices(model.hidden, model.index_query) + own.vectors
+    beside = compression_steps(local, block)
+    parameters -= sum(round(step.parameters) for step in beside)
     if (kind := model.recurrent(block)) is not None:
         parameters -= kind.matrices(model.hidden) + kind.vectors
-    out = heads * wide.value_dim * model.hidden
+    out = wide.out_matrices(model.hidden) / tp
     steps = [
         norm_step(local, "attention_norm"),
         column(
@@ -152,13 +173,14 @@ def grouped_attention(local: Local, block: Block) -> list[Step]:
         )
     if model.rotary:
         steps.append(rope(local, (heads + kv_heads) * wide.head_dim))
+    steps += beside
     steps += index_steps(local, own) if own is not None else []
     steps += core_steps(local, block)
     if wide.gate:
         size = local.tokens * heads * wide.value_dim * ELEMENT
         gating = moving("attention_gate", (2 * size, size), (3 * size, 2 * size))
         steps.append(Step(name="attention_gate", work=gating, saved_bytes=size))
-    steps.append(row(local, "proj", heads * wide.value_dim, parameters=out))
+    steps += output_steps(local, block)
     steps.append(residual(local, "attention_residual"))
     return steps
 
@@ -182,8 +204,8 @@ def index_steps(local: Local, index: Indexer) -> list[Step]:
     loss, the sum of the attention's probabilities.
     """
     model, tokens = local.model, local.tokens
-    hidden, query = model.hidden, model.index_query
-    wide, span = index.heads * index.head_dim, (local.job.attended + 1) / 2
+    hidden, query, columns = model.hidden, model.index_query, index.key_columns + index.heads
+    wide, span = index.heads * index.head_dim, (local.job.attended + 1) / 2 / max(1, index.rate)
     chosen = min(float(index.topk), span)
     form = local.precision.gemm_format
     scores = gemm(
@@ -207,9 +229,9 @@ def index_steps(local: Local, index: Indexer) -> list[Step]:
         ),
         Step(
             name="index_key",
-            work=linear(local, "index_key", (tokens, index.head_dim + index.heads, hidden)),
-            saved_bytes=tokens * (index.head_dim + index.heads) * ELEMENT,
-            parameters=float(hidden * (index.head_dim + index.heads) + index.vectors),
+            work=linear(local, "index_key", (tokens, columns, hidden)),
+            saved_bytes=tokens * columns * ELEMENT,
+            parameters=float(hidden * columns + index.vectors),
         ),
         Step(name="index_scores", work=Work((scores,), (backward,))),
         Step(

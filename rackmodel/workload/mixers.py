@@ -1,4 +1,4 @@
-"""The kinds of layers that mix tokens: what each holds, computes for a token, and keeps.
+"""The kinds of layers that keep a state: what each holds, computes for a token, and keeps.
 
 In:  the widths that a model card or a `config.json` gives.
 Out: per kind: parameters, FLOPs of mixing one token, what is kept for each token and each sequence.
@@ -13,107 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heads:
-    """Attention heads of one kind of layer: how many, how wide, and what they share.
-
-    `v_dim` 0: values are as wide as keys. `shared_kv`: one projection gives key and value (Gemma
-    4's full layers, `attention_k_eq_v`). `gate`: the query projection is twice as wide, for a
-    sigmoid on the output (Qwen3-Next). `q_rank`: the query goes through that many columns (Step-3's
-    multi-matrix factorization attention, arXiv:2507.19427, section 3).
-    """
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    v_dim: int = 0
-    shared_kv: bool = False
-    gate: bool = False
-    q_rank: int = 0
-
-    @property
-    def value_dim(self) -> int:
-        """Width of one value head."""
-        return self.v_dim or self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """Columns of the key and value projections together."""
-        return self.kv_heads * (self.head_dim + (0 if self.shared_kv else self.value_dim))
-
-    @property
-    def query_width(self) -> int:
-        """Columns of the query projection with its gate."""
-        return self.heads * self.head_dim * (2 if self.gate else 1)
-
-    def matrices(self, hidden: int) -> int:
-        """Parameters of query, key, value and output projections."""
-        rank = self.q_rank
-        query = rank * (hidden + self.query_width) if rank else hidden * self.query_width
-        return query + hidden * (self.kv_width + self.heads * self.value_dim)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mla:
-    """Multi-head latent attention: ranks of the compressed query and key/value, and head widths.
-
-    Source: DeepSeek-V2, arXiv:2405.04434, section 2.1. `q_lora` 0 means an uncompressed query.
-    """
-
-    q_lora: int
-    kv_lora: int
-    qk_nope: int
-    qk_rope: int
-    v_dim: int
-
-    @property
-    def qk_dim(self) -> int:
-        """Width of one query or key head."""
-        return self.qk_nope + self.qk_rope
-
-    @property
-    def vectors(self) -> int:
-        """Norms of the latent query and key-value."""
-        return self.q_lora + self.kv_lora
-
-    def matrices(self, hidden: int, heads: int) -> int:
-        """Parameters of the projections down, up and out."""
-        down = hidden * (self.q_lora + self.kv_lora + self.qk_rope)
-        query = (self.q_lora or hidden) * heads * self.qk_dim
-        return (
-            down
-            + query
-            + heads * (self.kv_lora * (self.qk_nope + self.v_dim) + self.v_dim * hidden)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexer:
-    """The lightning indexer of sparse attention: which `topk` keys a query attends to.
-
-    `heads` narrow query heads from the latent query (from the hidden state where it is not
-    compressed), one key of `head_dim` a token, one weight a head. Source: DeepSeek-V3.2,
-    arXiv:2512.02556, section 2.1.
-    """
-
-    heads: int
-    head_dim: int
-    topk: int
-
-    @property
-    def vectors(self) -> int:
-        """The norm of the key, with its bias."""
-        return 2 * self.head_dim
-
-    def matrices(self, hidden: int, query: int) -> int:
-        """Parameters; `query` is the width that its queries come from."""
-        return query * self.heads * self.head_dim + hidden * (self.head_dim + self.heads)
-
-    def flops(self, span: float) -> float:
-        """FLOPs of scoring `span` keys for one token: a product a head, weighted and summed."""
-        return 2.0 * self.heads * (self.head_dim + 1) * span
 
 
 class Recurrent(ABC):

@@ -8,186 +8,20 @@ Left out: weights, tokenizers, quality; how the model is cut over accelerators (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Literal, NoReturn
+from dataclasses import dataclass
 
-from rackmodel.errors import InvalidInput
-from rackmodel.workload.blocks import FEEDS, MIXERS, Block, cycled, sub_layers
-from rackmodel.workload.mixers import (
-    Convolution,
-    Delta,
-    Heads,
-    Indexer,
-    Mamba,
-    Mla,
-    Recurrent,
-    Selective,
-)
+from rackmodel.workload.architecture import Architecture
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.trained import Trained
-
-MOST = {"layers": 10_000, "mtp_layers": 1_000, "experts": 100_000}  # each one costs time
-MOST_WIDE = 10**9
-"""No dimension of a model comes near it: absurd sizes are stopped early."""
+from rackmodel.workload.variants import joined_parameters, stream_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """One architecture as its authors print it; unpadded vocabulary, counts per whole model.
+class Model(Architecture):
+    """One architecture, and what it counts up to: parameters, FLOPs of a token, keys seen.
 
-    A layer is a mixer plus a feed-forward part. `mixers` spells the first, one letter a layer, said
-    again from the first where the layers are more: * (attention), W (within the window), I (sparse,
-    with an indexer), i (sparse, with the keys of the layer before), M (Mamba-2), S (Mamba-1), D
-    (gated delta rule), C (short convolution), H (attention and Mamba-2 side by side). `feeds`
-    spells the second: - (dense), E (experts). In models whose layers are one of the two, `pattern`
-    spells one sub-layer a letter: M, *, - and E.
+    Fields: those of `Architecture`.
     """
-
-    name: str
-    layers: int
-    hidden: int
-    ffn: int  # width of a dense feed-forward part
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    gated_ffn: bool = True
-    experts: int = 0
-    topk: int = 0
-    routing_groups: int = 1  # equal groups of experts, of which a token may choose from
-    routing_group_limit: int = 1  # so many
-    moe_ffn: int = 0  # width of one expert
-    shared_expert_ffn: int = 0  # width of all shared experts together
-    shared_expert_gate: bool = False
-    moe_latent: int = 0  # experts work on that many columns, between two projections of all tokens
-    dense_layers: int = 0  # leading layers without experts
-    moe_every: int = 1  # of the layers after those, every n-th has experts
-    mla: Mla | None = None
-    mamba: Mamba | None = None
-    selective: Selective | None = None
-    delta: Delta | None = None
-    conv: Convolution | None = None
-    index: Indexer | None = None
-    mixers: str = ""
-    feeds: str = ""
-    pattern: str = ""
-    mtp_layers: int = 0  # multi-token-prediction layers after the last, not in `layers`
-    mtp_pattern: str = ""  # sub-layers of one of them; none: as the last layer
-    window: int = 0  # sliding or chunked attention [tokens]; 0 is full
-    full_attention_every: int = 0  # with a window: every n-th layer attends fully (0: none does)
-    full_heads: Heads | None = None  # heads of layers that attend fully, where they are others
-    v_head_dim: int = 0  # width of a value head, where it is not that of a key
-    query_rank: int = 0  # the query projection goes through that many columns
-    attention_gate: bool = False  # the query projection also gives a gate on the output
-    tied: bool = False  # one matrix for embedding and head
-    parallel_blocks: bool = False  # attention and feed-forward side by side, one norm
-    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
-    rotary: bool = True
-    learned_positions: int = 0  # rows of a learned position table
-    bias: bool = False  # every linear layer has one
-    qkv_bias: bool = False  # only query, key and value have one
-    qk_norm: bool = False
-    post_norms: bool = False  # a norm after attention and feed-forward too (Gemma)
-    attention_sinks: bool = False  # one learned logit per head
-    embedding_norm: bool = False  # a norm right after the embedding (BLOOM)
-    dropout: bool = False
-    published_format: str = ""  # of the weights as published, where narrower than bf16
-    assumed: str = ""  # what is not from print
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that can't be a model."""
-        self._positive("layers", "hidden", "vocab", "moe_every")
-        for field, most in MOST.items():
-            if (found := getattr(self, field)) > most:
-                self._refuse(f"{field} must be at most {most:,}, found {found:,}")
-        parts = {part for block in self.blocks for part in (block.mixer, block.feed)}
-        if any(block.attends for block in self.blocks):
-            self._positive("heads", "kv_heads", "head_dim")
-            if self.heads % self.kv_heads:
-                self._refuse(
-                    f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; give"
-                    " kv_heads that divide the heads"
-                )
-        if "dense" in parts:
-            self._positive("ffn")
-        if "moe" in parts:
-            self._positive("topk", "moe_ffn")
-            if self.topk > self.experts:
-                self._refuse(
-                    f"topk {self.topk} is more than its {self.experts} experts; give fewer"
-                )
-            self._check_groups()
-        for block in dict.fromkeys(self.blocks):
-            self._needs(block)
-
-    def _check_groups(self) -> None:
-        """Refuse groups that experts do not divide into, or that hold too few for a token."""
-        self._positive("routing_groups", "routing_group_limit")
-        groups, limit = self.routing_groups, self.routing_group_limit
-        if self.experts % groups or limit > groups:
-            self._refuse(f"{limit} of {groups} routing_groups of its {self.experts} experts")
-        if limit * (self.experts // groups) < self.topk:
-            self._refuse(f"{limit} of {groups} routing_groups hold fewer than topk {self.topk}")
-
-    def _needs(self, block: Block) -> None:
-        """Refuse a kind of layer whose sizes are not given."""
-        if block.mixer in _RECURRENT and self.recurrent(block) is None:
-            self._refuse(f"it has {block.mixer} layers but no [{_RECURRENT[block.mixer]}] is given")
-        if block.index and self.index is None:
-            self._refuse("it has sparse layers but no [index] is given")
-        if block.index == "shared" and not any(other.index == "own" for other in self.blocks):
-            self._refuse("no layer has the indexer that its sparse layers share")
-
-    def _positive(self, *names: str) -> None:
-        for name in names:
-            if (found := getattr(self, name)) < 1:
-                self._refuse(f"{name} must be at least 1, found {found}")
-
-    def _refuse(self, why: str) -> NoReturn:
-        raise InvalidInput(f"model {self.name!r}: {why}")
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The kind of each layer, first to last, without MTP layers."""
-        return _blocks(self)
-
-    @property
-    def mtp_blocks(self) -> tuple[Block, ...]:
-        """The kinds of an MTP layer: as spelled, or that of the last layer."""
-        if self.mtp_pattern:
-            return sub_layers(f"model {self.name!r}: mtp_pattern", self.mtp_pattern, self.window)
-        return (self.blocks[-1],)
-
-    def heads_of(self, block: Block) -> Heads:
-        """The heads of the attention core of a layer.
-
-        Latent attention expands to as many key-value heads as query heads; where it is sparse,
-        every query head works on the latent key-value itself, shared by all (DeepSeek-V3.2,
-        arXiv:2512.02556, section 2.1: MQA mode), since each query gathers keys of its own.
-        """
-        a = self.mla
-        if a is not None and block.index:
-            wide = a.kv_lora + a.qk_rope
-            return Heads(heads=self.heads, kv_heads=1, head_dim=wide, v_dim=a.kv_lora)
-        if a is not None:
-            return Heads(heads=self.heads, kv_heads=self.heads, head_dim=a.qk_dim, v_dim=a.v_dim)
-        if self.full_heads is not None and not block.window:
-            return self.full_heads
-        return Heads(
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            v_dim=self.v_head_dim,
-            gate=self.attention_gate,
-            q_rank=self.query_rank,
-        )
-
-    def recurrent(self, block: Block) -> Recurrent | None:
-        """The part of a layer that keeps a state, if it has one."""
-        kind = _RECURRENT.get(block.mixer)
-        found: Recurrent | None = getattr(self, kind) if kind else None
-        return found
 
     @property
     def moe_layers(self) -> int:
@@ -225,7 +59,8 @@ class Model:
         positions = self.learned_positions * self.hidden
         norms = self.norm_parameters * (2 if self.embedding_norm else 1)
         head = 0 if self.tied else self.embedding_parameters
-        return self.embedding_parameters + head + positions + norms
+        joined = joined_parameters(self.streams, self.hidden)
+        return self.embedding_parameters + head + positions + norms + joined
 
     def _mixer_matrices(self, block: Block) -> int:
         """Parameters of the mixer that a token is multiplied with."""
@@ -238,20 +73,40 @@ class Model:
             total += self.index.matrices(h, self.index_query)
         if self.mla is not None:
             return total + self.mla.matrices(h, self.heads)
-        return total + self.heads_of(block).matrices(h)
+        heads = self.heads_of(block)
+        if self.shared_block is not None and block.use:
+            shared = self.shared_block
+            return total + shared.held(h, heads, self.ffn) + shared.used(h, heads, self.ffn)
+        return total + heads.matrices(h) + h * self.compressed_columns(block)
+
+    def compressed_columns(self, block: Block) -> int:
+        """Columns of the projections to compressed keys and their gates."""
+        if self.compression is None or not block.rate:
+            return 0
+        return self.compression.columns(self.head_dim, chosen=bool(block.index))
 
     @property
     def index_query(self) -> int:
         """The width that an indexer's queries come from."""
-        return (self.mla.q_lora if self.mla else 0) or self.hidden
+        return (self.mla.q_lora if self.mla else self.query_rank) or self.hidden
+
+    @property
+    def stream_parameters(self) -> int:
+        """Parameters that mix the residual streams around one sub-layer."""
+        return stream_parameters(self.streams, self.hidden)
 
     def mixer_parameters(self, block: Block) -> int:
         """Parameters of the mixer with its norms."""
         if block.mixer == "none":
             return 0
         total = self._mixer_matrices(block) + self.norm_parameters * (1 + self.post_norms)
+        total += self.stream_parameters
         if (kind := self.recurrent(block)) is not None:
             total += kind.vectors
+        if block.use and self.shared_block is not None:
+            heads, norms = self.heads_of(block), 3 * self.norm_parameters
+            held = self.shared_block.held(self.hidden, heads, self.ffn)
+            return total + (norms if block.use == "first" else -held)
         return total + self._attention_vectors(block) if block.attends else total
 
     def _attention_vectors(self, block: Block) -> int:
@@ -262,7 +117,10 @@ class Model:
             return total + self.mla.vectors
         qkv = heads.heads * heads.head_dim + heads.kv_width
         total += qkv * (self.bias or self.qkv_bias) + self.hidden * self.bias
-        return total + 2 * heads.head_dim * self.qk_norm + heads.heads * self.attention_sinks
+        if self.compression is not None and block.rate:
+            total += self.compression.vectors(self.head_dim, chosen=bool(block.index))
+        norms = self.query_rank + heads.head_dim if self.one_kv else 2 * heads.head_dim
+        return total + norms * self.qk_norm + heads.heads * self.attention_sinks
 
     def _feed_matrices(self, block: Block, experts: int) -> int:
         """Parameters of the feed-forward part with that many experts, without biases and norm."""
@@ -279,6 +137,7 @@ class Model:
             return 0
         used = self.experts if experts is None else experts
         total, sides = self._feed_matrices(block, used), 2 if self.gated_ffn else 1
+        total += self.stream_parameters
         if not self.parallel_blocks or block.mixer == "none":
             total += self.norm_parameters * (1 + self.post_norms)
         if block.feed == "dense":
@@ -295,12 +154,27 @@ class Model:
         """Keys that a query attends to at most: the window, or what its indexer chooses; 0: all."""
         return self.index.topk if self.index is not None and block.index else block.window
 
+    def seen(self, block: Block, length: float) -> float:
+        """Keys that a query sees after so many tokens. [tokens]"""
+        most = block.window if block.rate else self.kept_window(block)
+        near = min(length, float(most)) if most else length
+        return near + self._compressed_keys(block, length)
+
+    def _compressed_keys(self, block: Block, length: float) -> float:
+        """Compressed keys among those."""
+        if not block.rate:
+            return 0.0
+        chosen = self.index is not None and block.index
+        keys = length / block.rate
+        return min(keys, float(self.index.topk)) if chosen and self.index else keys
+
     def kv_span(self, block: Block, seq_len: int, *, causal: bool) -> float:
         """Keys that a query sees on average, by the convention asked for. [tokens]"""
-        w = self.kept_window(block)
-        if w and w < seq_len:
-            return w - w * (w - 1) / (2 * seq_len) if causal else float(w)
-        return (seq_len + 1) / 2 if causal else float(seq_len)
+        if block.rate:
+            most = float(self.index.topk) if self.index is not None and block.index else 0.0
+            near = _mean_keys(float(block.window), float(seq_len), causal)
+            return near + _mean_keys(most, seq_len / block.rate, causal)
+        return _mean_keys(float(self.kept_window(block)), float(seq_len), causal)
 
     def model_flops(
         self, seq_len: int, *, causal: bool = True, trained: Trained | None = None
@@ -344,12 +218,14 @@ class Model:
             routed = 2.0 * (self._feed_matrices(block, self.topk) - self._feed_matrices(block, 0))
             rows.append((layer, "experts", routed if block.feed == "moe" else 0.0))
             rows.append((layer, "mlp", feed - routed if block.feed == "moe" else feed))
-            core = 0.0
+            mixed = (block.mixer != "none") + (block.feed != "none")
+            core = 2.0 * mixed * self.stream_parameters
             if block.attends:
                 span, heads = self.kv_span(block, seq_len, causal=causal), self.heads_of(block)
                 core += 2.0 * heads.heads * (heads.head_dim + heads.value_dim) * span
             if self.index is not None and block.index == "own":
-                core += self.index.flops((seq_len + 1) / 2 if causal else float(seq_len))
+                keys = ((seq_len + 1) / 2 if causal else float(seq_len)) / max(1, self.index.rate)
+                core += self.index.flops(keys)
             if (kind := self.recurrent(block)) is not None:
                 core += kind.flops()
             rows.append((layer, "", core))
@@ -360,37 +236,8 @@ class Model:
         return self._mixer_matrices(block) + self._feed_matrices(block, self.topk)
 
 
-@cache
-def _blocks(model: Model) -> tuple[Block, ...]:
-    where, layers = f"model {model.name!r}: ", model.layers
-    if model.pattern:
-        if len(model.pattern) != layers:
-            raise InvalidInput(
-                f"{where}pattern must spell {layers} layers, found {len(model.pattern)}"
-            )
-        return sub_layers(f"{where}pattern", model.pattern, model.window)
-    every, first = model.full_attention_every, model.dense_layers
-    if model.mixers:
-        mixers = cycled(f"{where}mixers", model.mixers, MIXERS, layers)
-    else:
-        full = [not model.window or (every > 0 and (i + 1) % every == 0) for i in range(layers)]
-        mixers = [MIXERS["*" if fully else "W"] for fully in full]
-    if model.feeds:
-        feeds = cycled(f"{where}feeds", model.feeds, FEEDS, layers)
-    else:
-        moe = range(first + model.moe_every - 1, layers, model.moe_every) if model.experts else ()
-        feeds = ["moe" if layer in moe else "dense" for layer in range(layers)]
-    return tuple(
-        replace(mixer, feed=feed, window=model.window if mixer.window else 0)
-        for mixer, feed in zip(mixers, feeds, strict=True)
-    )
-
-
-# The field of `Model` that holds the sizes of a mixer with a state.
-_RECURRENT = {
-    "mamba": "mamba",
-    "both": "mamba",
-    "selective": "selective",
-    "delta": "delta",
-    "conv": "conv",
-}
+def _mean_keys(most: float, length: float, causal: bool) -> float:
+    """Keys of `length` that a query sees on average, at most so many (0: all)."""
+    if most and most < length:
+        return most - most * (most - 1) / (2 * length) if causal else most
+    return (length + 1) / 2 if causal else length

@@ -87,18 +87,18 @@ def row(local: Local, name: str, k: float, *, module: str = "", parameters: floa
 
 
 def residual(local: Local, name: str) -> Step:
-    """Bias, dropout and the residual sum; the sum is the next norm's input and is kept."""
+    """Bias, dropout and the sum into every residual stream; it is the next norm's input, kept."""
     model, size = local.model, local.tokens_sp * local.model.hidden
-    mask = size if model.dropout else 0.0
+    mask, every = size if model.dropout else 0.0, model.streams * size
     return Step(
         name=name,
         # Without dropout the gradient passes the sum unchanged; it is added where branches meet.
         work=moving(
             "bias_dropout_add" if model.dropout else "residual_add",
-            (2 * ELEMENT * size, ELEMENT * size + mask),
-            (2 * ELEMENT * size + mask, ELEMENT * size),
+            (ELEMENT * (every + size), ELEMENT * every + mask),
+            (ELEMENT * (every + size) + mask, ELEMENT * every),
         ),
-        saved_bytes=ELEMENT * size + mask,
+        saved_bytes=ELEMENT * every + mask,
     )
 
 

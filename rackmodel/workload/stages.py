@@ -170,7 +170,7 @@ def transfer_bytes(job: Job) -> float:
     """Activations that one rank has for the next stage for one micro-batch. [bytes]"""
     plan = job.plan
     tokens = plan.micro_batch * job.seq_len / plan.cp / plan.sp
-    return tokens * job.model.hidden * ELEMENT
+    return tokens * job.model.hidden * job.model.streams * ELEMENT
 
 
 def _unit(

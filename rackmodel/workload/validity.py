@@ -100,6 +100,8 @@ def tp_rules(model: Model, tp: int) -> Iterator[Rule]:
                 kv % tp and tp % kv,
                 f"tp {tp} neither divides nor is a multiple of the {kv} key-value heads of {name}",
             )
+            groups = model.heads_of(block).out_groups
+            yield (groups % tp, f"tp {tp} does not divide the {groups} output groups of {name}")
         kind = model.recurrent(block)
         for what, units in (kind.units if kind else {}).items():
             layers = f"{type(kind).__name__} layers of {name}"
@@ -119,7 +121,7 @@ def cp_refusal(model: Model) -> str:
     for block in dict.fromkeys(model.blocks):
         if (kind := model.recurrent(block)) is not None:
             return f"with {type(kind).__name__} layers is not modelled; use cp 1"
-        if block.index:
+        if block.index or block.rate:
             return "with sparse attention is not modelled; use cp 1"
     return ""
 
@@ -131,6 +133,11 @@ def _divides(job: Job) -> None:
     pieces = cp * (2 if cp > 1 and not by_heads else 1) * plan.sp
     rules: list[Rule] = [
         *tp_rules(model, tp),
+        (
+            model.shared_block and plan.pp > 1,
+            f"layers of {model.name!r} share blocks: on several stages each would hold its own,"
+            " which is not modelled; use pp 1",
+        ),
         (cp > 1 and uncut, f"cp {cp} {uncut}"),
         (
             job.seq_len % pieces,

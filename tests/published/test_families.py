@@ -7,12 +7,14 @@ their counts were made with transformers 5.24 on the meta device (text part, wit
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload import Job, Plan, check, load_model, memory
+from rackmodel.workload.cache import cache_bytes
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.families import BEYOND, FAMILIES
 
@@ -55,6 +57,30 @@ def test_a_file_of_the_public_cases_is_read_right_or_refused_with_the_reason(row
     assert model.parameters / 1e9 == pytest.approx(float(row["total_b"]), rel=0.005)
     if row["active_b"]:
         assert model.active_parameters / 1e9 == pytest.approx(float(row["active_b"]), rel=0.005)
+
+
+def test_compressed_attention_saves_what_its_makers_say_at_a_million_tokens():
+    """DeepSeek-V4-Pro, model card: of V3.2's 27% of the FLOPs of a token and 10% of the cache."""
+    pro = model_from_config(PUBLISHED["deepseek-v4-pro"]["config"], name="v4")
+    before, long = load_model(HERE / "deepseek-v32.json"), 10**6
+    assert pro.active_parameters / 1e9 == pytest.approx(49, rel=0.02)
+    # Of the last token: twice the keys of the mean of a sequence.
+    work = [model.model_flops(2 * long) for model in (pro, before)]
+    assert work[0] / work[1] == pytest.approx(0.27, rel=0.05)
+    kept = [cache_bytes(model, long) for model in (pro, before)]
+    assert kept[0] / kept[1] == pytest.approx(0.10, rel=0.15)
+
+
+def test_blocks_that_layers_share_are_held_once_and_work_at_every_use():
+    config = PUBLISHED["zamba2-2.7b"]["config"]
+    model = model_from_config(config, name="zamba2")
+    own = model_from_config({**config, "num_mem_blocks": 9}, name="own")
+    assert own.parameters > 1.4 * model.parameters
+    assert own.model_flops(4096) == model.model_flops(4096)
+    job = Job(model=model, plan=Plan(dp=1), seq_len=4096, global_batch=1)
+    assert memory(job, 0)["weights"] / 2 == pytest.approx(model.parameters, rel=0.01)
+    with pytest.raises(InvalidPlan, match="share blocks"):
+        check(replace(job, plan=Plan(pp=2, dp=1)))
 
 
 def test_mtp_layers_are_counted_beside_the_model():

@@ -6,18 +6,12 @@ import pytest
 
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.workload import Job, Model, Plan, check, load_model
+from rackmodel.workload.attention_kinds import Heads, Indexer, Mla
 from rackmodel.workload.cache import cache_bytes, cache_of
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
-from rackmodel.workload.mixers import (
-    Convolution,
-    Delta,
-    Heads,
-    Indexer,
-    Mamba,
-    Mla,
-    Selective,
-)
+from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
+from rackmodel.workload.variants import Compression, SharedBlock
 
 SIZES = {
     "layers": 4,
@@ -53,6 +47,17 @@ KINDS = {
     },
     "convolution": {"conv": Convolution(width=1024), "mixers": "CC*"},
     "side by side": {"mamba": Mamba(heads=16, head_dim=64, state=64, groups=4), "mixers": "H"},
+    "compressed": {
+        **{"kv_heads": 1, "one_kv": True, "qk_norm": True, "query_rank": 256, "window": 128},
+        **{"out_groups": 4, "out_rank": 128, "mixers": "WZz", "streams": 4},
+        "index": Indexer(heads=8, head_dim=64, topk=64, rate=4),
+        "compression": Compression(rate=4, heavy_rate=32),
+    },
+    "shared block": {
+        **{"mamba": Mamba(heads=32, head_dim=64, state=64, groups=4), "head_dim": 128},
+        "shared_block": SharedBlock(adapter_rank=32, attention_adapters=True),
+        **{"kv_heads": 16, "pattern": "MXMx"},
+    },
     "latent experts": {
         **{"experts": 16, "topk": 2, "moe_ffn": 512, "moe_latent": 256},
         "shared_expert_ffn": 512,
@@ -88,10 +93,11 @@ def test_steps_do_the_work_that_the_model_counts_once_forward_and_twice_backward
         )
         span, heads = model.kv_span(block, 1024, causal=True), model.heads_of(block)
         wanted = 2.0 * model.matmul_parameters(block)
+        wanted += 2.0 * model.stream_parameters * 2
         if block.attends:
             wanted += 2.0 * heads.heads * (heads.head_dim + heads.value_dim) * span
         if block.index == "own":
-            wanted += model.index.flops(512.5)
+            wanted += model.index.flops(512.5 / max(1, model.index.rate))
         if (state := model.recurrent(block)) is not None:
             wanted += state.flops()
         assert forward / 1024 == pytest.approx(wanted, rel=0.01)

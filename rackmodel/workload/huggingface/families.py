@@ -17,6 +17,7 @@ from typing import Any
 
 from rackmodel.workload.huggingface import own, states
 from rackmodel.workload.huggingface import parts as p
+from rackmodel.workload.huggingface.deepseek_v4 import deepseek_v4
 
 Fields = p.Fields
 _TIED: Fields = {"tie_word_embeddings": True}
@@ -113,6 +114,7 @@ FAMILIES: dict[str, Family] = {
     "glm4_moe_lite": _of(*_DEEPSEEK),
     "deepseek_v32": _of(*_DEEPSEEK, p.indexer, defaults=_ROPE_64),
     "glm_moe_dsa": _of(*_DEEPSEEK, p.indexer, defaults=_ROPE_64),
+    "deepseek_v4": _of(deepseek_v4, p.mtp),
     # Qwen.
     "qwen": _of(p.dense, own.qwen1, qkv_bias=True, bias=False),
     "qwen2": _of(p.dense, own.qwen_window, qkv_bias=True),
@@ -176,6 +178,7 @@ FAMILIES: dict[str, Family] = {
     "falcon_mamba": _of(states.only_layers("S"), states.mamba1_alone, defaults=_TIED),
     "mamba2": _of(states.only_layers("M"), states.mamba2_alone),
     "nemotron_h": _of(p.dense, states.nemotron_h, states.mamba2, gated_ffn=False, rotary=False),
+    "zamba2": _of(states.zamba2, defaults=_TIED),
     "jamba": _of(p.dense, states.jamba),
     "bamba": _of(p.dense, states.bamba),
     "granitemoehybrid": _of(p.dense, states.granite_hybrid),
@@ -214,8 +217,6 @@ ALIASES: dict[str, str] = {
 
 # Families whose layers are of no kind that is modelled, and which.
 BEYOND: dict[str, str] = {
-    "deepseek_v4": "compressed sparse attention, hyper-connections and a grouped output projection",
-    "zamba2": "blocks that layers share, each with adapters of its own",
     "zamba": "blocks that layers share",
     "gemma3n": "per-layer embeddings and alternating updates",
     "minimax": "lightning attention",

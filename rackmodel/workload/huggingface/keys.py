@@ -16,7 +16,7 @@ from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput
-from rackmodel.workload.models import MOST_WIDE
+from rackmodel.workload.architecture import MOST_WIDE
 
 
 @cache

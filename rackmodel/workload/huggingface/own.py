@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rackmodel.workload.attention_kinds import Heads, Indexer
 from rackmodel.workload.huggingface.keys import Keys
 from rackmodel.workload.huggingface.parts import (
     FFN,
@@ -21,7 +22,6 @@ from rackmodel.workload.huggingface.parts import (
     experts,
     mixtral_experts,
 )
-from rackmodel.workload.mixers import Heads, Indexer
 
 
 def qwen_window(keys: Keys) -> Fields:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from rackmodel.workload.attention_kinds import Indexer, Mla
 from rackmodel.workload.huggingface.keys import Keys
-from rackmodel.workload.mixers import Indexer, Mla
 
 Fields: TypeAlias = dict[str, Any]
 Part: TypeAlias = Callable[[Keys], Fields]
@@ -184,7 +184,8 @@ def _shared(keys: Keys, one: int) -> int:
 def _where_experts(keys: Keys) -> Fields:
     """Which layers have experts: leading dense ones, every n-th, or a list."""
     layers = keys.whole(*LAYERS, default=0)
-    feeds = keys.spell("mlp_layer_types", {"dense": "-", "sparse": "E", "moe": "E"}, layers)
+    words = {"dense": "-", "sparse": "E", "moe": "E", "hash_moe": "E"}
+    feeds = keys.spell("mlp_layer_types", words, layers)
     freq = keys.get("moe_layer_freq")
     if isinstance(freq, list):
         feeds = "".join("E" if one else "-" for one in freq[:layers])

@@ -14,6 +14,7 @@ from rackmodel.workload.huggingface.keys import Keys
 from rackmodel.workload.huggingface.parts import (
     EXPERTS,
     FFN,
+    HEADS,
     HIDDEN,
     LAYERS,
     MIXERS,
@@ -26,6 +27,7 @@ from rackmodel.workload.huggingface.parts import (
     mixtral_experts,
 )
 from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
+from rackmodel.workload.variants import SharedBlock
 
 # transformers 5 calls a Mamba layer by the name of all layers with a state.
 HYBRID = MIXERS | {"linear_attention": "M"}
@@ -142,6 +144,35 @@ def mamba1(keys: Keys) -> Fields:
             rank=rank if isinstance(rank, int) else ceil(hidden / 16),
             conv=keys.whole("conv_kernel", "mamba_d_conv", default=4),
         )
+    }
+
+
+def zamba2(keys: Keys) -> Fields:
+    """Zamba2: Mamba-2 layers; before some a block of attention and feed-forward that they share."""
+    hidden, heads = keys.whole(*HIDDEN), keys.whole(*HEADS)
+    words = keys.sequence("layers_block_type", "layer_types")
+    known = {"mamba": "M", "m": "M", "linear_attention": "M", "hybrid": "x", "g": "x"}
+    name = "layers_block_type" if keys.get("layers_block_type") else "layer_types"
+    letters = keys.spell(name, known, keys.whole(*LAYERS, default=len(words)))
+    blocks = keys.whole("num_mem_blocks", default=1)
+    keys.get("hybrid_layer_ids", "kv_channels", "attention_hidden_size", "num_query_groups")
+    if keys.flag("add_bias_linear"):
+        raise keys.refuse("add_bias_linear is not modelled")
+    return {
+        **ends(keys),
+        **mamba2(keys),
+        "heads": heads,
+        "kv_heads": keys.whole("num_key_value_heads", default=heads),
+        "head_dim": keys.whole("attention_head_dim", default=2 * hidden // max(1, heads)),
+        "ffn": keys.whole(*FFN, default=4 * hidden),
+        "rotary": keys.flag("use_mem_rope"),
+        "pattern": letters.replace("x", "X", blocks),  # the first use of each is where it stands
+        "shared_block": SharedBlock(
+            adapter_rank=keys.whole("adapter_rank", "lora_rank", default=128),
+            attention_adapters=keys.flag(
+                "use_shared_attention_adapter", "use_shared_attention_lora"
+            ),
+        ),
     }
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from rackmodel.workload.attention_kinds import Mla
 from rackmodel.workload.choices import OPTIMIZERS
 from rackmodel.workload.launch.words import Flat, Launch, Spelled, cannot_say, spell, unsaid
-from rackmodel.workload.mixers import Mla
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job
 

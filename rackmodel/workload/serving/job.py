@@ -248,5 +248,7 @@ def check_worker(worker: Worker, model: Model, gpus: int, copies: int = 0) -> No
         )
     if not worker.dp_attention and model.heads % worker.tp:
         raise InvalidPlan(f"tp {worker.tp} does not divide {model.heads} heads; see dp_attention")
+    if worker.pp > 1 and model.shared_block:
+        raise InvalidPlan(f"pp {worker.pp}: layers of {model.name} share blocks; use pp 1")
     if worker.pp > model.layers:
         raise InvalidPlan(f"pp {worker.pp} is more than the {model.layers} layers")

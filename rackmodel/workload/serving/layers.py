@@ -88,15 +88,38 @@ class LayerWriter:
     def layer(self, block: Block) -> None:
         """Write a whole layer."""
         kind = self.job.model.recurrent(block)
+        if block.mixer != "none":
+            self._streams()
         if block.attends:
             self._attention(block)
+        if block.use:
+            self._after_shared()
         if kind is not None:
             self._state(kind)
+        if block.feed != "none":
+            self._streams()
         if block.feed == "dense":
             self._dense()
         elif block.feed == "moe":
             self._experts()
         self.flush()
+
+    def _streams(self) -> None:
+        """Residual streams read and written around a sub-layer."""
+        model = self.job.model
+        if model.streams > 1:
+            self.small("streams", self.own.tokens * model.hidden * model.streams, 3)
+
+    def _after_shared(self) -> None:
+        """The feed-forward part of a shared block with its adapter, and the layer's projection."""
+        model, t, form = self.job.model, self.own.tokens, self.job.format.feed
+        shared = model.shared_block
+        assert shared is not None
+        self._dense()
+        self.run(product("adapter_down", (t, shared.adapter_rank, model.hidden), form))
+        up = 2 * model.ffn / self.worker.heads_over
+        self.run(product("adapter_up", (t, up, shared.adapter_rank), form))
+        self.run(product("shared_out", (t, model.hidden, model.hidden), form))
 
     def _sum(self, name: str) -> None:
         """Add the parts of all ranks of a worker."""
@@ -118,17 +141,24 @@ class LayerWriter:
         else:
             kv_heads = max(1.0, wide.kv_heads / tp)
             keys, values = wide.head_dim, wide.value_dim
-            row = kv_heads * (keys + values)
-            stored = row * wide.kv_width / (wide.kv_heads * (keys + values))
+            row = kv_heads * wide.kept_width
+            stored = kv_heads * wide.kv_width / wide.kv_heads
             query = wide.query_width / tp
             if wide.q_rank:
                 self.run(product("q_down", (t, wide.q_rank, h), form))
                 self.run(product("q_up", (t, query, wide.q_rank), form))
                 query = 0.0
-            self.run(product("qkv", (t, query + stored, h), form))
+            stored += model.compressed_columns(block)
+            into = h * (2 if block.use else 1)  # beside the embedding
+            self.run(product("qkv", (t, query + stored, into), form))
             self.small("rotary", t * (heads * keys + row))
             self._cores(block, heads, kv_heads, (keys, values), row)
-            self.run(product("proj", (t, h, heads * values), form))
+            inner = heads * values
+            if wide.out_rank:
+                groups = wide.out_groups / tp
+                self.run(product("out_down", (t, wide.out_rank, inner / groups), form, groups))
+                inner = groups * wide.out_rank
+            self.run(product("proj", (t, h, inner), form))
         self._sum("attention")
 
     def _latent(self, block: Block, heads: float) -> None:
@@ -173,8 +203,8 @@ class LayerWriter:
     ) -> Kernel:
         """Attention of new tokens over the cache; row : cached elements of a token in a layer."""
         own = self.own
-        window = self.job.model.kept_window(block)
-        span = min(own.context, float(window)) if window else own.context
+        window = 0 if block.rate else self.job.model.kept_window(block)
+        span = self.job.model.seen(block, own.context)
         n, q = own.sequences, own.drafted
         seen = n * span * row * self.job.kv_bytes
         return Kernel(
@@ -194,11 +224,11 @@ class LayerWriter:
     def _prompt(self, block: Block, heads: float, kv_heads: float, dims: tuple[int, int]) -> Kernel:
         """Attention of pieces of prompts over themselves and what is cached of them."""
         own = self.own
-        n, q = own.prompts, own.piece
-        seen = own.before + q / 2.0
-        if window := self.job.model.kept_window(block):
-            seen = min(seen, float(window))
-        cache = n * (own.before + q) * kv_heads * sum(dims) * ELEMENT
+        n, q, model = own.prompts, own.piece, self.job.model
+        seen = model.seen(block, own.before + q / 2.0)
+        window = round(seen) if block.rate else model.kept_window(block)
+        kept = model.seen(block, own.before + q) if block.rate else own.before + q
+        cache = n * kept * kv_heads * (dims[0] if model.one_kv else sum(dims)) * ELEMENT
         shape = (round(n), round(heads), round(kv_heads), round(q), round(own.before + q), *dims)
         return Kernel(
             family="attention",
@@ -218,10 +248,11 @@ class LayerWriter:
         form = self.job.format.latent or self.job.format.attention
         width = index.heads * index.head_dim
         self.run(product("index_query", (t, width, model.index_query), form))
-        self.run(product("index_key", (t, index.head_dim + index.heads, model.hidden), form))
+        self.run(product("index_key", (t, index.key_columns + index.heads, model.hidden), form))
         scored = own.sequences * own.drafted * own.context
         scored += own.prompts * own.piece * (own.before + own.piece / 2.0)
         read = own.sequences * own.context + own.prompts * (own.before + own.piece)
+        scored, read = (keys / max(1, index.rate) for keys in (scored, read))
         self.run(
             Kernel(
                 family="scan",
