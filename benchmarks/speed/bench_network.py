@@ -1,5 +1,6 @@
 """How long the network takes: fair shares, traffic, collectives (asv style)."""
 
+import sys
 from typing import ClassVar
 
 import networkx as nx
@@ -117,41 +118,36 @@ class Traffic:
     """Flows that start together, at random, and in a permutation."""
 
     timeout = 120
+    params: ClassVar = ["at once", "poisson-5000", "poisson-20000", "permutation"]
+    param_names: ClassVar = ["case"]
 
-    def setup(self):
-        warm_up()
+    def setup(self, case, warm=True):
+        if warm:
+            warm_up()
         rng = np.random.default_rng(3)
-        a, b = np.divmod(np.arange(288**2), 288)
-        self.four = racks(4, 72)
-        self.pairs = pd.DataFrame({"source": a[a != b], "target": b[a != b]}).assign(
-            bytes=1e6, start_s=0.0
-        )
-        self.eight, self.poisson = racks(8, 72, over=2.0), {}
-        for count in (5_000, 20_000):
+        if case == "at once":
+            a, b = np.divmod(np.arange(288**2), 288)
+            self.graph = racks(4, 72)
+            pairs = {"source": a[a != b], "target": b[a != b]}
+            self.flows = pd.DataFrame(pairs).assign(bytes=1e6, start_s=0.0)
+        elif case == "permutation":
+            self.graph = racks(64, 72, over=4.0)
+            pairs = {"source": np.arange(4608), "target": rng.permutation(4608)}
+            self.flows = pd.DataFrame(pairs)
+            self.flows = self.flows.assign(bytes=rng.exponential(1e8, 4608), start_s=0.0)
+        else:
+            self.graph, count = racks(8, 72, over=2.0), int(case.split("-")[1])
             source = rng.integers(0, 576, count)
             target = (source + rng.integers(1, 576, count)) % 576
             size = rng.exponential(1e7, count)
             # 0.4 of what all NICs could send
             start = np.cumsum(rng.exponential(1e7 / (0.4 * 576 * 50e9), count))
-            self.poisson[count] = pd.DataFrame(
+            self.flows = pd.DataFrame(
                 {"source": source, "target": target, "bytes": size, "start_s": start}
             )
-        self.many = racks(64, 72, over=4.0)
-        self.permutation = pd.DataFrame(
-            {"source": np.arange(4608), "target": rng.permutation(4608)}
-        ).assign(bytes=rng.exponential(1e8, 4608), start_s=0.0)
 
-    def time_all_to_all_288(self):
-        simulate_flows(Network.from_graph(self.four), self.pairs)
-
-    def time_poisson_5000(self):
-        simulate_flows(Network.from_graph(self.eight), self.poisson[5_000])
-
-    def time_poisson_20000(self):
-        simulate_flows(Network.from_graph(self.eight), self.poisson[20_000])
-
-    def time_permutation_4608(self):
-        simulate_flows(Network.from_graph(self.many), self.permutation)
+    def time_flows(self, case):
+        simulate_flows(Network.from_graph(self.graph), self.flows)
 
 
 class FlowTable:
@@ -250,3 +246,9 @@ class Routes:
     def time_first_routes(self):
         self.network._cache.clear()
         self.network.routes(self.network.accelerator_nodes, self.partner)
+
+
+if __name__ == "__main__":  # one case of flows as a process of its own: its name
+    one = Traffic()
+    one.setup(sys.argv[1], warm=False)
+    one.time_flows(sys.argv[1])

@@ -28,6 +28,13 @@ HOST_MEMBERS = 8  # a larger scale-up domain spans hosts
 
 
 @remembered
+def _accelerators(network: Network) -> Bools:
+    there = np.zeros(len(network.nodes), dtype=bool)
+    there[network.accelerator_nodes] = True
+    return there
+
+
+@remembered
 def outer_ports(network: Network) -> Floats:
     """Return float[N], the slowest link of each accelerator's own way to the fabric. [bytes/s]"""
     rates = port_rates(network)[1].copy()
@@ -92,9 +99,9 @@ def limit(
         return flows
     facts, known = generation(network.family), ALGORITHM[name]
     inner, outer = port_rates(network)[0], outer_ports(network)
-    ends = [np.isin(x, network.accelerator_nodes) for x in (flows.source, flows.target)]
-    leaving = np.bincount(flows.owner, ~network.scale_up[flows.links], minlength=len(flows))
-    inside = leaving == 0
+    accelerators = _accelerators(network)
+    ends = [accelerators[x] for x in (flows.source, flows.target)]
+    inside = ~_leaving(network, flows)
     most = max(map(len, group.parts))
     rack = most > HOST_MEMBERS
     nvls = facts.nvls_rack if rack else facts.nvls
@@ -214,9 +221,11 @@ def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) 
     weight : of each sender in their mean; the longest without. Members that meet at a switch that
     adds go up to it and down again.
     """
-    leaving = np.bincount(flows.owner, ~network.scale_up[flows.links], minlength=len(flows)) > 0
-    here = (leaving != inner) & (flows.source != flows.target)
-    ends = [np.isin(x, network.accelerator_nodes) for x in (flows.source, flows.target)]
+    here = (_leaving(network, flows) != inner) & (flows.source != flows.target)
+    if not here.any():
+        return None
+    accelerators = _accelerators(network)
+    ends = [accelerators[x] for x in (flows.source, flows.target)]
 
     def span_s(some: Bools) -> float:
         if weight is None:
@@ -226,7 +235,13 @@ def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) 
     pairs = here & ends[0] & ends[1]
     if pairs.any():
         return span_s(pairs)
-    return sum(span_s(here & end) for end in ends if (here & end).any()) if here.any() else None
+    return sum(span_s(here & end) for end in ends if (here & end).any())
+
+
+def _leaving(network: Network, flows: Flows) -> Bools:
+    """Return which flows leave their domain, bool[F]."""
+    outside = flows.owner[~network.scale_up[flows.links]]
+    return np.bincount(outside, minlength=len(flows)) > 0
 
 
 def fixed_s(

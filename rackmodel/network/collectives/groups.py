@@ -106,11 +106,11 @@ def make_group(
         raise InvalidInput(f"true_size {size} has to be at least the {len(found)} members given")
     nodes = network.accelerator_nodes[found]
     domains = network.domain_of[found]
-    order = list(dict.fromkeys(domains.tolist()))
     by_domain = np.argsort(domains, kind="stable")
     starts = np.flatnonzero(np.diff(domains[by_domain], prepend=-1))
-    split = {int(domains[one[0]]): nodes[one] for one in np.split(by_domain, starts[1:])}
-    parts = tuple(split[d] for d in order)
+    edges, sorted_nodes = [*starts.tolist(), len(nodes)], nodes[by_domain]
+    order = np.argsort(by_domain[starts])  # domains by their first member
+    parts = tuple(sorted_nodes[edges[d] : edges[d + 1]] for d in order.tolist())
     reached = network.head[network.tail == int(nodes[0])].tolist()
     switched = any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in reached)
     return Group(found, nodes, parts, size, switched, true_domains, period, weight)
