@@ -100,7 +100,7 @@ def whole(
     wanted = f"{where}: expected a whole number from {least:,} to {most:,}, found {shown(value)}"
     if isinstance(value, str):
         if not words:
-            raise InvalidInput(f"{wanted}; write it without quotes")
+            raise InvalidInput(wanted + _unquoted(value))
         value = units.parse(value, "1", where=where)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(wanted)
@@ -111,6 +111,15 @@ def whole(
     if found != value or not least <= found <= most:
         raise InvalidInput(wanted)
     return found
+
+
+def _unquoted(value: str) -> str:
+    """Return what to write in place of a number in quotes; "" where the text is none."""
+    try:
+        number = units.parse(value, "1", where="")
+    except InvalidInput:
+        return ""
+    return f"; write {number:.0f} without quotes" if number.is_integer() else ""
 
 
 def text(

@@ -96,6 +96,8 @@ def test_a_word_beside_a_job_is_refused_with_the_remedy(words, remedy):
         ({"gpus": "8"}, "gpus: expected a whole number"),
         ({"gpus": None}, "gpus is missing"),
         ({"seq_len": 0}, "seq_len: expected a whole number from 1"),
+        ({"seq_len": "4k"}, "found '4k'; write 4000 without quotes"),
+        ({"seq_len": "long"}, "found 'long'"),
         ({"global_batch": 1.5}, "global_batch: expected a whole number"),
         ({"precision": "bf17"}, "no precision 'bf17'"),
         ({"precision": 8}, "precision must be a word"),
