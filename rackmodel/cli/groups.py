@@ -138,8 +138,12 @@ def _job_words(words: Words) -> Words:
     if "launch" in words:
         from rackmodel.workload.launch import read_launch
 
-        launch = read_launch(check_file(words["launch"], "--from"))
-        read, fields = launch.words, launch.plan | fields
+        file, _, recipe = str(words["launch"]).partition(".py:")
+        path = check_file(Path(file + (".py" if recipe else "")), "--from")
+        launch = read_launch(path, recipe, with_model="model" not in words)
+        gpus = words.get("gpus", launch.words.get("gpus"))
+        read = launch.words if gpus is None else launch.on(gpus)
+        fields = launch.plan | fields
     words = read | words
     for name in ("model", "gpus", "global_batch"):
         if name not in words:

@@ -36,6 +36,7 @@ PLANS = {
         (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3", schedule="dualpipev")),
         (DENSE, Plan(dp=16, sharding="hsdp", shard_size=8, recompute="none")),
         (DENSE, Plan(dp=16, sharding="none", micro_batch=2)),
+        (DENSE, Plan(tp=8, dp=8, sharding="zero3", tp_overlap=True)),
         (DENSE, Plan(dp=16, sharding="zero3", offload=("optimizer", "parameters"))),
         (
             DENSE,
@@ -275,6 +276,12 @@ def test_recipes_of_other_frameworks_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "word"),
     [
+        ("a.sh", "docker run --ipc=host bash train.sh", "no arguments of Megatron"),
+        (
+            "a.sh",
+            "--num-layers 4 --hidden-size 8 --num-attention-heads 2 --hybrid-mlp-ratio 0.5",
+            "hybrid-mlp-ratio",
+        ),
         ("a.sh", "echo hello\n", "no --flags"),
         ("a.py", "def f(:", "not valid Python"),
         ("a.py", "x = y\n", "no constant"),

@@ -26,14 +26,20 @@ FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
 _MOST = 2_000_000
 
 
-def read_launch(path: Path) -> Launch:
+def read_launch(path: Path, recipe: str = "", *, with_model: bool = True) -> Launch:
     """Return the job that a launch file describes.
+
+    recipe : the function of a Python file with several; also as FILE.py:FUNCTION. with_model : read
+    the model, too; without, arguments of models that are not read are no hindrance.
 
     Raises
     ------
     InvalidInput
         If it can't be read, is of no framework that is read, or says what plans can't be.
     """
+    before, colon, after = str(path).rpartition(".py:")
+    if colon and not recipe:
+        path, recipe = Path(f"{before}.py"), after
     file, ending = str(path), path.suffix.lower()
     text = read_text(path, most=_MOST)
     if ending == ".toml":
@@ -43,8 +49,8 @@ def read_launch(path: Path) -> Launch:
     if ending in (".yml", ".yaml"):
         return _of_table(_yaml(text, file), file)
     if ending == ".py":
-        return megatron.read(Flat(of_python(text, file), file))
-    return megatron.read(Flat(of_shell(text, file), file))
+        return megatron.read(Flat(of_python(text, file, recipe), file), with_model=with_model)
+    return megatron.read(Flat(of_shell(text, file), file), with_model=with_model)
 
 
 def _yaml(text: str, file: str) -> Any:

@@ -44,11 +44,18 @@ _FP8 = {
 }
 # Tokenizers of public recipes that say no vocab_size.
 _VOCABULARIES = {"gpt2bpetokenizer": 50257, "llama2tokenizer": 32000}
-_BEYOND = ("window_size", "is_hybrid_model", "hybrid_override_pattern", "hybrid_layer_pattern")
+_BEYOND = (
+    *("window_size", "is_hybrid_model", "hybrid_override_pattern", "hybrid_layer_pattern"),
+    *("hybrid_attention_ratio", "hybrid_mlp_ratio"),
+)
+_NEEDED = {"tensor_model_parallel_size", "pipeline_model_parallel_size", "micro_batch_size"}
+_NEEDED |= {"num_layers", "global_batch_size", "seq_length", "recompute_granularity"}
 
 
-def read(keys: Flat) -> Launch:
-    """Return the job of Megatron's keys."""
+def read(keys: Flat, *, with_model: bool = True) -> Launch:
+    """Return the job of Megatron's keys; its model only where that is asked for."""
+    if not _NEEDED & set(keys.keys):
+        keys.refuse("it has no arguments of Megatron; give the script or file that they stand in")
     plan = keys.plan(SPELLED)
     layers = keys.whole("num_layers", "num_hidden_layers")
     plan["sequence_parallel"] = plan["sequence_parallel"] or plan["tp"] == 1
@@ -64,7 +71,7 @@ def read(keys: Flat) -> Launch:
         "global_batch": keys.whole("global_batch_size"),
         "gpus": _gpus(keys),
         "precision": _precision(keys),
-        "model": _model(keys, layers),
+        "model": (_model(keys, layers) or _published(keys)) if with_model else None,
         "stack": "megatron",
     }
     optimizer = str(keys.get("optimizer", default="adam"))
@@ -93,6 +100,8 @@ def _chunks(keys: Flat, layers: int | None, pp: int) -> int:
 def _gpus(keys: Flat) -> int | None:
     nodes = keys.whole("nnodes", "num_nodes")
     each = keys.whole("nproc_per_node", "num_gpus_per_node", "gpus_per_node", "devices")
+    if nodes is None and keys.get("nproc_per_node") is not None:
+        nodes = 1  # torchrun's default
     return keys.whole("world_size") or (nodes * each if nodes and each else None)
 
 
@@ -143,9 +152,15 @@ def _dispatcher(keys: Flat) -> dict[str, Any]:
     kind = str(keys.get("moe_token_dispatcher_type", default="allgather")).lower()
     if not {"num_experts", "num_moe_experts", "moe_token_dispatcher_type"} & set(keys.keys):
         return {}
-    if keys.flag("moe_enable_deepep") or kind == "flex":
+    if keys.flag("moe_enable_deepep") or kind == "flex" or keys.get("moe_flex_dispatcher_backend"):
         return {"dispatcher": "deepep"}
     return {"dispatcher": "all-gather" if kind == "allgather" else "all-to-all"}
+
+
+def _published(keys: Flat) -> str | None:
+    """The model that a recipe takes from Hugging Face, by its name without its owner."""
+    name = str(keys.get("from_hf_pretrained", default=""))
+    return name.rpartition("/")[2].removeprefix("Meta-") or None
 
 
 def _model(keys: Flat, layers: int | None) -> Model | None:

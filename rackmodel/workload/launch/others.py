@@ -23,6 +23,10 @@ _SCHEDULES = {
 }
 
 
+# Models of torchtitan that the catalog has under another name.
+_TITAN = {"llama3-405b": "llama3.1-405b", "deepseek_v3-671b": "deepseek-v3"}
+
+
 def _given(words: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
@@ -73,17 +77,20 @@ def read_torchtitan(keys: Flat) -> Launch:
     batch = keys.whole("global_batch_size", default=-1)
     if batch is not None and batch <= 0:
         batch = local * shard * copies if gpus else None
+    if keys.flag("enable_async_tensor_parallel") and tp > 1:
+        plan["tp_overlap"] = True
+    model = "-".join(str(keys.get(f"model.{part}")) for part in ("name", "flavor"))
+    named = keys.get("model.name") and keys.get("model.flavor")
+    narrow = "float8" in str(keys.get("converters", default=""))
     words = {
-        "model": "-".join(str(keys.get(f"model.{part}")) for part in ("name", "flavor"))
-        if keys.get("model.name") and keys.get("model.flavor")
-        else None,
+        "model": _TITAN.get(model.lower(), model) if named else None,
         "gpus": gpus,
         "global_batch": batch,
         "seq_len": keys.whole("seq_len"),
-        "precision": "fp8" if keys.flag("enable_float8_linear") else "bf16",
+        "precision": "fp8" if narrow or keys.flag("enable_float8_linear") else "bf16",
         "stack": "torchtitan",
     }
-    return Launch(_given(words), plan)
+    return Launch(_given(words), plan, per_replica=local)
 
 
 def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
@@ -101,7 +108,7 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         "shard_size",
         "recompute",
     }
-    said |= {"recompute_modules", "schedule", "offload"}
+    said |= {"recompute_modules", "schedule", "offload", "tp_overlap"}
     if plan.offload not in ((), ("optimizer", "parameters")):
         cannot_say("torchtitan", "offload", ", ".join(plan.offload))
     chunks = schedule_of(plan.order).chunks[0]
@@ -122,6 +129,8 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         "expert_parallel_degree": plan.ep,
         "expert_tensor_parallel_degree": plan.etp,
     }
+    if plan.tp_overlap:
+        parallel["enable_async_tensor_parallel"] = True
     local = plan.micro_batch
     if plan.pp > 1:
         parallel["pipeline_parallel_schedule"] = _SCHEDULES[plan.order]
@@ -188,7 +197,7 @@ def read_deepspeed(keys: Flat) -> Launch:
         "precision": "fp16" if half else "bf16" if keys.flag("bf16.enabled") else None,
         "stack": "deepspeed",
     }
-    return Launch(_given(words), plan)
+    return Launch(_given(words), plan, per_replica=float(micro * steps if micro else 0))
 
 
 def deepspeed_of(job: Job) -> dict[str, Any]:
@@ -306,7 +315,8 @@ def read_maxtext(keys: Flat) -> Launch:
         "precision": precision,
         "stack": "maxtext",
     }
-    return Launch(_given(words), plan)
+    ranks = sizes["tp"] * sizes["pp"] * sizes["cp"]
+    return Launch(_given(words), plan, per_replica=each * steps * ranks)
 
 
 def maxtext_of(job: Job) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 In:  a text.
 Out: {key: value}, keys by their last part, with underscores.
-Left out: what the keys mean. Nothing is run: of a shell only assignments, $NAME, ${NAME:-default}
-and $((sums)) are worked out, of Python only constants that are assigned or passed by name.
+Left out: what the keys mean. Nothing is run: of a shell only assignments, $NAME, ${NAME:-default},
+$((sums)) and comparisons of words are worked out, of Python only constants that are assigned or
+passed by name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rackmodel.errors import InvalidInput
+from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.workload.launch.branches import Branches
 
 _ASSIGNED = re.compile(
     r"^\s*(?:export\s+|local\s+|declare\s+(?:-\w+\s+)?)?([A-Za-z_]\w*)=([^\s(].*)?$"
@@ -33,13 +35,15 @@ def of_shell(text: str, file: str) -> dict[str, Any]:
     """
     known: dict[str, str] = {}
     words: list[str] = []
+    branches = Branches(lambda text: _expanded(text, known))
     for line in text.replace("\\\n", " ").splitlines():
-        if line.lstrip().startswith("#"):
+        if line.lstrip().startswith("#") or (runs := branches.runs(line)) is False:
             continue
         found = _ASSIGNED.match(line)
         if found:
             value = _expanded((found[2] or "").split(" #")[0].strip().rstrip(";"), known)
-            known.setdefault(found[1], value)
+            if runs or found[1] not in known:  # of branches that can't be told the first counts
+                known[found[1]] = value
             line = value if "--" in value else ""
         for word in _split(_expanded(line, known)):
             words += _split(word) if "--" in word and " " in word else [word]
@@ -128,8 +132,10 @@ def _value(node: ast.AST) -> int:
     raise ValueError("no sum")
 
 
-def of_python(text: str, file: str) -> dict[str, Any]:
+def of_python(text: str, file: str, recipe: str = "") -> dict[str, Any]:
     """Return constants that a recipe assigns (`cfg.model.x = 8`) or passes by name (`x=8`).
+
+    recipe : the function to read, where several of the file set a degree of parallelism.
 
     >>> of_python("cfg.model.tensor_model_parallel_size = 8\\nf(seq_length=4096, to=None)", "f")
     {'tensor_model_parallel_size': 8, 'seq_length': 4096}
@@ -138,6 +144,7 @@ def of_python(text: str, file: str) -> dict[str, Any]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"{file}: not valid Python: {str(error)[:120]}") from None
+    body = _recipe(tree, file, recipe)
     keys: dict[str, Any] = {}
 
     def put(name: str, node: ast.AST) -> None:
@@ -148,13 +155,15 @@ def of_python(text: str, file: str) -> dict[str, Any]:
             if members and len(members) == len(node.elts):
                 keys[name] = members
 
-    for node in ast.walk(tree):
+    for node in ast.walk(body):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Attribute):
                     put(target.attr, node.value)
                 elif isinstance(target, ast.Name):
                     put(target.id.lower(), node.value)
+        elif isinstance(node, ast.Call) and _called(node) == "from_hf_pretrained" and node.args:
+            put("from_hf_pretrained", node.args[0])
         elif isinstance(node, ast.keyword) and node.arg:
             put(node.arg, node.value)
         elif isinstance(node, ast.Dict):
@@ -164,6 +173,38 @@ def of_python(text: str, file: str) -> dict[str, Any]:
     if not keys:
         raise InvalidInput(f"{file}: no constant of a recipe stands in it; give the recipe")
     return keys
+
+
+def _called(node: ast.Call) -> str:
+    """The last name of what is called."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def _recipe(tree: ast.Module, file: str, name: str) -> ast.AST:
+    """The function of a file that is asked for; the whole file where there is one recipe."""
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if name:
+        found = [node for node in functions if node.name == name]
+        if not found:
+            names = [node.name for node in functions]
+            raise UnknownName.among(f"function of {file}", name, names)
+        return found[0]
+    recipes = [
+        node.name
+        for node in functions
+        if any(
+            isinstance(inner, ast.Attribute)
+            and inner.attr == "tensor_model_parallel_size"
+            and isinstance(inner.ctx, ast.Store)
+            for inner in ast.walk(node)
+        )
+    ]
+    if len(recipes) > 1:
+        raise InvalidInput(
+            f"{file}: it holds {len(recipes)} recipes; give {file}:{recipes[0]}"
+            f" (others: {', '.join(recipes[1:4])}{', ...' if len(recipes) > 4 else ''})"
+        )
+    return tree
 
 
 def of_table(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

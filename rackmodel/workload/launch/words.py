@@ -7,6 +7,7 @@ Left out: how files are spelled (`spelling`), which frameworks there are (the ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
@@ -17,10 +18,26 @@ from rackmodel.workload.plan import Job, Plan
 
 @dataclass(slots=True)
 class Launch:
-    """A job as a file has it: `words` of the front door without its plan, and `plan`."""
+    """A job as a file has it: `words` of the front door without its plan, and `plan`.
+
+    per_replica : sequences of a replica, where the file leaves the replicas to the accelerators.
+    """
 
     words: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    per_replica: float = 0.0
+
+    def on(self, gpus: int) -> dict[str, Any]:
+        """The words on so many accelerators, with the batch that follows from these.
+
+        >>> Launch({"seq_len": 8192}, {"tp": 8}, per_replica=2).on(128)
+        {'seq_len': 8192, 'gpus': 128, 'global_batch': 32}
+        """
+        found = {**self.words, "gpus": gpus}
+        ranks = math.prod(self.plan.get(name, 1) for name in ("tp", "pp", "cp"))
+        if self.per_replica and "global_batch" not in found and gpus % ranks == 0:
+            found["global_batch"] = round(self.per_replica * (gpus // ranks))
+        return found
 
 
 class Spelled(NamedTuple):
