@@ -34,7 +34,6 @@ from rackmodel.topology import Topology
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Program
 from rackmodel.workload.serving.job import ServingJob
-from rackmodel.workload.serving.programs import serving_programs
 
 REQUESTS = Arrivals(lengths="uniform", spread=0.2, requests=500)  # of a closed loop (assumed)
 LONGEST_CYCLE = 100  # decode steps to one with a prompt in it; beyond, prompts are left out
@@ -135,7 +134,7 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     if job.prefill is not None:
         parts = parts_apart(spec.name, job, state, steps, spots)
     else:
-        cycle = _cycle(job, state)
+        cycle = _cycle(job, state, steps)
         plan = job.worker.plan(job.workers)
         here = {"kernels": steps.kernels, "accelerators": spots}
         tenant = served_tenant(spec.name, job, plan, cycle, **here)
@@ -149,7 +148,7 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
     )
 
 
-def _cycle(job: ServingJob, state: Steady) -> list[tuple[Program, ...]]:
+def _cycle(job: ServingJob, state: Steady, steps: Steps) -> list[tuple[Program, ...]]:
     """Return the steps of a worker, one after another: decode, and one with prompts."""
     worker, prompts = job.worker, state.prompt
     if not habits_of(job.stack).alternates:
@@ -158,7 +157,7 @@ def _cycle(job: ServingJob, state: Steady) -> list[tuple[Program, ...]]:
         )
     length = round(1.0 / state.mixed) if state.mixed * LONGEST_CYCLE >= 1.0 else 0
     loads = [*[state.decode] * max(0, length - 1), *[prompts] * bool(length)] or [state.decode]
-    return [serving_programs(job.shape, worker, load, worker.pp) for load in loads]
+    return [steps.programs(job, worker, load, worker.pp) for load in loads]
 
 
 def horizon_s(occupants: Sequence[Occupant], steps: int) -> float:

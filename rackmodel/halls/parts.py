@@ -30,7 +30,6 @@ from rackmodel.workload import Job, Plan
 from rackmodel.workload.operations import Collective, Compute, Program
 from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.memory import sequence_bytes
-from rackmodel.workload.serving.programs import serving_programs
 
 Ints = npt.NDArray[np.int64]
 MOST_PHASES = 32  # instants of a round at which caches leave; more leave together (assumed)
@@ -109,7 +108,7 @@ def parts_apart(
         prefill, decode = spots[:front], spots[front : front + back]
     else:
         decode, prefill = spots[:back], spots[back : front + back]
-    programs = serving_programs(job.shape, job.worker, state.decode, job.worker.pp)
+    programs = steps.programs(job, job.worker, state.decode, job.worker.pp)
     plan = job.worker.plan(job.workers)
     here = {"kernels": steps.kernels, "accelerators": decode, "in_order": True}
     answers = served_tenant(name, job, plan, [programs], **here)
@@ -130,7 +129,7 @@ def _prompts(name: str, job: ServingJob, state: Steady, steps: Steps, where: Int
     kernels = Paused(steps.kernels)
     pause_s = max(0.0, turn_s - busy_s)
     pause = kernels.pause(pause_s)
-    cycle = [then(serving_programs(job.shape, worker, load, worker.pp), pause)]
+    cycle = [then(steps.programs(job, worker, load, worker.pp), pause)]
     here = {"kernels": kernels, "accelerators": where, "in_order": True}
     tenant = served_tenant(f"{name}, prompts", job, worker.plan(workers), cycle, **here)
     return Part(name="prompts", tenant=tenant, turn_s=turn_s, pause_s=pause_s)

@@ -22,7 +22,7 @@ from rackmodel.kernels.kernel_constants import AcceleratorLike
 from rackmodel.workload.operations import Compute, Kernel, Role
 
 SMOOTH = 4.0  # power of the smooth maximum of bytes and arithmetic
-NEWEST = "nvidia-blackwell"  # stands in for families without a table
+OTHERS = "nvidia-blackwell"  # stands in for families without a table, where none is named
 
 
 @cache
@@ -95,7 +95,10 @@ class ServingTimes:
     def _of(self, kind: str) -> Mapping[str, Any]:
         """Return the constants of a kind of kernel for the accelerator's family."""
         tables: Mapping[str, Any] = self.constants[kind]
-        found: Mapping[str, Any] = tables.get(self.accelerator.family, tables[NEWEST])
+        family = self.accelerator.family
+        found: Mapping[str, Any] = tables.get(
+            self.constants["like"].get(family, family), tables[OTHERS]
+        )
         return found
 
     def _peak(self, precision: str) -> tuple[float, str]:

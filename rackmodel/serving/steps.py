@@ -7,6 +7,7 @@ Left out: how often which step runs (`steady`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,6 +17,7 @@ from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
+from rackmodel.workload.operations import Program
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.programs import serving_programs
@@ -25,7 +27,12 @@ ALGORITHMS = {
     "all-reduce": ("one-shot", "two-shot", "ring", "tree"),
     "dispatch": ("low-latency",),
     "combine": ("low-latency",),
+    "all-to-all": ("gpu-initiated",),  # tokens of prompts between domains
 }
+# Compute units of kernels that pass tokens on between domains, gone from those beside them; the
+# kernels for few tokens leave all free while messages travel.
+# Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.2 (20 SMs).
+FORWARDING_UNITS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +85,31 @@ class Steps:
         slower = self.slower.decode if load.sequences else self.slower.prompts
         return self._known[key] * slower
 
+    def programs(
+        self, job: ServingJob, worker: Worker, load: Load, rounds: int
+    ) -> tuple[Program, ...]:
+        """Return what the ranks of each stage do in a step on this machine."""
+        domains = -(-worker.tp // self.machine.domain_accelerators)
+        return serving_programs(job.shape, worker, load, rounds, domains)
+
+    def _taken(self, algorithm: str, op: str, axis: str, bytes_per_s: float) -> float:
+        """Return the share of an accelerator that an exchange takes from the kernels beside it."""
+        if algorithm != "gpu-initiated" or self.part.collective_engines:
+            return 0.0
+        return min(1.0, FORWARDING_UNITS / self.part.compute_units)
+
     def step(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> Step:
         """Return the simulated step: `rounds` batches that follow one another."""
-        shape = job.shape
+        return self.run(job, worker, gpus, lambda _: self.programs(job, worker, load, rounds))
+
+    def run(
+        self,
+        job: ServingJob,
+        worker: Worker,
+        gpus: int,
+        programs: Callable[[Job], tuple[Program, ...]],
+    ) -> Step:
+        """Return the simulated step in which all workers run these programs."""
         plan = worker.plan(gpus // worker.gpus)
         carrier = Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas)
         return simulate_step(
@@ -88,8 +117,6 @@ class Steps:
             carrier,
             self.kernels,
             self.options,
-            kind=StepKind(
-                programs=lambda _: serving_programs(shape, worker, load, rounds),
-                algorithm=lambda plan, op, axis: ALGORITHMS.get(op),
-            ),
+            taken=self._taken,
+            kind=StepKind(programs=programs, algorithm=lambda plan, op, axis: ALGORITHMS.get(op)),
         )

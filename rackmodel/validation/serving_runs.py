@@ -30,7 +30,10 @@ _PREFILL = re.compile(r"prefill (\d+) worker\(s\) of tp(\d+) ep(\d+) dp-attentio
 _MLA = re.compile(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)")
 _INPUTS = re.compile(r"inputs up to ([\d,]+)")
 _REDUNDANT = re.compile(r"(\d+) redundant experts")
-_BALANCED = re.compile(r"balanced experts|perfect expert balance")
+_BALANCED = re.compile(r"balanced experts|(^|; )(simulated )?perfect expert balance")
+_DRAFTED = re.compile(r"mtp (\d+)")
+_ACCEPTED = re.compile(r"acceptance (\d+)%")
+ACCEPTED = 0.7  # of drafted tokens, where unstated: 1.6 to 1.8 tokens a step with one are published
 # Wide groups keep copies of busy experts. Source: DeepSeek open-infra-index, day 6: 32 of 256.
 WIDE_EP, REDUNDANT = 32, 32
 INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated (assumed)
@@ -178,6 +181,22 @@ def copies_of(notes: str, worker: Worker | None, model: Model) -> int:
     return copies
 
 
+def drafts_of(mtp: str, notes: str, model: Model) -> tuple[int, float]:
+    """Return the tokens that a run drafts in a step, and how often one is right.
+
+    Where only acceptance is stated a draft is what the model was trained to make: one token.
+    """
+    if mtp.startswith("draft"):
+        raise InvalidInput(
+            "drafts have to come from the model itself (mtp): those of another are not predicted"
+        )
+    stated, right = (found.search(f"{mtp}; {notes}") for found in (_DRAFTED, _ACCEPTED))
+    acceptance = float(right[1]) / 100.0 if right else ACCEPTED
+    if not mtp.startswith(("mtp", "simulated")) or not model.mtp_layers:
+        return 0, acceptance
+    return int(stated[1]) if stated else (model.mtp_layers if right else 3), acceptance
+
+
 def case_of(row: Mapping[str, Any]) -> Case:
     """Return what a row describes.
 
@@ -195,7 +214,8 @@ def case_of(row: Mapping[str, Any]) -> Case:
             raise InvalidInput("gpus is empty; give it")
         gpus = worker.gpus
     elif worker is not None and worker.tp > gpus and worker.tp % gpus == 0:
-        worker = replace(worker, tp=int(gpus))  # ranks of it are parts of accelerators
+        # ranks of it are parts of accelerators
+        worker = replace(worker, tp=int(gpus), ep=min(worker.ep, int(gpus)))
     prefill, prefill_gpus = None, 0
     notes = text(row, "notes")
     if mode == "disaggregated":
@@ -208,26 +228,22 @@ def case_of(row: Mapping[str, Any]) -> Case:
     kind, users = load_of(row, mode, worker.gpus if worker and mode in PHASES else gpus)
     if worker is not None and kind in PHASES:
         gpus = worker.gpus
-    mtp = text(row, "mtp")
-    if mtp.startswith("draft"):
-        raise InvalidInput(
-            "drafts have to come from the model itself (mtp): those of another are not predicted"
-        )
-    drafts = mtp.startswith(("mtp", "simulated")) and model.mtp_layers > 0
+    drafted, acceptance = drafts_of(text(row, "mtp"), notes, model)
+    drafted = drafted if osl > 3 or mode in PHASES else 0
     job = ServingJob(
         model=model,
         worker=worker or Worker(),
         gpus=int(gpus),
         users=1 if math.isnan(users) else max(1, int(users)),
         isl=isl,
-        osl=osl,
+        osl=max(osl, drafted + 1),
         weights=weights,
         kv=kv,
         stack=text(row, "software") or "default",
         prefill=prefill,
         prefill_gpus=prefill_gpus,
-        mtp=(1 if "acceptance 60%" in mtp else 3) * drafts if osl > 3 else 0,
-        acceptance=0.6 if "acceptance" in mtp else 0.8,
+        mtp=drafted,
+        acceptance=acceptance,
         two_batch="; two-batch overlap" in notes and worker is not None and worker.dp_attention,
         redundant_experts=copies_of(notes, worker, model),
         routing_skew=0.0 if _BALANCED.search(notes) else ROUTING_SKEW,

@@ -18,7 +18,13 @@ from rackmodel.workload.mixers import Recurrent
 from rackmodel.workload.operations import Collective, CollectiveOp, Compute, Kernel, Operation, Role
 from rackmodel.workload.serving.formats import DISPATCH_BYTES, Stored
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import Load, busiest, experts_here, touched
+from rackmodel.workload.serving.load import (
+    Load,
+    busiest,
+    domains_reached,
+    experts_here,
+    touched,
+)
 
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
 
@@ -44,6 +50,7 @@ class LayerWriter:
     job: ServingJob
     worker: Worker
     load: Load
+    domains: int = 1  # over which the worker's ranks stand
     operations: list[Operation] = field(default_factory=list)
     _kernels: list[Kernel] = field(default_factory=list)
 
@@ -310,9 +317,15 @@ class LayerWriter:
         spread = worker.dp_attention and worker.tp > 1
         form = self.job.format.experts
         out = DISPATCH_BYTES.get(form.arithmetic, 1.0)
+        there: CollectiveOp = "dispatch"
+        back: CollectiveOp = "combine"
         if spread and worker.ep > 1:
-            sent = t * min(model.topk, worker.ep) * h
-            self.exchange("dispatch", "dispatch", "ep", sent * out, Role.DISPATCH)
+            copies = float(min(model.topk, worker.ep))
+            if self.load.prompts and self.domains > 1:  # a token crosses once to each domain
+                there = back = "all-to-all"
+                copies = min(copies, domains_reached(model, self.domains))
+            sent = t * copies * h
+            self.exchange("dispatch", there, "ep", sent * out, Role.DISPATCH)
         elif spread:  # every rank has a part of every expert
             sent = t * worker.tp * h
             self.exchange("gather", "dispatch", "ep", sent * out, Role.DISPATCH)
@@ -322,7 +335,7 @@ class LayerWriter:
         if model.moe_latent:
             self.run(product("latent_out", (t, h, model.moe_latent), self.job.format.feed))
         if spread:
-            self.exchange("combine", "combine", "ep", sent * ELEMENT, Role.COMBINE)
+            self.exchange("combine", back, "ep", sent * ELEMENT, Role.COMBINE)
         else:
             self._sum("experts")
 

@@ -13,9 +13,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.workload.experts import distinct_ranks
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker
 
+# Balancers know popularity from other traffic: spread (log-normal) of what they know about it. With
+# 32 copies over 32 ranks the busiest then has 1.3 times the mean, which costs 17% of the tokens of
+# prompts; SGLang on H100: 50,302 tokens/s a node, 59,337 with simulated perfect balance.
+STALE = 0.3
 CONTEXT_STEP = 1.05  # contexts and prompts are rounded to powers of this: a step is looked up
 
 
@@ -105,7 +110,7 @@ def busiest_share(experts: int, ep: int, redundant: int, skew: float, seed: int)
     Experts are popular by a power law (exponent `skew`), which ones is a seed's choice; they lie on
     ranks in order. Copies of the busiest experts, one after another for the one whose copies have
     most to do, split their load; the copies then lie where least is to do, as DeepSeek's balancer
-    places them (github.com/deepseek-ai/EPLB).
+    places them (github.com/deepseek-ai/EPLB), by what it knows of popularity (`STALE`).
     """
     if ep <= 1 or (skew <= 0.0 and not redundant):
         return 1.0
@@ -114,16 +119,33 @@ def busiest_share(experts: int, ep: int, redundant: int, skew: float, seed: int)
     load /= load.sum()
     if not redundant:
         return float(load.reshape(ep, -1).sum(axis=1).max() * ep) if experts % ep == 0 else 1.0
+    known = load * np.exp(STALE * np.random.default_rng(seed + 1).standard_normal(experts))
+    if skew <= 0.0:
+        known = load
     copies = np.ones(experts)
     for _ in range(redundant):
-        copies[np.argmax(load / copies)] += 1
-    parts = np.sort(np.repeat(load / copies, copies.astype(int)))[::-1]
-    ranks, room = np.zeros(ep), np.full(ep, -(-len(parts) // ep))
-    for part in parts:
-        rank = int(np.argmin(np.where(room > 0, ranks, np.inf)))
-        ranks[rank] += part
+        copies[np.argmax(known / copies)] += 1
+    parts, guess = (np.repeat(x / copies, copies.astype(int)) for x in (load, known))
+    ranks, guessed, room = np.zeros(ep), np.zeros(ep), np.full(ep, -(-len(parts) // ep))
+    for part in np.argsort(-guess):
+        rank = int(np.argmin(np.where(room > 0, guessed, np.inf)))
+        ranks[rank] += parts[part]
+        guessed[rank] += guess[part]
         room[rank] -= 1
     return float(ranks.max() * ep)
+
+
+def domains_reached(model: Model, domains: int) -> float:
+    """Return on how many of `domains` equal parts of the experts a token's choices lie.
+
+    >>> from rackmodel.workload import load_model
+    >>> round(domains_reached(load_model("deepseek-v3"), 4), 2)  # 4 of 8 groups of experts
+    3.14
+    """
+    if model.experts % domains:
+        return domains * (1.0 - (1.0 - 1.0 / domains) ** model.topk)
+    groups = model.routing_groups, model.routing_group_limit
+    return distinct_ranks(model.experts, domains, model.topk, *groups)
 
 
 def experts_here(job: ServingJob, worker: Worker) -> float:

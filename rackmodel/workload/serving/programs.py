@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from itertools import zip_longest
 
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.operations import Operation, Program, Recv, Segment, Send
+from rackmodel.workload.operations import (
+    Collective,
+    Operation,
+    Program,
+    Recv,
+    Segment,
+    Send,
+    Wait,
+)
 from rackmodel.workload.passes import merged
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import LayerWriter
@@ -21,24 +30,25 @@ from rackmodel.workload.serving.load import Load
 
 @lru_cache(maxsize=64)
 def serving_programs(
-    job: ServingJob, worker: Worker, load: Load, rounds: int = 1
+    job: ServingJob, worker: Worker, load: Load, rounds: int = 1, domains: int = 1
 ) -> tuple[Program, ...]:
     """Return what the ranks of each stage do in a step, `rounds` batches one after the other.
 
-    With several stages as many batches are under way as there are stages; `load` is that of one.
+    domains : over which the ranks of a stage stand. With several stages as many batches are under
+    way as there are stages; `load` is that of one.
     """
     layers = _stages(job.model.blocks, worker.pp)
     segments: dict[Block, Segment] = {}
 
     def segment(block: Block) -> Segment:
         if block not in segments:
-            segments[block] = _layer(job, worker, load, block)
+            segments[block] = _layer(job, worker, load, block, domains)
         return segments[block]
 
-    head = LayerWriter(job, worker, load)
+    head = LayerWriter(job, worker, load, domains)
     head.head()
     end = _segment("head", head)
-    drafts = [_draft(job, worker, load)] * job.mtp
+    drafts = [_draft(job, worker, load, domains)] * job.mtp
     hop = load.on_rank(worker).tokens * job.model.hidden * ELEMENT
     programs = []
     for stage, blocks in enumerate(layers):
@@ -46,7 +56,8 @@ def serving_programs(
         for number in range(rounds):
             if stage:
                 items.append(Recv(name=f"batch {number}", peer=stage - 1, bytes=hop))
-            items += [segment(block) for block in blocks]
+            here = [segment(block) for block in blocks]
+            items += _joined(here) if job.two_batch else here
             if stage == worker.pp - 1:
                 items += [end, *(draft for draft in drafts)]
             else:
@@ -57,26 +68,61 @@ def serving_programs(
     return tuple(programs)
 
 
-def _layer(job: ServingJob, worker: Worker, load: Load, block: Block) -> Segment:
+def _layer(job: ServingJob, worker: Worker, load: Load, block: Block, domains: int) -> Segment:
     """One layer; two halves of a batch, each under the other's exchanges, where the job says so."""
     name = f"{block.mixer} {block.feed}"
     halves = []
     both = job.two_batch and worker.dp_attention and block.feed == "moe"
     for half in ("first", "second") if both else ("whole",):
-        writer = LayerWriter(job, worker, load.half if both else load)
+        writer = LayerWriter(job, worker, load.half if both else load, domains)
         writer.layer(block)
         halves.append(_segment(f"{name} {half}", writer))
     return merged(*halves, overlap=True) if both else halves[0]
+
+
+def _joined(layers: list[Segment]) -> list[Segment]:
+    """Layers in a row: what is on its way at the end of one is waited for in the next.
+
+    Each half of a batch needs its own tokens back where it goes on: the first at once, the second
+    after the first has sent its tokens out again, so that no exchange lies bare between layers.
+    """
+    made: dict[tuple[int, tuple[Wait, ...], tuple[Wait, ...]], Segment] = {}
+    out: list[Segment] = []
+    before: tuple[Wait, ...] = ()
+    for layer, after in zip_longest(layers, layers[1:]):
+        late = _last_waits(layer) if after is not None and _last_waits(after) else ()
+        key = layer.id, before, late
+        if key not in made:
+            made[key] = _between(layer, before, late)
+        out.append(made[key])
+        before = late
+    return out
+
+
+def _last_waits(layer: Segment) -> tuple[Wait, ...]:
+    """Return what two halves of a batch wait for at the end of a layer; nothing in other layers."""
+    return tuple(one for one in layer.operations[-2:] if isinstance(one, Wait))
+
+
+def _between(layer: Segment, before: tuple[Wait, ...], late: tuple[Wait, ...]) -> Segment:
+    """A layer that waits for what is under way when it begins, and leaves its own last waits."""
+    if not before and not late:
+        return layer
+    own = layer.operations[: len(layer.operations) - len(late)]
+    if before:
+        sent = next(n for n, one in enumerate(own) if isinstance(one, Collective)) + 1
+        own = (before[0], *own[:sent], *before[1:], *own[sent:])
+    return Segment(name=layer.name, phase=layer.phase, operations=own)
 
 
 def _segment(name: str, writer: LayerWriter) -> Segment:
     return Segment(name=name, phase="forward", operations=tuple(writer.operations))
 
 
-def _draft(job: ServingJob, worker: Worker, load: Load) -> Segment:
+def _draft(job: ServingJob, worker: Worker, load: Load, domains: int) -> Segment:
     """One drafted token of every sequence: the MTP layer and the head."""
     one = replace(load, drafted=1, prompts=0.0, piece=0.0, before=0.0)
-    writer = LayerWriter(job, worker, one)
+    writer = LayerWriter(job, worker, one, domains)
     if one.sequences:
         for block in job.model.mtp_blocks:
             writer.layer(block)
