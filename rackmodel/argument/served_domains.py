@@ -19,8 +19,9 @@ from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.job_words import served_site_of
-from rackmodel.serving.pareto import front_points, rate
-from rackmodel.serving.plans import Tried
+from rackmodel.serving.pareto import rate
+from rackmodel.serving.plans import PlanKey, Tried, plan_key, search_plans
+from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_stack, serve_job, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.serving.words import job_of_words
@@ -105,7 +106,9 @@ def _rows(
         words["progress"](0, len(machines))
     for machine, (job, fixed) in zip(machines, jobs, strict=True):
         steps = steps_of(machine, parts)
-        look = _Search(machine, job, fixed, steps, speed, apart=bool(words["disaggregated"]))
+        look = _Search(
+            machine, job, fixed, QuickSteps.of(steps), speed, apart=bool(words["disaggregated"])
+        )
         try:
             best = look.best(chosen)
             chosen.append(best.job.users)
@@ -131,6 +134,7 @@ class _Search:
     apart: bool = True
     quickest: float = 0.0  # tokens/s that a user sees, of all that was tried
     _known: dict[int, Tried | None] = field(default_factory=dict)
+    _slow: dict[int, set[PlanKey]] = field(default_factory=dict)  # more users are slower still
 
     def best(self, also: Sequence[int]) -> Tried:
         """Return the best; also : numbers of users to try beside those that the search meets.
@@ -176,19 +180,25 @@ class _Search:
         """
         if users not in self._known:
             points: list[Tried] = []
+            slow = {key for most, keys in self._slow.items() if most <= users for key in keys}
             try:
-                points = front_points(
+                points = search_plans(
                     self.machine,
-                    self.job,
+                    self.job.replace(users=users),
                     self.fixed,
-                    users=(users,),
                     steps=self.steps,
                     disaggregated=self.apart,
+                    without=slow,
                 )
             except DoesNotFit:
                 if users == 1:
                     raise
             speeds = [1.0 / one.state.tpot_s for one in points]
+            self._slow[users] = {
+                plan_key(one.job)
+                for one, speed in zip(points, speeds, strict=True)
+                if speed < self.speed
+            }
             self.quickest = max([self.quickest, *speeds])
             quick = [
                 one

@@ -16,6 +16,7 @@ from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit
 from rackmodel.serving.outcome import plan_words
 from rackmodel.serving.plans import Tried, search_plans
+from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_stack, serve_job, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.serving.words import job_of_words
@@ -80,7 +81,7 @@ def front_points(
     InvalidPlan, DoesNotFit
         If not even the fewest users can be served.
     """
-    steps = steps or steps_of(machine)
+    steps = QuickSteps.of(steps or steps_of(machine))
     tried: list[Tried] = []
     for number in users or USERS:
         try:

@@ -4,19 +4,21 @@ In:  a machine, a job, the fields of its plan that are kept.
 Out: the job with the best plan; all that were tried, ranked.
 Left out: other numbers of users (`front`).
 
-Every plan that fits is simulated: a step takes milliseconds. The best one serves its users
-quickest, which at a given number of users is most tokens per second.
+Every plan that fits is tried, with steps whose exchanges are simulated at a few sizes
+(`quick_steps`). The best one serves its users quickest, which at a given number of users is most
+tokens per second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, RackModelError
 from rackmodel.hardware import Accelerator
 from rackmodel.serving.phases import prefill_phase
+from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_users, fitting, settle, steps_of
 from rackmodel.serving.steady import Steady
 from rackmodel.serving.steps import Steps
@@ -28,6 +30,14 @@ from rackmodel.workload.serving.job import ServingJob, Worker, check_serving, ch
 SHARES = (0.1, 0.6)  # of the accelerators that run prompts, least and most, where that is searched
 STAGES = (1, 2, 4)  # of a pipeline, where that is searched
 MOST_TP = 64  # ranks that share attention heads: beyond, sums cost more than they save
+
+
+PlanKey: TypeAlias = "tuple[Worker, Worker | None, int]"
+
+
+def plan_key(job: ServingJob) -> PlanKey:
+    """Return what tells the plan of a job from others."""
+    return job.worker, job.prefill, job.prefill_gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +118,11 @@ def search_plans(
     *,
     steps: Steps | None = None,
     disaggregated: bool = False,
+    without: Container[PlanKey] = (),
 ) -> list[Tried]:
     """Return all plans that fit, the best first.
+
+    without : plans that need not be tried.
 
     Raises
     ------
@@ -117,19 +130,22 @@ def search_plans(
         If no plan divides or fits, with the nearest reason.
     """
     steps = steps or steps_of(machine)
+    quick = QuickSteps.of(steps)
     part = steps.part
     machine.units(job.gpus)
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
-    for plan in candidates(job, fixed, steps, disaggregated=disaggregated):
+    for plan in candidates(job, fixed, quick, disaggregated=disaggregated):
+        if plan_key(plan) in without:
+            continue
         tell("plans served", len(tried) + len(reasons) + 1)
         try:
             check_serving(plan)
             most = check_users(plan, part)
-            tried.append(Tried(job=plan, state=settle(plan, steps, most / plan.workers)))
+            tried.append(Tried(job=plan, state=settle(plan, quick, most / plan.workers)))
         except CannotRun as reason:
             reasons.append(reason)
-    if not tried:
+    if not tried and (reasons or not without):
         raise _nearest(job, reasons, fixed)
     return sorted(tried, key=lambda one: (-one.tokens_per_s, one.job.worker.gpus))
 

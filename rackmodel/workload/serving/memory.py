@@ -8,6 +8,7 @@ Left out: fragmentation beyond the share that is kept free.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from rackmodel.workload.cache import cache_bytes
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -22,6 +23,12 @@ WORKSPACE_BYTES = 3e9  # activations, graphs, libraries (assumed)
 
 def weight_bytes(job: ServingJob, worker: Worker) -> float:
     """Return the bytes of weights on one rank of the fullest pipeline stage."""
+    return _weight_bytes(job.shape, worker)
+
+
+@lru_cache(maxsize=1024)
+def _weight_bytes(job: ServingJob, worker: Worker) -> float:
+    """The same of a job without what its weights do not depend on."""
     model, form = job.model, job.format
     latent = form.latent if model.mla is not None and form.latent else form.attention
     over, total, narrower = worker.heads_over, 0.0, 0.0
