@@ -20,7 +20,7 @@ from rackmodel.api import simulate
 from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import Chassis, Level, chassis_of
 from rackmodel.assess.coolant import flow_lpm
-from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.power import Assessment, Busy, assess_power
 from rackmodel.assess.rack_power import idle_chassis_w, rack_power
 from rackmodel.assess.tray_heat import split
 from rackmodel.assess.windows import moving_mean
@@ -43,7 +43,7 @@ def assessed(topology: str, chassis: str | None = None, **job: Any) -> Assessmen
         result.accelerator,
         known,
         step_s=result.step_s,
-        device_busy=result.device_busy,
+        busy=Busy(result.device_busy),
     )
 
 

@@ -80,6 +80,7 @@ class Bought:
     accelerator, chassis : names in the catalog; accelerators : packages, of whole chassis.
     inventory : parts of the fabric (switches outside racks, links); None leaves the network out.
     links : from `media.media_rows`; None takes the media of the inventory.
+    others : accelerators of other kinds among them, by name.
     liquid_w : heat to coolant of all racks; provisioned_w : IT power that the hall carries. [W]
     """
 
@@ -91,6 +92,7 @@ class Bought:
     links: Table | None = None
     liquid_w: float = 0.0
     provisioned_w: float = 0.0
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def capital(catalog: Catalog, bought: Bought, level: Level = "mid") -> Capital:
@@ -102,8 +104,10 @@ def capital(catalog: Catalog, bought: Bought, level: Level = "mid") -> Capital:
     cooling (distribution units), hall.
     """
     found = Capital()
+    usual = bought.accelerators - math.fsum(bought.others.values())
     for kind, name, count in (
-        ("accelerators", bought.accelerator, bought.accelerators),
+        ("accelerators", bought.accelerator, usual),
+        *(("accelerators", name, count) for name, count in bought.others.items()),
         ("chassis", f"chassis-{bought.chassis}", bought.chassis_count),
     ):
         found.add(kind, name, count, price(catalog, name, "capex_usd", level))

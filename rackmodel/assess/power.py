@@ -8,7 +8,7 @@ Left out: money and failures (`cost`, `reliability`), the dict that a user sees 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from rackmodel.assess.rack_power import (
     idle_accelerator_w,
     rack_power,
 )
-from rackmodel.columns import Table
+from rackmodel.columns import Table, ints, picked
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 
@@ -46,6 +46,7 @@ class Assessment:
     k_per_w: float  # junction to coolant
     step_s: float
     notes: list[str] = field(default_factory=list)
+    others: Mapping[int, Accelerator] = field(default_factory=dict)  # by rank class
 
     @property
     def racks_w(self) -> float:
@@ -64,6 +65,16 @@ class Assessment:
         )
 
 
+class Busy(NamedTuple):
+    """Shares of compute pieces in which kernels run, and hold matrix units."""
+
+    device: float = 1.0
+    units: float = 1.0
+
+
+ALL_BUSY = Busy()
+
+
 def assess_power(
     timeline: Table,
     racks: Table,
@@ -72,8 +83,8 @@ def assess_power(
     *,
     step_s: float,
     cap_w: float | None = None,
-    device_busy: float = 1.0,
-    units_held: float = 1.0,
+    busy: Busy = ALL_BUSY,
+    others: Mapping[int, Accelerator] | None = None,
 ) -> Assessment:
     """Work out power, heat, coolant and temperature of every class of racks.
 
@@ -84,22 +95,21 @@ def assess_power(
         smoothing burns warms coolant and junctions, in the mean.
     step_s : length of the step. [s]
     cap_w : power cap of an accelerator; None takes its own. [W]
-    device_busy, units_held : of compute pieces (`power_intervals.cut_timeline`).
+    others : {rank class: accelerator} where that is another.
+    busy : shares of compute pieces (`power_intervals.cut_timeline`).
 
     Raises
     ------
     InvalidInput
         If the frames are malformed or the coolant is impossible.
     """
-    cap = accelerator.power_w if cap_w is None else cap_w
-    if not cap > accelerator.power.idle_w:
-        raise InvalidInput(
-            f"power cap: expected more than the idle power of {accelerator.name}, "
-            f"{accelerator.power.idle_w:g} W; found {cap:g}"
-        )
-    pieces = cut_timeline(timeline, accelerator, step_s, device_busy, units_held)
-    bins = bins_for(step_s, len(pieces))
-    warm = _settled(pieces, racks, accelerator, chassis, cap, bins)
+    others = others or {}
+    kinds = _kinds(timeline, accelerator, others, cap_w)
+    for one in kinds:
+        mine = timeline if not others else picked(timeline, list(timeline), one.rows)
+        one.pieces = cut_timeline(mine, one.part, step_s, *busy)
+    bins = bins_for(step_s, sum(len(one.pieces) for one in kinds))
+    warm = _settled(kinds, racks, chassis, bins)
     found = rack_power(warm.draws, racks, chassis, idle_w=warm.idle_w, bins=bins)
     around_c = warm.coolant_c + warm.k_per_w * _burned_w(found)
     done = Assessment(
@@ -111,19 +121,62 @@ def assess_power(
         splits=[tray_heat.split(rack.part_w, chassis) for rack in found],
         junctions_c={
             one.rank_class: tray_heat.junction_c(
-                one, accelerator, chassis, coolant_c=around_c, k_per_w=warm.k_per_w
+                one,
+                others.get(one.rank_class, accelerator),
+                chassis,
+                coolant_c=around_c,
+                k_per_w=warm.resistances.get(one.rank_class, warm.k_per_w),
             )
             for one in warm.draws
         },
         coolant_c=warm.coolant_c,
         k_per_w=warm.k_per_w,
         step_s=step_s,
+        others=others,
     )
     return replace(done, notes=warnings(done, warm.loop))
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Rank classes on accelerators of one kind: rows of the timeline, pieces, their cap."""
+
+    part: Accelerator
+    cap_w: float
+    rows: Any
+    pieces: list[Pieces] = field(default_factory=list)
+
+
+def _kinds(
+    timeline: Table, usual: Accelerator, others: Mapping[int, Accelerator], cap_w: float | None
+) -> list[_Kind]:
+    """Return the kinds of accelerators that rank classes stand on, the usual first.
+
+    Raises
+    ------
+    InvalidInput
+        If a cap is below the idle power of one.
+    """
+    found = []
+    classes = ints(timeline, "rank_class") if others else np.zeros(0, dtype=np.int64)
+    for part in dict.fromkeys((usual, *others.values())):
+        cap = part.power_w if cap_w is None else cap_w
+        if not cap > part.power.idle_w:
+            raise InvalidInput(
+                f"power cap: expected more than the idle power of {part.name}, "
+                f"{part.power.idle_w:g} W; found {cap:g}"
+            )
+        rows = np.array([others.get(one, usual) == part for one in classes.tolist()], dtype=bool)
+        if not others or rows.any():
+            found.append(_Kind(part, cap, np.flatnonzero(rows)))
+    return found
+
+
 class _Warm(NamedTuple):
-    """What accelerators draw once their coolant has settled; loop : of most racks."""
+    """What accelerators draw once their coolant has settled; loop : of most racks.
+
+    resistances : junction to coolant by rank class, where that is not `k_per_w`. [K/W]
+    """
 
     draws: list[Draw]
     loops: list[Loop]
@@ -131,16 +184,10 @@ class _Warm(NamedTuple):
     coolant_c: float
     k_per_w: float
     idle_w: float
+    resistances: dict[int, float]
 
 
-def _settled(
-    pieces: Sequence[Pieces],
-    racks: Table,
-    accelerator: Accelerator,
-    chassis: Chassis,
-    cap_w: float,
-    bins: int,
-) -> _Warm:
+def _settled(kinds: Sequence[_Kind], racks: Table, chassis: Chassis, bins: int) -> _Warm:
     """Return what accelerators draw at the coolant that their own heat leaves them."""
     loops: list[Loop] = []
     loop = None
@@ -150,9 +197,16 @@ def _settled(
     coarse = FEWEST_BINS if chassis.smoothing is None else bins
     for _ in range(6):
         coolant_c = tray_heat.coolant_at(chassis, loop)
-        resistance = tray_heat.k_per_w(accelerator, chassis, loop)
-        draws = draw_all(pieces, accelerator, cap_w=cap_w, coolant_c=coolant_c, k_per_w=resistance)
-        idle_w = idle_accelerator_w(accelerator, coolant_c, resistance)
+        draws, resistances = list[Draw](), dict[int, float]()
+        for one in kinds:
+            own = tray_heat.k_per_w(one.part, chassis, loop)
+            draws += draw_all(
+                one.pieces, one.part, cap_w=one.cap_w, coolant_c=coolant_c, k_per_w=own
+            )
+            resistances |= {piece.rank_class: own for piece in one.pieces}
+        draws.sort(key=lambda draw: draw.rank_class)
+        resistance = tray_heat.k_per_w(kinds[0].part, chassis, loop)
+        idle_w = idle_accelerator_w(kinds[0].part, coolant_c, resistance)
         if loop is None:
             break
         found = rack_power(draws, racks, chassis, idle_w=idle_w, bins=coarse)
@@ -163,7 +217,7 @@ def _settled(
         still = abs(loop.flow_ratio - before.flow_ratio) < 1e-3
         if still and abs(loop.mean_c - before.mean_c) < 0.01:
             break
-    return _Warm(draws, loops, loop, coolant_c, resistance, idle_w)
+    return _Warm(draws, loops, loop, coolant_c, resistance, idle_w, resistances)
 
 
 def _burned_w(racks: list[RackPower]) -> float:
@@ -188,11 +242,14 @@ def warnings(done: Assessment, loop: Loop | None) -> list[str]:
             f"power cap: rank class {slowest.rank_class} would take {slowest.late - 1:.1%} longer "
             "than simulated at the clock that its cap leaves"
         )
-    hottest = max(float(tj.max()) for tj in done.junctions_c.values())
-    limit_c = accelerator.thermal.limit_c
+    most = {name: float(tj.max()) for name, tj in done.junctions_c.items()}
+    limits = {name: done.others.get(name, accelerator).thermal.limit_c for name in most}
+    worst_class = max(most, key=lambda name: most[name] - limits[name])
+    hottest, limit_c = most[worst_class], limits[worst_class]
     if hottest > limit_c + 0.5:
+        part = done.others.get(worst_class, accelerator)
         notes.append(
-            f"temperature: {accelerator.name} reaches {hottest:.0f} C, {hottest - limit_c:.0f} K "
+            f"temperature: {part.name} reaches {hottest:.0f} C, {hottest - limit_c:.0f} K "
             "above its limit; lower the supply temperature or raise the flow"
         )
     worst = max(done.racks, key=lambda rack: rack.heat_w)

@@ -24,7 +24,7 @@ from rackmodel.assess.throttle import under_cap
 from rackmodel.engine.certainty import band
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.overhead import overhead_s
-from rackmodel.engine.step import simulate_step
+from rackmodel.engine.step import Step, simulate_step
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
@@ -101,7 +101,7 @@ def run(
             step_s_low=sure.low_s,
             step_s_high=sure.high_s,
             band_reason=sure.reason,
-            peak_flops_per_s=peak_flops_per_s(accelerator, matrix_format)[0],
+            peak_flops_per_s=_peak(step, accelerator, others, matrix_format),
             kernels=kernels,
             contention_of=contention,
             catalog=parts,
@@ -112,6 +112,20 @@ def run(
     result, facts = under_cap(result_at, accelerator, where, machine, parts)
     cap.update(facts)
     return result
+
+
+def _peak(
+    step: Step, usual: Accelerator, others: Mapping[str, Accelerator], matrix_format: str
+) -> float:
+    """Return the peak FLOP/s of an accelerator, on a mixed machine the mean over all ranks."""
+    peaks = {
+        name: peak_flops_per_s(part, matrix_format)[0]
+        for name, part in {"": usual, **others}.items()
+    }
+    if not step.rank_part:
+        return peaks[""]
+    ranks = zip(step.rank_part, step.rank_count.tolist(), strict=True)
+    return float(sum(peaks[name] * count for name, count in ranks) / step.rank_count.sum())
 
 
 def _kernels(
@@ -135,7 +149,7 @@ def _mixed(usual: Accelerator, others: dict[str, Accelerator]) -> Iterator[str]:
     """Say what is not worked out for the other accelerators of a mixed machine."""
     if others:
         names = " and ".join(part.name for part in others.values())
-        yield f"mixed: peaks (MFU), power, heat and cost take {names} for {usual.name}"
+        yield f"mixed: {names} stand in chassis of {usual.name}, and share its clock under a cap"
 
 
 def _learning(job: Job) -> Iterator[str]:

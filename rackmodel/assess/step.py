@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +24,7 @@ from rackmodel.assess.extra import own_assessments
 from rackmodel.assess.fabric_share import Installed
 from rackmodel.assess.heat_band import Work, accelerator_width, heat_bands
 from rackmodel.assess.job_power import total_power
-from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.power import Assessment, Busy, assess_power
 from rackmodel.assess.rack_power import RackPower
 from rackmodel.assess.reliability import assess_failures, rates_of
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
@@ -32,6 +32,7 @@ from rackmodel.assess.windows import swings
 from rackmodel.columns import Table, floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.hardware import accelerator as accelerator_of
 from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
@@ -48,6 +49,7 @@ class StepFrames:
     device_busy : share of compute pieces in which kernels run; otherwise the host keeps them.
     units_held : share of them in which kernels hold matrix units whose operands may be late.
     work : what accelerators do, for how sure their power is.
+    others : accelerators that rank classes stand on where these are not the usual.
     """
 
     timeline: Table
@@ -59,6 +61,16 @@ class StepFrames:
     device_busy: float = 1.0
     units_held: float = 1.0
     work: Work = "training"
+    others: Mapping[int, Accelerator] = field(default_factory=dict)
+
+    @property
+    def other_counts(self) -> dict[str, float]:
+        """Accelerators of other kinds that the job uses, by their names."""
+        found: dict[str, float] = {}
+        for rank_class, part in self.others.items():
+            count = self.rank_counts[rank_class] if self.rank_counts is not None else 0
+            found[part.name] = found.get(part.name, 0.0) + count
+        return found
 
     @property
     def tokens_per_s(self) -> float:
@@ -77,6 +89,11 @@ def frames_of(result: Result) -> StepFrames:
         step_s=result.step_s,
         tokens=job.tokens,
         device_busy=result.device_busy,
+        others={
+            number: accelerator_of(name, result.catalog)
+            for number, name in enumerate(result.step.rank_part)
+            if name
+        },
     )
 
 
@@ -167,7 +184,7 @@ def assess_step(
     for row in rows:
         row["heat_w_low"], row["heat_w_high"] = bands[row["rack"]]
     power = total_power(done, installed, catalog, site, step.tokens)
-    bought = _bought(done, installed, power)
+    bought = _bought(done, installed, power, step.other_counts)
     money = cost_of(
         catalog,
         bought,
@@ -220,13 +237,18 @@ def powered(
         chassis,
         step_s=step.step_s,
         cap_w=min((w for w in (site.power_cap_w, thermal_cap_w) if w is not None), default=None),
-        device_busy=step.device_busy,
-        units_held=step.units_held,
+        busy=Busy(step.device_busy, step.units_held),
+        others=step.others,
     )
     return done, installed
 
 
-def _bought(done: Assessment, installed: Installed | None, power: Mapping[str, Any]) -> Bought:
+def _bought(
+    done: Assessment,
+    installed: Installed | None,
+    power: Mapping[str, Any],
+    others: Mapping[str, float],
+) -> Bought:
     """Return what is bought for a job: whole chassis, its share of the fabric, cooling, hall."""
     wet = [math.fsum(one.liquid_w.values()) for one in done.splits]
     return Bought(
@@ -238,6 +260,7 @@ def _bought(done: Assessment, installed: Installed | None, power: Mapping[str, A
         links=installed.links if installed else None,
         liquid_w=math.fsum(r.count * watts for r, watts in zip(done.racks, wet, strict=True)),
         provisioned_w=power["provisioned_w"],
+        others=others,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from rackmodel.assess import tray_heat
 from rackmodel.assess.chassis import Chassis, chassis_of
 from rackmodel.assess.clock import settle_clock
-from rackmodel.assess.power import Assessment, assess_power
+from rackmodel.assess.power import Assessment, Busy, assess_power
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.columns import Table
 from rackmodel.errors import CannotRun
@@ -128,7 +128,7 @@ def under_cap(
                 chassis,
                 step_s=result.step_s,
                 cap_w=thermal_w or cap_w,
-                device_busy=result.device_busy,
+                busy=Busy(result.device_busy),
             )
             left_w = cooled_w(done)
             if left_w is None:

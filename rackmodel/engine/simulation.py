@@ -56,6 +56,11 @@ class Hands(NamedTuple):
         """Whether every accelerator is as the machine's file says."""
         return self.kinds == ((1.0, ""),)
 
+    def parts(self, kinds: npt.NDArray[np.int64]) -> tuple[str, ...]:
+        """Return the accelerators of such kinds, "" for the usual; empty where none differs."""
+        found = tuple(self.kinds[kind][1] for kind in kinds.tolist())
+        return found if any(found) else ()
+
     def columns(self) -> list[npt.NDArray[np.float64]]:
         """Return what tells ranks apart, as numbers: their time over the usual, their part."""
         told = [np.array([slower for slower, _ in self.kinds])[self.kind]]

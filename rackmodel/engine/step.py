@@ -80,7 +80,8 @@ class Step:
 
     logs : one per rank class. rank_stage, rank_count : pipeline rank of each class, and ranks of
     the whole machine in it. rank_class, rank_weight : per simulated rank, its class and the ranks
-    that it stands for. splices : for each rank class the stretch of its log that recurs; none if no
+    that it stands for. rank_part : the accelerator of each class, "" for the usual; empty where
+    none differs. splices : for each rank class the stretch of its log that recurs; none if no
     micro-batches were skipped. machine : hundreds of megabytes for a large one; None in a step
     that travelled.
     """
@@ -102,6 +103,7 @@ class Step:
     events: int
     engine: str  # that walked through the events: simpy or compiled
     wall_s: float
+    rank_part: tuple[str, ...] = ()
 
     def splice_of(self, number: int) -> Splice | None:
         """Return the stretch that recurs in the log of a rank class, if any was skipped."""
@@ -227,6 +229,7 @@ def simulate_step(
         events=walked.events,
         engine=run.engine,
         wall_s=time.perf_counter() - started,
+        rank_part=hands.parts(hands.kind[orbits.first][quotient.first_rank]),
     )
 
 

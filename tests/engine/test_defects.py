@@ -115,6 +115,21 @@ def test_another_accelerator_in_every_place_is_another_machine():
     assert same.step_s == pytest.approx(plain.step_s, rel=1e-12)
     assert plain.step_s < mixed.step_s <= whole.step_s * (1 + 1e-9)
     assert any("mixed" in note for note in mixed.to_dict()["notes"])
+    # Power, peaks and prices are those of what stands there.
+    told = [one.to_dict() for one in (plain, mixed, same, whole)]
+    drawn = [sum(r["by_part_w"]["accelerator"] for r in one["racks"]) for one in told]
+    assert drawn[2] == pytest.approx(drawn[0], rel=1e-12)
+    there = rackmodel.simulate("dgx-a100-80", **words, default_plan=True)
+    own = sum(r["by_part_w"]["accelerator"] for r in there.to_dict()["racks"])
+    # A quicker fabric: they wait less, draw more watts and need fewer joules.
+    assert own < drawn[3] < 1.1 * own < drawn[0]
+    assert drawn[3] * whole.step_s < own * there.step_s
+    assert plain.peak_flops_per_s > mixed.peak_flops_per_s > whole.peak_flops_per_s
+    assert mixed.peak_flops_per_s == pytest.approx(
+        (plain.peak_flops_per_s + whole.peak_flops_per_s) / 2
+    )
+    paid = [one["cost"]["capital_by_part_usd"]["accelerators"] for one in told]
+    assert paid[0] == paid[2] > paid[1] == pytest.approx((paid[0] + paid[3]) / 2)
 
 
 @pytest.mark.parametrize(
