@@ -257,6 +257,7 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
         "plan": plan_words(best.plan),
         "plans": found.plans,
         "plans_simulated": simulated,
+        "better_chance": found.better_chance,
         "estimate_off": found.candidates[0].estimate_s / result.step_s - 1.0,
         **_rates(_machine_of(job), result),
     }

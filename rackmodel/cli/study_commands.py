@@ -312,7 +312,7 @@ def study(
     if quick and only:
         raise InvalidInput("--only: --quick has points of its own; give one of the two")
     names = ("quick",) if quick else tuple(only or FULL)
-    text, points = write_study(names, out, workers or os.cpu_count() or 1)
+    text, told = write_study(names, out, workers or os.cpu_count() or 1)
     clear()
     print(text)
-    note(f"{points} points; tables and pictures in {out}")
+    note(f"{told}; tables and pictures in {out}")

@@ -44,13 +44,14 @@ class Crossing:
     """The flows of an axis as they cross links.
 
     rate : of each flow by itself. flow : int[I], the flow of each incidence; share : what it counts
-    for on the first link of its orbit.
+    for on the first link of its orbit. times : how many exchanges of the axis have these flows.
     """
 
     flows: PlacedFlows
     rate: Floats
     flow: Ints
     share: Floats
+    times: int = 1
 
     @classmethod
     def of(cls, flows: PlacedFlows, rate: Floats, copies: Ints, orbits: Orbits) -> Crossing:
@@ -64,7 +65,7 @@ def binding_links(network: Network, crossings: Sequence[Crossing], orbits: Orbit
     """Return which links can hold a flow back, bool[L]."""
     demand = np.zeros(len(network.capacity))
     for one in crossings:
-        asked_for = one.flows.fractions * one.rate[one.flow] * one.share
+        asked_for = one.flows.fractions * one.rate[one.flow] * (one.share * one.times)
         np.add.at(demand, orbits.link[one.flows.links], asked_for)
     binding: Bools = demand[orbits.link] > network.capacity * SLACK
     near = _near(network)
@@ -114,7 +115,7 @@ def _gated(
             kept, turns = chosen[has[chosen]], turns[has[chosen]]
             pairs.append(orbits.links[turns, gate[kept]] * links + orbits.link[link[kept]])
             ratios.append(part[kept] / flows.fractions[at[kept]])
-        single = (part * rate[flow[here]] * one.share[here])[~has]
+        single = (part * rate[flow[here]] * one.share[here] * one.times)[~has]
         np.add.at(free, orbits.link[link[~has]], single)
     if not pairs:
         return free[orbits.link]

@@ -181,11 +181,7 @@ def build_system(
 
 def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft], orbits: Orbits) -> System:
     """Return everything that is exchanged; what binds follows from all flows together."""
-    shared = [
-        Crossing.of(_contended(network, draft), draft.rate, draft.copies, orbits)
-        for draft in drafts
-        if draft.lasts
-    ]
+    shared = _crossings(network, drafts, orbits)
     binding = binding_links(network, shared, orbits)
     open_link = binding & ~private_links(shared, orbits, binding)
     channels = []
@@ -237,6 +233,23 @@ def _conflicts(channels: Sequence[Channel], links: int) -> tuple[frozenset[int],
     bits = np.packbits(users, axis=1)
     meet = np.array([(bits & row).any(axis=1) for row in bits]).reshape(len(bits), len(bits))
     return tuple(frozenset(np.flatnonzero(row).tolist()) for row in meet)
+
+
+def _crossings(network: Network, drafts: Sequence[Draft], orbits: Orbits) -> list[Crossing]:
+    """Return what crosses links for long: once where exchanges of several sizes run alike."""
+    found: list[tuple[Draft, Crossing]] = []
+    for draft in drafts:
+        if not draft.lasts:
+            continue
+        for place, (one, crossing) in enumerate(found):
+            alike = one.flows.indptr is draft.flows.indptr
+            if alike and np.array_equal(one.copies, draft.copies):
+                found[place] = one, replace(crossing, times=crossing.times + 1)
+                break
+        else:
+            flows = _contended(network, draft)
+            found.append((draft, Crossing.of(flows, draft.rate, draft.copies, orbits)))
+    return [crossing for _, crossing in found]
 
 
 def _contended(network: Network, draft: Draft) -> PlacedFlows:

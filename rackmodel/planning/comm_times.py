@@ -83,6 +83,7 @@ class CommTimes:
         self.taken, self.slower = taken, slower
         self.machine = machine
         self._sites: dict[int, _Site] = {}
+        self._used: dict[tuple[int, ...], int] = {}  # of each domain, by the axes of plans
         self._groups: dict[tuple[object, ...], _Meeting] = {}
         self._alike: dict[tuple[object, ...], _Meeting] = {}
         self._loads: dict[tuple[object, ...], float] = {}
@@ -93,7 +94,11 @@ class CommTimes:
 
     def site(self, plan: Plan) -> _Site:
         """Where the ranks of a plan stand; plans that leave the same spares share it."""
+        axes = plan.tp, plan.cp, plan.ep * plan.etp, plan.gpus
+        if axes in self._used:
+            return self._sites[self._used[axes]]
         where = map_ranks(plan, self.machine.domain_accelerators, self.machine.max_accelerators)
+        self._used[axes] = where.used
         if where.used not in self._sites:
             tiered = self.machine.tiers_of(where.slots(self.gpus))
             network = network_of(tiered, where.slots(self.ranks))
@@ -173,6 +178,7 @@ class CommTimes:
                 load = np.bincount(flows.links[own], amount[own], minlength=links)
                 per_byte += float((load / site.network.capacity).max(initial=0.0))
             self._loads[key] = per_byte * self.slower
+            site.tree.placed.clear()  # all that is asked of these flows again is their load
         return self._loads[key]
 
     def shares_domain(self, plan: Plan, axis: str) -> bool:
@@ -231,8 +237,7 @@ class CommTimes:
             plan.etp,
             plan.pp,
             plan.dp,
-            plan.sharding,
-            plan.shard_size,
+            plan.shard_size if plan.sharding == "hsdp" else 0,
             plan.rank_order,
         )
         if key not in self._groups:
@@ -259,7 +264,7 @@ class CommTimes:
             return [list(range(min(2, self.ranks)))], rows
         width = int(np.argmax(~(rows < self.ranks).all(axis=0))) or rows.shape[1]
         domains = site.domain[rows[:, :width]]
-        kinds = np.unique(domains - domains[:, :1], axis=0, return_index=True)[1]
+        kinds = _unlike(domains - domains[:, :1])
         # Groups that spread over most domains are slowest.
         spread = [len(set(domains[row].tolist())) for row in kinds]
         order = sorted(range(len(kinds)), key=lambda i: (-spread[i], int(kinds[i])))
@@ -288,3 +293,12 @@ class CommTimes:
         tail = np.flatnonzero(domain == domain[-1])
         few = tail if len(tail) < inside else tail[:0]
         return np.unique(np.concatenate([np.arange(min(keep, count)), few]))
+
+
+def _unlike(rows: Ints) -> Ints:
+    """Return the place of the first of each kind of row (numpy's sorts them, ten times slower)."""
+    raw, size = rows.tobytes(), rows.itemsize * rows.shape[1]
+    found: dict[bytes, int] = {}
+    for place in range(len(rows)):
+        found.setdefault(raw[place * size : (place + 1) * size], place)
+    return np.array(list(found.values()), dtype=np.int64)

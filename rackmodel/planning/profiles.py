@@ -31,6 +31,8 @@ from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
 Operations: TypeAlias = tuple[Operation, ...]
+# (axis, operation, bytes) -> seconds, share of compute taken
+Known: TypeAlias = dict[tuple[str, str, float], tuple[float, float]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,12 +252,20 @@ def walk(
         needed[kind, space.profile[own], space.recompute[own]] = True
     needed &= ~found.walked
     plans: dict[int, Plan] = {}
+    told: dict[int, Known] = {}
     for row, which in np.argwhere(needed.any(axis=0)).tolist():
         if row not in plans:
             plans[row] = probe_of(job, space.profiles[row], comm.gpus).plan
 
-        def collective_s(call: Collective, plan: Plan = plans[row]) -> tuple[float, float]:
-            return comm.collective(plan, call.axis, call.op, call.bytes)
+        known = told.setdefault(row, {})
+
+        def collective_s(
+            call: Collective, plan: Plan = plans[row], known: Known = known
+        ) -> tuple[float, float]:
+            key = call.axis, call.op, call.bytes
+            if key not in known:
+                known[key] = comm.collective(plan, *key)
+            return known[key]
 
         for column in range(found.dense.shape[1]):
             place = row, which, column

@@ -33,6 +33,7 @@ from rackmodel.sweeps.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
+UNSURE = 0.2  # that a search missed a better plan
 SPECS = Path(scale_up.__file__).with_name("data")
 FULL = (
     "domain",
@@ -96,16 +97,32 @@ def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
             save(figure, out / f"{name}.{form}", form)
 
 
-def write_study(names: Sequence[str], out: Path, workers: int) -> tuple[str, int]:
+def write_study(names: Sequence[str], out: Path, workers: int) -> tuple[str, str]:
     """Run the specs, or what is left of them; write tables, pictures and answers.md.
 
     Returns
     -------
-    The answers, and how many points they rest on.
+    The answers, and in words what they rest on.
     """
     out.mkdir(parents=True, exist_ok=True)
     frames = run(names, out, workers)
     draw(frames, out)
     text = markdown(frames)
     files.write_whole(out / "answers.md", text.encode("utf-8"), "--out")
-    return text, sum(map(len, frames.values()))
+    return text, rests_on(frames)
+
+
+def rests_on(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Return how many points there are, how many plans they took, and how sure their searches are.
+
+    Points that several specs ask for count once.
+    """
+    every = [row for frame in frames.values() for row in frame.to_dict("records")]
+    rows = {canonical({name: row[name] for name in FIELDS}): row for row in every}.values()
+    done = [row for row in rows if row.get("status", "done") == "done"]
+    plans = sum(int(row["plans_simulated"]) for row in done)
+    unsure = sum(float(row["better_chance"]) > UNSURE for row in done)
+    return (
+        f"{len(rows)} points, {plans} plans simulated; of {unsure} points a plan that was not may"
+        f" be better by a chance above {UNSURE:.0%}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
 from rackmodel.argument.machines import DOMAINS, machine
@@ -152,3 +153,19 @@ def test_results_on_one_accelerator_share_the_errors_of_its_kernels():
     apart = record_ratio(row, {**slower, "accelerator": "h100"})
     width = math.hypot(math.log(0.9), math.log(1.2))
     assert apart == pytest.approx((1.25, 1.25 * math.exp(-width), 1.25 * math.exp(width)))
+
+
+def test_points_that_several_specs_ask_for_count_once():
+    jobs = study.points(("groups", "precision"))
+    told = {"status": "done", "plans_simulated": 2, "better_chance": study.UNSURE / 2}
+    frames = {name: pd.DataFrame([job | told for job in some]) for name, some in jobs.items()}
+    every = {canonical(job) for some in jobs.values() for job in some}
+    assert len(every) < sum(map(len, frames.values()))
+    assert study.rests_on(frames).startswith(
+        f"{len(every)} points, {2 * len(every)} plans simulated; of 0"
+    )
+    frames["groups"]["better_chance"] = 2 * study.UNSURE
+    assert f"of {len(frames['groups'])} points" not in study.rests_on(
+        {"precision": frames["precision"]}
+    )
+    assert f"of {len(frames['groups'])} points" in study.rests_on({"groups": frames["groups"]})
