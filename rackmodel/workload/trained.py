@@ -3,13 +3,13 @@
 In:  a job's `freeze`, `lora` and `lora_targets`; the steps of a layer or of an end of the model.
 Out: `Trained`: which parts of which layer learn; steps with adapters and without gradients of
      frozen weights; where gradients stop.
-Left out: the tensor-parallel traffic of adapters, as wide as their rank; dropout of their input;
-     activations that only gradients of frozen weights would need, which stay counted.
+Left out: dropout of the input of adapters; activations that only gradients of frozen weights would
+     need, which stay counted.
 
 A weight that is frozen has no gradient, no state, no reduction and no product for its gradient; the
 gradient of its input is still needed down to the first layer that learns. An adapter adds x A B to
 x W (Hu et al. 2021, arXiv:2106.09685, equation 3): A as wide as the input, B as the output, both in
-the base format; where W is split over tp, B (or A) is split with it and the other is whole.
+the base format; where W is split over tp, so are both, with the traffic of `adapters`.
 """
 
 from __future__ import annotations

@@ -86,6 +86,28 @@ def test_adapters_are_as_many_as_their_ranks_say():
     assert learning(job(lora=16, lora_targets=["attention"])) == 16 * 32 * ((h + qkv) + 2 * h)
 
 
+def test_adapters_are_cut_over_tp_and_their_narrow_products_meet():
+    """Megatron-Bridge: columns gather and sum a gradient; rows sum both ways, and trade parts."""
+    made, rank = job(tp=4, dp=2, lora=16), 16
+    assert 4 * learning(made) == pytest.approx(learning(job(lora=16)))
+    found = [
+        (one.op, one.bytes)
+        for one in operations(made)
+        if isinstance(one, Collective) and "lora" in one.name
+    ]
+    narrow = made.tokens / made.plan.replicas / made.micro_batches * rank * 2
+    wide = narrow / rank * LLAMA.hidden
+    passes = 32 * made.micro_batches
+    kinds = {kind: found.count(kind) / passes for kind in set(found)}
+    assert kinds == {
+        ("all-gather", narrow): 2,  # qkv, fc1
+        ("all-to-all", wide / 4): 2 * 2,  # proj, fc2
+        ("all-reduce", narrow): 2 + 4,  # forward of proj and fc2, backward of all
+    }
+    alone = [one for one in operations(job(lora=16)) if isinstance(one, Collective)]
+    assert not any("lora" in one.name for one in alone)
+
+
 @pytest.mark.parametrize("words", [{}, {"lora": 32}, {"freeze": ("attention", "embedding")}])
 @pytest.mark.parametrize("sharding", ["zero1", "zero3"])
 def test_states_and_reductions_are_of_what_learns(words, sharding):
