@@ -22,8 +22,8 @@ def launch_s(
     """Return the host time to launch `kernels`. [s]
 
     Each launch costs the software's `launch_s`; in layers with experts each expert of a grouped
-    product `expert_s` more (split sizes, scales, pointers), all of it times `experts`. Kernels
-    captured in a graph cost `graph_s`.
+    product `expert_s` more (split sizes, scales, pointers). Kernels captured in a graph cost
+    `graph_s`.
     """
     work = list(kernels)
     launches = sum(kernel.count * kernel.launches for kernel in work)
@@ -36,7 +36,7 @@ def launch_s(
         for kernel in work
         if kernel.family == "grouped_gemm" and len(kernel.shape) > 3
     )
-    factor = software.factors["expert_host"] * constants["experts"]
+    factor = software.factors["expert_host"]
     return float(factor * (launches * software.launch_s + groups * constants["expert_s"]))
 
 

@@ -314,9 +314,16 @@ class KernelTimes:
 
 
 def graphs_by_default(job: Job, part: AcceleratorLike) -> bool:
-    """Return whether launches are captured in CUDA graphs: as the job says, or as its software."""
+    """Return whether launches are captured in CUDA graphs: as the job says, or as its software.
+
+    Sharded weights are gathered into memory of each pass's own, and gradients leave it: no graph
+    replays that by default (Megatron-FSDP was not compatible with replay before NVIDIA/Megatron-LM
+    pull request 4663 of May 2026; Megatron-Bridge's FSDP recipes for GB200 and GB300 turn it off).
+    """
     if job.cuda_graphs is not None:
         return bool(job.cuda_graphs)
+    if job.plan.sharded_parameters:
+        return False
     return software_of(job.stack).captures_graphs(part.family, job.model.experts > 0)
 
 

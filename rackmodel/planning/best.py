@@ -97,7 +97,12 @@ def search_job(
     started_s = time.perf_counter()
     planner = Planner(machine, job, gpus, catalog)
     space = enumerate_plans(
-        planner.job, gpus, domain=machine.domain_accelerators, fixed=fixed, choices=choices
+        planner.job,
+        gpus,
+        domain=machine.domain_accelerators,
+        fixed=fixed,
+        choices=choices,
+        captures=planner.captures,
     )
     tell(f"{machine.name}: estimating {len(space):,} plans")
     once = lru_cache(maxsize=None)(simulate or planner.simulate)

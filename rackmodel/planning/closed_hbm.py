@@ -14,6 +14,7 @@ from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Bools, Floats, Space
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW
+from rackmodel.workload.choices import SHARDED
 from rackmodel.workload.memory import Holding, bytes_by_kind
 from rackmodel.workload.schedules.holding import holdings
 
@@ -42,7 +43,7 @@ def _used(shape: Shape) -> Floats:
             weights=shape.by_rank(shape.sum((both * bytes_each)[shape.row])),
             largest=both.max(axis=1)[space.profile],
             replicas=shape.dp_cp,
-            sharded=shape.sharded("zero3", "hsdp"),
+            sharded=shape.sharded(*SHARDED),
             reshards=shape.fully,
             ahead=space.dp_overlap * space.base.prefetch,
             offloaded=space.offload_optimizer == 1,

@@ -32,7 +32,7 @@ from rackmodel.planning.space import (
     Space,
 )
 from rackmodel.workload import Job, Model, Plan
-from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDINGS
+from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDED, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of
 from rackmodel.workload.validity import cp_refusal, tp_rules
 
@@ -54,6 +54,7 @@ def enumerate_plans(
     domain: int = 8,
     fixed: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
+    captures: bool = False,
 ) -> Space:
     """List every plan that divides.
 
@@ -64,6 +65,8 @@ def enumerate_plans(
     domain : accelerators of a scale-up domain; bounds tensor parallelism.
     fixed : values of axes that are not searched, {"tp": 8}; any other field of the plan too.
     choices : what to try for the others.
+    captures : launches are captured in graphs unless weights are sharded; told apart of models with
+        experts, whose launches tell.
 
     Raises
     ------
@@ -89,10 +92,11 @@ def enumerate_plans(
             "sharding hsdp needs shard_size, the ranks of dp x cp that hold one copy together, "
             f"such as shard_size {min(domain, gpus)}"
         )
-    profiles = _profiles(job, gpus, domain, fixed, choices, base)
+    apart = captures and job.model.experts > 0
+    profiles = _profiles(job, gpus, domain, fixed, choices, base, apart)
     pipes = _pipelines(job.model, gpus, fixed, choices)
     names = tuple(dict.fromkeys(schedule.name for _, _, schedule in pipes))
-    grid = _Grid(job, gpus, profiles, fixed, choices, base, names)
+    grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart)
     parts = [grid.spread(*pipe) for pipe in pipes]
     if not any(len(part[0]) for part in parts):
         raise InvalidPlan(_why_nothing(job, gpus, fixed))
@@ -137,7 +141,13 @@ def _steps(number: int, most: int, *, every: bool) -> list[int]:
 
 
 def _profiles(
-    job: Job, gpus: int, domain: int, fixed: Mapping[str, Any], choices: Choices, base: Plan
+    job: Job,
+    gpus: int,
+    domain: int,
+    fixed: Mapping[str, Any],
+    choices: Choices,
+    base: Plan,
+    apart: bool,
 ) -> Ints:
     model, every = job.model, choices.all_divisors
     heads = model.heads or gpus
@@ -154,6 +164,7 @@ def _profiles(
     most_batch = min(choices.max_micro_batch, job.global_batch)
     batches = _axis(fixed, "micro_batch", _steps(job.global_batch, most_batch, every=every))
     offloads = sorted({int("activations" in one) for one in _offloads(fixed, choices, base)})
+    eager = sorted({int(apart and s in SHARDED) for s in _shardings(fixed, choices)})
     rows = []
     for tp in tps:
         switched = [
@@ -172,7 +183,7 @@ def _profiles(
                 continue
             etps = _axis(fixed, "etp", sorted({1, tp}) if experts > 1 else [1])
             rows += [
-                (tp, cp, ep, etp, batch, sequence, overlap, offload)
+                (tp, cp, ep, etp, batch, sequence, overlap, offload, sharded)
                 for ep in eps
                 for etp in etps
                 if experts % ep == 0 and (etp == 1 or (experts > 1 and model.moe_ffn % etp == 0))
@@ -180,6 +191,7 @@ def _profiles(
                 for sequence, overlap in switched
                 if job.seq_len % (pieces * (tp if sequence else 1)) == 0
                 for offload in offloads
+                for sharded in eager
             ]
     return np.array(rows, dtype=np.int64).reshape(-1, len(CUT))
 
@@ -195,6 +207,10 @@ def _offloads(
     fixed: Mapping[str, Any], choices: Choices, base: Plan
 ) -> tuple[tuple[str, ...], ...]:
     return (base.offload,) if base.offload or "offload" in fixed else choices.offloads
+
+
+def _shardings(fixed: Mapping[str, Any], choices: Choices) -> list[str]:
+    return [fixed["sharding"]] if "sharding" in fixed else [*choices.shardings]
 
 
 def _pipelines(
@@ -240,6 +256,7 @@ class _Grid:
     choices: Choices
     base: Plan
     names: tuple[str, ...]  # of schedules
+    apart: bool  # profiles tell plans with sharded weights from others
 
     def spread(self, pp: int, vpp: int, schedule: Schedule) -> tuple[Ints, ...]:
         """Plans with this pipeline, all `COLUMNS`: what divides, times what may be chosen."""
@@ -275,16 +292,14 @@ class _Grid:
     def _choices(self, pp: int, schedule: Schedule) -> Ints:
         """Combinations of what does not depend on the profile, int[G, 8]."""
         fixed, choices, base = self.fixed, self.choices, self.base
-        shardings = self._shardings()
+        shardings = _shardings(fixed, choices)
         if schedule.splits_weights:
             shardings = [s for s in shardings if s not in ("zero2", "zero3")]
         if pp > 1 and len(shardings) > 1:
             # In a pipeline zero3 keeps whole weights too: zero1 is better.
             shardings = [s for s in shardings if s != "zero3"]
         if "parameters" in base.offload:  # only what is gathered for each use
-            dropped = (
-                ("zero3", "hsdp") if base.reshard or (pp == 1 and base.reshard is None) else ()
-            )
+            dropped = SHARDED if base.reshard or (pp == 1 and base.reshard is None) else ()
             shardings = [s for s in shardings if s in dropped]
         recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
         wanted = fixed.get("p2p_overlap", base.p2p_overlap)
@@ -313,18 +328,20 @@ class _Grid:
         ]
         return np.array(rows, dtype=np.int64).reshape(-1, 8)
 
-    def _shardings(self) -> list[str]:
-        return [self.fixed["sharding"]] if "sharding" in self.fixed else [*self.choices.shardings]
-
     def _sensible(self, grid: Ints, index: Ints, chosen: Ints, dp: Ints, pp: int) -> Bools:
         """Leave out what is the same as another plan, and pairs without exchanges."""
         sharding, _, hide, _, _, order, pair, activations = chosen
         keep: Bools = activations == self.profiles[index, CUT.index("offload_activations")]
+        if self.apart:
+            whole = ~np.isin(sharding, [SHARDINGS.index(name) for name in SHARDED])
+            keep &= whole == (self.profiles[index, CUT.index("eager")] == 0)
         cp = self.profiles[index, CUT.index("cp")]
         single = dp[index] * cp == 1
         if size := self.base.shard_size:
             keep &= (dp[index] * cp % size == 0) & (size % cp == 0)
-        if len(self._shardings()) > 1:  # over a single replica is no sharding: keep the plainest
+        if (
+            len(_shardings(self.fixed, self.choices)) > 1
+        ):  # over a single replica is no sharding: keep the plainest
             keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
         several = [len(np.unique(column)) > 1 for column in grid.T]
         if several[2]:  # nothing to hide

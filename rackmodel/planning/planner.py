@@ -45,8 +45,12 @@ class Planner:
             machine.accelerator, catalog or hardware.load_catalog()
         )
         self.job = job = job.on(self.part)
-        graphs = graphs_by_default(job, self.part)
-        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=graphs)
+        self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
+        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=self.captures)
+        eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
+        sharded = KernelTimes(self.part, job.stack, cuda_graphs=eager)
+        self.computes = self.kernels.compute_s, sharded.compute_s
+        self.captures &= not eager
         taken = Contention.of(self.job, self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
 
@@ -124,7 +128,7 @@ class Look:
         self.profiles = profile(
             self.job,
             space.profiles,
-            planner.kernels.compute_s,
+            planner.computes,
             planner.gpus,
             recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
             port_bytes_per_s=planner.comm.fastest_port(),
@@ -193,7 +197,7 @@ class Look:
     def walk(self, entries: Ints) -> None:
         """Put communication between the kernels of these plans."""
         space, comm = self.space.take(entries), self.planner.comm
-        walk(self.profiles, self.job, space, self.planner.kernels.compute_s, comm)
+        walk(self.profiles, self.job, space, self.planner.computes, comm)
 
     def time(self, entries: Ints) -> None:
         """Estimate whole steps of these plans, where that is not done."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from rackmodel.engine.script import pieces_of, play
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
+from rackmodel.planning.space import CUT, Bools, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.choices import RECOMPUTES
@@ -33,6 +33,8 @@ from rackmodel.workload.stages import Chunk, Unit, chunks_of
 Operations: TypeAlias = tuple[Operation, ...]
 # (axis, operation, bytes) -> seconds, share of compute taken
 Known: TypeAlias = dict[tuple[str, str, float], tuple[float, float]]
+Seconds: TypeAlias = tuple[Callable[[Compute], float], Callable[[Compute], float]]
+EAGER = CUT.index("eager")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class Profiles:
 def profile(
     job: Job,
     cuts: Ints,
-    compute_s: Callable[[Compute], float],
+    computes: Seconds,
     gpus: int,
     *,
     recomputes: frozenset[int],
@@ -92,6 +94,7 @@ def profile(
     ----------
     job : gives model, precision, software and the plan's other fields.
     cuts : int[P, len(CUT)], as `Space.profiles`.
+    computes : seconds of a piece of work, and where a cut is `eager`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
     port_bytes_per_s : the most that any accelerator can send or receive.
     domain : accelerators of a scale-up domain, which tell how often DeepEP sends a token; 0: as if
@@ -125,6 +128,7 @@ def profile(
         alone={},
     )
     for row, cut in enumerate(cuts):
+        compute_s = computes[int(cut[EAGER])]
         probe = probe_of(job, cut, gpus).dispatched(domain)
         units = _kinds(probe)[0]
         found.transfer[row] = send_bytes(probe)
@@ -240,7 +244,7 @@ def walk(
     found: Profiles,
     job: Job,
     space: Space,
-    compute_s: Callable[[Compute], float],
+    computes: Seconds,
     comm: CommTimes,
 ) -> None:
     """Put communication between the kernels of what these plans run, where it is not yet."""
@@ -267,6 +271,7 @@ def walk(
                 known[key] = comm.collective(plan, *key)
             return known[key]
 
+        compute_s = computes[int(space.profiles[row, EAGER])]
         for column in range(found.dense.shape[1]):
             place = row, which, column
             _walk_unit(found, place, needed[:, row, which], compute_s, collective_s)

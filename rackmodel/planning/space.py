@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 AXES = ("tp", "cp", "ep", "etp", "micro_batch", "pp", "vpp")
-# What a layer's kernels and collectives depend on; the last three are 0 or 1.
+# What a layer's kernels and collectives depend on; the last four are 0 or 1. eager: weights are
+# sharded where others' launches are captured in graphs (0 where launches are all alike).
 CUT = (
     "tp",
     "cp",
@@ -32,6 +33,7 @@ CUT = (
     "sequence_parallel",
     "tp_overlap",
     "offload_activations",
+    "eager",
 )
 COLUMNS = (
     "profile",
@@ -185,7 +187,7 @@ class Space:
 
 def cut_fields(cut: Ints) -> dict[str, Any]:
     """Fields of a plan that a row of `Space.profiles` stands for."""
-    tp, cp, ep, etp, micro_batch, sequence, overlap, offload = (int(v) for v in cut)
+    tp, cp, ep, etp, micro_batch, sequence, overlap, offload, _ = (int(v) for v in cut)
     return {
         "tp": tp,
         "cp": cp,

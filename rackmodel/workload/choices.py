@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
+SHARDED = ("zero3", "hsdp")  # of these, weights too
 RECOMPUTES = ("none", "selective", "full")
 CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")

@@ -201,7 +201,7 @@ class Plan:
     @property
     def sharded_parameters(self) -> bool:
         """Whether weights are sharded over data-parallel ranks."""
-        return self.sharding in ("zero3", "hsdp")
+        return self.sharding in choices.SHARDED
 
     @property
     def reshards(self) -> bool:

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import accelerator
 from rackmodel.kernels.attention_time import keys_per_query
-from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+from rackmodel.workload import Job, Plan, load_model
+from rackmodel.workload.choices import SHARDED, SHARDINGS
 from rackmodel.workload.operations import Compute, Kernel, Role
 
 H100 = SimpleNamespace(
@@ -171,3 +174,11 @@ def test_casts_under_xla_read_more_often():
     assert KernelTimes(H100, "maxtext").kernel_s(cast) == pytest.approx(
         1.75 * KernelTimes(H100).kernel_s(cast), rel=0.01
     )
+
+
+def test_sharded_weights_are_gathered_anew_so_that_no_graph_replays_their_launches():
+    mixture = Job(model=load_model("qwen3-30b-a3b"), plan=Plan(dp=8), seq_len=4096, global_batch=64)
+    part = accelerator("b200")
+    captured = {name: graphs_by_default(mixture.replace(sharding=name), part) for name in SHARDINGS}
+    assert captured == {name: name not in SHARDED for name in SHARDINGS}
+    assert graphs_by_default(mixture.replace(sharding="zero3", cuda_graphs=True), part)

@@ -107,3 +107,13 @@ def test_latency_of_a_link_acts_on_a_step():
         found = rackmodel.simulate("dgx-h100", catalog=parts, **words)
         steps.append(found.step_s)
     assert steps[0] < steps[1] < steps[2]
+
+
+@pytest.mark.parametrize("gpus", [2, 16])
+@pytest.mark.parametrize("op", ["all-reduce", "all-gather", "reduce-scatter"])
+def test_neuron_rings_are_as_quick_as_what_hands_data_on(op, gpus):
+    """Two cores reach 40.69 GB/s (Neuron SDK, nccom-test), a tenth of what the links carry."""
+    rows = rackmodel.collective("trn1-32xl", op=op, bytes=[1e6, 32e6, 1e9], gpus=gpus)["rows"]
+    busbw = [row["busbw_bytes_per_s"] for row in rows]
+    assert busbw == sorted(busbw)
+    assert 38e9 < busbw[-1] < 41e9

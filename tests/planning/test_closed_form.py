@@ -66,6 +66,18 @@ def test_bounds_hold_where_links_are_shared(fields):
         assert estimates.bound_s[entry] <= simulated_s
 
 
+def test_experts_with_sharded_weights_are_launched_by_the_host_in_closed_form_too():
+    job = job_of("qwen3-30b-a3b", batch=16, seq_len=4096)
+    planner = Planner(load_topology("dgx-b200"), job, 8, None)
+    fixed = {"tp": 1, "cp": 1, "ep": 8, "etp": 1, "pp": 1, "micro_batch": 1, "recompute": "none"}
+    space = enumerate_plans(planner.job, 8, fixed=fixed, captures=planner.captures)
+    assert planner.captures
+    assert len(space) == 2
+    for entry, estimate_s in enumerate(planner.estimate(space).step_s):
+        simulated_s = planner.simulate(space.plan(entry)).step.step_s
+        assert estimate_s == pytest.approx(simulated_s, rel=0.08), space.plan(entry).sharding
+
+
 def test_estimates_do_not_depend_on_what_was_asked_before():
     job = job_of(batch=32)
     machine = load_topology("gb200-nvl72")
