@@ -12,12 +12,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import simpy
 
+from rackmodel.engine.engines import Items, Walker, compiling_repays, expected_events
 from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.rank_logs import RankLog
@@ -37,12 +38,6 @@ from rackmodel.workload.operations import (
     Transfer,
     Wait,
 )
-
-# Pieces of programs from which on compiled code repays its loading: SimPy takes 2 microseconds for
-# each, compiled code 0.3, and loading it 0.9 s (measured; compiling takes half a minute, once).
-LARGE = 2_000_000
-
-Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
 
 class Hands(NamedTuple):
@@ -158,13 +153,13 @@ class Simulation:
         TooSlow
             If that is later than `limit_s`.
         """
-        classes = [
-            (number, stage, *self._items(number, stage)) for number, stage in enumerate(self.stages)
-        ]
+        classes = []
+        for number, stage in enumerate(self.stages):
+            key, items = self._items(number, stage)
+            classes.append(Walker(number, stage, key, items, self._locks(number, stage, items)))
         if self.engine == "auto":
-            pieces = {key: sum(len(cut.pieces) for _, cut in items) for _, _, key, items in classes}
-            large = NUMBA and sum(pieces[key] for _, _, key, _ in classes) >= LARGE
-            self.engine = "compiled" if large else "simpy"
+            events = expected_events(classes, self.quotient)
+            self.engine = "compiled" if NUMBA and compiling_repays(events) else "simpy"
         if self.engine == "compiled":
             if not NUMBA:
                 raise InvalidInput(
@@ -176,9 +171,8 @@ class Simulation:
             self._by_simpy(classes, limit_s)
         return self.end_s
 
-    def _by_simpy(self, classes: Sequence[tuple[int, int, int, Items]], limit_s: float) -> None:
-        for number, stage, _, items in classes:
-            locks = self._locks(number, stage, items)
+    def _by_simpy(self, classes: Sequence[Walker], limit_s: float) -> None:
+        for number, stage, _, items, locks in classes:
             scripts = [Script(place, cut.pieces, locks.get(cut.id)) for place, cut in items]
             self.world.ranks.append(Rank(self.world, number, scripts, stage))
         waiting = [self.clock.process(rank.process()) for rank in self.world.ranks]
@@ -195,14 +189,14 @@ class Simulation:
         self.end_s, self.events = float(self.clock.now), events_so_far(self.clock)
         self.logs = [RankLog.of(rank.log) for rank in self.world.ranks]
 
-    def _by_arrays(self, classes: Sequence[tuple[int, int, int, Items]], limit_s: float) -> None:
+    def _by_arrays(self, classes: Sequence[Walker], limit_s: float) -> None:
         from rackmodel.engine.array_run import run_arrays  # loads numba
         from rackmodel.engine.instructions import Writer
 
         q, conflicts = self.quotient, self.system.conflicts
         writer = Writer(q)
-        for number, stage, key, items in classes:
-            writer.rank(items, self._locks(number, stage, items), key)
+        for _, _, key, items, locks in classes:
+            writer.rank(items, locks, key)
         quick = [
             kind.private and conflicts[kind.channel] <= {kind.channel}
             for kinds in q.meetings

@@ -13,7 +13,7 @@ import pytest
 from test_folding import FlatKernels, TreeMachine, small_model
 from test_folding_everywhere import random_job, random_machine
 
-from rackmodel.engine import simulation
+from rackmodel.engine import engines, simulation
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.simulation import TooSlow
 from rackmodel.engine.step import simulate_step
@@ -129,3 +129,29 @@ def test_compiled_without_numba_says_what_to_install(monkeypatch):
     with pytest.raises(InvalidInput, match=r"pip install 'rackmodel\[fast\]'"):
         simulate_step(machine, job, FlatKernels(), EngineOptions(engine="compiled"))
     assert simulate_step(machine, job, FlatKernels()).engine == "simpy"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_expected_events_are_about_those_that_come(monkeypatch, seed):
+    found = []
+
+    def asked(events):
+        found.append(events)
+        return False
+
+    monkeypatch.setattr(simulation, "compiling_repays", asked)
+    machine, job, options = random_case(seed)
+    options.pop("engine", None)
+    events = simulate_step(machine, job, FlatKernels(), EngineOptions(**options)).events
+    assert 0.3 * events - 100 <= sum(found) <= 2 * events + 100
+
+
+def test_compiled_code_is_loaded_once_many_steps_have_repaid_it(monkeypatch):
+    monkeypatch.setattr(engines, "_walked", [0])
+    monkeypatch.setattr(engines, "_is_compiled", lambda: True)
+    chosen = [engines.compiling_repays(engines.LARGE // 3) for _ in range(4)]
+    assert chosen == [False, False, True, True]
+    assert not engines.compiling_repays(engines.SMALL - 1)
+    monkeypatch.setattr(engines, "_is_compiled", lambda: False)
+    assert not engines.compiling_repays(engines.LARGE)
+    assert engines.compiling_repays(engines.HUGE)

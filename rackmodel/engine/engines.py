@@ -1,0 +1,83 @@
+"""Which engine walks through a step: SimPy, or the same in compiled code.
+
+In:  what the rank classes of a step do, what they exchange.
+Out: about how many events that is; whether compiled code repays its loading.
+Left out: the engines; they differ in nothing but seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from rackmodel.engine.quotient import Quotient
+from rackmodel.engine.script import Cut, Join, Lockstep
+
+Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
+
+# Events from which on compiled code repays its loading: SimPy takes 15 microseconds for each,
+# compiled code 2, loading it 0.9 s, and compiling it half a minute, once (measured).
+LARGE, HUGE = 60_000, 2_000_000
+SMALL = 500  # with fewer, writing tables takes longer than SimPy
+_walked = [0]  # events of this process under SimPy: many small steps repay loading, too
+
+
+class Walker(NamedTuple):
+    """What a rank class does: (place, cut) of its items, the lockstep of each cut that has one.
+
+    key : equal for classes with the same items.
+    """
+
+    number: int
+    stage: int
+    key: int
+    items: Items
+    locks: dict[int, Lockstep | None]
+
+
+def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
+    """Return about how many events a step has: one for each piece and flow of a collective.
+
+    A lockstep is one piece.
+    """
+    flows = [
+        [sum(map(len, kind.rounds)) / len(kind.members) for kind in kinds]
+        for kinds in quotient.meetings
+    ]
+    visits: dict[int, Counter[int]] = {}
+    cuts: dict[int, dict[int, Cut]] = {}
+    expected = 0.0
+    for number, _, key, items, locks in classes:
+        if key not in visits:
+            visits[key] = Counter(cut.id for _, cut in items)
+            cuts[key] = {cut.id: cut for _, cut in items}
+        for cut in cuts[key].values():
+            lock = locks.get(cut.id)
+            pieces = cut.pieces if lock is None else cut.pieces[: lock.begin + 1]
+            events = float(len(pieces))
+            for piece in pieces:
+                if isinstance(piece, Join):
+                    events += flows[piece.channel][quotient.joined[piece.channel][number]]
+            expected += visits[key][cut.id] * events
+    return int(expected)
+
+
+def compiling_repays(events: int) -> bool:
+    """Return whether compiled code is quicker for so many events, with what it takes to load.
+
+    Where it has not been compiled yet, only for very many.
+    """
+    if events >= HUGE:
+        return True
+    repays = events >= SMALL and _walked[0] + events >= LARGE and _is_compiled()
+    _walked[0] += 0 if repays else events
+    return repays
+
+
+def _is_compiled() -> bool:
+    """Return whether compiled code of this version is kept from an earlier run."""
+    source = Path(__file__).with_name("compiled.py")
+    kept = source.parent.joinpath("__pycache__").glob("compiled.*run*.nbi")
+    return any(one.stat().st_mtime >= source.stat().st_mtime for one in kept)
