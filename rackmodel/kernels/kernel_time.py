@@ -93,9 +93,8 @@ class KernelTimes:
         """Return the time of a `Compute`, and that of its device alone. [s]"""
         known = self._times_s.get(compute.kernels)
         if known is None:
-            experts, host = host_time.has_experts(compute.kernels), self.constants["host"]
             device = self.device_s(compute)
-            value = host_time.together_s(device, self.host_s(compute), experts, host)
+            value = self.together_s(compute, device, self.host_s(compute))
             known = self._times_s[compute.kernels] = (value, device)
         return known
 
@@ -111,6 +110,11 @@ class KernelTimes:
             else:
                 busy_s += kernel.count * self.kernel_s(kernel)
         return max(busy_s, copies_s)
+
+    def together_s(self, compute: Compute, device_s: float, host_s: float) -> float:
+        """Return the time of a `Compute` of which device and host would take so long. [s]"""
+        experts, host = host_time.has_experts(compute.kernels), self.constants["host"]
+        return host_time.together_s(device_s, host_s, experts, host)
 
     def host_s(self, compute: Compute) -> float:
         """Return the time that the host needs to launch a `Compute`. [s]"""

@@ -25,6 +25,7 @@ from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_b
 from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
+from rackmodel.result.margins import margins_s
 from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
     AssessmentRecord,
@@ -244,16 +245,14 @@ class Result:
 
     @property
     def bound_by(self) -> str:
-        """Name what a faster step would need most."""
-        parts = self.breakdown_s
-        waits = {
-            name: seconds
-            for name, seconds in parts.items()
-            if name not in ("compute", "optimizer", "overhead")
-        }
-        shares = self.compute_shares
-        kernels = {name: share * parts["compute"] for name, share in shares.items()}
-        return max({**kernels, **waits}.items(), key=lambda entry: entry[1])[0]
+        """Name the limit of which half would make the step quickest: its margin decides."""
+        found = self.margins_s
+        return max(found, key=lambda name: found[name])
+
+    @cached_property
+    def margins_s(self) -> dict[str, float]:
+        """Seconds of the step that would go if a limit were half: rates doubled, waits halved."""
+        return margins_s(self.breakdown_s, self._runs, self.kernels)
 
     @cached_property
     def compute_shares(self) -> dict[str, float]:
