@@ -119,6 +119,25 @@ class ExpertStep(_Step):
         self.run()
 
 
+class GiantStep(_Step):
+    """A mixture of 67T parameters, tp 8 x pp 16, experts over 64 accelerators of NVL72 racks."""
+
+    params = ([983_040],)
+    param_names = ("accelerators",)
+    timeout = 300
+
+    def setup(self, accelerators: int) -> None:
+        dp = accelerators // 128
+        plan = Plan(tp=8, pp=16, ep=64, dp=dp)
+        self.prepare(
+            "gb200-nvl72",
+            Job(model=load_model("moe-67t"), plan=plan, seq_len=8192, global_batch=dp * 64),
+        )
+
+    def time_simulate(self, accelerators: int) -> None:
+        self.run()
+
+
 class WholeResult:
     """From names to figures: the front door with its assessment, as `rackmodel simulate` does."""
 

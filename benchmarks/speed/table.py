@@ -73,6 +73,27 @@ def step(accelerators: int) -> Callable[[], Any]:
     return one.run
 
 
+def giant() -> Callable[[], Any]:
+    """Return a step of a mixture of 67T parameters on 983,040 accelerators."""
+    from benchmarks.speed.bench_step import GiantStep
+
+    one = GiantStep()
+    one.setup(983_040)
+    return one.run
+
+
+def unfolded() -> Callable[[], Any]:
+    """Return a step of GPT-3 175B on 512 accelerators of which each is simulated, compiled."""
+    from dataclasses import replace
+
+    from benchmarks.speed.bench_step import HashedStep
+
+    one = HashedStep()
+    one.setup(512, "compiled")
+    one.options = replace(one.options, fold=False, routing="spray")
+    return one.run
+
+
 def hashed() -> Callable[[], Any]:
     """Return a step of GPT-3 175B on 512 accelerators on hashed paths, by compiled code."""
     from benchmarks.speed.bench_step import HashedStep
@@ -115,7 +136,9 @@ WORKS: dict[str, tuple[Callable[[], Callable[[], Any]], float, float]] = {
     "step-4096": (lambda: step(4096), 0.15, 0.05),
     "step-98304": (lambda: step(98304), 0.5, 0.5),
     "step-1572864": (lambda: step(1572864), 0.5, 0.5),
+    "step-67T": (giant, 1.5, 1.5),
     "ecmp-512": (hashed, 1.0, 1.0),
+    "unfolded-512": (unfolded, 1.0, 1.0),
     "gpt3-plan": (one_plan, 0.03, 0.03),
     "sweep-job": (sweep_job, 0.035, 0.035),
     "validate-16": (validated_rows, 16 / 15, 16 / 15),

@@ -272,19 +272,9 @@ def _turn_into_themselves(
     flow = flow_of_incidence(flows)
     here = groups[flows.owner[flow]]
     flow, links, fractions = flow[here], flows.links[here], flows.fractions[here]
-    odd = mix(np.round(fractions, 12).view(np.uint64)) | np.uint64(1)
     rounds = int(flows.round_.max()) + 1
     stream = flows.owner * rounds + flows.round_
-
-    def told(on: Ints) -> list[Any]:
-        path = np.zeros(len(stream), dtype=np.uint64)
-        np.add.at(path, flow, mix(on.astype(np.uint64)) * odd)
-        chosen = groups[flows.owner]
-        each = label(flows.share, flows.cap)[chosen] * np.uint64(3) + mix(path[chosen])
-        order = np.lexsort((each, stream[chosen]))
-        return [each[order], stream[chosen][order]]
-
-    if all(np.array_equal(a, b) for a, b in zip(told(links), told(once[links]), strict=True)):
+    if _paths_stay(flows, groups, stream, here, once):
         return True
     if not near[links].all():
         return False
@@ -295,3 +285,29 @@ def _turn_into_themselves(
     loads = (np.bincount(where, fractions * per_flow[flow]) for per_flow in (flows.share, rate))
     same = all(np.allclose(load[at], load, rtol=NEARLY, atol=0.0) for load in loads)
     return same and bool((names[at] == image).all())
+
+
+def _paths_stay(flows: PlacedFlows, groups: Bools, stream: Ints, here: Bools, once: Ints) -> bool:
+    """Return whether every stream of some groups has the same flows on the same paths when turned.
+
+    stream : int[F]. here : bool[I], crossings of these groups. In whatever order: of a stream the
+    hashes of its flows are added, of a flow those of its links.
+    """
+    chosen, links = groups[flows.owner], flows.links[here]
+    odd = mix(np.round(flows.fractions[here], 12).view(np.uint64)) | np.uint64(1)
+    what = label(flows.share, flows.cap)[chosen] * np.uint64(3)
+    paths = np.cumsum(np.diff(flows.indptr)[chosen])
+    order = np.argsort(stream[chosen], kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(stream[chosen][order])), len(order) - 1) + 1
+
+    def told(on: Ints) -> npt.NDArray[np.uint64]:
+        path = _sums(mix(on.astype(np.uint64)) * odd, paths)
+        return _sums(mix(what + mix(path))[order], ends)
+
+    return np.array_equal(told(links), told(once[links]))
+
+
+def _sums(values: npt.NDArray[np.uint64], ends: Ints) -> npt.NDArray[np.uint64]:
+    """Return the sums of stretches that end before these places, modulo 2^64."""
+    until = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(values)])
+    return np.diff(until[ends], prepend=np.uint64(0))
