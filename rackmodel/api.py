@@ -17,7 +17,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
 from rackmodel.hardware import Catalog
-from rackmodel.planning.best import search_job
+from rackmodel.planning.best import search_with_host
 from rackmodel.planning.candidates import Candidate, Effort
 from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.job_words import (
@@ -315,7 +315,7 @@ def search(
     if choices not in SPACES:
         raise UnknownName.among("space of plans", choices, SPACES)
     wanted = job or open_job(machine, words)
-    return search_job(
+    return search_with_host(
         machine,
         wanted,
         job.gpus if job is not None else whole("gpus", gpus),

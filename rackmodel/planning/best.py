@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rackmodel.errors import DoesNotFit
+from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.planning.candidates import (
     Candidate,
     Effort,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 FULL_AT = 0.95
 FURTHER = (1.25, 2.0, np.inf)  # for longer lists: as `Effort.near`
 LIMITS = (FULL_AT, 1.0)  # the last byte only where nothing else runs
+# What goes to host memory where nothing fits without, in turn.
+HOST_LAST = (("optimizer",), ("optimizer", "parameters"))
 
 
 def best_plan(
@@ -66,6 +68,41 @@ def best_plan(
     """
     found = search_job(machine, job, gpus, fixed=fixed, catalog=catalog, choices=choices)
     return found.candidates[0]
+
+
+def search_with_host(
+    machine: Topology,
+    job: Job,
+    gpus: int,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
+    choices: Choices | None = None,
+    effort: Effort | None = None,
+    simulate: Callable[[Plan], Result] | None = None,
+) -> SearchResult:
+    """Rank plans as `search_job` does; where nothing fits, with `HOST_LAST` in host memory.
+
+    Raises
+    ------
+    As `search_job` does; `DoesNotFit` of the plans without host memory.
+    """
+    words: dict[str, Any] = {"catalog": catalog, "choices": choices}
+    words |= {"effort": effort, "simulate": simulate}
+    try:
+        return search_job(machine, job, gpus, fixed=fixed, **words)
+    except DoesNotFit as least:
+        said = job.plan.offload or "offload" in (fixed or {})
+        if said or (choices is not None and choices.offloads != ((),)):
+            raise
+        for parts in HOST_LAST:
+            try:
+                return search_job(
+                    machine, job, gpus, fixed={**(fixed or {}), "offload": parts}, **words
+                )
+            except (DoesNotFit, InvalidPlan):
+                continue
+        raise DoesNotFit(f"{least}; host memory for optimizer and weights does not help") from None
 
 
 def search_job(

@@ -20,7 +20,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelError, UnknownName
 from rackmodel.fields import kinds_of, record
-from rackmodel.planning.best import best_plan
+from rackmodel.planning.best import search_with_host
 from rackmodel.planning.candidates import Candidate
 from rackmodel.workload import Job, Model, Plan, check, load_model
 
@@ -120,7 +120,8 @@ def complete_job(machine: Topology, words: Mapping[str, Any]) -> Job | Candidate
     given = plan_words(words["plan"] or {})
     if not words["default_plan"] and _is_open(given, job):
         try:
-            return best_plan(machine, job, gpus, fixed=given, catalog=words["catalog"])
+            found = search_with_host(machine, job, gpus, fixed=given, catalog=words["catalog"])
+            return found.candidates[0]
         except DoesNotFit:
             if words.get("check_memory", True):
                 raise  # otherwise the defaults run as well as any plan

@@ -139,11 +139,17 @@ def plan_text(plan: Mapping[str, Any]) -> str:
 
 
 def plan_choices(plan: Mapping[str, Any]) -> str:
-    """Return the choices of a plan beside its sizes: schedule, sharding, recompute."""
+    """Return the choices of a plan beside its sizes: schedule, sharding, recompute, host memory.
+
+    >>> plan_choices({"sharding": "zero3", "offload": ["optimizer", "parameters"]})
+    'sharding zero3, offload optimizer + parameters'
+    """
     parts = [str(plan["schedule"])] if plan.get("schedule") else []
     for name in ("sharding", "recompute"):
         if plan.get(name) is not None:
             parts.append(f"{name} {plan[name]}")
+    if away := plan.get("offload"):
+        parts.append(f"offload {' + '.join(away.split(',') if isinstance(away, str) else away)}")
     return ", ".join(parts)
 
 
