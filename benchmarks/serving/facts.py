@@ -2,7 +2,7 @@
 
 In:  the serving runs that ship with the package: phases alone (decode, or prompts), and MLPerf's.
 Out: one line a fact, tokens/s of an accelerator printed and predicted, and how many lie within 20%;
-with --front, 72 GB200 beside 8-GPU nodes of B200 over speeds that users see.
+with --front, DeepSeek-R1 on 72 GB200 beside nine nodes of 8 B200 over speeds that users see.
 Left out: whole runs (`table`).
 """
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from rackmodel.validation.accuracy import SERVED
 from rackmodel.validation.serving_errors import validate_serving
-from rackmodel.validation.serving_runs import PHASES
+from rackmodel.validation.serving_runs import ACCEPTED, PHASES
 
 BAR = 0.2
 OVERLAP = "; two-batch overlap"
@@ -47,7 +47,7 @@ FRONT: dict[str, Any] = {
         "osl": 1024,
         "stack": "tensorrt-llm",
     },
-    **{"mtp": 3, "acceptance": 0.66},
+    "mtp": 3,
 }
 SPEEDS = (30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300)
 MLPERF = {  # DeepSeek-R1, v6.0: rows of 72 GB200 and of 8 B300
@@ -95,27 +95,27 @@ def ratios(runs: pd.DataFrame) -> None:
         )
 
 
-def fronts() -> None:
-    """Print tokens/s of an accelerator over speeds, racks and nodes."""
-    from rackmodel.serving.pareto import front_points, rate
-    from rackmodel.serving.run import steps_of
+def fronts(acceptance: float) -> None:
+    """Print tokens/s of an accelerator over speeds, 72 in a rack and 72 in nodes."""
+    from rackmodel.serving.pareto import at_speed, front_points, rate
     from rackmodel.serving.words import job_of_words
     from rackmodel.topology import load_topology
 
-    lines: dict[str, dict[int, float]] = {}
-    for name, gpus in (("gb200-nvl72", 72), ("dgx-b200-roce", 16), ("dgx-b200-roce", 8)):
+    lines: dict[str, list[float | None]] = {}
+    for name in ("gb200-nvl72", "dgx-b200"):
         machine = load_topology(name)
-        job, fixed = job_of_words(machine, {**FRONT, "users": 1, "gpus": gpus, "kv": "fp8"})
-        points = front_points(machine, job, fixed, steps=steps_of(machine), disaggregated=True)
+        words = {**FRONT, "users": 1, "gpus": 72, "kv": "fp8", "acceptance": acceptance}
+        job, fixed = job_of_words(machine, words)
+        points = front_points(machine, job, fixed, disaggregated=True)
         for point in points:
+            apart = f"{point.job.prefill_gpus} for prompts" if point.job.prefill else "together"
             print(
-                f"{name} {gpus}: {1 / point.state.tpot_s:.0f} {rate(point):.0f} {point.job.worker}"
+                f"{name}: {1 / point.state.tpot_s:.0f} {rate(point):.0f} {point.job.worker} {apart}"
             )
-        lines[f"{name} {gpus}"] = {
-            speed: max((rate(p) for p in points if 1 / p.state.tpot_s >= speed), default=0.0)
-            for speed in SPEEDS
-        }
-    print(pd.DataFrame(lines).round(0).to_string())
+        lines[name] = [at_speed(points, speed) for speed in SPEEDS]
+    table = pd.DataFrame(lines, index=pd.Index(SPEEDS, name="tokens/s a user"), dtype=float)
+    table["ratio"] = table["gb200-nvl72"] / table["dgx-b200"]
+    print(table.round(2).to_string())
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
     phases(runs)
     ratios(runs)
     if words.front:
-        fronts()
+        fronts(ACCEPTED)
 
 
 if __name__ == "__main__":

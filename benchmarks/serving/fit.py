@@ -2,6 +2,7 @@
 
     python -m benchmarks.serving.fit serving.csv            errors, and factors on the constants
     python -m benchmarks.serving.fit serving.csv --bands    what bands hold of stacks left out whole
+    python -m benchmarks.serving.fit serving.csv --worth    errors without each constant of our own
 
 The steady state of every run is worked out once with the shipped constants; then the seconds of its
 kernels are added up anew for each trial. A constant may move by about a quarter from its place in
@@ -74,6 +75,16 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
     "between steps": [("software", s, "host_s") for s in SOFTWARE],
     **{f"a request, {s}": [("software", s, "request_s")] for s in SOFTWARE},
     "looks for requests": [("software", "sglang", "polls")],
+}
+# What no kernel table says, and what stands in its place where it is left out.
+OWN: dict[str, tuple[list[tuple[str, ...]], float]] = {
+    "small kernels, floor": ([("small", "floor_s")], 0.0),
+    "small kernels, share of HBM": ([("small", "hbm")], 1.0),
+    "experts of fp8 on Blackwell, arithmetic": ([("grouped", BLACKWELL, "matrix", "fp8")], 0.42),
+    "between steps, SGLang": ([("software", "sglang", "host_s")], 0.1e-3),
+    "between steps, others": ([("software", s, "host_s") for s in SOFTWARE[1:]], 0.0),
+    **{f"a request, {s}": ([("software", s, "request_s")], 0.0) for s in SOFTWARE},
+    "looks for requests, SGLang": ([("software", "sglang", "polls")], 1.0),
 }
 
 
@@ -178,9 +189,50 @@ def changed(factors: np.ndarray) -> dict[str, Any]:
     return table
 
 
-def predicted(runs: list[Run], factors: np.ndarray) -> np.ndarray:
-    """Return the times per token and to the first one of all runs. [s, shape (runs, 2)]"""
-    table = changed(factors)
+def without(name: str) -> dict[str, Any]:
+    """Return the shipped constants, one of our own replaced by what says nothing."""
+    table: dict[str, Any] = copy.deepcopy(dict(serving_constants()))
+    paths, value = OWN[name]
+    for *way, last in paths:
+        inner = table
+        for word in way:
+            inner = inner[word]
+        inner[last] = value
+    return table
+
+
+def worth(frame: pd.DataFrame) -> None:
+    """Print the errors of runs without each constant of our own."""
+    runs = prepared(frame)
+    measured = np.array([(run.row["tpot_ms"] / 1e3, run.row["ttft_ms"] / 1e3) for run in runs])
+    waits = np.array([run.waits for run in runs])
+
+    def line(name: str, seconds: np.ndarray) -> dict[str, Any]:
+        size = np.abs(seconds / measured - 1.0)
+        token, first = size[:, 0], size[waits, 1]
+        return {
+            "without": name,
+            "per token, mean": token.mean(),
+            "median": np.median(token),
+            "first token, median": np.median(first),
+        }
+
+    lines = [line("nothing", predicted(runs, table=dict(serving_constants())))]
+    lines += [line(name, predicted(runs, table=without(name))) for name in OWN]
+    print(pd.DataFrame(lines).round(3).to_string(index=False))
+    print(f"{len(runs)} runs")
+
+
+def predicted(
+    runs: list[Run], factors: np.ndarray | None = None, *, table: dict[str, Any] | None = None
+) -> np.ndarray:
+    """Return the times per token and to the first one of all runs. [s, shape (runs, 2)]
+
+    factors : on the shipped constants, or table : other ones.
+    """
+    if table is None:
+        assert factors is not None
+        table = changed(factors)
     times: dict[str, ServingTimes] = {}
     found = []
     for run in runs:
@@ -308,10 +360,11 @@ def main() -> None:
     parser.add_argument("runs")
     parser.add_argument("--each", type=int, default=8, help="runs of every kind")
     parser.add_argument("--bands", action="store_true")
+    parser.add_argument("--worth", action="store_true")
     words = parser.parse_args()
     frame = read(words.runs, words.each)
-    if words.bands:
-        bands(frame)
+    if words.bands or words.worth:
+        (bands if words.bands else worth)(frame)
         return
     runs = prepared(frame)
     told(runs, predicted(runs, np.ones(len(FACTORS))))

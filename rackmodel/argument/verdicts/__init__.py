@@ -21,6 +21,7 @@ from rackmodel.argument.verdicts import (
     domain_claims,
     racks,
     rivals,
+    served,
     training_runs,
     trends,
 )
@@ -44,6 +45,8 @@ TESTS: dict[str, Callable[[bool], Verdict]] = {
     "latency-by-distance": trends.distance,
     "budget-split": trends.budget,
     "nvl-sizes": domain_claims.sizes,
+    "serving-domain": served.domain,
+    "serving-hbm": served.hbm,
     "ualink-alternative": rivals.ualink,
     "tpu-alternative": rivals.tpu,
     "gpt4-run": training_runs.gpt4,
