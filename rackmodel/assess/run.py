@@ -69,7 +69,7 @@ def run(
     others = _others(options, parts)
     for part in (accelerator, *others.values()):
         _check(machine, job, part, check_memory)
-    notes = [*_mixed(accelerator, others), *_learning(job)]
+    notes = [*_mixed(accelerator, others), *_learning(job), *_copied(job)]
     machine = replace(machine, notes=(*machine.notes, *notes)) if notes else machine
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     where = site or Site()
@@ -150,6 +150,18 @@ def _mixed(usual: Accelerator, others: dict[str, Accelerator]) -> Iterator[str]:
     if others:
         names = " and ".join(part.name for part in others.values())
         yield f"mixed: {names} stand in chassis of {usual.name}, and share its clock under a cap"
+
+
+def _copied(job: Job) -> Iterator[str]:
+    """Say where tensor parallelism has more ranks than a model has key-value heads."""
+    model, tp = job.model, job.plan.tp
+    grouped = [block for block in model.blocks if block.attends and model.mla is None]
+    heads = min((model.heads_of(block).kv_heads for block in grouped), default=tp)
+    if heads < tp:
+        yield (
+            f"tp {tp} is more than the {heads} key-value heads: each stands on {tp // heads} ranks,"
+            " as Megatron copies them (torchtitan refuses that)"
+        )
 
 
 def _learning(job: Job) -> Iterator[str]:

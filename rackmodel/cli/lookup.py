@@ -65,7 +65,7 @@ def _kind_of_file(path: Path) -> str | None:
     keys = gate.table(read(path), f"{path}: the file")
     return (
         "model"
-        if {"layers", "hidden", "hidden_size", "model_type", "n_embd"} & set(keys)
+        if {"layers", "hidden", "hidden_size", "model_type", "n_embd", "peft_type"} & set(keys)
         else "topology"
     )
 

@@ -63,9 +63,9 @@ def names(word: str, where: str) -> tuple[str, ...]:
 
 
 def counts(word: str, where: str) -> tuple[int, ...]:
-    """Return whole numbers with commas between them.
+    """Return whole numbers, 0 too, with commas between them.
 
-    >>> counts("64,32", "--placement")
-    (64, 32)
+    >>> counts("64,32", "--placement"), counts("1,0,2", "--placement")
+    ((64, 32), (1, 0, 2))
     """
-    return tuple(count(part, where) for part in names(word, where))
+    return tuple(0 if part == "0" else count(part, where) for part in names(word, where))

@@ -29,7 +29,8 @@ class EngineOptions:
     so much longer; of any other node of the graph ("nic-3", "leaf-0-1") links are so much slower.
     broken : nodes that do nothing; ranks stand on others, bytes go around them.
     mixed : {accelerator, rack or domain: part of the catalog that stands there instead}.
-    placement : accelerators of each scale-up domain in order; one number counts for all.
+    placement : accelerators of each scale-up domain in order; one number counts for all. On a torus
+    its dimensions, from 0, in the order in which ranks walk them, the fastest first.
     routing : of packets; see `rackmodel.network.Network.from_graph`. seed : of routing "ecmp".
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
@@ -70,10 +71,12 @@ class EngineOptions:
     placement: tuple[int, ...] = setting(
         (),
         "Accelerators used of each scale-up domain, in order; one number counts for all. Default: "
-        "whole groups in as few domains as hold them.",
+        "whole groups in as few domains as hold them. On a torus its dimensions (1,0,2), the "
+        "one that ranks walk fastest first; default: as groups fill rings.",
         "64,64,32",
         unit="counts",
         option="--placement",
+        least=0,
     )
     routing: str = setting(
         "spray",
@@ -117,10 +120,19 @@ class EngineOptions:
         for name, example in (("broken", '["gpu17"]'), ("placement", "[64, 64]")):
             members = gate.members(getattr(self, name), name, example)
             object.__setattr__(self, name, tuple(map(gate.plain, members)))
+        if self.placement and not any(self.placement):
+            raise InvalidInput("placement: no accelerator of any domain; give how many of each")
         if self.packed and self.placement:
             raise InvalidInput("packed fills every domain, placement says how far; give one")
 
     @property
     def uneven(self) -> bool:
         """Whether the machine does not repeat as its file says."""
-        return bool(self.slow or self.broken or self.mixed or len(self.placement) > 1)
+        counts = len(self.placement) > 1 and not self.walked
+        return bool(self.slow or self.broken or self.mixed or counts)
+
+    @property
+    def walked(self) -> tuple[int, ...]:
+        """Dimensions of a torus in the order in which ranks walk them, where placement says so."""
+        order = self.placement if len(self.placement) > 1 else ()
+        return order if sorted(order) == list(range(len(order))) else ()

@@ -74,7 +74,7 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
     domain, most = machine.domain_accelerators, machine.max_accelerators
     rank_map = map_ranks(plan, domain, most, packed=options.packed)
     found = None
-    if options.uneven or options.placement:
+    if options.uneven or (options.placement and not options.walked):
         rank_map, found = _around(machine, job, rank_map, options)
     slots = rank_map.slots(total)
     period = machine.period(slots)
@@ -93,13 +93,18 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
     standing = machine if tiers_of is None or ranks == total else tiers_of(slots)
     network = found.network if found else _network(standing, rank_map.slots(ranks), options)
     sides = torus_shape(network)
-    if sides and (rank_map.chosen or options.placement):
+    if options.walked and (not sides or len(options.walked) != len(sides)):
+        raise InvalidInput(
+            f"placement {', '.join(map(str, options.walked))} names dimensions of a torus; this"
+            f" machine has {len(sides or ())}: give accelerators of each domain"
+        )
+    if sides and (rank_map.chosen or (options.placement and not options.walked)):
         raise CannotRun(
             "ranks of a torus fill a slice of it: none of its accelerators can be left out"
             " (broken), nor a domain be filled in part (placement)"
         )
     if sides and math.prod(sides) >= ranks == total:
-        rank_map = rank_map.on_torus(sides, plan)
+        rank_map = rank_map.on_torus(sides, plan, options.walked)
     accelerators = rank_map.accelerators(ranks)
     if len(network.accelerator_nodes) <= accelerators[-1]:
         raise InvalidPlan(

@@ -58,13 +58,14 @@ class RankMap:
             return np.asarray(np.ravel_multi_index(place, self.shape), dtype=np.int64)
         return rank // self.used * self.domain + rank % self.used
 
-    def on_torus(self, shape: Sequence[int], plan: Plan) -> RankMap:
+    def on_torus(self, shape: Sequence[int], plan: Plan, walked: Sequence[int] = ()) -> RankMap:
         """Return the map on a slice of a torus, its dimensions walked as the groups want it.
 
         Groups of tp (and of tp x cp) neighbours fill whole rings or planes where some order of the
         dimensions makes them, as mesh builders of JAX do; all other groups are then boxes too. Else
         they share a row, where rows of some dimension hold a whole number of them. A slice that is
-        filled in part is walked in the same way.
+        filled in part is walked in the same way. walked : the dimensions as a user wants them, the
+        fastest first.
 
         >>> RankMap(domain=512, used=512).on_torus((8, 4, 4), Plan(tp=8, dp=16)).order
         (1, 2, 0)
@@ -77,6 +78,8 @@ class RankMap:
             return len(wanted & set(inner)), in_rows
 
         orders = itertools.permutations(range(len(shape)))
+        if walked:
+            return replace(self, shape=tuple(map(int, shape)), order=tuple(reversed(walked)))
         best = max(orders, key=whole)  # the first of equals: the machine's own order
         return replace(self, shape=tuple(int(n) for n in shape), order=best)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -103,6 +105,22 @@ def test_placement_is_what_is_said():
     ]
     by_count, by_list = step(placement=[4]), step(placement=[4, 4, 4, 4])
     assert by_count.step_s == pytest.approx(by_list.step_s, rel=1e-9)
+
+
+def test_ranks_walk_a_torus_as_they_are_told():
+    words = {"model": "gpt3-13b", "gpus": 64, "global_batch": 64, "seq_len": 2048}
+    words["plan"] = {"tp": 4, "pp": 1, "micro_batch": 1, "sharding": "zero3"}
+    machine = "tpu-v5p-pod"
+    usual = rackmodel.simulate(machine, **words)
+    orders = list(itertools.permutations(range(len(usual.step.rank_map.shape))))
+    steps = {one: rackmodel.simulate(machine, **words, placement=list(one)) for one in orders}
+    own = tuple(reversed(usual.step.rank_map.order))
+    assert steps[own].step_s == pytest.approx(usual.step_s, rel=1e-9)
+    assert {one: made.step.rank_map.order for one, made in steps.items()} == {
+        one: tuple(reversed(one)) for one in orders
+    }
+    with pytest.raises(InvalidInput, match="names dimensions of a torus"):
+        rackmodel.simulate("dgx-h100", **words, placement=[1, 0])
 
 
 def test_another_accelerator_in_every_place_is_another_machine():
