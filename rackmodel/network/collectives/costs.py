@@ -128,8 +128,8 @@ def limit(
                 rate = np.minimum(rate, own.most) if within else rate * used[nodes[here]]
                 if name == "direct" and rack and not within:
                     rate = np.minimum(rate, _posted(facts))
-                part = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)
-                cap[here] = np.minimum(cap[here], rate * part)
+                of_port = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)
+                cap[here] = np.minimum(cap[here], rate * of_port)
     return replace(flows, cap_bytes_per_s=cap)
 
 
