@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.machines import goodput as goodput
     from rackmodel.verbs.page import report as report
     from rackmodel.verbs.plans import advise as advise
+    from rackmodel.verbs.plans import diff as diff
     from rackmodel.verbs.plans import replay as replay
     from rackmodel.verbs.power import caps as caps
     from rackmodel.verbs.power import heat as heat
@@ -76,7 +77,7 @@ _HOME = {
     **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
-    **dict.fromkeys(["advise", "replay"], "rackmodel.verbs.plans"),
+    **dict.fromkeys(["advise", "replay", "diff"], "rackmodel.verbs.plans"),
     "report": "rackmodel.verbs.page",
     **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
     "hall_over_time": "rackmodel.assess.halls",

@@ -1,4 +1,4 @@
-"""Verbs about a step that is given: advice about its plan, what was recorded on another machine.
+"""Verbs about steps that are given: advice on a plan, recorded ones elsewhere, what two differ in.
 
 In:  a machine; a job or the words of `simulate`, or files of traces.
 Out: `Answer`.
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.files import is_folder, whole_file, write_whole
+from rackmodel.files import is_folder, read_json, whole_file, write_whole
+from rackmodel.gate import table
+from rackmodel.reporting.difference import difference
 from rackmodel.verbs.answer import Answer
 
 ENDINGS = (".json", ".json.gz", ".et")
@@ -177,3 +179,40 @@ def _defaults(verb: Any) -> dict[str, Any]:
     """Return the words of a verb as they are where they are not given."""
     known = inspect.signature(verb).parameters
     return {name: one.default for name, one in known.items() if one.default is not one.empty}
+
+
+def diff(before: object, after: object, *, least: float = 0.0) -> Answer:
+    """Tell which inputs of two results differ, and which figures moved by how much.
+
+    Parameters
+    ----------
+    before, after : results of any verb, mappings with their keys, or files of `--json`.
+    least : relative changes of figures below it are left out.
+
+    Returns
+    -------
+    rows {part, field, before, after, change}: inputs first, then figures, the largest change first.
+
+    Raises
+    ------
+    InvalidInput
+        For what is no result, or a file that can't be read.
+
+    Examples
+    --------
+    >>> found = diff({"gpus": 8, "step_s": 2.0}, {"gpus": 16, "step_s": 1.0})
+    >>> [(row["field"], row["change"]) for row in found["rows"]]
+    [('gpus', 1.0), ('step_s', -0.5)]
+    """
+    if not 0.0 <= least < 1e6:
+        raise InvalidInput(f"least: wanted a share such as 0.01, found {least!r:.40}")
+    one, other = _keys(before, "before"), _keys(after, "after")
+    return Answer({"rows": difference(one, other, least=least)})
+
+
+def _keys(result: object, where: str) -> Mapping[str, Any]:
+    """The keys of a result, however it is given."""
+    if isinstance(result, str | Path):
+        return table(read_json(Path(result)), str(result))
+    told = getattr(result, "to_dict", None)
+    return table(told() if callable(told) else result, where)

@@ -153,3 +153,19 @@ def test_the_map_of_plans_holds_the_plan_of_the_result():
     assert here["simulated"]
     assert here["mfu"] == result.mfu
     assert sum(cell["simulated"] for cell in cells) == 2
+
+
+def test_what_two_results_differ_in_is_that_of_the_command(tmp_path):
+    words = {"model": "gpt3-13b", "global_batch": 8, "seq_len": 2048}
+    plan = {"tp": 8, "pp": 1, "micro_batch": 1}
+    made = [rackmodel.simulate(one, gpus=8, plan=plan, **words) for one in ("dgx-h100", "dgx-h200")]
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, one in zip(files, made, strict=True):
+        path.write_text(one.to_json())
+    found = rackmodel.diff(*made, least=0.01)
+    done = CliRunner().invoke(app, ["diff", *map(str, files), "--least", "1%", "--json"])
+    assert [row["field"] for row in json.loads(done.stdout)["rows"]] == list(found.frame["field"])
+    assert rackmodel.diff(*files)["rows"][0]["field"] == "topology"
+    assert len(rackmodel.diff(made[0], made[0])["rows"]) == 0
+    with pytest.raises(rackmodel.InvalidInput, match="after"):
+        rackmodel.diff(made[0], 3)
