@@ -24,6 +24,7 @@ from rackmodel.planning.space import (
     BEFORE,
     COLUMNS,
     CUT,
+    EAGER,
     SEARCHED,
     SWITCHES,
     Bools,
@@ -334,7 +335,7 @@ class _Grid:
         keep: Bools = activations == self.profiles[index, CUT.index("offload_activations")]
         if self.apart:
             whole = ~np.isin(sharding, [SHARDINGS.index(name) for name in SHARDED])
-            keep &= whole == (self.profiles[index, CUT.index("eager")] == 0)
+            keep &= whole == (self.profiles[index, EAGER] == 0)
         cp = self.profiles[index, CUT.index("cp")]
         single = dp[index] * cp == 1
         if size := self.base.shard_size:

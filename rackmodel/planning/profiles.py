@@ -19,7 +19,7 @@ import numpy as np
 
 from rackmodel.engine.script import pieces_of, play
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.space import CUT, Bools, Floats, Ints, Space, cut_fields
+from rackmodel.planning.space import EAGER, Bools, Floats, Ints, Space, cut_fields
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.choices import RECOMPUTES
@@ -34,7 +34,8 @@ Operations: TypeAlias = tuple[Operation, ...]
 # (axis, operation, bytes) -> seconds, share of compute taken
 Known: TypeAlias = dict[tuple[str, str, float], tuple[float, float]]
 Seconds: TypeAlias = tuple[Callable[[Compute], float], Callable[[Compute], float]]
-EAGER = CUT.index("eager")
+ALIKE: tuple[str, ...] = ("kept", "working", "transfer", "head_twin", "dense", "expert")
+ALIKE += ("dense_learning", "expert_learning", "orthogonal_s", "orthogonal_expert_s")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,10 +44,9 @@ class Profiles:
 
     dense, expert : float[P, K]; dense_learning, expert_learning: those that learn. forward_s,
     backward_s, kernels_s, paired_s, input_s, weight_s, kept, working : float[P, 3, K]: kernels_s is
-    forward and backward without communication and
-    copies, paired_s both with each one's all-to-alls under the other, in a chunk of many such
-    units, and tail_s what a chunk that ends with the unit waits; input_s and weight_s are a
-    backward pass in two (all four zero until walked, and where not asked for).
+    forward and backward without communication and copies, paired_s both with each one's all-to-alls
+    under the other, in a chunk of many such units, and tail_s what a chunk that ends with the unit
+    waits; input_s and weight_s are a backward pass in two (all zero until walked, if asked for).
     transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
     layer : bool[K]. walked : bool[3, P, 3], whether forward_s and backward_s (then paired_s and
     tail_s, then input_s and weight_s) hold communication as it is; until then they hold kernels,
@@ -129,12 +129,13 @@ def profile(
     )
     for row, cut in enumerate(cuts):
         compute_s = computes[int(cut[EAGER])]
-        probe = probe_of(job, cut, gpus).dispatched(domain)
-        units = _kinds(probe)[0]
+        if row and cut[EAGER] > cuts[row - 1][EAGER]:  # the cut before, launched by the host
+            _launched_apart(found, row, recomputes, compute_s, port_bytes_per_s)
+            continue
+        units = _kinds(probe := probe_of(job, cut, gpus).dispatched(domain))[0]
         found.transfer[row] = send_bytes(probe)
         if job.model.tied:
-            twin = next(u for u in units if u.kind == "embedding")
-            found.head_twin[row] = twin.dense_parameters
+            found.head_twin[row] = next(u for u in units if u.kind == "embedding").dense_parameters
         found.dense[row] = [unit.dense_parameters for unit in units]
         found.expert[row] = [unit.expert_parameters for unit in units]
         found.dense_learning[row] = [unit.dense_learning for unit in units]
@@ -147,8 +148,7 @@ def profile(
                 recompute=RECOMPUTES[which], recompute_modules=modules, recompute_layers=None
             )
             for column, unit in enumerate(units):
-                place = (row, which, column)
-                _time_unit(found, own, unit, place, compute_s, port_bytes_per_s)
+                _time_unit(found, own, unit, (row, which, column), compute_s, port_bytes_per_s)
     return found
 
 
@@ -179,28 +179,54 @@ def _time_unit(
     port_bytes_per_s: float,
 ) -> None:
     """Kernels and activations of one unit under one cut with one kind of recompute."""
-    row, which, column = place
     passes, before = _passes(found, own, unit, place)
     if before is not None:
         for values in (found.forward_s, found.backward_s, found.kernels_s, found.kept):
             values[place] = values[before]
         found.working[place] = found.working[before]
         return
+    _time_passes(found, passes, place, compute_s, port_bytes_per_s)
+    part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
+    found.kept[place] = part.kept_bytes
+    found.working[place] = part.working_bytes
+
+
+def _time_passes(
+    found: Profiles,
+    passes: Passes,
+    place: tuple[int, int, int],
+    compute_s: Callable[[Compute], float],
+    port_bytes_per_s: float,
+) -> None:
+    """Kernels of the passes of one unit, and bytes that they wait for."""
     ahead, back = (passes.segment(kind, False).operations for kind in "FB")
     forward, backward = (
         sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
     )
-    waited = [least_bytes(own.plan, part) / port_bytes_per_s for part in (ahead, back)]
-    found.forward_s[row, which, column] = forward + waited[0]
-    found.backward_s[row, which, column] = backward + waited[1]
-    found.kernels_s[row, which, column] = forward + backward
-    if own.plan.offload:
-        found.kernels_s[row, which, column] = sum(
+    waited = [least_bytes(passes.job.plan, part) / port_bytes_per_s for part in (ahead, back)]
+    found.forward_s[place] = forward + waited[0]
+    found.backward_s[place] = backward + waited[1]
+    found.kernels_s[place] = forward + backward
+    if passes.job.plan.offload:
+        found.kernels_s[place] = sum(
             compute_s(_without_copies(op)) for op in (*ahead, *back) if isinstance(op, Compute)
         )
-    part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
-    found.kept[row, which, column] = part.kept_bytes
-    found.working[row, which, column] = part.working_bytes
+
+
+def _launched_apart(
+    found: Profiles,
+    row: int,
+    recomputes: frozenset[int],
+    compute_s: Callable[[Compute], float],
+    port_bytes_per_s: float,
+) -> None:
+    """A cut that differs from the one before it in who launches its kernels only."""
+    for name in ALIKE:
+        getattr(found, name)[row] = getattr(found, name)[row - 1]
+    for which in sorted(recomputes):
+        for column in range(found.dense.shape[1]):
+            passes = found.passes[row, which, column] = found.passes[row - 1, which, column]
+            _time_passes(found, passes, (row, which, column), compute_s, port_bytes_per_s)
 
 
 def _passes(

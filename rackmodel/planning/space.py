@@ -35,6 +35,7 @@ CUT = (
     "offload_activations",
     "eager",
 )
+EAGER = CUT.index("eager")
 COLUMNS = (
     "profile",
     "pp",
