@@ -152,6 +152,7 @@ def test_compiled_code_is_loaded_once_many_steps_have_repaid_it(monkeypatch):
     chosen = [engines.compiling_repays(engines.LARGE // 3) for _ in range(4)]
     assert chosen == [False, False, True, True]
     assert not engines.compiling_repays(engines.SMALL - 1)
+    assert not engines.compiling_repays(engines.SURE + 1)
     monkeypatch.setattr(engines, "_is_compiled", lambda: False)
     assert not engines.compiling_repays(engines.LARGE)
     assert engines.compiling_repays(engines.HUGE)
