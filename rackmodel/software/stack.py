@@ -75,6 +75,7 @@ class Software:
     bucket_bytes: float = 0.0  # communication buffers that are always there
     selective: tuple[str, ...] = ("core_attn",)  # what "selective" recompute means here
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
+    head_in_chunks: bool = True  # of a loss in chunks; False: logits are whole, the loss is not
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from rackmodel.software import software_of
+from rackmodel.software import Software, software_of
 from rackmodel.workload.kernels import ELEMENT, Local, Work, linear, moving, norm
 from rackmodel.workload.parts import column_comm, row_comm
 from rackmodel.workload.steps import Comm, Step
@@ -66,10 +66,11 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     """
     model = local.model
     vocab = padded_vocab(model.vocab, local.plan.tp)
-    # Of a loss in chunks, one part's logits at a time are there: its gradient follows its loss.
-    chunks = local.plan.loss_chunks
+    # Of a loss in chunks, one part's logits at a time are there where the head is in it too.
+    software, chunks = software_of(local.job.stack), local.plan.loss_chunks
+    heads = chunks if software.head_in_chunks else 1
     logits = local.tokens * vocab / chunks
-    head = linear(local, "head", (local.tokens / chunks, vocab, model.hidden), wide=True)
+    head = linear(local, "head", (local.tokens / heads, vocab, model.hidden), wide=True)
     steps = [
         *joining_steps(local),
         Step(
@@ -82,8 +83,8 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
             name="head",
             kind="column",
             comm=column_comm(local, "head"),
-            work=_times(head, chunks),
-            saved_bytes=logits * ELEMENT,
+            work=_times(head, heads),
+            saved_bytes=local.tokens * vocab / heads * ELEMENT,
             parameters=float(vocab * model.hidden) if own_matrix else 0.0,
         ),
     ]
@@ -110,10 +111,20 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
                 ),
                 chunks,
             ),
-            saved_bytes=(software_of(local.job.stack).logit_bytes - ELEMENT) * logits,
+            saved_bytes=_loss_bytes(software, chunks) * local.tokens * vocab / heads,
         )
     )
     return steps
+
+
+def _loss_bytes(software: Software, chunks: int) -> float:
+    """Bytes that a loss keeps per logit beside the logits; as many again come while it runs."""
+    beside = software.logit_bytes - ELEMENT
+    if chunks == 1 or software.head_in_chunks or not beside:
+        return beside
+    # The log-softmax of all parts and one part in fp32 (4 + 4 / chunks) beside whole logits, in
+    # whose room the gradients then fit part by part.
+    return 2.0 + 2.0 / chunks
 
 
 def _times(work: Work, count: int) -> Work:
