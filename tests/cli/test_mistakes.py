@@ -78,7 +78,7 @@ def test_one_line_that_helps(fails, words, helps):
     "words",
     [
         "simulate dgx-h100 --model gpt3-13b --gpus 12 --global-batch 64 --tp 8",
-        "simulate dgx-h100 --model gpt3-13b --gpus 1 --global-batch 8",
+        "simulate dgx-h100 --model gpt3-175b --gpus 1 --global-batch 8",
         "simulate dgx-h100 --model gpt3-13b --gpus 8 --global-batch 8 --tp 1 --default-plan",
     ],
 )
