@@ -51,7 +51,9 @@ class LayerWriter:
     worker: Worker
     load: Load
     domains: int = 1  # over which the worker's ranks stand
+    staged: bool = False  # parts of layers are told apart, shared experts run after tokens are sent
     operations: list[Operation] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
     _kernels: list[Kernel] = field(default_factory=list)
 
     @property
@@ -91,6 +93,12 @@ class LayerWriter:
                 Compute(name="kernels", phase="forward", kernels=tuple(self._kernels))
             )
             self._kernels = []
+
+    def cut(self) -> None:
+        """End a part of a layer."""
+        if self.staged:
+            self.flush()
+            self.cuts.append(len(self.operations))
 
     def layer(self, block: Block) -> None:
         """Write a whole layer."""
@@ -182,6 +190,7 @@ class LayerWriter:
         self.small("rotary", t * heads * a.qk_dim)
         decoding = own.sequences * own.drafted
         if decoding:
+            self.cut()
             self.run(product("k_absorbed", (decoding, a.kv_lora, a.qk_nope), wide, heads))
             latent = a.kv_lora + a.qk_rope
             self.run(self._decode(block, heads, 1.0, (latent, a.kv_lora), float(latent)))
@@ -200,6 +209,7 @@ class LayerWriter:
         dims: tuple[int, int],
         row: float,
     ) -> None:
+        self.cut()
         if self.own.sequences:
             self.run(self._decode(block, heads, kv_heads, dims, row))
         if self.own.prompts:
@@ -312,8 +322,9 @@ class LayerWriter:
         wide = Stored(bytes=ELEMENT, arithmetic="bf16")
         self.run(product("router", (t, model.experts, h), wide))
         self.small("topk", t * model.experts)
-        if model.shared_expert_ffn:
-            self._feed("shared", t, model.shared_expert_ffn / worker.heads_over)
+        if not self.staged:
+            self._shared()
+        self.cut()
         spread = worker.dp_attention and worker.tp > 1
         form = self.job.format.experts
         out = DISPATCH_BYTES.get(form.arithmetic, 1.0)
@@ -329,6 +340,9 @@ class LayerWriter:
         elif spread:  # every rank has a part of every expert
             sent = t * worker.tp * h
             self.exchange("gather", "dispatch", "ep", sent * out, Role.DISPATCH)
+        if self.staged:
+            self._shared()
+        self.cut()
         if model.moe_latent:
             self.run(product("latent_in", (t, model.moe_latent, h), self.job.format.feed))
         self._grouped()
@@ -339,6 +353,11 @@ class LayerWriter:
         else:
             self._sum("experts")
 
+    def _shared(self) -> None:
+        """The expert that all tokens pass through."""
+        if width := self.job.model.shared_expert_ffn:
+            self._feed("shared", self.own.tokens, width / self.worker.heads_over)
+
     def _grouped(self) -> None:
         """The experts of one rank: weights of those that some token hits, read once."""
         job, model, worker = self.job, self.job.model, self.worker
@@ -346,7 +365,7 @@ class LayerWriter:
         here = experts_here(job, worker)
         hit = here * touched(model, tokens, job.routing_skew)
         width = model.moe_ffn * worker.ep / worker.tp
-        rows = tokens * model.topk / worker.ep * busiest(job, worker)
+        rows = tokens * model.topk / worker.ep * busiest(job, worker, self.load)
         sides = 2 if model.gated_ffn else 1
         form = job.format.experts
         self.small("permute", rows * h)

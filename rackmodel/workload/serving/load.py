@@ -7,6 +7,7 @@ Left out: kernels (`layers`), time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,10 +18,13 @@ from rackmodel.workload.experts import distinct_ranks
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker
 
-# Balancers know popularity from other traffic: spread (log-normal) of what they know about it. With
-# 32 copies over 32 ranks the busiest then has 1.3 times the mean, which costs 17% of the tokens of
-# prompts; SGLang on H100: 50,302 tokens/s a node, 59,337 with simulated perfect balance.
-STALE = 0.3
+# Balancers know popularity from other traffic: spread (log-normal) of what they know about a step
+# of STALE_OF sequences. With 32 copies over 32 ranks the busiest then has 1.3 times the mean, which
+# costs 17% of the tokens of prompts of 4,096; SGLang on H100: 50,302 tokens/s a node, 59,337 with
+# simulated perfect balance (16,384 tokens a rank, in two halves). What sequences have of their own
+# averages out over more of them; a balancer that is off by LOST knows nothing (assumed).
+STALE, STALE_OF = 0.3, 64
+LOST = 1.0
 CONTEXT_STEP = 1.05  # contexts and prompts are rounded to powers of this: a step is looked up
 
 
@@ -48,6 +52,12 @@ class Load:
     def sampled(self) -> float:
         """Tokens that pass through the head."""
         return self.sequences * self.drafted + self.prompts
+
+    @property
+    def mixed(self) -> float:
+        """Sequences over whose habits the tokens average, long pieces weighing more."""
+        squares = self.sequences * self.drafted**2 + self.prompts * self.piece**2
+        return self.tokens**2 / max(squares, 1e-9)
 
     @property
     def half(self) -> Load:
@@ -104,13 +114,15 @@ def _chosen(experts: int, topk: int, skew: float) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4096)
-def busiest_share(experts: int, ep: int, redundant: int, skew: float, seed: int) -> float:
-    """Return the load of the busiest rank over the mean.
+def busiest_share(
+    experts: int, ep: int, redundant: int, skew: float, seed: int, spread: float = STALE
+) -> float:
+    """Return the load of the busiest rank over the mean; spread : of what balancers know.
 
     Experts are popular by a power law (exponent `skew`), which ones is a seed's choice; they lie on
     ranks in order. Copies of the busiest experts, one after another for the one whose copies have
     most to do, split their load; the copies then lie where least is to do, as DeepSeek's balancer
-    places them (github.com/deepseek-ai/EPLB), by what it knows of popularity (`STALE`).
+    places them (github.com/deepseek-ai/EPLB), by what it knows of popularity.
     """
     if ep <= 1 or (skew <= 0.0 and not redundant):
         return 1.0
@@ -119,7 +131,7 @@ def busiest_share(experts: int, ep: int, redundant: int, skew: float, seed: int)
     load /= load.sum()
     if not redundant:
         return float(load.reshape(ep, -1).sum(axis=1).max() * ep) if experts % ep == 0 else 1.0
-    known = load * np.exp(STALE * np.random.default_rng(seed + 1).standard_normal(experts))
+    known = load * np.exp(spread * np.random.default_rng(seed + 1).standard_normal(experts))
     if skew <= 0.0:
         known = load
     copies = np.ones(experts)
@@ -153,8 +165,9 @@ def experts_here(job: ServingJob, worker: Worker) -> float:
     return (job.model.experts + job.redundant_experts) / worker.ep
 
 
-def busiest(job: ServingJob, worker: Worker) -> float:
-    """Return the tokens of the busiest rank over the mean."""
-    return busiest_share(
-        job.model.experts, worker.ep, job.redundant_experts, job.routing_skew, job.routing_seed
-    )
+def busiest(job: ServingJob, worker: Worker, load: Load) -> float:
+    """Return the tokens of the busiest rank over the mean, in a step of `load`."""
+    shape = job.model.experts, worker.ep, job.redundant_experts, job.routing_skew, job.routing_seed
+    exact, stale = busiest_share(*shape, 0.0), busiest_share(*shape)
+    off = min(STALE * math.sqrt(STALE_OF / max(load.mixed, 1e-9)), LOST)
+    return exact + (stale - exact) * off / STALE  # about linear (`busiest_share`), and smooth

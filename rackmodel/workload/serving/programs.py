@@ -23,6 +23,7 @@ from rackmodel.workload.operations import (
     Wait,
 )
 from rackmodel.workload.passes import merged
+from rackmodel.workload.serving.halves import answers_in_halves
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import LayerWriter
 from rackmodel.workload.serving.load import Load
@@ -56,8 +57,11 @@ def serving_programs(
         for number in range(rounds):
             if stage:
                 items.append(Recv(name=f"batch {number}", peer=stage - 1, bytes=hop))
-            here = [segment(block) for block in blocks]
-            items += _joined(here) if job.two_batch else here
+            if job.two_batch and not load.prompts:
+                items += answers_in_halves(job, worker, load, blocks, segment)
+            else:
+                here = [segment(block) for block in blocks]
+                items += _joined(here) if job.two_batch else here
             if stage == worker.pp - 1:
                 items += [end, *(draft for draft in drafts)]
             else:
