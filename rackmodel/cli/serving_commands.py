@@ -104,5 +104,5 @@ def front(
     found = api.front(names, **job, site=site, catalog=catalog)
     for name, reason in found.reasons.items():
         note(f"{name}: {reason}")
-    output.draw("serving.front_figure", found.rows)
+    output.draw(found.plot)
     output.write(found.to_dict(), front_tables)

@@ -261,11 +261,5 @@ def search(
     how: Any = {"top": number, "choices": space, "objective": objective}
     found = api.search(machine, **job, **engine, **how, catalog=catalog)
 
-    def picture() -> Any:
-        from rackmodel.reporting.study import mfu_heat_map
-
-        rows: Any = found.heat_map().to_dict("records")
-        return mfu_heat_map(rows)
-
-    output.draw(picture)
+    output.draw(found.plot)
     output.write(found.to_dict(), search_tables)

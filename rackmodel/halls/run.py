@@ -30,6 +30,7 @@ from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.link_usage import rack_columns
+from rackmodel.result.notebook import Framed
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.steps import Slowdowns
@@ -48,7 +49,7 @@ LEAST_WINDOW = 0.95  # of the time of the slowest job, that all jobs run
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Hall:
+class Hall(Framed):
     """What became of the jobs of a hall."""
 
     payload: Mapping[str, Any]

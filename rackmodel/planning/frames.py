@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from rackmodel.hardware.identity import made_with
 from rackmodel.planning.candidates import Candidate, Estimated
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
+from rackmodel.result.notebook import Framed
 from rackmodel.workload import Job, peak_memory
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from rackmodel.result.result import Result
 
@@ -106,7 +109,7 @@ def why_slower(best: Mapping[str, float], other: Mapping[str, float]) -> tuple[s
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Framed):
     """Plans in the order of their steps, or of another objective.
 
     candidates : the simulated ones, best first. others : the next ones by their estimates.
@@ -151,6 +154,7 @@ class SearchResult:
         best, second = (self.objective.of(one.result) for one in self.candidates[:2])
         return second / best - 1.0
 
+    @property
     def frame(self) -> pd.DataFrame:
         """One row per simulated plan; see `frames.search_frame`."""
         return search_frame(self)
@@ -158,6 +162,12 @@ class SearchResult:
     def heat_map(self) -> pd.DataFrame:
         """Estimated MFU over tp x pp; see `frames.heat_map`."""
         return heat_map(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what `rackmodel search --plot` draws: MFU over tp and pp."""
+        drawn: Any = import_module("rackmodel.reporting.study").mfu_heat_map
+        found: Axes = drawn(self.heat_map().to_dict("records"), ax)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """What `rackmodel search --json` prints."""

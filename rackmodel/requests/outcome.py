@@ -25,6 +25,7 @@ from rackmodel.requests.cluster import CACHE, RUNNING, WAITING
 from rackmodel.requests.drafts import BLOCK_TOKENS
 from rackmodel.requests.power import Power, power_over_time
 from rackmodel.requests.run import Run
+from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import RequestsRecord
 from rackmodel.serving.outcome import plan_words
 from rackmodel.topology import Topology
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class RequestsResult:
+class RequestsResult(Framed):
     """A model that is served, request by request."""
 
     run: Run

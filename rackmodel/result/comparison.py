@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.result.facts import figures
 from rackmodel.result.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-PLAIN = ("step_s", "step_s_low", "step_s_high", "tokens_per_s_per_gpu", "mfu", "bound_by")
 
 
 class Comparison(list[tuple[str, Result | CannotRun]]):
@@ -48,10 +48,10 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
         """One row a machine, SI units: speed, HBM, heat, money; reason where it can't run."""
         import pandas as pd
 
-        return pd.DataFrame([_figures(row) for row in self.rows])
+        return pd.DataFrame([figures(row) for row in self.rows])
 
-    def plot(self) -> Figure:
-        """Draw what `rackmodel compare --plot` draws.
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
+        """Draw what `rackmodel compare --plot` draws; on `ax`, where the steps go.
 
         Raises
         ------
@@ -64,10 +64,13 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
             raise InvalidInput(
                 "plot: the job runs on none of the machines; read .frame, and change the job"
             )
+        drawn = import_module("rackmodel.reporting.steps")
+        if ax is not None:
+            bars: Axes = drawn.step_breakdown([row for row, _ in good], ax)
+            return bars
         rack_over_step = import_module("rackmodel.assess.series").rack_over_step
         powers = [(row["topology"], rack_over_step(found)) for row, found in good]
-        picture: Any = import_module("rackmodel.reporting.steps").compare_figure
-        figure: Figure = picture([row for row, _ in good], powers)
+        figure: Figure = drawn.compare_figure([row for row, _ in good], powers)
         return figure
 
     def _repr_html_(self) -> str:
@@ -85,24 +88,3 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
             if any(cell not in ("", "–") for cell in told)
         )
         return f"<table>{cells}</table>"
-
-
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of a machine that people compare, flat."""
-    if "reason" in row:
-        return {"topology": row["topology"], "reason": row["reason"]}
-    racks, cost, power = row.get("racks") or (), row.get("cost") or {}, row.get("power") or {}
-    used = sum(row["hbm"]["used_bytes"].values())
-    return {
-        "topology": row["topology"],
-        **{name: row[name] for name in PLAIN},
-        "hbm_used_share": used / row["hbm"]["capacity_bytes"],
-        **{
-            f"heat_w_per_rack{end}": max((rack[f"heat_w{end}"] for rack in racks), default=None)
-            for end in ("", "_low", "_high")
-        },
-        "energy_j_per_token": row.get("energy_j_per_token"),
-        "tokens_per_s_per_mw": power.get("tokens_per_s_per_mw"),
-        "usd_per_mtoken": cost.get("usd_per_mtoken"),
-        "capital_usd": cost.get("capital_usd"),
-    }

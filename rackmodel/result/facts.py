@@ -1,12 +1,13 @@
 """What was simulated and where it stood, as plain values of a result.
 
 In:  a simulated step, a plan.
-Out: the records `simulation`, `placement` and `plan` of `simulate --json`.
-Left out: figures of speed (`result`).
+Out: the records `simulation`, `placement` and `plan` of `simulate --json`; its main figures, flat.
+Left out: how figures are worked out (`result`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from rackmodel.workload import Plan
 
 if TYPE_CHECKING:
     from rackmodel.engine.step import Step
+
+PLAIN = ("step_s", "step_s_low", "step_s_high", "tokens_per_s_per_gpu", "mfu", "bound_by")
 
 
 def simulation_facts(step: Step) -> dict[str, Any]:
@@ -46,3 +49,24 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
     """Return the plan's fields as plain values."""
     values = asdict(plan).items()
     return {name: list(one) if isinstance(one, tuple) else one for name, one in values}
+
+
+def figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a machine that people compare, flat."""
+    if "reason" in row:
+        return {"topology": row["topology"], "reason": row["reason"]}
+    racks, cost, power = row.get("racks") or (), row.get("cost") or {}, row.get("power") or {}
+    used = sum(row["hbm"]["used_bytes"].values())
+    return {
+        "topology": row["topology"],
+        **{name: row[name] for name in PLAIN},
+        "hbm_used_share": used / row["hbm"]["capacity_bytes"],
+        **{
+            f"heat_w_per_rack{end}": max((rack[f"heat_w{end}"] for rack in racks), default=None)
+            for end in ("", "_low", "_high")
+        },
+        "energy_j_per_token": row.get("energy_j_per_token"),
+        "tokens_per_s_per_mw": power.get("tokens_per_s_per_mw"),
+        "usd_per_mtoken": cost.get("usd_per_mtoken"),
+        "capital_usd": cost.get("capital_usd"),
+    }

@@ -1,14 +1,30 @@
-"""A result as a small table for notebooks.
+"""Results as small tables for notebooks.
 
-In:  a result.
-Out: `notebook_table`.
+In:  a result, or anything with a frame.
+Out: `notebook_table`, `Framed`.
 Left out: pictures and pages (`rackmodel.reporting`).
 """
 
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Framed:
+    """What has a `frame` shows its first rows in a notebook."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Its rows; SI units in the names of the columns."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Show the rows in a notebook."""
+        return str(self.frame.to_html(max_rows=30, index=False, float_format="{:.4g}".format))
 
 
 def notebook_table(result: Any) -> str:

@@ -22,7 +22,7 @@ from rackmodel.engine.certainty import band
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
-from rackmodel.result.facts import placement_of, plan_dict, simulation_facts
+from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
 from rackmodel.result.margins import margins_s
@@ -41,6 +41,7 @@ from rackmodel.result.waterfall import waterfall
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rackmodel.engine.step import Step
@@ -319,21 +320,11 @@ class Result:
         """Return how each key outside the assessment is worked out."""
         job, step = self.step.job, self.step
         plain = ("topology", *BAND, "peak_flops_per_s", "bound_by")
-        worked_out = (
-            "step_s",
-            "tokens_per_s",
-            "tokens_per_s_per_gpu",
-            "model_tflops_per_gpu",
-            "mfu",
-            "hfu",
-            "breakdown_s",
-            "waterfall",
-            "exposed_s",
-            "placement",
-        )
+        speeds = ("step_s", "tokens_per_s", "tokens_per_s_per_gpu", "model_tflops_per_gpu")
+        shares = ("mfu", "hfu", "breakdown_s", "waterfall", "exposed_s", "placement")
         of_job = ("gpus", "seq_len", "global_batch", "precision", "stack")
         return {
-            **{name: partial(getattr, self, name) for name in (*plain, *worked_out)},
+            **{name: partial(getattr, self, name) for name in (*plain, *speeds, *shares)},
             **{name: partial(getattr, job, name) for name in of_job},
             "accelerator": lambda: self.accelerator.name,
             "model": lambda: job.model.name,
@@ -361,11 +352,16 @@ class Result:
             self, step_s_low=sure.low_s, step_s_high=sure.high_s, band_reason=sure.reason
         )
 
-    def plot(self) -> Figure:
-        """Draw where the step goes, stages, power, HBM capacity and bandwidth, heat per rack."""
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The main figures, one row: that of `Comparison.frame`."""
+        return frame_of({key: [value] for key, value in figures(self.to_dict()).items()})
+
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
+        """Draw where the step goes, stages, power, HBM, heat per rack; on `ax`, the first alone."""
         # By name, as plotting backends are: results know nothing of pictures.
-        figure: Figure = import_module("rackmodel.verbs.machines").step_picture(self)
-        return figure
+        found: Axes | Figure = import_module("rackmodel.verbs.machines").step_picture(self, ax)
+        return found
 
     def write_trace(self, path: str | Path) -> list[Path]:
         """Write the timeline; return the files.

@@ -11,23 +11,29 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.result.link_usage import link_rows
+from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, Segment
 from rackmodel.workload.serving.job import ServingJob, Worker
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
 PARTS = {"gemm": "products", "grouped_gemm": "experts", "attention": "attention"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ServingResult:
+class ServingResult(Framed):
     """A job that is served.
 
     decode, prompt : simulated steps of a decode batch and of prompts. hbm : bytes of a rank by what
@@ -149,6 +155,22 @@ class ServingResult:
             **made_with(self.catalog),
         }
         return cast(ServingRecord, found)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The main figures, one row."""
+        import pandas as pd
+
+        told, facts = self.to_dict(), self.assessment
+        row = {k: v for k, v in told.items() if isinstance(v, str | int | float)}
+        money = {"usd_per_mtoken": facts["cost"]["usd_per_mtoken"]}
+        return pd.DataFrame([row | money])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what `rackmodel serve --plot` draws: where the time per token goes."""
+        drawn: Any = import_module("rackmodel.reporting.serving").breakdown_figure
+        found: Axes = drawn([self.to_dict()], ax)
+        return found
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.site import Site
-from rackmodel.errors import DoesNotFit
+from rackmodel.errors import DoesNotFit, InvalidInput
+from rackmodel.result.notebook import Framed
 from rackmodel.serving.outcome import plan_words
 from rackmodel.serving.plans import Tried, search_plans
 from rackmodel.serving.quick_steps import QuickSteps
@@ -25,12 +27,13 @@ from rackmodel.workload.serving.job import ServingJob
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 USERS = tuple(2**power for power in range(18))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Front:
+class Front(Framed):
     """Points of the fronts of several machines, and why other machines have none."""
 
     rows: tuple[dict[str, Any], ...]
@@ -43,6 +46,20 @@ class Front:
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what `rackmodel front --plot` draws.
+
+        Raises
+        ------
+        InvalidInput
+            If no machine has a point.
+        """
+        if not self.rows:
+            raise InvalidInput("plot: no machine has a point; read .reasons, and change the job")
+        drawn: Any = import_module("rackmodel.reporting.serving").front_figure
+        found: Axes = drawn(self.rows, ax)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that `rackmodel front --json` prints; SI units."""

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput
+from rackmodel.result.notebook import Framed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Answer(Mapping[str, Any]):
+class Answer(Framed, Mapping[str, Any]):
     """What a verb found: a mapping with the keys of the command's `--json`, all SI.
 
     payload : the keys. picture : the name of a function in `rackmodel.reporting` that draws it, ""
@@ -80,7 +81,3 @@ class Answer(Mapping[str, Any]):
         """Say what there is."""
         count = len(self.payload[self.main])
         return f"<Answer: {count:,} rows; also {', '.join(k for k in self if k != self.main)}>"
-
-    def _repr_html_(self) -> str:
-        """Show the rows in a notebook."""
-        return str(self.frame.to_html(max_rows=30, index=False, float_format="{:.4g}".format))

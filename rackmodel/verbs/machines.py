@@ -17,6 +17,7 @@ from rackmodel.verbs.answer import Answer
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rackmodel.assess.stops import Stops
@@ -83,8 +84,15 @@ def collective(
     return Answer(payload, "network.busbw_plot", {"label": label})
 
 
-def step_picture(result: Result) -> Figure:
-    """Draw a step: where it goes, stages, power, HBM capacity and bandwidth, heat per rack."""
+def step_picture(result: Result, ax: Axes | None = None) -> Axes | Figure:
+    """Draw a step: where it goes, stages, power, HBM capacity and bandwidth, heat per rack.
+
+    ax : draw only where it goes, on these axes.
+    """
+    if ax is not None:
+        from rackmodel.reporting.steps import step_breakdown
+
+        return step_breakdown([{**result.to_dict()}], ax)
     from rackmodel.assess.series import power_over_time
     from rackmodel.reporting.step_figure import step_figure
 

@@ -159,7 +159,7 @@ def test_the_winner_is_within_1_percent_of_simulating_everything(
 
 def test_result_tells_the_runner_up_and_why_it_is_slower():
     found = search("dgx-h100", "gpt3-13b", 16, 64, 2048, top=3)
-    frame = found.frame()
+    frame = found.frame
     assert frame["step_s"].iloc[1:].is_monotonic_increasing  # an estimate may be below the best
     assert frame["step_s"][frame["simulated"]].min() == frame["step_s"].iloc[0]
     assert frame["simulated"].sum() == len(found.candidates)
