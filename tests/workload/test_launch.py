@@ -24,6 +24,7 @@ PLANS = {
         (DENSE, Plan(pp=2, dp=8, recompute="full", recompute_layers=4, dp_overlap=False)),
         (DENSE, Plan(dp=16, sharding="zero3", micro_batch=2)),
         (DENSE, Plan(dp=16, sharding="none", offload=("optimizer",))),
+        (DENSE, Plan(dp=16, sharding="zero1", gradients="bf16")),
         (DENSE, Plan(tp=2, dp=8, recompute="selective", recompute_modules=("norm", "core_attn"))),
         (EXPERTS, Plan(tp=2, pp=4, ep=8, dp=16, etp=1, dispatcher="deepep")),
         (EXPERTS, Plan(pp=4, ep=8, dp=16, rank_order="tp-cp-ep-pp-dp")),

@@ -133,6 +133,7 @@ def _arguments(keys: dict[str, Any]) -> str:
 
 _IN_TRAIN = ("global_batch_size", "micro_batch_size")
 _IN_DDP = ("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather")
+_IN_DDP += ("grad_reduce_in_fp32",)
 
 
 def _recipe(job: Job, head: str) -> str:
@@ -144,6 +145,8 @@ def _recipe(job: Job, head: str) -> str:
         if key == "world_size":
             lines.append(f"world_size = {value!r}")
             continue
+        if key == "grad_reduce_in_bf16":  # a recipe says the same the other way round
+            key, value = "grad_reduce_in_fp32", False
         table = "train" if key in _IN_TRAIN else "ddp" if key in _IN_DDP else "model"
         lines.append(f"cfg.{table}.{key} = {value!r}")
     return "\n".join(lines) + "\n"

@@ -66,6 +66,8 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
     plan |= _sharding(keys) | _recompute(keys) | _dispatcher(keys)
     if keys.flag("optimizer_cpu_offload"):
         plan["offload"] = ["optimizer"]
+    if keys.flag("grad_reduce_in_bf16") or not keys.flag("grad_reduce_in_fp32", default=True):
+        plan["gradients"] = "bf16"
     words: dict[str, Any] = {
         "seq_len": keys.whole("seq_length", "seq_len"),
         "global_batch": keys.whole("global_batch_size"),
@@ -251,7 +253,8 @@ def keys_of(job: Job) -> dict[str, Any]:
     said = {one.field for one in SPELLED} | {"etp", "vpp", "dp", "sharding", "dp_overlap"}
     said |= {"recompute", "recompute_modules", "recompute_layers", "dispatcher", "schedule"}
     said |= {"shard_size"}
-    unsaid(job, "megatron", said, lambda name, value: name == "offload" and value == ("optimizer",))
+    others = {"offload": ("optimizer",), "gradients": "bf16"}
+    unsaid(job, "megatron", said, lambda name, value: others.get(name) == value)
     found = {"world_size": job.gpus, **spell(plan, SPELLED)}
     if plan.tp == 1:
         found.pop("sequence_parallel", None)
@@ -268,6 +271,8 @@ def keys_of(job: Job) -> dict[str, Any]:
     found |= _sharding_keys(job) | _recompute_keys(job)
     if "optimizer" in plan.offload:
         found["optimizer_cpu_offload"] = True
+    if plan.gradients:
+        found["grad_reduce_in_bf16"] = True
     found |= {"seq_length": job.seq_len, "global_batch_size": job.global_batch}
     return found | _precision_keys(job)
 

@@ -82,9 +82,9 @@ class Flat:
             self.refuse(f"{found}: expected a whole number, found {value!r:.60}")
         return int(number)
 
-    def flag(self, *names: str) -> bool:
+    def flag(self, *names: str, default: bool = False) -> bool:
         """Whether a switch is on."""
-        value = self.get(*names, default=False)
+        value = self.get(*names, default=default)
         return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "")
 
     def plan(self, spelled: tuple[Spelled, ...]) -> dict[str, Any]:
