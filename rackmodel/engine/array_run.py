@@ -34,7 +34,8 @@ class Ran(NamedTuple):
 def run_arrays(writer: Writer, tables: Tables, traffic: FluidNetwork, limit_s: float) -> Ran | None:
     """Let all rank classes walk their programs; None if that takes longer than `limit_s`."""
     _announce_compiling()
-    room, ended = 1, FULL
+    # where micro-batches follow closely, a flow class starts again before it has ended
+    room, ended = 2, FULL
     while ended == FULL:  # begin again with more room: rare, and the same comes of it
         loads = [traffic.loads[flow] for flow in range(len(traffic.loads))]
         fluid = make_fluid(loads, traffic.capacity, traffic.cap, room)

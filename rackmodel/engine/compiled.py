@@ -260,7 +260,7 @@ def _join(t: Tables, s: State, c: Clock, f: Fluid, rank: int, row: int) -> int:
         return arrive(t, s, c, f, meeting, name, turn, t.meetings[meeting, at.NEEDED])
     flight = new_flight(t, s, c, rank, row)
     s.flights[flight, at.AT_NAME], s.flights[flight, at.AT_TURN] = name, turn
-    set_token(s, c, rank, token, 2 * flight + 1)
+    set_token(s, rank, token, 2 * flight + 1)
     _fly(s, rank, channel, BEGUN)
     before = s.tails[rank, stream]
     s.tails[rank, stream] = flight
@@ -292,7 +292,7 @@ def _pass(t: Tables, s: State, c: Clock, f: Fluid, rank: int, row: int) -> int:
     token = t.pieces[row, at.TOKEN]
     if token < 0:
         return exchange
-    set_token(s, c, rank, token, 2 * exchange)
+    set_token(s, rank, token, 2 * exchange)
     _fly(s, rank, channel, BEGUN)
     flight = new_flight(t, s, c, rank, row)
     s.flights[flight, at.TOLD], s.flights[flight, at.EXCHANGE] = sending, exchange

@@ -134,9 +134,10 @@ def new_flight(t: Tables, s: State, c: Clock, rank: int, row: int) -> int:
 
 
 @part
-def set_token(s: State, c: Clock, rank: int, token: int, what: int) -> None:
+def set_token(s: State, rank: int, token: int, what: int) -> None:
     """Note what a token of a rank class stands for."""
-    node = s.ranks[rank, at.TOKENS]
+    of = token % s.token_at.shape[1]
+    node = s.token_at[rank, of]
     while node >= 0:
         if s.tokens[node, 0] == token:
             s.tokens[node, 1] = what
@@ -147,23 +148,21 @@ def set_token(s: State, c: Clock, rank: int, token: int, what: int) -> None:
         s.counts[at.FREE_TOKEN] = s.tokens[node, 2]
     else:
         node = s.counts[at.TOKEN_NODES]
-        if node == len(s.tokens):
-            c.counts[OVERFLOW] = 1
-            return
         s.counts[at.TOKEN_NODES] += 1
     s.tokens[node, 0], s.tokens[node, 1] = token, what
-    s.tokens[node, 2] = s.ranks[rank, at.TOKENS]
-    s.ranks[rank, at.TOKENS] = node
+    s.tokens[node, 2] = s.token_at[rank, of]
+    s.token_at[rank, of] = node
 
 
 @part
 def take_token(s: State, rank: int, token: int) -> int:
     """Take a token; return what it stands for."""
-    before, node = -1, s.ranks[rank, at.TOKENS]
+    of = token % s.token_at.shape[1]
+    before, node = -1, s.token_at[rank, of]
     while s.tokens[node, 0] != token:
         before, node = node, s.tokens[node, 2]
     if before < 0:
-        s.ranks[rank, at.TOKENS] = s.tokens[node, 2]
+        s.token_at[rank, of] = s.tokens[node, 2]
     else:
         s.tokens[before, 2] = s.tokens[node, 2]
     s.tokens[node, 2] = s.counts[at.FREE_TOKEN]

@@ -17,12 +17,10 @@ from rackmodel.engine.script import Cut, Join, Lockstep
 
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
-# Events from which on compiled code repays its loading: SimPy takes 15 microseconds for each,
-# compiled code 2, loading it 0.9 s, and compiling it half a minute, once (measured).
+# Events from which on compiled code repays its loading: SimPy takes 15 to 20 microseconds for each,
+# compiled code 1 to 2, loading it 0.9 s, and compiling it half a minute, once. Measured from 0.3 to
+# 10 million events: pipelines on a torus, and interleaved ones with context parallelism on A100.
 LARGE, HUGE = 60_000, 2_000_000
-# Beyond this SimPy until it is huge: where many flows share links compiled code, which remembers
-# no rates, takes 25 microseconds for an event (Llama 405B, pp 32 x vpp 4 x cp 4 on A100).
-SURE = 200_000
 SMALL = 500  # with fewer, writing tables takes longer than SimPy
 _walked = [0]  # events of this process under SimPy: many small steps repay loading, too
 
@@ -74,7 +72,7 @@ def compiling_repays(events: int) -> bool:
     """
     if events >= HUGE:
         return True
-    repays = SMALL <= events <= SURE and _walked[0] + events >= LARGE and _is_compiled()
+    repays = events >= SMALL and _walked[0] + events >= LARGE and _is_compiled()
     _walked[0] += 0 if repays else events
     return repays
 

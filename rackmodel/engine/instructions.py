@@ -29,7 +29,7 @@ FIRST_SCRIPT, END_SCRIPT, LOG_AT = range(3)  # of `Tables.ranks`
 BEGIN, FIRST_TURN, END_TURN, FIRST_MEMBER, END_MEMBER = range(5)  # of `Tables.locks`
 OF_CHANNEL, NEEDED, QUICK, FIRST_ROUND, END_ROUND = range(5)  # of `Tables.meetings`
 # of `State.ranks`
-SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING, TOKENS, LOGGED = range(10)
+SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING, LOGGED = range(9)
 START, TAKEN, WORK, SINCE = range(4)  # of `State.clocks`
 # of `State.exchanges`
 MEETING, MISSING, BY_NAME, BY_TURN, NEXT_OPEN, EVENT, FIRST_CALL, LAST_CALL, QUIET, ROUND, LEFT = (
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
 class State(NamedTuple):
     """What happens: rank classes, exchanges, asynchronous ones on their way, who is called then."""
 
-    ranks: Ints  # int[R, 10]
+    ranks: Ints  # int[R, 9]
     clocks: Floats  # float[R, 4]
     turn: Ints  # int[R, axes and streams]
     tails: Ints  # int[R, streams], last flight on each, or -1
@@ -80,7 +80,8 @@ class State(NamedTuple):
     flights: Ints  # int[Y, 11]
     launched_s: Floats  # float[Y]
     calls: Ints  # int[Z, 3], what, of whom, next
-    tokens: Ints  # int[T, 3], name, what (exchange twice, or a flight twice and one), next
+    token_at: Ints  # int[R, W], first token whose name leaves this remainder of W, or -1: a list
+    tokens: Ints  # int[Y, 3], name, what (exchange twice, or a flight twice and one), next
     log: npt.NDArray[np.int32]  # int[n, 5], as in `RankLog`
     log_s: Floats  # float[n, 3]
     counts: Ints
@@ -228,10 +229,12 @@ class Writer:
         # every exchange of two and more is met by each: half of the visits, and those of one
         exchanges = visits(meets) * (1 if (tables.meetings[:, NEEDED] < 2).any() else 0.5)
         most_exchanges, most_flights = int(exchanges) + 64 * room * ranks, visits(flies) + 1
-        state_ranks = np.zeros((ranks, 10), dtype=np.int64)
+        state_ranks = np.zeros((ranks, 9), dtype=np.int64)
         state_ranks[:, SCRIPT] = tables.ranks[:, FIRST_SCRIPT]
-        state_ranks[:, [AGREED, TOKENS]] = -1
+        state_ranks[:, AGREED] = -1
         several = 64 * room * (ranks + 1)
+        # a rank class may hold all its tokens to the end of the step: lists stay short
+        lists = min(most_flights // ranks, len(self._names)) + 1
         start = np.zeros(6, dtype=np.int64)
         start[[FREE_CALL, FREE_TOKEN]] = -1
         return State(
@@ -246,7 +249,8 @@ class Writer:
             flights=np.empty((most_flights, 11), dtype=np.int64),
             launched_s=np.empty(most_flights),
             calls=np.empty((several, 3), dtype=np.int64),
-            tokens=np.empty((several, 3), dtype=np.int64),
+            token_at=np.full((ranks, lists), -1, dtype=np.int64),
+            tokens=np.empty((most_flights, 3), dtype=np.int64),
             log=np.empty((self.entries, 5), dtype=np.int32),
             log_s=np.empty((self.entries, 3)),
             counts=start,

@@ -62,12 +62,13 @@ def make_fluid(
     flows, links, nodes = len(width), len(capacity), int(width.sum()) * room + 1
     slots = flows * room + 1
 
-    def ints(*shape: int, value: int = 0) -> Ints:
-        return np.full(shape, value, dtype=np.int64)
+    def ints(*shape: int) -> Ints:
+        return np.zeros(shape, dtype=np.int64)  # takes no memory before it is written to
 
     heads = ints(links, 5)
     heads[:, :2] = -1
-    order = ints(flows, 2, value=-1)
+    order = ints(flows, 2)
+    order[:, FREE] = -1
     own = np.array(cap, dtype=np.float64)
     order[np.argsort(own, kind="stable"), BY_CAP] = np.arange(flows)
     state = ints(9)

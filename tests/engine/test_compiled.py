@@ -14,6 +14,7 @@ from test_folding import FlatKernels, TreeMachine, small_model
 from test_folding_everywhere import random_job, random_machine
 
 from rackmodel.engine import engines, simulation
+from rackmodel.engine.instructions import TOKEN_NODES
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.simulation import TooSlow
 from rackmodel.engine.step import simulate_step
@@ -152,7 +153,44 @@ def test_compiled_code_is_loaded_once_many_steps_have_repaid_it(monkeypatch):
     chosen = [engines.compiling_repays(engines.LARGE // 3) for _ in range(4)]
     assert chosen == [False, False, True, True]
     assert not engines.compiling_repays(engines.SMALL - 1)
-    assert not engines.compiling_repays(engines.SURE + 1)
     monkeypatch.setattr(engines, "_is_compiled", lambda: False)
     assert not engines.compiling_repays(engines.LARGE)
     assert engines.compiling_repays(engines.HUGE)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_repays_compiling_does_so_with_more_events(monkeypatch, compiled):
+    monkeypatch.setattr(engines, "_is_compiled", lambda: compiled)
+    chosen = []
+    for exponent in range(2, 9):
+        monkeypatch.setattr(engines, "_walked", [0])
+        chosen.append(engines.compiling_repays(10**exponent))
+    assert chosen == sorted(chosen)
+    assert not chosen[0]
+    assert chosen[-1]
+
+
+@needs_numba
+def test_sends_held_to_the_end_of_many_micro_batches_need_no_second_run(monkeypatch):
+    """Tokens of all micro-batches at once have room, and short lists: seconds are linear."""
+    from rackmodel.engine import array_run
+    from rackmodel.engine import compiled as compiled_engine
+
+    runs = []
+
+    def run(tables, state, clock, fluid, limit_s):
+        ended = compiled(tables, state, clock, fluid, limit_s)
+        runs.append((ended, state))
+        return ended
+
+    compiled = array_run.run
+    monkeypatch.setattr(array_run, "run", run)
+    plan = Plan(tp=2, pp=4, vpp=2, dp=1)
+    job = Job(model=small_model(layers=8), plan=plan, seq_len=1024, global_batch=128)
+    options = EngineOptions(engine="compiled", repeat="all")
+    simulate_step(TreeMachine(4, up=0.25), job, FlatKernels(), options)
+    assert [ended for ended, _ in runs] == [compiled_engine.ENDED]
+    state = runs[0][1]
+    held = int(state.counts[TOKEN_NODES])  # the most at once
+    assert held > 64 * (len(state.ranks) + 1)
+    assert len(state.token_at) * state.token_at.shape[1] >= held
