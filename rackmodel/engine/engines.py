@@ -17,7 +17,7 @@ from rackmodel.engine.script import Cut, Join, Lockstep
 
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
-# Events from which on compiled code repays its loading: SimPy takes 15 to 20 microseconds for each,
+# Events from which on compiled code repays its loading: SimPy takes 10 to 20 microseconds for each,
 # compiled code 1 to 2, loading it 0.9 s, and compiling it half a minute, once. Measured from 0.3 to
 # 10 million events: pipelines on a torus, and interleaved ones with context parallelism on A100.
 LARGE, HUGE = 60_000, 2_000_000

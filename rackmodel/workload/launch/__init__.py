@@ -132,8 +132,12 @@ def _arguments(keys: dict[str, Any]) -> str:
 
 
 _IN_TRAIN = ("global_batch_size", "micro_batch_size")
-_IN_DDP = ("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather")
-_IN_DDP += ("grad_reduce_in_fp32",)
+_IN_DDP = (
+    "use_distributed_optimizer",
+    "overlap_grad_reduce",
+    "overlap_param_gather",
+    "grad_reduce_in_fp32",
+)
 
 
 def _recipe(job: Job, head: str) -> str:
