@@ -118,10 +118,10 @@ def _job_options() -> list[Parameter]:
         *fields_options(
             Job,
             "Job",
-            ("seq_len", "token_routing", "document_len", "optimizer", *_TRAINED),
-            searched=True,
+            ("seq_len", "token_routing", "document_len", "optimizer", *_TRAINED, "precision"),
+            searched=True,  # a launch file may say them
         ),
-        *fields_options(Job, "Job", ("precision", "stack", "cuda_graphs")),
+        *fields_options(Job, "Job", ("stack", "cuda_graphs")),
         *fields_options(Plan, _PLAN, searched=True),
         parameter("more", PlanWords, None),
         parameter("default_plan", DefaultPlan, False),

@@ -243,7 +243,7 @@ class Job(Learning):
     )
     precision: str = setting(
         "bf16",
-        "Number format of the matrix products.",
+        "Number format of the matrix products. Default: bf16.",
         "fp8",
         choices=tuple(PRECISIONS),
         option="--precision",

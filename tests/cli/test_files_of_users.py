@@ -53,11 +53,13 @@ def test_a_map_acts_on_graphs_only(run):
     assert "this is a description" in found.stderr
 
 
-def test_what_a_simulation_emits_runs_again_as_the_same_job(run, tmp_path):
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_what_a_simulation_emits_runs_again_as_the_same_job(run, tmp_path, precision):
     path = tmp_path / "launch.sh"
     job = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "16", "--seq-len", "2048"]
     plan = ["--tp", "4", "--pp", "2", "--micro-batch", "1", "--sharding", "zero1"]
     whole = [*plan, "--vpp", "1", "--cp", "1", "--recompute", "full", "--stack", "megatron"]
+    whole += ["--precision", precision]
     first = run("simulate", "dgx-h100", *job, *whole, "--json")
     out = run("simulate", "dgx-h100", *job, *whole, "--emit", "megatron", "--out", str(path))
     assert out.exit_code == 0

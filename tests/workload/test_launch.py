@@ -338,3 +338,15 @@ def test_the_program_of_a_launcher_ends_its_flags(tmp_path):
         "--max-position-embeddings 2048 --micro-batch-size 1 --global-batch-size 256 --bf16\n"
     )
     assert read_launch(file).words["gpus"] == 64
+
+
+def test_a_maxtext_file_without_axes_has_those_of_its_base_file(tmp_path):
+    path = tmp_path / "llama3_8b.yml"
+    path.write_text(
+        'base_config: "base.yml"\nmodel_name: "llama3-8b"\nper_device_batch_size: 12\n'
+        'max_target_length: 8192\nremat_policy: "minimal_with_context"\n'
+    )
+    found = read_launch(path)
+    assert found.plan["sharding"] == "zero3"  # ici_fsdp_parallelism: -1
+    assert found.plan["micro_batch"] == 12
+    assert found.on(8)["global_batch"] == 96

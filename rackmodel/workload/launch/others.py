@@ -8,6 +8,7 @@ DeepSpeed, docs/_pages/config-json.md; MaxText, configs/base.yml.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
@@ -263,7 +264,9 @@ _POLICIES = {
 def read_maxtext(keys: Flat) -> Launch:
     """Return the job of a MaxText config; an axis of -1 takes what is left of --gpus."""
     sizes = dict.fromkeys(("tp", "pp", "cp", "ep", "fsdp", "data"), 1)
-    open_axis = ""
+    # Of a file that names no axis those of base.yml hold: fsdp takes all.
+    named = any(re.fullmatch(r"(ici|dcn)_\w+_parallelism", key) for key in keys.keys)
+    open_axis = "" if named else "fsdp"
     for axis, ours in _AXES.items():
         for network in ("ici", "dcn"):
             size = keys.whole(f"{network}_{axis}_parallelism", default=1)
@@ -293,18 +296,18 @@ def read_maxtext(keys: Flat) -> Launch:
             keys.refuse(f"ici and dcn {open_axis} parallelism: give a number beside replicas")
         plan["shard_size"] = sizes["fsdp"] * sizes["cp"] * sizes["ep"]
     each = float(keys.get("per_device_batch_size", default=1))
-    replicas = sizes["fsdp"] * sizes["data"] * sizes["ep"]
-    gpus = None if open_axis else replicas * sizes["tp"] * sizes["pp"] * sizes["cp"]
+    ranks = sizes["tp"] * sizes["pp"] * sizes["cp"]
+    gpus = None if open_axis else sizes["fsdp"] * sizes["data"] * sizes["ep"] * ranks
     steps = keys.whole("gradient_accumulation_steps", default=1) or 1
+    passes = keys.whole("num_pipeline_microbatches") or 0
+    passes = max(1, passes) if plan["pp"] > 1 else steps
+    plan["micro_batch"] = max(1, int(each * ranks * steps / passes))
     batch = None
     if gpus:
         whole = each * gpus * steps
         if not whole.is_integer() or whole < 1:
             keys.refuse(f"per_device_batch_size {each} x {gpus} devices is no whole batch")
         batch = int(whole)
-        passes = keys.whole("num_pipeline_microbatches") or 0
-        passes = max(1, passes) if plan["pp"] > 1 else steps
-        plan["micro_batch"] = max(1, batch // (replicas * passes))
     quant = str(keys.get("quantization", default="") or "").lower()
     precision = "int8" if "int8" in quant else "fp8" if "fp8" in quant else "bf16"
     words = {
@@ -315,7 +318,6 @@ def read_maxtext(keys: Flat) -> Launch:
         "precision": precision,
         "stack": "maxtext",
     }
-    ranks = sizes["tp"] * sizes["pp"] * sizes["cp"]
     return Launch(_given(words), plan, per_replica=each * steps * ranks)
 
 
