@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -156,6 +157,19 @@ def test_compiled_code_is_loaded_once_many_steps_have_repaid_it(monkeypatch):
     monkeypatch.setattr(engines, "_is_compiled", lambda: False)
     assert not engines.compiling_repays(engines.LARGE)
     assert engines.compiling_repays(engines.HUGE)
+
+
+def test_compiled_code_is_kept_by_what_is_in_its_source(monkeypatch, tmp_path):
+    kept, source = tmp_path / "__pycache__/compiled.run-1.nbi", tmp_path / "compiled.py"
+    kept.parent.mkdir()
+    monkeypatch.setattr(engines, "__file__", str(tmp_path / "engines.py"))
+    source.write_text("x = 1")
+    assert not engines.compiling_repays(engines.LARGE)
+    kept.write_bytes(b"index" + hashlib.sha256(b"x = 1").digest())
+    os.utime(kept, (1, 1))  # a checkout has made the source younger
+    assert engines.compiling_repays(engines.LARGE)
+    source.write_text("x = 2")
+    assert not engines.compiling_repays(engines.LARGE)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
