@@ -46,8 +46,8 @@ def model_from_config(config: Mapping[str, Any], *, name: str = "model") -> Mode
     124.4
     """
     if what := not_a_model(config):
-        hint = "" if "; give" in what else "; give a decoder's config.json"
-        raise InvalidInput(f"config of {name!r} is {what}{hint}")
+        remedy = "" if "; give" in what else "; give a decoder's config.json"
+        raise InvalidInput(f"config of {name!r} is {what}{remedy}")
     text, family = _text_part(config), _family(config)
     if family in BEYOND:
         raise InvalidInput(
