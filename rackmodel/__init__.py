@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import Plan as Plan
     from rackmodel.workload import load_model as load_model
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 _HOME = {
     "simulate": "rackmodel.api",
