@@ -151,8 +151,8 @@ def domains_reached(model: Model, domains: int) -> float:
     """Return on how many of `domains` equal parts of the experts a token's choices lie.
 
     >>> from rackmodel.workload import load_model
-    >>> round(domains_reached(load_model("deepseek-v3"), 4), 2)  # 4 of 8 groups of experts
-    3.14
+    >>> round(domains_reached(load_model("deepseek-v3"), 4), 2)  # 8 experts in 4 of 8 groups
+    2.93
     """
     if model.experts % domains:
         return domains * (1.0 - (1.0 - 1.0 / domains) ** model.topk)
