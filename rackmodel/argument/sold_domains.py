@@ -211,9 +211,8 @@ def _switched(part: Accelerator, parts: Catalog) -> list[Topology]:
         for one in _shipped()
         if known[one.accelerator].scale_up_link == part.scale_up_link
         and one.scale_up is not None
-        # A machine whose accelerators have switched links of a kind has wires in its scale-up part;
-        # mypy does not carry what the line above asked of a field over to this one.
-        and one.scale_up.wire.link == part.scale_up_link  # type: ignore[union-attr]
+        # mypy: an accelerator with switched links has wires in its machine's scale-up part
+        and one.scale_up.wire.link == part.scale_up_link  # type: ignore[union-attr]  # never None
     ]
     if not found:
         raise InvalidInput(

@@ -121,8 +121,9 @@ class OneLineGroup(LightGroup):
             if in_main:
                 signal.signal(signal.SIGINT, before)
 
-    # fewer named parameters than click's own: ours is always called as a program
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+    def main(  # type: ignore[override]  # fewer named words than click's: always run as a program
+        self, args: Sequence[str] | None = None, **extra: Any
+    ) -> Any:
         """Run with `args` and leave by `SystemExit` with the exit code."""
         extra["standalone_mode"] = False
         try:

@@ -123,11 +123,6 @@ def _public_verb(path):
     return path.name == "api.py" or path.parent.name == "verbs"
 
 
-def public_verbs(path):
-    """Whether a file holds verbs of the front door: their words are named keywords."""
-    return path.name == "api.py" or path.parent.name == "verbs"
-
-
 def test_functions_have_few_parameters():
     found = []
     for path in FILES:

@@ -140,8 +140,9 @@ def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B],
         raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}; leave it out")
 
     def register(build: B) -> B:
-        # the names of `facts` are checked above; mypy can't tell which is which
-        ALGORITHM[name] = Algorithm(name=name, ops=ops, build=build, **facts)  # type: ignore[arg-type]
+        # the names of `facts` are checked above, their types by who registers
+        made = Algorithm(name=name, ops=ops, build=build, **facts)  # type: ignore[arg-type]  # see above
+        ALGORITHM[name] = made
         for op in ops:
             ALGORITHMS[op] = (*ALGORITHMS[op], name)
         return build
