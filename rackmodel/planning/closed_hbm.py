@@ -12,6 +12,7 @@ import numpy as np
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Bools, Floats, Space
+from rackmodel.software import software_of
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW
 from rackmodel.workload.choices import SHARDED
@@ -80,7 +81,10 @@ def _activations(shape: Shape) -> Floats:
         layers = np.where(profiles.layer, units, 0.0)
         inside = OFFLOAD_WINDOW * _largest(layers, there)
         kept -= np.where(offloaded, np.maximum(0.0, shape.counts @ layers.T - inside), 0.0)
-    kept[1:] += np.array(shape.received[1:])[:, None] * transfer
+    between = np.array(shape.received[1:])[:, None] * transfer
+    kept[1:] += between
+    if software_of(shape.job.stack).keeps_sent:
+        kept[:-1] += 2 * between
     working = _largest(profiles.working[row, shape.again], there)
     working = working + 2 * transfer * np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
     each = [np.vstack([kept[own], working[own]]) for own in shape.stages]

@@ -63,6 +63,8 @@ class Software:
     merge_bytes: float
     einsum_dispatch: bool
     remat_by_tensor: bool
+    loss_in_place: bool
+    keeps_sent: bool
 
     # Habits of its family.
     gradients: str = "fp32"  # accumulation and reduction

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rackmodel.software import software_of
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.holding import held
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
@@ -30,7 +31,8 @@ class Kept:
 def unit_bytes(job: Job, unit: Unit, *, recomputed: bool) -> Kept:
     """Bytes that one layer (or end) keeps, and those that its backward pass brings back."""
     full = sum(step.saved_bytes for step in unit.steps)
-    largest = max((step.saved_bytes for step in unit.steps), default=0.0)
+    beside = (s.saved_bytes if s.gradient_bytes is None else s.gradient_bytes for s in unit.steps)
+    largest = max(beside, default=0.0)
     if recomputed and unit.has_gradient:
         return Kept(transfer_bytes(job), full + largest)
     modules = job.modules
@@ -59,11 +61,21 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
     if "activations" in plan.offload and offloaded:
         inside = OFFLOAD_WINDOW * max(offloaded)
         kept -= max(0.0, sum(offloaded) - inside)
-    if chunk.stage > 0 and chunk.has_gradient:
-        kept += chunk.received * transfer_bytes(
-            job
-        )  # what came from the stage before, until its gradient has left
+    if chunk.has_gradient:
+        kept += states_kept(job, chunk) * transfer_bytes(job)
     return Kept(kept, working + 2 * transfer_bytes(job) * plan.sp)
+
+
+def states_kept(job: Job, chunk: Chunk) -> int:
+    """Hidden states of a token that stand on either side of a stage until its gradient has left.
+
+    What came from the stage before; with `Software.keeps_sent` also what went to the next one, and
+    a buffer for its gradient. (PyTorch has such buffers for all micro-batches from the start; those
+    that have not come yet are not counted.)
+    """
+    before = chunk.received if chunk.stage > 0 else 0
+    sends = chunk.stage < chunk.stages - 1 and software_of(job.stack).keeps_sent
+    return before + (2 * chunk.sent if sends else 0)
 
 
 def peak_bytes(job: Job, pipeline_rank: int) -> Kept:

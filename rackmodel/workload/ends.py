@@ -112,6 +112,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
                 chunks,
             ),
             saved_bytes=_loss_bytes(software, chunks) * local.tokens * vocab / heads,
+            gradient_bytes=_loss_gradient_bytes(software, chunks) * local.tokens * vocab / heads,
         )
     )
     return steps
@@ -125,6 +126,16 @@ def _loss_bytes(software: Software, chunks: int) -> float:
     # The log-softmax of all parts and one part in fp32 (4 + 4 / chunks) beside whole logits, in
     # whose room the gradients then fit part by part.
     return 2.0 + 2.0 / chunks
+
+
+def _loss_gradient_bytes(software: Software, chunks: int) -> float:
+    """Bytes per logit that come while the loss runs backward.
+
+    In place, the gradient takes the room of the softmax, and a copy in two bytes leaves for the
+    head (Megatron-Core, tensor_parallel/cross_entropy.py); else as many as the loss keeps.
+    """
+    kept = _loss_bytes(software, chunks)
+    return min(kept, ELEMENT) if software.loss_in_place else kept
 
 
 def _times(work: Work, count: int) -> Work:

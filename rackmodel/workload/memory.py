@@ -102,7 +102,8 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     )
     kept = held.states * each_state + kept_state(job, held.states, held.outside)
     kinds["optimizer"] = np.where(held.offloaded, 0.0, kept)
-    kinds["buffers"] = np.where(held.reshards, gathered, 0.0)
+    # Kept whole, a unit passes the same buffers: it is gathered flat, its gradients leave flat.
+    kinds["buffers"] = np.where(held.sharded, gathered, 0.0)
     kinds["buffers"] = kinds["buffers"] + np.where(held.replicas > 1, software.bucket_bytes, 0.0)
     kinds["activations"], kinds["working"] = np.asarray(held.kept), np.asarray(held.working)
     kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)

@@ -72,6 +72,7 @@ class Step:
     work: Work = field(default_factory=Work)
     comm: Comm | None = None
     saved_bytes: float = 0.0  # output kept for backward
+    gradient_bytes: float | None = None  # beside it while backward runs; None: as many
     parameters: float = 0.0
     expert: bool = False  # these are weights of experts, split over ep and etp
     frozen: bool = False  # they do not learn

@@ -8,6 +8,7 @@ import pytest
 
 from rackmodel.hardware import accelerator
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
+from rackmodel.workload.activations import states_kept, unit_bytes
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
@@ -129,3 +130,35 @@ def test_an_accelerator_without_fused_kernels_keeps_its_scores():
     one = moe("default", model=load_model("gpt3-1.3b")).on(v100)
     assert not one.fused_attention
     assert replace(one, attention="fused").on(v100).fused_attention
+
+
+def test_megatrons_loss_works_in_place_and_pytorchs_makes_its_gradient_anew():
+    plan = Plan(tp=1, pp=4, dp=2)
+    job = Job(model=load_model("llama3.1-8b"), plan=plan, seq_len=8192, global_batch=8)
+    logits = 8192 * job.model.vocab
+
+    def held(job: Job) -> float:
+        part = unit_bytes(job, chunks_of(job)[-1][-1].units[-1], recomputed=False)
+        return part.kept_bytes + part.working_bytes
+
+    # bf16 logits and fp32 softmax, and the gradient's copy in two bytes; torchtitan 14 bytes.
+    assert held(job) == pytest.approx(8 * logits, rel=0.03)
+    assert held(job.replace(stack="titan")) == pytest.approx(14 * logits, rel=0.03)
+
+
+def test_pytorchs_pipeline_keeps_what_it_sent_and_gathers_whole_units_through_flat_buffers():
+    plan = Plan(tp=8, pp=8, dp=8, sharding="zero3", recompute="full")
+    torch = Job(
+        model=load_model("llama3.1-405b"),
+        plan=plan,
+        seq_len=32768,
+        global_batch=64,
+        stack="titan",
+    )
+    sends, ends = chunks_of(torch)[1][0], chunks_of(torch)[-1][-1]
+    assert states_kept(torch, sends) == 3
+    assert states_kept(torch, ends) == 1
+    assert states_kept(torch.replace(stack="megatron"), sends) == 1
+    # Units that stay whole pass the same buffers as units that are dropped after use.
+    kinds = [memory(torch.replace(reshard=reshard), 1) for reshard in (False, True)]
+    assert kinds[0]["buffers"] == kinds[1]["buffers"] > 0
