@@ -58,7 +58,7 @@ def step_figure(
     stages(events, row["step_s"], axes[1])
     rack_power(power, row["step_s"], axes[2])
     hbm_over_time(memory, row["hbm"]["capacity_bytes"], axes[3])
-    hbm_busy(hbm, row["step_s"], axes[4])
+    hbm_busy(hbm, row["step_s"], row["hbm"]["bandwidth_utilisation"], axes[4])
     heat_bars([row], axes[5])
     hottest = max(rack["heat_w"] for rack in row["racks"])
     with look():
@@ -146,12 +146,12 @@ def hbm_over_time(timeline: pd.DataFrame, capacity_bytes: float, ax: Axes) -> Ax
         return dress(ax, title="HBM of the fullest rank", x="time [s]", y="HBM [GB]")
 
 
-def hbm_busy(bandwidth: pd.DataFrame, step_s: float, ax: Axes) -> Axes:
-    """Draw how busy HBM is over the step: means over short spans, of the first rank class."""
-    mine = bandwidth[bandwidth["rank_class"] == bandwidth["rank_class"].min()]
+def hbm_busy(bandwidth: pd.DataFrame, step_s: float, mean: float, ax: Axes) -> Axes:
+    """Draw how busy HBM is over the step: means over short spans and all ranks."""
     edges = np.linspace(0.0, step_s, BINS + 1)
-    begin, end = mine["start_s"].to_numpy(), mine["end_s"].to_numpy()
-    share = mine["utilisation"].to_numpy()
+    begin, end = bandwidth["start_s"].to_numpy(), bandwidth["end_s"].to_numpy()
+    ranks = bandwidth.groupby("rank_class")["count"].first().sum()
+    share = (bandwidth["utilisation"] * bandwidth["count"]).to_numpy() / ranks
     knots = np.concatenate((begin, end))
     order = np.argsort(knots, kind="stable")
     slope = np.cumsum(np.concatenate((share, -share))[order])
@@ -161,7 +161,7 @@ def hbm_busy(bandwidth: pd.DataFrame, step_s: float, ax: Axes) -> Axes:
     busy = np.diff(np.interp(edges, at, moved)) / np.diff(edges)
     with look():
         ax.stairs(busy * 100, edges, fill=True, color=COLOURS[0])
-        mean_line(ax, float(busy.mean()) * 100, "%")
+        mean_line(ax, mean * 100, "%")
         ax.set_xlim(0, step_s)
         ax.set_ylim(0, max(5.0, float(busy.max()) * 115))
         return dress(ax, title="HBM bandwidth busy", x="time [s]", y="of the peak [%]")

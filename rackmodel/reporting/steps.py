@@ -321,6 +321,16 @@ def hbm_bars(rows: Rows, ax: Axes | None = None) -> Axes:
         return dress(ax, title="HBM of the fullest rank", y="HBM [GB]")
 
 
+def _finding(rows: Rows) -> str:
+    """Say which machine is the quickest, and how many times as fast as each of the others."""
+    speeds = [float(row.get("tokens_per_s_per_gpu") or 0.0) for row in rows]
+    if len(rows) < 2 or not all(speeds):
+        return ""
+    (best, name), *others = sorted(zip(speeds, names_of(rows), strict=True), reverse=True)
+    times = [f"{best / speed:.2f} times as fast as one of {other}" for speed, other in others[:3]]
+    return f"An accelerator of {name} is {', '.join(times)}\n"
+
+
 def compare_figure(rows: Rows, powers: Powers = ()) -> Figure:
     """Return where the step goes, throughput, heat per rack; HBM, cost, tokens/s of a megawatt; the
     power of the hottest racks over two steps.
@@ -350,7 +360,8 @@ def compare_figure(rows: Rows, powers: Powers = ()) -> Figure:
     first = rows[0]
     with look():
         figure.suptitle(
-            f"{first.get('model', '')}, {compact(first.get('gpus', 0))} accelerators, "
+            f"{_finding(rows)}{first.get('model', '')}, "
+            f"{compact(first.get('gpus', 0))} accelerators, "
             f"{first.get('global_batch', 0):,} x {first.get('seq_len', 0):,} tokens a step, "
             f"{first.get('precision', '')}",
             x=0.01,

@@ -7,7 +7,7 @@ Left out: how many bytes a pass keeps (`workload.memory`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from rackmodel.engine.step import Step
+
+Bytes = TypeVar("Bytes", float, "pd.Series[float]")
 
 
 def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
@@ -81,15 +84,29 @@ def hbm_peaks(timeline: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def hbm_rates(operations: pd.DataFrame, hbm_bytes_per_s: float) -> pd.DataFrame:
+def hbm_moved(hbm_bytes: Bytes, wire_bytes: Bytes) -> Bytes:
+    """Return the bytes that HBM moves for kernels and traffic.
+
+    Kernels read each operand once; a byte on the wire is read where it is sent from and written
+    where it arrives.
+    """
+    return hbm_bytes + 2 * wire_bytes
+
+
+def hbm_rates(
+    operations: pd.DataFrame, rank_count: npt.NDArray[np.int64], hbm_bytes_per_s: float
+) -> pd.DataFrame:
     """Return HBM bandwidth over the step; hbm_bytes_per_s : of the part.
 
-    Columns as of `Result.hbm_bandwidth`. operations : one row per operation.
+    Columns as of `Result.hbm_bandwidth`. operations : one row per operation. rank_count : ranks of
+    each rank class.
     """
-    busy = operations["end_s"] > operations["start_s"]
-    rows = operations[(operations["kind"] == "compute") & busy]
-    rate = rows["hbm_bytes"] / (rows["end_s"] - rows["start_s"])
+    moved = hbm_moved(operations["hbm_bytes"], operations["wire_bytes"])
+    busy = (moved > 0) & (operations["end_s"] > operations["start_s"])
+    rows = operations[busy]
+    rate = moved[busy] / (rows["end_s"] - rows["start_s"])
     return rows[["rank_class", "start_s", "end_s"]].assign(
+        count=rank_count[rows["rank_class"]],
         bytes_per_s=rate,
         utilisation=np.minimum(rate / hbm_bytes_per_s, 1.0),
     )

@@ -23,7 +23,7 @@ from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
-from rackmodel.result.hbm import hbm_peaks, hbm_rates, hbm_timeline
+from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
 from rackmodel.result.margins import margins_s
 from rackmodel.result.notebook import notebook_table
@@ -218,12 +218,13 @@ class Result:
 
     @cached_property
     def hbm_bandwidth(self) -> pd.DataFrame:
-        """HBM bandwidth over the step, from the operations that run.
+        """HBM bandwidth over the step, from the kernels and the traffic that run; rows overlap.
 
-        Columns rank_class, start_s, end_s, bytes_per_s, utilisation (of the part's bandwidth, 1 at
-        most: what fits into caches moves faster); where no row is, kernels move nothing.
+        Columns rank_class, start_s, end_s, count (ranks of the class), bytes_per_s, utilisation (of
+        the part's bandwidth, 1 at most: what fits into caches moves faster).
         """
-        return hbm_rates(self.operations, self.accelerator.hbm_bytes_per_s)
+        peak = self.accelerator.hbm_bytes_per_s
+        return hbm_rates(self.operations, self.step.rank_count, peak)
 
     @cached_property
     def breakdown_s(self) -> dict[str, float]:
@@ -267,12 +268,8 @@ class Result:
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
-        """HBM bytes moved over what could be moved in a step, mean over all ranks.
-
-        Kernels read each operand once; a byte on the wire is read where it is sent from and written
-        where it arrives.
-        """
-        moved = self._per_rank("hbm_bytes") + 2 * self._per_rank("wire_bytes")
+        """HBM bytes moved over what could be moved in a step, mean over all ranks."""
+        moved = hbm_moved(self._per_rank("hbm_bytes"), self._per_rank("wire_bytes"))
         return moved / self.step_s / self.accelerator.hbm_bytes_per_s
 
     @property

@@ -50,11 +50,9 @@ def test_bandwidth_over_time_adds_up_to_the_mean():
     counts = result.step.rank_count
     moved = over["bytes_per_s"] * (over["end_s"] - over["start_s"])
     mean = (moved * counts[over["rank_class"]]).sum() / counts.sum() / result.step_s
-    every = result.events
-    sent = (every["wire_bytes"] * counts[every["rank_class"]]).sum() / counts.sum()
-    assert sent > 0
+    assert result.events["wire_bytes"].sum() > 0
     known = result.hbm_bandwidth_utilisation * result.accelerator.hbm_bytes_per_s
-    assert mean + 2 * sent / result.step_s == pytest.approx(known, rel=1e-6)
+    assert mean == pytest.approx(known, rel=1e-6)
 
 
 @pytest.mark.parametrize("plan", [{"pp": 4}, {"pp": 2, "vpp": 4}])
