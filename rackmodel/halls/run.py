@@ -39,6 +39,7 @@ from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
@@ -70,11 +71,16 @@ class Hall(Framed):
         racks = {f"rack_{row['rack']}_w": row["power_w"] for row in self.payload["racks"]}
         return pd.DataFrame({**self.payload["over_time"], **racks})
 
-    def plot(self) -> Figure:
-        """Draw the steps of the jobs and the power of the hall."""
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
+        """Draw the steps of the jobs and the power of the hall; on `ax`, the steps alone."""
         from importlib import import_module
 
-        found: Figure = import_module("rackmodel.reporting.halls").hall_figure(self.payload)
+        pictures = import_module("rackmodel.reporting.halls")
+        found: Axes | Figure = (
+            pictures.hall_figure(self.payload)
+            if ax is None
+            else pictures.slowdowns(self.payload, ax)
+        )
         return found
 
     def to_dict(self) -> HallRecord:

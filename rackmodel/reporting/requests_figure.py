@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.reporting.style import COLOURS, dress, look, new_figure, plain_ticks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -34,17 +35,22 @@ def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         power.plot(over["time_s"], watts, color=COLOURS[3])
         power.set_ylim(bottom=0.0)
         dress(power, title="Power of racks and fabric", x="time [s]", y="kW", grid="both")
-        labels = ("p50", "p90", "p99")
-        for place, (key, name) in enumerate(
-            (("ttft_s", "first token"), ("tpot_s", "per token"), ("e2e_s", "whole answer"))
-        ):
+        request_times(row, times)
+    return figure
+
+
+def request_times(row: Mapping[str, Any], ax: Axes) -> Axes:
+    """Draw percentiles of the times that requests take."""
+    labels = ("p50", "p90", "p99")
+    parts = (("ttft_s", "first token"), ("tpot_s", "per token"), ("e2e_s", "whole answer"))
+    with look():
+        for place, (key, name) in enumerate(parts):
             values = [row[key][label] * 1e3 for label in labels]
             spots = [place * 4 + number for number in range(len(labels))]
-            bars = times.bar(spots, values, color=COLOURS[place], label=name)
-            times.bar_label(bars, labels, padding=2, fontsize=8)
-        times.set_yscale("log")
-        plain_ticks(times, "y")
-        times.set_xticks([])
-        times.legend()
-        dress(times, title="Times of requests", y="ms", grid="y")
-    return figure
+            bars = ax.bar(spots, values, color=COLOURS[place], label=name)
+            ax.bar_label(bars, labels, padding=2, fontsize=8)
+        ax.set_yscale("log")
+        plain_ticks(ax, "y")
+        ax.set_xticks([])
+        ax.legend()
+        return dress(ax, title="Times of requests", y="ms", grid="y")

@@ -32,6 +32,7 @@ from rackmodel.topology import Topology
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -72,12 +73,14 @@ class RequestsResult(Framed):
         racks = {f"rack_{n}_w": watts for n, watts in enumerate(self.power.racks_w)}
         return pd.DataFrame({**self.over_time, **racks})
 
-    def plot(self) -> Figure:
-        """Draw requests, cache and power over time, and the times that requests took."""
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
+        """Draw requests, cache, power and the times that requests took; on `ax`, the last alone."""
         from importlib import import_module
 
-        picture = import_module("rackmodel.reporting.requests_figure")
-        found: Figure = picture.requests_figure([self.to_dict()])
+        picture, row = import_module("rackmodel.reporting.requests_figure"), self.to_dict()
+        found: Axes | Figure = (
+            picture.requests_figure([row]) if ax is None else picture.request_times(row, ax)
+        )
         return found
 
     def to_dict(self) -> RequestsRecord:

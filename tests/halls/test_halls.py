@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import rackmodel
@@ -173,6 +174,9 @@ def test_a_hall_from_a_file_and_its_picture(tmp_path):
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["rows"][0]["slowdown"] == 1.0
     assert (tmp_path / "h.png").stat().st_size > 5_000
+    ax = Figure().add_subplot()
+    assert rackmodel.hall(spec).plot(ax=ax) is ax
+    assert [line.get_label() for line in ax.lines] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import rackmodel
@@ -47,6 +48,9 @@ def test_a_closed_loop_draws_what_the_steady_state_draws():
     events = rackmodel.serve_requests("dgx-h100", **words, lengths="uniform", requests=500)
     found = events.to_dict()
     assert found["power_w"] == pytest.approx(steady["power"]["it_w"], rel=0.03)
+    ax = Figure().add_subplot()
+    assert events.plot(ax=ax) is ax
+    assert len(ax.patches) == 9  # three percentiles of three times
     watts = events.frame["rack_0_w"]
     assert watts.mean() == pytest.approx(steady["racks"][0]["heat_w"], rel=0.03)
 
