@@ -147,8 +147,12 @@ def _times(work: Work, count: int) -> Work:
 
 
 def mtp_entry_steps(local: Local) -> list[Step]:
-    """What joins the hidden state and the next token's embedding before an MTP layer."""
-    model, tokens = local.model, local.tokens_sp
+    """What joins the hidden state and the next token's embedding before an MTP layer.
+
+    Each has a matrix of its own; of several residual streams each passes that of the hidden state
+    (DeepSeek-V4, the code beside its weights).
+    """
+    model, tokens, parts = local.model, local.tokens_sp, 1 + local.model.streams
     size = tokens * model.hidden * ELEMENT
     return [
         Step(
@@ -157,13 +161,13 @@ def mtp_entry_steps(local: Local) -> list[Step]:
         ),
         Step(
             name="mtp_norms",
-            work=norm(local, tokens, 2 * model.hidden),
-            saved_bytes=4 * size,
+            work=norm(local, tokens, parts * model.hidden),
+            saved_bytes=2 * parts * size,
             parameters=2.0 * model.norm_parameters,
         ),
         Step(
             name="mtp_join",
-            work=linear(local, "mtp_join", (tokens, model.hidden, 2 * model.hidden)),
+            work=linear(local, "mtp_join", (tokens, model.hidden, parts * model.hidden)),
             parameters=2.0 * model.hidden * model.hidden,
         ),
     ]

@@ -43,6 +43,7 @@ class Model(Architecture):
     def mtp_parameters(self) -> int:
         """Parameters of the MTP layers; embedding and head are shared with the main model."""
         joint = 2 * self.hidden * self.hidden + 3 * self.norm_parameters
+        joint += joined_parameters(self.streams, self.hidden)
         return self.mtp_layers * (sum(map(self.block_parameters, self.mtp_blocks)) + joint)
 
     @property
@@ -210,7 +211,7 @@ class Model(Architecture):
         """Layer, part ("" where no weight is in it) and FLOPs of all that one token passes."""
         h, after = self.hidden, self.layers  # what comes after the layers
         rows = [(after, "head", 2.0 * h * self.vocab * (1 + self.mtp_layers))]
-        rows.append((after, "head", self.mtp_layers * 4.0 * h * h))
+        rows.append((after, "head", self.mtp_layers * 2.0 * h * h * (1 + self.streams)))
         many = [*enumerate(self.blocks), *((after, b) for b in self.mtp_blocks * self.mtp_layers)]
         for layer, block in many:
             rows.append((layer, "attention", 2.0 * self._mixer_matrices(block)))

@@ -90,6 +90,21 @@ def test_mtp_layers_are_counted_beside_the_model():
     assert both / 1e9 == pytest.approx(7.83, rel=0.005)  # arXiv:2505.07608: 7.83B with MTP
 
 
+def test_the_mtp_layer_of_v4_looks_within_the_window_and_keeps_its_streams():
+    """Beside the layer: two matrices, three norms, and what makes one stream of four."""
+    config = PUBLISHED["deepseek-v4-flash"]["config"]
+    model = model_from_config(config, name="v4")
+    attention, experts = model.mtp_blocks
+    assert (attention.window, attention.rate, experts.feed) == (128, 0, "moe")
+    width = model.hidden
+    joint = 2 * width**2 + 3 * width + 4 * (4 * width + 1) + 1
+    assert model.mtp_parameters == sum(map(model.block_parameters, model.mtp_blocks)) + joint
+    job = Job(model=model, plan=Plan(dp=1), seq_len=4096, global_batch=1)
+    assert memory(job, 0)["weights"] / 2 == model.parameters + model.mtp_parameters
+    with pytest.raises(InvalidInput, match="compress_ratio 4"):
+        model_from_config({**config, "compress_ratios": [*config["compress_ratios"][:-1], 4]})
+
+
 @pytest.mark.parametrize("family", BEYOND)
 def test_a_family_of_layers_that_are_not_modelled_is_refused_by_name(family):
     with pytest.raises(InvalidInput, match=f"{family!r} has .* not modelled"):

@@ -37,6 +37,7 @@ def deepseek_v4(keys: Keys) -> Fields:
         "out_rank": keys.whole("o_lora_rank"),
         "window": keys.whole("sliding_window", default=128),
         "mixers": _layers(keys, rate, heavy),
+        "mtp_pattern": _drafts(keys),
         "streams": keys.whole("hc_mult", default=4),
         "compression": Compression(rate=rate, heavy_rate=heavy),
         "index": Indexer(
@@ -62,3 +63,11 @@ def _layers(keys: Keys, rate: int, heavy: int) -> str:
     if len(ratios) < layers:
         raise keys.refuse(f"compress_ratios names {len(ratios)} of {layers} layers; give all")
     return "".join(letters[one] for one in ratios[:layers])
+
+
+def _drafts(keys: Keys) -> str:
+    """The MTP layer, which the ratios name after the others: it looks within the window."""
+    rest = keys.sequence("compress_ratios")[keys.whole(*LAYERS) :]
+    if any(rest):
+        raise keys.refuse(f"an MTP layer of compress_ratio {rest[0]!r:.60} is not modelled; give 0")
+    return "*E"
