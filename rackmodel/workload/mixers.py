@@ -56,8 +56,13 @@ class Recurrent(ABC):
         return 0, 0, 0
 
     @property
-    def step_rank(self) -> int:
-        """Rank of the step sizes, where they are computed from the convolved channels."""
+    def up_widths(self) -> dict[str, int]:
+        """Columns of projections up from a low rank, by name."""
+        return {}
+
+    @property
+    def up_rank(self) -> int:
+        """The rank that they come from."""
         return 0
 
     def flops(self) -> float:
@@ -153,11 +158,6 @@ class Selective(Recurrent):
         return self.width
 
     @property
-    def step_rank(self) -> int:
-        """B, C and step sizes come from the convolved input."""
-        return self.rank
-
-    @property
     def vectors(self) -> int:
         """Convolution with bias, A, D, the step's bias; norms."""
         norms = (self.rank + 2 * self.state) * self.normed
@@ -193,6 +193,8 @@ class Delta(Recurrent):
 
     Key heads are shared by groups of value heads, as in Qwen3-Next, whose projections these are:
     query, key, value, output gate, and two numbers a value head (decay and step).
+    `decay_rank`: every channel of a key has a decay of its own; decays and gate pass so many
+    columns each (Kimi Delta Attention, arXiv:2510.26692, section 3).
     """
 
     key_heads: int
@@ -200,11 +202,30 @@ class Delta(Recurrent):
     key_dim: int
     value_dim: int
     conv: int = 4
+    decay_rank: int = 0
 
     @property
     def in_width(self) -> int:
         """Query, key, value, gate, decay and step."""
+        if self.decay_rank:
+            return self.mixed + 2 * self.decay_rank + self.value_heads
         return self.mixed + self.inner + 2 * self.value_heads
+
+    @property
+    def up_widths(self) -> dict[str, int]:
+        """Decays and gate, by name."""
+        widths = {"decay_up": self.key_heads * self.key_dim, "gate_up": self.inner}
+        return widths if self.decay_rank else {}
+
+    @property
+    def up_rank(self) -> int:
+        """That of the decays."""
+        return self.decay_rank
+
+    def matrices(self, hidden: int) -> int:
+        """With those up from low ranks."""
+        down = hidden * (self.in_width + self.inner)
+        return down + self.decay_rank * sum(self.up_widths.values())
 
     @property
     def mixed(self) -> int:
@@ -219,7 +240,8 @@ class Delta(Recurrent):
     @property
     def vectors(self) -> int:
         """Convolution without bias, decay and its bias of each head, the gated norm of a head."""
-        return self.mixed * self.conv + 2 * self.value_heads + self.value_dim
+        decays = self.up_widths.get("decay_up", self.value_heads)
+        return self.mixed * self.conv + decays + self.value_heads + self.value_dim
 
     @property
     def kept_elements(self) -> int:

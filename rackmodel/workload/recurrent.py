@@ -66,9 +66,13 @@ def recurrent_steps(local: Local, kind: Recurrent, *, beside: bool = False) -> l
 
 
 def _step_sizes(local: Local, kind: Recurrent) -> list[Step]:
-    """Mamba-1: B, C and the step of each channel from the convolved input, in two products."""
+    """What comes out of low ranks.
+
+    Mamba-1: B, C and the step of each channel from the convolved input, in two products. Delta rule
+    with a decay a channel: decays and gate.
+    """
     if not isinstance(kind, Selective):
-        return []
+        return [_up(local, kind, name, width) for name, width in kind.up_widths.items()]
     tokens, width = local.tokens, kind.width / local.plan.tp
     narrow = kind.rank + 2 * kind.state
     return [
@@ -85,6 +89,17 @@ def _step_sizes(local: Local, kind: Recurrent) -> list[Step]:
             parameters=width * kind.rank,
         ),
     ]
+
+
+def _up(local: Local, kind: Recurrent, name: str, width: int) -> Step:
+    """From a low rank to all channels of one tp rank."""
+    tokens, wide = local.tokens, width / local.plan.tp
+    return Step(
+        name=name,
+        work=linear(local, name, (tokens, wide, kind.up_rank)),
+        saved_bytes=tokens * wide * ELEMENT,
+        parameters=wide * kind.up_rank,
+    )
 
 
 def _gated(local: Local, kind: Recurrent, inner: float, out: float) -> Step:

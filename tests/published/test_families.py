@@ -59,6 +59,23 @@ def test_a_file_of_the_public_cases_is_read_right_or_refused_with_the_reason(row
         assert model.active_parameters / 1e9 == pytest.approx(float(row["active_b"]), rel=0.005)
 
 
+def test_what_a_file_leaves_out_is_what_its_class_takes():
+    """transformers 5.24: Mixtral's 8 key-value heads and experts; null is not the class's value."""
+    sizes = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336}
+    config = {"model_type": "mixtral", **sizes, "num_attention_heads": 32, "vocab_size": 32000}
+    model = model_from_config({**config, "num_experts_per_tok": 2, "num_key_value_heads": None})
+    assert (model.kv_heads, model.experts) == (32, 8)
+    model = model_from_config({**config, "num_experts_per_tok": 2, "num_local_experts": 4})
+    assert (model.kv_heads, model.experts) == (8, 4)
+
+
+def test_layers_with_experts_are_those_that_ernie_names():
+    config = PUBLISHED["ernie-4.5-21b-a3b"]["config"]
+    some = {"moe_layer_start_index": 3, "moe_layer_end_index": 20, "moe_layer_interval": 2}
+    model = model_from_config({**config, **some})
+    assert [n for n, one in enumerate(model.blocks) if one.feed == "moe"] == [*range(3, 21, 2)]
+
+
 def test_compressed_attention_saves_what_its_makers_say_at_a_million_tokens():
     """DeepSeek-V4-Pro, model card: of V3.2's 27% of the FLOPs of a token and 10% of the cache."""
     pro = model_from_config(PUBLISHED["deepseek-v4-pro"]["config"], name="v4")
@@ -129,6 +146,8 @@ KNOWN = {"model_type": "llama", **llama_like(32, 4096, 14336, 32, 8, 128256, **U
         ({"block_configs": [{"n": 1}]}, "block_configs"),
         ({"kv_share_groups": 2}, "kv_share_groups"),
         ({"ffn_expansion_ratio": 2.5}, "ffn_expansion_ratio"),
+        ({"add_cross_attention": True}, "add_cross_attention"),
+        ({"moe_layer_end_index": 3}, "moe_layer_end_index"),
         ({"name": "x", "hybrid_override_pattern": "ME"}, "hybrid_override_pattern"),
     ],
 )

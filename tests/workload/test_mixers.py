@@ -45,6 +45,11 @@ KINDS = {
         "delta": Delta(key_heads=8, value_heads=16, key_dim=64, value_dim=64),
         "mixers": "DDD*",
     },
+    "delta, a decay a channel": {
+        "delta": Delta(key_heads=8, value_heads=8, key_dim=64, value_dim=64, decay_rank=64),
+        "mla": Mla(q_lora=0, kv_lora=128, qk_nope=64, qk_rope=32, v_dim=64),
+        "mixers": "DDD*",
+    },
     "convolution": {"conv": Convolution(width=1024), "mixers": "CC*"},
     "side by side": {"mamba": Mamba(heads=16, head_dim=64, state=64, groups=4), "mixers": "H"},
     "compressed": {

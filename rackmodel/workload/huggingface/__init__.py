@@ -18,7 +18,7 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.workload.huggingface.families import ALIASES, BEYOND, FAMILIES
-from rackmodel.workload.huggingface.keys import Keys
+from rackmodel.workload.huggingface.keys import Keys, class_values
 from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.models import Model
 
@@ -59,7 +59,8 @@ def model_from_config(config: Mapping[str, Any], *, name: str = "model") -> Mode
             "Hugging Face model_type", family or "(none)", [*FAMILIES, *ALIASES]
         )
     row = FAMILIES[family]
-    keys = Keys(text, name, row.defaults)
+    usual = class_values(family, sizes=text is not config)
+    keys = Keys(text, name, usual | dict(row.defaults))
     values: dict[str, Any] = {}
     for part in row.parts:
         values |= part(keys)
@@ -81,8 +82,8 @@ def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     for part in _TEXT_PARTS:
         inner = config.get(part)
         if isinstance(inner, Mapping) and len(inner) > 2:
-            outside = {"tie_word_embeddings": config.get("tie_word_embeddings")}
-            return {**outside, **inner}
+            tied = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
+            return {**tied, **inner}
     return config
 
 

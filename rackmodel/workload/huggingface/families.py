@@ -41,6 +41,7 @@ def _gemma(defaults: Fields, *parts: p.Part, **always: Any) -> Family:
 
 
 _GLM = (p.dense, p.experts, p.qk_norm, p.mtp)
+_BAILING = (p.dense, p.experts, p.qk_norm, p.mtp, own.qwen_window)
 _DEEPSEEK = (p.dense, p.experts, p.mtp, p.latent)
 _COHERE = ("layer_switch", "use_embedding_sharing", "use_gated_activation", "use_parallel_block")
 _ROPE_64: Fields = {"qk_rope_head_dim": 64}
@@ -62,8 +63,9 @@ FAMILIES: dict[str, Family] = {
     "baichuan": _of(p.dense),
     "minicpm": _of(p.dense, defaults=_TIED),
     "helium": _of(p.dense),
+    "orion": _of(p.dense, norm="layernorm"),
     "ernie4_5": _of(p.dense, defaults=_TIED),
-    "ernie4_5_moe": _of(p.dense, p.experts, p.mtp, defaults=_TIED),
+    "ernie4_5_moe": _of(p.dense, own.ernie, p.mtp, defaults=_TIED),
     "exaone4": _of(p.dense, p.layer_kinds, qk_norm=True),
     "apertus": _of(p.dense, p.untouched("qk_norm", "post_norm"), gated_ffn=False, qk_norm=True),
     "arcee": _of(p.dense, gated_ffn=False),
@@ -72,6 +74,14 @@ FAMILIES: dict[str, Family] = {
     "olmo2": _of(p.dense, qk_norm=True),
     "olmo3": _of(p.dense, p.layer_kinds, qk_norm=True, defaults={"sliding_window_pattern": 4}),
     "olmoe": _of(p.dense, p.mixtral_experts, qk_norm=True),
+    "cwm": _of(p.dense, p.layer_kinds),
+    "exaone": _of(p.dense),
+    "bitnet": _of(p.dense, gated_ffn=True),
+    "iquestcoder": _of(p.dense),
+    "granite_swa": _of(p.dense, p.layer_kinds, defaults=_TIED),
+    "hyperclovax": _of(p.dense, own.post_norms),
+    "jais2": _of(p.dense, gated_ffn=False, norm="layernorm"),
+    "nanochat": _of(p.dense, gated_ffn=False),
     "glm": _of(p.dense),
     "glm4": _of(p.dense, post_norms=True),
     "chatglm": _of(p.dense, own.chatglm, defaults={"hidden_act": "swiglu"}),
@@ -79,6 +89,18 @@ FAMILIES: dict[str, Family] = {
     "hunyuan_v1_dense": _of(p.dense, p.qk_norm, own.cross_layer),
     # Experts.
     "phimoe": _of(p.dense, p.window_everywhere, p.mixtral_experts, norm="layernorm"),
+    "exaone_moe": _of(p.dense, p.experts, p.layer_kinds, p.mtp, qk_norm=True),
+    "afmoe": _of(
+        *(p.dense, p.experts, p.layer_kinds),
+        qk_norm=True,
+        post_norms=True,
+        attention_gate=True,
+    ),
+    "hy_v3": _of(p.dense, p.experts, p.mtp, qk_norm=True),
+    "mellum": _of(p.dense, p.experts, p.layer_kinds, qk_norm=True),
+    "solar_open": _of(p.dense, p.experts, defaults={"intermediate_size": 0}),
+    "sarvam_moe": _of(p.dense, p.experts, p.qk_norm, p.mtp),
+    "granitemoe_swa": _of(p.dense, p.mixtral_experts, p.layer_kinds),
     "granitemoe": _of(p.dense, p.mixtral_experts),
     "granitemoeshared": _of(p.dense, p.mixtral_experts),
     "minimax_m2": _of(
@@ -91,10 +113,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "minimax_m3_vl": _of(p.dense, p.mixtral_experts, own.minimax_m3, p.mtp, qk_norm=True),
     "dots1": _of(p.dense, p.experts, qk_norm=True),
-    "bailing_moe": _of(p.dense, p.experts, p.qk_norm, p.mtp),
-    "bailing_moe_v2": _of(p.dense, p.experts, p.qk_norm, p.mtp),
-    "hunyuan_v1_moe": _of(p.dense, p.experts, p.qk_norm, own.cross_layer),
-    "hunyuan": _of(p.dense, p.experts, p.qk_norm, own.cross_layer),
+    "bailing_moe": _of(*_BAILING),
+    "bailing_moe_v2": _of(*_BAILING),
+    "flex_olmo": _of(p.dense, p.mixtral_experts, qk_norm=True),
+    "hunyuan_v1_moe": _of(p.dense, own.hunyuan_experts, p.qk_norm, own.cross_layer),
+    "hunyuan": _of(p.dense, own.hunyuan_experts, p.qk_norm, own.cross_layer),
     "step3": _of(p.dense, own.step3, qk_norm=False),
     "mimo_v2_flash": _of(p.dense, p.experts, own.mimo_heads, attention_sinks=True),
     "grok": _of(p.dense, own.grok, post_norms=True),
@@ -112,6 +135,11 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v3": _of(*_DEEPSEEK),
     "kimi_k2": _of(*_DEEPSEEK),
     "glm4_moe_lite": _of(*_DEEPSEEK),
+    "axk1": _of(*_DEEPSEEK),
+    "sarvam_mla": _of(*_DEEPSEEK, defaults=_ROPE_64),
+    "minicpm3": _of(p.dense, p.latent, defaults=_TIED),
+    "youtu": _of(p.dense, p.latent, defaults=_TIED),
+    "kimi_linear": _of(*_DEEPSEEK, states.kimi_delta, rotary=False),
     "deepseek_v32": _of(*_DEEPSEEK, p.indexer, defaults=_ROPE_64),
     "glm_moe_dsa": _of(*_DEEPSEEK, p.indexer, defaults=_ROPE_64),
     "deepseek_v4": _of(deepseek_v4, p.mtp),
@@ -124,6 +152,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _of(p.dense, own.qwen_window, qk_norm=True),
     "qwen3_moe": _of(p.dense, own.qwen_window, p.experts, qk_norm=True),
     "qwen3_next": _of(p.dense, own.qwen_experts, states.delta, p.mtp, own.no_window, qk_norm=True),
+    "olmo_hybrid": _of(p.dense, states.delta, qk_norm=True, attention_gate=False),
     "qwen3_5": _of(p.dense, states.delta, p.mtp, qk_norm=True),
     "qwen3_5_moe": _of(
         *(p.dense, own.qwen_experts, states.delta, p.mtp),
@@ -136,6 +165,7 @@ FAMILIES: dict[str, Family] = {
     "gemma2": _gemma(
         {"sliding_window": 4096, "sliding_window_pattern": 2}, p.layer_kinds, post_norms=True
     ),
+    "vaultgemma": _gemma({"sliding_window": 4096, "sliding_window_pattern": 2}, p.layer_kinds),
     "gemma3": _gemma(
         {
             **{"sliding_window": 4096, "sliding_window_pattern": 6, "vocab_size": 262_208},
@@ -165,6 +195,8 @@ FAMILIES: dict[str, Family] = {
     # GPT and its kin: two matrices, layer norm.
     "gpt2": _of(p.four_times, p.learned, bias=True, dropout=True, defaults=_TIED),
     "gpt_bigcode": _of(p.four_times, p.learned, own.bigcode, bias=True, defaults=_TIED),
+    "gpt_neo": _of(p.four_times, p.learned, own.neo, defaults=_TIED),
+    "persimmon": _of(p.four_times, p.qk_norm, bias=True),
     "gptj": _of(p.four_times, parallel_blocks=True),
     "codegen": _of(p.four_times, parallel_blocks=True),
     "gpt_neox": _of(p.four_times, own.neox),
@@ -212,6 +244,7 @@ ALIASES: dict[str, str] = {
         "yi": "llama",
     },
     **{"hunyuan_dense": "hunyuan_v1_dense", "hunyuan_moe": "hunyuan_v1_moe", "aquila": "llama"},
+    **{"skywork": "llama", "stablelm_epoch": "stablelm", "phi4mm": "phi3"},
     **{"smollm": "llama", "mimo_v2": "mimo_v2_flash", "deepseek_vl_v2": "deepseek_v2"},
 }
 
@@ -224,9 +257,10 @@ BEYOND: dict[str, str] = {
     "minimax_m1": "lightning attention",
     "bailing_moe_linear": "lightning attention",
     "bailing_hybrid": "lightning attention",
-    "kimi_linear": "delta attention with a decay a channel",
     "recurrent_gemma": "the recurrence of Griffin",
     "rwkv": "the recurrence of RWKV",
+    "rwkv5": "the recurrence of RWKV",
+    "rwkv6": "the recurrence of RWKV",
     "rwkv7": "the recurrence of RWKV",
     "xlstm": "the memory cells of xLSTM",
     "openelm": "widths that differ from layer to layer",
@@ -237,5 +271,4 @@ BEYOND: dict[str, str] = {
     "diffllama": "differential attention",
     "mllama": "cross attention to images in some layers",
     "longcat_flash": "two attentions a layer and experts that do nothing",
-    "flex_olmo": "experts trained apart",
 }

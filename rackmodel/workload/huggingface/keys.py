@@ -20,27 +20,46 @@ from rackmodel.workload.architecture import MOST_WIDE
 
 
 @cache
+def _shipped(name: str) -> dict[str, Any]:
+    text = (files("rackmodel.workload") / "data" / name).read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def class_values(family: str, *, sizes: bool) -> dict[str, Any]:
+    """What the class of a family takes where a file leaves keys out, with its sizes or without.
+
+    >>> class_values("gemma2", sizes=False)
+    {'num_key_value_heads': 4}
+    """
+    row = _shipped("config_defaults.toml").get(family, {})
+    return {**(row.get("sizes", {}) if sizes else {}), **row.get("other", {})}
+
+
+@cache
 def _meanings() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """What names of keys look like that change shapes, and of those, names that change none."""
-    text = (files("rackmodel.workload") / "data" / "config_keys.toml").read_text(encoding="utf-8")
-    words = tomllib.loads(text)
+    words = _shipped("config_keys.toml")
     harmless = [start for group in words["harmless"].values() for start in group]
-    return re.compile("|".join(words["shapes"])), re.compile("|".join(harmless))
+    shapes = re.compile("|".join(words["shapes"]), re.IGNORECASE)
+    return shapes, re.compile("|".join(harmless))
 
 
 class Keys:
     """A config, or a table inside it; `read` holds the keys that were asked for."""
 
     def __init__(self, config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> None:
-        self.config = {**defaults, **{k: v for k, v in config.items() if v is not None}}
+        self.config = {key: value for key, value in config.items() if value is not None}
+        # Null is not the class's value: the class works one out from other keys.
+        self.defaults = {key: value for key, value in defaults.items() if key not in config}
         self.name = name
-        self.read: set[str] = set(defaults)
+        self.read: set[str] = set()
         self.tables: list[Keys] = []
 
     def get(self, *keys: str) -> Any:
-        """The first of `keys` that is there and not null; all of them count as read."""
+        """The first of `keys` that is there and not null, else the class's; all count as read."""
         self.read.update(keys)
-        return next((self.config[key] for key in keys if key in self.config), None)
+        known = self._given(keys)
+        return self.config.get(known, self.defaults.get(known))
 
     def where(self, key: str) -> str:
         """How errors name a key."""
@@ -81,7 +100,10 @@ class Keys:
         return [] if value is None else gate.members(value, self.where(self._given(keys)))
 
     def _given(self, keys: Iterable[str]) -> str:
-        return next(key for key in keys if key in self.config)
+        """The first of the keys that the file gives, else the class; the first where none does."""
+        names = tuple(keys)
+        known = (key for values in (self.config, self.defaults) for key in names if key in values)
+        return next(known, names[0])
 
     def table(self, key: str) -> Keys:
         """A table inside the config."""

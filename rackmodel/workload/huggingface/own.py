@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rackmodel import gate
 from rackmodel.workload.attention_kinds import Heads, Indexer
 from rackmodel.workload.huggingface.keys import Keys
 from rackmodel.workload.huggingface.parts import (
@@ -100,6 +101,8 @@ def mimo_heads(keys: Keys) -> Fields:
     layers = keys.whole(*LAYERS)
     pattern = keys.sequence("hybrid_layer_pattern")
     kinds = keys.spell("layer_types", MIXERS, layers)
+    if not kinds and not pattern:
+        raise keys.refuse("it needs hybrid_layer_pattern, which says which layers have a window")
     full = Heads(
         heads=keys.whole(*HEADS),
         kv_heads=keys.whole("num_key_value_heads"),
@@ -154,12 +157,16 @@ def step3(keys: Keys) -> Fields:
     layers = keys.whole(*LAYERS)
     chosen = keys.get("moe_layers_enum")
     keys.get("use_moe", "moe_every_n_layer", "moe_layer_offset")
-    if isinstance(chosen, str):
-        chosen = [int(word) for word in chosen.split(",") if word.strip().isdecimal()]
+    if isinstance(chosen, list):
+        chosen = ",".join(map(str, chosen))
+    said = [] if chosen is None else gate.text(chosen, keys.where("moe_layers_enum")).split(",")
+    if unknown := [word for word in said if word.strip() and not word.strip().isdecimal()]:
+        raise keys.refuse(f"moe_layers_enum has {unknown[0]!r:.60}; give numbers of layers")
+    named = {int(word) for word in said if word.strip()}
     routed = experts(keys)
     return {
         **routed,
-        "feeds": "".join("E" if n in chosen else "-" for n in range(layers)) if chosen else "",
+        "feeds": "".join("E" if n in named else "-" for n in range(layers)) if named else "",
         "kv_heads": keys.whole("num_attention_groups", "num_key_value_heads", default=1),
         "query_rank": keys.whole("share_q_dim"),
     }
@@ -168,7 +175,8 @@ def step3(keys: Keys) -> Fields:
 def falcon(keys: Keys) -> Fields:
     """Falcon: one key-value head, or a number of them in the new architecture."""
     heads = keys.whole(*HEADS)
-    new = keys.flag("new_decoder_architecture")
+    # Files older than the class (RefinedWeb) say key-value heads only where there are several.
+    new = keys.flag("new_decoder_architecture", default="n_head_kv" in keys.config)
     one = keys.flag("multi_query", default=True)
     stated = keys.whole("num_kv_heads", "n_head_kv", "num_key_value_heads", default=heads)
     beside = keys.flag("parallel_attn", default=True)
@@ -205,7 +213,7 @@ def mpt(keys: Keys) -> Fields:
     """MPT: widths by a ratio, ALiBi or learned positions."""
     hidden, alibi = keys.whole(*HIDDEN), False
     heads = keys.whole(*HEADS)
-    if isinstance(keys.get("attn_config"), Mapping):
+    if keys.get("attn_config") is not None:
         inner = keys.table("attn_config")
         alibi = inner.flag("alibi")
         if inner.whole("kv_n_heads", default=heads) != heads:
@@ -248,9 +256,37 @@ def chatglm(keys: Keys) -> Fields:
     }
 
 
+def ernie(keys: Keys) -> Fields:
+    """ERNIE 4.5: experts from one layer to another, in every n-th of the model's."""
+    layers = keys.whole(*LAYERS)
+    first = keys.whole("moe_layer_start_index", default=0)
+    last = keys.get("moe_layer_end_index")
+    last = layers if last in (None, -1) else keys.size("moe_layer_end_index", last)
+    every = max(1, keys.whole("moe_layer_interval", default=1))
+    chosen = [first <= n <= last and (n + 1) % every == 0 for n in range(layers)]
+    return experts(keys) | {"feeds": "".join("E" if one else "-" for one in chosen)}
+
+
+def neo(keys: Keys) -> Fields:
+    """GPT-Neo: windows in the layers that a list names, biases but for query, key and value."""
+    layers, window = keys.whole(*LAYERS), keys.whole("window_size", default=256)
+    kinds = keys.spell("attention_layers", MIXERS, layers)
+    if not kinds:
+        said = keys.sequence("attention_types") or [[["global", "local"], layers // 2]]
+        words = [word for group in said for word in list(group[0]) * int(group[1])]
+        kinds = "".join(MIXERS.get(str(word), "?") for word in words)
+    keys.get("attention_types")
+    return {"mixers": kinds, "window": window, "bias": True}
+
+
+def post_norms(keys: Keys) -> Fields:
+    """HyperCLOVA X: norms after attention and feed-forward part by a flag."""
+    return {"post_norms": keys.flag("use_post_norm")}
+
+
 def grok(keys: Keys) -> Fields:
     """Grok: experts; in Grok-2 a dense part beside them, which is what a shared expert is."""
-    routed, beside = experts(keys), keys.flag("residual_moe")
+    routed, beside = experts(keys, as_dense=True), keys.flag("residual_moe")
     return routed | {"shared_expert_ffn": keys.whole(*FFN) if beside else 0}
 
 
@@ -268,6 +304,11 @@ def stablelm(keys: Keys) -> Fields:
         "qkv_bias": keys.flag("use_qkv_bias"),
         "parallel_blocks": keys.flag("use_parallel_residual"),
     }
+
+
+def hunyuan_experts(keys: Keys) -> Fields:
+    """Hunyuan: experts as wide as the dense part where no width is given."""
+    return experts(keys, as_dense=True)
 
 
 def cross_layer(keys: Keys) -> Fields:

@@ -103,7 +103,8 @@ def layer_kinds(keys: Keys) -> Fields:
     layers = keys.whole(*LAYERS)
     window = keys.whole("sliding_window", "attention_chunk_size", default=0)
     mixers = keys.spell("layer_types", MIXERS, layers)
-    every = keys.get("sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval")
+    names = ("sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval")
+    every = keys.get(*names, "global_attn_every_n_layers")
     if isinstance(every, str):
         mixers = mixers or "".join("W" if letter == "L" else "*" for letter in every)
         every = 0
@@ -119,19 +120,21 @@ def last_of(every: int, others: str) -> str:
     return others * (max(1, every) - 1) + "*"
 
 
-def experts(keys: Keys) -> Fields:
+def experts(keys: Keys, *, as_dense: bool = False) -> Fields:
     """Routed experts: how many, how wide each, which layers have them; shared experts beside.
 
-    Without a width of their own the experts are as wide as the dense part. Without experts,
-    nothing.
+    Without experts, nothing. as_dense : those without a width are as wide as the dense part.
     """
-    count = keys.whole(*EXPERTS, default=0)
     topk = _alike(keys, "the number of experts a token", keys.get(*TOPK))
     width = _alike(keys, "the width of experts", keys.get(*WIDTH))
     where = _where_experts(keys)
+    said = any(key in keys.config for key in (*TOPK, *WIDTH))
+    count = keys.whole(*EXPERTS, default=None if said and (topk or width) else 0)
     if count < 2:
         return {}
-    one = keys.size(WIDTH[0], width or keys.whole(*FFN))
+    if width is None:
+        width = keys.whole(*FFN) if as_dense else keys.whole(*WIDTH)
+    one = keys.size(WIDTH[0], width)
     return {
         "experts": count,
         "topk": keys.size(TOPK[0], topk or 0),
@@ -271,7 +274,7 @@ def indexer(keys: Keys) -> Fields:
 
 def mixtral_experts(keys: Keys) -> Fields:
     """Experts as wide as `intermediate_size`, in every layer."""
-    return experts(keys) | {"moe_ffn": keys.whole(*FFN)}
+    return experts(keys, as_dense=True) | {"moe_ffn": keys.whole(*FFN)}
 
 
 def untouched(*names: str) -> Part:

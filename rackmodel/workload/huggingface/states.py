@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
+from rackmodel import gate
 from rackmodel.workload.huggingface.keys import Keys
 from rackmodel.workload.huggingface.parts import (
     EXPERTS,
@@ -39,14 +40,15 @@ def mamba2(keys: Keys) -> Fields:
     inner = keys.whole(
         "mamba_d_ssm", default=keys.whole("mamba_expand", "expand", default=2) * hidden
     )
-    width = keys.get("mamba_d_head", "mamba_head_dim", "mamba_headdim")
+    names = ("mamba_d_head", "mamba_head_dim", "mamba_headdim")
+    width = keys.get(*names)
     heads = keys.whole("mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
     keys.get("mamba_conv_bias", "use_conv_bias", "mamba_proj_bias", "mamba_rms_norm")
     keys.get("mamba_norm_before_gate", "mamba_use_mlp")
     return {
         "mamba": Mamba(
             heads=heads,
-            head_dim=inner // max(1, heads) if not isinstance(width, int) else width,
+            head_dim=inner // max(1, heads) if width in (None, "auto") else keys.whole(*names),
             state=keys.whole("mamba_d_state", "ssm_state_size"),
             groups=keys.whole("mamba_n_groups", "n_groups", "mamba_ngroups", default=1),
             conv=keys.whole("mamba_d_conv", "conv_kernel", default=4),
@@ -67,6 +69,31 @@ def delta(keys: Keys) -> Fields:
             key_dim=keys.whole("linear_key_head_dim"),
             value_dim=keys.whole("linear_value_head_dim"),
             conv=keys.whole("linear_conv_kernel_dim", default=4),
+        ),
+    }
+
+
+def kimi_delta(keys: Keys) -> Fields:
+    """Kimi Linear: delta rule with a decay a channel in all layers but those that a list names."""
+    layers = keys.whole(*LAYERS)
+    kinds = keys.spell("layer_types", MIXERS, layers)
+    inside = keys.table("linear_attn_config") if keys.get("linear_attn_config") else keys
+    full = inside.sequence("full_attn_layers")  # counted from 1
+    inside.get("kda_layers")
+    keys.get("head_dim", "mla_use_nope")
+    if not kinds and not full:
+        raise keys.refuse("it needs linear_attn_config, which says which layers attend")
+    own = "" if inside is not keys else "linear_"
+    heads, width = inside.whole(f"{own}num_heads"), inside.whole(f"{own}head_dim")
+    return {
+        "mixers": kinds or "".join("*" if n + 1 in full else "D" for n in range(layers)),
+        "delta": Delta(
+            key_heads=heads,
+            value_heads=heads,
+            key_dim=width,
+            value_dim=width,
+            conv=inside.whole("linear_conv_kernel_dim", "short_conv_kernel_size", default=4),
+            decay_rank=width,
         ),
     }
 
@@ -133,7 +160,8 @@ def mamba1_alone(keys: Keys) -> Fields:
 def mamba1(keys: Keys) -> Fields:
     """Sizes of Mamba-1 mixers."""
     hidden = keys.whole(*HIDDEN)
-    rank = keys.get("time_step_rank", "mamba_dt_rank")
+    names = ("time_step_rank", "mamba_dt_rank")
+    rank = keys.get(*names)
     expand = keys.whole("expand", "mamba_expand", default=2)
     keys.get("use_conv_bias", "mamba_conv_bias", "mamba_proj_bias", "use_mambapy")
     keys.get("mamba_inner_layernorms")
@@ -141,7 +169,7 @@ def mamba1(keys: Keys) -> Fields:
         "selective": Selective(
             width=expand * hidden,
             state=keys.whole("state_size", "mamba_d_state", default=16),
-            rank=rank if isinstance(rank, int) else ceil(hidden / 16),
+            rank=ceil(hidden / 16) if rank in (None, "auto") else keys.whole(*names),
             conv=keys.whole("conv_kernel", "mamba_d_conv", default=4),
         )
     }
@@ -155,12 +183,19 @@ def zamba2(keys: Keys) -> Fields:
     name = "layers_block_type" if keys.get("layers_block_type") else "layer_types"
     letters = keys.spell(name, known, keys.whole(*LAYERS, default=len(words)))
     blocks = keys.whole("num_mem_blocks", default=1)
-    keys.get("hybrid_layer_ids", "kv_channels", "attention_hidden_size", "num_query_groups")
+    keys.get("hybrid_layer_ids", "kv_channels", "num_query_groups")
+    sizes = mamba2(keys)
+    if not letters:
+        raise keys.refuse("it needs layers_block_type, the kind of each layer")
     if keys.flag("add_bias_linear"):
         raise keys.refuse("add_bias_linear is not modelled")
+    if keys.whole("attention_hidden_size", default=2 * hidden) != 2 * hidden:
+        raise keys.refuse(f"attention_hidden_size is not twice hidden_size; give {2 * hidden}")
+    if sizes["mamba"].inner != (inner := keys.whole("mamba_expand", default=2) * hidden):
+        raise keys.refuse(f"mamba_headdim times n_mamba_heads is not {inner}; mend one of them")
     return {
         **ends(keys),
-        **mamba2(keys),
+        **sizes,
         "heads": heads,
         "kv_heads": keys.whole("num_key_value_heads", default=heads),
         "head_dim": keys.whole("attention_head_dim", default=2 * hidden // max(1, heads)),
@@ -214,7 +249,7 @@ def granite_hybrid(keys: Keys) -> Fields:
     shared = keys.whole("shared_intermediate_size", default=0)
     rotary = keys.text("position_embedding_type") == "rope"
     states = mamba2(keys) if keys.get("mamba_n_heads") else {}
-    values: Fields = {"mixers": kinds, "rotary": rotary, **states}
+    values: Fields = {"mixers": kinds or "M" * layers, "rotary": rotary, **states}
     routed = mixtral_experts(keys)
     if not routed.get("experts"):
         return values | {"ffn": shared or keys.whole(*FFN)}
@@ -224,13 +259,15 @@ def granite_hybrid(keys: Keys) -> Fields:
 def lfm2(keys: Keys) -> Fields:
     """LFM2: short convolutions, attention where a list says so, widths as it rounds them."""
     layers, hidden = keys.whole(*LAYERS), keys.whole(*HIDDEN)
-    chosen = keys.sequence("full_attn_idxs")
+    chosen = keys.sequence("full_attn_idxs") or range(layers)
     kinds = keys.spell("layer_types", HYBRID, layers)
     ffn = keys.whole(*FFN)
     multiple = max(1, keys.whole("block_multiple_of", default=256))
     scale = keys.get("block_ffn_dim_multiplier")
     if keys.flag("block_auto_adjust_ff_dim", default=not keys.whole(*EXPERTS, default=0)):
-        ffn = int((scale or 1.0) * int(2 * ffn / 3))
+        where = keys.where("block_ffn_dim_multiplier")
+        factor = 1.0 if scale is None else gate.number(scale, "1", where, least=0.0, most=100.0)
+        ffn = int(factor * int(2 * ffn / 3))
         ffn = multiple * ceil(ffn / multiple)
     keys.get(
         "conv_bias",

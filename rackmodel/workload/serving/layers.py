@@ -288,6 +288,8 @@ class LayerWriter:
         inner = kind.inner / tp
         self.small("norm", t * h)
         self.run(product("in", (t, kind.in_width / tp, h), form))
+        for name, width in kind.up_widths.items():
+            self.run(product(name, (t, width / tp, kind.up_rank), form))
         self.small("conv", t * kind.mixed / tp)
         state = kind.kept_elements / tp * STATE_BYTES * (own.sequences + own.prompts)
         self.run(
