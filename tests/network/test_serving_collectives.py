@@ -78,6 +78,23 @@ def test_one_kernel_stays_in_its_domain():
     )
 
 
+def test_by_nic_a_member_of_the_same_host_is_as_far_as_any_other():
+    machine = load_topology("dgx-h100")
+    size = [128 * 8 * 7392]
+    inside, outside = (
+        collective_s(machine, "dispatch", size, gpus, ("low-latency-nic",))[0] for gpus in (8, 128)
+    )
+    # All copies but one's own at the rate of one port of 50 GB/s, less what small messages lose.
+    for time_s, gpus in ((inside, 8), (outside, 128)):
+        wire_s = size[0] * (1 - 1 / gpus) / (0.96 * 50e9)
+        assert wire_s < time_s < wire_s + 50e-6
+    assert collective_s(machine, "dispatch", size, 8, ("low-latency",))[0] < 0.6 * inside
+    without = racks(1, 8)
+    without.remove_nodes_from([node for node in without if node.startswith(("n", "leaf", "spine"))])
+    with pytest.raises(InvalidInput, match="have none; use low-latency"):
+        run_collective(without, "dispatch", size, 8, "low-latency-nic")
+
+
 def test_a_stand_in_exchanges_as_the_whole_machine():
     machine = load_topology("dgx-h100")
     folded, whole = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.validation.collectives import BANDS, compared, factor
+from benchmarks.validation.collectives import BANDS, EXCHANGES, compared, factor
 from rackmodel.network import run_collective
 from rackmodel.topology import load_topology
 
@@ -25,6 +25,13 @@ def test_time_is_off_by_a_factor(rows, band, limit, least):
     spread, _, count = factor(row for row in rows if row.band == band)
     assert count >= least
     assert spread <= limit
+
+
+def test_dispatch_and_combine_are_off_by_a_factor(rows):
+    for op in EXCHANGES:
+        spread, _, count = factor(row for row in rows if row.op == op)
+        assert count >= 11
+        assert spread <= 1.15
 
 
 def row(topology, op, gpus, size=2.0**34):

@@ -12,6 +12,7 @@ within so many hops of the accelerators.
 import numpy as np
 
 from rackmodel.network.arrays import Bools, components, remembered
+from rackmodel.network.collectives.costs import reach_of
 from rackmodel.network.collectives.flows import Pattern, link_load, own_s, pace_s
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.wide_exchange import heights
@@ -132,6 +133,8 @@ def binding(network: Network, made: Pattern, byte_count: float) -> str:
     if own[flow] > used[link] * (1 + 1e-9):
         inner = flows.indptr[flow]
         kind = network.link_kinds[int(flows.links[inner])] or "link"
+        if reach_of(network, made.algorithm, "").by_nic:
+            kind = "network"
         return f"copy engines ({kind})"
     ends = (network.node_kinds[network.tail[link]], network.node_kinds[network.head[link]])
     return f"{network.link_kinds[link] or 'link'} {ends[0] or 'node'} -> {ends[1] or 'node'}"

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Bools, Floats, Ints, remembered
 from rackmodel.network.collectives.constants import Generation, generation, nccl
 from rackmodel.network.collectives.flows import Flows
@@ -112,19 +113,22 @@ def limit(
     if op in OWN_PART_TOO and len(group.parts) == 1:
         copies = min(copies, 1 - 1 / group.true_size)
     near = np.where(ends[0] & ends[1], copies, nvls)
-    reach = passing * np.where(inside, near, own.outside * fan_in)
+    reach = passing * np.where(inside & (not own.by_nic), near, own.outside * fan_in)
+    tiers = ((inside, inner), (~inside, outer))
+    if own.by_nic:
+        tiers = ((np.zeros_like(inside), inner), (np.ones_like(inside), outer))
     used = np.ones(len(network.nodes))  # share of a member's network ports
     if known.few_ports if few_ports is None else few_ports:
         for part in group.parts:
             used[part] = min(1.0, nccl("tree_ports") / len(part))
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
-        for tier, ports in ((inside, inner), (~inside, outer)):
+        for tier, ports in tiers:
             here = tier & is_accelerator & (ports[nodes] > 0)
             if here.any():
                 total = np.bincount(nodes[here], flows.share[here], minlength=len(network.nodes))
                 rate = reach[here] * ports[nodes[here]]
-                within = tier is inside
+                within = ports is inner
                 rate = np.minimum(rate, own.most) if within else rate * used[nodes[here]]
                 if name == "direct" and rack and not within:
                     rate = np.minimum(rate, _posted(facts))
@@ -150,9 +154,19 @@ def send_limits(network: Network, group: Group, name: str, op: str) -> tuple[flo
     """Return what a member can send inside its domain and outside in an exchange. [bytes/s]
 
     Last what sets the limit outside.
+
+    Raises
+    ------
+    InvalidInput
+        If it sends through network ports only and has none.
     """
     own, node = reach_of(network, name, op), int(group.nodes[0])
     near, far = port_rates(network)[0][node], outer_ports(network)[node]
+    if own.by_nic and far <= 0:
+        raise InvalidInput(
+            f"{name} sends every copy through network ports, and members of this group have none;"
+            " use low-latency"
+        )
     outside = own.outside * far if far > 0 else math.inf
     by = "copy engines (network)"
     if name == "direct" and max(map(len, group.parts)) > HOST_MEMBERS:

@@ -5,13 +5,17 @@ Out: one round of flows, as a direct exchange has.
 Left out: exchanges of many tokens, where copies share the way to a domain.
 
 The accelerator posts its messages itself, a few KB each. Floors and rates of the kernels belong to
-the generation (data/library.toml), what messages of that size reach outside to the transport.
+the generation (data/library.toml), what messages of that size reach outside to the transport. The
+kernels of DeepEP's first release sent by RDMA to members of their own host too (deepseek-ai/DeepEP,
+README of February 2025): "low-latency-nic".
 """
 
 import math
+from dataclasses import replace
 
 from rackmodel.hardware import Transport
 from rackmodel.network.collectives.constants import Generation, nccl
+from rackmodel.network.collectives.costs import send_limits
 from rackmodel.network.collectives.direct import direct
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.registry import Reach, Rounds, Steps, algorithm
@@ -41,4 +45,32 @@ def _reach(facts: Generation, transport: Transport, op: str) -> Reach:
 )
 def low_latency(network: Network, group: Group, op: str) -> Rounds:
     """One round: every member sends an equal part of its copies to every other one."""
+    return direct(network, group, op)
+
+
+def _nic_steps_s(steps: Steps) -> float:
+    return _steps_s(replace(steps, domains=max(2, steps.domains)))
+
+
+def _nic_reach(facts: Generation, transport: Transport, op: str) -> Reach:
+    return Reach(inside=0.0, outside=transport.scattered, by_nic=True)
+
+
+@algorithm(
+    "low-latency-nic",
+    ("dispatch", "combine"),
+    steps_s=_nic_steps_s,
+    passes_on=False,
+    copies=True,
+    reach=_nic_reach,
+)
+def low_latency_nic(network: Network, group: Group, op: str) -> Rounds:
+    """One round, every copy by RDMA: members of one's own host are no nearer than others.
+
+    Raises
+    ------
+    InvalidInput
+        If a member has no network port.
+    """
+    send_limits(network, group, "low-latency-nic", op)
     return direct(network, group, op)

@@ -81,12 +81,14 @@ def ring_steps_s(steps: Steps) -> float:
 class Reach:
     """What the kernels of a member send: shares of its ports' rates inside and outside its domain.
 
-    most : of all that it sends inside. [bytes/s]
+    most : of all that it sends inside. [bytes/s] by_nic : what goes to members of its own domain
+    leaves by its network ports too, and shares them with all else.
     """
 
     inside: float
     outside: float
     most: float = math.inf
+    by_nic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

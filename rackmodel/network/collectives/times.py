@@ -20,7 +20,7 @@ import numpy as np
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network.arrays import Floats, Routing
 from rackmodel.network.collectives.bounds import binding, bound_s
-from rackmodel.network.collectives.costs import beyond_s, fixed_s, send_limits
+from rackmodel.network.collectives.costs import beyond_s, fixed_s, reach_of, send_limits
 from rackmodel.network.collectives.flows import alone_s, flows_between
 from rackmodel.network.collectives.groups import Group, make_group
 from rackmodel.network.collectives.halving_doubling import NAME as HALVING
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
-PAIRWISE = ("direct", "gpu-initiated", "low-latency")  # algorithms of one message a pair
+# Algorithms of one message a pair.
+PAIRWISE = ("direct", "gpu-initiated", "low-latency", "low-latency-nic")
 PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by flow
 
 
@@ -269,6 +270,8 @@ def _wide_direct(
     used = np.divide(load, capacity, out=np.zeros(len(load)), where=capacity > 0)
     near, far, by = send_limits(network, group, name, op)
     passes = PASSES.get(op, 1.0)
+    if reach_of(network, name, op).by_nic:
+        inside, outside = 0.0, inside + outside
     spans = {
         "links": passes * float(used.max()),
         "copy engines": passes * inside / near if inside > 0 else 0.0,
