@@ -44,7 +44,8 @@ class Planner:
         self.part: Accelerator = hardware.accelerator(
             machine.accelerator, catalog or hardware.load_catalog()
         )
-        self.job = job = job.on(self.part)
+        # How tokens go is open still: it depends on each plan's ep.
+        self.job = job = job.on(self.part).replace(dispatcher=job.plan.dispatcher)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
         self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=self.captures)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
@@ -132,7 +133,7 @@ class Look:
             planner.gpus,
             recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
             port_bytes_per_s=planner.comm.fastest_port(),
-            domain=planner.machine.domain_accelerators,
+            settled=lambda job: job.on(planner.part, planner.machine.domain_accelerators),
         )
         self.update = planner.update_rates()
         self.every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
@@ -197,7 +198,7 @@ class Look:
     def walk(self, entries: Ints) -> None:
         """Put communication between the kernels of these plans."""
         space, comm = self.space.take(entries), self.planner.comm
-        walk(self.profiles, self.job, space, self.planner.computes, comm)
+        walk(self.profiles, space, self.planner.computes, comm)
 
     def time(self, entries: Ints) -> None:
         """Estimate whole steps of these plans, where that is not done."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -76,6 +76,7 @@ class Profiles:
     walked: Bools
     passes: dict[tuple[int, int, int], Passes]  # (cut, recompute, kind)
     alone: dict[tuple[int, int], float]  # (cut, segment): its seconds with communication
+    plans: list[Plan] = field(default_factory=list)  # of each cut, without a pipeline
 
 
 def profile(
@@ -86,7 +87,7 @@ def profile(
     *,
     recomputes: frozenset[int],
     port_bytes_per_s: float = math.inf,
-    domain: int = 0,
+    settled: Callable[[Job], Job] = lambda job: job,
 ) -> Profiles:
     """Time the kernels of every kind of unit under every cut.
 
@@ -97,12 +98,10 @@ def profile(
     computes : seconds of a piece of work, and where a cut is `eager`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
     port_bytes_per_s : the most that any accelerator can send or receive.
-    domain : accelerators of a scale-up domain, which tell how often DeepEP sends a token; 0: as if
-        every rank were one.
+    settled : a job with what its machine decides, such as how tokens reach their experts.
     """
     kinds = _kinds(probe_of(job, cuts[0], gpus))
-    shape = (len(cuts), len(kinds[0]))
-    several = (len(cuts), len(RECOMPUTES), shape[1])
+    shape = (several := (len(cuts), len(RECOMPUTES), len(kinds[0])))[::2]
     found = Profiles(
         forward_s=np.full(several, np.inf),
         backward_s=np.full(several, np.inf),
@@ -132,7 +131,8 @@ def profile(
         if row and cut[EAGER] > cuts[row - 1][EAGER]:  # the cut before, launched by the host
             _launched_apart(found, row, recomputes, compute_s, port_bytes_per_s)
             continue
-        units = _kinds(probe := probe_of(job, cut, gpus).dispatched(domain))[0]
+        found.plans.append((probe := settled(probe_of(job, cut, gpus))).plan)
+        units = _kinds(probe)[0]
         found.transfer[row] = send_bytes(probe)
         if job.model.tied:
             found.head_twin[row] = next(u for u in units if u.kind == "embedding").dense_parameters
@@ -221,6 +221,7 @@ def _launched_apart(
     port_bytes_per_s: float,
 ) -> None:
     """A cut that differs from the one before it in who launches its kernels only."""
+    found.plans.append(found.plans[-1])
     for name in ALIKE:
         getattr(found, name)[row] = getattr(found, name)[row - 1]
     for which in sorted(recomputes):
@@ -268,7 +269,6 @@ def least_bytes(plan: Plan, operations: Operations) -> float:
 
 def walk(
     found: Profiles,
-    job: Job,
     space: Space,
     computes: Seconds,
     comm: CommTimes,
@@ -281,16 +281,12 @@ def walk(
     ):
         needed[kind, space.profile[own], space.recompute[own]] = True
     needed &= ~found.walked
-    plans: dict[int, Plan] = {}
     told: dict[int, Known] = {}
     for row, which in np.argwhere(needed.any(axis=0)).tolist():
-        if row not in plans:
-            plans[row] = probe_of(job, space.profiles[row], comm.gpus).plan
-
         known = told.setdefault(row, {})
 
         def collective_s(
-            call: Collective, plan: Plan = plans[row], known: Known = known
+            call: Collective, plan: Plan = found.plans[row], known: Known = known
         ) -> tuple[float, float]:
             key = call.axis, call.op, call.bytes
             if key not in known:

@@ -229,7 +229,7 @@ def by_floor(
     settled = []
     for number, job in enumerate(run.jobs):
         try:
-            job = filled_in(run, job, part)
+            job = filled_in(run, job.on(part, machine.domain_accelerators), part)
             floor_s = kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
         except RackModelError as error:
             reasons[number] = str(error)

@@ -26,7 +26,7 @@ MOST_PLANS = 64
 class OpenPlan:
     """What a row says of its plan, and what fills in the rest.
 
-    domain, family : accelerators of a scale-up domain of its machine, and their family.
+    domain : accelerators of a scale-up domain of its machine.
     """
 
     row: Mapping[str, Any]
@@ -35,7 +35,6 @@ class OpenPlan:
     gpus: int
     batch: int
     domain: int
-    family: str
 
     def plans(self) -> list[Plan]:
         """Return the plans that the row allows, the least cut-up first."""
@@ -86,7 +85,6 @@ class OpenPlan:
         experts = self.model.experts if software.expert_groups else 0
         etp = whole(row, "etp") or 1
         ep = whole(row, "ep") or _default_ep(experts, self.gpus // pp, domain)
-        dispatcher = self._dispatcher(ep)
         return Plan(
             tp=tp,
             pp=pp,
@@ -102,8 +100,7 @@ class OpenPlan:
             sequence_parallel=flag(row, "sequence_parallel", software.sequence_parallel),
             dp_overlap=flag(row, "dp_overlap", software.dp_overlap),
             cp_method=(text(row, "cp_method") or software.cp_method) if cp > 1 else "ring",
-            dispatcher=dispatcher,
-            dispatch_domain=_dispatch_domain(dispatcher, ep, etp, domain),
+            dispatcher=_dispatcher(text(row, "notes")) if ep > 1 else "",
         )
 
     def _chunks(self, pp: int) -> list[int]:
@@ -127,14 +124,6 @@ class OpenPlan:
         """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
         habits = ("yes", "between domains") if ep > self.domain else ("yes",)
         return ep > 1 and vpp > 1 and self.software.ep_overlap in habits
-
-    def _dispatcher(self, ep: int) -> str:
-        """Return the token dispatcher: as notes say, or that of the software."""
-        if ep == 1:
-            return "all-to-all"
-        if re.search(r"deepep|hybridep", text(self.row, "notes"), re.IGNORECASE):
-            return "deepep"
-        return "deepep" if self.family in self.software.fused_dispatch else "all-to-all"
 
 
 def _divisors(number: int, most: int) -> list[int]:
@@ -171,11 +160,9 @@ def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) 
     return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
 
 
-def _dispatch_domain(dispatcher: str, ep: int, etp: int, domain: int) -> int:
-    """Return the ranks of an ep group in one domain if DeepEP leaves it, else 1."""
-    inside = max(1, domain // etp)
-    leaves = dispatcher == "deepep" and ep > inside and ep % inside == 0
-    return inside if leaves else 1
+def _dispatcher(notes: str) -> str:
+    """Return the token dispatcher that notes name, else none: that of the software."""
+    return "deepep" if re.search(r"deepep|hybridep", notes, re.IGNORECASE) else ""
 
 
 def _modules(notes: str) -> tuple[str, ...]:

@@ -135,7 +135,6 @@ def read_run(
         gpus=gpus,
         batch=batch,
         domain=domain,
-        family=family,
     ).plans()
     if not plans:
         raise CannotRun(

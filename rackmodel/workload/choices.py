@@ -48,6 +48,10 @@ class AcceleratorLike(Protocol):
     """What a job asks of an accelerator (rackmodel.hardware.Accelerator has it all)."""
 
     @property
+    def family(self) -> str:
+        """Its architecture, which software has kernels for."""
+
+    @property
     def year(self) -> int:
         """Since when there are any."""
 

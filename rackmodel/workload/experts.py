@@ -238,7 +238,7 @@ def _dispatch(local: Local) -> list[Step]:
 
 def _sorts(local: Local) -> bool:
     """Arrivals come by sender; grouped GEMMs want them by local expert, and back."""
-    apart = local.plan.ep > 1 and local.plan.dispatcher == "all-to-all"
+    apart = local.plan.ep > 1 and local.plan.dispatcher in ("", "all-to-all")
     return apart and local.model.experts > local.plan.ep
 
 

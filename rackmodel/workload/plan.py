@@ -86,7 +86,10 @@ class Plan:
         "ring", "How context parallel ranks exchange.", "all-gather", choices=choices.CP_METHODS
     )
     dispatcher: str = setting(
-        "all-to-all", "How tokens reach their experts.", "deepep", choices=choices.DISPATCHERS
+        "",
+        "How tokens reach experts. Default: as the software does.",
+        "deepep",
+        choices=choices.DISPATCHERS,
     )
     dispatch_format: str = setting("bf16", "deepep: to experts.", "fp8", choices=("bf16", "fp8"))
     dispatch_domain: int = setting(0, "deepep: ep ranks in a domain; 0: as they stand.", 8, least=0)
@@ -349,25 +352,23 @@ class Job(Learning):
     def on(self, part: choices.AcceleratorLike, domain: int = 0) -> Job:
         """Return the job with what the machine decides where the job is silent.
 
-        The software's date (`dated`); a second copy of fp8 weights, read in one orientation;
-        attention without fused kernels; to whom of a domain (0: not known) DeepEP sends once.
-        Source: Transformer Engine 2.2, is_non_tn_fp8_gemm_supported; deepseek-ai/DeepEP.
+        The software's date (`dated`); a second copy of fp8 weights, read in one orientation
+        (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); attention without fused kernels; how
+        tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
         """
         job = replace(self, stack=dated(self.stack, part.year))
         if job.transposes is None:
             job = replace(job, transposes=not part.fp8_either_orientation)
         if part.fused_attention is False and not job.attention:
             job = replace(job, attention="unfused")
-        return job.dispatched(domain)
-
-    def dispatched(self, domain: int) -> Job:
-        """Return the job with the ranks of a domain to which DeepEP sends a token once."""
-        if not domain or (plan := self.plan).dispatcher != "deepep" or plan.dispatch_domain:
-            return self
+        fused = job.plan.ep > 1 and part.family in software_of(job.stack).fused_dispatch
+        job = job.replace(dispatcher=job.plan.dispatcher or ("deepep" if fused else "all-to-all"))
+        if not domain or (plan := job.plan).dispatcher != "deepep" or plan.dispatch_domain:
+            return job
         # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
         most = max(1, min(plan.ep, domain // plan.etp))
         inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
-        return self.replace(dispatch_domain=inside if inside < plan.ep else 1)
+        return job.replace(dispatch_domain=inside if inside < plan.ep else 1)
 
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.

@@ -204,7 +204,7 @@ def _experts(job: Job) -> list[Rule]:
         ),
         *_token_routing(job),
         (
-            plan.dispatcher != "all-to-all" and ep == 1,
+            plan.dispatcher not in ("", "all-to-all") and ep == 1,
             f"dispatcher {plan.dispatcher} needs ep above 1",
         ),
         (plan.ep_overlap and ep == 1, "ep_overlap needs ep above 1"),
@@ -261,7 +261,7 @@ def _dense(job: Job) -> list[Rule]:
     used = {
         f"ep {plan.ep} x etp {plan.etp}": plan.ep > 1 or plan.etp > 1,
         "ep_overlap": plan.ep_overlap,
-        f"dispatcher {plan.dispatcher}": plan.dispatcher != "all-to-all",
+        f"dispatcher {plan.dispatcher}": plan.dispatcher not in ("", "all-to-all"),
         f"dispatch_domain {plan.dispatch_domain}": plan.dispatch_domain > 1,
         f"token_routing {job.token_routing}": job.token_routing != "dropless-balanced",
         "routing_skew": job.routing_skew or job.routing_seed,

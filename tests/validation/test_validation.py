@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from rackmodel.api import simulate
+from rackmodel.api import search, simulate
 from rackmodel.errors import InvalidInput
 from rackmodel.validation.errors import NEEDED, figures, predict, read_runs, validate
 from rackmodel.validation.published_runs import machine_of, read_run
@@ -249,3 +249,27 @@ def test_whole_numbers_that_no_float_holds_are_not_told():
     row = dict.fromkeys(NEEDED) | {"id": "a", "stack": "megatron", "uncertainty": 10**400}
     (told,) = validate(pd.DataFrame([row]))["rows"]
     assert told["uncertainty"] is None
+
+
+@pytest.mark.parametrize("machine", ["dgx-h100", "gb200-nvl72"])
+def test_tokens_go_in_simulate_as_in_validate_and_in_a_search(machine):
+    """What the plan leaves open is the software's, by accelerator, whoever asks."""
+    row = {**SMALL, "topology": machine, "gpus": 32}
+    row |= {"experts": 32, "topk": 8, "moe_ffn": 512, "ep": 4}
+    row |= {"global_batch": 64, "micro_batch": 1, "dp": 32}
+    found = predict(row)
+    (job,) = read_run(row, domain=8).jobs
+    assert job.plan.dispatcher == ""
+    result = simulate(machine, job)
+    assert found["predicted_step_s"] == result.step_s
+    fused = "deepep" if machine == "gb200-nvl72" else "all-to-all"
+    assert result.step.job.plan.dispatcher == fused
+    assert simulate(machine, job.replace(dispatcher=fused)).step_s == result.step_s
+    other = {"deepep": "all-to-all", "all-to-all": "deepep"}[fused]
+    assert simulate(machine, job.replace(dispatcher=other)).step_s != result.step_s
+    fixed = {"tp": 1, "pp": 1, "cp": 1, "ep": 4, "micro_batch": 1}
+    open_, stated = (
+        search(machine, job, plan=fixed | told, top=1).candidates[0]
+        for told in ({}, {"dispatcher": fused})
+    )
+    assert (open_.estimate_s, open_.step_s) == (stated.estimate_s, stated.step_s)

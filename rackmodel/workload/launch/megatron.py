@@ -260,8 +260,8 @@ def keys_of(job: Job) -> dict[str, Any]:
         found.pop("sequence_parallel", None)
     if job.model.moe_layers:
         found["expert_tensor_parallel_size"] = plan.etp
-        kinds = {"all-to-all": "alltoall", "all-gather": "allgather", "deepep": "flex"}
-        found["moe_token_dispatcher_type"] = kinds[plan.dispatcher]
+        kinds = {"": "alltoall", "all-to-all": "alltoall", "all-gather": "allgather"}
+        found["moe_token_dispatcher_type"] = kinds.get(plan.dispatcher, "flex")
         if plan.dispatcher == "deepep":
             found["moe_enable_deepep"] = True
     if plan.vpp > 1:

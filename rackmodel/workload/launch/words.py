@@ -131,6 +131,8 @@ def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], b
 
     for one in fields(Plan):
         value = getattr(job.plan, one.name)
+        if (one.name, value) == ("dispatcher", "all-to-all"):  # which no software has to be told
+            continue
         if one.name in said or value == one.default or but(one.name, value):
             continue
         cannot_say(framework, one.name, value)
