@@ -6,8 +6,8 @@ Left out: fair shares, folding, time.
 
 Groups that stand alike (the same members share a domain switch, a NIC, a leaf, a spine) use the
 same collective on corresponding links. The network works it out for one of them; for the others the
-links are looked up by their ends. Where the machine is not a tree of bundles (a torus, a graph made
-by hand), every group is worked out by itself.
+links are looked up by their ends. On a torus groups stand alike that are moved: their links move
+with them. Elsewhere (a graph made by hand), every group is worked out by itself.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class AcceleratorTree:
         self._order = np.argsort(key, kind="stable")
         self._keys = key[self._order]
         self.above = self._chains(nodes)
+        self.grid = network.router.grid
         self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
         # By those members and what runs on each kind of them: algorithm and rounds.
         self.placed: dict[tuple[bytes, tuple[object, ...]], PlacedFlows] = {}
@@ -119,8 +120,40 @@ class AcceleratorTree:
         if digest not in self._signed:
             if len(self._signed) >= MOST_SIGNED:
                 self._signed.clear()
-            self._signed[digest] = self._signatures(members)
+            made = self._signatures if self.grid is None else self._shapes
+            self._signed[digest] = made(members)
         return self._signed[digest]
+
+    def _shapes(self, members: Ints) -> Ints:
+        """Tell groups on a grid apart by their shape and where it begins in the grid's period."""
+        grid, nodes = self.grid, self.network.accelerator_nodes[members]
+        assert grid is not None
+        first = grid.place[nodes[:, 0]]
+        shape = (grid.place[nodes] - first[:, None, :]).reshape(len(members), -1)
+        known: dict[bytes, int] = {}
+        rows = np.concatenate([shape, first % self._period()], axis=1)
+        return np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
+
+    def _period(self) -> Ints:
+        """Return the steps along each dimension after which the links of the grid recur."""
+        assert self.grid is not None
+        kinds = self._link_class()[self.grid.link[self.grid.node_at]]
+        box = kinds.reshape(*self.grid.sizes, -1)
+        found = []
+        for axis, size in enumerate(self.grid.sizes.tolist()):
+            steps = [step for step in range(1, size) if size % step == 0]
+            same = (s for s in steps if (np.roll(box, s, axis) == box).all())
+            found.append(next(same, size))
+        return np.array(found)
+
+    def moved(self, links: Ints, base: int, members: Ints) -> Ints | None:
+        """Return links of the group of accelerator `base` where groups of others have them."""
+        assert self.grid is not None
+        if (self.grid.direction[links] < 0).any():
+            return None
+        nodes = self.network.accelerator_nodes
+        found = self.grid.moved(links, int(nodes[base]), nodes[members])
+        return None if (found < 0).any() else found
 
     def _signatures(self, members: Ints) -> Ints:
         assert self.above is not None
@@ -166,7 +199,8 @@ def flows_of_groups(
 
     members : int[G, n], accelerator indices. `pattern_of` works out one group.
     """
-    single = tree.above is None or len(members) < 4
+    single = len(members) < 4 if tree.grid is None else len(members) < 2
+    single |= tree.above is None and tree.grid is None
     which = np.arange(len(members)) if single else tree.signatures(members)
     alike = [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
@@ -246,11 +280,14 @@ def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
 
 def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints | None:
     """Return the links of every group, int[G, I]; None if some node is above no member."""
+    used, where = distinct(model.links)  # many flows share a link
+    if tree.grid is not None:
+        there = tree.moved(used, int(members[0, 0]), members[:, 0])
+        return None if there is None else there[:, where]
     assert tree.above is not None
     chain = tree.above[members[0]]  # [n, levels]
     flat = chain.ravel()
     order = np.argsort(flat, kind="stable")
-    used, where = distinct(model.links)  # many flows share a link
     ends = []
     for node in (tree.source[used], tree.target[used]):
         at = np.minimum(np.searchsorted(flat[order], node), len(flat) - 1)

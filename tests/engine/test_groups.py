@@ -28,10 +28,26 @@ def links_of_each(flows):
 def test_groups_in_a_domain_of_two_tiers_get_the_links_that_each_gets_alone(name, size, stride, op):
     machine = load_topology(name)
     domain = machine.domain_accelerators
-    network = network_of(machine, domain)
     block = np.arange(size) * stride
-    starts = list(range(0, domain - int(block[-1])))
-    members = np.array(starts[:24])[:, None] + block[None, :]
+    starts = np.arange(0, domain - int(block[-1]))[:24]
+    check(network_of(machine, domain), op, starts[:, None] + block)
+
+
+@pytest.mark.parametrize("op", ["all-reduce", "all-to-all", "reduce-scatter"])
+@pytest.mark.parametrize(("size", "stride"), [(8, 1), (4, 8), (16, 4)])
+@pytest.mark.parametrize("name", ["tpu-v7x-pod", "tpu-v6e-pod"])
+def test_groups_that_are_moved_on_a_torus_get_the_links_that_each_gets_alone(
+    name, size, stride, op
+):
+    network = network_of(load_topology(name), 256)  # copper within cubes, optics between them
+    assert network.router.grid is not None
+    starts = np.arange(256).reshape(-1, size, stride)[:, 0].ravel()
+    members = (starts[:, None] + np.arange(size) * stride)[:24]
+    check(network, op, members)
+
+
+def check(network, op, members):
+    """Compare the links of all groups at once with those of each alone."""
     asked = []
 
     def pattern_of(row):

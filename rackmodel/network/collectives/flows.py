@@ -130,6 +130,8 @@ def pace_s(network: Network, flows: Flows) -> float:
 
 def _fullest_s(network: Network, flows: Flows) -> float:
     """Return the seconds per byte of the collective that the tightest link allows."""
+    if len(flows.links) > len(network.capacity):
+        return float((link_load(network, flows) / network.capacity).max(initial=0.0))
     used, local = np.unique(flows.links, return_inverse=True)
     load = np.bincount(local, flows.amount, minlength=len(used))
     return float((load / network.capacity[used]).max(initial=0.0))
