@@ -21,7 +21,7 @@ from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
 from rackmodel.stages import tell
-from rackmodel.workload import Job, Plan, check, peak_memory
+from rackmodel.workload import Job, Plan, check, peak_memory, recompute_that_fits
 
 if TYPE_CHECKING:
     from rackmodel.result.result import Result
@@ -338,10 +338,13 @@ def nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
     kinds = ", ".join(
         f"{kind} {size / 1e9:.0f}" for kind, size in sorted(need.items(), key=lambda i: -i[1])[:4]
     )
+    words = recompute_that_fits(job, capacity)
+    fitting = f"With {words} it would fit; else use" if words else "Use"
     return (
         f"no plan of {job.model.name!r} fits {planner.gpus} x {planner.part.name} with "
         f"{capacity / 1e9:.0f} GB each; the nearest ({plan_words(plan)}) needs {total / 1e9:.0f} "
-        f"GB on pipeline rank {rank} ({kinds}). Use more accelerators or a smaller batch or model"
+        f"GB on pipeline rank {rank} ({kinds}). {fitting} more accelerators or a smaller batch"
+        " or model"
     )
 
 

@@ -20,6 +20,7 @@ from rackmodel.workload.memory import (
     memory_timeline,
     peak_memory,
     printed_bytes,
+    recompute_that_fits,
 )
 from rackmodel.workload.models import Model
 from rackmodel.workload.operations import (
@@ -71,6 +72,7 @@ __all__ = [
     "printed_bytes",
     "programs",
     "rank_actions",
+    "recompute_that_fits",
     "send_bytes",
     "transfer_bytes",
 ]

@@ -329,6 +329,11 @@ def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
     yield 'recompute="full"', job.replace(**_choice("full"))
 
 
+def recompute_that_fits(job: Job, hbm_bytes: float) -> str:
+    """Return the words of the least recompute that fits; nothing where none does."""
+    return next((words for words, changed in _recomputes(job) if fits(changed, hbm_bytes)), "")
+
+
 def least_recompute(job: Job, hbm_bytes: float) -> Job:
     """Return the job with the least recompute that fits: none, cheap modules, whole layers.
 

@@ -12,7 +12,12 @@ from rackmodel.workload.activations import states_kept, unit_bytes
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
-from rackmodel.workload.memory import least_recompute, memory, printed_bytes
+from rackmodel.workload.memory import (
+    least_recompute,
+    memory,
+    printed_bytes,
+    recompute_that_fits,
+)
 from rackmodel.workload.operations import Collective, Segment
 from rackmodel.workload.stages import chunks_of
 
@@ -162,3 +167,13 @@ def test_pytorchs_pipeline_keeps_what_it_sent_and_gathers_whole_units_through_fl
     # Units that stay whole pass the same buffers as units that are dropped after use.
     kinds = [memory(torch.replace(reshard=reshard), 1) for reshard in (False, True)]
     assert kinds[0]["buffers"] == kinds[1]["buffers"] > 0
+
+
+def test_what_recompute_would_fit_is_said_of_sharded_mixtures():
+    plan = Plan(dp=8, micro_batch=8, sharding="zero3", recompute="selective")
+    job = Job(model=load_model("qwen3-30b-a3b"), plan=plan, seq_len=8192, global_batch=64)
+    assert recompute_that_fits(job, 180e9) == 'recompute="full"'
+    assert recompute_that_fits(job, 100e9) == ""
+    # pith-train 79: every second product kept, experts run again, the loss in eight parts: 152 GB.
+    said = job.replace(recompute_modules=("alternate", "moe"), loss_chunks=8)
+    assert sum(memory(said).values()) == pytest.approx(152e9, rel=0.15)
