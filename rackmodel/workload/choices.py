@@ -7,6 +7,7 @@ Left out: schedules and number formats, which register themselves.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
@@ -42,6 +43,19 @@ OPTIMIZERS = {
     "sgd": 4.0,  # one fp32 momentum
     "muon": 4.0,  # one fp32 momentum of the matrices of layers; arXiv:2502.16982, section 2.3
 }
+
+
+def run_again(modules: Collection[str], *, by_tensor: bool) -> frozenset[str]:
+    """Return all modules that run again with those named.
+
+    by_tensor : what is kept is told by the names of tensors, which experts share with dense layers.
+
+    >>> sorted(run_again(("mlp",), by_tensor=True))
+    ['act', 'mlp', 'moe', 'moe_act']
+    """
+    of_experts = {"act": "moe_act", "mlp": "moe"} if by_tensor else {}
+    wanted = {*modules, *(of_experts[module] for module in modules if module in of_experts)}
+    return frozenset(wanted).union(*(WITHIN.get(module, ()) for module in wanted))
 
 
 class AcceleratorLike(Protocol):

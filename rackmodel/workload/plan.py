@@ -344,10 +344,9 @@ class Job(Learning):
     @property
     def modules(self) -> frozenset[str]:
         """Modules that selective recompute runs again."""
-        if self.plan.recompute != "selective":
-            return frozenset()
-        wanted = self.plan.recompute_modules or software_of(self.stack).selective
-        return frozenset(wanted).union(*(choices.WITHIN.get(module, ()) for module in wanted))
+        software, said = software_of(self.stack), self.plan.recompute_modules
+        wanted = () if self.plan.recompute != "selective" else said or software.selective
+        return choices.run_again(wanted, by_tensor=software.remat_by_tensor)
 
     def on(self, part: choices.AcceleratorLike, domain: int = 0) -> Job:
         """Return the job with what the machine decides where the job is silent.

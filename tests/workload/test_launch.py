@@ -56,6 +56,15 @@ PLANS = {
         (DENSE, Plan(dp=32, sharding="hsdp", shard_size=8, micro_batch=2, recompute="full")),
         (DENSE, Plan(pp=4, vpp=2, dp=8, sharding="zero3", recompute="full")),
         (DENSE, Plan(dp=8, sharding="none", recompute="none")),
+        (
+            DENSE,
+            Plan(
+                dp=8,
+                sharding="zero3",
+                recompute="selective",
+                recompute_modules=("norm", "mlp", "core_attn"),
+            ),
+        ),
     ],
 }
 PLANS["nemo"] = PLANS["megatron"]
@@ -351,3 +360,40 @@ def test_a_maxtext_file_without_axes_has_those_of_its_base_file(tmp_path):
     assert found.plan["sharding"] == "zero3"  # ici_fsdp_parallelism: -1
     assert found.plan["micro_batch"] == 12
     assert found.on(8)["global_batch"] == 96
+
+
+@pytest.mark.parametrize(
+    ("policy", "modules"),
+    [
+        ("minimal_with_context", ["norm", "act"]),
+        ("minimal", ["norm", "act", "core_attn"]),
+        ("save_dot_except_mlp", ["norm", "mlp", "core_attn"]),
+        ("custom\ncontext: device\nquery_proj: device", ["norm", "mlp"]),
+    ],
+)
+def test_maxtexts_policies_keep_products_and_run_the_rest_again(tmp_path, policy, modules):
+    path = tmp_path / "m.yml"
+    path.write_text(
+        "base_config: base.yml\nmodel_name: llama3-8b\nper_device_batch_size: 2\n"
+        f"max_target_length: 8192\nremat_policy: {policy}\n"
+    )
+    plan = read_launch(path).plan
+    assert (plan["recompute"], plan["recompute_modules"]) == ("selective", modules)
+    # Tensors of experts have the names of dense ones.
+    mixture = job_of(load_model("mixtral-8x7b"), Plan(dp=8, **plan | {"micro_batch": 1}))
+    experts = {"norm": "norm", "act": "moe_act", "mlp": "moe", "core_attn": "core_attn"}
+    assert {experts[module] for module in modules} <= mixture.replace(stack="maxtext").modules
+
+
+def test_maxtexts_own_policy_offloads_the_input_of_a_layer_or_is_refused(tmp_path):
+    path = tmp_path / "m.yml"
+    text = (
+        "base_config: base.yml\nmodel_name: llama3-8b\nper_device_batch_size: 2\n"
+        "max_target_length: 8192\nremat_policy: custom\ndecoder_layer_input: offload\n"
+    )
+    path.write_text(text)
+    plan = read_launch(path).plan
+    assert (plan["recompute"], plan["offload"]) == ("full", ["activations"])
+    path.write_text(f"{text}context: device\n")
+    with pytest.raises(RackModelError, match="keeps some tensors and offloads others"):
+        read_launch(path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from rackmodel.workload.launch.remat import remat_policy, remat_words
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
@@ -252,13 +253,6 @@ _AXES = {
     "fsdp_transpose": "fsdp",
     "data": "data",
 }
-_POLICIES = {
-    "full": "full",
-    "minimal": "none",
-    "minimal_with_context": "none",
-    "minimal_flash": "none",
-    "none": "none",
-}
 
 
 def read_maxtext(keys: Flat) -> Launch:
@@ -274,10 +268,6 @@ def read_maxtext(keys: Flat) -> Launch:
                 open_axis = ours
             else:
                 sizes[ours] *= max(1, size or 1)
-    policy = str(keys.get("remat_policy", default="full"))
-    modules = policy.startswith(("save_", "custom", "qkv_", "mlp_"))
-    if policy not in _POLICIES and not modules:
-        keys.refuse(f"remat_policy {policy!r:.40} is not read (known: {', '.join(_POLICIES)})")
     # Weights are cut over fsdp and, for other parts of the model, over expert and context.
     shards = sizes["fsdp"] > 1 or open_axis == "fsdp"
     plan: dict[str, Any] = {
@@ -289,7 +279,7 @@ def read_maxtext(keys: Flat) -> Launch:
         "vpp": keys.whole("num_pipeline_repeats", default=1) or 1,
         "micro_batch": 1,
         "sharding": "none" if not shards else "hsdp" if sizes["data"] > 1 else "zero3",
-        "recompute": "selective" if modules else _POLICIES[policy],
+        **remat_words(keys),
     }
     if plan["sharding"] == "hsdp":
         if open_axis:
@@ -335,12 +325,11 @@ def maxtext_of(job: Job) -> dict[str, Any]:
         "sharding",
         "shard_size",
         "recompute",
+        "recompute_modules",
     }
     unsaid(job, "maxtext", said, lambda name, value: name == "etp" and value == 1)
     if plan.sharding in ("zero1", "zero2"):
         cannot_say("maxtext", "sharding", plan.sharding)
-    if plan.recompute == "selective":
-        cannot_say("maxtext", "recompute", plan.recompute)
     if job.precision not in ("bf16", "fp8", "int8"):
         cannot_say("maxtext", "precision", job.precision)
     shards = {"none": 1, "zero3": plan.replicas, "hsdp": plan.shard_size // plan.cp}[plan.sharding]
@@ -349,7 +338,7 @@ def maxtext_of(job: Job) -> dict[str, Any]:
         "model_name": job.model.name,
         "per_device_batch_size": job.global_batch / job.gpus / _accumulation(job),
         "max_target_length": job.seq_len,
-        "remat_policy": {"full": "full", "none": "minimal"}[plan.recompute],
+        "remat_policy": remat_policy(plan),
         "dcn_data_parallelism": plan.replicas // plan.ep // shards,
         "ici_fsdp_parallelism": shards,
         "ici_tensor_parallelism": plan.tp,
