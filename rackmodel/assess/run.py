@@ -248,8 +248,8 @@ def check_named(machine: Topology) -> None:
     """Refuse a machine whose accelerators nobody named."""
     if not machine.accelerator:
         raise InvalidInput(
-            f"{machine.name}: no accelerator is named; add the graph attribute accelerator="
-            '"h100" (see rackmodel list accelerators)'
+            f'{machine.name}: no accelerator is named; give accelerator="h100", on the command'
+            " line --map accelerator=h100 (see rackmodel list accelerators)"
         )
 
 

@@ -124,7 +124,7 @@ Maps: TypeAlias = Annotated[
         "--map",
         metavar="KEY=EXPR",
         help="What keys of a graph's file mean: bytes_per_s=LinkSpeedRaw/8, kind=accelerator, "
-        "links.pcie='64 GB/s'. Repeatable.",
+        "links.pcie='64 GB/s', accelerator=h100. Repeatable.",
         rich_help_panel="Catalog",
         show_default=False,
     ),

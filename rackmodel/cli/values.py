@@ -274,7 +274,10 @@ def mappings(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-MAPPED = ("bytes_per_s", "latency_s", "count", "medium", "kind", "rack", "index", "part")
+MAPPED = (
+    *("bytes_per_s", "latency_s", "count", "medium", "kind", "rack", "index", "part"),
+    *("accelerator", "chassis"),
+)
 
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {

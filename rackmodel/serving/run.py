@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from rackmodel import hardware
+from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput, UnknownName
@@ -42,8 +43,7 @@ def steps_of(
     graphs: bool = True,
 ) -> Steps:
     """Return the steps of a machine; kept by whoever asks for many of them."""
-    if not machine.accelerator:
-        raise InvalidInput(f"{machine.name}: no accelerator is named; give accelerator=")
+    check_named(machine)
     part = hardware.accelerator(machine.accelerator, catalog or hardware.load_catalog())
     return Steps(machine, ServingTimes(part, graphs=graphs), options or EngineOptions())
 

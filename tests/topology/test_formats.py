@@ -6,7 +6,8 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-from rackmodel.errors import InvalidInput
+import rackmodel
+from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.network import run_collective
 from rackmodel.topology import load_topology
 from rackmodel.topology.formats.write import text_for
@@ -176,9 +177,20 @@ def test_simgrid_stars_and_clusters(tmp_path):
     kinds, links = facts(machine(tmp_path, "star.xml", SIMGRID))
     assert kinds == {"accelerator": 3, "leaf": 1}
     assert sorted(link[2] for link in links) == [125e6] * 4 + [250e6] * 2
-    kinds, links = facts(machine(tmp_path, "cluster.xml", CLUSTER))
+    kinds, links = facts(machine(tmp_path, "cluster.xml", NAMED + CLUSTER))
     assert kinds == {"accelerator": 8, "leaf": 1}
     assert {link[2:] for link in links} == {(1.25e9, 5e-6)}
+
+
+def test_a_file_that_names_no_accelerator_is_told_what_it_is_made_of(tmp_path):
+    machine(tmp_path, "topo.xml", NCCL.replace('device="0x2330"', ""))
+    words = {"model": "gpt3-1.3b", "gpus": 2, "global_batch": 2, "seq_len": 128}
+    with pytest.raises(InvalidInput, match="--map accelerator=h100"):
+        rackmodel.simulate(tmp_path / "topo.xml", **words)
+    named = load_topology(tmp_path / "topo.xml", maps={"accelerator": "b200"})
+    assert rackmodel.simulate(named, **words).accelerator.name == "b200"
+    with pytest.raises(UnknownName, match="did you mean 'h100'"):
+        load_topology(tmp_path / "topo.xml", maps={"accelerator": "h10"})
 
 
 def test_nccl_dump(tmp_path):
@@ -265,6 +277,7 @@ def test_a_simgrid_platform_has_the_rates_of_payload(tmp_path):
     )
 
 
+NAMED = '<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">'
 BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1">&a;</system>'
 
 
@@ -274,6 +287,8 @@ BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1
         ("bomb.xml", BILLION, "entities are refused"),
         ("bomb.graphml", BILLION.replace("system", "graphml"), "entities are refused"),
         ("bomb.txt", BILLION, "entities are refused"),
+        ("far.xml", f"{NAMED}<system>&a;</system>", "undefined entity"),
+        ("fetch.xml", f'{NAMED[:-1]} [<!ENTITY % a SYSTEM "b"> %a;]><system/>', "are refused"),
         ("other.xml", "<svg/>", "XML of <svg> is not read"),
         ("broken.xml", "<system>", "not valid XML"),
         ("notes.txt", "a shopping list", "holds no machine that can be read"),

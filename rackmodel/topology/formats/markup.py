@@ -2,8 +2,8 @@
 
 In:  a text and the name of its file.
 Out: an XML element, or what a YAML text holds.
-Left out: what it means; JSON and TOML (`rackmodel.files`). Document types, entities, references and
-tags of YAML are refused.
+Left out: what it means; JSON and TOML (`rackmodel.files`). Entities, document types that declare
+something, references and tags of YAML are refused.
 """
 
 from __future__ import annotations
@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 def parse_xml(text: str, file: str) -> Element:
     """Return the root of an XML text; expat tells of every document type and entity, and stops.
 
+    A document type that only names itself, as in each platform of SimGrid, is passed over: what it
+    names is never fetched.
+
     Raises
     ------
     InvalidInput
-        If it is no XML, or declares a document type or an entity.
+        If it is no XML, or declares anything in it, such as an entity.
     """
     from xml.etree import ElementTree
     from xml.parsers import expat
 
     def refuse(*_: Any) -> NoReturn:
         raise InvalidInput(
-            f"{file}: XML document types and entities are refused; remove <!DOCTYPE ...>"
+            f"{file}: XML entities are refused, and document types that declare something; remove"
+            " <!DOCTYPE ...>"
         )
 
+    def document_type(name: str, system: str | None, public: str | None, declares: int) -> None:
+        if declares:
+            refuse()
+
     parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
+    parser.StartDoctypeDeclHandler = document_type
     parser.EntityDeclHandler = refuse
     parser.ExternalEntityRefHandler = refuse
     try:

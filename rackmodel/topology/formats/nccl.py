@@ -30,6 +30,7 @@ _SWITCH_CLASS = "0x0680"  # PCI class of an NVSwitch
 _NVLINK = ((100, 50e9), (70, 25e9), (60, 20e9))  # from that compute capability on: bytes/s a link
 _DEVICES = {
     **{"0x2330": "h100", "0x2335": "h200", "0x20b0": "a100-40", "0x20b2": "a100-80"},
+    **{"0x2324": "h800", "0x2329": "h20", "0x2342": "gh200-96", "0x2348": "gh200-141"},
     **{"0x2901": "b200", "0x2941": "gb200", "0x1db5": "v100", "0x1db8": "v100"},
 }
 _GEN5_X16 = 32e9 / 8 * 16 * 128 / 130
@@ -46,7 +47,8 @@ def from_nccl(root: Element, file: str) -> nx.DiGraph[Any]:
         raise InvalidInput(f"{file}: <system> holds no <gpu>; add one")
     for gpu, name in names.values():
         _nvlinks(joined, gpu, name, names, file)
-    parts = {_DEVICES.get(pci.get("device", "").lower()) for pci in _pci_of_gpus(root)}
+    devices = {pci.get("device", "").lower() for pci in _pci_of_gpus(root)}
+    parts = {_DEVICES.get(device) for device in devices if device}
     if len(parts) == 1 and (part := parts.pop()):
         from rackmodel.hardware import load_catalog
 

@@ -43,6 +43,7 @@ _LINK_KEYS: dict[str, tuple[str, float]] = {
 }
 _EXPRESSION = re.compile(r"\s*([A-Za-z_][\w .-]*?)\s*(?:([*/])\s*([\d.]+(?:e[+-]?\d+)?))?\s*")
 _NODE_KEYS = ("kind", "rack", "index", "part")
+_GRAPH_KEYS = ("accelerator", "chassis")
 
 
 def normalised(
@@ -54,7 +55,7 @@ def normalised(
     ----------
     maps : {"bytes_per_s": "LinkSpeedRaw/8"}: a key of rackmodel is a key of the file, times or over
         a number, or a value for all that lack it; {"links.pcie": "64 GB/s"}: the rate of links of
-        that name.
+        that name; {"accelerator": "h100"}: what a machine is made of, by its name in the catalog.
 
     Raises
     ------
@@ -106,6 +107,9 @@ def _name_kind(data: dict[str, Any]) -> None:
 def _apply(graph: nx.DiGraph[Any], key: str, expression: str, file: str) -> None:
     """Set one key of nodes or links by an expression."""
     where = f"{file}: --map {key}={expression}"
+    if key in _GRAPH_KEYS:
+        graph.graph[key] = expression.strip()
+        return
     if key.startswith("links."):
         named = [d for *_, d in graph.edges(data=True) if d.get("link") == key[6:]]
         if not named:
