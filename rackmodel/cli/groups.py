@@ -147,8 +147,9 @@ def _job_words(words: Words) -> Words:
     words = read | words
     for name in ("model", "gpus", "global_batch"):
         if name not in words:
-            option = f"--{name.replace('_', '-')}"
-            raise InvalidInput(f"{option}: missing; give it, or a launch file by --from")
+            option, file = f"--{name.replace('_', '-')}", words.get("launch")
+            remedy = f"{file} does not say it" if file else "or a launch file by --from"
+            raise InvalidInput(f"{option}: missing; give it, {remedy}")
     more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
     known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch", "default_plan"})}
     for name in more:
@@ -171,8 +172,10 @@ def _assigned(words: Sequence[str], given: set[str]) -> Words:
             raise InvalidInput(f"--plan: wanted FIELD=VALUE; got {clip(word)!r}")
         if name in given or name in found:
             raise InvalidInput(f"--plan: {name} is given twice")
-        parts = [_value(part.strip()) for part in text.split(",") if part.strip()]
-        found[name] = parts if name in _LISTS else _value(text.strip())
+        # Also as Python has it, and as refusals print it: ["a", "b"].
+        parts = [part.strip().strip("'\"") for part in text.strip().strip("[]()").split(",")]
+        listed = [_value(part) for part in parts if part]
+        found[name] = listed if name in _LISTS else _value(text.strip())
     return found
 
 

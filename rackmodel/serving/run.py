@@ -15,7 +15,7 @@ from rackmodel import hardware
 from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
-from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput, UnknownName
+from rackmodel.errors import CannotRun, DoesNotFit, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.cache_moves import CacheMoves

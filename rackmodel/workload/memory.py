@@ -234,7 +234,7 @@ def _advice(job: Job, hbm_bytes: float) -> str:
         try:
             check(changed)
             if fits(changed, hbm_bytes):
-                return f"This would fit: {words}"
+                return f"This would fit: {words} (advise tells its step time, and flags)"
         except InvalidPlan:
             continue
     return (
@@ -290,6 +290,11 @@ def _choice(kind: str, modules: Sequence[str] = (), layers: int | None = None) -
     }
 
 
+def _selective(modules: Sequence[str]) -> str:
+    named = ", ".join(f'"{module}"' for module in modules)
+    return f'recompute="selective", recompute_modules=[{named}]'
+
+
 def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
     """Recompute choices from the least work to the most: modules, then layers, then all.
 
@@ -315,16 +320,14 @@ def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
     yield 'recompute="none"', job.replace(**_choice("none"))
     for last in range(len(modules)):
         some = modules[: last + 1]
-        words = f'recompute="selective" of {", ".join(some)}'
-        yield words, job.replace(**_choice("selective", some))
+        yield _selective(some), job.replace(**_choice("selective", some))
     if by_tensor:
         cheap = [module for module in modules if module != "core_attn"]
         rest = [feed for feed in ("mlp", "moe") if f"{feed}_act".replace("mlp_", "") in modules]
         for some in ([*cheap, *rest], [*cheap, *rest, "core_attn"]):
-            words = f'recompute="selective" of {", ".join(some)}'
-            yield words, job.replace(**_choice("selective", some))
+            yield _selective(some), job.replace(**_choice("selective", some))
     for layers in () if by_tensor else sorted({max(1, most * q // 8) for q in range(1, 8)}):
-        words = f'recompute="full" of {layers} layers per chunk'
+        words = f'recompute="full", recompute_layers={layers}'
         yield words, job.replace(**_choice("full", (), layers))
     yield 'recompute="full"', job.replace(**_choice("full"))
 
