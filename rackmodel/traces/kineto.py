@@ -12,17 +12,21 @@ import io
 import json
 import re
 import zlib
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from rackmodel.errors import InvalidInput
 from rackmodel.files import open_stream
 from rackmodel.traces.recorded import MOST_MEMBERS, Doing, Exchange, Recorder, Work
 
 CHUNK = 1 << 20  # characters read at a time
+_ID = (1 << 62) - 1  # external ids are kept in 64 bits
 LONGEST_HEAD = 64 << 20  # characters before the first event
 # Kinds of events, lower case; the second words are those of PyTorch before 1.13.
 DEVICE = {"kernel", "gpu_memcpy", "gpu_memset", "memcpy", "memset"}
@@ -164,8 +168,12 @@ class _Reader:
     rank: int | None
     lanes: dict[tuple[int, str], int] = field(default_factory=dict)
     counts: dict[object, int] = field(default_factory=dict)
-    products: dict[Any, Work] = field(default_factory=dict)  # by external id
-    open_products: dict[int, Any] = field(default_factory=dict)  # kernels of an external id
+    # Products of the host and their work, kernels and their product, by external id: of millions of
+    # events numbers alone are kept.
+    products: array[int] = field(default_factory=lambda: array("q"))
+    product_work: array[int] = field(default_factory=lambda: array("q"))
+    open_kernels: array[int] = field(default_factory=lambda: array("q"))
+    open_products: array[int] = field(default_factory=lambda: array("q"))
     marks: set[str] = field(default_factory=set)
     unsized: int = 0
 
@@ -192,8 +200,10 @@ class _Reader:
         if name.startswith("ProfilerStep#") and kind == "user_annotation":
             if float(event.get("dur") or 0.0) > 1.0:  # ours ends with an empty one
                 self.marks.add(name)
-        elif kind in HOST and name in PRODUCTS and "External id" in args:
-            self.products[args["External id"]] = _product(args)
+        elif kind in HOST and name in PRODUCTS and isinstance(args.get("External id"), int):
+            works = self.recorder.works
+            self.product_work.append(works.setdefault(_product(args), len(works)))
+            self.products.append(args["External id"] & _ID)
         elif kind in DEVICE:
             try:
                 self._device(event, kind, name, args)
@@ -227,8 +237,11 @@ class _Reader:
         number = self.recorder.add(pid, lane, start, seconds, doing, meeting)
         if self.ours and "SendRecv" in name:
             self.recorder.sends[name] = number
-        if isinstance(doing, Work) and doing.matrix and not doing.flops and "External id" in args:
-            self.open_products[number] = args["External id"]
+        external = args.get("External id")
+        open_product = isinstance(doing, Work) and doing.matrix and not doing.flops
+        if open_product and isinstance(external, int):
+            self.open_kernels.append(number)
+            self.open_products.append(external & _ID)
 
     def _lane(self, pid: int, thread: object) -> int:
         key = pid, str(thread)
@@ -276,10 +289,14 @@ class _Reader:
         """Add what only the whole file tells."""
         recorder = self.recorder
         recorder.steps = max(recorder.steps, len(self.marks))
-        for number, external in self.open_products.items():
-            if external in self.products:
-                work = self.products[external]
-                recorder.doing[number] = recorder.works.setdefault(work, len(recorder.works))
+        if self.products and self.open_products:
+            known, wanted = np.array(self.products), np.array(self.open_products)
+            order = np.argsort(known, kind="stable")  # of several with one id the last counts
+            place = np.searchsorted(known[order], wanted, side="right") - 1
+            said = known[order[place]] == wanted  # before the first: -1, which is no match either
+            doing = np.array(self.product_work)[order[place]]
+            for number, work in zip(np.array(self.open_kernels)[said], doing[said], strict=True):
+                recorder.doing[number] = int(work)
         recorder.outside_s = float(self.ours.get("outside_s", 0.0))
         if self.ours.get("summary"):
             recorder.notes.append(

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import rackmodel
 from rackmodel.cli.app import app
 from rackmodel.errors import InvalidInput
+from rackmodel.traces import kineto
 
 BASE = {"micro_batch": 1, "cp": 1, "vpp": 1, "sharding": "zero1", "recompute": "none"}
 JOBS = {
@@ -222,19 +223,37 @@ def test_a_profile_that_does_not_say_its_machine_is_asked_for_it(tmp_path):
         rackmodel.replay(path, "dgx-h100")
 
 
-def test_reading_does_not_hold_the_file(tmp_path):
-    events = [
-        kernel("gemm", 10.0 * i, 9.0, **{"grid": [1, 2, 3], "note": "x" * 900}) for i in range(9000)
-    ]
-    path = write(tmp_path / "a.json", events)
-    assert path.stat().st_size > 9e6
-    del events
-    rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")  # loads what it needs once
-    tracemalloc.start()
-    rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8e6
+def test_a_trace_of_a_gigabyte_is_read_within_500_mb(tmp_path, monkeypatch):
+    """By the slope: what three times as long a file takes more is a sixth of its bytes at most.
+
+    A kernel, its launch and three operations of the host, two of them products with their shapes.
+    """
+
+    def written(count):
+        events = []
+        for i in range(count):
+            shapes = {"Input Dims": [[8192, 4096], [4096, 4096]], "note": "x" * 100}
+            for part, name in enumerate(("aten::linear", "aten::mm", "aten::mm")):
+                args = {"External id": 3 * i + part, **shapes}
+                host = {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1}
+                events.append({**host, "ts": 20.0 * i, "dur": 8.0, "args": args})
+            work = {"External id": 3 * i + 2, "correlation": i, "grid": [1056, 1, 1]}
+            events.append(kernel("nvjet_hsh_128x256", 20.0 * i, 15.0, **work))
+        return write(tmp_path / f"{count}.json", events)
+
+    def peak(path):
+        tracemalloc.start()
+        rackmodel.replay(path, "dgx-h100", recorded_on="dgx-h100")
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    monkeypatch.setattr(kineto, "CHUNK", 1 << 16)  # what is read at a time, beside small files
+    short, long = written(1000), written(4000)
+    rackmodel.replay(short, "dgx-h100", recorded_on="dgx-h100")  # loads what it needs once
+    grown = (peak(long) - peak(short)) / (long.stat().st_size - short.stat().st_size)
+    assert grown < 1 / 6
+    assert peak(short) < 20e6
 
 
 def message(*fields):
