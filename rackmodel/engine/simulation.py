@@ -188,6 +188,7 @@ class Simulation:
             raise _stuck(stuck, len(self.world.open))
         self.end_s, self.events = float(self.clock.now), events_so_far(self.clock)
         self.logs = [RankLog.of(rank.log) for rank in self.world.ranks]
+        self.world.ranks.clear()  # ranks and their world name each other: free them now
 
     def _by_arrays(self, classes: Sequence[Walker], limit_s: float) -> None:
         from rackmodel.engine.array_run import run_arrays  # loads numba

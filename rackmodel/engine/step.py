@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.drafts import Axes
 from rackmodel.engine.drift import drifted
+from rackmodel.engine.garbage import uncollected
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.quotient import Quotient, fold
@@ -151,6 +152,7 @@ class StepKind:
 TRAINING = StepKind(programs=programs, algorithm=exchange_algorithm)
 
 
+@uncollected()
 def simulate_step(
     machine: SimulatedMachine,
     job: Job,
