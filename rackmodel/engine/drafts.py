@@ -77,6 +77,11 @@ class Axes:
                 found.append((key, members, true))
         return found
 
+    def named(self, key: Key) -> str | tuple[str, ...] | None:
+        """Return the algorithm of a kind of exchange, as `algorithm` does."""
+        name = self.algorithm("send" if key.stages is not None else key.op, key.axis)
+        return name if name is None or isinstance(name, str) else tuple(name)
+
 
 def stages_of(pipeline: Ints) -> Ints:
     """Return the pipeline rank of each rank."""

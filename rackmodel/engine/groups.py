@@ -116,13 +116,13 @@ class AcceleratorTree:
 
         Kept: the same groups run collectives of several sizes.
         """
-        digest = _digest(members)
-        if digest not in self._signed:
+        known = digest(members)
+        if known not in self._signed:
             if len(self._signed) >= MOST_SIGNED:
                 self._signed.clear()
             made = self._signatures if self.grid is None else self._shapes
-            self._signed[digest] = made(members)
-        return self._signed[digest]
+            self._signed[known] = made(members)
+        return self._signed[known]
 
     def _shapes(self, members: Ints) -> Ints:
         """Tell groups on a grid apart by their shape and where it begins in the grid's period."""
@@ -205,7 +205,7 @@ def flows_of_groups(
     alike = [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
     # An operation of another size runs the same rounds; only their fixed times differ.
-    key = _digest(members), tuple((one.algorithm, one.rounds) for one in patterns)
+    key = digest(members), tuple((one.algorithm, one.rounds) for one in patterns)
     if key in tree.placed:
         latency = np.zeros((len(members), max(len(p.latency_s) for p in patterns)))
         for same, pattern in zip(alike, patterns, strict=True):
@@ -242,10 +242,10 @@ def rates_alone(flows: PlacedFlows, capacity: Floats) -> Floats:
     return rate
 
 
-def _digest(members: Ints) -> bytes:
-    """Name the members of all groups of an axis."""
-    digest = hashlib.blake2b(np.ascontiguousarray(members).data).digest()
-    return digest + bytes(str(members.shape), "ascii")
+def digest(values: npt.NDArray[Any]) -> bytes:
+    """Name an array, such as the members of all groups of an axis, by what is in it."""
+    named = hashlib.blake2b(np.ascontiguousarray(values).data).digest()
+    return named + bytes(f"{values.shape}{values.dtype}", "ascii")
 
 
 def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:

@@ -19,21 +19,20 @@ import numpy.typing as npt
 
 from rackmodel.engine.drafts import Axes
 from rackmodel.engine.drift import drifted
+from rackmodel.engine.folding import FoldedMachine, HowFolded, folded
 from rackmodel.engine.garbage import uncollected
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.placing import Placed, SimulatedMachine, place
-from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap
 from rackmodel.engine.ranks import Late
 from rackmodel.engine.recurrence import Repeat, Splice, find_splices, trials
-from rackmodel.engine.simulation import Hands, Simulation, hands_of
+from rackmodel.engine.simulation import Simulation, hands_of
 from rackmodel.engine.stand_in import StandIn
-from rackmodel.engine.system import ExchangeKind, System, build_system, exchange_kinds
+from rackmodel.engine.system import ExchangeKind, exchange_kinds
 from rackmodel.errors import CannotRun
 from rackmodel.kernels.contention import Taken
-from rackmodel.network import Network
-from rackmodel.network.symmetry import PERIODS, Partition, label, refine, trivial_partition
+from rackmodel.network.symmetry import PERIODS
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (
@@ -63,16 +62,6 @@ class MixedKernels(Kernels, Protocol):
     def others(self) -> Mapping[str, Kernels]:
         """The same on other accelerators, by their ids."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class FoldedMachine:
-    """The machine that was simulated: every group, flow and link of it, and their classes."""
-
-    system: System
-    partition: Partition
-    quotient: Quotient
-    network: Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -191,11 +180,10 @@ def simulate_step(
     todo = list(trials(job, options.repeat))
     _check_walk(todo[0], options.repeat)
     hands = hands_of(placed.speed, placed.parts)
-    like = hands.columns() if options.fold else None
-    system = _system(_short(job, todo[0]), placed, weight, kind, like)
+    how = HowFolded(hands.columns(), options.fold)
+    machine_folded = _folded(_short(job, todo[0]), placed, weight, kind, how)
+    system, quotient = machine_folded.system, machine_folded.quotient
     orbits = system.orbits
-    partition = _partition(system, hands, options.fold)
-    quotient = fold(system, partition)
     exchanges = exchange_kinds(system, transfers_slower)
     overlap_share = tuple(_taken_by(exchange, taken) for exchange in exchanges)
 
@@ -209,7 +197,7 @@ def simulate_step(
 
     walked = _run_until_it_recurs(job, todo, options.repeat, simulated, kind.programs)
     run = walked.run
-    rank_class = partition.rank[orbits.rank]
+    rank_class = machine_folded.partition.rank[orbits.rank]
     count = np.bincount(rank_class, weights=weight, minlength=len(quotient.first_rank))
     return Step(
         job=job,
@@ -225,9 +213,7 @@ def simulate_step(
         silent=frozenset(run.silent),
         exchanges=exchanges,
         rank_map=placed.rank_map,
-        machine=FoldedMachine(
-            system=system, partition=partition, quotient=quotient, network=placed.network
-        ),
+        machine=machine_folded,
         events=walked.events,
         engine=run.engine,
         wall_s=time.perf_counter() - started,
@@ -322,14 +308,10 @@ def _short(job: Job, micro_batches: int) -> Job:
     return job.replace(global_batch=micro_batches * plan.replicas * plan.micro_batch)
 
 
-def _system(
-    job: Job,
-    placed: Placed,
-    weight: npt.NDArray[np.float64],
-    kind: StepKind,
-    columns: Sequence[npt.NDArray[np.float64]] | None,
-) -> System:
-    """Return everything that the ranks of a job exchange; a few micro-batches say it all."""
+def _folded(
+    job: Job, placed: Placed, weight: npt.NDArray[np.float64], kind: StepKind, how: HowFolded
+) -> FoldedMachine:
+    """Return what the ranks of a job exchange, folded; a few micro-batches say it all."""
     plan, dp = job.plan, placed.small.dp
     axes = Axes(
         pipeline=axis_members(plan, "pp", dp),
@@ -337,19 +319,7 @@ def _system(
         true_size=lambda axis: axis_true_size(plan, axis),
         algorithm=lambda op, axis: kind.algorithm(plan, op, axis),
     )
-    where = placed.accelerators
-    network, programs = placed.network, kind.programs(job)
-    return build_system(
-        network, programs, axes, accelerator_of=where, weight=weight, columns=columns
-    )
-
-
-def _partition(system: System, hands: Hands, do_fold: bool) -> Partition:
-    groups = system.groups()
-    if not do_fold:
-        return trivial_partition(len(system.stage), len(system.capacity), groups)
-    told = (column[system.orbits.first] for column in hands.columns())
-    return refine(label(system.stage, *told), label(system.capacity), groups)
+    return folded(placed.network, axes, kind.programs(job), placed.accelerators, weight, how)
 
 
 def _rank_weights(job: Job, small: StandIn) -> npt.NDArray[np.float64]:

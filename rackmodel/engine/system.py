@@ -29,7 +29,6 @@ from rackmodel.engine.orbits import Orbits, orbits_of
 from rackmodel.engine.streams import Streams, streams_on
 from rackmodel.network import Network
 from rackmodel.network.symmetry import Groups, label
-from rackmodel.workload.operations import Program
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -152,9 +151,8 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
 
 def build_system(
     network: Network,
-    programs: Sequence[Program],
+    groups: Sequence[tuple[Key, Ints, int]],
     axes: Axes,
-    *,
     accelerator_of: Ints,
     weight: Floats,
     columns: Sequence[npt.NDArray[Any]] | None = None,
@@ -163,11 +161,11 @@ def build_system(
 
     Parameters
     ----------
+    groups : of `Axes.groups`.
     accelerator_of : int[R], where each rank stands. weight : float[R], ranks that each stands for.
     columns : what tells ranks apart, beside their stage and weight; None to build every group.
     """
     stage = stages_of(axes.pipeline)
-    groups = axes.groups(programs)
     job = network, groups, axes.algorithm, accelerator_of, weight
     if columns is not None:
         rows = [members for _, members, _ in groups]

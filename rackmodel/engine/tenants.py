@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
+from rackmodel.engine.folding import FoldedMachine, HowFolded, partition_of
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.orbits import Orbits
@@ -28,13 +29,12 @@ from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.simulation import Simulation
-from rackmodel.engine.step import FoldedMachine, Kernels, Step, StepKind
+from rackmodel.engine.step import Kernels, Step, StepKind
 from rackmodel.engine.step import kernel_seconds as kernel_seconds_of
 from rackmodel.engine.system import Ints, System, exchange_kinds, joined_system
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Routing
-from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
 from rackmodel.workload import Job
 from rackmodel.workload.operations import (
     Collective,
@@ -196,7 +196,7 @@ def _simulate(
     )
     system = joined_system(network, stage, drafts, Orbits.none(network, len(stage)))
     programs, items = _programs(placed, steps, firsts.tolist())
-    partition = _partition(system, options.fold)
+    partition = partition_of(system, HowFolded((), options.fold))
     quotient = _slowed(fold(system, partition), owner, [one.tenant.slower for one in placed])
     shares = _overlap(system, owner, [one.tenant for one in placed])
     seconds: dict[int, float] = {}
@@ -286,13 +286,6 @@ class _Renaming:
         if isinstance(one, Transfer):
             return replace(one, peer=one.peer + self.first, name=f"{one.name}, step {self.turn}")
         return one
-
-
-def _partition(system: System, do_fold: bool) -> Partition:
-    groups = system.groups()
-    if not do_fold:
-        return trivial_partition(len(system.stage), len(system.capacity), groups)
-    return refine(label(system.stage), label(system.capacity), groups)
 
 
 def _slowed(quotient: Quotient, owner: Sequence[int], slower: Sequence[float]) -> Quotient:

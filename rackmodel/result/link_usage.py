@@ -23,7 +23,8 @@ from rackmodel.topology.kinds import tier_word
 from rackmodel.workload.operations import Segment
 
 if TYPE_CHECKING:
-    from rackmodel.engine.step import FoldedMachine, Step
+    from rackmodel.engine.folding import FoldedMachine
+    from rackmodel.engine.step import Step
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

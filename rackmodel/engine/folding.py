@@ -1,0 +1,103 @@
+"""The system of a job and its quotient, kept for the next step that exchanges the same.
+
+In:  a compiled network, programs and groups, where ranks stand, what tells them apart.
+Out: `FoldedMachine`: every group, flow and link, and their classes.
+Left out: seconds of kernels, and so everything that happens.
+
+Steps that differ in kernels, clocks, schedules or numbers of micro-batches share what they
+exchange. A network keeps the last systems that were built on it, by what they were built from.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rackmodel.engine.drafts import Axes
+from rackmodel.engine.groups import digest
+from rackmodel.engine.quotient import Quotient, fold
+from rackmodel.engine.system import System, build_system
+from rackmodel.network import Network
+from rackmodel.network.arrays import remembered
+from rackmodel.network.collectives.registry import ALGORITHM
+from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
+from rackmodel.workload.operations import Program
+
+MOST_CROSSINGS = 1_000_000  # of flows and links that a network keeps: about 50 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class FoldedMachine:
+    """The machine that was simulated: every group, flow and link of it, and their classes."""
+
+    system: System
+    partition: Partition
+    quotient: Quotient
+    network: Network
+
+    @property
+    def crossings(self) -> int:
+        """How often flows cross links, in all channels: what its size goes by."""
+        return sum(len(one.paths.links) + one.members.size for one in self.system.channels)
+
+
+class HowFolded(NamedTuple):
+    """columns : what tells ranks apart beside their stage. fold : simulate what is alike once."""
+
+    columns: Sequence[npt.NDArray[Any]]
+    fold: bool
+
+
+@remembered
+def _kept(network: Network) -> OrderedDict[tuple[object, ...], FoldedMachine]:
+    return OrderedDict()
+
+
+def folded(
+    network: Network,
+    axes: Axes,
+    programs: Sequence[Program],
+    accelerator_of: npt.NDArray[np.int64],
+    weight: npt.NDArray[np.float64],
+    how: HowFolded,
+) -> FoldedMachine:
+    """Return the folded system of a job; words as for `build_system`."""
+    groups = axes.groups(programs)
+    told = (accelerator_of, weight, axes.pipeline, *how.columns)
+    key = (
+        how.fold,
+        tuple(ALGORITHM),
+        tuple(map(digest, told)),
+        tuple((k, digest(members), true, axes.named(k)) for k, members, true in groups),
+    )
+    kept = _kept(network)
+    if key not in kept:
+        columns = how.columns if how.fold else None
+        system = build_system(network, groups, axes, accelerator_of, weight, columns)
+        partition = partition_of(system, how)
+        kept[key] = FoldedMachine(
+            system=system,
+            partition=partition,
+            quotient=fold(system, partition),
+            network=network,
+        )
+    kept.move_to_end(key)
+    found = kept[key]
+    room = MOST_CROSSINGS - sum(one.crossings for one in kept.values())
+    while room < 0 and kept:
+        room += kept.popitem(last=False)[1].crossings
+    return found
+
+
+def partition_of(system: System, how: HowFolded) -> Partition:
+    """Return which of a system's ranks, groups, flows and links are alike."""
+    groups = system.groups()
+    if not how.fold:
+        return trivial_partition(len(system.stage), len(system.capacity), groups)
+    told = (column[system.orbits.first] for column in how.columns)
+    return refine(label(system.stage, *told), label(system.capacity), groups)
