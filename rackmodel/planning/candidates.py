@@ -167,7 +167,7 @@ class Queue:
             if self._shape(place) not in self.shapes:
                 entry = int(self.queue[place])
                 self.looked.append(entry)
-                if self.planner.fits(self._job(place), self.look.room_bytes):
+                if self.look.fits(entry):
                     return place
             self.likely[place] = np.inf
         return None

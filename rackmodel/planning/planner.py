@@ -7,6 +7,7 @@ Left out: which plans to look at (`space`), which to choose (`search`).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from rackmodel.errors import InvalidPlan
 from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.profiles import profile, walk
+from rackmodel.planning.profiles import Profiles, profile, walk
 from rackmodel.planning.space import Ints, Space
 from rackmodel.workload import Job, Plan, check, fits
 from rackmodel.workload.operations import Role
@@ -54,6 +55,7 @@ class Planner:
         self.captures &= not eager
         taken = Contention.of(self.job, self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
+        self._profiles: dict[tuple[object, ...], Profiles] = {}  # of the last space
 
     def fits(self, job: Job, room_bytes: float) -> bool:
         """Whether a plan is valid and fits, by the workload's own rules and exact sum."""
@@ -81,6 +83,24 @@ class Planner:
         whole = self.job.replace(tp=1, cp=1, pp=1, dp=self.gpus)
         return step_s + overhead_s(whole, step_s)
 
+    def profiles(self, space: Space) -> Profiles:
+        """Kernels of every cut of a space, with what was walked of them so far."""
+        recomputes = frozenset(np.unique(space.recompute).tolist())
+        key = space.profiles.shape, space.profiles.tobytes(), recomputes
+        if key not in self._profiles:
+            self._profiles.clear()
+            self._profiles[key] = profile(
+                self.job,
+                space.profiles,
+                self.computes,
+                self.gpus,
+                recomputes=recomputes,
+                port_bytes_per_s=self.comm.fastest_port(),
+                settled=lambda job: job.on(self.part, self.machine.domain_accelerators),
+            )
+        return self._profiles[key]
+
+    @cached_property
     def update_rates(self) -> UpdateRates:
         """Rates of the optimizer's kernels, from the kernels themselves."""
         from rackmodel.workload.kernels import elementwise
@@ -126,16 +146,8 @@ class Look:
     def __init__(self, planner: Planner, space: Space, room_bytes: float) -> None:
         self.planner, self.job, self.space = planner, planner.job, space
         self.room_bytes = room_bytes
-        self.profiles = profile(
-            self.job,
-            space.profiles,
-            planner.computes,
-            planner.gpus,
-            recomputes=frozenset(int(r) for r in np.unique(space.recompute)),
-            port_bytes_per_s=planner.comm.fastest_port(),
-            settled=lambda job: job.on(planner.part, planner.machine.domain_accelerators),
-        )
-        self.update = planner.update_rates()
+        self.profiles, self.update = planner.profiles(space), planner.update_rates
+        self._fits: dict[int, bool] = {}
         self.every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
         self.every["hbm_bytes"] = hbm_bytes(self.job, space, self.profiles)
         self.live = np.flatnonzero(self.every["hbm_bytes"] <= room_bytes * HBM_MARGIN)
@@ -151,6 +163,10 @@ class Look:
         infinite.
         """
         bound, kept = self.every["bound_s"], self.live
+        if len(kept) == 1:  # nothing that it could be beaten by
+            self.time(kept)
+            self.bound(kept)
+            return
         reach_s = near * self._first_best_s(kept)
         for _ in range(2):  # the better the bounds, the better what looks promising
             kept = kept[bound[kept] <= reach_s]
@@ -180,10 +196,16 @@ class Look:
         for some in (np.union1d(fitting[: max(FEW, len(order) // 1000)], known), *batches):
             self.time(some)
             for entry in some[np.argsort(step_s[some], kind="stable")]:
-                job = self.job.replace(plan=self.space.plan(int(entry)))
-                if self.planner.fits(job, self.room_bytes):
+                if self.fits(int(entry)):
                     return float(step_s[entry])
         return np.inf
+
+    def fits(self, entry: int) -> bool:
+        """Whether a plan is valid and fits, by the exact sum."""
+        if entry not in self._fits:
+            job = self.job.replace(plan=self.space.plan(entry))
+            self._fits[entry] = self.planner.fits(job, self.room_bytes)
+        return self._fits[entry]
 
     @property
     def estimates(self) -> Estimates:
