@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import functools
 import os
-import runpy
+import sys
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.files import is_file
+from rackmodel.shipped import kept
 
 if TYPE_CHECKING:
     from rackmodel.assess.extra import assessment as assessment
@@ -86,6 +86,8 @@ def load(file: str | Path) -> None:
         return
     if path.suffix != ".py" or not is_file(path):
         raise InvalidInput(f"extension {str(file)!r:.200}: expected a Python file that exists")
+    import runpy
+
     _loaded.add(str(path))
     named = os.environ.get(VARIABLE, "")
     if str(path) not in named.split(os.pathsep):
@@ -104,16 +106,29 @@ def load_all() -> None:
     for file in os.environ.get(VARIABLE, "").split(os.pathsep):
         if file:
             load(file)
-    for point in _points():
-        if point.value not in _loaded:
-            _loaded.add(point.value)
-            point.load()
+    for name, value in _points():
+        if value not in _loaded:
+            from importlib.metadata import EntryPoint
+
+            _loaded.add(value)
+            EntryPoint(name, value, GROUP).load()
 
 
 @functools.cache
-def _points() -> tuple[EntryPoint, ...]:
-    """Return the extensions of installed packages; looking through them all takes 20 ms."""
-    return tuple(entry_points(group=GROUP))
+def _points() -> list[list[str]]:
+    """Return name and value of the extensions of installed packages.
+
+    Looking through all packages takes 40 ms: not again until one comes or goes.
+    """
+
+    def look() -> list[list[str]]:
+        from importlib.metadata import entry_points
+
+        return [[point.name, point.value] for point in entry_points(group=GROUP)]
+
+    folders = [path for path in map(Path, sys.path) if path.is_dir()]
+    found: list[list[str]] = kept("extensions", folders, look)
+    return found
 
 
 def _line_in(error: BaseException, path: str) -> str:

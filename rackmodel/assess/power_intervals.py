@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Table, Words, floats, ints, missing
+from rackmodel.columns import Table, Words, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
@@ -141,7 +141,7 @@ def _cut(
 ) -> Pieces:
     """Cut what one rank class does; work : from `work_of`, of its rows."""
     power, step_s = accelerator.power, float(window_edges[-1])
-    edges = np.unique(np.concatenate((window_edges, start, end)))
+    edges = each_once(np.concatenate((window_edges, start, end)))
     # Edges that differ by rounding only would make pieces of no length.
     edges = edges[np.concatenate((np.diff(edges) > 1e-13 * step_s, [True]))]
     edges[0] = 0.0
@@ -211,7 +211,7 @@ def by_name(column: Any, value: Callable[[str], float], what: str) -> Floats:
     """Translate a column of few distinct names into numbers, one call per name."""
     words = Words.of(column)
     table = np.zeros(len(words.names) + 1)  # -1, a missing value: the last
-    for code in np.unique(words.codes[words.codes >= 0]).tolist():
+    for code in each_once(words.codes[words.codes >= 0]).tolist():
         try:
             table[code] = value(words.names[code])
         except KeyError:
@@ -237,7 +237,7 @@ def _spread(rate: Floats, begin: Ints, stop: Ints, edges: int) -> Floats:
 def _highest(level: Floats, begin: Ints, stop: Ints, edges: int, least: float) -> Floats:
     """Highest activity of the rows that run in each piece, at least that of a waiting kernel."""
     highest = np.full(edges - 1, least)
-    for value in np.unique(level[level > least]):  # ascending: the last to write wins
+    for value in each_once(level[level > least]):  # ascending: the last to write wins
         rows = level == value
         running = np.cumsum(
             np.bincount(begin[rows], minlength=edges) - np.bincount(stop[rows], minlength=edges)

@@ -17,7 +17,7 @@ from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import BURNED, Chassis
 from rackmodel.assess.smoothing import Smoothed, smoothed
 from rackmodel.assess.smoothing_settings import Smoothing
-from rackmodel.columns import Table, floats, ints, missing
+from rackmodel.columns import Table, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats, leakage_ratio
@@ -169,7 +169,7 @@ def rack_power(
         )
 
     found = []
-    for name in np.unique(columns[0]).tolist():
+    for name in each_once(columns[0]).tolist():
         rows = columns[0] == name
         ranks = dict(zip(columns[1][rows].tolist(), columns[2][rows].tolist(), strict=True))
         used = sum(ranks.values())

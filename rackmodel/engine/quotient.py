@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import each_once
 from rackmodel.engine.system import Channel, System
 from rackmodel.network.symmetry import Partition
 
@@ -106,7 +107,7 @@ def fold(system: System, partition: Partition) -> Quotient:
 
 def _joins(ranks: Ints, members: Ints, group_class: Ints) -> dict[int, int]:
     groups = int(group_class.max(initial=0)) + 1
-    pairs = np.unique(ranks[members] * groups + group_class[:, None])
+    pairs = each_once(ranks[members] * groups + group_class[:, None])
     return {pair // groups: pair % groups for pair in pairs.tolist()}
 
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import each_once
 from rackmodel.network.arrays import Arrays, Bools, Floats, Ints, node_places
 
 Colours = npt.NDArray[np.uint64]
@@ -155,7 +156,7 @@ def refine(rank: Colours, link: Colours, systems: Sequence[Groups]) -> Partition
     counts: tuple[int, ...] = ()
     rounds = 0
     while True:
-        now = tuple(len(np.unique(c)) for c in (rank, link, *group, *flow))
+        now = tuple(len(each_once(c)) for c in (rank, link, *group, *flow))
         if now == counts:
             break
         counts, rounds = now, rounds + 1

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.planning.space import (
     AXES,
@@ -344,7 +345,7 @@ class _Grid:
             len(_shardings(self.fixed, self.choices)) > 1
         ):  # over a single replica is no sharding: keep the plainest
             keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
-        several = [len(np.unique(column)) > 1 for column in grid.T]
+        several = [len(each_once(column)) > 1 for column in grid.T]
         if several[2]:  # nothing to hide
             keep &= ~(single & (hide == 0))
         if several[5]:  # one axis only: both orders are the same

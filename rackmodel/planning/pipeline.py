@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.errors import InvalidPlan
 from rackmodel.planning.space import Floats, Ints
 from rackmodel.workload.schedules.schedule import KINDS, passes, schedule_of
@@ -169,7 +170,7 @@ def _waits(pipe: Pipe) -> _Waits:
 
 def _padded(source: Ints, target: Ints, count: int) -> Ints:
     """Return the sources of each target in a row, int[count, W]; `count` where there is none."""
-    target, source = np.divmod(np.unique(target * count + source), max(1, count))
+    target, source = np.divmod(each_once(target * count + source), max(1, count))
     each = np.bincount(target, minlength=count)
     place = np.arange(len(target)) - (np.cumsum(each) - each)[target]
     padded = np.full((count, max(1, int(each.max(initial=0)))), count)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.errors import InvalidPlan
 from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
 from rackmodel.planning.closed_hbm import hbm_bytes
@@ -85,7 +86,7 @@ class Planner:
 
     def profiles(self, space: Space) -> Profiles:
         """Kernels of every cut of a space, with what was walked of them so far."""
-        recomputes = frozenset(np.unique(space.recompute).tolist())
+        recomputes = frozenset(each_once(space.recompute).tolist())
         key = space.profiles.shape, space.profiles.tobytes(), recomputes
         if key not in self._profiles:
             self._profiles.clear()
@@ -193,7 +194,8 @@ class Look:
         fitting = order[self.every["hbm_bytes"][order] <= self.room_bytes]  # by the closed form
         known = order[np.isfinite(step_s[order])]
         batches = [order[begin : begin + MORE] for begin in range(0, len(order), MORE)]
-        for some in (np.union1d(fitting[: max(FEW, len(order) // 1000)], known), *batches):
+        promising = np.concatenate([fitting[: max(FEW, len(order) // 1000)], known])
+        for some in (each_once(promising), *batches):
             self.time(some)
             for entry in some[np.argsort(step_s[some], kind="stable")]:
                 if self.fits(int(entry)):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.planning.pipeline import Pipe
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.space import BEFORE, Bools, Floats, Ints, Space
@@ -61,7 +62,7 @@ def shapes(
         transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
     batches = space.micro_batches.copy()
     for number, schedule in enumerate(known):
-        for pp in np.unique(space.pp[space.schedule == number]).tolist():
+        for pp in each_once(space.pp[space.schedule == number]).tolist():
             own = (space.schedule == number) & (space.pp == pp)
             batches[own] = np.minimum(batches[own], schedule.told(pp)[1])
     columns = [space.schedule, space.pp, space.vpp, space.ep_overlap, transfers, batches]

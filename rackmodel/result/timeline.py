@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Columns, Words, frame_of
+from rackmodel.columns import Columns, Words, each_once, frame_of
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
@@ -135,7 +135,7 @@ def _rows(log: RankLog, layouts: Layouts) -> Rows:
     kinds = layouts.templates_of(log.words[single], log.axes)
     parts = [_laid_out(kinds, log.item[single], log.times[single], layouts)]
     apart: list[Rows] = []
-    for number in np.unique(steady[steady >= 0]).tolist():
+    for number in each_once(steady[steady >= 0]).tolist():
         at = np.flatnonzero(steady == number)
         one, first = log.locksteps[number], int(log.item[at[0]])
         spread = _repeated(

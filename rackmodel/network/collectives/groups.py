@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Floats, Ints, remembered
 from rackmodel.network.graph import Network
@@ -96,7 +97,7 @@ def make_group(
         raise InvalidInput(
             f"accelerator {wrong} of the group is not in the machine, which has {have}; give others"
         )
-    if len(np.unique(found)) < len(found):
+    if len(each_once(found)) < len(found):
         raise InvalidInput("an accelerator stands twice in the group; give each once")
     weight = true_size if isinstance(true_size, np.ndarray) else None
     if weight is not None:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.network.arrays import Floats, Ints, link_between
 from rackmodel.network.collectives.flows import Flows, flows_between
 from rackmodel.network.collectives.groups import Group
@@ -28,7 +29,7 @@ def overlaps(left: int, right: int) -> Hops:
     >>> [x.tolist() for x in overlaps(2, 1)]
     [[0, 1], [0, 0], [0.5, 0.5]]
     """
-    cuts = np.unique(np.concatenate([np.arange(left + 1) * right, np.arange(right + 1) * left]))
+    cuts = each_once(np.concatenate([np.arange(left + 1) * right, np.arange(right + 1) * left]))
     start = cuts[:-1]
     found = start // right, start // left, np.diff(cuts) / (left * right)
     for column in found:

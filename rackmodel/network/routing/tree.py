@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rackmodel.columns import each_once
 from rackmodel.network.arrays import Arrays, Bools, Ints, remembered
 from rackmodel.topology.kinds import Kind
 
@@ -87,11 +88,11 @@ def levels(network: Arrays) -> Ints:
         level[network.of_kind(kind)] = kind.level
     inner = network.of_kind(Kind.SCALE_UP_SWITCH)
     near = level == 0
-    while (tier := np.unique(network.head[near[network.tail] & inner[network.head]])).size:
+    while (tier := each_once(network.head[near[network.tail] & inner[network.head]])).size:
         inner[tier] = False  # each stands in the first tier that reaches it from below
         near = np.zeros(len(level), dtype=bool)
         near[tier] = True
-        above = np.unique(network.head[near[network.tail] & inner[network.head]])
+        above = each_once(network.head[near[network.tail] & inner[network.head]])
         level[above] = level[tier].max() + 1
     return level
 
@@ -106,7 +107,7 @@ def _chain(network: Arrays, level: Ints, wanted: Bools) -> Chain | None:
         (rising, network.tail, up_link),
         (falling, network.head, down_link),
     ):
-        if len(np.unique(lower[links])) < len(links):
+        if len(each_once(lower[links])) < len(links):
             return None  # two ways up
         table[lower[links]] = links
     both = (up_link >= 0) & (down_link >= 0)
