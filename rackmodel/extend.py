@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
-from rackmodel.files import is_file
+from rackmodel.files import is_file, is_folder
 from rackmodel.shipped import kept
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _points() -> list[list[str]]:
 
         return [[point.name, point.value] for point in entry_points(group=GROUP)]
 
-    folders = [path for path in map(Path, sys.path) if path.is_dir()]
+    folders = [path for path in map(Path, sys.path) if is_folder(path)]
     found: list[list[str]] = kept("extensions", folders, look)
     return found
 
