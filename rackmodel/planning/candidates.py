@@ -38,6 +38,7 @@ EVENTS = 100_000  # after so many no further plan is looked at: it may cost minu
 SPREAD = 0.020
 PRIOR = 3.0
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
+COUNTED = 0.01  # a plan is said to be better where it gains more than this share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,14 +225,15 @@ class Queue:
         return np.array([float(found[row]) for row in space.profile[entries].tolist()])
 
     def better_chance(self) -> tuple[float, float]:
-        """Chance that a plan that was not simulated is the best, and the spread that it is told by.
+        """Chance that a plan that was not simulated is better by more than `COUNTED`; the spread.
 
-        Simulated over estimated values spread by `SPREAD` in searches like these, and by what they
-        do here. Plans of a kind are misjudged alike, so each kind counts once, by its best plan.
+        Of estimated values the simulated ones spread by `SPREAD` in searches like these, and by
+        what they do here; many lie so close to the best that the better of two may be any. Plans of a kind are misjudged alike, so each kind counts once, by its best plan.
         """
         if not self.found:
             return 0.0, SPREAD
         best = min(self.objective.of(one.result) for one in self.found)
+        better = best * (1.0 - COUNTED)
         waiting = np.isfinite(self.likely)
         told = [math.log(one.step_s / one.estimate_s) for one in self.found]
         mean = sum(told) / len(told)
@@ -239,13 +241,13 @@ class Queue:
         spread = math.sqrt((PRIOR * SPREAD**2 + seen) / (PRIOR + len(told) - 1))
         if self.objective.key == "step_s":  # what its bound rules out can't be better
             bound = np.array([self.planner.lost_s(s) for s in self.estimates.bound_s[self.queue]])
-            waiting &= bound < best
+            waiting &= bound < better
         chances: dict[tuple[int, ...], float] = {}
         for place in np.flatnonzero(waiting).tolist():
             if self._shape(place) in self.shapes:
                 continue
             kind = tuple(self.kinds[place].tolist())
-            z = math.log(best / self.likely[place]) / spread
+            z = math.log(better / self.likely[place]) / spread
             chances[kind] = max(chances.get(kind, 0.0), 0.5 * math.erfc(-z / math.sqrt(2.0)))
         return 1.0 - math.prod(1.0 - chance for chance in chances.values()), spread
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rackmodel.hardware.identity import made_with
-from rackmodel.planning.candidates import Candidate, Estimated
+from rackmodel.planning.candidates import COUNTED, Candidate, Estimated
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
 from rackmodel.result.notebook import Framed
@@ -117,9 +117,9 @@ class SearchResult(Framed):
     many were timed, not beaten by their bound. unbeaten : no plan that was not simulated can be
     faster than the quickest by more than this share, by its lower bound. error : largest
     |estimate / simulation - 1| among the simulated. better_chance : that a plan that was not
-    simulated is better, where the simulated over the estimated step spreads by `spread`. look : all
-    plans and what is known of them. top : plans that were asked for. objective : what the best is
-    best by.
+    simulated is better by more than `candidates.COUNTED`, where the simulated over the estimated
+    step spreads by `spread`. look : all plans and what is known of them. top : plans that were
+    asked for. objective : what the best is best by.
     """
 
     candidates: tuple[Candidate, ...]
@@ -270,8 +270,9 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
         f"lower bounds, {len(found.candidates)} simulated",
         f"by their lower bounds, no plan that was not simulated can be faster by more than "
         f"{found.unbeaten:.1%}",
-        f"the chance that one of these is better than the first is {found.better_chance:.1%}, with "
-        f"estimates that are off by {found.spread:.1%} (one standard deviation)",
+        f"the chance that one of these is better than the first by more than {COUNTED:.0%} is "
+        f"{found.better_chance:.1%}, with estimates that are off by {found.spread:.1%} (one "
+        "standard deviation)",
         *_chosen(found),
         f"closed form and simulation differ by at most {found.error:.1%} on those simulated"
         + ("; the rest is listed by its estimates" if found.others else ""),

@@ -21,6 +21,7 @@ from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, point, whole
 from rackmodel.argument.trade_offs import with_gains
+from rackmodel.planning.candidates import COUNTED
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
 from rackmodel.stages import tell
@@ -33,7 +34,7 @@ from rackmodel.sweeps.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
-UNSURE = 0.2  # that a search missed a better plan
+UNSURE = 0.2  # chance that a search missed a plan that is better by `COUNTED`
 SPECS = Path(scale_up.__file__).with_name("data")
 FULL = (
     "domain",
@@ -123,6 +124,6 @@ def rests_on(frames: Mapping[str, pd.DataFrame]) -> str:
     plans = sum(int(row["plans_simulated"]) for row in done)
     unsure = sum(float(row["better_chance"]) > UNSURE for row in done)
     return (
-        f"{len(rows)} points, {plans} plans simulated; of {unsure} points a plan that was not may"
-        f" be better by a chance above {UNSURE:.0%}"
+        f"{len(rows)} points, {plans} plans simulated; of {unsure} points a plan that was not is"
+        f" better by more than {COUNTED:.0%} with a chance above {UNSURE:.0%}"
     )

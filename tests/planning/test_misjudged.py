@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rackmodel.planning.best import FULL_AT
-from rackmodel.planning.candidates import Effort, Queue
+from rackmodel.planning.candidates import COUNTED, Effort, Queue
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
@@ -61,3 +61,16 @@ def test_the_less_holds_for_a_family_the_likelier_is_a_better_plan(look):
     chances = [one_simulated(look, kin)[0].better_chance()[0] for kin in (0.0, 0.5, 1.0)]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > chances[-1]
+
+
+def test_only_gains_above_the_threshold_count(look):
+    queue, found = one_simulated(look, 1.0)
+    bounds = look.estimates.bound_s[queue.queue]
+    place = int(np.argmin(np.where(np.isfinite(queue.likely), bounds, np.inf)))
+    told = []
+    for gain in (0.0, COUNTED, 2 * COUNTED):
+        queue.likely[:] = np.inf
+        queue.likely[place] = found.step_s * (1.0 - gain)
+        told.append(queue.better_chance()[0])
+    assert told[1] == pytest.approx(0.5)
+    assert told[0] < 0.5 < told[2]
