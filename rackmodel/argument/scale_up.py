@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from rackmodel.argument.machines import NETWORKS, machine
 from rackmodel.assess.run import run
+from rackmodel.engine.networks import clear_caches
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, accelerator, load_catalog
@@ -297,20 +298,25 @@ def _catalog_of(job: FlatJob) -> Catalog:
     return _parts(str(job["accelerator"]), *factors)
 
 
-_BUILT = ("domain", "accelerator", "nic_gbps", "oversubscription", "medium", "taper", "network")
+_BUILT = ("accelerator", "network", "nic_gbps", "oversubscription", "distance_m", "domain")
+_UPPER = ("taper", "medium")  # of the upper tier
+
+
+def machine_key(job: FlatJob) -> tuple[Value, ...]:
+    """What a point's machine is made of: points in the order of these have its routes once."""
+    return tuple(job[name] for name in (*_BUILT, *_UPPER))
 
 
 def _machine_of(job: FlatJob) -> Topology:
-    factors = float(job["hbm_bandwidth"] or 0), float(job["hbm_capacity"] or 0)
-    return _machine(tuple((name, job[name]) for name in (*_BUILT, "distance_m")), factors)
+    return _machine(machine_key(job))
 
 
-@lru_cache(maxsize=16)
-def _machine(built: tuple[tuple[str, Any], ...], factors: tuple[float, float]) -> Topology:
-    """As `machine`, kept: points on the same machine share its routes."""
-    words = dict(built)
-    words["upper"] = words.pop("medium"), words.pop("taper")
-    return machine(**words, catalog=_parts(words["accelerator"], *factors))
+@lru_cache(maxsize=1)
+def _machine(built: tuple[Any, ...]) -> Topology:
+    """As `machine`, kept: points on the same machine share its routes, and no other's are held."""
+    clear_caches()
+    *own, taper, medium = built
+    return machine(**dict(zip(_BUILT, own, strict=True)), upper=(medium, taper))
 
 
 @lru_cache(maxsize=8)

@@ -149,6 +149,8 @@ def claims_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
             *(str(row[key] or "") for key in ("unit", "claim")),
         )
     yield table
+    steps = sum(row["steps_simulated"] for row in payload["rows"])
+    yield f"{steps:,} steps simulated"
 
 
 def _figure(value: Any) -> str:

@@ -9,7 +9,9 @@ Left out: tables for people, power, cost.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -44,6 +46,7 @@ from rackmodel.workload.placement import (
 if TYPE_CHECKING:
     from rackmodel.workload import Job, Plan
 
+_STEPS: ContextVar[list[int] | None] = ContextVar("steps", default=None)
 MOST_WALKED = 100_000  # micro-batches one by one: ten gigabytes of logs with 16 ranks
 
 
@@ -138,6 +141,17 @@ class StepKind:
     algorithm: Callable[[Plan, str, str], str | Sequence[str] | None]
 
 
+@contextmanager
+def counting() -> Iterator[list[int]]:
+    """Count the steps that are simulated inside: one number, in a list."""
+    steps = [0]
+    token = _STEPS.set(steps)
+    try:
+        yield steps
+    finally:
+        _STEPS.reset(token)
+
+
 TRAINING = StepKind(programs=programs, algorithm=exchange_algorithm)
 
 
@@ -174,6 +188,8 @@ def simulate_step(
         If the ranks can't be placed. Others as `SimulatedMachine.graph` and `Network` raise them.
     """
     started = time.perf_counter()
+    if (steps := _STEPS.get()) is not None:
+        steps[0] += 1
     options = options or EngineOptions()
     placed = place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)

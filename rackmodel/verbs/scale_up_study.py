@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel import files
 from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
-from rackmodel.argument.scale_up import FIELDS, point, whole
+from rackmodel.argument.scale_up import FIELDS, machine_key, point, whole
 from rackmodel.argument.trade_offs import with_gains
 from rackmodel.planning.candidates import COUNTED
 from rackmodel.reporting.scale_up import pictures
@@ -67,7 +67,8 @@ def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
 def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame]:
     """Run the points of all these specs, or what is left of them; one frame per spec."""
     wanted = points(names)
-    unlike = {canonical(job): job for jobs in wanted.values() for job in jobs}
+    every = sorted((job for jobs in wanted.values() for job in jobs), key=_order)
+    unlike = {canonical(job): job for job in every}
     columns = {field: tuple(job[field] for job in unlike.values()) for field in FIELDS}
     spec = SweepSpec({}, (columns,), (), "study", "Scale-up against scale-out")
     progress = progress_lines() if sys.stderr.isatty() else None
@@ -87,6 +88,11 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
         own.to_csv(out / f"{name}.csv", index=False)
         frames[name] = own
     return frames
+
+
+def _order(job: FlatJob) -> tuple[Any, ...]:
+    """Points of one machine one after another; of these those that others begin with first."""
+    return (*machine_key(job), job["routing"] != "spray")
 
 
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:

@@ -57,6 +57,12 @@ def test_verdict_holds_a_figure_within_its_band_and_rows_behind_it(verdicts, nam
     assert any(name in command for command in verdict.commands)
 
 
+def test_a_verdict_says_how_many_steps_were_simulated_for_it(verdicts):
+    pairs = 2 * len(verdicts["a800-links"].frame)  # each job on both machines
+    assert verdicts["a800-links"].to_dict()["steps_simulated"] >= pairs
+    assert verdicts["hbm-price"].steps == 0
+
+
 def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
     from rackmodel.verbs import scale_up_study as study
 

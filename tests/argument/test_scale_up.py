@@ -78,8 +78,9 @@ def test_all_specs_together_ask_for_each_point_once(tmp_path):
 def test_frames_of_two_specs_share_rows_and_are_resumed(tmp_path, monkeypatch):
     jobs = {
         name: [whole({"model": "llama3-70b", "gpus": 576, "domain": size}) for size in sizes]
-        for name, sizes in {"domain": (8, 72), "nics": (72, 8)}.items()
+        for name, sizes in {"domain": (72, 8, 72), "nics": (72, 8)}.items()
     }
+    jobs["domain"][2]["model"] = "llama3.1-405b"
     monkeypatch.setattr(study, "points", lambda names: {name: jobs[name] for name in names})
     asked = []
 
@@ -90,9 +91,9 @@ def test_frames_of_two_specs_share_rows_and_are_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "point", counted)
     for _ in range(2):
         frames = study.run(("domain", "nics"), tmp_path, workers=1)
-        assert frames["domain"]["speed"].tolist() == [8.0, 72.0]
+        assert frames["domain"]["speed"].tolist() == [72.0, 8.0, 72.0]
         assert frames["nics"]["speed"].tolist() == [72.0, 8.0]
-        assert asked == [8, 72]
+        assert asked == [8, 72, 72]  # of one machine one after another
 
 
 def test_a_larger_domain_never_slows_experts_that_fit_it():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,7 @@ from rackmodel.argument.verdicts import (
     trends,
 )
 from rackmodel.argument.verdicts.verdict import Verdict, claim, claim_texts
+from rackmodel.engine.step import counting
 from rackmodel.errors import UnknownName
 from rackmodel.sweeps.workers import local_workers
 
@@ -105,7 +107,9 @@ def run_claim(name: str, quick: bool = False) -> Verdict:
     """
     if name not in TESTS:
         raise UnknownName.among("claim", name, TESTS)
-    return TESTS[name](quick)
+    with counting() as steps:
+        verdict = TESTS[name](quick)
+    return replace(verdict, steps=steps[0])
 
 
 def run_claims(

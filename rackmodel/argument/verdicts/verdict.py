@@ -36,7 +36,8 @@ class Verdict:
     """The answer to one claim.
 
     value, low, high : the figure that decides, in `unit`, with its band. words : one sentence that
-    says what was found. frame : the rows behind it. commands : how to repeat it.
+    says what was found. frame : the rows behind it. commands : how to repeat it. steps : that were
+    simulated for it; points that claims share are simulated for the first of them.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Verdict:
     words: str
     frame: pd.DataFrame = field(repr=False, compare=False)
     commands: tuple[str, ...] = ()
+    steps: int = field(default=0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `rackmodel claims --json` prints them."""
@@ -69,6 +71,7 @@ class Verdict:
             "claimed_unit": text["unit"],
             "source": text["source"],
             "command": "; ".join(self.commands),
+            "steps_simulated": self.steps,
         }
 
     def rows(self) -> list[dict[str, Any]]:
