@@ -49,7 +49,10 @@ def once(
     if known is None or clock != 1.0 or machine.own_graph is not None:
         return simulate(clock)
     # Prices and chassis, like the site, do nothing to a step.
-    rates = (parts.accelerators, parts.links, parts.switches, parts.transports)
+    rates = (
+        *(parts.accelerators, parts.links, parts.switches, parts.transports),
+        parts.host_speed,
+    )
     key = repr((machine.text(), machine.accelerator, rates, job, options))
     if key not in known:
         result = simulate(clock)

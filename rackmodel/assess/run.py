@@ -78,7 +78,7 @@ def run(
     assess = partial(assessed, machine=machine, catalog=parts, site=where, cap=cap)
 
     def simulated(clock: float) -> Result:
-        kernels = _kernels(accelerator, others, job, clock)
+        kernels = _kernels(accelerator, others, job, (clock, parts.host_speed))
         contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
@@ -129,13 +129,22 @@ def _peak(
 
 
 def _kernels(
-    accelerator: Accelerator, others: Mapping[str, Accelerator], job: Job, clock: float
+    accelerator: Accelerator,
+    others: Mapping[str, Accelerator],
+    job: Job,
+    speeds: tuple[float, float],
 ) -> KernelTimes:
-    """Return the kernel times of a job at a clock, on its accelerators and on those in places."""
+    """Return the kernel times of a job on its accelerators and on those in places.
+
+    speeds : the clock and the host's, 1 for the usual ones.
+    """
     graphs = graphs_by_default(job, accelerator)
-    kernels = KernelTimes(accelerator, job.stack, clock, cuda_graphs=graphs)
-    for name, part in others.items():
-        kernels.others[name] = KernelTimes(part, job.stack, clock, cuda_graphs=graphs)
+
+    def times(part: Accelerator) -> KernelTimes:
+        return KernelTimes(part, job.stack, speeds[0], graphs, host_speed=speeds[1])
+
+    kernels = times(accelerator)
+    kernels.others.update({name: times(part) for name, part in others.items()})
     return kernels
 
 
@@ -178,8 +187,8 @@ def _learning(job: Job) -> Iterator[str]:
 def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> float:
     """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
     check(job)
-    accelerator = _accelerator(machine, catalog or hardware.load_catalog())
-    kernels = KernelTimes(accelerator, job.stack, cuda_graphs=graphs_by_default(job, accelerator))
+    parts = catalog or hardware.load_catalog()
+    kernels = _kernels(_accelerator(machine, parts), {}, job, (1.0, parts.host_speed))
     known: dict[int, float] = {}
     longest = 0.0
     for program in programs(job):

@@ -301,8 +301,8 @@ class Catalog:
 
     incomplete : accelerators that are announced without enough figures: {name: missing fields}.
     tables : every value with its source, {kind: {name: {dotted field: Quantity}}}.
-    nominal : rates of known links and accelerators before a user set them: {dotted key: bytes/s}.
     nominal : rates of known links and accelerators before a user set them, {dotted key: bytes/s}.
+    host_speed : kernels that a training host launches per second, over what software needs now.
     """
 
     accelerators: Mapping[str, Accelerator]
@@ -316,3 +316,4 @@ class Catalog:
     incomplete: Mapping[str, tuple[str, ...]]
     tables: Mapping[str, Mapping[str, Mapping[str, Quantity]]]
     nominal: Mapping[str, float] = field(default_factory=dict)
+    host_speed: float = 1.0

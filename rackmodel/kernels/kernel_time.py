@@ -43,6 +43,7 @@ class KernelTimes:
     clock : clock relative to the sustained one (1.0), for example of a part that throttles.
     cuda_graphs : True if kernel launches are captured once and replayed.
     in_training : False for kernels alone in a loop, as microbenchmarks run them.
+    host_speed : launches per second of the host over what the software needs now.
     constants, software : other than the shipped ones (for fitting).
 
     Examples
@@ -67,6 +68,7 @@ class KernelTimes:
         cuda_graphs: bool = False,
         *,
         in_training: bool = True,
+        host_speed: float = 1.0,
         constants: KernelConstants | None = None,
         software: Software | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class KernelTimes:
         self.clock = clock
         self.cuda_graphs = cuda_graphs
         self.in_training = in_training
+        self.host_speed = host_speed
         self.constants = constants or kernel_constants()
         self.software = software or software_of(stack)
         self.others: dict[str, KernelTimes] = {}  # of the other accelerators of a mixed machine
@@ -118,9 +121,10 @@ class KernelTimes:
 
     def host_s(self, compute: Compute) -> float:
         """Return the time that the host needs to launch a `Compute`. [s]"""
-        return host_time.launch_s(
+        usual_s = host_time.launch_s(
             compute.kernels, self.software, self.constants["host"], self.cuda_graphs
         )
+        return usual_s / self.host_speed
 
     def kernel_s(self, kernel: Kernel) -> float:
         """Return the time of one launch of a kernel on the accelerator (not times `count`). [s]"""

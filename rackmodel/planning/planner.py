@@ -43,15 +43,15 @@ class Planner:
 
         machine.units(gpus)
         self.machine, self.gpus, self.catalog = machine, gpus, catalog
-        self.part: Accelerator = hardware.accelerator(
-            machine.accelerator, catalog or hardware.load_catalog()
-        )
+        parts = catalog or hardware.load_catalog()
+        self.part: Accelerator = hardware.accelerator(machine.accelerator, parts)
         # How tokens go is open still: it depends on each plan's ep.
         self.job = job = job.on(self.part).replace(dispatcher=job.plan.dispatcher)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
-        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=self.captures)
+        hosts = {"host_speed": parts.host_speed}
+        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=self.captures, **hosts)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
-        sharded = KernelTimes(self.part, job.stack, cuda_graphs=eager)
+        sharded = KernelTimes(self.part, job.stack, cuda_graphs=eager, **hosts)
         self.computes = self.kernels.compute_s, sharded.compute_s
         self.captures &= not eager
         taken = Contention.of(self.job, self.kernels, self.part).share

@@ -186,6 +186,7 @@ PARTS = {
     "power_w": "power cap",
     "latency_s": "latency (divided)",
     "domain_accelerators": "scale-up domain",
+    "host_launches_per_s": "launches by the host",
     "overhead": "outside the kernels",
     "arithmetic": "FLOPs beyond the model's",
     "formats": "wider number formats",

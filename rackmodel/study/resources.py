@@ -32,6 +32,7 @@ RESOURCES = (
     "latency_s",
     "domain_accelerators",
     "power_w",
+    "host_launches_per_s",
 )
 _OUTSIDE = (*FABRIC_SWITCHES, Kind.NIC)
 
@@ -91,6 +92,8 @@ def scale(
         raise InvalidInput(f"a resource can't be scaled by {factor}; give a factor above 0")
     if resource == "domain_accelerators":
         return _larger_domain(machine, catalog, factor), catalog
+    if resource == "host_launches_per_s":
+        return machine, replace(catalog, host_speed=catalog.host_speed * factor)
     part = catalog.accelerators[machine.accelerator]
     scaled = scale_part(part, resource, factor)
     if scaled is not None:

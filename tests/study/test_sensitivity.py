@@ -36,6 +36,19 @@ def test_more_of_a_resource_never_slows_and_less_never_speeds_up():
     assert 0 < sum(row["elasticity"] or 0 for row in rows.values()) < 1.6
 
 
+def test_a_host_twice_as_quick_is_worth_most_where_kernels_wait_for_it():
+    (waiting,) = sensitivity(
+        "dgx-h100",
+        {"model": "gpt3-1.3b", "gpus": 8, "global_batch": 64, "seq_len": 512}
+        | {"plan": {"tp": 8, "pp": 1, "micro_batch": 1}},
+        resources=("host_launches_per_s",),
+    )["rows"]
+    (busy,) = sensitivity("dgx-h100", small_job(), resources=("host_launches_per_s",))["rows"]
+    assert waiting["gain"] > 0.3
+    assert 0.0 <= busy["gain"] < 0.1
+    assert waiting["loss"] < -0.3
+
+
 def test_scaling_touches_one_resource_only():
     machine, catalog = load_topology("gb200-nvl72"), load_catalog()
     scaled, _ = scale(machine, catalog, "nic_bytes_per_s", 2.0)
