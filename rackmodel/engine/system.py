@@ -77,11 +77,15 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeKind:
-    """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send."""
+    """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send.
+
+    doubled_bytes_per_s : its pace if all links on its way had twice the rate, with their latencies.
+    """
 
     key: Key
     algorithm: str
     pace_bytes_per_s: float
+    doubled_bytes_per_s: float
     sent_bytes: float  # by one rank in one exchange
 
 
@@ -143,6 +147,7 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
             key=channel.key,
             algorithm=channel.paths.algorithm[0],
             pace_bytes_per_s=channel.pace(slower) if channel.key.stages is None else 0.0,
+            doubled_bytes_per_s=channel.pace(slower / 2) if channel.key.stages is None else 0.0,
             sent_bytes=channel.sent_bytes,
         )
         for channel in system.channels

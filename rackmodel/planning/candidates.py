@@ -228,7 +228,8 @@ class Queue:
         """Chance that a plan that was not simulated is better by more than `COUNTED`; the spread.
 
         Of estimated values the simulated ones spread by `SPREAD` in searches like these, and by
-        what they do here; many lie so close to the best that the better of two may be any. Plans of a kind are misjudged alike, so each kind counts once, by its best plan.
+        what they do here; many plans lie within 1% of the best, and it matters little which is.
+        Plans of a kind are misjudged alike, so each kind counts once, by its best plan.
         """
         if not self.found:
             return 0.0, SPREAD

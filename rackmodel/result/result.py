@@ -25,7 +25,7 @@ from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_b
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
-from rackmodel.result.margins import margins_s
+from rackmodel.result.margins import OF_KERNELS, margins_s
 from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
     AssessmentRecord,
@@ -247,14 +247,21 @@ class Result:
 
     @property
     def bound_by(self) -> str:
-        """Name the limit of which half would make the step quickest: its margin decides."""
+        """Name the limit of which half would make the step quickest: its margin decides.
+
+        Wires are bought for all traffic at once: where they bind, the largest part of it is named.
+        """
         found = self.margins_s
-        return max(found, key=lambda name: found[name])
+        own = {name: found[name] for name in (*OF_KERNELS, "bubble") if name in found}
+        traffic = {name: value for name, value in found.items() if name not in own}
+        wires = sum(traffic.values()) > max(own.values())
+        return max(traffic if wires else own, key=lambda name: found[name])
 
     @cached_property
     def margins_s(self) -> dict[str, float]:
-        """Seconds of the step that would go if a limit were half: rates doubled, waits halved."""
-        return margins_s(self.breakdown_s, self._runs, self.kernels)
+        """Seconds of the step that would go if a limit were half: rates doubled, bubbles halved."""
+        own = self.breakdown_s, self._runs, self.kernels, self.contention_of
+        return margins_s(self.step, *own)
 
     @cached_property
     def compute_shares(self) -> dict[str, float]:
