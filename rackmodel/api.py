@@ -298,8 +298,7 @@ def search(
         "full": every divisor, schedule, sharding, overlap; "full-without-offload".
     objective : what is best: most "tokens" per second and accelerator; least "usd" per token;
         least "watts", which are joules per token. Of these, too, all plans are estimated, on the
-        scale of the quickest; the best are simulated. `better_chance` says how likely one
-        that was not is better by over 1%.
+        scale of the quickest; the best are simulated. `better_chance`: of one over 1% better.
 
     Raises
     ------

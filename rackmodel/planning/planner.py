@@ -7,7 +7,7 @@ Left out: which plans to look at (`space`), which to choose (`search`).
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,10 +48,10 @@ class Planner:
         # How tokens go is open still: it depends on each plan's ep.
         self.job = job = job.on(self.part).replace(dispatcher=job.plan.dispatcher)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
-        hosts = {"host_speed": parts.host_speed}
-        self.kernels = KernelTimes(self.part, job.stack, cuda_graphs=self.captures, **hosts)
+        times = partial(KernelTimes, self.part, job.stack, host_speed=parts.host_speed)
+        self.kernels = times(cuda_graphs=self.captures)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
-        sharded = KernelTimes(self.part, job.stack, cuda_graphs=eager, **hosts)
+        sharded = times(cuda_graphs=eager)
         self.computes = self.kernels.compute_s, sharded.compute_s
         self.captures &= not eager
         taken = Contention.of(self.job, self.kernels, self.part).share

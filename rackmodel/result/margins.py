@@ -16,25 +16,25 @@ Exchanges keep their algorithm and protocol, which twice the rate may turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.script import Piece, pieces_of, play
+from rackmodel.engine.script import Join, KernelRun, Piece, pieces_of, play
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import DATA_PARALLEL, Runs
-from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Wait
+from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Transfer, Wait
 
 if TYPE_CHECKING:
     from rackmodel.engine.step import Step
     from rackmodel.engine.system import ExchangeKind
 
 Floats = npt.NDArray[np.float64]
-Stretch: TypeAlias = tuple[Operation, ...]
+Item: TypeAlias = Operation | Segment
 
 OF_KERNELS = ("matrix units", "HBM bandwidth", "host launch")
 KERNELS = ("compute", "recompute", "optimizer")  # parts of a step in which kernels run
@@ -65,12 +65,12 @@ def margins_s(
     return own | waits
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One thing twice as quick: a limit of kernels by its number, or the traffic of a part."""
+class _Way(NamedTuple):
+    """A step as it is, or with one thing twice as quick."""
 
     name: str
-    limit: int | None = None
+    compute_s: Callable[[Compute], float]
+    exchange_of: Callable[[int], tuple[float, float]]
 
 
 class _Player:
@@ -79,58 +79,79 @@ class _Player:
     def __init__(
         self, exchanges: Sequence[ExchangeKind], kernels: KernelTimes, contention: Contention
     ) -> None:
-        self.kernels, self.exchanges = kernels, exchanges
+        collective = [kind.key.stages is None for kind in exchanges]
         self.channel = {
             (kind.key.op, kind.key.axis, kind.key.bytes): number
             for number, kind in enumerate(exchanges)
-            if kind.key.stages is None
+            if collective[number]
         }
-        self.usual = [_taken(kind, kind.pace_bytes_per_s, contention) for kind in exchanges]
-        self.doubled = [_taken(kind, kind.doubled_bytes_per_s, contention) for kind in exchanges]
-        self.quicker = twice(kernels)
-        axes = dict.fromkeys(part_of(axis) for _, axis, _ in self.channel)
-        self.ways = [_Way(name, number) for number, name in enumerate(OF_KERNELS)]
-        self.ways += [_Way(name) for name in axes]
+        usual = [_taken(kind, kind.pace_bytes_per_s, contention) for kind in exchanges]
+        doubled = [_taken(kind, kind.doubled_bytes_per_s, contention) for kind in exchanges]
+        parts = [part_of(kind.key.axis) for kind in exchanges]
+        self.ways = [_Way("", kernels.compute_s, usual.__getitem__)]
+        for name, quick in zip(OF_KERNELS, twice(kernels), strict=True):
+            self.ways.append(_Way(name, quick.compute_s, usual.__getitem__))
+        for name in dict.fromkeys(part_of(axis) for _, axis, _ in self.channel):
+            told = zip(usual, doubled, parts, strict=True)
+            mixed = [quick if part == name else slow for slow, quick, part in told]
+            self.ways.append(_Way(name, kernels.compute_s, mixed.__getitem__))
+        self._alone_s: dict[int, Floats] = {}
 
     def saved(self, runs: Sequence[Runs]) -> dict[str, float]:
         """Return the seconds that each way saves, mean over all ranks."""
         total, known = np.zeros(len(self.ways)), dict[tuple[int, ...], Floats]()
         for program, ranks, visits in runs:
-            for key, stretch, times in stretches_of(program.items, visits.tolist()):
+            for items, times in stretches_of(program.items, visits.tolist()):
+                key = tuple(item.id for item in items)
                 if key not in known:
-                    known[key] = self._saved(stretch)
+                    known[key] = self._seconds(items)
                 total += ranks * times * known[key]
         total /= sum(one.ranks for one in runs)
-        pairs = zip(self.ways, total.tolist(), strict=True)
-        return {way.name: max(0.0, each) for way, each in pairs}
+        saved = np.maximum(0.0, total[0] - total)[1:].tolist()
+        return {way.name: each for way, each in zip(self.ways[1:], saved, strict=True)}
 
-    def _saved(self, stretch: Stretch) -> Floats:
-        """Return the seconds that each way saves where nothing is in flight at either end."""
-        now_s = play(self._pieces(stretch, self.kernels.compute_s), self._usual).end_s
-        found = np.zeros(len(self.ways))
+    def _seconds(self, items: Sequence[Item]) -> Floats:
+        """Return the seconds of items each way; nothing is in flight at either end."""
+        if len(items) == 1:
+            return self._alone(items[0])
+        whole = [ends_alone(item) for item in items]
+        found = []
         for number, way in enumerate(self.ways):
-            if way.limit is None:
-                pieces, exchange = self._pieces(stretch, self.kernels.compute_s), self._quick(way)
-            else:
-                quicker = self.quicker[way.limit].compute_s
-                pieces, exchange = self._pieces(stretch, quicker), self._usual
-            found[number] = now_s - play(pieces, exchange).end_s
-        return found
+            pieces, gone = list[Piece](), set[str]()
+            for item, alone in zip(items, whole, strict=True):
+                if not alone:
+                    pieces += self._pieces(item, way, gone)
+                    continue
+                work_s = float(self._alone(item)[number])
+                if pieces and isinstance(last := pieces[-1], KernelRun):
+                    work_s += last.work_s
+                    pieces.pop()
+                pieces.append(KernelRun(0, work_s, ()))
+            found.append(play(pieces, way.exchange_of).end_s)
+        return np.array(found)
 
-    def _pieces(self, stretch: Stretch, seconds: Callable[[Compute], float]) -> Sequence[Piece]:
-        return pieces_of(stretch, seconds, self._channel_of, set(), set()).pieces
+    def _alone(self, item: Item) -> Floats:
+        known = self._alone_s.get(item.id)
+        if known is None:
+            pieces = self._pieces(item, self.ways[0], set())
+            axes = {part_of(piece.axis) for piece in pieces if isinstance(piece, Join)}
+            known = np.full(len(self.ways), play(pieces, self.ways[0].exchange_of).end_s)
+            for number, way in enumerate(self.ways):
+                if way.name in OF_KERNELS:
+                    quick = self._pieces(item, way, set())
+                    known[number] = play(quick, way.exchange_of).end_s
+                elif way.name in axes:
+                    known[number] = play(pieces, way.exchange_of).end_s
+            self._alone_s[item.id] = known
+        return known
+
+    def _pieces(self, item: Item, way: _Way, gone: set[str]) -> Sequence[Piece]:
+        return pieces_of(_operations(item), way.compute_s, self._channel_of, gone, set()).pieces
 
     def _channel_of(self, operation: Operation) -> int | None:
         if isinstance(operation, Collective):
             return self.channel.get((operation.op, operation.axis, operation.bytes))
         return -1  # a send, which `play` passes over
-
-    def _usual(self, channel: int) -> tuple[float, float]:
-        return self.usual[channel]
-
-    def _quick(self, way: _Way) -> Callable[[int], tuple[float, float]]:
-        mine = [part_of(kind.key.axis) == way.name for kind in self.exchanges]
-        return lambda channel: (self.doubled if mine[channel] else self.usual)[channel]
 
 
 def part_of(axis: str) -> str:
@@ -147,28 +168,48 @@ def _taken(kind: ExchangeKind, pace: float, contention: Contention) -> tuple[flo
 
 
 def stretches_of(
-    items: Sequence[Operation | Segment], visits: Sequence[float]
-) -> Iterator[tuple[tuple[int, ...], Stretch, float]]:
-    """Yield (key, operations, times): items that belong together by the collectives in flight.
+    items: Sequence[Item], visits: Sequence[float]
+) -> Iterator[tuple[Sequence[Item], float]]:
+    """Yield items that belong together by the collectives in flight, and how often they come.
 
-    Equal keys have equal operations; sends in flight keep nothing together.
+    Sends in flight keep nothing together.
     """
-    kept: list[Operation | Segment] = []
+    kept: list[Item] = []
     flying: set[str] = set()
-    for number, item in enumerate(items):
+    known: dict[int, bool] = {}
+    for item, times in zip(items, visits, strict=True):
+        if isinstance(item, Transfer) or (isinstance(item, Wait) and item.token not in flying):
+            continue
         kept.append(item)
-        for operation in _operations(item):
-            if isinstance(operation, Collective) and operation.token is not None:
-                flying.add(operation.token)
-            elif isinstance(operation, Wait):
-                flying.discard(operation.token)
-        if not flying or number == len(items) - 1:
-            together = tuple(one for each in kept for one in _operations(each))
-            yield tuple(each.id for each in kept), together, visits[number]
+        if item.id not in known:
+            known[item.id] = ends_alone(item)
+        if not known[item.id]:
+            for operation in _operations(item):
+                if isinstance(operation, Collective) and operation.token is not None:
+                    flying.add(operation.token)
+                elif isinstance(operation, Wait):
+                    flying.discard(operation.token)
+        if not flying:
+            yield kept, times
             kept = []
+    if kept:
+        yield kept, 1.0
 
 
-def _operations(item: Operation | Segment) -> Stretch:
+def ends_alone(item: Item) -> bool:
+    """Return whether all that an item waits for begins in it, and all that begins ends in it."""
+    flying: set[str] = set()
+    for operation in _operations(item):
+        if isinstance(operation, Collective) and operation.token is not None:
+            flying.add(operation.token)
+        elif isinstance(operation, Wait):
+            if operation.token not in flying:
+                return False
+            flying.remove(operation.token)
+    return not flying
+
+
+def _operations(item: Item) -> Sequence[Operation]:
     return item.operations if isinstance(item, Segment) else (item,)
 
 
