@@ -211,13 +211,21 @@ def _settled(kinds: Sequence[_Kind], racks: Table, chassis: Chassis, bins: int) 
             break
         found = rack_power(draws, racks, chassis, idle_w=idle_w, bins=coarse)
         loops = [_loop_of(rack, chassis) for rack in found]
-        # All ranks take the coolant of the kind of rack that most racks are.
-        before, common = loop, max(range(len(found)), key=lambda i: found[i].count * found[i].used)
-        loop = loops[common]
+        before, loop = loop, loops[_middle(found)]
         still = abs(loop.flow_ratio - before.flow_ratio) < 1e-3
         if still and abs(loop.mean_c - before.mean_c) < 0.01:
             break
     return _Warm(draws, loops, loop, coolant_c, resistance, idle_w, resistances)
+
+
+def _middle(racks: Sequence[RackPower]) -> int:
+    """Return the kind of rack whose coolant all ranks take: the accelerator in the middle by heat.
+
+    However kinds are told apart, it is the same rack.
+    """
+    order = sorted(range(len(racks)), key=lambda i: racks[i].heat_w)
+    used = np.cumsum([racks[i].count * racks[i].used for i in order])
+    return order[int(np.searchsorted(used, used[-1] / 2 * (1 - 1e-9)))]
 
 
 def _burned_w(racks: list[RackPower]) -> float:

@@ -328,7 +328,7 @@ def rack_rows(done: Assessment) -> list[dict[str, Any]]:
     for rack, loop, one in zip(done.racks, done.loops, done.splits, strict=True):
         wet, dry = math.fsum(one.liquid_w.values()), math.fsum(one.air_w.values())
         swing = swings(rack.hall_w, done.step_s)
-        mine = [done.junctions_c[name] for name in rack.ranks if name in done.junctions_c]
+        mine = [done.junctions_c[name] for name in rack.ranks]
         rows.append(
             {
                 "rack": rack.rack_class,
@@ -343,7 +343,9 @@ def rack_rows(done: Assessment) -> list[dict[str, Any]]:
                 "coolant": _loop_dict(loop),
                 "air": coolant.air(dry, done.chassis.air_inlet_c, done.chassis.air_rise_k),
                 "junction_c": {
-                    "mean": float(np.mean([tj.mean() for tj in mine])),
+                    "mean": float(
+                        np.average([tj.mean() for tj in mine], weights=[*rack.ranks.values()])
+                    ),
                     "peak": float(np.max([tj.max() for tj in mine])),
                     "limit": done.accelerator.thermal.limit_c,
                 },
