@@ -14,9 +14,11 @@ from rackmodel.argument.scale_up import Work, best_of
 from rackmodel.argument.verdicts import domain_claims
 from rackmodel.argument.verdicts.pairs import pair_ratios, pair_words, published_pairs
 from rackmodel.argument.verdicts.training_runs import goodput_of
+from rackmodel.argument.verdicts.trends import modules
 from rackmodel.argument.verdicts.verdict import drawn, like_ratio, overlaps, simulate_line
 from rackmodel.cli import app
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
 CHEAP = (
@@ -93,6 +95,21 @@ def stood_in(flat):
     shares = {f"{axis}_share": 0.0 for axis in ("tp", "cp", "ep", "pp", "dp")}
     speed = 100.0 + 10.0 * (flat["hbm_bandwidth"] - 1.0)
     return {"tokens_per_s_per_gpu": speed, "hbm_bandwidth_utilisation": 0.2, **shares}
+
+
+def test_farther_pods_take_modules_that_reach_and_that_draw_and_cost_no_less():
+    found = [modules(metres) for metres in (4e3, 10e3, 50e3, 100e3, 240e3)]
+    reach = load_catalog().media
+    assert all(
+        reach[row["medium"]].reach_m >= metres / 2
+        for row, metres in zip(found, (4e3, 10e3, 50e3, 100e3, 240e3), strict=True)
+    )
+    for name in ("more_w_per_gpu", "more_usd_per_gpu"):
+        told = [row[name] for row in found]
+        assert told == sorted(told)
+    assert found[-1]["medium"] == "zr-400g"
+    with pytest.raises(InvalidInput, match="no medium"):
+        modules(1e6)
 
 
 def test_rack_of_72_is_counted_as_published(verdicts):

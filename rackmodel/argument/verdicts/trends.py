@@ -26,8 +26,9 @@ from rackmodel.argument.verdicts.verdict import (
     percent,
 )
 from rackmodel.assess.availability import availability
-from rackmodel.assess.media import media_rows
+from rackmodel.assess.media import end_usd, end_watts, media_rows
 from rackmodel.assess.stops import Stops
+from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 from rackmodel.workload import load_model
@@ -189,7 +190,9 @@ def distance(quick: bool = False) -> Verdict:
             far = look(model, quick, domain=72, distance_m=metres)
             lost = [1.0 - ratio for ratio in like_ratio(far, base)]
             ends = dict(zip(("lost", "lost_high", "lost_low"), lost, strict=True))
-            rows.append({"model": model, "domain": 72, "km": metres / 1e3, **ends})
+            rows.append(
+                {"model": model, "domain": 72, "km": metres / 1e3, **ends, **modules(metres)}
+            )
     campus = [row["lost"] for row in rows if row["km"] == 10]
     land = [row["lost"] for row in rows if row["km"] == 100]
     words = (
@@ -199,7 +202,13 @@ def distance(quick: bool = False) -> Verdict:
             + " and ".join(f"{100 * row['lost']:.1f}%" for row in rows if row["model"] == model)
             for model in dict.fromkeys(str(row["model"]) for row in rows)
         )
-        + ". The rate of long fibres, which is what operators pay for, is held at that of one hall."
+        + ". The rate of long fibres, what operators pay for, is held at that of one hall: "
+        + ", ".join(
+            f"{row['medium']} in place of short modules is {row['more_w_per_gpu']:+.0f} W and "
+            f"{row['more_usd_per_gpu']:+,.0f} $ an accelerator at {row['km']:g} km"
+            for row in rows[:2]
+        )
+        + ", fibres and amplifiers not counted."
     )
     return answer(
         "latency-by-distance",
@@ -209,6 +218,27 @@ def distance(quick: bool = False) -> Verdict:
         words,
         rows,
     )
+
+
+def modules(metres: float) -> dict[str, Any]:
+    """Return what optics for that far are, and draw and cost more than those of one hall.
+
+    metres : of fibre between two pods; half of it on either side of the spine. Of an accelerator
+    with 400 Gb/s of its own on the way, which are two ends. [W, USD]
+    """
+    media = load_catalog().media
+    near = media["pluggable-400g"]
+    reaching = [one for one in media.values() if one.kind == "optical"]
+    reaching = [one for one in reaching if one.reach_m >= metres / 2]
+    if not reaching:
+        raise InvalidInput(f"{metres:g} m of fibre: no medium of the catalog reaches half of it")
+    far = min(reaching, key=lambda one: one.usd_per_gbps)
+    rate = near.port_bytes_per_s
+    return {
+        "medium": far.name,
+        "more_w_per_gpu": 2.0 * (end_watts(far, rate) - end_watts(near, rate)),
+        "more_usd_per_gpu": 2.0 * (end_usd(far, rate) - end_usd(near, rate)),
+    }
 
 
 def budget(quick: bool = False) -> Verdict:
