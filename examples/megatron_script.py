@@ -8,10 +8,9 @@
 from pathlib import Path
 
 import rackmodel
-from rackmodel.workload.launch import emit, read_launch
 
 here = Path("examples") if Path("examples/runs.csv").exists() else Path("../examples")
-read = read_launch(here / "train_gpt3_13b.sh")
+read = rackmodel.read_launch(here / "train_gpt3_13b.sh")
 words = {**read.words, "gpus": 64}
 for machine in ("dgx-h100", "gb200-nvl72"):
     result = rackmodel.simulate(machine, **words, plan=read.plan)
@@ -22,4 +21,4 @@ for machine in ("dgx-h100", "gb200-nvl72"):
 
 # %%
 best = rackmodel.search("gb200-nvl72", **words, top=2)
-print(emit(best.job, "megatron"))
+print(rackmodel.emit(best.job, "megatron"))

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.page import report as report
     from rackmodel.verbs.plans import advise as advise
     from rackmodel.verbs.plans import diff as diff
+    from rackmodel.verbs.plans import emit as emit
     from rackmodel.verbs.plans import replay as replay
     from rackmodel.verbs.power import caps as caps
     from rackmodel.verbs.power import heat as heat
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import Model as Model
     from rackmodel.workload import Plan as Plan
     from rackmodel.workload import load_model as load_model
+    from rackmodel.workload.launch import read_launch as read_launch
 
 __version__ = "0.6.0"
 
@@ -77,7 +79,7 @@ _HOME = {
     **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),
-    **dict.fromkeys(["advise", "replay", "diff"], "rackmodel.verbs.plans"),
+    **dict.fromkeys(["advise", "replay", "diff", "emit"], "rackmodel.verbs.plans"),
     "report": "rackmodel.verbs.page",
     **dict.fromkeys(["power_over_time", "heat_over_time"], "rackmodel.assess.series"),
     "hall_over_time": "rackmodel.assess.halls",
@@ -90,6 +92,7 @@ _HOME = {
     "Model": "rackmodel.workload",
     "Plan": "rackmodel.workload",
     "load_model": "rackmodel.workload",
+    "read_launch": "rackmodel.workload.launch",
     **dict.fromkeys(
         [
             "CannotRun",

@@ -146,6 +146,12 @@ class SearchResult(Framed):
         """The best plan's result."""
         return self.candidates[0].result
 
+    def __repr__(self) -> str:
+        """Say in one line what the best is, and of how many."""
+        plan = self.job.plan
+        sizes = f"tp {plan.tp}, pp {plan.pp}, cp {plan.cp}, ep {plan.ep}, dp {plan.dp}"
+        return f"<SearchResult: {sizes}, the best of {self.plans:,} plans: {self.best!r}>"
+
     @property
     def runner_up(self) -> float | None:
         """How much more the second best takes (seconds, dollars, joules), as a share, or None."""

@@ -170,12 +170,18 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
             if name in placed:
                 raise InvalidInput(f"{name} is given twice, by place and by name; give it once")
             if name not in parameters:
+                if "job" in by_place and name in ("gpus", "plan", *kinds_of(Job)):
+                    raise InvalidInput(
+                        f'{name} describes the job; write {verb.__name__}(topology, {{"{name}":'
+                        ' ..., "global_batch": ...})'
+                    )
                 raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
         for name, one in parameters.items():
             if one.default is one.empty and name not in (*placed, *words):
                 raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
         job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
-        if job is not None:
+        worded = job is not None and "Mapping" in str(parameters["job"].annotation)
+        if job is not None and not (worded and isinstance(job, Mapping)):
             check_job_alone(verb.__name__, job, words)
         return verb(*args, **words)
 

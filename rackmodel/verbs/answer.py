@@ -7,10 +7,11 @@ Left out: what the keys are (each verb says so).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rackmodel.errors import InvalidInput
 from rackmodel.result.notebook import Framed
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Words = ParamSpec("Words")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,4 +84,17 @@ class Answer(Framed, Mapping[str, Any]):
     def __repr__(self) -> str:
         """Say what there is."""
         count = len(self.payload[self.main])
-        return f"<Answer: {count:,} rows; also {', '.join(k for k in self if k != self.main)}>"
+        others = ", ".join(k for k in self if k != self.main)
+        return f"<Answer: {count:,} rows{'; also ' * bool(others)}{others}>"
+
+
+def checked(verb: Callable[Words, Found]) -> Callable[Words, Found]:
+    """Refuse words that a verb does not have, as `job_words.checked`, loaded when it is called."""
+
+    @wraps(verb)
+    def call(*args: Words.args, **words: Words.kwargs) -> Found:
+        from rackmodel.planning import job_words
+
+        return job_words.checked(verb)(*args, **words)
+
+    return call

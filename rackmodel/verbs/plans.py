@@ -16,7 +16,7 @@ from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.files import is_folder, read_json, whole_file, write_whole
 from rackmodel.gate import table
 from rackmodel.reporting.difference import difference
-from rackmodel.verbs.answer import Answer
+from rackmodel.verbs.answer import Answer, checked
 
 ENDINGS = (".json", ".json.gz", ".et")
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import Job
 
 
+@checked
 def advise(
     topology: str | Path | Topology,
     job: Job | Mapping[str, Any],
@@ -86,6 +87,21 @@ def advise(
         catalog=words["catalog"],
     )
     return Answer(found.to_dict())
+
+
+def emit(job: Job | Result, framework: str) -> str:
+    """Return what launches a job, or the plan of a result: a framework's arguments or file.
+
+    framework : megatron, nemo, torchtitan, deepspeed or maxtext. `read_launch` reads it back.
+
+    Raises
+    ------
+    InvalidInput
+        If the framework has no word for a choice of the plan.
+    """
+    from rackmodel.workload import Job, launch
+
+    return launch.emit(job if isinstance(job, Job) else job.step.job, framework)
 
 
 def replay(

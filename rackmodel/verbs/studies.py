@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.verbs.answer import Answer
+from rackmodel.verbs.answer import Answer, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,7 @@ def validate(
     return Answer(found, "validation.validation_figure")
 
 
+@checked
 def sensitivity(
     topology: str | Path | Topology,
     job: Job | Mapping[str, Any],

@@ -169,3 +169,21 @@ def test_what_two_results_differ_in_is_that_of_the_command(tmp_path):
     assert len(rackmodel.diff(made[0], made[0])["rows"]) == 0
     with pytest.raises(rackmodel.InvalidInput, match="after"):
         rackmodel.diff(made[0], 3)
+
+
+def test_words_of_the_job_beside_advise_are_told_where_they_go():
+    with pytest.raises(rackmodel.InvalidInput, match=r'advise\(topology, \{"model"'):
+        rackmodel.advise("dgx-h100", model="gpt3-13b", gpus=8)
+    with pytest.raises(rackmodel.UnknownName, match="did you mean 'draws'"):
+        rackmodel.sensitivity("dgx-h100", {"model": "gpt3-13b"}, draw=8)
+
+
+def test_what_was_simulated_is_emitted_and_read_back(tmp_path):
+    words = {"model": "llama3-8b", "gpus": 16, "global_batch": 16, "seq_len": 2048}
+    result = rackmodel.simulate("dgx-h100", **words, plan={"tp": 2, "pp": 1, "micro_batch": 1})
+    path = tmp_path / "mine.sh"
+    path.write_text(rackmodel.emit(result, "megatron"))
+    launch = rackmodel.read_launch(str(path))
+    again = rackmodel.simulate("dgx-h100", **launch.words, plan=launch.plan).step.job
+    assert (again.plan, again.model.name) == (result.step.job.plan, "mine")
+    assert rackmodel.emit(again, "megatron").splitlines()[1:] == path.read_text().splitlines()[1:]

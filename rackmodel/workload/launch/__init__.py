@@ -26,8 +26,11 @@ FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
 _MOST = 2_000_000
 
 
-def read_launch(path: Path, recipe: str = "", *, with_model: bool = True) -> Launch:
-    """Return the job that a launch file describes.
+def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) -> Launch:
+    """Return the job that a launch file describes: `.words` and `.plan` of `simulate`.
+
+    `simulate(machine, **launch.words, plan=launch.plan)`; `launch.on(64)` are the words for so many
+    accelerators where the file leaves their number open.
 
     recipe : the function of a Python file with several; also as FILE.py:FUNCTION. with_model : read
     the model, too; without, arguments of models that are not read are no hindrance.
@@ -39,7 +42,8 @@ def read_launch(path: Path, recipe: str = "", *, with_model: bool = True) -> Lau
     """
     before, colon, after = str(path).rpartition(".py:")
     if colon and not recipe:
-        path, recipe = Path(f"{before}.py"), after
+        path, recipe = f"{before}.py", after
+    path = Path(path)
     file, ending = str(path), path.suffix.lower()
     text = read_text(path, most=_MOST)
     if ending == ".toml":

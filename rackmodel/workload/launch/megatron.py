@@ -9,6 +9,7 @@ arguments.py; Megatron-Bridge, ConfigContainer.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from rackmodel.workload.attention_kinds import Mla
@@ -187,7 +188,7 @@ def _model(keys: Flat, layers: int | None) -> Model | None:
     biases = not keys.flag("disable_bias_linear")
     experts = keys.whole("num_experts", "num_moe_experts") or 0
     sizes: dict[str, Any] = {
-        "name": "launch",
+        "name": Path(keys.where).stem[:200] or "launch",
         "source": "arguments of Megatron",
         "layers": layers,
         "hidden": hidden,
