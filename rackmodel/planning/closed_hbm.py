@@ -14,7 +14,7 @@ from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Bools, Floats, Space
 from rackmodel.software import software_of
 from rackmodel.workload import Job
-from rackmodel.workload.activations import OFFLOAD_WINDOW
+from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside
 from rackmodel.workload.choices import SHARDED
 from rackmodel.workload.memory import Holding, bytes_by_kind
 from rackmodel.workload.schedules.holding import holdings
@@ -86,7 +86,8 @@ def _activations(shape: Shape) -> Floats:
     if software_of(shape.job.stack).keeps_sent:
         kept[:-1] += 2 * between
     working = _largest(profiles.working[row, shape.again], there)
-    working = working + 2 * transfer * np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
+    sp = np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
+    working = working + transfer * states_beside(shape.job, sp)
     each = [np.vstack([kept[own], working[own]]) for own in shape.stages]
     most = np.zeros((shape.pp, len(shape.space)))
     m = shape.space.micro_batches

@@ -65,6 +65,7 @@ class Software:
     remat_by_tensor: bool
     loss_in_place: bool
     keeps_sent: bool
+    separate_products: bool
 
     # Habits of its family.
     gradients: str = "fp32"  # accumulation and reduction

@@ -11,9 +11,12 @@ al. 2022, arXiv:2205.05198, equations 1 to 6; the steps' `saved_bytes` sum to ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rackmodel.software import software_of
+from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job
+from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.holding import held
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 
@@ -63,7 +66,24 @@ def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
         kept -= max(0.0, sum(offloaded) - inside)
     if chunk.has_gradient:
         kept += states_kept(job, chunk) * transfer_bytes(job)
-    return Kept(kept, working + 2 * transfer_bytes(job) * plan.sp)
+    return Kept(kept, working + transfer_bytes(job) * states_beside(job, plan.sp))
+
+
+def states_beside(job: Job, sp: Any) -> Any:
+    """Hidden states that stand beside a running pass, in shares as a rank holds between layers.
+
+    One that is gathered and one that is summed. With `Software.separate_products` also the inputs
+    that were gathered for attention and MLP, until their weight gradients, and a second sum, as
+    products that share an input hand on their gradients one by one: all but a rank's own share,
+    which is kept, or in what comes back, anyway.
+
+    sp : ranks that share a sequence outside of products, a number or an array over plans.
+    """
+    if not software_of(job.stack).separate_products:
+        return 2 * sp
+    precision = precision_of(job.precision)
+    stored = (precision.stored_bytes if precision.casts else ELEMENT) / ELEMENT
+    return 2 * sp + (1 + 2 * stored) * (sp - 1)
 
 
 def states_kept(job: Job, chunk: Chunk) -> int:

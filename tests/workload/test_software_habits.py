@@ -8,7 +8,7 @@ import pytest
 
 from rackmodel.hardware import accelerator
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
-from rackmodel.workload.activations import states_kept, unit_bytes
+from rackmodel.workload.activations import states_beside, states_kept, unit_bytes
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
@@ -149,6 +149,8 @@ def test_megatrons_loss_works_in_place_and_pytorchs_makes_its_gradient_anew():
     # bf16 logits and fp32 softmax, and the gradient's copy in two bytes; torchtitan 14 bytes.
     assert held(job) == pytest.approx(8 * logits, rel=0.03)
     assert held(job.replace(stack="titan")) == pytest.approx(14 * logits, rel=0.03)
+    # flash-attn's, MosaicML's default: logits and their gradient in two bytes.
+    assert held(job.replace(stack="mpt")) == pytest.approx(4 * logits, rel=0.06)
 
 
 def test_pytorchs_pipeline_keeps_what_it_sent_and_gathers_whole_units_through_flat_buffers():
@@ -167,6 +169,16 @@ def test_pytorchs_pipeline_keeps_what_it_sent_and_gathers_whole_units_through_fl
     # Units that stay whole pass the same buffers as units that are dropped after use.
     kinds = [memory(torch.replace(reshard=reshard), 1) for reshard in (False, True)]
     assert kinds[0]["buffers"] == kinds[1]["buffers"] > 0
+
+
+@pytest.mark.parametrize(("precision", "gathered"), [("bf16", 2.0), ("fp8", 1.0)])
+def test_products_by_themselves_hold_their_gathered_inputs(precision, gathered):
+    whole = job("titan", precision=precision, recompute="full", pp=1, dp=8)
+    fused = whole.replace(stack="megatron")
+    states = transfer_bytes(whole) * 4  # of all tokens
+    more = states_beside(whole, 4) - states_beside(fused, 4)
+    assert more * transfer_bytes(whole) == pytest.approx(0.75 * states * (1 + gathered))
+    assert states_beside(whole, 1) == states_beside(fused, 1)
 
 
 def test_what_recompute_would_fit_is_said_of_sharded_mixtures():
