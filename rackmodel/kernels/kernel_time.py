@@ -239,6 +239,7 @@ class KernelTimes:
             return 1.0
         training, family = self.constants["training"], self.accelerator.family
         value = training["gemm"] * training["family"].get(family, 1.0)
+        value *= training["part"].get(self.accelerator.name, 1.0)
         if key in ("fp8", "int8", "nvfp4"):
             value *= training["narrow"]
         value *= training["format"].get(key, 1.0)

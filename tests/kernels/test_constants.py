@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.validation.cases import case, every_nth, read_rows
@@ -12,8 +13,9 @@ from rackmodel.hardware import accelerator
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.software import software_of
+from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.constant_files import use_constants
+from rackmodel.topology import load_topology
 from rackmodel.validation.accuracy import RUNS
 from rackmodel.workload.operations import Kernel
 
@@ -40,6 +42,31 @@ def test_every_fitted_constant_is_where_it_is_said_to_be():
     found = parameters()
     assert len(found) == len({p.name for p in found})
     assert all(value(p) > 0 and p.prior > 0 and p.deviation > 0 and p.source for p in found)
+
+
+def test_parts_have_speeds_of_their_own_where_several_families_of_software_tell():
+    """A rule, not a choice: two families or more, and not what its architecture is measured on."""
+    told = {}
+    for topology, group in pd.read_csv(RUNS, low_memory=False).groupby("topology"):
+        part = accelerator(load_topology(topology).accelerator)
+        stacks = {stack_or_unknown(name, family=part.family) for name in group["stack"]}
+        told.setdefault(part.name, set()).update(software_of(name).family for name in stacks)
+    references = {*kernel_constants()["clock"]["reference"].values()}
+    wanted = {name for name, families in told.items() if len(families) > 1} - references
+    found = {p.part for p in parameters() if p.name.startswith("training.part.")}
+    assert found == set(kernel_constants()["training"]["part"]) == wanted
+
+
+def test_a_part_s_own_speed_is_of_its_products_in_training_only():
+    gb300, kernel = accelerator("gb300"), square()
+    share = kernel_constants()["training"]["part"]["gb300"]
+    sisters = [KernelTimes(part) for part in (gb300, replace(gb300, name="another"))]
+    own, other = (times.kernel_s(kernel) for times in sisters)
+    assert own / other == pytest.approx(share, rel=1e-6)
+    alone = [
+        KernelTimes(times.accelerator, in_training=False).kernel_s(kernel) for times in sisters
+    ]
+    assert alone[0] == alone[1]
 
 
 def test_written_constants_are_read_back(folder):
@@ -147,7 +174,7 @@ def test_every_fitted_constant_moves_a_class_of_seconds():
             parameter.exponent(name, family, part, one, foreign=True)
             for name in CLASSES
             for family in families
-            for part in ("h100", "gb300")
+            for part in ("h100", parameter.part or "gb300")
             for one in stacks
         ]
         assert any(moved), parameter.name

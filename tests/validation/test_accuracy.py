@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pandas as pd
+import pytest
 
+from benchmarks.validation.slopes import slopes
 from rackmodel.software import stack_or_unknown
 from rackmodel.validation.accuracy import HELD, RUNS, record, recorded, stack_rows, worse
 from rackmodel.validation.errors import read_runs, tier_of
@@ -46,3 +49,20 @@ def test_every_family_with_runs_shows_its_error():
     unknown = [s for s in set(read_runs(RUNS)["stack"]) if stack_or_unknown(s) != s]
     assert rows.loc["unknown", "runs"] > 0
     assert unknown == ["internevo-2023-11"]
+
+
+def test_slopes_of_errors_are_found_beside_levels_of_machines():
+    sizes = pd.DataFrame(
+        [
+            {"topology": name, "micro_batch": 2**i, "hidden": 1024 * 2**j, "tp": 1, "pp": 1}
+            for name in "ab"
+            for i in range(4)
+            for j in range(3)
+        ]
+    )
+    doubled = 0.03 * np.log2(sizes["micro_batch"]) - 0.01 * np.log2(sizes["hidden"])
+    error = np.expm1(doubled + 0.2 * (sizes["topology"] == "a"))
+    found = list(slopes(sizes.assign(stack="mpt", error=error)))
+    assert [name for name, _, _ in found] == ["micro_batch", "hidden"]
+    assert [slope for _, slope, _ in found] == pytest.approx([0.03, -0.01])
+    assert all(uncertain < 1e-9 for _, _, uncertain in found)
