@@ -126,6 +126,7 @@ def drafts_of(
         rate = like.rate if like else rates_alone(flows, network.capacity)
         streams = like.streams if like else streams_together(flows, rate, network.capacity)
         drafts.append(Draft(key, members, copies, flows, rate, streams))
+    tree.trim()
     return drafts
 
 

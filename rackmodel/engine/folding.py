@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.drafts import Axes
-from rackmodel.engine.groups import digest
+from rackmodel.engine.groups import AcceleratorTree, digest
 from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.system import System, build_system
 from rackmodel.network import Network
@@ -89,9 +89,15 @@ def folded(
     kept.move_to_end(key)
     found = kept[key]
     room = MOST_CROSSINGS - sum(one.crossings for one in kept.values())
-    while room < 0 and kept:
+    while room < 0:
         room += kept.popitem(last=False)[1].crossings
     return found
+
+
+def crossings_kept(network: Network) -> int:
+    """Return how often flows cross links in all that is kept of a network."""
+    folded_on_it = sum(one.crossings for one in _kept(network).values())
+    return AcceleratorTree.of(network).crossings + folded_on_it
 
 
 def partition_of(system: System, how: HowFolded) -> Partition:

@@ -29,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
+MOST_PLACED = 1_000_000  # crossings of links in the flows kept beside it: about 40 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +80,17 @@ class AcceleratorTree:
     def of(network: Network) -> AcceleratorTree:
         """Return the tree of a network; the network keeps it."""
         return AcceleratorTree(network)
+
+    @property
+    def crossings(self) -> int:
+        """How often the flows that are kept cross links."""
+        return sum(len(one.links) for one in self.placed.values())
+
+    def trim(self) -> None:
+        """Forget flows, the oldest first, but for some that are left for the next step."""
+        room = MOST_PLACED - self.crossings
+        while room < 0:
+            room += len(self.placed.pop(next(iter(self.placed))).links)
 
     def link_between(self, source: Ints, target: Ints) -> Ints:
         """Return the link from each source node to each target node, -1 where there is none."""

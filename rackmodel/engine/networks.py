@@ -13,11 +13,12 @@ import sys
 from collections import OrderedDict
 from typing import Any
 
+from rackmodel.engine.folding import crossings_kept
 from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
 from rackmodel.topology import Topology, forget_topologies
 
-MOST_LINKS = 1_000_000  # kept in all: about 300 MB with their routes
+MOST_KEPT = 3_000_000  # links, and crossings of links by flows, of all networks: about 300 MB
 
 # By what the description says, so that a machine that is read twice has one network.
 _kept: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
@@ -35,9 +36,12 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
         return Network.of_machine(machine, slots, routing=routing, seed=seed)
     key = (machine, machine.units(slots), machine.slice_shape(slots), routing, seed)
     if key not in _kept:
+        room = MOST_KEPT - sum(len(one.tail) + crossings_kept(one) for one in _kept.values())
         _kept[key] = Network.of_machine(machine, slots, routing=routing, seed=seed)
-        while len(_kept) > 1 and sum(len(n.tail) for n in _kept.values()) > MOST_LINKS:
-            _kept.popitem(last=False)
+        room -= len(_kept[key].tail)
+        while room < 0 and len(_kept) > 1:
+            oldest = _kept.popitem(last=False)[1]
+            room += len(oldest.tail) + crossings_kept(oldest)
     _kept.move_to_end(key)
     return _kept[key]
 

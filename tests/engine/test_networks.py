@@ -9,6 +9,7 @@ from test_folding import FlatKernels, TreeMachine, small_model
 import rackmodel
 from rackmodel import api
 from rackmodel.assess.run import kernels_s, run
+from rackmodel.engine import folding, groups, networks
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.simulation import TooSlow
@@ -93,3 +94,33 @@ def test_no_step_is_quicker_than_the_kernels_of_its_busiest_stage(plan):
     )
     step = run(machine, job).step
     assert 0.3 * step.step_s < kernels_s(machine, job) <= step.step_s
+
+
+def test_steps_that_exchange_the_same_share_what_was_folded():
+    job = Job(model=small_model(), plan=Plan(tp=4, pp=2, dp=4), seq_len=1024, global_batch=32)
+    machine, kernels = load_topology("dgx-h100"), FlatKernels()
+    one = simulate_step(machine, job, kernels)
+    more = simulate_step(machine, job.replace(global_batch=64), kernels)
+    assert more.machine is one.machine
+    assert more.step_s > one.step_s
+    for other in (job.replace(micro_batch=2), job.replace(sharding="zero3", pp=1, dp=8)):
+        assert simulate_step(machine, other, kernels).machine is not one.machine
+    slow = simulate_step(machine, job, kernels, EngineOptions(slow={"3": 2.0}))
+    assert slow.machine is not one.machine
+
+
+def test_what_is_kept_of_a_network_has_a_bound(monkeypatch):
+    job = Job(model=small_model(), plan=Plan(tp=4, pp=2, dp=4), seq_len=1024, global_batch=32)
+    machine, kernels = load_topology("dgx-h100"), FlatKernels()
+    plenty = simulate_step(machine, job, kernels)
+    used = folding.crossings_kept(plenty.machine.network)
+    rackmodel.clear_caches()
+    monkeypatch.setattr(folding, "MOST_CROSSINGS", 10)
+    monkeypatch.setattr(groups, "MOST_PLACED", 10)
+    few = simulate_step(machine, job, kernels)
+    assert folding.crossings_kept(few.machine.network) <= 20 < used
+    assert few.step_s == plenty.step_s
+    network_of(machine, 64)
+    monkeypatch.setattr(networks, "MOST_KEPT", 1)
+    network_of(machine, 128)
+    assert len(networks._kept) == 1
