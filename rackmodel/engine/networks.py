@@ -31,6 +31,9 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     ------
     As `Topology.graph` and `Network.from_graph` do.
     """
+    if (scaled := getattr(machine, "scaled", None)) is not None:  # the same nodes, other rates
+        found: Network = scaled(network_of(machine.plain, slots, routing, seed))
+        return found
     # A stand-in for a Topology may change what `graph` gives.
     if not isinstance(machine, Topology) or machine.own_graph is not None:
         return Network.of_machine(machine, slots, routing=routing, seed=seed)

@@ -4,7 +4,7 @@ In:  a topology, a catalog, the name of a resource, a factor.
 Out: topology and catalog with that resource scaled and nothing else.
 Left out: what it does to a step (`sensitivity`).
 
-Links are scaled on the graph, so every machine can be asked, also one that a user made by hand.
+Links are scaled on the network, so every machine can be asked, also one that a user made by hand.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import networkx as nx
+import numpy as np
 
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import sustained_clock
 from rackmodel.kernels.kernel_constants import kernel_constants
+from rackmodel.network import Network
 from rackmodel.topology import Topology, changed
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 
@@ -38,32 +39,32 @@ _OUTSIDE = (*FABRIC_SWITCHES, Kind.NIC)
 
 
 class ScaledLinks:
-    """A topology whose graphs have some links faster and some delays shorter."""
+    """A topology whose networks have some links faster and some delays shorter."""
 
     def __init__(self, machine: Topology, resource: str, factor: float) -> None:
-        self._machine, self._resource, self._factor = machine, resource, factor
+        self.plain, self._resource, self._factor = machine, resource, factor
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._machine, name)
+        return getattr(self.plain, name)
 
     def tiers_of(self, accelerators: int) -> ScaledLinks:
         """The machine with the tiers that so many need, scaled as this one."""
-        return ScaledLinks(self._machine.tiers_of(accelerators), self._resource, self._factor)
+        return ScaledLinks(self.plain.tiers_of(accelerators), self._resource, self._factor)
 
-    def elements(self, accelerators: int, *, bundled: bool = False) -> None:
-        """None: only the graph is scaled."""
+    def graph(self, accelerators: int, *, bundled: bool = False) -> None:
+        """Refuse: rates are scaled on networks (`engine.networks.network_of`)."""
+        raise CannotRun("a machine with scaled links has no graph; ask for its network")
 
-    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
-        """The machine's graph, scaled."""
-        graph = self._machine.graph(accelerators, bundled=bundled).copy()
-        kinds: dict[Any, str] = dict(graph.nodes(data="kind"))
-        for source, target, facts in graph.edges(data=True):
-            ends = (kinds[source], kinds[target])
-            if self._resource == "latency_s":
-                facts["latency_s"] = facts.get("latency_s", 0.0) * self._factor
-            elif _is_scaled(self._resource, ends):
-                facts["bytes_per_s"] = facts["bytes_per_s"] * self._factor
-        return graph
+    def scaled(self, network: Network) -> Network:
+        """The plain machine's network, scaled."""
+        if self._resource == "latency_s":
+            return replace(network, latency_s=network.latency_s * self._factor, _cache={})
+        kinds = network.node_kinds
+        ends = [(kinds[a], kinds[b]) for a, b in zip(network.tail, network.head, strict=True)]
+        chosen = np.array([_is_scaled(self._resource, pair) for pair in ends], dtype=bool)
+        times = np.where(chosen, self._factor, 1.0)
+        capacity, nominal = network.capacity * times, network.nominal * times
+        return replace(network, capacity=capacity, nominal=nominal, _cache={})
 
 
 def _is_scaled(resource: str, ends: tuple[str, str]) -> bool:

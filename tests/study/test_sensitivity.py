@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from rackmodel.engine.networks import network_of
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.study.resources import RESOURCES, scale
@@ -52,11 +54,15 @@ def test_a_host_twice_as_quick_is_worth_most_where_kernels_wait_for_it():
 def test_scaling_touches_one_resource_only():
     machine, catalog = load_topology("gb200-nvl72"), load_catalog()
     scaled, _ = scale(machine, catalog, "nic_bytes_per_s", 2.0)
-    before, after = machine.graph(144, bundled=True), scaled.graph(144, bundled=True)
-    for source, target, facts in before.edges(data=True):
-        ratio = after.edges[source, target]["bytes_per_s"] / facts["bytes_per_s"]
-        kinds = {before.nodes[source]["kind"], before.nodes[target]["kind"]}
-        assert ratio == (2.0 if "nic" in kinds else 1.0)
+    before, after = network_of(machine, 144), network_of(scaled, 144)
+    nic = before.of_kind("nic")
+    outside = nic[before.tail] | nic[before.head]
+    for rates in ("capacity", "nominal"):
+        ratio = getattr(after, rates) / getattr(before, rates)
+        assert (ratio == np.where(outside, 2.0, 1.0)).all()
+    assert (after.latency_s == before.latency_s).all()
+    with pytest.raises(CannotRun, match="ask for its network"):
+        scaled.graph(144)
     _, parts = scale(machine, catalog, "hbm_bytes_per_s", 3.0)
     own, plain = parts.accelerators["gb200"], catalog.accelerators["gb200"]
     assert own.hbm_bytes_per_s == 3 * plain.hbm_bytes_per_s
@@ -137,11 +143,5 @@ def test_pareto_front_keeps_equals():
 def test_links_stay_scaled_where_a_stand_in_has_the_tiers_of_the_whole():
     machine, parts = load_topology("gb200-nvl72"), load_catalog()
     scaled, _ = scale(machine, parts, "latency_s", 0.5)
-    rates = [
-        {
-            facts["latency_s"]
-            for *_, facts in one.tiers_of(4608).graph(144, bundled=True).edges(data=True)
-        }
-        for one in (machine, scaled)
-    ]
-    assert rates[1] == {delay / 2 for delay in rates[0]}
+    plain, half = (network_of(one.tiers_of(4608), 144).latency_s for one in (machine, scaled))
+    assert (half == plain / 2).all()
