@@ -120,7 +120,8 @@ def test_what_is_kept_of_a_network_has_a_bound(monkeypatch):
     few = simulate_step(machine, job, kernels)
     assert folding.crossings_kept(few.machine.network) <= 20 < used
     assert few.step_s == plenty.step_s
-    network_of(machine, 64)
+    one = network_of(machine, 64)
+    assert network_of(machine, 64) is one
     monkeypatch.setattr(networks, "MOST_KEPT", 1)
     network_of(machine, 128)
-    assert len(networks._kept) == 1
+    assert network_of(machine, 64) is not one
