@@ -108,7 +108,8 @@ def flags(plan: Plan) -> str:
     >>> flags(Plan(tp=8, dp=2, rank_order="tp-cp-ep-pp-dp")).split("recompute none ")[1]
     '--plan rank_order=tp-cp-ep-pp-dp'
     """
-    plain = Plan()
+    # Without groups of experts nothing is dispatched, in whatever way.
+    plain = Plan() if plan.ep > 1 else Plan(dispatcher=plan.dispatcher)
     others = [
         name
         for name in Plan.__dataclass_fields__

@@ -1,5 +1,6 @@
 """Advice about a plan: what is told is what is simulated, and what is pasted is that plan."""
 
+import dataclasses
 import json
 import shlex
 
@@ -74,6 +75,8 @@ def test_flags_say_every_field_that_is_not_as_usual():
         tp=4, pp=2, dp=1, dp_overlap=False, offload=("optimizer",), stage_layers=(20, 20)
     )
     words = shlex.split(flags(plan))
+    assert not any("dispatcher" in word for word in words)  # nothing is dispatched
+    plan = dataclasses.replace(plan, dispatcher="all-to-all")  # as the software would
     again = _simulated(" ".join(words))["plan"]
     assert (
         rackmodel.Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in again.items()})
