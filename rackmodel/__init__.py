@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rackmodel.errors import RackModelError as RackModelError
     from rackmodel.errors import UnknownName as UnknownName
     from rackmodel.halls.api import hall as hall
+    from rackmodel.hardware import load_catalog as load_catalog
     from rackmodel.requests.api import front_requests as front_requests
     from rackmodel.requests.api import serve_requests as serve_requests
     from rackmodel.result.comparison import Comparison as Comparison
@@ -86,6 +87,7 @@ _HOME = {
     "Answer": "rackmodel.verbs.answer",
     "Comparison": "rackmodel.result.comparison",
     "Result": "rackmodel.result.result",
+    "load_catalog": "rackmodel.hardware",
     "load_topology": "rackmodel.topology",
     "read_topology": "rackmodel.topology",
     "Job": "rackmodel.workload",

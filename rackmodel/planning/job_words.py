@@ -44,6 +44,11 @@ def misplaced(
             return InvalidInput(
                 f'{name} is a field of the {place}; write {place}={{"{name}": {shown}}}'
             )
+    if name in ("set", "overrides"):
+        return InvalidInput(
+            f"{name} is no {what}; write catalog=rackmodel.load_catalog(overrides={{...}}) for"
+            " values of parts, rackmodel.load_topology(NAME, overrides={...}) for the machine's"
+        )
     if here and name in ("gpus", *kinds_of(Job), *kinds_of(EngineOptions)):
         return InvalidInput(
             f"{name} is no field of the {here}; write {name}={shown} beside {here}="
