@@ -147,8 +147,8 @@ def _job_words(words: Words) -> Words:
     words = read | words
     for name in ("model", "gpus", "global_batch"):
         if name not in words:
-            option, file = f"--{name.replace('_', '-')}", words.get("launch")
-            remedy = f"{file} does not say it" if file else "or a launch file by --from"
+            option, silent = f"--{name.replace('_', '-')}", words.get("launch")
+            remedy = f"{silent} does not say it" if silent else "or a launch file by --from"
             raise InvalidInput(f"{option}: missing; give it, {remedy}")
     more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
     known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch", "default_plan"})}

@@ -21,7 +21,7 @@ import typer
 
 from rackmodel.cli.waiting import clear, waiting
 from rackmodel.cli.words_read import LightGroup
-from rackmodel.errors import RackModelError, nearest
+from rackmodel.errors import RackModelError, UnknownName
 
 #: Typer vendors click or imports it, by version; the base of its usage errors is found either way.
 UsageError: type[Exception] = next(
@@ -80,11 +80,15 @@ def usage_line(error: Any) -> str:
     path = context.command_path if context is not None else "rackmodel"
     if not message or message.startswith("Missing command"):
         return f"which command? Begin with '{FIRST}'; see '{path} --help' for all of them"
-    choice = re.search(r"'([^']*)' is not one of (.*)", message)
-    known = re.findall(r"'([^']+)'", choice[2]) if choice else []
-    meant = USERS_WORDS.get(choice[1], "") if choice else ""
-    if choice and (near := meant if meant in known else nearest(choice[1], known)):
-        message = f"{message.rstrip('.')}; did you mean {near!r}?"
+    choice = re.search(r"'-*([^']+)'[^']*'([^']*)' is not one of (.*)", message)
+    if choice:  # the words that the same mistake gives in Python
+        name = choice[1].replace("-", " ").lower() if choice[1][0].isalpha() else "word"
+        word, choices = choice[2], re.findall(r"'([^']+)'", choice[3])
+        told = str(UnknownName.among(name, word, choices))
+        if (meant := USERS_WORDS.get(word, "")) in choices:
+            before, _, after = told.partition(" (known")
+            told = f"{before.partition(';')[0]}; did you mean {meant!r}? (known{after}"
+        return told
     return f"{message.rstrip('.')}; see '{path} --help'"
 
 
