@@ -106,7 +106,7 @@ def fronts(acceptance: float) -> None:
         machine = load_topology(name)
         words = {**FRONT, "users": 1, "gpus": 72, "kv": "fp8", "acceptance": acceptance}
         job, fixed = job_of_words(machine, words)
-        points = front_points(machine, job, fixed, disaggregated=True)
+        points = front_points(machine, job, fixed, speeds=SPEEDS, disaggregated=True)
         for point in points:
             apart = f"{point.job.prefill_gpus} for prompts" if point.job.prefill else "together"
             print(

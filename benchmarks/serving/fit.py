@@ -27,6 +27,7 @@ from rackmodel.errors import RackModelError
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.outcome import kernels_of
 from rackmodel.serving.run import band_of, habits_of, running, settle, steps_of
+from rackmodel.serving.steady import admitted_every
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
 from rackmodel.validation.serving_runs import Case, case_of
@@ -38,7 +39,7 @@ NOISE = 0.15  # of a run, the same
 FIRST = 0.3  # weight of the time to the first token beside that per token
 STEP = 0.03  # of a factor, for derivatives
 FREE = 20.0  # what no kernel table holds may stray so many times further
-NO_TABLE = ("a request", "looks")
+NO_TABLE = ("a request",)
 APART = ("queued", "specul", "twin")
 SOFTWARE = ("sglang", "vllm", "tensorrt-llm")
 HOPPER, BLACKWELL = "nvidia-hopper", "nvidia-blackwell"
@@ -74,7 +75,6 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
     "small kernels": [("small", "floor_s")],
     "between steps": [("software", s, "host_s") for s in SOFTWARE],
     **{f"a request, {s}": [("software", s, "request_s")] for s in SOFTWARE},
-    "looks for requests": [("software", "sglang", "polls")],
 }
 # What no kernel table says, and what stands in its place where it is left out.
 OWN: dict[str, tuple[list[tuple[str, ...]], float]] = {
@@ -84,7 +84,6 @@ OWN: dict[str, tuple[list[tuple[str, ...]], float]] = {
     "between steps, SGLang": ([("software", "sglang", "host_s")], 0.1e-3),
     "between steps, others": ([("software", s, "host_s") for s in SOFTWARE[1:]], 0.0),
     **{f"a request, {s}": ([("software", s, "request_s")], 0.0) for s in SOFTWARE},
-    "looks for requests, SGLang": ([("software", "sglang", "polls")], 1.0),
 }
 
 
@@ -107,6 +106,7 @@ class Run:
     mixed: Part | None
     share: float  # of decode steps that carry a prompt
     pieces: int  # steps that a prompt takes
+    every: float  # decode steps from one that admits prompts to the next
     burst: float  # prompts before one's own on average, over all requests of a user
 
     @property
@@ -168,8 +168,10 @@ def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
         mixed = seconds_of(state.prompt if habits_of(job.stack).alternates else asked)
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     together = settle(job, steps, most, case.rounds)
-    burst = (together.ttft_s - state.ttft_s) / state.prompt_s
-    return Run(row, case, part, seconds_of(state.decode), mixed, state.mixed, pieces, burst)
+    burst = max(0.0, together.ttft_s - state.ttft_s) / state.prompt_s
+    every = admitted_every(job, state.mixed * state.prompt.prompts)
+    decode = seconds_of(state.decode)
+    return Run(row, case, part, decode, mixed, state.mixed, pieces, every, burst)
 
 
 def _split(step: Step, whole_s: float, times: ServingTimes) -> tuple[dict[Kernel, float], float]:
@@ -248,7 +250,7 @@ def predicted(
             extra = seconds(run.mixed) + habits.host_s
             both = decode + extra if habits.alternates else extra
             step = decode * (1.0 - run.share) + both * run.share
-            first = habits.first_token_s(decode, both, run.share, run.pieces)
+            first = habits.first_token_s(decode, both, run.share, run.pieces, run.every)
             first += run.burst * run.pieces * both
         found.append((step / run.case.job.tokens_a_step, first))
     return np.array(found)

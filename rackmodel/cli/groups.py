@@ -250,6 +250,7 @@ _SPREAD = (
     "prefill_gpus",
     "chunk",
     "max_sequences",
+    "admit_every",
     "two_batch",
     "redundant_experts",
     "routing_skew",

@@ -17,7 +17,8 @@ from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool
 from rackmodel.requests.drafts import Drafts
 from rackmodel.requests.measures import Levels, Quantiles
-from rackmodel.requests.replica import Replica, Rules, Sequence
+from rackmodel.requests.replica import Replica, Sequence
+from rackmodel.requests.rules import Rules
 from rackmodel.requests.step_times import Times
 from rackmodel.stages import tell
 

@@ -20,6 +20,7 @@ import simpy
 from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool, blocks_of
 from rackmodel.requests.drafts import BLOCK_TOKENS, Drafts
+from rackmodel.requests.rules import Gate, Rules
 from rackmodel.requests.step_times import Times
 
 WATERMARK = 0.01  # of the blocks, kept free for those who run: vLLM's default (block_manager.py)
@@ -85,28 +86,6 @@ class Desk(Protocol):
         """A step, or several, ended now; prompts : the share of its time that they took."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a worker does.
-
-    chunk : most tokens of one prompt in a step; budget : of all. cached : share of prompts that
-    every worker has cached. alternates : prompts have steps of their own, before any decode step.
-    sequences : that run at once, at most; None for any number. reserves : blocks of whole answers
-    are taken before a prompt begins. fetches : the caches of prompts come from other workers.
-    hands_over : to other workers. rate : tokens of a sequence in a decode step, mean.
-    """
-
-    chunk: int
-    budget: int
-    cached: float = 0.0
-    alternates: bool = False
-    sequences: int | None = None
-    reserves: bool = False
-    fetches: bool = False
-    hands_over: bool = False
-    rate: float = 1.0
-
-
 class Replica:
     """One worker: sequences that wait, whose prompts run, that decode."""
 
@@ -135,6 +114,7 @@ class Replica:
         self._growth: dict[int, int] = {}  # blocks that are needed after a turn
         self._begin_s = self._step_s = self._prompts = 0.0
         self._steps = self._version = 0
+        self._gate = Gate(rules.every, rules.ranks)
         self._decoding = False
         self._pieces: list[tuple[Sequence, int]] = []
 
@@ -148,6 +128,7 @@ class Replica:
     def enter(self, sequence: Sequence) -> None:
         """Let a sequence wait for its place."""
         sequence.since_s = self.env.now
+        self._gate.comes(self.turn, alone=not self.waiting)
         self.waiting.append(sequence)
         self.in_flight += 1
         self._look()
@@ -191,6 +172,8 @@ class Replica:
         return self._needed(sequence) + spare <= self.pool.room
 
     def _admit(self) -> None:
+        if self.running and not self._gate.is_open(self.turn):
+            return
         while self.waiting and self._fits(self.waiting[0]):
             sequence = self.waiting.popleft()
             request, blocks = sequence.request, blocks_of(self._tokens(sequence))
@@ -312,6 +295,8 @@ class Replica:
         self._prompts = 0.0
         if self.prompting:
             steps = 1
+        elif self.waiting and not self._gate.is_open(self.turn):
+            steps = min(steps, self._gate.turn - self.turn)
         grown = context + (steps - 1) / 2.0 * self.rules.rate
         self._run(self.env.now, self.times(sequences, grown, 0, 0.0, 0.0), steps)
 

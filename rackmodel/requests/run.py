@@ -22,7 +22,7 @@ from rackmodel.requests.arrivals import Request, Trace, lengths_of, renewals
 from rackmodel.requests.blocks import blocks_of
 from rackmodel.requests.cluster import Balance, Cluster, Kind, Objective, Seen
 from rackmodel.requests.drafts import BLOCK_TOKENS, Drafts
-from rackmodel.requests.replica import Rules
+from rackmodel.requests.rules import Rules
 from rackmodel.requests.step_times import StepTimes
 from rackmodel.requests.transfers import Transfers
 from rackmodel.serving.run import check_formats, check_users, habits_of, settle
@@ -218,6 +218,8 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
             alternates=habits.alternates,
             sequences=limit * ranks * worker.pp,
             reserves=habits.reserves,
+            every=job.admit_every,
+            ranks=ranks,
         )
 
     answers = rules(job.worker)
@@ -227,7 +229,7 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
     prompts = replace(rules(job.prefill), hands_over=True, reserves=False)
     return (
         kind(job.prefill, job.prefill_gpus, prompts),
-        kind(job.worker, job.decode_gpus, replace(answers, fetches=True)),
+        kind(job.worker, job.decode_gpus, replace(answers, fetches=True, every=1)),
     )
 
 

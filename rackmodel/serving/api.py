@@ -51,6 +51,7 @@ def serve(
     stack: str = "default",
     chunk: int = 8192,
     max_sequences: int = 0,
+    admit_every: int = 1,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,
@@ -86,7 +87,9 @@ def serve(
     prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
         of their workers. disaggregated : search such plans too, where no worker is given. chunk :
         most tokens of prompts in one step. max_sequences : of a data-parallel rank at once; 0 for
-        what the software does. redundant_experts : copies of busy experts.
+        what the software does. admit_every : decode steps from one that admits prompts to the next
+        (SGLang's --scheduler-recv-interval, TensorRT-LLM's attention_dp_config.timeout_iters).
+        redundant_experts : copies of busy experts.
         routing_skew, routing_seed : how unevenly tokens fall on experts. cuda_graphs : steps are
         replayed from graphs.
         two_batch : half of a batch computes while the other exchanges tokens.
@@ -132,6 +135,7 @@ def front(
     stack: str = "default",
     chunk: int = 8192,
     max_sequences: int = 0,
+    admit_every: int = 1,
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,

@@ -8,7 +8,8 @@ Left out: what users want.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit, InvalidInput
 from rackmodel.result.notebook import Framed
 from rackmodel.serving.outcome import plan_words
-from rackmodel.serving.plans import Tried, search_plans
+from rackmodel.serving.plans import Tried, search_plans, with_plan
 from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_stack, serve_job, steps_of
 from rackmodel.serving.steps import Steps
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 USERS = tuple(2**power for power in range(18))
+HALVINGS = 3  # of the logarithm of users between two points, where a speed is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,14 @@ def front_points(
     fixed: Mapping[str, Any],
     *,
     users: Sequence[int] = (),
+    speeds: Sequence[float] = (),
     steps: Steps | None = None,
     disaggregated: bool = False,
 ) -> list[Tried]:
     """Return the front over plans and numbers of users.
 
-    users : to try; else all steps of a grid up to as many as fit.
+    users : to try; else all steps of a grid up to as many as fit. speeds : tokens/s of a user near
+    which numbers between those of the grid are tried too.
 
     Raises
     ------
@@ -113,7 +117,32 @@ def front_points(
             if not tried:
                 raise
             break
-    return best(tried)
+    points = best(tried)
+    for speed in speeds:
+        points = _closer(points, speed, steps)
+    return points
+
+
+def _closer(points: list[Tried], speed: float, steps: QuickSteps) -> list[Tried]:
+    """Return a front with points nearer to a speed: of both plans around it, with users between."""
+    for _ in range(HALVINGS):
+        above = [one for one in points if 1.0 / one.state.tpot_s >= speed]
+        if not above or len(above) == len(points):
+            break
+        ends = above[-1], points[len(above)]
+        middle = round(math.sqrt(ends[0].job.users * ends[1].job.users))
+        if middle in (ends[0].job.users, ends[1].job.users):
+            break
+        points = best([*points, *_tried([one.job for one in ends], middle, steps)])
+    return points
+
+
+def _tried(plans: Iterable[ServingJob], users: int, steps: QuickSteps) -> Iterator[Tried]:
+    for plan in dict.fromkeys(plan.replace(users=users) for plan in plans):
+        try:
+            yield with_plan(plan, steps)
+        except DoesNotFit:
+            continue
 
 
 def front_rows(machine: Topology, words: Mapping[str, Any], *, site: Site) -> list[dict[str, Any]]:

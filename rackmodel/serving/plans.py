@@ -131,7 +131,6 @@ def search_plans(
     """
     steps = steps or steps_of(machine)
     quick = QuickSteps.of(steps)
-    part = steps.part
     machine.units(job.gpus)
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
@@ -140,14 +139,25 @@ def search_plans(
             continue
         tell("plans served", len(tried) + len(reasons) + 1)
         try:
-            check_serving(plan)
-            most = check_users(plan, part)
-            tried.append(Tried(job=plan, state=settle(plan, quick, most / plan.workers)))
+            tried.append(with_plan(plan, quick))
         except CannotRun as reason:
             reasons.append(reason)
     if not tried and (reasons or not without):
         raise _nearest(job, reasons, fixed)
     return sorted(tried, key=lambda one: (-one.tokens_per_s, one.job.worker.gpus))
+
+
+def with_plan(plan: ServingJob, steps: Steps) -> Tried:
+    """Return a job whose plan is complete, and what it gives.
+
+    Raises
+    ------
+    InvalidInput, InvalidPlan, DoesNotFit
+        If it can't be served.
+    """
+    check_serving(plan)
+    most = check_users(plan, steps.part)
+    return Tried(job=plan, state=settle(plan, steps, most / plan.workers))
 
 
 def _quickest_prefill(job: ServingJob, gpus: int, steps: Steps) -> Worker | None:

@@ -27,6 +27,7 @@ StepSeconds: TypeAlias = Callable[[Worker, int, Load], float]
 ROUNDS = 8  # of the fixed point of sequences that run
 CLOSE = 0.003
 MOST_ARRIVING = 50.0  # prompts in a step from where on no step is without
+INTERVALS = 64  # of the integral of a mean wait
 
 
 class Moves(Protocol):
@@ -74,29 +75,30 @@ class Steady:
 class Habits:
     """What the software does.
 
-    host_s : between two steps. request_s : with a request before its first step. polls : decode
-    steps between looks for new requests. alternates : a prompt has the worker to itself.
+    host_s : between two steps. request_s : with a request before its first step. alternates : a
+    prompt has the worker to itself.
     sequences : that a data-parallel rank runs at once, at most, where nobody sets another limit.
     reserves : a request takes the KV blocks of its whole answer before it begins.
     """
 
     host_s: float = 0.0
     request_s: float = 0.0
-    polls: float = 1.0
     alternates: bool = False
     sequences: int = 2048
     reserves: bool = False
 
-    def first_token_s(self, decode_s: float, mixed_s: float, mixed: float, pieces: int) -> float:
+    def first_token_s(
+        self, decode_s: float, mixed_s: float, mixed: float, pieces: int, every: float = 1.0
+    ) -> float:
         """Return the time to the first token where prompts run beside decode. [s]
 
-        A request waits for the next look, then for prompts that came before it, then runs piece by
-        piece.
+        A request waits for the next step that admits some, one of `every`, then for prompts that
+        came before it, then runs piece by piece.
         """
         alone_s, mean_s = pieces * mixed_s, decode_s * (1.0 - mixed) + mixed_s * mixed
         busy = min(0.95, mixed * (mixed_s - decode_s) / max(mean_s, 1e-12))
         waited_s = alone_s * busy / (2.0 * (1.0 - busy))
-        return self.request_s + alone_s + self.polls * decode_s / 2.0 + waited_s
+        return self.request_s + alone_s + every * decode_s / 2.0 + waited_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,9 @@ def _settled(
     for _ in range(ROUNDS):
         answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
-        mixed = mixed_share(state.mixed * state.prompt.prompts, gathered)
+        mixed = admitted_share(
+            job, state.mixed * state.prompt.prompts, gathered, state.prompt.piece
+        )
         if abs(wanted - running) <= CLOSE * running and abs(mixed - state.mixed) <= CLOSE:
             break
         low, high = (running, high) if wanted > running else (low, running)
@@ -196,6 +200,37 @@ def mixed_share(arriving: float, gathered: float) -> float:
     return with_prompts / (with_prompts + without)
 
 
+def admitted_every(job: ServingJob, arriving: float) -> float:
+    """Return the decode steps from one that admits prompts to the next, mean.
+
+    Every `admit_every` steps, or as soon as each data-parallel rank has a prompt: then none would
+    wait beside another one's. Users of a rank send at random, so that this is the longest of as
+    many exponential times as there are ranks; the mean of the lesser of both is an integral of the
+    chance that some rank has none yet.
+
+    arriving : pieces of prompts in the time of a decode step.
+    """
+    if job.admit_every <= 1 or not job.worker.dp_attention or arriving <= 0.0:
+        return float(job.admit_every)
+    width = job.admit_every / INTERVALS
+    times = (width * (number + 0.5) for number in range(INTERVALS))
+    ranks = job.worker.tp
+    waits = sum(1.0 - (-math.expm1(-arriving * time / ranks)) ** ranks for time in times) * width
+    return max(1.0, waits)
+
+
+def admitted_share(job: ServingJob, arriving: float, gathered: float, piece: float) -> float:
+    """Return the share of decode steps that carry prompts, of `piece` tokens each.
+
+    Those that came since the last step that admitted some run together, as many as find room.
+    """
+    every = admitted_every(job, arriving)
+    share = mixed_share(arriving, gathered)
+    if every > 1.0:
+        share = min(share, -math.expm1(-arriving * every) / every)
+    return min(1.0, max(share, arriving / fullest(job, job.worker, piece)))
+
+
 def _state(
     job: ServingJob,
     step_s: StepSeconds,
@@ -222,7 +257,7 @@ def _state(
         state = _apart(job, timed, running, users, decode, decode_s, transfers)
         return replace(state, ttft_s=state.ttft_s + habits.request_s)
     arriving = each * pieces / steps  # pieces of prompts in the time of one decode step
-    mixed = mixed_share(arriving, gathered)
+    mixed = admitted_share(job, arriving, gathered, piece)
     prompt = Load(prompts=arriving / mixed, piece=piece, before=before)
     if habits.alternates:
         mixed_s = decode_s + timed(worker, gpus, prompt)
@@ -237,7 +272,8 @@ def _state(
         )
         mixed_s = timed(worker, gpus, both)
     tpot_s = (decode_s * (1.0 - mixed) + mixed_s * mixed) / job.tokens_a_step
-    ttft_s = habits.first_token_s(decode_s, mixed_s, mixed, pieces)
+    every = admitted_every(job, arriving)
+    ttft_s = habits.first_token_s(decode_s, mixed_s, mixed, pieces, every)
     rate = running / (job.decoded * tpot_s)
     queued = running < users and users / rate - job.decoded * tpot_s > ttft_s
     if queued:

@@ -32,6 +32,7 @@ PLAIN = (
         "stack",
         "chunk",
         "max_sequences",
+        "admit_every",
         "cached",
         "mtp",
         "acceptance",

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 from rackmodel.errors import InvalidInput
 from rackmodel.serving.steady import Rounds
+from rackmodel.validation.recipes import recipe_of
 from rackmodel.workload import Model, load_model
 from rackmodel.workload.attention_kinds import Indexer, Mla
 from rackmodel.workload.catalog import model_from_columns
@@ -31,9 +32,11 @@ _MLA = re.compile(r"q_lora (\d+), kv_lora (\d+), qk (\d+)\+(\d+), v (\d+)")
 _INPUTS = re.compile(r"inputs up to ([\d,]+)")
 _REDUNDANT = re.compile(r"(\d+) redundant experts")
 _BALANCED = re.compile(r"balanced experts|(^|; )(simulated )?perfect expert balance")
-_DRAFTED = re.compile(r"mtp (\d+)")
+_STATED = re.compile(r"mtp (\d+)")
 _ACCEPTED = re.compile(r"acceptance (\d+)%")
 ACCEPTED = 0.7  # of drafted tokens, where unstated: 1.6 to 1.8 tokens a step with one are published
+DRAFTED = 3  # tokens in a step, where unstated
+CHUNK = 8192  # most tokens of prompts in a step, where unstated
 # Wide groups keep copies of busy experts. Source: DeepSeek open-infra-index, day 6: 32 of 256.
 WIDE_EP, REDUNDANT = 32, 32
 INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated (assumed)
@@ -181,20 +184,26 @@ def copies_of(notes: str, worker: Worker | None, model: Model) -> int:
     return copies
 
 
-def drafts_of(mtp: str, notes: str, model: Model) -> tuple[int, float]:
+def _chunk(said: int | str, isl: float) -> int:
+    """Return the most tokens of prompts in a step; said : a number, or "prompt" for one prompt."""
+    return round(isl) if said == "prompt" else int(said)
+
+
+def drafts_of(mtp: str, notes: str, model: Model, unstated: int = DRAFTED) -> tuple[int, float]:
     """Return the tokens that a run drafts in a step, and how often one is right.
 
     Where only acceptance is stated a draft is what the model was trained to make: one token.
+    unstated : tokens where nothing is said.
     """
     if mtp.startswith("draft"):
         raise InvalidInput(
             "drafts have to come from the model itself (mtp): those of another are not predicted"
         )
-    stated, right = (found.search(f"{mtp}; {notes}") for found in (_DRAFTED, _ACCEPTED))
+    stated, right = (found.search(f"{mtp}; {notes}") for found in (_STATED, _ACCEPTED))
     acceptance = float(right[1]) / 100.0 if right else ACCEPTED
     if not mtp.startswith(("mtp", "simulated")) or not model.mtp_layers:
         return 0, acceptance
-    return int(stated[1]) if stated else (model.mtp_layers if right else 3), acceptance
+    return int(stated[1]) if stated else (model.mtp_layers if right else unstated), acceptance
 
 
 def case_of(row: Mapping[str, Any]) -> Case:
@@ -207,6 +216,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
     """
     model, mode = model_of(row), text(row, "mode")
     weights, kv = formats_of(row, model)
+    said = recipe_of({name: text(row, name) for name in row}, number(row, "concurrency"))
     worker = worker_of(row, model)
     gpus = number(row, "gpus")
     if math.isnan(gpus):
@@ -228,7 +238,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
     kind, users = load_of(row, mode, worker.gpus if worker and mode in PHASES else gpus)
     if worker is not None and kind in PHASES:
         gpus = worker.gpus
-    drafted, acceptance = drafts_of(text(row, "mtp"), notes, model)
+    drafted, acceptance = drafts_of(text(row, "mtp"), notes, model, said.get("drafts", DRAFTED))
     drafted = drafted if osl > 3 or mode in PHASES else 0
     job = ServingJob(
         model=model,
@@ -238,7 +248,9 @@ def case_of(row: Mapping[str, Any]) -> Case:
         isl=isl,
         osl=max(osl, drafted + 1),
         weights=weights,
-        kv=kv,
+        kv=text(row, "kv_precision") or said.get("kv", kv),
+        chunk=_chunk(said.get("chunk", CHUNK), number(row, "isl")),
+        admit_every=said.get("admit_every", 1),
         stack=text(row, "software") or "default",
         prefill=prefill,
         prefill_gpus=prefill_gpus,

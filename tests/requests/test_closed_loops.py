@@ -26,6 +26,15 @@ DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 512, "tp": 8, "gpus": 8}
 SETTINGS = [
     ("dgx-h100", {**DENSE, "users": 8}),
     ("dgx-h100", {**DENSE, "users": 32, "stack": "sglang"}),
+    ("dgx-h100", {**DENSE, "users": 16, "admit_every": 20}),
+    ("dgx-h100", {**DENSE, "users": 32, "stack": "sglang", "admit_every": 30}),
+    (  # ranks that wait for one another
+        "dgx-b200",
+        {
+            **{"model": "deepseek-v3", "isl": 4096, "osl": 512, "users": 32, "tp": 8},
+            **{"ep": 8, "dp_attention": True, "gpus": 8, "admit_every": 60},
+        },
+    ),
     ("gb200-nvl72", {**DENSE, "users": 16, "gpus": 16, "pp": 2}),
     (
         "gb200-nvl72",

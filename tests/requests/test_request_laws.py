@@ -10,7 +10,7 @@ from rackmodel.requests.arrivals import Request, lengths_of, read_trace, renewal
 from rackmodel.requests.cluster import Cluster, Kind, Objective, Seen
 from rackmodel.requests.drafts import Drafts
 from rackmodel.requests.measures import Levels, Quantiles
-from rackmodel.requests.replica import Rules
+from rackmodel.requests.rules import Rules
 from rackmodel.requests.run import Arrivals, simulate_requests, step_times
 from rackmodel.requests.transfers import Transfers
 from rackmodel.serving.cache_moves import CacheMoves

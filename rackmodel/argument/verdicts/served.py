@@ -73,12 +73,18 @@ class Served:
 
 
 def front_of(
-    machine: Topology, words: Mapping[str, Any], users: Sequence[int], parts: Catalog, apart: bool
+    machine: Topology,
+    words: Mapping[str, Any],
+    users: Sequence[int],
+    parts: Catalog,
+    *,
+    apart: bool,
+    speeds: Sequence[float],
 ) -> Served:
-    """Return the front of a machine; users who only wait for others are not counted."""
+    """Return the front of a machine, close to some speeds; users who only wait do not count."""
     job, fixed = job_of_words(machine, {**words, "users": 1})
-    steps = steps_of(machine, parts)
-    points = front_points(machine, job, fixed, users=users, steps=steps, disaggregated=apart)
+    how: dict[str, Any] = {"users": users, "speeds": speeds, "disaggregated": apart}
+    points = front_points(machine, job, fixed, steps=steps_of(machine, parts), **how)
     clear_caches()
     return Served(machine, [one for one in points if not one.state.queued], parts)
 
@@ -89,7 +95,8 @@ def rack_front(nodes: str, isl: int, osl: int, drafted: int, quick: bool) -> Ser
     parts = load_catalog()
     machine = load_topology(nodes) if nodes in OTHERS else sold("gb200", int(nodes), catalog=parts)
     words = {**RACK, "isl": isl, "osl": osl, "mtp": drafted}
-    return front_of(machine, words, FEW if quick else USERS, parts, apart=True)
+    users = FEW if quick else USERS
+    return front_of(machine, words, users, parts, apart=True, speeds=SPEEDS)
 
 
 def domain(quick: bool = False) -> Verdict:
@@ -217,12 +224,13 @@ def hbm(quick: bool = False) -> Verdict:
     rows: list[dict[str, Any]] = []
     for model, isl in _HBM_JOBS[::2] if quick else _HBM_JOBS:
         words = {**_HBM_WORDS, "model": model, "isl": isl}
-        fronts = {"b200": front_of(node, words, USERS, parts, apart=False)}
+        how: dict[str, Any] = {"apart": False, "speeds": _HBM_SPEEDS}
+        fronts = {"b200": front_of(node, words, USERS, parts, **how)}
         for name, key in _MORE.items():
             more = load_catalog(overrides={f"accelerators.b200.{key}": 2 * getattr(part, key)})
-            fronts[name] = front_of(node, words, USERS, more, apart=False)
+            fronts[name] = front_of(node, words, USERS, more, **how)
         for name in ("h100", "h200"):
-            fronts[name] = front_of(load_topology(f"dgx-{name}"), words, USERS, parts, apart=False)
+            fronts[name] = front_of(load_topology(f"dgx-{name}"), words, USERS, parts, **how)
         for speed in _HBM_SPEEDS:
             at = {name: front.at(speed) for name, front in fronts.items()}
             for name, base in (("bandwidth", "b200"), ("capacity", "b200"), ("h200", "h100")):

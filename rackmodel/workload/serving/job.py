@@ -88,6 +88,14 @@ class ServingJob:
         256,
         option="--max-sequences",
     )
+    admit_every: int = setting(
+        1,
+        "Decode steps from one that may admit prompts to the next; sooner where each data-parallel"
+        " rank has one.",
+        30,
+        unit="steps",
+        option="--admit-every",
+    )
     cached: float = setting(
         0.0, "Share of a prompt that is cached already.", 0.5, option="--cached"
     )
@@ -173,6 +181,7 @@ class ServingJob:
             prefill_gpus=0,
             chunk=1,
             max_sequences=0,
+            admit_every=1,
             cached=0.0,
             acceptance=0.0,
         )
@@ -190,7 +199,7 @@ def check_serving(job: ServingJob) -> None:
     InvalidInput
         For sizes that mean nothing. InvalidPlan : for axes that do not divide.
     """
-    for name in ("isl", "osl", "users", "gpus", "chunk"):
+    for name in ("isl", "osl", "users", "gpus", "chunk", "admit_every"):
         if getattr(job, name) < 1:
             raise InvalidInput(f"{name} must be at least 1, found {getattr(job, name)}")
     model = job.model

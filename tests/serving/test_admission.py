@@ -1,0 +1,103 @@
+"""When prompts come in: every so many decode steps, or once all data-parallel ranks have one."""
+
+import itertools
+
+import pytest
+
+import rackmodel
+from rackmodel.errors import InvalidInput
+from rackmodel.requests.rules import Gate
+from rackmodel.serving.pareto import at_speed, front_points
+from rackmodel.serving.run import settle, steps_of
+from rackmodel.serving.steady import admitted_every, admitted_share
+from rackmodel.serving.words import job_of_words
+from rackmodel.validation.recipes import recipe_of
+from rackmodel.workload.serving.job import Worker
+
+RANKS = Worker(tp=8, ep=8, dp_attention=True)
+
+
+@pytest.fixture(scope="module")
+def node():
+    return rackmodel.load_topology("dgx-b200")
+
+
+def job(node, worker, **words):
+    model = {"model": "deepseek-v3", "isl": 8192, "osl": 1024, "users": 64, "gpus": 8, **words}
+    return job_of_words(node, model)[0].replace(worker=worker)
+
+
+def test_few_prompts_wait_out_the_steps_and_many_do_not(node):
+    one = job(node, RANKS, admit_every=60)
+    waits = [admitted_every(one, arriving) for arriving in (1e-4, 0.05, 0.5, 5.0, 500.0)]
+    assert waits[0] == pytest.approx(60, rel=1e-3)
+    assert all(a > b for a, b in itertools.pairwise(waits))
+    assert waits[-1] == 1.0
+    # many: the longest of eight exponential times, the sum of 1/n over the mean of each rank
+    mean = sum(1 / n for n in range(1, 9)) * 8 / 5.0
+    assert waits[3] == pytest.approx(mean, rel=0.02)
+
+
+def test_without_ranks_of_their_own_prompts_wait_for_nobody(node):
+    cut = job(node, Worker(tp=8, ep=8), admit_every=30)
+    assert [admitted_every(cut, arriving) for arriving in (0.01, 10.0)] == [30.0, 30.0]
+    assert admitted_every(cut.replace(admit_every=1), 0.3) == 1.0
+
+
+def test_a_step_holds_no_more_prompts_than_its_tokens(node):
+    for worker, most in ((Worker(tp=8, ep=8), 1.0), (RANKS, 8.0)):
+        one = job(node, worker, admit_every=1000)
+        for arriving in (0.02, 0.5, 0.9):
+            share = admitted_share(one, arriving, 0.0, 8192.0)
+            assert arriving / share <= most * (1 + 1e-9)
+
+
+def test_ranks_that_run_prompts_together_decode_sooner_and_answer_later(node):
+    """One rank's prompt of 8,192 holds seven others up; eight at once take little longer."""
+    steps = steps_of(node)
+    alone, together = (settle(job(node, RANKS, admit_every=n), steps, 1e3) for n in (1, 60))
+    assert together.prompt.prompts > 2.5 * alone.prompt.prompts
+    assert together.tpot_s < 0.7 * alone.tpot_s
+    assert together.decode_s == pytest.approx(alone.decode_s, rel=0.05)
+
+
+def test_a_gate_opens_at_its_turns_or_when_all_ranks_wait():
+    gate = Gate(every=10, ranks=4)
+    gate.comes(13, alone=True)
+    assert [gate.is_open(turn) for turn in (13, 19, 20, 25)] == [False, False, True, True]
+    for _ in range(40):
+        gate.comes(14, alone=False)
+    assert gate.is_open(14)
+    gate.comes(20, alone=True)
+    assert not gate.is_open(29)
+    assert Gate().is_open(0)
+
+
+def test_prompts_are_admitted_at_least_once_in_a_step():
+    words = {"model": "llama3.1-70b", "users": 8, "isl": 512, "osl": 64, "tp": 8}
+    with pytest.raises(InvalidInput, match="admit_every"):
+        rackmodel.serve("dgx-h100", admit_every=0, **words)
+
+
+def test_recipes_hold_for_their_own_runs_only():
+    run = {"source": "InferenceX issue", "software": "sglang", "model": "deepseek-r1"}
+    here = {**run, "system": "dgx-b200", "weights_precision": "fp4"}
+    assert recipe_of(here, 8) == {"chunk": 16384, "admit_every": 10, "kv": "fp8"}
+    assert recipe_of(here, 64)["admit_every"] == 30
+    assert recipe_of({**here, "system": "gb200-nvl72"}, 64) == {"chunk": 32768}
+    assert recipe_of({**here, "source": "MLPerf"}, 64) == {}
+
+
+def test_points_near_a_speed_only_raise_a_front(node):
+    one, fixed = job_of_words(
+        node, {"model": "gpt-oss-120b", "isl": 1024, "osl": 256, "users": 1, "gpus": 8, "tp": 8}
+    )
+    steps, grid = steps_of(node), (1, 16, 256)
+    speed = 250.0
+    coarse = front_points(node, one, fixed, users=grid, steps=steps)
+    fine = front_points(node, one, fixed, users=grid, steps=steps, speeds=(speed,))
+    assert len(fine) > len(coarse)
+    exact = front_points(node, one, fixed, users=tuple(range(1, 257, 5)), steps=steps)
+    errors = [abs(at_speed(some, speed) / at_speed(exact, speed) - 1) for some in (coarse, fine)]
+    assert errors[1] < 0.03
+    assert errors[1] < errors[0]
