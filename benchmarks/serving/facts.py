@@ -2,7 +2,7 @@
 
 In:  the serving runs that ship with the package: phases alone (decode, or prompts), and MLPerf's.
 Out: one line a fact, tokens/s of an accelerator printed and predicted, and how many lie within 20%;
-with --front, DeepSeek-R1 on 72 GB200 beside nine nodes of 8 B200 over speeds that users see.
+with --front, DeepSeek-R1 on 72 GB200 beside nodes of 8 B200 over speeds that users see.
 Left out: whole runs (`table`).
 """
 
@@ -49,6 +49,8 @@ FRONT: dict[str, Any] = {
     },
     "mtp": 3,
 }
+# A rack, 72 in nodes divided as is best, nodes divided as in most published runs without drafts.
+SETS = (("gb200-nvl72", 72, 0), ("dgx-b200", 72, 0), ("dgx-b200", 12, 4), ("dgx-b200", 16, 8))
 SPEEDS = (30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300)
 MLPERF = {  # DeepSeek-R1, v6.0: rows of 72 GB200 and of 8 B300
     "offline": ("sv-3459", "sv-3406"),
@@ -96,26 +98,26 @@ def ratios(runs: pd.DataFrame) -> None:
 
 
 def fronts(acceptance: float) -> None:
-    """Print tokens/s of an accelerator over speeds, 72 in a rack and 72 in nodes."""
+    """Print tokens/s of an accelerator over speeds: a rack, and nodes in several divisions."""
     from rackmodel.serving.pareto import at_speed, front_points, rate
     from rackmodel.serving.words import job_of_words
     from rackmodel.topology import load_topology
 
     lines: dict[str, list[float | None]] = {}
-    for name in ("gb200-nvl72", "dgx-b200"):
+    for name, gpus, prompts in SETS:
         machine = load_topology(name)
-        words = {**FRONT, "users": 1, "gpus": 72, "kv": "fp8", "acceptance": acceptance}
-        job, fixed = job_of_words(machine, words)
+        words = {**FRONT, "users": 1, "gpus": gpus, "kv": "fp8", "acceptance": acceptance}
+        job, fixed = job_of_words(machine, {**words, "prefill_gpus": prompts})
         points = front_points(machine, job, fixed, speeds=SPEEDS, disaggregated=True)
+        title = f"{name} {gpus}" + f", {prompts} for prompts" * bool(prompts)
         for point in points:
             apart = f"{point.job.prefill_gpus} for prompts" if point.job.prefill else "together"
-            print(
-                f"{name}: {1 / point.state.tpot_s:.0f} {rate(point):.0f} {point.job.worker} {apart}"
-            )
-        lines[name] = [at_speed(points, speed) for speed in SPEEDS]
+            speed = 1.0 / point.state.tpot_s
+            print(f"{title}: {speed:.0f} {rate(point):.0f} {point.job.worker} {apart}")
+        lines[title] = [at_speed(points, speed) for speed in SPEEDS]
     table = pd.DataFrame(lines, index=pd.Index(SPEEDS, name="tokens/s a user"), dtype=float)
-    table["ratio"] = table["gb200-nvl72"] / table["dgx-b200"]
-    print(table.round(2).to_string())
+    rack, *nodes = table
+    print(table.assign(**{f"over {name}": table[rack] / table[name] for name in nodes}).round(2).T)
 
 
 def main() -> None:

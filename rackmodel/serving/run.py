@@ -83,8 +83,8 @@ def fitting(job: ServingJob, worker: Worker, part: Accelerator, tokens: float) -
         raise DoesNotFit(
             f"weights of {job.model.name} in {job.weights} take"
             f" {weight_bytes(job, worker) / 1e9:.0f} GB of each rank; {part.name} has"
-            f" {part.hbm_bytes / 1e9:.0f} GB. Try a larger tp, ep or pp, or a narrower format: a server's weights"
-            " stay in HBM, host memory would be read in every step"
+            f" {part.hbm_bytes / 1e9:.0f} GB. Try a larger tp, ep or pp, or a narrower format: a"
+            " server's weights stay in HBM, host memory would be read in every step"
         )
     return most
 
