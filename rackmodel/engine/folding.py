@@ -28,7 +28,7 @@ from rackmodel.network.collectives.registry import ALGORITHM
 from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
 from rackmodel.workload.operations import Program
 
-MOST_CROSSINGS = 1_000_000  # of flows and links that a network keeps: about 50 MB
+MOST_CROSSINGS = 5_000_000  # of flows and links that a network keeps: about 200 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -42,8 +42,9 @@ class FoldedMachine:
 
     @property
     def crossings(self) -> int:
-        """How often flows cross links, in all channels: what its size goes by."""
-        return sum(len(one.paths.links) + one.members.size for one in self.system.channels)
+        """How often flows cross links; those that channels share, once. What its size goes by."""
+        channels = self.system.channels
+        return sum({id(one.paths.links): len(one.paths.links) for one in channels}.values())
 
 
 class HowFolded(NamedTuple):

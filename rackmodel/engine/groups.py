@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
-MOST_PLACED = 1_000_000  # crossings of links in the flows kept beside it: about 40 MB
+MOST_PLACED = 5_000_000  # crossings of links in the flows kept beside it: about 200 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

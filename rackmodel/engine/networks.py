@@ -18,7 +18,7 @@ from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
 from rackmodel.topology import Topology, forget_topologies
 
-MOST_KEPT = 3_000_000  # links, and crossings of links by flows, of all networks: about 300 MB
+MOST_KEPT = 6_000_000  # links, and crossings of links by flows, of all networks: about 300 MB
 
 # By what the description says, so that a machine that is read twice has one network.
 _kept: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
