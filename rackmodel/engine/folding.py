@@ -43,8 +43,12 @@ class FoldedMachine:
     @property
     def crossings(self) -> int:
         """How often flows cross links; those that channels share, once. What its size goes by."""
-        channels = self.system.channels
-        return sum({id(one.paths.links): len(one.paths.links) for one in channels}.values())
+        found: list[npt.NDArray[np.int64]] = []
+        for channel in self.system.channels:
+            links = channel.paths.links
+            if not any(links is other for other in found):
+                found.append(links)
+        return sum(map(len, found))
 
 
 class HowFolded(NamedTuple):
