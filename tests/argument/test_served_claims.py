@@ -12,7 +12,8 @@ JOB = {"model": "gpt-oss-120b", "gpus": 8, "isl": 1024, "osl": 1024, "kv": "fp8"
 @pytest.fixture(scope="module")
 def front():
     machine = load_topology("dgx-b200")
-    return served.front_of(machine, JOB, (1, 64, 1024), load_catalog(), apart=False)
+    how = {"apart": False, "speeds": (40.0, 150.0)}
+    return served.front_of(machine, JOB, (1, 64, 1024), load_catalog(), **how)
 
 
 def test_slower_users_leave_more_and_cheaper_tokens(front):
