@@ -152,7 +152,7 @@ def prepared(frame: pd.DataFrame, stack: str | None = None) -> list[Run]:
 
 
 def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
-    case, part = case_of(row), steps.kernels.accelerator
+    case, part = case_of(row), steps.part
     if stack is not None:
         case = replace(case, job=case.job.replace(stack=stack))
     job = case.job
@@ -283,9 +283,9 @@ def fitted(runs: list[Run]) -> np.ndarray:
         return np.concatenate([errors[:, 0], errors[waits, 1] * FIRST, held])
 
     bounds = (0.2 * start, 3.0 * wide)
-    return least_squares(
-        residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.1, max_nfev=4, diff_step=0.03
-    ).x
+    how: dict[str, Any] = {"loss": "soft_l1", "f_scale": 0.1, "max_nfev": 4}
+    found = least_squares(residuals, start, bounds=bounds, diff_step=STEP * start, **how)
+    return np.asarray(found.x)
 
 
 def told(runs: list[Run], seconds: np.ndarray) -> pd.DataFrame:

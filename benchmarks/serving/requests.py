@@ -6,10 +6,11 @@
 import resource
 import sys
 import time
+from typing import Any
 
 import rackmodel
 
-JOBS = {
+JOBS: dict[str, dict[str, Any]] = {
     "llama3.1-70b, 9 workers": {"model": "llama3.1-70b", "tp": 8, "gpus": 72},
     "deepseek-v3, 32 + 32": {
         "model": "deepseek-v3",
@@ -28,7 +29,7 @@ def main() -> None:
     requests = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     rackmodel.serve("gb200-nvl72", model="llama3.1-70b", users=9, isl=64, osl=64, tp=8, gpus=72)
     for name, job in JOBS.items():
-        words = {**job, "isl": 1024, "osl": 1024}
+        words: dict[str, Any] = {**job, "isl": 1024, "osl": 1024}
         few = rackmodel.serve_requests("gb200-nvl72", **words, rate=1.0, requests=10)
         begin = time.process_time()
         rate = 0.8 * few.run.capacity
