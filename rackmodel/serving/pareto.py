@@ -91,11 +91,13 @@ def front_points(
     speeds: Sequence[float] = (),
     steps: Steps | None = None,
     disaggregated: bool = False,
+    queued: bool = True,
 ) -> list[Tried]:
     """Return the front over plans and numbers of users.
 
     users : to try; else all steps of a grid up to as many as fit. speeds : tokens/s of a user near
-    which numbers between those of the grid are tried too.
+    which numbers between those of the grid are tried too. queued : whether users may wait for a
+    place; a point where some do hides none where nobody does if not.
 
     Raises
     ------
@@ -117,23 +119,33 @@ def front_points(
             if not tried:
                 raise
             break
-    points = best(tried)
+    points = _front(tried, queued)
     for speed in speeds:
-        points = _closer(points, speed, steps)
+        points = _closer(points, speed, steps, queued)
     return points
 
 
-def _closer(points: list[Tried], speed: float, steps: QuickSteps) -> list[Tried]:
-    """Return a front with points nearer to a speed: of both plans around it, with users between."""
-    for _ in range(HALVINGS):
+def _front(tried: Iterable[Tried], queued: bool) -> list[Tried]:
+    return best(one for one in tried if queued or not one.state.queued)
+
+
+def _closer(points: list[Tried], speed: float, steps: QuickSteps, queued: bool) -> list[Tried]:
+    """Return a front with points nearer to a speed: of both plans around it, with users between.
+
+    Where the slowest plan is quicker still and nobody is to wait: with up to twice its users.
+    """
+    for halving in range(HALVINGS):
         above = [one for one in points if 1.0 / one.state.tpot_s >= speed]
-        if not above or len(above) == len(points):
+        if not above or (queued and len(above) == len(points)):
             break
-        ends = above[-1], points[len(above)]
-        middle = round(math.sqrt(ends[0].job.users * ends[1].job.users))
-        if middle in (ends[0].job.users, ends[1].job.users):
+        ends = points[len(above) - 1 : len(above) + 1]
+        numbers = [one.job.users for one in ends]
+        middle = round(math.sqrt(numbers[0] * numbers[-1]))
+        if len(ends) == 1:
+            middle = round(numbers[0] * 2.0 ** (0.5 ** (halving + 1)))
+        if middle in numbers:
             break
-        points = best([*points, *_tried([one.job for one in ends], middle, steps)])
+        points = _front([*points, *_tried([one.job for one in ends], middle, steps)], queued)
     return points
 
 

@@ -7,7 +7,8 @@ import pytest
 import rackmodel
 from rackmodel.errors import InvalidInput
 from rackmodel.requests.rules import Gate
-from rackmodel.serving.pareto import at_speed, front_points
+from rackmodel.serving.pareto import at_speed, best, front_points, rate
+from rackmodel.serving.plans import search_plans
 from rackmodel.serving.run import settle, steps_of
 from rackmodel.serving.steady import admitted_every, admitted_share
 from rackmodel.serving.words import job_of_words
@@ -101,3 +102,24 @@ def test_points_near_a_speed_only_raise_a_front(node):
     errors = [abs(at_speed(some, speed) / at_speed(exact, speed) - 1) for some in (coarse, fine)]
     assert errors[1] < 0.03
     assert errors[1] < errors[0]
+
+
+def test_plans_whose_users_wait_hide_none_whose_users_do_not(node):
+    words = {"model": "gpt-oss-120b", "isl": 8192, "osl": 512, "users": 1, "gpus": 8}
+    one, fixed = job_of_words(node, words)
+    steps, grid = steps_of(node), (32, 128, 512)
+    how = {"users": grid, "steps": steps, "disaggregated": True, "queued": False}
+    points = front_points(node, one, fixed, **how)
+    tried = [
+        plan
+        for users in grid
+        for plan in search_plans(
+            node, one.replace(users=users), fixed, steps=steps, disaggregated=True
+        )
+    ]
+    at_once = [plan for plan in tried if not plan.state.queued]
+    assert rate(points[-1]) == max(map(rate, at_once))
+    assert rate(points[-1]) > max(rate(one) for one in best(tried) if not one.state.queued)
+    more = front_points(node, one, fixed, speeds=(1.0,), **how)
+    assert not any(one.state.queued for one in more)
+    assert rate(more[-1]) > rate(points[-1])

@@ -84,9 +84,10 @@ def front_of(
     """Return the front of a machine, close to some speeds; users who only wait do not count."""
     job, fixed = job_of_words(machine, {**words, "users": 1})
     how: dict[str, Any] = {"users": users, "speeds": speeds, "disaggregated": apart}
+    how["queued"] = False
     points = front_points(machine, job, fixed, steps=steps_of(machine, parts), **how)
     clear_caches()
-    return Served(machine, [one for one in points if not one.state.queued], parts)
+    return Served(machine, points, parts)
 
 
 @lru_cache(maxsize=64)
