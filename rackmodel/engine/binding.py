@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.groups import PlacedFlows, flow_of_incidence
+from rackmodel.engine.alike import Alike
 from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
@@ -41,32 +41,30 @@ def _near(network: Network) -> Bools:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crossing:
-    """The flows of an axis as they cross links.
+    """Flows of an axis as they cross links.
 
-    rate : of each flow by itself. flow : int[I], the flow of each incidence; share : what it counts
-    for on the first link of its orbit. times : how many exchanges of the axis have these flows.
+    share : float[R, U], what each crossing of the part counts for on the first link of its orbit,
+    in all exchanges of the axis that have these flows.
     """
 
-    flows: PlacedFlows
-    rate: Floats
-    flow: Ints
+    part: Alike
     share: Floats
-    times: int = 1
 
     @classmethod
-    def of(cls, flows: PlacedFlows, rate: Floats, copies: Ints, orbits: Orbits) -> Crossing:
-        """Return the crossings of flows by themselves at a rate; copies : int[G], of each group."""
-        flow = flow_of_incidence(flows)
-        share = orbits.share(flows.links, copies[flows.owner[flow]])
-        return cls(flows=flows, rate=rate, flow=flow, share=share)
+    def of(cls, part: Alike, copies: Ints, orbits: Orbits, times: int = 1) -> Crossing:
+        """Return the crossings of so many exchanges; copies : int[G], of each group."""
+        count = copies[part.groups[:, part.owner]]
+        return cls(part=part, share=orbits.share(part.links, count) * times)
 
 
 def binding_links(network: Network, crossings: Sequence[Crossing], orbits: Orbits) -> Bools:
     """Return which links can hold a flow back, bool[L]."""
     demand = np.zeros(len(network.capacity))
     for one in crossings:
-        asked_for = one.flows.fractions * one.rate[one.flow] * (one.share * one.times)
-        np.add.at(demand, orbits.link[one.flows.links], asked_for)
+        part = one.part
+        asked_for = part.flows.fractions * part.rate[part.flow]
+        total = np.bincount(part.where, asked_for, part.links.shape[1]) * one.share
+        np.add.at(demand, orbits.link[part.links], total)
     binding: Bools = demand[orbits.link] > network.capacity * SLACK
     near = _near(network)
     gates = near[network.tail] | near[network.head]
@@ -96,8 +94,9 @@ def _gated(
     ratios: list[Floats] = []
     free = np.zeros(links)  # load of flows without a gate
     for one in crossings:
-        flows, rate, flow = one.flows, one.rate, one.flow
-        if not asked[flows.links].any():
+        part, flows, flow = one.part, one.part.flows, one.part.flow
+        asked_here: Bools = asked[part.links]
+        if not asked_here.any():
             continue
         usable = gate_like[flows.links]
         count = len(flows.owner)
@@ -107,24 +106,40 @@ def _gated(
         first = np.full(count, -1, dtype=np.int64)
         is_best = np.flatnonzero(usable & (width <= best[flow]))[::-1]
         first[flow[is_best]] = is_best  # the first such link of the flow
-        here = np.flatnonzero(asked[flows.links])
-        link, part, at = flows.links[here], flows.fractions[here], first[flow[here]]
-        has = (at >= 0) & (flows.links[at] != link)
-        gate = flows.links[at]
+        wanted: Bools = np.logical_or.reduce(asked_here, axis=0)
+        here = np.flatnonzero(wanted[part.where])
+        at = first[flow[here]]
+        has = (at >= 0) & (flows.links[at] != flows.links[here])
+        kept, at = here[has], at[has]
+        places = part.links.shape[1]
+        pair = part.where[at] * places + part.where[kept]
+        ratio = flows.fractions[kept] / flows.fractions[at]
+        if len(part.links) > 1:
+            pair, ratio = _largest(pair, ratio)
+        gates, through = part.links[:, pair // places], part.links[:, pair % places]
+        told: Bools = asked[through]
+        gate, link, ratio = gates[told], through[told], np.broadcast_to(ratio, told.shape)[told]
         for chosen, turns in orbits.onto_first(link):
-            kept, turns = chosen[has[chosen]], turns[has[chosen]]
-            pairs.append(orbits.links[turns, gate[kept]] * links + orbits.link[link[kept]])
-            ratios.append(part[kept] / flows.fractions[at[kept]])
-        single = (part * rate[flow[here]] * one.share[here] * one.times)[~has]
-        np.add.at(free, orbits.link[link[~has]], single)
+            pairs.append(orbits.links[turns, gate[chosen]] * links + orbits.link[link[chosen]])
+            ratios.append(ratio[chosen])
+        lone = here[~has]
+        single = np.bincount(
+            part.where[lone], flows.fractions[lone] * part.rate[flow[lone]], places
+        )
+        np.add.at(free, orbits.link[part.links], single * one.share * asked_here)
     if not pairs:
         return free[orbits.link]
-    pair, ratio = np.concatenate(pairs), np.concatenate(ratios)
-    gated, where = distinct(pair)
-    largest = np.zeros(len(gated))
-    np.maximum.at(largest, where, ratio)
+    gated, largest = _largest(np.concatenate(pairs), np.concatenate(ratios))
     np.add.at(free, gated % links, largest * network.capacity[gated // links])
     return free[orbits.link]
+
+
+def _largest(names: Ints, values: Floats) -> tuple[Ints, Floats]:
+    """Return each name once, with the largest of its values."""
+    found, where = distinct(names)
+    largest = np.zeros(len(found))
+    np.maximum.at(largest, where, values)
+    return found, largest
 
 
 def private_links(crossings: Sequence[Crossing], orbits: Orbits, asked: Bools) -> Bools:
@@ -133,17 +148,24 @@ def private_links(crossings: Sequence[Crossing], orbits: Orbits, asked: Bools) -
     private = np.zeros(links, dtype=bool)
     found: list[tuple[Ints, Ints, Ints]] = []  # link, where its flow starts, where it ends
     for one in crossings:
-        here = np.flatnonzero(asked[one.flows.links])
-        link, flow = one.flows.links[here], one.flow[here]
+        part, whole = one.part, one.part.whole
+        set_, place = np.nonzero(asked[part.links])
+        link, some = part.links[set_, place], np.zeros(len(part.owner), dtype=np.int64)
+        some[part.where] = part.flow
+        sure = [_all_one(part, end)[place] for end in (part.flows.source, part.flows.target)]
+        flow = part.start[set_] + some[place]
+        ends = [
+            np.where(one_end, end[flow], -1)
+            for one_end, end in zip(sure, (whole.source, whole.target), strict=True)
+        ]
 
         def turned(end: Ints, turns: Ints) -> Ints:
             there: Ints = orbits.accelerators[turns, np.maximum(end, 0)]
             return np.where(end >= 0, there, end)
 
         for chosen, turns in orbits.onto_first(link):
-            source, target = one.flows.source[flow[chosen]], one.flows.target[flow[chosen]]
-            ends = turned(source, turns), turned(target, turns)
-            found.append((orbits.link[link[chosen]], *ends))
+            source, target = (turned(end[chosen], turns) for end in ends)
+            found.append((orbits.link[link[chosen]], source, target))
     for which in (1, 2):
         low = np.full(links, np.iinfo(np.int64).max)
         high = np.full(links, np.iinfo(np.int64).min)
@@ -152,3 +174,13 @@ def private_links(crossings: Sequence[Crossing], orbits: Orbits, asked: Bools) -
             np.maximum.at(high, row[0], row[which])
         private |= (low == high) & (low >= 0)
     return private[orbits.link]
+
+
+def _all_one(part: Alike, end: Ints) -> Bools:
+    """Return whether all flows over a link have the same rank at an end, bool[U]."""
+    low = np.full(part.links.shape[1], np.iinfo(np.int64).max)
+    high = np.full(part.links.shape[1], -1)
+    np.minimum.at(low, part.where, end[part.flow])
+    np.maximum.at(high, part.where, end[part.flow])
+    same: Bools = low == high
+    return same

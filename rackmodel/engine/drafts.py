@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.alike import Alike, alike_parts
 from rackmodel.engine.exchanges import Key, exchanges
-from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups, rates_alone
+from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
 from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.streams import Streams, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
@@ -32,15 +33,15 @@ AlgorithmOf: TypeAlias = Callable[[str, str], str | Sequence[str] | None]
 class Draft(NamedTuple):
     """A channel before it is known what binds.
 
-    members : int[G, n], ranks. copies : int[G], groups that each stands for. rate : of each flow by
-    itself. streams : the flows put together, on all links.
+    members : int[G, n], ranks. copies : int[G], groups that each stands for. parts : the flows by
+    which groups are alike. streams : the flows put together, on all links.
     """
 
     key: Key
     members: Ints
     copies: Ints
     flows: PlacedFlows
-    rate: Floats
+    parts: tuple[Alike, ...]
     streams: Streams
 
     @property
@@ -123,9 +124,9 @@ def drafts_of(
         flows = flows_of_groups(tree, accelerator_of[members], pattern_of)
         # flows that are alike carry bytes of several sizes
         like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
-        rate = like.rate if like else rates_alone(flows, network.capacity)
-        streams = like.streams if like else streams_together(flows, rate, network.capacity)
-        drafts.append(Draft(key, members, copies, flows, rate, streams))
+        parts = like.parts if like else alike_parts(network, flows)
+        streams = like.streams if like else streams_together(parts, network.capacity)
+        drafts.append(Draft(key, members, copies, flows, parts, streams))
     tree.trim()
     return drafts
 

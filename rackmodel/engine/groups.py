@@ -40,7 +40,7 @@ class PlacedFlows:
     source, target : int[F], accelerator index, or -1 - node for a switch.
     indptr, links, fractions : CSR from flows to links. round_latency_s : float[G, rounds], added
     once the last flow of the round has ended.
-    algorithm : one name per group.
+    algorithm : one name per group. kind : int[G], equal where flows correspond one by one.
     """
 
     owner: Ints
@@ -54,6 +54,7 @@ class PlacedFlows:
     fractions: Floats
     round_latency_s: Floats
     algorithm: tuple[str, ...]
+    kind: Ints
 
 
 class AcceleratorTree:
@@ -287,6 +288,7 @@ def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
         fractions=together([r.fractions for r in rounds]),
         round_latency_s=np.array([pattern.latency_s], dtype=np.float64),
         algorithm=(pattern.algorithm,),
+        kind=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -334,6 +336,7 @@ def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> Place
         fractions=np.tile(model.fractions, groups),
         round_latency_s=np.repeat(model.round_latency_s, groups, axis=0),
         algorithm=model.algorithm * groups,
+        kind=np.zeros(groups, dtype=np.int64),
     )
 
 
@@ -343,9 +346,10 @@ def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
         return parts[0][1]
     rounds = max(p.round_latency_s.shape[1] for _, p in parts)
     groups = sum(len(ids) for ids, _ in parts)
-    latency = np.zeros((groups, rounds))
+    latency, kind = np.zeros((groups, rounds)), np.zeros(groups, dtype=np.int64)
     names = [""] * groups
-    for ids, p in parts:
+    for number, (ids, p) in enumerate(parts):
+        kind[ids] = number
         latency[ids, : p.round_latency_s.shape[1]] = p.round_latency_s
         for i, name in zip(ids, p.algorithm, strict=True):
             names[int(i)] = name
@@ -372,4 +376,5 @@ def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
         fractions=joined("fractions")[spread],
         round_latency_s=latency,
         algorithm=tuple(names),
+        kind=kind,
     )

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.alike import Alike
 from rackmodel.engine.groups import (
     AcceleratorTree,
     PlacedFlows,
-    flow_of_incidence,
     rates_alone,
 )
 from rackmodel.network import Network
@@ -144,7 +144,7 @@ class Orbits:
         in_order = (members[after] == image).all(axis=1)
         return after if (in_order | (after == number)).all() else None
 
-    def hold(self, network: Network, members: Ints, flows: PlacedFlows) -> bool:
+    def hold(self, network: Network, members: Ints, parts: Sequence[Alike]) -> bool:
         """Return whether flows of groups are what turning makes of those of others.
 
         Those of groups that become themselves, with members in other places, must be the same.
@@ -156,8 +156,15 @@ class Orbits:
         turned &= (np.sort(image, axis=1) == np.sort(members, axis=1)).all(axis=1)
         tree = AcceleratorTree.of(network)
         ends = tree.index_of[tree.source] >= 0, tree.index_of[tree.target] >= 0
-        return bool(self.inside[flows.links].all()) and _turn_into_themselves(
-            flows, turned, self.links[1], ends[0] | ends[1], network.capacity
+        once = self.links[1]
+        if not all(self.inside[part.links].all() for part in parts):
+            return False
+        if not all(_turn_alike(part, turned, once) for part in parts):
+            whole = parts[0].whole
+            parts = (Alike.alone(whole, rates_alone(whole, network.capacity)),)
+        return all(
+            _turn_into_themselves(part, turned[part.groups[0]], once, ends[0] | ends[1])
+            for part in parts
         )
 
 
@@ -259,17 +266,25 @@ def _powers(once: Ints, order: int) -> Ints:
     return powers
 
 
-def _turn_into_themselves(
-    flows: PlacedFlows, groups: Bools, once: Ints, near: Bools, capacity: Floats
-) -> bool:
-    """Return whether the flows of some groups are the same when turned.
+def _turn_alike(part: Alike, turned: Bools, once: Ints) -> bool:
+    """Return whether what turning does to one set of groups, it does to all of its part."""
+    first = part.links[0]
+    if len(part.links) == 1:
+        return True
+    place = np.minimum(np.searchsorted(first, once[first]), len(first) - 1)
+    same = turned[part.groups] == turned[part.groups[0]]
+    return bool(same.all() and (part.links[:, place] == once[part.links]).all())
+
+
+def _turn_into_themselves(part: Alike, groups: Bools, once: Ints, near: Bools) -> bool:
+    """Return whether the flows of some groups of a part's first set are the same when turned.
 
     groups : bool[G]. once : int[L], where each link is after a turn. near : bool[L], links at
     accelerators: on these what loads each link is enough, whichever flows bring it.
     """
     if not groups.any():
         return True
-    flow = flow_of_incidence(flows)
+    flows, flow = part.flows, part.flow
     here = groups[flows.owner[flow]]
     flow, links, fractions = flow[here], flows.links[here], flows.fractions[here]
     rounds = int(flows.round_.max()) + 1
@@ -278,7 +293,7 @@ def _turn_into_themselves(
         return True
     if not near[links].all():
         return False
-    width, rate = len(once), rates_alone(flows, capacity)
+    width, rate = len(once), part.rate
     names, where = distinct(stream[flow] * width + links)
     image = names // width * width + once[names % width]
     at = np.minimum(np.searchsorted(names, image), len(names) - 1)

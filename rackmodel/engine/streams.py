@@ -7,12 +7,13 @@ Left out: which links bind (`binding`), what is exchanged (`system`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.groups import PlacedFlows, flow_of_incidence
+from rackmodel.engine.alike import Alike
 from rackmodel.network.symmetry import distinct
 
 Ints = npt.NDArray[np.int64]
@@ -37,13 +38,48 @@ class Streams:
     alone: Floats
 
 
-def streams_together(paths: PlacedFlows, alone: Floats, capacity: Floats) -> Streams:
+def streams_together(parts: Sequence[Alike], capacity: Floats) -> Streams:
     """Put the flows of every group and round together; loads on one link add up."""
+    found = [(part, _streams(part, capacity)) for part in parts]
+    if len(parts[0].links) == len(parts) == 1:
+        return found[0][1]
+    several = [_repeated(part, streams) for part, streams in found]
+    owner, round_, alone, width, links, loads = map(np.concatenate, zip(*several, strict=True))
+    order = np.lexsort((round_, owner))
+    stream = np.argsort(order)[np.repeat(np.arange(len(owner)), width)]
+    by_stream = np.lexsort((links, stream))
+    return Streams(
+        owner=owner[order],
+        round_=round_[order],
+        indptr=np.concatenate([[0], np.cumsum(width[order])]).astype(np.int64),
+        links=links[by_stream],
+        loads=loads[by_stream],
+        alone=alone[order],
+    )
+
+
+def _repeated(part: Alike, streams: Streams) -> tuple[Ints, Ints, Floats, Ints, Ints, Floats]:
+    """Return owner, round, pace, links each, links and loads of the streams of all its sets."""
+    sets = len(part.links)
+    place = np.searchsorted(part.links[0], streams.links)
+    return (
+        part.groups[:, streams.owner].ravel(),
+        np.tile(streams.round_, sets),
+        np.tile(streams.alone, sets),
+        np.tile(np.diff(streams.indptr), sets),
+        part.links[:, place].ravel(),
+        np.tile(streams.loads, sets),
+    )
+
+
+def _streams(part: Alike, capacity: Floats) -> Streams:
+    """Return the streams of the first of its sets."""
+    paths, flow = part.flows, part.flow
     rounds = max(1, paths.round_latency_s.shape[1])
     names, of_flow = distinct(paths.owner * rounds + paths.round_)
     rate = np.full(len(names), np.inf)
-    np.minimum.at(rate, of_flow, alone / paths.share)
-    flow, width = flow_of_incidence(paths), len(capacity)
+    np.minimum.at(rate, of_flow, part.rate / paths.share)
+    width = len(capacity)
     pairs, where = distinct(of_flow[flow] * width + paths.links)
     amount = paths.fractions * paths.share[flow]
     load: Floats = np.bincount(where, amount, minlength=len(pairs)).astype(np.float64)

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.alike import Alike
 from rackmodel.engine.binding import Crossing, binding_links, private_links
 from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.exchanges import Key
-from rackmodel.engine.groups import PlacedFlows, flow_of_incidence
+from rackmodel.engine.groups import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.engine.orbits import Orbits, orbits_of
 from rackmodel.engine.streams import Streams, streams_on
 from rackmodel.network import Network
@@ -176,7 +177,7 @@ def build_system(
         rows = [members for _, members, _ in groups]
         orbits = orbits_of(network, accelerator_of, (stage, weight, *columns), rows)
         drafts = drafts_of(*job, orbits)
-        if all(orbits.hold(network, draft.members, draft.flows) for draft in drafts if draft.lasts):
+        if all(orbits.hold(network, draft.members, draft.parts) for draft in drafts if draft.lasts):
             return joined_system(network, stage, drafts, orbits)
     alone = Orbits.none(network, len(stage))
     return joined_system(network, stage, drafts_of(*job, alone), alone)
@@ -195,7 +196,9 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft], orbits
             used = used & ~network.scale_up
         disturbed = np.zeros(len(draft.members), dtype=bool)
         if lasts:
-            disturbed[paths.owner[flow_of_incidence(paths)][(open_link & used)[paths.links]]] = True
+            for part in draft.parts:
+                set_, place = np.nonzero((open_link & used)[part.links])
+                disturbed[part.groups[set_, part.owner[place]]] = True
         streams = streams_on(draft.streams, used, orbits.link)
         if (key.bytes / streams.alone).max(initial=0.0) < NOTHING_S:
             streams = replace(streams, alone=np.full(len(streams.alone), np.inf))
@@ -240,31 +243,35 @@ def _conflicts(channels: Sequence[Channel], links: int) -> tuple[frozenset[int],
 
 def _crossings(network: Network, drafts: Sequence[Draft], orbits: Orbits) -> list[Crossing]:
     """Return what crosses links for long: once where exchanges of several sizes run alike."""
-    found: list[tuple[Draft, Crossing]] = []
+    found: list[tuple[Draft, int]] = []
     for draft in drafts:
         if not draft.lasts:
             continue
-        for place, (one, crossing) in enumerate(found):
+        for place, (one, times) in enumerate(found):
             alike = one.flows.indptr is draft.flows.indptr
             if alike and np.array_equal(one.copies, draft.copies):
-                found[place] = one, replace(crossing, times=crossing.times + 1)
+                found[place] = one, times + 1
                 break
         else:
-            flows = _contended(network, draft)
-            found.append((draft, Crossing.of(flows, draft.rate, draft.copies, orbits)))
-    return [crossing for _, crossing in found]
+            found.append((draft, 1))
+    return [
+        Crossing.of(part, draft.copies, orbits, times)
+        for draft, times in found
+        for part in _contended(network, draft)
+    ]
 
 
-def _contended(network: Network, draft: Draft) -> PlacedFlows:
+def _contended(network: Network, draft: Draft) -> tuple[Alike, ...]:
     """Return the flows with the links that they compete for: sends only for those of the fabric."""
     flows = draft.flows
     if draft.key.stages is None:
-        return flows
+        return draft.parts
     keep = ~network.scale_up[flows.links]
     width = np.bincount(flow_of_incidence(flows)[keep], minlength=len(flows.owner))
-    return replace(
+    fewer = replace(
         flows,
         links=flows.links[keep],
         fractions=flows.fractions[keep],
         indptr=np.concatenate([[0], np.cumsum(width)]).astype(np.int64),
     )
+    return (Alike.alone(fewer, rates_alone(flows, network.capacity)),)
