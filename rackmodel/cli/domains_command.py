@@ -77,6 +77,8 @@ def domains(
 
     Domains as they are sold: nodes of 8, racks of 36 and 72 with their chassis, hosts and prices;
     denser racks in copper up to 144, above that an upper tier of switches on optics.
+    Pipelines run 1f1b, interleaved, zb-h1, zb-2p, zb-v, DualPipe or DualPipeV;
+    `--plan schedule=1f1b` keeps to one.
     With --serve: the most tokens/s per accelerator at a speed that each user sees.
     """
     words = what.domains.split(",") if what.domains else []

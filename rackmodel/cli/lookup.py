@@ -142,6 +142,7 @@ def _citation(source: Any) -> str:
 def _schedules() -> list[dict[str, Any]]:
     from rackmodel.workload.schedules.schedule import schedules
 
+    tried = "", "domains, "
     return [
         {
             "name": one.name,
@@ -149,7 +150,7 @@ def _schedules() -> list[dict[str, Any]]:
             "pipeline": "needed" if one.needs_pipeline else "or none",
             "weight_gradients": "passes of their own" if one.splits_weights else "",
             **_shown(one),
-            "searched": "always" if one.usual else "--space full, --schedule",
+            "searched": "always" if one.usual else f"{tried[one.quick]}--space full, --schedule",
             "source": one.source,
             "from": _file_of(one.order),
         }

@@ -225,9 +225,9 @@ def search(
         Literal["sensible", "offload", "full", "full-without-offload"],
         typer.Option(
             "--space",
-            help="Plans to try: sensible; offload: also optimizer or activations in host memory; "
-            "full: every divisor, schedule, sharding, uneven chunks, sequence parallelism, "
-            "overlaps and rank orders (millions of plans, minutes).",
+            help="Plans to try: sensible (schedules 1f1b and interleaved); offload: also optimizer "
+            "or activations in host memory; full: every divisor, schedule, sharding, uneven "
+            "chunks, sequence parallelism, overlaps and rank orders (millions of plans, minutes).",
             rich_help_panel="Plan (what is left out is searched)",
         ),
     ] = "sensible",

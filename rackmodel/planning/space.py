@@ -73,8 +73,8 @@ BEFORE = 2  # p2p_overlap: as the schedule does (None)
 class Choices:
     """What may be tried on each axis; None: all that divide, within what is ever sensible.
 
-    schedules : names, or the usual or all registered ones. max_tp : tensor parallelism at most;
-    None: twice a scale-up domain of 8, or the whole domain.
+    schedules : names, or the usual, also the quick, or all registered ones. max_tp : tensor
+    parallelism at most; None: twice a scale-up domain of 8, or the whole domain.
     max_micro_batch : sequences. least_cp_tokens : tokens of a sequence that a cp rank keeps.
     uneven : also chunks of unlike length. switches : also `SWITCHES` off and on; otherwise they
     stay as the job's plan has them. ep_overlap : also all-to-alls under another micro-batch, where
@@ -83,7 +83,7 @@ class Choices:
 
     shardings: tuple[str, ...] = ("zero1", "zero3")
     recomputes: tuple[str, ...] = RECOMPUTES
-    schedules: tuple[str, ...] | Literal["usual", "every"] = "usual"
+    schedules: tuple[str, ...] | Literal["usual", "quick", "every"] = "usual"
     offloads: tuple[tuple[str, ...], ...] = ((),)
     max_tp: int | None = None
     max_pp: int = 64
@@ -99,8 +99,10 @@ class Choices:
         """Names of the schedules that may be tried."""
         if isinstance(self.schedules, tuple):
             return self.schedules
-        every = self.schedules == "every"
-        return tuple(s.name for s in schedules().values() if every or s.usual)
+        every, quick = self.schedules == "every", self.schedules == "quick"
+        return tuple(
+            s.name for s in schedules().values() if every or s.usual or (quick and s.quick)
+        )
 
 
 # Everything that the workload knows: what Calculon enumerates, and offloading on top.

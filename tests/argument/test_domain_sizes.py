@@ -145,10 +145,21 @@ def test_sizes_that_a_job_does_not_fill_are_left_out_and_named() -> None:
 
 
 def test_more_plans_simulated_make_no_domain_slower_and_each_domain_gets_as_many() -> None:
-    job = {**JOB, "plan": {}, "domains": (8, 72)}
+    job = {**JOB, "plan": {"tp": 2, "micro_batch": 1}, "domains": (8, 72)}
     looks = [rackmodel.domains(**job, simulated=most)["rows"] for most in (1, 2, 6)]
     steps = [[row["step_s"] for row in rows] for rows in looks]
     for fewer, more in pairwise(steps):
         assert all(m <= f * (1 + 1e-9) for f, m in zip(fewer, more, strict=True))
     assert [row["plans_simulated"] for row in looks[0]] == [1, 1]
     assert all(row["better_chance"] <= 1.0 for rows in looks for row in rows)
+
+
+def test_no_schedule_that_is_kept_to_beats_the_best_of_all() -> None:
+    plan = {"tp": 1, "cp": 2, "ep": 32, "micro_batch": 1}
+    job = {"model": "deepseek-v3", "accelerator": "gb200", "gpus": 384, "global_batch": 1536}
+    words = {**job, "seq_len": 4096, "precision": "fp8-mx", "domains": (8,)}
+    every = rackmodel.domains(**words, plan=plan)["rows"][0]
+    for name in ("interleaved", "dualpipe"):
+        kept = rackmodel.domains(**words, plan={**plan, "schedule": name})["rows"][0]
+        assert every["tokens_per_s_per_gpu"] >= 0.99 * kept["tokens_per_s_per_gpu"]
+    assert "dualpipe" in every["plan"]

@@ -77,6 +77,7 @@ def two(p: int) -> int:
     unit=two,
     least=twice,
     hides_exchanges=True,
+    quick=True,
 )
 def dualpipe(p: int, m: int, v: int, rank: int) -> list[Action]:
     """Return the passes of one rank; m counts both directions together.
@@ -102,6 +103,7 @@ def bubble_v(p: int, m: int, v: int) -> float:
     folds_back=True,
     least=twice,
     hides_exchanges=True,
+    quick=True,
 )
 def dualpipev(p: int, m: int, v: int, rank: int) -> list[Action]:
     """Return the passes of one rank, as those of the first half of DualPipe's 2 p."""

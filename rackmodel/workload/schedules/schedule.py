@@ -80,7 +80,8 @@ class Schedule:
     send-and-receive, both sides waiting, unless the plan overlaps them. hides_exchanges : two
     passes stand side by side in a full pipeline, so that one's all-to-all may hide under the other.
     bubble : idle over ideal time by print, of p, m, v, in a step that all ranks end together. usual
-    : what is searched where nobody names a schedule, and taken by itself for so many chunks.
+    : what is searched where nobody names a schedule, and taken by itself for so many chunks. quick
+    : waits least of its kind, and is searched too where machines are compared.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Schedule:
     batched: bool = False
     hides_exchanges: bool = False
     usual: bool = False
+    quick: bool = False
 
     def refuses(self, p: int, m: int, v: int) -> str:
         """Say what of a pipeline does not go with the schedule; "" if all does."""

@@ -16,7 +16,14 @@ from rackmodel.workload.schedules.schedule import Action, schedule, twice
 from rackmodel.workload.schedules.zb_h1 import bubble, held_back
 
 
-@schedule("zb-2p", bubble, source="arXiv:2401.10241", splits_weights=True, settles=twice)
+@schedule(
+    "zb-2p",
+    bubble,
+    source="arXiv:2401.10241",
+    splits_weights=True,
+    settles=twice,
+    quick=True,
+)
 def zb_2p(p: int, m: int, v: int, rank: int) -> Iterator[Action]:
     """Yield the passes of one rank, in order."""
     return held_back(2 * (p - rank - 1), 2 * rank, m)

@@ -44,6 +44,7 @@ class _Order:
     splits_weights=True,
     folds_back=True,
     settles=twice,
+    quick=True,
 )
 def zb_v(p: int, m: int, v: int, rank: int) -> list[Action]:
     """Return the passes of one rank; few micro-batches run as the first of many."""
