@@ -297,7 +297,7 @@ def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints
     used, where = distinct(model.links)  # many flows share a link
     if tree.grid is not None:
         there = tree.moved(used, int(members[0, 0]), members[:, 0])
-        return None if there is None else there[:, where]
+        return None if there is None else np.take(there, where, axis=1)
     assert tree.above is not None
     chain = tree.above[members[0]]  # [n, levels]
     flat = chain.ravel()
@@ -311,7 +311,7 @@ def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints
         member, level = spot // chain.shape[1], spot % chain.shape[1]
         ends.append(tree.above[members[:, member], level])
     links = tree.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
-    return None if (links < 0).any() else links[:, where]
+    return None if (links < 0).any() else np.take(links, where, axis=1)
 
 
 def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> PlacedFlows:
@@ -320,7 +320,7 @@ def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> Place
 
     def ends(index: Ints) -> Ints:
         place = np.array([spots.get(int(i), -1) for i in index], dtype=np.int64)
-        moved = members[:, np.maximum(place, 0)]
+        moved = np.take(members, np.maximum(place, 0), axis=1)
         return np.where(place >= 0, moved, -1 - np.arange(groups)[:, None]).ravel()
 
     starts = np.arange(groups)[:, None] * len(model.links) + model.indptr[:-1]
