@@ -108,12 +108,10 @@ def flags(plan: Plan) -> str:
     >>> flags(Plan(tp=8, dp=2, rank_order="tp-cp-ep-pp-dp")).split("recompute none ")[1]
     '--plan rank_order=tp-cp-ep-pp-dp'
     """
-    # Without groups of experts nothing is dispatched, in whatever way.
-    plain = Plan() if plan.ep > 1 else Plan(dispatcher=plan.dispatcher)
     others = [
         name
         for name in Plan.__dataclass_fields__
-        if name not in (*SAID, "dp") and getattr(plan, name) != getattr(plain, name)
+        if name not in (*SAID, "dp") and getattr(plan, name) != getattr(Plan(), name)
     ]
     return " ".join(options_of_record(plan, (*SAID, *others)))
 

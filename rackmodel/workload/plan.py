@@ -360,8 +360,9 @@ class Job(Learning):
             job = replace(job, transposes=not part.fp8_either_orientation)
         if part.fused_attention is False and not job.attention:
             job = replace(job, attention="unfused")
-        fused = job.plan.ep > 1 and part.family in software_of(job.stack).fused_dispatch
-        job = job.replace(dispatcher=job.plan.dispatcher or ("deepep" if fused else "all-to-all"))
+        if job.plan.ep > 1 and not job.plan.dispatcher:
+            fused = part.family in software_of(job.stack).fused_dispatch
+            job = job.replace(dispatcher="deepep" if fused else "all-to-all")
         if not domain or (plan := job.plan).dispatcher != "deepep" or plan.dispatch_domain:
             return job
         # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
