@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.cli.tables import filled, grid
 from rackmodel.reporting.summary import watts_text
 from rackmodel.reporting.words import (
-    gigabytes,
     known,
     part_name,
     percent,
     seconds,
     signed,
     three,
+    used_of,
     whole,
 )
 
@@ -76,7 +76,7 @@ def serving_rows(row: Payload) -> Iterator[tuple[str, str]]:
     yield "plan", plan_text(row["plan"])
     yield "what binds", row["bound_by"]
     used = sum(row["hbm"]["used_bytes"].values())
-    yield "HBM used", f"{gigabytes(used)} of {gigabytes(row['hbm']['capacity_bytes'])} GB"
+    yield "HBM used", used_of(used, row["hbm"]["capacity_bytes"])
     yield "HBM bandwidth busy", percent(row["hbm"]["bandwidth_utilisation"])
     yield "users that fit", f"{row['users_most']:,}"
     yield "heat per rack", watts_text(max(row["racks"], key=lambda rack: float(rack["heat_w"])))

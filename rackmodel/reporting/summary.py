@@ -13,7 +13,6 @@ from typing import Any
 from rackmodel.reporting.words import (
     MISSING,
     duration,
-    gigabytes,
     known,
     part_name,
     percent,
@@ -22,6 +21,7 @@ from rackmodel.reporting.words import (
     seconds,
     signed,
     three,
+    used_of,
     whole,
 )
 
@@ -69,7 +69,7 @@ def hbm_text(row: Payload) -> str:
     """Return HBM used of what there is, with how activations are kept."""
     hbm = row.get("hbm") or {}
     used = sum((hbm.get("used_bytes") or {}).values())
-    text = f"{gigabytes(used)} of {gigabytes(hbm.get('capacity_bytes'))} GB"
+    text = used_of(used, hbm.get("capacity_bytes"))
     recompute = (row.get("plan") or {}).get("recompute")
     return text + (f"  (recompute: {recompute})" if recompute not in (None, "none") else "")
 

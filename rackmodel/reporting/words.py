@@ -118,6 +118,16 @@ def gigabytes(value: Any) -> str:
     return three(value / 1e9) if known(value) else MISSING
 
 
+def used_of(used: float, capacity: float | None) -> str:
+    """Return HBM in use of what there is, which vendors' names tell in GiB.
+
+    >>> used_of(70.7e9, 81559 * 2**20)
+    '70.7 of 85.5 GB (80 GiB)'
+    """
+    there = f" ({capacity / 2**30:.0f} GiB)" if known(capacity) else ""
+    return f"{gigabytes(used)} of {gigabytes(capacity)} GB{there}"
+
+
 #: Defaults that go without saying in a plan.
 _SILENT = {"vpp": 1, "cp": 1, "ep": 1, "etp": 1}
 

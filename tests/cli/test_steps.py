@@ -99,7 +99,7 @@ def test_table_says_the_answer_with_units_and_the_peak(run, door):
     assert "16 accelerators" in text
     assert any(line[0] == "step" for line in lines[:4]), "the answer comes first"
     assert "TFLOP/s dense" in text
-    assert "of 80 GB" in text
+    assert "of 80 GB (75 GiB)" in text
     assert "kW" in text
     assert "$" in text
 

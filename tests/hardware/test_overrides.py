@@ -167,11 +167,11 @@ def test_missing_and_binary_files_are_refused(tmp_path):
 
 def test_describe_shows_values_with_units_and_sources():
     facts = {fact.field: fact for fact in describe("gb200")}
-    assert facts["hbm_bytes"].value == "186 GB"
+    assert facts["hbm_bytes"].value == "199.7 GB"  # 186 GiB
     assert facts["flops_per_s.bf16"].value == "2.5 PFLOP/s"
     assert facts["scale_up_bytes_per_s"].value == "900 GB/s"
-    assert facts["hbm_bytes"].grade == "datasheet"
-    assert "NVTABLE" in facts["hbm_bytes"].source
+    assert facts["hbm_bytes_per_s"].grade == "datasheet"
+    assert "NVTABLE" in facts["hbm_bytes_per_s"].source
     assert facts["year"].value == "2024"
     assert " to " in facts["power.idle_w"].value  # bounds are shown
     assert {fact.field for fact in describe("switches.quantum2")} >= {"radix", "usd"}
@@ -181,7 +181,7 @@ def test_describe_shows_values_with_units_and_sources():
 
 def test_rows_list_every_part_announced_ones_too():
     rows = {row["name"]: row for row in catalog_rows("accelerators")}
-    assert rows["gb200"]["hbm_bytes"] == 186e9
+    assert rows["gb200"]["hbm_bytes"] == 186 * 2**30
     assert rows["feynman"]["hbm_bytes"] is None
     for kind in ("links", "switches", "media"):
         rows_of_kind = catalog_rows(kind)

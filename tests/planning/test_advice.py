@@ -1,6 +1,5 @@
 """Advice about a plan: what is told is what is simulated, and what is pasted is that plan."""
 
-import dataclasses
 import json
 import shlex
 

@@ -76,7 +76,7 @@ def test_result_tells_step_with_band_and_memory(own):
         default_plan=True,
     )
     cells = shown(result)
-    assert "of 80 GB" in cells[cells.index("HBM of the fullest rank") + 1]
+    assert "of 86 GB" in cells[cells.index("HBM of the fullest rank") + 1]
     assert "real runs" in cells[cells.index("step") + 1]
 
 
