@@ -137,7 +137,7 @@ class Accelerator:
     family: str  # nvidia-hopper, amd-cdna3, tpu, ...
     dies: int
     flops_per_s: Mapping[str, float]  # by number format: {"bf16": 2.5e15}
-    hbm_bytes: float
+    hbm_bytes: float  # as drivers tell it: GiB where a data sheet says GB
     hbm_bytes_per_s: float
     hbm_type: str
     compute_units: int  # SMs, CUs, tensor cores, matrix engines
