@@ -73,7 +73,7 @@ CASES = [
     ({}, {"sharding": "zero3"}, {"weights", "gradients"}),
     ({}, HSDP, {"dp", "weights"}),
     (HSDP, {"shard_size": 4}, {"dp", "weights"}),
-    ({"sharding": "zero3"}, {"reshard": True}, {"dp", "buffers"}),
+    ({"sharding": "zero3"}, {"reshard": True}, {"dp", "weights"}),
     (FSDP, {"prefetch": 2}, {"compute", "buffers"}),
     (FSDP, {"prefetch": 0}, {"dp", "buffers"}),
     ({}, {"recompute": "selective"}, {"recompute"}),

@@ -117,7 +117,6 @@ def test_bands_hold_the_prediction_and_widen_where_less_is_known():
         assert sure.reason.startswith("wide") is bool(changes or filled or family == "ascend")
         return sure.high_s / sure.low_s
 
-    assert width() < width(experts=64)
     assert width() < width(stack="unknown-2026-06")
     assert width() < width(family="ascend")
     assert width() < width(filled=["recompute"]) < width(filled=["recompute", "tp"])

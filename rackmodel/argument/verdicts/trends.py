@@ -231,7 +231,9 @@ def modules(metres: float) -> dict[str, Any]:
     reaching = [one for one in media.values() if one.kind == "optical"]
     reaching = [one for one in reaching if one.reach_m >= metres / 2]
     if not reaching:
-        raise InvalidInput(f"{metres:g} m of fibre: no medium of the catalog reaches half of it")
+        raise InvalidInput(
+            f"{metres:g} m of fibre: no medium of the catalog reaches half of it; add one that does"
+        )
     far = min(reaching, key=lambda one: one.usd_per_gbps)
     rate = near.port_bytes_per_s
     return {

@@ -72,7 +72,7 @@ def _shown(
 ) -> dict[str, Any]:
     """Return what the page shows of an estimate."""
     from rackmodel.cli.page.commands import shares, step_parts
-    from rackmodel.reporting.words import gigabytes, percent, plan_text, scaled, seconds, whole
+    from rackmodel.reporting.words import percent, plan_text, scaled, seconds, used_of, whole
 
     return {
         "figures": [
@@ -80,7 +80,7 @@ def _shown(
             ["tokens/s per accelerator", whole(wanted.tokens / step_s / wanted.gpus)],
             ["MFU", percent(wanted.model_flops / step_s / wanted.gpus / peak)],
             ["best plan", plan_text(vars_of(wanted.plan))],
-            ["HBM used", f"{gigabytes(sum(used.values()))} of {gigabytes(capacity)} GB"],
+            ["HBM used", used_of(sum(used.values()), capacity)],
         ],
         "parts": step_parts(
             {

@@ -49,7 +49,8 @@ def low_latency(network: Network, group: Group, op: str) -> Rounds:
 
 
 def _nic_steps_s(steps: Steps) -> float:
-    return _steps_s(replace(steps, domains=max(2, steps.domains)))
+    far_s = steps.far_s or steps.near_s  # in a graph of one domain all wires are near
+    return _steps_s(replace(steps, domains=max(2, steps.domains), far_s=far_s))
 
 
 def _nic_reach(facts: Generation, transport: Transport, op: str) -> Reach:
