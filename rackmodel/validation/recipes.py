@@ -26,7 +26,7 @@ def recipe_of(cells: Mapping[str, str], users: float) -> dict[str, Any]:
 
     >>> run = {"source": "InferenceX", "software": "tensorrt-llm", "model": "deepseek-r1"}
     >>> recipe_of(run, 64), recipe_of({"source": "MLPerf"}, 64)
-    ({'kv': 'fp8'}, {})
+    ({'kv': 'fp8', 'chunk': 'prompt'}, {})
     """
     settings: dict[str, Any] = {}
     for row in _recipes():
