@@ -7,9 +7,11 @@ import pytest
 
 import rackmodel
 from rackmodel.hardware import load_catalog
+from rackmodel.workload.operations import Compute
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import busiest_share, touched
+from rackmodel.workload.serving.load import Load, busiest_share, touched
 from rackmodel.workload.serving.memory import sequence_bytes, weight_bytes
+from rackmodel.workload.serving.programs import serving_programs
 
 DENSE = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "tp": 4, "gpus": 4}
 WIDE = {
@@ -154,6 +156,40 @@ def test_drafted_tokens_save_time_while_weights_bind():
     assert drafted.tpot_s < plain.tpot_s
     useless = served("dgx-b200", **words, mtp=1, acceptance=0.0)
     assert useless.tpot_s > plain.tpot_s
+
+
+def test_layers_that_draft_stay_in_the_format_they_were_published_in():
+    """In nvfp4 checkpoints they are bf16; the first draft sees all that was checked."""
+    job = ServingJob(
+        model=rackmodel.load_model("deepseek-v3"),
+        worker=Worker(tp=8),
+        gpus=8,
+        users=1,
+        isl=1,
+        osl=4,
+        weights="nvfp4",
+        mtp=3,
+    )
+    load = Load(sequences=32, context=1000, drafted=4)
+    (program,) = serving_programs(job, job.worker, load)
+    drafts = [item for item in program.items if item.name == "draft"]
+    read = [
+        sum(
+            kernel.read_bytes
+            for one in draft.operations
+            if isinstance(one, Compute)
+            for kernel in one.kernels
+            if kernel.family == "grouped_gemm"
+        )
+        for draft in drafts
+    ]
+    expert = 3 * 7168 * 2048 / 8 * 2.0
+    hit = [256 * touched(job.model, tokens, job.routing_skew) for tokens in (128, 32, 32)]
+    assert read == pytest.approx([expert * experts for experts in hit], rel=0.01)
+    layer = job.model.mtp_blocks[0]
+    more = weight_bytes(job, job.worker) - weight_bytes(job.replace(mtp=0), job.worker)
+    parameters = job.model.mixer_parameters(layer) + job.model.feed_parameters(layer)
+    assert more == pytest.approx(2.0 * parameters / 8, rel=1e-3)
 
 
 def test_prompts_on_workers_of_their_own_leave_decode_alone():

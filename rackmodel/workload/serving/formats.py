@@ -30,6 +30,7 @@ class WeightFormat:
     experts: Stored
     latent: Stored | None = None  # attention of models with a latent cache, where unlike
     latent_out: Stored | None = None  # its output projection, where unlike
+    drafts: str = ""  # the format of layers that draft tokens, where unlike
 
 
 _BF16 = Stored(bytes=2.0, arithmetic="bf16")
@@ -47,7 +48,8 @@ WEIGHT_FORMATS = {
         WeightFormat(name="fp8", attention=_FP8, feed=_FP8, experts=_FP8),
         WeightFormat(name="int8", attention=_INT8, feed=_INT8, experts=_INT8),
         # NVIDIA's DeepSeek-R1-0528-FP4-v2 leaves attention in bf16, but for its output projection;
-        # Llama's has every layer in nvfp4.
+        # Llama's has every layer in nvfp4. Layers that draft stay bf16 (`model.layers.61*` of
+        # hf_quant_config.json; vllm-project/vllm pull request 25987).
         WeightFormat(
             name="nvfp4",
             attention=_NVFP4,
@@ -55,6 +57,7 @@ WEIGHT_FORMATS = {
             experts=_NVFP4,
             latent=_BF16,
             latent_out=_NVFP4,
+            drafts="bf16",
         ),
         WeightFormat(name="mxfp4", attention=_BF16, feed=_BF16, experts=_MXFP4),  # as gpt-oss
     )

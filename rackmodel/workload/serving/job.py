@@ -131,6 +131,11 @@ class ServingJob:
         return weight_format(self.weights)
 
     @property
+    def drafting(self) -> ServingJob:
+        """The job with the weights of its layers that draft tokens."""
+        return replace(self, weights=self.format.drafts or self.weights)
+
+    @property
     def kv_bytes(self) -> float:
         """Bytes of one element of the KV cache."""
         return KV_BYTES[self.kv]

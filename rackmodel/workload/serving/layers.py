@@ -26,6 +26,7 @@ from rackmodel.workload.serving.load import (
     touched,
 )
 
+WIDE = Stored(bytes=ELEMENT, arithmetic="bf16")  # what no format makes narrower
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
 
 
@@ -182,7 +183,6 @@ class LayerWriter:
         a, t, h = model.mla, own.tokens, model.hidden
         assert a is not None
         form = self.job.format.latent or self.job.format.attention
-        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
         down = a.q_lora + a.kv_lora + a.qk_rope
         self.run(product("down", (t, down, h), form))
         self.small("norm", t * down)
@@ -191,10 +191,10 @@ class LayerWriter:
         decoding = own.sequences * own.drafted
         if decoding:
             self.cut()
-            self.run(product("k_absorbed", (decoding, a.kv_lora, a.qk_nope), wide, heads))
+            self.run(product("k_absorbed", (decoding, a.kv_lora, a.qk_nope), WIDE, heads))
             latent = a.kv_lora + a.qk_rope
             self.run(self._decode(block, heads, 1.0, (latent, a.kv_lora), float(latent)))
-            self.run(product("v_absorbed", (decoding, a.v_dim, a.kv_lora), wide, heads))
+            self.run(product("v_absorbed", (decoding, a.v_dim, a.kv_lora), WIDE, heads))
         if own.prompts:
             tokens = own.prompts * (own.piece + own.before)
             self.run(product("kv_up", (tokens, heads * (a.qk_nope + a.v_dim), a.kv_lora), form))
@@ -321,8 +321,7 @@ class LayerWriter:
         model, worker, own = self.job.model, self.worker, self.own
         h, t = model.hidden, own.tokens
         self.small("norm", t * h)
-        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
-        self.run(product("router", (t, model.experts, h), wide))
+        self.run(product("router", (t, model.experts, h), WIDE))
         self.small("topk", t * model.experts)
         if not self.staged:
             self._shared()
@@ -390,9 +389,8 @@ class LayerWriter:
         model, load, own = self.job.model, self.load, self.own
         ranks = self.worker.heads_over
         sampled = load.sampled if ranks > 1 else own.sampled
-        wide = Stored(bytes=ELEMENT, arithmetic="bf16")
         self.small("norm", sampled * model.hidden)
-        self.run(product("head", (sampled, model.vocab / ranks, model.hidden), wide))
+        self.run(product("head", (sampled, model.vocab / ranks, model.hidden), WIDE))
         self.small("sampling", sampled * model.vocab / ranks, 2)
         if ranks > 1:
             size = sampled * model.vocab * ELEMENT

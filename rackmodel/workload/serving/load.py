@@ -64,6 +64,11 @@ class Load:
         """Half of the sequences and prompts."""
         return replace(self, sequences=self.sequences / 2.0, prompts=self.prompts / 2.0)
 
+    @property
+    def once(self) -> Load:
+        """One token of each sequence that decodes."""
+        return Load(sequences=self.sequences, context=self.context)
+
     def on_rank(self, worker: Worker) -> Load:
         """Return what one rank's attention runs: with dp attention, that of the fullest rank."""
         if not worker.dp_attention or worker.tp == 1:

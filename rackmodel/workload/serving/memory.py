@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from rackmodel.workload.blocks import Block
 from rackmodel.workload.cache import cache_bytes
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import STATE_BYTES
@@ -29,31 +30,32 @@ def weight_bytes(job: ServingJob, worker: Worker) -> float:
 @lru_cache(maxsize=1024)
 def _weight_bytes(job: ServingJob, worker: Worker) -> float:
     """The same of a job without what its weights do not depend on."""
-    model, form = job.model, job.format
-    latent = form.latent if model.mla is not None and form.latent else form.attention
-    over, total, narrower = worker.heads_over, 0.0, 0.0
-    if model.mla is not None and form.latent_out:
-        narrower = model.hidden * model.heads * model.mla.v_dim
-        narrower *= latent.bytes - form.latent_out.bytes
-    blocks = list(model.blocks)
+    model, over = job.model, worker.heads_over
+    total = sum(_block_bytes(job, worker, block) for block in model.blocks)
     if job.mtp:
-        blocks += list(model.mtp_blocks) * min(job.mtp, model.mtp_layers)
-    for block in blocks:
-        total += model.mixer_parameters(block) * latent.bytes / over
-        if block.attends:
-            total -= narrower / over
-        if block.feed == "dense":
-            total += model.feed_parameters(block) * form.feed.bytes / over
-        elif block.feed == "moe":
-            expert = model.feed_parameters(block, experts=1) - model.feed_parameters(
-                block, experts=0
-            )
-            rest = model.feed_parameters(block, experts=0)
-            total += rest * form.feed.bytes / over
-            cut = worker.tp / worker.ep
-            total += expert * experts_here(job, worker) / cut * form.experts.bytes
+        drafting = [_block_bytes(job.drafting, worker, block) for block in model.mtp_blocks]
+        total += sum(drafting) * min(job.mtp, model.mtp_layers)
     ends = model.embedding_parameters * (1 if model.tied else 2) * 2.0 / over
     return total / worker.pp + ends
+
+
+def _block_bytes(job: ServingJob, worker: Worker, block: Block) -> float:
+    """Return the bytes of one layer's weights on a rank."""
+    model, form, over = job.model, job.format, worker.heads_over
+    latent = form.latent if model.mla is not None and form.latent else form.attention
+    total = model.mixer_parameters(block) * latent.bytes / over
+    if block.attends and model.mla is not None and form.latent_out:
+        narrower = latent.bytes - form.latent_out.bytes
+        total -= model.hidden * model.heads * model.mla.v_dim * narrower / over
+    if block.feed == "dense":
+        total += model.feed_parameters(block) * form.feed.bytes / over
+    elif block.feed == "moe":
+        rest = model.feed_parameters(block, experts=0)
+        expert = model.feed_parameters(block, experts=1) - rest
+        total += rest * form.feed.bytes / over
+        cut = worker.tp / worker.ep
+        total += expert * experts_here(job, worker) / cut * form.experts.bytes
+    return total
 
 
 def sequence_bytes(job: ServingJob, worker: Worker, tokens: float) -> float:

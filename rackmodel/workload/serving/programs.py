@@ -7,7 +7,6 @@ Left out: seconds; how often a step runs (rackmodel.serving).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from itertools import zip_longest
 
@@ -18,6 +17,7 @@ from rackmodel.workload.operations import (
     Operation,
     Program,
     Recv,
+    Role,
     Segment,
     Send,
     Wait,
@@ -25,7 +25,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import merged
 from rackmodel.workload.serving.halves import answers_in_halves
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.layers import LayerWriter
+from rackmodel.workload.serving.layers import WIDE, LayerWriter, product
 from rackmodel.workload.serving.load import Load
 
 
@@ -49,7 +49,11 @@ def serving_programs(
     head = LayerWriter(job, worker, load, domains)
     head.head()
     end = _segment("head", head)
-    drafts = [_draft(job, worker, load, domains)] * job.mtp
+    drafts = []
+    if job.mtp:
+        drafts = [_draft(job, worker, load, domains)]
+    if job.mtp > 1 and load.sequences:
+        drafts += [_draft(job, worker, load.once, domains)] * (job.mtp - 1)
     hop = load.on_rank(worker).tokens * job.model.hidden * ELEMENT
     programs = []
     for stage, blocks in enumerate(layers):
@@ -63,7 +67,7 @@ def serving_programs(
                 here = [segment(block) for block in blocks]
                 items += _joined(here) if job.two_batch else here
             if stage == worker.pp - 1:
-                items += [end, *(draft for draft in drafts)]
+                items += [end, *drafts]
             else:
                 items.append(Send(name=f"batch {number}", peer=stage + 1, bytes=hop))
         programs.append(
@@ -124,14 +128,33 @@ def _segment(name: str, writer: LayerWriter) -> Segment:
 
 
 def _draft(job: ServingJob, worker: Worker, load: Load, domains: int) -> Segment:
-    """One drafted token of every sequence: the MTP layer and the head."""
-    one = replace(load, drafted=1, prompts=0.0, piece=0.0, before=0.0)
-    writer = LayerWriter(job, worker, one, domains)
-    if one.sequences:
-        for block in job.model.mtp_blocks:
-            writer.layer(block)
+    """One drafted token of every sequence: the MTP layer and the head.
+
+    The layer keeps keys of all tokens, so that the first draft takes it through those that were
+    checked and those of prompts (`load`), the next ones through one of each sequence (`load.once`).
+    """
+    writer = LayerWriter(job.drafting, worker, load, domains)
+    _join(writer)
+    for block in job.model.mtp_blocks:
+        writer.layer(block)
+    if load.sequences:
+        writer.load = load.once
         writer.head()
+    writer.flush()
     return _segment("draft", writer)
+
+
+def _join(writer: LayerWriter) -> None:
+    """The last states and the tokens that came of them, put together for a layer that drafts.
+
+    Source: DeepSeek-V3, arXiv:2412.19437, eq. 21; TensorRT-LLM cuts it over tensor-parallel ranks
+    (`eh_proj` of _torch/models/modeling_deepseekv3.py).
+    """
+    t, h, ranks = writer.own.tokens, writer.job.model.hidden, writer.worker.heads_over
+    writer.small("norm", t * h, 2)
+    writer.run(product("join", (t, h, 2 * h / ranks), WIDE))
+    if ranks > 1:
+        writer.exchange("join", "all-reduce", "tp", t * h * ELEMENT, Role.FORWARD)
 
 
 def _stages(blocks: tuple[Block, ...], pp: int) -> list[tuple[Block, ...]]:
