@@ -74,12 +74,19 @@ def test_an_unknown_stack_is_refused_with_what_to_say():
 def test_unknown_software_has_the_habits_of_the_mainstream_of_its_date():
     told = {date: software_of(f"unknown-{date}") for date in ("2023-07", "2024-07", "2026-07")}
     assert [s.tp_overlap for s in told.values()] == ["no", "yes", "yes"]
-    assert [bool(s.fused_dispatch) for s in told.values()] == [False, False, True]
     assert [s.captures_graphs("nvidia-blackwell", True) for s in told.values()] == [False] * 2 + [1]
     for date, software in told.items():
         leading = software_of(f"megatron-{date}")
         assert software.attention_kernels == leading.attention_kernels
         assert software.ep_overlap == leading.ep_overlap
+
+
+def test_tokens_go_by_fused_kernels_only_where_recipes_turn_them_on():
+    """No date alone does it: an option that a library leaves off is on in a family that says so."""
+    blackwell = "nvidia-blackwell"
+    told = ("megatron-bridge-26.04", "default", "unknown-2026-04", "megatron-2026-04")
+    assert [blackwell in software_of(name).fused_dispatch for name in told] == [True] + [False] * 3
+    assert not software_of("nemo-25.02").fused_dispatch  # before Megatron-Bridge
 
 
 def test_every_alias_names_its_own_family():

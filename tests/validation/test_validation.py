@@ -254,7 +254,7 @@ def test_whole_numbers_that_no_float_holds_are_not_told():
 @pytest.mark.parametrize("machine", ["dgx-h100", "gb200-nvl72"])
 def test_tokens_go_in_simulate_as_in_validate_and_in_a_search(machine):
     """What the plan leaves open is the software's, by accelerator, whoever asks."""
-    row = {**SMALL, "topology": machine, "gpus": 32}
+    row = {**SMALL, "topology": machine, "gpus": 32, "stack": "megatron-bridge-26.04"}
     row |= {"experts": 32, "topk": 8, "moe_ffn": 512, "ep": 4}
     row |= {"global_batch": 64, "micro_batch": 1, "dp": 32}
     found = predict(row)
