@@ -100,7 +100,8 @@ Launched: TypeAlias = Annotated[
         "--from",
         metavar="FILE",
         help="A launch file that says what is not given here: a Megatron-LM script or arguments, a "
-        "Megatron-Bridge or NeMo recipe, torchtitan TOML, DeepSpeed JSON, MaxText YAML.",
+        "Megatron-Bridge or NeMo recipe, torchtitan TOML, DeepSpeed JSON, MaxText YAML. With "
+        "a script may stand what it is run with: 'TP=4 run.sh dlc 8'. Example: --from train.sh",
         rich_help_panel="Job",
         show_default=False,
     ),
@@ -136,11 +137,10 @@ def _job_words(words: Words) -> Words:
     read: Words = {}
     fields = {name: value for name, value in words.items() if name in plan}
     if "launch" in words:
-        from rackmodel.workload.launch import read_launch
+        from rackmodel.workload.launch import parts_of, read_launch
 
-        file, _, recipe = str(words["launch"]).partition(".py:")
-        path = check_file(Path(file + (".py" if recipe else "")), "--from")
-        launch = read_launch(path, recipe, with_model="model" not in words)
+        check_file(parts_of(words["launch"])[0], "--from")
+        launch = read_launch(words["launch"], with_model="model" not in words)
         gpus = words.get("gpus", launch.words.get("gpus"))
         read = launch.words if gpus is None else launch.on(gpus)
         fields = launch.plan | fields

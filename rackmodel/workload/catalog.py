@@ -18,13 +18,13 @@ from typing import Any
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, is_folder, read_json, read_toml
-from rackmodel.shipped import shipped_toml
 from rackmodel.workload.architecture import MOST_WIDE
 from rackmodel.workload.attention_kinds import Heads, Indexer, Mla
 from rackmodel.workload.huggingface import model_from_config
 from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
 from rackmodel.workload.models import Model
+from rackmodel.workload.shipped_models import name_spelled, shipped_models
 from rackmodel.workload.variants import Compression, SharedBlock
 
 _FIELDS = {field.name: str(field.type) for field in fields(Model)}
@@ -61,24 +61,13 @@ _SUGAR = {"family", "ffn_ratio"}
 _LAUNCHES = {".sh", ".txt", ".args", ".py", ".yml", ".yaml"}
 
 
-@cache
-def _catalog() -> dict[str, dict[str, Any]]:
-    folder = Path(__file__).parent / "data" / "models"
-    families = shipped_toml(folder / "families.toml")
-    models: dict[str, dict[str, Any]] = {}
-    for name in ("dense.toml", "experts.toml"):
-        for key, value in shipped_toml(folder / name).items():
-            models[key] = {**families.get(value.get("family", ""), {}), **value}
-    return models
-
-
 def model_names() -> list[str]:
     """Names that `load_model` knows, sorted.
 
     >>> "gpt3-175b" in model_names()
     True
     """
-    return sorted(_catalog())
+    return sorted(shipped_models())
 
 
 def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
@@ -107,8 +96,8 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     if isinstance(source, Mapping):
         return _from_mapping("model", gate.table(source, "model"))
     text = str(source)
-    known = text if text in _catalog() else text.lower()
-    if known in _catalog():
+    known = text if text in shipped_models() else text.lower()
+    if known in shipped_models():
         return _from_catalog(known)
     path = Path(text)
     if is_folder(path):
@@ -119,15 +108,9 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
         return _from_file(path)
     if path.suffix.lower() in _LAUNCHES and is_file(path):
         return _from_launch(path)
-    plain = {_plain(name): name for name in _catalog()}
-    if _plain(text) in plain:
-        return _from_catalog(plain[_plain(text)])
+    if spelled := name_spelled(text):
+        return _from_catalog(spelled)
     raise UnknownName.among("model", text, model_names())
-
-
-def _plain(name: str) -> str:
-    """A name without punctuation: frameworks write llama3_8b, Llama-3-8B."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _from_launch(path: Path) -> Model:
@@ -145,7 +128,7 @@ def _from_launch(path: Path) -> Model:
 
 @cache
 def _from_catalog(name: str) -> Model:
-    return _from_mapping(name, _catalog()[name])
+    return _from_mapping(name, shipped_models()[name])
 
 
 def _from_file(path: Path) -> Model:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.files import json_of, read_text, toml_of
+from rackmodel.files import is_file, json_of, read_text, toml_of
 from rackmodel.workload.launch import megatron, others
-from rackmodel.workload.launch.spelling import of_python, of_shell, of_table
+from rackmodel.workload.launch.megatron_model import model_keys
+from rackmodel.workload.launch.recipes import of_python
+from rackmodel.workload.launch.spelling import of_shell, of_table, unset
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say
 from rackmodel.workload.plan import Job
 
@@ -32,6 +34,7 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
     `simulate(machine, **launch.words, plan=launch.plan)`; `launch.on(64)` are the words for so many
     accelerators where the file leaves their number open.
 
+    path : also with what a script is run with, as in a shell: "TP=4 run.sh dlc 8".
     recipe : the function of a Python file with several; also as FILE.py:FUNCTION. with_model : read
     the model, too; without, arguments of models that are not read are no hindrance.
 
@@ -40,10 +43,8 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
     InvalidInput
         If it can't be read, is of no framework that is read, or says what plans can't be.
     """
-    before, colon, after = str(path).rpartition(".py:")
-    if colon and not recipe:
-        path, recipe = f"{before}.py", after
-    path = Path(path)
+    path, said, given = parts_of(path)
+    recipe = recipe or said
     file, ending = str(path), path.suffix.lower()
     text = read_text(path, most=_MOST)
     if ending == ".toml":
@@ -54,7 +55,23 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
         return _of_table(_yaml(text, file), file)
     if ending == ".py":
         return megatron.read(Flat(of_python(text, file, recipe), file), with_model=with_model)
-    return megatron.read(Flat(of_shell(text, file), file), with_model=with_model)
+    flags = of_shell(text, file, given)
+    return megatron.read(Flat(flags, file, unset(text, flags)), with_model=with_model)
+
+
+def parts_of(named: str | Path) -> tuple[Path, str, list[str]]:
+    """Return the file that a launch names, the recipe in it, and what its script is called with.
+
+    >>> parts_of("r.py:pretrain")[1:], parts_of("TP=4 run.sh dlc 8")[2]
+    (('pretrain', []), ['dlc', '8', 'TP=4'])
+    """
+    text, given = str(named), list[str]()
+    words = text.split()
+    if len(words) > 1 and not is_file(Path(text)):
+        place = next((i for i, word in enumerate(words) if "=" not in word), 0)
+        text, given = words[place], [*words[place + 1 :], *words[:place]]
+    before, colon, after = text.rpartition(".py:")
+    return (Path(f"{before}.py"), after, given) if colon else (Path(text), "", given)
 
 
 def _yaml(text: str, file: str) -> Any:
@@ -75,7 +92,7 @@ def _of_table(data: Any, file: str) -> Launch:
     """A table is MaxText's, DeepSpeed's or Megatron's by what stands in it."""
     if not isinstance(data, dict):
         raise InvalidInput(f"{file}: expected a table of keys, found {type(data).__name__}")
-    keys = Flat(of_table(data), file)
+    keys = Flat(of_table(data.get("ConfigContainer", data)), file)
     names = set(keys.keys)
     if any(name.startswith(("ici_", "dcn_")) for name in names) or "per_device_batch_size" in names:
         return others.read_maxtext(keys)
@@ -108,7 +125,7 @@ def emit(job: Job, framework: str) -> str:
     )
     match framework:
         case "megatron":
-            keys = {**megatron.model_keys(job.model), **megatron.keys_of(job)}
+            keys = {**model_keys(job.model), **megatron.keys_of(job)}
             return f"# {head}\n{_arguments(keys)}"
         case "nemo":
             return _recipe(job, head)
@@ -130,7 +147,7 @@ def _arguments(keys: dict[str, Any]) -> str:
             lines.append(flag)
         elif value is not False:
             many = value if isinstance(value, list) else [value]
-            shown = " ".join(f'"{one}"' if "(" in str(one) else str(one) for one in many)
+            shown = " ".join(f'"{one}"' if set("(|") & set(str(one)) else str(one) for one in many)
             lines.append(f"{flag} {shown}")
     return "\n".join(lines) + "\n"
 

@@ -7,13 +7,24 @@ Left out: loops and functions, whose lines count as run once; conditions on file
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from rackmodel.workload.launch.words import COMPARED
+
 _TEST = re.compile(r"\[\[?\s+(.*?)\s+\]\]?")
-_COMPARED = re.compile(r"(\S*)\s*(==|=|!=|-eq|-ne)\s*(\S*)")
+_COMPARED = re.compile(r"(\S*)\s*(==|=|!=|-eq|-ne|-gt|-ge|-lt|-le)\s*(\S*)")
+_NUMBERS = {
+    "-eq": ast.Eq,
+    "-ne": ast.NotEq,
+    "-gt": ast.Gt,
+    "-ge": ast.GtE,
+    "-lt": ast.Lt,
+    "-le": ast.LtE,
+}
 _EMPTY = re.compile(r"-([nz])\s*(.*)")
 
 
@@ -85,8 +96,11 @@ class Branches:
         if found := _EMPTY.fullmatch(text):
             return bool(_bare(found[2])) == (found[1] == "n")
         if found := _COMPARED.fullmatch(text):
-            same = _bare(found[1]) == _bare(found[3])
-            return same == (found[2] in ("==", "=", "-eq"))
+            one, other = _bare(found[1]), _bare(found[3])
+            if found[2] not in _NUMBERS:
+                return (one == other) == (found[2] != "!=")
+            if all(re.fullmatch(r"-?\d{1,18}", word) for word in (one, other)):
+                return COMPARED[_NUMBERS[found[2]]](int(one), int(other))
         return None
 
 

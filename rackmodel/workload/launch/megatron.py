@@ -8,15 +8,22 @@ arguments.py; Megatron-Bridge, ConfigContainer.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
-from rackmodel.workload.attention_kinds import Mla
 from rackmodel.workload.choices import OPTIMIZERS
-from rackmodel.workload.launch.words import Flat, Launch, Spelled, cannot_say, spell, unsaid
-from rackmodel.workload.models import Model
+from rackmodel.workload.launch.layout import layout_of, stages_said
+from rackmodel.workload.launch.megatron_model import model_said, published
+from rackmodel.workload.launch.words import (
+    UNTOLD,
+    Flat,
+    Launch,
+    Spelled,
+    cannot_say,
+    spell,
+    unsaid,
+)
 from rackmodel.workload.plan import Job
+from rackmodel.workload.shipped_models import name_spelled, shipped_models
 
 SPELLED = (
     Spelled("tp", "tensor_model_parallel_size", 1),
@@ -43,30 +50,34 @@ _FP8 = {
     "mxfp8": "mxfp8",
     "fp8-block": "blockwise",
 }
-# Tokenizers of public recipes that say no vocab_size.
-_VOCABULARIES = {"gpt2bpetokenizer": 50257, "llama2tokenizer": 32000}
-_BEYOND = (
-    *("window_size", "is_hybrid_model", "hybrid_override_pattern", "hybrid_layer_pattern"),
-    *("hybrid_attention_ratio", "hybrid_mlp_ratio"),
-)
 _NEEDED = {"tensor_model_parallel_size", "pipeline_model_parallel_size", "micro_batch_size"}
 _NEEDED |= {"num_layers", "global_batch_size", "seq_length", "recompute_granularity"}
 
 
 def read(keys: Flat, *, with_model: bool = True) -> Launch:
     """Return the job of Megatron's keys; its model only where that is asked for."""
+    _rename(keys)
     if not _NEEDED & set(keys.keys):
         keys.refuse("it has no arguments of Megatron; give the script or file that they stand in")
     plan = keys.plan(SPELLED)
-    layers = keys.whole("num_layers", "num_hidden_layers")
+    layers = stated = keys.whole("num_layers", "num_hidden_layers")
     plan["sequence_parallel"] = plan["sequence_parallel"] or plan["tp"] == 1
     plan["etp"] = keys.whole("expert_tensor_parallel_size", "expert_tensor_parallel") or plan["tp"]
     if keys.get("num_experts", "num_moe_experts") is None and plan["ep"] == 1:
         plan["etp"] = 1
-    plan["vpp"] = _chunks(keys, layers, plan["pp"])
+    known = name_spelled(str(published(keys))) if with_model else None
+    layers = layers or shipped_models().get(known or "", {}).get("layers")
+    vpp = _chunks(keys, layers, plan["pp"])
+    plan["vpp"], stages = stages_said(keys, layers, plan["pp"], vpp)
+    if stages:
+        plan["stage_layers"] = stages
     plan |= _sharding(keys) | _recompute(keys) | _dispatcher(keys)
     if keys.flag("optimizer_cpu_offload"):
         plan["offload"] = ["optimizer"]
+    if keys.flag("cpu_offloading") or keys.flag("fine_grained_activation_offloading"):
+        keys.refuse(
+            "offloading of some activations is not read; take it out for --plan offload=activations"
+        )
     if keys.flag("grad_reduce_in_bf16") or not keys.flag("grad_reduce_in_fp32", default=True):
         plan["gradients"] = "bf16"
     words: dict[str, Any] = {
@@ -74,9 +85,10 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
         "global_batch": keys.whole("global_batch_size"),
         "gpus": _gpus(keys),
         "precision": _precision(keys),
-        "model": (_model(keys, layers) or _published(keys)) if with_model else None,
+        "model": (model_said(keys, stated) or published(keys)) if with_model else None,
         "stack": "megatron",
     }
+    words |= _adapters(keys)
     optimizer = str(keys.get("optimizer", default="adam"))
     if optimizer not in OPTIMIZERS and "adam" not in optimizer:
         keys.refuse(f"--optimizer {optimizer:.40} is not read (known: {', '.join(OPTIMIZERS)})")
@@ -101,16 +113,77 @@ def _chunks(keys: Flat, layers: int | None, pp: int) -> int:
 
 
 def _gpus(keys: Flat) -> int | None:
-    nodes = keys.whole("nnodes", "num_nodes")
-    each = keys.whole("nproc_per_node", "num_gpus_per_node", "gpus_per_node", "devices")
-    if nodes is None and keys.get("nproc_per_node") is not None:
+    """Accelerators; None where a cluster's variables or a command say them."""
+    of_nodes = ("nnodes", "num_nodes")
+    of_each = ("nproc_per_node", "num_gpus_per_node", "gpus_per_node", "devices")
+    if any(keys.keys.get(name) in (True, UNTOLD) for name in (*of_nodes, *of_each, "world_size")):
+        return None
+    nodes, each = keys.whole(*of_nodes), keys.whole(*of_each)
+    if nodes is None and "nproc_per_node" in keys:
         nodes = 1  # torchrun's default
     return keys.whole("world_size") or (nodes * each if nodes and each else None)
 
 
+_SECTIONS = ("mixed_precision.", "comm_overlap.")  # of Megatron-Bridge: they count more than model
+# Keys of NeMo 1 and of forks by Megatron's.
+_OTHER_NAMES = {
+    "encoder_seq_length": "seq_length",
+    "sequence_length": "seq_length",
+    "activations_checkpoint_granularity": "recompute_granularity",
+    "activations_checkpoint_method": "recompute_method",
+    "activations_checkpoint_num_layers": "recompute_num_layers",
+    "num_mtp_predictor": "mtp_num_layers",
+    "qk_nope_head_dim": "qk_head_dim",
+    "qk_rope_head_dim": "qk_pos_emb_head_dim",
+}
+
+
+def _rename(keys: Flat) -> None:
+    """Put what other files of Megatron's kind say under Megatron's own keys."""
+    for section in _SECTIONS:
+        said = {name: value for name, value in keys.keys.items() if name.startswith(section)}
+        keys.keys |= {n.removeprefix(section): v for n, v in said.items() if v is not None}
+    for theirs, ours in _OTHER_NAMES.items():
+        if theirs in keys and ours not in keys:
+            keys.keys[ours] = keys.keys[theirs]
+    for theirs, flag, says in (
+        ("share_embeddings_and_output_weights", "untie_embeddings_and_output_weights", False),
+        ("add_bias_linear", "disable_bias_linear", False),
+        ("bias", "disable_bias_linear", False),
+    ):
+        if theirs in keys and flag not in keys:
+            keys.keys[flag] = keys.flag(theirs) is says
+    name = str(keys.get("model.optim.name", "optim.name", default=""))
+    fused = [*keys.get("calls", default=()), name]
+    if any(one.startswith(("distributed_fused_adam", "mcore_distributed_optim")) for one in fused):
+        keys.keys.setdefault("use_distributed_optimizer", True)
+    if "glu" in str(keys.get("activation", default="")):
+        keys.keys["swiglu"] = True
+
+
+_ADAPTED = {
+    **dict.fromkeys(("linear_qkv", "linear_proj", "attention_qkv"), "attention"),
+    **dict.fromkeys(("linear_fc1", "linear_fc2"), "mlp"),
+}
+
+
+def _adapters(keys: Flat) -> dict[str, Any]:
+    """Words of LoRA where a recipe has it."""
+    if "LoRA" not in keys.get("classes", default=()) and keys.get("peft_scheme") != "lora":
+        return {}
+    found: dict[str, Any] = {"lora": keys.whole("dim", "adapter_dim", default=32)}
+    modules = keys.get("target_modules")
+    if modules:
+        targets = {_ADAPTED.get(str(one).rpartition(".")[2], "") for one in modules}
+        if "" in targets:
+            keys.refuse(f"target_modules {modules!r:.80} are not read; name --lora-targets instead")
+        found["lora_targets"] = sorted(targets)
+    return found
+
+
 def _precision(keys: Flat) -> str | None:
     form, recipe = keys.get("fp8_format", "fp8"), str(keys.get("fp8_recipe", default="delayed"))
-    mixed = str(keys.get("mixed_precision", "precision", default="")).lower()
+    mixed = str(keys.get("mixed_precision", "precision", "plugins", default="")).lower()
     if keys.get("fp4_format", "fp4") or "nvfp4" in mixed:
         return "nvfp4"
     if form or "fp8" in mixed:
@@ -118,7 +191,7 @@ def _precision(keys: Flat) -> str | None:
         if "current_scaling" in mixed:
             said = "tensorwise"
         return next((ours for ours, theirs in _FP8.items() if theirs == said), "fp8")
-    if keys.flag("fp16"):
+    if keys.flag("fp16") or mixed in ("16", "16-mixed", "fp16_mixed"):
         return "fp16"
     return "bf16" if keys.flag("bf16") or "bf16" in mixed else None
 
@@ -160,100 +233,12 @@ def _dispatcher(keys: Flat) -> dict[str, Any]:
     return {"dispatcher": "all-gather" if kind == "allgather" else "all-to-all"}
 
 
-def _published(keys: Flat) -> str | None:
-    """The model that a recipe takes from Hugging Face, by its name without its owner."""
-    name = str(keys.get("from_hf_pretrained", default=""))
-    return name.rpartition("/")[2].removeprefix("Meta-") or None
-
-
-def _model(keys: Flat, layers: int | None) -> Model | None:
-    """The model that the arguments describe; None where they leave it to a recipe."""
-    hidden, heads = keys.whole("hidden_size"), keys.whole("num_attention_heads")
-    if not layers or not hidden or not heads:
-        return None
-    if beyond := [name for name in _BEYOND if keys.get(name)]:
-        keys.refuse(f"--{beyond[0].replace('_', '-')} is not read; name the model by --model")
-    gated = keys.flag("swiglu", "gated_linear_unit")
-    ffn = int(hidden * 4 * 2 / 3) // 64 * 64 if gated else 4 * hidden
-    grouped = keys.flag("group_query_attention") or keys.get("num_query_groups")
-    places = str(keys.get("position_embedding_type", default="learned_absolute"))
-    rotary = places in ("rope", "yarn", "mrope") or keys.flag("use_rotary_position_embeddings")
-    vocab = keys.whole("vocab_size", "padded_vocab_size") or _VOCABULARIES.get(
-        str(keys.get("tokenizer_type", default="GPT2BPETokenizer")).lower()
-    )
-    if not vocab:
-        keys.refuse("the tokenizer says no vocabulary; add --vocab-size, or name --model")
-    positions = keys.whole("max_position_embeddings", "seq_length") or 0
-    dropped = [keys.get(f"{part}_dropout", default=0.1) for part in ("hidden", "attention")]
-    biases = not keys.flag("disable_bias_linear")
-    experts = keys.whole("num_experts", "num_moe_experts") or 0
-    sizes: dict[str, Any] = {
-        "name": Path(keys.where).stem[:200] or "launch",
-        "source": "arguments of Megatron",
-        "layers": layers,
-        "hidden": hidden,
-        "heads": heads,
-        "ffn": keys.whole("ffn_hidden_size") or ffn,
-        "kv_heads": (keys.whole("num_query_groups") or heads) if grouped else heads,
-        "head_dim": keys.whole("kv_channels") or hidden // heads,
-        "vocab": vocab,
-        "gated_ffn": gated,
-        "norm": "rmsnorm" if keys.get("normalization") == "RMSNorm" else "layernorm",
-        "rotary": rotary,
-        "learned_positions": 0 if rotary or places == "none" else positions,
-        "tied": not keys.flag("untie_embeddings_and_output_weights"),
-        "bias": biases,
-        "qkv_bias": biases or keys.flag("add_qkv_bias"),
-        "qk_norm": keys.flag("qk_layernorm"),
-        "dropout": any(float(one) > 0 for one in dropped),
-        "mtp_layers": keys.whole("mtp_num_layers") or 0,
-    }
-    routed = _experts(keys, experts, layers) if experts > 1 else {}
-    return Model(**(sizes | routed | _latent(keys)))
-
-
-def _experts(keys: Flat, experts: int, layers: int) -> dict[str, Any]:
-    shared = keys.whole("moe_shared_expert_intermediate_size") or 0
-    found: dict[str, Any] = {
-        "experts": experts,
-        "topk": keys.whole("moe_router_topk") or 2,
-        "moe_ffn": keys.whole("moe_ffn_hidden_size", "ffn_hidden_size"),
-        "shared_expert_ffn": shared,
-    }
-    freq = keys.get("moe_layer_freq", default=1)
-    text = str(freq).strip("\"'")
-    if text.isdecimal():
-        return found | {"moe_every": int(text)}
-    parts = re.findall(r"\[([01](?:\s*,\s*[01])*)\]\s*(?:\*\s*(\d+))?", text)
-    letters = "".join(
-        "".join("E" if one.strip() == "1" else "-" for one in ones.split(",")) * int(times or 1)
-        for ones, times in parts
-    )
-    if len(letters) != layers:
-        keys.refuse(f"moe_layer_freq {text!r:.60} spells {len(letters)} of {layers} layers")
-    return found | {"feeds": letters}
-
-
-def _latent(keys: Flat) -> dict[str, Any]:
-    if not keys.flag("multi_latent_attention"):
-        return {}
-    width = keys.whole("v_head_dim") or 128
-    mla = Mla(
-        q_lora=keys.whole("q_lora_rank") or 0,
-        kv_lora=keys.whole("kv_lora_rank") or 32,
-        qk_nope=keys.whole("qk_head_dim") or 128,
-        qk_rope=keys.whole("qk_pos_emb_head_dim") or 64,
-        v_dim=width,
-    )
-    return {"mla": mla, "head_dim": width}
-
-
 def keys_of(job: Job) -> dict[str, Any]:
     """Return Megatron's keys for a job, its model left out."""
     plan = job.plan
     said = {one.field for one in SPELLED} | {"etp", "vpp", "dp", "sharding", "dp_overlap"}
     said |= {"recompute", "recompute_modules", "recompute_layers", "dispatcher", "schedule"}
-    said |= {"shard_size"}
+    said |= {"shard_size", "stage_layers"}
     others = {"offload": ("optimizer",), "gradients": "bf16"}
     unsaid(job, "megatron", said, lambda name, value: others.get(name) == value)
     found = {"world_size": job.gpus, **spell(plan, SPELLED)}
@@ -267,6 +252,8 @@ def keys_of(job: Job) -> dict[str, Any]:
             found["moe_enable_deepep"] = True
     if plan.vpp > 1:
         found["num_virtual_stages_per_pipeline_rank"] = plan.vpp
+    if plan.stage_layers:
+        found["pipeline_model_parallel_layout"] = layout_of(job)
     if plan.order not in ("1f1b", "interleaved"):
         cannot_say("megatron", "schedule", plan.order)
     found |= _sharding_keys(job) | _recompute_keys(job)
@@ -318,65 +305,3 @@ def _precision_keys(job: Job) -> dict[str, Any]:
     if job.precision == "nvfp4":
         return {"bf16": True, "fp4_format": "e2m1"}
     return {"fp16" if job.precision == "fp16" else "bf16": True}
-
-
-def model_keys(model: Model) -> dict[str, Any]:
-    """Return Megatron's keys for a model of its GPT kind; empty where it is of another."""
-    plain = not (model.mixers or model.pattern or model.window or model.full_heads)
-    if not plain or model.query_rank or model.attention_gate or model.moe_latent:
-        return {}
-    found: dict[str, Any] = {
-        "num_layers": model.layers,
-        "hidden_size": model.hidden,
-        "ffn_hidden_size": model.ffn or model.moe_ffn,
-        "num_attention_heads": model.heads,
-        "kv_channels": model.head_dim,
-        "vocab_size": model.vocab,
-        "normalization": "RMSNorm" if model.norm == "rmsnorm" else "LayerNorm",
-        "position_embedding_type": "rope" if model.rotary else "none",
-    }
-    if model.learned_positions:
-        found["position_embedding_type"] = "learned_absolute"
-        found["max_position_embeddings"] = model.learned_positions
-    if model.kv_heads != model.heads:
-        found |= {"group_query_attention": True, "num_query_groups": model.kv_heads}
-    for key, on in {
-        "swiglu": model.gated_ffn,
-        "untie_embeddings_and_output_weights": not model.tied,
-        "disable_bias_linear": not model.bias,
-        "add_qkv_bias": model.qkv_bias and not model.bias,
-        "qk_layernorm": model.qk_norm,
-    }.items():
-        if on:
-            found[key] = True
-    if not model.dropout:
-        found |= {"hidden_dropout": 0.0, "attention_dropout": 0.0}
-    if model.mtp_layers:
-        found["mtp_num_layers"] = model.mtp_layers
-    return found | _expert_keys(model)
-
-
-def _expert_keys(model: Model) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if model.moe_layers:
-        ones = [int(block.feed == "moe") for block in model.blocks]
-        spelled = "+".join(f"[{one}]*{ones.count(one)}" for one in sorted(set(ones)))
-        every = ones == sorted(ones)
-        found |= {
-            "num_experts": model.experts,
-            "moe_router_topk": model.topk,
-            "moe_ffn_hidden_size": model.moe_ffn,
-            "moe_layer_freq": f"({spelled if every else ones})",
-        }
-        if model.shared_expert_ffn:
-            found["moe_shared_expert_intermediate_size"] = model.shared_expert_ffn
-    if model.mla is not None:
-        found |= {
-            "multi_latent_attention": True,
-            "kv_lora_rank": model.mla.kv_lora,
-            "qk_head_dim": model.mla.qk_nope,
-            "qk_pos_emb_head_dim": model.mla.qk_rope,
-            "v_head_dim": model.mla.v_dim,
-            **({"q_lora_rank": model.mla.q_lora} if model.mla.q_lora else {}),
-        }
-    return found

@@ -1,10 +1,9 @@
-"""Launch files as flat tables of keys: shell scripts, Python recipes, YAML, JSON, TOML.
+"""Launch files as flat tables of keys: shell scripts, YAML, JSON, TOML (Python: `recipes`).
 
-In:  a text.
+In:  a text; of a script the arguments that it is called with.
 Out: {key: value}, keys by their last part, with underscores.
-Left out: what the keys mean. Nothing is run: of a shell only assignments, $NAME, ${NAME:-default},
-$((sums)) and comparisons of words are worked out, of Python only constants that are assigned or
-passed by name.
+Left out: what the keys mean. Nothing is run: only assignments, $NAME, ${NAME:-default}, $((sums))
+and comparisons are worked out; what a command would print is empty.
 """
 
 from __future__ import annotations
@@ -12,28 +11,37 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import InvalidInput
 from rackmodel.workload.launch.branches import Branches
+from rackmodel.workload.launch.words import COMPARED
 
 _ASSIGNED = re.compile(
     r"^\s*(?:export\s+|local\s+|declare\s+(?:-\w+\s+)?)?([A-Za-z_]\w*)=([^\s(].*)?$"
 )
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^{}]*))?\}|\$(\w+)")
+_COMMAND = re.compile(r"`[^`]*`|\$\((?!\()(?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
+_TERNARY = re.compile(r"(.+?)\?([^?:]+):([^?:]+)")
+_LAUNCHERS = {"torchrun", "python", "python3", "srun", "sbatch", "mpirun", "deepspeed", "bash"}
+_LAUNCHERS |= {"echo", "eval", "exec", "nsys", "export", "mkdir", "set", "cd", "accelerate"}
+_ELSEWHERE = re.compile(r"\$\{\.*([\w.]+)\}")
 _SUM = re.compile(r"\$\(\(([^()]*(?:\([^()]*\)[^()]*)*)\)\)")
 
 
-def of_shell(text: str, file: str) -> dict[str, Any]:
+def of_shell(text: str, file: str, given: Sequence[str] = ()) -> dict[str, Any]:
     """Return the `--flags` of a script or of a file of arguments; a flag alone is True.
 
     Of a flag that stands twice the last counts, as it does for argparse.
 
+    given : its arguments; those as NAME=VALUE are variables, too.
+
     >>> of_shell("TP=${1:-4}\\nargs=(--tensor-model-parallel-size $TP --bf16 --x $((2*$TP)))", "f")
     {'tensor_model_parallel_size': '4', 'bf16': True, 'x': '8'}
     """
-    known: dict[str, str] = {}
+    known = {str(place): word for place, word in enumerate(given, start=1)}
+    known |= {word.partition("=")[0]: word.partition("=")[2] for word in given if "=" in word}
     words: list[str] = []
     branches = Branches(lambda text: _expanded(text, known))
     for line in text.replace("\\\n", " ").splitlines():
@@ -69,6 +77,21 @@ def of_shell(text: str, file: str) -> dict[str, Any]:
     return keys
 
 
+def unset(text: str, keys: Mapping[str, Any]) -> dict[str, str]:
+    """Return {flag without a value: the variable or the number of the argument that it lacks}.
+
+    >>> unset("TP=${2}\\n--tp $TP --bf16", {"tp": True, "bf16": True})
+    {'tp': '2'}
+    """
+    found = {}
+    for key in (key for key, value in keys.items() if value is True):
+        flag = re.search(rf"--{key.replace('_', '[-_]')}[ =]+[\"']?\$\{{?(\w+)", text)
+        if flag:
+            root = re.search(rf"^\s*{flag[1]}=[\"']?\$\{{?(\d+)\}}?", text, re.MULTILINE)
+            found[key] = root[1] if root else flag[1]
+    return found
+
+
 def _is_flag(word: str) -> bool:
     """A word that begins with a dash and is no number, or the program that a launcher starts."""
     return bool(re.match(r"-+[A-Za-z]", word)) or word in (")", ";") or _is_program(word)
@@ -76,7 +99,7 @@ def _is_flag(word: str) -> bool:
 
 def _is_program(word: str) -> bool:
     """Whether a word is a script as `torchrun` takes it between its own flags and the script's."""
-    return bool(re.fullmatch(r"[\w./${}-]+\.(py|sh)", word))
+    return word in _LAUNCHERS or bool(re.fullmatch(r"[\w./${}-]+\.(py|sh)", word))
 
 
 def _closed(word: str) -> str:
@@ -93,8 +116,9 @@ def _split(line: str) -> list[str]:
 
 def _expanded(text: str, known: Mapping[str, str]) -> str:
     """Put values for variables and sums, as far as they are known."""
+    text = _COMMAND.sub("", text)
     for _ in range(8):
-        once = _VARIABLE.sub(lambda m: known.get(m[1] or m[3], m[2] or ""), text)
+        once = _VARIABLE.sub(lambda m: known.get(m[1] or m[3]) or m[2] or "", text)
         once = _SUM.sub(lambda m: _sum(m[1]), once)
         if once == text:
             break
@@ -104,11 +128,13 @@ def _expanded(text: str, known: Mapping[str, str]) -> str:
 
 def _sum(text: str) -> str:
     """Work out a sum of whole numbers; empty where it is none."""
-    if not re.fullmatch(r"[\d\s+*/()%-]{1,80}", text) or "**" in text:
+    if not re.fullmatch(r"[\d\s+*/()%?:<>=!-]{1,80}", text) or "**" in text:
         return ""
+    if chosen := _TERNARY.fullmatch(text):  # condition ? one : other
+        text = f"({chosen[2]}) if ({chosen[1]}) else ({chosen[3]})"
     try:
         return str(_value(ast.parse(text.strip(), mode="eval").body))
-    except (SyntaxError, ValueError, ZeroDivisionError):
+    except (SyntaxError, ValueError, KeyError, ZeroDivisionError):
         return ""
 
 
@@ -116,6 +142,10 @@ def _value(node: ast.AST) -> int:
     match node:
         case ast.Constant(value=int(number)):
             return number
+        case ast.IfExp(test=test, body=one, orelse=other):
+            return _value(one) if _value(test) else _value(other)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return int(COMPARED[type(op)](_value(left), _value(right)))
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _value(left), _value(right)
             match op:
@@ -132,89 +162,28 @@ def _value(node: ast.AST) -> int:
     raise ValueError("no sum")
 
 
-def of_python(text: str, file: str, recipe: str = "") -> dict[str, Any]:
-    """Return constants that a recipe assigns (`cfg.model.x = 8`) or passes by name (`x=8`).
+def of_table(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a table by their last key, and by their whole path joined by dots.
 
-    recipe : the function to read, where several of the file set a degree of parallelism.
+    A null says nothing; `${.name}` stands for the value of another key.
 
-    >>> of_python("cfg.model.tensor_model_parallel_size = 8\\nf(seq_length=4096, to=None)", "f")
-    {'tensor_model_parallel_size': 8, 'seq_length': 4096}
+    >>> of_table({"model": {"a": 1, "b": "${.a}"}, "x": {"a": None}})["b"]
+    1
     """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InvalidInput(f"{file}: not valid Python: {str(error)[:120]}") from None
-    body = _recipe(tree, file, recipe)
-    keys: dict[str, Any] = {}
-
-    def put(name: str, node: ast.AST) -> None:
-        if isinstance(node, ast.Constant) and node.value is not None:
-            keys[name] = node.value
-        elif isinstance(node, ast.List | ast.Tuple):
-            members = [one.value for one in node.elts if isinstance(one, ast.Constant)]
-            if members and len(members) == len(node.elts):
-                keys[name] = members
-
-    for node in ast.walk(body):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Attribute):
-                    put(target.attr, node.value)
-                elif isinstance(target, ast.Name):
-                    put(target.id.lower(), node.value)
-        elif isinstance(node, ast.Call) and _called(node) == "from_hf_pretrained" and node.args:
-            put("from_hf_pretrained", node.args[0])
-        elif isinstance(node, ast.keyword) and node.arg:
-            put(node.arg, node.value)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    put(key.value, value)
-    if not keys:
-        raise InvalidInput(f"{file}: no constant of a recipe stands in it; give the recipe")
+    keys = _leaves(data)
+    for _ in range(4):
+        for key, value in keys.items():
+            if isinstance(value, str) and (named := _ELSEWHERE.fullmatch(value)):
+                keys[key] = keys.get(named[1], keys.get(named[1].rpartition(".")[2]))
     return keys
 
 
-def _called(node: ast.Call) -> str:
-    """The last name of what is called."""
-    return getattr(node.func, "attr", getattr(node.func, "id", ""))
-
-
-def _recipe(tree: ast.Module, file: str, name: str) -> ast.AST:
-    """The function of a file that is asked for; the whole file where there is one recipe."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if name:
-        found = [node for node in functions if node.name == name]
-        if not found:
-            names = [node.name for node in functions]
-            raise UnknownName.among(f"function of {file}", name, names)
-        return found[0]
-    recipes = [
-        node.name
-        for node in functions
-        if any(
-            isinstance(inner, ast.Attribute)
-            and inner.attr == "tensor_model_parallel_size"
-            and isinstance(inner.ctx, ast.Store)
-            for inner in ast.walk(node)
-        )
-    ]
-    if len(recipes) > 1:
-        raise InvalidInput(
-            f"{file}: it holds {len(recipes)} recipes; give {file}:{recipes[0]}"
-            f" (others: {', '.join(recipes[1:4])}{', ...' if len(recipes) > 4 else ''})"
-        )
-    return tree
-
-
-def of_table(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of a table by their last key, and by their whole path joined by dots."""
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for key, value in data.items():
         name = str(key).replace("-", "_")
         path = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, Mapping):
-            keys |= of_table(value, path)
-        else:
-            keys |= {path: value, name: value}
+        inner = isinstance(value, Mapping)
+        found = _leaves(value, path) if inner else {path: value, name: value}
+        keys |= {key: one for key, one in found.items() if one is not None or key not in keys}
     return keys

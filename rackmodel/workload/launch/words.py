@@ -7,13 +7,35 @@ Left out: how files are spelled (`spelling`), which frameworks there are (the ot
 
 from __future__ import annotations
 
+import ast
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from rackmodel.errors import InvalidInput
 from rackmodel.workload.plan import Job, Plan
+
+#: How Python's comparisons of two values are worked out.
+COMPARED: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+class _Untold:
+    """What a file alone doesn't tell: a value that follows from elsewhere."""
+
+    def __repr__(self) -> str:
+        return "UNTOLD"
+
+
+UNTOLD = _Untold()
 
 
 @dataclass(slots=True)
@@ -54,15 +76,31 @@ class Spelled(NamedTuple):
 
 
 class Flat:
-    """The keys of a file, by their last part; `where` names the file."""
+    """The keys of a file, by their last part; `where` names the file.
 
-    def __init__(self, keys: Mapping[str, Any], where: str) -> None:
+    unset : {flag without a value: the variable of a script, or the number of its argument}.
+    """
+
+    def __init__(
+        self, keys: Mapping[str, Any], where: str, unset: Mapping[str, str] | None = None
+    ) -> None:
         self.keys = dict(keys)
         self.where = where
+        self.unset = unset or {}
 
     def get(self, *names: str, default: Any = None) -> Any:
         """The first of these keys that is there and not null."""
-        return next((self.keys[n] for n in names if self.keys.get(n) is not None), default)
+        return next((self.keys[n] for n in names if n in self), default)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a key has a value that can be told."""
+        value = self.keys.get(name)
+        return value is not None and value is not UNTOLD
+
+    def _told(self, *names: str) -> None:
+        """Refuse a key whose value follows from what isn't in the file."""
+        if name := next((n for n in names if self.keys.get(n) is UNTOLD), ""):
+            self.refuse(f"{name} follows from what does not stand in the file; write its value")
 
     def refuse(self, why: str) -> NoReturn:
         """Say what is wrong with the file."""
@@ -70,6 +108,7 @@ class Flat:
 
     def whole(self, *names: str, default: int | None = None) -> int | None:
         """A whole number of at least 0, -1 as it stands."""
+        self._told(*names)
         value = self.get(*names)
         if value is None:
             return default
@@ -78,12 +117,22 @@ class Flat:
         except ValueError:
             number = -2.0
         if not number.is_integer() or not -1 <= number <= 1e12:
-            found = next(n for n in names if self.keys.get(n) is not None)
+            found = next(n for n in names if n in self)
+            if value is True and found in self.unset:
+                self._lacks(found, self.unset[found])
             self.refuse(f"{found}: expected a whole number, found {value!r:.60}")
         return int(number)
 
+    def _lacks(self, key: str, name: str) -> NoReturn:
+        """Refuse a flag whose value is a variable that nobody set."""
+        if name.isdecimal():
+            said = f"argument {name} of the script; give those that it is run with"
+            self.refuse(f"{key} is {said}: '{self.where} ARGUMENT ...'")
+        self.refuse(f"{key} is ${name}, which is not set; give it: '{name}=... {self.where}'")
+
     def flag(self, *names: str, default: bool = False) -> bool:
         """Whether a switch is on."""
+        self._told(*names)
         value = self.get(*names, default=default)
         return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "")
 
@@ -91,6 +140,7 @@ class Flat:
         """The fields of a plan that these keys say, or the framework's defaults."""
         found: dict[str, Any] = {}
         for one in spelled:
+            self._told(one.key)
             value = self.get(one.key)
             if value is None:
                 found[one.field] = one.default
