@@ -54,6 +54,7 @@ def _used(shape: Shape) -> Floats:
             outside=_outside(shape),
             frozen=shape.split(*frozen),
             learning=learning.max(axis=1)[space.profile],
+            alone=np.where(shape.edp == 1, shape.expert_learning, 0.0),
         ),
     )
     used: Floats = np.asarray(sum(kinds.values())).max(axis=0)

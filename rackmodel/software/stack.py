@@ -72,11 +72,14 @@ class Software:
     gradient_copy_bytes: float = 0.0  # per parameter, kept beside those gradients
     master_bytes: int = 4  # fp32 master weights; 0 where the optimizer works on what is stored
     shard_bytes: int = 4  # a sharded weight under zero3 (it is the master)
+    moment_share: float = 1.0  # of the optimizer's fp32 state: 0.5 where it is kept in two bytes
     shard_gradient_bytes: float = 0.0  # per updated parameter: gradients copied for the update
     allocator_slack: float = 0.03  # of activations and buffers: blocks that don't fit together
     fixed_bytes: float = 4e9  # CUDA context, NCCL buffers, workspaces
     bucket_bytes: float = 0.0  # communication buffers that are always there
-    selective: tuple[str, ...] = ("core_attn",)  # what "selective" recompute means here
+    recompute: str = ""  # of its recipes, where a run does not say; "": the least that fits
+    # What "selective" recompute means here: modules, or "layers": every second layer as a whole.
+    selective: tuple[str, ...] = ("core_attn",)
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
     head_in_chunks: bool = True  # of a loss in chunks; False: logits are whole, the loss is not
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8

@@ -52,21 +52,25 @@ class Run:
 def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     """Return a candidate with its recompute filled in: the least that fits.
 
-    A stated recompute is kept. Where several plans were possible one that does not fit is out; a
-    plan that was stated did fit, so that it gets selective recompute whatever the estimate says
-    (JAX: full recompute with its inputs in host memory).
+    What the recipes of the software do, where they all do the same. A stated recompute is kept;
+    where it is one by layers and does not say of how many, it is of half or more. Where several
+    plans were possible one that does not fit is out; a plan that was stated did fit, so that it
+    gets selective recompute whatever the estimate says (JAX: full recompute with its inputs in host
+    memory).
 
     Raises
     ------
     DoesNotFit
         If a candidate among several does not fit.
     """
-    from rackmodel.workload import fits, least_recompute
+    from rackmodel.workload import fits, least_recompute, more_layers
 
     if not run.open_recompute:
-        return job
+        return more_layers(job, part.hbm_bytes) if job.plan.recompute_layers else job
     hbm_bytes = part.hbm_bytes
     job = job.on(part)
+    if habit := software_of(job.stack).recompute:
+        return job.replace(recompute=habit)
     if len(run.jobs) == 1:
         known = software_of(job.stack).known
         hbm_bytes *= 1.0 + (MEMORY_ERROR if known else MEMORY_ERROR_UNKNOWN)

@@ -43,6 +43,7 @@ OPTIMIZERS = {
     "sgd": 4.0,  # one fp32 momentum
     "muon": 4.0,  # one fp32 momentum of the matrices of layers; arXiv:2502.16982, section 2.3
 }
+NARROW_STATE = ("adam-8bit",)  # whose state has its own format, whatever the software
 
 
 def run_again(modules: Collection[str], *, by_tensor: bool) -> frozenset[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.software import software_of
-from rackmodel.workload.choices import OPTIMIZERS, OUTSIDE_LAYERS
+from rackmodel.workload.choices import NARROW_STATE, OPTIMIZERS, OUTSIDE_LAYERS
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import (
     Collective,
@@ -160,8 +160,10 @@ def kept_state(job: Job, states: Any, outside: Any) -> Any:
 
     Amounts of a rank, or arrays over plans.
     """
-    own = OPTIMIZERS[job.optimizer]
-    return states * own + outside * (OUTSIDE_LAYERS.get(job.optimizer, own) - own)
+    share = 1.0 if job.optimizer in NARROW_STATE else software_of(job.stack).moment_share
+    own = OPTIMIZERS[job.optimizer] * share
+    apart = OUTSIDE_LAYERS.get(job.optimizer, OPTIMIZERS[job.optimizer]) * share
+    return states * own + outside * (apart - own)
 
 
 def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:

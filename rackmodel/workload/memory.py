@@ -14,7 +14,7 @@ divides them as Rajbhandari et al. 2020, arXiv:1910.02054, figure 1, does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -30,6 +30,7 @@ from rackmodel.workload.data_parallel import (
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
+from rackmodel.workload.recompute_choices import choice, recomputes
 from rackmodel.workload.schedules.schedule import Action, schedule_of
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
-# Before Korthikanti et al., May 2022, software ran all layers again, or none.
-SELECTIVE = 2022.4
 Amount: TypeAlias = Any  # a number, or an array over plans
 Flag: TypeAlias = "np.bool_ | npt.NDArray[np.bool_]"
 
@@ -56,8 +55,8 @@ class Holding(NamedTuple):
     weights are in host memory.
     kept, working : activations at the schedule's peak. [bytes]
     outside : states of embedding and head. frozen : parameters of a shard that never change.
-    learning : those of `largest` that do; None
-    where all do.
+    learning : those of `largest` that do; None where all do. alone : parameters of experts that no
+    other rank holds a shard of.
     """
 
     states: Amount
@@ -76,6 +75,7 @@ class Holding(NamedTuple):
     frozen: Amount = 0.0
     learning: Amount = None
     away: Flag | bool = False
+    alone: Amount = 0.0
 
 
 def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
@@ -87,7 +87,10 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     whole = held.sharded & ~held.reshards
     # The sharded weight is itself the fp32 master; bf16 copies exist while they are gathered.
     master = np.where(held.sharded, np.maximum(master - shard, 0.0), master)
-    sharded = held.states * shard + held.frozen * ELEMENT + np.where(whole, held.weights, 0.0)
+    # Weights that are stored as they are computed with need no copy where they are whole anyway.
+    alone = held.alone if software.shard_bytes == ELEMENT else np.zeros(())
+    copies = np.where(whole, held.weights - alone * ELEMENT, 0.0)
+    sharded = held.states * shard + held.frozen * ELEMENT + copies
     gathered = precision_of(job.precision).gather_bytes * (1 + held.ahead)
     learning = held.largest if held.learning is None else held.learning
     gathered = software.gathered_share * (
@@ -97,8 +100,11 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     each_state = master + software.shard_gradient_bytes
     kinds = dict.fromkeys(KINDS, np.zeros(()))
     kinds["weights"] = np.where(held.sharded, np.where(held.away, 0.0, sharded), held.weights)
+    # Reduced gradients are as wide as the shard that they belong to.
     kinds["gradients"] = np.where(
-        whole, held.parameters * job.gradient_bytes + held.states * 4.0, held.gradients * each
+        whole,
+        (held.parameters - alone) * job.gradient_bytes + held.states * shard,
+        held.gradients * np.where(held.sharded, np.minimum(each, shard), each),
     )
     kept = held.states * each_state + kept_state(job, held.states, held.outside)
     kinds["optimizer"] = np.where(held.offloaded, 0.0, kept)
@@ -136,6 +142,7 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         outside=outside_states(job, chunks),
         frozen=dense / plan.shards + expert / plan.edp,
         learning=max(u.dense_learning + experts * u.expert_learning for u in units),
+        alone=0.0 if experts else sum(chunk.learning[1] for chunk in chunks),
     )
     return tuple((kind, float(size)) for kind, size in bytes_by_kind(job, holding).items())
 
@@ -245,8 +252,8 @@ def _advice(job: Job, hbm_bytes: float) -> str:
 def _smaller(job: Job) -> Iterator[tuple[str, Job]]:
     """Plans that need less, the mildest change first."""
     plan, gpus = job.plan, job.gpus
-    yield from _recomputes(job)
-    full = job.replace(**_choice("full"))
+    yield from recomputes(job)
+    full = job.replace(**choice("full"))
     for base, words in ((job, ""), (full, ', recompute="full"')):
         if plan.micro_batch > 1:
             yield f"micro_batch=1{words}", base.replace(micro_batch=1)
@@ -281,60 +288,9 @@ def _splits(plan: Plan, gpus: int) -> list[tuple[int, int]]:
     return sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
-def _choice(kind: str, modules: Sequence[str] = (), layers: int | None = None) -> dict[str, Any]:
-    """Return the fields of a plan that say what runs again."""
-    return {
-        "recompute": kind,
-        "recompute_modules": tuple(modules),
-        "recompute_layers": layers,
-    }
-
-
-def _selective(modules: Sequence[str]) -> str:
-    named = ", ".join(f'"{module}"' for module in modules)
-    return f'recompute="selective", recompute_modules=[{named}]'
-
-
-def _recomputes(job: Job) -> Iterator[tuple[str, Job]]:
-    """Recompute choices from the least work to the most: modules, then layers, then all.
-
-    Modules come in the order in which published recipes take them: what is large and cheap first.
-    Megatron-Bridge's recipes begin with mla_up_proj for every model that has it, else with norms
-    and the experts' activations.
-    """
-    model, software = job.model, software_of(job.stack)
-    if software.date < SELECTIVE:
-        yield 'recompute="none"', job.replace(**_choice("none"))
-        yield 'recompute="full"', job.replace(**_choice("full"))
-        return
-    useful = {
-        "core_attn": not job.fused_attention,
-        "mla_up_proj": model.mla is not None,
-        "norm": True,
-        "act": any(block.feed == "dense" for block in model.blocks),
-        "moe_act": model.moe_layers > 0,
-    }
-    modules = [module for module, used in useful.items() if used]
-    by_tensor = software.remat_by_tensor
-    most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
-    yield 'recompute="none"', job.replace(**_choice("none"))
-    for last in range(len(modules)):
-        some = modules[: last + 1]
-        yield _selective(some), job.replace(**_choice("selective", some))
-    if by_tensor:
-        cheap = [module for module in modules if module != "core_attn"]
-        rest = [feed for feed in ("mlp", "moe") if f"{feed}_act".replace("mlp_", "") in modules]
-        for some in ([*cheap, *rest], [*cheap, *rest, "core_attn"]):
-            yield _selective(some), job.replace(**_choice("selective", some))
-    for layers in () if by_tensor else sorted({max(1, most * q // 8) for q in range(1, 8)}):
-        words = f'recompute="full", recompute_layers={layers}'
-        yield words, job.replace(**_choice("full", (), layers))
-    yield 'recompute="full"', job.replace(**_choice("full"))
-
-
 def recompute_that_fits(job: Job, hbm_bytes: float) -> str:
     """Return the words of the least recompute that fits; nothing where none does."""
-    return next((words for words, changed in _recomputes(job) if fits(changed, hbm_bytes)), "")
+    return next((words for words, changed in recomputes(job) if fits(changed, hbm_bytes)), "")
 
 
 def least_recompute(job: Job, hbm_bytes: float) -> Job:
@@ -345,11 +301,20 @@ def least_recompute(job: Job, hbm_bytes: float) -> Job:
     DoesNotFit
         If it does not fit even with full recompute.
     """
-    for _, changed in _recomputes(job):
+    for _, changed in recomputes(job):
         if fits(changed, hbm_bytes):
             return changed
-    check_fits(job.replace(**_choice("full")), hbm_bytes)
+    check_fits(job.replace(**choice("full")), hbm_bytes)
     raise AssertionError("the last choice was the full recompute that has just been refused")
+
+
+def more_layers(job: Job, hbm_bytes: float) -> Job:
+    """Return the job with as many more layers run again as it takes to fit, all if none does."""
+    first = job.plan.recompute_layers or 1
+    most = max(sum(u.is_layer for u in c.units) for rank in chunks_of(job) for c in rank)
+    tried = (job.replace(**choice("full", (), layers)) for layers in range(first, most))
+    whole = job.replace(**choice("full"))
+    return next((changed for changed in tried if fits(changed, hbm_bytes)), whole)
 
 
 def memory_timeline(

@@ -338,32 +338,34 @@ class Job(Learning):
     def weight_bytes(self) -> float:
         """Bytes of the compute copies of one weight inside a layer."""
         precision = precision_of(self.precision)
-        twice = self.transposes is not False
-        return precision.weight_bytes - (0.0 if twice else precision.transpose_bytes)
+        return precision.weight_bytes - (self.transposes is False) * precision.transpose_bytes
 
     @property
     def modules(self) -> frozenset[str]:
         """Modules that selective recompute runs again."""
-        software, said = software_of(self.stack), self.plan.recompute_modules
-        wanted = () if self.plan.recompute != "selective" else said or software.selective
+        software, plan = software_of(self.stack), self.plan
+        wanted = (plan.recompute_modules or software.selective) * (plan.recompute == "selective")
         return choices.run_again(wanted, by_tensor=software.remat_by_tensor)
 
     def on(self, part: choices.AcceleratorLike, domain: int = 0) -> Job:
         """Return the job with what the machine decides where the job is silent.
 
-        The software's date (`dated`); a second copy of fp8 weights, read in one orientation
-        (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); attention without fused kernels; how
-        tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
+        The software's date (`dated`); layers that run again; a second copy of fp8 weights, read in
+        one orientation (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); unfused attention;
+        how tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
         """
         job = replace(self, stack=dated(self.stack, part.year))
+        if "layers" in job.modules:  # every second one
+            half = (-(-self.model.layers // self.plan.chunks) + 1) // 2
+            job = job.replace(recompute="full", recompute_layers=half)
         if job.transposes is None:
             job = replace(job, transposes=not part.fp8_either_orientation)
         if part.fused_attention is False and not job.attention:
             job = replace(job, attention="unfused")
-        if job.plan.ep > 1 and not job.plan.dispatcher:
-            fused = part.family in software_of(job.stack).fused_dispatch
-            job = job.replace(dispatcher="deepep" if fused else "all-to-all")
-        if not domain or (plan := job.plan).dispatcher != "deepep" or plan.dispatch_domain:
+        fused = part.family in software_of(job.stack).fused_dispatch
+        if (plan := job.plan).ep > 1 and not plan.dispatcher:
+            plan = (job := job.replace(dispatcher="deepep" if fused else "all-to-all")).plan
+        if not domain or plan.dispatcher != "deepep" or plan.dispatch_domain:
             return job
         # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
         most = max(1, min(plan.ep, domain // plan.etp))
@@ -373,8 +375,6 @@ class Job(Learning):
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.
 
-        Examples
-        --------
         >>> from rackmodel.workload import load_model
         >>> job = Job(model=load_model("gpt3-13b"), plan=Plan(dp=8), seq_len=2048, global_batch=64)
         >>> job.replace(tp=2, dp=4, precision="fp16").plan.tp
@@ -385,9 +385,8 @@ class Job(Learning):
         if unknown := sorted(set(plan) - set(Plan.__dataclass_fields__)):
             known = (*Plan.__dataclass_fields__, *Job.__dataclass_fields__)
             raise UnknownName.among("field of a job or plan", unknown[0], known)
-        if plan:
-            own["plan"] = replace(own.get("plan", self.plan), **plan)
-        return replace(self, **own)
+        changed = {"plan": replace(own.get("plan", self.plan), **plan)} if plan else {}
+        return replace(self, **(own | changed))
 
 
 def check_batch(plan: Plan, global_batch: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rackmodel.hardware import accelerator
+from rackmodel.validation.published_runs import Run, filled_in
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
 from rackmodel.workload.activations import states_beside, states_kept, unit_bytes
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
@@ -15,6 +16,7 @@ from rackmodel.workload.layers import block_steps
 from rackmodel.workload.memory import (
     least_recompute,
     memory,
+    more_layers,
     printed_bytes,
     recompute_that_fits,
 )
@@ -189,3 +191,53 @@ def test_what_recompute_would_fit_is_said_of_sharded_mixtures():
     # pith-train 79: every second product kept, experts run again, the loss in eight parts: 152 GB.
     said = job.replace(recompute_modules=("alternate", "moe"), loss_chunks=8)
     assert sum(memory(said).values()) == pytest.approx(152e9, rel=0.15)
+
+
+def test_weights_stored_in_two_bytes_have_no_master_and_narrow_moments():
+    # 2 a weight, 2 + 2 a pair of moments, 2 a gradient: all of FSDP without fp32 masters.
+    shape = {"tp": 1, "pp": 1, "dp": 8, "sharding": "zero3"}
+    narrow, wide = (memory(job(stack, **shape)) for stack in ("automodel", "torchtitan"))
+    own = narrow["weights"] / 2
+    assert narrow["gradients"] == pytest.approx(2 * own)
+    assert narrow["optimizer"] == pytest.approx(4 * own)
+    for kind, bytes_each in (("weights", 4), ("gradients", 4), ("optimizer", 8)):
+        assert wide[kind] == pytest.approx(bytes_each * own)
+
+
+def test_experts_that_nobody_shares_are_not_copied():
+    # Kept whole, only what is gathered stands beside its shards, and is summed in fp32.
+    shape = {"tp": 1, "pp": 1, "dp": 8, "sharding": "zero3", "reshard": False}
+    held = [memory(job("automodel", "mixtral-8x7b", ep=ep, **shape))["gradients"] for ep in (4, 8)]
+    model = load_model("mixtral-8x7b")
+    experts = sum(
+        u.expert_parameters for c in chunks_of(job(**shape, model=model))[0] for u in c.units
+    )
+    dense = model.parameters - experts
+    assert held[1] == pytest.approx(4 * dense + 2 * (dense + experts) / 8, rel=0.01)
+    assert held[0] == pytest.approx(4 * (dense + experts / 4) + 2 * (dense + experts) / 8, rel=0.01)
+
+
+def test_selective_by_layers_runs_half_of_them_again_or_as_many_more_as_it_takes():
+    h100 = accelerator("h100")
+    shape = {"tp": 1, "pp": 1, "dp": 8, "sharding": "zero3", "recompute": "selective"}
+    half = job("fms", "llama2-70b", **shape).on(h100)
+    assert (half.plan.recompute, half.plan.recompute_layers) == ("full", 40)
+    assert half.on(h100) == half
+
+    def need(one: Job) -> float:
+        return sum(memory(one).values())
+
+    for room in (0.97, 0.9):
+        more = more_layers(half, room * need(half))
+        assert need(more) <= room * need(half)
+        fewer = more.replace(recompute_layers=(more.plan.recompute_layers or 80) - 1)
+        assert need(fewer) > room * need(half)
+    assert more_layers(half, need(half)) == half
+
+
+def test_recompute_that_all_recipes_have_is_taken_where_a_run_is_silent():
+    part = accelerator("b300")
+    for stack, plan in (("automodel", "full"), ("torchtitan", "none")):
+        one = job(stack, tp=1, pp=1, dp=8, sharding="zero3")
+        run = Run(topology="", jobs=(one,), open_recompute=True, offload="no", filled=())
+        assert filled_in(run, one, part).plan.recompute == plan
