@@ -23,7 +23,7 @@ from rackmodel.assess.availability import availability
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
-from rackmodel.engine.networks import clear_caches
+from rackmodel.engine.networks import forget_networks
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
@@ -206,7 +206,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         except CannotRun as reason:
             domain = machine.domain_accelerators
             rows.append({"domain_accelerators": domain, "reason": str(reason)})
-        clear_caches()  # no domain has another's routes: they would only fill memory
+        forget_networks()  # no domain has another's routes: they would only fill memory
         if words["progress"] is not None:
             words["progress"](len(rows), len(made))
     ran = [row for row in rows if "reason" not in row]

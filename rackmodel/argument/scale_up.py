@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from rackmodel.argument.machines import NETWORKS, machine
 from rackmodel.assess.run import run
-from rackmodel.engine.networks import clear_caches
+from rackmodel.engine.networks import forget_networks
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, accelerator, load_catalog
@@ -316,7 +316,7 @@ def _machine_of(job: FlatJob) -> Topology:
 @lru_cache(maxsize=1)
 def _machine(built: tuple[Any, ...]) -> Topology:
     """As `machine`, kept: points on the same machine share its routes, and no other's are held."""
-    clear_caches()
+    forget_networks()
     *own, taper, medium = built
     return machine(**dict(zip(_BUILT, own, strict=True)), upper=(medium, taper))
 

@@ -29,7 +29,7 @@ from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.contention import Contention
-from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default, kernel_times
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs
@@ -139,6 +139,9 @@ def _kernels(
     speeds : the clock and the host's, 1 for the usual ones.
     """
     graphs = graphs_by_default(job, accelerator)
+
+    if not others:
+        return kernel_times(accelerator, job.stack, speeds[0], graphs, speeds[1])
 
     def times(part: Accelerator) -> KernelTimes:
         return KernelTimes(part, job.stack, speeds[0], graphs, host_speed=speeds[1])

@@ -16,6 +16,7 @@ from typing import Any
 from rackmodel.engine.folding import crossings_kept
 from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
+from rackmodel.software.constant_files import forget
 from rackmodel.topology import Topology, forget_topologies
 
 MOST_KEPT = 6_000_000  # links, and crossings of links by flows, of all networks: about 300 MB
@@ -50,10 +51,19 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
 
 
 def clear_caches() -> None:
+    """Forget machines that were read from files, networks compiled from them, kernels, layers.
+
+    They are few at a time, and a file that changes is read again without this.
+    """
+    forget()
+    forget_networks()
+
+
+def forget_networks() -> None:
     """Forget the machines that were read from files, and the networks compiled from them.
 
-    Both are few at a time, and a file that changes is read again without this. What was freed is
-    given back to the system: glibc would keep it, in pieces that the next network does not fit.
+    What was freed is given back to the system: glibc would keep it, in pieces that the next
+    network does not fit.
     """
     forget_topologies()
     _kept.clear()

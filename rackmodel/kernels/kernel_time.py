@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from rackmodel.hardware import accelerator
@@ -23,12 +23,14 @@ from rackmodel.kernels.kernel_constants import (
     kernel_constants,
 )
 from rackmodel.software import Software, software_of
+from rackmodel.software.constant_files import kept
 from rackmodel.workload.operations import CASTS, Compute, Kernel, Role
 
 if TYPE_CHECKING:
     from rackmodel.workload import Job
 
 
+MOST_KEPT = 16  # `KernelTimes` of parts, software and clocks
 QUERIES = 128  # rows of queries that one unit works on (FlashAttention-2 and -3)
 CLOCK = ("duty", "hbm_bytes_per_flop", "hot")  # of the table `clock`: what training draws
 
@@ -320,6 +322,17 @@ class KernelTimes:
             if f"pcie{generation}" in name:
                 return float(table[f"pcie{generation} x16"])
         return float(table["default"])
+
+
+@partial(kept, most=MOST_KEPT)
+def kernel_times(
+    part: AcceleratorLike, stack: str, clock: float, cuda_graphs: bool, host_speed: float
+) -> KernelTimes:
+    """Return `KernelTimes`, kept with the kernels they have timed; of a part by all that it says.
+
+    Not for mixed machines, whose `others` are the job's own.
+    """
+    return KernelTimes(part, stack, clock, cuda_graphs, host_speed=host_speed)
 
 
 def graphs_by_default(job: Job, part: AcceleratorLike) -> bool:

@@ -39,7 +39,7 @@ class Planner:
     def __init__(self, machine: Topology, job: Job, gpus: int, catalog: Catalog | None) -> None:
         from rackmodel import hardware
         from rackmodel.kernels.contention import Contention
-        from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
+        from rackmodel.kernels.kernel_time import graphs_by_default, kernel_times
 
         machine.units(gpus)
         self.machine, self.gpus, self.catalog = machine, gpus, catalog
@@ -48,11 +48,10 @@ class Planner:
         # How tokens go is open still: it depends on each plan's ep.
         self.job = job = job.on(self.part).replace(dispatcher=job.plan.dispatcher)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
-        times = partial(KernelTimes, self.part, job.stack, host_speed=parts.host_speed)
-        self.kernels = times(cuda_graphs=self.captures)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
-        sharded = times(cuda_graphs=eager)
-        self.computes = self.kernels.compute_s, sharded.compute_s
+        times = partial(kernel_times, self.part, job.stack, 1.0, host_speed=parts.host_speed)
+        self.launched = times(self.captures), times(eager)
+        self.kernels = self.launched[0]
         self.captures &= not eager
         taken = Contention.of(self.job, self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
@@ -93,7 +92,7 @@ class Planner:
             self._profiles[key] = profile(
                 self.job,
                 space.profiles,
-                self.computes,
+                self.launched,
                 self.gpus,
                 recomputes=recomputes,
                 port_bytes_per_s=self.comm.fastest_port(),
@@ -221,8 +220,7 @@ class Look:
 
     def walk(self, entries: Ints) -> None:
         """Put communication between the kernels of these plans."""
-        space, comm = self.space.take(entries), self.planner.comm
-        walk(self.profiles, space, self.planner.computes, comm)
+        walk(self.profiles, self.space.take(entries), self.planner.comm)
 
     def time(self, entries: Ints) -> None:
         """Estimate whole steps of these plans, where that is not done."""

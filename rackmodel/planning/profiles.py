@@ -2,7 +2,7 @@
 
 In:  a job, its cuts (rows of `space.CUT`), kernel times, times of collectives.
 Out: `Profiles`: arrays over cuts x kinds of units (embedding, layers, head).
-Left out: pipelines, data parallelism.
+Left out: pipelines, data parallelism; what one cut does (`cuts`, kept for other machines).
 
 The operations are the workload's own, each kind of unit once; so the closed form and the
 simulation agree on everything but what ranks do to one another.
@@ -11,31 +11,19 @@ simulation agree on everything but what ranks do to one another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from rackmodel.engine.script import pieces_of, play
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.cuts import Call, CutTimes, work_of
 from rackmodel.planning.space import EAGER, Bools, Floats, Ints, Space, cut_fields
-from rackmodel.workload import Collective, Compute, Job, Operation, Plan, send_bytes
-from rackmodel.workload.activations import unit_bytes
+from rackmodel.workload import Collective, Job, Operation, Plan, send_bytes
 from rackmodel.workload.choices import RECOMPUTES
-from rackmodel.workload.muon import orthogonal_kernels
 from rackmodel.workload.operations import Segment
-from rackmodel.workload.passes import Passes, merged
-from rackmodel.workload.placement import axis_true_size
 from rackmodel.workload.schedules.schedule import schedule_of
-from rackmodel.workload.stages import Chunk, Unit, chunks_of
-
-Operations: TypeAlias = tuple[Operation, ...]
-# (axis, operation, bytes) -> seconds, share of compute taken
-Known: TypeAlias = dict[tuple[str, str, float], tuple[float, float]]
-Seconds: TypeAlias = tuple[Callable[[Compute], float], Callable[[Compute], float]]
-ALIKE: tuple[str, ...] = ("kept", "working", "transfer", "head_twin", "dense", "expert")
-ALIKE += ("dense_learning", "expert_learning", "orthogonal_s", "orthogonal_expert_s")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,15 +62,14 @@ class Profiles:
     order: Ints
     layer: Bools
     walked: Bools
-    passes: dict[tuple[int, int, int], Passes]  # (cut, recompute, kind)
-    alone: dict[tuple[int, int], float]  # (cut, segment): its seconds with communication
-    plans: list[Plan] = field(default_factory=list)  # of each cut, without a pipeline
+    cuts: list[CutTimes] = field(default_factory=list)
+    alone: dict[tuple[int, int], float] = field(default_factory=dict)  # (cut, segment): seconds
 
 
 def profile(
     job: Job,
     cuts: Ints,
-    computes: Seconds,
+    kernels: tuple[KernelTimes, KernelTimes],
     gpus: int,
     *,
     recomputes: frozenset[int],
@@ -95,13 +82,14 @@ def profile(
     ----------
     job : gives model, precision, software and the plan's other fields.
     cuts : int[P, len(CUT)], as `Space.profiles`.
-    computes : seconds of a piece of work, and where a cut is `eager`.
+    kernels : times of kernels, and where a cut is `eager`.
     recomputes : which of `RECOMPUTES` are asked for; the others are left infinite.
     port_bytes_per_s : the most that any accelerator can send or receive.
     settled : a job with what its machine decides, such as how tokens reach their experts.
     """
-    kinds = _kinds(probe_of(job, cuts[0], gpus))
-    shape = (several := (len(cuts), len(RECOMPUTES), len(kinds[0])))[::2]
+    probes = [settled(probe_of(job, cut, gpus)) for cut in cuts]
+    first = work_of(probes[0])
+    shape = (several := (len(cuts), len(RECOMPUTES), len(first.units)))[::2]
     found = Profiles(
         forward_s=np.full(several, np.inf),
         backward_s=np.full(several, np.inf),
@@ -120,159 +108,35 @@ def profile(
         orthogonal_expert_s=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
         head_twin=np.zeros(len(cuts)),
-        order=kinds[1],
-        layer=np.array([unit.is_layer for unit in kinds[0]]),
+        order=first.order,
+        layer=np.array([unit.is_layer for unit in first.units]),
         walked=np.zeros((3, *several[:2]), dtype=bool),
-        passes={},
-        alone={},
     )
-    for row, cut in enumerate(cuts):
-        compute_s = computes[int(cut[EAGER])]
-        if row and cut[EAGER] > cuts[row - 1][EAGER]:  # the cut before, launched by the host
-            _launched_apart(found, row, recomputes, compute_s, port_bytes_per_s)
-            continue
-        found.plans.append((probe := settled(probe_of(job, cut, gpus))).plan)
-        units = _kinds(probe)[0]
+    for row, (cut, probe) in enumerate(zip(cuts, probes, strict=True)):
+        work = work_of(probe)
+        found.cuts.append(times := work.times_on(kernels[int(cut[EAGER])]))
         found.transfer[row] = send_bytes(probe)
         if job.model.tied:
-            found.head_twin[row] = next(u for u in units if u.kind == "embedding").dense_parameters
-        found.dense[row] = [unit.dense_parameters for unit in units]
-        found.expert[row] = [unit.expert_parameters for unit in units]
-        found.dense_learning[row] = [unit.dense_learning for unit in units]
-        found.expert_learning[row] = [unit.expert_learning for unit in units]
+            end = next(unit for unit in work.units if unit.kind == "embedding")
+            found.head_twin[row] = end.dense_parameters
+        found.dense[row] = [unit.dense_parameters for unit in work.units]
+        found.expert[row] = [unit.expert_parameters for unit in work.units]
+        found.dense_learning[row] = [unit.dense_learning for unit in work.units]
+        found.expert_learning[row] = [unit.expert_learning for unit in work.units]
         if job.optimizer == "muon":
-            _time_muon(found, probe.replace(sharding="none"), units, row, compute_s)
+            found.orthogonal_s[row] = times.orthogonal_s(False)
+            found.orthogonal_expert_s[row] = times.orthogonal_s(True)
         for which in sorted(recomputes):
-            modules = job.plan.recompute_modules if RECOMPUTES[which] == "selective" else ()
-            own = probe.replace(
-                recompute=RECOMPUTES[which], recompute_modules=modules, recompute_layers=None
-            )
-            for column, unit in enumerate(units):
-                _time_unit(found, own, unit, (row, which, column), compute_s, port_bytes_per_s)
+            kept, working, ahead, back = work.bytes_of(which)
+            forward_s, backward_s, both_s = times.kernels_s(which)
+            found.kept[row, which], found.working[row, which] = kept, working
+            found.forward_s[row, which] = forward_s + ahead / port_bytes_per_s
+            found.backward_s[row, which] = backward_s + back / port_bytes_per_s
+            found.kernels_s[row, which] = both_s
     return found
 
 
-def _time_muon(
-    found: Profiles,
-    whole: Job,
-    units: Sequence[Unit],
-    row: int,
-    compute_s: Callable[[Compute], float],
-) -> None:
-    for expert, kept in ((False, found.orthogonal_s), (True, found.orthogonal_expert_s)):
-        for column, unit in enumerate(units):
-            if kernels := orthogonal_kernels(whole, [unit], [expert]):
-                work = Compute(name="orthogonal", phase="optimizer", kernels=kernels)
-                kept[row, column] = compute_s(work)
-
-
-def _without_copies(work: Compute) -> Compute:
-    return replace(work, kernels=tuple(k for k in work.kernels if k.family != "copy"))
-
-
-def _time_unit(
-    found: Profiles,
-    own: Job,
-    unit: Unit,
-    place: tuple[int, int, int],
-    compute_s: Callable[[Compute], float],
-    port_bytes_per_s: float,
-) -> None:
-    """Kernels and activations of one unit under one cut with one kind of recompute."""
-    passes, before = _passes(found, own, unit, place)
-    if before is not None:
-        for values in (found.forward_s, found.backward_s, found.kernels_s, found.kept):
-            values[place] = values[before]
-        found.working[place] = found.working[before]
-        return
-    _time_passes(found, passes, place, compute_s, port_bytes_per_s)
-    part = unit_bytes(own, unit, recomputed=own.plan.recompute == "full" and unit.is_layer)
-    found.kept[place] = part.kept_bytes
-    found.working[place] = part.working_bytes
-
-
-def _time_passes(
-    found: Profiles,
-    passes: Passes,
-    place: tuple[int, int, int],
-    compute_s: Callable[[Compute], float],
-    port_bytes_per_s: float,
-) -> None:
-    """Kernels of the passes of one unit, and bytes that they wait for."""
-    ahead, back = (passes.segment(kind, False).operations for kind in "FB")
-    forward, backward = (
-        sum(compute_s(op) for op in part if isinstance(op, Compute)) for part in (ahead, back)
-    )
-    waited = [least_bytes(passes.job.plan, part) / port_bytes_per_s for part in (ahead, back)]
-    found.forward_s[place] = forward + waited[0]
-    found.backward_s[place] = backward + waited[1]
-    found.kernels_s[place] = forward + backward
-    if passes.job.plan.offload:
-        found.kernels_s[place] = sum(
-            compute_s(_without_copies(op)) for op in (*ahead, *back) if isinstance(op, Compute)
-        )
-
-
-def _launched_apart(
-    found: Profiles,
-    row: int,
-    recomputes: frozenset[int],
-    compute_s: Callable[[Compute], float],
-    port_bytes_per_s: float,
-) -> None:
-    """A cut that differs from the one before it in who launches its kernels only."""
-    found.plans.append(found.plans[-1])
-    for name in ALIKE:
-        getattr(found, name)[row] = getattr(found, name)[row - 1]
-    for which in sorted(recomputes):
-        for column in range(found.dense.shape[1]):
-            passes = found.passes[row, which, column] = found.passes[row - 1, which, column]
-            _time_passes(found, passes, (row, which, column), compute_s, port_bytes_per_s)
-
-
-def _passes(
-    found: Profiles, own: Job, unit: Unit, place: tuple[int, int, int]
-) -> tuple[Passes, tuple[int, int, int] | None]:
-    """Return the passes of a unit; also where they stand already, if recompute changes nothing.
-
-    Forward passes do not depend on recompute, nor does a unit that recompute leaves alone.
-    """
-    row, which, column = place
-    one = found.passes[place] = Passes(own, Chunk(0, 1, 0, 0, (unit,)), "search")
-    known = [(row, other, column) for other in range(which)]
-    known = [other for other in known if other in found.passes]
-    if not known or "activations" in own.plan.offload:
-        return one, None
-    before = found.passes[known[0]]
-    again = own.modules | before.job.modules
-    modules = {step.module for step in unit.steps}
-    if unit.is_layer or "alternate" in again or again & modules:
-        one.kept["F", False] = before.segment("F", False)
-        return one, None
-    found.passes[place] = before
-    return before, known[0]
-
-
-def least_bytes(plan: Plan, operations: Operations) -> float:
-    """Bytes that a rank has to send or receive while its kernels wait, whatever the algorithm.
-
-    A member of n sends or receives at least (n - 1)/n of what a collective counts; an all-reduce
-    without reduction in the switches twice that.
-    """
-    total = 0.0
-    for call in operations:
-        if isinstance(call, Collective) and call.token is None:
-            n = axis_true_size(plan, call.axis)
-            total += call.bytes * (n - 1) / n
-    return total
-
-
-def walk(
-    found: Profiles,
-    space: Space,
-    computes: Seconds,
-    comm: CommTimes,
-) -> None:
+def walk(found: Profiles, space: Space, comm: CommTimes) -> None:
     """Put communication between the kernels of what these plans run, where it is not yet."""
     splits = [schedule_of(name).splits_weights for name in space.schedules]
     needed = np.zeros_like(found.walked)
@@ -281,22 +145,19 @@ def walk(
     ):
         needed[kind, space.profile[own], space.recompute[own]] = True
     needed &= ~found.walked
-    told: dict[int, Known] = {}
+    told: dict[int, dict[Call, tuple[float, float]]] = {}
     for row, which in np.argwhere(needed.any(axis=0)).tolist():
-        known = told.setdefault(row, {})
+        known, plan = told.setdefault(row, {}), found.cuts[row].work.job.plan
 
         def collective_s(
-            call: Collective, plan: Plan = found.plans[row], known: Known = known
+            call: Call, plan: Plan = plan, known: dict[Call, tuple[float, float]] = known
         ) -> tuple[float, float]:
-            key = call.axis, call.op, call.bytes
-            if key not in known:
-                known[key] = comm.collective(plan, *key)
-            return known[key]
+            if call not in known:
+                known[call] = comm.collective(plan, *call)
+            return known[call]
 
-        compute_s = computes[int(space.profiles[row, EAGER])]
         for column in range(found.dense.shape[1]):
-            place = row, which, column
-            _walk_unit(found, place, needed[:, row, which], compute_s, collective_s)
+            _walk_unit(found, (row, which, column), needed[:, row, which], collective_s)
     found.walked |= needed
 
 
@@ -304,21 +165,18 @@ def _walk_unit(
     found: Profiles,
     place: tuple[int, int, int],
     needed: Bools,
-    compute_s: Callable[[Compute], float],
-    collective_s: Callable[[Collective], tuple[float, float]],
+    collective_s: Callable[[Call], tuple[float, float]],
 ) -> None:
     """Walk the passes of one unit: whole ones, pairs, backward passes in two."""
-
-    def seconds(operations: Operations) -> float:
-        return alone_s(operations, compute_s, collective_s)
+    times = found.cuts[place[0]]
 
     def known(segment: Segment) -> float:
         key = place[0], segment.id
         if key not in found.alone:
-            found.alone[key] = seconds(segment.operations)
+            found.alone[key] = times.alone_s(segment, collective_s)
         return found.alone[key]
 
-    passes = found.passes[place]
+    passes = times.work.passes[place[1:]]
     ahead, back = (passes.segment(kind, False) for kind in "FB")
     if needed[0]:
         found.forward_s[place] = known(ahead)
@@ -326,38 +184,12 @@ def _walk_unit(
     if needed[1]:
         both, tail = found.forward_s[place] + found.backward_s[place], 0.0
         if any(_exchanges(op) for op in ahead.operations):
-            first, second = (seconds(_mixed(ahead, back, units)) for units in (1, 2))
+            first, second = (times.mixed_s(ahead, back, units, collective_s) for units in (1, 2))
             both, tail = second - first, 2.0 * first - second
         found.paired_s[place], found.tail_s[place] = both, tail
     if needed[2]:
         found.input_s[place] = known(passes.segment("BI", False))
         found.weight_s[place] = known(passes.segment("W", False))
-
-
-def alone_s(
-    operations: Operations,
-    compute_s: Callable[[Compute], float],
-    collective_s: Callable[[Collective], tuple[float, float]],
-) -> float:
-    """Seconds of these operations on the compute stream, as if nobody else were there.
-
-    collective_s : seconds of a collective, and the share of compute throughput that it takes.
-    """
-    exchanges: list[tuple[float, float]] = []
-
-    def channel_of(call: Operation) -> int:
-        assert isinstance(call, Collective), "a pass sends nothing"
-        exchanges.append(collective_s(call))
-        return len(exchanges) - 1
-
-    pieces = pieces_of(operations, compute_s, channel_of, set(), set()).pieces
-    return play(pieces, exchanges.__getitem__).end_s
-
-
-def _mixed(ahead: Segment, back: Segment, units: int) -> Operations:
-    """A forward pass over so many such units and a backward pass of another micro-batch."""
-    front, rear = (replace(part, operations=part.operations * units) for part in (ahead, back))
-    return merged(front, rear, overlap=True).operations
 
 
 def _exchanges(operation: Operation) -> bool:
@@ -382,12 +214,3 @@ def probe_of(job: Job, cut: Ints, gpus: int) -> Job:
         global_batch=dp * own["micro_batch"],
         p2p_overlap=None,
     )
-
-
-def _kinds(probe: Job) -> tuple[list[Unit], Ints]:
-    """Distinct units in order of appearance, and the kind of every unit along the model."""
-    units = chunks_of(probe)[0][0].units
-    found: dict[Unit, int] = {}
-    order = [found.setdefault(unit, len(found)) for unit in units]
-    first = {kind: unit for unit, kind in zip(reversed(units), reversed(order), strict=True)}
-    return [first[kind] for kind in range(len(found))], np.array(order, dtype=np.int64)

@@ -35,9 +35,9 @@ def read_constants(name: str) -> dict[str, Any]:
     return tomllib.loads((_folder / name).read_text("utf-8"))
 
 
-def kept(function: Callable[P, T]) -> Callable[P, T]:
-    """Keep what a function works out from constants until others are used."""
-    cached = lru_cache(maxsize=512)(function)
+def kept(function: Callable[P, T], most: int = 512) -> Callable[P, T]:
+    """Keep what a function works out from constants until others are used, `most` results."""
+    cached = lru_cache(maxsize=most)(function)
     _kept.append(cached)
     return cached  # type: ignore[return-value]  # lru_cache forgets the parameters
 
