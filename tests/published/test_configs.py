@@ -61,3 +61,16 @@ def test_leading_dense_layers_of_a_config_are_dense(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(PRINTED["qwen3-30b-a3b"]["config"] | {"mlp_only_layers": [0, 1]}))
     assert [block.feed for block in load_model(path).blocks[:3]] == ["dense", "dense", "moe"]
+
+
+def test_a_text_part_has_the_width_that_follows_from_it(tmp_path):
+    """Falcon's class works the width of its MLP out where a file leaves it out: four times."""
+    whole = json.loads((Path(__file__).parent / "hf" / "falcon-180b.json").read_text("utf-8"))
+    seeing = {"model_type": "llava", "text_config": whole, "vision_config": {"hidden_size": 1024}}
+    assert load_model(seeing).parameters == load_model(whole).parameters
+
+
+@pytest.mark.parametrize("key", ["use_rotary_pos_emb", "use_parallel_embedding"])
+def test_keys_of_published_files_that_change_no_shape_are_passed_over(key):
+    config = PRINTED["qwen3-30b-a3b"]["config"]
+    assert load_model(config | {key: True}).parameters == load_model(config).parameters
