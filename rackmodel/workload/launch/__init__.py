@@ -164,7 +164,7 @@ _IN_DDP = (
 def _recipe(job: Job, head: str) -> str:
     """Lines to put after `cfg = ...` of a Megatron-Bridge recipe of the model."""
     lines = [f"# {head}", "# after: cfg = <recipe of the model>()"]
-    keys = megatron.keys_of(job)
+    keys = megatron.keys_of(job, "nemo")
     lines.append(f"# torchrun on world_size = {keys['world_size']}")
     for key, value in keys.items():
         if key == "world_size":

@@ -50,6 +50,7 @@ _FP8 = {
     "mxfp8": "mxfp8",
     "fp8-block": "blockwise",
 }
+_EXPERTS = ("num_experts", "num_moe_experts")
 _NEEDED = {"tensor_model_parallel_size", "pipeline_model_parallel_size", "micro_batch_size"}
 _NEEDED |= {"num_layers", "global_batch_size", "seq_length", "recompute_granularity"}
 
@@ -63,7 +64,8 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
     layers = stated = keys.whole("num_layers", "num_hidden_layers")
     plan["sequence_parallel"] = plan["sequence_parallel"] or plan["tp"] == 1
     plan["etp"] = keys.whole("expert_tensor_parallel_size", "expert_tensor_parallel") or plan["tp"]
-    if keys.get("num_experts", "num_moe_experts") is None and plan["ep"] == 1:
+    mixture = any(name in keys for name in ("expert_tensor_parallel_size", *_EXPERTS))
+    if plan["ep"] == 1 and not mixture:
         plan["etp"] = 1
     known = name_spelled(str(published(keys))) if with_model else None
     layers = layers or shipped_models().get(known or "", {}).get("layers")
@@ -233,14 +235,14 @@ def _dispatcher(keys: Flat) -> dict[str, Any]:
     return {"dispatcher": "all-gather" if kind == "allgather" else "all-to-all"}
 
 
-def keys_of(job: Job) -> dict[str, Any]:
-    """Return Megatron's keys for a job, its model left out."""
+def keys_of(job: Job, framework: str = "megatron") -> dict[str, Any]:
+    """Return Megatron's keys for a job, its model left out; framework : who refuses."""
     plan = job.plan
     said = {one.field for one in SPELLED} | {"etp", "vpp", "dp", "sharding", "dp_overlap"}
     said |= {"recompute", "recompute_modules", "recompute_layers", "dispatcher", "schedule"}
     said |= {"shard_size", "stage_layers"}
     others = {"offload": ("optimizer",), "gradients": "bf16"}
-    unsaid(job, "megatron", said, lambda name, value: others.get(name) == value)
+    unsaid(job, framework, said, lambda name, value: others.get(name) == value)
     found = {"world_size": job.gpus, **spell(plan, SPELLED)}
     if plan.tp == 1:
         found.pop("sequence_parallel", None)
@@ -255,8 +257,8 @@ def keys_of(job: Job) -> dict[str, Any]:
     if plan.stage_layers:
         found["pipeline_model_parallel_layout"] = layout_of(job)
     if plan.order not in ("1f1b", "interleaved"):
-        cannot_say("megatron", "schedule", plan.order)
-    found |= _sharding_keys(job) | _recompute_keys(job)
+        cannot_say(framework, "schedule", plan.order)
+    found |= _sharding_keys(job, framework) | _recompute_keys(job)
     if "optimizer" in plan.offload:
         found["optimizer_cpu_offload"] = True
     if plan.gradients:
@@ -265,11 +267,11 @@ def keys_of(job: Job) -> dict[str, Any]:
     return found | _precision_keys(job)
 
 
-def _sharding_keys(job: Job) -> dict[str, Any]:
+def _sharding_keys(job: Job, framework: str) -> dict[str, Any]:
     plan = job.plan
     found: dict[str, Any] = {}
     if plan.sharding == "hsdp":
-        cannot_say("megatron", "sharding", plan.sharding)
+        cannot_say(framework, "sharding", plan.sharding)
     if plan.sharding == "zero1":
         found["use_distributed_optimizer"] = True
     elif plan.sharding in ("zero2", "zero3"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from rackmodel.workload.launch.remat import remat_policy, remat_words
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
-from rackmodel.workload.plan import Job
+from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
 _SCHEDULES = {
@@ -53,7 +53,8 @@ def read_torchtitan(keys: Flat) -> Launch:
         "etp": keys.whole("expert_tensor_parallel_degree") or 1,
         "vpp": 1,
         "micro_batch": keys.whole("pipeline_parallel_microbatch_size") or 1 if pp > 1 else local,
-        "sharding": "none" if shard == 1 else "hsdp" if copies > 1 else "zero3",
+        # Weights are cut over context parallel ranks, too.
+        "sharding": "none" if shard == cp == 1 else "hsdp" if copies > 1 else "zero3",
         "recompute": mode,
     }
     if plan["sharding"] == "hsdp":
@@ -121,7 +122,9 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         cannot_say("torchtitan", "schedule", plan.order)
     if job.precision not in ("bf16", "fp8"):
         cannot_say("torchtitan", "precision", job.precision)
-    sharded = {"none": 1, "zero3": plan.replicas, "hsdp": plan.shard_size // plan.cp}[plan.sharding]
+    if plan.recompute == "selective" and set(plan.recompute_modules) - {"alternate"}:
+        cannot_say("torchtitan", "recompute_modules", ", ".join(plan.recompute_modules))
+    sharded = _sharded("torchtitan", plan)
     parallel: dict[str, Any] = {
         "data_parallel_replicate_degree": plan.replicas // sharded,
         "data_parallel_shard_degree": sharded,
@@ -154,6 +157,23 @@ def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
         "activation_checkpoint": checkpoint,
         **({"quantize": {"enable_float8_linear": True}} if job.precision == "fp8" else {}),
     }
+
+
+def _sharded(framework: str, plan: Plan, within: int = 1) -> int:
+    """Replicas that hold one copy of the weights, where context parallel ranks hold parts, too.
+
+    within : ranks of a replica's own that a copy is cut over besides.
+    """
+    if plan.sharding == "none":
+        if plan.cp * within > 1:
+            cannot_say(framework, "sharding", "none beside cp or ep, over which weights are cut")
+        return 1
+    sharded, left = divmod(plan.shard_size, plan.cp)
+    if plan.sharding == "zero3":
+        sharded, left = plan.replicas, 0
+    if left or sharded % within or plan.replicas % max(1, sharded):
+        cannot_say(framework, "shard_size", plan.shard_size)
+    return sharded
 
 
 def read_deepspeed(keys: Flat) -> Launch:
@@ -269,7 +289,7 @@ def read_maxtext(keys: Flat) -> Launch:
             else:
                 sizes[ours] *= max(1, size or 1)
     # Weights are cut over fsdp and, for other parts of the model, over expert and context.
-    shards = sizes["fsdp"] > 1 or open_axis == "fsdp"
+    shards = sizes["fsdp"] * sizes["cp"] * sizes["ep"] > 1 or open_axis == "fsdp"
     plan: dict[str, Any] = {
         "tp": sizes["tp"],
         "pp": sizes["pp"],
@@ -332,8 +352,7 @@ def maxtext_of(job: Job) -> dict[str, Any]:
         cannot_say("maxtext", "sharding", plan.sharding)
     if job.precision not in ("bf16", "fp8", "int8"):
         cannot_say("maxtext", "precision", job.precision)
-    shards = {"none": 1, "zero3": plan.replicas, "hsdp": plan.shard_size // plan.cp}[plan.sharding]
-    shards = shards // plan.ep or 1
+    shards = _sharded("maxtext", plan, plan.ep) // plan.ep
     found: dict[str, Any] = {
         "model_name": job.model.name,
         "per_device_batch_size": job.global_batch / job.gpus / _accumulation(job),
