@@ -6,7 +6,8 @@ Left out: other kinds of traffic on the same links (the simulation knows them).
 
 All groups of an axis run at once, so links that they share count. A group is stood for by its
 first members: enough of them to fill a scale-up domain and to leave it, and the last domain. The
-formulas keep the true number.
+formulas keep the true number. Pipeline stages that lie unlike in their domains have groups of their
+own, of which the slowest counts: all stages wait for it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ Ints = npt.NDArray[np.int64]
 
 MOST_RANKS = 2304  # of the machine that stands for a larger one
 MOST_MEMBERS = 64
+ACROSS = "world", "model", "embedding", "pp"  # axes whose groups have ranks of several stages
 MOST_KINDS = 3  # groups of an axis that lie unlike in their domains: the slowest counts
 
 
@@ -84,7 +86,7 @@ class CommTimes:
         self.machine = machine
         self._sites: dict[int, _Site] = {}
         self._used: dict[tuple[int, ...], int] = {}  # of each domain, by the axes of plans
-        self._groups: dict[tuple[object, ...], _Meeting] = {}
+        self._groups: dict[tuple[object, ...], list[_Meeting]] = {}
         self._alike: dict[tuple[object, ...], _Meeting] = {}
         self._loads: dict[tuple[object, ...], float] = {}
         self._seconds: dict[tuple[object, ...], tuple[float, float]] = {}
@@ -119,10 +121,16 @@ class CommTimes:
         if true < 2 or size <= 0:
             return 0.0, 0.0
         site = self.site(plan)
-        meeting = self.members(plan, axis, site)
-        algorithm = exchange_algorithm(plan, op, axis)
-        key = (op, size, true, algorithm)
+        key = (op, size, true, exchange_algorithm(plan, op, axis))
+        meetings = self.members(plan, axis, site)
+        found = [self._meeting_s(site, meeting, axis, key) for meeting in meetings]
+        return max(seconds for seconds, _ in found), max(share for _, share in found)
+
+    def _meeting_s(
+        self, site: _Site, meeting: _Meeting, axis: str, key: tuple[str, float, int, str | None]
+    ) -> tuple[float, float]:
         if key not in meeting.seconds:
+            op, size, true, algorithm = key
             slowest, share = 0.0, 0.0
             for members in meeting.groups:
                 stand = [int(a) for a in site.stands[members]]
@@ -188,7 +196,8 @@ class CommTimes:
         site = self.site(plan)
         return any(
             len({int(site.domain[m]) for m in members}) < len(members)
-            for members in self.members(plan, axis, site).groups
+            for meeting in self.members(plan, axis, site)
+            for members in meeting.groups
         )
 
     def leaves_domain(self, plan: Plan, axis: str) -> bool:
@@ -198,7 +207,8 @@ class CommTimes:
         site = self.site(plan)
         return any(
             len({int(site.domain[m]) for m in members}) > 1
-            for members in self.members(plan, axis, site).groups
+            for meeting in self.members(plan, axis, site)
+            for members in meeting.groups
         )
 
     def send(self, plan: Plan, size: float) -> float:
@@ -227,8 +237,12 @@ class CommTimes:
             self._seconds[key] = fixed_s + self.slower * moving_s, 0.0
         return self._seconds[key][0]
 
-    def members(self, plan: Plan, axis: str, site: _Site) -> _Meeting:
-        """Groups that stand for an axis (few members, each kind of place once), and all."""
+    def members(self, plan: Plan, axis: str, site: _Site) -> list[_Meeting]:
+        """Groups that stand for an axis (few members, each kind of place once), and all.
+
+        Of each kind of stage: where stages and domains are no multiples of each other a stage may
+        begin inside a domain, and tear apart groups that others keep together.
+        """
         key = (
             axis,
             plan.tp,
@@ -241,13 +255,26 @@ class CommTimes:
             plan.rank_order,
         )
         if key not in self._groups:
-            groups, everyone = self._stand_ins(plan, axis, site)
-            same = (site.used, tuple(map(tuple, groups)), everyone.shape, everyone.tobytes())
-            self._groups[key] = self._alike.setdefault(same, _Meeting(groups, everyone, {}))
+            self._groups[key] = []
+            for start in self._starts(plan, axis, site):
+                groups, everyone = self._stand_ins(plan, axis, site, start)
+                same = (site.used, tuple(map(tuple, groups)), everyone.shape, everyone.tobytes())
+                meeting = self._alike.setdefault(same, _Meeting(groups, everyone, {}))
+                self._groups[key].append(meeting)
         return self._groups[key]
 
-    def _stand_ins(self, plan: Plan, axis: str, site: _Site) -> tuple[list[list[int]], Ints]:
-        if axis in ("world", "model", "embedding", "pp"):
+    def _starts(self, plan: Plan, axis: str, site: _Site) -> list[int]:
+        """Places in a domain where stages begin, if groups of the axis lie inside stages."""
+        size = plan.tp * plan.cp * plan.replicas
+        if axis in ACROSS or plan.rank_order != "tp-cp-ep-dp-pp" or site.used >= self.ranks:
+            return [0]
+        every = np.unique(np.arange(plan.pp) * size % site.used)
+        return [int(start) for start in every if start + size <= max(self.ranks, size)] or [0]
+
+    def _stand_ins(
+        self, plan: Plan, axis: str, site: _Site, start: int
+    ) -> tuple[list[list[int]], Ints]:
+        if axis in ACROSS:
             stride = plan.gpus // plan.pp if axis in ("embedding", "pp") else 1
             true = axis_true_size(plan, axis)
             ranks = np.arange(0, min(self.ranks, true * stride), stride)
@@ -258,7 +285,7 @@ class CommTimes:
         block = dp_block(plan)
         fit = self.ranks // (plan.tp * plan.cp * plan.pp)
         small = max(block, min(plan.replicas, fit) // block * block)
-        rows = axis_members(plan, axis, small)
+        rows = axis_members(plan, axis, small) + start
         rows = rows[(rows < self.ranks).sum(axis=1) >= min(2, rows.shape[1])]
         if not len(rows):
             return [list(range(min(2, self.ranks)))], rows

@@ -100,9 +100,8 @@ def test_a_larger_domain_never_slows_experts_that_fit_it():
     job = {"model": "deepseek-v3", "gpus": 576, "global_batch": 1152, "simulated": 1}
     rows = [point({**job, "domain": domain}) for domain in (8, 72)]
     assert rows[1]["tokens_per_s_per_gpu"] > 1.05 * rows[0]["tokens_per_s_per_gpu"]
-    # One plan is simulated: DualPipe in racks of 72 on so few comes out 21% slower than estimated.
-    limits = 0.10, 0.25
-    assert all(abs(r["estimate_off"]) < most for r, most in zip(rows, limits, strict=True))
+    assert rows[0]["plan"] != rows[1]["plan"]
+    assert all(abs(row["estimate_off"]) < 0.10 for row in rows)
 
 
 def test_another_medium_has_the_plan_of_its_machine_and_other_watts():

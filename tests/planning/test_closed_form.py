@@ -98,7 +98,7 @@ def test_collectives_are_timed_as_the_network_times_them():
     for axis in ("tp", "dp_cp"):
         for size in (1e3, 1e5, 1e7, 1e9):
             for op in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
-                members = comm.members(plan, axis, site).groups[0]
+                members = comm.members(plan, axis, site)[0].groups[0]
                 stand = [int(a) for a in site.stands[members]]
                 found = pattern(site.network, op, stand, size)
                 way = comm.fastest(site, op, stand, len(stand), size)
