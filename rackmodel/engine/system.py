@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import each_once
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.binding import Crossing, binding_links, private_links
 from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
@@ -81,6 +82,7 @@ class ExchangeKind:
     """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send.
 
     doubled_bytes_per_s : its pace if all links on its way had twice the rate, with their latencies.
+    crowding : by how much longer it takes while each of the others is in flight: 1 for twice.
     """
 
     key: Key
@@ -88,6 +90,7 @@ class ExchangeKind:
     pace_bytes_per_s: float
     doubled_bytes_per_s: float
     sent_bytes: float  # by one rank in one exchange
+    crowding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +153,37 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
             pace_bytes_per_s=channel.pace(slower) if channel.key.stages is None else 0.0,
             doubled_bytes_per_s=channel.pace(slower / 2) if channel.key.stages is None else 0.0,
             sent_bytes=channel.sent_bytes,
+            crowding=tuple(crowd),
         )
-        for channel in system.channels
+        for channel, crowd in zip(system.channels, _crowding(system).tolist(), strict=True)
     )
+
+
+def _crowding(system: System) -> Floats:
+    """Return by how much longer a collective takes beside another, [channels, channels].
+
+    On the link where both by themselves would take most over its capacity; none beside a send.
+    """
+    count = len(system.channels)
+    found, used = np.zeros((count, count)), dict[int, Floats]()
+    for number, channel in enumerate(system.channels):
+        if channel.key.stages is not None or system.conflicts[number] <= {number}:
+            continue
+        streams = channel.streams
+        width = np.diff(streams.indptr)
+        pace = np.repeat(np.where(np.isfinite(streams.alone), streams.alone, 0.0), width)
+        load = streams.loads * system.shares(channel) * pace / system.capacity[streams.links]
+        rounds = np.repeat(streams.round_, width)
+        every = [
+            np.bincount(streams.links[own], load[own], len(system.capacity))
+            for own in (rounds == round_ for round_ in each_once(streams.round_))
+        ]
+        used[number] = np.minimum(1.0, np.max(every, axis=0))
+    for one, other in ((i, j) for i in used for j in system.conflicts[i] if j in used):
+        both = used[one] + used[other]
+        met = (used[one] > 0) & (used[other] > 0)
+        found[one, other] = max(0.0, float(both[met].max(initial=1.0)) - 1.0)
+    return found
 
 
 def build_system(

@@ -8,8 +8,9 @@ Left out: a step simulated anew on a machine with more of something (`study`); s
 Twice the matrix units quicken a matrix product until it waits for HBM, and the reverse, and take a
 part that its power holds back less far; a host that launches twice as fast helps as far as kernels
 wait for it. Traffic that hides under kernels comes out where these are quicker, and slows them
-while it lasts: each pipeline rank's operations are played on a clock of their own (`script.play`),
-as they are and with one thing twice as quick. The bubble of a pipeline shrinks with the rest.
+while it lasts: each pipeline rank's operations are played on a clock of their own (`script.play`,
+or `crowded.play_s` where exchanges in flight together share links), as they are and with one thing
+twice as quick. The bubble of a pipeline shrinks with the rest.
 Exchanges keep their algorithm and protocol, which twice the rate may turn.
 """
 
@@ -27,6 +28,7 @@ from rackmodel.hardware import Accelerator
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import DATA_PARALLEL, Runs
+from rackmodel.result.crowded import play_s
 from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Transfer, Wait
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class _Player:
             told = zip(usual, doubled, parts, strict=True)
             mixed = [quick if part == name else slow for slow, quick, part in told]
             self.ways.append(_Way(name, kernels.compute_s, mixed.__getitem__))
+        self.crowding = [kind.crowding for kind in exchanges]
+        self.crowded = any(map(any, self.crowding))
         self._alone_s: dict[int, Floats] = {}
 
     def saved(self, runs: Sequence[Runs]) -> dict[str, float]:
@@ -114,7 +118,7 @@ class _Player:
         """Return the seconds of items each way; nothing is in flight at either end."""
         if len(items) == 1:
             return self._alone(items[0])
-        whole = [ends_alone(item) for item in items]
+        whole = [ends_alone(item) and not self.crowded for item in items]
         found = []
         for number, way in enumerate(self.ways):
             pieces, gone = list[Piece](), set[str]()
@@ -127,21 +131,26 @@ class _Player:
                     work_s += last.work_s
                     pieces.pop()
                 pieces.append(KernelRun(0, work_s, ()))
-            found.append(play(pieces, way.exchange_of).end_s)
+            found.append(self._play_s(pieces, way))
         return np.array(found)
+
+    def _play_s(self, pieces: Sequence[Piece], way: _Way) -> float:
+        """Return the seconds of pieces; where nothing flies together all that is the same."""
+        if self.crowded and any(isinstance(piece, Join) and piece.token for piece in pieces):
+            return play_s(pieces, way.exchange_of, self.crowding)
+        return play(pieces, way.exchange_of).end_s
 
     def _alone(self, item: Item) -> Floats:
         known = self._alone_s.get(item.id)
         if known is None:
             pieces = self._pieces(item, self.ways[0], set())
             axes = {part_of(piece.axis) for piece in pieces if isinstance(piece, Join)}
-            known = np.full(len(self.ways), play(pieces, self.ways[0].exchange_of).end_s)
+            known = np.full(len(self.ways), self._play_s(pieces, self.ways[0]))
             for number, way in enumerate(self.ways):
                 if way.name in OF_KERNELS:
-                    quick = self._pieces(item, way, set())
-                    known[number] = play(quick, way.exchange_of).end_s
+                    known[number] = self._play_s(self._pieces(item, way, set()), way)
                 elif way.name in axes:
-                    known[number] = play(pieces, way.exchange_of).end_s
+                    known[number] = self._play_s(pieces, way)
             self._alone_s[item.id] = known
         return known
 

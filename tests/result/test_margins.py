@@ -23,6 +23,7 @@ CASES = {
         {**EXPERTS, "precision": "fp8"},
         {"ep": 8, "pp": 1, "tp": 1, "recompute": "full"},
     ),
+    "shared": ("dgx-h100", {**EXPERTS, "precision": "fp8"}, {"ep": 8, "pp": 1, "tp": 1}),
     "pipeline": ("dgx-a100-80", EXPERTS, {"ep": 8, "pp": 2, "tp": 2}),
     "wires": ("dgx-h100", {"model": "gpt3-13b", **SMALL}, {"tp": 8, "pp": 1}),
     "host": ("dgx-h100", {"model": "gpt3-1.3b", **SMALL, "seq_len": 512}, {"tp": 8, "pp": 1}),
