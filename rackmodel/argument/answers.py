@@ -285,6 +285,7 @@ _VARIED: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("routing", "oversubscription"),
         "domain",
     ),
+    "micro": ("What do larger micro-batches change?", ("max_micro_batch",), "domain"),
     "wires": ("Does it matter whose wires they are?", ("network",), ""),
     "media": (
         "Which medium should the upper NVLink tier have, and how thin may it be?",

@@ -50,6 +50,7 @@ FIELDS: dict[str, Kind] = {
     "hbm_capacity": "float",
     "simulated": "int",  # plans at most, of those that look best
     "max_tp": "int",  # of the plans that are tried; less is quicker
+    "max_micro_batch": "int",  # sequences of a micro-batch, of the plans that are tried
 }
 
 MODELS = (
@@ -64,7 +65,7 @@ MODELS = (
 CHOICES = ("model", "all")  # of which groups of experts a token chooses
 
 # What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
-# up to 16; micro-batches of one sequence, of which a context-parallel rank keeps 2k tokens or more;
+# up to 16; micro-batches of one sequence unless a point wants larger ones, too, of which a context-parallel rank keeps 2k tokens or more;
 # ZeRO-1, without a pipeline also ZeRO-3; no, selective or full recompute; schedules
 # that are usual or quick, as machines are compared and not what one framework runs (no other was
 # the best where all were tried). Mixtures may run all-to-alls under another micro-batch.
@@ -104,6 +105,7 @@ DEFAULTS: FlatJob = {
     "hbm_capacity": 1.0,
     "simulated": SIMULATED,
     "max_tp": 16,
+    "max_micro_batch": 1,
 }
 
 
@@ -167,6 +169,7 @@ def best_found(
     catalog: Catalog | None = None,
     simulated: int = SIMULATED,
     max_tp: int = 16,
+    max_micro_batch: int = 1,
 ) -> SearchResult:
     """Search all plans of `TRIED` by the closed form and simulate the best.
 
@@ -191,7 +194,10 @@ def best_found(
         work.gpus,
         catalog=catalog,
         choices=replace(
-            TRIED, ep_overlap=experts, max_tp=min(max_tp, MOST_TP) if experts else max_tp
+            TRIED,
+            ep_overlap=experts,
+            max_tp=min(max_tp, MOST_TP) if experts else max_tp,
+            max_micro_batch=max_micro_batch,
         ),
         simulate=simulate,
         effort=effort(simulated),
@@ -248,6 +254,7 @@ def _searched(fields: tuple[tuple[str, Value], ...]) -> tuple[Job, Mapping[str, 
         catalog=_catalog_of(job),
         simulated=int(job["simulated"] or 0),
         max_tp=int(job["max_tp"] or 0),
+        max_micro_batch=int(job["max_micro_batch"] or 0),
     )
     best, result, simulated = found.job, found.best, len(found.candidates)
     if float(job["hbm_capacity"] or 0) > 1:  # what fits less HBM fits more: its best plan is one

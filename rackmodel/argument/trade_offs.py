@@ -31,6 +31,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "sequence": ("seq_len",),
     "groups": ("expert_choice",),
     "fabric": ("oversubscription",),
+    "micro": ("max_micro_batch",),
     "distance": ("distance_m",),
 }
 _WORDS: dict[str, Callable[[Row], str]] = {
@@ -43,6 +44,7 @@ _WORDS: dict[str, Callable[[Row], str]] = {
         "experts of all groups" if row["expert_choice"] == "all" else "experts as trained"
     ),
     "fabric": lambda row: f"leaves {row['oversubscription']:g}:1",
+    "micro": lambda row: f"micro-batches of up to {row['max_micro_batch']}",
     "distance": lambda row: f"{row['distance_m'] / 1e3:g} km",
 }
 

@@ -47,6 +47,7 @@ FULL = (
     "distance",
     "wires",
     "fabric",
+    "micro",
     "ecmp",
     "media",
     "hbm",
