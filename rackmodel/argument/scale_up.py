@@ -65,10 +65,11 @@ MODELS = (
 CHOICES = ("model", "all")  # of which groups of experts a token chooses
 
 # What plans a point may have: powers of two (for pp and ep also three times them) up to these, tp
-# up to 16; micro-batches of one sequence unless a point wants larger ones, too, of which a context-parallel rank keeps 2k tokens or more;
-# ZeRO-1, without a pipeline also ZeRO-3; no, selective or full recompute; schedules
-# that are usual or quick, as machines are compared and not what one framework runs (no other was
-# the best where all were tried). Mixtures may run all-to-alls under another micro-batch.
+# up to 16; micro-batches of one sequence unless a point wants larger ones, too, of which a
+# context-parallel rank keeps 2k tokens or more; ZeRO-1, without a pipeline also ZeRO-3; no,
+# selective or full recompute; schedules that are usual or quick, as machines are compared and not
+# what one framework runs (no other was the best where all were tried). Mixtures may run all-to-alls
+# under another micro-batch.
 TRIED = Choices(
     shardings=("zero1", "zero3"),
     schedules="quick",
