@@ -8,6 +8,7 @@ Left out: what the ranks do.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
+from rackmodel.topology.nodes_and_links import Elements
 from rackmodel.workload.placement import dp_block, replica_stride
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Placed:
     accelerators: npt.NDArray[np.int64]  # of each simulated rank
     speed: npt.NDArray[np.float64]  # of each simulated rank: time of its kernels over the usual
     parts: tuple[str, ...]  # of each simulated rank, where one has another accelerator
+    cables: Mapping[tuple[str, str], int]  # see `Step`
 
 
 def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: int) -> Placed:
@@ -123,7 +126,18 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
         accelerators=accelerators,
         speed=speed,
         parts=parts,
+        cables={} if ranks == total else _cables(machine, slots),
     )
+
+
+def _cables(machine: SimulatedMachine, slots: int) -> Mapping[tuple[str, str], int]:
+    """Count the cables of the whole machine by tier and kind, without building it."""
+    ask = getattr(machine, "elements", None)
+    elements: Elements | None = None if ask is None else ask(slots, bundled=True)
+    found: Counter[tuple[str, str]] = Counter()
+    for links in elements.links if elements else ():
+        found[links.tier, links.wire.kind] += links.cables
+    return found
 
 
 def _network(

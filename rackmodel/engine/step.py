@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -76,7 +76,7 @@ class Step:
     that it stands for. rank_part : the accelerator of each class, "" for the usual; empty where
     none differs. splices : for each rank class the stretch of its log that recurs; none if no
     micro-batches were skipped. machine : hundreds of megabytes for a large one; None in a step
-    that travelled.
+    that travelled. cables : of the whole machine by tier and kind, where fewer were simulated.
     """
 
     job: Job
@@ -97,6 +97,7 @@ class Step:
     engine: str  # that walked through the events: simpy or compiled
     wall_s: float
     rank_part: tuple[str, ...] = ()
+    cables: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def splice_of(self, number: int) -> Splice | None:
         """Return the stretch that recurs in the log of a rank class, if any was skipped."""
@@ -234,6 +235,7 @@ def simulate_step(
         engine=run.engine,
         wall_s=time.perf_counter() - started,
         rank_part=hands.parts(hands.kind[orbits.first][quotient.first_rank]),
+        cables=placed.cables,
     )
 
 

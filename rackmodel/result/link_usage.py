@@ -8,6 +8,8 @@ Left out: watts of links.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +21,7 @@ from rackmodel.engine.system import ExchangeKind
 from rackmodel.kernels.contention import Contention
 from rackmodel.network import Network
 from rackmodel.result.records import ContentionRecord, LinkRecord
-from rackmodel.topology.kinds import tier_word
+from rackmodel.topology.kinds import Tier, tier_of, tier_word
 from rackmodel.workload.operations import Segment
 
 if TYPE_CHECKING:
@@ -32,16 +34,18 @@ Ints = npt.NDArray[np.int64]
 
 def tier_of_links(network: Network) -> list[str]:
     """Return the tier of every link: scale-up, host (to NIC or CPU), leaf, spine, core."""
+    return [word for _, word in _tiers(network)]
+
+
+def _tiers(network: Network) -> Iterator[tuple[Tier, str]]:
+    """Yield the tier of every link, and the word that results have for it."""
     kinds = network.node_kinds
-    ends = zip(network.tail.tolist(), network.head.tolist(), strict=True)
-    words: dict[tuple[str, str], str] = {}
-    found = []
-    for tail, head in ends:
+    known: dict[tuple[str, str], tuple[Tier, str]] = {}
+    for tail, head in zip(network.tail.tolist(), network.head.tolist(), strict=True):
         pair = kinds[tail], kinds[head]
-        if pair not in words:
-            words[pair] = tier_word(*pair)
-        found.append(words[pair])
-    return found
+        if pair not in known:
+            known[pair] = tier_of(*pair), tier_word(*pair)
+        yield known[pair]
 
 
 def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
@@ -146,32 +150,36 @@ def contention_rows(step: Step, contention: Contention) -> list[ContentionRecord
 def link_rows(step: Step) -> list[LinkRecord]:
     """Return one row per tier and kind of link.
 
-    links : of the simulated machine; bytes : of the whole machine; utilisation_mean over the links
-    of the tier, utilisation_peak of its busiest link; both are of payload capacity over the step.
+    All is of the whole machine: its links, the bytes that cross them, utilisation_mean over them,
+    utilisation_peak of the busiest; both are of payload capacity over the step.
     """
     network = machine_of(step).network
     own, every = link_bytes(step)
-    known: dict[tuple[str, str], int] = {}
-    pairs = zip(tier_of_links(network), network.link_kinds, strict=True)
-    which = np.array([known.setdefault(pair, len(known)) for pair in pairs], dtype=np.int64)
-    size = len(known)
-    used = own / (network.capacity * step.step_s)
-    peak = np.zeros(size)
-    np.maximum.at(peak, which, used)
-    members = np.bincount(which, minlength=size)
-    links = np.bincount(which, network.count, minlength=size).round().astype(np.int64)
-    moved = np.bincount(which, every, minlength=size)
-    mean = np.bincount(which, used, minlength=size) / members
+    known: dict[tuple[Tier, str, str], int] = {}
+    told = zip(_tiers(network), network.link_kinds, strict=True)
+    which = np.array([known.setdefault((*tier, kind), len(known)) for tier, kind in told])
+    total = partial(np.bincount, which, minlength=len(known))
+    peak = np.zeros(len(known))
+    np.maximum.at(peak, which, own / (network.capacity * step.step_s))
+    count, capacity, moved = total(network.count), total(network.capacity), total(every)
+    found: dict[tuple[str, str], list[float]] = {}
+    for (tier, word, kind), place in known.items():
+        links = 2 * step.cables[tier, kind] if step.cables else count[place]  # in both directions
+        row = found.setdefault((word, kind), [0, 0.0, 0.0, 0.0])
+        row[0] += round(links)
+        row[1] += moved[place]
+        row[2] += capacity[place] / count[place] * links
+        row[3] = max(row[3], peak[place])
     return [
         {
             "tier": tier,
             "kind": kind,
-            "links": int(links[place]),
-            "bytes": float(moved[place]),
-            "utilisation_mean": float(mean[place]),
-            "utilisation_peak": float(peak[place]),
+            "links": int(links),
+            "bytes": float(bytes_moved),
+            "utilisation_mean": float(bytes_moved / (bytes_per_s * step.step_s)),
+            "utilisation_peak": float(busiest),
         }
-        for (tier, kind), place in known.items()
+        for (tier, kind), (links, bytes_moved, bytes_per_s, busiest) in found.items()
     ]
 
 

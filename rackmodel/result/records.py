@@ -37,7 +37,11 @@ class PlacementRecord(TypedDict):
 
 
 class LinkRecord(TypedDict):
-    """One tier and kind of link: bytes of the whole machine, utilisation of payload capacity."""
+    """One tier and kind of link of the whole machine; utilisation is of payload capacity.
+
+    Bytes above the leaves are those of the simulated machine, each flow as often as its rank stands
+    for others: of trees over fewer pods, which cross spines up to 15% more or less often.
+    """
 
     tier: str
     kind: str

@@ -13,6 +13,7 @@ from test_folding import FlatKernels, TreeMachine, compare, small_model
 from rackmodel.engine.ranks import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import RackModelError
+from rackmodel.result.link_usage import link_rows
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, check
 from rackmodel.workload.schedules.schedule import schedule_of
@@ -138,6 +139,23 @@ def distinct_logs(step):
     return {tuple(np.round([row[4] for row in expanded(log)], 11).tolist()) for log in step.logs}
 
 
+def same_links(told, counted):
+    """Check tiers one by one; above the leaves a tree over fewer pods crosses other links."""
+    assert told.keys() == counted.keys()
+    for (tier, kind, name), value in told.items():
+        close = 0.2 if tier in ("spine", "core") and name != "links" else 1e-9
+        assert value == pytest.approx(counted[tier, kind, name], rel=close), (tier, kind, name)
+
+
+def links_told(step):
+    """Return links, bytes and both uses of every tier and kind."""
+    return {
+        (row["tier"], row["kind"], name): row[name]
+        for row in link_rows(step)
+        for name in ("links", "bytes", "utilisation_mean", "utilisation_peak")
+    }
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_stand_in_does_what_the_whole_machine_does(seed):
     rnd = random.Random(seed)
@@ -149,6 +167,8 @@ def test_a_stand_in_does_what_the_whole_machine_does(seed):
     assert small.step_s == pytest.approx(whole.step_s, rel=1e-9)
     assert distinct_logs(small) == distinct_logs(whole)
     assert small.rank_count.sum() == whole.rank_count.sum() == job.gpus
+    if not isinstance(machine, TreeMachine):  # one that tells its parts without being built
+        same_links(links_told(small), links_told(whole))
 
 
 @pytest.mark.parametrize("order", ["tp-cp-ep-pp-dp", "tp-cp-ep-dp-pp"])
