@@ -19,7 +19,7 @@ import numpy as np
 
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s
+from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
@@ -148,9 +148,9 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
     # Rows are stages of each kind of pass; a full pipeline has pairs only, or none.
     kinds = dict(zip(PASSES, seconds.reshape(len(PASSES), -1, len(hop)), strict=True))
-    beside = space.ep_overlap == 1
-    paired, each_s = kinds["F beside"] + kinds["B beside"], kinds["F"] + kinds["B"] + kinds["W"]
-    busy = shape.by_rank(np.where(beside, paired, each_s))
+    pairs = runs_pairs(shape.pipe)
+    named = PASSES[3:] if pairs else PASSES[:3]
+    busy = shape.by_rank(np.sum([kinds[name] for name in named], axis=0))
     pipeline, begin, after = pipeline_s(
         shape.pipe,
         space.micro_batches[first].astype(float),

@@ -60,6 +60,12 @@ class Reduced(NamedTuple):
     drag: Floats
 
 
+def runs_pairs(pipe: Pipe) -> bool:
+    """Return whether a full pipeline runs two passes as one, with the whole backward pass."""
+    every = passes(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
+    return bool((every[:, :, 1, 0] >= 0).any())
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Actions in an order in which each comes after what it waits for; A of them.

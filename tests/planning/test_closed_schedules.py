@@ -35,7 +35,7 @@ def test_closed_form_knows_every_schedule(schedule, domain):
     step_s = planner.estimate(space, near=1.5).step_s
     entry = random.Random(schedule).choice(np.flatnonzero(step_s < 1.5 * step_s.min()).tolist())
     simulated_s = planner.simulate(space.plan(entry)).step.step_s
-    assert step_s[entry] == pytest.approx(simulated_s, rel=0.06), space.plan(entry)
+    assert step_s[entry] == pytest.approx(simulated_s, rel=0.05), space.plan(entry)
 
 
 def test_groups_that_a_rack_tears_apart_set_the_pace():
@@ -46,3 +46,15 @@ def test_groups_that_a_rack_tears_apart_set_the_pace():
         for pp in (12, 9)
     )
     assert torn > 3 * whole
+
+
+def test_passes_that_run_in_pairs_are_whole():
+    """Weight gradients that stand apart wait for tp once more; a pair of passes does not."""
+    job = Job(model=load_model("llama3-8b"), plan=Plan(), seq_len=4096, global_batch=64)
+    planner = Planner(load_topology("dgx-h100"), job, 16, None)
+    fixed = {"tp": 4, "cp": 1, "pp": 2, "schedule": "dualpipe", "micro_batch": 1}
+    fixed |= {"recompute": "none", "sharding": "zero1"}
+    space = enumerate_plans(planner.job, 16, fixed=fixed)
+    [step_s] = planner.estimate(space, near=np.inf).step_s
+    simulated_s = planner.simulate(space.plan(0)).step.step_s
+    assert step_s == pytest.approx(simulated_s, rel=0.012)
