@@ -141,8 +141,14 @@ class KernelTimes:
 
     @property
     def transfers_slower(self) -> float:
-        """Time of a transfer's bytes in training over their time alone: other work is beside it."""
-        return float(self.constants["training"]["transfers"]) if self.in_training else 1.0
+        """Time of a transfer's bytes in training over their time alone.
+
+        Kernels beside it take units from the kernels that move it. Engines of their own have none
+        to lose.
+        """
+        if not self.in_training or self.accelerator.collective_engines:
+            return 1.0
+        return float(self.constants["training"]["transfers"])
 
     # -- by family -----------------------------------------------------------------------------
 

@@ -191,3 +191,13 @@ def test_a_part_and_a_format_may_differ_from_their_family():
     assert share(gb300, "nvfp4") / share(gb200, "nvfp4") == pytest.approx(own * clocks, rel=0.2)
     start = kernel_constants().gemm("nvidia-blackwell").start_format_s["nvfp4"]
     assert gb200.kernel_s(square("nvfp4", 256)) > start > gb200.kernel_s(square("fp8", 256))
+
+
+def test_only_kernels_that_move_bytes_lose_units_to_others():
+    """Transfers are slower in training, but on parts whose engines move them by themselves."""
+    gpu = accelerator("h100")
+    assert not gpu.collective_engines
+    slower = KernelTimes(gpu).transfers_slower
+    assert slower > 1.0 == KernelTimes(gpu, in_training=False).transfers_slower
+    assert KernelTimes(replace(gpu, collective_engines=True)).transfers_slower == 1.0
+    assert KernelTimes(accelerator("tpu-v5e")).transfers_slower == 1.0
