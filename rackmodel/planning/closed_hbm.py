@@ -16,7 +16,7 @@ from rackmodel.software import software_of
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside
 from rackmodel.workload.choices import SHARDED
-from rackmodel.workload.memory import Holding, bytes_by_kind
+from rackmodel.workload.memory import Holding, bytes_by_kind, groups_of
 from rackmodel.workload.schedules.holding import holdings
 
 
@@ -35,6 +35,13 @@ def _used(shape: Shape) -> Floats:
     learning = profiles.dense_learning + profiles.expert_learning
     frozen = shape.dense - shape.dense_learning, shape.expert - shape.expert_learning
     bytes_each = np.where(profiles.layer, job.weight_bytes, 2.0)
+    by_nccl = np.array([c.work.job.plan.dispatcher == "all-to-all" for c in profiles.cuts])
+    axes = {name: space.column(name) for name in ("tp", "cp", "ep")}
+    groups, peers = groups_of(
+        {**axes, "pp": np.array(shape.pp), "dp_cp": shape.dp_cp, "edp": shape.edp},
+        tied=job.model.tied,
+        all_to_all=by_nccl[space.profile],
+    )
     kinds = bytes_by_kind(
         job,
         Holding(
@@ -52,6 +59,8 @@ def _used(shape: Shape) -> Floats:
             kept=_activations(shape),
             working=0.0,
             outside=_outside(shape),
+            groups=groups,
+            peers=peers,
             frozen=shape.split(*frozen),
             learning=learning.max(axis=1)[space.profile],
             alone=np.where(shape.edp == 1, shape.expert_learning, 0.0),

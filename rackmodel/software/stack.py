@@ -75,7 +75,11 @@ class Software:
     moment_share: float = 1.0  # of the optimizer's fp32 state: 0.5 where it is kept in two bytes
     shard_gradient_bytes: float = 0.0  # per updated parameter: gradients copied for the update
     allocator_slack: float = 0.03  # of activations and buffers: blocks that don't fit together
-    fixed_bytes: float = 4e9  # CUDA context, NCCL buffers, workspaces
+    fixed_bytes: float = 0.7e9  # context of the driver, loaded kernels, workspaces (assumed)
+    communicator_bytes: float = (
+        0.69e9  # buffers of a group of ranks: see the table's `communicators`
+    )
+    exchange_bytes: float = 0.47e9  # and of a peer in it, where all ranks send to all
     bucket_bytes: float = 0.0  # communication buffers that are always there
     recompute: str = ""  # of its recipes, where a run does not say; "": the least that fits
     # What "selective" recompute means here: modules, or "layers": every second layer as a whole.

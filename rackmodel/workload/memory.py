@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
-from rackmodel.software import software_of
+from rackmodel.software import Software, software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
 from rackmodel.workload.data_parallel import (
     held_gradients,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+PEERS = 8  # of a node, which NCCL connects one by one; those beyond share buffers of the network
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
 Amount: TypeAlias = Any  # a number, or an array over plans
 Flag: TypeAlias = "np.bool_ | npt.NDArray[np.bool_]"
@@ -55,6 +56,7 @@ class Holding(NamedTuple):
     weights are in host memory.
     kept, working : activations at the schedule's peak. [bytes]
     outside : states of embedding and head. frozen : parameters of a shard that never change.
+    groups, peers : groups that communicate; ranks that each rank sends tokens to, by `groups_of`.
     learning : those of `largest` that do; None where all do. alone : parameters of experts that no
     other rank holds a shard of.
     """
@@ -72,6 +74,8 @@ class Holding(NamedTuple):
     kept: Amount
     working: Amount
     outside: Amount
+    groups: Amount
+    peers: Amount
     frozen: Amount = 0.0
     learning: Amount = None
     away: Flag | bool = False
@@ -112,8 +116,35 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     kinds["buffers"] = np.where(held.sharded, gathered, 0.0)
     kinds["buffers"] = kinds["buffers"] + np.where(held.replicas > 1, software.bucket_bytes, 0.0)
     kinds["activations"], kinds["working"] = np.asarray(held.kept), np.asarray(held.working)
-    kinds["reserve"] = software.fixed_bytes + _slack(job, kinds)
+    kinds["reserve"] = fixed_bytes(software, held.groups, held.peers) + _slack(job, kinds)
     return kinds
+
+
+def fixed_bytes(software: Software, groups: Amount, peers: Amount) -> Amount:
+    """Bytes that no tensor holds: the driver's context, and buffers of every communicator."""
+    buffers = software.communicator_bytes * groups + software.exchange_bytes * peers
+    return software.fixed_bytes + buffers
+
+
+def groups_of(
+    axes: Mapping[str, Amount], *, tied: bool, all_to_all: Amount
+) -> tuple[Amount, Amount]:
+    """Return the groups that a rank communicates in, and its peers of an all-to-all by NCCL.
+
+    A group each of the axes with more than one rank; one of all ranks (norm of gradients) where
+    these are several; one of both ends of a pipeline that share an embedding.
+
+    axes : ranks along tp, pp, cp, ep, dp_cp, edp. all_to_all : whether tokens go by one.
+
+    >>> groups_of({"tp": 8, "pp": 4, "dp_cp": 16}, tied=False, all_to_all=False)[0]
+    4
+    """
+    count: Amount = sum(1 * (axes[name] > 1) for name in axes if name != "edp")
+    count = count + 1 * (count > 1) + 1 * (tied * (axes["pp"] > 1))
+    ep = axes.get("ep", 1)
+    count = count + (ep > 1) * (axes.get("edp", 1) > 1)
+    inside = ep * (ep <= PEERS) + PEERS * (ep > PEERS) - 1
+    return count, inside * all_to_all
 
 
 @lru_cache(maxsize=4096)
@@ -124,6 +155,7 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
     peak = peak_bytes(job, pipeline_rank)
     experts = 1.0 if plan.edp > 1 else 0.0
     units = [unit for chunk in chunks for unit in chunk.units]
+    groups, peers = _groups(job)
     dense, expert = (sum(c.parameters[i] - c.learning[i] for c in chunks) for i in (0, 1))
     holding = Holding(
         states=local_states(job, chunks),
@@ -140,11 +172,20 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         kept=peak.kept_bytes,
         working=peak.working_bytes,
         outside=outside_states(job, chunks),
+        groups=groups,
+        peers=peers,
         frozen=dense / plan.shards + expert / plan.edp,
         learning=max(u.dense_learning + experts * u.expert_learning for u in units),
         alone=0.0 if experts else sum(chunk.learning[1] for chunk in chunks),
     )
     return tuple((kind, float(size)) for kind, size in bytes_by_kind(job, holding).items())
+
+
+def _groups(job: Job) -> tuple[int, int]:
+    """Groups and peers of any rank of a job."""
+    plan = job.plan
+    axes = {name: getattr(plan, name) for name in ("tp", "pp", "cp", "ep", "dp_cp", "edp")}
+    return groups_of(axes, tied=job.model.tied, all_to_all=plan.dispatcher == "all-to-all")
 
 
 def _slack(job: Job, kinds: Mapping[str, Amount]) -> Amount:
@@ -163,12 +204,12 @@ def printed_bytes(job: Job, kinds: Mapping[str, float]) -> float:
     >>> job = Job(model=llama, plan=Plan(dp=8), seq_len=8192, global_batch=8, stack="titan")
     >>> used = memory(job)
     >>> round((sum(used.values()) - printed_bytes(job, used)) / 1e9, 1)  # context, NCCL
-    4.0
+    1.4
     """
     software, used = software_of(job.stack), sum(kinds.values())
     if software.prints == "device":
         return used
-    reserved = used - software.fixed_bytes
+    reserved = used - float(fixed_bytes(software, *_groups(job)))
     return reserved if software.prints == "reserved" else reserved - _slack(job, kinds)
 
 

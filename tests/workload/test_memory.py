@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmodel.errors import DoesNotFit
+from rackmodel.software import software_of
 from rackmodel.workload import (
     Job,
     Plan,
@@ -16,6 +17,7 @@ from rackmodel.workload import (
     peak_memory,
     rank_actions,
 )
+from rackmodel.workload.memory import fixed_bytes, groups_of
 from rackmodel.workload.schedules.holding import in_flight
 
 
@@ -122,3 +124,27 @@ def test_timeline_rises_and_falls_with_the_passes():
     working = frame["working"].to_numpy()
     assert (working[1::2] == 0).all()
     assert (working[::2] > 0).all()
+
+
+def test_every_group_that_communicates_has_buffers_of_its_own():
+    alone = {"tp": 1, "pp": 1, "cp": 1, "ep": 1, "dp_cp": 1, "edp": 1}
+
+    def count(**axes: int) -> tuple[int, int]:
+        return groups_of(alone | axes, tied=False, all_to_all=True)
+
+    assert count() == (0, 0)
+    assert count(dp_cp=8, edp=8) == (1, 0)  # the norm of gradients goes where gradients go
+    assert count(tp=8, dp_cp=2, edp=16) == (3, 0)  # it goes over all ranks
+    assert count(tp=8, pp=4, dp_cp=2, edp=16) == (4, 0)
+    assert groups_of(alone | {"pp": 4}, tied=True, all_to_all=False) == (2, 0)
+    # Experts have peers of their own, those of a node one by one, and replicas where any are left.
+    assert count(ep=4, dp_cp=8, edp=2) == (4, 3)
+    assert count(ep=64, dp_cp=64) == (3, 7)
+
+
+def test_communicators_take_what_was_measured():
+    # github.com/NVIDIA/nccl: 688 MB a group on A100 (964), 3.28 GB an all-to-all of 8 H100 (1685)
+    one = software_of("default")
+    assert fixed_bytes(one, 2, 0) - fixed_bytes(one, 1, 0) == pytest.approx(688e6, rel=0.01)
+    assert fixed_bytes(one, 0, 7) - fixed_bytes(one, 0, 0) == pytest.approx(3.28e9, rel=0.01)
+    assert fixed_bytes(software_of("maxtext"), 5, 7) == 1e9  # planned ahead, nothing beside it
