@@ -95,7 +95,19 @@ def _activations(shape: Shape) -> Floats:
     kept[1:] += between
     if software_of(shape.job.stack).keeps_sent:
         kept[:-1] += 2 * between
-    working = _largest(profiles.working[row, shape.again], there)
+    needs = profiles.working[row, shape.again]
+    if shape.schedule.splits_weights:
+        working = np.stack([needs[:, own].max(axis=1, initial=0.0) for own in there])
+    else:  # what ends that come later kept is gone when a unit runs backward
+        last = {kind: place for place, kind in enumerate(profiles.order.tolist())}
+        place = np.array([last.get(kind, 0) for kind in range(profiles.layer.size)])
+        later = (place[:, None] < place) & ~profiles.layer
+        working = np.stack(
+            [
+                (needs - units * own @ later.T)[:, own > 0].max(axis=1, initial=0.0)
+                for own in shape.counts
+            ]
+        )
     sp = np.where(cut["sequence_parallel"] == 1, cut["tp"], 1)
     working = working + transfer * states_beside(shape.job, sp)
     each = [np.vstack([kept[own], working[own]]) for own in shape.stages]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # A plan that was stated did run: need above capacity by less than estimates of memory are off by
 # in the mean (`memory_mape`; on families of software left out) is no reason for recompute.
-MEMORY_ERROR, MEMORY_ERROR_UNKNOWN = 0.05, 0.15
+MEMORY_ERROR, MEMORY_ERROR_UNKNOWN = 0.0, 0.15
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
@@ -56,7 +56,7 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     where it is one by layers and does not say of how many, it is of half or more. Where several
     plans were possible one that does not fit is out; a plan that was stated did fit, so that it
     gets selective recompute whatever the estimate says (JAX: full recompute with its inputs in host
-    memory).
+    memory). Whole copies that no domain has room for are sharded over all domains.
 
     Raises
     ------
@@ -79,6 +79,8 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     try:
         return least_recompute(job, hbm_bytes)
     except DoesNotFit:
+        if job.plan.sharding == "hsdp" and "sharding" in run.filled:
+            return filled_in(run, job.replace(sharding="zero3", shard_size=0), part)
         if run.offload == "last":
             return job.replace(offload=("activations",), recompute="full")
         if len(run.jobs) > 1:

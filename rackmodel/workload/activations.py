@@ -18,6 +18,7 @@ from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.holding import held
+from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 
 OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine
@@ -51,16 +52,21 @@ def unit_bytes(job: Job, unit: Unit, *, recomputed: bool) -> Kept:
 def chunk_bytes(job: Job, chunk: Chunk) -> Kept:
     """Bytes of one micro-batch in one chunk."""
     plan, left = job.plan, job.plan.recompute_layers
-    kept, working, offloaded = 0.0, 0.0, []
+    kept, offloaded = 0.0, []
+    beside = (
+        0.0  # of what is kept when a unit runs: its backward pass comes after later units' left
+    )
+    freed = not schedule_of(plan.order).splits_weights
     for unit in chunk.units:
         again = plan.recompute == "full" and unit.is_layer and left != 0
         if again and left is not None:
             left -= 1
         part = unit_bytes(job, unit, recomputed=again)
         kept += part.kept_bytes
-        working = max(working, part.working_bytes)
+        beside = max(beside, part.working_bytes + freed * kept)
         if unit.is_layer:
             offloaded.append(part.kept_bytes)
+    working = max(0.0, beside - freed * kept)
     if "activations" in plan.offload and offloaded:
         inside = OFFLOAD_WINDOW * max(offloaded)
         kept -= max(0.0, sum(offloaded) - inside)
