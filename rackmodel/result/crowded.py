@@ -10,7 +10,6 @@ to matter, here it may. Two that fill one link take twice as long while both las
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -37,12 +36,12 @@ def play_s(
     4.0
     """
     clock = _Clock(exchange_of, crowding)
-    for number, piece in enumerate(pieces):
+    for piece in pieces:
         match piece:
             case KernelRun():
                 clock.run(piece.work_s)
             case Join(token=None):
-                clock.start(f"{number}", "", piece.channel)
+                clock.start("", "", piece.channel)
                 clock.wait("")
             case Join():
                 clock.start(piece.stream, str(piece.token), piece.channel)
@@ -51,6 +50,16 @@ def play_s(
             case _:
                 pass  # a send
     return clock.now_s
+
+
+class _Flight:
+    """An exchange under way: seconds that are left of it by itself, and times as many it takes."""
+
+    __slots__ = ("channel", "left_s", "slower", "stream", "token")
+
+    def __init__(self, stream: str, token: str, channel: int, left_s: float) -> None:
+        self.stream, self.token, self.channel, self.left_s = stream, token, channel, left_s
+        self.slower = 1.0
 
 
 class _Clock:
@@ -62,41 +71,57 @@ class _Clock:
         crowding: Sequence[Sequence[float]],
     ) -> None:
         self.exchange_of, self.crowding = exchange_of, crowding
-        self.now_s = 0.0
-        self.left_s: dict[str, float] = {}  # of each exchange by itself, by its token
-        self.streams: dict[str, deque[tuple[str, int]]] = {}
+        self.now_s, self.speed = 0.0, 1.0
+        self.flying: list[_Flight] = []
+        self.queued: dict[str, deque[_Flight]] = {}  # behind the one that flies, by stream
+        self.open: set[str] = set()  # tokens of exchanges that have not ended
 
     def start(self, stream: str, token: str, channel: int) -> None:
-        self.left_s[token] = self.exchange_of(channel)[0]
-        self.streams.setdefault(stream, deque()).append((token, channel))
+        one = _Flight(stream, token, channel, self.exchange_of(channel)[0])
+        self.open.add(token)
+        if any(other.stream == stream for other in self.flying):
+            self.queued.setdefault(stream, deque()).append(one)
+        else:
+            self.flying.append(one)
+            self._settle()
 
     def wait(self, token: str) -> None:
-        while token in self.left_s:
-            self._go_on(math.inf)
+        while token in self.open:
+            self._spend(min(one.left_s * one.slower for one in self.flying))
 
     def run(self, work_s: float) -> None:
-        while work_s > 0.0:
-            work_s = self._go_on(work_s)
+        while self.flying:
+            first_s = min(one.left_s * one.slower for one in self.flying)
+            if work_s < first_s * self.speed:
+                break
+            work_s -= first_s * self.speed
+            self._spend(first_s)
+        if work_s > 0.0:
+            spent_s = work_s / self.speed
+            self.now_s += spent_s
+            for one in self.flying:
+                one.left_s -= spent_s / one.slower
 
-    def _go_on(self, work_s: float) -> float:
-        """Until the next exchange ends, or so much work; return what is left of it."""
-        flying = [queue[0] for queue in self.streams.values()]
-        speed = speed_beside(sum(self.exchange_of(channel)[1] for _, channel in flying))
-        slower = [
-            1.0 + sum(self.crowding[one][other] for _, other in flying if other != one)
-            for _, one in flying
-        ]
-        ends = [self.left_s[token] * each for (token, _), each in zip(flying, slower, strict=True)]
-        spent_s = min([*ends, work_s / speed])
-        self.now_s += spent_s
-        for stream, (token, _), end, each in zip(
-            list(self.streams), flying, ends, slower, strict=True
-        ):
-            if end > spent_s:
-                self.left_s[token] -= spent_s / each
+    def _spend(self, seconds: float) -> None:
+        """Until the next exchange has ended; the one behind it sets out."""
+        self.now_s += seconds
+        flying = []
+        for one in self.flying:
+            if one.left_s * one.slower > seconds:
+                one.left_s -= seconds / one.slower
+                flying.append(one)
                 continue
-            del self.left_s[token]
-            self.streams[stream].popleft()
-            if not self.streams[stream]:
-                del self.streams[stream]
-        return work_s - spent_s * speed if spent_s < work_s / speed else 0.0
+            self.open.discard(one.token)
+            if queue := self.queued.get(one.stream):
+                flying.append(queue.popleft())
+        self.flying = flying
+        self._settle()
+
+    def _settle(self) -> None:
+        """How much slower each goes, and kernels beside them."""
+        share = 0.0
+        for one in self.flying:
+            row = self.crowding[one.channel]
+            share += self.exchange_of(one.channel)[1]
+            one.slower = 1.0 + sum(row[other.channel] for other in self.flying if other is not one)
+        self.speed = speed_beside(share)

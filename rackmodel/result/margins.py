@@ -100,6 +100,7 @@ class _Player:
         self.crowding = [kind.crowding for kind in exchanges]
         self.crowded = any(map(any, self.crowding))
         self._alone_s: dict[int, Floats] = {}
+        self._known: dict[tuple[int, int], Sequence[Piece]] = {}
 
     def saved(self, runs: Sequence[Runs]) -> dict[str, float]:
         """Return the seconds that each way saves, mean over all ranks."""
@@ -119,20 +120,29 @@ class _Player:
         if len(items) == 1:
             return self._alone(items[0])
         whole = [ends_alone(item) and not self.crowded for item in items]
-        found = []
+        usual = self._joined(items, whole, 0)
+        axes = {part_of(piece.axis) for piece in usual if isinstance(piece, Join)}
+        found = np.full(len(self.ways), self._play_s(usual, self.ways[0]))
         for number, way in enumerate(self.ways):
-            pieces, gone = list[Piece](), set[str]()
-            for item, alone in zip(items, whole, strict=True):
-                if not alone:
-                    pieces += self._pieces(item, way, gone)
-                    continue
-                work_s = float(self._alone(item)[number])
-                if pieces and isinstance(last := pieces[-1], KernelRun):
-                    work_s += last.work_s
-                    pieces.pop()
-                pieces.append(KernelRun(0, work_s, ()))
-            found.append(self._play_s(pieces, way))
-        return np.array(found)
+            if way.name in OF_KERNELS or any(whole):
+                found[number] = self._play_s(self._joined(items, whole, number), way)
+            elif way.name in axes:
+                found[number] = self._play_s(usual, way)
+        return found
+
+    def _joined(self, items: Sequence[Item], whole: Sequence[bool], number: int) -> list[Piece]:
+        """Return the pieces of items that follow one another; what ends alone is kernels."""
+        pieces, gone = list[Piece](), set[str]()
+        for item, alone in zip(items, whole, strict=True):
+            if not alone:
+                pieces += self._pieces(item, number, gone)
+                continue
+            work_s = float(self._alone(item)[number])
+            if pieces and isinstance(last := pieces[-1], KernelRun):
+                work_s += last.work_s
+                pieces.pop()
+            pieces.append(KernelRun(0, work_s, ()))
+        return pieces
 
     def _play_s(self, pieces: Sequence[Piece], way: _Way) -> float:
         """Return the seconds of pieces; where nothing flies together all that is the same."""
@@ -143,19 +153,27 @@ class _Player:
     def _alone(self, item: Item) -> Floats:
         known = self._alone_s.get(item.id)
         if known is None:
-            pieces = self._pieces(item, self.ways[0], set())
+            pieces = self._pieces(item, 0, set())
             axes = {part_of(piece.axis) for piece in pieces if isinstance(piece, Join)}
             known = np.full(len(self.ways), self._play_s(pieces, self.ways[0]))
             for number, way in enumerate(self.ways):
                 if way.name in OF_KERNELS:
-                    known[number] = self._play_s(self._pieces(item, way, set()), way)
+                    known[number] = self._play_s(self._pieces(item, number, set()), way)
                 elif way.name in axes:
                     known[number] = self._play_s(pieces, way)
             self._alone_s[item.id] = known
         return known
 
-    def _pieces(self, item: Item, way: _Way, gone: set[str]) -> Sequence[Piece]:
-        return pieces_of(_operations(item), way.compute_s, self._channel_of, gone, set()).pieces
+    def _pieces(self, item: Item, number: int, gone: set[str]) -> Sequence[Piece]:
+        """Return what an item is; `gone` is for exchanges that others wait for."""
+        way = self.ways[number]
+        key = item.id, number if way.name in OF_KERNELS else 0
+        if key not in self._known:
+            cut = pieces_of(_operations(item), way.compute_s, self._channel_of, gone, set())
+            if not ends_alone(item):
+                return cut.pieces
+            self._known[key] = cut.pieces
+        return self._known[key]
 
     def _channel_of(self, operation: Operation) -> int | None:
         if isinstance(operation, Collective):
