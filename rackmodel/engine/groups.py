@@ -205,6 +205,14 @@ class AcceleratorTree:
         return self._classes
 
 
+def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:
+    """Return the places of the groups that stand alike, an array for each kind of group."""
+    single = len(members) < 4 if tree.grid is None else len(members) < 2
+    single |= tree.above is None and tree.grid is None
+    which = np.arange(len(members)) if single else tree.signatures(members)
+    return [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
+
+
 def flows_of_groups(
     tree: AcceleratorTree, members: Ints, pattern_of: Callable[[list[int]], Pattern]
 ) -> PlacedFlows:
@@ -212,10 +220,7 @@ def flows_of_groups(
 
     members : int[G, n], accelerator indices. `pattern_of` works out one group.
     """
-    single = len(members) < 4 if tree.grid is None else len(members) < 2
-    single |= tree.above is None and tree.grid is None
-    which = np.arange(len(members)) if single else tree.signatures(members)
-    alike = [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
+    alike = kinds_of_groups(tree, members)
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
     # An operation of another size runs the same rounds; only their fixed times differ.
     key = digest(members), tuple((one.algorithm, one.rounds) for one in patterns)
@@ -227,13 +232,15 @@ def flows_of_groups(
     parts: list[tuple[Ints, PlacedFlows]] = []
     for same, pattern in zip(alike, patterns, strict=True):
         model = _placed(tree, pattern)
-        links = _translate(tree, members[same], model) if len(same) > 1 else None
+        used, where = distinct(model.links)  # many flows share a link
+        links = moved_links(tree, members[same], used) if len(same) > 1 else None
         if len(same) == 1:
             parts.append((same, model))
         elif links is None:
             rows = [(np.array([g]), members[g].tolist()) for g in same]
             parts += [(one, _placed(tree, pattern_of(row))) for one, row in rows]
         else:
+            links = np.take(links, where, axis=1)
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
     found = _join(parts)
     if len(parts) == len(alike) <= MOST_SIGNED:
@@ -292,12 +299,13 @@ def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
     )
 
 
-def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints | None:
-    """Return the links of every group, int[G, I]; None if some node is above no member."""
-    used, where = distinct(model.links)  # many flows share a link
+def moved_links(tree: AcceleratorTree, members: Ints, used: Ints) -> Ints | None:
+    """Return where groups that stand alike have these links of the first one, int[G, L].
+
+    None if some node is above no member.
+    """
     if tree.grid is not None:
-        there = tree.moved(used, int(members[0, 0]), members[:, 0])
-        return None if there is None else np.take(there, where, axis=1)
+        return tree.moved(used, int(members[0, 0]), members[:, 0])
     assert tree.above is not None
     chain = tree.above[members[0]]  # [n, levels]
     flat = chain.ravel()
@@ -311,15 +319,16 @@ def _translate(tree: AcceleratorTree, members: Ints, model: PlacedFlows) -> Ints
         member, level = spot // chain.shape[1], spot % chain.shape[1]
         ends.append(tree.above[members[:, member], level])
     links = tree.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
-    return None if (links < 0).any() else np.take(links, where, axis=1)
+    return None if (links < 0).any() else links
 
 
 def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> PlacedFlows:
     groups, flows = len(members), len(model.owner)
-    spots = {int(m): i for i, m in enumerate(base)}
+    order = np.argsort(base, kind="stable")
 
     def ends(index: Ints) -> Ints:
-        place = np.array([spots.get(int(i), -1) for i in index], dtype=np.int64)
+        spot = order[np.minimum(np.searchsorted(base[order], index), len(base) - 1)]
+        place = np.where(base[spot] == index, spot, -1)
         moved = np.take(members, np.maximum(place, 0), axis=1)
         return np.where(place >= 0, moved, -1 - np.arange(groups)[:, None]).ravel()
 

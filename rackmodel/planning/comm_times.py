@@ -12,18 +12,20 @@ own, of which the slowest counts: all stages wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
+from rackmodel.engine.groups import AcceleratorTree, kinds_of_groups, moved_links
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.kernels.contention import Taken
-from rackmodel.network import Network, alone_s, pattern
+from rackmodel.network import Network, Pattern, alone_s, pattern
 from rackmodel.network.collectives.groups import port_rates
+from rackmodel.network.symmetry import distinct
 from rackmodel.workload import Plan
 from rackmodel.workload.placement import axis_members, axis_true_size, dp_block, exchange_algorithm
 
@@ -171,22 +173,14 @@ class CommTimes:
         key = (site.used, op, way.algorithm, way.protocol, true, rows.shape, rows.tobytes())
         if key not in self._loads:
             chosen = way.algorithm if op == "all-to-all" else None
-            flows = flows_of_groups(
+            loads = _loads_of_groups(
                 site.tree,
                 site.stands[rows],
                 # Groups that lie otherwise may run another algorithm: each takes its own best.
                 lambda row: pattern(site.network, op, row, size, algorithm=chosen, true_size=true),
             )
-            flow = np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
-            amount = flows.share[flow] * flows.fractions
-            per_byte = 0.0
-            for number in range(flows.round_latency_s.shape[1]):
-                own = flows.round_[flow] == number
-                links = len(site.network.capacity)
-                load = np.bincount(flows.links[own], amount[own], minlength=links)
-                per_byte += float((load / site.network.capacity).max(initial=0.0))
-            self._loads[key] = per_byte * self.slower
-            site.tree.placed.clear()  # all that is asked of these flows again is their load
+            per_byte = (loads / site.network.capacity).max(axis=1, initial=0.0).sum()
+            self._loads[key] = float(per_byte) * self.slower
         return self._loads[key]
 
     def shares_domain(self, plan: Plan, axis: str) -> bool:
@@ -322,8 +316,39 @@ class CommTimes:
         return np.unique(np.concatenate([np.arange(min(keep, count)), few]))
 
 
+def _loads_of_groups(
+    tree: AcceleratorTree, members: Ints, pattern_of: Callable[[list[int]], Pattern]
+) -> npt.NDArray[np.float64]:
+    """Return what all groups together put on each link per byte, float[rounds, links].
+
+    Groups that stand alike put on their links what the first one puts on its own.
+    """
+    width = len(tree.network.capacity)
+    found: list[npt.NDArray[np.float64]] = []
+    left = [members[same] for same in kinds_of_groups(tree, members)]
+    while left:
+        rows = left.pop()
+        rounds = pattern_of(rows[0].tolist()).rounds
+        every = [np.zeros(0, np.int64), *(flows.links for flows in rounds)]
+        used, place = distinct(np.concatenate(every).astype(np.int64))
+        there = moved_links(tree, rows, used) if len(rows) > 1 else used[None, :]
+        if there is None:
+            left += [row[None, :] for row in rows]
+            continue
+        ends = np.cumsum([len(flows.links) for flows in rounds])
+        for number, (flows, end) in enumerate(zip(rounds, ends.tolist(), strict=True)):
+            own = place[end - len(flows.links) : end]
+            load = np.bincount(own, flows.amount, minlength=len(used))
+            if number == len(found):
+                found.append(np.zeros(width))
+            found[number] += np.bincount(there.ravel(), np.tile(load, len(rows)), minlength=width)
+    return np.array(found).reshape(-1, width)
+
+
 def _unlike(rows: Ints) -> Ints:
     """Return the place of the first of each kind of row (numpy's sorts them, ten times slower)."""
+    if (rows == rows[:1]).all():  # as most are
+        return np.zeros(min(1, len(rows)), dtype=np.int64)
     raw, size = rows.tobytes(), rows.itemsize * rows.shape[1]
     found: dict[bytes, int] = {}
     for place in range(len(rows)):

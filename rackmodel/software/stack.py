@@ -103,6 +103,7 @@ class Software:
         return "all" in on or accelerator_family in on
 
 
+@kept
 def software_of(stack: str) -> Software:
     """Return the software that a stack names.
 
@@ -118,7 +119,45 @@ def software_of(stack: str) -> Software:
     >>> software_of("unknown-2024-06").known
     False
     """
-    return _software(stack, _words(stack))
+    row = _row_of(_words(stack) or ("default",))
+    if row is None:
+        names = [alias for row in _families() for alias in row["aliases"]]
+        unknown = UnknownName.among("stack", stack, names)
+        raise UnknownName(
+            f"{unknown}; `rackmodel list stacks` has them all; for other software of a date say "
+            f"stack {UNKNOWN}-2024-06"
+        )
+    table = stack_table()
+    date = _date_in(stack.lower()) or float(row["date"])
+    kind = row["kind"]
+
+    def of_kind(section: Mapping[str, Any]) -> Any:
+        return next(section[key] for key in (kind, kind.split("-")[0], "other") if key in section)
+
+    def aged(law: Mapping[str, float]) -> float:
+        years = max(0.0, float(table["default"]["date"]) - date)
+        return float(law["latest"] * law["per_year"] ** years)
+
+    def at_date(points: Sequence[Sequence[Any]]) -> Any:
+        return next((v for since, v in reversed(points) if since <= date), points[0][1])
+
+    own = dict(row)
+    for older in reversed(row.get("until", [])):
+        own |= {k: v for k, v in older.items() if k != "date"} if date < older["date"] else {}
+    habits = {field.name for field in fields(Software)} - {"kind", "date"}
+    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if k in habits}
+    return Software(
+        stack=stack,
+        family=row["name"],
+        kind=kind,
+        date=date,
+        known=not row["name"].startswith(UNKNOWN),
+        attention_kernels=at_date(of_kind(table["attention"])),
+        launch_s=aged(of_kind(table["launch_s"])),
+        wave=interpolate(table["wave"]["points"], date),
+        factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
+        **({name: at_date(of_kind(section)) for name, section in table["habit"].items()} | own),
+    )
 
 
 def _usual_date(year: int | None) -> float | None:
@@ -302,46 +341,3 @@ def _date_in(name: str) -> float | None:
             return 2000.0 + int(found.group(1)) + (int(found.group(2)) - 0.5) / 12.0
     found = re.search(r"(?<![0-9])(20[12][0-9])(?![0-9])", name)
     return float(found.group(1)) + 0.5 if found else None
-
-
-@kept
-def _software(stack: str, words: tuple[str, ...]) -> Software:
-    row = _row_of(words or ("default",))
-    if row is None:
-        names = [alias for row in _families() for alias in row["aliases"]]
-        unknown = UnknownName.among("stack", stack, names)
-        raise UnknownName(
-            f"{unknown}; `rackmodel list stacks` has them all; for other software of a date say "
-            f"stack {UNKNOWN}-2024-06"
-        )
-    table = stack_table()
-    date = _date_in(stack.lower()) or float(row["date"])
-    kind = row["kind"]
-
-    def of_kind(section: Mapping[str, Any]) -> Any:
-        return next(section[key] for key in (kind, kind.split("-")[0], "other") if key in section)
-
-    def aged(law: Mapping[str, float]) -> float:
-        years = max(0.0, float(table["default"]["date"]) - date)
-        return float(law["latest"] * law["per_year"] ** years)
-
-    def at_date(points: Sequence[Sequence[Any]]) -> Any:
-        return next((v for since, v in reversed(points) if since <= date), points[0][1])
-
-    own = dict(row)
-    for older in reversed(row.get("until", [])):
-        own |= {k: v for k, v in older.items() if k != "date"} if date < older["date"] else {}
-    habits = {field.name for field in fields(Software)} - {"kind", "date"}
-    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if k in habits}
-    return Software(
-        stack=stack,
-        family=row["name"],
-        kind=kind,
-        date=date,
-        known=not row["name"].startswith(UNKNOWN),
-        attention_kernels=at_date(of_kind(table["attention"])),
-        launch_s=aged(of_kind(table["launch_s"])),
-        wave=interpolate(table["wave"]["points"], date),
-        factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
-        **({name: at_date(of_kind(section)) for name, section in table["habit"].items()} | own),
-    )

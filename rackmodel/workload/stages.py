@@ -257,10 +257,10 @@ def _layers(job: Job, local: Local) -> tuple[list[Unit], _Kinds]:
     found = []
     for layer, block in enumerate(job.model.blocks):
         key = block, layer in trained.layers, layer < first
-        if key not in known:
+        if (unit := known.get(key)) is None:
             steps = block_steps(local, block)
-            known[key] = _unit(local, "layer", steps, layer, below=layer < first)
-        found.append(known[key])
+            unit = known[key] = _unit(local, "layer", steps, layer, below=layer < first)
+        found.append(unit)
     for block in job.model.mtp_blocks:
         if (block, False, False) not in known:
             known[block, False, False] = _unit(local, "layer", block_steps(local, block))
