@@ -227,6 +227,8 @@ def compare(
     ['dgx-h100', 'dgx-a100-80']
     """
     words = locals()
+    if isinstance(topologies, str | Path):  # one machine, not its letters
+        topologies = [topologies]
     results = Comparison()
     for number, topology in enumerate(topologies):
         name = getattr(topology, "name", str(topology))

@@ -56,6 +56,7 @@ class Domains(TypedDict):
     notes: list[str]
 
 
+@checked
 def domains(
     *,
     model: str | Path | Mapping[str, Any] | Model,

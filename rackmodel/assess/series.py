@@ -68,6 +68,10 @@ def series_of(result: Result) -> Series:
 
 def powered_of(result: Result) -> tuple[Assessment, Installed | None]:
     """Return the power of all racks over the step of a result, and what is installed beside."""
+    if not hasattr(result, "assess"):
+        raise InvalidInput(
+            f"expected a result of rackmodel.simulate, found {result!r:.60}; give one"
+        )
     known: Mapping[str, Any] = getattr(result.assess, "keywords", {})
     machine, catalog, site = (known[name] for name in ("machine", "catalog", "site"))
     job = result.step.job

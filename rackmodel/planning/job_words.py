@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -38,9 +39,10 @@ def misplaced(
 ) -> RackModelError:
     """Return the error for a word that is not known here: where it belongs, or the nearest one."""
     shown = repr(value) if isinstance(value, str | int | float | bool) else "..."
+    known = set(known)
     places = {"plan": kinds_of(Plan), "site": kinds_of(Site)}
     for place, fields in places.items():
-        if name in fields and place != here:
+        if name in fields and place != here and (here or {place, "job"} & known):
             return InvalidInput(
                 f'{name} is a field of the {place}; write {place}={{"{name}": {shown}}}'
             )
@@ -53,7 +55,9 @@ def misplaced(
         return InvalidInput(
             f"{name} is no field of the {here}; write {name}={shown} beside {here}="
         )
-    return UnknownName.among(what, name, {*known, *(() if here else kinds_of(Plan))})
+    return UnknownName.among(
+        what, name, known | kinds_of(Plan).keys() if "plan" in known else known
+    )
 
 
 def site_of(words: Mapping[str, Any]) -> Site:
@@ -167,8 +171,8 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
     def call(*args: Words.args, **words: Words.kwargs) -> Answer:
         if len(args) > len(by_place):
             raise InvalidInput(
-                f"{verb.__name__} takes {' and '.join(by_place)} by place; name the other words,"
-                " as in gpus=64"
+                f"{verb.__name__} takes {' and '.join(by_place) or 'nothing'} by place; name the"
+                " other words, as in gpus=64"
             )
         placed = by_place[: len(args)]
         for name, value in words.items():
@@ -180,17 +184,46 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
                         f'{name} describes the job; write {verb.__name__}(topology, {{"{name}":'
                         ' ..., "global_batch": ...})'
                     )
+                if "result" in by_place and name in ("topology", "gpus", "plan", *kinds_of(Job)):
+                    raise InvalidInput(
+                        f"{name} describes the job; write {verb.__name__}(rackmodel.simulate("
+                        f"topology, {name}=..., ...))"
+                    )
                 raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
         for name, one in parameters.items():
             if one.default is one.empty and name not in (*placed, *words):
                 raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
-        job = args[1] if "job" in placed and len(args) > 1 else words.get("job")
+        for name, value in {**dict(zip(placed, args, strict=True)), **words}.items():
+            _is_path(verb.__name__, name, value, str(parameters[name].annotation))
+        if "result" in parameters:
+            _is_result(verb.__name__, args[0] if placed else words["result"])
+        job = args[placed.index("job")] if "job" in placed else words.get("job")
         worded = job is not None and "Mapping" in str(parameters["job"].annotation)
         if job is not None and not (worded and isinstance(job, Mapping)):
             check_job_alone(verb.__name__, job, words)
         return verb(*args, **words)
 
     return call
+
+
+def _is_path(verb: str, name: str, value: object, wanted: str) -> None:
+    """Refuse what can't name a file, where only a file is wanted (`wanted`, of a signature)."""
+    if "Path" not in wanted or "Topology" in wanted or "Model" in wanted or value is None:
+        return
+    table = "DataFrame" in wanted and hasattr(value, "columns")
+    if not table and not isinstance(value, str | os.PathLike | Mapping | Sequence):
+        raise InvalidInput(f"{verb}: {name}: expected a path, found {value!r:.60}; name a file")
+
+
+def _is_result(verb: str, value: object) -> None:
+    """Refuse what is no result of a step."""
+    from rackmodel.result.result import Result
+
+    if not isinstance(value, Result):
+        raise InvalidInput(
+            f"{verb}: expected a result of rackmodel.simulate, found {value!r:.60}; write"
+            f" {verb}(rackmodel.simulate(...))"
+        )
 
 
 def whole(name: str, value: object) -> int:

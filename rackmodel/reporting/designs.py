@@ -14,13 +14,22 @@ from rackmodel.reporting.study import pareto
 from rackmodel.reporting.style import compact, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def design_front(rows: Rows, *, objectives: Mapping[str, str], knobs: Sequence[str] = ()) -> Figure:
+def design_front(
+    rows: Rows,
+    ax: Axes | None = None,
+    *,
+    objectives: Mapping[str, str],
+    knobs: Sequence[str] = (),
+) -> Figure | Axes:
     """Draw the first objective against each of the others, the front joined by a line.
+
+    ax : for the first of the others alone.
 
     rows : designs, with allowed and pareto. objectives : {figure: "max" or "min"}. knobs : what
     varies; the topology, else the first of them, has the colours.
@@ -30,11 +39,12 @@ def design_front(rows: Rows, *, objectives: Mapping[str, str], knobs: Sequence[s
     rows = [row for row in rows if row["allowed"]]
     group = next((name for name in ("topology", *knobs) if name in knobs), "")
     figure, axes = new_figure(6.5 * len(others), 5.0, columns=len(others))
+    axes = axes if ax is None else [ax]
     words = {"max": "high", "min": "low"}
-    for ax, (name, sense) in zip(axes, others, strict=True):
+    for place, (name, sense) in zip(axes, others, strict=False):
         pareto(
             rows,
-            ax,
+            place,
             x=wanted[0][0],
             y=name,
             group=group,
@@ -42,11 +52,11 @@ def design_front(rows: Rows, *, objectives: Mapping[str, str], knobs: Sequence[s
             better=(words[wanted[0][1]], words[sense]),
         )
         short = _label(name).split(" [")[0]
-        ax.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
-        ax.xaxis.set_major_formatter(
+        place.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
+        place.xaxis.set_major_formatter(
             lambda value, _: f"{value:,.4g}" if value < 1e4 else compact(value)
         )
-    return figure
+    return figure if ax is None else ax
 
 
 def _label(column: str) -> str:

@@ -51,6 +51,19 @@ def domains_figure(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def domains_picture(
+    rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]
+) -> Figure | Axes:
+    """Draw all panels, or the speed of each size alone on `ax`."""
+    if ax is None:
+        return domains_figure(found)
+    rows = [row for row in rows if "reason" not in row]
+    with look():
+        _speed(rows, ax)
+        _sizes(rows, found["copper_ends"], ax, told=True)
+    return ax
+
+
 def _sizes(rows: Rows, copper_ends: int | None, ax: Axes, *, told: bool) -> None:
     """Name the domains below the axis, and mark where copper ends."""
     sizes = [row["domain_accelerators"] for row in rows]

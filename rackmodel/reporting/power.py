@@ -26,12 +26,19 @@ NEAR = 1.4  # a limit that is further above the highest power is not drawn
 
 def heat_figure(
     trays: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
     *,
     series: Mapping[str, Any],
     power: Mapping[str, Any],
     title: str = "Rack",
-) -> Figure:
-    """Return a rack by tray beside its power over two steps, before and after smoothing."""
+) -> Figure | Axes:
+    """Return a rack by tray beside its power over two steps, before and after smoothing.
+
+    ax : of the power alone.
+    """
+    if ax is not None:
+        limits = limits_w(power)
+        return power_over_steps(series, ax, ceiling_w=power["ceiling_w"], limits=limits)
     figure, (left, right) = new_figure(15.0, 8.0, columns=2, widths=(1, 1.25))
     rack_elevation(trays, left, title=title)
     power_over_steps(series, right, ceiling_w=power["ceiling_w"], limits=limits_w(power))

@@ -85,11 +85,16 @@ def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:
         return dress(ax, title="What speed for each user costs in throughput", grid="both", **words)
 
 
-def domains_figure(found: Mapping[str, Any]) -> Axes:
+def domains_picture(rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]) -> Axes:
+    """Draw `domains_figure` of a finding, of which `rows` are the rows."""
+    return domains_figure(found, ax)
+
+
+def domains_figure(found: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw tokens/s per accelerator (bars) and USD per million tokens (line) of each domain."""
     rows = [row for row in found["rows"] if "reason" not in row]
     labels = [str(row["domain_accelerators"]) for row in rows]
-    ax = own_axes(None, 9.0, 5.0)
+    ax = own_axes(ax, 9.0, 5.0)
     with look():
         rates = [row["tokens_per_s_per_gpu"] for row in rows]
         bars = ax.bar(labels, rates, width=0.6, color=COLOURS[0])

@@ -117,8 +117,10 @@ def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -
         return dress(ax, title=f"Error by {group}", x="predicted - measured [%]", grid="x")
 
 
-def validation_figure(rows: Rows) -> Figure:
-    """Return predicted against measured beside the errors by topology."""
+def validation_figure(rows: Rows, ax: Axes | None = None) -> Figure | Axes:
+    """Return predicted against measured beside the errors by topology; on `ax` the first alone."""
+    if ax is not None:
+        return validation_scatter(rows, ax)
     figure, (left, right) = new_figure(13.5, 6.2, columns=2, widths=(1, 1))
     validation_scatter(rows, left)
     error_bars(rows, right)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
-from rackmodel.verbs.answer import Answer
+from rackmodel.verbs.answer import Answer, checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
 
+@checked
 def collective(
     topology: str | Path | Topology,
     op: str,
@@ -105,6 +106,7 @@ def step_picture(result: Result, ax: Axes | None = None) -> Axes | Figure:
     )
 
 
+@checked
 def goodput(
     topology: str | Path | Topology,
     *,
@@ -145,6 +147,7 @@ def goodput(
     return Answer({"topology": machine.name, **found})
 
 
+@checked
 def draw(topology: str | Path | Topology, what: str = "both", *, gpus: int | None = None) -> Figure:
     """Draw a machine: "rack" with its trays, "fabric" that joins racks, or "both".
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel import files, gate
 from rackmodel.errors import CannotRun
 from rackmodel.stages import tell
+from rackmodel.verbs.answer import checked
 from rackmodel.verbs.page_words import PageWords, page_files, page_words
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ MACHINES = ("gb200-nvl72", "dgx-b200", "dgx-h100")
 JOB: Mapping[str, Any] = {"model": "gpt3-175b", "gpus": 1024, "global_batch": 2048}
 
 
+@checked
 def report(
     out: str | Path,
     topologies: Sequence[str | Path | Topology] = MACHINES,

@@ -99,11 +99,15 @@ def emit(job: Job | Result, framework: str) -> str:
     InvalidInput
         If the framework has no word for a choice of the plan.
     """
+    from rackmodel.result.result import Result
     from rackmodel.workload import Job, launch
 
+    if not isinstance(job, Job | Result):
+        raise InvalidInput(f"emit: expected a Job or a result of simulate, found {job!r:.60}")
     return launch.emit(job if isinstance(job, Job) else job.step.job, framework)
 
 
+@checked
 def replay(
     traces: str | Path | Sequence[str | Path],
     on: str | Path | Topology,
@@ -197,6 +201,7 @@ def _defaults(verb: Any) -> dict[str, Any]:
     return {name: one.default for name, one in known.items() if one.default is not one.empty}
 
 
+@checked
 def diff(before: object, after: object, *, least: float = 0.0) -> Answer:
     """Tell which inputs of two results differ, and which figures moved by how much.
 

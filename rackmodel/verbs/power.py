@@ -16,7 +16,7 @@ from rackmodel.assess.smoothing import edges, smoothed, told
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.stages import tell
-from rackmodel.verbs.answer import Answer
+from rackmodel.verbs.answer import Answer, checked
 
 if TYPE_CHECKING:
     from rackmodel.assess.power import Assessment
@@ -30,6 +30,7 @@ STEPS = 6  # caps that are tried where none is given
 MOST_CAPS = 64
 
 
+@checked
 def heat(
     result: Result,
     *,
@@ -121,6 +122,7 @@ def _hall_of(job: Series, jobs: int) -> list[dict[str, Any]]:
     return diversity(job, [*counts, jobs])
 
 
+@checked
 def caps(
     result: Result, *, caps_w: Sequence[float] | None = None, megawatts: float | None = None
 ) -> Answer:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
+@checked
 def validate(
     runs: str | Path | pd.DataFrame | None = None,
     *,
@@ -127,6 +128,7 @@ def _ratio(
     return {"against": other.name, **found}
 
 
+@checked
 def claims(
     only: Sequence[str] = (),
     *,
@@ -157,6 +159,7 @@ def claims(
     )
 
 
+@checked
 def design(
     spec: str | Path,
     *,

@@ -182,6 +182,20 @@ def test_simgrid_stars_and_clusters(tmp_path):
     assert {link[2:] for link in links} == {(1.25e9, 5e-6)}
 
 
+def test_a_loopback_of_simgrid_is_no_link(tmp_path):
+    """As SimGrid's own small_platform.xml has it: a route of a host to itself."""
+    text = (
+        '<platform version="4.1"><zone id="w" routing="Full"><host id="a" speed="1Gf"/>'
+        '<host id="b" speed="1Gf"/><link id="l" bandwidth="498MBps" latency="15us"/>'
+        '<link id="1" bandwidth="41MBps" latency="60us"/>'
+        '<route src="a" dst="a"><link_ctn id="l"/></route>'
+        '<route src="a" dst="b"><link_ctn id="1"/></route></zone></platform>'
+    )
+    kinds, links = facts(machine(tmp_path, "small.xml", text))
+    assert kinds == {"accelerator": 2}
+    assert {link[2:] for link in links} == {(41e6, 60e-6)}
+
+
 def test_a_file_that_names_no_accelerator_is_told_what_it_is_made_of(tmp_path):
     machine(tmp_path, "topo.xml", NCCL.replace('device="0x2330"', ""))
     words = {"model": "gpt3-1.3b", "gpus": 2, "global_batch": 2, "seq_len": 128}

@@ -187,3 +187,46 @@ def test_what_was_simulated_is_emitted_and_read_back(tmp_path):
     again = rackmodel.simulate("dgx-h100", **launch.words, plan=launch.plan).step.job
     assert (again.plan, again.model.name) == (result.step.job.plan, "mine")
     assert rackmodel.emit(again, "megatron").splitlines()[1:] == path.read_text().splitlines()[1:]
+
+
+def _wrong(result):
+    """Calls as a stranger makes them, and what they are told."""
+    yield lambda: rackmodel.heat("dgx-h100", **STEP), r"model describes the job; write heat\("
+    yield lambda: rackmodel.heat("dgx-h100"), "expected a result of rackmodel.simulate"
+    yield lambda: rackmodel.caps(), "caps needs result"
+    yield lambda: rackmodel.goodput("dgx-h100", gpus=8, tp=8), "no word of goodput 'tp'"
+    yield lambda: rackmodel.power_over_time("dgx-h100"), "expected a result"
+    yield lambda: rackmodel.emit(3, "megatron"), "expected a Job or a result"
+    yield lambda: rackmodel.report(result, "page.html"), "out: expected a path"
+    yield lambda: rackmodel.validate(3), "runs: expected a path"
+    yield lambda: rackmodel.replay(3, on="dgx-h100"), "traces: expected a path"
+    yield lambda: rackmodel.collective("dgx-h100", "all-reduce"), "collective needs bytes"
+    yield lambda: rackmodel.domains("gpt3-13b"), "takes nothing by place"
+    yield lambda: rackmodel.draw("dgx-h100", wat=3), "did you mean 'what'"
+
+
+def test_wrong_words_of_a_verb_are_told_in_one_line():
+    result = rackmodel.simulate("dgx-h100", **STEP)
+    for call, told in _wrong(result):
+        with pytest.raises(rackmodel.InvalidInput, match=told):
+            call()
+
+
+def test_one_machine_is_compared_as_a_list_of_one():
+    found = rackmodel.compare("dgx-h100", **STEP)
+    assert [name for name, _ in found] == ["dgx-h100"]
+
+
+def test_pictures_of_several_panels_draw_the_first_on_axes_that_are_given():
+    from matplotlib.figure import Figure
+
+    result = rackmodel.simulate("dgx-h100", **STEP)
+    words = {"model": "gpt3-1.3b", "accelerator": "h100", "gpus": 16, "global_batch": 16}
+    plan = {"tp": 2, "pp": 1, "micro_batch": 1}
+    larger = rackmodel.domains(**words, seq_len=512, domains=(8, 16), plan=plan)
+    for found in (rackmodel.heat(result, windows=True), larger):
+        ax = Figure().add_subplot()
+        assert found.plot(ax=ax) is ax
+        assert ax.lines
+        assert len(found.plot().axes) > 1
+    assert "<table" in larger._repr_html_()

@@ -44,6 +44,7 @@ def from_simgrid(root: Element, file: str) -> nx.DiGraph[Any]:
     for router, kind in zip(routers, kinds, strict=True):
         joined.add(router, kind or Kind.LEAF)
     routes = [_route(one, links, joined, file) for zone in zones for one in zone.findall("route")]
+    routes = [route for route in routes if route[0] != route[1]]  # a host's loopback
     if all(len(route[2]) == 1 for route in routes):
         for a, b, (link,), both in routes:
             joined.link(a, b, *links[link], both=both)
