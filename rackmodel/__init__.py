@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
     from rackmodel.verbs.answer import Answer as Answer
-    from rackmodel.verbs.domains import domains as domains
-    from rackmodel.verbs.domains import domains_serving as domains_serving
+    from rackmodel.verbs.domain_answers import domains as domains
+    from rackmodel.verbs.domain_answers import domains_serving as domains_serving
     from rackmodel.verbs.machines import collective as collective
     from rackmodel.verbs.machines import draw as draw
     from rackmodel.verbs.machines import goodput as goodput
@@ -75,7 +75,7 @@ _HOME = {
     "hall": "rackmodel.halls.api",
     **dict.fromkeys(["serve_requests", "front_requests"], "rackmodel.requests.api"),
     "clear_caches": "rackmodel.engine.networks",
-    **dict.fromkeys(["domains", "domains_serving"], "rackmodel.verbs.domains"),
+    **dict.fromkeys(["domains", "domains_serving"], "rackmodel.verbs.domain_answers"),
     "sweep": "rackmodel.sweeps.api",
     **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
