@@ -129,18 +129,18 @@ def _check_plain(where: str, value: Any, plain: tuple[type, ...], rule: _Rule) -
     if not plain:
         return
     flag = isinstance(value, bool) and bool not in plain  # true is no number
-    if flag or not isinstance(value, plain):
-        wanted = _WORDS[plain[0]]
-        raise InvalidInput(f"{where} must be {wanted}, found {gate.shown(value)}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    ints = float not in plain
-    least = rule.least if rule.least is not None else 1 if ints else -MOST
-    most = rule.most if rule.most is not None else MOST_WHOLE if ints else MOST
-    if not least <= value <= most:
-        kind = "a whole number" if ints else "a number"
-        found = gate.shown(value)
-        raise InvalidInput(f"{where} must be {kind} from {least:g} to {most:g}, found {found}")
+    wrong = flag or not isinstance(value, plain)
+    wanted = _WORDS[plain[0]]
+    if int in plain or float in plain:
+        ints = float not in plain
+        least = rule.least if rule.least is not None else 1 if ints else -MOST
+        most = rule.most if rule.most is not None else MOST_WHOLE if ints else MOST
+        counted = isinstance(value, int | float) and not isinstance(value, bool)
+        wrong = wrong or (counted and not least <= value <= most)
+        if least > -MOST or ints:
+            wanted += f" from {least:,} to {most:,}" if ints else f" from {least:g} to {most:g}"
+    if wrong:
+        raise InvalidInput(f"{where}: expected {wanted}, found {gate.shown(value)}")
 
 
 def options_of_record(made: Any, names: Sequence[str]) -> list[str]:

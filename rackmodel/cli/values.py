@@ -29,16 +29,15 @@ _NUMBER = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?)\s*([a-z]*
 def _count(text: str, where: str, suffixes: Mapping[str, int], limit: int) -> int:
     """Return a whole number of at least 1; see `count`."""
     match = _NUMBER.fullmatch(text.strip()) if len(text) <= 40 else None
+    bare = re.fullmatch(r"-?[0-9.]{1,40}", text)  # shown as Python has it
+    wanted = f"{where}: expected a whole number from 1 to {limit:,}, found "
+    wanted += text if bare else repr(clip(text))
     if match is None or match[2].lower() not in suffixes:
-        raise InvalidInput(
-            f"{where}: wanted a whole number above 0 such as 1024 or 1,024; got {clip(text)!r}"
-        )
+        raise InvalidInput(wanted)
     plain = "." in match[1] and "e" not in match[1].lower() and not match[2]
     number = float(match[1].replace(",", "").replace("_", "")) * suffixes[match[2].lower()]
-    if plain or number != math.floor(number) or number < 1:
-        raise InvalidInput(f"{where}: wanted a whole number above 0; got {clip(text)!r}")
-    if number > limit:
-        raise InvalidInput(f"{where}: wanted at most {limit:,}; got {clip(text)!r}")
+    if plain or number != math.floor(number) or not 1 <= number <= limit:
+        raise InvalidInput(wanted)
     return int(number)
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from rackmodel import api
 from rackmodel.cli import app, values
 from rackmodel.errors import InvalidInput
+from rackmodel.workload import Plan
 
 JOB = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "64"]
 
@@ -239,3 +240,16 @@ def test_no_words_make_a_traceback(words):
     result = CliRunner().invoke(app, ["collective", *words])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert result.exit_code in (0, 2, 3)
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "1.5", "x"])
+def test_a_number_is_refused_in_the_same_words_by_python_and_by_the_command(word):
+    """`--micro-batch 0` and `micro_batch=0`."""
+    value = word if word == "x" else float(word) if "." in word else int(word)
+    with pytest.raises(InvalidInput) as told:
+        Plan.of({"micro_batch": value})
+    words = f"dgx-h100 --model gpt3-125m --gpus 8 --global-batch 8 --micro-batch {word}"
+    done = CliRunner().invoke(app, ["simulate", *words.split()])
+    assert done.exit_code == 2
+    same = str(told.value).replace("micro_batch:", "--micro-batch:")
+    assert done.stderr.strip() == f"rackmodel: {same}"

@@ -2,8 +2,11 @@
 
 In:  pipeline ranks and micro-batches.
 Out: the actions of one rank: up to 2p - 1 micro-batches in flight, twice the memory of 1F1B.
-Left out: transfers. A step that ends with a norm over all ranks still waits for the last rank,
-     which begins p - 1 forwards late; the paper's zero bubble checks that norm after the update.
+Left out: transfers; validation after the update. The norm of all gradients is taken before it, so
+     that a step still ends with the last rank, which begins p - 1 forwards late. The paper's zero
+     bubble updates on a norm that is not whole yet and takes back what it should not have done:
+     ranks then begin the next step at different moments, and "a step" has no one end. It saves
+     those p - 1 forwards of each further step, at most the (p - 1)/(3 m) that `bubble` says.
 
 Source: Qi et al. 2023, arXiv:2401.10241, section 2.2 (ZB-H2, what ZB-2P finds where F = B = W).
 """
