@@ -226,10 +226,8 @@ def compare(
     >>> [name for name, _ in compare(["dgx-h100", "dgx-a100-80"], plan={"tp": 8}, **words)]
     ['dgx-h100', 'dgx-a100-80']
     """
-    words = locals()
-    if isinstance(topologies, str | Path):  # one machine, not its letters
-        topologies = [topologies]
-    results = Comparison()
+    words, results = locals(), Comparison()
+    topologies = [topologies] if isinstance(topologies, str | Path) else topologies
     for number, topology in enumerate(topologies):
         name = getattr(topology, "name", str(topology))
         tell("machines", number, len(topologies))
