@@ -33,7 +33,7 @@ from rackmodel.workload.stages import Chunk, Unit, chunks_of
 
 Operations: TypeAlias = Sequence[Operation]
 Call: TypeAlias = tuple[str, str, float]  # axis, operation, bytes
-MOST_CUTS = 512  # kept, each about 0.3 MB; a search has 30 to 200
+MOST_CUTS = 512  # kept, each 0.3 to 0.6 MB; a search has 30 to 200
 MOST_TIMES = 4  # of each, on accelerators or with other launches
 
 
