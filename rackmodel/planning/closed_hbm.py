@@ -16,7 +16,8 @@ from rackmodel.software import software_of
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside
 from rackmodel.workload.choices import SHARDED
-from rackmodel.workload.memory import Holding, bytes_by_kind, groups_of
+from rackmodel.workload.communicators import groups_of
+from rackmodel.workload.memory import Holding, bytes_by_kind
 from rackmodel.workload.schedules.holding import holdings
 
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
     from rackmodel.workload import Job, Model, Plan
 
-# A plan that was stated did run: need above capacity by less than estimates of memory are off by
-# in the mean (`memory_mape`; on families of software left out) is no reason for recompute.
-MEMORY_ERROR, MEMORY_ERROR_UNKNOWN = 0.0, 0.15
+# A plan that was stated did run: of software that nobody knows, need above capacity by less than
+# estimates are off by on families that are left out is no reason for recompute.
+MEMORY_ERROR_UNKNOWN = 0.15
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
@@ -71,9 +71,8 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     job = job.on(part)
     if habit := software_of(job.stack).recompute:
         return job.replace(recompute=habit)
-    if len(run.jobs) == 1:
-        known = software_of(job.stack).known
-        hbm_bytes *= 1.0 + (MEMORY_ERROR if known else MEMORY_ERROR_UNKNOWN)
+    if len(run.jobs) == 1 and not software_of(job.stack).known:
+        hbm_bytes *= 1.0 + MEMORY_ERROR_UNKNOWN
     if run.offload == "first" and not fits(job, hbm_bytes):
         job = job.replace(offload=("activations",))
     try:

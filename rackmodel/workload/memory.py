@@ -19,8 +19,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
-from rackmodel.software import Software, software_of
+from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
+from rackmodel.workload.communicators import fixed_bytes, groups_of
 from rackmodel.workload.data_parallel import (
     held_gradients,
     kept_state,
@@ -30,7 +31,7 @@ from rackmodel.workload.data_parallel import (
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.recompute_choices import choice, recomputes
+from rackmodel.workload.recompute_choices import choice, op_level, recomputes
 from rackmodel.workload.schedules.schedule import Action, schedule_of
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-PEERS = 8  # of a node, which NCCL connects one by one; those beyond share buffers of the network
 KINDS = ("weights", "gradients", "optimizer", "activations", "working", "buffers", "reserve")
 Amount: TypeAlias = Any  # a number, or an array over plans
 Flag: TypeAlias = "np.bool_ | npt.NDArray[np.bool_]"
@@ -118,33 +118,6 @@ def bytes_by_kind(job: Job, holding: Holding) -> dict[str, Amount]:
     kinds["activations"], kinds["working"] = np.asarray(held.kept), np.asarray(held.working)
     kinds["reserve"] = fixed_bytes(software, held.groups, held.peers) + _slack(job, kinds)
     return kinds
-
-
-def fixed_bytes(software: Software, groups: Amount, peers: Amount) -> Amount:
-    """Bytes that no tensor holds: the driver's context, and buffers of every communicator."""
-    buffers = software.communicator_bytes * groups + software.exchange_bytes * peers
-    return software.fixed_bytes + buffers
-
-
-def groups_of(
-    axes: Mapping[str, Amount], *, tied: bool, all_to_all: Amount
-) -> tuple[Amount, Amount]:
-    """Return the groups that a rank communicates in, and its peers of an all-to-all by NCCL.
-
-    A group each of the axes with more than one rank; one of all ranks (norm of gradients) where
-    these are several; one of both ends of a pipeline that share an embedding.
-
-    axes : ranks along tp, pp, cp, ep, dp_cp, edp. all_to_all : whether tokens go by one.
-
-    >>> groups_of({"tp": 8, "pp": 4, "dp_cp": 16}, tied=False, all_to_all=False)[0]
-    4
-    """
-    count: Amount = sum(1 * (axes[name] > 1) for name in axes if name != "edp")
-    count = count + 1 * (count > 1) + 1 * (tied * (axes["pp"] > 1))
-    ep = axes.get("ep", 1)
-    count = count + (ep > 1) * (axes.get("edp", 1) > 1)
-    inside = ep * (ep <= PEERS) + PEERS * (ep > PEERS) - 1
-    return count, inside * all_to_all
 
 
 @lru_cache(maxsize=4096)
@@ -330,8 +303,14 @@ def _splits(plan: Plan, gpus: int) -> list[tuple[int, int]]:
 
 
 def recompute_that_fits(job: Job, hbm_bytes: float) -> str:
-    """Return the words of the least recompute that fits; nothing where none does."""
-    return next((words for words, changed in recomputes(job) if fits(changed, hbm_bytes)), "")
+    """Return the words of the least recompute that fits; nothing where none does.
+
+    Of sharded weights also the words of one by operations, where that fits.
+    """
+    found = (words for words, changed in recomputes(job) if fits(changed, hbm_bytes))
+    words, (said, changed) = next(found, ""), op_level(job)
+    beside = words and job.plan.sharded_parameters and fits(changed, hbm_bytes)
+    return f"{words} (or {said})" if beside else words
 
 
 def least_recompute(job: Job, hbm_bytes: float) -> Job:

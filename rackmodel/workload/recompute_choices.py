@@ -67,3 +67,14 @@ def recomputes(job: Job) -> Iterator[tuple[str, Job]]:
         words = f'recompute="full", recompute_layers={layers}'
         yield words, job.replace(**choice("full", (), layers))
     yield 'recompute="full"', job.replace(**choice("full"))
+
+
+def op_level(job: Job) -> tuple[str, Job]:
+    """Return recompute by operations, with its words: half of the products kept, a loss in parts.
+
+    torchtitan's "op" and what mixtures run with it: every second product of a layer is kept, none
+    of experts; logits are there for an eighth of the tokens at a time.
+    """
+    modules = ("alternate", "moe") if job.model.moe_layers else ("alternate",)
+    changed = job.replace(**choice("selective", modules), loss_chunks=8)
+    return f"{_selective(modules)}, loss_chunks=8", changed

@@ -144,10 +144,9 @@ def test_the_winner_is_within_1_percent_of_simulating_everything(
     planner = Planner(loaded, job, gpus, None)
     steps = []
     for entry in range(len(space)):
-        try:
-            steps.append(planner.simulate(space.plan(entry)).step_s)
-        except DoesNotFit:
-            continue
+        plan = space.plan(entry)
+        if planner.fits(job.replace(plan=plan), FULL_AT * planner.part.hbm_bytes):
+            steps.append(planner.simulate(plan).step_s)
     found = search(machine, model, gpus, batch, 2048, top=4, fixed=fixed, choices=choices)
     assert len(steps) >= 10
     assert found.candidates[0].step_s <= min(steps) * 1.01
@@ -243,7 +242,7 @@ def test_all_to_alls_under_other_passes_are_tried_where_the_schedule_allows():
 
 def test_the_best_by_an_objective_is_no_worse_by_it_than_the_best_by_any_other():
     words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 64, "seq_len": 2048}
-    found = {name: rackmodel.search("dgx-h100", objective=name, **words) for name in OBJECTIVES}
+    found = {name: rackmodel.search("dgx-a100-40", objective=name, **words) for name in OBJECTIVES}
     for name, objective in OBJECTIVES.items():
         own = objective.of(found[name].best)
         # Steps: what the search by tokens didn't simulate is slower by its estimate only.
@@ -251,7 +250,7 @@ def test_the_best_by_an_objective_is_no_worse_by_it_than_the_best_by_any_other()
         assert own <= least * (1.005 if name == "tokens" else 1.0), name
         order = [objective.of(one.result) for one in found[name].candidates]
         assert order == sorted(order)
-    # Here they are two plans: a pipeline draws less power, and is slower.
+    # Here they are two plans: the one that draws less power is slower.
     watts, tokens = found["watts"], found["tokens"]
     assert watts.best.step_s > tokens.best.step_s
     first, *rest = watts.to_dict()["rows"]

@@ -17,8 +17,10 @@ from rackmodel.workload import (
     peak_memory,
     rank_actions,
 )
-from rackmodel.workload.memory import fixed_bytes, groups_of
+from rackmodel.workload.activations import chunk_bytes, states_beside, unit_bytes
+from rackmodel.workload.communicators import fixed_bytes, groups_of
 from rackmodel.workload.schedules.holding import in_flight
+from rackmodel.workload.stages import chunks_of, transfer_bytes
 
 
 def gpt(**plan):
@@ -148,3 +150,21 @@ def test_communicators_take_what_was_measured():
     assert fixed_bytes(one, 2, 0) - fixed_bytes(one, 1, 0) == pytest.approx(688e6, rel=0.01)
     assert fixed_bytes(one, 0, 7) - fixed_bytes(one, 0, 0) == pytest.approx(3.28e9, rel=0.01)
     assert fixed_bytes(software_of("maxtext"), 5, 7) == 1e9  # planned ahead, nothing beside it
+
+
+@pytest.mark.parametrize("recompute", ["none", "full"])
+def test_the_peak_of_a_pass_is_that_of_its_backward_walk(recompute):
+    plan = Plan(dp=8, micro_batch=4, sharding="zero3", recompute=recompute)
+    job = Job(model=load_model("llama3-8b"), plan=plan, seq_len=8192, global_batch=32)
+    (chunk,) = chunks_of(job)[0]
+    parts = [unit_bytes(job, u, recomputed=u.is_layer and recompute == "full") for u in chunk.units]
+    held, walk = sum(part.kept_bytes for part in parts), []
+    for part in reversed(parts):
+        walk.append(held + part.working_bytes)
+        held -= part.kept_bytes
+    whole = chunk_bytes(job, chunk)
+    beside = transfer_bytes(job) * states_beside(job, plan.sp)
+    assert whole.kept_bytes + whole.working_bytes - beside == pytest.approx(max(walk))
+    # Weight passes that come later keep what they need: nothing is freed on the way.
+    split = job.replace(schedule="zb-h1", sharding="zero1")
+    assert chunk_bytes(split, chunk).working_bytes >= whole.working_bytes

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from rackmodel.errors import DoesNotFit
 from rackmodel.hardware import accelerator
 from rackmodel.validation.published_runs import Run, filled_in
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
@@ -186,7 +187,9 @@ def test_products_by_themselves_hold_their_gathered_inputs(precision, gathered):
 def test_what_recompute_would_fit_is_said_of_sharded_mixtures():
     plan = Plan(dp=8, micro_batch=8, sharding="zero3", recompute="selective")
     job = Job(model=load_model("qwen3-30b-a3b"), plan=plan, seq_len=8192, global_batch=64)
-    assert recompute_that_fits(job, 180e9) == 'recompute="full"'
+    by_operations = 'recompute="selective", recompute_modules=["alternate", "moe"], loss_chunks=8'
+    assert recompute_that_fits(job, 180e9) == f'recompute="full" (or {by_operations})'
+    assert "alternate" not in recompute_that_fits(job.replace(sharding="zero1"), 500e9)
     assert recompute_that_fits(job, 100e9) == ""
     # pith-train 79: every second product kept, experts run again, the loss in eight parts: 152 GB.
     said = job.replace(recompute_modules=("alternate", "moe"), loss_chunks=8)
@@ -241,3 +244,26 @@ def test_recompute_that_all_recipes_have_is_taken_where_a_run_is_silent():
         one = job(stack, tp=1, pp=1, dp=8, sharding="zero3")
         run = Run(topology="", jobs=(one,), open_recompute=True, offload="no", filled=())
         assert filled_in(run, one, part).plan.recompute == plan
+
+
+def test_copies_that_no_domain_has_room_for_are_sharded_over_all():
+    part = accelerator("tpu-v6e")
+    whole = job(
+        "trillium",
+        "llama3.1-70b",
+        tp=1,
+        pp=1,
+        dp=64,
+        sharding="hsdp",
+        shard_size=16,
+        global_batch=64,
+    )
+    run = Run(
+        topology="", jobs=(whole, whole), open_recompute=True, offload="last", filled=("sharding",)
+    )
+    assert filled_in(run, whole, part).plan.sharding == "zero3"
+    roomy = whole.replace(model=load_model("llama3-8b"))
+    assert filled_in(run, roomy, part).plan.sharding == "hsdp"
+    said = replace(run, filled=(), offload="no")
+    with pytest.raises(DoesNotFit):
+        filled_in(said, whole, part)
