@@ -41,6 +41,10 @@ class AcceleratorLike(Protocol):
     def power_w(self) -> float:
         """Power cap."""
 
+    @property
+    def collective_engines(self) -> bool | None:
+        """Whether collectives take none of its compute units."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmConstants:
