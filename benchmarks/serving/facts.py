@@ -2,18 +2,24 @@
 
 In:  the serving runs that ship with the package: phases alone (decode, or prompts), and MLPerf's.
 Out: one line a fact, tokens/s of an accelerator printed and predicted, and how many lie within 20%;
-with --front, DeepSeek-R1 on 72 GB200 beside nodes of 8 B200 over speeds that users see.
+DeepSeek-R1 on GB200 beside B200 over speeds that users see, by the plans of the published
+comparison; with --front, by the best plans.
 Left out: whole runs (`table`).
 """
 
 import argparse
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from rackmodel import load_model
+from rackmodel.serving.run import running, settle, steps_of
+from rackmodel.topology import load_topology
 from rackmodel.validation.accuracy import SERVED
 from rackmodel.validation.serving_errors import validate_serving
 from rackmodel.validation.serving_runs import ACCEPTED, PHASES
+from rackmodel.workload.serving.job import ServingJob, Worker
 
 BAR = 0.2
 OVERLAP = "; two-batch overlap"
@@ -51,6 +57,28 @@ FRONT: dict[str, Any] = {
 }
 # A rack, 72 in nodes divided as is best, nodes divided as in most published runs without drafts.
 SETS = (("gb200-nvl72", 72, 0), ("dgx-b200", 72, 0), ("dgx-b200", 12, 4), ("dgx-b200", 16, 8))
+# What InferenceX ran for its comparison of 2026-05, DeepSeek-R1 in fp4, MTP, prompts and answers
+# of 1,024: prefill workers of tp 4 with dp attention, decode workers, their ranks, dp attention,
+# sequences of a rank at most, drafted tokens, copies of experts, users.
+# Source: github.com/SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml (dsr1-fp4-b200-
+# dynamo-trt, dsr1-fp4-gb200-dynamo-trt), with the names of srt-slurm's recipes.
+AS_RUN: dict[str, list[tuple[int, int, int, bool, int, int, int, int]]] = {
+    "gb200-nvl72": [
+        *((1, 4, 8, False, 8, 3, 0, users) for users in (4, 8, 12, 24, 48)),
+        (1, 1, 32, True, 4, 3, 0, 180),
+        (3, 1, 32, True, 64, 1, 32, 2253),
+        (2, 1, 16, True, 256, 1, 0, 4301),
+        (3, 5, 4, True, 768, 1, 0, 16130),
+    ],
+    "dgx-b200": [
+        (1, 5, 8, False, 1, 3, 0, 6),
+        *((1, 5, 8, False, 32, 3, 0, users) for users in (10, 15, 25, 45, 90, 180)),
+        (1, 5, 8, True, 16, 3, 0, 875),
+        (1, 2, 8, True, 64, 2, 0, 1214),
+        (3, 4, 8, True, 128, 1, 0, 4968),
+        (3, 5, 4, True, 512, 1, 0, 10860),
+    ],
+}
 SPEEDS = (30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300)
 MLPERF = {  # DeepSeek-R1, v6.0: rows of 72 GB200 and of 8 B300
     "offline": ("sv-3459", "sv-3406"),
@@ -101,7 +129,6 @@ def fronts(acceptance: float) -> None:
     """Print tokens/s of an accelerator over speeds: a rack, and nodes in several divisions."""
     from rackmodel.serving.pareto import at_speed, front_points, rate
     from rackmodel.serving.words import job_of_words
-    from rackmodel.topology import load_topology
 
     lines: dict[str, list[float | None]] = {}
     for name, gpus, prompts in SETS:
@@ -120,6 +147,46 @@ def fronts(acceptance: float) -> None:
     print(table.assign(**{f"over {name}": table[rack] / table[name] for name in nodes}).round(2).T)
 
 
+def as_run(acceptance: float) -> None:
+    """Print the same of the plans that the published comparison ran, which leave gaps."""
+    from scipy.interpolate import PchipInterpolator
+
+    lines = {}
+    for name, plans in AS_RUN.items():
+        steps = steps_of(load_topology(name))
+        points = []
+        for prompts, workers, tp, spread, most, drafts, copies, users in plans:
+            job = ServingJob(
+                model=load_model("deepseek-v3"),
+                worker=Worker(tp=tp, ep=tp, dp_attention=spread),
+                gpus=4 * prompts + workers * tp,
+                users=users,
+                isl=922,  # lengths are uniform between 0.8 and 1.0 of the nominal ones
+                osl=922,
+                weights="nvfp4",
+                stack="tensorrt-llm",
+                prefill=Worker(tp=4, ep=4, dp_attention=True),
+                prefill_gpus=4 * prompts,
+                max_sequences=most,
+                mtp=drafts,
+                acceptance=acceptance,
+                redundant_experts=copies,
+            )
+            sequences = most * tp if spread else most
+            state = settle(job, steps, min(running(job, steps.part), sequences))
+            points.append((1.0 / state.tpot_s, state.requests_per_s * job.osl / job.gpus))
+            print(f"{name}: {points[-1][0]:.0f} {points[-1][1]:.0f} {job.worker} {users} users")
+        front = sorted(
+            p for p in points if not any(min(q[0] - p[0], q[1] - p[1]) > 0 for q in points)
+        )
+        lines[name] = PchipInterpolator(*zip(*front, strict=True), extrapolate=False)
+    speeds = np.arange(30, 301, 5)
+    rack, nodes = (line(speeds) for line in lines.values())
+    table = pd.DataFrame({"rack": rack, "nodes": nodes, "over": rack / nodes}, index=speeds)
+    print(table.round(2).T.to_string())
+    print(f"at most {table['over'].max():.2f} at {table['over'].idxmax()} tokens/s a user")
+
+
 def main() -> None:
     """Print the facts."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,6 +195,7 @@ def main() -> None:
     runs = pd.read_csv(SERVED, low_memory=False)
     phases(runs)
     ratios(runs)
+    as_run(ACCEPTED)
     if words.front:
         fronts(ACCEPTED)
 

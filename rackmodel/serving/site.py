@@ -5,7 +5,7 @@ Out: racks, energy per token, tokens per second and megawatt, dollars per millio
 Left out: swings between prompts and answers; the clock under a power cap.
 
 The mean step of a worker is assessed: a decode step and the prompts that come with it. Workers that
-run prompts only stand in the same racks as those that decode, in equal parts.
+run prompts only stand on the first accelerators, those that decode on the next ones.
 """
 
 from __future__ import annotations
@@ -142,15 +142,36 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
         at_once = job.prefill_gpus / job.prefill.gpus * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
         rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
+        racks = _racks_apart(prompt, decode, rack)
         count += prompt.rank_count.tolist()
-        number = math.ceil(job.gpus / rack)
-        racks = {
-            "rack_class": np.zeros(len(count), dtype=np.int64),
-            "count": np.full(len(count), number),
-            "rank_class": np.arange(len(count)),
-            "ranks": np.array(count) / number,
-        }
     return joined(rows), count, racks, length
+
+
+def _racks_apart(prompt: Step, decode: Step, rack: int) -> Columns:
+    """Return which rank classes stand in racks: those that run prompts first, then the others.
+
+    Classes of prompts come after those of decode.
+    """
+    placed: list[tuple[np.ndarray, np.ndarray]] = []
+    slots = 0
+    for step, first_class in ((prompt, len(decode.rank_count)), (decode, 0)):
+        ranks = int(step.rank_count.sum())
+        classes = np.resize(step.rank_class, ranks)  # replicas follow one another
+        if not np.array_equal(np.bincount(classes), step.rank_count):
+            classes = np.repeat(np.arange(len(step.rank_count)), step.rank_count)
+        placed.append((slots + step.rank_map.accelerators(ranks), first_class + classes))
+        slots += ranks
+    where, classes = (np.concatenate(column) for column in zip(*placed, strict=True))
+    content = np.zeros((int(where.max()) // rack + 1, int(classes.max()) + 1), dtype=np.int64)
+    np.add.at(content, (where // rack, classes), 1)
+    distinct, count = np.unique(content[content.any(axis=1)], axis=0, return_counts=True)
+    row, rank_class = np.nonzero(distinct)
+    return {
+        "rack_class": row,
+        "count": count[row],
+        "rank_class": rank_class,
+        "ranks": distinct[row, rank_class],
+    }
 
 
 def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> Columns:

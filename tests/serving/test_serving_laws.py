@@ -200,6 +200,24 @@ def test_prompts_on_workers_of_their_own_leave_decode_alone():
     assert apart.breakdown_s["prompts"] == 0.0
 
 
+def test_racks_hold_workers_of_both_kinds_as_they_stand():
+    """Two racks of prompts, four that decode, three of each stage's; the same without folding."""
+    words = {"model": "llama3.1-8b", "isl": 1024, "osl": 1024, "users": 64}
+    words |= {"gpus": 96, "prefill_gpus": 32, "tp": 8, "pp": 2, "prefill": {"tp": 4}}
+    folded, unfolded = (served("dgx-b200", **words, fold=fold).to_dict() for fold in (True, False))
+    for found in (folded, unfolded):
+        assert sum(rack["count"] * rack["accelerators"] for rack in found["racks"]) == 96
+        assert not any("racks hold" in note for note in found["notes"])
+    for name in ("energy_j_per_token", "tokens_per_s_per_mw"):
+        assert folded[name] == pytest.approx(unfolded[name], rel=1e-9)
+    heats = [
+        sorted(heat for rack in found["racks"] for heat in [rack["heat_w"]] * round(rack["count"]))
+        for found in (folded, unfolded)
+    ]
+    assert heats[0] == pytest.approx(heats[1], rel=1e-9)
+    assert heats[0][0] < 0.99 * heats[0][-1]  # prompts and answers draw unlike watts
+
+
 def test_two_batches_hide_exchanges_under_compute():
     plain, overlapped = (served(**WIDE, two_batch=both) for both in (False, True))
     assert overlapped.breakdown_s["links"] < 0.7 * plain.breakdown_s["links"]
