@@ -218,6 +218,16 @@ def test_racks_hold_workers_of_both_kinds_as_they_stand():
     assert heats[0][0] < 0.99 * heats[0][-1]  # prompts and answers draw unlike watts
 
 
+@pytest.mark.parametrize(("model", "weights"), [("llama3.1-70b", "fp8"), ("gpt-oss-120b", "mxfp4")])
+def test_a_newer_generation_is_never_slower(model, weights):
+    words = {"model": model, "weights": weights, "isl": 1024, "osl": 1024, "tp": 4, "gpus": 4}
+    parts = ("dgx-a100-80", "dgx-h100", "dgx-h200", "dgx-b200", "dgx-b300")
+    for users in (1, 64):
+        found = [served(part, **words, ep=1, dp_attention=False, users=users) for part in parts]
+        each = [one.tpot_s for one in found]
+        assert each == sorted(each, reverse=True)
+
+
 def test_two_batches_hide_exchanges_under_compute():
     plain, overlapped = (served(**WIDE, two_batch=both) for both in (False, True))
     assert overlapped.breakdown_s["links"] < 0.7 * plain.breakdown_s["links"]
