@@ -1,7 +1,6 @@
 """Fit the constants of serving kernels near their microbenchmarks on published runs.
 
     python -m benchmarks.serving.fit serving.csv            errors, and factors on the constants
-    python -m benchmarks.serving.fit serving.csv --bands    what bands hold of stacks left out whole
     python -m benchmarks.serving.fit serving.csv --worth    errors without each constant of our own
 
 The steady state of every run is worked out once with the shipped constants; then the seconds of its
@@ -27,10 +26,11 @@ from rackmodel.engine.step import Step
 from rackmodel.errors import RackModelError
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.outcome import kernels_of
-from rackmodel.serving.run import band_of, habits_of, running, settle, steps_of
+from rackmodel.serving.run import habits_of, running, settle, steps_of
 from rackmodel.serving.steady import admitted_every
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
+from rackmodel.validation.serving_errors import compared
 from rackmodel.validation.serving_runs import Case, case_of
 from rackmodel.workload.operations import Kernel
 from rackmodel.workload.serving.load import Load
@@ -113,10 +113,11 @@ class Run:
     part: Any
     decode: Part
     mixed: Part | None
-    share: float  # of decode steps that carry a prompt
+    share: float  # of decode steps that carry prompts of others
     pieces: int  # steps that a prompt takes
     every: float  # decode steps from one that admits prompts to the next
     burst: float  # prompts before one's own on average, over all requests of a user
+    measured_s: float  # per token; where only tokens/s are printed, what gives as many
 
     @property
     def waits(self) -> bool:
@@ -153,13 +154,23 @@ def prepared(frame: pd.DataFrame, stack: str | None = None) -> list[Run]:
 
 def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
     case, part = case_of(row), steps.part
+    if case.open_plan:
+        raise RackModelError("its plan is not stated")
     if stack is not None:
         case = replace(case, job=case.job.replace(stack=stack))
     job = case.job
-    most = running(job, part)
+    most = float(running(job, part))
     if most < 1:
         raise RackModelError("it does not fit")
+    if case.kind == "full":
+        job = job.replace(users=int(most * job.workers))
+    if case.kind == "rate":
+        most = max(most, job.users / job.workers)
     state = settle(job, steps, most)
+    measured_s = row["tpot_ms"] / 1e3
+    if math.isnan(measured_s):
+        rate = compared(row, {})["measured_tokens_per_s_per_gpu"]
+        measured_s = state.tpot_s * state.requests_per_s * job.osl / job.gpus / rate
 
     def seconds_of(load: Load) -> Part:
         step = steps.step(job, job.worker, job.decode_gpus, load, job.worker.pp)
@@ -180,7 +191,10 @@ def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
     burst = max(0.0, together.ttft_s - state.ttft_s) / state.prompt_s
     every = admitted_every(job, state.mixed * state.prompt.prompts)
     decode = seconds_of(state.decode)
-    return Run(row, case, part, decode, mixed, state.mixed, pieces, every, burst)
+    return Run(
+        *(row, replace(case, job=job), part, decode, mixed),
+        *(state.beside, pieces, every, burst, measured_s),
+    )
 
 
 def _split(step: Step, whole_s: float, times: ServingTimes) -> tuple[dict[Kernel, float], float]:
@@ -335,52 +349,16 @@ def refitted(residuals: np.ndarray, slope: np.ndarray) -> np.ndarray:
     return moves
 
 
-def bands(frame: pd.DataFrame) -> None:
-    """Print what bands hold of software that neither the constants nor its habits know.
-
-    The constants are fitted again without each software, by derivatives; its runs are predicted
-    with the habits of software that nobody knows.
-    """
-    known, unknown = prepared(frame), prepared(frame, stack="default")
-    base, slope = slopes(known)
-    measured = np.log([run.row["tpot_ms"] / 1e3 for run in known])
-    left: list[tuple[str, str, float, bool]] = []
-    for name in SOFTWARE:
-        seen = np.array([name not in run.row["software"] for run in known])
-        moves = refitted((measured - base)[seen], slope[seen])
-        unseen = [run for run in unknown if name in run.row["software"]]
-        start, slope_unseen = slopes(unseen)
-        ratio = np.log([run.row["tpot_ms"] / 1e3 for run in unseen]) - start - slope_unseen @ moves
-        for run, one in zip(unseen, ratio, strict=True):
-            kind = "experts" if run.case.job.model.experts else "dense"
-            width = math.log(band_of(run.case.job.replace(stack=name), run.part)[1])
-            left.append((name, kind, abs(one), abs(one) <= width))
-    table = pd.DataFrame(left, columns=["software", "kind", "size", "inside"])
-    for by in ("software", "kind", ["software", "kind"]):
-        print(
-            table.groupby(by)
-            .agg(
-                runs=("size", "size"),
-                median=("size", "median"),
-                inside=("inside", "mean"),
-                width_80=("size", lambda size: math.expm1(size.quantile(0.8))),
-            )
-            .round(3)
-        )
-    print(f"all {len(table)} runs: {table['inside'].mean():.1%} inside the shipped bands")
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs")
     parser.add_argument("--each", type=int, default=8, help="runs of every kind")
-    parser.add_argument("--bands", action="store_true")
     parser.add_argument("--worth", action="store_true")
     words = parser.parse_args()
     frame = read(words.runs, words.each)
-    if words.bands or words.worth:
-        (bands if words.bands else worth)(frame)
+    if words.worth:
+        worth(frame)
         return
     runs = prepared(frame)
     told(runs, predicted(runs, np.ones(len(FACTORS))))

@@ -80,7 +80,7 @@ class ServingResult(Framed):
         state, each = self.steady, self.job.tokens_a_step
         parts["links"] = max(0.0, state.decode_s - self.host_s - sum(parts.values()))
         shown = {name: value / each for name, value in parts.items()}
-        shown["prompts"] = max(0.0, state.mixed * (state.mixed_s - state.decode_s) / each)
+        shown["prompts"] = max(0.0, state.beside * (state.mixed_s - state.decode_s) / each)
         shown["host"] = self.host_s / each
         return shown
 

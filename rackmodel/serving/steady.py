@@ -49,7 +49,7 @@ class Steady:
     """What a user sees, and what the workers run.
 
     sequences : that decode at once in one worker. mixed : share of decode steps with a piece of a
-    prompt; decode, prompt : loads of these steps; prompt_s : of a whole prompt.
+    prompt, one's own too; decode, prompt : loads of these steps; prompt_s : of a whole prompt.
     """
 
     tpot_s: float
@@ -62,6 +62,7 @@ class Steady:
     prompt_s: float
     mixed: float
     mixed_s: float
+    beside: float  # share of a user's decode steps that carry prompts of others
     queued: bool
 
     def gathered(self, habits: Habits) -> float:
@@ -158,7 +159,7 @@ def _settled(
 ) -> Steady:
     users = job.users / job.workers
     running = min(users, most)
-    state = _state(job, step_s, habits, running, users, transfers, 0.0)
+    state = _state(job, step_s, habits, running, users, transfers, 0.0, full=most <= users)
     low, high = 0.0, math.inf  # fewer want to run than do above the answer, more below it
     for _ in range(ROUNDS):
         answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
@@ -172,7 +173,8 @@ def _settled(
         running = wanted if abs(wanted - running) > 0.3 * running else (wanted + running) / 2
         if not low < running < high:
             running = (low + high) / 2
-        state = _state(job, step_s, habits, running, users, transfers, gathered)
+        full = running >= most * (1.0 - CLOSE)
+        state = _state(job, step_s, habits, running, users, transfers, gathered, full=full)
     if job.prefill is None:
         return state
     # Where workers have just enough to do, or no room for more, who does not decode waits.
@@ -239,7 +241,10 @@ def _state(
     users: float,
     transfers: Moves | None,
     gathered: float,
+    *,
+    full: bool,
 ) -> Steady:
+    """Return the state with so many sequences; full : as many as there is room for."""
     worker, gpus = job.worker, job.decode_gpus
     each = running / worker.pp  # of the batches that fill a pipeline
     decode = Load(sequences=each, context=job.context, drafted=1 + job.mtp)
@@ -248,7 +253,6 @@ def _state(
         return step_s(where, size, load) + habits.host_s
 
     decode_s = timed(worker, gpus, decode)
-    steps = job.decoded / job.tokens_a_step
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     piece = job.prompt_tokens / pieces
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
@@ -256,31 +260,29 @@ def _state(
         assert transfers is not None
         state = _apart(job, timed, running, users, decode, decode_s, transfers)
         return replace(state, ttft_s=state.ttft_s + habits.request_s)
-    arriving = each * pieces / steps  # pieces of prompts in the time of one decode step
+    # pieces of prompts in the time of one decode step
+    arriving = each * pieces / (job.decoded / job.tokens_a_step)
     mixed = admitted_share(job, arriving, gathered, piece)
     prompt = Load(prompts=arriving / mixed, piece=piece, before=before)
     if habits.alternates:
         mixed_s = decode_s + timed(worker, gpus, prompt)
     else:
-        both = Load(
-            sequences=each,
-            context=job.context,
-            drafted=1 + job.mtp,
-            prompts=prompt.prompts,
-            piece=piece,
-            before=before,
-        )
+        both = replace(decode, prompts=prompt.prompts, piece=piece, before=before)
         mixed_s = timed(worker, gpus, both)
-    tpot_s = (decode_s * (1.0 - mixed) + mixed_s * mixed) / job.tokens_a_step
+    # Nobody waits for a prompt of one's own; but it takes a place, where all are taken.
+    beside = mixed * (1.0 if full else max(0.0, 1.0 - 1.0 / users))
+    tpot_s = (decode_s * (1.0 - beside) + mixed_s * beside) / job.tokens_a_step
     every = admitted_every(job, arriving)
-    ttft_s = habits.first_token_s(decode_s, mixed_s, mixed, pieces, every)
+    ttft_s = habits.first_token_s(decode_s, mixed_s, beside, pieces, every)
+    each_s = pieces * (mixed_s - decode_s) / prompt.prompts
+    # no cycle of users is shorter than the prompts of all of them take
+    ttft_s = max(ttft_s, users * each_s - job.decoded * tpot_s)
     rate = running / (job.decoded * tpot_s)
-    queued = running < users and users / rate - job.decoded * tpot_s > ttft_s
-    if queued:
-        ttft_s = users / rate - job.decoded * tpot_s
+    waits_s = users / rate - job.decoded * tpot_s
+    queued = full and running < users and waits_s > ttft_s
     return Steady(
         tpot_s=tpot_s,
-        ttft_s=ttft_s,
+        ttft_s=waits_s if queued else ttft_s,
         sequences=running,
         requests_per_s=rate * job.workers,
         decode=decode,
@@ -289,6 +291,7 @@ def _state(
         prompt_s=pieces * mixed_s,
         mixed=mixed,
         mixed_s=mixed_s,
+        beside=beside,
         queued=queued,
     )
 
@@ -378,5 +381,6 @@ def _apart(
         prompt_s=alone_s,
         mixed=0.0,
         mixed_s=decode_s,
+        beside=0.0,
         queued=queued,
     )

@@ -141,7 +141,7 @@ def predict_serving(
         if name not in machines:
             machines[name] = steps_of(load_topology(name, catalog=catalog), catalog)
         found = _predicted(case_of(row), machines[name])
-        return {**_widened(found, row), "reason": ""}
+        return {**widened(found, row), "reason": ""}
     except RackModelError as error:
         return {"reason": str(error)}
 
@@ -174,7 +174,7 @@ def _predicted(case: Case, steps: Steps) -> dict[str, Any]:
     }
 
 
-def _widened(found: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def widened(found: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a prediction with a wider band where a row leaves open what it hangs on."""
     doubted = any(word in text(row, "quality") for word in ("assumed", "maybe", "inferred"))
     if "tpot_s" not in found or not (doubted or math.isnan(number(row, "concurrency"))):

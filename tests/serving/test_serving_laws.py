@@ -228,6 +228,32 @@ def test_a_newer_generation_is_never_slower(model, weights):
         assert each == sorted(each, reverse=True)
 
 
+@pytest.mark.parametrize("stack", ["vllm", "sglang"])
+def test_nobody_waits_for_a_prompt_of_one_s_own(stack):
+    """One user alone sees the seconds of decode steps, two each other's prompts."""
+    words = {**DENSE, "isl": 8192, "osl": 256, "stack": stack}
+    alone, pair = (served(**words, users=users) for users in (1, 2))
+    assert alone.tpot_s == pytest.approx(alone.steady.decode_s, rel=1e-9)
+    assert alone.breakdown_s["prompts"] == 0.0
+    assert pair.tpot_s > 1.05 * pair.steady.decode_s
+
+
+def test_workers_busy_with_prompts_give_more_with_more_of_anything():
+    words = {"model": "llama3.1-70b", "weights": "nvfp4", "stack": "tensorrt-llm", "cached": 0.5}
+    words |= {"isl": 8192, "osl": 4, "tp": 2, "gpus": 2}
+    fast = with_part("accelerators.h200.hbm_bytes_per_s", "9.6 TB/s")
+    few, more, faster = (
+        served("dgx-h200", **words, **other).steady
+        for other in ({"users": 3}, {"users": 6}, {"users": 3, "catalog": fast})
+    )
+    for state in (few, more, faster):
+        each_s = (state.mixed_s - state.decode_s) / state.prompt.prompts
+        assert 0.75 < state.requests_per_s * each_s < 1.01
+    assert few.requests_per_s < 1.05 * more.requests_per_s  # both are all that it can
+    assert few.requests_per_s < faster.requests_per_s
+    assert not few.queued
+
+
 def test_two_batches_hide_exchanges_under_compute():
     plain, overlapped = (served(**WIDE, two_batch=both) for both in (False, True))
     assert overlapped.breakdown_s["links"] < 0.7 * plain.breakdown_s["links"]
