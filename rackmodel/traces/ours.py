@@ -24,6 +24,7 @@ from rackmodel.workload.operations import (
     Operation,
     Program,
     Segment,
+    Send,
     Transfer,
     Wait,
 )
@@ -103,7 +104,7 @@ def _operations(program: Program) -> Iterator[Operation]:
 
 
 def chakra_traces(result: Result) -> dict[int, bytes]:
-    """Return {first rank of a stage: its execution trace}, with the means of what was simulated.
+    """Return {first rank of a stage: its execution trace}, with what was simulated.
 
     Every operation waits for the one before it on its stream, and for the exchanges that the
     program waits for.
@@ -122,7 +123,7 @@ def chakra_traces(result: Result) -> dict[int, bytes]:
     step, plan = result.step, result.step.job.plan
     heads = rank_grid(plan, plan.replicas)[:, 0, 0, 0].tolist()
     found = {}
-    for program in step.programs:
+    for program, taken in zip(step.programs, _Taken.of(result), strict=True):
         stage = program.pipeline_rank
         groups = {
             key.rpartition(" ")[0]: value[0]
@@ -130,49 +131,53 @@ def chakra_traces(result: Result) -> dict[int, bytes]:
             if key.endswith(f" {stage}")
         }
         writer = Writer(heads[stage], told, groups)
-        _write(writer, program, heads, _Taken.of(result, stage))
+        _write(writer, program, heads, taken)
         found[heads[stage]] = writer.content()
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What operations of a stage took in the step: kernels beside others are slower.
+    """What operations of a stage took in the step, on that of its rank classes with most work.
 
-    slower : kernels over their seconds by themselves, by (phase, name). exchanges : mean seconds by
-    (axis, name).
+    turns : seconds of the operations that have not had their turn, by (axis or "", phase, name).
+    sent : seconds of transfers by (stage that sends, name): both ends take as long.
     """
 
     step: Step
-    slower: dict[tuple[str, str], float]
-    exchanges: dict[tuple[str, str], float]
+    stage: int
+    turns: dict[tuple[str, str, str], Iterator[float]]
+    sent: dict[tuple[int, str], float]
 
     @classmethod
-    def of(cls, result: Result, stage: int) -> _Taken:
-        """Return the means of a pipeline stage."""
+    def of(cls, result: Result) -> list[_Taken]:
+        """Return what the operations of each stage took."""
         step, rows = result.step, result.operations
-        rows = rows[rows["stage"] == stage].assign(took=rows["end_s"] - rows["start_s"])
-        ranks = max(1, rows["rank_class"].nunique())
-        alone: dict[tuple[str, str], float] = defaultdict(float)
-        for one in _operations(step.programs[stage]):
-            if isinstance(one, Compute):
-                alone[one.phase, one.name] += step.seconds[one.id]
-        own = rows[rows["kind"] == "compute"]
-        took = own.groupby([own["phase"].astype(str), own["name"].astype(str)])["took"].sum()
-        slower = {key: took[key] / ranks / alone[key] for key in took.index if alone.get(key)}
-        moved = rows[rows["wire_bytes"] > 0]
-        means = moved.groupby([moved["axis"].astype(str), moved["name"].astype(str)])["took"].mean()
-        return cls(step, slower, dict(means))
+        rows = rows[(rows["kind"] == "compute") | (rows["wire_bytes"] > 0)]
+        rows = rows.assign(took=rows["end_s"] - rows["start_s"])
+        kernels = rows["kind"] == "compute"
+        words = [rows[key].astype(str) for key in ("axis", "phase", "name")]
+        words[0] = words[0].where(~kernels, "")
+        own = rows[kernels].groupby(["stage", "rank_class"])["took"].sum()
+        moved = rows[words[0] == TRANSFERS]
+        sent = moved.groupby([moved["stage"], moved["name"].astype(str)])["took"].mean()
+        found = []
+        for program in step.programs:
+            stage = program.pipeline_rank
+            mine = rows["rank_class"] == own[stage].idxmax()
+            grouped = rows["took"][mine].groupby([one[mine] for one in words])
+            turns = {key: iter(took.tolist()) for key, took in grouped}
+            found.append(cls(step, stage, turns, dict(sent)))
+        return found
 
     def seconds(self, operation: Operation) -> float:
-        """Return what an operation took; 0 where that is not known."""
-        if isinstance(operation, Compute):
-            slower = self.slower.get((operation.phase, operation.name), 1.0)
-            return self.step.seconds[operation.id] * slower
-        if isinstance(operation, Collective):
-            return self.exchanges.get((operation.axis, operation.name), 0.0)
-        assert isinstance(operation, Transfer)
-        return self.exchanges.get((TRANSFERS, operation.name), 0.0)
+        """Return what the next operation of the stage took; 0 where that is not known."""
+        if isinstance(operation, Transfer):
+            sends = self.stage if isinstance(operation, Send) else operation.peer
+            return self.sent.get((sends, operation.name), 0.0)
+        assert isinstance(operation, Compute | Collective)
+        key = getattr(operation, "axis", ""), operation.phase, operation.name
+        return next(self.turns.get(key, iter(())), 0.0)
 
 
 def _write(writer: Writer, program: Program, heads: list[int], taken: _Taken) -> None:
