@@ -13,7 +13,7 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from rackmodel import gate
@@ -28,8 +28,9 @@ _PLAIN: dict[object, tuple[type, ...]] = {
     str: (str,),
 }
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-MOST, MOST_WHOLE = 1e15, 10**9
-"""No number that users set of a job or a site is larger."""
+MOST, MOST_WHOLE, MOST_RANKS = 1e15, 10**9, 10_000_000
+"""No number that users set of a job or a site is larger; ranks, layers and other parts."""
+_MOST_OF = {"": MOST_RANKS, "seed": 2**32 - 1}  # by unit
 
 
 def about(
@@ -51,8 +52,8 @@ def about(
     unit : dimension of a number, as in `rackmodel.units`, or what is counted.
     choices : the words that it may be, where they are a closed list.
     option : its name on the command line, where it has an option of its own: "--tp".
-    least, most : bounds of a number, included. Left out: whole numbers from 1 (or 0, where that
-        is the default) to 1e9, others finite.
+    least, most : bounds of a number, included. Left out: see `bounds` for whole numbers, others
+        finite.
     """
     return {
         "description": description,
@@ -69,6 +70,18 @@ def described(told: Mapping[str, Any]) -> str:
     """Return the description in the metadata of a field, as of now."""
     text = told["description"]
     return str(text() if callable(text) else text)
+
+
+def bounds(one: Field[Any]) -> tuple[float, float]:
+    """Return the least and the most of a field of whole numbers.
+
+    Left out: from 1, or 0 where that is the default (none, or as usual), to 1e9 (1e7 parts, which
+    have no unit).
+    """
+    told = one.metadata
+    least, most, unit = told.get("least"), told.get("most"), told.get("unit", "")
+    least = (0 if one.default == 0 else 1) if least is None else least
+    return least, _MOST_OF.get(unit, MOST_WHOLE) if most is None else most
 
 
 def setting(
@@ -199,7 +212,7 @@ def _rules(kind: Any) -> list[_Rule]:
         if choices and isinstance(one.default, str) and one.default not in choices:
             choices = (*choices, one.default)  # as "", which leaves it to the software
         least, most = told.get("least"), told.get("most")
-        if least is None and one.default == 0:
-            least = 0 if int in plain and float not in plain else None  # 0: none, or as usual
+        if int in plain and float not in plain:
+            least, most = bounds(one)
         found.append(_Rule(one.name, plain, members, choices, least, most))
     return found

@@ -11,9 +11,11 @@ A refusal says where, what was expected, what was found and what to write instea
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from rackmodel import units
 from rackmodel.errors import InvalidInput, UnknownName
@@ -22,6 +24,45 @@ MOST = 1_000_000
 """No shape has more of anything in one unit; a larger number is a slip."""
 LONGEST_TEXT = 2000
 LONGEST_LIST = 4096
+Words = ParamSpec("Words")
+Answer = TypeVar("Answer")
+
+
+def check_call(verb: Callable[..., Any], args: Sequence[Any], words: Mapping[str, Any]) -> None:
+    """Refuse words that a function does not have, has twice or lacks, as Python would.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+    """
+    parameters, name = inspect.signature(verb).parameters, verb.__name__
+    by_place = [key for key, one in parameters.items() if one.kind is not one.KEYWORD_ONLY]
+    if len(args) > len(by_place):
+        named = [key for key in parameters if key not in by_place]
+        raise InvalidInput(
+            f"{name} takes {' and '.join(by_place) or 'nothing'} by place; "
+            + (f"name the other words, as in {named[0]}=..." if named else "leave the rest out")
+        )
+    placed = by_place[: len(args)]
+    for word in words:
+        if word in placed:
+            raise InvalidInput(f"{word} is given twice, by place and by name; give it once")
+        if word not in parameters:
+            raise UnknownName.among(f"word of {name}", word, parameters)
+    for word, one in parameters.items():
+        if one.default is one.empty and word not in (*placed, *words):
+            raise InvalidInput(f"{name} needs {word}; see help({name})")
+
+
+def called(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
+    """Make a function refuse, in one line, words that it does not have or lacks."""
+
+    @functools.wraps(verb)
+    def call(*args: Words.args, **words: Words.kwargs) -> Answer:
+        check_call(verb, args, words)
+        return verb(*args, **words)
+
+    return call
 
 
 def shown(value: object, longest: int = 60) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel import gate
 from rackmodel.assess.series import Series, series_of
 from rackmodel.errors import InvalidInput
 
@@ -72,6 +73,7 @@ def hall_power(
     return total
 
 
+@gate.called
 def hall_over_time(
     result: Result,
     jobs: int,
@@ -98,8 +100,7 @@ def hall_over_time(
     """
     import pandas as pd
 
-    if not 1 <= jobs <= MOST_JOBS:
-        raise InvalidInput(f"jobs: wanted 1 to {MOST_JOBS:,}, found {jobs:,}")
+    jobs = gate.whole(jobs, "jobs", most=MOST_JOBS, words=False)
     if stagger_s is not None and not 0 <= stagger_s < np.inf:
         raise InvalidInput(f"stagger: wanted 0 s or more, found {stagger_s:g} s")
     one, draw = series_of(result), np.random.default_rng(seed)

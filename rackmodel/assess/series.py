@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel import gate
 from rackmodel.assess.margins import heating
 from rackmodel.assess.rack_power import idle_accelerator_w, idle_chassis_w, sample
 from rackmodel.assess.site import GENERIC_CHASSIS
@@ -127,6 +128,7 @@ def rack_over_step(result: Result) -> dict[str, Any]:
     return {"step_s": done.step_s, "drawn_w": drawn_w, "seen_w": rack.hall_w}
 
 
+@gate.called
 def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataFrame:
     """Return the power of each class of racks and of the hall over a step.
 
@@ -152,6 +154,7 @@ def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataF
     return pd.concat(parts, ignore_index=True)
 
 
+@gate.called
 def heat_over_time(
     result: Result, *, seconds: float = 600.0, every_s: float = 1.0, stops: bool = False
 ) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from rackmodel.cli.files import name_or_file
 from rackmodel.cli.lookup import REGISTERED, look_up
 from rackmodel.cli.output import check_picture, note, save_picture, to_json
 from rackmodel.cli.tables_catalog import facts_tables, listing_tables
-from rackmodel.cli.values import MAX_ACCELERATORS, count
+from rackmodel.cli.values import count
+from rackmodel.fields import MOST_RANKS
 
 
 def list_(
@@ -154,7 +155,7 @@ def draw(
       rackmodel draw gb200-nvl72 --out nvl72.svg
     """
     check_picture(out, "--out")
-    number = None if gpus is None else count(gpus, "--gpus", MAX_ACCELERATORS)
+    number = None if gpus is None else count(gpus, "--gpus", MOST_RANKS)
     name = name_or_file(topology, "TOPOLOGY")
     from rackmodel.verbs.machines import draw as drawing
 

@@ -17,8 +17,9 @@ from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
 from rackmodel.cli.tables_catalog import difference_tables
-from rackmodel.cli.values import MAX_ACCELERATORS, counter
+from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import MOST_RANKS
 from rackmodel.files import check_writable, whole_file
 
 
@@ -42,7 +43,7 @@ def convert(
         typer.Option(
             "--gpus",
             metavar="N",
-            parser=counter("--gpus", MAX_ACCELERATORS),
+            parser=counter("--gpus", MOST_RANKS),
             help="Accelerators to expand a named topology to. Default: one rack.",
             show_default=False,
         ),

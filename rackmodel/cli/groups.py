@@ -22,9 +22,9 @@ from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, pa
 from rackmodel.cli.output import Output
 from rackmodel.cli.request_words import Requests, Slo, Users, request_options, request_words
 from rackmodel.cli.site_words import HALL, RACK, site_options
-from rackmodel.cli.values import MAX_COUNT, clip, counter, number
+from rackmodel.cli.values import clip, counter, number
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.fields import kinds_of
+from rackmodel.fields import MOST_WHOLE, kinds_of
 
 _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
@@ -72,7 +72,7 @@ Batch: TypeAlias = Annotated[
     typer.Option(
         "--global-batch",
         metavar="B",
-        parser=counter("--global-batch", MAX_COUNT),
+        parser=counter("--global-batch", MOST_WHOLE),
         help="Sequences per step, over all accelerators. Example: --global-batch 2048",
         rich_help_panel="Job",
     ),

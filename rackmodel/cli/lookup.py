@@ -85,6 +85,8 @@ def _kind_of_name(name: str, parts: Catalog | None) -> str:
     kind, _, rest = name.partition(".")
     if name in known or rest in tables.get(kind, ()):
         return "part"
+    if is_folder(Path(name)):  # as MODEL elsewhere, where nothing has the name
+        return "model"
     raise UnknownName.among("topology, model or part", name, {*topologies, *models, *known})
 
 

@@ -20,18 +20,18 @@ from typing import Annotated, Any
 import typer
 
 from rackmodel.cli import part_words, values
-from rackmodel.fields import check_values, described, kinds_of
+from rackmodel.fields import bounds, check_values, described, kinds_of
 
 Words = dict[str, Any]
 #: How a word is read, by the unit of its field, else by its type: (metavar, reader).
 _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
-    int: ("N", values.accelerators),
+    int: ("N", values.count),
     float: ("X", values.number),
     "sequences": ("B", values.count),
     "tokens": ("S", values.tokens),
     "run tokens": ("T", values.run_tokens),
-    "seed": ("SEED", values.seed),
-    "runs": ("N", values.seed),
+    "seed": ("SEED", values.count),
+    "runs": ("N", values.count),
     "degC": ("DEGC", values.number),
     "K": ("K", values.number),
     "L/min": ("L/MIN", values.number),
@@ -110,7 +110,11 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
         reader = _READERS.get(unit) or next((_READERS[p] for p in plain if p in _READERS), None)
         if reader is not None:
             kind, settings["metavar"] = str, reader[0]
-            settings["parser"] = _reader(reader[1], option)
+            read = reader[1]
+            if read in (values.count, values.tokens):
+                least, most = bounds(one)
+                read = functools.partial(read, least=least, limit=most)
+            settings["parser"] = _reader(read, option)
         if plain[0] is not str and typing.get_origin(plain[0]) is not None:
             kind = list[str]
     if told["examples"] and bool not in plain:

@@ -12,17 +12,13 @@ from typing import Annotated
 import typer
 
 from rackmodel.cli.output import note
-from rackmodel.cli.values import seed
-from rackmodel.errors import InvalidInput
+from rackmodel.cli.values import count
 
 MOST_PORT = 65535
 
 
 def _port(word: object) -> int:
-    number = seed(str(word), "--port")
-    if number > MOST_PORT:
-        raise InvalidInput(f"--port: wanted 0 to {MOST_PORT}; got {number}")
-    return number
+    return count(str(word), "--port", MOST_PORT, least=0)
 
 
 def page(

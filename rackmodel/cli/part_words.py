@@ -12,6 +12,7 @@ from typing import Any
 
 from rackmodel.cli.values import clip, count, number
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import MOST_RANKS
 
 
 def collected(words: dict[str, Any]) -> dict[str, Any]:
@@ -68,4 +69,4 @@ def counts(word: str, where: str) -> tuple[int, ...]:
     >>> counts("64,32", "--placement"), counts("1,0,2", "--placement")
     ((64, 32), (1, 0, 2))
     """
-    return tuple(0 if part == "0" else count(part, where) for part in names(word, where))
+    return tuple(count(part, where, MOST_RANKS, least=0) for part in names(word, where))

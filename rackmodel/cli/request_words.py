@@ -15,8 +15,9 @@ import typer
 
 from rackmodel.cli.files import check_file
 from rackmodel.cli.options import Words, parameter
-from rackmodel.cli.values import MAX_COUNT, counter, number
+from rackmodel.cli.values import counter, number
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import MOST_WHOLE
 
 _PANEL = "Requests one by one (percentiles)"
 EVENTS = ("rate", "trace", "requests", "slo", "together")
@@ -27,7 +28,7 @@ Users: TypeAlias = Annotated[
     typer.Option(
         "--users",
         metavar="N",
-        parser=counter("--users", MAX_COUNT),
+        parser=counter("--users", MOST_WHOLE),
         help="Requests in flight, over all accelerators. Example: --users 256",
         rich_help_panel="Job",
         show_default=False,

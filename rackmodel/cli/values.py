@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.errors import InvalidInput
+from rackmodel.fields import MOST_RANKS, MOST_WHOLE
 
-MAX_ACCELERATORS = 10_000_000
-MAX_COUNT = 1_000_000_000
 MAX_SIZES = 1_000
 MAX_BYTES = 1e18
 _THOUSANDS = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -26,59 +25,47 @@ _BINARY = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _NUMBER = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?)\s*([a-z]*)", re.IGNORECASE)
 
 
-def _count(text: str, where: str, suffixes: Mapping[str, int], limit: int) -> int:
-    """Return a whole number of at least 1; see `count`."""
+def _count(text: str, where: str, suffixes: Mapping[str, int], bounds: tuple[float, float]) -> int:
+    """Return a whole number within bounds; see `count`."""
+    least, most = bounds
     match = _NUMBER.fullmatch(text.strip()) if len(text) <= 40 else None
     bare = re.fullmatch(r"-?[0-9.]{1,40}", text)  # shown as Python has it
-    wanted = f"{where}: expected a whole number from 1 to {limit:,}, found "
+    wanted = f"{where}: expected a whole number from {least:,} to {most:,}, found "
     wanted += text if bare else repr(clip(text))
     if match is None or match[2].lower() not in suffixes:
         raise InvalidInput(wanted)
     plain = "." in match[1] and "e" not in match[1].lower() and not match[2]
     number = float(match[1].replace(",", "").replace("_", "")) * suffixes[match[2].lower()]
-    if plain or number != math.floor(number) or not 1 <= number <= limit:
+    if plain or number != math.floor(number) or not least <= number <= most:
         raise InvalidInput(wanted)
     return int(number)
 
 
-def count(text: str, where: str, limit: int = MAX_COUNT) -> int:
-    """Return a whole number of at least 1; k is a thousand and M a million.
+def count(text: str, where: str, limit: float = MOST_WHOLE, least: float = 1) -> int:
+    """Return a whole number from `least` to `limit`; k is a thousand and M a million.
 
     >>> [count(word, "--gpus") for word in ("1,024", "98_304", "1e6", "100k")]
     [1024, 98304, 1000000, 100000]
     """
-    return _count(text, where, _THOUSANDS, limit)
+    return _count(text, where, _THOUSANDS, (least, limit))
 
 
-def tokens(text: str, where: str) -> int:
+def tokens(text: str, where: str, limit: float = MOST_WHOLE, least: float = 1) -> int:
     """Return a sequence length; k is 1,024 as in "an 8k context".
 
     >>> tokens("8k", "--seq-len")
     8192
     """
-    return _count(text, where, _TOKENS, MAX_COUNT)
+    return _count(text, where, _TOKENS, (least, limit))
 
 
-def counter(option: str, limit: int = MAX_ACCELERATORS) -> Callable[[object], int]:
+def counter(option: str, limit: int = MOST_RANKS) -> Callable[[object], int]:
     """Return a typer parser of whole numbers above 0 that names its option in errors."""
 
     def parse(word: object) -> int:
         return word if isinstance(word, int) else count(str(word), option, limit)
 
     return parse
-
-
-def accelerators(text: str, where: str) -> int:
-    """Return how many accelerators, ranks or the like; see `count`."""
-    return count(text, where, MAX_ACCELERATORS)
-
-
-def seed(text: str, where: str) -> int:
-    """Return a whole number from 0 to 2^32 - 1."""
-    word = text.strip()
-    if not word.isascii() or not word.isdecimal() or len(word) > 10 or int(word) >= 2**32:
-        raise InvalidInput(f"{where}: wanted a whole number from 0 to 2^32 - 1; got {clip(text)!r}")
-    return int(word)
 
 
 def number(text: str, where: str, like: str = "32") -> float:

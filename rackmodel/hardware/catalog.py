@@ -55,6 +55,7 @@ _USER = {"source": "user", "grade": "override"}
 _RATES = {"links": "bytes_per_s", "accelerators": "scale_up_bytes_per_s"}
 
 
+@gate.called
 def load_catalog(
     *, overrides: Mapping[str, object] | None = None, files: Sequence[str | Path] = ()
 ) -> Catalog:
@@ -83,7 +84,7 @@ def load_catalog(
     overrides = gate.table(overrides or {}, "overrides")
     tables: dict[str, Tables] = {kind: dict(named) for kind, named in _shipped_tables().items()}
     known = _rates_of(tables)
-    for file in files:
+    for file in gate.members(files, "files", '["parts.toml"]'):
         _add_file(tables, Path(file))
         known = _rates_of(tables) | known
     for key, value in _flat(overrides):

@@ -36,6 +36,7 @@ from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
 from rackmodel.stages import tell
 from rackmodel.workload import Job, Plan
+from rackmodel.workload.validity import check_cuts
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog
@@ -132,6 +133,7 @@ def search_job(
     """
     effort = effort or Effort()
     started_s = time.perf_counter()
+    check_cuts(job)  # before what is given is looked at in parts: no layer can be cut to nothing
     planner = Planner(machine, job, gpus, catalog)
     space = enumerate_plans(
         planner.job,

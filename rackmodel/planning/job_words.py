@@ -20,7 +20,7 @@ from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelError, UnknownName
-from rackmodel.fields import kinds_of, record
+from rackmodel.fields import MOST_RANKS, MOST_WHOLE, kinds_of, record
 from rackmodel.planning.best import search_with_host
 from rackmodel.planning.candidates import Candidate
 from rackmodel.workload import Job, Model, Plan, check, load_model
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
 DEFAULT_SEQ_LEN = 4096
-MOST_OF = {"gpus": 10_000_000, "top": 100_000}
+MOST_OF = {"gpus": MOST_RANKS, "top": 100_000}
 
 
 def misplaced(
@@ -169,15 +169,8 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
 
     @functools.wraps(verb)
     def call(*args: Words.args, **words: Words.kwargs) -> Answer:
-        if len(args) > len(by_place):
-            raise InvalidInput(
-                f"{verb.__name__} takes {' and '.join(by_place) or 'nothing'} by place; name the"
-                " other words, as in gpus=64"
-            )
         placed = by_place[: len(args)]
         for name, value in words.items():
-            if name in placed:
-                raise InvalidInput(f"{name} is given twice, by place and by name; give it once")
             if name not in parameters:
                 if "job" in by_place and name in ("gpus", "plan", *kinds_of(Job)):
                     raise InvalidInput(
@@ -190,9 +183,7 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
                         f"topology, {name}=..., ...))"
                     )
                 raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
-        for name, one in parameters.items():
-            if one.default is one.empty and name not in (*placed, *words):
-                raise InvalidInput(f"{verb.__name__} needs {name}; see help({verb.__name__})")
+        gate.check_call(verb, args, words)
         for name, value in {**dict(zip(placed, args, strict=True)), **words}.items():
             _is_path(verb.__name__, name, value, str(parameters[name].annotation))
         if "result" in parameters:
@@ -228,7 +219,7 @@ def _is_result(verb: str, value: object) -> None:
 
 def whole(name: str, value: object) -> int:
     """Return a whole number of at least 1."""
-    return gate.whole(value, name, most=MOST_OF.get(name, 10**9), words=False)
+    return gate.whole(value, name, most=MOST_OF.get(name, MOST_WHOLE), words=False)
 
 
 def _blame(job: Job, wanted: Plan, gpus: int) -> None:

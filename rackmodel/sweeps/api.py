@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput
 from rackmodel.files import is_file, read_csv
 from rackmodel.sweeps.jobs import (
@@ -30,6 +31,7 @@ from rackmodel.sweeps.store import Store, table
 from rackmodel.sweeps.workers import dask_workers, local_workers
 
 
+@gate.called
 def sweep(
     spec: SweepSpec | Mapping[str, object] | Path | str,
     out: Path | str,
@@ -74,8 +76,7 @@ def sweep(
     CannotRun
         If the scheduler is lost on the way.
     """
-    if workers < 1:
-        raise InvalidInput(f"workers = {workers} has to be 1 or more")
+    workers = gate.whole(workers, "workers", words=False)
     if parquet and find_spec("pyarrow") is None:
         raise InvalidInput("Parquet needs pyarrow; pip install 'rackmodel[store]', or leave it out")
     if job is None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, is_folder
 from rackmodel.hardware import Catalog, load_catalog
@@ -47,6 +48,7 @@ def topology_names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
+@gate.called
 def load_topology(
     name: str | Path | nx.Graph[Any] | Topology,
     *,
@@ -160,6 +162,7 @@ def _find(name: str) -> Path:
     return _folder() / f"{name}.toml"
 
 
+@gate.called
 def read_topology(name: str | Path | nx.Graph[Any], racks: int = 1) -> nx.DiGraph[Any]:
     """Return the full graph, planes spelled out, of some of the racks that a file describes.
 

@@ -70,6 +70,7 @@ def model_names() -> list[str]:
     return sorted(shipped_models())
 
 
+@gate.called
 def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
     """Return a model from the catalog, a TOML or JSON file, or a mapping.
 

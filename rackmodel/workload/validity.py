@@ -42,7 +42,8 @@ def check(job: Job) -> None:
     check_values(job)
     _learns(job)
     schedule_of(job.plan.order)  # an unknown one is refused
-    _divides(job)
+    check_cuts(job)
+    check_batch(job.plan, job.global_batch)
     _pipeline(job)
     _refuse(_experts(job) if job.model.moe_layers else _dense(job))
     _refuse(_sharding(job))
@@ -126,7 +127,13 @@ def cp_refusal(model: Model) -> str:
     return ""
 
 
-def _divides(job: Job) -> None:
+def check_cuts(job: Job) -> None:
+    """Refuse ranks that heads, widths or the sequence can't be cut over.
+
+    Raises
+    ------
+    InvalidPlan
+    """
     plan, model = job.plan, job.model
     tp, cp, heads, uncut = plan.tp, plan.cp, model.heads, cp_refusal(model)
     by_heads = cp > 1 and plan.cp_method == "all-to-all"
@@ -169,7 +176,6 @@ def _divides(job: Job) -> None:
         ),
     ]
     _refuse(rules)
-    check_batch(plan, job.global_batch)
 
 
 def _pipeline(job: Job) -> None:

@@ -88,7 +88,7 @@ def test_a_word_beside_a_job_is_refused_with_the_remedy(words, remedy):
         ({"plan": {"tpp": 8}}, "did you mean 'tp'"),
         ({"plan": {"precision": "fp8"}}, "write precision='fp8' beside plan="),
         ({"plan": {"supply_c": 20}}, 'write site={"supply_c": 20}'),
-        ({"plan": {"tp": "8"}}, "tp: expected a whole number from 1 to 1,000,000,000, found '8'"),
+        ({"plan": {"tp": "8"}}, "tp: expected a whole number from 1 to 10,000,000, found '8'"),
         ({"plan": 8}, "plan: expected a table"),
         ({"site": {"suply_c": 20.0}}, "did you mean 'supply_c'"),
         ({"site": {"tp": 8}}, 'write plan={"tp": 8}'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import rackmodel
 from rackmodel import api
 from rackmodel.cli import app, values
-from rackmodel.errors import InvalidInput
+from rackmodel.errors import InvalidInput, InvalidPlan
+from rackmodel.fields import kinds_of
 from rackmodel.workload import Plan
 
 JOB = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "64"]
@@ -242,14 +245,38 @@ def test_no_words_make_a_traceback(words):
     assert result.exit_code in (0, 2, 3)
 
 
-@pytest.mark.parametrize("word", ["0", "-1", "1.5", "x"])
-def test_a_number_is_refused_in_the_same_words_by_python_and_by_the_command(word):
-    """`--micro-batch 0` and `micro_batch=0`."""
+@pytest.mark.parametrize("name", ["micro_batch", "tp", "lora", "document_len"])
+@pytest.mark.parametrize("word", ["-1", "1.5", "x", "5000000000"])
+def test_a_number_is_refused_in_the_same_words_by_python_and_by_the_command(name, word):
+    """`--micro-batch -1` and `micro_batch=-1`; what may be 0 says so."""
     value = word if word == "x" else float(word) if "." in word else int(word)
+    job = {"model": "gpt3-125m", "gpus": 8, "global_batch": 8}
+    said = {"plan": {name: value}} if name in kinds_of(Plan) else {name: value}
     with pytest.raises(InvalidInput) as told:
-        Plan.of({"micro_batch": value})
-    words = f"dgx-h100 --model gpt3-125m --gpus 8 --global-batch 8 --micro-batch {word}"
+        rackmodel.simulate("dgx-h100", **job, **said)
+    option = f"--{name.replace('_', '-')}"
+    words = f"dgx-h100 --model gpt3-125m --gpus 8 --global-batch 8 {option} {word}"
     done = CliRunner().invoke(app, ["simulate", *words.split()])
     assert done.exit_code == 2
-    same = str(told.value).replace("micro_batch:", "--micro-batch:")
+    same = str(told.value).replace(f"{name}:", f"{option}:")
     assert done.stderr.strip() == f"rackmodel: {same}"
+
+
+@pytest.mark.parametrize("words", [{"tp": 64}, {"tp": 9_000_000}, {"cp": 9_000_000}])
+def test_cuts_that_leave_nothing_of_a_layer_are_refused_before_a_search(words):
+    job = {"model": "gpt3-125m", "gpus": 8, "global_batch": 8, "seq_len": 1024}
+    with pytest.raises(InvalidPlan, match=r"does not divide|is not a multiple of"):
+        rackmodel.simulate("dgx-h100", **job, plan=words)
+
+
+def test_a_directory_is_shown_as_model_takes_it(tmp_path, monkeypatch):
+    config = Path(__file__).parent.parent / "published/hf/mamba2-2.7b.json"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text(config.read_text())
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["show", "mine", "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["kind"] == "model"
+    (tmp_path / "bare").mkdir()
+    done = CliRunner().invoke(app, ["show", "bare"])
+    assert "holds no config.json" in done.stderr

@@ -203,6 +203,12 @@ def _wrong(result):
     yield lambda: rackmodel.collective("dgx-h100", "all-reduce"), "collective needs bytes"
     yield lambda: rackmodel.domains("gpt3-13b"), "takes nothing by place"
     yield lambda: rackmodel.draw("dgx-h100", wat=3), "did you mean 'what'"
+    yield lambda: rackmodel.sweep("a.toml", spec="b.toml"), "spec is given twice"
+    yield lambda: rackmodel.sweep("a.toml", "out", workers="two"), "workers: expected a whole"
+    yield lambda: rackmodel.hall_over_time(result), "hall_over_time needs jobs"
+    yield lambda: rackmodel.load_catalog(3), "takes nothing by place; name the other words"
+    yield lambda: rackmodel.load_catalog(files=3), "files: expected a list"
+    yield lambda: rackmodel.load_model(), "load_model needs source"
 
 
 def test_wrong_words_of_a_verb_are_told_in_one_line():

@@ -223,7 +223,7 @@ def test_what_does_not_go_together_is_refused_with_its_numbers(change, words):
         ({"prefetch": -1}, "prefetch"),
         (
             {"prefetch": "two"},
-            "prefetch: expected a whole number from 0 to 1,000,000,000, found 'two'",
+            "prefetch: expected a whole number from 0 to 10,000,000, found 'two'",
         ),
         ({"tp_overlap": 3}, "tp_overlap: expected true or false, found 3"),
         ({"gradients": 2}, "gradients: expected a word"),

@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, json_of, read_text, toml_of
 from rackmodel.workload.launch import megatron, others
@@ -28,6 +29,7 @@ FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
 _MOST = 2_000_000
 
 
+@gate.called
 def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) -> Launch:
     """Return the job that a launch file describes: `.words` and `.plan` of `simulate`.
 
