@@ -1,7 +1,8 @@
 """Tables as plain columns: what rooms hand each other without loading pandas.
 
 In:  arrays of equal length by name; a column of few words as `Words`. A DataFrame is a `Table` too.
-Out: numbers, words, rows and records of a table; a DataFrame where a user asks for one.
+Out: numbers, words, rows and records of a table; a DataFrame where a user asks for one;
+     `table_html` for notebooks.
 Left out: what the columns mean.
 
 Loading pandas takes longer than most simulations; frames are made when users read them.
@@ -9,8 +10,9 @@ Loading pandas takes longer than most simulations; frames are made when users re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -162,3 +164,17 @@ def frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
             for name, column in columns.items()
         }
     )
+
+
+def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; everything is escaped.
+
+    >>> table_html("a < b", ["x"], [["1"]])
+    '<table><caption>a &lt; b</caption><tr><th>x</th></tr><tr><td>1</td></tr></table>'
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    top = f"<tr>{head}</tr>" if head else ""
+    return f"<table><caption>{escape(title)}</caption>{top}{body}</table>"

@@ -23,6 +23,7 @@ from rackmodel.assess.reliability import (
     domain_spares,
     goodput,
     rates_of,
+    time_shares,
     young_interval_s,
 )
 from rackmodel.assess.site import Site
@@ -57,11 +58,12 @@ def availability(
     Returns
     -------
     The keys of `assess_failures`; young_interval_s; best_interval_s; expected_interruptions (in
-    `days`); planned_per_day; goodput (closed form at interval_s, planned stops included), with
-    goodput_low and goodput_high where rates of failures, stall and restart are all at one end;
-    played {goodput, goodput_error, interruptions, days, runs} without planned stops, and
-    played_closed_form, the closed form of the same; rows, one for each part; domains, one row for
-    each number of spares (`spare_rows`).
+    `days`); planned_per_day; shares {what: of the time}, see `time_shares`; goodput (closed form
+    at interval_s, planned stops included), with goodput_low and goodput_high where rates of
+    failures, stall and restart are all at one end; played {goodput, goodput_error, interruptions,
+    days, runs} without planned stops, and played_closed_form, the closed
+    form of the same; rows, one for each part; domains, one row for each number of spares
+    (`spare_rows`).
 
     Raises
     ------
@@ -88,6 +90,7 @@ def availability(
         "best_interval_s": best,
         "young_interval_s": math.inf,
         "goodput": whole,
+        "shares": time_shares(tau, planned_per_s=planned / DAY_S, **times),
         "recovery": how.recovery,
         "in_memory": how.in_memory,
         **_ends(how, catalog, inventory, accelerators, links),

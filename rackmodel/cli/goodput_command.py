@@ -29,7 +29,7 @@ def goodput(
     failures: Annotated[Stops, of_dataclass(Stops, "Failures")],
     site: groups.MediaOptions,
     parts: groups.CatalogOptions,
-    output: groups.OutputOptions,
+    output: groups.PlotOptions,
     spares: Annotated[
         list[int] | None,
         typer.Option(
@@ -57,6 +57,7 @@ def goodput(
     from rackmodel.verbs.machines import goodput as lasting
 
     found = lasting(name, gpus=gpus, stops=failures, spares=spares, catalog=catalog, **site)
+    output.draw(found.plot)
     output.write(found.to_dict(), goodput_tables)
 
 

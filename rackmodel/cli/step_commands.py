@@ -148,7 +148,7 @@ def advise(
     engine: groups.EngineWords,
     site: groups.SiteOptions,
     parts: groups.CatalogOptions,
-    output: groups.OutputOptions,
+    output: groups.PlotOptions,
 ) -> None:
     """Tell what a plan wastes and what each single change gains; or what would fit, as flags.
 
@@ -165,6 +165,7 @@ def advise(
     from rackmodel.verbs import plans
 
     found = plans.advise(machine, {**job, **engine, "site": site}, catalog=catalog)
+    output.draw(found.plot)
     output.write(found.to_dict(), advice_tables)
 
 

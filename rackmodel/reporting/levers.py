@@ -1,8 +1,8 @@
-"""What doubling and halving each resource does to tokens/s, as a picture.
+"""What would make a job faster, as bars: resources, changes of its plan, time that is lost.
 
-In:  rows of `sensitivity`.
-Out: a tornado of bars, the largest lever on top.
-Left out: working them out (`study.shadow_prices`).
+In:  rows of `sensitivity`, `advise` and `goodput`.
+Out: `tornado`, the largest lever on top; `changes`; `lost_time`.
+Left out: working them out (`study.shadow_prices`, `planning.advice`, `assess.availability`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.reporting.style import COLOURS, INK, dress, look, own_axes
-from rackmodel.reporting.words import part_name
+from rackmodel.reporting.style import COLOURS, INK, QUIET, dress, look, own_axes
+from rackmodel.reporting.words import part_name, percent, seconds, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,13 +54,8 @@ def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling g
                     fontsize=8.5,
                 )
         ax.axvline(0, color=INK, linewidth=0.9)
-        ax.set_yticks(
-            range(len(ordered)),
-            [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered],
-        )
-        ax.tick_params(axis="y", length=0)
+        _names(ax, [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered])
         ax.margins(x=0.16)
-        ax.spines["left"].set_visible(False)
         if any(row.get("loss") is not None for row in rows):
             handles, labels = ax.get_legend_handles_labels()
             unique = dict(zip(labels, handles, strict=True))
@@ -90,3 +85,83 @@ def _changes(*changes: float | None) -> list[tuple[str, float, bool]]:
     if len(known) == 2 and sides[0] == sides[1]:
         found[1] = (texts[1], 0.0, not sides[1])
     return sorted(found, key=lambda one: not one[2])
+
+
+def changes(
+    rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any], longest: int = 44
+) -> Axes:
+    """Draw the step as given, after each single change of the plan, and of the best plan.
+
+    rows : each with step_s, flags and gain (None: the plan is refused). found : step_s (None:
+    refused), best_step_s and times_as_fast.
+    """
+    given, best = found["step_s"], found["best_step_s"]
+    bars: list[tuple[str, float, str, float | None]] = []
+    if given is not None:
+        bars.append(("as given", given, QUIET, None))
+    for row in sorted(rows, key=lambda row: -row["step_s"]):
+        text = str(row["flags"] or row["choice"])
+        text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+        bars.append((text, row["step_s"], COLOURS[0], row["gain"]))
+    whole = None if given is None else found["times_as_fast"] - 1.0
+    bars = [*bars, ("best plan found", best, COLOURS[2], whole)][::-1]
+    ax = own_axes(ax, 8.0, 1.4 + 0.42 * len(bars))
+    with look():
+        for index, (_, step_s, colour, gain) in enumerate(bars):
+            ax.barh(index, step_s, 0.62, color=colour, edgecolor="white")
+            text = seconds(step_s) + ("" if gain is None else f"  ({signed(gain, 0)} tokens/s)")
+            _told(ax, text, step_s, index)
+        _names(ax, [name for name, *_ in bars])
+        ax.margins(x=0.25)
+        title = "The plan is refused; what would run" if given is None else "What one change gains"
+        return dress(ax, title=title, x="step [s]", grid="x")
+
+
+def lost_time(rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]) -> Axes:
+    """Draw what keeps time from advancing the job, each part that fails with its restarts.
+
+    rows : parts, each with its share of the interruptions. found : shares of the time.
+    """
+    shares = found["shares"]
+    bars = [(name, 100 * shares[name], 0.0) for name in ("checkpoints", "planned stops")]
+    both = 100 * shares["restarts"], 100 * shares["work lost"]
+    bars += [(row["part"], both[0] * row["share"], both[1] * row["share"]) for row in rows]
+    least = 0.01 * max(one + more for _, one, more in bars)  # less can't be seen
+    bars = [bar for bar in bars if bar[1] + bar[2] > least]
+    bars.sort(key=lambda bar: bar[1] + bar[2])
+    ax = own_axes(ax, 8.0, 1.6 + 0.42 * len(bars))
+    with look():
+        names, first, second = zip(*bars, strict=True) if bars else ((), (), ())
+        places = range(len(bars))
+        ax.barh(places, first, 0.62, color=COLOURS[0], edgecolor="white", label="stopped")
+        ax.barh(
+            places,
+            second,
+            0.62,
+            left=first,
+            color=COLOURS[1],
+            hatch="//",
+            edgecolor="white",
+            label="work done again",
+        )
+        for index, (one, more) in enumerate(zip(first, second, strict=True)):
+            _told(ax, f"{one + more:.2f}%", one + more, index)
+        _names(ax, names)
+        ax.margins(x=0.16)
+        ax.legend(loc="lower right", frameon=False)
+        title = f"{percent(shares['advances'], 1)} of the time advances the job; the rest:"
+        return dress(ax, title=title, x="share of the time [%]", grid="x")
+
+
+def _told(ax: Axes, text: str, at: float, index: int) -> None:
+    """Write beside the end of a bar."""
+    ax.annotate(
+        text, (at, index), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5
+    )
+
+
+def _names(ax: Axes, names: Sequence[str]) -> None:
+    """Name the bars, without a line on their left."""
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)

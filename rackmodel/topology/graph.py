@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 
 from rackmodel import units
+from rackmodel.columns import table_html
 from rackmodel.topology.nodes_and_links import Elements, grid
-from rackmodel.topology.notebook import table_html
 
 
 def build_graph(elements: Elements) -> MachineGraph:

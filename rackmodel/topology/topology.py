@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.columns import Columns, frame_of, of_records
+from rackmodel.columns import Columns, frame_of, of_records, table_html
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.describe import describe
 from rackmodel.topology.description import Description
 from rackmodel.topology.elements import elements
 from rackmodel.topology.inventory import COLUMNS, counted, inventory_rows
 from rackmodel.topology.nodes_and_links import Elements
-from rackmodel.topology.notebook import table_html
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -124,8 +124,8 @@ def goodput(
 
     Returns
     -------
-    goodput, mtbf_s, interval_s ...; rows, one for each part that stops a job; domains, one for
-    each number of spares. See `rackmodel.assess.availability`.
+    goodput, mtbf_s, interval_s, shares (of the time) ...; rows, one for each part that
+    stops a job; domains, one for each number of spares. See `rackmodel.assess.availability`.
     """
     from rackmodel.assess import stops as how
     from rackmodel.assess.availability import availability
@@ -144,7 +144,7 @@ def goodput(
         stops=record(how.Stops, stops, "stops") if isinstance(stops, Mapping) else stops,
         site=Site.of({"media": dict(media or {}), "lengths_m": dict(lengths_m or {})}),
     )
-    return Answer({"topology": machine.name, **found})
+    return Answer({"topology": machine.name, **found}, "levers.lost_time", {"found": found})
 
 
 @checked

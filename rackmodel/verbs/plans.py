@@ -86,7 +86,8 @@ def advise(
         ),
         catalog=words["catalog"],
     )
-    return Answer(found.to_dict())
+    told = found.to_dict()
+    return Answer(told, "levers.changes", {"found": told})
 
 
 def emit(job: Job | Result, framework: str) -> str:

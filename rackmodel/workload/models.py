@@ -8,7 +8,7 @@ Left out: weights, tokenizers, quality; how the model is cut over accelerators (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rackmodel.workload.architecture import Architecture
 from rackmodel.workload.blocks import Block
@@ -22,6 +22,19 @@ class Model(Architecture):
 
     Fields: those of `Architecture`.
     """
+
+    def _repr_html_(self) -> str:
+        """Show sizes and what they count up to in a notebook."""
+        from rackmodel.columns import table_html
+
+        known = {one.name: getattr(self, one.name) for one in fields(self)}
+        known |= {name: getattr(self, name) for name in ("parameters", "active_parameters")}
+        rows = [
+            (name, f"{value:,}" if type(value) is int else str(value))
+            for name, value in known.items()
+            if value and isinstance(value, int | float | str)
+        ]
+        return table_html(self.name, ("field", "value"), rows)
 
     @property
     def moe_layers(self) -> int:

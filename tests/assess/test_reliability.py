@@ -13,6 +13,7 @@ from rackmodel.assess.reliability import (
     goodput,
     part_rates,
     rates_of,
+    time_shares,
     young_interval_s,
 )
 from rackmodel.errors import InvalidInput
@@ -76,6 +77,22 @@ def test_monte_carlo_agrees_with_the_closed_form():
     )
     assert found["goodput"] == pytest.approx(want, abs=0.002)
     assert found["interruptions"] == pytest.approx(120 / 54 * 419, rel=0.05)
+
+
+@pytest.mark.parametrize("restart_s", [0.0, 60.0, 1500.0])
+def test_shares_of_the_time_are_those_of_a_played_run(restart_s):
+    times = {"interval_s": 400.0, "mtbf_s": 3000.0, "stall_s": 20.0, "restart_s": restart_s}
+    shares = time_shares(**times)
+    assert math.fsum(shares.values()) == pytest.approx(1.0)
+    run = simulate_run(4e7, **times)
+    assert shares["advances"] == pytest.approx(run.goodput, rel=0.01)
+    assert shares["restarts"] == pytest.approx(run.restarting_s / run.span_s, rel=0.04)
+    saved = run.saved_s / times["interval_s"] * times["stall_s"]  # the others were cut
+    lost = run.lost_s + run.stalled_s - saved
+    assert shares["work lost"] == pytest.approx(lost / run.span_s, rel=0.04)
+    planned = time_shares(**times, planned_per_s=1e-4)
+    assert math.fsum(planned.values()) == pytest.approx(1.0)
+    assert planned["planned stops"] == pytest.approx(1e-4 * restart_s)
 
 
 def test_runs_are_repeatable_and_account_for_all_time():

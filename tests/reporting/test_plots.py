@@ -23,6 +23,20 @@ COLLECTIVES = [
     for op, rate in (("all-reduce", 4e11), ("all-to-all", 3e11))
     for k in range(3, 34)
 ]
+CHANGES = [
+    {
+        "step_s": 2.0,
+        "flags": "--tp 4 --recompute none --micro-batch 16 --sharding zero1",
+        "gain": 0.5,
+    },
+    {"step_s": 1.5, "flags": "--pp 2", "gain": 1.0},
+]
+ADVICE = {"step_s": 3.0, "best_step_s": 1.2, "times_as_fast": 2.5}
+STOPPED = [{"part": "accelerator", "share": 0.7}, {"part": "host", "share": 0.3}]
+SHARES = {
+    **{"advances": 0.95, "checkpoints": 0.01, "planned stops": 0.0},
+    **{"restarts": 0.03, "work lost": 0.01},
+}
 CELLS = [
     {"tp": tp, "pp": pp, "mfu": None if tp * pp < 8 else 0.4 - 0.01 * abs(tp - pp)}
     for tp in (1, 2, 4, 8)
@@ -84,6 +98,8 @@ DRAWN = {
     "tiers": lambda ax: network.bandwidth_tiers(TIERS, ax),
     "mfu": lambda ax: study.mfu_heat_map(CELLS, ax),
     "tornado": lambda ax: levers.tornado(GAINS, ax),
+    "changes": lambda ax: levers.changes(CHANGES, ax, found=ADVICE),
+    "lost time": lambda ax: levers.lost_time(STOPPED, ax, found={"shares": SHARES}),
     "pareto": lambda ax: study.pareto(PARETO, ax),
     "scaling": lambda ax: study.scaling(SIZES, ax, edges={"node": 8, "rack": 72}),
     "domain": lambda ax: study.domain_plot(
@@ -159,6 +175,22 @@ def test_misfits_are_hatched_and_the_best_is_framed():
 
 def test_the_largest_lever_stands_on_top_of_a_tornado():
     assert levers.tornado(GAINS).get_yticklabels()[-1].get_text() == "FLOP/s"
+
+
+def test_changes_stand_from_the_slowest_to_the_best_plan():
+    ax = levers.changes(CHANGES, found=ADVICE)
+    assert [bar.get_width() for bar in ax.patches] == [1.2, 1.5, 2.0, 3.0]
+    assert ["+150%" in text.get_text() for text in ax.texts] == [True, False, False, False]
+    refused = [{**row, "gain": None} for row in CHANGES]
+    ax = levers.changes(refused, found={**ADVICE, "step_s": None, "times_as_fast": None})
+    assert len(ax.patches) == 3
+    assert "refused" in ax.get_title(loc="left")
+
+
+def test_lost_time_is_all_that_does_not_advance_the_job():
+    ax = levers.lost_time(STOPPED, found={"shares": SHARES})
+    assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(5.0)
+    assert ax.get_yticklabels()[-1].get_text() == "accelerator"
 
 
 @pytest.mark.parametrize("loss", [-0.1, 0.004, 0.0, None])

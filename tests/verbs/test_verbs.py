@@ -57,7 +57,7 @@ def test_an_answer_is_drawn_on_axes_that_are_given():
 
 def test_an_answer_without_a_picture_says_so():
     with pytest.raises(rackmodel.InvalidInput, match="frame"):
-        rackmodel.goodput("dgx-h100", gpus=8, stops={"runs": 0}).plot()
+        rackmodel.Answer({"rows": []}).plot()
 
 
 def test_uneven_sizes_are_refused_but_for_all_to_all():
@@ -209,6 +209,20 @@ def _wrong(result):
     yield lambda: rackmodel.load_catalog(3), "takes nothing by place; name the other words"
     yield lambda: rackmodel.load_catalog(files=3), "files: expected a list"
     yield lambda: rackmodel.load_model(), "load_model needs source"
+
+
+def test_advice_and_goodput_are_drawn_on_axes_that_are_given():
+    from matplotlib.figure import Figure
+
+    plan = {"tp": 8, "pp": 1, "recompute": "full"}
+    for found in (
+        rackmodel.advise("dgx-h100", {**STEP, "plan": plan}),
+        rackmodel.goodput("dgx-h100", gpus=1024, stops={"runs": 0}),
+    ):
+        ax = Figure().add_subplot()
+        assert found.plot(ax=ax) is ax
+        assert len(ax.patches) > 1
+    assert "<td>parameters</td>" in rackmodel.load_model("gpt3-13b")._repr_html_()
 
 
 def test_wrong_words_of_a_verb_are_told_in_one_line():
