@@ -91,8 +91,7 @@ def left_out(
             continue
         moves = refitted((sure * known)[~mine], (sure[:, None] * slope)[~mine])
         out = start[mine] - unseen[mine] @ moves
-        where = np.flatnonzero(mine)
-        for number, error in zip(where, out, strict=True):
+        for number, error in zip(np.flatnonzero(mine).tolist(), out, strict=True):
             yield name, runs[number], known[number], error
 
 

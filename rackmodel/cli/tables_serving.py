@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled, grid
-from rackmodel.reporting.summary import watts_text
+from rackmodel.reporting.summary import placement_text, watts_text
 from rackmodel.reporting.words import (
+    MISSING,
     known,
     part_name,
     percent,
@@ -86,6 +87,8 @@ def serving_rows(row: Payload) -> Iterator[tuple[str, str]]:
         f" ${three(row['cost']['usd_per_mtoken'])} per Mtoken;"
         f" {whole(row['tokens_per_s_per_mw'])} tokens/s per MW",
     )
+    if (placed := placement_text(row)) != MISSING:
+        yield "placement", placed
 
 
 def serving_tables(row: Payload) -> Iterator[RenderableType]:

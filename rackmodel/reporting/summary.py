@@ -183,18 +183,19 @@ def run_text(row: Payload) -> str:
 
 
 def placement_text(row: Payload) -> str:
-    """Say how many accelerators of each domain are used, where several are not all filled."""
+    """Say how many accelerators of each domain are used, where not all are filled."""
     where = row.get("placement") or {}
-    if where.get("domains", 1) < 2 or not where["idle_accelerators"]:
+    if not where.get("idle_accelerators"):
         return MISSING
     used, domain, idle = (
         whole(where[name])
         for name in ("used_per_domain", "domain_accelerators", "idle_accelerators")
     )
-    how = f"{used} of each {domain}"
+    how = f"{used} of each {domain}" if where["domains"] > 1 else f"{used} of {domain}"
     if where["used_per_domain"] == where["domain_accelerators"]:
         how = "the last domain in part"
-    return f"{how}; {idle} idle ({percent(where['idle_share'])})"
+    idle += f" idle ({percent(where['idle_share'])})"
+    return f"{how}; {idle}, counted in energy and cost with their racks"
 
 
 ROWS = (

@@ -7,6 +7,7 @@ Left out: how figures are worked out (`result`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from rackmodel.result.records import PlacementRecord
 from rackmodel.workload import Plan
 
 if TYPE_CHECKING:
+    from rackmodel.engine.rank_map import RankMap
     from rackmodel.engine.step import Step
 
 PLAIN = ("step_s", "step_s_low", "step_s_high", "tokens_per_s_per_gpu", "mfu", "bound_by")
@@ -32,14 +34,20 @@ def simulation_facts(step: Step) -> dict[str, Any]:
     }
 
 
-def placement_of(step: Step) -> PlacementRecord:
-    """Return how many accelerators of each scale-up domain are used, and how many stand idle."""
-    where, ranks = step.rank_map, step.job.gpus
-    idle = where.idle(ranks)
+def placement_of(where: RankMap, ranks: int, before: int = 0) -> PlacementRecord:
+    """Return how many accelerators of each scale-up domain are used, and how many stand idle.
+
+    before : accelerators that others of the same job fill first.
+    """
+    used, domains, idle = where.used, where.domains(ranks), where.idle(ranks)
+    if before:
+        used, domains = where.domain, math.ceil((before + where.slots(ranks)) / where.domain)
+        ranks += before
+        idle = domains * where.domain - ranks
     return {
         "domain_accelerators": where.domain,
-        "used_per_domain": min(where.used, ranks),
-        "domains": where.domains(ranks),
+        "used_per_domain": min(used, ranks),
+        "domains": domains,
         "idle_accelerators": idle,
         "idle_share": idle / (ranks + idle),
     }

@@ -282,7 +282,7 @@ class Result:
     @property
     def placement(self) -> PlacementRecord:
         """How many accelerators of each scale-up domain are used, and how many stand idle."""
-        return placement_of(self.step)
+        return placement_of(self.step.rank_map, self.step.job.gpus)
 
     @cached_property
     def _runs(self) -> list[Runs]:

@@ -19,6 +19,7 @@ from rackmodel.result.records import (
     DrawnRecord,
     HbmRecord,
     LinkRecord,
+    PlacementRecord,
     RackRecord,
 )
 
@@ -95,6 +96,7 @@ class ServingRecord(TypedDict):
     bound_by: str
     hbm: HbmRecord
     links: list[LinkRecord]
+    placement: PlacementRecord
     racks: list[RackRecord]
     energy_j_per_token: float
     tokens_per_s_per_mw: float

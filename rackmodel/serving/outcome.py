@@ -18,6 +18,7 @@ from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.result.facts import placement_of
 from rackmodel.result.link_usage import link_rows
 from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import ServingRecord
@@ -150,6 +151,7 @@ class ServingResult(Framed):
                 "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
             },
             "links": link_rows(self.decode),
+            "placement": placement_of(self.decode.rank_map, job.decode_gpus, job.prefill_gpus),
             **facts,
             "simulation": {"events": self.decode.events, "wall_s": self.decode.wall_s},
             **made_with(self.catalog),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import rackmodel
+from rackmodel.cli.tables_serving import serving_rows
 from rackmodel.hardware import load_catalog
 from rackmodel.workload.operations import Compute
 from rackmodel.workload.serving.job import ServingJob, Worker
@@ -275,6 +276,16 @@ def test_idle_neighbours_are_no_watts_of_an_accelerator_that_serves():
     two = served(model="llama3.1-8b", isl=500, osl=500, gpus=2, tp=2, users=8).assessment["power"]
     assert two["accelerator_w"] == pytest.approx(sum(two["accelerator_by_cause_w"].values()))
     assert two["accelerators_w"] > 2.0 * two["accelerator_w"]  # six idle ones stand beside them
+
+
+@pytest.mark.parametrize(("prompts", "idle"), [(0, 64), (8, 56)])
+def test_idle_neighbours_in_a_rack_are_told_beside_their_energy(prompts, idle):
+    words = {"model": "llama3.1-70b", "isl": 500, "osl": 500, "tp": 8, "users": 8}
+    found = served("gb200-nvl72", **words, gpus=8 + prompts, prefill_gpus=prompts).to_dict()
+    assert found["placement"]["idle_accelerators"] == idle
+    told = list(dict(serving_rows(found)).items())
+    assert told[-2][0] == "energy, cost"
+    assert told[-1][1].startswith(f"{72 - idle} of 72; {idle} idle ({idle / 72:.0%}), counted in")
 
 
 def test_no_point_of_a_front_is_beaten_by_another():
