@@ -150,7 +150,7 @@ def test_a_taken_port_is_told(fails):
         return
     with server.listening(0) as taken:
         assert "--port" in fails(2, "app", "--no-browser", "--port", taken.getsockname()[1])
-    assert "65535" in fails(2, "app", "--port", "70000")
+    assert "65,535" in fails(2, "app", "--port", "70000")
 
 
 @pytest.fixture(scope="module")
