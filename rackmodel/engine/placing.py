@@ -8,7 +8,6 @@ Left out: what the ranks do.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,6 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
-from rackmodel.topology.nodes_and_links import Elements
 from rackmodel.workload.placement import dp_block, replica_stride
 
 if TYPE_CHECKING:
@@ -113,6 +111,7 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
         raise InvalidPlan(
             f"the plan needs {total} accelerators; the machine has {len(network.accelerator_nodes)}"
         )
+    count = getattr(machine, "cables", None)
     speed, parts = _speeds(ranks, options.slow), tuple[str, ...]()
     if found is not None:
         found.check(accelerators)
@@ -126,18 +125,8 @@ def place(machine: SimulatedMachine, job: Job, options: EngineOptions, periods: 
         accelerators=accelerators,
         speed=speed,
         parts=parts,
-        cables={} if ranks == total else _cables(machine, slots),
+        cables={} if ranks == total or count is None else count(slots),
     )
-
-
-def _cables(machine: SimulatedMachine, slots: int) -> Mapping[tuple[str, str], int]:
-    """Count the cables of the whole machine by tier and kind, without building it."""
-    ask = getattr(machine, "elements", None)
-    elements: Elements | None = None if ask is None else ask(slots, bundled=True)
-    found: Counter[tuple[str, str]] = Counter()
-    for links in elements.links if elements else ():
-        found[links.tier, links.wire.kind] += links.cables
-    return found
 
 
 def _network(

@@ -7,6 +7,8 @@ Left out: how it is drawn (`draw`) and found (`names`).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.columns import Columns, frame_of, of_records, table_html
@@ -96,6 +98,14 @@ class Topology(Description):
                 " (a machine repeats: see Topology.period)"
             )
         return elements(self, accelerators, bundled=bundled)
+
+    def cables(self, accelerators: int) -> Mapping[tuple[str, str], int]:
+        """Count the bundled graph's cables by tier and kind; none of a graph of one's own."""
+        found: Counter[tuple[str, str]] = Counter()
+        if self.own_graph is None:
+            for links in elements(self, accelerators, bundled=True).links:
+                found[links.tier, links.wire.kind] += links.cables
+        return found
 
     def inventory(self, accelerators: int) -> pd.DataFrame:
         """Count the parts of the units that `accelerators` accelerators stand on, by arithmetic.
