@@ -300,9 +300,9 @@ def study(
       rackmodel study --quick --out runs/quick
       rackmodel study --out runs/study
 
-    May be killed and run again: points that are there are not looked at again. Twenty minutes of
-    one processor for nine points in ten; those on A100, at 1,600 Gb/s and of 67T parameters take
-    minutes each. `claims --study DIR` and `report --study DIR` read it.
+    May be killed and run again: points that are there are not looked at again. 128 points, half
+    an hour of one processor; mixtures on V100 take up to 9 GB and minutes. `claims --study DIR`
+    and `report --study DIR` read it.
     """
     from rackmodel.verbs.scale_up_study import FULL, write_study
 

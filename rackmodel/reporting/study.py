@@ -224,7 +224,7 @@ def _crowded(row: Mapping[str, Any], others: Rows, x: str, y: str) -> bool:
 ACROSS = {
     "gpus": ("accelerators", "the smallest machine"),
     "domain": ("accelerators in one scale-up domain", "the smallest domain"),
-    "nic_gbps": ("scale-out rate of one accelerator [Gb/s, one way]", "200 Gb/s"),
+    "nic_gbps": ("scale-out rate of one accelerator [Gb/s, one way]", "the slowest"),
     "seq_len": ("tokens in a sequence", "the shortest"),
     "times": ("HBM bandwidth or capacity, times that of GB200", "GB200"),
     "tokens": ("tokens of an accelerator in a step", "the fewest"),
