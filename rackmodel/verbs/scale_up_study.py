@@ -21,6 +21,7 @@ from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, machine_key, point, whole
 from rackmodel.argument.trade_offs import with_gains
+from rackmodel.errors import CannotRun
 from rackmodel.planning.candidates import COUNTED
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
@@ -66,7 +67,13 @@ def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
 
 
 def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame]:
-    """Run the points of all these specs, or what is left of them; one frame per spec."""
+    """Run the points of all these specs, or what is left of them; one frame per spec.
+
+    Raises
+    ------
+    CannotRun
+        If none of the points ran.
+    """
     wanted = points(names)
     every = sorted((job for jobs in wanted.values() for job in jobs), key=_order)
     unlike = {canonical(job): job for job in every}
@@ -82,6 +89,9 @@ def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame
         resume=any(out.glob("points/*")),
         progress=progress,
     )
+    if not (rows["status"] == "done").any():
+        why = rows["reason"].iloc[0]
+        raise CannotRun(f"no point ran of {len(rows)} ({why}); the same command tries again")
     place = {name: number for number, name in enumerate(unlike)}
     frames = {}
     for name, jobs in wanted.items():

@@ -17,7 +17,7 @@ from rackmodel.argument.verdicts.training_runs import goodput_of
 from rackmodel.argument.verdicts.trends import modules
 from rackmodel.argument.verdicts.verdict import drawn, like_ratio, overlaps, simulate_line
 from rackmodel.cli import app
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.topology import load_topology
 
@@ -63,6 +63,17 @@ def test_a_verdict_says_how_many_steps_were_simulated_for_it(verdicts):
     pairs = 2 * len(verdicts["a800-links"].frame)  # each job on both machines
     assert verdicts["a800-links"].to_dict()["steps_simulated"] >= pairs
     assert verdicts["hbm-price"].steps == 0
+
+
+def test_a_study_of_which_no_point_ran_says_why(tmp_path, monkeypatch):
+    from rackmodel.verbs import scale_up_study as study
+
+    def lost(flat):
+        raise CannotRun("its worker died twice")
+
+    monkeypatch.setattr(study, "point", lost)
+    with pytest.raises(CannotRun, match="its worker died twice"):
+        study.run(("hbm",), tmp_path, workers=1)
 
 
 def test_points_of_a_study_are_not_looked_at_again(tmp_path, monkeypatch):
