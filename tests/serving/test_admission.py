@@ -83,9 +83,9 @@ def test_prompts_are_admitted_at_least_once_in_a_step():
 def test_recipes_hold_for_their_own_runs_only():
     run = {"source": "InferenceX issue", "software": "sglang", "model": "deepseek-r1"}
     here = {**run, "system": "dgx-b200", "weights_precision": "fp4"}
-    assert recipe_of(here, 8) == {"chunk": 16384, "admit_every": 10, "kv": "fp8"}
+    assert recipe_of(here, 8) == {"chunk": 16384, "admit_every": 10, "kv": "fp8", "drafts": 2}
     assert recipe_of(here, 64)["admit_every"] == 30
-    assert recipe_of({**here, "system": "gb200-nvl72"}, 64) == {"chunk": 32768}
+    assert recipe_of({**here, "system": "gb200-nvl72"}, 64) == {"chunk": 32768, "drafts": 2}
     assert recipe_of({**here, "source": "MLPerf"}, 64) == {}
 
 
