@@ -57,7 +57,7 @@ class UnknownName(InvalidInput):
         >>> print(UnknownName.among("accelerator", "gb20", ["gb200", "h100"]))
         no accelerator 'gb20'; did you mean 'gb200'? (known: gb200, h100)
         """
-        names = sorted(known)
+        names = sorted(filter(None, known))  # an empty word means: left open
         name = name if len(name) <= 80 else name[:77] + "..."
         near = nearest(name, names)
         hint = f"; did you mean {near!r}?" if near else ""
