@@ -191,14 +191,20 @@ def rack_columns(step: Step, rack_accelerators: int) -> Columns:
     """
     classes = step.rank_class
     rack = step.rank_map.accelerators(len(classes)) // rack_accelerators
+    return rack_classes(rack, classes, step.rank_weight)
+
+
+def rack_classes(rack: Ints, classes: Ints, weight: Floats) -> Columns:
+    """Return the columns of `rack_columns` for ranks in such racks, of such classes.
+
+    weight : ranks that each stands for; a rack stands for as many racks as its ranks do on average.
+    """
     _, rack = np.unique(rack, return_inverse=True)
-    racks = int(rack.max()) + 1
-    kinds = int(classes.max()) + 1
-    content = np.zeros((racks, kinds), dtype=np.int64)
+    content = np.zeros((int(rack.max()) + 1, int(classes.max()) + 1), dtype=np.int64)
     np.add.at(content, (rack, classes), 1)
-    weight = np.bincount(rack, weights=step.rank_weight) / np.bincount(rack)
+    alike = np.bincount(rack, weights=weight) / np.bincount(rack)
     distinct, which = np.unique(content, axis=0, return_inverse=True)
-    count = np.bincount(which.reshape(-1), weights=weight)
+    count = np.bincount(which.reshape(-1), weights=alike)
     row, rank_class = np.nonzero(distinct)
     return {
         "rack_class": row,

@@ -20,7 +20,7 @@ from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.columns import Columns, joined
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
-from rackmodel.result.link_usage import rack_columns
+from rackmodel.result.link_usage import rack_classes, rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import kernels_of
 from rackmodel.topology import Topology
@@ -162,16 +162,7 @@ def _racks_apart(prompt: Step, decode: Step, rack: int) -> Columns:
         placed.append((slots + step.rank_map.accelerators(ranks), first_class + classes))
         slots += ranks
     where, classes = (np.concatenate(column) for column in zip(*placed, strict=True))
-    content = np.zeros((int(where.max()) // rack + 1, int(classes.max()) + 1), dtype=np.int64)
-    np.add.at(content, (where // rack, classes), 1)
-    distinct, count = np.unique(content[content.any(axis=1)], axis=0, return_counts=True)
-    row, rank_class = np.nonzero(distinct)
-    return {
-        "rack_class": row,
-        "count": count[row],
-        "rank_class": rank_class,
-        "ranks": distinct[row, rank_class],
-    }
+    return rack_classes(where // rack, classes, np.ones(len(where)))
 
 
 def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> Columns:
