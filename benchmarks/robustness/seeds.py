@@ -56,7 +56,7 @@ def graph(accelerators: int = 4) -> dict[str, Any]:
     ]
     edges += [{"source": f"g{i}", "target": f"n{i}", **slow} for i in range(accelerators)]
     edges += [{"source": f"n{i}", "target": "l", **slow} for i in range(accelerators)]
-    facts = {"accelerator": "h100", "host_accelerators": 4, "name": "four", "title": "a graph"}
+    facts = {"accelerator": "h100", "ocs": 0, "name": "four", "title": "a graph"}
     return {"directed": False, "graph": facts, "nodes": nodes, "edges": edges}
 
 

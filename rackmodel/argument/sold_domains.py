@@ -95,7 +95,7 @@ def sold(
         "accelerator": accelerator,
         "shape": shape,
         "nics": nics,
-        "fabric": _fabric(base, domain, domain // host.accelerators * int(nics["per_host"])),
+        "fabric": _fabric(base, domain // host.accelerators * int(nics["per_host"])),
     }
     for key, value in (changes or {}).items():
         over[key] = value
@@ -365,7 +365,7 @@ def _two_tiers(links: int, domain: int, ports: int, taper: float) -> dict[str, i
     return {}
 
 
-def _fabric(base: Topology, domain: int, nics: int) -> dict[str, Any]:
+def _fabric(base: Topology, nics: int) -> dict[str, Any]:
     """Return [fabric] of the accelerator's own machine, with leaves full whatever the domain."""
     fabric = base.fabric
     assert fabric is not None

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Level: TypeAlias = Literal["low", "mid", "high"]
 COOLINGS = ("air", "hybrid", "liquid", "immersion")
 BURNED = "smoothing"  # the part that accelerators burn to keep a floor or a ramp of their rack
-# Parts after the loads: what distribution and moving air take.
-OVERHEADS = ("fan", "dc_stage", "busbar", "psu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

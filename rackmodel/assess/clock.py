@@ -177,15 +177,6 @@ def _highest(value: Callable[[float], float], most: float, fastest: float) -> fl
     return low
 
 
-def relative_clock(unit: Columns, accelerator: Accelerator, cap_w: float) -> float:
-    """Return the clock under `cap_w` over the clock under the accelerator's own cap.
-
-    unit : as simulated under the own cap.
-    """
-    usual = usual_clock(unit, accelerator)
-    return capped_clock(unit, accelerator, cap_w, clock=usual) / usual
-
-
 def settle_clock(
     timeline_at: Callable[[float], Table],
     accelerator: Accelerator,

@@ -30,7 +30,6 @@ _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
 _TRAINED = ("optimizer", "lora", "lora_targets", "freeze")
-_OPEN = ("seq_len", "token_routing", "document_len", *_TRAINED)
 _MODEL_HELP = (
     "A name (`rackmodel list models`), a TOML file, a Hugging Face config.json or its directory."
 )
@@ -119,7 +118,7 @@ def _job_options() -> list[Parameter]:
         *fields_options(
             Job,
             "Job",
-            ("seq_len", "token_routing", "document_len", "optimizer", *_TRAINED, "precision"),
+            ("seq_len", "token_routing", "document_len", *_TRAINED, "precision"),
             searched=True,  # a launch file may say them
         ),
         *fields_options(Job, "Job", ("stack", "cuda_graphs")),

@@ -29,7 +29,6 @@ class StandIn:
     """
 
     dp: int
-    true_dp: int
     period: int
     weight: npt.NDArray[np.int64]
 
@@ -68,8 +67,8 @@ def stand_in(
     periods = max(periods, math.ceil(STEP_DOMAINS / spanned))
     small = dp % period + periods * period
     if small >= dp:
-        return StandIn(dp=dp, true_dp=dp, period=period, weight=np.ones(dp, dtype=np.int64))
+        return StandIn(dp=dp, period=period, weight=np.ones(dp, dtype=np.int64))
     weight = np.ones(small, dtype=np.int64)
     middle = period * (periods // 2)
     weight[middle : middle + period] += (dp - small) // period
-    return StandIn(dp=small, true_dp=dp, period=period, weight=weight)
+    return StandIn(dp=small, period=period, weight=weight)

@@ -315,7 +315,7 @@ def _racks(
     found = []
     for one, (stay, *_), row in zip(jobs, stays, rows, strict=True):
         if isinstance(one.result, ServingResult):
-            watts = _served_w(one, one.result, row["slowdown"], machine, catalog, site)
+            watts = _served_w(one.result, row["slowdown"], machine, catalog, site)
         else:
             watts = _trained_w(one, stay, window_s, machine, catalog, site)
         for rack, series in zip(one.spec.racks, watts, strict=False):
@@ -332,7 +332,6 @@ def _racks(
 
 
 def _served_w(
-    one: Occupant,
     result: ServingResult,
     slowdown: float,
     machine: Topology,

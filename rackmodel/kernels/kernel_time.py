@@ -221,7 +221,7 @@ class KernelTimes:
         rate, key = self._matrix_rate(kernel.precision)
         m, n, k = (float(x) for x in (*kernel.shape, 1, 1, 1)[:3])
         batch = float(kernel.shape[3]) if len(kernel.shape) > 3 else 1.0
-        factor = self._slowdown(kernel, key)
+        factor = self._slowdown(key)
         if kernel.family == "grouped_gemm":
             rows = m / max(batch, 1.0)
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
@@ -241,7 +241,7 @@ class KernelTimes:
             smooth=common["smooth"],
         )
 
-    def _slowdown(self, kernel: Kernel, key: str) -> float:
+    def _slowdown(self, key: str) -> float:
         """Return the time of a product in training over its time alone."""
         if not self.in_training:
             return 1.0

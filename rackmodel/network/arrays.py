@@ -49,7 +49,6 @@ class Arrays:
     fabric_reduction: bool  # the fabric's switches reduce (SHARP)
     transport: Transport  # of the network ports
     family: str  # generation of the accelerator, for library constants; "" if unknown
-    host_reach: int  # accelerators that one host (or tray) holds
     routing: Routing
     seed: int
     _cache: dict[object, Any] = field(default_factory=dict, repr=False)

@@ -74,7 +74,6 @@ class FluidNetwork:
     loads: Sequence[Row] | Mapping[int, Row]
     capacity: Sequence[float]
     cap: Sequence[float]
-    solves: int = 0
     _on_link: dict[int, dict[Moving, None]] = field(default_factory=dict)
     _dirty: dict[Moving, None] = field(default_factory=dict)
     _ends: list[tuple[float, int, int, Moving]] = field(default_factory=list)
@@ -168,7 +167,6 @@ class FluidNetwork:
     def _rates(self, flows: tuple[int, ...]) -> Shared:
         shared = self._known.get(flows)
         if shared is None:
-            self.solves += 1
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             shared = self._known[flows] = self._fill(flows)

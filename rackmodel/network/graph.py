@@ -119,7 +119,6 @@ def by_rail(network: Network) -> Network:
     return replace(network, routing="rail", _cache={})
 
 
-_REACH = "graph: host_accelerators"
 # What a graph says of an edge, checked.
 EDGE = np.dtype(
     [("rate", "f8"), ("payload", "f8"), ("latency_s", "f8"), ("cables", "i8"), ("kind", "O")]
@@ -245,7 +244,6 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
         fabric_reduction=bool(facts.get("fabric_reduction", False)),
         transport=_transport(facts, told["kind"][~inner].tolist()),
         family=str(facts.get("accelerator") or read.part),
-        host_reach=gate.whole(facts.get("host_accelerators") or 0, _REACH, least=0),
         routing=routing,
         seed=seed,
     )

@@ -305,16 +305,6 @@ def scaling(
         return dress(ax, title=title, x=across, y=f"{UP[y]}{share}", grid="both")
 
 
-def domain_plot(rows: Rows, ax: Axes | None = None, *, group: str = "model") -> Axes:
-    """Draw throughput per accelerator against the size of the scale-up domain.
-
-    rows : each with `domain`, `tokens_per_s_per_gpu` and `group`; relative to the smallest domain.
-    """
-    return scaling(
-        rows, ax, x="domain", group=group, title="What a larger scale-up domain is worth"
-    )
-
-
 def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw tokens/s per accelerator over the axis of a sweep that has the most values."""
     done = [row for row in rows if row.get("status", "done") == "done"]

@@ -1,8 +1,8 @@
 """Design search: vary the hardware, keep what the constraints allow, and show the trade-offs.
 
 In:  a base job, knobs (any field of a job or ``set.`` value), constraints, objectives.
-Out: one row per design, which of them are on the Pareto front; the optimum of one figure.
-Left out: what a design means (`jobs`); the optimisers are SciPy's.
+Out: one row per design, which of them are on the Pareto front.
+Left out: what a design means (`jobs`).
 
 Every design is a flat job as in a sweep, so whatever a SPEC.toml can vary a design search can, and
 its rows can be kept in a sweep's directory.
@@ -18,14 +18,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
-from rackmodel.errors import CannotRun, InvalidInput, RackModelError, UnknownName
+from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.sweeps.api import sweep
-from rackmodel.sweeps.design_spec import DesignSpec, check_sense
+from rackmodel.sweeps.design_spec import DesignSpec
 from rackmodel.sweeps.filters import Value, parse_filter
-from rackmodel.sweeps.jobs import simulate_job
 from rackmodel.sweeps.run import JobFunction, Progress
 from rackmodel.sweeps.spec import FlatJob, SweepSpec
 
@@ -131,69 +129,6 @@ def pareto_front(figures: Any, senses: Sequence[str]) -> Any:
         better = (low < low[row]).any(axis=1)
         best[row] = not (as_good & better).any()
     return best
-
-
-def optimise(
-    base: FlatJob,
-    ranges: Mapping[str, tuple[float, float]],
-    objective: str,
-    sense: str = "max",
-    *,
-    constraints: Sequence[tuple[str, float]] = (),
-    most: int = 60,
-    seed: int = 0,
-    job: JobFunction | None = None,
-) -> dict[str, Value]:
-    """Return the row of the best design over continuous knobs.
-
-    Parameters
-    ----------
-    ranges : {knob: (low, high)}. objective : column to maximise ("max") or minimise ("min").
-    constraints : (column, most allowed), such as ("rack_heat_w", 120e3).
-    most : simulations, about.
-
-    Raises
-    ------
-    CannotRun
-        If no design that was tried runs and meets the constraints.
-
-    Notes
-    -----
-    `scipy.optimize.differential_evolution`; designs that can't run or break a constraint count as
-    worse than all others.
-    """
-    check_sense(f"sense {sense!r}", sense)
-    act = job or simulate_job
-    names = list(ranges)
-    sign = -1.0 if sense == "max" else 1.0
-    seen: dict[tuple[float, ...], dict[str, Value]] = {}
-
-    def cost(point: Any) -> float:
-        values = tuple(float(x) for x in point)
-        design = base | dict(zip(names, values, strict=True))
-        try:
-            row = dict(act(design))
-        except RackModelError:
-            return math.inf
-        if any(_figure(row, column) > limit for column, limit in constraints):
-            return math.inf
-        seen[values] = design | row
-        return sign * _figure(row, objective)
-
-    population = max(5, 15 // max(1, len(names))) * len(names)
-    bounds: Any = list(ranges.values())
-    differential_evolution(
-        cost,
-        bounds,
-        maxiter=max(1, most // population - 1),
-        popsize=population // len(names),
-        rng=seed,
-        polish=False,
-        tol=1e-3,
-    )
-    if not seen:
-        raise CannotRun("no design that was tried runs and meets the constraints; widen the ranges")
-    return min(seen.values(), key=lambda row: sign * _figure(row, objective))
 
 
 def _figure(row: Mapping[str, Value], column: str) -> float:

@@ -74,7 +74,6 @@ class Store:
         self._file: int | None = None
         self._own: Path | None = None
         self._synced_s = time.monotonic()
-        self.torn = 0  # lines that a killed writer left behind
         check_folder(folder, "")
         try:
             self._open(resume=resume)
@@ -154,10 +153,7 @@ class Store:
                     if not line.endswith(b"\n"):
                         break  # still being written, or torn for ever
                     start += len(line)
-                    found = _read_line(line)
-                    if found is None:
-                        self.torn += 1
-                    else:
+                    if (found := _read_line(line)) is not None:  # else a killed writer left it
                         yield found
             self._offsets[part] = start
 

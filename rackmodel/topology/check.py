@@ -128,7 +128,6 @@ def _number(dimension: str, least: float = 0.0, most: float = math.inf) -> Reade
 
 #: Facts that rackmodel reads, each with what reads it; others are the user's own and are left.
 GRAPH: dict[str, Reader] = {
-    "host_accelerators": _whole(0),
     "accelerator": gate.text,
     "name": gate.text,
     "title": gate.text,

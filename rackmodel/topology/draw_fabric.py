@@ -69,7 +69,7 @@ def fabric_picture(
             _lines(ax, y, step, min(SHOWN, tier.number), min(SHOWN, upper.number), tier.kind)
             below = joints.get((tiers[row - 1].kind, tier.kind)) if row else None
             if joint is not None:
-                _joint_words(ax, y + step / 2, joint, below, tier.kind, upper.kind)
+                _joint_words(ax, y + step / 2, joint, below, tier.kind)
     for row, tier in enumerate(tiers):
         across = joints.get((tier.kind, tier.kind))
         if across is not None and tier.kind != "domain":
@@ -231,9 +231,7 @@ def _lines(ax: Axes, y: float, step: float, lower: int, upper: int, kind: str) -
                 ax.plot([a, b], [start, end], color="#999", lw=0.5, zorder=1)
 
 
-def _joint_words(
-    ax: Axes, y: float, joint: _Joint, below: _Joint | None, lower: str, upper: str
-) -> None:
+def _joint_words(ax: Axes, y: float, joint: _Joint, below: _Joint | None, lower: str) -> None:
     each = units.show(joint.bytes_per_s / joint.links, "bytes_per_s", digits=3)
     total = units.show(joint.bytes_per_s, "bytes_per_s", digits=3)
     words = f"{joint.links:,.0f} links x {each} one way = {total}"

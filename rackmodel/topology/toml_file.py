@@ -107,7 +107,7 @@ def _read(top: Table, name: str, text: str, catalog: Catalog) -> Topology:
         return replace(machine, title=title, source_text=text)
     tray = builder.tray or scale_up.accelerators
     host = _host(top.table("host"), part, catalog, scale_up.accelerators, tray)
-    nics = _nics(top.table("nics"), part, catalog, host) if top.has("nics") else None
+    nics = _nics(top.table("nics"), catalog, host) if top.has("nics") else None
     fabric = None
     if top.has("fabric"):
         if nics is None:
@@ -169,7 +169,7 @@ def _host(table: Table, part: Accelerator, catalog: Catalog, domain: int, tray: 
     return host
 
 
-def _nics(table: Table, part: Accelerator, catalog: Catalog, host: Host) -> Nics:
+def _nics(table: Table, catalog: Catalog, host: Host) -> Nics:
     per_host = table.count("per_host", host.accelerators)
     if host.accelerators % per_host and per_host % host.accelerators:
         raise InvalidInput(

@@ -44,13 +44,13 @@ class Model(Architecture):
     @property
     def parameters(self) -> int:
         """All parameters of the main model; MTP layers are left out, as in print."""
-        return sum(map(self.block_parameters, self.blocks)) + self._outside_layers(active=False)
+        return sum(map(self.block_parameters, self.blocks)) + self._outside_layers()
 
     @property
     def active_parameters(self) -> int:
         """Parameters that one token meets: `topk` of the experts, both embedding and head."""
         layers = sum(self.block_parameters(block, active=True) for block in self.blocks)
-        return layers + self._outside_layers(active=True)
+        return layers + self._outside_layers()
 
     @property
     def mtp_parameters(self) -> int:
@@ -69,7 +69,7 @@ class Model(Architecture):
         """Parameters of the token embedding (and the same again in an untied head)."""
         return self.vocab * self.hidden
 
-    def _outside_layers(self, *, active: bool) -> int:
+    def _outside_layers(self) -> int:
         positions = self.learned_positions * self.hidden
         norms = self.norm_parameters * (2 if self.embedding_norm else 1)
         head = 0 if self.tied else self.embedding_parameters

@@ -8,7 +8,6 @@ from rackmodel.assess.accelerator_power import draw_all
 from rackmodel.assess.clock import (
     capped_clock,
     mean_power_w,
-    relative_clock,
     repeated_unit,
     settle_clock,
     usual_clock,
@@ -223,12 +222,13 @@ def test_500_w_slows_a_training_step_by_a_tenth(h100):
     from machines import gpt3_step
 
     unit = repeated_unit(gpt3_step(), 0, h100)
-    ratio = relative_clock(unit, h100, 500.0)
     usual = usual_clock(unit, h100)
+    ratio = capped_clock(unit, h100, 500.0, clock=usual) / usual
     slower = mean_power_w(unit, h100, usual * ratio, clock=usual)[1]
     assert 0.80 < ratio < 0.93
     assert 1.06 < slower / unit["duration_s"].sum() < 1.13
-    assert relative_clock(unit, h100, h100.power_w) == pytest.approx(1.0, abs=1e-6)
+    own = capped_clock(unit, h100, h100.power_w, clock=usual)
+    assert own == pytest.approx(usual, rel=1e-6)
 
 
 def test_cap_below_the_lowest_clock_is_refused(h100):

@@ -93,13 +93,13 @@ def test_counts_of_graphs_are_whole_numbers(fails, run, tmp_path, place, value):
 @pytest.mark.parametrize("value", ["1e3", "x", -1, [1], 0.5])
 @pytest.mark.parametrize("command", ["flows", "collective"])
 def test_facts_of_graphs_are_read_once_for_all_commands(fails, tmp_path, command, value):
-    (tmp_path / "g.json").write_text(pair(graph={"host_accelerators": value}))
+    (tmp_path / "g.json").write_text(pair(graph={"ocs": value}))
     (tmp_path / "f.csv").write_text("source,target,bytes,start_s\na,b,1,0\n")
     words = {
         "flows": [tmp_path / "f.csv"],
         "collective": ["--op", "all-reduce", "--bytes", "1MB", "--gpus", "2"],
     }
-    assert "host_accelerators" in fails(2, command, tmp_path / "g.json", *words[command])
+    assert "ocs" in fails(2, command, tmp_path / "g.json", *words[command])
 
 
 CONFIG = {

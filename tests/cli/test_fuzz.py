@@ -107,7 +107,7 @@ def answered(result):
             ("edges",),
             ("graph", "shape"),
             ("graph", "accelerator"),
-            ("graph", "host_accelerators"),
+            ("graph", "ocs"),
             ("graph", "name"),
             ("graph",),
             ("directed",),

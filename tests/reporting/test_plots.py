@@ -102,8 +102,8 @@ DRAWN = {
     "lost time": lambda ax: levers.lost_time(STOPPED, ax, found={"shares": SHARES}),
     "pareto": lambda ax: study.pareto(PARETO, ax),
     "scaling": lambda ax: study.scaling(SIZES, ax, edges={"node": 8, "rack": 72}),
-    "domain": lambda ax: study.domain_plot(
-        [{**row, "domain": row["gpus"], "model": "m"} for row in SIZES], ax
+    "domain": lambda ax: study.scaling(
+        [{**row, "domain": row["gpus"], "model": "m"} for row in SIZES], ax, x="domain"
     ),
     "sweep": lambda ax: study.sweep_plot(SIZES, ax),
     "validation": lambda ax: validation.validation_scatter(RUNS, ax),

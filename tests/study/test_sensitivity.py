@@ -10,7 +10,7 @@ from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.study.resources import RESOURCES, scale
 from rackmodel.study.shadow_prices import sensitivity, sobol
-from rackmodel.sweeps.design_search import optimise, pareto_front, run_designs
+from rackmodel.sweeps.design_search import pareto_front, run_designs
 from rackmodel.sweeps.design_spec import DesignSpec
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
@@ -120,15 +120,6 @@ def test_many_designs_are_sampled_evenly_and_the_same_every_time():
     assert frames[0].equals(frames[1])
     assert 50 < len(frames[0]) <= 64
     assert frames[0]["pareto"].sum() == 1
-
-
-def test_optimiser_finds_the_best_within_the_constraint():
-    best = optimise(
-        {}, {"domain": (1.0, 200.0)}, "tokens", constraints=[("heat", 50.0)], job=curve, most=200
-    )
-    assert best["domain"] == pytest.approx(50.0, rel=0.05)
-    with pytest.raises(CannotRun, match="widen the ranges"):
-        optimise({}, {"domain": (150.0, 200.0)}, "tokens", job=curve, most=10)
 
 
 def test_pareto_front_keeps_equals():

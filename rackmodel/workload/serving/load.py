@@ -25,7 +25,6 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 # averages out over more of them; a balancer that is off by LOST knows nothing (assumed).
 STALE, STALE_OF = 0.3, 64
 LOST = 1.0
-CONTEXT_STEP = 1.05  # contexts and prompts are rounded to powers of this: a step is looked up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
