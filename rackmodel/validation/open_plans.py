@@ -79,8 +79,9 @@ class OpenPlan:
         from rackmodel.workload import Plan
 
         row, software, domain = self.row, self.software, self.domain
-        several = self.gpus > domain and software.sharded_in_domains
-        sharding = text(row, "sharding") or ("hsdp" if several else software.sharding)
+        sharding = text(row, "sharding") or software.sharding
+        if self.gpus > domain and software.sharded_in_domains and sharding_open(row):
+            sharding = "hsdp"
         recompute = text(row, "recompute") or "none"
         experts = self.model.experts if software.expert_groups else 0
         etp = whole(row, "etp") or 1
@@ -124,6 +125,16 @@ class OpenPlan:
         """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
         habits = ("yes", "between domains") if ep > self.domain else ("yes",)
         return ep > 1 and vpp > 1 and self.software.ep_overlap in habits
+
+
+def sharding_open(row: Mapping[str, Any]) -> bool:
+    """Return whether the ranks that share one copy of sharded weights are open.
+
+    So they are where nothing is said of sharding, and where the row calls a zero3 unstated: whoever
+    wrote it down knew that weights are sharded, not over whom.
+    """
+    told = text(row, "sharding")
+    return not told or (told == "zero3" and "sharding" in text(row, "unstated").split())
 
 
 def _divisors(number: int, most: int) -> list[int]:

@@ -22,7 +22,7 @@ from rackmodel import gate
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.software import Software, software_of, stack_or_unknown
 from rackmodel.validation.cells import flag, needed, text, whole
-from rackmodel.validation.open_plans import OpenPlan
+from rackmodel.validation.open_plans import OpenPlan, sharding_open
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, Catalog
@@ -56,7 +56,7 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     where it is one by layers and does not say of how many, it is of half or more. Where several
     plans were possible one that does not fit is out; a plan that was stated did fit, so that it
     gets selective recompute whatever the estimate says (JAX: full recompute with its inputs in host
-    memory). Whole copies that no domain has room for are sharded over all domains.
+    memory). A whole copy that no domain has room for is sharded over the fewest that have.
 
     Raises
     ------
@@ -79,12 +79,21 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
         return least_recompute(job, hbm_bytes)
     except DoesNotFit:
         if job.plan.sharding == "hsdp" and "sharding" in run.filled:
-            return filled_in(run, job.replace(sharding="zero3", shard_size=0), part)
+            return filled_in(run, _over_more(job), part)
         if run.offload == "last":
             return job.replace(offload=("activations",), recompute="full")
         if len(run.jobs) > 1:
             raise
         return job.replace(recompute="selective")
+
+
+def _over_more(job: Job) -> Job:
+    """Return a job whose copies of the weights are shared by the next larger number of ranks."""
+    ranks, size = job.plan.dp_cp, job.plan.shard_size
+    wider = next(s for s in range(2 * size, ranks + 1, size) if not ranks % s)
+    if wider == ranks:
+        return job.replace(sharding="zero3", shard_size=0)
+    return job.replace(shard_size=wider)
 
 
 def read_run(
@@ -120,7 +129,8 @@ def read_run(
     filled = tuple(
         key
         for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision", "vpp")
-        if not text(row, key) and (key != "vpp" or "vpp" in text(row, "unstated").split())
+        if (sharding_open(row) if key == "sharding" else not text(row, key))
+        and (key != "vpp" or "vpp" in text(row, "unstated").split())
     ) + (("stack",) if stack != stated else ())
     precision = text(row, "precision") or "bf16"
     shared = {

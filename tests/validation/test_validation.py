@@ -9,8 +9,9 @@ import pytest
 
 from rackmodel.api import search, simulate
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import accelerator
 from rackmodel.validation.errors import NEEDED, figures, predict, read_runs, validate
-from rackmodel.validation.published_runs import machine_of, read_run
+from rackmodel.validation.published_runs import filled_in, machine_of, read_run
 
 SMALL = {
     "id": "a",
@@ -161,6 +162,27 @@ def test_copies_of_sharded_weights_stay_inside_a_slice():
     cells = {**SMALL, "stack": "maxtext", "tp": 4, "dp": 4, "gpus": 16, "sharding": math.nan}
     for job in read_run(cells, domain=8).jobs:
         assert (job.plan.sharding, job.plan.shard_size) == ("hsdp", 2)
+
+
+def test_whom_an_assumed_sharding_is_over_goes_by_the_software():
+    told = {**SMALL, "stack": "paxml", "dp": 64, "gpus": 64, "global_batch": 64, "micro_batch": 1}
+    told |= {"sharding": "zero3", "recompute": math.nan}
+    (over_all,) = read_run(told, domain=8).jobs
+    assert (over_all.plan.sharding, over_all.plan.shard_size) == ("zero3", 0)
+    run = read_run({**told, "unstated": "recompute sharding"}, domain=8)
+    assert (run.jobs[0].plan.sharding, run.jobs[0].plan.shard_size) == ("hsdp", 8)
+    assert "sharding" in run.filled
+    (other,) = read_run({**told, "unstated": "sharding", "stack": "xtuner"}, domain=8).jobs
+    assert other.plan.sharding == "zero3"  # DeepSpeed shards over all ranks
+
+
+@pytest.mark.parametrize(("layers", "sharding", "ranks"), [(4, "hsdp", 8), (70, "hsdp", 16)])
+def test_copies_of_weights_lie_in_the_fewest_domains_that_hold_them(layers, sharding, ranks):
+    row = {**SMALL, "stack": "paxml", "dp": 64, "gpus": 64, "global_batch": 64, "micro_batch": 1}
+    row |= {"hidden": 8192, "ffn": 32768, "heads": 64, "kv_heads": 64, "layers": layers}
+    run = read_run({**row, "sharding": math.nan, "recompute": math.nan}, domain=8)
+    plan = filled_in(run, run.jobs[0], accelerator("h100")).plan
+    assert (plan.sharding, plan.shard_size) == (sharding, ranks)
 
 
 def test_columns_beyond_the_plan_are_read():
