@@ -30,11 +30,11 @@ def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         share = [100.0 * value for value in over["kv_used_share"]]
         cache.plot(over["time_s"], share, color=COLOURS[2])
         cache.set_ylim(bottom=0.0)
-        dress(cache, title="KV blocks in use", x="time [s]", y="%", grid="both")
+        dress(cache, title="KV blocks in use", x="time [s]", y="of all blocks [%]", grid="both")
         watts = [value / 1e3 for value in over["power_w"]]
         power.plot(over["time_s"], watts, color=COLOURS[3])
         power.set_ylim(bottom=0.0)
-        dress(power, title="Power of racks and fabric", x="time [s]", y="kW", grid="both")
+        dress(power, title="Power of racks and fabric", x="time [s]", y="power [kW]", grid="both")
         request_times(row, times)
     return figure
 
@@ -53,4 +53,4 @@ def request_times(row: Mapping[str, Any], ax: Axes) -> Axes:
         plain_ticks(ax, "y")
         ax.set_xticks([])
         ax.legend()
-        return dress(ax, title="Times of requests", y="ms", grid="y")
+        return dress(ax, title="Times of requests", y="time [ms]", grid="y")

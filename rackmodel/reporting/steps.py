@@ -105,28 +105,11 @@ def step_breakdown(rows: Rows, ax: Axes | None = None, *, title: str = "Where a 
         for index, row in enumerate(rows):
             seconds = row.get("step_s", floor[index])
             low, high = row.get("step_s_low"), row.get("step_s_high")
-            if low is not None and high is not None:
-                ax.plot(
-                    [index + 0.36] * 2,
-                    [low, high],
-                    "_-",
-                    color=INK,
-                    linewidth=1.4,
-                    ms=6,
-                    label="" if banded else "80% of real runs",
-                )
-                banded = True
-                top = max(top, high)
-            narrow = banded and len(rows) > 5  # clear of the band beside it
-            ax.annotate(
-                f"{seconds:.3g} s",
-                (index + 0.31 * narrow, max(floor[index], 0)),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right" if narrow else "center",
-                va="bottom",
-                fontweight="bold",
-            )
+            band = None if low is None or high is None else (low, high)
+            name = "" if banded else "80% of real runs"
+            _figure(ax, index, max(floor[index], 0), f"{seconds:.3g} s", band, name=name)
+            if band is not None:
+                banded, top = True, max(top, band[1])
         ax.set_ylim(0, top * 1.1)
         _tick_names(ax, labels)
         legend_outside(ax, reverse=True)
@@ -199,19 +182,35 @@ def value_bars(
     with look():
         ax.bar(range(len(values)), values, 0.62, color=colour)
         for index, (value, band) in enumerate(zip(values, bands, strict=True)):
-            ax.annotate(
-                f"{value:,.0f}" if value >= 10 else f"{value:.3g}",
-                (index, value),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontweight="bold",
-            )
-            if band:
-                ax.plot([index + 0.36] * 2, band, "_-", color=INK, linewidth=1.4, ms=6)
+            text = f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
+            _figure(ax, index, value, text, band)
         ax.set_ylim(0, top * 1.14 or 1.0)
         return ax
+
+
+def _figure(
+    ax: Axes,
+    index: int,
+    top: float,
+    text: str,
+    band: tuple[float, float] | None,
+    *,
+    name: str = "",
+) -> None:
+    """Write a figure on top of bar `index`, ending with the bar where its band stands beside it."""
+    ax.annotate(
+        text,
+        (index if band is None else index + 0.31, top),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center" if band is None else "right",
+        va="bottom",
+        fontweight="bold",
+        bbox=HALO,
+    )
+    if band is not None:
+        where = [index + 0.36] * 2
+        ax.plot(where, band, "_-", color=INK, linewidth=1.4, ms=6, label=name)
 
 
 def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LIMIT_W) -> Axes:
@@ -239,20 +238,9 @@ def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LI
         )
         for index in where:
             total = liquid[index] + air[index]
-            ax.annotate(
-                f"{total:.3g} kW",
-                (index, total),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontweight="bold",
-                bbox=HALO,
-            )
             low, high = (per_rack(rows[index], f"heat_w_{end}") for end in ("low", "high"))
-            if low and high:
-                ends = [low / 1e3, high / 1e3]
-                ax.plot([index + 0.36] * 2, ends, "_-", color=INK, linewidth=1.4, ms=6)
+            band = (low / 1e3, high / 1e3) if low and high else None
+            _figure(ax, index, total, f"{total:.3g} kW", band)
         limit = air_limit_w / 1e3
         top = max([*(a + b for a, b in zip(liquid, air, strict=True)), limit])
         ax.axhline(

@@ -202,7 +202,9 @@ def plain_ticks(ax: Axes, *names: str) -> None:
         axis = ax.xaxis if name == "x" else ax.yaxis
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1e3 * low else (1.0,)))
-        axis.set_major_formatter(lambda value, _: compact(value))
+        axis.set_major_formatter(
+            lambda value, _: f"{value:,.0f}" if 1e3 <= value < 1e6 else compact(value)
+        )
         axis.set_minor_formatter(NullFormatter())
 
 
