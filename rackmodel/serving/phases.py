@@ -32,4 +32,4 @@ def prefill_phase(job: ServingJob, steps: Steps, tokens: float) -> float:
     prompts = max(1.0, tokens / job.isl) * ranks
     load = Load(prompts=prompts, piece=float(job.isl))
     step_s = steps.seconds(job, worker, job.gpus, load) + habits_of(job.stack).host_s
-    return prompts * job.isl / step_s / worker.gpus
+    return worker.pp * prompts * job.isl / step_s / worker.gpus  # a batch for each stage

@@ -139,7 +139,7 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
             rows.append(_rows(prompt, share, cycle_s, 0, tile))
     else:
         length = cycle_s
-        at_once = job.prefill_gpus / job.prefill.gpus * max(1.0, state.prompt.prompts)
+        at_once = job.prefill_gpus / job.prefill.tp * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
         rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
         racks = _racks_apart(prompt, decode, rack)

@@ -24,7 +24,7 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 
 StepSeconds: TypeAlias = Callable[[Worker, int, Load], float]
-ROUNDS = 8  # of the fixed point of sequences that run
+ROUNDS = 24  # of the fixed point of sequences that run, at most
 CLOSE = 0.003
 MOST_ARRIVING = 50.0  # prompts in a step from where on no step is without
 INTERVALS = 64  # of the integral of a mean wait
@@ -274,8 +274,8 @@ def _state(
     tpot_s = (decode_s * (1.0 - beside) + mixed_s * beside) / job.tokens_a_step
     every = admitted_every(job, arriving)
     ttft_s = habits.first_token_s(decode_s, mixed_s, beside, pieces, every)
-    each_s = pieces * (mixed_s - decode_s) / prompt.prompts
-    # no cycle of users is shorter than the prompts of all of them take
+    # no cycle of users is shorter than the prompts of all of them take, a batch in every stage
+    each_s = pieces * (mixed_s - decode_s) / (prompt.prompts * worker.pp)
     ttft_s = max(ttft_s, users * each_s - job.decoded * tpot_s)
     rate = running / (job.decoded * tpot_s)
     waits_s = users / rate - job.decoded * tpot_s
@@ -307,7 +307,7 @@ def _over(
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     together, full_s, decode_s = max(1.0, state.prompt.prompts), state.prompt_s, 0.0
     if job.prefill is not None:
-        users = job.users / (job.prefill_gpus // job.prefill.gpus)
+        users = job.users / (job.prefill_gpus // job.prefill.gpus * job.prefill.pp)
     elif habits.alternates:
         together = min(users, fullest(job, job.worker, state.prompt.piece))
         load = replace(state.prompt, prompts=together)
@@ -341,7 +341,7 @@ def _apart(
     """Prompts on workers of their own: as many prompts in a step as their tokens allow."""
     assert job.prefill is not None
     worker, gpus = job.prefill, job.prefill_gpus
-    workers = gpus // worker.gpus
+    batches = gpus // worker.gpus * worker.pp  # that are under way at once
     tpot_s = decode_s / job.tokens_a_step
     rate = running * job.workers / (job.decoded * tpot_s)
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
@@ -355,17 +355,18 @@ def _apart(
 
     one_s = prompt_s(1.0)[1]
     full_s = prompt_s(most_prompts)[1]
-    most_rate = workers * most_prompts / full_s
+    most_rate = batches * most_prompts / full_s
     busy = min(1.0, rate / most_rate)
     # Prompts that came while a step ran share the next one.
-    together = max(1.0, min(most_prompts, rate / workers * one_s))
+    together = max(1.0, min(most_prompts, rate / batches * one_s))
     load, alone_s = prompt_s(together)
     moved_s = transfers.seconds(min(rate, most_rate))
     if math.isinf(moved_s):
         most_rate, moved_s = transfers.most_per_s, transfers.together_s(1)
     # who comes finds what the others have left: mean value analysis, with steps of one length
-    others = max(0.0, 1.0 - workers * together / (users * job.workers))
-    ttft_s = alone_s * (1.0 + busy / (2.0 * (1.0 - busy * others))) + moved_s
+    others = max(0.0, 1.0 - batches * together / (users * job.workers))
+    seen = busy * others
+    ttft_s = alone_s * (1.0 + seen / (2.0 * (1.0 - seen))) + moved_s
     queued = rate > most_rate
     if queued:
         rate = most_rate

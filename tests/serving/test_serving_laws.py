@@ -255,6 +255,32 @@ def test_workers_busy_with_prompts_give_more_with_more_of_anything():
     assert not few.queued
 
 
+def test_stages_of_a_pipeline_run_as_many_prompts_at_once():
+    """Short answers: two stages of tp 4 give as many as tp 8, or nearly; apart from decode too."""
+    words = {"model": "llama3.1-70b", "isl": 8192, "osl": 64, "stack": "vllm", "users": 48}
+    wide, deep = (served(**words, gpus=8, tp=8 // pp, pp=pp).steady for pp in (1, 2))
+    assert deep.requests_per_s > 0.8 * wide.requests_per_s
+    prompts = {"gpus": 16, "prefill_gpus": 8, "tp": 8}
+    wide, deep = (
+        served(**words, **prompts, prefill={"tp": 8 // pp, "pp": pp}).steady for pp in (1, 2)
+    )
+    assert wide.queued
+    assert deep.queued
+    assert deep.requests_per_s > 0.8 * wide.requests_per_s
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_user_alone_waits_for_nobody_where_prompts_run_apart(stages):
+    words = {"model": "llama3.1-70b", "isl": 8192, "osl": 256, "tp": 4, "users": 1}
+    found = served(
+        **words, gpus=4 + 4 * stages, prefill_gpus=4 * stages, prefill={"tp": 4, "pp": stages}
+    )
+    request_s = 0.05  # of software that nobody knows
+    moved_s = found.steady.ttft_s - request_s - found.steady.prompt_s
+    assert 0.0 < moved_s < 0.01
+    assert not found.steady.queued
+
+
 def test_two_batches_hide_exchanges_under_compute():
     plain, overlapped = (served(**WIDE, two_batch=both) for both in (False, True))
     assert overlapped.breakdown_s["links"] < 0.7 * plain.breakdown_s["links"]
