@@ -28,7 +28,9 @@ def hall_figure(found: Mapping[str, Any]) -> Figure:
             watts = [sum(bin_) / 1e3 for bin_ in zip(*racks, strict=True)]
             power.plot(times, watts, **lines)
         power.set_ylim(bottom=0.0)
-        dress(power, title="Power of the racks of each job", x="time [s]", y="kW", grid="both")
+        dress(
+            power, title="Power of the racks of each job", x="time [s]", y="power [kW]", grid="both"
+        )
     return figure
 
 

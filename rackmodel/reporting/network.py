@@ -218,8 +218,8 @@ def _rate(bytes_per_s: float) -> str:
 #: What a tier is measured by: column, factor, label of the axis, title.
 TIER_FIGURES: dict[str, tuple[float, str, str]] = {
     "bytes_per_s": (1e-9, "GB/s of one accelerator, one way", "Bandwidth falls with distance"),
-    "j_per_bit": (1e12, "energy of a bit [pJ/bit]", "Energy rises with it"),
-    "usd_per_gb_per_s": (1.0, "price of a GB/s [$]", "So does the price"),
+    "j_per_bit": (1e12, "energy of a bit [pJ/bit]", "A bit costs more energy over distance"),
+    "usd_per_gb_per_s": (1.0, "price of a GB/s [$]", "Bandwidth costs more over distance"),
 }
 
 
@@ -255,7 +255,7 @@ def bandwidth_tiers(
             )
             rising = len(heights) > 1 and heights[-1] > heights[0]
             for place, tier in enumerate(line if names and index == 0 else ()):
-                if rising and place:  # the free side of a line that climbs
+                if rising and 0 < place < len(line) - 1:  # the free side of a line that climbs
                     offset, across, up = (-9, 3), "right", "bottom"
                 elif place == 1 and heights[0] > heights[1]:  # and of one that falls
                     offset, across, up = (9, 3), "left", "bottom"

@@ -330,8 +330,5 @@ def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:
         speed = row.get("tokens_per_s_per_gpu") or 0.0
         if place not in best or speed > (best[place].get("tokens_per_s_per_gpu") or 0.0):
             best[place] = {**row, "line": name}
-    ax = scaling(
-        list(best.values()), ax, x=axis, group="line", relative=False, title="Best of the sweep"
-    )
-    ax.set_xlabel(axis.replace("_", " "))
-    return ax
+    lines, title = list(best.values()), "Best of the sweep"
+    return scaling(lines, ax, x=axis, group="line", relative=False, title=title)

@@ -114,7 +114,9 @@ def error_bars(rows: Rows, ax: Axes | None = None, *, group: str = "topology") -
         )
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(-0.7, len(ordered) - 0.3)
-        return dress(ax, title=f"Error by {group}", x="predicted - measured [%]", grid="x")
+        return dress(
+            ax, title=f"Error by {group}", x="(predicted - measured) / measured [%]", grid="x"
+        )
 
 
 def validation_figure(rows: Rows, ax: Axes | None = None) -> Figure | Axes:
