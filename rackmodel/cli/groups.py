@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -20,11 +21,11 @@ from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_w
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
-from rackmodel.cli.request_words import Requests, Slo, Users, request_options, request_words
+from rackmodel.cli.request_words import request_options, request_words, user_options
 from rackmodel.cli.site_words import HALL, RACK, site_options
-from rackmodel.cli.values import clip, counter, number
+from rackmodel.cli.values import clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.fields import MOST_WHOLE, kinds_of
+from rackmodel.fields import MOST_WHOLE, kinds_of, setting
 
 _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
@@ -212,37 +213,37 @@ def _output(*only: str) -> Group:
     return Group(group.options, collect)
 
 
-SomeGpus: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--gpus",
-        metavar="N",
-        parser=counter("--gpus"),
-        help="Accelerators used. Default: those of one scale-up domain.",
-        rich_help_panel="Job",
-        show_default=False,
-    ),
-]
-DecodeGpus: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--decode-gpus",
-        metavar="N",
-        parser=counter("--decode-gpus"),
-        help="Accelerators that decode, where others run the prompts.",
-        rich_help_panel=_PLAN,
-        show_default=False,
-    ),
-]
-Disaggregated: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--disaggregated/--no-disaggregated",
-        help="Where no worker is given, also search plans whose prompts run on accelerators of "
-        "their own.",
-        rich_help_panel=_PLAN,
-    ),
-]
+@dataclass(frozen=True, kw_only=True)
+class ServingWords:
+    """Where a model is served, and how fast it has to be for its users."""
+
+    gpus: int | None = setting(
+        None, "Accelerators used. Default: those of one scale-up domain.", option="--gpus"
+    )
+    decode_gpus: int | None = setting(
+        None,
+        "Accelerators that decode, where others run the prompts.",
+        option="--decode-gpus",
+    )
+    disaggregated: bool = setting(
+        True,
+        "Where no worker is given, also search plans whose prompts run on accelerators of their "
+        "own.",
+        option="--disaggregated",
+    )
+    serve: bool = setting(
+        False,
+        "Serve the model to users who see a speed, instead of training it.",
+        option="--serve",
+    )
+    tokens_per_s_per_user: float | None = setting(
+        None,
+        "Tokens/s that each user sees at least.",
+        100,
+        option="--tokens-per-s-per-user",
+    )
+
+
 _SERVED = ("isl", "osl", "weights", "kv", "stack", "cached", "mtp", "acceptance")
 _SERVED_ONLY = tuple(name for name in _SERVED if name != "stack")
 _SPREAD = (
@@ -262,16 +263,16 @@ def _serving_options() -> list[Parameter]:
 
     return [
         parameter("model", Model),
-        parameter("users", Users, None),
+        *user_options(),
         *fields_options(ServingJob, "Job", ("isl", "osl"), searched=True),
         *request_options(),
-        parameter("gpus", SomeGpus, None),
+        *fields_options(ServingWords, "Job", ("gpus",)),
         *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
         *fields_options(ServingJob, "Job", ("cuda_graphs",), searched=True),
         *fields_options(Worker, _PLAN, searched=True),
-        parameter("decode_gpus", DecodeGpus, None),
+        *fields_options(ServingWords, _PLAN, ("decode_gpus",)),
         *fields_options(ServingJob, _PLAN, _SPREAD, searched=True),
-        parameter("disaggregated", Disaggregated, True),
+        *fields_options(ServingWords, _PLAN, ("disaggregated",)),
     ]
 
 
@@ -281,39 +282,18 @@ def _front_options() -> list[Parameter]:
     return [
         parameter("model", Model),
         *fields_options(ServingJob, "Job", ("isl", "osl")),
-        parameter("gpus", SomeGpus, None),
+        *fields_options(ServingWords, "Job", ("gpus",)),
         *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
         *fields_options(Worker, _PLAN, searched=True),
         *fields_options(
             ServingJob, _PLAN, ("prefill_gpus", "chunk", "max_sequences"), searched=True
         ),
-        parameter("slo", Slo, None),
-        parameter("requests", Requests, None),
+        *request_options(("requests", "slo")),
     ]
 
 
 def _serving_words(words: Words) -> Words:
     return {**words, "model": name_or_file(words["model"], "--model")}
-
-
-Serve: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--serve",
-        help="Serve the model to users who see a speed, instead of training it.",
-        rich_help_panel=_USERS,
-    ),
-]
-Speed: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--tokens-per-s-per-user",
-        metavar="T",
-        help="Tokens/s that each user sees at least. Example: --tokens-per-s-per-user 100",
-        rich_help_panel=_USERS,
-        show_default=False,
-    ),
-]
 
 
 def _domain_options() -> list[Parameter]:
@@ -325,12 +305,11 @@ def _domain_options() -> list[Parameter]:
     trained = [open_words.get(one.name, one) for one in _job_options()]
     return [
         *trained,
-        parameter("serve", Serve, False),
-        parameter("tokens_per_s_per_user", Speed, None),
+        *fields_options(ServingWords, _USERS, ("serve", "tokens_per_s_per_user")),
         *fields_options(ServingJob, _USERS, (*_SERVED_ONLY, "chunk"), searched=True),
         *fields_options(Worker, _USERS, ("dp_attention",), searched=True),
         *fields_options(ServingJob, _USERS, ("prefill_gpus",), searched=True),
-        parameter("disaggregated", Disaggregated, True),
+        *fields_options(ServingWords, _USERS, ("disaggregated",)),
     ]
 
 
@@ -349,8 +328,7 @@ def _domain_words(words: Words) -> Words:
     for name in ("model", "gpus", "isl", "osl", "tokens_per_s_per_user"):
         if name not in words:
             raise InvalidInput(f"--{name.replace('_', '-')}: missing; --serve needs it")
-    speed = number(words["tokens_per_s_per_user"], "--tokens-per-s-per-user")
-    return {**_serving_words(words), "tokens_per_s_per_user": speed, "serve": True}
+    return {**_serving_words(words), "serve": True}
 
 
 def _refuse(names: AbstractSet[str], why: str) -> None:
