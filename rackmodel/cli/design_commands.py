@@ -7,24 +7,17 @@ Left out: the search itself (`rackmodel.sweeps.design_search`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file
 from rackmodel.cli.study_commands import WorkersOption
-from rackmodel.cli.tables import grid
-from rackmodel.cli.tables_catalog import cell
+from rackmodel.cli.tables_study import design_tables
 from rackmodel.files import check_folder
 from rackmodel.stages import tell
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-MOST_ROWS = 30
 
 
 def design(
@@ -76,39 +69,4 @@ def design(
         spec, out=out, workers=workers, progress=lambda now: tell("designs", now.done, now.total)
     )
     output.draw(found.plot)
-    output.write(found.to_dict(), _tables)
-
-
-def _tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield the front, then what else meets the constraints, then how many did not."""
-    rows: Sequence[Mapping[str, Any]] = payload["rows"]
-    first, sense = next(iter(payload["objectives"].items()))
-    allowed = [row for row in rows if row["allowed"]]
-    shown = sorted(
-        allowed,
-        key=lambda row: (not row["pareto"], row[first] * (-1.0 if sense == "max" else 1.0)),
-    )
-    figures = [*payload["objectives"], "rack_peak_w", "cost.capital_usd"]
-    columns = [*payload["knobs"], *dict.fromkeys(figures)]
-    table = grid("front", *(column.removeprefix("set.").replace("_", " ") for column in columns))
-    for row in shown[:MOST_ROWS]:
-        table.add_row(
-            "*" if row["pareto"] else "",
-            *(cell(column.split(".")[-1], row.get(column)) for column in columns),
-            style="bold" if row["pareto"] else "",
-        )
-    yield table
-    if len(shown) > MOST_ROWS:
-        yield f"... {len(shown) - MOST_ROWS:,} more: --csv has all"
-    yield ""
-    broken = sum(row["status"] == "done" and not row["allowed"] for row in rows)
-    failed = sum(row["status"] != "done" for row in rows)
-    yield (
-        f"{len(rows):,} of {payload['combinations']:,} designs simulated; "
-        f"{sum(bool(row['pareto']) for row in rows)} on the front (*: no other design is at least "
-        f"as good in {', '.join(payload['objectives'])} and better in one); "
-        f"{broken} break a constraint, {failed} can't run"
-    )
-    reasons = [str(row["reason"]) for row in rows if row["status"] != "done"]
-    if reasons:
-        yield f"why the first of them can't: {reasons[0]}"
+    output.write(found.to_dict(), design_tables)

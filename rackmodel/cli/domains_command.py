@@ -7,22 +7,17 @@ Left out: machines by name (`compare`), the study behind the claims (`benchmarks
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from rackmodel.cli import groups
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import progress
-from rackmodel.cli.tables import filled
 from rackmodel.cli.tables_serving import served_domains_tables
+from rackmodel.cli.tables_study import domains_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.reporting.words import percent, signed, three
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,68 +106,3 @@ def domains(
         found = api.domains(**job, **shape, simulated=what.simulated, progress=advance)
     output.draw("domain_pictures.domains_figure", found)
     output.write(found, domains_tables)
-
-
-def domains_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield what was found, a row for each domain, then what it rests on."""
-    yield (
-        f"{found['model']} on {found['gpus']:,} {found['accelerator']}, {found['precision']}: "
-        f"{found['finding']}"
-    )
-    yield ""
-    rows = [row for row in found["rows"] if "reason" not in row]
-    yield filled(
-        (
-            "domain",
-            "tokens/s/GPU",
-            "gain (band)",
-            "MFU",
-            "tp",
-            "ep",
-            "pp",
-            "dp",
-            "bubble",
-            "HBM full",
-            "HBM busy",
-            "kW a rack",
-            "J/token",
-            "USD/Mtoken",
-            "tokens/s/MW",
-            "idle",
-        ),
-        [_cells(row) for row in rows],
-        "plan",
-    )
-    for row in found["rows"]:
-        if "reason" in row:
-            yield f"domain {row['domain_accelerators']}: {row['reason']}"
-    yield ""
-    if found["copper_ends"]:
-        yield f"copper ends at {found['copper_ends']}"
-    yield from found["notes"]
-    yield (
-        "tp, ep, pp, dp: % of a step that waits for them; J of IT power, MW of facility power "
-        "that is provided; idle: accelerators of the domains in use that the plan leaves as spares"
-    )
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    hbm = row["hbm"]
-    full = sum(hbm["used_bytes"].values()) / hbm["capacity_bytes"]
-    band = f"{signed(row['gain_low'])} {signed(row['gain_high'])}" if row["gain"] else ""
-    return (
-        str(row["domain_accelerators"]),
-        three(row["tokens_per_s_per_gpu"]),
-        f"{signed(row['gain'])} ({band})" if band else "",
-        percent(row["mfu"], 1),
-        *(percent(row["exposed"][axis], 1) for axis in ("tp", "ep", "pp", "dp")),
-        percent(row["bubble_share"], 1),
-        percent(full),
-        percent(hbm["bandwidth_utilisation"]),
-        three(row["heat_w_per_rack"] / 1e3),
-        three(row["energy_j_per_token"]),
-        three(row["usd_per_mtoken"]),
-        three(row["tokens_per_s_per_mw"]),
-        percent(row["idle_share"]),
-        row["plan"],
-    )

@@ -7,24 +7,20 @@ Left out: computing (`rackmodel.verbs.power`); how a rack by tray looks (`tables
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import of_dataclass
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables_site import caps_tables
 from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import quantity
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.reporting.words import percent, scaled, seconds, three, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,30 +163,3 @@ def caps(
     found = under_caps(result, caps_w=wanted, megawatts=megawatts)
     output.draw(found.plot)
     output.write(found.to_dict(), caps_tables)
-
-
-def caps_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield the job under each cap, then the best."""
-    site = "site_tokens_per_s" in found["rows"][-1]
-    heads = ["cap", "step", "speed", "each", "rack", "J/token", "tokens/s per MW"]
-    table = grid(*heads, *(["on the site", "tokens/s there"] if site else []))
-    for row in found["rows"]:
-        if row["reason"]:
-            table.add_row(scaled(row["cap_w"], "W"), row["reason"])
-            continue
-        cells = [
-            scaled(row["cap_w"], "W") + ("" if row["fitted"] else " (not measured)"),
-            seconds(row["step_s"]),
-            percent(row["speed"], 1),
-            scaled(row["accelerator_w"], "W"),
-            scaled(row["heat_w"], "W"),
-            three(row["joule_per_token"]),
-            scaled(row["tokens_per_s_per_mw"], ""),
-        ]
-        if site:
-            cells += [whole(row["site_accelerators"]), scaled(row["site_tokens_per_s"], "")]
-        table.add_row(*cells)
-    yield table
-    best, lowest = (scaled(found[key], "W") for key in ("best_cap_w", "fitted_from_w"))
-    part = found["accelerator"]
-    yield f"most tokens/s per MW at {best}; parts like {part} are measured down to {lowest}"

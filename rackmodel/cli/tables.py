@@ -1,13 +1,14 @@
 """What all tables for people look like.
 
 In:  titles of columns.
-Out: `grid`, a table without lines; `filled`, one with its rows; `fitted`, for a narrow terminal.
+Out: `grid`, a table without lines; `filled`, one with its rows; `fitted`, for a narrow terminal;
+     `left_out`, what a long table does not show.
 Left out: what the tables hold (`tables_*`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 GAP = 2  # between columns
 WHOLE = 14  # characters of a cell that is never broken
+MOST_ROWS = 60  # of a table for people; --csv has all
 
 
 def grid(*titles: str) -> Table:
@@ -43,6 +45,12 @@ def filled(titles: Sequence[str], rows: Iterable[Sequence[str]], *left: str) -> 
     for row in cells:
         table.add_row(*(row[at] for at in told))
     return table
+
+
+def left_out(rows: Sequence[object]) -> Iterator[str]:
+    """Yield how many rows are not shown, where there are more than `MOST_ROWS`."""
+    if len(rows) > MOST_ROWS:
+        yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
 
 
 def fitted(table: Table, width: int) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import filled, grid
+from rackmodel.cli.tables import MOST_ROWS, filled, grid, left_out
 from rackmodel.reporting.summary import placement_text, watts_text
 from rackmodel.reporting.words import (
     MISSING,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Payload = Mapping[str, Any]
-MOST_ROWS = 40
 
 
 def plan_text(plan: Payload) -> str:
@@ -133,8 +132,7 @@ def serving_validation_tables(payload: Payload) -> Iterator[RenderableType]:
         ],
         "why not predicted",
     )
-    if len(rows) > MOST_ROWS:
-        yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
+    yield from left_out(rows)
     yield ""
     groups = [(name, group) for name, group in payload["summary"].items() if "rows" in group]
     for by, inside in payload["summary"].items():

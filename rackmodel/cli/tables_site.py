@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled, grid
 from rackmodel.reporting.summary import amount, field_name, spread
-from rackmodel.reporting.words import MISSING, known, percent, scaled, three
+from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, three, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -120,3 +120,30 @@ def _capital(cost: Payload) -> Iterator[RenderableType]:
             f"{part} {percent(usd / whole)}"
             for part, usd in sorted(hourly.items(), key=lambda one: -one[1])
         )
+
+
+def caps_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the job under each cap, then the best."""
+    site = "site_tokens_per_s" in found["rows"][-1]
+    heads = ["cap", "step", "speed", "each", "rack", "J/token", "tokens/s per MW"]
+    table = grid(*heads, *(["on the site", "tokens/s there"] if site else []))
+    for row in found["rows"]:
+        if row["reason"]:
+            table.add_row(scaled(row["cap_w"], "W"), row["reason"])
+            continue
+        cells = [
+            scaled(row["cap_w"], "W") + ("" if row["fitted"] else " (not measured)"),
+            seconds(row["step_s"]),
+            percent(row["speed"], 1),
+            scaled(row["accelerator_w"], "W"),
+            scaled(row["heat_w"], "W"),
+            three(row["joule_per_token"]),
+            scaled(row["tokens_per_s_per_mw"], ""),
+        ]
+        if site:
+            cells += [whole(row["site_accelerators"]), scaled(row["site_tokens_per_s"], "")]
+        table.add_row(*cells)
+    yield table
+    best, lowest = (scaled(found[key], "W") for key in ("best_cap_w", "fitted_from_w"))
+    part = found["accelerator"]
+    yield f"most tokens/s per MW at {best}; parts like {part} are measured down to {lowest}"

@@ -1,4 +1,4 @@
-"""Tables about many simulations: errors, sweeps, sensitivities, verdicts.
+"""Tables about many simulations: errors, sweeps, sensitivities, verdicts, domains, designs.
 
 In:  payloads as `--json` prints them.
 Out: things that rich can print.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.cli.tables import filled, grid
+from rackmodel.cli.tables import MOST_ROWS, filled, grid, left_out
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
@@ -26,8 +26,6 @@ from rackmodel.reporting.words import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-MOST_ROWS = 60  # of a table for people; --csv has all
 
 
 def validation_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -48,8 +46,7 @@ def validation_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
         ],
         "why not predicted",
     )
-    if len(rows) > MOST_ROWS:
-        yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
+    yield from left_out(rows)
     yield ""
     yield from summary_table(payload.get("summary") or {})
 
@@ -88,8 +85,7 @@ def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in rows[:MOST_ROWS]:
         table.add_row(*(cell(column, row.get(column)) for column in columns))
     yield table
-    if len(rows) > MOST_ROWS:
-        yield f"... {len(rows) - MOST_ROWS:,} more rows: --csv has all"
+    yield from left_out(rows)
     yield ""
     failed = sum(row.get("status") not in (None, "done") for row in rows)
     yield f"{len(rows):,} jobs, {failed:,} of them can't run"
@@ -155,3 +151,102 @@ def claims_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _figure(value: Any) -> str:
     return three(float(value)) if known(value) else str(value if value is not None else MISSING)
+
+
+def domains_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield what was found, a row for each domain, then what it rests on."""
+    yield (
+        f"{found['model']} on {found['gpus']:,} {found['accelerator']}, {found['precision']}: "
+        f"{found['finding']}"
+    )
+    yield ""
+    rows = [row for row in found["rows"] if "reason" not in row]
+    yield filled(
+        (
+            "domain",
+            "tokens/s/GPU",
+            "gain (band)",
+            "MFU",
+            "tp",
+            "ep",
+            "pp",
+            "dp",
+            "bubble",
+            "HBM full",
+            "HBM busy",
+            "kW a rack",
+            "J/token",
+            "USD/Mtoken",
+            "tokens/s/MW",
+            "idle",
+        ),
+        [_domain_cells(row) for row in rows],
+        "plan",
+    )
+    for row in found["rows"]:
+        if "reason" in row:
+            yield f"domain {row['domain_accelerators']}: {row['reason']}"
+    yield ""
+    if found["copper_ends"]:
+        yield f"copper ends at {found['copper_ends']}"
+    yield from found["notes"]
+    yield (
+        "tp, ep, pp, dp: % of a step that waits for them; J of IT power, MW of facility power "
+        "that is provided; idle: accelerators of the domains in use that the plan leaves as spares"
+    )
+
+
+def _domain_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    hbm = row["hbm"]
+    full = sum(hbm["used_bytes"].values()) / hbm["capacity_bytes"]
+    band = f"{signed(row['gain_low'])} {signed(row['gain_high'])}" if row["gain"] else ""
+    return (
+        str(row["domain_accelerators"]),
+        three(row["tokens_per_s_per_gpu"]),
+        f"{signed(row['gain'])} ({band})" if band else "",
+        percent(row["mfu"], 1),
+        *(percent(row["exposed"][axis], 1) for axis in ("tp", "ep", "pp", "dp")),
+        percent(row["bubble_share"], 1),
+        percent(full),
+        percent(hbm["bandwidth_utilisation"]),
+        three(row["heat_w_per_rack"] / 1e3),
+        three(row["energy_j_per_token"]),
+        three(row["usd_per_mtoken"]),
+        three(row["tokens_per_s_per_mw"]),
+        percent(row["idle_share"]),
+        row["plan"],
+    )
+
+
+def design_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the front, then what else meets the constraints, then how many did not."""
+    rows: Sequence[Mapping[str, Any]] = payload["rows"]
+    first, sense = next(iter(payload["objectives"].items()))
+    allowed = [row for row in rows if row["allowed"]]
+    shown = sorted(
+        allowed,
+        key=lambda row: (not row["pareto"], row[first] * (-1.0 if sense == "max" else 1.0)),
+    )
+    figures = [*payload["objectives"], "rack_peak_w", "cost.capital_usd"]
+    columns = [*payload["knobs"], *dict.fromkeys(figures)]
+    table = grid("front", *(column.removeprefix("set.").replace("_", " ") for column in columns))
+    for row in shown[:MOST_ROWS]:
+        table.add_row(
+            "*" if row["pareto"] else "",
+            *(cell(column.split(".")[-1], row.get(column)) for column in columns),
+            style="bold" if row["pareto"] else "",
+        )
+    yield table
+    yield from left_out(shown)
+    yield ""
+    broken = sum(row["status"] == "done" and not row["allowed"] for row in rows)
+    failed = sum(row["status"] != "done" for row in rows)
+    yield (
+        f"{len(rows):,} of {payload['combinations']:,} designs simulated; "
+        f"{sum(bool(row['pareto']) for row in rows)} on the front (*: no other design is at least "
+        f"as good in {', '.join(payload['objectives'])} and better in one); "
+        f"{broken} break a constraint, {failed} can't run"
+    )
+    reasons = [str(row["reason"]) for row in rows if row["status"] != "done"]
+    if reasons:
+        yield f"why the first of them can't: {reasons[0]}"
