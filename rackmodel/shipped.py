@@ -1,7 +1,8 @@
 """What the package's own files say, read once and kept in the user's cache folder.
 
 In:  files that ship with the package, a function that reads them.
-Out: what it returns, plain data; the next process takes it from the cache.
+Out: what it returns, plain data; the next process takes it from the cache. Files of bytes that are
+     whole or not there: `keep`, `unchanged`.
 Left out: users' own files, which are always read.
 
 The cache has a file for each name and installation: a checksum, then JSON. It is taken only if it
@@ -32,19 +33,18 @@ def kept(name: str, files: Sequence[Path], read: Callable[[], Any]) -> Any:
     ----------
     name : of the file in the cache. files : all that the result depends on, code included.
     """
-    folder = _folder()
-    if folder is None:
+    where = folder()
+    if where is None:
         return read()
     install = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
-    path, key = folder / f"{name}-{install}.json", _key(files)
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        content = path.read_bytes()
-        if content[:64] == hashlib.sha256(content[65:]).hexdigest().encode():
-            stored = json.loads(content[65:])
-            if stored["key"] == key:
-                return stored["value"]
+    path, key = where / f"{name}-{install}.json", _key(files)
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        stored = json.loads(unchanged(path) or b"")
+        if stored["key"] == key:
+            return stored["value"]
     value = read()
-    _keep(path, key, value)
+    with suppress(ValueError, TypeError, RecursionError):
+        keep(path, json.dumps({"key": key, "value": value}, separators=(",", ":")).encode())
     return value
 
 
@@ -55,7 +55,7 @@ def shipped_toml(path: Path) -> dict[str, Any]:
     return found
 
 
-def _folder() -> Path | None:
+def folder() -> Path | None:
     """Return the cache folder; None where nothing is to be kept."""
     given = os.environ.get("RACKMODEL_CACHE", "")
     if given == "off":
@@ -73,13 +73,21 @@ def _key(files: Sequence[Path]) -> list[Any]:
     return [[path, one.st_size, one.st_mtime_ns] for path, one in facts]
 
 
-def _keep(path: Path, key: list[Any], value: Any) -> None:
-    """Write the cache in one go, so that other processes find all of it or nothing."""
+def unchanged(path: Path) -> bytes | None:
+    """Return what `keep` wrote; None where that is not there, or not as it was."""
+    with suppress(OSError):
+        content = path.read_bytes()
+        if content[:64] == hashlib.sha256(content[65:]).hexdigest().encode():
+            return content[65:]
+    return None
+
+
+def keep(path: Path, body: bytes) -> None:
+    """Write a file in one go, so that other processes find all of it or nothing."""
     draft = ""
-    with suppress(OSError, ValueError, TypeError, RecursionError):
-        body = json.dumps({"key": key, "value": value}, separators=(",", ":")).encode()
+    with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".json")
+        number, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         with os.fdopen(number, "wb") as file:
             file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         os.replace(draft, path)

@@ -7,8 +7,6 @@ Left out: what happens in between (`compiled`).
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +31,6 @@ class Ran(NamedTuple):
 
 def run_arrays(writer: Writer, tables: Tables, traffic: FluidNetwork, limit_s: float) -> Ran | None:
     """Let all rank classes walk their programs; None if that takes longer than `limit_s`."""
-    _announce_compiling()
     # where micro-batches follow closely, a flow class starts again before it has ended
     room, ended = 2, FULL
     while ended == FULL:  # begin again with more room: rare, and the same comes of it
@@ -41,7 +38,7 @@ def run_arrays(writer: Writer, tables: Tables, traffic: FluidNetwork, limit_s: f
         fluid = make_fluid(loads, traffic.capacity, traffic.cap, room)
         state = writer.state(tables, len(fluid.slots), room)
         clock = make_clock(64 * room * (len(tables.ranks) + 1))
-        ended = run(tables, state, clock, fluid, limit_s)
+        ended = run(tables, state, clock, fluid, float(limit_s))
         room *= 2
     if ended == TOO_SLOW:
         return None
@@ -54,10 +51,3 @@ def run_arrays(writer: Writer, tables: Tables, traffic: FluidNetwork, limit_s: f
     return Ran(
         float(clock.now[0]), int(clock.counts[GIVEN]), logs, stuck, int((state.open >= 0).sum())
     )
-
-
-def _announce_compiling() -> None:
-    """Tell a terminal that waits why it waits: compiling takes half a minute, once."""
-    kept = Path(run.stats.cache_path) if hasattr(run, "stats") and run.stats.cache_path else None
-    if sys.stderr.isatty() and (kept is None or not any(kept.glob("compiled.*run*.nbi"))):
-        print("rackmodel: compiling the array engine, once (about half a minute)", file=sys.stderr)

@@ -2,17 +2,11 @@
 
 In:  `Tables` of what rank classes do, a fluid network, a clock of arrays.
 Out: the log of every rank class, in `State`; to the last bit what SimPy gives, its referee.
-Left out: what the log means. Import only where numba is installed (extra `fast`).
+Left out: what the log means.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
-from collections.abc import Callable
-
-from rackmodel.engine import compiled_exchanges as exchanges
 from rackmodel.engine import instructions as at
 from rackmodel.engine.compiled_exchanges import (
     ALARM,
@@ -40,16 +34,14 @@ from rackmodel.network.event_heap import (
     NORMAL,
     OVERFLOW,
     SIZE,
-    SOURCES,
     URGENT,
     Clock,
     drop_first,
     numbers,
-    part,
     schedule,
-    whole,
 )
 from rackmodel.network.fluid_arrays import Fluid
+from rackmodel.network.machine_code import Whole, part
 
 TO_RESUME, TO_LAND, TO_LAND_SEND, TO_LAUNCH = numbers(range(4))  # who is called by an event
 FOR_NOTHING, FOR_RUN, FOR_JOIN, FOR_TEAM, FOR_PASS, FOR_HOLD, FOR_LOCKSTEP = range(7)
@@ -347,54 +339,37 @@ def _land(t: Tables, s: State, c: Clock, flight: int, collective: bool) -> None:
         schedule(c, 0.0, NORMAL, FLIGHT_DONE, flight, 0.0)
 
 
-def _compiled(sources: int) -> Callable[[Tables, State, Clock, Fluid, float], int]:
-    """Return `run`, kept on disk for these sources: numba looks at one file, and at what a closure
-    holds.
-    """
-
-    @whole
-    def run(t: Tables, s: State, c: Clock, f: Fluid, limit_s: float) -> int:
-        """Let all rank classes walk their programs; return how that ended."""
-        c.counts[SOURCES] = sources
-        fluid.begin(f)
-        for rank in range(len(t.ranks)):
-            schedule(c, 0.0, URGENT, RESUME, rank, 0.0)
-        while c.counts[SIZE] > 0:
-            when, carried, kind, arg = c.times[0, 0], c.times[0, 1], c.keys[0, 1], c.keys[0, 2]
-            if when > limit_s:
-                return TOO_SLOW
-            drop_first(c)
-            c.now[0] = when
-            if kind == RESUME:
-                _walk(t, s, c, f, arg)
-            elif kind == EXCHANGE_DONE:
-                _call(t, s, c, f, s.exchanges, arg)
-            elif kind == FLIGHT_DONE:
-                _call(t, s, c, f, s.flights, arg)
-            elif kind == ALARM:
-                if carried == s.ranks[arg, at.RETIMED]:
-                    s.ranks[arg, at.RUNNING] = 0
-                    schedule(c, 0.0, NORMAL, RESUME, arg, 0.0)
-            elif kind == fluid.RING:
-                _ring(t, s, c, f, carried)
-            elif kind == fluid.SOLVE:
-                fluid.solve(f, c)
-            elif kind == PAUSE:
-                proceed(t, s, c, f, arg, s.exchanges[arg, at.ROUND] + 1)
-            if c.counts[OVERFLOW]:
-                return FULL
-        return ENDED
-
-    return run
+def work(t: Tables, s: State, c: Clock, f: Fluid, limit_s: float) -> int:
+    """Let all rank classes walk their programs; return how that ended."""
+    fluid.begin(f)
+    for rank in range(len(t.ranks)):
+        schedule(c, 0.0, URGENT, RESUME, rank, 0.0)
+    while c.counts[SIZE] > 0:
+        when, carried, kind, arg = c.times[0, 0], c.times[0, 1], c.keys[0, 1], c.keys[0, 2]
+        if when > limit_s:
+            return TOO_SLOW
+        drop_first(c)
+        c.now[0] = when
+        if kind == RESUME:
+            _walk(t, s, c, f, arg)
+        elif kind == EXCHANGE_DONE:
+            _call(t, s, c, f, s.exchanges, arg)
+        elif kind == FLIGHT_DONE:
+            _call(t, s, c, f, s.flights, arg)
+        elif kind == ALARM:
+            if carried == s.ranks[arg, at.RETIMED]:
+                s.ranks[arg, at.RUNNING] = 0
+                schedule(c, 0.0, NORMAL, RESUME, arg, 0.0)
+        elif kind == fluid.RING:
+            _ring(t, s, c, f, carried)
+        elif kind == fluid.SOLVE:
+            fluid.solve(f, c)
+        elif kind == PAUSE:
+            proceed(t, s, c, f, arg, s.exchanges[arg, at.ROUND] + 1)
+        if c.counts[OVERFLOW]:
+            return FULL
+    return ENDED
 
 
-SOURCE = int.from_bytes(
-    hashlib.blake2b(
-        "".join(
-            inspect.getsource(sys.modules[name])
-            for name in (__name__, exchanges.__name__, at.__name__, fluid.__name__, *fluid.PARTS)
-        ).encode(),
-        digest_size=7,
-    ).digest()
-)
-run = _compiled(SOURCE)
+OWN = ("compiled", "compiled_exchanges", "instructions", "rank_logs", "script")
+run = Whole(work, (*(f"rackmodel.engine.{name}" for name in OWN), *fluid.PARTS))

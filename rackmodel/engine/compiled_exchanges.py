@@ -8,8 +8,9 @@ Left out: what rank classes do before and after (`compiled`).
 from rackmodel.engine import instructions as at
 from rackmodel.engine.instructions import Ints, State, Tables
 from rackmodel.network import fluid_compiled as fluid
-from rackmodel.network.event_heap import NORMAL, OVERFLOW, Clock, numbers, part, schedule
+from rackmodel.network.event_heap import NORMAL, OVERFLOW, Clock, numbers, schedule
 from rackmodel.network.fluid_arrays import Fluid
+from rackmodel.network.machine_code import part
 
 # kinds of events, after those of the fluid network
 RESUME, NOTHING, ALARM, EXCHANGE_DONE, FLIGHT_DONE, PAUSE = numbers(range(2, 8))

@@ -7,10 +7,8 @@ Left out: the engines; they differ in nothing but seconds.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from rackmodel.engine.quotient import Quotient
@@ -18,11 +16,11 @@ from rackmodel.engine.script import Cut, Join, Lockstep
 
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
-# Events from which on compiled code repays its loading: SimPy takes 10 to 20 microseconds for each,
-# compiled code 1 to 2, loading it 0.9 s, and compiling it half a minute, once. Measured from 0.3 to
-# 10 million events: pipelines on a torus, and interleaved ones with context parallelism on A100.
-LARGE, HUGE = 60_000, 2_000_000
-SMALL = 500  # with fewer, writing tables takes longer than SimPy
+# Events from which on compiled code repays its loading: SimPy takes 5 to 20 microseconds for each,
+# compiled code 1 to 2 with all that is written for it, loading it 0.1 s, and compiling it half a
+# minute, once. Measured from a thousand to 10 million events.
+LARGE, HUGE = 8_000, 2_000_000
+SMALL = 1_500  # with fewer, writing tables takes as long as SimPy
 _walked = [0]  # events of this process under SimPy: many small steps repay loading, too
 
 
@@ -79,10 +77,7 @@ def compiling_repays(events: int) -> bool:
 
 
 def _is_compiled() -> bool:
-    """Return whether compiled code of this version is kept from an earlier run."""
-    source = Path(__file__).with_name("compiled.py")
-    kept = list(source.parent.joinpath("__pycache__").glob("compiled.*run*.nbi"))
-    if any(one.stat().st_mtime >= source.stat().st_mtime for one in kept):
-        return True
-    stamp = hashlib.sha256(source.read_bytes()).digest()  # a checkout makes sources younger
-    return any(stamp in one.read_bytes() for one in kept)  # numba goes by what is in them
+    """Return whether compiled code of these sources is kept from an earlier run."""
+    from rackmodel.engine.compiled import run
+
+    return run.is_kept()

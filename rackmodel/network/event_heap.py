@@ -2,24 +2,16 @@
 
 In:  events: a delay, a priority, what they are.
 Out: the next event, in SimPy's own order: by time, then priority, then the order of their coming.
-Left out: what events do. Import only where numba is installed (extra `fast`).
+Left out: what events do.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from rackmodel.network.arrays import Floats, Ints
-
-Work = TypeVar("Work", bound=Callable[..., Any])
-njit: Any = numba.njit  # its types know fewer options than it has
-PLAIN = {
-    "nogil": True,
-    "error_model": "numpy",
-    "_nrt": False,
-}  # no arrays are made, no errors raised
+from rackmodel.network.machine_code import part
 
 
 def numbers(of: Iterable[int]) -> list[Any]:
@@ -29,27 +21,16 @@ def numbers(of: Iterable[int]) -> list[Any]:
 
 URGENT, NORMAL, LATE = numbers(range(3))  # priorities, as SimPy has them and `simpy_private`
 (NONE,) = numbers([0])
-SIZE, GIVEN, OVERFLOW, SOURCES = range(4)  # columns of `Clock.counts`
+SIZE, GIVEN, OVERFLOW = range(3)  # columns of `Clock.counts`
 PRIORITY_BIT = 56  # above the number of an event
-
-
-def part(work: Work) -> Work:
-    """Compile a function that only compiled ones call: two thirds of the usual time are saved."""
-    alone = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(Work, njit(**PLAIN, **alone)(work))
-
-
-def whole(work: Work) -> Work:
-    """Compile a function with all its parts; the result is kept on disk."""
-    return cast(Work, njit(**PLAIN, cache=True)(work))
 
 
 class Clock(NamedTuple):
     """A binary heap of events.
 
     times : float[n, 2], when, and a number that the event carries. keys : int[n, 3], order at equal
-    times, kind, argument. counts : int[4], events waiting, events so far, whether some table is
-    full, a digest of the compiled sources. now : float[1]. [s]
+    times, kind, argument. counts : int[3], events waiting, events so far, whether some table is
+    full. now : float[1]. [s]
     """
 
     times: Floats
@@ -63,7 +44,7 @@ def make_clock(room: int) -> Clock:
     return Clock(
         times=np.zeros((room, 2)),
         keys=np.zeros((room, 3), dtype=np.int64),
-        counts=np.zeros(4, dtype=np.int64),
+        counts=np.zeros(3, dtype=np.int64),
         now=np.zeros(1),
     )
 

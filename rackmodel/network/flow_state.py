@@ -11,6 +11,8 @@ import numpy as np
 
 from rackmodel.network.arrays import Bools, Floats, Ints
 
+# of `State.counts`: flows under way, solves so far; used of `flows`, `touched`, `reach`, `heap`
+ACTIVE, SOLVES, FLOWS, TOUCHED, REACH, HEAP = range(6)
 SAME_TIME = 1e-12  # ends that are closer than this part of the clock are one event
 
 
@@ -26,7 +28,7 @@ class State(NamedTuple):
     since: Floats  # float[F], when the rate last changed
     finish: Floats  # float[F], when it will end at this rate
     bottleneck: Ints  # int[F], the link that holds it back, or -1
-    active: Ints  # int[F], the first `counts[0]` are flows under way
+    active: Ints  # int[F], the first `counts[ACTIVE]` are flows under way
     first: Ints  # int[L], first entry in the link's list, or -1
     after: Ints  # int[E], next entry of the same link
     before: Ints  # int[E]
@@ -39,7 +41,12 @@ class State(NamedTuple):
     growing: Ints  # int[L]
     outside: Floats  # float[L], what flows outside the solve carry there
     new_rate: Floats  # float[F], -1 while it grows
-    counts: Ints  # int[2]: flows under way, number of solves
+    flows: Ints  # int[F], those that are solved
+    touched: Ints  # int[L], their links
+    reach: Ints  # int[E + L], links whose flows must be solved again
+    levels: Floats  # float[L], heap of links by level
+    heap: Ints  # int[L]
+    counts: Ints  # int[6]
 
 
 def make_state(
@@ -74,5 +81,10 @@ def make_state(
         growing=ints(link_count),
         outside=np.zeros(link_count),
         new_rate=np.zeros(flows),
-        counts=ints(2),
+        flows=ints(flows),
+        touched=ints(link_count),
+        reach=ints(entries + link_count),
+        levels=np.zeros(link_count),
+        heap=ints(link_count),
+        counts=ints(6),
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Bools, Floats, Ints
-from rackmodel.network.flow_state import SAME_TIME, State, make_state
+from rackmodel.network.flow_state import ACTIVE, SAME_TIME, State, make_state
 from rackmodel.network.fluid import FluidNetwork, Moving, Row
 from rackmodel.network.graph import Network
 from rackmodel.network.routing import RouteTable
@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 COLUMNS = ("source", "target", "bytes", "start_s")
 LARGE_TABLE = 200  # flows from which on arrays beat events, and compiled code repays its loading
 REPORT_EVERY_S = 0.2
+AT_ONCE = 10_000  # changes of compiled code before progress is told
 WINDOW = 20_000  # flows that are routed and held at a time, besides those under way
 
 
@@ -151,7 +152,7 @@ class _Run:
         if progress is not None:
             progress(len(begins), len(begins))
 
-    def _end(self, flows: Ints, now: float) -> None:
+    def _end(self, flows: Ints, now: float | Floats) -> None:
         self.finish[flows] = now
         self.done += len(flows)
         if self.progress is not None and time.monotonic() - self.reported_s > REPORT_EVERY_S:
@@ -214,10 +215,11 @@ class _Run:
             moving = np.flatnonzero(moves)
             starts = np.maximum(self.start[ids], clock_s)[moving]
             order = np.argsort(starts, kind="stable")
-            for now, ended in _ends(state, moving[order], starts[order], until):
+            ends = _ends if NUMBA else _ends_whole
+            for now, ended in ends(state, moving[order], starts[order], until):
                 self._end(ids[ended], now)
             self.bottleneck[ids] = np.where(moves, state.bottleneck, self.bottleneck[ids])
-            under_way = state.active[: state.counts[0]]
+            under_way = state.active[: state.counts[ACTIVE]]
             carried = ids[under_way]
             spent = until - state.since[under_way]
             self.left[carried] = np.maximum(
@@ -228,12 +230,23 @@ class _Run:
 
 def _ends(
     state: State, flows: Ints, begins: Floats, until: float
-) -> Generator[tuple[float, Ints], None, None]:
+) -> Generator[tuple[Floats, Ints], None, None]:
     """Start flows in order, share anew at each change, yield those that end, up to `until`."""
-    if NUMBA:
-        from rackmodel.network.compiled import advance
-    else:
-        advance = advance_whole
+    from rackmodel.network.compiled import MOST, NEXT, SOONEST, carry
+
+    ended, ended_s = np.zeros(len(flows), dtype=np.int64), np.zeros(len(flows))
+    places, clock = np.zeros(2, dtype=np.int64), np.array([math.inf, until])
+    going = carry.on(state, flows, begins, places, clock, ended, ended_s)
+    while places[MOST] == 0 and (places[NEXT] < len(flows) or clock[SOONEST] < math.inf):
+        places[MOST] = AT_ONCE
+        count = going()
+        yield ended_s[:count], ended[:count]
+
+
+def _ends_whole(
+    state: State, flows: Ints, begins: Floats, until: float
+) -> Generator[tuple[float, Ints], None, None]:
+    """Do what `_ends` does, by a whole new solution in numpy at each change."""
     ended, none = np.zeros(max(1, len(flows)), dtype=np.int64), np.zeros(0, dtype=np.int64)
     next_start, next_end = 0, math.inf
     while next_start < len(flows) or next_end < math.inf:
@@ -245,13 +258,13 @@ def _ends(
         if arrival <= now * (1 + SAME_TIME):
             upto = int(np.searchsorted(begins, now * (1 + SAME_TIME), side="right"))
             starting, next_start = flows[next_start:upto], upto
-        count, next_end = advance(state, now, starting, ended)
+        count, next_end = advance_whole(state, now, starting, ended)
         yield now, ended[:count]
 
 
 def advance_whole(s: State, now: float, starts: Ints, ended: Ints) -> tuple[int, float]:
-    """Do what `compiled.advance` does, by a whole new solution in numpy."""
-    active = s.active[: s.counts[0]]
+    """End what is due at `now`, start `starts`, share anew; how many ended, the next end."""
+    active = s.active[: s.counts[ACTIVE]]
     s.left[active] = np.maximum(0.0, s.left[active] - s.rate[active] * (now - s.since[active]))
     s.since[active] = now
     due = s.finish[active] <= now + SAME_TIME * abs(now)
@@ -260,7 +273,7 @@ def advance_whole(s: State, now: float, starts: Ints, ended: Ints) -> tuple[int,
     s.left[gone] = 0.0
     active = np.concatenate([active[~due], starts])
     s.since[starts] = now
-    s.counts[0] = len(active)
+    s.counts[ACTIVE] = len(active)
     s.active[: len(active)] = active
     if not len(active):
         return len(gone), math.inf

@@ -2,7 +2,7 @@
 
 In:  `Fluid`, a clock of arrays, flows that start.
 Out: events on that clock; transfers whose last flow has ended.
-Left out: who waits for a transfer. Import only where numba is installed (extra `fast`).
+Left out: who waits for a transfer.
 
 Each function does what the method of its name in `fluid` does, sum by sum in the same order.
 """
@@ -17,7 +17,6 @@ from rackmodel.network.event_heap import (
     OVERFLOW,
     Clock,
     numbers,
-    part,
     schedule,
 )
 from rackmodel.network.fluid import RESIDUE
@@ -49,11 +48,12 @@ from rackmodel.network.fluid_arrays import (
     Fluid,
 )
 from rackmodel.network.fluid_fill import fill, sort
+from rackmodel.network.machine_code import part
 
 RING, SOLVE = numbers(range(2))  # kinds of events
 (ONE,) = numbers([1])
-# modules whose code is compiled with this one
-PARTS = tuple(f"rackmodel.network.{name}" for name in ("fluid_fill", "fluid_arrays", "event_heap"))
+OWN = ("fluid_compiled", "fluid_fill", "fluid_arrays", "event_heap", "fluid")
+PARTS = tuple(f"rackmodel.network.{name}" for name in OWN)  # modules whose code is compiled
 
 
 @part

@@ -2,14 +2,15 @@
 
 In:  `Fluid`, whose rows in work are the flow classes `part[:, 2]`.
 Out: their rates, in `levels`.
-Left out: who is in the component. Import only where numba is installed (extra `fast`).
+Left out: who is in the component.
 """
 
 import numpy as np
 
 from rackmodel.network.arrays import Ints
-from rackmodel.network.event_heap import NONE, part
+from rackmodel.network.event_heap import NONE
 from rackmodel.network.fluid_arrays import BY_CAP, PLACE, PLACED, STAMP, Fluid
+from rackmodel.network.machine_code import part
 
 DEMAND, SPARE, AT_LIMITS, LEVEL = range(4)  # columns of `Fluid.fill`
 LINK, FIRST_USER, GROWING, HEAP = range(4)  # columns of `Fluid.fill_keys`

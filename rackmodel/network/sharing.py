@@ -224,7 +224,7 @@ def _by_textbook(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap
 
 def _by_numba(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap: Floats) -> Floats:
     """Let all flows start at once in `compiled`; a cap is one more link, of the flow's own."""
-    from rackmodel.network.compiled import advance  # loads numba
+    from rackmodel.network.compiled import carry
     from rackmodel.network.flow_state import make_state
 
     capped = np.flatnonzero(cap < np.inf)
@@ -235,7 +235,8 @@ def _by_numba(indptr: Ints, links: Ints, loads: Floats, capacity: Floats, cap: F
         indptr = indptr + np.concatenate([[0], np.cumsum(cap < np.inf)])
     flows = np.arange(len(cap))
     state = make_state(indptr, links, loads, np.append(capacity, cap[capped]), np.zeros(len(cap)))
-    advance(state, 0.0, flows, flows.copy())
+    none, at_start, one_change = np.zeros(len(cap)), np.array([np.inf, 0.0]), np.array([0, 1])
+    carry(state, flows, none, one_change, at_start, flows.copy(), none.copy())
     return state.rate
 
 

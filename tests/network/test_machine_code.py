@@ -1,0 +1,97 @@
+"""Machine code is compiled once, kept, and loaded without numba; what it was made from decides."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from rackmodel import shipped
+from rackmodel.network.machine_code import Whole, part
+from rackmodel.network.sharing import NUMBA
+
+pytestmark = pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+
+
+class Pair(NamedTuple):
+    table: np.ndarray
+    flags: np.ndarray
+
+
+@part
+def twice(value):
+    return 2.0 * value
+
+
+def filled(pair, row, factor):
+    """Write twice the factor where a flag is set; return how often."""
+    count = 0
+    for column in range(pair.table.shape[1]):
+        if pair.flags[column]:
+            pair.table[row, column] = twice(factor) + column
+            count += 1
+    return count
+
+
+def pair():
+    return Pair(np.zeros((2, 3)), np.array([True, False, True]))
+
+
+@pytest.fixture
+def whole(monkeypatch, tmp_path):
+    monkeypatch.setenv("RACKMODEL_CACHE", str(tmp_path))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return Whole(filled, [__name__.rpartition(".")[2]])
+
+
+def test_it_does_what_python_does(whole):
+    compiled, plain = pair(), pair()
+    assert whole(compiled, 1, 0.5) == filled(plain, 1, 0.5) == 2
+    assert np.array_equal(compiled.table, plain.table)
+    again = whole.on(compiled, 0, 3.0)
+    assert [again(), again()] == [2, 2]
+    assert compiled.table[0].tolist() == [6.0, 0.0, 8.0]
+
+
+def test_what_is_kept_runs_without_numba(whole, tmp_path):
+    assert not whole.is_kept()
+    whole(pair(), 0, 1.0)
+    assert whole.is_kept()
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import test_machine_code as t\n"
+        "whole = t.Whole(t.filled, ['test_machine_code'])\n"
+        "assert whole.is_kept() and whole(t.pair(), 0, 1.0) == 2"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
+def test_other_sources_and_broken_files_are_compiled_anew(whole, tmp_path):
+    whole(pair(), 0, 1.0)
+    assert not Whole(filled, [*whole.modules, "test_fair_share"]).is_kept()
+    (kept,) = tmp_path.glob("*.o")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert shipped.unchanged(kept) is None
+    assert Whole(filled, whole.modules)(pair(), 0, 1.0) == 2
+    assert shipped.unchanged(kept)
+
+
+def test_types_are_those_of_the_first_call(whole):
+    whole(pair(), 0, 1.0)
+    with pytest.raises(TypeError, match="other types"):
+        whole(pair(), 0, 1)
+    with pytest.raises(TypeError, match="C-contiguous"):
+        whole(Pair(np.zeros((3, 2)).T, pair().flags), 0, 1.0)
+
+
+def test_nothing_is_kept_where_the_user_wants_no_cache(whole, monkeypatch, tmp_path):
+    monkeypatch.setenv("RACKMODEL_CACHE", "off")
+    assert whole(pair(), 0, 1.0) == 2
+    assert not whole.is_kept()
+    assert not list(tmp_path.glob("*.o"))
