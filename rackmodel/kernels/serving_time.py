@@ -18,11 +18,11 @@ from typing import Any
 
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.gemm_time import smooth_max
-from rackmodel.kernels.kernel_constants import AcceleratorLike
+from rackmodel.kernels.kernel_constants import AcceleratorLike, kernel_constants
 from rackmodel.workload.operations import Compute, Kernel, Role
 
 SMOOTH = 4.0  # power of the smooth maximum of bytes and arithmetic
-OTHERS = "nvidia-blackwell"  # stands in for families without a table, where none is named
+LATEST = "flash4"  # generation of attention kernels that serving software has
 
 
 @cache
@@ -54,6 +54,11 @@ class ServingTimes:
         self.constants = constants or serving_constants()
         self._kernel_s: dict[Kernel, float] = {}
         self._peaks: dict[str, tuple[float, str]] = {}
+        family = accelerator.family
+        like = self.constants["like"]
+        known = family in self.constants["gemm"]
+        self._family = family if known else str(like.get(family, like["default"]))
+        self._scaled = not known and family not in like["measured"]
 
     def compute_s(self, compute: Compute) -> float:
         """Return the time of kernels that follow one another. [s]"""
@@ -78,9 +83,9 @@ class ServingTimes:
             case "gemm":
                 return self._product_s(kernel, "gemm", kernel.flops)
             case "grouped_gemm":
-                rows, _, _, groups = kernel.shape
-                tile = self._of("grouped")["tile"]
-                return self._product_s(kernel, "grouped", kernel.flops * (1 + groups * tile / rows))
+                _, n, k, groups = kernel.shape
+                padding = 2.0 * groups * self._of("grouped")["tile"] * n * k
+                return self._product_s(kernel, "grouped", kernel.flops + padding)
             case "attention" if kernel.role == Role.DECODE:
                 return self._decode_s(kernel)
             case "attention":
@@ -93,13 +98,22 @@ class ServingTimes:
         return (kernel.read_bytes + kernel.write_bytes) / self.accelerator.hbm_bytes_per_s
 
     def _of(self, kind: str) -> Mapping[str, Any]:
-        """Return the constants of a kind of kernel for the accelerator's family."""
-        tables: Mapping[str, Any] = self.constants[kind]
-        family = self.accelerator.family
-        found: Mapping[str, Any] = tables.get(
-            self.constants["like"].get(family, family), tables[OTHERS]
-        )
+        """Return the constants of a kind of kernel for the family, or for the one it is like."""
+        found: Mapping[str, Any] = self.constants[kind][self._family]
         return found
+
+    def _slower(self, key: str) -> float:
+        """Return the share of its peak that a family without tables reaches over the other one's.
+
+        What whole training steps and long products of both show (`kernels.toml`).
+        """
+        if not self._scaled:
+            return 1.0
+        constants = kernel_constants()
+        mine, other = (
+            constants.gemm(family).efficiency for family in (self.accelerator.family, self._family)
+        )
+        return _by_format(mine, key) / _by_format(other, key)
 
     def _peak(self, precision: str) -> tuple[float, str]:
         if precision not in self._peaks:
@@ -109,13 +123,13 @@ class ServingTimes:
     def _product_s(self, kernel: Kernel, kind: str, flops: float) -> tuple[float, float, float]:
         table = self._of(kind)
         peak, key = self._peak(kernel.precision)
-        floor = table["floor_s"]
+        floor, slower = table["floor_s"], self._slower(key)
         if kernel.precision in table["matrix"]:  # weights narrower than their arithmetic
             key = kernel.precision
         return (
             floor if isinstance(floor, float) else _by_format(floor, key),
             self._moved_s(kernel) / _by_format(table["hbm"], key),
-            flops / (peak * _by_format(table["matrix"], key)),
+            flops / (peak * _by_format(table["matrix"], key) * slower),
         )
 
     def _decode_s(self, kernel: Kernel) -> tuple[float, float, float]:
@@ -130,6 +144,12 @@ class ServingTimes:
     def _prompt_s(self, kernel: Kernel) -> tuple[float, float, float]:
         table = self._of("prompt")
         peak, _ = self._peak("bf16")
+        if self._scaled:
+            mine, other = (
+                kernel_constants().attention_efficiency(LATEST, family)
+                for family in (self.accelerator.family, self._family)
+            )
+            peak *= mine / other
         rate = peak * table["matrix"] / (1.0 + table["half"] / max(1, kernel.shape[4]))
         return float(table["floor_s"]), self._moved_s(kernel), float(kernel.flops / rate)
 

@@ -120,6 +120,7 @@ def test_plans_whose_users_wait_hide_none_whose_users_do_not(node):
     at_once = [plan for plan in tried if not plan.state.queued]
     assert rate(points[-1]) == max(map(rate, at_once))
     assert rate(points[-1]) > max(rate(one) for one in best(tried) if not one.state.queued)
-    more = front_points(node, one, fixed, speeds=(1.0,), **how)
+    few = {**how, "users": (32, 128)}
+    points, more = (front_points(node, one, fixed, speeds=near, **few) for near in ((), (1.0,)))
     assert not any(one.state.queued for one in more)
     assert rate(more[-1]) > rate(points[-1])

@@ -7,8 +7,9 @@ import pytest
 
 import rackmodel
 from rackmodel.cli.tables_serving import serving_rows
-from rackmodel.hardware import load_catalog
-from rackmodel.workload.operations import Compute
+from rackmodel.hardware import accelerator, load_catalog
+from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.workload.operations import Compute, Kernel
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load, busiest_share, touched
 from rackmodel.workload.serving.memory import sequence_bytes, weight_bytes
@@ -227,6 +228,34 @@ def test_a_newer_generation_is_never_slower(model, weights):
         found = [served(part, **words, ep=1, dp_attention=False, users=users) for part in parts]
         each = [one.tpot_s for one in found]
         assert each == sorted(each, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("h100", 0.94), ("mi300x", 0.94 * 0.60 / 0.82), ("ascend-910c", 0.94), ("rubin-hgx", 0.80)],
+)
+def test_parts_without_kernel_tables_lack_what_their_long_products_do(name, share):
+    """Hopper's shares, or those of a vendor's part before, less as training shows."""
+    part = accelerator(name)
+    long = Kernel(
+        family="gemm", name="", flops=1e15, read_bytes=1.0, write_bytes=1.0, precision="bf16"
+    )
+    arithmetic_s = ServingTimes(part).limits_s(long)[2]
+    assert arithmetic_s == pytest.approx(1e15 / part.flops_per_s["bf16"] / share)
+
+
+def test_few_tokens_on_whole_experts_are_no_slower_than_fewer():
+    words = {"model": "mixtral-8x7b", "isl": 1024, "osl": 1024, "tp": 8, "ep": 8, "gpus": 8}
+    each = [served("dgx-b300", **words, users=users).tpot_s for users in (1, 2, 3, 4, 6)]
+    assert each == sorted(each)
+
+
+def test_states_of_short_answers_are_found():
+    """All users are somewhere, where a prompt is longer than an answer takes."""
+    words = {"model": "minimax-m2.5", "weights": "nvfp4", "kv": "bf16", "stack": "sglang"}
+    words |= {"tp": 8, "ep": 8, "dp_attention": True, "gpus": 8, "chunk": 2048}
+    state = served("dgx-b300", **words, isl=8192, osl=4, users=32).steady
+    assert state.requests_per_s * (state.ttft_s + 3 * state.tpot_s) == pytest.approx(32, rel=0.01)
 
 
 @pytest.mark.parametrize("stack", ["vllm", "sglang"])
