@@ -78,6 +78,11 @@ def shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
+def is_empty(value: object) -> bool:
+    """Return whether a cell of a table says nothing."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
 def plain(value: object) -> Any:
     """Return one of numpy's scalars as Python's own; all else as it is."""
     scalar = hasattr(value, "item") and getattr(value, "ndim", 1) == 0

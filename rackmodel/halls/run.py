@@ -7,7 +7,6 @@ Left out: how things look.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,10 +85,6 @@ class Hall(Framed):
     def to_dict(self) -> HallRecord:
         """Return everything that `rackmodel hall --json` prints; SI units."""
         return cast(HallRecord, dict(self.payload))
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False)
 
     def __repr__(self) -> str:
         """Say who is slowed by how much."""

@@ -7,7 +7,6 @@ Left out: how things look.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -157,10 +156,6 @@ class RequestsResult(Framed):
             "lengths": given.lengths,
             "seed": given.seed,
         }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False)
 
     def __repr__(self) -> str:
         """Say in one line what ran where and how it went."""

@@ -8,6 +8,7 @@ Left out: pictures and pages (`rackmodel.reporting`).
 from __future__ import annotations
 
 import html
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,12 +16,20 @@ if TYPE_CHECKING:
 
 
 class Framed:
-    """What has a `frame` shows its first rows in a notebook."""
+    """What has a `frame` shows its first rows in a notebook, and writes itself as JSON."""
 
     @property
     def frame(self) -> pd.DataFrame:
         """Its rows; SI units in the names of the columns."""
         raise NotImplementedError
+
+    def to_dict(self) -> Any:
+        """Return everything that the command of its name prints with --json; SI units."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     def _repr_html_(self) -> str:
         """Show the rows in a notebook."""

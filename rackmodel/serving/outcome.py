@@ -7,7 +7,6 @@ Left out: how things look.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -173,10 +172,6 @@ class ServingResult(Framed):
         drawn: Any = import_module("rackmodel.reporting.serving").breakdown_figure
         found: Axes = drawn([self.to_dict()], ax)
         return found
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False)
 
     def __repr__(self) -> str:
         """Say in one line what ran where and how fast."""

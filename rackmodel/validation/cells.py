@@ -7,17 +7,12 @@ Left out: what the columns mean (`published_runs`, `open_plans`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput
-
-
-def is_empty(value: object) -> bool:
-    """Return whether a cell says nothing."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+from rackmodel.gate import is_empty
 
 
 def whole(row: Mapping[str, Any], key: str) -> int | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError
 from rackmodel.extend import load_all
 from rackmodel.files import read_csv
-from rackmodel.validation.cells import is_empty
+from rackmodel.gate import is_empty
 from rackmodel.validation.published_runs import filled_in, machine_of, read_run
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rackmodel.gate import is_empty
 from rackmodel.software import Software
-from rackmodel.validation.cells import flag, is_empty, text, whole
+from rackmodel.validation.cells import flag, text, whole
 
 if TYPE_CHECKING:
     from rackmodel.workload import Plan

@@ -7,7 +7,6 @@ Left out: downloading anything.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, replace
@@ -197,7 +196,7 @@ def model_from_columns(row: Mapping[str, Any]) -> Model:
     MLA, norm, positions, biases and tying; otherwise a gated model is taken as Llama-like and an
     ungated one as GPT-like.
     """
-    stated = {key: value for key, value in row.items() if not _empty(value)}
+    stated = {key: value for key, value in row.items() if not gate.is_empty(value)}
     name = str(stated.get("model", "model"))
     shape: dict[str, Any] = {
         key: _cell(name, key, stated[key], least=int(key in _NEEDED))
@@ -255,10 +254,6 @@ def _nearest(shape: Mapping[str, int], gated: bool) -> Model | None:
     ]
     exact = [model for model in alike if model.layers == shape["layers"]]
     return next(iter((*exact, *alike)), None)
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _cell(name: str, key: str, value: Any, least: int = 0, most: int = MOST_WIDE) -> int:
