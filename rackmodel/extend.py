@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, RackModelError
-from rackmodel.files import is_file, is_folder
+from rackmodel.files import check_file, is_file, is_folder
 from rackmodel.shipped import kept
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def load(file: str | Path) -> None:
         return
     if path.suffix != ".py" or not is_file(path):
         raise InvalidInput(f"extension {str(file)!r:.200}: expected a Python file that exists")
+    check_file(path, where="extension")
     import runpy
 
     _loaded.add(str(path))

@@ -78,6 +78,8 @@ def _check(path: Path, shown: str, most: int) -> None:
         )
     if not stat.S_ISREG(facts.st_mode):
         raise InvalidInput(f"{shown} is a pipe or a device; save what it holds and give the file")
+    if not facts.st_size:
+        raise InvalidInput(f"{shown} is empty; give the file with what belongs in it")
     if facts.st_size > most:
         raise InvalidInput(
             f"{shown} has {facts.st_size:,} bytes, expected at most {most:,}; is it another file?"

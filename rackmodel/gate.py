@@ -14,7 +14,9 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from rackmodel import units
@@ -52,6 +54,38 @@ def check_call(verb: Callable[..., Any], args: Sequence[Any], words: Mapping[str
     for word, one in parameters.items():
         if one.default is one.empty and word not in (*placed, *words):
             raise InvalidInput(f"{name} needs {word}; see help({name})")
+    for word, value in {**dict(zip(placed, args, strict=True)), **words}.items():
+        wanted = str(parameters[word].annotation)
+        if not _may_be(value, wanted):
+            listed = wanted.startswith("Sequence") and not isinstance(value, list | tuple)
+            kind = "a list" if listed else "a path" if "Path" in wanted else "a word"
+            raise InvalidInput(f"{name}: {word}: expected {kind}, found {shown(value)}; give one")
+
+
+def _may_be(value: object, wanted: str) -> bool:
+    """Whether a value may be what an annotation says, where that is a text, files or a list.
+
+    >>> [_may_be(value, "Path | str") for value in (1, [], b"", None, "a.toml")]
+    [False, False, False, False, True]
+    >>> [_may_be(value, "Sequence[str | Path]") for value in (["a"], [1], 1)]
+    [True, False, False]
+    """
+    many = "Sequence" in wanted
+    if wanted == "str":
+        return isinstance(value, str)
+    if value is None and (many or "Path" in wanted):
+        return "None" in wanted
+    if wanted.startswith("Sequence[") and not isinstance(value, Iterable):
+        return False
+    if not re.search(r"\bPath\b", wanted) or isinstance(value, str | os.PathLike):
+        return True
+    if isinstance(value, Mapping):
+        return "Mapping" in wanted
+    if isinstance(value, list | tuple):
+        inner = wanted.partition("Sequence[")[2].rpartition("]")[0]
+        return many and all(_may_be(one, inner) for one in value)
+    named = set(re.findall(r"\w+", wanted)) - {"Path", "str", "None", "Any", "Mapping", "Sequence"}
+    return bool(named) and type(value).__module__ != "builtins"
 
 
 def called(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:

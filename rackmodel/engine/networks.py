@@ -13,6 +13,7 @@ import sys
 from collections import OrderedDict
 from typing import Any
 
+from rackmodel import gate
 from rackmodel.engine.folding import crossings_kept
 from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
@@ -50,6 +51,7 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
     return _kept[key]
 
 
+@gate.called
 def clear_caches() -> None:
     """Forget machines that were read from files, networks compiled from them, kernels, layers.
 

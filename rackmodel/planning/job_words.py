@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -184,8 +183,6 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
                     )
                 raise misplaced(name, value, "", f"word of {verb.__name__}", parameters)
         gate.check_call(verb, args, words)
-        for name, value in {**dict(zip(placed, args, strict=True)), **words}.items():
-            _is_path(verb.__name__, name, value, str(parameters[name].annotation))
         if "result" in parameters:
             _is_result(verb.__name__, args[0] if placed else words["result"])
         job = args[placed.index("job")] if "job" in placed else words.get("job")
@@ -195,15 +192,6 @@ def checked(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
         return verb(*args, **words)
 
     return call
-
-
-def _is_path(verb: str, name: str, value: object, wanted: str) -> None:
-    """Refuse what can't name a file, where only a file is wanted (`wanted`, of a signature)."""
-    if "Path" not in wanted or "Topology" in wanted or "Model" in wanted or value is None:
-        return
-    table = "DataFrame" in wanted and hasattr(value, "columns")
-    if not table and not isinstance(value, str | os.PathLike | Mapping | Sequence):
-        raise InvalidInput(f"{verb}: {name}: expected a path, found {value!r:.60}; name a file")
 
 
 def _is_result(verb: str, value: object) -> None:

@@ -155,8 +155,11 @@ def _find(name: str) -> Path:
     shipped = name in topology_names()
     if not shipped and is_file(path):
         return path
-    if not shipped and (path.suffix.lower() in _ENDINGS or len(path.parts) > 1):
+    written = path.suffix.lower() in _ENDINGS or len(path.parts) > 1
+    if not shipped and written and not is_folder(path):
         raise InvalidInput(f"{name[:200]}: no such file; check the name, or give another")
+    if not shipped and is_folder(path):
+        raise InvalidInput(f"{name[:200]} is a directory; give the file of a machine in it")
     if not shipped:
         raise UnknownName.among("topology", name[:200], topology_names())
     return _folder() / f"{name}.toml"

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import gate
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.files import is_folder, read_json, whole_file, write_whole
-from rackmodel.gate import table
 from rackmodel.reporting.difference import difference
 from rackmodel.verbs.answer import Answer, checked
 
@@ -90,6 +90,7 @@ def advise(
     return Answer(told, "levers.changes", {"found": told})
 
 
+@gate.called
 def emit(job: Job | Result, framework: str) -> str:
     """Return what launches a job, or the plan of a result: a framework's arguments or file.
 
@@ -235,6 +236,6 @@ def diff(before: object, after: object, *, least: float = 0.0) -> Answer:
 def _keys(result: object, where: str) -> Mapping[str, Any]:
     """The keys of a result, however it is given."""
     if isinstance(result, str | Path):
-        return table(read_json(Path(result)), str(result))
+        return gate.table(read_json(Path(result)), str(result))
     told = getattr(result, "to_dict", None)
-    return table(told() if callable(told) else result, where)
+    return gate.table(told() if callable(told) else result, where)

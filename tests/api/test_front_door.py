@@ -170,3 +170,21 @@ def test_the_same_best_plan_whoever_asks():
     assert rackmodel.simulate("dgx-h100", **words).step_s == best
     [(_, compared)] = rackmodel.compare(["dgx-h100"], **words)
     assert compared.step_s == best
+
+
+FUNCTIONS = [
+    one for one in rackmodel.__all__ if isinstance(getattr(rackmodel, one), types.FunctionType)
+]
+
+
+@pytest.mark.parametrize(
+    "junk", [(1,), (None,), (b"x", b"y"), ([1], [2]), (object(),), (1, 2, 3, 4)]
+)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_verb_refuses_junk_in_one_line(name, junk):
+    words = inspect.signature(getattr(rackmodel, name)).parameters
+    if junk == (None,) and words and next(iter(words.values())).default is None:
+        return  # all of them
+    with pytest.raises(RackModelError) as error:
+        getattr(rackmodel, name)(*junk)
+    assert len(str(error.value).splitlines()) == 1

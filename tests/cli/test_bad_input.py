@@ -90,6 +90,7 @@ def test_unknown_names_come_with_the_nearest(fails):
     assert "did you mean" in fails(2, "show", "lama3.1-405b")
 
 
+JOB_LINE = " ".join(JOB)
 JUNK = {
     "binary": b"\x00\x01\xff\xfe",
     "empty": b"",
@@ -123,20 +124,59 @@ def test_junk_in_files_is_exit_2(run, tmp_path, monkeypatch, words, junk):
     monkeypatch.chdir(tmp_path)
     name = next(word for word in words if word.startswith("FILE"))
     Path(name).write_bytes(JUNK[junk])
-    empty_catalog = junk == "empty" and "--catalog" in words
-    if empty_catalog:  # an empty TOML file is a valid catalog that adds nothing
-        return
     result = run(*words)
     assert result.exit_code == 2, (result.exit_code, result.output)
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"simulate FILE.{end} {JOB_LINE}" for end in ("toml", "json", "graphml", "xml", "yml")),
+        *(f"simulate dgx-h100 --from FILE.{end}" for end in ("sh", "py", "yaml", "toml", "json")),
+        *(f"show FILE.{end}" for end in ("toml", "json", "sh", "xml")),
+        *(f"replay FILE.{end} --on dgx-h100" for end in ("json", "json.gz", "et")),
+        *(
+            f"simulate dgx-h100 --model FILE.{end} --gpus 8 --global-batch 8"
+            for end in ("json", "sh")
+        ),
+        f"simulate dgx-h100 {JOB_LINE} --catalog FILE.toml",
+        f"simulate dgx-h100 {JOB_LINE} --from FILE.toml",
+        "list accelerators --catalog FILE.toml",
+        "--extend FILE.py list stacks",
+        "diff FILE.json FILE.json",
+        "sweep FILE.toml --out runs",
+        "design FILE.toml",
+        "hall FILE.toml",
+        "flows dgx-h100 FILE.csv",
+        "collective dgx-h100 --op all-to-all --bytes 1GB --gpus 8 --split FILE.csv",
+        "convert FILE.xml --out m.graphml",
+        "draw FILE.toml --out m.png",
+        "validate FILE.csv",
+        "serve dgx-h100 --model llama3-8b --gpus 8 --trace FILE.csv",
+        "report --claims FILE.json --out r.html",
+        "report --validation FILE.csv --out r.html",
+    ],
+)
+def test_an_empty_file_is_said_to_be_empty(fails, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    name = next(word for word in words.split() if word.startswith("FILE"))
+    Path(name).touch()
+    assert f"{name} is empty; give" in fails(2, *words.split())
+
+
+def test_a_table_of_something_else_is_no_launch_file(fails, tmp_path):
+    path = tmp_path / "machine.toml"
+    path.write_text("[fabric]\nkind = 'fat_tree'\n")
+    assert "no table of torchtitan" in fails(2, "simulate", "dgx-h100", *JOB, "--from", path)
+
+
 def test_a_directory_in_place_of_a_file(fails, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("d.toml", "d.json", "d.csv"):
         Path(name).mkdir()
-    fails(2, "simulate", "d.toml", *JOB)
+    assert "d.toml is a directory; give" in fails(2, "simulate", "d.toml", *JOB)
     fails(2, "flows", "dgx-h100", "d.csv")
     fails(2, "simulate", "dgx-h100", *JOB, "--out", "d.json")
 

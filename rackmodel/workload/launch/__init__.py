@@ -93,7 +93,8 @@ def _yaml(text: str, file: str) -> Any:
 def _of_table(data: Any, file: str) -> Launch:
     """A table is MaxText's, DeepSpeed's or Megatron's by what stands in it."""
     if not isinstance(data, dict):
-        raise InvalidInput(f"{file}: expected a table of keys, found {type(data).__name__}")
+        what = "nothing" if data is None else f"a {type(data).__name__}"
+        raise InvalidInput(f"{file}: expected a table of keys, found {what}; give a launch file")
     keys = Flat(of_table(data.get("ConfigContainer", data)), file)
     names = set(keys.keys)
     if any(name.startswith(("ici_", "dcn_")) for name in names) or "per_device_batch_size" in names:

@@ -16,6 +16,7 @@ from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
+_TABLES = ("parallelism.", "training.", "model.", "job.", "experimental.", "activation_checkpoint.")
 _SCHEDULES = {
     "1f1b": "1F1B",
     "interleaved": "Interleaved1F1B",
@@ -35,6 +36,8 @@ def _given(words: dict[str, Any]) -> dict[str, Any]:
 
 def read_torchtitan(keys: Flat) -> Launch:
     """Return the job of a torchtitan config; it says no number of accelerators but its degrees."""
+    if not any(name.startswith(_TABLES) or name.endswith("_parallel_degree") for name in keys.keys):
+        keys.refuse("it has no table of torchtitan (training, parallelism, model); give its config")
     tp = keys.whole("tensor_parallel_degree") or 1
     pp = keys.whole("pipeline_parallel_degree") or 1
     cp = keys.whole("context_parallel_degree") or 1
