@@ -75,7 +75,8 @@ def test_axes_ranges_zips_and_filters_spread_in_a_fixed_order(tmp_path):
         ("zips = 3", "zips has to be a list"),
         ("filters = 'tp < 8'\n[axes]\ntp = [1]", "filters = 'tp < 8' has to be a list"),
         ("filters = ['pp < 8']\n[axes]\ntp = [1]", r"filters\[0\].*no name 'pp'"),
-        ("", "holds no job"),
+        ("", "is empty"),
+        ("[base]", "holds no job"),
         ("title = 3", "title"),
     ],
 )

@@ -66,7 +66,7 @@ FAMILIES: dict[str, Family] = {
     "orion": _of(p.dense, norm="layernorm"),
     "ernie4_5": _of(p.dense, defaults=_TIED),
     "ernie4_5_moe": _of(p.dense, own.ernie, p.mtp, defaults=_TIED),
-    "exaone4": _of(p.dense, p.layer_kinds, qk_norm=True),
+    "exaone4": _of(p.dense, p.layer_kinds, p.untouched("reorder_and_qk_norm"), qk_norm=True),
     "apertus": _of(p.dense, p.untouched("qk_norm", "post_norm"), gated_ffn=False, qk_norm=True),
     "arcee": _of(p.dense, gated_ffn=False),
     "nemotron": _of(p.dense, gated_ffn=False, norm="layernorm"),
@@ -86,7 +86,7 @@ FAMILIES: dict[str, Family] = {
     "glm4": _of(p.dense, post_norms=True),
     "chatglm": _of(p.dense, own.chatglm, defaults={"hidden_act": "swiglu"}),
     "stablelm": _of(p.dense, own.stablelm, p.qk_norm, norm="layernorm"),
-    "hunyuan_v1_dense": _of(p.dense, p.qk_norm, own.cross_layer),
+    "hunyuan_v1_dense": _of(p.dense, p.qk_norm, own.cross_layer, own.hunyuan_dense),
     # Experts.
     "phimoe": _of(p.dense, p.window_everywhere, p.mixtral_experts, norm="layernorm"),
     "exaone_moe": _of(p.dense, p.experts, p.layer_kinds, p.mtp, qk_norm=True),

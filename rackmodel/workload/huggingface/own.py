@@ -320,6 +320,15 @@ def cross_layer(keys: Keys) -> Fields:
     return {}
 
 
+def hunyuan_dense(keys: Keys) -> Fields:
+    """Hunyuan's dense models are published with the keys of one expert that nothing reads."""
+    if keys.whole("num_experts", default=1) > 1:
+        raise keys.refuse("num_experts: a dense model has 1; give model_type hunyuan_v1_moe")
+    keys.get("moe_topk", "num_shared_expert", "moe_intermediate_size", "moe_layer_num_skipped")
+    keys.get("org_vocab_size")
+    return {}
+
+
 def qwen1(keys: Keys) -> Fields:
     """The first Qwen counts both sides of the gated feed-forward part in one width."""
     keys.get("no_bias")

@@ -137,8 +137,13 @@ def only_layers(letter: str) -> Part:
 def mamba2_alone(keys: Keys) -> Fields:
     """Mamba-2 models name their heads as if they attended."""
     heads, hidden = keys.whole("num_heads"), keys.whole(*HIDDEN)
-    keys.get("use_conv_bias", "use_bias")
+    keys.get("use_conv_bias", "use_bias", "rms_norm", "norm_before_gate", "norm_epsilon")
     expand = keys.whole("expand", default=2)
+    width = keys.whole("intermediate_size", default=expand * hidden)
+    if width != expand * hidden:
+        raise keys.refuse(
+            f"intermediate_size: expected expand x hidden_size, {expand * hidden}, found {width}"
+        )
     return {
         "mamba": Mamba(
             heads=heads,

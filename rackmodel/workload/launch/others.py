@@ -34,13 +34,16 @@ def _given(words: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
 
-def read_torchtitan(keys: Flat) -> Launch:
-    """Return the job of a torchtitan config; it says no number of accelerators but its degrees."""
+def _has_tables(keys: Flat) -> None:
     if not any(name.startswith(_TABLES) or name.endswith("_parallel_degree") for name in keys.keys):
         keys.refuse("it has no table of torchtitan (training, parallelism, model); give its config")
-    tp = keys.whole("tensor_parallel_degree") or 1
-    pp = keys.whole("pipeline_parallel_degree") or 1
-    cp = keys.whole("context_parallel_degree") or 1
+
+
+def read_torchtitan(keys: Flat) -> Launch:
+    """Return the job of a torchtitan config; it says no number of accelerators but its degrees."""
+    _has_tables(keys)
+    degrees = [f"{name}_parallel_degree" for name in ("tensor", "pipeline", "context")]
+    tp, pp, cp = (keys.whole(name) or 1 for name in degrees)
     shard = keys.whole("data_parallel_shard_degree", default=-1) or 1
     copies = keys.whole("data_parallel_replicate_degree", default=1) or 1
     mode = str(keys.get("activation_checkpoint.mode", "mode", default="selective"))
