@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli.tables import filled, grid
 from rackmodel.cli.tables_serving import plan_text
-from rackmodel.reporting.words import part_name, percent, seconds, three, whole
+from rackmodel.reporting.summary import placement_text
+from rackmodel.reporting.words import MISSING, part_name, percent, seconds, three, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,6 +80,8 @@ def requests_tables(row: Payload) -> Iterator[RenderableType]:
         f"{three(row['power_w'] / 1e3)} kW; a rack {three(hottest['mean_w'] / 1e3)} kW, up to"
         f" {three(hottest['peak_w'] / 1e3)}; {three(row['energy_j_per_token'])} J per token",
     )
+    if (placed := placement_text(row)) != MISSING:
+        table.add_row("placement", placed)
     yield table
     yield ""
     yield f"{row['requests']:,} requests. Queue, cache and power over time: add --json or --plot."

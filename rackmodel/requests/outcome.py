@@ -130,6 +130,7 @@ class RequestsResult(Framed):
             "kv_block_tokens": BLOCK_TOKENS,
             "over_time": self.over_time,
             "racks": racks,
+            "placement": self.power.placement,
             "power_w": mean_w,
             "energy_j_per_token": mean_w / tokens_per_s if tokens_per_s else 0.0,
             "simulation": {

@@ -23,6 +23,9 @@ from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.hardware import Catalog
 from rackmodel.requests.cluster import SHOWN
 from rackmodel.requests.run import Run
+from rackmodel.result.facts import placement_of
+from rackmodel.result.records import PlacementRecord
+from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.run import serve_job
 from rackmodel.serving.site import assess_serving
 from rackmodel.topology import Topology
@@ -35,19 +38,21 @@ class Power:
     """Watts at the plugs of each rack, and of all with the fabric between them.
 
     time_s : begin of each bin. accelerator_w : a rack's power over its accelerators in use while
-    they idle, decode, run prompts.
+    they idle, decode, run prompts. placement : of the accelerators in use.
     """
 
     time_s: Floats
     racks_w: tuple[Floats, ...]
     hall_w: Floats
     accelerator_w: Mapping[str, float]
+    placement: PlacementRecord
 
 
 def power_over_time(run: Run, machine: Topology, catalog: Catalog, site: Site) -> Power:
     """Return the power of racks and hall in the bins of a run."""
-    each, fabric_w = _states(run, machine, catalog, site)
     job, levels = run.job, run.cluster.levels
+    whole = serve_job(machine, job, catalog=catalog, site=site, steps=run.steps)
+    each, fabric_w = _states(whole, machine, catalog, site)
     means = levels.means()
     busy = np.clip(means[:, SHOWN:], 0.0, 1.0).reshape(len(means), -1, 2)
     if run.alike > 1:
@@ -74,22 +79,21 @@ def power_over_time(run: Run, machine: Topology, catalog: Catalog, site: Site) -
         racks_w=tuple(racks),
         hall_w=np.sum(racks, axis=0) + fabric_w,
         accelerator_w=each,
+        placement=placement_of(whole.decode.rank_map, job.decode_gpus, job.prefill_gpus),
     )
 
 
 def _states(
-    run: Run, machine: Topology, catalog: Catalog, site: Site
+    whole: ServingResult, machine: Topology, catalog: Catalog, site: Site
 ) -> tuple[dict[str, float], float]:
     """Return a rack's power per accelerator by what it does, and the power of the fabric."""
-    job, steps = run.job, run.steps
-    whole = serve_job(machine, job, catalog=catalog, site=site, steps=steps)
     chassis = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     found: dict[str, float] = {}
     fabric_w = 0.0
     for name, step in (("decode", whole.decode), ("prompts", whole.prompt)):
         alone = replace(
             whole,
-            job=job.replace(prefill=None, prefill_gpus=0, gpus=int(step.rank_count.sum())),
+            job=whole.job.replace(prefill=None, prefill_gpus=0, gpus=int(step.rank_count.sum())),
             decode=step,
             steady=replace(whole.steady, decode_s=step.step_s, mixed=0.0, mixed_s=step.step_s),
         )

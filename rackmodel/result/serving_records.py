@@ -176,6 +176,7 @@ class RequestsRecord(TypedDict):
     kv_block_tokens: int
     over_time: OverTimeRecord
     racks: list[RackPowerRecord]
+    placement: PlacementRecord
     power_w: float
     energy_j_per_token: float
     simulation: dict[str, int]

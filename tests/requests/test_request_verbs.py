@@ -27,6 +27,7 @@ def test_what_is_printed_fits_its_schema_and_is_the_same_again(tmp_path):
     schema.check("requests", found)
     assert first.stdout == again.stdout
     assert found["requests"] == 200
+    assert found["placement"]["idle_accelerators"] == 7
     assert found["within_slo"] == 1.0
     assert found["goodput_requests_per_s"] == found["requests_per_s"]
     assert found["ttft_s"]["p50"] <= found["ttft_s"]["p90"] <= found["ttft_s"]["p99"]
@@ -40,6 +41,7 @@ def test_a_picture_and_a_table(tmp_path):
     assert done.exit_code == 0
     assert picture.stat().st_size > 10_000
     assert "first token" in done.stdout
+    assert "1 of 8; 7 idle (88%)" in done.stdout
 
 
 def test_a_closed_loop_draws_what_the_steady_state_draws():
