@@ -110,6 +110,9 @@ DEFAULTS: FlatJob = {
 }
 
 
+STACK = "megatron-recipes"  # what owners of racks run: launches captured where recipes do
+
+
 class Work(NamedTuple):
     """What is trained, on how many accelerators; with a plan it is a `Job`.
 
@@ -134,6 +137,7 @@ class Work(NamedTuple):
             seq_len=self.seq_len,
             global_batch=self.global_batch,
             precision=self.precision,
+            stack=STACK,
         )
 
 

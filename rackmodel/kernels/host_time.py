@@ -13,7 +13,7 @@ from typing import Any
 
 from rackmodel.kernels.gemm_time import smooth_max
 from rackmodel.software import Software
-from rackmodel.workload.operations import Kernel
+from rackmodel.workload.operations import Kernel, Role
 
 
 def launch_s(
@@ -21,23 +21,26 @@ def launch_s(
 ) -> float:
     """Return the host time to launch `kernels`. [s]
 
-    Each launch costs the software's `launch_s`; in layers with experts each expert of a grouped
-    product `expert_s` more (split sizes, scales, pointers). Kernels captured in a graph cost
-    `graph_s`.
+    Each launch costs the software's `launch_s`. A grouped product, and a cast of what it reads, is
+    one launch too, within which the library goes round its local experts: each turn costs
+    `expert_s` (a product handed to cuBLAS) or `expert_cast_s` (a tensor made, its scales and its
+    quantised copies; more than a product's, as an FP8 module takes 3.6 times the host time of one
+    in bf16). Kernels captured in a graph cost `graph_s`. Sources: transformer_engine's
+    te_general_grouped_gemm and module/grouped_linear.py; TransformerEngine issues 445, 1499, 2053.
     """
     work = list(kernels)
     launches = sum(kernel.count * kernel.launches for kernel in work)
     if cuda_graphs:
-        return float(launches * min(software.launch_s, constants["graph_s"]))
+        turns = sum(kernel.count * kernel.turns for kernel in work)
+        return float((launches + turns) * min(software.launch_s, constants["graph_s"]))
     if not has_experts(work):
         return float(launches * software.launch_s)
-    groups = sum(
-        kernel.count * kernel.shape[3]
-        for kernel in work
-        if kernel.family == "grouped_gemm" and len(kernel.shape) > 3
-    )
-    factor = software.factors["expert_host"]
-    return float(factor * (launches * software.launch_s + groups * constants["expert_s"]))
+    loops_s = sum(kernel.count * kernel.turns * _turn_s(kernel, constants) for kernel in work)
+    return float(software.factors["expert_host"] * (launches * software.launch_s + loops_s))
+
+
+def _turn_s(kernel: Kernel, constants: Mapping[str, Any]) -> float:
+    return float(constants["expert_cast_s" if kernel.role == Role.CAST else "expert_s"])
 
 
 def has_experts(kernels: Iterable[Kernel]) -> bool:

@@ -85,7 +85,7 @@ def gemm(
         write_bytes=m * n * batch * written,
         shape=(round(m), round(n), round(k), groups or batch),
         precision=form,
-        launches=float(weights),  # grouped GEMMs launch one kernel per local expert
+        turns=float(groups),
     )
 
 
@@ -107,7 +107,7 @@ def weight_gemm(
         # A weight gradient reduces over rows: its m and n are the weight's sides.
         shape=(rows, columns, depth, groups) if groups else (columns, depth, rows, 1),
         precision=form,
-        launches=float(weights),
+        turns=float(groups),
     )
 
 
@@ -117,6 +117,7 @@ def elementwise(
     write: float,
     *,
     launches: float = 1.0,
+    turns: float = 0.0,
     family: Family = "elementwise",
     role: Role = Role.FORWARD,
 ) -> Kernel:
@@ -128,6 +129,7 @@ def elementwise(
         read_bytes=read,
         write_bytes=write,
         launches=launches,
+        turns=turns,
     )
 
 
@@ -156,7 +158,8 @@ def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
             f"cast_{p.gemm_format}",
             read=p.cast_read_passes * elements * ELEMENT,
             write=p.cast_copies * elements * p.operand_bytes,
-            launches=p.cast_launches * max(1, groups),
+            launches=p.cast_launches,
+            turns=float(groups),
             role=Role.CAST,
         ),
     )

@@ -75,7 +75,8 @@ class Kernel:
     shape: tuple[int, ...] = ()
     precision: str = "bf16"  # number format of the arithmetic
     count: float = 1.0
-    launches: float = 1.0  # kernels that the host launches for one of these (casts, splits, ...)
+    launches: float = 1.0  # calls of the host for one of these (casts, splits, ...)
+    turns: float = 0.0  # of a loop over local experts inside the library that is called
 
 
 next_id = count().__next__  # of an operation; never twice in a process

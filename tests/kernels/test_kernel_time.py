@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.attention_time import keys_per_query
+from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.workload import Job, Plan, load_model
 from rackmodel.workload.choices import SHARDED, SHARDINGS
+from rackmodel.workload.kernels import Local, linear
 from rackmodel.workload.operations import Compute, Kernel, Role
 
 H100 = SimpleNamespace(
@@ -127,6 +129,32 @@ def test_the_host_sets_the_pace_of_tiny_kernels_and_graphs_help():
     assert fast.compute_s(work) < slow.compute_s(work)
 
 
+def expert_products(precision: str, experts: int) -> Compute:
+    """Both products of the experts that a rank holds, forward and backward."""
+    model, plan = load_model("qwen3-30b-a3b"), Plan(dp=1)
+    job = Job(model=model, plan=plan, seq_len=4096, global_batch=64, precision=precision)
+    local, rows = Local.of(job), 4096.0 * experts
+    up, down = (rows, 1536.0, 2048.0), (rows, 2048.0, 768.0)
+    work = [linear(local, "fc", shape, groups=experts) for shape in (up, down)]
+    kernels = [k for w in work for k in (*w.forward, *w.backward, *w.weight)]
+    return Compute(name="experts", phase="forward", kernels=tuple(kernels))
+
+
+def test_experts_cost_the_host_a_turn_of_the_librarys_loop_each_and_casts_a_longer_one():
+    """A grouped product is one call, in which the library goes round the experts of the rank."""
+    times, host = KernelTimes(accelerator("b200")), kernel_constants()["host"]
+    few, many = (times.host_s(expert_products("bf16", n)) for n in (8, 16))
+    assert many - few == pytest.approx(6 * 8 * host["expert_s"])  # forward, dgrad, wgrad of two
+    assert few - (many - few) == pytest.approx(6 * times.software.launch_s)
+    narrow = [times.host_s(expert_products("fp8-mx", n)) for n in (8, 16)]
+    turns = 6 * host["expert_s"] + 4 * host["expert_cast_s"]  # inputs, gradients of outputs
+    assert narrow[1] - narrow[0] == pytest.approx(8 * turns)
+    captured = KernelTimes(accelerator("b200"), cuda_graphs=True)
+    assert captured.host_s(expert_products("fp8-mx", 16)) < 0.1 * narrow[1]
+    early = KernelTimes(accelerator("b200"), "megatron-2025-06")
+    assert early.host_s(expert_products("bf16", 16)) > 1.2 * many  # Transformer Engine got lighter
+
+
 def test_a_slower_clock_slows_arithmetic_but_not_bytes():
     gemm = product(8192, 8192, 8192)
     norm = Kernel(family="elementwise", name="norm", read_bytes=1e9, write_bytes=1e9)
@@ -177,7 +205,13 @@ def test_casts_under_xla_read_more_often():
 
 
 def test_sharded_weights_are_gathered_anew_so_that_no_graph_replays_their_launches():
-    mixture = Job(model=load_model("qwen3-30b-a3b"), plan=Plan(dp=8), seq_len=4096, global_batch=64)
+    mixture = Job(
+        model=load_model("qwen3-30b-a3b"),
+        plan=Plan(dp=8),
+        seq_len=4096,
+        global_batch=64,
+        stack="megatron-bridge-26.06",
+    )
     part = accelerator("b200")
     captured = {name: graphs_by_default(mixture.replace(sharding=name), part) for name in SHARDINGS}
     assert captured == {name: name not in SHARDED for name in SHARDINGS}

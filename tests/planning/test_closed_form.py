@@ -67,7 +67,7 @@ def test_bounds_hold_where_links_are_shared(fields):
 
 
 def test_experts_with_sharded_weights_are_launched_by_the_host_in_closed_form_too():
-    job = job_of("qwen3-30b-a3b", batch=16, seq_len=4096)
+    job = job_of("qwen3-30b-a3b", batch=16, seq_len=4096, stack="megatron-recipes")
     planner = Planner(load_topology("dgx-b200"), job, 8, None)
     fixed = {"tp": 1, "cp": 1, "ep": 8, "etp": 1, "pp": 1, "micro_batch": 1, "recompute": "none"}
     space = enumerate_plans(planner.job, 8, fixed=fixed, captures=planner.captures)

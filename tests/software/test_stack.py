@@ -74,7 +74,6 @@ def test_an_unknown_stack_is_refused_with_what_to_say():
 def test_unknown_software_has_the_habits_of_the_mainstream_of_its_date():
     told = {date: software_of(f"unknown-{date}") for date in ("2023-07", "2024-07", "2026-07")}
     assert [s.tp_overlap for s in told.values()] == ["no", "yes", "yes"]
-    assert [s.captures_graphs("nvidia-blackwell", True) for s in told.values()] == [False] * 2 + [1]
     for date, software in told.items():
         leading = software_of(f"megatron-{date}")
         assert software.attention_kernels == leading.attention_kernels
@@ -87,6 +86,18 @@ def test_tokens_go_by_fused_kernels_only_where_recipes_turn_them_on():
     told = ("megatron-bridge-26.04", "default", "unknown-2026-04", "megatron-2026-04")
     assert [blackwell in software_of(name).fused_dispatch for name in told] == [True] + [False] * 3
     assert not software_of("nemo-25.02").fused_dispatch  # before Megatron-Bridge
+
+
+def test_launches_are_captured_only_where_recipes_turn_it_on():
+    """As fused dispatch: an option that libraries leave off is on in families that say so."""
+    told = {
+        name: [software_of(name).captures_graphs("nvidia-blackwell", mixed) for mixed in (0, 1)]
+        for name in ("megatron-bridge-25.09", "megatron-bridge-26.06", "megatron-recipes")
+    }
+    assert list(told.values()) == [[True, False], [True, True], [True, True]]
+    for name in ("default", "unknown-2026-07", "megatron-2026-07", "nemo-25.02", "titan"):
+        assert not any(software_of(name).captures_graphs("nvidia-blackwell", x) for x in (0, 1))
+    assert not software_of("megatron-recipes").captures_graphs("nvidia-hopper", True)
 
 
 def test_every_alias_names_its_own_family():

@@ -196,7 +196,7 @@ def simulate_line(result: Result) -> str:
         f"--global-batch {job.global_batch} --seq-len {job.seq_len} --precision {job.precision}",
         f"--tp {plan.tp} --pp {plan.pp} --vpp {plan.vpp} --cp {plan.cp} --ep {plan.ep}",
         f"--etp {plan.etp} --micro-batch {plan.micro_batch} --sharding {plan.sharding}",
-        f"--recompute {plan.recompute}",
+        f"--recompute {plan.recompute} --stack {job.stack}",
     ]
     words += [
         f"--plan {name}={str(getattr(plan, name)).lower()}"
