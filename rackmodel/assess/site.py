@@ -51,14 +51,14 @@ class Site:
     )
     supply_c: float | None = setting(
         None,
-        "Coolant that racks get, or air. Default: theirs.",
+        "Temperature of the coolant, or air, that racks get. Default: what they are made for.",
         32.0,
         unit="degC",
         option="--supply-c",
     )
     rise_k: float | None = setting(
         None,
-        "Rise of coolant or air across a rack. Default: its own.",
+        "Temperature rise of coolant or air across a rack. Default: what it is made for.",
         10.0,
         unit="K",
         option="--rise-k",

@@ -32,16 +32,18 @@ class Stops:
         For times that are not above 0, or a stall that is given twice.
     """
 
-    days: float = setting(90.0, "How long a run is played out.", 54, unit="days", option="--days")
+    days: float = setting(
+        90.0, "Days of the job that are played out.", 54, unit="days", option="--days"
+    )
     runs: int = setting(
         8, "Runs that are played out; 0 for none.", 0, unit="runs", option="--runs", least=0
     )
     seed: int = setting(0, "Seed of the failures.", 1, unit="seed", option="--seed", least=0)
     stall_s: float | None = setting(
-        None, "What a checkpoint blocks the job.", "5s", unit="s", option="--stall"
+        None, "Time for which a checkpoint stops the job.", "5s", unit="s", option="--stall"
     )
     restart_s: float | None = setting(
-        None, "From a failure to work again.", "300s", unit="s", option="--restart"
+        None, "Time from a failure until the job works again.", "300s", unit="s", option="--restart"
     )
     recovery: str = setting(
         "all",
@@ -56,13 +58,13 @@ class Stops:
     )
     interval_s: float | None = setting(
         None,
-        "Between two checkpoints. Default: the best.",
+        "Time between two checkpoints. Default: the best.",
         "30min",
         unit="s",
         option="--interval",
     )
     repair_s: float | None = setting(
-        None, "Until a broken accelerator is replaced.", "4h", unit="s", option="--repair"
+        None, "Time until a broken accelerator is replaced.", "4h", unit="s", option="--repair"
     )
     checkpoint_bytes: float | None = setting(
         None,
@@ -72,7 +74,7 @@ class Stops:
         option="--checkpoint",
     )
     storage_bytes_per_s: float | None = setting(
-        None, "Of the storage.", "2TB/s", unit="bytes_per_s", option="--storage"
+        None, "Write rate of the storage.", "2TB/s", unit="bytes_per_s", option="--storage"
     )
 
     def __post_init__(self) -> None:

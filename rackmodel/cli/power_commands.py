@@ -49,8 +49,8 @@ class PowerWords:
     )
     seconds: float | None = setting(
         None,
-        "Of a hall of --jobs in samples of --every. Default: ten steps; with --stagger a minute "
-        "after the last start.",
+        "How much of a hall of --jobs is told in samples of --every. Default: ten steps; with "
+        "--stagger a minute after the last start.",
         "10min",
         unit="s",
         option="--seconds",
@@ -140,7 +140,12 @@ def caps(
     ] = None,
     megawatts: Annotated[
         float | None,
-        typer.Option("--megawatts", metavar="MW", help="Of the site.", show_default=False),
+        typer.Option(
+            "--megawatts",
+            metavar="MW",
+            help="Power of the site: also tell how many accelerators and tokens/s it holds.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Tell what caps of the accelerators leave of a job, and which serves a site's power best.

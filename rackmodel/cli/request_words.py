@@ -34,7 +34,7 @@ class RequestWords:
     rate: float | None = setting(None, "Requests per second.", 12.5, option="--rate")
     trace: Path | None = setting(
         None,
-        "A CSV file with arrival_s, isl, osl and, if wanted, prefix (tokens at the begin of the "
+        "A CSV file with arrival_s, isl, osl and, if wanted, prefix (tokens at the start of the "
         "prompt that others share) and prefix_id (which ones).",
         option="--trace",
     )
@@ -57,25 +57,26 @@ class RequestWords:
     )
     cv: float | None = setting(
         None,
-        "Of the gaps at a rate, standard deviation over mean: 1 Poisson, 0 a clock, more in "
-        "bursts.",
+        "Gaps between requests, standard deviation over mean: 1 for a Poisson process, 0 evenly "
+        "spaced, above 1 in bursts.",
         option="--cv",
     )
     lengths: str | None = setting(
         None,
-        "Of prompts and answers: all alike; uniform; exponential answers; as these services saw "
-        "them.",
+        "Lengths of prompts and answers: all alike; uniform; exponential answers; or as these "
+        "services had them.",
         choices=("fixed", "uniform", "exponential", "azure-code", "azure-conversation"),
         option="--lengths",
     )
     spread: float | None = setting(
         None,
-        "Of uniform lengths, half the width over the mean: 0.8, a fifth to nine fifths.",
+        "With --lengths uniform: half the range over the mean; 0.8 is 0.2 to 1.8 times the mean.",
         option="--spread",
     )
     balance: str | None = setting(
         None,
-        "Who gets a request: the worker with fewest, each in turn, one that has its prefix.",
+        "Which worker gets a request: the one with the fewest, each in turn, or one that holds its "
+        "prefix.",
         choices=("least", "round-robin", "prefix"),
         option="--balance",
     )

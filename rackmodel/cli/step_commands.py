@@ -237,8 +237,8 @@ def search(
         typer.Option(
             "--objective",
             help="What makes a plan the best: tokens/s per accelerator; USD per million tokens; "
-            "watts: joules per token. These are estimated, too, on the scale of the quickest plan; "
-            "plans are simulated until the others are likely to be 2% worse, eight at most.",
+            "watts: joules per token. Plans are ranked by estimates, the first are simulated until "
+            "the others are likely to be 2% worse, eight at most.",
         ),
     ] = "tokens",
 ) -> None:

@@ -66,9 +66,7 @@ def validate(
     ] = None,
     serving: Annotated[
         bool,
-        typer.Option(
-            "--serving", help="Of the runs that ship take those of serving, not of training."
-        ),
+        typer.Option("--serving", help="Take the serving runs that ship, not the training runs."),
     ] = False,
     tier: Annotated[
         list[str] | None,

@@ -95,7 +95,7 @@ def serve_requests(
     Requests
     --------
     One of: rate, requests per second; trace, a CSV file with arrival_s, isl, osl and, if wanted,
-        prefix (tokens at the begin of the prompt that others share) and prefix_id (which ones);
+        prefix (tokens at the start of the prompt that others share) and prefix_id (which ones);
         users, a closed loop in which each sends a request when the last one is answered.
     cv : of the gaps at a rate, standard deviation over mean: 1 Poisson, 0 a clock, more in bursts.
     isl, osl : tokens of prompt and answer, means. lengths : "fixed"; "uniform", each way by spread
