@@ -23,6 +23,7 @@ from rackmodel.argument.study_parts import (
     Frames,
     Row,
     banded,
+    finished,
     gain,
     models,
     records,
@@ -35,10 +36,7 @@ PAYS = 0.02  # a doubling that gains less does not pay
 
 def answers(frames: Frames) -> list[Answer]:
     """Answer what the given frames can answer; jobs that could not run are left out."""
-    done = {
-        name: frame[frame["status"] == "done"] if "status" in frame else frame
-        for name, frame in frames.items()
-    }
+    done = finished(frames)
     return [found for test in _QUESTIONS for found in test(done) if found.rows]
 
 
@@ -76,7 +74,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
     """Where does the domain stop paying?"""
     table: list[Row] = []
     sentences = []
-    for model, part in models(_standard(frames)):
+    for model, part in models(standard(frames)):
         sizes = _by(part, "domain")
         first = next(iter(sizes))
         base = sizes[first]
@@ -116,7 +114,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
     yield Answer("stops", "Where does the domain stop paying?", tuple(sentences), tuple(table))
 
 
-def _standard(frames: Frames) -> pd.DataFrame:
+def standard(frames: Frames) -> pd.DataFrame:
     """The frame in which only the domain varies: `domain`, else what `quick` has at 400 Gb/s."""
     if "domain" in frames:
         return frames["domain"]

@@ -29,6 +29,14 @@ class Answer:
     rows: tuple[Row, ...]
 
 
+def finished(frames: Frames) -> dict[str, pd.DataFrame]:
+    """Return frames without the points that could not run."""
+    return {
+        name: frame[frame["status"] == "done"] if "status" in frame else frame
+        for name, frame in frames.items()
+    }
+
+
 def models(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each model and its part of a frame, in the frame's order."""
     for model, part in frame.groupby("model", sort=False):

@@ -170,8 +170,9 @@ def _validated(content: Mapping[str, Any]) -> Iterator[Drawn]:
 
 def study_figures(content: Mapping[str, Any]) -> Iterator[Picture]:
     """Yield the pictures of the study, if the page holds one."""
-    frames = (content.get("study") or {}).get("frames") or {}
-    for number, (name, axes, caption) in enumerate(scale_up.pictures(frames, (5.6, 4.2))):
+    study = content.get("study") or {"frames": {}, "titles": {}}
+    drawn = scale_up.pictures(study["frames"], study["titles"], (5.6, 4.2))
+    for number, (name, axes, caption) in enumerate(drawn):
         figure: Any = axes.figure
         yield name, style.svg(figure, prefix=f"s{number}-"), caption
 

@@ -1,13 +1,14 @@
 """Pictures of the study: scale-up against scale-out, one thing varied at a time.
 
 In:  the study's frames by name, rows as `argument.scale_up.point` makes them, with those that
-     `argument.trade_offs.with_gains` adds.
+     `argument.trade_offs.with_gains` adds; what each picture finds (`argument.titles`).
 Out: (name, axes, caption) of every picture that the frames have data for.
 Left out: running the study, answers in words.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -22,24 +23,29 @@ from rackmodel.reporting.style import COLOURS, dress, look, new_figure
 Frames = Mapping[str, pd.DataFrame]
 Row = dict[str, Any]
 EDGES = {"domain of 8": 8, "domain of 72": 72, "domain of 576": 576}
+LETTERS = 10.0  # of a title in an inch
 
 
 def pictures(
-    frames: Frames, size: tuple[float, float] = (7.0, 4.6)
+    frames: Frames, titles: Mapping[str, str], size: tuple[float, float] = (7.0, 4.6)
 ) -> Iterator[tuple[str, Axes, str]]:
-    """Yield (name, axes, caption) of each picture, on figures of `size` inches."""
+    """Yield (name, axes, caption) of each picture, on figures of `size` inches.
+
+    titles : what each finds; a picture without one is not drawn, a line that is too long broken.
+    """
     done = {
         name: frame[frame["status"] == "done"] if "status" in frame else frame
         for name, frame in frames.items()
     }
     for name, (source, paint, caption) in PICTURES.items():
         for one in (source, "quick") if source == "domain" else (source,):
-            if one in done and len(done[one]):
+            if name in titles and one in done and len(done[one]):
                 frame = done[one]
                 if one == "quick":
                     frame = frame[frame["nic_gbps"] == 400]
                 ax = new_figure(*size)[1][0]
-                yield name, paint(frame, ax), caption
+                title = textwrap.fill(titles[name], int(LETTERS * (size[0] - 0.6)))
+                yield name, paint(frame, ax, title=title), caption
                 break
 
 
@@ -90,36 +96,31 @@ def _hbm(frame: pd.DataFrame) -> list[Row]:
 def _lines(
     rows_of: Callable[[pd.DataFrame], list[Row]], frame: pd.DataFrame, ax: Axes, **words: Any
 ) -> Axes:
-    rows = rows_of(frame)
-    if words.get("y") == "gain":  # the title says what was found
-        ends = [f(row["gain"] for row in rows) for f in (min, max)]
-        words["title"] = words["title"].format(" to ".join(f"{end:+.0f}%" for end in ends))
-    return scaling(rows, ax, group="line", **words)
+    return scaling(rows_of(frame), ax, group="line", **words)
 
 
-def _one_model(frame: pd.DataFrame) -> tuple[str, list[Row]]:
+def _one_model(frame: pd.DataFrame) -> list[Row]:
     """The rows of one model, each with the name of its machine."""
     model = "deepseek-v3" if "deepseek-v3" in set(frame["model"]) else frame["model"].iloc[0]
     rows = _rows(frame[frame["model"] == model])
-    return model, [{**row, "label": f"NVL{row['domain']}"} for row in rows]
+    return [{**row, "label": f"NVL{row['domain']}"} for row in rows]
 
 
-def _pareto(frame: pd.DataFrame, ax: Axes) -> Axes:
-    model, rows = _one_model(frame)
-    pareto(rows, ax, group="label")
-    ax.set_title(f"Cost against energy, {model}", loc="left", fontsize=11, fontweight="bold")
+def _pareto(frame: pd.DataFrame, ax: Axes, *, title: str) -> Axes:
+    pareto(_one_model(frame), ax, group="label")
+    ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
     return ax
 
 
-def _shares(frame: pd.DataFrame, ax: Axes) -> Axes:
-    model, rows = _one_model(frame)
+def _shares(frame: pd.DataFrame, ax: Axes, *, title: str) -> Axes:
+    rows = _one_model(frame)
     for row in rows:
         waits = {
             axis: row[f"{axis}_share"] * row["step_s"]
             for axis in ("tp", "cp", "ep", "pp", "dp", "bubble")
         }
         row["breakdown_s"] = {"compute": row["step_s"] - sum(waits.values()), **waits}
-    return step_breakdown(rows, ax, title=f"Where a step of {model} goes")
+    return step_breakdown(rows, ax, title=title)
 
 
 def _percents(frame: pd.DataFrame) -> list[Row]:
@@ -134,7 +135,7 @@ def _percents(frame: pd.DataFrame) -> list[Row]:
     ]
 
 
-def _media(frame: pd.DataFrame, ax: Axes) -> Axes:
+def _media(frame: pd.DataFrame, ax: Axes, *, title: str) -> Axes:
     """Bars: watts of an accelerator by medium and taper of the upper tier."""
     rows = _rows(frame)
     with look():
@@ -145,7 +146,6 @@ def _media(frame: pd.DataFrame, ax: Axes) -> Axes:
         names = [f"{row['medium']}\n{row['taper']:g}:1" for row in rows]
         ax.set_xticks(range(len(rows)), names)
         ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
-        title = f"What the upper tier's medium draws, {rows[0]['model']}"
         return dress(ax, title=title, x="medium and taper", y="W per accelerator", grid="y")
 
 
@@ -165,13 +165,10 @@ def _far(frame: pd.DataFrame) -> list[Row]:
     return [{**row, "km": max(0.1, row["distance_m"] / 1e3)} for row in _named(frame)]
 
 
-def _budget(frame: pd.DataFrame, ax: Axes, *, model: str) -> Axes:
+def _budget(frame: pd.DataFrame, ax: Axes, *, model: str, title: str) -> Axes:
     """A map of domains and NICs: tokens/s for the same money; the best is framed."""
-    known = list(dict.fromkeys(frame["model"]))
-    name = model if model in known else known[-1]
-    part = frame[frame["model"] == name]
+    part = frame[frame["model"] == model]
     cells = _rows(part.assign(**{"gain": part["same money"] - 1.0, "Gb/s": part["Gb/s"].round()}))
-    title = f"Tokens/s for the same money, {name}"
     mfu_heat_map(cells, ax, x="Gb/s", y="domain", value="gain", title=title)
     ax.set_xlabel(ACROSS["nic_gbps"][0])
     ax.set_ylabel(ACROSS["domain"][0])
@@ -181,7 +178,7 @@ def _budget(frame: pd.DataFrame, ax: Axes, *, model: str) -> Axes:
 PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
     "domain": (
         "domain",
-        partial(_lines, _models, x="domain", title="What a larger scale-up domain is worth"),
+        partial(_lines, _models, x="domain"),
         "Tokens/s per accelerator as only the scale-up domain grows; the same GB200, NICs "
         "and fabric, each point with its best plan.",
     ),
@@ -198,7 +195,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             _models,
             x="domain",
             y="usd_per_mtoken",
-            title="What a larger domain costs",
         ),
         "Dollars per token, idle accelerators, switches and optics included.",
     ),
@@ -209,7 +205,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             _models,
             x="domain",
             y="energy_j_per_token",
-            title="What energy a larger domain takes",
         ),
         "Joules per token, of all that stands in the racks.",
     ),
@@ -221,7 +216,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="domain",
             y="rack_kw",
             relative=False,
-            title="How hot a rack gets",
         ),
         "Heat of the hottest rack in training; up to 16 accelerators two nodes make one rack.",
     ),
@@ -233,7 +227,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="domain",
             y="hbm_percent",
             relative=False,
-            title="How busy the HBM is",
         ),
         "Bytes that a step moves over those that the HBM could move in its time.",
     ),
@@ -246,7 +239,7 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
     "domain-pareto": ("domain", _pareto, "Dollars of a million tokens against joules of one."),
     "nics": (
         "nics",
-        partial(_lines, _nics, x="nic_gbps", title="What faster NICs are worth"),
+        partial(_lines, _nics, x="nic_gbps"),
         "The other remedy: faster NICs beside a small and a large domain.",
     ),
     "strong": (
@@ -254,7 +247,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
         partial(
             _lines,
             _named,
-            title="Strong scaling: the same batch on more accelerators",
             edges=EDGES,
         ),
         "The batch stays; what is lost is bubbles, exposed gradients, small matrices.",
@@ -267,7 +259,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="seq_len",
             y="mfu_percent",
             relative=False,
-            title="Long sequences",
         ),
         "Tokens per step held, context parallelism from 32k tokens on.",
     ),
@@ -279,7 +270,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="tokens",
             y="gain",
             relative=False,
-            title="What racks of 72 add to nodes of 8: {}",
         ),
         "What domains of 72 add to nodes of 8, by the tokens that an accelerator has in a step: "
         "the same 37.7 M on 2,304 to 73,728 accelerators.",
@@ -292,14 +282,13 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="flop_per_nic_byte",
             y="gain",
             relative=False,
-            title="A domain nine times as large, V100 to Rubin: {}",
         ),
         "What a domain nine times as large adds, V100 to Rubin, by what the generation computes "
         "in the time that its NICs send a byte.",
     ),
     "distance": (
         "distance",
-        partial(_lines, _far, x="km", title="What distance costs"),
+        partial(_lines, _far, x="km"),
         "Pods apart at the rate of one hall: only latency grows.",
     ),
     **{
@@ -319,7 +308,6 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
             x="times",
             y="share",
             relative=False,
-            title="What more HBM is worth",
         ),
         "A line that ends early has no plan that fits; more bandwidth comes at equal watts.",
     ),

@@ -138,6 +138,7 @@ def study_parts(folder: Path) -> dict[str, Any]:
     import pandas as pd
 
     from rackmodel.argument.answers import answers
+    from rackmodel.argument.titles import titles
     from rackmodel.argument.trade_offs import with_gains
 
     frames: dict[str, pd.DataFrame] = {}
@@ -155,7 +156,15 @@ def study_parts(folder: Path) -> dict[str, Any]:
         for a in answers(frames)
     ]
     points = sum(len(frame) for frame in frames.values())
-    return {"study": {"answers": found, "frames": with_gains(frames), "points": points}}
+    whole = with_gains(frames)
+    return {
+        "study": {
+            "answers": found,
+            "frames": whole,
+            "titles": titles(whole),
+            "points": points,
+        }
+    }
 
 
 def _frame(path: Path) -> Any:

@@ -20,6 +20,7 @@ from rackmodel import files
 from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, machine_key, point, whole
+from rackmodel.argument.titles import titles
 from rackmodel.argument.trade_offs import with_gains
 from rackmodel.errors import CannotRun
 from rackmodel.planning.candidates import COUNTED
@@ -109,7 +110,8 @@ def _order(job: FlatJob) -> tuple[Any, ...]:
 def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
     """Draw every picture of the study, as PNG and SVG."""
     tell("drawing")
-    for name, ax, _ in pictures(with_gains(frames)):
+    whole = with_gains(frames)
+    for name, ax, _ in pictures(whole, titles(whole)):
         figure: Any = ax.figure
         for form in ("png", "svg"):
             save(figure, out / f"{name}.{form}", form)

@@ -48,8 +48,8 @@ def frames() -> dict[str, pd.DataFrame]:
     """All frames: a model that gains from domains and one that does not."""
     domains = (8, 16, 72, 144, 576)
     speeds = {
-        "moe": dict(zip(domains, (1000.0, 1100.0, 1300.0, 1310.0, 1312.0), strict=True)),
-        "dense": dict.fromkeys(domains, 1000.0),
+        "deepseek-v3": dict(zip(domains, (1000.0, 1100.0, 1300.0, 1310.0, 1312.0), strict=True)),
+        "llama3.1-405b": dict.fromkeys(domains, 1000.0),
     }
     nics = {200: 0.9, 400: 1.0, 800: 1.05, 1600: 1.2}
     every = [(model, size, speed) for model, line in speeds.items() for size, speed in line.items()]
@@ -65,16 +65,25 @@ def frames() -> dict[str, pd.DataFrame]:
         ),
         "hbm": pd.DataFrame(
             [
-                row("moe", 1300.0 * b**0.1 * c**0.05, hbm_bandwidth=b, hbm_capacity=c)
+                row("deepseek-v3", 1300.0 * b**0.1 * c**0.05, hbm_bandwidth=b, hbm_capacity=c)
                 for b, c in ((1.0, 1.0), (2.0, 1.0), (4.0, 1.0), (1.0, 2.0))
             ]
-            + [{**row("moe", 1.0, hbm_bandwidth=1.0, hbm_capacity=0.5), "status": "infeasible"}]
+            + [
+                {
+                    **row("deepseek-v3", 1.0, hbm_bandwidth=1.0, hbm_capacity=0.5),
+                    "status": "infeasible",
+                }
+            ]
         ),
         "sequence": pd.DataFrame(
             [row(m, 1000.0 - n / 1e3, domain=d, seq_len=n) for m, d in pairs for n in (4096, 16384)]
         ),
         "strong": pd.DataFrame(
-            [row("dense", 1000.0 - g / 20, domain=d, gpus=g) for d in (8, 72) for g in (576, 4608)]
+            [
+                row("llama3.1-405b", 1000.0 - g / 20, domain=d, gpus=g)
+                for d in (8, 72)
+                for g in (576, 4608)
+            ]
         ),
         "precision": pd.DataFrame(
             [
@@ -88,7 +97,7 @@ def frames() -> dict[str, pd.DataFrame]:
         ),
         "groups": pd.DataFrame(
             [
-                row("moe", speeds["moe"][d], domain=d, expert_choice=g)
+                row("deepseek-v3", speeds["deepseek-v3"][d], domain=d, expert_choice=g)
                 for d in (8, 72)
                 for g in ("model", "all")
             ]
@@ -98,7 +107,7 @@ def frames() -> dict[str, pd.DataFrame]:
         ),
         "generations": pd.DataFrame(
             [
-                row("moe", v, domain=d, accelerator=a, precision=p, flop_per_nic_byte=f)
+                row("deepseek-v3", v, domain=d, accelerator=a, precision=p, flop_per_nic_byte=f)
                 for a, p, f, speeds_of in (
                     ("a100-80", "bf16", 1e4, {8: 100.0, 72: 105.0}),
                     ("gb200", "fp8-mx", 1e5, {8: 1000.0, 72: 1300.0}),
@@ -114,20 +123,20 @@ def frames() -> dict[str, pd.DataFrame]:
             ]
         ),
         "wires": pd.DataFrame(
-            [row("moe", v, network=n) for n, v in (("nvlink", 1000.0), ("ualink", 980.0))]
+            [row("deepseek-v3", v, network=n) for n, v in (("nvlink", 1000.0), ("ualink", 980.0))]
         ),
         "fabric": pd.DataFrame(
-            [row("moe", v, oversubscription=o) for o, v in ((1.0, 1000.0), (4.0, 700.0))]
+            [row("deepseek-v3", v, oversubscription=o) for o, v in ((1.0, 1000.0), (4.0, 700.0))]
         ),
         "ecmp": pd.DataFrame(
             [
-                row("moe", v, oversubscription=1.0, routing=r)
+                row("deepseek-v3", v, oversubscription=1.0, routing=r)
                 for r, v in (("spray", 1000.0), ("ecmp", 800.0))
             ]
         ),
         "media": pd.DataFrame(
             [
-                row("moe", 1000.0, domain=144, medium=m, taper=1.0)
+                row("deepseek-v3", 1000.0, domain=144, medium=m, taper=1.0)
                 for m in ("aec", "pluggable", "cpo")
             ]
         ),

@@ -47,7 +47,7 @@ def test_the_domain_stops_paying_where_a_step_gains_less_than_two_percent(found)
 
 def test_a_doubling_is_compared_with_the_nics_that_gain_as_much(found):
     rows = {(row["model"], row["from"]): row for row in found["doubling"].rows}
-    small = rows["moe", 8]
+    small = rows["deepseek-v3", 8]
     assert small["gain of the domain [%]"] == pytest.approx(10)
     # Between 800 Gb/s (+5%) and 1,600 Gb/s (+20%): a third of the way in the logarithm.
     assert small["as good as NICs of [Gb/s]"] == pytest.approx(800 * 2 ** (1 / 3))
@@ -58,10 +58,10 @@ def test_a_doubling_is_compared_with_the_nics_that_gain_as_much(found):
 def test_the_winner_is_what_gains_more_and_enough(found):
     wins = {(row["model"], row["from"]): row["wins"] for row in found["wins"].rows}
     assert wins == {
-        ("moe", 8): "scale-up",
-        ("moe", 72): "scale-out",
-        ("dense", 8): "scale-out",
-        ("dense", 72): "scale-out",
+        ("deepseek-v3", 8): "scale-up",
+        ("deepseek-v3", 72): "scale-out",
+        ("llama3.1-405b", 8): "scale-out",
+        ("llama3.1-405b", 72): "scale-out",
     }
 
 
@@ -92,7 +92,7 @@ def test_markdown_has_a_table_for_every_answer(found):
 
 
 def test_quick_frames_answer_the_first_question():
-    quick = frames()["nics"].query("model == 'moe'")
+    quick = frames()["nics"].query("model == 'deepseek-v3'")
     (only,) = answers({"quick": quick})
     assert only.name == "stops"
 
@@ -110,12 +110,12 @@ def test_a_setting_that_flips_a_verdict_is_named(found):
 def test_the_same_money_buys_fewer_of_what_is_dearer():
     frame = frames()["budget"]
     cells = {(row["model"], row["domain"], row["Gb/s"]): row for row in iso_cost(frame)}
-    assert cells["moe", 8, 400]["same money"] == pytest.approx(1.0)
+    assert cells["deepseek-v3", 8, 400]["same money"] == pytest.approx(1.0)
     # $ per token is 200 over the speed in every row: an hour costs the same whatever it gives.
-    assert cells["moe", 72, 400]["same money"] == pytest.approx(1.3)
+    assert cells["deepseek-v3", 72, 400]["same money"] == pytest.approx(1.3)
     dearer = frame.assign(usd_per_mtoken=frame["usd_per_mtoken"] * (1 + (frame["domain"] == 72)))
     cells = {(row["model"], row["domain"], row["Gb/s"]): row for row in iso_cost(dearer)}
-    assert cells["moe", 72, 400]["same money"] == pytest.approx(0.65)
+    assert cells["deepseek-v3", 72, 400]["same money"] == pytest.approx(0.65)
     # Fewer accelerators on the same batch are quicker each: half of them lose less than half.
     scarce = {(r["model"], r["domain"], r["Gb/s"]): r for r in iso_cost(dearer, {72: -0.2})}
-    assert scarce["moe", 72, 400]["same money"] == pytest.approx(1.3 * 0.5**0.8)
+    assert scarce["deepseek-v3", 72, 400]["same money"] == pytest.approx(1.3 * 0.5**0.8)

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from study_frames import frames
 
+from rackmodel.argument.titles import titles
 from rackmodel.argument.trade_offs import with_gains
 from rackmodel.errors import InvalidInput
 from rackmodel.reporting.html import page
@@ -30,12 +31,29 @@ RESULT = {
 
 @pytest.fixture(scope="module")
 def drawn():
-    return {name: ax for name, ax, _ in pictures(with_gains(frames()))}
+    whole = with_gains(frames())
+    return {name: ax for name, ax, _ in pictures(whole, titles(whole))}
 
 
 def test_every_picture_is_drawn_when_its_frame_is_there(drawn):
     assert set(drawn) == set(PICTURES)
-    assert list(pictures({})) == []
+    assert list(pictures({}, titles({}))) == []
+
+
+def test_titles_say_what_was_found(drawn):
+    told = {name: ax.get_title(loc="left").replace("\n", " ") for name, ax in drawn.items()}
+    assert told["domain"].startswith("72 over 8: deepseek-v3 +30%, llama3.1-405b 0%; 576 over 72")
+    assert "deepseek-v3 in 8 +5.0% at 800, +20% at 1,600" in told["nics"]
+    assert told["generations"] == "Nine times the domain: deepseek-v3 a100-80 +5.0%, gb200 +30%"
+    assert "llama3.1-405b" in told["budget-llama3.1-405b"]
+
+
+def test_a_gain_whose_band_holds_zero_is_not_told():
+    both = frames()
+    one = both["domain"].query("model == 'deepseek-v3' and domain <= 72").copy()
+    one.loc[one["domain"] == 8, "ep_share"] = 0.4  # with 30% less of it nodes would be the quicker
+    one.loc[one["domain"] == 72, "tokens_per_s_per_gpu"] = 1050.0
+    assert titles({"domain": one})["domain"] == "72 over 8: deepseek-v3 can't be told apart"
 
 
 @pytest.mark.parametrize("name", PICTURES)

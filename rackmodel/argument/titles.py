@@ -1,0 +1,320 @@
+"""What each picture of the study finds, in a line: its title.
+
+In:  the study's frames by name, with those that `trade_offs.with_gains` adds.
+Out: `titles`, words by the name of a picture.
+Left out: drawing (`reporting.scale_up`), the answers at length (`answers`).
+
+A gain whose band holds zero can't be told apart, and a size is the cheapest together with those
+whose band reaches as low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from rackmodel.argument.answers import standard
+from rackmodel.argument.ratios import like_ratio, percent
+from rackmodel.argument.study_parts import Frames, Row, finished, models, records, value_words
+from rackmodel.argument.trade_offs import LARGE, RACK, SMALL
+
+APART = "can't be told apart"
+NOTHING = 0.0005
+
+
+def titles(frames: Frames) -> dict[str, str]:
+    """Return the finding of every picture that the frames have data for.
+
+    Examples
+    --------
+    >>> titles({})
+    {}
+    """
+    done = finished(frames)
+    done["domain"] = standard(done)
+    found = {
+        name: say(done) for name, say in _TITLES.items() if _has(done, _SOURCE.get(name, name))
+    }
+    if _has(done, "same_money"):
+        found |= {f"budget-{model}": _budget(part) for model, part in models(done["same_money"])}
+    return found
+
+
+def _has(frames: Frames, name: str) -> bool:
+    return name in frames and len(frames[name]) > 0
+
+
+def apart(value: float, low: float, high: float) -> str:
+    """A gain in words; one under a twentieth of a percent is none.
+
+    >>> apart(0.36, 0.31, 0.42), apart(0.01, -0.02, 0.03), apart(0.0002, 0.0, 0.0004)
+    ('+36%', "can't be told apart", '0%')
+    """
+    if low < -NOTHING and high > NOTHING:
+        return APART
+    return percent(value) if abs(value) >= NOTHING else "0%"
+
+
+def _gain(ours: Row, base: Row) -> str:
+    return apart(*(ratio - 1.0 for ratio in like_ratio(ours, base)))
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _by(part: pd.DataFrame, column: str) -> dict[float, Row]:
+    """Rows by a column, ascending."""
+    return {row[column]: row for row in sorted(records(part), key=lambda row: float(row[column]))}
+
+
+def _ends(sizes: Mapping[float, Row]) -> tuple[float, float]:
+    """The domains that a title compares: 8 and 72 where both are there, else the ends."""
+    known = SMALL in sizes and RACK in sizes
+    return (SMALL, RACK) if known else (min(sizes), max(sizes))
+
+
+def _domain(frames: Frames) -> str:
+    """What a rack of 72 gains over nodes of 8, and 576 over it, by model; the most first."""
+    told: dict[str, list[tuple[float, str]]] = {}
+    for model, part in models(frames["domain"]):
+        sizes = _by(part, "domain")
+        small, rack = _ends(sizes)
+        for low, high in ((small, rack), (rack, LARGE)):
+            if high in sizes and high > low:
+                gain = like_ratio(sizes[high], sizes[low])[0]
+                words = f"{model} {_gain(sizes[high], sizes[low])}"
+                told.setdefault(f"{high:g} over {low:g}", []).append((-gain, words))
+    return "; ".join(
+        f"{step}: {_joined(words for _, words in sorted(cases))}" for step, cases in told.items()
+    )
+
+
+def _waits(frames: Frames) -> str:
+    """What a step waits for traffic, in the smallest domain and in the largest."""
+    model, part = _shown(frames["domain"])
+    sizes = _by(part, "domain")
+    axes = ("tp", "cp", "ep", "pp", "dp")
+    told = (
+        f"{sum(float(sizes[size][f'{axis}_share']) for axis in axes):.0%} in domains of {size:g}"
+        for size in dict.fromkeys((*_ends(sizes), max(sizes)))
+    )
+    return f"Of a step {model} waits for traffic {_joined(told)}"
+
+
+def _shown(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The model that pictures of one show."""
+    every = dict(models(frame))
+    name = "deepseek-v3" if "deepseek-v3" in every else next(iter(every))
+    return name, every[name]
+
+
+def _least(part: pd.DataFrame, column: str) -> str:
+    """The domain at which a token takes least, with those that can't be told from it."""
+    sizes = _by(part, "domain")
+    best = min(sizes.values(), key=lambda row: float(row[column]))
+    near = []
+    for size, row in sizes.items():
+        value, _, high = like_ratio(row, best)
+        if float(row[column]) * value / high <= float(best[column]):
+            near.append(f"{size:g}")
+    if len(near) == len(sizes):
+        return "any"
+    first = sizes[min(sizes)]
+    change = float(best[column]) / float(first[column]) - 1.0
+    return f"{' or '.join(near)} ({percent(change)})" if best is not first else " or ".join(near)
+
+
+def _lowest(what: str, column: str) -> Callable[[Frames], str]:
+    """Where a token takes least of something, by model, against the smallest domain."""
+
+    def say(frames: Frames) -> str:
+        told = (f"{model} at {_least(part, column)}" for model, part in models(frames["domain"]))
+        return f"{what}: {_joined(told)}"
+
+    return say
+
+
+def _heat(frames: Frames) -> str:
+    """Kilowatts of the hottest rack by domain, over all models."""
+    frame = frames["domain"]
+    told = []
+    for size in dict.fromkeys((*_ends(_by(frame, "domain")), frame["domain"].max())):
+        kw = frame[frame["domain"] == size]["rack_heat_w"] / 1e3
+        told.append(f"{_span(kw.min(), kw.max(), '.0f')} kW in domains of {size:g}")
+    return f"A rack gives off {_joined(told)}"
+
+
+def _span(low: float, high: float, form: str) -> str:
+    ends = f"{low:{form}}", f"{high:{form}}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _hbm_busy(frames: Frames) -> str:
+    """How much of the HBM bandwidth steps use: the least and the most."""
+    rows = sorted(records(frames["domain"]), key=lambda row: row["hbm_bandwidth_utilisation"])
+    told = (
+        f"{row['hbm_bandwidth_utilisation']:.0%} ({row['model']}, {row['domain']:g})"
+        for row in (rows[0], rows[-1])
+    )
+    return f"Steps use {' to '.join(told)} of the HBM bandwidth there is"
+
+
+def _media(frames: Frames) -> str:
+    """Watts of the upper tier's media against the most frugal one at the same taper."""
+    rows = [row for row in records(frames["media"]) if row["taper"] == 1]
+    rows.sort(key=lambda row: float(row["it_w_per_gpu"]))
+    base = float(rows[0]["it_w_per_gpu"])
+    more = (f"{row['medium']} {row['it_w_per_gpu'] - base:+,.0f} W" for row in rows[1:])
+    return (
+        f"An upper tier of {rows[0]['medium']} draws least, {base:,.0f} W an accelerator:"
+        f" {_joined(more)}"
+    )
+
+
+def _pareto(frames: Frames) -> str:
+    model, part = _shown(frames["domain"])
+    cheap, frugal = (_least(part, name) for name in ("usd_per_mtoken", "energy_j_per_token"))
+    return f"{model}: cheapest tokens at {cheap}, least energy at {frugal}"
+
+
+def _nics(frames: Frames) -> str:
+    """What faster NICs gain, by model and domain."""
+    told: dict[str, list[str]] = {}
+    for model, whole in models(frames["nics"]):
+        for size, part in whole.groupby("domain", sort=True):
+            rates = _by(part, "nic_gbps")
+            base = 400 if 400 in rates else min(rates)
+            words = _joined(
+                f"{_gain(row, rates[base])} at {rate:,g}"
+                for rate, row in rates.items()
+                if rate > base
+            )
+            told.setdefault(f"NICs over {base:g} Gb/s", []).append(f"{model} in {size:g} {words}")
+    return "; ".join(f"{head}: {'; '.join(cases)}" for head, cases in told.items())
+
+
+def _strong(frames: Frames) -> str:
+    """What is left of tokens/s per accelerator on the most of them."""
+    told, ends = [], (0.0, 0.0)
+    for model, whole in models(frames["strong"]):
+        kept = []
+        for size, part in whole.groupby("domain", sort=True):
+            counts = _by(part, "gpus")
+            ends = min(counts), max(counts)
+            share = like_ratio(counts[ends[1]], counts[ends[0]])[0]
+            kept.append(f"{share:.0%} in {size:g}")
+        told.append(f"{model} keeps {_joined(kept)}")
+    return f"{ends[1]:,.0f} accelerators over {ends[0]:,.0f}, tokens/s of each: {'; '.join(told)}"
+
+
+def _over(frame: pd.DataFrame, column: str) -> str:
+    """What the larger domain gains, by model and by what varies."""
+    told, heads = [], dict[str, None]()
+    for model, whole in models(frame):
+        gains = []
+        for value, part in whole.groupby(column, sort=True):
+            sizes = _by(part, "domain")
+            small, rack = _ends(sizes)
+            if small != rack:
+                heads[f"{rack:g} over {small:g}"] = None
+                gains.append(f"{_gain(sizes[rack], sizes[small])} at {value_words(value)}")
+        if gains:
+            told.append(f"{model} {_joined(gains)}")
+    return f"{_joined(heads)}: {'; '.join(told)}"
+
+
+def _tokens(frames: Frames) -> str:
+    """The least and the most that racks add to nodes, and on how much work each."""
+    told = []
+    for model, part in models(frames["gains"]):
+        rows = sorted(records(part), key=lambda row: float(row["gain [%]"]))
+        ends = dict.fromkeys(
+            f"{_stepped(row)} ({row['tokens an accelerator and step']:,.0f} tokens each)"
+            for row in (rows[0], rows[-1])
+        )
+        told.append(f"{model} {' to '.join(ends)}")
+    return f"{RACK} over {SMALL}: {'; '.join(told)}"
+
+
+def _stepped(row: Row) -> str:
+    """The gain of a row of `trade_offs.settings` in words."""
+    return apart(*(float(row[f"{name} [%]"]) / 100 for name in ("gain", "low", "high")))
+
+
+def _generations(frames: Frames) -> str:
+    """What a domain nine times as large gains, by generation."""
+    told = []
+    for model, whole in models(frames["generations"]):
+        gains = []
+        for name, part in whole.groupby("accelerator", sort=False):
+            sizes = _by(part, "domain")
+            if len(sizes) > 1:
+                gains.append(f"{name} {_gain(sizes[max(sizes)], sizes[min(sizes)])}")
+        told.append(f"{model} {_joined(gains)}")
+    return f"Nine times the domain: {'; '.join(told)}"
+
+
+def _distance(frames: Frames) -> str:
+    """What the farthest pods lose."""
+    told, far = [], 0.0
+    for model, whole in models(frames["distance"]):
+        for size, part in whole.groupby("domain", sort=True):
+            rows = _by(part, "distance_m")
+            far = max(rows)
+            told.append(f"{model} in {size:g} {_gain(rows[far], rows[min(rows)])}")
+    return f"Pods {far / 1e3:,g} km apart: {_joined(told)}"
+
+
+def _memory(frames: Frames) -> str:
+    """What twice the HBM's bandwidth, and twice its room, gain."""
+    told = []
+    for what, other in (("bandwidth", "capacity"), ("capacity", "bandwidth")):
+        gains = []
+        for model, whole in models(frames["hbm"]):
+            rows = _by(whole[whole[f"hbm_{other}"] == 1], f"hbm_{what}")
+            if {1, 2} <= set(rows):
+                gains.append(f"{model} {_gain(rows[2], rows[1])}")
+        if gains:
+            told.append(f"twice the HBM {what}: {_joined(gains)}")
+    words = "; ".join(told)
+    return words[:1].upper() + words[1:]
+
+
+def _budget(part: pd.DataFrame) -> str:
+    """What buys most tokens for the same money, with what can't be told from it."""
+    rows: Sequence[Row] = records(part)
+    best = max(rows, key=lambda row: float(row["same money"]))
+    near = [row for row in rows if row is not best and row["high"] >= best["same money"]]
+    place = "{domain} with {rate:,g} Gb/s"
+    told, *others = (place.format(domain=row["domain"], rate=row["Gb/s"]) for row in (best, *near))
+    words = f", not to be told from {_joined(others)}" if others else ""
+    gain = percent(float(best["same money"]) - 1.0)
+    return f"{best['model']}: most tokens for the money from {told} ({gain}){words}"
+
+
+_SOURCE = {
+    **dict.fromkeys(
+        ("domain-steps", "domain-cost", "domain-energy", "domain-heat", "domain-hbm"), "domain"
+    ),
+    "domain-pareto": "domain",
+    "tokens": "gains",
+}
+_TITLES: dict[str, Callable[[Frames], str]] = {
+    "domain": _domain,
+    "domain-steps": _waits,
+    "domain-cost": _lowest("Tokens are cheapest", "usd_per_mtoken"),
+    "domain-energy": _lowest("Tokens take least energy", "energy_j_per_token"),
+    "domain-heat": _heat,
+    "domain-hbm": _hbm_busy,
+    "media": _media,
+    "domain-pareto": _pareto,
+    "nics": _nics,
+    "strong": _strong,
+    "sequence": lambda frames: _over(frames["sequence"], "seq_len"),
+    "tokens": _tokens,
+    "generations": _generations,
+    "distance": _distance,
+    "hbm": _memory,
+}
