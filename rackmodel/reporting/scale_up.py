@@ -175,7 +175,7 @@ def _budget(frame: pd.DataFrame, ax: Axes, *, model: str, title: str) -> Axes:
     return ax
 
 
-PICTURES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {
+PICTURES: dict[str, tuple[str, Callable[..., Axes], str]] = {
     "domain": (
         "domain",
         partial(_lines, _models, x="domain"),
