@@ -21,6 +21,7 @@ from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
 from rackmodel.stages import tell
+from rackmodel.topology.shapes import Torus
 from rackmodel.workload import Job, Plan, check, peak_memory, recompute_that_fits
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ SIMULATED = 2  # plans at most
 WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
-# Standard deviation of ln(simulated over estimated step) within a search: measured on 9 of the best
-# 300 plans of each of seven (13 to 671 B parameters on H100, B200, v5p, GB200 in domains of 8 and
-# 72; 0.6 to 1.9% of one, 4.5% on the torus) by `python -m benchmarks.search.spread`. It counts as
-# much as PRIOR plans of the search at hand (assumed).
-SPREAD = 0.020
+# Standard deviation of ln(simulated over estimated step) within a search: measured on 27 of the
+# best 300 plans of each of ten (13 B to 1 T parameters on H100, B200, v5p, GB200 in domains of 8 to
+# 576) by `python -m benchmarks.search.spread`: behind switches 0.4 to 1.7% of a search, on the
+# torus 5.7; mixtures under ZeRO-3 without a pipeline (three plans, 7 to 14% slower than estimated)
+# left out. It counts as much as PRIOR plans of the search at hand (assumed).
+SPREAD, SPREAD_ON_TORUS = 0.010, 0.057
 PRIOR = 3.0
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 COUNTED = 0.01  # a plan is said to be better where it gains more than this share
@@ -227,19 +229,22 @@ class Queue:
     def better_chance(self) -> tuple[float, float]:
         """Chance that a plan that was not simulated is better by more than `COUNTED`; the spread.
 
-        Of estimated values the simulated ones spread by `SPREAD` in searches like these, and by
-        what they do here; many plans lie within 1% of the best, and it matters little which is.
-        Plans of a kind are misjudged alike, so each kind counts once, by its best plan.
+        Of estimated values the simulated ones spread by `SPREAD` in searches like these (on a torus
+        by more), and by what they do here; many plans lie within 1% of the best, and it matters
+        little which is. Plans of a kind are misjudged alike, so each kind counts once, by its best
+        plan.
         """
+        on_torus = isinstance(self.planner.machine.scale_up, Torus)
+        usual = SPREAD_ON_TORUS if on_torus else SPREAD
         if not self.found:
-            return 0.0, SPREAD
+            return 0.0, usual
         best = min(self.objective.of(one.result) for one in self.found)
         better = best * (1.0 - COUNTED)
         waiting = np.isfinite(self.likely)
         told = [math.log(one.step_s / one.estimate_s) for one in self.found]
         mean = sum(told) / len(told)
         seen = sum((one - mean) ** 2 for one in told)
-        spread = math.sqrt((PRIOR * SPREAD**2 + seen) / (PRIOR + len(told) - 1))
+        spread = math.sqrt((PRIOR * usual**2 + seen) / (PRIOR + len(told) - 1))
         if self.objective.key == "step_s":  # what its bound rules out can't be better
             bound = np.array([self.planner.lost_s(s) for s in self.estimates.bound_s[self.queue]])
             waiting &= bound < better

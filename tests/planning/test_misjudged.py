@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rackmodel.planning.best import FULL_AT
-from rackmodel.planning.candidates import COUNTED, Effort, Queue
+from rackmodel.planning.candidates import COUNTED, SPREAD, SPREAD_ON_TORUS, Effort, Queue
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
@@ -74,3 +74,9 @@ def test_only_gains_above_the_threshold_count(look):
         told.append(queue.better_chance()[0])
     assert told[1] == pytest.approx(0.5)
     assert told[0] < 0.5 < told[2]
+
+
+def test_estimates_spread_more_on_a_torus(look, monkeypatch):
+    assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD)
+    monkeypatch.setattr(look.planner, "machine", load_topology("tpu-v5p-pod"))
+    assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD_ON_TORUS)
