@@ -30,11 +30,29 @@ BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any me
 AlgorithmOf: TypeAlias = Callable[[str, str], str | Sequence[str] | None]
 
 
+class Asked(NamedTuple):
+    """What a group asks of the library; sizes : of `pattern`, whom its members stand for."""
+
+    op: str
+    row: tuple[int, ...]  # accelerators
+    bytes: float
+    algorithm: str | Sequence[str] | None
+    sizes: dict[str, Any]
+
+    def on(self, network: Network) -> Pattern:
+        """Return what the library runs on a network."""
+        words = network, self.op, self.row, self.bytes
+        if self.algorithm is None or isinstance(self.algorithm, str):
+            return pattern(*words, algorithm=self.algorithm, **self.sizes)
+        return quickest(*words, self.algorithm, **self.sizes)
+
+
 class Draft(NamedTuple):
     """A channel before it is known what binds.
 
     members : int[G, n], ranks. copies : int[G], groups that each stands for. parts : the flows by
-    which groups are alike. streams : the flows put together, on all links.
+    which groups are alike. streams : the flows put together, on all links. asked : by the first
+    group.
     """
 
     key: Key
@@ -43,6 +61,7 @@ class Draft(NamedTuple):
     flows: PlacedFlows
     parts: tuple[Alike, ...]
     streams: Streams
+    asked: Asked
 
     @property
     def lasts(self) -> bool:
@@ -108,25 +127,31 @@ def drafts_of(
         chosen, copies = orbits.groups(members)
         members = members[chosen]
 
-        def pattern_of(row: list[int], key: Key = key, true: int = true) -> Pattern:
+        def asked_by(row: Sequence[int], key: Key = key, true: int = true) -> Asked:
             op = "send" if key.stages is not None else key.op
             # a group that is whole lies where it lies, however many others it stands for
             whole = true == len(row)
-            stand_for = np.ones(len(row)) if whole else weight_at[row]
-            domains = _true_domains(network.domain_of[row], stand_for)
+            stand_for = np.ones(len(row)) if whole else weight_at[list(row)]
+            domains = _true_domains(network.domain_of[list(row)], stand_for)
             size = stand_for if not whole and round(stand_for.sum()) == true else true
             sizes: dict[str, Any] = {"true_size": size, "true_domains": domains}
             named = algorithm_of(op, key.axis)
-            if named is None or isinstance(named, str):
-                return pattern(network, op, row, key.bytes, algorithm=named, **sizes)
-            return quickest(network, op, row, key.bytes, named, **sizes)
+            if named is not None and not isinstance(named, str):
+                named = tuple(named)
+            return Asked(op, tuple(row), key.bytes, named, sizes)
+
+        def pattern_of(
+            row: list[int], asked_by: Callable[[list[int]], Asked] = asked_by
+        ) -> Pattern:
+            return asked_by(row).on(network)
 
         flows = flows_of_groups(tree, accelerator_of[members], pattern_of)
         # flows that are alike carry bytes of several sizes
         like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
         parts = like.parts if like else alike_parts(network, flows)
         streams = like.streams if like else streams_together(parts, network.capacity)
-        drafts.append(Draft(key, members, copies, flows, parts, streams))
+        asked = asked_by(accelerator_of[members[0]].tolist())
+        drafts.append(Draft(key, members, copies, flows, parts, streams, asked))
     tree.trim()
     return drafts
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rackmodel.columns import each_once
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.binding import Crossing, binding_links, private_links
-from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
+from rackmodel.engine.drafts import Asked, Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.exchanges import Key
 from rackmodel.engine.groups import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.engine.orbits import Orbits, orbits_of
@@ -45,7 +45,7 @@ class Channel:
 
     members : int[G, n], orbits of ranks. copies : int[G], groups that each stands for. paths :
     their flows, hop by hop. streams : the same, put together, on the links of `System`. private :
-    bool[G], True if no rank outside the group can slow it down.
+    bool[G], True if no rank outside the group can slow it down. asked : by its first group.
     """
 
     key: Key
@@ -54,15 +54,16 @@ class Channel:
     paths: PlacedFlows
     streams: Streams
     private: Bools
+    asked: Asked
 
-    def pace(self, slower: float = 1.0) -> float:
+    def pace(self, slower: float = 1.0, fixed: float = 1.0) -> float:
         """Return the bytes of a collective over the time of its quickest group. [bytes/s]
 
-        slower : time of its bytes over that of an idle network.
+        slower : time of its bytes over that of an idle network. fixed : its latency over its own.
         """
         size, alone = self.key.bytes, self.streams.alone
         moving = slower * size * np.bincount(self.streams.owner, 1.0 / alone, minlength=1)
-        latency = self.paths.round_latency_s.sum(axis=1)
+        latency = fixed * self.paths.round_latency_s.sum(axis=1)
         seconds = float((moving + latency[: len(moving)]).min(initial=np.inf))
         return size / seconds if seconds > 0.0 else 0.0
 
@@ -81,14 +82,12 @@ class Channel:
 class ExchangeKind:
     """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send.
 
-    doubled_bytes_per_s : its pace if all links on its way had twice the rate, with their latencies.
     crowding : by how much longer it takes while each of the others is in flight: 1 for twice.
     """
 
     key: Key
     algorithm: str
     pace_bytes_per_s: float
-    doubled_bytes_per_s: float
     sent_bytes: float  # by one rank in one exchange
     crowding: tuple[float, ...] = ()
 
@@ -151,7 +150,6 @@ def exchange_kinds(system: System, slower: float) -> tuple[ExchangeKind, ...]:
             key=channel.key,
             algorithm=channel.paths.algorithm[0],
             pace_bytes_per_s=channel.pace(slower) if channel.key.stages is None else 0.0,
-            doubled_bytes_per_s=channel.pace(slower / 2) if channel.key.stages is None else 0.0,
             sent_bytes=channel.sent_bytes,
             crowding=tuple(crowd),
         )
@@ -241,6 +239,7 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft], orbits
                 paths=paths,
                 streams=streams,
                 private=~disturbed,
+                asked=draft.asked,
             )
         )
     seen = np.zeros(len(binding), dtype=bool)

@@ -1,7 +1,8 @@
 """What a step would be quicker by if one of its limits were half: what binds it by its margin.
 
-In:  a simulated step, its seconds by part, the times of its kernels, what collectives take of them.
-Out: seconds by limit.
+In:  exchanges of a simulated step, its seconds by part, the times of its kernels, what collectives
+     take of them.
+Out: seconds by limit; which of them binds.
 Left out: a step simulated anew on a machine with more of something (`study`); sends between
     pipeline ranks, of which what is waited for counts by half.
 
@@ -11,7 +12,7 @@ wait for it. Traffic that hides under kernels comes out where these are quicker,
 while it lasts: each pipeline rank's operations are played on a clock of their own (`script.play`,
 or `crowded.play_s` where exchanges in flight together share links), as they are and with one thing
 twice as quick. The bubble of a pipeline shrinks with the rest.
-Exchanges keep their algorithm and protocol, which twice the rate may turn.
+On wires of twice the rate libraries choose algorithm and protocol anew.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from rackmodel.result.crowded import play_s
 from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Transfer, Wait
 
 if TYPE_CHECKING:
-    from rackmodel.engine.step import Step
     from rackmodel.engine.system import ExchangeKind
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,8 @@ KERNELS = ("compute", "recompute", "optimizer")  # parts of a step in which kern
 
 
 def margins_s(
-    step: Step,
+    exchanges: Sequence[ExchangeKind],
+    doubled: Sequence[float],
     parts_s: Mapping[str, float],
     runs: Sequence[Runs],
     kernels: KernelTimes,
@@ -51,10 +52,11 @@ def margins_s(
 ) -> dict[str, float]:
     """Return the seconds that each limit of a step takes and half of it would not.
 
+    exchanges : of the step. doubled : their pace on links of twice the rate.
     parts_s : a result's `breakdown_s`; sends that are waited for, and the bubble, count by half.
     runs : of the pipeline ranks.
     """
-    found = _Player(step.exchanges, kernels, contention).saved(runs)
+    found = _Player(exchanges, doubled, kernels, contention).saved(runs)
     bubble_s = parts_s.get("bubble", 0.0)
     busy_s = sum(parts_s.values()) - bubble_s - parts_s.get("overhead", 0.0)
     grown = 1.0 + bubble_s / (busy_s or 1.0)
@@ -65,6 +67,17 @@ def margins_s(
         if name not in (*KERNELS, "overhead")
     }
     return own | waits
+
+
+def binding(found: Mapping[str, float]) -> str:
+    """Name the limit with the largest of `margins_s`.
+
+    Wires are bought for all traffic at once: where they bind, the largest part of it is named.
+    """
+    own = {name: found[name] for name in (*OF_KERNELS, "bubble") if name in found}
+    traffic = {name: value for name, value in found.items() if name not in own}
+    wires = sum(traffic.values()) > max(own.values())
+    return max(traffic if wires else own, key=lambda name: found[name])
 
 
 class _Way(NamedTuple):
@@ -79,7 +92,11 @@ class _Player:
     """Plays what a pipeline rank does, as it is and with one thing twice as quick."""
 
     def __init__(
-        self, exchanges: Sequence[ExchangeKind], kernels: KernelTimes, contention: Contention
+        self,
+        exchanges: Sequence[ExchangeKind],
+        doubled: Sequence[float],
+        kernels: KernelTimes,
+        contention: Contention,
     ) -> None:
         collective = [kind.key.stages is None for kind in exchanges]
         self.channel = {
@@ -88,14 +105,15 @@ class _Player:
             if collective[number]
         }
         usual = [_taken(kind, kind.pace_bytes_per_s, contention) for kind in exchanges]
-        doubled = [_taken(kind, kind.doubled_bytes_per_s, contention) for kind in exchanges]
+        told = zip(exchanges, doubled, strict=True)
+        twice_as_quick = [_taken(kind, pace, contention) for kind, pace in told]
         parts = [part_of(kind.key.axis) for kind in exchanges]
         self.ways = [_Way("", kernels.compute_s, usual.__getitem__)]
         for name, quick in zip(OF_KERNELS, twice(kernels), strict=True):
             self.ways.append(_Way(name, quick.compute_s, usual.__getitem__))
         for name in dict.fromkeys(part_of(axis) for _, axis, _ in self.channel):
-            told = zip(usual, doubled, parts, strict=True)
-            mixed = [quick if part == name else slow for slow, quick, part in told]
+            both = zip(usual, twice_as_quick, parts, strict=True)
+            mixed = [quick if part == name else slow for slow, quick, part in both]
             self.ways.append(_Way(name, kernels.compute_s, mixed.__getitem__))
         self.crowding = [kind.crowding for kind in exchanges]
         self.crowded = any(map(any, self.crowding))

@@ -19,13 +19,14 @@ import numpy as np
 
 from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import band
+from rackmodel.engine.doubled import doubled_paces
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_timeline
-from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
-from rackmodel.result.margins import OF_KERNELS, margins_s
+from rackmodel.result.link_usage import contention_rows, link_rows, machine_of, rack_columns
+from rackmodel.result.margins import binding, margins_s
 from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
     AssessmentRecord,
@@ -247,21 +248,19 @@ class Result:
 
     @property
     def bound_by(self) -> str:
-        """Name the limit of which half would make the step quickest: its margin decides.
-
-        Wires are bought for all traffic at once: where they bind, the largest part of it is named.
-        """
-        found = self.margins_s
-        own = {name: found[name] for name in (*OF_KERNELS, "bubble") if name in found}
-        traffic = {name: value for name, value in found.items() if name not in own}
-        wires = sum(traffic.values()) > max(own.values())
-        return max(traffic if wires else own, key=lambda name: found[name])
+        """Name the limit of which half would make the step quickest: its margin decides."""
+        return binding(self.margins_s)
 
     @cached_property
     def margins_s(self) -> dict[str, float]:
         """Seconds of the step that would go if a limit were half: rates doubled, bubbles halved."""
         own = self.breakdown_s, self._runs, self.kernels, self.contention_of
-        return margins_s(self.step, *own)
+        return margins_s(self.step.exchanges, self.doubled, *own)
+
+    @cached_property
+    def doubled(self) -> list[float]:
+        """Bytes per second of every exchange of the step if all links had twice the rate."""
+        return doubled_paces(machine_of(self.step), self.kernels.transfers_slower)
 
     @cached_property
     def compute_shares(self) -> dict[str, float]:
@@ -379,7 +378,8 @@ class Result:
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: figures that need the machine itself are worked out, it stays."""
         kept = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**kept, "step": replace(self.step, machine=None), "link_rows": self.link_rows}
+        asked = {name: getattr(self, name) for name in ("link_rows", "doubled")}
+        return {**kept, "step": replace(self.step, machine=None), **asked}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""

@@ -28,6 +28,7 @@ CASES = {
     "wires": ("dgx-h100", {"model": "gpt3-13b", **SMALL}, {"tp": 8, "pp": 1}),
     "host": ("dgx-h100", {"model": "gpt3-1.3b", **SMALL, "seq_len": 512}, {"tp": 8, "pp": 1}),
     "rings": ("gb200-nvl72", {**LONG, "precision": "fp8-mx"}, {"tp": 4, "cp": 8, "pp": 1}),
+    "turning": ("gb200-nvl72", {"model": "gpt3-6.7b", **SMALL, "seq_len": 512}, {"tp": 4, "pp": 1}),
     "nodes": (
         "dgx-h100",
         {"model": "deepseek-v3", "gpus": 64, "global_batch": 128, "seq_len": 4096}
@@ -87,16 +88,12 @@ def test_the_largest_margin_binds(simulated):
 
 
 def test_margins_are_what_a_machine_with_twice_as_much_gains(simulated, gains):
-    assert bought(simulated[1]) == pytest.approx(gains, abs=0.075)
-    kernels = {name: gains[name] for name in OF_KERNELS}
-    assert {name: bought(simulated[1])[name] for name in OF_KERNELS} == pytest.approx(
-        kernels, abs=0.05
-    )
+    assert bought(simulated[1]) == pytest.approx(gains, abs=0.035)
 
 
 def test_nothing_else_gains_much_more_than_what_is_said_to_bind(simulated, gains):
     said = simulated[1].bound_by
     assert said not in NOT_BOUGHT
     named = gains[said if said in OF_KERNELS else "wires"]
-    assert named > 0.1
+    assert named > 0.07
     assert named >= max(gains.values()) - 0.025
