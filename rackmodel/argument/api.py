@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from rackmodel.argument.ratios import like_ratio, percent
-from rackmodel.argument.scale_up import MOST_TP, SIMULATED, TRIED, effort, row_of
+from rackmodel.argument.scale_up import MEAN, MOST_TP, SIMULATED, TRIED, effort, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
 from rackmodel.argument.sold_domains import left_out, reach, sold_all, sold_notes
 from rackmodel.assess.availability import availability
@@ -253,7 +253,7 @@ def _quickest(
         job = job.replace(plan=replace(job.plan, dispatcher="deepep", dispatch_format=sent))
 
     def simulate(plan: Plan) -> Result:
-        return run(machine, job.replace(plan=plan), catalog=parts, site=where)
+        return run(machine, job.replace(plan=plan), catalog=parts, site=where, options=MEAN)
 
     found = search_job(
         machine,

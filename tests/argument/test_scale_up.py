@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 
+from rackmodel.argument import scale_up
 from rackmodel.argument.machines import DOMAINS, machine
 from rackmodel.argument.ratios import record_ratio
 from rackmodel.argument.scale_up import FIELDS, MODELS, Work, best_found, best_of, point, whole
@@ -116,6 +117,21 @@ def test_more_capacity_never_hurts():
     job = {"model": "gpt4-moe-1.8t", "gpus": 576, "global_batch": 288, "simulated": 1, "max_tp": 2}
     steps = [point({**job, "hbm_capacity": capacity})["step_s"] for capacity in (1.0, 2.0)]
     assert steps[1] <= steps[0]
+
+
+@pytest.mark.parametrize("routing", ["spray", "ecmp"])
+def test_no_point_walks_every_micro_batch_where_nothing_recurs(monkeypatch, routing):
+    asked, plain = [], scale_up.run
+
+    def run(*words, **more):
+        asked.append(more["options"].repeat)
+        return plain(*words, **more)
+
+    monkeypatch.setattr(scale_up, "run", run)
+    job = {"model": "llama3-70b", "gpus": 72, "global_batch": 288, "simulated": 1, "max_tp": 4}
+    point({**job, "routing": routing, "nic_gbps": 777.0})
+    assert asked
+    assert set(asked) == {"estimate"}
 
 
 def test_experts_that_leave_their_domain_gain_from_each_larger_one():
