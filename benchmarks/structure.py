@@ -2,6 +2,7 @@
 
     python -m benchmarks.structure                   statements and lines of each room
     python -m benchmarks.structure --draw FILE.svg   the rooms, and an arrow for each import
+    python -m benchmarks.structure --files           each file with the first line of its docstring
 
 In:  the files of `rackmodel`.
 Out: `MODULES`, `imports_of`, `functions_of`, cycles; a table; a picture.
@@ -91,6 +92,13 @@ def statements(path: Path) -> int:
     return sum(isinstance(node, ast.stmt) for node in ast.walk(tree(path)))
 
 
+def summaries() -> Iterator[tuple[str, str]]:
+    """Yield each file, from `rackmodel/` on, with the first line of its docstring."""
+    for path in FILES:
+        text = ast.get_docstring(tree(path)) or ""
+        yield path.relative_to(PACKAGE.parent).as_posix(), text.split("\n")[0]
+
+
 def room_graph() -> nx.DiGraph:
     """Return a graph of rooms with the number of imports on each edge, types included."""
     both = ((room_of(a), room_of(b)) for a, b in import_graph().edges)
@@ -146,7 +154,11 @@ def draw(file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draw", type=Path, metavar="FILE", help="an .svg or .png")
+    parser.add_argument("--files", action="store_true", help="what each file is for, in one line")
     options = parser.parse_args()
+    if options.files:
+        print("\n".join(f"{file:52}  {text}" for file, text in summaries()))
+        return
     if options.draw:
         draw(options.draw)
         return

@@ -251,6 +251,20 @@ def catalog() -> Iterator[str]:
     )
 
 
+def structure(*words: str) -> str:
+    """Return what the script that reads the package as source prints."""
+    call = [sys.executable, "-m", "benchmarks.structure", *words]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def modules() -> Iterator[str]:
+    yield "# Modules\n"
+    yield "Each file of the package in one line: the first of its docstring"
+    yield "(`python -m benchmarks.structure --files`).\n"
+    rows = [line.split(maxsplit=1) for line in structure("--files").splitlines()]
+    yield from table(["file", "what it is for"], ([f"`{file}`", text] for file, text in rows))
+
+
 def linked(text: str) -> str:
     """Return text with its addresses and repositories as links."""
     text = re.sub(r"(https?://[^\s,;)]+)", r"<\1>", text)
@@ -298,11 +312,13 @@ def assemble(source: Path, quick: bool) -> None:
         notebook = jupytext.read(script)
         jupytext.write(notebook, source / "examples" / f"{script.stem}.ipynb")
     (source / "gallery").mkdir()
+    structure("--draw", str(source / "rooms.svg"))
     pages = {
         "commands.md": commands(),
         "files.md": files_page(),
         "accuracy.md": accuracy(),
         "catalog.md": catalog(),
+        "modules.md": modules(),
         "gallery.md": gallery(source / "gallery", quick),
     }
     (source / "commands").mkdir()

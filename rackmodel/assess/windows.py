@@ -1,5 +1,4 @@
-"""Swings of power: means over windows, ramps, spectrum, of power sampled over one step that
-repeats.
+"""Swings of power over a step that repeats: means over windows, ramps, spectrum.
 
 In:  power in N equal bins over a step.
 Out: mean, 99th percentile and peak by window, ramp, swing, the strongest frequency a grid would

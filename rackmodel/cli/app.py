@@ -16,8 +16,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from rackmodel.cli.light_options import LightCommand
 from rackmodel.cli.runner import OneLineGroup
-from rackmodel.cli.words_read import LightCommand
 
 
 class Command(NamedTuple):

@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from rackmodel.cli.light_options import LightGroup
 from rackmodel.cli.waiting import clear, waiting
-from rackmodel.cli.words_read import LightGroup
 from rackmodel.errors import RackModelError, UnknownName
 
 #: Typer vendors click or imports it, by version; the base of its usage errors is found either way.

@@ -1,5 +1,4 @@
-"""A symmetry of machine and job, found before anything is built: routes and flows of one rail stand
-for those of all.
+"""A symmetry of machine and job, found before anything is built: one rail stands for all.
 
 In:  a compiled network, where the ranks stand, the groups of each axis.
 Out: `Orbits`: what turning the ranks of every block by one place takes into one another; which

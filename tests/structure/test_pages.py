@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.structure import summaries
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rackmodel"
 PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
@@ -39,3 +41,9 @@ def test_every_folder_with_code_is_named(folder):
 @pytest.mark.parametrize("file", sorted(tracked("data/**/*.*")))
 def test_every_data_file_is_named(file):
     assert file in NAMED
+
+
+@pytest.mark.parametrize(("file", "line"), summaries())
+def test_the_first_line_of_a_file_is_a_sentence(file, line):
+    """The index of files prints it."""
+    assert line.endswith((".", "?"))

@@ -280,7 +280,7 @@ def test_help_imports_no_room():
     imported = set(ast.literal_eval(done.stdout.splitlines()[-1]))
     of_cli = {
         "rackmodel.cli",
-        *(f"rackmodel.cli.{one}" for one in ("app", "runner", "waiting", "words_read")),
+        *(f"rackmodel.cli.{one}" for one in ("app", "runner", "waiting", "light_options")),
     }
     assert imported == of_cli | {"rackmodel.errors", "rackmodel.stages"}
 
