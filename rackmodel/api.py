@@ -109,8 +109,8 @@ def simulate(
     lora : rank of adapters beside the linear layers of lora_targets ("attention", "mlp",
         "experts"; left out, the first two); all else is frozen. freeze : what does not learn:
         "embedding", "attention", "mlp", "router", "experts", "norms", "head", "layers:0-15".
-    optimizer : "adam-8bit", "lion", "muon", "sgd". attention : "fused" or "unfused". cuda_graphs :
-        launch captured graphs. transposes : keep fp8 weights both ways. Left out: as software does.
+    optimizer : "adam-bf16", "adam-8bit", "lion", "muon", "sgd". attention : "fused" or "unfused".
+        cuda_graphs, transposes (keep fp8 weights both ways) : left out, as software does.
     token_routing : of tokens to experts: "dropless-balanced", "dropless-skewed" (exponent
         routing_skew, seed routing_seed), "drop" (slots over the balanced load: capacity_factor).
 

@@ -38,12 +38,13 @@ OUTSIDE_LAYERS = {"muon": 8.0}
 # Bytes of state that an optimizer keeps of a parameter beside the master weight.
 OPTIMIZERS = {
     "adam": 8.0,  # two fp32 moments
+    "adam-bf16": 4.0,  # two bf16 moments; arXiv:2412.19437, 3.3.3; Megatron's --exp-avg-dtype
     "adam-8bit": 2.0 + 2 * 4.0 / 256,  # two of a byte, scales by block; arXiv:2110.02861, 2.1
     "lion": 4.0,  # one fp32 momentum; arXiv:2302.06675, algorithm 2
     "sgd": 4.0,  # one fp32 momentum
     "muon": 4.0,  # one fp32 momentum of the matrices of layers; arXiv:2502.16982, section 2.3
 }
-NARROW_STATE = ("adam-8bit",)  # whose state has its own format, whatever the software
+NARROW_STATE = ("adam-bf16", "adam-8bit")  # whose state has its own format, whatever the software
 
 
 def run_again(modules: Collection[str], *, by_tensor: bool) -> frozenset[str]:

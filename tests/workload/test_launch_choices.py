@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 
 from rackmodel.cli.app import app
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.workload import load_model
-from rackmodel.workload.launch import read_launch
+from rackmodel.workload import Job, Plan, load_model
+from rackmodel.workload.launch import emit, read_launch
 
 DENSE = load_model("llama3-8b")
 
@@ -115,3 +115,127 @@ def test_a_batch_follows_from_the_replicas_where_a_file_leaves_them_open(tmp_pat
     assert (found.words["precision"], found.plan["tp_overlap"]) == ("fp8", True)
     done = CliRunner().invoke(app, ["simulate", "dgx-h100", "--from", str(path), "--gpus", "128"])
     assert done.exit_code == 0, done.stderr
+
+
+ONE_LINE = """
+SIZE=${1:-7}; MICRO=${MICRO:-2} # one line; GLOBAL=1
+case $SIZE in
+  7) HIDDEN=4096; LAYERS=32;;
+  13) HIDDEN=5120; LAYERS=40;;
+esac
+if [[ $SIZE == 13 ]]; then TP=2; else TP=1; fi
+python -m torch.distributed.run --nproc_per_node=8 pretrain_gpt.py --num-layers $LAYERS \\
+  --hidden-size $HIDDEN --num-attention-heads 32 --tensor-model-parallel-size $TP --zero-stage 2 \\
+  --seq-length 4096 --micro-batch-size $MICRO --global-batch-size 64 --vocab-size 32000 --fp16
+"""
+
+
+@pytest.mark.parametrize(("word", "found"), [("", (1, 4096, 32)), ("13", (2, 5120, 40))])
+def test_statements_on_one_line_are_read_one_by_one(word, found, tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(ONE_LINE)
+    launch = read_launch(f"{path} {word}".strip())
+    model = launch.words["model"]
+    assert (launch.plan["tp"], model.hidden, model.layers) == found
+    assert (launch.plan["micro_batch"], launch.plan["sharding"]) == (2, "zero2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "optimizer", "gradients"),
+    [
+        (
+            "--exp-avg-dtype bf16 --exp-avg-sq-dtype bf16 --main-grads-dtype bf16",
+            "adam-bf16",
+            "bf16",
+        ),
+        ("--exp-avg-dtype fp8 --exp-avg-sq-dtype fp8", "adam-8bit", None),
+        ("--main-params-dtype fp32", None, None),
+    ],
+)
+def test_widths_of_moments_are_read(flags, optimizer, gradients, tmp_path):
+    path = tmp_path / "a.args"
+    path.write_text(f"--tensor-model-parallel-size 2 --use-precision-aware-optimizer {flags}")
+    launch = read_launch(path)
+    assert launch.words.get("optimizer") == optimizer
+    assert launch.plan.get("gradients") == gradients
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("--tensor-model-parallel-size 2 --exp-avg-dtype fp8 --exp-avg-sq-dtype bf16", "same"),
+        ("--tensor-model-parallel-size 2 --main-params-dtype fp16", "main_params_dtype"),
+        (
+            "--micro-batch-size 1 --use-distributed-optimizer"
+            " --num-distributed-optimizer-instances 2",
+            "cut over a part of the replicas",
+        ),
+    ],
+)
+def test_states_that_no_plan_has_are_refused(text, told, tmp_path):
+    path = tmp_path / "a.args"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=told):
+        read_launch(path)
+
+
+def test_auto_of_deepspeed_is_left_open(tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text(
+        '{"train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto",'
+        ' "bf16": {"enabled": "auto"}, "zero_optimization": {"stage": 3}}'
+    )
+    launch = read_launch(path)
+    assert "micro_batch" not in launch.plan
+    assert launch.plan["sharding"] == "zero3"
+    path.write_text('{"train_batch_size": 8, "zero_optimization": {"mics_shard_size": 8}}')
+    with pytest.raises(InvalidInput, match="mics_shard_size is not read"):
+        read_launch(path)
+
+
+BEGUN = """
+from megatron.bridge.recipes.llama import llama3_8b_pretrain_config
+def recipe():
+    cfg = llama3_8b_pretrain_config()
+    cfg.model.tensor_model_parallel_size = 2
+    cfg.model.pipeline_model_parallel_size = 1
+    cfg.mixed_precision = "bf16_with_mxfp8_mixed"
+    cfg.optimizer.exp_avg_dtype = torch.bfloat16
+    cfg.optimizer.exp_avg_sq_dtype = torch.bfloat16
+"""
+
+
+def test_a_recipe_that_begins_elsewhere_has_its_model_but_no_default_degrees(tmp_path):
+    path = tmp_path / "recipe.py"
+    path.write_text(BEGUN)
+    with pytest.raises(InvalidInput, match=r"context_parallel_size is that of llama3_8b_pretrain"):
+        read_launch(path)
+    path.write_text(BEGUN + "    cfg.model.context_parallel_size = 1\n")
+    launch = read_launch(path)
+    assert launch.words["model"] == "llama3-8b"
+    assert launch.words["precision"] == "mxfp8"
+    assert launch.words["optimizer"] == "adam-bf16"
+    assert (launch.plan["sharding"], launch.plan["dp_overlap"]) == ("zero1", True)
+
+
+@pytest.mark.parametrize("framework", ["megatron", "nemo"])
+@pytest.mark.parametrize("optimizer", ["adam-bf16", "adam-8bit", "sgd", "muon"])
+def test_megatron_says_the_optimizer(optimizer, framework, tmp_path):
+    job = Job(model=DENSE, plan=Plan(dp=8), seq_len=8192, global_batch=64, optimizer=optimizer)
+    path = tmp_path / ("launch.sh" if framework == "megatron" else "launch.py")
+    path.write_text(emit(job, framework))
+    assert read_launch(path).words["optimizer"] == optimizer
+
+
+def test_lines_for_a_recipe_leave_none_of_its_own_values(tmp_path):
+    """They stand behind a recipe, whose degrees, sharding and recomputation would stay."""
+    job = Job(model=DENSE, plan=Plan(dp=8, sharding="none"), seq_len=8192, global_batch=64)
+    text = emit(job, "nemo")
+    for word in ("tensor", "pipeline"):
+        assert f"cfg.model.{word}_model_parallel_size = 1" in text
+    for line in (
+        "model.virtual_pipeline_model_parallel_size = None",
+        "model.recompute_granularity = None",
+        "ddp.use_distributed_optimizer = False",
+    ):
+        assert f"cfg.{line}" in text

@@ -119,7 +119,10 @@ def emit(job: Job, framework: str) -> str:
         If the framework's files have no word for a choice of the plan.
     """
     # Which no file of these says as a job does.
+    said = megatron.SAID_OPTIMIZERS if framework in ("megatron", "nemo") else ()
     for name in ("document_len", "optimizer", "lora", "freeze"):
+        if name == "optimizer" and job.optimizer in said:
+            continue
         if getattr(job, name) != Job.__dataclass_fields__[name].default:
             cannot_say(framework, name, getattr(job, name))
     head = (
@@ -155,13 +158,17 @@ def _arguments(keys: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_IN_TRAIN = ("global_batch_size", "micro_batch_size")
-_IN_DDP = (
-    "use_distributed_optimizer",
-    "overlap_grad_reduce",
-    "overlap_param_gather",
-    "grad_reduce_in_fp32",
-)
+_TABLES = {  # of Megatron-Bridge; all else stands in model
+    "train": ("global_batch_size", "micro_batch_size"),
+    "ddp": (
+        *("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather"),
+        "grad_reduce_in_fp32",
+    ),
+    "optimizer": (
+        *("optimizer", "optimizer_cpu_offload", "use_precision_aware_optimizer"),
+        *("exp_avg_dtype", "exp_avg_sq_dtype"),
+    ),
+}
 
 
 def _recipe(job: Job, head: str) -> str:
@@ -175,7 +182,7 @@ def _recipe(job: Job, head: str) -> str:
             continue
         if key == "grad_reduce_in_bf16":  # a recipe says the same the other way round
             key, value = "grad_reduce_in_fp32", False
-        table = "train" if key in _IN_TRAIN else "ddp" if key in _IN_DDP else "model"
+        table = next((name for name, keys in _TABLES.items() if key in keys), "model")
         lines.append(f"cfg.{table}.{key} = {value!r}")
     return "\n".join(lines) + "\n"
 

@@ -50,6 +50,7 @@ _FP8 = {
     "mxfp8": "mxfp8",
     "fp8-block": "blockwise",
 }
+SAID_OPTIMIZERS = ("adam-bf16", "adam-8bit", "sgd", "muon")
 _EXPERTS = ("num_experts", "num_moe_experts")
 _NEEDED = {"tensor_model_parallel_size", "pipeline_model_parallel_size", "micro_batch_size"}
 _NEEDED |= {"num_layers", "global_batch_size", "seq_length", "recompute_granularity"}
@@ -60,6 +61,7 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
     _rename(keys)
     if not _NEEDED & set(keys.keys):
         keys.refuse("it has no arguments of Megatron; give the script or file that they stand in")
+    _begun_elsewhere(keys)
     plan = keys.plan(SPELLED)
     layers = stated = keys.whole("num_layers", "num_hidden_layers")
     plan["sequence_parallel"] = plan["sequence_parallel"] or plan["tp"] == 1
@@ -80,7 +82,8 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
         keys.refuse(
             "offloading of some activations is not read; take it out for --plan offload=activations"
         )
-    if keys.flag("grad_reduce_in_bf16") or not keys.flag("grad_reduce_in_fp32", default=True):
+    narrow = str(keys.get("main_grads_dtype", default="")).endswith(_HALF)
+    if keys.flag("grad_reduce_in_bf16") or not keys.flag("grad_reduce_in_fp32", default=not narrow):
         plan["gradients"] = "bf16"
     words: dict[str, Any] = {
         "seq_len": keys.whole("seq_length", "seq_len"),
@@ -91,15 +94,31 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
         "stack": "megatron",
     }
     words |= _adapters(keys)
-    optimizer = str(keys.get("optimizer", default="adam"))
-    if optimizer not in OPTIMIZERS and "adam" not in optimizer:
-        keys.refuse(f"--optimizer {optimizer:.40} is not read (known: {', '.join(OPTIMIZERS)})")
-    if optimizer in OPTIMIZERS and optimizer != "adam":
-        words["optimizer"] = optimizer
+    words["optimizer"] = _optimizer(keys)
     if keys.get("moe_expert_capacity_factor") is not None:
         words["token_routing"] = "drop"
         words["capacity_factor"] = float(keys.get("moe_expert_capacity_factor"))
     return Launch({name: value for name, value in words.items() if value is not None}, plan)
+
+
+_HALF = ("bf16", "bfloat16", "fp16", "float16")
+_MOMENTS = ("exp_avg_dtype", "exp_avg_sq_dtype")
+
+
+def _optimizer(keys: Flat) -> str | None:
+    """The optimizer with the width of its moments; None for Adam in fp32."""
+    named = str(keys.get("optimizer", default="adam"))
+    if named not in OPTIMIZERS and "adam" not in named:
+        keys.refuse(f"--optimizer {named:.40} is not read (known: {', '.join(OPTIMIZERS)})")
+    if str(keys.get("main_params_dtype", default="fp32")).endswith(_HALF):
+        keys.refuse("main_params_dtype: master weights of two bytes are not modelled; take it out")
+    said = [str(keys.get(name, default="fp32")) for name in _MOMENTS]
+    widths = {2 if one.endswith(_HALF) else 1 if "8" in one else 4 for one in said}
+    if len(widths) > 1:
+        keys.refuse(f"moments in {' and '.join(said)} are not modelled; give both the same")
+    if "adam" in named and widths != {4}:
+        return "adam-bf16" if widths == {2} else "adam-8bit"
+    return named if named in OPTIMIZERS and named != "adam" else None
 
 
 def _chunks(keys: Flat, layers: int | None, pp: int) -> int:
@@ -163,6 +182,23 @@ def _rename(keys: Flat) -> None:
         keys.keys["swiglu"] = True
 
 
+_DEGREES = [one.key for one in SPELLED[:3]]
+
+
+def _begun_elsewhere(keys: Flat) -> None:
+    """Of a recipe that begins from one of another file: what it leaves out is not the default.
+
+    All of Megatron-Bridge's and NeMo's shard the optimizer, and overlap that.
+    """
+    begun = next(iter(keys.get("begun", default=())), "")
+    if not begun:
+        return
+    if lacking := [name for name in _DEGREES if name not in keys]:
+        keys.refuse(f"{lacking[0]} is that of {begun}, which is not in the file; write its value")
+    for name in ("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather"):
+        keys.keys.setdefault(name, True)
+
+
 _ADAPTED = {
     **dict.fromkeys(("linear_qkv", "linear_proj", "attention_qkv"), "attention"),
     **dict.fromkeys(("linear_fc1", "linear_fc2"), "mlp"),
@@ -184,14 +220,14 @@ def _adapters(keys: Flat) -> dict[str, Any]:
 
 
 def _precision(keys: Flat) -> str | None:
-    form, recipe = keys.get("fp8_format", "fp8"), str(keys.get("fp8_recipe", default="delayed"))
+    form, recipe = keys.get("fp8_format", "fp8"), str(keys.get("fp8_recipe", default=""))
     mixed = str(keys.get("mixed_precision", "precision", "plugins", default="")).lower()
     if keys.get("fp4_format", "fp4") or "nvfp4" in mixed:
         return "nvfp4"
     if form or "fp8" in mixed:
-        said = next((name for name in _FP8.values() if name in f"{recipe} {mixed}"), recipe)
-        if "current_scaling" in mixed:
-            said = "tensorwise"
+        names = {"current_scaling": "tensorwise", "subchannel_scaling": "blockwise"}
+        names |= {name: name for name in _FP8.values()}
+        said = recipe or next((ours for word, ours in names.items() if word in mixed), "delayed")
         return next((ours for ours, theirs in _FP8.items() if theirs == said), "fp8")
     if keys.flag("fp16") or mixed in ("16", "16-mixed", "fp16_mixed"):
         return "fp16"
@@ -204,8 +240,14 @@ def _sharding(keys: Flat) -> dict[str, Any]:
         known = {"": "zero3", "optim": "zero1", "optim_grads": "zero2", "no_shard": "none"}
         sharding = known.get(strategy, "zero3")
     else:
-        sharding = "zero1" if keys.flag("use_distributed_optimizer") else "none"
+        stage = keys.whole("zero_stage", default=int(keys.flag("use_distributed_optimizer"))) or 0
+        sharding = ("none", "zero1", "zero2", "zero3")[min(stage, 3)]  # of Megatron-DeepSpeed
     overlap = keys.flag("overlap_grad_reduce", "overlap_param_gather")
+    if (keys.whole("num_distributed_optimizer_instances") or 1) > 1 and sharding != "none":
+        keys.refuse(
+            "num_distributed_optimizer_instances: states cut over a part of the replicas are not"
+            " modelled; take it out, or give --sharding hsdp and --plan shard_size"
+        )
     return {"sharding": sharding, "dp_overlap": overlap}
 
 
@@ -243,7 +285,7 @@ def keys_of(job: Job, framework: str = "megatron") -> dict[str, Any]:
     said |= {"shard_size", "stage_layers"}
     others = {"offload": ("optimizer",), "gradients": "bf16"}
     unsaid(job, framework, said, lambda name, value: others.get(name) == value)
-    found = {"world_size": job.gpus, **spell(plan, SPELLED)}
+    found = {"world_size": job.gpus, **spell(plan, SPELLED, whole=framework == "nemo")}
     if plan.tp == 1:
         found.pop("sequence_parallel", None)
     if job.model.moe_layers:
@@ -252,19 +294,30 @@ def keys_of(job: Job, framework: str = "megatron") -> dict[str, Any]:
         found["moe_token_dispatcher_type"] = kinds.get(plan.dispatcher, "flex")
         if plan.dispatcher == "deepep":
             found["moe_enable_deepep"] = True
-    if plan.vpp > 1:
+    if framework == "nemo":  # which begins from a recipe with other values
+        found["virtual_pipeline_model_parallel_size"] = plan.vpp if plan.vpp > 1 else None
+    elif plan.vpp > 1:
         found["num_virtual_stages_per_pipeline_rank"] = plan.vpp
     if plan.stage_layers:
         found["pipeline_model_parallel_layout"] = layout_of(job)
     if plan.order not in ("1f1b", "interleaved"):
         cannot_say(framework, "schedule", plan.order)
-    found |= _sharding_keys(job, framework) | _recompute_keys(job)
+    found |= _sharding_keys(job, framework) | _recompute_keys(job, framework)
     if "optimizer" in plan.offload:
         found["optimizer_cpu_offload"] = True
     if plan.gradients:
         found["grad_reduce_in_bf16"] = True
     found |= {"seq_length": job.seq_len, "global_batch_size": job.global_batch}
-    return found | _precision_keys(job)
+    return found | _optimizer_keys(job) | _precision_keys(job)
+
+
+def _optimizer_keys(job: Job) -> dict[str, Any]:
+    if job.optimizer in SAID_OPTIMIZERS[2:]:
+        return {"optimizer": job.optimizer}
+    width = {"adam-bf16": "bf16", "adam-8bit": "fp8"}.get(job.optimizer)
+    if width is None:
+        return {}
+    return {"use_precision_aware_optimizer": True, **dict.fromkeys(_MOMENTS, width)}
 
 
 def _sharding_keys(job: Job, framework: str) -> dict[str, Any]:
@@ -272,22 +325,22 @@ def _sharding_keys(job: Job, framework: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if plan.sharding == "hsdp":
         cannot_say(framework, "sharding", plan.sharding)
-    if plan.sharding == "zero1":
-        found["use_distributed_optimizer"] = True
-    elif plan.sharding in ("zero2", "zero3"):
+    if plan.sharding == "zero1" or framework == "nemo":
+        found["use_distributed_optimizer"] = plan.sharding == "zero1"
+    if plan.sharding in ("zero2", "zero3"):
         strategy = {"zero2": "optim_grads", "zero3": "optim_grads_params"}[plan.sharding]
         found |= {"use_megatron_fsdp": True, "data_parallel_sharding_strategy": strategy}
-    if plan.dp_overlap:
-        found["overlap_grad_reduce"] = True
+    if plan.dp_overlap or framework == "nemo":
+        found["overlap_grad_reduce"] = plan.dp_overlap
         if plan.sharding == "zero1":
-            found["overlap_param_gather"] = True
+            found["overlap_param_gather"] = plan.dp_overlap
     return found
 
 
-def _recompute_keys(job: Job) -> dict[str, Any]:
+def _recompute_keys(job: Job, framework: str) -> dict[str, Any]:
     plan = job.plan
     if plan.recompute == "none":
-        return {}
+        return {"recompute_granularity": None} if framework == "nemo" else {}
     found: dict[str, Any] = {"recompute_granularity": plan.recompute}
     if plan.recompute == "selective":
         back = {ours: theirs for theirs, ours in _MODULES.items()}

@@ -24,10 +24,14 @@ _BEYOND = (
 )
 
 
+_BEGUN = re.compile(r"[._](?:pretrain|finetune|sft|peft)_")
+
+
 def published(keys: Flat) -> str | None:
     """The model that a recipe takes from Hugging Face or by its class, without its owner."""
     name = str(keys.get("from_hf_pretrained", "hf_model_id", default=""))
-    named = (name_spelled(one) for one in keys.get("classes", default=()))
+    begun = (_BEGUN.split(one)[0] for one in keys.get("begun", default=()))
+    named = (name_spelled(one) for one in (*keys.get("classes", default=()), *begun))
     return name.rpartition("/")[2].removeprefix("Meta-") or next(filter(None, named), None)
 
 

@@ -184,6 +184,9 @@ def _sharded(framework: str, plan: Plan, within: int = 1) -> int:
 
 def read_deepspeed(keys: Flat) -> Launch:
     """Return the job of a DeepSpeed config; its model and sequence length stand elsewhere."""
+    given = set(keys.keys)
+    keys.keys = {name: value for name, value in keys.keys.items() if value != "auto"}
+    _beyond_zero(keys)
     stage = keys.whole("zero_optimization.stage", "stage", default=0) or 0
     if not 0 <= stage <= 3:
         keys.refuse(f"zero_optimization.stage: expected 0 to 3, found {stage}")
@@ -193,7 +196,7 @@ def read_deepspeed(keys: Flat) -> Launch:
     tp = keys.whole("autotp_size", "tp_size") or 1
     cp = keys.whole("sequence_parallel_size") or 1
     pp = keys.whole("pipeline.stages", "num_stages") or 1
-    if micro is None and batch is None:
+    if not given & {"train_micro_batch_size_per_gpu", "train_batch_size"}:
         keys.refuse("it needs train_micro_batch_size_per_gpu or train_batch_size")
     plan: dict[str, Any] = {
         "tp": tp,
@@ -202,7 +205,7 @@ def read_deepspeed(keys: Flat) -> Launch:
         "cp": cp,
         "ep": keys.whole("ep_size", "expert_parallel_size") or 1,
         "etp": 1,
-        "micro_batch": micro or 1,
+        **({"micro_batch": micro or 1} if micro or batch else {}),  # "auto" is left open
         "sharding": ("none", "zero1", "zero2", "zero3")[stage],
         "recompute": "none" if not keys.get("partition_activations") else "full",
         "dp_overlap": keys.flag("overlap_comm") if "overlap_comm" in keys.keys else stage == 3,
@@ -226,6 +229,16 @@ def read_deepspeed(keys: Flat) -> Launch:
         "stack": "deepspeed",
     }
     return Launch(_given(words), plan, per_replica=float(micro * steps if micro else 0))
+
+
+def _beyond_zero(keys: Flat) -> None:
+    """Refuse what ZeRO++ and MiCS add, which moves other bytes than the stages."""
+    for name in ("zero_hpz_partition_size", "mics_shard_size"):
+        if (keys.whole(name) or 1) > 1:
+            keys.refuse(f"{name} is not read; take it out, or give --sharding hsdp and shard_size")
+    for name in ("zero_quantized_weights", "zero_quantized_gradients"):
+        if keys.flag(name):
+            keys.refuse(f"{name} is not modelled; take it out")
 
 
 def deepspeed_of(job: Job) -> dict[str, Any]:

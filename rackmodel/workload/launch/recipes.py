@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from rackmodel.workload.launch.words import COMPARED, UNTOLD
 
 _DEEPEST, _MOST_STEPS, _LONGEST = 24, 20_000, 10_000
 _BY_CALL = ("plugins", "mixed_precision", "precision")  # also said by the name of a function
+# Recipes of Megatron-Bridge and NeMo that another file holds.
+_BEGUN = re.compile(r"(?:pretrain|finetune|sft|peft)_(?:config|recipe)$")
 _DEGREE = "tensor_model_parallel_size"
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     **COMPARED,
@@ -217,6 +220,8 @@ class _Reader:
                 return value
             case ast.Name(id=name):
                 return names.get(name, self.names.get(name, UNTOLD))
+            case ast.Attribute(value=ast.Name(id="torch"), attr=name):
+                return name  # a type
             case ast.Attribute(value=of, attr=name):
                 self.value(of, names, depth + 1)
                 return self.keys.get(name, UNTOLD)
@@ -305,6 +310,10 @@ class _Reader:
         if name in ("int", "float", "str", "bool") and given:
             return given[0]
         self._classes(node)
+        if _BEGUN.search(name):
+            of = getattr(node.func, "value", None)
+            whole = [getattr(of, "attr", getattr(of, "id", "")), name]
+            self.keys.setdefault("begun", []).append(".".join(filter(None, whole)))
         return _Name(name)
 
     def _classes(self, node: ast.Call) -> None:

@@ -26,6 +26,11 @@ _COMMAND = re.compile(r"`[^`]*`|\$\((?!\()(?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)
 _TERNARY = re.compile(r"(.+?)\?([^?:]+):([^?:]+)")
 _LAUNCHERS = {"torchrun", "python", "python3", "srun", "sbatch", "mpirun", "deepspeed", "bash"}
 _LAUNCHERS |= {"echo", "eval", "exec", "nsys", "export", "mkdir", "set", "cd", "accelerate"}
+_TOKENS = re.compile(r"""\$\([^()]*\)|'[^']*'|"(?:\\.|[^"\\])*"|\\.|;;|;|[^;'"\\$]+|['"\\$]""")
+# What a branch begins with on the line of its first statement.
+_BEGINS = re.compile(
+    r"(^\s*case\s.+?\sin\b|^\s*(?:then|do|else)\b|(?:^|(?<=\sin))\s*\(?[\w.*?|\"'-]+\)(?=\s|$))"
+)
 _ELSEWHERE = re.compile(r"\$\{\.*([\w.]+)\}")
 _SUM = re.compile(r"\$\(\(([^()]*(?:\([^()]*\)[^()]*)*)\)\)")
 
@@ -44,7 +49,7 @@ def of_shell(text: str, file: str, given: Sequence[str] = ()) -> dict[str, Any]:
     known |= {word.partition("=")[0]: word.partition("=")[2] for word in given if "=" in word}
     words: list[str] = []
     branches = Branches(lambda text: _expanded(text, known))
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in statements(text):
         if line.lstrip().startswith("#") or (runs := branches.runs(line)) is False:
             continue
         found = _ASSIGNED.match(line)
@@ -75,6 +80,29 @@ def of_shell(text: str, file: str, given: Sequence[str] = ()) -> dict[str, Any]:
     if not keys:
         raise InvalidInput(f"{file}: no --flags of a launch stand in it")
     return keys
+
+
+def statements(text: str) -> list[str]:
+    """Return the lines of a script, with one statement or branch each, without comments.
+
+    >>> statements("A=1; B='2;3' # x; C=4\\ncase $A in 1) D=5;; esac; if [ $A ]; then E=6; fi")[:4]
+    ['A=1', " B='2;3'", 'case $A in', ' 1)']
+    """
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        pieces, rest = [""], "" if line.lstrip().startswith("#") else line
+        for token in _TOKENS.findall(rest):
+            cut = re.search(r"(?:^|\s)#", token) if token[:1] not in "'\"" else None
+            if token in (";", ";;"):
+                pieces += ["", ""] if token == ";" else [token, ""]
+                continue
+            pieces[-1] += token[: cut.start()] if cut else token
+            if cut:
+                break
+        for piece in pieces:
+            parts = _BEGINS.split(piece)
+            found += [one for one in parts if one.strip() not in ("", "then", "do", "done")]
+    return found
 
 
 def unset(text: str, keys: Mapping[str, Any]) -> dict[str, str]:

@@ -158,12 +158,12 @@ class Flat:
         return found
 
 
-def spell(plan: Plan, spelled: tuple[Spelled, ...]) -> dict[str, Any]:
-    """Return a framework's keys for the fields of a plan; what is its default is left out."""
+def spell(plan: Plan, spelled: tuple[Spelled, ...], *, whole: bool = False) -> dict[str, Any]:
+    """Return a framework's keys for the fields of a plan; what is its default only if `whole`."""
     found: dict[str, Any] = {}
     for one in spelled:
         value = getattr(plan, one.field)
-        if value == one.default:
+        if value == one.default and not whole:
             continue
         found[one.key] = one.values[value] if one.values is not None else value
     return found
