@@ -260,4 +260,4 @@ def _end_of_run(
 
 def speed_beside(share: float) -> float:
     """Return how fast kernels run beside collectives that take `share` of the compute units."""
-    return 1.0 - min(share, MOST_TAKEN)
+    return 1.0 - (share if share < MOST_TAKEN else MOST_TAKEN)

@@ -73,8 +73,9 @@ class Graph:
     before : the action before on its rank. arrives : after these there is a transfer to wait for.
     Both say A where there is none. passes : rows of the table of seconds (`PASSES` x stages), two
     where an action is two passes. rank : of each action. whole : share of its rank's chunks that
-    have all gradients with it. levels : actions [low, high) that don't wait for each other. first,
-    last : of each rank, and of each rank of a shorter pipeline beside it.
+    have all gradients with it. levels : actions [low, high) that don't wait for each other. drags :
+    of each level, those whose rank has gradients to move. first, last : of each rank, and of each
+    rank of a shorter pipeline beside it.
     """
 
     before: Ints  # [A]
@@ -83,6 +84,7 @@ class Graph:
     rank: Ints  # [A]
     whole: Floats  # [A]
     levels: tuple[tuple[int, int], ...]
+    drags: tuple[Ints, ...]
     first: Ints  # [p or 2 p]
     last: Ints  # [p or 2 p]
 
@@ -210,13 +212,20 @@ def _sorted(waits: _Waits, pipe: Pipe) -> Graph:
     place[order] = np.arange(count)
     before = np.arange(count) - 1
     before[starts[:-1]] = count
+    rank = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order]
+    whole, levels = waits.whole[order], pairwise(np.cumsum([0, *map(len, parts)]).tolist())
+    begun, drags, pairs = np.zeros(len(starts) - 1, dtype=bool), list[Ints](), tuple(levels)
+    for low, high in pairs:
+        begun[rank[low:high][whole[low:high] > 0]] = True
+        drags.append(low + np.flatnonzero(begun[rank[low:high]]))
     return Graph(
         before=place[before][order],
         arrives=place[arrives][order],
         passes=waits.passes[order],
-        rank=np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order],
-        whole=waits.whole[order],
-        levels=tuple(pairwise(np.cumsum([0, *map(len, parts)]).tolist())),
+        rank=rank,
+        whole=whole,
+        levels=pairs,
+        drags=tuple(drags),
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
@@ -235,23 +244,20 @@ def _play(
     begin = np.empty((len(graph.first), plans))
     left = np.zeros((len(graph.first), plans))
     moving = bool(reduced.seconds.any())
-    begun = np.zeros(len(graph.first), dtype=bool)  # ranks that have gradients to move
-    for low, high in graph.levels:
-        start = ends[graph.arrives[low:high, 0]]
+    for (low, high), own in zip(graph.levels, graph.drags, strict=True):
+        start = ends.take(graph.arrives[low:high, 0], axis=0)
         for column in graph.arrives[low:high, 1:].T:
-            np.maximum(start, ends[column], out=start)
+            np.maximum(start, ends.take(column, axis=0), out=start)
         start += hop
-        np.maximum(start, ends[graph.before[low:high]], out=start)
+        np.maximum(start, ends.take(graph.before[low:high], axis=0), out=start)
         np.maximum(start, 0.0, out=start)
-        taken = seconds[graph.passes[low:high, 0]]
+        taken = seconds.take(graph.passes[low:high, 0], axis=0)
         for column in graph.passes[low:high, 1:].T:
-            taken += seconds[column]
-        if moving:
-            begun[graph.rank[low:high][graph.whole[low:high] > 0]] = True
-            if len(own := np.flatnonzero(begun[graph.rank[low:high]])):
-                waited = start[own] - ends[graph.before[low + own]]
-                taken[own] += _dragged(graph, low + own, taken[own], waited, left, reduced)
-        ends[low:high] = start + taken
+            taken += seconds.take(column, axis=0)
+        if moving and len(own):
+            alone, waited = taken[own - low], start[own - low] - ends[graph.before[own]]
+            taken[own - low] += _dragged(graph, own, alone, waited, left, reduced)
+        np.add(start, taken, out=ends[low:high])
     for number, rows in enumerate(graph.passes[graph.first]):
         begin[number] = ends[graph.first[number]] - seconds[rows].sum(axis=0)
     return begin, ends[graph.last], left

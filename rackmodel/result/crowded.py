@@ -53,17 +53,30 @@ def play_s(
 
 
 class _Flight:
-    """An exchange under way: seconds that are left of it by itself, and times as many it takes."""
+    """An exchange under way: seconds that are left of it by itself, and times as many it takes.
 
-    __slots__ = ("channel", "left_s", "slower", "stream", "token")
+    share : of the compute units. row : by how much longer it takes beside each other channel.
+    """
 
-    def __init__(self, stream: str, token: str, channel: int, left_s: float) -> None:
-        self.stream, self.token, self.channel, self.left_s = stream, token, channel, left_s
+    __slots__ = ("channel", "left_s", "row", "share", "slower", "stream", "token")
+
+    def __init__(
+        self,
+        stream: str,
+        token: str,
+        channel: int,
+        alone: tuple[float, float],
+        row: Sequence[float],
+    ) -> None:
+        self.stream, self.token, self.channel, self.row = stream, token, channel, row
+        self.left_s, self.share = alone
         self.slower = 1.0
 
 
 class _Clock:
     """Kernels and exchanges that go on side by side; on one stream one after another."""
+
+    __slots__ = ("crowding", "exchange_of", "flying", "now_s", "open", "queued", "speed")
 
     def __init__(
         self,
@@ -77,21 +90,22 @@ class _Clock:
         self.open: set[str] = set()  # tokens of exchanges that have not ended
 
     def start(self, stream: str, token: str, channel: int) -> None:
-        one = _Flight(stream, token, channel, self.exchange_of(channel)[0])
+        one = _Flight(stream, token, channel, self.exchange_of(channel), self.crowding[channel])
         self.open.add(token)
-        if any(other.stream == stream for other in self.flying):
-            self.queued.setdefault(stream, deque()).append(one)
-        else:
-            self.flying.append(one)
-            self._settle()
+        for other in self.flying:
+            if other.stream == stream:
+                self.queued.setdefault(stream, deque()).append(one)
+                return
+        self.flying.append(one)
+        self._settle()
 
     def wait(self, token: str) -> None:
         while token in self.open:
-            self._spend(min(one.left_s * one.slower for one in self.flying))
+            self._spend(self._first_s())
 
     def run(self, work_s: float) -> None:
         while self.flying:
-            first_s = min(one.left_s * one.slower for one in self.flying)
+            first_s = self._first_s()
             if work_s < first_s * self.speed:
                 break
             work_s -= first_s * self.speed
@@ -101,6 +115,13 @@ class _Clock:
             self.now_s += spent_s
             for one in self.flying:
                 one.left_s -= spent_s / one.slower
+
+    def _first_s(self) -> float:
+        """Return the seconds until the next exchange has ended."""
+        if len(self.flying) == 1:  # mostly
+            one = self.flying[0]
+            return one.left_s * one.slower
+        return min([one.left_s * one.slower for one in self.flying])
 
     def _spend(self, seconds: float) -> None:
         """Until the next exchange has ended; the one behind it sets out."""
@@ -119,9 +140,15 @@ class _Clock:
 
     def _settle(self) -> None:
         """How much slower each goes, and kernels beside them."""
+        flying = self.flying
+        if len(flying) < 2:
+            self.speed = speed_beside(flying[0].share) if flying else 1.0
+            for one in flying:
+                one.slower = 1.0
+            return
         share = 0.0
-        for one in self.flying:
-            row = self.crowding[one.channel]
-            share += self.exchange_of(one.channel)[1]
-            one.slower = 1.0 + sum(row[other.channel] for other in self.flying if other is not one)
+        for one in flying:
+            row = one.row
+            share += one.share
+            one.slower = 1.0 + sum([row[other.channel] for other in flying if other is not one])
         self.speed = speed_beside(share)
