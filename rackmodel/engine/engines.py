@@ -67,11 +67,10 @@ def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
 def compiling_repays(events: int) -> bool:
     """Return whether compiled code is quicker for so many events, with what it takes to load.
 
-    Where it has not been compiled yet, only for very many.
+    Where it has not been compiled yet, only for very many, with those that the process has had.
     """
-    if events >= HUGE:
-        return True
-    repays = events >= SMALL and _walked[0] + events >= LARGE and _is_compiled()
+    so_far = _walked[0] + events
+    repays = events >= SMALL and so_far >= LARGE and (so_far >= HUGE or _is_compiled())
     _walked[0] += 0 if repays else events
     return repays
 

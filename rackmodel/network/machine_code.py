@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,13 +77,14 @@ class Whole:
 
     def is_kept(self) -> bool:
         """Return whether machine code of these sources is there for this kind of processor."""
-        folder, stem = shipped.folder(), self._stem()
+        folder, stem = shipped.folder(), self._stem
         if folder is None or not any(folder.glob(f"{stem}-*.o")):
             return False  # seen without loading llvmlite
         return shipped.unchanged(folder / f"{stem}-{_processor()}.o") is not None
 
+    @cached_property
     def _stem(self) -> str:
-        """Return the name of its file as far as it hangs on the sources."""
+        """The name of its file as far as it hangs on the sources."""
         content = hashlib.sha256()
         for name in (__name__, *self.modules):
             spec = find_spec(name)
@@ -95,7 +97,7 @@ class Whole:
         folder = shipped.folder()
         if folder is None:
             return None
-        content = shipped.unchanged(folder / f"{self._stem()}-{_processor()}.o")
+        content = shipped.unchanged(folder / f"{self._stem}-{_processor()}.o")
         header, _, code = (content or b"").partition(b"\n")
         symbol, _, made_for = header.decode().partition(" ")
         return _call_of(symbol, code, types) if made_for == _words(types) else None
@@ -107,7 +109,7 @@ class Whole:
         symbol, code = _compiled(self.work, types, given)
         if (folder := shipped.folder()) is not None:
             content = f"{symbol} {_words(types)}\n".encode() + code
-            shipped.keep(folder / f"{self._stem()}-{_processor()}.o", content)
+            shipped.keep(folder / f"{self._stem}-{_processor()}.o", content)
         return _call_of(symbol, code, types)
 
 
