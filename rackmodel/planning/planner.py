@@ -80,8 +80,12 @@ class Planner:
         """`step_s` with what a whole step loses outside its operations."""
         from rackmodel.engine.overhead import overhead_s
 
-        whole = self.job.replace(tp=1, cp=1, pp=1, dp=self.gpus)
-        return step_s + overhead_s(whole, step_s)
+        return step_s + overhead_s(self._whole, step_s)
+
+    @cached_property
+    def _whole(self) -> Job:
+        """The job as data parallelism alone would run it."""
+        return self.job.replace(tp=1, cp=1, pp=1, dp=self.gpus)
 
     def profiles(self, space: Space) -> Profiles:
         """Kernels of every cut of a space, with what was walked of them so far."""

@@ -64,6 +64,10 @@ class Profiles:
     walked: Bools
     cuts: list[CutTimes] = field(default_factory=list)
     alone: dict[tuple[int, int], float] = field(default_factory=dict)  # (cut, segment): seconds
+    # by pp, vpp, layers of stages: units of each kind on each stage, states that each receives
+    stages: dict[tuple[int, int, tuple[int, ...]], tuple[Floats, tuple[int, ...]]] = field(
+        default_factory=dict
+    )
 
 
 def profile(

@@ -94,9 +94,12 @@ class Shape:
         kinds = space.profile * len(RECOMPUTES) + space.recompute
         _, self.distinct, self.inverse = np.unique(kinds, return_index=True, return_inverse=True)
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
-        given = job.replace(stage_layers=space.base.stage_layers)
-        self.counts = stage_counts(given, profiles, self.pp, self.vpp)
-        self.received = states_received(given.replace(pp=self.pp, vpp=self.vpp, schedule=""))
+        key = self.pp, self.vpp, space.base.stage_layers
+        if key not in profiles.stages:
+            given = job.replace(stage_layers=space.base.stage_layers)
+            received = states_received(given.replace(pp=self.pp, vpp=self.vpp, schedule=""))
+            profiles.stages[key] = stage_counts(given, profiles, self.pp, self.vpp), received
+        self.counts, self.received = profiles.stages[key]
         twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
         twin = profiles.head_twin[space.profile] * twice
         self.dense = self._held(profiles.dense, twin)
