@@ -129,7 +129,7 @@ def test_no_point_walks_every_micro_batch_where_nothing_recurs(monkeypatch, rout
 
     monkeypatch.setattr(scale_up, "run", run)
     job = {"model": "llama3-70b", "gpus": 72, "global_batch": 288, "simulated": 1, "max_tp": 4}
-    point({**job, "routing": routing, "nic_gbps": 777.0})
+    point({**job, "routing": routing})
     assert asked
     assert set(asked) == {"estimate"}
 
