@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from rackmodel.argument.ratios import percent
+from rackmodel.argument.scale_up import FIELDS
 from rackmodel.argument.study_parts import (
     Answer,
     Frames,
@@ -31,13 +32,32 @@ from rackmodel.argument.study_parts import (
 )
 from rackmodel.argument.trade_offs import budget, generations, settings
 
+_POINT = frozenset(FIELDS)
 PAYS = 0.02  # a doubling that gains less does not pay
 
 
 def answers(frames: Frames) -> list[Answer]:
-    """Answer what the given frames can answer; jobs that could not run are left out."""
+    """Answer what the given frames can answer; jobs that could not run are told at the end."""
     done = finished(frames)
-    return [found for test in _QUESTIONS for found in test(done) if found.rows]
+    found = [one for test in _QUESTIONS for one in test(done)]
+    return [one for one in (*found, _missing(frames)) if one.rows]
+
+
+def _missing(frames: Frames) -> Answer:
+    """Which points have no figures, and why?"""
+    table: dict[str, Row] = {}
+    for name, frame in frames.items():
+        for row in records(frame):
+            if row.get("status", "done") == "done":
+                continue
+            point = ", ".join(
+                f"{column} {value_words(row[column])}"
+                for column in frame
+                if column in _POINT and len(set(frame[column])) > 1
+            )
+            table[f"{name}, {point}"] = {"of": name, "point": point, "why": row["reason"]}
+    told = f"{len(table)} points could not run; no other is in their place."
+    return Answer("missing", "Which points could not run, and why?", (told,), tuple(table.values()))
 
 
 def markdown(frames: Frames) -> str:

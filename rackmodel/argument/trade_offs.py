@@ -22,6 +22,11 @@ from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.study_parts import Answer, Frames, Row, banded, models, records
 
 SMALL, RACK, LARGE = 8, 72, 576
+#: Cells of the table of generations that the study does not look at, and why.
+NOT_RUN = {
+    ("llama3.1-405b", "a100-80"): "its best plan keeps 64 of 72 busy, so that 1,728 kinds of ranks"
+    " are unlike: 56 M events and 10 GB a step"
+}
 #: Frame -> what varies in it, beside the domain.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "precision": ("precision",),
@@ -120,7 +125,10 @@ def verdict_of(low: float, high: float) -> str:
 
 
 def generations(frames: Frames) -> Iterator[Answer]:
-    """Does a larger domain gain more with each generation of accelerators?"""
+    """Does a larger domain gain more with each generation of accelerators?
+
+    Cells of `NOT_RUN` stand in the table, with the reason.
+    """
     table: list[Row] = []
     sentences = []
     for model, whole in models(frames["generations"]) if "generations" in frames else ():
@@ -148,6 +156,11 @@ def generations(frames: Frames) -> Iterator[Answer]:
             )
         told = ", ".join(f"{name} {percent(gain)}" for name, gain in gains)
         sentences.append(f"{model}, a domain nine times as large: {told}.")
+        for (one, name), why in NOT_RUN.items():
+            if one == model and name not in set(whole["accelerator"]):
+                sentences.append(f"{model} on {name} was not run: {why}.")
+                empty = dict.fromkeys(table[-1], math.nan) if table else {}
+                table.append({**empty, "model": model, "accelerator": name, "gain": "not run"})
     yield Answer(
         "generations",
         "Does a larger domain gain more with each generation of accelerators?",
@@ -254,6 +267,7 @@ def with_gains(frames: Frames) -> dict[str, pd.DataFrame]:
         found["gains"] = pd.DataFrame(rows)
     if "generations" in frames:
         rows = [row for answer in generations(frames) for row in answer.rows]
+        rows = [row for row in rows if row["gain"] != "not run"]
         found["generation_gains"] = pd.DataFrame(rows)
     return found
 

@@ -6,7 +6,7 @@ import pytest
 from study_frames import frames
 
 from rackmodel.argument.answers import answers, equal_rate, markdown
-from rackmodel.argument.trade_offs import iso_cost
+from rackmodel.argument.trade_offs import iso_cost, with_gains
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def test_every_frame_has_an_answer(found):
         "strong",
         "sequence",
         "giant",
+        "missing",
     }
     for answer in found.values():
         assert answer.sentences
@@ -119,3 +120,24 @@ def test_the_same_money_buys_fewer_of_what_is_dearer():
     # Fewer accelerators on the same batch are quicker each: half of them lose less than half.
     scarce = {(r["model"], r["domain"], r["Gb/s"]): r for r in iso_cost(dearer, {72: -0.2})}
     assert scarce["deepseek-v3", 72, 400]["same money"] == pytest.approx(1.3 * 0.5**0.8)
+
+
+def test_points_without_figures_are_told_with_the_reason():
+    both = frames()
+    both["hbm"].loc[both["hbm"]["status"] == "infeasible", "reason"] = "needs 200 GB"
+    (found,) = [one for one in answers(both) if one.name == "missing"]
+    assert found.rows == (
+        {"of": "hbm", "point": "hbm_bandwidth 1, hbm_capacity 0.5", "why": "needs 200 GB"},
+    )
+    whole = {name: frame[frame["status"] == "done"] for name, frame in both.items()}
+    assert "missing" not in {one.name for one in answers(whole)}
+
+
+def test_a_cell_that_is_not_looked_at_stands_in_the_table():
+    both = frames()["generations"].query("accelerator == 'gb200'")
+    both = both.assign(model="llama3.1-405b")
+    (found,) = [one for one in answers({"generations": both}) if one.name == "generations"]
+    assert [row["gain"] for row in found.rows][-1] == "not run"
+    assert "llama3.1-405b on a100-80 was not run" in found.sentences[-1]
+    assert "–" in markdown({"generations": both})
+    assert len(with_gains({"generations": both})["generation_gains"]) == 1
