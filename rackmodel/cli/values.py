@@ -75,7 +75,7 @@ def number(text: str, where: str, like: str = "32") -> float:
     except ValueError:
         found = math.nan
     if not abs(found) < 1e9:
-        raise InvalidInput(f"{where}: wanted a number such as {like}; got {clip(text)!r}")
+        raise InvalidInput(f"{where}: wanted a number below 1e9 such as {like}; got {clip(text)!r}")
     return found
 
 

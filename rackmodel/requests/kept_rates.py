@@ -62,7 +62,7 @@ def goodput_rows(
             rows.append(_row(machine, run))
     if not rows:
         raise CannotRun(
-            f"{machine.name}: no plan keeps {KEPT:.0%} of requests within the times asked for"
+            f"no plan keeps {KEPT:.0%} of requests within the times asked for; give longer ones"
         )
     return sorted(rows, key=lambda row: -row["requests_per_s_per_gpu"])
 

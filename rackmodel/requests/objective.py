@@ -7,6 +7,7 @@ Left out: who keeps it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -38,6 +39,8 @@ def objective_of(words: str | Mapping[str, float | str] | None) -> Objective:
                 raise InvalidInput(
                     f"slo: wanted NAME=TIME such as ttft=1s,tpot=50ms; got {gate.shown(words)}"
                 )
+            if re.fullmatch(r"[0-9.,_e+]+", text):
+                raise InvalidInput(f"slo {name}: {text:.20} of what? Give a unit: 500ms, 1s")
             pairs.append((name, text))
     elif words is not None:
         pairs = list(gate.table(words, "slo").items())

@@ -8,6 +8,7 @@ Left out: what the words mean to the model (`workload.serving`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from rackmodel.assess.site import Site
@@ -84,8 +85,19 @@ def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJo
             raise InvalidPlan("prefill: workers for prompts need prefill_gpus")
         job = job.replace(prefill=record(Worker, prefill, "prefill worker"))
     check_values(job)
+    _check_heeded(job)
     check_values(record(Worker, fixed, "worker"))
     return job, fixed
+
+
+def _check_heeded(job: ServingJob) -> None:
+    """Refuse words that change nothing of this job."""
+    default = {one.name: one.default for one in fields(ServingJob)}
+    if not job.mtp and job.acceptance != default["acceptance"]:
+        raise InvalidInput("acceptance: no tokens are drafted; give mtp too, or leave it out")
+    for name in ("routing_skew", "routing_seed"):
+        if not job.model.experts and getattr(job, name) != default[name]:
+            raise InvalidInput(f"{name}: {job.model.name} has no experts; leave it out")
 
 
 def served(

@@ -84,7 +84,15 @@ def test_a_trace_is_read_as_it_is(tmp_path):
 
 def test_words_of_an_objective():
     assert objective_of({"tpot": 0.05, "e2e": "2 min"}).e2e_s == 120.0
-    for words in ("ttft", "ttft=", "ttft=1s,ttft=2s", "wait=1s", "tpot=-1s", "tpot=5 GB"):
+    for words in (
+        "ttft",
+        "ttft=",
+        "ttft=1s,ttft=2s",
+        "wait=1s",
+        "tpot=-1s",
+        "tpot=5 GB",
+        "tpot=30",
+    ):
         with pytest.raises(rackmodel.RackModelError):
             objective_of(words)
 
