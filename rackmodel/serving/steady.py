@@ -25,6 +25,7 @@ from rackmodel.workload.serving.load import Load
 
 StepSeconds: TypeAlias = Callable[[Worker, int, Load], float]
 ROUNDS = 24  # of the fixed point of sequences that run, at most
+SLOW = 4  # from this one on by the secant
 CLOSE = 0.003
 MOST_ARRIVING = 50.0  # prompts in a step from where on no step is without
 INTERVALS = 64  # of the integral of a mean wait
@@ -161,7 +162,8 @@ def _settled(
     running = min(users, most)
     state = _state(job, step_s, habits, running, users, transfers, 0.0, full=most <= users)
     low, high = 0.0, math.inf  # fewer want to run than do above the answer, more below it
-    for _ in range(ROUNDS):
+    before: tuple[float, float] | None = None
+    for number in range(ROUNDS):
         answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
         mixed = admitted_share(
@@ -170,7 +172,11 @@ def _settled(
         if abs(wanted - running) <= CLOSE * running and abs(mixed - state.mixed) <= CLOSE:
             break
         low, high = (running, high) if wanted > running else (low, running)
-        running = wanted if abs(wanted - running) > 0.3 * running else (wanted + running) / 2
+        gap = wanted - running
+        guess = wanted if abs(gap) > 0.3 * running else (wanted + running) / 2
+        if number >= SLOW and before is not None:
+            guess = _secant((running, gap), before, guess)
+        before, running = (running, gap), guess
         if not low < running < high:
             running = (low + high) / 2
         full = running >= most * (1.0 - CLOSE)
@@ -181,6 +187,12 @@ def _settled(
     waits_s = job.users / state.requests_per_s - job.decoded * state.tpot_s
     told = abs(waits_s - state.ttft_s) * state.requests_per_s <= 2.0 * CLOSE * job.users
     return state if told else replace(state, ttft_s=waits_s, queued=True)
+
+
+def _secant(now: tuple[float, float], before: tuple[float, float], other: float) -> float:
+    """Return where a line through two points (value, gap) has no gap; `other` if it rises."""
+    slope = (now[1] - before[1]) / (now[0] - before[0])
+    return max(now[0] / 2.0, now[0] - now[1] / slope) if slope < 0.0 else other
 
 
 def mixed_share(arriving: float, gathered: float) -> float:

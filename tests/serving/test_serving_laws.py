@@ -256,6 +256,9 @@ def test_states_of_short_answers_are_found():
     words |= {"tp": 8, "ep": 8, "dp_attention": True, "gpus": 8, "chunk": 2048}
     state = served("dgx-b300", **words, isl=8192, osl=4, users=32).steady
     assert state.requests_per_s * (state.ttft_s + 3 * state.tpot_s) == pytest.approx(32, rel=0.01)
+    words = {"model": "gpt3-13b", "tp": 8, "gpus": 8, "stack": "sglang"}
+    state = served("dgx-b300", **words, isl=65536, osl=4, users=8).steady
+    assert state.requests_per_s * (state.ttft_s + 3 * state.tpot_s) == pytest.approx(8, rel=0.01)
 
 
 @pytest.mark.parametrize("stack", ["vllm", "sglang"])
@@ -359,6 +362,8 @@ def test_no_point_of_a_front_is_beaten_by_another():
         ({"users": 4, "osl": 0}, rackmodel.InvalidInput, "osl"),
         ({"users": 4, "mtp": 1}, rackmodel.InvalidInput, "mtp"),
         ({"users": 4, "ep": 3}, rackmodel.InvalidPlan, "ep 3"),
+        ({"users": 4, "acceptance": 0.5}, rackmodel.InvalidInput, "give mtp too"),
+        ({"users": 4, "routing_skew": 0.9}, rackmodel.InvalidInput, "no experts"),
         ({"users": 4, "tp": 1, "weights": "bf16"}, rackmodel.DoesNotFit, "weights of"),
         ({"users": 4, "stack": "no-such"}, rackmodel.UnknownName, "no-such"),
     ],
