@@ -85,7 +85,7 @@ def diff(
     after: Annotated[
         Path, typer.Argument(metavar="B.json", help="What --json printed.", show_default=False)
     ],
-    output: groups.OutputOptions,
+    output: groups.PlotOptions,
     least: Annotated[
         str,
         typer.Option(
@@ -113,6 +113,7 @@ def diff(
     one, other = (table(read_json(path), str(path)) for path in (before, after))
     rows = difference(one, other, least=share)
     output.write({"before": str(before), "after": str(after), "rows": rows}, difference_tables)
+    output.draw("compared.moved", rows)
 
 
 def _share(text: str) -> float:

@@ -184,7 +184,7 @@ def replay(
         typer.Option("--on", metavar="TOPOLOGY", help="The machine. Example: --on gb200-nvl72"),
     ],
     parts: groups.CatalogOptions,
-    output: groups.OutputOptions,
+    output: groups.PlotOptions,
     recorded_on: Annotated[
         str | None,
         typer.Option(
@@ -200,7 +200,7 @@ def replay(
     \b
     Examples:
       rackmodel replay step.json.gz --on gb200-nvl72
-      rackmodel replay profiles/ --recorded-on dgx-h100 --on dgx-b200 --json
+      rackmodel replay profiles/ --recorded-on dgx-h100 --on dgx-b200 --plot replay.png
 
     Kernels take as much longer as the models of both machines say, exchanges as their collectives
     on both networks; groups, order and time of the host stay as recorded.
@@ -213,6 +213,7 @@ def replay(
     source = machines[1] if recorded_on else None
     found = plans.replay(traces, machines[0], recorded_on=source, catalog=catalog)
     output.write(found.to_dict(), replay_tables)
+    output.draw(found.plot)
 
 
 def search(

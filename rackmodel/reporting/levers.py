@@ -54,7 +54,9 @@ def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling g
                     fontsize=8.5,
                 )
         ax.axvline(0, color=INK, linewidth=0.9)
-        _names(ax, [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered])
+        named_bars(
+            ax, [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered]
+        )
         ax.margins(x=0.16)
         if any(row.get("loss") is not None for row in rows):
             handles, labels = ax.get_legend_handles_labels()
@@ -110,8 +112,8 @@ def changes(
         for index, (_, step_s, colour, gain) in enumerate(bars):
             ax.barh(index, step_s, 0.62, color=colour, edgecolor="white")
             text = seconds(step_s) + ("" if gain is None else f"  ({signed(gain, 0)} tokens/s)")
-            _told(ax, text, step_s, index)
-        _names(ax, [name for name, *_ in bars])
+            told(ax, text, step_s, index)
+        named_bars(ax, [name for name, *_ in bars])
         ax.margins(x=0.25)
         title = "The plan is refused; what would run" if given is None else "What one change gains"
         return dress(ax, title=title, x="step [s]", grid="x")
@@ -145,22 +147,22 @@ def lost_time(rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]) -
             label="work done again",
         )
         for index, (one, more) in enumerate(zip(first, second, strict=True)):
-            _told(ax, f"{one + more:.2f}%", one + more, index)
-        _names(ax, names)
+            told(ax, f"{one + more:.2f}%", one + more, index)
+        named_bars(ax, names)
         ax.margins(x=0.16)
         ax.legend(loc="lower right", frameon=False)
         title = f"{percent(shares['advances'], 1)} of the time advances the job; the rest:"
         return dress(ax, title=title, x="share of the time [%]", grid="x")
 
 
-def _told(ax: Axes, text: str, at: float, index: int) -> None:
+def told(ax: Axes, text: str, at: float, index: float) -> None:
     """Write beside the end of a bar."""
     ax.annotate(
         text, (at, index), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5
     )
 
 
-def _names(ax: Axes, names: Sequence[str]) -> None:
+def named_bars(ax: Axes, names: Sequence[str]) -> None:
     """Name the bars, without a line on their left."""
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(axis="y", length=0)

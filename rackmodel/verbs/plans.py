@@ -156,7 +156,8 @@ def replay(
             " MACHINE), so that times can be compared"
         )
     source = load_topology(step.machine if recorded_on is None else recorded_on, catalog=catalog)
-    return Answer(replayed(step, source, target, catalog))
+    found = replayed(step, source, target, catalog)
+    return Answer(found, "compared.kinds", {"found": found})
 
 
 def write_traces(result: Result, path: Path) -> list[Path]:
@@ -230,7 +231,7 @@ def diff(before: object, after: object, *, least: float = 0.0) -> Answer:
     if not 0.0 <= least < 1e6:
         raise InvalidInput(f"least: wanted a share such as 0.01, found {least!r:.40}")
     one, other = _keys(before, "before"), _keys(after, "after")
-    return Answer({"rows": difference(one, other, least=least)})
+    return Answer({"rows": difference(one, other, least=least)}, "compared.moved")
 
 
 def _keys(result: object, where: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from rackmodel.reporting import levers, network, racks, steps, study, style, validation
+from rackmodel.reporting import compared, levers, network, racks, steps, study, style, validation
 
 COLLECTIVES = [
     {
@@ -32,6 +32,16 @@ CHANGES = [
     {"step_s": 1.5, "flags": "--pp 2", "gain": 1.0},
 ]
 ADVICE = {"step_s": 3.0, "best_step_s": 1.2, "times_as_fast": 2.5}
+MOVED = [
+    {"part": "input", "field": "gpus", "before": 8, "after": 16, "change": 1.0},
+    {"part": "input", "field": "topology", "before": "a", "after": "b", "change": None},
+    {"part": "output", "field": "step_s", "before": 2.0, "after": 1.0, "change": -0.5},
+]
+KINDS = [
+    {"what": "matrix kernels", "recorded_s": 2.0, "seconds": 1.0},
+    {"what": "all_reduce over 8", "recorded_s": 0.5, "seconds": 0.4},
+]
+REPLAYED = {"topology": "b", "recorded_on": "a", "step_s": 1.5, "as_read_s": 2.5}
 STOPPED = [{"part": "accelerator", "share": 0.7}, {"part": "host", "share": 0.3}]
 SHARES = {
     **{"advances": 0.95, "checkpoints": 0.01, "planned stops": 0.0},
@@ -98,6 +108,8 @@ DRAWN = {
     "tiers": lambda ax: network.bandwidth_tiers(TIERS, ax),
     "mfu": lambda ax: study.mfu_heat_map(CELLS, ax),
     "tornado": lambda ax: levers.tornado(GAINS, ax),
+    "moved": lambda ax: compared.moved(MOVED, ax),
+    "kinds": lambda ax: compared.kinds(KINDS, ax, found=REPLAYED),
     "changes": lambda ax: levers.changes(CHANGES, ax, found=ADVICE),
     "lost time": lambda ax: levers.lost_time(STOPPED, ax, found={"shares": SHARES}),
     "pareto": lambda ax: study.pareto(PARETO, ax),
@@ -255,3 +267,13 @@ def test_one_series_without_a_name_needs_no_legend():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert study.scaling(rows).get_legend() is None
+
+
+def test_a_diff_draws_figures_and_a_replay_both_machines():
+    ax = compared.moved(MOVED)
+    assert [one.get_text() for one in ax.get_yticklabels()] == ["step_s", "gpus"]
+    assert [round(one.get_width()) for one in ax.patches] == [-50, 100]
+    ax = compared.kinds(KINDS, found=REPLAYED)
+    assert [one.get_text() for one in ax.get_legend().get_texts()] == ["recorded on a", "on b"]
+    assert [one.get_width() for one in ax.patches] == [0.5, 2.0, 0.4, 1.0]
+    assert compared.moved([]).get_title(loc="left") == "No figure moved"
