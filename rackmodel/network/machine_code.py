@@ -15,7 +15,7 @@ import ctypes
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,13 +25,19 @@ import numpy as np
 from rackmodel import shipped
 
 Work = TypeVar("Work", bound=Callable[..., Any])
+SAME = {"nogil": True, "error_model": "numpy"}
 ALONE = {  # no arrays are made, no errors raised, only compiled functions call
-    "nogil": True,
-    "error_model": "numpy",
+    **SAME,
     "_nrt": False,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+
+
+class UnknownCalls(Exception):
+    """This numba hands on arguments in another way than `_flat`, or calls something outside."""
+
+
 _parts: list[Callable[..., Any]] = []  # that numba has not heard of yet
 _loaded: list[object] = []  # code lives as long as the engine that has loaded it
 
@@ -52,6 +58,7 @@ class Whole:
     def __init__(self, work: Callable[..., int], modules: Sequence[str]) -> None:
         self.work, self.modules = work, modules
         self._run: Callable[..., int] | None = None
+        self._by_numba: Callable[..., int] | None = None  # where its calls are not known here
         self._types: tuple[Any, ...] = ()
 
     def __call__(self, *given: Any) -> int:
@@ -62,10 +69,13 @@ class Whole:
         """Return it with what it is given, to be run again and again on the same arrays."""
         leaves = list(_leaves(given))
         types = tuple(_type_of(leaf) for leaf in leaves)
-        if self._run is None:
+        if self._run is None and self._by_numba is None:
             self._run, self._types = self._kept(types) or self._made(types, given), types
         if types != self._types:
             raise TypeError(f"{self.work.__name__} was compiled for other types of arguments")
+        if self._run is None:
+            assert self._by_numba is not None
+            return partial(self._by_numba, *given)
         run, flat = self._run, [number for leaf in leaves for number in _flat(leaf)]
         result = ctypes.c_int64()
 
@@ -102,11 +112,15 @@ class Whole:
         symbol, _, made_for = header.decode().partition(" ")
         return _call_of(symbol, code, types) if made_for == _words(types) else None
 
-    def _made(self, types: Sequence[Any], given: Sequence[Any]) -> Callable[..., int]:
-        """Compile it, and keep it where that can be."""
+    def _made(self, types: Sequence[Any], given: Sequence[Any]) -> Callable[..., int] | None:
+        """Compile it, and keep it where that can be; None where only numba can call it."""
         if sys.stderr.isatty():  # it takes half a minute
             print(f"rackmodel: compiling {self.work.__name__}, once", file=sys.stderr)
-        symbol, code = _compiled(self.work, types, given)
+        try:
+            symbol, code = _compiled(self.work, types, given)
+        except (UnknownCalls, KeyError):  # KeyError: of options. Slower to load, the same numbers
+            self._by_numba = _jitted(self.work, **SAME)
+            return None
         if (folder := shipped.folder()) is not None:
             content = f"{symbol} {_words(types)}\n".encode() + code
             shipped.keep(folder / f"{self._stem}-{_processor()}.o", content)
@@ -157,13 +171,8 @@ def _compiled(
     """Return the symbol and the object file of a function, with all parts of it."""
     import llvmlite.binding as llvm
     import numba
-    from numba.extending import register_jitable
 
-    for one in _parts:
-        register_jitable(**ALONE)(one)
-    _parts.clear()
-    njit: Any = numba.njit  # its types know fewer options than it has
-    made = njit(**ALONE)(work)
+    made = _jitted(work, **ALONE)
     made.compile(tuple(map(numba.typeof, given)))
     (signature,) = made.signatures
     symbol: str = made.overloads[signature].fndesc.llvm_func_name
@@ -173,11 +182,20 @@ def _compiled(
     wanted = ["ptr", "ptr", *(names[each] for one in types for each in _c_types(one))]
     outside = [f.name for f in module.functions if f.is_declaration and f.name[:5] != "llvm."]
     if found != wanted or outside:
-        raise RuntimeError(
-            f"numba {numba.__version__} compiles {work.__name__} in a way that is not known here;"
-            " choose the engine simpy, or another version of numba"
-        )
+        raise UnknownCalls
     return symbol, _target().emit_object(module)
+
+
+def _jitted(work: Callable[..., int], **options: Any) -> Any:
+    """Return what numba makes of a function, with all parts of it."""
+    import numba
+    from numba.extending import register_jitable
+
+    for one in _parts:
+        register_jitable(**ALONE)(one)
+    _parts.clear()
+    njit: Any = numba.njit  # its types know fewer options than it has
+    return njit(**options)(work)
 
 
 def _target() -> Any:

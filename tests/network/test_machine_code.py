@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rackmodel import shipped
+from rackmodel.network import machine_code
 from rackmodel.network.machine_code import Whole, part
 from rackmodel.network.sharing import NUMBA
 
@@ -88,6 +89,15 @@ def test_types_are_those_of_the_first_call(whole):
         whole(pair(), 0, 1)
     with pytest.raises(TypeError, match="C-contiguous"):
         whole(Pair(np.zeros((3, 2)).T, pair().flags), 0, 1.0)
+
+
+def test_a_numba_that_calls_otherwise_runs_it_itself(whole, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine_code, "_c_types", lambda one: [])
+    compiled, plain = pair(), pair()
+    assert whole(compiled, 1, 0.5) == filled(plain, 1, 0.5) == 2
+    assert np.array_equal(compiled.table, plain.table)
+    assert whole(pair(), 0, 1.0) == 2
+    assert not list(tmp_path.glob("*.o"))
 
 
 def test_nothing_is_kept_where_the_user_wants_no_cache(whole, monkeypatch, tmp_path):
