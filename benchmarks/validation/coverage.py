@@ -5,8 +5,8 @@
 
 In:  a table of published runs (those that ship); parameters.toml; the constants as they stand.
 Out: a table by kind of software, in Markdown; with --write between the marks of README.md. Below
-it the widths that hold 80% of the runs, one side and one term at a time: what the table `band` of
-kernels.toml is set by.
+it the widths that hold 80% of the runs, and how far families of software are off as a whole, one
+side and one term at a time: what the table `band` of kernels.toml is set by.
 Left out: choosing the widths; they are rounded by hand from what this prints.
 
 On software that it was not fitted on: all runs of a family are left out, the constants are fitted
@@ -69,7 +69,7 @@ def errors(seen: list[Case], hidden: list[Case]) -> pd.DataFrame:
         out[inside] = other.errors(fit.solve(outside, known), of_hidden)
     frame = pd.DataFrame([c.row for c in seen])[["id", "tier", "stack", "topology"]]
     frame["kind"] = [kind_of(c) for c in seen]
-    frame["experts"] = [c.experts for c in seen]
+    frame["experts"], frame["family"] = [c.experts for c in seen], families
     frame["fitted"], frame["not fitted"] = fit.errors(known, np.arange(len(seen))), out
     held = [_holds(*both) for both in zip(seen, frame["fitted"], strict=True)]
     frame["fitted inside"], frame["not fitted inside"] = np.array(held, dtype=float), np.nan
@@ -108,9 +108,12 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
         "core": frame[frame.tier == "core"],
         "wide": frame[frame.tier != "core"],
         "with experts": frame[frame.experts],
+        "collected later": frame[frame.id.astype(str).str.startswith("f2-")],
         **{str(kind): group for kind, group in frame.groupby("kind")},
     }
     for name, group in groups.items():
+        if group.empty:
+            continue
         cells = [
             f"{group[column].count()} | {group[column].abs().mean():.1%}"
             f" | {group[f'{column} inside'].mean():.0%}"
@@ -127,6 +130,24 @@ def quantiles(frame: pd.DataFrame) -> Iterator[str]:
             if len(sizes):
                 low, high = np.quantile(sizes, (0.1, 0.9))
                 yield f"{column:12s} {name:8s} {low:+.3f} {high:+.3f}"
+
+
+def between(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield how far families that the fit did not see are off as a whole, whatever their size.
+
+    The root mean square of their mean ln(measured / predicted), quick and slow ones apart (each as
+    if there were as many of the other): the term of a band that stands for unknown software, since
+    no number of its runs would average it out.
+    """
+    hidden = frame[frame["not fitted"].notna()]
+    for name, group in (("dense", hidden[~hidden.experts]), ("experts", hidden[hidden.experts])):
+        if len(group):
+            means = (-np.log1p(group["not fitted"])).groupby(group.family).mean()
+            low, high = (
+                float(np.sqrt(2.0 * (means.clip(*side) ** 2).mean()))
+                for side in ((None, 0.0), (0.0, None))
+            )
+            yield f"families     {name:8s} {-low:+.3f} {high:+.3f}  ({len(means)} of them)"
 
 
 def main() -> None:
@@ -148,7 +169,7 @@ def main() -> None:
     some = [unseen(row) for row in every_nth(rows, arguments.every) if row["id"] in seen]
     frame = errors(list(seen.values()), cases(some, arguments.workers, kept))
     text = "\n".join(lines(frame))
-    print(text, *quantiles(frame), sep="\n")
+    print(text, *quantiles(frame), *between(frame), sep="\n")
     if arguments.write:
         head, rest = README.read_text("utf-8").split(BEGIN)
         README.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", "utf-8")

@@ -83,6 +83,8 @@ class OpenPlan:
         sharding = text(row, "sharding") or software.sharding
         if self.gpus > domain and software.sharded_in_domains and sharding_open(row):
             sharding = "hsdp"
+        if sharding == "zero3" and 0 < _told_shard_size(row) < dp * cp:
+            sharding = "hsdp"  # weights are sharded over some of the ranks
         recompute = text(row, "recompute") or "none"
         experts = self.model.experts if software.expert_groups else 0
         etp = whole(row, "etp") or 1
@@ -162,12 +164,17 @@ def _default_ep(experts: int, ranks: int, domain: int) -> int:
     return max(e for e in range(1, most + 1) if experts % e == 0 and ranks % e == 0)
 
 
+def _told_shard_size(row: Mapping[str, Any]) -> int:
+    """Return the ranks that share one copy of the weights by column or by notes; 0: not told."""
+    found = re.search(r"\bFSDP over (\d+) of the ranks\b", text(row, "notes"))
+    return whole(row, "shard_size") or int(found.group(1) if found else 0)
+
+
 def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
     """Return the ranks that share one copy under hsdp: stated, or those of one domain."""
     if sharding != "hsdp":
         return 0
-    stated = whole(row, "shard_size")
-    if stated:
+    if stated := _told_shard_size(row):
         return stated
     return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
 

@@ -172,6 +172,9 @@ def test_whom_an_assumed_sharding_is_over_goes_by_the_software():
     run = read_run({**told, "unstated": "recompute sharding"}, domain=8)
     assert (run.jobs[0].plan.sharding, run.jobs[0].plan.shard_size) == ("hsdp", 8)
     assert "sharding" in run.filled
+    for some in ({"notes": "MBS=2; FSDP over 16 of the ranks, DP beyond"}, {"shard_size": 16}):
+        (job,) = read_run({**told, **some}, domain=8).jobs
+        assert (job.plan.sharding, job.plan.shard_size) == ("hsdp", 16)
     (other,) = read_run({**told, "unstated": "sharding", "stack": "xtuner"}, domain=8).jobs
     assert other.plan.sharding == "zero3"  # DeepSpeed shards over all ranks
 
