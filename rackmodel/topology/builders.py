@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.topology.catalog_parts import find_part, switch_of, wire_of
+from rackmodel.topology.catalog_parts import find_part, switch_of, wire_like, wire_of
 from rackmodel.topology.shapes import Mesh, ScaleUp, Switched, Torus
 
 if TYPE_CHECKING:
@@ -94,15 +94,7 @@ def switch_planes(table: Table, part: Accelerator, catalog: Catalog) -> Switched
     spine_links = table.count("spine_links", max(1, down // spines) if spines else 0, least=0)
     upper = None
     if cross or spines:
-        upper = wire_of(
-            table,
-            catalog,
-            wire.link,
-            prefix="upper_",
-            rate=wire.bytes_per_s,
-            medium=wire.medium,
-            length_m=2.0,
-        )
+        upper = wire_like(wire, table, catalog, "upper_", 2.0)
     elif groups > 1:
         raise InvalidInput(
             f"{table.where('groups')}: groups need cross_links or spines to join them"
@@ -154,9 +146,7 @@ def torus(table: Table, part: Accelerator, catalog: Catalog) -> Torus:
     far = None
     ports = 0
     if table.has("far_medium"):
-        far = wire_of(
-            table, catalog, wire.link, prefix="far_", rate=wire.bytes_per_s, length_m=30.0
-        )
+        far = wire_like(wire, table, catalog, "far_", 30.0)
     if ocs:
         ports = find_part(catalog.switches, ocs, "switch", table, "ocs").radix
     first = None

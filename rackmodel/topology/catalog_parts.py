@@ -67,6 +67,19 @@ def wire_of(
     )
 
 
+def wire_like(wire: Wire, table: Table, catalog: Catalog, prefix: str, length_m: float) -> Wire:
+    """Return another kind of link of a table: like `wire` where its keys say nothing."""
+    return wire_of(
+        table,
+        catalog,
+        wire.link,
+        prefix=prefix,
+        rate=wire.bytes_per_s,
+        medium=wire.medium,
+        length_m=length_m,
+    )
+
+
 def switch_of(
     table: Table, catalog: Catalog, key: str, default: str | None, rate: float
 ) -> SwitchUse:

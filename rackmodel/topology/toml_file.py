@@ -19,7 +19,7 @@ from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.topology.builders import BUILDERS
-from rackmodel.topology.catalog_parts import find_part, switch_of, wire_of
+from rackmodel.topology.catalog_parts import find_part, switch_of, wire_like, wire_of
 from rackmodel.topology.fabric import Fabric, FabricKind, check_ports
 from rackmodel.topology.files import MOST_BYTES
 from rackmodel.topology.graph_file import from_graph
@@ -196,24 +196,8 @@ def _fabric(table: Table, catalog: Catalog, nics: Nics, per_unit: int) -> Fabric
         table.finish()
         return None
     wire = nics.wire
-    uplink = wire_of(
-        table,
-        catalog,
-        wire.link,
-        prefix="up",
-        rate=wire.bytes_per_s,
-        medium=wire.medium,
-        length_m=50.0,
-    )
-    core_link = wire_of(
-        table,
-        catalog,
-        uplink.link,
-        prefix="core_",
-        rate=uplink.bytes_per_s,
-        medium=uplink.medium,
-        length_m=200.0,
-    )
+    uplink = wire_like(wire, table, catalog, "up", 50.0)
+    core_link = wire_like(uplink, table, catalog, "core_", 200.0)
     leaf = switch_of(table, catalog, "switch", None, min(wire.bytes_per_s, uplink.bytes_per_s))
     spine = switch_of(table, catalog, "spine_switch", leaf.part, uplink.bytes_per_s)
     core = switch_of(table, catalog, "core_switch", spine.part, core_link.bytes_per_s)

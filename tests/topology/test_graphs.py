@@ -146,10 +146,10 @@ FILES = [
         "second edge",
     ),
     ("x.graphml", "<graphml", "not valid (GraphML|XML)"),
-    ("x.graphml", "", "not valid (GraphML|XML)"),
+    ("x.graphml", "", "is empty"),
     ("x.graphml", "<a/>", "GraphML"),
     ("x.graphml", '<!DOCTYPE x [<!ENTITY a "b">]><graphml/>', "entities are refused"),
-    ("x.pickle", "", "holds no machine that can be read"),
+    ("x.pickle", "x", "holds no machine that can be read"),
 ]
 
 
@@ -165,7 +165,7 @@ def test_a_broken_file_is_refused(tmp_path, name, text, message):
 
 @pytest.mark.parametrize("thing", [None, 3, {"nodes": []}, ["a"]])
 def test_other_things_are_no_topology(thing):
-    with pytest.raises(InvalidInput, match="expected a name"):
+    with pytest.raises(InvalidInput, match="expected a path"):
         load_topology(thing)
 
 
