@@ -43,7 +43,7 @@ def test_every_data_file_is_named(file):
     assert file in NAMED
 
 
-@pytest.mark.parametrize(("file", "line"), summaries())
+@pytest.mark.parametrize(("file", "line"), [*summaries()])
 def test_the_first_line_of_a_file_is_a_sentence(file, line):
     """The index of files prints it."""
     assert line.endswith((".", "?"))
