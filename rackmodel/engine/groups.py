@@ -350,39 +350,46 @@ def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> Place
 
 
 def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
-    """Put the flows of several sets of groups together, in ascending order of the group."""
+    """Put the flows of several sets of groups together, in ascending order of the group.
+
+    The groups of a set have as many flows, over as many links, each.
+    """
     if len(parts) == 1:  # all groups, in their order
         return parts[0][1]
     rounds = max(p.round_latency_s.shape[1] for _, p in parts)
     groups = sum(len(ids) for ids, _ in parts)
     latency, kind = np.zeros((groups, rounds)), np.zeros(groups, dtype=np.int64)
+    sizes = np.zeros((2, groups), dtype=np.int64)  # flows of a group, and links under them
     names = [""] * groups
     for number, (ids, p) in enumerate(parts):
         kind[ids] = number
         latency[ids, : p.round_latency_s.shape[1]] = p.round_latency_s
-        for i, name in zip(ids, p.algorithm, strict=True):
-            names[int(i)] = name
-    owner = np.concatenate([ids[p.owner] for ids, p in parts])
-    order = np.argsort(owner, kind="stable")
-    widths = np.concatenate([np.diff(p.indptr) for _, p in parts])
-    starts = np.concatenate([[0], np.cumsum(widths)])[:-1][order]
-    widths = widths[order]
-    indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
-    spread = np.arange(indptr[-1]) - np.repeat(indptr[:-1] - starts, widths)
+        sizes[:, ids] = np.array([[len(p.owner)], [len(p.links)]]) // len(ids)
+        for i, name in zip(ids.tolist(), p.algorithm, strict=True):
+            names[i] = name
+    starts = np.cumsum(sizes, axis=1) - sizes
 
-    def joined(name: str) -> npt.NDArray[np.float64]:
-        return np.concatenate([getattr(p, name) for _, p in parts])
+    def joined(name: str, of: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        together = np.empty(int(sizes[of].sum()), dtype=dtype)
+        for (_ids, p), rows in zip(parts, places[of], strict=True):
+            together[rows] = np.diff(p.indptr) if name == "width" else getattr(p, name)
+        return together
 
+    places = [
+        [(starts[of, ids][:, None] + np.arange(sizes[of, ids[0]])).ravel() for ids, _ in parts]
+        for of in range(2)
+    ]
+    width = joined("width", 0, np.int64)
     return PlacedFlows(
-        owner=owner[order],
-        round_=joined("round_")[order].astype(np.int64),
-        share=joined("share")[order],
-        cap=joined("cap")[order],
-        source=joined("source")[order].astype(np.int64),
-        target=joined("target")[order].astype(np.int64),
-        indptr=indptr,
-        links=joined("links")[spread].astype(np.int64),
-        fractions=joined("fractions")[spread],
+        owner=np.repeat(np.arange(groups), sizes[0]),
+        round_=joined("round_", 0, np.int64),
+        share=joined("share", 0, np.float64),
+        cap=joined("cap", 0, np.float64),
+        source=joined("source", 0, np.int64),
+        target=joined("target", 0, np.int64),
+        indptr=np.concatenate([[0], np.cumsum(width)]),
+        links=joined("links", 1, np.int64),
+        fractions=joined("fractions", 1, np.float64),
         round_latency_s=latency,
         algorithm=tuple(names),
         kind=kind,

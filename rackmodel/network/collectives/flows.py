@@ -89,20 +89,24 @@ def flows_over(
 ) -> Flows:
     """Build flows (source, target, share) whose links, and the part on each, are already known."""
     flat = np.array([k for row in links for k in row], dtype=np.int64)
-    fractions = np.concatenate([np.zeros(0), *parts])
-    sizes = [len(row) for row in links]
-    delay = fractions * network.latency_s[flat]
-    owner = np.repeat(np.arange(len(links)), sizes)
-    return Flows(
-        np.array([source for source, _, _ in ends], dtype=np.int64),
-        np.array([target for _, target, _ in ends], dtype=np.int64),
+    return flows_along(
+        network,
+        np.array([(source, target) for source, target, _ in ends], dtype=np.int64).reshape(-1, 2),
         np.array([share for _, _, share in ends], dtype=np.float64),
-        np.cumsum([0, *sizes]),
-        flat,
-        fractions,
-        np.bincount(owner, delay, minlength=len(links)).astype(float),
-        np.full(len(links), np.inf),
+        (np.cumsum([0, *(len(row) for row in links)]), flat, np.concatenate([np.zeros(0), *parts])),
     )
+
+
+def flows_along(
+    network: Network, ends: Ints, share: Floats, rows: tuple[Ints, Ints, Floats]
+) -> Flows:
+    """Build flows of ends int[F, 2] and sparse rows (indptr, links, fractions)."""
+    indptr, links, fractions = rows
+    owner = np.repeat(np.arange(len(share)), np.diff(indptr))
+    delay = np.bincount(owner, fractions * network.latency_s[links], minlength=len(share))
+    cap = np.full(len(share), np.inf)
+    source, target = (np.ascontiguousarray(column) for column in ends.T)
+    return Flows(source, target, share, indptr, links, fractions, delay.astype(float), cap)
 
 
 def join(*parts: Flows) -> Flows:

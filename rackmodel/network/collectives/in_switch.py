@@ -9,14 +9,13 @@ collectives", ISCA 2020.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Floats, Ints, remembered
 from rackmodel.network.collectives.constants import nccl
-from rackmodel.network.collectives.flows import Flows, flows_over, join
+from rackmodel.network.collectives.flows import Flows, flows_along, flows_over, join
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.hops import flows_of, inside
 from rackmodel.network.collectives.registry import REDUCING, Rounds, Steps, algorithm
@@ -100,34 +99,30 @@ def _in_switch(network: Network, group: Group, op: str) -> Flows:
     """
     if not network.reduction:
         raise InvalidInput("the scale-up switches do not reduce; try algorithm 'ring'")
-    ends: list[tuple[int, int, float]] = []
-    links: list[list[int]] = []
-    out_to, into = _switch_links(network, out=True), _switch_links(network, out=False)
-    for part in group.parts:
-        if len(part) < 2:
-            continue
-        whole, piece = 1.0, 1.0 / len(part)
-        up, down = {
-            "all-reduce": (whole + piece, whole + piece),
-            "reduce-scatter": (whole, piece),
-            "all-gather": (piece, whole),
-        }[op]
-        for node in part.tolist():
-            if not len(out_to(node)):
-                raise InvalidInput(
-                    f"{network.nodes[node]!r} has no link to a scale-up switch; add one"
-                )
-            at = int(network.head[out_to(node)[0]])
-            ends += [(node, at, up), (at, node, down)]
-            links += [out_to(node).tolist(), into(node).tolist()]
-    rates = [network.nominal[own] for own in links]
-    return flows_over(network, ends, links, [rate / rate.sum() for rate in rates])
-
-
-def _switch_links(network: Network, *, out: bool) -> Callable[[int], Ints]:
-    """Return a function that tells an accelerator's links to, or from, scale-up switches."""
-    order, starts = _links_to(network) if out else _links_from(network)
-    return lambda node: order[starts[node] : starts[node + 1]]
+    parts = [part for part in group.parts if len(part) > 1]
+    node = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    piece = 1.0 / np.repeat([len(part) for part in parts], [len(part) for part in parts])
+    whole = np.ones(len(node))
+    shares = {
+        "all-reduce": (whole + piece, whole + piece),
+        "reduce-scatter": (whole, piece),
+        "all-gather": (piece, whole),
+    }[op]
+    (out, begin), (into, enter) = _links_to(network), _links_from(network)
+    widths = np.stack([begin[node + 1] - begin[node], enter[node + 1] - enter[node]], axis=1)
+    if not widths[:, 0].all():
+        alone = network.nodes[node[widths[:, 0] == 0][0]]
+        raise InvalidInput(f"{alone!r} has no link to a scale-up switch; add one")
+    at = network.head[out[begin[node]]]
+    ends = np.stack([node, at, at, node], axis=1).reshape(-1, 2)
+    width = widths.ravel()
+    indptr = np.concatenate([[0], np.cumsum(width)])
+    first = np.stack([begin[node], len(out) + enter[node]], axis=1).ravel()
+    place = np.arange(indptr[-1]) - np.repeat(indptr[:-1] - first, width)
+    links = np.concatenate([out, into])[place]
+    rates, owner = network.nominal[links], np.repeat(np.arange(len(width)), width)
+    rates = rates / np.bincount(owner, rates, minlength=len(width))[owner]
+    return flows_along(network, ends, np.stack(shares, axis=1).ravel(), (indptr, links, rates))
 
 
 @remembered
