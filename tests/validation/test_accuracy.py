@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.validation.coverage import between
 from benchmarks.validation.slopes import slopes
 from rackmodel.software import stack_or_unknown
 from rackmodel.validation.accuracy import HELD, RUNS, record, recorded, stack_rows, worse
@@ -66,3 +67,15 @@ def test_slopes_of_errors_are_found_beside_levels_of_machines():
     assert [name for name, _, _ in found] == ["micro_batch", "hidden"]
     assert [slope for _, slope, _ in found] == pytest.approx([0.03, -0.01])
     assert all(uncertain < 1e-9 for _, _, uncertain in found)
+
+
+def test_how_far_families_are_off_as_a_whole_does_not_go_by_the_number_of_their_runs():
+    def told(quick, slow):
+        frame = pd.DataFrame({"family": ["a"] * quick + ["b"] * slow, "experts": False})
+        frame["not fitted"] = np.expm1([0.1] * quick + [-0.1] * slow)
+        (line,) = between(frame)
+        return line
+
+    # Of two families one is quick by 0.1, one slow by as much: each side as if both were.
+    assert told(1, 1) == told(50, 2) == "families     dense    -0.100 +0.100  (2 of them)"
+    assert told(3, 0).split()[2:4] == ["-0.141", "+0.000"]
