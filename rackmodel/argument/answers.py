@@ -287,7 +287,7 @@ def memory(frames: Frames) -> Iterator[Answer]:
                 + ("" if 0.5 in found else " (half does not fit)")
             )
         sentences.append(
-            f"{model}: {'; '.join(words)} tokens/s; its step uses "
+            f"{model}: {'; '.join(words)} tokens/s; its step uses at least "
             f"{base['hbm_bandwidth_utilisation']:.0%} of the HBM bandwidth there is."
         )
     yield Answer(

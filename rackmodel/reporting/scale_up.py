@@ -228,7 +228,8 @@ PICTURES: dict[str, tuple[str, Callable[..., Axes], str]] = {
             y="hbm_percent",
             relative=False,
         ),
-        "Bytes that a step moves over those that the HBM could move in its time.",
+        "Bytes that a step moves over those that the HBM could move in its time: the least, as "
+        "operands that leave the L2 are read again.",
     ),
     "media": (
         "media",

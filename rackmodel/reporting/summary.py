@@ -208,7 +208,7 @@ ROWS = (
     ("HBM used", hbm_text),
     (
         "HBM bandwidth busy",
-        lambda row: percent((row.get("hbm") or {}).get("bandwidth_utilisation")),
+        lambda row: f"{percent((row.get('hbm') or {}).get('bandwidth_utilisation'))} or more",
     ),
     ("power cap", cap_text),
     ("heat per rack", heat_text),

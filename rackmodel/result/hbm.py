@@ -87,8 +87,9 @@ def hbm_peaks(timeline: pd.DataFrame) -> pd.DataFrame:
 def hbm_moved(hbm_bytes: Bytes, wire_bytes: Bytes) -> Bytes:
     """Return the bytes that HBM moves for kernels and traffic.
 
-    Kernels read each operand once; a byte on the wire is read where it is sent from and written
-    where it arrives.
+    Kernels read each operand once, which is the least: what leaves L2 before the last tile that
+    needs it is read again. A byte on the wire is read where it is sent from and written where it
+    arrives.
     """
     return hbm_bytes + 2 * wire_bytes
 

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 
 class HbmRecord(TypedDict):
-    """HBM of the fullest pipeline rank by kind, and how busy its bandwidth is (0 to 1)."""
+    """HBM of the fullest pipeline rank by kind; how busy its bandwidth is at least (0 to 1)."""
 
     capacity_bytes: float
     used_bytes: dict[str, float]

@@ -274,7 +274,7 @@ class Result:
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
-        """HBM bytes moved over what could be moved in a step, mean over all ranks."""
+        """HBM bytes moved at least over what could be moved in a step, mean over all ranks."""
         moved = hbm_moved(self._per_rank("hbm_bytes"), self._per_rank("wire_bytes"))
         return moved / self.step_s / self.accelerator.hbm_bytes_per_s
 
