@@ -8,6 +8,7 @@ still.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -178,48 +179,54 @@ def _highest(value: Callable[[float], float], most: float, fastest: float) -> fl
 
 
 def settle_clock(
-    timeline_at: Callable[[float], Table],
+    timeline_at: Callable[[Mapping[str, float]], Table],
     accelerator: Accelerator,
     cap_w: float,
     *,
     device_busy: float = 1.0,
+    others_at: Callable[[], Mapping[int, Accelerator]] = dict,
     tolerance: float = 1e-3,
     most: int = 12,
-) -> tuple[float, int]:
-    """Simulate and ask for the clock until clock, power and time agree.
+) -> tuple[dict[str, float], int]:
+    """Simulate and ask for the clocks until clocks, power and time agree.
 
     Parameters
     ----------
-    timeline_at : simulates the step with kernels at this clock, over the clock that the usual cap
-        leaves (1 for the usual cap), and returns its timeline.
-    cap_w : the cap to meet. [W]
+    timeline_at : simulates the step with kernels at these clocks, by name of the accelerator, over
+        the clock that its own cap leaves (1 where it is left out), and returns its timeline.
+    cap_w : the cap to meet; an accelerator whose own is lower keeps that. [W]
     device_busy : as `repeated_unit` takes it.
-    tolerance : relative change of the clock that counts as none.
+    others_at : {rank class: accelerator} of that timeline, where it is not `accelerator`.
+    tolerance : relative change of a clock that counts as none.
 
     Returns
     -------
-    The clock, over that under the usual cap, and how many simulations it took. The rank class that
-    draws most sets it: others wait for it.
+    The clock of each accelerator, over that under its own cap, and how many simulations it took. Of
+    the rank classes on it the one that draws most sets it.
 
     Raises
     ------
     CannotRun
-        If the cap can't be met, or the clock still moves after `most` simulations.
+        If the cap can't be met, or a clock still moves after `most` simulations.
     """
-    clock = 1.0
+    clocks: dict[str, float] = {}
     usual: dict[int, float] = {}
     for count in range(1, most + 1):
-        timeline = timeline_at(clock)
-        ratios = []
+        timeline, wanted = timeline_at(clocks), dict[str, float]()
+        others = others_at()
         for rank_class in np.unique(np.asarray(timeline["rank_class"])).tolist():
-            unit = repeated_unit(timeline, int(rank_class), accelerator, device_busy=device_busy)
-            own = usual.setdefault(rank_class, usual_clock(unit, accelerator))
-            ratios.append(capped_clock(unit, accelerator, cap_w, clock=clock * own) / own)
-        wanted = min(ratios)
-        if abs(wanted - clock) <= tolerance * clock:
+            part = others.get(rank_class, accelerator)
+            ratio, before = 1.0, clocks.get(part.name, 1.0)
+            if part == accelerator or cap_w < part.power_w:
+                unit = repeated_unit(timeline, rank_class, part, device_busy=device_busy)
+                own = usual.setdefault(rank_class, usual_clock(unit, part))
+                ratio = capped_clock(unit, part, cap_w, clock=before * own) / own
+            wanted[part.name] = min(wanted.get(part.name, math.inf), ratio)
+        moved = {name: abs(one / clocks.get(name, 1.0) - 1.0) for name, one in wanted.items()}
+        if max(moved.values()) <= tolerance:
             return wanted, count
-        clock = wanted
+        clocks = wanted
     raise CannotRun(
         f"power cap of {cap_w:g} W: the clock still moves by more than {tolerance:.1%} after "
-        f"{most} simulations (now {clock:.3f})"
+        f"{most} simulations (now {min(clocks.values()):.3f})"
     )

@@ -8,7 +8,7 @@ Left out: the site, which every answer works out anew; steps at other clocks tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, replace
@@ -36,18 +36,18 @@ def keeping() -> Iterator[None]:
 
 def once(
     asked: tuple[Topology, Catalog, Job, EngineOptions | None],
-    simulate: Callable[[float], Result],
+    simulate: Callable[[Mapping[str, float]], Result],
     assess: Callable[[Result], Any],
-    clock: float,
+    clocks: Mapping[str, float],
 ) -> Result:
-    """Return the result of a step at a clock; at the usual one simulated unless it is kept.
+    """Return the result of a step at clocks; at the usual ones simulated unless it is kept.
 
     asked : machine, parts, job, options. assess : what its site makes of it.
     """
     machine, parts, job, options = asked
     known = _kept.get()
-    if known is None or clock != 1.0 or machine.own_graph is not None:
-        return simulate(clock)
+    if known is None or any(one != 1.0 for one in clocks.values()) or machine.own_graph is not None:
+        return simulate(clocks)
     # Prices and chassis, like the site, do nothing to a step.
     rates = (
         *(parts.accelerators, parts.links, parts.switches, parts.transports),
@@ -55,7 +55,7 @@ def once(
     )
     key = repr((machine.text(), machine.accelerator, rates, job, options))
     if key not in known:
-        result = simulate(clock)
+        result = simulate(clocks)
     else:
         before = known.pop(key)
         result = replace(before, assess=assess, machine=machine, catalog=parts)

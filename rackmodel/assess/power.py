@@ -160,7 +160,7 @@ def _kinds(
     found = []
     classes = ints(timeline, "rank_class") if others else np.zeros(0, dtype=np.int64)
     for part in dict.fromkeys((usual, *others.values())):
-        cap = part.power_w if cap_w is None else cap_w
+        cap = part.power_w if cap_w is None else min(cap_w, part.power_w)
         if not cap > part.power.idle_w:
             raise InvalidInput(
                 f"power cap: expected more than the idle power of {part.name}, "

@@ -77,8 +77,8 @@ def run(
     check_site(where, machine, accelerator, parts, job.gpus)
     assess = partial(assessed, machine=machine, catalog=parts, site=where, cap=cap)
 
-    def simulated(clock: float) -> Result:
-        kernels = _kernels(accelerator, others, job, (clock, parts.host_speed))
+    def simulated(clocks: Mapping[str, float]) -> Result:
+        kernels = _kernels(accelerator, others, job, clocks, parts.host_speed)
         contention = Contention.of(job, kernels, accelerator)
         step = simulate_step(
             machine,
@@ -132,19 +132,22 @@ def _kernels(
     accelerator: Accelerator,
     others: Mapping[str, Accelerator],
     job: Job,
-    speeds: tuple[float, float],
+    clocks: Mapping[str, float],
+    host_speed: float,
 ) -> KernelTimes:
     """Return the kernel times of a job on its accelerators and on those in places.
 
-    speeds : the clock and the host's, 1 for the usual ones.
+    clocks : by name of the accelerator, 1 where left out. host_speed : 1 for the usual host.
     """
     graphs = graphs_by_default(job, accelerator)
 
     if not others:
-        return kernel_times(accelerator, job.stack, speeds[0], graphs, speeds[1])
+        clock = clocks.get(accelerator.name, 1.0)
+        return kernel_times(accelerator, job.stack, clock, graphs, host_speed)
 
     def times(part: Accelerator) -> KernelTimes:
-        return KernelTimes(part, job.stack, speeds[0], graphs, host_speed=speeds[1])
+        clock = clocks.get(part.name, 1.0)
+        return KernelTimes(part, job.stack, clock, graphs, host_speed=host_speed)
 
     kernels = times(accelerator)
     kernels.others.update({name: times(part) for name, part in others.items()})
@@ -161,7 +164,7 @@ def _mixed(usual: Accelerator, others: dict[str, Accelerator]) -> Iterator[str]:
     """Say what is not worked out for the other accelerators of a mixed machine."""
     if others:
         names = " and ".join(part.name for part in others.values())
-        yield f"mixed: {names} stand in chassis of {usual.name}, and share its clock under a cap"
+        yield f"mixed: {names} stand in chassis of {usual.name}, each at its own clock under a cap"
 
 
 def _copied(job: Job) -> Iterator[str]:
@@ -191,7 +194,7 @@ def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> fl
     """Return the seconds that the kernels of the busiest pipeline rank take: no step is quicker."""
     check(job)
     parts = catalog or hardware.load_catalog()
-    kernels = _kernels(_accelerator(machine, parts), {}, job, (1.0, parts.host_speed))
+    kernels = _kernels(_accelerator(machine, parts), {}, job, {}, parts.host_speed)
     known: dict[int, float] = {}
     longest = 0.0
     for program in programs(job):

@@ -89,12 +89,17 @@ def frames_of(result: Result) -> StepFrames:
         step_s=result.step_s,
         tokens=job.tokens,
         device_busy=result.device_busy,
-        others={
-            number: accelerator_of(name, result.catalog)
-            for number, name in enumerate(result.step.rank_part)
-            if name
-        },
+        others=others_of(result),
     )
+
+
+def others_of(result: Result) -> dict[int, Accelerator]:
+    """Return the accelerators that rank classes stand on where these are not the usual."""
+    return {
+        number: accelerator_of(name, result.catalog)
+        for number, name in enumerate(result.step.rank_part)
+        if name
+    }
 
 
 def assessed(

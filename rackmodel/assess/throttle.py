@@ -8,7 +8,7 @@ Left out: clock and power of one step (`clock`, `power`), the simulation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rackmodel.assess import tray_heat
@@ -16,7 +16,7 @@ from rackmodel.assess.chassis import Chassis, chassis_of
 from rackmodel.assess.clock import settle_clock
 from rackmodel.assess.power import Assessment, Busy, assess_power
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
-from rackmodel.columns import Table
+from rackmodel.assess.step import others_of
 from rackmodel.errors import CannotRun
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.result.result import Result
@@ -72,8 +72,22 @@ def cooled_w(done: Assessment) -> float | None:
     return left_w
 
 
+class _Steps:
+    """Simulates a step at clocks; the last is kept."""
+
+    def __init__(self, result_at: Callable[[Mapping[str, float]], Result]) -> None:
+        self.result_at = result_at
+        self.clocks: dict[str, float] = {}
+        self.last = result_at({})
+
+    def at(self, clocks: Mapping[str, float]) -> Result:
+        if clocks != self.clocks:
+            self.clocks, self.last = dict(clocks), self.result_at(clocks)
+        return self.last
+
+
 def under_cap(
-    result_at: Callable[[float], Result],
+    result_at: Callable[[Mapping[str, float]], Result],
     accelerator: Accelerator,
     site: Site,
     machine: Topology,
@@ -87,7 +101,8 @@ def under_cap(
 
     Parameters
     ----------
-    result_at : simulates the step at a clock, over the clock that the accelerator's own cap leaves.
+    result_at : simulates the step at the clocks of accelerators by name, over those that their own
+        caps leave; 1 where they are left out.
 
     Returns
     -------
@@ -100,27 +115,27 @@ def under_cap(
         If cap or coolant leave too little, or the clock never stands still.
     """
     cap_w = accelerator.power_w if site.power_cap_w is None else site.power_cap_w
-    found: dict[float, Result] = {}
-
-    def timeline_at(clock: float) -> Table:
-        if clock not in found:
-            found.clear()
-            found[clock] = result_at(clock)
-        return found[clock].stretches
+    steps = _Steps(result_at)
+    usual = steps.at({})
+    count = 1
 
     def settled(watts: float) -> int:
-        timeline_at(1.0)
-        return settle_clock(timeline_at, accelerator, watts, device_busy=usual.device_busy)[1]
+        steps.at({})
+        return settle_clock(
+            lambda clocks: steps.at(clocks).stretches,
+            accelerator,
+            watts,
+            device_busy=usual.device_busy,
+            others_at=lambda: others_of(steps.last),
+        )[1]
 
-    count = 1
-    usual = found[1.0] = result_at(1.0)
     if site.power_cap_w is not None and cap_w < accelerator.power_w:
         count = settled(cap_w)
     thermal_w: float | None = None
     chassis = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
     if may_overheat(accelerator, chassis, cap_w=cap_w):
         for _ in range(MOST_THROTTLES):
-            (result,) = found.values()
+            result = steps.last
             done = assess_power(
                 result.stretches,
                 result.rack_columns,
@@ -129,6 +144,7 @@ def under_cap(
                 step_s=result.step_s,
                 cap_w=thermal_w or cap_w,
                 busy=Busy(result.device_busy),
+                others=others_of(result),
             )
             left_w = cooled_w(done)
             if left_w is None:
@@ -142,12 +158,12 @@ def under_cap(
                     f"limit of {accelerator.thermal.limit_c:.0f} C, less than the job draws at the "
                     "lowest clock; lower the supply or raise the flow"
                 ) from reason
-    ((clock, result),) = found.items()
+    clocks = steps.clocks
     facts = {
         "cap_w": cap_w,
-        "cap_clock": clock,
-        "cap_slows": clock < 1.0 - 1e-6,
+        "cap_clock": clocks.get(accelerator.name, 1.0),
+        "cap_slows": min(clocks.values(), default=1.0) < 1.0 - 1e-6,
         "cap_simulations": count,
         "thermal_cap_w": thermal_w,
     }
-    return result, facts
+    return steps.last, facts

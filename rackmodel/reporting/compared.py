@@ -32,7 +32,7 @@ def moved(rows: Rows, ax: Axes | None = None, *, most: int = 16) -> Axes:
             change = 100 * row["change"]
             colour = QUIET if row["part"] == "input" else COLOURS[0 if change > 0 else 1]
             ax.barh(index, change, 0.62, color=colour, edgecolor="white")
-            told(ax, f"{change:+.1f}%", change, index)
+            told(ax, f"{change:+.1f}%", max(change, 0.0), index)
         named_bars(ax, [str(row["field"]) for row in drawn])
         ax.axvline(0, color=INK, linewidth=0.9)
         ax.margins(x=0.2)

@@ -248,23 +248,27 @@ def a_step_at(part, clock):
 def test_clock_power_and_time_settle(h100):
     seen = []
 
-    def simulate(clock):
-        seen.append(clock)
-        return a_step_at(h100, clock)
+    def simulate(clocks):
+        seen.append(clocks)
+        return a_step_at(h100, clocks.get(h100.name, 1.0))
 
-    clock, count = settle_clock(simulate, h100, 550.0)
+    def settled(cap_w):
+        clocks, count = settle_clock(simulate, h100, cap_w)
+        return clocks[h100.name], count
+
+    clock, count = settled(550.0)
     assert count == len(seen) <= 8
     assert 0.7 < clock < 1.0
-    usual, _ = settle_clock(simulate, h100, h100.power_w)
+    usual, _ = settled(h100.power_w)
     assert usual == pytest.approx(1.0, abs=1e-6)
-    lower, _ = settle_clock(simulate, h100, 450.0)
+    lower, _ = settled(450.0)
     assert lower < clock
 
 
 def test_a_clock_that_never_settles_says_why(h100):
     flip = [0.0]
 
-    def restless(clock):
+    def restless(_):
         flip[0] = 1.0 - flip[0]
         return frame(piece("compute", 0, 1, flops=8e14 * flip[0], hbm=2e12))
 

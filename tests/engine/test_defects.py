@@ -150,6 +150,30 @@ def test_another_accelerator_in_every_place_is_another_machine():
     assert paid[0] == paid[2] > paid[1] == pytest.approx((paid[0] + paid[3]) / 2)
 
 
+def test_each_part_of_a_mixed_machine_has_its_own_clock_under_a_cap():
+    words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 16, "seq_len": 2048}
+    words |= {"plan": {"tp": 8, "pp": 1, "micro_batch": 1}, "default_plan": True}
+
+    def step(**more):
+        return rackmodel.simulate("dgx-h100", **words, **more)
+
+    # 450 W hold an H100 back (700 W), but no A100 (400 W).
+    older = {"mixed": {"rack0": "a100-80"}}
+    assert step(**older, power_cap_w=450.0).step_s == pytest.approx(step(**older).step_s, rel=1e-12)
+    capped = step(power_cap_w=450.0)
+    assert capped.step_s > 1.02 * step().step_s
+    same = step(mixed={"rack0": "h100"}, power_cap_w=450.0)
+    assert same.step_s == pytest.approx(capped.step_s, rel=1e-3)
+    assert same.to_dict()["power"]["cap_clock"] == pytest.approx(
+        capped.to_dict()["power"]["cap_clock"], rel=1e-3
+    )
+    # Where both stand, the older ones hold the step up: the cap on the newer ones hardly acts.
+    both = {"mixed": {"domain1": "a100-80"}}
+    assert step(**both, power_cap_w=450.0).step_s == pytest.approx(step(**both).step_s, rel=0.02)
+    slowed = step(**older, power_cap_w=300.0).to_dict()["power"]
+    assert slowed["cap_slows"]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
