@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from rackmodel.result.result import Result as Result
     from rackmodel.serving.api import front as front
     from rackmodel.serving.api import serve as serve
-    from rackmodel.sweeps.api import sweep as sweep
     from rackmodel.topology import load_topology as load_topology
     from rackmodel.topology import read_topology as read_topology
     from rackmodel.verbs.answer import Answer as Answer
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from rackmodel.verbs.studies import claims as claims
     from rackmodel.verbs.studies import design as design
     from rackmodel.verbs.studies import sensitivity as sensitivity
+    from rackmodel.verbs.studies import sweep as sweep
     from rackmodel.verbs.studies import validate as validate
     from rackmodel.workload import Job as Job
     from rackmodel.workload import Model as Model
@@ -76,7 +76,7 @@ _HOME = {
     **dict.fromkeys(["serve_requests", "front_requests"], "rackmodel.requests.api"),
     "clear_caches": "rackmodel.engine.networks",
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.verbs.domain_answers"),
-    "sweep": "rackmodel.sweeps.api",
+    "sweep": "rackmodel.verbs.studies",
     **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),

@@ -143,6 +143,7 @@ def _job_words(words: Words) -> Words:
         launch = read_launch(words["launch"], with_model="model" not in words)
         gpus = words.get("gpus", launch.words.get("gpus"))
         read = launch.words if gpus is None else launch.on(gpus)
+        _in_catalog(read.get("model"), words)
         fields = launch.plan | fields
     words = read | words
     for name in ("model", "gpus", "global_batch"):
@@ -160,6 +161,21 @@ def _job_words(words: Words) -> Words:
     if isinstance(found["model"], str):
         found["model"] = name_or_file(found["model"], "--model")
     return {**found, "plan": fields | {k: v for k, v in more.items() if k in plan}}
+
+
+def _in_catalog(model: object, words: Words) -> None:
+    """Refuse a model that a launch file only names, where nothing has that name or replaces it."""
+    from rackmodel.workload import load_model
+
+    if isinstance(model, str) and "model" not in words:
+        try:
+            load_model(model)
+        except UnknownName as error:
+            told = str(error).partition(" (known")[0]
+            raise UnknownName(
+                f"{words['launch']}: {told}; give --model: a name (rackmodel list models), a"
+                " config.json or a TOML file"
+            ) from None
 
 
 def _assigned(words: Sequence[str], given: set[str]) -> Words:

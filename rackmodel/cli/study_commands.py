@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -170,9 +170,9 @@ def sweep(
     """
     check_file(spec, "SPEC.toml")
     check_folder(out, "--out")
-    from rackmodel.sweeps import api
+    from rackmodel.verbs.studies import sweep as verb
 
-    frame = api.sweep(
+    found = verb(
         spec,
         out,
         overrides={**parts.overrides, **{f"topology.{k}": v for k, v in parts.changes.items()}},
@@ -183,10 +183,8 @@ def sweep(
         parquet=how.parquet,
         progress=lambda now: tell("jobs", now.done, now.total),
     )
-    payload: dict[str, Any] = {"rows": frame.to_dict("records")}
-
-    output.draw("study.sweep_plot", payload["rows"])
-    output.write(payload, sweep_tables)
+    output.draw(found.plot)
+    output.write(found.to_dict(), sweep_tables)
     note(f"the rows are in {out}")
 
 

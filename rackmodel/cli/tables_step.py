@@ -91,7 +91,8 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
 
 
 def _breakdown(row: Payload) -> Iterator[RenderableType]:
-    parts = {key: value for key, value in row["breakdown_s"].items() if value > 0}
+    rounding = 1e-9 * row["step_s"]  # what sums leave over of a part that is not there
+    parts = {key: value for key, value in row["breakdown_s"].items() if value > rounding}
     total, most = sum(parts.values()), max(parts.values())
     table = filled(
         ("where the time goes", "", "share"),

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.options import EngineOptions
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import InvalidInput, UnknownName, nearest
 from rackmodel.network import Network
 from rackmodel.network.graph import domains_of
 
@@ -49,8 +49,14 @@ class Defects:
     def check(self, stands: Ints) -> None:
         """Refuse words for nodes that are not there, and slow accelerators that hold no rank."""
         if self.missing:
-            names = [*map(str, self.network.nodes), "rack0", "domain0"]
-            raise UnknownName.among("part of the machine", self.missing[0], names)
+            names = [*map(str, self.network.nodes), "gpu0", "rack0", "domain0"]
+            near = nearest(self.missing[0], sorted(names))
+            raise UnknownName(
+                f"no part of the machine {self.missing[0]!r:.80}"
+                + f"; did you mean {near!r}?" * bool(near)
+                + f" (gpu0 to gpu{len(self.network.accelerator_nodes) - 1}, rack0, domain0, ..., or"
+                " a node by its name, as `rackmodel convert` writes them)"
+            )
         idle = (self.slower.keys() | self.parts.keys()) - set(stands.tolist())
         if idle and not (self.slower.keys() | self.parts.keys()) - idle:
             raise InvalidInput(

@@ -182,9 +182,15 @@ def around(
     (0, 4, 5, 6)
     """
     if counts and max(counts) > usual.domain:
-        raise CannotRun(f"placement: a domain has {usual.domain} accelerators, not {max(counts)}")
+        raise CannotRun(
+            f"placement: a domain has {usual.domain} accelerators, not {max(counts)}; place at most"
+            f" {usual.domain} in each"
+        )
     if len(counts) > 1 and sum(counts) != ranks:
-        raise CannotRun(f"placement: {sum(counts)} accelerators are placed, the job has {ranks}")
+        raise CannotRun(
+            f"placement: {sum(counts)} accelerators are placed, the job has {ranks}; make the"
+            f" numbers add up to {ranks}"
+        )
     if len(counts) == 1 and not broken:
         return RankMap(domain=usual.domain, used=min(counts[0], ranks))
     chosen: list[int] = []

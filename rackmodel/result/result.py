@@ -150,7 +150,7 @@ class Result:
     @property
     def tokens_per_s_per_mw(self) -> float:
         """Tokens per second of the machine over the megawatts provisioned for it in its hall."""
-        return self.assessment["power"]["tokens_per_s_per_mw"]
+        return float(self.assessment["power"]["tokens_per_s_per_mw"])
 
     @cached_property
     def events(self) -> pd.DataFrame:

@@ -70,6 +70,21 @@ class ServingResult(Framed):
         """Power, heat and cost."""
         return self.assess(self)
 
+    @property
+    def rack_kw(self) -> float:
+        """Heat of the hottest rack. [kW]"""
+        return max(float(rack["heat_w"]) for rack in self.assessment["racks"]) / 1e3
+
+    @property
+    def usd_per_mtoken(self) -> float:
+        """Dollars of a million tokens of answers: what is bought, written off, and power."""
+        return float(self.assessment["cost"]["usd_per_mtoken"])
+
+    @property
+    def tokens_per_s_per_mw(self) -> float:
+        """Tokens of answers per second over the megawatts provisioned in the hall."""
+        return float(self.assessment["tokens_per_s_per_mw"])
+
     @cached_property
     def breakdown_s(self) -> dict[str, float]:
         """Seconds of the time per token by what the accelerators do."""

@@ -177,12 +177,20 @@ def test_each_part_of_a_mixed_machine_has_its_own_clock_under_a_cap():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"broken": ["foo"]}, UnknownName, "no part of the machine 'foo'"),
+        (
+            {"broken": ["foo"]},
+            UnknownName,
+            r"no part of the machine 'foo' \(gpu0 to gpu\d+, rack0, domain0",
+        ),
         ({"slow": {"gpu99": 2.0}}, UnknownName, "gpu99"),
         ({"slow": {99: 2.0}}, InvalidInput, "give ranks of 0 to 15"),
         ({"slow": {"gpu20": 2.0}, "placement": [8, 4, 4]}, InvalidInput, "can't act"),
-        ({"placement": [9]}, CannotRun, "a domain has 8"),
-        ({"placement": [8, 4]}, CannotRun, "12 accelerators are placed, the job has 16"),
+        ({"placement": [9]}, CannotRun, "a domain has 8.*place at most 8"),
+        (
+            {"placement": [8, 4]},
+            CannotRun,
+            "12 accelerators are placed, the job has 16; make the numbers",
+        ),
         ({"placement": [8], "packed": True}, InvalidInput, "give one"),
         ({"mixed": {"nic-3": "h200"}}, InvalidInput, "only accelerators"),
     ],

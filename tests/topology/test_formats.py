@@ -314,7 +314,11 @@ BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1
         ("few.txt", NS3.replace("4 1 3", "4 1 9"), "expected 9 links, found 3"),
         ("rate.txt", NS3.replace("100Gbps", "fast"), "rate|number"),
         ("shape.yml", ASTRA.replace("Ring", "Dragon"), "'Dragon' is not read"),
-        ("sizes.yml", ASTRA.replace("[ 4, 2, 2 ]", "[ 4, 2 ]"), "one entry a dimension"),
+        (
+            "sizes.yml",
+            ASTRA.replace("[ 4, 2, 2 ]", "[ 4, 2 ]"),
+            "found 3, 2, 3 and 3; make them as many",
+        ),
         ("huge.yml", ASTRA.replace("[ 4, 2, 2 ]", "[ 4000, 2000, 2 ]"), "refused"),
         ("gpu.xml", "<system><cpu/></system>", "holds no <gpu>"),
         ("sm.xml", NCCL.replace('sm="90"', 'sm="x"'), "expected a number"),

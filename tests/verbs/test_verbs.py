@@ -46,6 +46,29 @@ def test_a_verb_has_the_keys_and_figures_of_its_command(words):
     assert "<table" in found._repr_html_()
 
 
+def test_a_sweep_has_rows_a_frame_and_the_picture_of_its_command(tmp_path):
+    from matplotlib.figure import Figure
+
+    base = {"topology": "dgx-h100", "model": "gpt3-13b", "global_batch": 16, "tp": 8, "pp": 1}
+    found = rackmodel.sweep({"base": base, "axes": {"gpus": [8, 16]}}, tmp_path / "runs")
+    assert [row["status"] for row in found["rows"]] == ["done", "done"]
+    assert list(found.frame["gpus"]) == [8, 16]
+    ax = Figure().add_subplot()
+    assert found.plot(ax=ax) is ax
+    (line,) = [one for one in ax.lines if len(one.get_xdata()) == 2]
+    drawn = [float(one) for one in line.get_ydata()]
+    assert drawn == pytest.approx(list(found.frame["tokens_per_s_per_gpu"]))
+    assert "<table" in found._repr_html_()
+
+
+def test_served_results_have_the_attributes_of_steps():
+    found = rackmodel.serve("dgx-h100", model="llama3-8b", gpus=8, users=32, isl=1024, osl=256)
+    told = found.to_dict()
+    assert found.rack_kw == max(rack["heat_w"] for rack in told["racks"]) / 1e3
+    assert found.usd_per_mtoken == told["cost"]["usd_per_mtoken"]
+    assert found.tokens_per_s_per_mw == told["tokens_per_s_per_mw"]
+
+
 def test_an_answer_is_drawn_on_axes_that_are_given():
     from matplotlib.figure import Figure
 

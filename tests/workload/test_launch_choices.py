@@ -239,3 +239,34 @@ def test_lines_for_a_recipe_leave_none_of_its_own_values(tmp_path):
         "ddp.use_distributed_optimizer = False",
     ):
         assert f"cfg.{line}" in text
+
+
+def test_a_flavor_that_nothing_is_called_asks_for_the_model(tmp_path):
+    path = tmp_path / "titan.toml"
+    path.write_text(
+        '[model]\nname = "llama3"\nflavor = "33B"\n[training]\nlocal_batch_size = 1\n'
+        "seq_len = 2048\n[parallelism]\ntensor_parallel_degree = 2\n"
+    )
+    words = ["simulate", "dgx-h100", "--from", str(path), "--gpus", "8"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "titan.toml: no model 'llama3-33B'" in done.output
+    assert "give --model" in done.output
+    assert CliRunner().invoke(app, [*words, "--model", "llama3-8b"]).exit_code == 0
+
+
+def test_maxtexts_own_policy_offloads_the_input_of_a_layer_or_is_refused(tmp_path):
+    path = tmp_path / "m.yml"
+    text = (
+        "base_config: base.yml\nmodel_name: llama3-8b\nper_device_batch_size: 2\n"
+        "max_target_length: 8192\nremat_policy: custom\ndecoder_layer_input: offload\n"
+    )
+    path.write_text(text)
+    plan = read_launch(path).plan
+    assert (plan["recompute"], plan["offload"]) == ("full", ["activations"])
+    path.write_text(f"{text}context: device\n")
+    with pytest.raises(InvalidInput, match="write remat for decoder_layer_input, or for context"):
+        read_launch(path)
+    path.write_text(f"{text}context: offload\n")
+    with pytest.raises(InvalidInput, match=r"offloads products.*write remat for context"):
+        read_launch(path)

@@ -246,8 +246,41 @@ def test_a_script_stands_with_what_it_is_run_with(tmp_path):
 def test_a_tokenizer_without_a_known_vocabulary_is_refused(tmp_path):
     path = tmp_path / "run.sh"
     path.write_text(ENDS.replace("--vocab-size 9", "--patch-tokenizer-type Qwen2Tokenizer"))
-    with pytest.raises(InvalidInput, match="add --vocab-size"):
+    with pytest.raises(InvalidInput, match=r"vocab_size.*or give --model"):
         read_launch(path)
+
+
+NEMO_1 = """trainer:
+  num_nodes: 4
+  devices: 8
+model:
+  micro_batch_size: 1
+  global_batch_size: 64
+  tensor_model_parallel_size: 4
+  encoder_seq_length: 2048
+  hidden_size: 4096
+  num_layers: 32
+  num_attention_heads: 32
+  tokenizer:
+    library: megatron
+    type: GPT2BPETokenizer
+"""
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "words"),
+    [("GPT2BPETokenizer", 50257), ("meta-llama/Meta-Llama-3-8B", 128256), ("Other", 0)],
+)
+def test_the_table_of_a_tokenizer_says_the_vocabulary(tokenizer, words, tmp_path):
+    path = tmp_path / "nemo.yaml"
+    path.write_text(NEMO_1.replace("GPT2BPETokenizer", tokenizer))
+    if words:
+        assert read_launch(path).words["model"].vocab == words
+    else:
+        with pytest.raises(InvalidInput, match=r"vocab_size.*or give --model"):
+            read_launch(path)
+    # With the model beside it nothing of it has to be read.
+    assert read_launch(path, with_model=False).plan["tp"] == 4
 
 
 def test_emitted_arguments_are_safe_in_a_shell():

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 SHAPES = ("Ring", "FullyConnected", "Switch")
 MOST_ACCELERATORS = 100_000
+_EXAMPLES = {
+    "topology": "[ Ring, Switch ]",
+    "npus_count": "[ 8, 4 ]",
+    "bandwidth": "[ 450.0, 50.0 ]",
+    "latency": "[ 500.0, 1000.0 ]",
+}
 
 
 def from_astra(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
@@ -38,11 +44,12 @@ def from_astra(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
     delays = [_number(one, "latency", file) * 1e-9 for one in _list(data, "latency", file)]
     if len({len(shapes), len(sizes), len(rates), len(delays)}) != 1:
         raise InvalidInput(
-            f"{file}: topology, npus_count, bandwidth and latency must have one entry a dimension"
+            f"{file}: topology, npus_count, bandwidth and latency need one entry a dimension,"
+            f" found {len(shapes)}, {len(sizes)}, {len(rates)} and {len(delays)}; make them as many"
         )
     if unknown := [one for one in shapes if one not in SHAPES]:
         raise InvalidInput(
-            f"{file}: topology {shown(unknown[0])} is not read (known: {', '.join(SHAPES)})"
+            f"{file}: topology {shown(unknown[0])} is not read; write one of {', '.join(SHAPES)}"
         )
     if prod(sizes) > MOST_ACCELERATORS:
         raise InvalidInput(
@@ -89,7 +96,8 @@ def _list(data: Mapping[str, Any], key: str, file: str) -> list[Any]:
     value = data.get(key)
     if not isinstance(value, list) or not value:
         raise InvalidInput(
-            f"{file}: {key}: expected a list with an entry a dimension, found {shown(value)}"
+            f"{file}: {key}: expected a list with an entry a dimension, found {shown(value)}; "
+            f"give one such as {key}: {_EXAMPLES[key]}"
         )
     return value
 

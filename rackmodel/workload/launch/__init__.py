@@ -52,9 +52,9 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
     if ending == ".toml":
         return others.read_torchtitan(Flat(of_table(toml_of(text, file)), file))
     if ending == ".json":
-        return _of_table(json_of(text, file), file)
+        return _of_table(json_of(text, file), file, with_model=with_model)
     if ending in (".yml", ".yaml"):
-        return _of_table(_yaml(text, file), file)
+        return _of_table(_yaml(text, file), file, with_model=with_model)
     if ending == ".py":
         return megatron.read(Flat(of_python(text, file, recipe), file), with_model=with_model)
     flags = of_shell(text, file, given)
@@ -90,7 +90,7 @@ def _yaml(text: str, file: str) -> Any:
         raise InvalidInput(f"{file}: not valid YAML: {told[:160]}; mend it") from None
 
 
-def _of_table(data: Any, file: str) -> Launch:
+def _of_table(data: Any, file: str, *, with_model: bool) -> Launch:
     """A table is MaxText's, DeepSpeed's or Megatron's by what stands in it."""
     if not isinstance(data, dict):
         what = "nothing" if data is None else f"a {type(data).__name__}"
@@ -102,7 +102,7 @@ def _of_table(data: Any, file: str) -> Launch:
     if {"zero_optimization", "train_batch_size", "train_micro_batch_size_per_gpu"} & set(data):
         return others.read_deepspeed(keys)
     if {"tensor_model_parallel_size", "micro_batch_size", "num_layers"} & names:
-        return megatron.read(keys)
+        return megatron.read(keys, with_model=with_model)
     if {"tensor_parallel_degree", "data_parallel_shard_degree"} & names:
         return others.read_torchtitan(keys)
     raise InvalidInput(

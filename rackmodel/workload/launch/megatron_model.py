@@ -38,14 +38,21 @@ def published(keys: Flat) -> str | None:
 def _vocabulary(keys: Flat) -> int:
     """Words of the tokenizer, by the model that it is of where nothing says them."""
     said = keys.whole("vocab_size", "padded_vocab_size")
-    kind = str(keys.get("tokenizer_type", default="")).lower()
+    # NeMo 1 has a table of it: a kind of Megatron's, or a model on Hugging Face.
+    nested = next((name for name in keys.keys if name.endswith("tokenizer.type")), "")
+    typed = str(keys.get("tokenizer_type", nested, default=""))
+    kind = typed.lower()
     named = "hf_model_id" in keys or any("tokenizer" in name for name in keys.keys)
     kind = kind if kind or named else "gpt2bpetokenizer"
-    name = name_spelled(str(keys.get("tokenizer_model", "hf_model_id", default="")))
+    places = (keys.get("tokenizer_model"), keys.get("hf_model_id"), typed)
+    name = next(filter(None, (name_spelled(str(one)) for one in places if one)), "")
     of_model = shipped_models()[name]["vocab"] if name else None
     found = said or _VOCABULARIES.get(kind) or of_model
     if not found:
-        keys.refuse("the tokenizer says no vocabulary; add --vocab-size, or name --model")
+        keys.refuse(
+            "the tokenizer says no vocabulary; write vocab_size into it (--vocab-size in a script),"
+            " or give --model"
+        )
     return int(found)
 
 

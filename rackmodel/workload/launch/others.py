@@ -28,6 +28,8 @@ _SCHEDULES = {
 
 # Models of torchtitan that the catalog has under another name.
 _TITAN = {"llama3-405b": "llama3.1-405b", "deepseek_v3-671b": "deepseek-v3"}
+# FSDP2 and MaxText's fsdp axis cut weights, gradients and optimizer state alike.
+_WHOLE_SHARDS = "give --sharding zero3, hsdp or none, which is searched with the rest of the plan"
 
 
 def _given(words: dict[str, Any]) -> dict[str, Any]:
@@ -105,25 +107,14 @@ def read_torchtitan(keys: Flat) -> Launch:
 def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
     """Return the tables of a torchtitan config for a job."""
     plan = job.plan
-    said = {
-        "tp",
-        "pp",
-        "cp",
-        "ep",
-        "etp",
-        "dp",
-        "micro_batch",
-        "sharding",
-        "shard_size",
-        "recompute",
-    }
-    said |= {"recompute_modules", "schedule", "offload", "tp_overlap"}
+    said = {"tp", "pp", "cp", "ep", "etp", "dp", "micro_batch", "sharding", "shard_size"}
+    said |= {"recompute", "recompute_modules", "schedule", "offload", "tp_overlap"}
     if plan.offload not in ((), ("optimizer", "parameters")):
         cannot_say("torchtitan", "offload", ", ".join(plan.offload))
     chunks = schedule_of(plan.order).chunks[0]
     unsaid(job, "torchtitan", said, lambda name, value: name == "vpp" and value == chunks)
     if plan.sharding in ("zero1", "zero2"):
-        cannot_say("torchtitan", "sharding", plan.sharding)
+        cannot_say("torchtitan", "sharding", plan.sharding, _WHOLE_SHARDS)
     if plan.order not in _SCHEDULES:
         cannot_say("torchtitan", "schedule", plan.order)
     if job.precision not in ("bf16", "fp8"):
@@ -368,7 +359,7 @@ def maxtext_of(job: Job) -> dict[str, Any]:
     }
     unsaid(job, "maxtext", said, lambda name, value: name == "etp" and value == 1)
     if plan.sharding in ("zero1", "zero2"):
-        cannot_say("maxtext", "sharding", plan.sharding)
+        cannot_say("maxtext", "sharding", plan.sharding, _WHOLE_SHARDS)
     if job.precision not in ("bf16", "fp8", "int8"):
         cannot_say("maxtext", "precision", job.precision)
     shards = _sharded("maxtext", plan, plan.ep) // plan.ep

@@ -38,7 +38,7 @@ def remat_words(keys: Flat) -> dict[str, Any]:
         return _custom(keys)
     if policy not in _AGAIN:
         known = ", ".join((*_WHOLE, *_AGAIN, "custom"))
-        keys.refuse(f"remat_policy {policy!r:.40} is not read (known: {known})")
+        keys.refuse(f"remat_policy {policy!r:.40} is not read; write one of {known}")
     return _selective(_AGAIN[policy])
 
 
@@ -48,7 +48,13 @@ def _custom(keys: Flat) -> dict[str, Any]:
     if not kept:
         return {"recompute": "full"} | ({"offload": ["activations"]} if away else {})
     if away:
-        keys.refuse("remat_policy custom that keeps some tensors and offloads others is not read")
+        keys.refuse(
+            "remat_policy custom that keeps some tensors and offloads others is not read; write "
+            f"remat for {', '.join(sorted(away))}, or for {', '.join(sorted(kept - away))}"
+            if kept - away
+            else "remat_policy custom that offloads products of a layer is not read; write remat "
+            f"for {', '.join(sorted(away))}"
+        )
     modules = ("norm", "act" if kept & {"mlpwi", "mlpwi_0"} else "mlp")
     return _selective(modules if "context" in kept else (*modules, "core_attn"))
 

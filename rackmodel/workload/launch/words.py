@@ -188,9 +188,10 @@ def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], b
         cannot_say(framework, one.name, value)
 
 
-def cannot_say(framework: str, name: str, value: object) -> NoReturn:
+def cannot_say(
+    framework: str, name: str, value: object, remedy: str = "change it, or emit another framework's"
+) -> NoReturn:
     """Refuse a choice that a framework's files have no word for."""
     raise InvalidInput(
-        f"--emit {framework}: its files have no word for {name} {value!r:.40}; change it, or emit"
-        " another framework's"
+        f"--emit {framework}: its files have no word for {name} {value!r:.40}; {remedy}"
     )
