@@ -98,16 +98,10 @@ def served_tenant(
 def parts_apart(
     name: str, job: ServingJob, state: Steady, steps: Steps, spots: Ints
 ) -> tuple[Part, ...]:
-    """Return the parts of a job whose prompts run on workers of their own: decode comes first.
-
-    The larger workers stand on the first accelerators, so that none is torn apart.
-    """
-    assert job.prefill is not None
-    front, back = job.prefill_gpus, job.decode_gpus
-    if job.prefill.gpus >= job.worker.gpus:
-        prefill, decode = spots[:front], spots[front : front + back]
-    else:
-        decode, prefill = spots[:back], spots[back : front + back]
+    """Return the parts of a job whose prompts run on workers of their own: decode comes first."""
+    first_prompt, first_decode = job.begins
+    prefill = spots[first_prompt : first_prompt + job.prefill_gpus]
+    decode = spots[first_decode : first_decode + job.decode_gpus]
     programs = steps.programs(job, job.worker, state.decode, job.worker.pp)
     plan = job.worker.plan(job.workers)
     here = {"kernels": steps.kernels, "accelerators": decode, "in_order": True}

@@ -59,9 +59,9 @@ def power_over_time(run: Run, machine: Topology, catalog: Catalog, site: Site) -
         busy = np.repeat(busy, run.alike, axis=1)
     prefill = job.prefill.gpus if job.prefill is not None else 0
     first = job.prefill_gpus // prefill if prefill else 0
-    # Workers that decode stand on the first accelerators, those that run prompts on the rest.
-    order = [(n, job.worker.gpus) for n in range(first, busy.shape[1])]
-    order += [(n, prefill) for n in range(first)]
+    prompts = [(n, prefill) for n in range(first)]
+    answers = [(n, job.worker.gpus) for n in range(first, busy.shape[1])]
+    order = answers + prompts if job.begins[0] else prompts + answers
     owner = np.repeat([n for n, _ in order], [size for _, size in order])
     size = max(1, machine.rack_accelerators)
     racks = []

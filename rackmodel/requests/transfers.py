@@ -30,10 +30,7 @@ MOST_TAKEN = 0.5  # of a link, by the exchanges of steps
 
 
 class Transfers:
-    """Moves caches between workers; which links they load is worked out once for each pair.
-
-    Workers that decode stand on the first accelerators, those that run prompts on the rest.
-    """
+    """Moves caches between workers; which links they load is worked out once for each pair."""
 
     def __init__(self, job: ServingJob, steps: Steps, env: simpy.Environment) -> None:
         assert job.prefill is not None
@@ -71,10 +68,11 @@ class Transfers:
         if key in self._pairs:
             return self._pairs[key]
         worker, prefill = self.job.worker, self.prefill
+        prompts, decode = self.job.begins
         number = target - self.job.prefill_gpus // prefill.gpus
-        places = range(number * worker.gpus, (number + 1) * worker.gpus)
-        ends = [places[rank]] if worker.dp_attention else list(places)
-        first = self.job.decode_gpus + origin * prefill.gpus
+        places = [decode + number * worker.gpus + rank for rank in range(worker.gpus)]
+        ends = [places[rank]] if worker.dp_attention else places
+        first = prompts + origin * prefill.gpus
         rounds = [
             pattern(self.network, "send", [first + n % prefill.gpus, end], size)
             for n, end in enumerate(ends, start=rank)

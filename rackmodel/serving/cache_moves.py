@@ -5,8 +5,8 @@ Out: `CacheMoves`: seconds of one move, at a rate of requests.
 Left out: exchanges of the workers' own steps on the same links; moves layer by layer under prefill.
 
 Requests in flight between workers are their rate times the seconds of one (Little's law): so many
-move at once and share links by max-min. Prefill workers stand on the job's first accelerators,
-those that decode on the others; moves start and end spread evenly over both.
+move at once and share links by max-min. Moves start and end spread evenly over the accelerators
+that run prompts and those that decode (`ServingJob.begins`).
 """
 
 from __future__ import annotations
@@ -64,13 +64,14 @@ class CacheMoves:
         job = self.job
         network = network_of(self.steps.machine, job.gpus)
         size = sequence_bytes(job, job.worker, job.isl) * job.worker.pp
+        prompts, decode = job.begins
         parts: list[Flows] = []
         fixed_s = 0.0
         for move in range(number):
             for rank in range(job.worker.heads_over):
                 source = (move * job.prefill_gpus // number + rank) % job.prefill_gpus
                 target = (move * job.decode_gpus // number + rank) % job.decode_gpus
-                ends = [source, job.prefill_gpus + target]
+                ends = [prompts + source, decode + target]
                 sent = pattern(network, "send", ends, size)
                 parts += sent.rounds
                 fixed_s = max(fixed_s, sum(sent.latency_s))

@@ -5,7 +5,7 @@ Out: racks, energy per token, tokens per second and megawatt, dollars per millio
 Left out: swings between prompts and answers; the clock under a power cap.
 
 The mean step of a worker is assessed: a decode step and the prompts that come with it. Workers that
-run prompts only stand on the first accelerators, those that decode on the next ones.
+run prompts only stand apart from those that decode (`ServingJob.begins`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rackmodel.topology import Topology
 if TYPE_CHECKING:
     from rackmodel.engine.step import Step
     from rackmodel.serving.outcome import ServingResult
+    from rackmodel.workload.serving.job import ServingJob
 
 SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "wire_bytes")
 
@@ -142,19 +143,17 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
         at_once = job.prefill_gpus / job.prefill.tp * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
         rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
-        racks = _racks_apart(prompt, decode, rack)
+        racks = _racks_apart(job, prompt, decode, rack)
         count += prompt.rank_count.tolist()
     return joined(rows), count, racks, length
 
 
-def _racks_apart(prompt: Step, decode: Step, rack: int) -> Columns:
-    """Return which rank classes stand in racks: those that run prompts first, then the others.
-
-    Classes of prompts come after those of decode.
-    """
+def _racks_apart(job: ServingJob, prompt: Step, decode: Step, rack: int) -> Columns:
+    """Return which rank classes stand in racks; classes of prompts come after those of decode."""
     placed: list[tuple[np.ndarray, np.ndarray]] = []
+    prompts, answers = (prompt, len(decode.rank_count)), (decode, 0)
     slots = 0
-    for step, first_class in ((prompt, len(decode.rank_count)), (decode, 0)):
+    for step, first_class in (answers, prompts) if job.begins[0] else (prompts, answers):
         ranks = int(step.rank_count.sum())
         classes = np.resize(step.rank_class, ranks)  # replicas follow one another
         if not np.array_equal(np.bincount(classes), step.rank_count):

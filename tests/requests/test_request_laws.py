@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import rackmodel
+from rackmodel.assess.site import Site
+from rackmodel.hardware import load_catalog
 from rackmodel.requests.arrivals import Request, lengths_of, read_trace, renewals
 from rackmodel.requests.cluster import Cluster, Kind, Objective, Seen
 from rackmodel.requests.drafts import Drafts
 from rackmodel.requests.measures import Levels, Quantiles
+from rackmodel.requests.power import power_over_time
 from rackmodel.requests.rules import Rules
 from rackmodel.requests.run import Arrivals, simulate_requests, step_times
 from rackmodel.requests.transfers import Transfers
 from rackmodel.serving.cache_moves import CacheMoves
-from rackmodel.serving.run import steps_of
+from rackmodel.serving.run import serve_job, steps_of
 from rackmodel.serving.words import job_of_words
 from rackmodel.workload.serving.job import Worker
 from rackmodel.workload.serving.load import Load
@@ -240,9 +243,10 @@ def test_more_requests_than_can_be_answered_have_no_steady_state():
         simulate_requests(job, steps, Arrivals(rate=1000.0), Objective())
 
 
-def test_a_cache_that_moves_alone_takes_what_the_steady_state_says():
-    words = {**DENSE, "users": 8, "gpus": 16, "prefill_gpus": 8, "prefill": {"tp": 8}}
-    job, steps = served("dgx-h100", **words)
+@pytest.mark.parametrize(("prefill", "decode"), [(8, 8), (4, 8), (8, 4)])
+def test_a_cache_that_moves_alone_takes_what_the_steady_state_says(prefill, decode):
+    words = {"gpus": prefill + decode, "prefill_gpus": prefill, "prefill": {"tp": prefill}}
+    job, steps = served("dgx-h100", **{**DENSE, "users": 8, **words, "tp": decode})
     one = cluster(kind(), requests=1)
     moves = Transfers(job, steps, one.env)
     moves.capacity = moves.network.capacity
@@ -256,6 +260,19 @@ def test_a_cache_that_moves_alone_takes_what_the_steady_state_says():
     begin = one.env.now
     one.env.run()
     assert ends[-1] - begin > 2.0 * ends[0]
+
+
+def test_power_and_the_steady_state_put_workers_into_the_same_racks():
+    """Four workers of prompts fill a rack of 32, so that the one that decodes has another."""
+    words = {"tp": 4, "gpus": 36, "prefill_gpus": 32, "prefill": {"tp": 8}, "users": 16}
+    job, steps = served("dgx-h100", **{**DENSE, **words})
+    run = simulate_requests(job, steps, Arrivals(rate=2.0, requests=100), Objective())
+    catalog, site = load_catalog(), Site()
+    power = power_over_time(run, steps.machine, catalog, site)
+    decode_w = 4.0 * power.accelerator_w["decode"]
+    assert power.racks_w[1].max() == pytest.approx(decode_w, rel=1e-6)
+    told = serve_job(steps.machine, job, catalog=catalog, site=site).to_dict()["racks"]
+    assert sorted(row["accelerators"] for row in told) == [4, 32]
 
 
 def test_quantiles_and_levels_keep_what_was_added():

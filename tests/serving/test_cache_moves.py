@@ -1,6 +1,7 @@
 """Laws of caches that move between workers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -46,9 +47,20 @@ def test_a_scale_up_domain_moves_caches_quicker_than_nics():
     assert moves("gb200-nvl72").together_s(1) < moves().together_s(1) / 4
 
 
-def test_links_that_are_full_hold_up_requests():
-    from dataclasses import replace
+@pytest.mark.parametrize(("prefill", "decode"), [(4, 8), (8, 4), (2, 4), (8, 8)])
+def test_no_worker_that_fits_into_a_node_is_torn_apart(prefill, decode):
+    sizes = prefill, 4 * decode  # one worker for prompts, four that decode
+    workers = {"prefill": Worker(tp=prefill), "worker": Worker(tp=decode)}
+    job = replace(JOB, **workers, prefill_gpus=prefill, gpus=sum(sizes))
+    taken = []
+    for begin, length, size in zip(job.begins, sizes, (prefill, decode), strict=True):
+        taken += range(begin, begin + length)
+        for first in range(begin, begin + length, size):
+            assert first // 8 == (first + size - 1) // 8
+    assert sorted(taken) == list(range(job.gpus))
 
+
+def test_links_that_are_full_hold_up_requests():
     from rackmodel.serving.steady import Habits, steady_state
 
     class Slow:

@@ -146,6 +146,17 @@ class ServingJob:
         return self.gpus - self.prefill_gpus
 
     @property
+    def begins(self) -> tuple[int, int]:
+        """At which of the job's accelerators those that run prompts begin, and those that decode.
+
+        The larger workers stand first: what stands before others is then whole numbers of these, so
+        that no worker that fits into a node or a rack is torn apart.
+        """
+        if self.prefill is not None and self.prefill.gpus >= self.worker.gpus:
+            return 0, self.prefill_gpus
+        return self.decode_gpus, 0
+
+    @property
     def workers(self) -> int:
         """Workers that decode."""
         return self.decode_gpus // self.worker.gpus
