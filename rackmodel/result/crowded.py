@@ -4,8 +4,9 @@ In:  pieces of a script; seconds of each exchange by itself; what it loses besid
 Out: when the last piece has ended.
 Left out: other ranks; links one by one (`engine`): here each exchange has one pace.
 
-As `script.play`, whose exchanges last as long whatever flies beside them: there that is known not
-to matter, here it may. Two that fill one link take twice as long while both last.
+As `script.play`, whose exchanges last as long whatever flies beside them, and which says when each
+began: here it may matter, and only the end is asked for. Two that fill one link take twice as long
+while both last.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def play_s(
         match piece:
             case KernelRun():
                 clock.run(piece.work_s)
+            case Join(token=None) if not clock.flying:
+                clock.now_s += exchange_of(piece.channel)[0]
             case Join(token=None):
                 clock.start("", "", piece.channel)
                 clock.wait("")

@@ -9,9 +9,9 @@ Left out: a step simulated anew on a machine with more of something (`study`); s
 Twice the matrix units quicken a matrix product until it waits for HBM, and the reverse, and take a
 part that its power holds back less far; a host that launches twice as fast helps as far as kernels
 wait for it. Traffic that hides under kernels comes out where these are quicker, and slows them
-while it lasts: each pipeline rank's operations are played on a clock of their own (`script.play`,
-or `crowded.play_s` where exchanges in flight together share links), as they are and with one thing
-twice as quick. The bubble of a pipeline shrinks with the rest.
+while it lasts: each pipeline rank's operations are played on a clock of their own
+(`crowded.play_s`), as they are and with one thing twice as quick. The bubble of a pipeline shrinks
+with the rest.
 On wires of twice the rate libraries choose algorithm and protocol anew.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.script import Join, KernelRun, Piece, pieces_of, play
+from rackmodel.engine.script import Join, KernelRun, Piece, pieces_of
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes
@@ -118,7 +118,8 @@ class _Player:
         self.crowding = [kind.crowding for kind in exchanges]
         self.crowded = any(map(any, self.crowding))
         self._alone_s: dict[int, Floats] = {}
-        self._known: dict[tuple[int, int], Sequence[Piece]] = {}
+        self._known: dict[tuple[int, int], Sequence[Piece]] = {}  # by ids of items, ways
+        self._work_s: list[dict[int, float]] = [{} for _ in self.ways]  # by id of a `Compute`
 
     def saved(self, runs: Sequence[Runs]) -> dict[str, float]:
         """Return the seconds that each way saves, mean over all ranks."""
@@ -138,22 +139,24 @@ class _Player:
         if len(items) == 1:
             return self._alone(items[0])
         whole = [ends_alone(item) and not self.crowded for item in items]
-        usual = self._joined(items, whole, 0)
-        axes = {part_of(piece.axis) for piece in usual if isinstance(piece, Join)}
-        found = np.full(len(self.ways), self._play_s(usual, self.ways[0]))
-        for number, way in enumerate(self.ways):
-            if way.name in OF_KERNELS or any(whole):
-                found[number] = self._play_s(self._joined(items, whole, number), way)
-            elif way.name in axes:
-                found[number] = self._play_s(usual, way)
-        return found
+        gone = set[str]()  # exchanges that vanished, which later items wait for
+        cuts = [
+            None if alone else self._cut(item, gone)
+            for item, alone in zip(items, whole, strict=True)
+        ]
+        return self._each_way(lambda number: self._joined(items, cuts, number), any(whole))
 
-    def _joined(self, items: Sequence[Item], whole: Sequence[bool], number: int) -> list[Piece]:
-        """Return the pieces of items that follow one another; what ends alone is kernels."""
-        pieces, gone = list[Piece](), set[str]()
-        for item, alone in zip(items, whole, strict=True):
-            if not alone:
-                pieces += self._pieces(item, number, gone)
+    def _joined(
+        self, items: Sequence[Item], cuts: Sequence[Sequence[Piece] | None], number: int
+    ) -> list[Piece]:
+        """Return the pieces of items that follow one another; what ends alone is kernels.
+
+        cuts : of the items, None of those that end alone.
+        """
+        pieces = list[Piece]()
+        for item, cut in zip(items, cuts, strict=True):
+            if cut is not None:
+                pieces += self._timed(item, cut, number)
                 continue
             work_s = float(self._alone(item)[number])
             if pieces and isinstance(last := pieces[-1], KernelRun):
@@ -162,36 +165,69 @@ class _Player:
             pieces.append(KernelRun(0, work_s, ()))
         return pieces
 
-    def _play_s(self, pieces: Sequence[Piece], way: _Way) -> float:
-        """Return the seconds of pieces; where nothing flies together all that is the same."""
-        if self.crowded and any(isinstance(piece, Join) and piece.token for piece in pieces):
-            return play_s(pieces, way.exchange_of, self.crowding)
-        return play(pieces, way.exchange_of).end_s
+    def _each_way(self, pieces_of_way: Callable[[int], Sequence[Piece]], anew: bool) -> Floats:
+        """Return the seconds of pieces each way; a way that changes nothing in them is as usual.
+
+        anew : whether every way has pieces of its own, not only those of kernels.
+        """
+        usual = pieces_of_way(0)
+        axes = {part_of(piece.axis) for piece in usual if isinstance(piece, Join)}
+        found = np.full(len(self.ways), play_s(usual, self.ways[0].exchange_of, self.crowding))
+        for number, way in enumerate(self.ways):
+            own = anew or way.name in OF_KERNELS
+            if number and (own or way.name in axes):
+                pieces = pieces_of_way(number) if own else usual
+                found[number] = play_s(pieces, way.exchange_of, self.crowding)
+        return found
 
     def _alone(self, item: Item) -> Floats:
         known = self._alone_s.get(item.id)
         if known is None:
-            pieces = self._pieces(item, 0, set())
-            axes = {part_of(piece.axis) for piece in pieces if isinstance(piece, Join)}
-            known = np.full(len(self.ways), self._play_s(pieces, self.ways[0]))
-            for number, way in enumerate(self.ways):
-                if way.name in OF_KERNELS:
-                    known[number] = self._play_s(self._pieces(item, number, set()), way)
-                elif way.name in axes:
-                    known[number] = self._play_s(pieces, way)
+            cut = self._cut(item, set())
+            known = self._each_way(lambda number: self._timed(item, cut, number), anew=False)
             self._alone_s[item.id] = known
         return known
 
-    def _pieces(self, item: Item, number: int, gone: set[str]) -> Sequence[Piece]:
-        """Return what an item is; `gone` is for exchanges that others wait for."""
-        way = self.ways[number]
-        key = item.id, number if way.name in OF_KERNELS else 0
-        if key not in self._known:
-            cut = pieces_of(_operations(item), way.compute_s, self._channel_of, gone, set())
-            if not ends_alone(item):
-                return cut.pieces
-            self._known[key] = cut.pieces
-        return self._known[key]
+    def _cut(self, item: Item, gone: set[str]) -> Sequence[Piece]:
+        """Return what an item is as things are; `gone` is for exchanges that others wait for."""
+        if (known := self._known.get((item.id, 0))) is not None:
+            return known
+        operations = _operations(item)
+        pieces = pieces_of(operations, self._seconds_of(0), self._channel_of, gone, set()).pieces
+        if ends_alone(item):
+            self._known[item.id, 0] = pieces
+        return pieces
+
+    def _timed(self, item: Item, cut: Sequence[Piece], number: int) -> Sequence[Piece]:
+        """Return the pieces of an item with kernels as quick as a way has them."""
+        if self.ways[number].name not in OF_KERNELS:
+            return cut
+        key = item.id, number
+        if (known := self._known.get(key)) is not None:
+            return known
+        operations, seconds = _operations(item), self._seconds_of(number)
+        pieces = [
+            KernelRun(one.first, sum([seconds(operations[at]) for at, _ in one.parts]), one.parts)
+            if isinstance(one, KernelRun)
+            else one
+            for one in cut
+        ]
+        if (item.id, 0) in self._known:
+            self._known[key] = pieces
+        return pieces
+
+    def _seconds_of(self, number: int) -> Callable[[Operation], float]:
+        """Return the seconds of kernels under a way; equal layers run the same ones."""
+        compute_s, known = self.ways[number].compute_s, self._work_s[number]
+
+        def seconds(operation: Operation) -> float:
+            found = known.get(operation.id)
+            if found is None:
+                assert isinstance(operation, Compute)
+                found = known[operation.id] = compute_s(operation)
+            return found
+
+        return seconds
 
     def _channel_of(self, operation: Operation) -> int | None:
         if isinstance(operation, Collective):
