@@ -39,6 +39,8 @@ def play_s(
     clock = _Clock(exchange_of, crowding)
     for piece in pieces:
         match piece:
+            case KernelRun() if not clock.flying:
+                clock.now_s += piece.work_s
             case KernelRun():
                 clock.run(piece.work_s)
             case Join(token=None) if not clock.flying:

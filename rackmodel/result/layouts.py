@@ -70,6 +70,10 @@ class Table:
     locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
     # By ids of the `Compute`s of a run; equal layers run the same ones.
     runs: dict[tuple[int, ...], list[tuple[int, int, float, float]]] = field(default_factory=dict)
+    # By what an exchange is, before anything is made of it; equal layers have equal ones.
+    exchanges: dict[tuple[object, ...], list[tuple[int, int, float, float]]] = field(
+        default_factory=dict
+    )
     closed: dict[int, bool] = field(default_factory=dict)  # by id of an item
     _templates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -207,30 +211,45 @@ class Layouts:
     def _template(
         self, item: int, place: int, kind: str, axis: str
     ) -> list[tuple[int, int, float, float]]:
-        number = self.table.number
         if kind == "run":
             return self._kernels(item, place)
-        row = self._exchange(item, place, kind, axis)
-        parts = [(BYTES, number(row), 0.0, 1.0)]
-        if row.stream == "compute":
-            parts.insert(0, (WAITING, number(row._replace(kind="wait", wire_bytes=0.0)), 0.0, 1.0))
-        return parts
-
-    def _exchange(self, item: int, place: int, kind: str, axis: str) -> Row:
-        """Return the row of a collective, a send, or a wait for one."""
         operation = self._operations(item)[place]
-        size = getattr(operation, "bytes", 0.0)
-        name = getattr(operation, "name", getattr(operation, "token", ""))
-        if not self.fine and isinstance(operation, Transfer | Wait):
-            name = without_batch(name).rstrip()
-        return Row(
+        # Rows of a whole segment are put together by axis: their names would be gone.
+        named = self.fine or not self.whole[item]
+        key = (
+            kind,
+            axis,
+            getattr(operation, "stream", "pp") if kind == "async" else "compute",
+            getattr(operation, "phase", "other"),
+            getattr(operation, "name", getattr(operation, "token", "")) if named else axis,
+            getattr(operation, "bytes", 0.0),
+            isinstance(operation, Transfer | Wait) and not self.fine,
+        )
+        known = self.table.exchanges.get(key)
+        if known is None:
+            known = self.table.exchanges[key] = self._exchange(*key)
+        return known
+
+    def _exchange(
+        self, kind: str, axis: str, stream: str, phase: str, name: str, size: float, passing: bool
+    ) -> list[tuple[int, int, float, float]]:
+        """Return the template of a collective, a send, or a wait for one.
+
+        passing : whether the name tells a micro-batch that has to be left out.
+        """
+        row = Row(
             kind="send" if axis == "pp" else "collective",
-            stream=getattr(operation, "stream", "pp") if kind == "async" else "compute",
-            phase=getattr(operation, "phase", "other"),
+            stream=stream,
+            phase=phase,
             axis=axis,
-            name=name,
+            name=without_batch(name).rstrip() if passing else name,
             wire_bytes=0.0 if kind == "hold" else self.wire_bytes.get((axis, size), 0.0),
         )
+        parts = [(BYTES, self.table.number(row), 0.0, 1.0)]
+        if stream == "compute":
+            waiting = row._replace(kind="wait", wire_bytes=0.0)
+            parts.insert(0, (WAITING, self.table.number(waiting), 0.0, 1.0))
+        return parts
 
     def _operations(self, item: int) -> tuple[Operation, ...]:
         what = self.program.items[item]
@@ -239,7 +258,9 @@ class Layouts:
     def _kernels(self, item: int, place: int) -> list[tuple[int, int, float, float]]:
         """Return the template of the kernels of an item that begin at `place`, over [0, 1)."""
         blocks: list[Compute] = []
-        for operation in self._operations(item)[place:]:
+        operations = self._operations(item)
+        for at in range(place, len(operations)):
+            operation = operations[at]
             if isinstance(operation, Compute):
                 blocks.append(operation)
             elif operation.id not in self.silent:
