@@ -2,7 +2,7 @@
 
 In:  files that ship with the package, a function that reads them.
 Out: what it returns, plain data; the next process takes it from the cache. Files of bytes that are
-     whole or not there: `keep`, `unchanged`.
+     whole or not there: `keep`, `unchanged`; of many versions the newest ones: `keep_newest`.
 Left out: users' own files, which are always read.
 
 The cache has a file for each name and installation: a checksum, then JSON. It is taken only if it
@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -95,3 +95,14 @@ def keep(path: Path, body: bytes) -> None:
     if draft:
         with suppress(OSError):
             os.unlink(draft)
+
+
+def keep_newest(files: Iterable[Path], number: int) -> None:
+    """Remove all of these files but the newest ones.
+
+    Whoever reads one meanwhile has all of it, whoever comes later finds nothing and makes it anew.
+    """
+    with suppress(OSError):  # another process removes them, too
+        newest = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in newest[number:]:
+            path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ lose that share of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -105,12 +106,12 @@ def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> f
 
     local, blocks = Local.of(job), job.model.blocks
     bound = total = 0.0
-    for block in dict.fromkeys(blocks):
+    for block, layers in Counter(blocks).items():
         for step in block_steps(local, block):
             for kernel in (*step.work.forward, *step.work.backward, *step.work.weight):
-                seconds = blocks.count(block) * kernel.count * kernels.kernel_s(kernel)
+                seconds = layers * kernel.count * kernels.kernel_s(kernel)
                 moved = kernel.read_bytes + kernel.write_bytes
-                moving = blocks.count(block) * kernel.count * moved / hbm_bytes_per_s
+                moving = layers * kernel.count * moved / hbm_bytes_per_s
                 total += seconds
                 bound += seconds if moving > 0.5 * seconds else 0.0
     return bound / total if total else 0.0

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +34,8 @@ ALONE = {  # no arrays are made, no errors raised, only compiled functions call
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+DIGITS = 16  # of the digest of sources
+MOST_VERSIONS = 8  # of a function's sources, for one kind of processor, are kept
 
 
 class UnknownCalls(Exception):
@@ -100,14 +104,18 @@ class Whole:
             spec = find_spec(name)
             assert spec is not None
             content.update(Path(str(spec.origin)).read_bytes())
-        return f"{self.work.__name__}-{content.hexdigest()[:16]}"
+        return f"{self.work.__name__}-{content.hexdigest()[:DIGITS]}"
 
     def _kept(self, types: Sequence[Any]) -> Callable[..., int] | None:
         """Load it from the cache folder, if it is there for such types."""
         folder = shipped.folder()
         if folder is None:
             return None
-        content = shipped.unchanged(folder / f"{self._stem}-{_processor()}.o")
+        path = folder / f"{self._stem}-{_processor()}.o"
+        content = shipped.unchanged(path)
+        if content is not None:
+            with suppress(OSError):
+                os.utime(path)  # one that is in use is not among the oldest
         header, _, code = (content or b"").partition(b"\n")
         symbol, _, made_for = header.decode().partition(" ")
         return _call_of(symbol, code, types) if made_for == _words(types) else None
@@ -123,7 +131,10 @@ class Whole:
             return None
         if (folder := shipped.folder()) is not None:
             content = f"{symbol} {_words(types)}\n".encode() + code
-            shipped.keep(folder / f"{self._stem}-{_processor()}.o", content)
+            processor = _processor()
+            shipped.keep(folder / f"{self._stem}-{processor}.o", content)
+            versions = f"{self.work.__name__}-{'?' * DIGITS}-{processor}.o"
+            shipped.keep_newest(folder.glob(versions), MOST_VERSIONS)
         return _call_of(symbol, code, types)
 
 

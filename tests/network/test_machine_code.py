@@ -105,3 +105,26 @@ def test_nothing_is_kept_where_the_user_wants_no_cache(whole, monkeypatch, tmp_p
     assert whole(pair(), 0, 1.0) == 2
     assert not whole.is_kept()
     assert not list(tmp_path.glob("*.o"))
+
+
+def test_only_the_newest_versions_are_kept(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine_code, "MOST_VERSIONS", 2)
+    whole(pair(), 0, 1.0)
+    (first,) = tmp_path.glob("*.o")
+    for age, digest in enumerate("abc"):  # of other sources, the oldest first
+        other = tmp_path / first.name.replace(whole._stem, f"filled-{digest * 16}")
+        other.write_bytes(first.read_bytes())
+        os.utime(other, (age, age))
+    strange = tmp_path / "filled-of-others.o"
+    strange.touch()
+    os.utime(first, (9, 9))
+    fresh = Whole(filled, whole.modules)
+    fresh(pair(), 0, 1.0)  # takes what is kept, and removes nothing
+    assert len(list(tmp_path.glob("*.o"))) == 5
+    assert first.stat().st_mtime > 9, "what is in use counts as new"
+    newer = Whole(filled, [*whole.modules, "test_fair_share"])
+    newer(pair(), 0, 1.0)
+    kept = {path.name for path in tmp_path.glob("filled-*.o")}
+    assert len(kept) == 3
+    assert {first.name, strange.name} < kept
+    assert newer.is_kept()
