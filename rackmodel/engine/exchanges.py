@@ -8,7 +8,7 @@ Left out: who they are (`drafts`), over which links (`system`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,7 @@ Bools = npt.NDArray[np.bool_]
 IDLE = (Compute, Wait, Recv)  # exchange nothing, or what the sender's end tells
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(NamedTuple):
     """What tells one kind of exchange from another."""
 
     op: str
@@ -71,11 +70,11 @@ def key_of(operation: Operation, stage: int) -> Key | None:
     """Return the kind of exchange that an operation of pipeline rank `stage` takes part in."""
     match operation:
         case Collective():
-            return Key(op=operation.op, axis=operation.axis, bytes=operation.bytes)
+            return Key(operation.op, operation.axis, operation.bytes)
         case Send():
             ends = (stage, operation.peer)
         case Recv():
             ends = (operation.peer, stage)
         case _:
             return None
-    return Key(op="send", axis="pp", bytes=operation.bytes, stages=ends)
+    return Key("send", "pp", operation.bytes, ends)

@@ -16,15 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rackmodel.workload.operations import Collective, Compute, Numbered, Operation, Recv, Send, Wait
 
 MOST_TAKEN = 0.5  # of the compute units, however many collectives are in flight: assumed
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRun:
+class KernelRun(NamedTuple):
     """Kernels that follow one another without waiting; `parts` are (operation, seconds)."""
 
     first: int
@@ -32,8 +31,7 @@ class KernelRun:
     parts: tuple[tuple[int, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(NamedTuple):
     """A collective that the rank joins; on `stream` with a token, otherwise it waits for the
     end."""
 
@@ -44,8 +42,7 @@ class Join:
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """One end of a send; `sending` or receiving."""
 
     place: int
@@ -56,8 +53,7 @@ class Pass:
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Wait for a token."""
 
     place: int
@@ -74,8 +70,7 @@ class Cut(Numbered):
     pieces: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Part of a segment worked out once: [start, end) relative to the segment's lockstep start.
 
     kind : "run", "join" (a collective that the rank waits for, or an asynchronous one), "hold".
@@ -131,7 +126,7 @@ def pieces_of(
 
     def close() -> None:
         if run:
-            pieces.append(KernelRun(run[0][0], sum(s for _, s in run), tuple(run)))
+            pieces.append(KernelRun(run[0][0], sum([s for _, s in run]), tuple(run)))
             run.clear()
 
     for place, operation in enumerate(operations):

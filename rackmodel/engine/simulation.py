@@ -307,7 +307,7 @@ class Simulation:
     def _used_by(self, cut_up: Cut) -> tuple[int, ...] | None:
         """Return the channels of a cut's collectives; None if it sends, too."""
         if cut_up.id not in self._used:
-            sends = any(isinstance(piece, Pass) for piece in cut_up.pieces)
+            sends = Pass in set(map(type, cut_up.pieces))
             used = {piece.channel for piece in cut_up.pieces if isinstance(piece, Join)}
             self._used[cut_up.id] = None if sends else tuple(sorted(used))
         return self._used[cut_up.id]

@@ -188,7 +188,7 @@ def _simulate(
         for draft in one.drafts:
             key = draft.key
             stages = key.stages and (key.stages[0] + firsts[number], key.stages[1] + firsts[number])
-            named = replace(key, axis=_named(key.axis, number), stages=stages)
+            named = key._replace(axis=_named(key.axis, number), stages=stages)
             drafts.append(draft._replace(key=named, members=draft.members + bases[number]))
             owner.append(number)
     stage = np.concatenate(
