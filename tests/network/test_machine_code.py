@@ -111,8 +111,9 @@ def test_only_the_newest_versions_are_kept(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(machine_code, "MOST_VERSIONS", 2)
     whole(pair(), 0, 1.0)
     (first,) = tmp_path.glob("*.o")
+    name, _, processor = first.name.split("-")
     for age, digest in enumerate("abc"):  # of other sources, the oldest first
-        other = tmp_path / first.name.replace(whole._stem, f"filled-{digest * 16}")
+        other = tmp_path / f"{name}-{digest * 16}-{processor}"
         other.write_bytes(first.read_bytes())
         os.utime(other, (age, age))
     strange = tmp_path / "filled-of-others.o"
