@@ -91,14 +91,13 @@ def simulation_tables(row: Payload) -> Iterator[RenderableType]:
 
 
 def _breakdown(row: Payload) -> Iterator[RenderableType]:
-    rounding = 1e-9 * row["step_s"]  # what sums leave over of a part that is not there
-    parts = {key: value for key, value in row["breakdown_s"].items() if value > rounding}
+    parts = {key: value for key, value in row["breakdown_s"].items() if value > 0}
     total, most = sum(parts.values()), max(parts.values())
     table = filled(
         ("where the time goes", "", "share"),
         [
             (
-                part_name(key),
+                part_name(key, row["plan"]["pp"]),
                 seconds(value),
                 percent(value / total),
                 "█" * max(1, round(BAR * value / most)),
@@ -117,7 +116,7 @@ def _waterfall(row: Payload) -> str:
     losses = sorted(row["waterfall"], key=lambda one: -abs(one["lost"]))
     shown = [one for one in losses if abs(one["lost"]) >= LEAST_LOST]
     rest = sum(one["lost"] for one in losses) - sum(one["lost"] for one in shown)
-    words = [f"{part_name(one['part'])} {signed(-one['lost'])}" for one in shown]
+    words = [f"{part_name(one['part'], row['plan']['pp'])} {signed(-one['lost'])}" for one in shown]
     words += [f"others {signed(-rest)}"] if len(shown) < len(losses) else []
     return f"  of the peak: {', '.join(words)}; MFU {percent(row['mfu'])}"
 

@@ -208,10 +208,14 @@ PARTS = {
 }
 
 
-def part_name(key: str) -> str:
+def part_name(key: str, pp: int = 0) -> str:
     """Return what a key of breakdown_s or bound_by means, in words.
 
-    >>> part_name("dp"), part_name("some_thing")
-    ('gradient and weight traffic (dp)', 'some thing')
+    pp : stages of the plan, 0 where it is not known; in one stage ranks wait for slower ones.
+
+    >>> part_name("dp"), part_name("some_thing"), part_name("bubble", pp=1)
+    ('gradient and weight traffic (dp)', 'some thing', 'waiting for other ranks')
     """
+    if key == "bubble" and pp == 1:
+        return "waiting for other ranks"
     return PARTS.get(key, key.replace("_", " "))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
+ROUNDING = 1e-12  # of a step: what a sum over stretches leaves of no waits at all
 DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica")
 
 
@@ -45,7 +46,8 @@ def breakdown(events: Table, counts: Floats, step_s: float) -> dict[str, float]:
     parts_of["compute"] = busy & ~phase.among("optimizer", "recompute")
     parts_of["bubble"] = main & ~busy & ~moving
     by_part = {name: float(seconds[at].sum()) for name, at in sorted(parts_of.items()) if at.any()}
-    by_part["bubble"] = by_part.get("bubble", 0.0) + step_s - sum(by_part.values())
+    waits = by_part.get("bubble", 0.0) + step_s - sum(by_part.values())
+    by_part["bubble"] = waits if abs(waits) > ROUNDING * step_s else 0.0
     parts = dict.fromkeys(ALWAYS, 0.0)
     for name, value in by_part.items():
         name = "dp" if name in DATA_PARALLEL else name

@@ -187,3 +187,11 @@ def test_a_real_step_from_words_to_trace(run, tmp_path):
     assert 0 < answer["mfu"] < 1
     assert sum(answer["breakdown_s"].values()) == pytest.approx(answer["step_s"])
     assert trace.stat().st_size > 500
+
+
+@pytest.mark.parametrize(("pp", "told"), [(1, "waiting for other ranks"), (2, "pipeline bubble")])
+def test_waits_without_stages_are_no_bubble_of_a_pipeline(run, pp, told):
+    words = "--model gpt3-13b --gpus 16 --global-batch 32 --slow 3=1.3 --default-plan"
+    printed = run("simulate", "dgx-h100", *words.split(), "--tp", "8", "--pp", str(pp)).stdout
+    assert printed.count(told) == 2  # where the time goes, and where the peak goes
+    assert ("pipeline bubble" in printed) == (pp > 1)

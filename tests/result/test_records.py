@@ -67,3 +67,10 @@ def test_attributes_are_what_the_assessment_tells():
     # Joules of racks and fabric, and the hall's above them.
     assert result.tokens_per_s_per_mw * result.energy_j_per_token <= 1e6
     assert f"{result.rack_kw:,.0f} kW" in result._repr_html_()
+
+
+def test_without_stages_and_slow_parts_nothing_waits():
+    plan = {"tp": 4, "pp": 1, "micro_batch": 8}
+    words = {"model": "gpt3-13b", "gpus": 16, "global_batch": 32, "plan": plan}
+    parts = rackmodel.simulate("dgx-h100", **words).breakdown_s
+    assert parts["bubble"] == 0.0  # and not what a sum over stretches leaves, 1e-16 of the step
