@@ -5,7 +5,8 @@ Out: `titles`, words by the name of a picture.
 Left out: drawing (`reporting.scale_up`), the answers at length (`answers`).
 
 A gain whose band holds zero can't be told apart, and a size is the cheapest together with those
-whose band reaches as low.
+whose band reaches as low. Of many gains a title has the least and the most: two lines of a picture
+hold no more, the others are drawn there and told in the answers.
 """
 
 from __future__ import annotations
@@ -64,6 +65,18 @@ def _joined(words: Iterable[str]) -> str:
     return ", ".join(words)
 
 
+def _between(cases: Iterable[tuple[Row, Row, str]]) -> str:
+    """The least and the most of gains, each with where it is found; where all are alike one.
+
+    cases : (ours, base, where).
+    """
+    gains = sorted((like_ratio(ours, base)[0], _gain(ours, base), at) for ours, base, at in cases)
+    (_, least, first), (_, most, last) = gains[0], gains[-1]
+    if least == most:
+        return least if len(gains) > 1 else f"{least} {first}"
+    return f"{least} {first} to {most} {last}"
+
+
 def _by(part: pd.DataFrame, column: str) -> dict[float, Row]:
     """Rows by a column, ascending."""
     return {row[column]: row for row in sorted(records(part), key=lambda row: float(row[column]))}
@@ -76,19 +89,16 @@ def _ends(sizes: Mapping[float, Row]) -> tuple[float, float]:
 
 
 def _domain(frames: Frames) -> str:
-    """What a rack of 72 gains over nodes of 8, and 576 over it, by model; the most first."""
-    told: dict[str, list[tuple[float, str]]] = {}
+    """What a rack of 72 gains over nodes of 8, and 576 over it: least and most."""
+    told: dict[str, list[tuple[Row, Row, str]]] = {}
     for model, part in models(frames["domain"]):
         sizes = _by(part, "domain")
         small, rack = _ends(sizes)
         for low, high in ((small, rack), (rack, LARGE)):
             if high in sizes and high > low:
-                gain = like_ratio(sizes[high], sizes[low])[0]
-                words = f"{model} {_gain(sizes[high], sizes[low])}"
-                told.setdefault(f"{high:g} over {low:g}", []).append((-gain, words))
-    return "; ".join(
-        f"{step}: {_joined(words for _, words in sorted(cases))}" for step, cases in told.items()
-    )
+                case = (sizes[high], sizes[low], f"({model})")
+                told.setdefault(f"{high:g} over {low:g}", []).append(case)
+    return "; ".join(f"{step}: {_between(cases)}" for step, cases in told.items())
 
 
 def _waits(frames: Frames) -> str:
@@ -110,8 +120,11 @@ def _shown(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return name, every[name]
 
 
-def _least(part: pd.DataFrame, column: str) -> str:
-    """The domain at which a token takes least, with those that can't be told from it."""
+def _least(part: pd.DataFrame, column: str) -> tuple[str, str]:
+    """The domain at which a token takes least, with those that can't be told from it; the change.
+
+    The change is against the smallest domain, "" where that is the best.
+    """
     sizes = _by(part, "domain")
     best = min(sizes.values(), key=lambda row: float(row[column]))
     near = []
@@ -120,18 +133,21 @@ def _least(part: pd.DataFrame, column: str) -> str:
         if float(row[column]) * value / high <= float(best[column]):
             near.append(f"{size:g}")
     if len(near) == len(sizes):
-        return "any"
+        return "any", ""
     first = sizes[min(sizes)]
-    change = float(best[column]) / float(first[column]) - 1.0
-    return f"{' or '.join(near)} ({percent(change)})" if best is not first else " or ".join(near)
+    change = percent(float(best[column]) / float(first[column]) - 1.0)
+    return " or ".join(near), "" if best is first else f" {change}"
 
 
 def _lowest(what: str, column: str) -> Callable[[Frames], str]:
-    """Where a token takes least of something, by model, against the smallest domain."""
+    """Where a token takes least of something, by domain, against the smallest one."""
 
     def say(frames: Frames) -> str:
-        told = (f"{model} at {_least(part, column)}" for model, part in models(frames["domain"]))
-        return f"{what}: {_joined(told)}"
+        told: dict[str, list[str]] = {}
+        for model, part in models(frames["domain"]):
+            place, change = _least(part, column)
+            told.setdefault(place, []).append(f"{model}{change}")
+        return f"{what} at {'; '.join(f'{at}: {_joined(names)}' for at, names in told.items())}"
 
     return say
 
@@ -175,23 +191,24 @@ def _media(frames: Frames) -> str:
 
 def _pareto(frames: Frames) -> str:
     model, part = _shown(frames["domain"])
-    cheap, frugal = (_least(part, name) for name in ("usd_per_mtoken", "energy_j_per_token"))
+    cheap, frugal = (
+        "".join(_least(part, name)) for name in ("usd_per_mtoken", "energy_j_per_token")
+    )
     return f"{model}: cheapest tokens at {cheap}, least energy at {frugal}"
 
 
 def _nics(frames: Frames) -> str:
-    """What faster NICs gain, by model and domain."""
+    """What the fastest NICs gain, by model and domain."""
     told: dict[str, list[str]] = {}
     for model, whole in models(frames["nics"]):
+        gains = []
         for size, part in whole.groupby("domain", sort=True):
             rates = _by(part, "nic_gbps")
-            base = 400 if 400 in rates else min(rates)
-            words = _joined(
-                f"{_gain(row, rates[base])} at {rate:,g}"
-                for rate, row in rates.items()
-                if rate > base
-            )
-            told.setdefault(f"NICs over {base:g} Gb/s", []).append(f"{model} in {size:g} {words}")
+            base, fast = 400 if 400 in rates else min(rates), max(rates)
+            gains.append(f"{_gain(rates[fast], rates[base])} in {size:g}")
+        told.setdefault(f"NICs of {fast:,g} over {base:g} Gb/s", []).append(
+            f"{model} {_joined(gains)}"
+        )
     return "; ".join(f"{head}: {'; '.join(cases)}" for head, cases in told.items())
 
 
@@ -209,20 +226,20 @@ def _strong(frames: Frames) -> str:
     return f"{ends[1]:,.0f} accelerators over {ends[0]:,.0f}, tokens/s of each: {'; '.join(told)}"
 
 
-def _over(frame: pd.DataFrame, column: str) -> str:
-    """What the larger domain gains, by model and by what varies."""
+def _sequence(frames: Frames) -> str:
+    """The least and the most that the larger domain gains, and in sequences of how many tokens."""
     told, heads = [], dict[str, None]()
-    for model, whole in models(frame):
+    for model, whole in models(frames["sequence"]):
         gains = []
-        for value, part in whole.groupby(column, sort=True):
+        for tokens, part in whole.groupby("seq_len", sort=True):
             sizes = _by(part, "domain")
             small, rack = _ends(sizes)
             if small != rack:
                 heads[f"{rack:g} over {small:g}"] = None
-                gains.append(f"{_gain(sizes[rack], sizes[small])} at {value_words(value)}")
+                gains.append((sizes[rack], sizes[small], f"at {value_words(tokens)}"))
         if gains:
-            told.append(f"{model} {_joined(gains)}")
-    return f"{_joined(heads)}: {'; '.join(told)}"
+            told.append(f"{model} {_between(gains)}")
+    return f"{_joined(heads)}, tokens in a sequence: {'; '.join(told)}"
 
 
 def _tokens(frames: Frames) -> str:
@@ -231,11 +248,11 @@ def _tokens(frames: Frames) -> str:
     for model, part in models(frames["gains"]):
         rows = sorted(records(part), key=lambda row: float(row["gain [%]"]))
         ends = dict.fromkeys(
-            f"{_stepped(row)} ({row['tokens an accelerator and step']:,.0f} tokens each)"
+            f"{_stepped(row)} at {row['tokens an accelerator and step']:,.0f}"
             for row in (rows[0], rows[-1])
         )
         told.append(f"{model} {' to '.join(ends)}")
-    return f"{RACK} over {SMALL}: {'; '.join(told)}"
+    return f"{RACK} over {SMALL}, tokens each has in a step: {'; '.join(told)}"
 
 
 def _stepped(row: Row) -> str:
@@ -244,15 +261,16 @@ def _stepped(row: Row) -> str:
 
 
 def _generations(frames: Frames) -> str:
-    """What a domain nine times as large gains, by generation."""
+    """The least and the most that a domain nine times as large gains, and in which generation."""
     told = []
     for model, whole in models(frames["generations"]):
         gains = []
         for name, part in whole.groupby("accelerator", sort=False):
             sizes = _by(part, "domain")
             if len(sizes) > 1:
-                gains.append(f"{name} {_gain(sizes[max(sizes)], sizes[min(sizes)])}")
-        told.append(f"{model} {_joined(gains)}")
+                gains.append((sizes[max(sizes)], sizes[min(sizes)], f"({name})"))
+        if gains:
+            told.append(f"{model} {_between(gains)}")
     return f"Nine times the domain: {'; '.join(told)}"
 
 
@@ -312,7 +330,7 @@ _TITLES: dict[str, Callable[[Frames], str]] = {
     "domain-pareto": _pareto,
     "nics": _nics,
     "strong": _strong,
-    "sequence": lambda frames: _over(frames["sequence"], "seq_len"),
+    "sequence": _sequence,
     "tokens": _tokens,
     "generations": _generations,
     "distance": _distance,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from study_frames import frames
+from study_frames import frames, row
 
 from rackmodel.argument.titles import titles
 from rackmodel.argument.trade_offs import with_gains
@@ -42,9 +43,15 @@ def test_every_picture_is_drawn_when_its_frame_is_there(drawn):
 
 def test_titles_say_what_was_found(drawn):
     told = {name: ax.get_title(loc="left").replace("\n", " ") for name, ax in drawn.items()}
-    assert told["domain"].startswith("72 over 8: deepseek-v3 +30%, llama3.1-405b 0%; 576 over 72")
-    assert "deepseek-v3 in 8 +5.0% at 800, +20% at 1,600" in told["nics"]
-    assert told["generations"] == "Nine times the domain: deepseek-v3 a100-80 +5.0%, gb200 +30%"
+    assert told["domain"].startswith(
+        "72 over 8: 0% (llama3.1-405b) to +30% (deepseek-v3); 576 over 72: 0% (llama3.1-405b)"
+    )
+    assert told["nics"].startswith("NICs of 1,600 over 400 Gb/s: deepseek-v3 +20% in 8, +20% in 72")
+    assert (
+        told["generations"] == "Nine times the domain: deepseek-v3 +5.0% (a100-80) to +30% (gb200)"
+    )
+    assert told["sequence"] == ("72 over 8, tokens in a sequence: deepseek-v3 0%; llama3.1-405b 0%")
+    assert told["domain-cost"] == "Tokens are cheapest at 576: deepseek-v3 -24%; any: llama3.1-405b"
     assert "llama3.1-405b" in told["budget-llama3.1-405b"]
 
 
@@ -53,7 +60,22 @@ def test_a_gain_whose_band_holds_zero_is_not_told():
     one = both["domain"].query("model == 'deepseek-v3' and domain <= 72").copy()
     one.loc[one["domain"] == 8, "ep_share"] = 0.4  # with 30% less of it nodes would be the quicker
     one.loc[one["domain"] == 72, "tokens_per_s_per_gpu"] = 1050.0
-    assert titles({"domain": one})["domain"] == "72 over 8: deepseek-v3 can't be told apart"
+    assert titles({"domain": one})["domain"] == "72 over 8: can't be told apart (deepseek-v3)"
+
+
+def test_a_title_is_not_broken_between_a_word_and_its_number():
+    """The five models of the study, of which a title has the least and the most."""
+    speeds = {"kimi-k2": 1470, "deepseek-v3": 1360, "gpt4-moe-1.8t": 1170, "llama3-70b": 1021}
+    rows = [row(m, v, domain=d) for m, most in speeds.items() for d, v in ((8, 1000), (72, most))]
+    frame = {"domain": pd.DataFrame(rows)}
+    told = titles(frame)
+    assert told["domain"] == "72 over 8: +2.1% (llama3-70b) to +47% (kimi-k2)"
+    for width in (5.6, 7.0):
+        for name, ax, _ in pictures(frame, told, (width, 4.2)):
+            lines = ax.get_title(loc="left").split("\n")
+            assert " ".join(lines) == told[name]
+            assert all(line[0].isalpha() or line[0].isdigit() for line in lines)
+            assert not any(line[0] in "+-(0123456789" for line in lines[1:])
 
 
 @pytest.mark.parametrize("name", PICTURES)
