@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rackmodel import gate
@@ -40,8 +40,8 @@ def misplaced(
     shown = repr(value) if isinstance(value, str | int | float | bool) else "..."
     known = set(known)
     places = {"plan": kinds_of(Plan), "site": kinds_of(Site)}
-    for place, fields in places.items():
-        if name in fields and place != here and (here or {place, "job"} & known):
+    for place, here_known in places.items():
+        if name in here_known and place != here and (here or {place, "job"} & known):
             return InvalidInput(
                 f'{name} is a field of the {place}; write {place}={{"{name}": {shown}}}'
             )
@@ -98,6 +98,27 @@ def plan_words(plan: Mapping[str, Any] | Plan) -> dict[str, Any]:
             raise misplaced(str(name), value, "plan", "field of the plan", kinds_of(Plan))
     made = Plan.of(plan)
     return {name: getattr(made, name) for name in plan}
+
+
+def command_words(plan: Plan) -> list[str]:
+    """Return the words of a command line that say a whole plan; dp follows from the rest.
+
+    >>> command_words(Plan(tp=8, pp=2, dp=4, ep_overlap=True))
+    ['--default-plan', '--tp', '8', '--pp', '2', '--plan', 'ep_overlap=true']
+    """
+    words = ["--default-plan"]
+    for one in fields(Plan):
+        usual = one.default_factory() if one.default_factory is not MISSING else one.default
+        value = getattr(plan, one.name)
+        if one.name == "dp" or value == usual or value is None:
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        option = str(one.metadata["option"]).split(" ")[0]
+        if isinstance(value, bool) or not option:
+            words += ["--plan", f"{one.name}={text.lower() if isinstance(value, bool) else text}"]
+        else:
+            words += [option, text]
+    return words
 
 
 def open_job(machine: Topology, words: Mapping[str, Any]) -> Job:

@@ -24,8 +24,8 @@ from rackmodel.argument.ratios import like_ratio as like_ratio
 from rackmodel.argument.ratios import percent as percent
 from rackmodel.argument.ratios import unlike_ratio as unlike_ratio
 from rackmodel.errors import UnknownName
+from rackmodel.planning.job_words import command_words
 from rackmodel.result.result import Result
-from rackmodel.workload import Plan
 
 Word: TypeAlias = Literal["supported", "consistent", "refuted", "depends"]
 WIDE = 0.25  # a band wider than this to either side can't support a number, only agree with it
@@ -132,7 +132,7 @@ def answer(
         unit,
         words,
         pd.DataFrame([dict(row) for row in rows]),
-        (f"rackmodel claims --only {name}", *commands),
+        tuple(commands),
     )
 
 
@@ -174,9 +174,10 @@ def decided(supported: bool, refuted: bool) -> Word:
     return "supported" if supported else "refuted" if refuted else "depends"
 
 
-def over_cases(values: Sequence[float]) -> Band:
-    """Mean of several cases between the least and the largest, in per cent."""
-    return 100 * sum(values) / len(values), 100 * min(values), 100 * max(values)
+def over_cases(bands: Sequence[Band]) -> Band:
+    """Mean of several cases between the least low end and the largest high one, in per cent."""
+    values, lows, highs = zip(*bands, strict=True)
+    return 100 * sum(values) / len(values), 100 * min(lows), 100 * max(highs)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -185,23 +186,16 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def simulate_line(result: Result) -> str:
-    """Return the command that simulates a result's plan again, every field that is not the usual.
+    """Return the command that simulates a result's plan again, on a machine that ships.
 
-    On a machine that ships; the plan is given whole, so nothing is searched.
+    The plan is given whole, so nothing is searched.
     """
     job = result.step.job
-    plan, usual = job.plan, Plan()
     words = [
         f"rackmodel simulate {result.topology} --model {job.model.name} --gpus {job.gpus}",
         f"--global-batch {job.global_batch} --seq-len {job.seq_len} --precision {job.precision}",
-        f"--tp {plan.tp} --pp {plan.pp} --vpp {plan.vpp} --cp {plan.cp} --ep {plan.ep}",
-        f"--etp {plan.etp} --micro-batch {plan.micro_batch} --sharding {plan.sharding}",
-        f"--recompute {plan.recompute} --stack {job.stack}",
-    ]
-    words += [
-        f"--plan {name}={str(getattr(plan, name)).lower()}"
-        for name in ("dispatcher", "dispatch_format", "ep_overlap")
-        if getattr(plan, name) != getattr(usual, name)
+        f"--stack {job.stack}",
+        *command_words(job.plan),
     ]
     return " ".join(words)
 

@@ -1,14 +1,13 @@
 """The commands of the page: simulate and serve, without the options that write files.
 
 In:  the groups of options that the command line has.
-Out: `COMMANDS`, functions that return what the page shows; `plan_words`, the words of a plan.
+Out: `COMMANDS`, functions that return what the page shows.
 Left out: running them (`worker`), the fields of the page (`form`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from rackmodel.cli import groups
@@ -33,7 +32,9 @@ def simulate(
     """Simulate one training step."""
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from rackmodel import api
+    from rackmodel.planning.job_words import command_words
     from rackmodel.reporting.summary import ROWS, headline
+    from rackmodel.workload.plan import Plan
 
     here = {**site, "trays": True}
     result = api.simulate(machine, **job, **engine, site=here, catalog=catalog)
@@ -42,7 +43,7 @@ def simulate(
         "title": headline(row),
         "figures": [[name, text(row)] for name, text in ROWS],
         "parts": step_parts(row["breakdown_s"]),
-        "held": plan_words(row["plan"]),
+        "held": command_words(Plan.of(row["plan"])),
         **_machine(row),
     }
 
@@ -119,27 +120,3 @@ def shares(found: Mapping[str, float], unit: str) -> list[Answer]:
         for name, value in found.items()
         if value > 0
     ]
-
-
-def plan_words(plan: Mapping[str, Any]) -> list[str]:
-    """Return the words of a command line that say a whole plan; dp follows from the rest.
-
-    >>> plan_words({"tp": 8, "pp": 2, "dp": 4, "micro_batch": 1, "ep_overlap": True})
-    ['--default-plan', '--tp', '8', '--pp', '2', '--plan', 'ep_overlap=true']
-    """
-    from rackmodel.workload.plan import Plan
-
-    words = ["--default-plan"]
-    for one in fields(Plan):
-        usual = one.default_factory() if one.default_factory is not MISSING else one.default
-        value = plan.get(one.name, usual)
-        value = tuple(value) if isinstance(value, list) else value
-        if one.name == "dp" or value == usual or value is None:
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        option = str(one.metadata["option"]).split(" ")[0]
-        if isinstance(value, bool) or not option:
-            words += ["--plan", f"{one.name}={text.lower() if isinstance(value, bool) else text}"]
-        else:
-            words += [option, text]
-    return words
