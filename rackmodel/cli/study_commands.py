@@ -238,7 +238,10 @@ def sensitivity(
 def claims(
     output: groups.OutputOptions,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Smaller machines, under a minute.")
+        bool,
+        typer.Option(
+            "--quick", help="Fewer plans, models and parts: two minutes of one processor."
+        ),
     ] = False,
     only: Annotated[
         list[str] | None,
@@ -296,9 +299,8 @@ def study(
       rackmodel study --quick --out runs/quick
       rackmodel study --out runs/study
 
-    May be killed and run again: points that are there are not looked at again. 128 points, half
-    an hour of one processor; mixtures on V100 take up to 9 GB and minutes. `claims --study DIR`
-    and `report --study DIR` read it.
+    May be killed and run again: points that are there are not looked at again. 130 points, a
+    quarter of an hour of one processor. `claims --study DIR` and `report --study DIR` read it.
     """
     from rackmodel.verbs.scale_up_study import FULL, write_study
 

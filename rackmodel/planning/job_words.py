@@ -107,15 +107,17 @@ def command_words(plan: Plan) -> list[str]:
     ['--default-plan', '--tp', '8', '--pp', '2', '--plan', 'ep_overlap=true']
     """
     words = ["--default-plan"]
-    for one in fields(Plan):
+    given = {one.name: one for one in fields(Plan)}
+    del given["dp"]
+    for name, one in given.items():
         usual = one.default_factory() if one.default_factory is not MISSING else one.default
-        value = getattr(plan, one.name)
-        if one.name == "dp" or value == usual or value is None:
+        value = getattr(plan, name)
+        if value == usual or value is None:
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         option = str(one.metadata["option"]).split(" ")[0]
         if isinstance(value, bool) or not option:
-            words += ["--plan", f"{one.name}={text.lower() if isinstance(value, bool) else text}"]
+            words += ["--plan", f"{name}={text.lower() if isinstance(value, bool) else text}"]
         else:
             words += [option, text]
     return words

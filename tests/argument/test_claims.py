@@ -142,7 +142,7 @@ def test_copper_saves_about_twenty_kilowatts(verdicts):
 
 def test_cut_links_cost_most_where_tensor_parallelism_crosses_them(verdicts):
     lost = verdicts["a800-links"].frame.set_index("tp")["lost"]
-    assert lost.loc[8] > lost.loc[2] > 0
+    assert lost.loc[8] > 10 * lost.loc[1] > 0
     assert lost.loc[8] < 0.33
 
 
@@ -223,16 +223,56 @@ def test_goodput_is_that_of_the_whole_machine():
     assert shares[2] < 0.1
 
 
+@pytest.mark.parametrize("name", ["a800-links", "liquid-needed"])
+def test_what_is_quick_says_so_and_repeats_as_printed(name, capsys):
+    verdict = claims.run_claim(name, quick=True)
+    assert verdict.commands[0] == f"rackmodel claims --quick --only {name}"
+    assert verdict.words.endswith(f" Quickly: {claims.claim(name)['quickly']}.")
+    assert "Quickly" not in claims.run_claim("nvl72-structure", quick=True).words
+    for line in verdict.commands[1:]:
+        with pytest.raises(SystemExit) as stop:
+            app([*line.split()[1:], "--json"])
+        assert stop.value.code in (0, None)
+        told = json.loads(capsys.readouterr().out)
+        found = verdict.frame[verdict.frame["command"] == line].iloc[0]
+        ours = "step_a800_s" if name == "a800-links" else "heat_w"
+        theirs = told["step_s"] if name == "a800-links" else max(r["heat_w"] for r in told["racks"])
+        assert theirs == pytest.approx(found[ours], rel=1e-9)
+
+
+def test_money_is_asked_of_racks_and_nodes_with_the_nics_that_serve_each_best():
+    """A rack that is only cheaper does not support the claim, one that faster NICs beat neither."""
+    from rackmodel.argument.verdicts import trends
+
+    def row(domain, money, tokens):
+        return {
+            "domain": domain,
+            "same money": money,
+            "low": money - 0.01,
+            "high": money + 0.01,
+            "tokens/s [%]": tokens,
+        }
+
+    cells = [row(8, 1.0, 0.0), row(8, 1.2, 25.0), row(72, 1.3, 40.0), row(576, 2.0, 90.0)]
+    money, tokens = trends.each_at_its_best(cells)
+    assert money == pytest.approx((1.3 / 1.2, 1.29 / 1.19, 1.31 / 1.21))
+    assert tokens == pytest.approx(0.12)
+
+
 @pytest.mark.parametrize(
     ("machine", "work", "plan"),
     [
         ("gb200-nvl72", Work("mixtral-8x7b", 144, 288, 4096, "fp8-mx"), {"tp": 2, "ep": 8}),
         ("dgx-h100", Work("gpt-oss-20b", 32, 64, 4096), {"tp": 1, "ep": 16}),
         ("dgx-a100-80", Work("gpt3-13b", 16, 64, 2048), {"tp": 2, "pp": 2, "vpp": 2}),
+        ("h100-100k", Work("megatron-1t", 12288, 1536, 4096), {"tp": 8, "pp": 16}),
     ],
 )
 def test_a_printed_line_runs_as_printed_and_gives_the_same_step(machine, work, plan, capsys):
-    """The second one leaves its domains: it dispatches as DeepEP, which the line has to say."""
+    """The second one leaves its domains: it dispatches as DeepEP, which the line has to say.
+
+    The last one runs some of its layers again, where `--recompute full` alone says all of them.
+    """
     result = best_of(load_topology(machine), work, [plan])
     name, *words = simulate_line(result).split()
     assert name == "rackmodel"

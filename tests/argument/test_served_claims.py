@@ -4,6 +4,7 @@ import pytest
 
 from rackmodel.argument.verdicts import served
 from rackmodel.hardware import load_catalog
+from rackmodel.serving.words import job_of_words
 from rackmodel.topology import load_topology
 
 JOB = {"model": "gpt-oss-120b", "gpus": 8, "isl": 1024, "osl": 1024, "kv": "fp8", "mtp": 0}
@@ -67,3 +68,12 @@ def test_hbm_that_gives_nothing_costs_what_it_adds_to_an_hour(front):
     assert row["usd"] == pytest.approx(1.0 / dearer - 1.0)
     assert 0.0 < base["capital_share"] < 1.0
     assert served.gain(base, None, 0.0) == {}
+
+
+@pytest.mark.parametrize("case", [(s, d) for s in served.SHAPES for d in served.DRAFTED])
+def test_every_case_is_a_job_that_can_be_asked(case):
+    """Words that change nothing are refused: without drafts none is accepted."""
+    (isl, osl), drafted = case
+    words = {**served.RACK, **served.DRAFTED[drafted], "isl": isl, "osl": osl, "users": 1}
+    job, _ = job_of_words(load_topology("gb200-nvl72"), words)
+    assert (job.isl, job.osl) == (isl, osl)

@@ -98,7 +98,8 @@ def run_claim(name: str, quick: bool = False) -> Verdict:
 
     Parameters
     ----------
-    quick : smaller machines, fewer models and plans; another figure, the same question.
+    quick : smaller machines, fewer models and plans; another figure, the same question. The words
+        end with what is left out (`quickly` in claims.toml).
 
     Raises
     ------
@@ -109,7 +110,10 @@ def run_claim(name: str, quick: bool = False) -> Verdict:
         raise UnknownName.among("claim", name, TESTS)
     with counting() as steps:
         verdict = TESTS[name](quick)
-    return replace(verdict, steps=steps[0])
+    again = f"rackmodel claims{' --quick' * quick} --only {name}"
+    less = claim(name).get("quickly") if quick else None
+    words = f"{verdict.words} Quickly: {less}." if less else verdict.words
+    return replace(verdict, steps=steps[0], words=words, commands=(again, *verdict.commands))
 
 
 def run_claims(

@@ -103,10 +103,7 @@ def _rated_gw(machine: str, accelerators: float) -> Band:
 
 
 def grok3(quick: bool = False) -> Verdict:
-    """grok3-cluster: price and power of 100,000 H100, and a trillion-parameter step.
-
-    Quickly: an eighth of the cluster, its price and power taken times the number.
-    """
+    """grok3-cluster: price and power of 100,000 H100, and a trillion-parameter step."""
     gpus = 12288 if quick else 98304
     plans = ({"tp": 8, "pp": 16, "vpp": 1 if quick else 4},)
     work = Work("megatron-1t", gpus, 16 * gpus // 128, 4096)

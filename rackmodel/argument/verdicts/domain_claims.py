@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rackmodel.argument.scale_up import Work, best_of, point
+from rackmodel.argument.study_parts import banded
 from rackmodel.argument.study_points import known_points, point_key
 from rackmodel.argument.verdicts.pairs import pair_words, published_pairs
 from rackmodel.argument.verdicts.verdict import (
@@ -23,6 +24,7 @@ from rackmodel.argument.verdicts.verdict import (
     like_ratio,
     over_cases,
     percent,
+    simulate_line,
 )
 from rackmodel.sweeps.filters import Value
 from rackmodel.topology import load_topology
@@ -72,7 +74,7 @@ def take_points(study: Path) -> None:
 def sizes(quick: bool = False) -> Verdict:
     """nvl-sizes: the same job with domains of 8 to 576 accelerators."""
     domains = (8, 72, 576) if quick else (8, 72, 144, 576)
-    models = ("deepseek-v3",) if quick else tuple(JOBS)
+    models = BOTH if quick else tuple(JOBS)
     rows = [dict(look(model, quick, domain=size)) for model in models for size in domains]
     found: dict[tuple[str, int], Mapping[str, Any]] = {
         (str(row["model"]), int(row["domain"] or 0)): row for row in rows
@@ -112,7 +114,7 @@ def sizes(quick: bool = False) -> Verdict:
         f"x tokens/s/GPU, 576 over 8, {best}",
         words,
         rows,
-        ("rackmodel study --quick",),
+        ("rackmodel study --only domain --out runs/domain",) * (not quick),
     )
 
 
@@ -134,9 +136,10 @@ def above(quick: bool = False) -> Verdict:
 def _step(name: str, small: int, large: int, quick: bool) -> Verdict:
     """Judge a step of the domain against NICs of twice and four times the rate."""
     rows: list[dict[str, Any]] = []
-    for model in BOTH[1:] if quick else BOTH:
+    for model in BOTH:
         base, larger = (look(model, quick, domain=size) for size in (small, large))
         row = {"model": model, "from": small, "to": large, **_gains("domain", larger, base)}
+        row["told"] = banded(larger, base)
         row["domain_usd_per_gpu"] = _change(larger, base, "capital_usd_per_gpu")
         row["domain_w_per_gpu"] = _change(larger, base, "it_w_per_gpu")
         for rate in (800,) if quick else (800, 1600):
@@ -147,12 +150,12 @@ def _step(name: str, small: int, large: int, quick: bool) -> Verdict:
         rows.append(row)
     # For the claim the domain has to gain, and more than NICs of twice the rate do.
     wins = [row["domain"] > max(row["nics_800"], WORTH) for row in rows]
-    leads = [row["domain"] - row["nics_800"] for row in rows]
+    ends = ("", "_low", "_high")
+    leads = [tuple(row[f"domain{e}"] - row[f"nics_800{e}"] for e in ends) for row in rows]
     words = (
         f"From {small} to {large} accelerators a domain: "
         + "; ".join(
-            f"{row['model']} {percent(row['domain'])} ({100 * row['domain_low']:+.0f} to "
-            f"{100 * row['domain_high']:+.0f}) tokens/s, against "
+            f"{row['model']} {row['told']} tokens/s, against "
             + " and ".join(
                 f"{percent(row[f'nics_{rate}'])} of NICs of {rate} Gb/s"
                 for rate in (800, 1600)
@@ -165,14 +168,17 @@ def _step(name: str, small: int, large: int, quick: bool) -> Verdict:
     return answer(
         name,
         decided(all(wins), not any(wins)),
-        over_cases(leads),
-        f"points of tokens/s, {large} for {small} less NICs of 800 for 400 Gb/s (band: models)",
+        over_cases([(lead[0], min(lead), max(lead)) for lead in leads]),
+        f"points of tokens/s, {large} for {small} less NICs of 800 for 400 Gb/s (band: models, "
+        "exposed communication)",
         words,
         rows,
         (
             f"rackmodel domains --model deepseek-v3 --accelerator gb200 --gpus 4608 "
             f"--global-batch 9216 --seq-len 4096 --precision fp8-mx --domains {small},{large}",
-        ),
+            "rackmodel study --only domain --only nics --out runs/nics",
+        )
+        * (not quick),
     )
 
 
@@ -187,9 +193,8 @@ def _change(ours: Mapping[str, Any], base: Mapping[str, Any], name: str) -> floa
 
 def hbm(quick: bool = False) -> Verdict:
     """hbm-more-is-better: what HBM bandwidth and capacity add, per model."""
-    models = BOTH[1:] if quick else BOTH
     rows: list[dict[str, Any]] = []
-    for model in models:
+    for model in BOTH:
         base = look(model, quick)
         row: dict[str, Any] = {
             "model": model,
@@ -197,9 +202,11 @@ def hbm(quick: bool = False) -> Verdict:
         }
         for name, factor in (("bandwidth", 2), ("bandwidth", 4), ("capacity", 2)):
             more = look(model, quick, **{f"hbm_{name}": factor})
-            row[f"{name}_x{factor}"] = like_ratio(more, base)[0] - 1
+            row |= _gains(f"{name}_x{factor}", more, base)
         rows.append(row)
-    first = [row["bandwidth_x2"] for row in rows]
+    first = [
+        (row["bandwidth_x2"], row["bandwidth_x2_low"], row["bandwidth_x2_high"]) for row in rows
+    ]
     room = [row["capacity_x2"] for row in rows]
     last = [(1 + row["bandwidth_x4"]) / (1 + row["bandwidth_x2"]) - 1 for row in rows]
     words = (
@@ -216,13 +223,10 @@ def hbm(quick: bool = False) -> Verdict:
         "hbm-more-is-better",
         decided(min(last) > 0.05 and min(room) > 0.05, max(last) < 0.05 and max(room) < 0.05),
         over_cases(first),
-        "% tokens/s for twice the HBM bandwidth (band: over models)",
+        "% tokens/s for twice the HBM bandwidth (band: models, exposed communication)",
         words,
         rows,
-        (
-            "rackmodel sensitivity gb200-nvl72 --model deepseek-v3 --gpus 4608 "
-            "--global-batch 9216 --seq-len 4096 --precision fp8-mx",
-        ),
+        ("rackmodel study --only hbm --out runs/hbm",) * (not quick),
     )
 
 
@@ -244,7 +248,7 @@ def a800(quick: bool = False) -> Verdict:
     )  # the same fabric and NICs, only the links differ
     cut = load_topology("hgx-a800-80")
     rows: list[dict[str, Any]] = []
-    for work, plan in _A800_JOBS[1::3] if quick else _A800_JOBS:
+    for work, plan in _A800_JOBS[1::4] if quick else _A800_JOBS:
         a, b = (best_of(one, work, [plan]) for one in (full, cut))
         rows.append(
             {
@@ -254,6 +258,7 @@ def a800(quick: bool = False) -> Verdict:
                 "step_a100_s": a.step_s,
                 "step_a800_s": b.step_s,
                 "lost": 1.0 - b.tokens_per_s / a.tokens_per_s,
+                "command": simulate_line(b),
             }
         )
     losses = [row["lost"] for row in rows]
@@ -268,14 +273,11 @@ def a800(quick: bool = False) -> Verdict:
         "a800-links",
         # A third of the bandwidth that cost a third of the speed would support the plain reading.
         decided(min(losses) > 0.05, max(losses) < 0.01),
-        over_cases(losses),
+        over_cases([(lost, lost, lost) for lost in losses]),
         "% of throughput lost (band: over jobs)",
         words,
         rows,
-        (
-            "rackmodel compare hgx-a100-80 hgx-a800-80 --model llama2-70b --gpus 256 "
-            "--global-batch 512 --seq-len 4096",
-        ),
+        [row["command"] for row in rows],
     )
 
 

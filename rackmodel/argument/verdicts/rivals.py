@@ -20,6 +20,7 @@ from rackmodel.argument.verdicts.verdict import (
     answer,
     decided,
     geometric_mean,
+    simulate_line,
     unlike_ratio,
 )
 from rackmodel.errors import CannotRun
@@ -70,7 +71,7 @@ def ualink(quick: bool = False) -> Verdict:
                 rack = load_topology(machine, overrides=changes)
                 result = best_of(rack, job, plans[:2])
                 sold.setdefault((name, precision), []).append(unlike_ratio(result, base))
-                rows.append(_row(f"{name}, {precision}", result))
+                rows.append(_row(f"{name}, {precision}", result, ships=not changes))
     means = {case: geometric_mean([ratio[0] for ratio in found]) for case, found in sold.items()}
     fair = means.pop(("same accelerator", "fp8-mx"))
     every = [ratio for case in means for ratio in sold[case]]
@@ -98,14 +99,12 @@ def ualink(quick: bool = False) -> Verdict:
         "x tokens/s per accelerator, UALink over NVLink",
         text,
         rows,
-        (
-            "rackmodel compare vr200-nvl72 ualink72 helios-ualoe72 --model deepseek-v3 --gpus 1152 "
-            "--global-batch 9216 --seq-len 4096 --precision fp8-mx",
-        ),
+        _lines(rows),
     )
 
 
-def _row(name: str, result: Result) -> dict[str, Any]:
+def _row(name: str, result: Result, *, ships: bool = True) -> dict[str, Any]:
+    """Figures of a result, with the command that gives them where its machine ships."""
     return {
         "what": name,
         "machine": result.topology,
@@ -118,7 +117,12 @@ def _row(name: str, result: Result) -> dict[str, Any]:
         "tokens_per_s_per_gpu": result.tokens_per_s_per_gpu,
         "mfu": result.mfu,
         "bound_by": result.bound_by,
+        "command": simulate_line(result) if ships else None,
     }
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(row["command"]) for row in rows if row["command"]]
 
 
 _TPU_PLANS: Plans = (
@@ -154,9 +158,7 @@ def tpu(quick: bool = False) -> Verdict:
         dollars.append(costs[0] / costs[1])
         for result, cost in zip((ours, theirs), costs, strict=True):
             rows.append({**_row("", result), "usd_per_mtoken": cost})
-    last, speed = rows[-2], ratios[-1]
-    tokens = float(last["tokens_per_s_per_gpu"])
-    band = (tokens * tokens / _rate(last, "high"), tokens * tokens / _rate(last, "low"))
+    speed = ratios[-1]
     words = (
         "A TPU chip over the GPU of its year: "
         + ", ".join(
@@ -171,20 +173,12 @@ def tpu(quick: bool = False) -> Verdict:
     return answer(
         "tpu-alternative",
         decided(speed[0] > 0.9, speed[2] < 0.5),
-        (tokens, *band),
-        "tokens/s/chip, llama3-70b on TPU v7x",
+        speed,
+        "x tokens/s per accelerator, TPU v7x over GB200, llama3-70b",
         words,
         rows,
-        (
-            "rackmodel compare tpu-v7x-pod gb200-nvl72 --model llama3-70b --gpus 512 "
-            "--global-batch 1024 --seq-len 4096",
-        ),
+        _lines(rows),
     )
-
-
-def _rate(row: Mapping[str, Any], end: str) -> float:
-    """Tokens/s times the step's end of the band over the step: its mirror image."""
-    return float(row["tokens_per_s_per_gpu"]) * float(row[f"step_s_{end}"]) / float(row["step_s"])
 
 
 _GENERATIONS = (
@@ -224,6 +218,7 @@ def doubling(quick: bool = False) -> Verdict:
                 "tokens_per_s_per_rack": per_rack,
                 "rack_kw": kilowatts,
                 "tokens_per_s_per_kw": per_rack / kilowatts,
+                "command": simulate_line(result),
             }
         )
     rack = _growth(rows, "tokens_per_s_per_rack")
@@ -248,10 +243,7 @@ def doubling(quick: bool = False) -> Verdict:
         "x tokens/s per rack and year",
         words,
         rows,
-        (
-            "rackmodel compare dgx-a100-80 dgx-h100 gb200-nvl72 --model gpt3-13b --gpus 64 "
-            "--global-batch 512 --seq-len 2048",
-        ),
+        _lines(rows),
     )
 
 

@@ -29,9 +29,9 @@ SHAPES = ((1024, 1024), (8192, 1024))  # tokens of prompt and answer
 # DeepSeek-R1 as vendors serve it: NVFP4; with drafts three tokens, each right 7 times of 10.
 RACK: dict[str, Any] = {
     **{"model": "deepseek-v3", "gpus": LARGE, "weights": "nvfp4", "kv": "fp8"},
-    **{"acceptance": 0.7, "chunk": 8192},
+    "chunk": 8192,
 }
-DRAFTED = (3, 0)
+DRAFTED: dict[int, dict[str, Any]] = {3: {"mtp": 3, "acceptance": 0.7}, 0: {}}
 WORTH = 0.02  # a gain below can't be told from none
 OTHERS = ("dgx-b200",)  # nodes as others sell them
 USERS = tuple(2**power for power in range(17))
@@ -95,7 +95,7 @@ def rack_front(nodes: str, isl: int, osl: int, drafted: int, quick: bool) -> Ser
     """Return the front of 72 accelerators; nodes : a machine that ships, or a size of GB200's."""
     parts = load_catalog()
     machine = load_topology(nodes) if nodes in OTHERS else sold("gb200", int(nodes), catalog=parts)
-    words = {**RACK, "isl": isl, "osl": osl, "mtp": drafted}
+    words = {**RACK, **DRAFTED[drafted], "isl": isl, "osl": osl}
     users = FEW if quick else USERS
     return front_of(machine, words, users, parts, apart=True, speeds=SPEEDS)
 
@@ -104,8 +104,7 @@ def domain(quick: bool = False) -> Verdict:
     """serving-domain: tokens, and tokens for the same money, at one speed for each user, 72 over 8.
 
     A rack that gives no more tokens but is cheaper pays by its price, not by its domain: that does
-    not support the claim. Quickly: with drafts and prompts of 1,024 only, over nodes of GB200 only,
-    numbers of users four times apart; the same speeds.
+    not support the claim.
     """
     rows: list[dict[str, Any]] = []
     cases = [(isl, osl, drafted) for isl, osl in SHAPES for drafted in DRAFTED]
@@ -211,10 +210,7 @@ _MORE = {"bandwidth": "hbm_bytes_per_s", "capacity": "hbm_bytes"}
 
 
 def hbm(quick: bool = False) -> Verdict:
-    """serving-hbm: HBM of twice the rate or twice the room, and H200 over H100, priced.
-
-    Quickly: without the dense model on short prompts; the same parts and speeds.
-    """
+    """serving-hbm: HBM of twice the rate or twice the room, and H200 over H100, priced."""
     parts = load_catalog()
     node, price = load_topology("dgx-b200"), parts.prices["hbm3e"]
     part = parts.accelerators["b200"]
@@ -268,16 +264,22 @@ def gain(
 def _hbm_words(rows: Sequence[Mapping[str, Any]], added: Mapping[str, float]) -> str:
     names = {
         "bandwidth": f"Twice the rate of a B200's HBM ({added['bandwidth']:,.0f} $)",
-        "capacity": f"twice its room ({added['capacity']:,.0f} $)",
-        "h200": "an H200 in place of an H100 (the same arithmetic)",
+        "capacity": f"Twice its room ({added['capacity']:,.0f} $)",
+        "h200": "An H200 in place of an H100 (the same arithmetic)",
     }
     told = []
     for name, words in names.items():
-        mine = [
-            f"{row['model']}, prompts of {row['isl']:,}, at {row['tokens_per_s_per_user']:g}: "
-            f"{percent(row['tokens'])} tokens, {percent(row['usd'])} for the same money"
-            for row in rows
-            if row["more"] == name
-        ]
-        told.append(f"{words} gives {', '.join(mine)}")
-    return "; ".join(told) + "."
+        jobs: dict[str, list[str]] = {}
+        for row in rows:
+            if row["more"] == name:
+                job = f"{row['model']}, prompts of {row['isl']:,}"
+                jobs.setdefault(job, []).append(
+                    f"{percent(row['tokens'])} ({percent(row['usd'])}) at "
+                    f"{row['tokens_per_s_per_user']:g}"
+                )
+        cases = "; ".join(f"{job}: {', '.join(gains)}" for job, gains in jobs.items())
+        told.append(f"{words} gives {cases}")
+    return (
+        "More tokens, in brackets for the same money, by the tokens/s that each user sees. "
+        f"{'. '.join(told)}."
+    )

@@ -19,6 +19,7 @@ from rackmodel.argument.verdicts.verdict import (
     claimed,
     drawn,
     overlaps,
+    percent,
     simulate_line,
 )
 from rackmodel.assess.availability import availability
@@ -103,7 +104,7 @@ def whole_run(
 def gpt4(quick: bool = False) -> Verdict:
     """gpt4-run: 13 T tokens of a 1.8 T mixture of experts on 24,960 A100.
 
-    Not quickly, interleaved plans are tried beside the plain pipeline.
+    Interleaved plans are tried beside the plain pipeline.
     """
     chunks = (1,) if quick else (1, 4)
     plans = [{"tp": 8, "pp": 15, "ep": 16, "vpp": vpp} for vpp in chunks]
@@ -115,7 +116,7 @@ def gpt4(quick: bool = False) -> Verdict:
         f"{row['usd'] / 1e6:.0f} M USD to an owner ({row['usd'] / row['gpu_hours']:.2f} USD an "
         f"hour); 63 M USD would be {said / row['gpu_hours']:.2f} USD an hour. About "
         f"{RUN_DAYS} days, as is usually told, are "
-        f"{overlaps(banded(row, 'days'), RUN_DAYS, RUN_DAYS)}, if no more fails than parts do."
+        f"{overlaps(banded(row, 'days'), RUN_DAYS, RUN_DAYS)}, if nothing but parts fails."
     )
     return answer(
         "gpt4-run",
@@ -163,12 +164,16 @@ def llama3(quick: bool = False) -> Verdict:
         f"15 T tokens take {figure[0]:.1f} M H100-hours ({figure[1]:.1f} to {figure[2]:.1f}) at an "
         f"MFU of {row['mfu']:.0%}, stops included; Meta printed {said / 1e6:.1f} M, an MFU of "
         f"{row['mfu'] * row['gpu_hours'] / said:.0%} if nothing but this run was counted: "
-        + ("too few hours for it." if said < row["gpu_hours_low"] else "enough for it.")
+        + (
+            "too few hours for it."
+            if said < row["gpu_hours_low"]
+            else f"enough for it, {percent(said / row['gpu_hours'] - 1)}."
+        )
     )
     # More hours than needed may have gone elsewhere; fewer would be impossible.
     word = as_claimed("llama3-70b", figure, 1e6)
     if word == "refuted" and said > row["gpu_hours_high"]:
-        word = "depends"
+        word = "consistent"
     return answer(
         "llama3-70b",
         word,
@@ -184,14 +189,11 @@ _GPT5_PLAN = {"tp": 8, "pp": 12, "etp": 4}
 
 
 def gpt5(quick: bool = False) -> Verdict:
-    """gpt5-run: months of the two ends of the claim, on two sizes of cluster.
-
-    Quickly: a sixteenth of the cluster and of the tokens, and no interleaving.
-    """
+    """gpt5-run: months of the two ends of the claim, on two sizes of cluster."""
     cases = (("moe-8.8t", 65e12, 196608, 32), ("moe-17.6t", 130e12, 294912, 64))
     rows: list[dict[str, Any]] = []
+    share = 16 if quick else 1
     for model, tokens, gpus, experts in cases[:1] if quick else cases:
-        share = 16 if quick else 1
         dp = gpus // 96 // share
         work = Work(model, gpus // share, 24 * dp, 8192)
         plan = {**_GPT5_PLAN, "vpp": 1 if quick else 2, "ep": experts}
@@ -212,9 +214,9 @@ def gpt5(quick: bool = False) -> Verdict:
         word = "depends"
     words = (
         "; ".join(
-            f"{row['model']} on {row['tokens'] / 1e12:.0f} T tokens takes {month[0]:.1f} months on "
-            f"{row['gpus']:,} H100 at an MFU of {row['mfu']:.0%}, {row['goodput']:.0%} of the time "
-            "between stops that restart all"
+            f"{row['model']} on {row['tokens'] * share / 1e12:.0f} T tokens takes {month[0]:.1f} "
+            f"months on {row['gpus'] * share:,} H100 at an MFU of {row['mfu']:.0%}, "
+            f"{row['goodput']:.0%} of the time between stops that restart all"
             for row, month in zip(rows, months, strict=True)
         )
         + f". With the claim's 25-100 times the compute of GPT-4 it would be {dense[0]:.1f} to "
