@@ -1,6 +1,6 @@
-"""Pictures of a validation: predicted against measured steps, errors by group.
+"""Pictures of what was held against print: predicted and measured steps, errors, verdicts.
 
-In:  rows, each with measured_step_s and predicted_step_s (None: not drawn).
+In:  rows, each with measured_step_s and predicted_step_s (None: not drawn), or of a claim.
 Out: axes, or a figure of both.
 Left out: predicting.
 """
@@ -29,6 +29,7 @@ Rows = Sequence[Mapping[str, Any]]
 GRID_BAND = "#dfe7ee"
 
 
+VERDICTS = ("supported", "consistent", "depends", "refuted")  # a colour each
 FEW = 5  # runs, of which no spread is drawn
 
 
@@ -127,3 +128,24 @@ def validation_figure(rows: Rows, ax: Axes | None = None) -> Figure | Axes:
     validation_scatter(rows, left)
     error_bars(rows, right)
     return figure
+
+
+def verdict_bars(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw how many claims of each topic have which verdict.
+
+    rows : with `topic` and `verdict`, one a claim.
+    """
+    ax = own_axes(ax)
+    topics = list(dict.fromkeys(str(row["topic"]) for row in rows))[::-1]
+    with look():
+        before = dict.fromkeys(topics, 0)
+        for verdict in dict.fromkeys(str(row["verdict"]) for row in rows):
+            found = [row["topic"] for row in rows if row["verdict"] == verdict]
+            counts = [found.count(topic) for topic in topics]
+            color = COLOURS[VERDICTS.index(verdict)]
+            ax.barh(topics, counts, left=list(before.values()), color=color, label=verdict)
+            before = {
+                topic: before[topic] + count for topic, count in zip(topics, counts, strict=True)
+            }
+        ax.legend(frameon=False)
+        return dress(ax, title="Verdicts by topic", x="claims", grid="x")

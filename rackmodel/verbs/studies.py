@@ -157,7 +157,8 @@ def claims(
         {
             "rows": [verdict.to_dict() for verdict in verdicts],
             "frames": {verdict.id: verdict.rows() for verdict in verdicts},
-        }
+        },
+        "validation.verdict_bars",
     )
 
 

@@ -122,9 +122,24 @@ def test_a_floor_narrows_every_window_and_is_paid_in_heat():
 
 
 def test_claims_have_a_verdict_each():
+    from matplotlib.figure import Figure
+
+    from rackmodel.reporting.validation import verdict_bars
+
     found = rackmodel.claims(["a800-cluster-cost"], quick=True, workers=1)
     assert [row["id"] for row in found["rows"]] == ["a800-cluster-cost"]
     assert found["rows"][0]["verdict"]
+    ax = Figure().add_subplot()
+    assert found.plot(ax=ax) is ax
+    assert [bar.get_width() for bar in ax.patches] == [1]
+    rows = [{"topic": t, "verdict": v} for t, v in (("cost", "depends"), ("cost", "supported"))]
+    ax = verdict_bars([*rows, {"topic": "heat", "verdict": "depends"}])
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [
+        (0, 1),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
 
 
 def test_a_comparison_is_the_list_with_a_frame_a_picture_and_a_table():
