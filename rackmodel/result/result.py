@@ -298,8 +298,9 @@ class Result:
 
         Parameters
         ----------
-        fields : keys of `ResultRecord` to work out; what is not asked for costs nothing. All if
-            left out; keys that a result may lack (`run`, `trays`) are left out where it does.
+        fields : keys of `ResultRecord` to work out, told in the order of the whole; what is not
+            asked for costs nothing. All if left out; keys that a result may lack (`run`, `trays`)
+            are left out where it does.
 
         Raises
         ------
@@ -310,11 +311,11 @@ class Result:
         if fields is None:
             found = {name: way() for name, way in ways.items()} | {**self.assessment}
             return cast(ResultRecord, found)
-        wanted = list(fields)
+        wanted = dict.fromkeys(fields)
         known = ResultRecord.__annotations__
         if unknown := [name for name in wanted if name not in known]:
             raise InvalidInput(f"to_dict: no field {unknown[0]!r} (known: {', '.join(known)})")
-        some = {name: ways[name]() for name in wanted if name in ways}
+        some = {name: way() for name, way in ways.items() if name in wanted}
         if len(some) < len(wanted):
             some |= {name: value for name, value in self.assessment.items() if name in wanted}
         return cast(ResultRecord, some)

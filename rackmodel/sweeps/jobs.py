@@ -25,6 +25,7 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import kinds_of
 from rackmodel.files import is_file
 from rackmodel.hardware import Catalog, load_catalog
+from rackmodel.result.records import ResultRecord
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob, Kind, SweepSpec, read_spec
 from rackmodel.topology import Topology, load_topology
@@ -56,6 +57,8 @@ _KINDS: dict[object, Kind] = {
 _TOPOLOGY = "set.topology."
 # What differs from one run to the next, and what is one for all rows or among their own inputs.
 _NOT_KEPT = ("simulation.wall_s", "version", "catalog.")
+# Of this a row has nothing, so it is not worked out: lists of records other than links and racks.
+_NOT_ASKED = frozenset({"version", "catalog", "waterfall", "contention", "trays"})
 _FILES = (".toml", ".json", ".graphml", ".xml")
 
 
@@ -127,7 +130,8 @@ def simulate_job(flat: FlatJob) -> dict[str, Value]:
         (options if name in job_names else plan)[name] = _listed(name, value)
     catalog, topology = machine_of(flat)
     result = simulate(topology, **options, plan=plan, catalog=catalog)
-    return flat_row(result.to_dict())
+    known = ResultRecord.__annotations__
+    return flat_row(result.to_dict(name for name in known if name not in _NOT_ASKED))
 
 
 def machine_of(flat: FlatJob) -> tuple[Catalog, Topology]:
