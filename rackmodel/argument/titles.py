@@ -239,7 +239,7 @@ def _sequence(frames: Frames) -> str:
                 gains.append((sizes[rack], sizes[small], f"at {value_words(tokens)}"))
         if gains:
             told.append(f"{model} {_between(gains)}")
-    return f"{_joined(heads)}, tokens in a sequence: {'; '.join(told)}"
+    return f"{_joined(heads)}, tokens a sequence: {'; '.join(told)}"
 
 
 def _tokens(frames: Frames) -> str:
@@ -252,7 +252,7 @@ def _tokens(frames: Frames) -> str:
             for row in (rows[0], rows[-1])
         )
         told.append(f"{model} {' to '.join(ends)}")
-    return f"{RACK} over {SMALL}, tokens each has in a step: {'; '.join(told)}"
+    return f"{RACK} over {SMALL}, tokens each a step: {'; '.join(told)}"
 
 
 def _stepped(row: Row) -> str:

@@ -24,7 +24,7 @@ from rackmodel.reporting.style import COLOURS, dress, look, new_figure
 Frames = Mapping[str, pd.DataFrame]
 Row = dict[str, Any]
 EDGES = {"domain of 8": 8, "domain of 72": 72, "domain of 576": 576}
-LETTERS = 10.0  # of a title in an inch
+LETTERS = 10.6  # of a title in an inch
 
 
 def pictures(
@@ -56,7 +56,7 @@ def _broken(title: str, width: int) -> str:
     >>> _broken("in domains of 8 deepseek-v3 +36%", 20)
     'in domains of 8\\ndeepseek-v3 +36%'
     """
-    kept = re.sub(r" (?=[-+]?\d|\()", "\N{NO-BREAK SPACE}", title)
+    kept = re.sub(r" (?=[-+]?\d|\(|Gb/s)", "\N{NO-BREAK SPACE}", title)
     lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 

@@ -50,7 +50,7 @@ def test_titles_say_what_was_found(drawn):
     assert (
         told["generations"] == "Nine times the domain: deepseek-v3 +5.0% (a100-80) to +30% (gb200)"
     )
-    assert told["sequence"] == ("72 over 8, tokens in a sequence: deepseek-v3 0%; llama3.1-405b 0%")
+    assert told["sequence"] == ("72 over 8, tokens a sequence: deepseek-v3 0%; llama3.1-405b 0%")
     assert told["domain-cost"] == "Tokens are cheapest at 576: deepseek-v3 -24%; any: llama3.1-405b"
     assert "llama3.1-405b" in told["budget-llama3.1-405b"]
 
