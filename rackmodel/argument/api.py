@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from rackmodel.argument.domain_sizes import left_out, sold_all
 from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.scale_up import MEAN, MOST_TP, SIMULATED, STACK, TRIED, effort, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
-from rackmodel.argument.sold_domains import left_out, reach, sold_all, sold_notes
+from rackmodel.argument.sold_domains import reach, sold_notes
 from rackmodel.assess.availability import availability
 from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
@@ -233,7 +234,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         "finding": finding(ran),
         "copper_ends": max(copper, default=None),
         "rows": rows,
-        "notes": [*left_out(words["domains"], gpus), *notes],
+        "notes": [*left_out(words["domains"], gpus, made), *notes],
     }
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from rackmodel import gate
-from rackmodel.argument.sold_domains import left_out, reach, sold_all, sold_notes
+from rackmodel.argument.domain_sizes import left_out, sold_all
+from rackmodel.argument.sold_domains import reach, sold_notes
 from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
@@ -75,7 +76,7 @@ def served_domains(words: Mapping[str, Any]) -> ServedDomains:
         "copper_ends": max(copper, default=None),
         "rows": rows,
         "notes": [
-            *left_out(words["domains"], words["gpus"]),
+            *left_out(words["domains"], words["gpus"], machines),
             *sold_notes(machines, (words["medium"], words["taper"])),
         ],
     }

@@ -1,7 +1,7 @@
 """Scale-up domains of one accelerator as they are sold: what stands around them, what joins them.
 
 In:  an accelerator, accelerators of a domain, how its upper tier is made; the machines that ship.
-Out: `sold`, a machine; `sold_all`, one for each size; `reach`, the medium that its domain needs.
+Out: `sold`, a machine; `reach`, the medium that its domain needs.
 Left out: jobs (`api`), prices and watts of parts (`hardware`).
 
 Chassis, host and wires are those of the smallest machine that ships with links of that kind and at
@@ -25,14 +25,16 @@ from rackmodel.hardware import accelerator as accelerator_of
 from rackmodel.topology import Topology, changed, load_topology, topology_names
 from rackmodel.topology.shapes import Switched
 
-SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
-"""Accelerators of the domains that are compared where none are named."""
 COPPER_ENDS = 144
 """Accelerators of the largest domain in copper: a Kyber rack. Source: THW-KYBER."""
 COPPER_M = 1.0  # reach of passive copper at 200 Gb/s a lane: the whole rack (catalog: copper)
 UPPER_M = 10.0  # from rack to switch rack of a row (assumed)
 MOST = 4_608  # accelerators of a domain
 RAILS = 18  # at most, where leaves allow: a node's or a rack's NICs spread over that many leaves
+
+
+class HostsUneven(InvalidInput):
+    """A domain that hosts of some accelerators do not fill evenly."""
 
 
 def sold(
@@ -82,7 +84,7 @@ def sold(
     host = around.host
     assert host is not None
     if domain % host.accelerators:
-        raise InvalidInput(
+        raise HostsUneven(
             f"domain of {domain} accelerators: a host of {around.name} has {host.accelerators};"
             " choose a multiple"
         )
@@ -104,51 +106,6 @@ def sold(
     except InvalidInput as error:
         raise InvalidInput(f"domain of {domain} accelerators: {error}") from None
     return _named(machine, f"{accelerator}-domain{domain}", tuple(changes or ()))
-
-
-def sold_all(words: Mapping[str, Any], parts: Catalog) -> list[Topology]:
-    """Return a machine for each size of a domain, smallest first, as `words` of a verb want them.
-
-    Raises
-    ------
-    InvalidInput, UnknownName
-        As `sold` does, or for a size above the accelerators in use.
-    """
-    shape = {name: words[name] for name in ("medium", "taper", "link", "changes")}
-    sizes = _sizes(words["domains"], words["gpus"])
-    return [sold(words["accelerator"], size, **shape, catalog=parts) for size in sizes]
-
-
-def left_out(wanted: Sequence[int] | None, gpus: int) -> list[str]:
-    """Say which of the usual sizes a job is too small for, where none are named.
-
-    >>> left_out(None, 72), left_out((8, 72), 72)
-    (['domains of 144, 288, 576 are left out: the job uses 72 accelerators'], [])
-    """
-    larger = [str(size) for size in SIZES if size > gpus] if wanted is None else []
-    if not larger:
-        return []
-    return [f"domains of {', '.join(larger)} are left out: the job uses {gpus:,} accelerators"]
-
-
-def _sizes(wanted: Sequence[int] | None, gpus: int) -> list[int]:
-    """Return the domains in order, each once; without any those of `SIZES` that a job fills."""
-    if not isinstance(gpus, int) or gpus < 1:
-        raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
-    if wanted is None:
-        wanted = [size for size in SIZES if size <= gpus]
-        if not wanted:
-            raise InvalidInput(f"gpus: a domain has {SIZES[0]} accelerators at least, found {gpus}")
-    for size in wanted:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")
-        if size > gpus:
-            raise InvalidInput(
-                f"domain of {size} accelerators: the job uses {gpus:,}; leave it out"
-            )
-    if not wanted:
-        raise InvalidInput("domains: give at least one size, such as 8 or 72")
-    return sorted(set(wanted))
 
 
 def sold_notes(made: Sequence[Topology], upper: tuple[str, float]) -> list[str]:

@@ -40,7 +40,7 @@ def objective_of(words: str | Mapping[str, float | str] | None) -> Objective:
                     f"slo: wanted NAME=TIME such as ttft=1s,tpot=50ms; got {gate.shown(words)}"
                 )
             if re.fullmatch(r"[0-9.,_e+]+", text):
-                raise InvalidInput(f"slo {name}: {text:.20} of what? Give a unit: 500ms, 1s")
+                raise InvalidInput(f"slo {name}: {text:.20} has no unit; give 500ms or 1s")
             pairs.append((name, text))
     elif words is not None:
         pairs = list(gate.table(words, "slo").items())

@@ -163,3 +163,12 @@ def test_no_schedule_that_is_kept_to_beats_the_best_of_all() -> None:
         kept = rackmodel.domains(**words, plan={**plan, "schedule": name})["rows"][0]
         assert every["tokens_per_s_per_gpu"] >= 0.99 * kept["tokens_per_s_per_gpu"]
     assert "dualpipe" in every["plan"]
+
+
+def test_sizes_that_hosts_do_not_fill_are_left_out_unless_named() -> None:
+    words = {**JOB, "accelerator": "h100", "gpus": 40, "global_batch": 40}
+    found = rackmodel.domains(**words)
+    assert [row["domain_accelerators"] for row in found["rows"]] == [8, 16]
+    assert "domains of 36 are left out: hosts" in found["notes"][1]
+    with pytest.raises(InvalidInput, match="choose a multiple"):
+        rackmodel.domains(**words, domains=(8, 36))
