@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 import rackmodel
-from rackmodel.argument.sold_domains import COPPER_ENDS, SIZES, reach, sold
+from rackmodel.argument.domain_sizes import SIZES
+from rackmodel.argument.sold_domains import COPPER_ENDS, reach, sold
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.reporting.domain_pictures import domains_figure
