@@ -338,9 +338,10 @@ def finding(rows: Sequence[Mapping[str, Any]]) -> str:
     first, best = rows[0], max(rows, key=lambda row: row["tokens_per_s_per_gpu"])
     copper = [row for row in rows if row["medium"] == "copper"]
     wide = max(copper, key=lambda row: row["domain_accelerators"], default=first)
-    told = [_gain(first, wide)]
+    steps = [(first, wide)] if wide is not first else []
     if best["domain_accelerators"] > wide["domain_accelerators"]:
-        told.append(_gain(wide, best))
+        steps.append((wide, best))
+    told = [_gain(small, large) for small, large in steps or [(first, rows[-1])]]
     cheap = min(rows, key=lambda row: row["usd_per_mtoken"])
     return f"{'; '.join(told)}; cheapest tokens at {cheap['domain_accelerators']}"
 

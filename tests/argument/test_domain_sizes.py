@@ -171,5 +171,7 @@ def test_sizes_that_hosts_do_not_fill_are_left_out_unless_named() -> None:
     found = rackmodel.domains(**words)
     assert [row["domain_accelerators"] for row in found["rows"]] == [8, 16]
     assert "domains of 36 are left out: hosts" in found["notes"][1]
+    assert "8 to 16" in found["finding"]  # where copper ends at the first of them, too
+    assert "was asked" not in found["finding"]
     with pytest.raises(InvalidInput, match="choose a multiple"):
         rackmodel.domains(**words, domains=(8, 36))
