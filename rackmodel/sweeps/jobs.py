@@ -55,9 +55,9 @@ _KINDS: dict[object, Kind] = {
     tuple[int, ...]: "str",
 }
 _TOPOLOGY = "set.topology."
-# What differs from one run to the next, and what is one for all rows or among their own inputs.
-_NOT_KEPT = ("simulation.wall_s", "version", "catalog.")
-# Of this a row has nothing, so it is not worked out: lists of records other than links and racks.
+_WALL = "simulation.wall_s"  # differs from one run to the next
+# Of this a row has nothing, so it is not worked out: what is one for all rows or among their own
+# inputs, and lists of records other than links and racks.
 _NOT_ASKED = frozenset({"version", "catalog", "waterfall", "contention", "trays"})
 _FILES = (".toml", ".json", ".graphml", ".xml")
 
@@ -160,7 +160,8 @@ def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
     >>> flat_row({"step_s": 2.0, "cost": {"usd": 1.5}, "racks": [{"count": 2, "heat_w": 5.0}]})
     {'step_s': 2.0, 'cost.usd': 1.5, 'racks': 2, 'heat_w': 10.0, 'rack_heat_w': 5.0}
     """
-    row = {name: value for name, value in _leaves(tree, "") if not name.startswith(_NOT_KEPT)}
+    told = {name: value for name, value in tree.items() if name not in _NOT_ASKED}
+    row = {name: value for name, value in _leaves(told, "") if name != _WALL}
     for link in tree.get("links", ()):
         for name in ("utilisation_mean", "utilisation_peak", "bytes"):
             if name in link:

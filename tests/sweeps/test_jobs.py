@@ -2,8 +2,9 @@
 
 import pytest
 
+from rackmodel.api import simulate
 from rackmodel.errors import InvalidInput, RackModelError
-from rackmodel.sweeps.jobs import check_value, job_fields, read_job_spec, simulate_job
+from rackmodel.sweeps.jobs import check_value, flat_row, job_fields, read_job_spec, simulate_job
 
 MOE = {
     "topology": "dgx-h100",
@@ -49,3 +50,11 @@ def test_lists_are_written_with_commas():
     assert away["hbm.used_bytes.optimizer"] == away["hbm.used_bytes.weights"] == 0.0
     with pytest.raises(InvalidInput, match="no offload 'weights'"):
         read_job_spec({"base": base, "axes": {"offload": ["optimizer,weights"]}})
+
+
+def test_a_row_is_what_simulate_says_also_where_nothing_contends():
+    words = {"topology": "gb200-nvl72", "model": "llama3.1-8b", "gpus": 1, "global_batch": 4}
+    plan = {"tp": 1, "pp": 1, "micro_batch": 2, "recompute": "none", "sharding": "zero1"}
+    whole = simulate(**words, seq_len=2048, plan=plan).to_dict()
+    assert whole["contention"] == []
+    assert simulate_job(words | plan | {"seq_len": 2048}) == flat_row(whole)
