@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from rackmodel.verbs.studies import claims as claims
     from rackmodel.verbs.studies import design as design
     from rackmodel.verbs.studies import sensitivity as sensitivity
-    from rackmodel.verbs.studies import sweep as sweep
     from rackmodel.verbs.studies import validate as validate
+    from rackmodel.verbs.sweeping import sweep as sweep
     from rackmodel.workload import Job as Job
     from rackmodel.workload import Model as Model
     from rackmodel.workload import Plan as Plan
@@ -76,7 +76,7 @@ _HOME = {
     **dict.fromkeys(["serve_requests", "front_requests"], "rackmodel.requests.api"),
     "clear_caches": "rackmodel.engine.networks",
     **dict.fromkeys(["domains", "domains_serving"], "rackmodel.verbs.domain_answers"),
-    "sweep": "rackmodel.verbs.studies",
+    "sweep": "rackmodel.verbs.sweeping",
     **dict.fromkeys(["collective", "goodput", "draw"], "rackmodel.verbs.machines"),
     **dict.fromkeys(["heat", "caps"], "rackmodel.verbs.power"),
     **dict.fromkeys(["validate", "sensitivity", "claims", "design"], "rackmodel.verbs.studies"),

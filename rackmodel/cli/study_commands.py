@@ -170,7 +170,7 @@ def sweep(
     """
     check_file(spec, "SPEC.toml")
     check_folder(out, "--out")
-    from rackmodel.verbs.studies import sweep as verb
+    from rackmodel.verbs.sweeping import sweep as verb
 
     found = verb(
         spec,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rackmodel.errors import InvalidInput
@@ -97,4 +98,19 @@ def checked(verb: Callable[Words, Found]) -> Callable[Words, Found]:
 
         return job_words.checked(verb)(*args, **words)
 
+    return call
+
+
+def answering(rows_of: Callable[Words, pd.DataFrame], picture: str) -> Callable[Words, Answer]:
+    """Return the verb that has the words of a function and gives its frame as an `Answer`.
+
+    picture : as in `Answer`.
+    """
+
+    @wraps(rows_of)
+    def call(*args: Words.args, **words: Words.kwargs) -> Answer:
+        return Answer({"rows": rows_of(*args, **words).to_dict("records")}, picture)
+
+    told = signature(rows_of).replace(return_annotation="Answer")
+    call.__signature__ = told  # type: ignore[attr-defined]  # what help() shows
     return call

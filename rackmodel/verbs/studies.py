@@ -1,4 +1,4 @@
-"""Verbs that run many simulations: validate, sensitivity, claims, sweep, design.
+"""Verbs that run many simulations: validate, sensitivity, claims, design.
 
 In:  tables, a job, a spec.
 Out: `Answer`.
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rackmodel.hardware import Catalog
-    from rackmodel.sweeps.run import JobFunction
     from rackmodel.sweeps.run import Progress as Rows
-    from rackmodel.sweeps.spec import SweepSpec
     from rackmodel.topology import Topology
     from rackmodel.workload import Job
 
@@ -160,60 +158,6 @@ def claims(
         },
         "validation.verdict_bars",
     )
-
-
-@checked
-def sweep(
-    spec: SweepSpec | Mapping[str, object] | Path | str,
-    out: Path | str,
-    job: JobFunction | None = None,
-    *,
-    overrides: Mapping[str, object] | None = None,
-    catalogs: Sequence[Path] = (),
-    salt: str = "",
-    workers: int = 1,
-    dask: str | None = None,
-    resume: bool = False,
-    parquet: bool = False,
-    progress: Callable[[Rows], None] | None = None,
-) -> Answer:
-    """Run every job of `spec` that the directory `out` does not hold yet, on any number of workers.
-
-    spec : a SPEC.toml, the same as a mapping, or a `SweepSpec`. out : results.csv (and, with
-    parquet, results.parquet) are written there. job : an importable function from a job to its
-    row, for a `SweepSpec`; left out, every job is a training step. overrides, catalogs : values and
-    files that change the catalog for all. salt : what else a row depends on. workers : processes.
-    dask : address of a scheduler, in place of them. resume : go on in a directory that holds rows.
-    progress : called with `sweeps.run.Progress`.
-
-    Returns
-    -------
-    rows, one per job in the order of the spec, in SI units: its fields, `status` ("done",
-    "infeasible", "invalid", "lost"), `reason`, then what it found.
-
-    Raises
-    ------
-    InvalidInput
-        If the directory can't be used, or the Dask scheduler can't be reached.
-    CannotRun
-        If the scheduler is lost on the way.
-    """
-    from rackmodel.sweeps import api
-
-    frame = api.sweep(
-        spec,
-        out,
-        job,
-        overrides=overrides,
-        catalogs=catalogs,
-        salt=salt,
-        workers=workers,
-        dask=dask,
-        resume=resume,
-        parquet=parquet,
-        progress=progress,
-    )
-    return Answer({"rows": frame.to_dict("records")}, "study.sweep_plot")
 
 
 @checked
