@@ -7,7 +7,7 @@ Left out: users' own files, which are always read.
 
 The cache has a file for each name and installation: a checksum, then JSON. It is taken only if it
 is whole and was made of the same files (size, time of change) by the same version; otherwise it is
-made again. Nothing fails where it can't be read or written. RACKMODEL_CACHE names another folder;
+made again. Of a name the files of the installations that wrote last are kept. Nothing fails where it can't be read or written. RACKMODEL_CACHE names another folder;
 "off" keeps nothing.
 """
 
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).with_name("__init__.py")  # it has the version
+DIGITS = 12  # of the digest that stands for an installation
+MOST_INSTALLS = 16  # have their file of a name kept; environments come and go
 
 
 def kept(name: str, files: Sequence[Path], read: Callable[[], Any]) -> Any:
@@ -36,7 +38,7 @@ def kept(name: str, files: Sequence[Path], read: Callable[[], Any]) -> Any:
     where = folder()
     if where is None:
         return read()
-    install = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
+    install = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:DIGITS]
     path, key = where / f"{name}-{install}.json", _key(files)
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         stored = json.loads(unchanged(path) or b"")
@@ -45,6 +47,7 @@ def kept(name: str, files: Sequence[Path], read: Callable[[], Any]) -> Any:
     value = read()
     with suppress(ValueError, TypeError, RecursionError):
         keep(path, json.dumps({"key": key, "value": value}, separators=(",", ":")).encode())
+        keep_newest(where.glob(f"{name}-{'?' * DIGITS}.json"), MOST_INSTALLS)
     return value
 
 

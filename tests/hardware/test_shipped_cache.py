@@ -65,6 +65,23 @@ def test_another_file_is_read_again(folder, source):
     assert shipped_toml(source) == {"x": 3.5}
 
 
+def test_files_of_installations_that_are_gone_do_not_pile_up(folder, source):
+    shipped_toml(source)
+    (own,) = files_of(folder)
+    name = own.stem[: -shipped.DIGITS]
+    others = [folder / f"{name}{number:0{shipped.DIGITS}x}.json" for number in range(20)]
+    longer = folder / f"{name}more-{'0' * shipped.DIGITS}.json"  # of a table of a longer name
+    for age, other in enumerate([*others, longer]):
+        other.write_bytes(own.read_bytes())
+        os.utime(other, (age, age))
+    shipped_toml(source)  # takes what is kept, and removes nothing
+    assert len(files_of(folder)) == 22
+    own.unlink()
+    shipped_toml(source)
+    newest = others[-shipped.MOST_INSTALLS + 1 :]
+    assert files_of(folder) == sorted([own, longer, *newest])
+
+
 def test_nothing_fails_where_nothing_can_be_kept(tmp_path, source, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "below", "off", "/proc/none"):
