@@ -7,8 +7,8 @@ Left out: users' own files, which are always read.
 
 The cache has a file for each name and installation: a checksum, then JSON. It is taken only if it
 is whole and was made of the same files (size, time of change) by the same version; otherwise it is
-made again. Of a name the files of the installations that wrote last are kept. Nothing fails where it can't be read or written. RACKMODEL_CACHE names another folder;
-"off" keeps nothing.
+made again. Of each name the files of the installations that wrote last are kept. Nothing fails
+where it can't be read or written. RACKMODEL_CACHE names another folder; "off" keeps nothing.
 """
 
 from __future__ import annotations

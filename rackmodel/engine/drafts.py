@@ -84,7 +84,7 @@ class Axes:
     true_size: Callable[[str], int]
     algorithm: AlgorithmOf
 
-    def groups(self, programs: Sequence[Program]) -> list[tuple[Key, Ints, int]]:
+    def groups(self, programs: tuple[Program, ...]) -> list[tuple[Key, Ints, int]]:
         """Return every kind of exchange, its groups, and how many members each truly has."""
         stage, found = stages_of(self.pipeline), []
         for key, used in exchanges(programs).items():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from rackmodel.engine.quotient import Quotient
-from rackmodel.engine.script import Cut, Join, Lockstep
+from rackmodel.engine.script import Cut, Lockstep
 
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
@@ -55,11 +55,11 @@ def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
             cuts[key] = {cut.id: cut for _, cut in items}
         for cut in cuts[key].values():
             lock = locks.get(cut.id)
-            pieces = cut.pieces if lock is None else cut.pieces[: lock.begin + 1]
-            events = float(len(pieces))
-            for piece in pieces:
-                if isinstance(piece, Join):
-                    events += flows[piece.channel][quotient.joined[piece.channel][number]]
+            end = len(cut.pieces) if lock is None else lock.begin + 1
+            events = float(end)
+            for at, join in cut.joins:
+                if at < end:
+                    events += flows[join.channel][quotient.joined[join.channel][number]]
             expected += visits[key][cut.id] * events
     return int(expected)
 
@@ -76,7 +76,7 @@ def compiling_repays(events: int) -> bool:
 
 
 def _is_compiled() -> bool:
-    """Return whether compiled code of these sources is kept from an earlier run."""
+    """Return whether compiled code of these sources is there, or kept from an earlier run."""
     from rackmodel.engine.compiled import run
 
-    return run.is_kept()
+    return run.is_loaded or run.is_kept()

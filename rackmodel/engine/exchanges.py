@@ -7,7 +7,8 @@ Left out: who they are (`drafts`), over which links (`system`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,8 @@ class Key(NamedTuple):
     stages: tuple[int, int] | None = None
 
 
-def exchanges(programs: Sequence[Program]) -> dict[Key, Bools]:
+@lru_cache(maxsize=4)  # as many as `workload.programs` keeps
+def exchanges(programs: tuple[Program, ...]) -> Mapping[Key, Bools]:
     """Return every kind of exchange, with the pipeline ranks that take part in it (bool[pp])."""
     used_by: dict[Key, Bools] = {}
     inside: dict[int, dict[Key, None]] = {}  # by id of a segment whose exchanges name no stage

@@ -66,7 +66,7 @@ def _kept(network: Network) -> OrderedDict[tuple[object, ...], FoldedMachine]:
 def folded(
     network: Network,
     axes: Axes,
-    programs: Sequence[Program],
+    programs: tuple[Program, ...],
     accelerator_of: npt.NDArray[np.int64],
     weight: npt.NDArray[np.float64],
     how: HowFolded,

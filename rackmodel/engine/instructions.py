@@ -135,21 +135,21 @@ class Writer:
         return self._cut_of[cut.id]
 
     def _piece(self, piece: Piece) -> tuple[int, ...]:
-        def name(what: object) -> int:
-            return -1 if what is None else self._names.setdefault(what, len(self._names))
-
         match piece:
             case KernelRun():
                 return IS_RUN, -1, -1, -1, -1, piece.first
             case Join():
                 turn = self.turns.setdefault((piece.axis, piece.stream), len(self.turns))
                 stream = self._streams.setdefault(piece.stream, len(self._streams))
-                return IS_JOIN, piece.channel, turn, stream, name(piece.token), piece.place
+                return IS_JOIN, piece.channel, turn, stream, self._name(piece.token), piece.place
             case Pass():
-                send, token = name(("send", piece.name)), name(piece.token)
+                send, token = self._name(("send", piece.name)), self._name(piece.token)
                 return IS_PASS, piece.channel, send, int(piece.sending), token, piece.place
             case Hold():
-                return IS_HOLD, -1, -1, -1, name(piece.token), piece.place
+                return IS_HOLD, -1, -1, -1, self._name(piece.token), piece.place
+
+    def _name(self, what: object) -> int:
+        return -1 if what is None else self._names.setdefault(what, len(self._names))
 
     @property
     def locksteps(self) -> tuple[Lockstep, ...]:

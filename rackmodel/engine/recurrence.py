@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -103,7 +104,8 @@ class _Classes(NamedTuple):
         )
 
 
-def marks_of(programs: Sequence[Program]) -> list[Ints]:
+@lru_cache(maxsize=4)  # as many as `workload.programs` keeps
+def marks_of(programs: tuple[Program, ...]) -> Sequence[Ints]:
     """Return what each item of each program is, whatever its micro-batch: equal marks do alike."""
     numbers: dict[object, int] = {}
     return [

@@ -65,9 +65,25 @@ Piece: TypeAlias = KernelRun | Join | Pass | Hold
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cut(Numbered):
-    """An item of a program, cut for rank classes that do the same in it."""
+    """An item of a program, cut for rank classes that do the same in it.
+
+    joins : its collectives, each with its place among the pieces. passes : whether it sends or
+    receives.
+    """
 
     pieces: tuple[Piece, ...]
+    joins: tuple[tuple[int, Join], ...] = ()
+    passes: bool = False
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Cut:
+        """Return the cut of such pieces."""
+        joins = tuple((at, one) for at, one in enumerate(pieces) if isinstance(one, Join))
+        passes = any(isinstance(one, Pass) for one in pieces)
+        return cls(pieces=tuple(pieces), joins=joins, passes=passes)
+
+
+Turns: TypeAlias = tuple[tuple[str, str, int], ...]  # of collectives: axis, stream, how often
 
 
 class Entry(NamedTuple):
@@ -94,7 +110,7 @@ class Lockstep:
     total_s: float
     entries: tuple[Entry, ...]
     channels: frozenset[int]  # that it uses or that share a link with one that it uses
-    joins: tuple[tuple[str, str, int], ...]  # (axis, stream, how often)
+    joins: Turns
     team: tuple[int, ...]
 
 
@@ -159,7 +175,7 @@ def pieces_of(
                     Pass(place, channel, operation.name, operation.peer, sending, operation.token)
                 )
     close()
-    return Cut(pieces=tuple(pieces))
+    return Cut.of(pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,17 @@ from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.ranks import Late, Rank, World
-from rackmodel.engine.script import Cut, Hold, Join, Lockstep, Pass, Played, Script, pieces_of, play
+from rackmodel.engine.script import (
+    Cut,
+    Hold,
+    Lockstep,
+    Pass,
+    Played,
+    Script,
+    Turns,
+    pieces_of,
+    play,
+)
 from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
@@ -115,7 +125,7 @@ class Simulation:
     _segments: dict[tuple[int, int, frozenset[int]], tuple[Cut, set[str]]] = field(
         default_factory=dict
     )
-    _played: dict[tuple[float, ...], Played] = field(default_factory=dict)
+    _played: dict[tuple[float, ...], tuple[Played, Turns]] = field(default_factory=dict)
     _used: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of a cut
     _teams: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = field(default_factory=dict)
     _locksteps: dict[tuple[int, tuple[int, ...]], Lockstep | None] = field(default_factory=dict)
@@ -262,7 +272,7 @@ class Simulation:
                 channel = passing[way]
                 assert channel is not None, "two pipeline ranks always have a channel"
                 one = Pass(0, channel, item.name, item.peer, way[0], item.token)
-                return Cut(pieces=(one,))
+                return Cut(pieces=(one,), passes=True)
             if isinstance(item, Wait) and item.token not in gone:
                 return Cut(pieces=(Hold(0, item.token),))
             whole = item.operations if isinstance(item, Segment) else (item,)
@@ -286,7 +296,7 @@ class Simulation:
                 continue
             before = set(gone)
             cuts[item.id] = made = cut(item)
-            if isinstance(item, Segment) and not any(isinstance(p, Pass) for p in made.pieces):
+            if isinstance(item, Segment) and not made.passes:
                 self._segments[key] = made, gone - before
         return [(n, cuts[item.id]) for n, item in enumerate(items) if cuts[item.id].pieces]
 
@@ -307,16 +317,14 @@ class Simulation:
     def _used_by(self, cut_up: Cut) -> tuple[int, ...] | None:
         """Return the channels of a cut's collectives; None if it sends, too."""
         if cut_up.id not in self._used:
-            sends = Pass in set(map(type, cut_up.pieces))
-            used = {piece.channel for piece in cut_up.pieces if isinstance(piece, Join)}
-            self._used[cut_up.id] = None if sends else tuple(sorted(used))
+            used = {join.channel for _, join in cut_up.joins}
+            self._used[cut_up.id] = None if cut_up.passes else tuple(sorted(used))
         return self._used[cut_up.id]
 
     def _lockstep_of(
         self, cut_up: Cut, number: int, team: tuple[int, ...], used: tuple[int, ...]
     ) -> Lockstep | None:
-        pieces, conflicts = cut_up.pieces, self.system.conflicts
-        joins = [(i, piece) for i, piece in enumerate(pieces) if isinstance(piece, Join)]
+        pieces, joins, conflicts = cut_up.pieces, cut_up.joins, self.system.conflicts
         if not self._alike(team, used):
             return None
         begin = 0
@@ -335,22 +343,23 @@ class Simulation:
         alone = {c: self.world.alone_of(c, number) for c in used}
         key = (cut_up.id, begin, *alone.values())
         if key not in self._played:
-            self._played[key] = play(
+            played = play(
                 pieces[begin:],
                 lambda channel: (alone[channel], self.overlap_share[channel]),
                 conflicts.__getitem__,
             )
-        played = self._played[key]
+            turns = Counter((join.axis, join.stream) for i, join in joins if i >= begin)
+            self._played[key] = played, tuple((*way, times) for way, times in turns.items())
+        played, turns_of = self._played[key]
         if not played.closed:
             return None
-        turns = Counter((join.axis, join.stream) for i, join in joins if i >= begin)
         return Lockstep(
             key=key,
             begin=begin,
             total_s=played.end_s,
             entries=played.entries,
             channels=frozenset(used).union(*(conflicts[c] for c in used)),
-            joins=tuple((axis, stream, times) for (axis, stream), times in turns.items()),
+            joins=turns_of,
             team=team,
         )
 

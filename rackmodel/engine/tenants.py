@@ -142,14 +142,14 @@ def _place(
     where = tenant.accelerators[spots]
     placed = _Placed(tenant, rank_map, where, axis_members(plan, "pp", plan.replicas))
     cycle = [program for programs in (*tenant.cycle, tenant.first) for program in programs]
-    every = [
+    every = tuple(
         Program(
             pipeline_rank=stage,
             items=tuple(i for p in cycle if p.pipeline_rank == stage for i in p.items),
             micro_batches=(),
         )
         for stage in range(plan.pp)
-    ]
+    )
     axes = Axes(
         pipeline=placed.pipeline,
         members=lambda axis: axis_members(plan, axis, plan.replicas),

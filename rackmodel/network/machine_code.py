@@ -73,7 +73,7 @@ class Whole:
         """Return it with what it is given, to be run again and again on the same arrays."""
         leaves = list(_leaves(given))
         types = tuple(_type_of(leaf) for leaf in leaves)
-        if self._run is None and self._by_numba is None:
+        if not self.is_loaded:
             self._run, self._types = self._kept(types) or self._made(types, given), types
         if types != self._types:
             raise TypeError(f"{self.work.__name__} was compiled for other types of arguments")
@@ -88,6 +88,11 @@ class Whole:
             return result.value
 
         return again
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether it has run in this process."""
+        return self._run is not None or self._by_numba is not None
 
     def is_kept(self) -> bool:
         """Return whether machine code of these sources is there for this kind of processor."""

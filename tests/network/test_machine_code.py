@@ -61,8 +61,10 @@ def test_it_does_what_python_does(whole):
 
 def test_what_is_kept_runs_without_numba(whole, tmp_path):
     assert not whole.is_kept()
+    assert not whole.is_loaded
     whole(pair(), 0, 1.0)
     assert whole.is_kept()
+    assert whole.is_loaded
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "import test_machine_code as t\n"
