@@ -119,7 +119,8 @@ def _prompts(name: str, job: ServingJob, state: Steady, steps: Steps, where: Int
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     workers = job.prefill_gpus // worker.gpus
     turn_s = worker.pp * load.prompts * workers / (state.requests_per_s * pieces)
-    busy_s = worker.pp * (state.prompt_s / pieces - habits_of(job.stack).host_s)
+    # of a batch to its next step, all stages busy: as long as one for each stage takes
+    busy_s = state.prompt_s / pieces - habits_of(job.stack).host_s
     kernels = Paused(steps.kernels)
     pause_s = max(0.0, turn_s - busy_s)
     pause = kernels.pause(pause_s)

@@ -33,6 +33,7 @@ class Sequence:
 
     prompt : tokens to run before the next token comes; left : of them, not yet run. made : tokens
     of the answer so far. blocks : taken from the pool, those of a shared prefix not among them.
+    late_s : that its prompt has been in the stages of a pipeline beyond its steps.
     steps : decode steps of each block of tokens that is still to come, from the turn `begin` on;
     entry : its place among the ends of its worker, -1 while it does not decode.
     """
@@ -44,6 +45,7 @@ class Sequence:
     since_s: float = 0.0
     first_s: float = -1.0
     blocks: int = 0
+    late_s: float = 0.0
     begin: int = 0
     entry: int = -1
     steps: list[int] = field(default_factory=list)
@@ -112,7 +114,7 @@ class Replica:
         self._ends: list[tuple[int, int, Sequence]] = []
         self._order = 0
         self._growth: dict[int, int] = {}  # blocks that are needed after a turn
-        self._begin_s = self._step_s = self._prompts = 0.0
+        self._begin_s = self._step_s = self._prompts = self._late_s = 0.0
         self._steps = self._version = 0
         self._gate = Gate(rules.every, rules.ranks)
         self._decoding = False
@@ -273,11 +275,8 @@ class Replica:
         steps = self._room()
         if not self.running and not self.prompting:
             self._admit()  # all were sent away
-        self._decoding = bool(self.running)
-        self._pieces = []
-        if self.prompting:
-            self._pieces = self._cut_prompts()
-            self._decoding = self._decoding and not self.rules.alternates
+        self._pieces = self._cut_prompts() if self.prompting else []
+        self._decoding = bool(self.running) and not (self.prompting and self.rules.alternates)
         self.busy = self._decoding or bool(self._pieces)
         if not self.busy:
             return
@@ -290,6 +289,10 @@ class Replica:
             step_s = self.times(sequences, context, number, tokens / number, before / number)
             decode_s = self.times(sequences, context, 0, 0.0, 0.0) if sequences else 0.0
             self._prompts = max(0.0, 1.0 - decode_s / step_s)
+            # A step is the mean of a pipeline's batches; a prompt is whole, in one of them.
+            whole = max(number, self.rules.stages)
+            through_s = self.times(sequences, context, whole, tokens / number, before / number)
+            self._late_s = through_s - step_s
             self._run(self.env.now, step_s, 1)
             return
         self._prompts = 0.0
@@ -344,6 +347,7 @@ class Replica:
             self._decoded(self._steps)
         for sequence, size in self._pieces:
             sequence.left -= size
+            sequence.late_s += self._late_s
             if not sequence.left:
                 self._prompt_ran(sequence)
         self._next()
@@ -367,11 +371,23 @@ class Replica:
         request = sequence.request
         if request.prefix_tokens:
             self.pool.computed(request.prefix)
+        if sequence.late_s > 0.0:
+            wait = self.env.timeout(sequence.late_s)
+            wait.callbacks.append(lambda _: self._came_through(sequence))
+        else:
+            self._first_token(sequence)
+
+    def _came_through(self, sequence: Sequence) -> None:
+        sequence.late_s = 0.0
+        self._first_token(sequence)
+        self._look()
+
+    def _first_token(self, sequence: Sequence) -> None:
         sequence.made += 1
         self.desk.prompt_done(sequence, self)
-        if self.rules.hands_over and sequence.made < request.osl:
+        if self.rules.hands_over and sequence.made < sequence.request.osl:
             return  # its blocks stay until the cache has moved
-        if sequence.made == request.osl:
+        if sequence.made == sequence.request.osl:
             self._leave(sequence)
         else:
             self._start(sequence)

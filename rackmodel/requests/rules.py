@@ -22,6 +22,7 @@ class Rules:
     are taken before a prompt begins. fetches : the caches of prompts come from other workers.
     hands_over : to other workers. rate : tokens of a sequence in a decode step, mean. every :
     decode steps from one that admits prompts to the next, or until each of `ranks` has one.
+    stages : of a pipeline; as many batches are under way.
     """
 
     chunk: int
@@ -35,6 +36,7 @@ class Rules:
     rate: float = 1.0
     every: int = 1
     ranks: int = 1
+    stages: int = 1
 
 
 @dataclass(slots=True)

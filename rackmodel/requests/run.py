@@ -220,6 +220,7 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
             reserves=habits.reserves,
             every=job.admit_every,
             ranks=ranks,
+            stages=worker.pp,
         )
 
     answers = rules(job.worker)

@@ -149,17 +149,23 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
 
 
 def _racks_apart(job: ServingJob, prompt: Step, decode: Step, rack: int) -> Columns:
-    """Return which rank classes stand in racks; classes of prompts come after those of decode."""
+    """Return which rank classes stand in racks; classes of prompts come after those of decode.
+
+    Workers that come second stand where the first leave room, spares of their racks before others.
+    """
     placed: list[tuple[np.ndarray, np.ndarray]] = []
     prompts, answers = (prompt, len(decode.rank_count)), (decode, 0)
-    slots = 0
+    taken = np.zeros(0, dtype=np.int64)
     for step, first_class in (answers, prompts) if job.begins[0] else (prompts, answers):
         ranks = int(step.rank_count.sum())
         classes = np.resize(step.rank_class, ranks)  # replicas follow one another
         if not np.array_equal(np.bincount(classes), step.rank_count):
             classes = np.repeat(np.arange(len(step.rank_count)), step.rank_count)
-        placed.append((slots + step.rank_map.accelerators(ranks), first_class + classes))
-        slots += ranks
+        spots = step.rank_map.accelerators(ranks)
+        if len(taken):
+            spots = np.setdiff1d(np.arange(taken.max() + 1 + ranks), taken)[:ranks]
+        placed.append((spots, first_class + classes))
+        taken = spots
     where, classes = (np.concatenate(column) for column in zip(*placed, strict=True))
     return rack_classes(where // rack, classes, np.ones(len(where)))
 

@@ -66,6 +66,19 @@ def test_alone_the_parts_take_what_the_steady_state_says(served):
     assert found["caches"] == pytest.approx(alone_s, rel=1e-6)
 
 
+def test_prompts_in_a_pipeline_keep_the_rhythm_of_the_steady_state():
+    words = {**APART, "prefill": {"tp": 4, "pp": 2}}
+    spec = HallJob(name="pd", racks=(0,), words=words)
+    piped = occupant_of(machine(TAPERED), spec, None, EngineOptions())
+    parts, state = parts_on(piped, (0, 1)), piped.result.steady
+    counts = [8, 4, *(1 for _ in parts[2:])]
+    stay = simulate_tenants(machine(TAPERED), [part.tenant for part in parts], counts)[1]
+    worked_s = np.diff(stay.ends_s) - parts[1].pause_s
+    assert worked_s == pytest.approx(state.prompt_s - piped.result.host_s, rel=1e-6)
+    assert np.diff(stay.ends_s) == pytest.approx(parts[1].turn_s, rel=1e-6)
+    assert parts[1].pause_s > 0.0
+
+
 def test_disjoint_jobs_do_not_change_each_other_by_a_bit(served):
     parts, other = parts_on(served, (0, 1)), tenant("train", (2, 3))
     tenants, counts = [part.tenant for part in parts], [4, 1, *(1 for _ in parts[2:])]

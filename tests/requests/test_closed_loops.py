@@ -97,6 +97,17 @@ def test_a_closed_loop_comes_to_the_steady_state(topology, words):
         assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.05)
 
 
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_a_first_token_has_passed_all_stages(stages):
+    """Of one user: a prompt is whole in one batch, and goes through every stage."""
+    words = {**DENSE, "isl": 8192, "osl": 64, "users": 1, "tp": 8 // stages, "pp": stages}
+    job, steps = served("dgx-h100", **words)
+    state = settle(job, steps, 1e3)
+    run = simulate_requests(job, steps, Arrivals(requests=20), Objective())
+    assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.02)
+    assert run.rates[0] == pytest.approx(state.requests_per_s, rel=0.02)
+
+
 def test_prompts_that_come_while_a_step_runs_share_the_next_one():
     """Of Poisson arrivals: none while steps are alike, fewer steps with prompts where some wait."""
     for arriving in (0.01, 0.3, 2.0):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+import rackmodel
 from rackmodel.serving.cache_moves import MOST, CacheMoves
 from rackmodel.serving.run import steps_of
 from rackmodel.topology import load_topology
@@ -78,3 +79,17 @@ def test_links_that_are_full_hold_up_requests():
     held = steady_state(replace(JOB, osl=16), step_s, Habits(), most=64, transfers=Slow())
     assert held.queued
     assert held.requests_per_s == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("tp", "gpus"), [(64, 144), (32, 80)])
+def test_no_rack_holds_more_than_its_accelerators(tp, gpus):
+    """Workers of 64 leave 8 spares in racks of 72: those that run prompts stand there."""
+    served = rackmodel.serve(
+        "gb200-nvl72",
+        **{"model": "deepseek-v3", "weights": "nvfp4", "users": 256, "isl": 256, "osl": 256},
+        **{"tp": tp, "ep": tp, "dp_attention": True, "gpus": gpus, "prefill_gpus": 16},
+        prefill={"tp": 8, "ep": 8, "dp_attention": True},
+    ).to_dict()
+    racks = served["racks"]
+    assert all(rack["accelerators"] <= 72 for rack in racks)
+    assert sum(rack["count"] * rack["accelerators"] for rack in racks) == gpus
