@@ -14,7 +14,7 @@ for every micro-batch. This is exact, not an approximation; the condition is che
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -176,6 +176,26 @@ def pieces_of(
                 )
     close()
     return Cut.of(pieces)
+
+
+def meeting_points(pieces: Sequence[Piece]) -> Iterator[tuple[int, Join]]:
+    """Return collectives that are waited for while none begun in these pieces is in flight.
+
+    >>> begun, other = (Join(n, n, "tp", "tp", token) for n, token in ((0, "t"), (2, None)))
+    >>> [place for place, _ in meeting_points([begun, Hold(1, "t"), other])]
+    [2]
+    >>> list(meeting_points([begun, other, Hold(1, "t")]))
+    []
+    """
+    flying = set[str]()
+    for place, piece in enumerate(pieces):
+        if isinstance(piece, Hold):
+            flying.discard(piece.token)
+        elif isinstance(piece, Join):
+            if piece.token is not None:
+                flying.add(piece.token)
+            elif not flying:
+                yield place, piece
 
 
 @dataclass(frozen=True, slots=True)

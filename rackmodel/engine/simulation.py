@@ -31,6 +31,7 @@ from rackmodel.engine.script import (
     Played,
     Script,
     Turns,
+    meeting_points,
     pieces_of,
     play,
 )
@@ -329,16 +330,13 @@ class Simulation:
             return None
         begin = 0
         if len(team) > 1:
-            meets = [
-                i
-                for i, join in joins
-                if join.token is None
-                and self.quotient.kind_of(join.channel, number).members == team
-            ]
-            if not meets:
-                return None
-            begin = meets[0] + 1
-        if begin >= len(pieces) - 1 or any(join.token for i, join in joins if i < begin):
+            meets = (
+                place + 1
+                for place, join in meeting_points(pieces)
+                if self.quotient.kind_of(join.channel, number).members == team
+            )
+            begin = next(meets, len(pieces))
+        if begin >= len(pieces) - 1:
             return None
         alone = {c: self.world.alone_of(c, number) for c in used}
         key = (cut_up.id, begin, *alone.values())

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from test_folding import FlatKernels, TreeMachine, small_model
 
 import rackmodel
+from rackmodel.engine import simulation
 from rackmodel.engine.options import EngineOptions
+from rackmodel.engine.ranks import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import CannotRun
 from rackmodel.result.breakdown import breakdown
@@ -161,3 +163,29 @@ def test_a_million_micro_batches_are_skipped_and_refused_one_by_one():
     assert exact - fewer == pytest.approx(last, rel=0.05)
     estimate = rackmodel.simulate(**words, global_batch=10**6, repeat="estimate").step_s
     assert estimate == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize("sharding", ["none", "zero1"])
+def test_a_lockstep_is_what_its_pieces_do(monkeypatch, sharding):
+    work = job(4, 2, 2, batches=8, sharding=sharding)
+
+    def taken(*_):
+        return 0.1
+
+    def run():
+        each = EngineOptions(fold=False)
+        return simulate_step(TreeMachine(8), work, FlatKernels(), each, taken=taken)
+
+    locked = run()
+    monkeypatch.setattr(simulation, "meeting_points", lambda pieces: iter(()))
+    walked = run()
+    assert locked.events < walked.events / 2
+    last = [sum(one.lockstep is not None for one in log) for log in locked.logs[-8:]]
+    assert min(last) > 8, "backward passes too, which begin with a gather beside other kernels"
+    assert not any(entry.lockstep for log in walked.logs for entry in log)
+    assert locked.step_s == pytest.approx(walked.step_s, rel=1e-12)
+    for one, other in zip(locked.logs, walked.logs, strict=True):
+        rows, pieces = expanded(one), expanded(other)
+        assert [row[:3] for row in rows] == [row[:3] for row in pieces]
+        times, piecewise = (np.array([row[3:] for row in x]) for x in (rows, pieces))
+        np.testing.assert_allclose(times, piecewise, rtol=1e-12, atol=1e-15)
