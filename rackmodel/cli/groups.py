@@ -140,7 +140,8 @@ def _job_words(words: Words) -> Words:
         from rackmodel.workload.launch import parts_of, read_launch
 
         check_file(parts_of(words["launch"])[0], "--from")
-        launch = read_launch(words["launch"], with_model="model" not in words)
+        given = words.get("gpus")
+        launch = read_launch(words["launch"], with_model="model" not in words, gpus=given)
         gpus = words.get("gpus", launch.words.get("gpus"))
         read = launch.words if gpus is None else launch.on(gpus)
         _in_catalog(read.get("model"), words)

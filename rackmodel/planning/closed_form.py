@@ -28,6 +28,7 @@ from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
 from rackmodel.workload.kernels import ELEMENT
+from rackmodel.workload.placement import shard_axes
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, beginnings
 
@@ -315,9 +316,9 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
     wire = precision_of(shape.job.precision).gather_bytes
     grad = float(shape.job.gradient_bytes)
-    shards = max(1, space.base.shard_size)  # in small groups, which then sum theirs
-    learning = (shape.dense_learning, shape.dense_learning / shards, shape.expert_learning)
-    every = (shape.dense, shape.dense / shards, shape.expert)
+    both = (shape.dense, shape.expert), (shape.dense_learning, shape.expert_learning)
+    # Small groups of shards then sum theirs.
+    every, learning = ((d, d / shape.shards, e, e / shape.expert_shards) for d, e in both)
     all_of = shape.sharded("zero3", "hsdp")  # what is sharded is gathered whether it learns or not
     for amount, own, line in zip(every, learning, told, strict=True):
         lost, meets, fixed, slope, fixed_more, slope_more = line
@@ -340,13 +341,12 @@ def _lines(
     """
     plan, base = _plain(shape, place), shape.space.base
     sharding = SHARDINGS[shape.space.sharding[place]]
-    axes = ["dp_cp" if there["dp_cp"] else "", "", "edp" if there["edp"] else ""]
-    if sharding == "hsdp" and there["dp_cp"]:
-        plan = replace(plan, sharding="hsdp", shard_size=base.shard_size)
-        axes[:2] = ["dp_shard", "dp_replica"]
+    if base.shard_size:
+        plan = replace(plan, sharding=sharding, shard_size=base.shard_size)
+    held = [there[kind] for kind in ("dp_cp", "dp_cp", "edp", "edp")]
     rows: list[tuple[float, ...]] = []
-    for axis in axes:
-        if not axis:
+    for axis, used in zip(shard_axes(plan), held, strict=True):
+        if not (axis and used):
             rows.append((0.0,) * 6)
             continue
         speed = speed_beside(comm.collective(plan, axis, "reduce-scatter", 1024e6)[1])
@@ -354,7 +354,7 @@ def _lines(
             meets = any(comm.leaves_domain(plan, inside) for inside in ("tp", "cp", "ep"))
         else:
             meets = plan.tp > 1 and comm.shares_domain(plan, axis)
-        if sharding == "none" or axis == "dp_replica":
+        if sharding == "none" or axis.endswith("_replica"):
             moved = [*_linear(comm, plan, axis, "all-reduce"), 0.0, 0.0]
         else:
             ops = "reduce-scatter", "all-gather"
@@ -377,7 +377,7 @@ def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     kept = shape.gradients(states)
     whole, own = shape.sharded("none"), shape.profiles
     fixed: float | Floats = update.fixed_s
-    both = (own.orthogonal_s, shape.dp_cp), (own.orthogonal_expert_s, shape.edp)
+    both = (own.orthogonal_s, shape.shards), (own.orthogonal_expert_s, shape.expert_shards)
     for seconds, shards in both:
         fixed = fixed + shape.by_rank(shape.sum(seconds[shape.row])) / np.where(whole, 1.0, shards)
     return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + fixed)

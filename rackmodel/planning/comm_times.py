@@ -245,7 +245,7 @@ class CommTimes:
             plan.etp,
             plan.pp,
             plan.dp,
-            plan.shard_size if plan.sharding == "hsdp" else 0,
+            plan.shard_size,
             plan.rank_order,
         )
         if key not in self._groups:

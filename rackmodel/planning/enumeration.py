@@ -87,7 +87,7 @@ def enumerate_plans(
             "offload": tuple(fixed.get("offload", job.plan.offload)),
         }
     )
-    if base.shard_size:  # only hsdp has shards of a stated size
+    if base.shard_size:  # hsdp unless an optimizer in copies is asked for
         fixed.setdefault("sharding", "hsdp")
     elif fixed.get("sharding") == "hsdp":
         raise InvalidPlan(
@@ -341,6 +341,8 @@ class _Grid:
         single = dp[index] * cp == 1
         if size := self.base.shard_size:
             keep &= (dp[index] * cp % size == 0) & (size % cp == 0)
+            tp, ep, etp = (self.profiles[index, CUT.index(name)] for name in ("tp", "ep", "etp"))
+            keep &= tp * size % (ep * etp) == 0
         if (
             len(_shardings(self.fixed, self.choices)) > 1
         ):  # over a single replica is no sharding: keep the plainest

@@ -18,6 +18,7 @@ from rackmodel.hardware.identity import made_with
 from rackmodel.planning.candidates import COUNTED, Candidate, Estimated
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
+from rackmodel.result.breakdown import DATA_PARALLEL
 from rackmodel.result.notebook import Framed
 from rackmodel.workload import Job, peak_memory
 
@@ -64,7 +65,7 @@ GROUPS = {
     "compute": ("compute", "recompute"),
     "exchange": ("tp", "cp", "ep", "etp"),
     "bubble": ("bubble", "pp"),
-    "data parallel": ("dp", "dp_cp", "edp", "dp_shard", "dp_replica"),
+    "data parallel": DATA_PARALLEL,
     "optimizer": ("optimizer",),
     "overhead": ("overhead", "embedding", "model", "world", "stage"),
 }

@@ -110,6 +110,10 @@ class Shape:
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
+        self.shards = np.full_like(self.dp_cp, space.base.shard_size or 1)
+        if not space.base.shard_size:
+            self.shards = self.dp_cp
+        self.expert_shards = np.maximum(1, self.edp // (self.dp_cp // self.shards))
 
     def _held(self, values: Floats, at_end: Floats | float) -> Floats:
         """Parameters of each rank, [pp, N]; at_end : what the last stage has besides."""
@@ -161,8 +165,7 @@ class Shape:
 
     def split(self, dense: Floats, expert: Floats) -> Floats:
         """A rank's shard of these, [pp, N]."""
-        shards = np.where(self.sharded("hsdp"), max(1, self.space.base.shard_size), self.dp_cp)
-        return np.asarray(dense / shards + expert / self.edp)
+        return np.asarray(dense / self.shards + expert / self.expert_shards)
 
     def states(self) -> Floats:
         """Parameters whose optimizer state a rank holds, [pp, N]."""

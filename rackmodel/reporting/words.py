@@ -153,11 +153,14 @@ def plan_choices(plan: Mapping[str, Any]) -> str:
 
     >>> plan_choices({"sharding": "zero3", "offload": ["optimizer", "parameters"]})
     'sharding zero3, offload optimizer + parameters'
+    >>> plan_choices({"sharding": "zero1", "shard_size": 8, "recompute": "none"})
+    'sharding zero1 over 8 ranks, recompute none'
     """
     parts = [str(plan["schedule"])] if plan.get("schedule") else []
     for name in ("sharding", "recompute"):
         if plan.get(name) is not None:
-            parts.append(f"{name} {plan[name]}")
+            size = plan.get("shard_size") if name == "sharding" else 0
+            parts.append(f"{name} {plan[name]}" + (f" over {size} ranks" if size else ""))
     if away := plan.get("offload"):
         parts.append(f"offload {' + '.join(away.split(',') if isinstance(away, str) else away)}")
     return ", ".join(parts)

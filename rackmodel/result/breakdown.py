@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
 ROUNDING = 1e-12  # of a step: what a sum over stretches leaves of no waits at all
-DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica")
+DATA_PARALLEL = ("dp", "dp_cp", "edp", "dp_shard", "dp_replica", "edp_shard", "edp_replica")
 
 
 def breakdown(events: Table, counts: Floats, step_s: float) -> dict[str, float]:

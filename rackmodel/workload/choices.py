@@ -12,6 +12,7 @@ from typing import Protocol
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
 SHARDED = ("zero3", "hsdp")  # of these, weights too
+IN_COPIES = ("zero1", "hsdp")  # which may be cut over a part of the replicas (shard_size)
 RECOMPUTES = ("none", "selective", "full")
 CP_METHODS = ("ring", "all-gather", "all-to-all")
 RANK_ORDERS = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")

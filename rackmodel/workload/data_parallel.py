@@ -4,7 +4,8 @@ In:  a job and the units of a chunk.
 Out: buckets, collectives with tokens, kernels of the update.
 Left out: when they run inside a pass (`passes`).
 
-Axes: "dp_cp" for weights outside experts, "edp" for experts, "dp_shard"/"dp_replica" for hsdp.
+Axes: "dp_cp" for weights outside experts, "edp" for experts; where shards have a stated size
+"dp_shard"/"dp_replica" and for copies of an optimizer "edp_shard"/"edp_replica".
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rackmodel.workload.operations import (
     Phase,
     Role,
 )
+from rackmodel.workload.placement import expert_shards, shard_axes
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
@@ -88,11 +90,11 @@ def buckets(job: Job, units: Sequence[Unit]) -> tuple[Bucket, ...]:
 def gathers(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """All-gathers of a bucket's parameters (zero1, zero2: updated shards; zero3, hsdp: weights)."""
     plan, size = job.plan, precision_of(job.precision).gather_bytes
-    axis = "dp_shard" if plan.sharding == "hsdp" else "dp_cp"
     dense, expert, wide = bucket.gathered
+    axis, _, axis_of_experts, _ = shard_axes(plan)
     rows: list[Row] = [
         ("all-gather", axis, plan.shards, (dense - wide) * size + wide * ELEMENT),
-        ("all-gather", "edp", plan.edp, expert * size),
+        ("all-gather", axis_of_experts, expert_shards(plan), expert * size),
     ]
     return _collectives("gather", rows, label, beside)
 
@@ -102,8 +104,8 @@ def fetches(job: Job, bucket: Bucket) -> tuple[Kernel, ...]:
     if "parameters" not in job.plan.offload:
         return ()
     plan, whole = job.plan, bucket.gathered
-    learning = bucket.dense / plan.shards + bucket.expert / plan.edp
-    every = whole[0] / plan.shards + whole[1] / plan.edp
+    learning = bucket.dense / plan.shards + bucket.expert / expert_shards(plan)
+    every = whole[0] / plan.shards + whole[1] / expert_shards(plan)
     size = software_of(job.stack).shard_bytes * learning + ELEMENT * (every - learning)
     return (elementwise("fetch_weights", 0.0, size, family="copy"),) if size else ()
 
@@ -111,15 +113,15 @@ def fetches(job: Job, bucket: Bucket) -> tuple[Kernel, ...]:
 def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """Collectives that sum a bucket's gradients over its replicas."""
     plan, size = job.plan, float(job.gradient_bytes)
-    dense, shards = bucket.dense * size, plan.shards
+    dense, expert = bucket.dense * size, bucket.expert * size
+    axis, _, axis_of_experts, _ = shard_axes(plan)
     op: CollectiveOp = "all-reduce" if plan.sharding == "none" else "reduce-scatter"
-    rows: list[Row] = [(op, "dp_cp", plan.dp_cp, dense)]
-    if plan.sharding == "hsdp":
-        rows = [
-            ("reduce-scatter", "dp_shard", shards, dense),
-            ("all-reduce", "dp_replica", plan.dp_cp // shards, dense / shards),
-        ]
-    rows.append((op, "edp", plan.edp, bucket.expert * size))
+    rows: list[Row] = [(op, axis, plan.shards, dense)]
+    if plan.shard_size:  # in small groups, which then sum theirs
+        rows.append(("all-reduce", "dp_replica", plan.dp_cp // plan.shards, dense / plan.shards))
+    rows.append((op, axis_of_experts, expert_shards(plan), expert))
+    if (copies := plan.edp // expert_shards(plan)) > 1:
+        rows.append(("all-reduce", "edp_replica", copies, expert / expert_shards(plan)))
     return _collectives("reduce", rows, label, beside)
 
 
@@ -146,7 +148,7 @@ def local_states(job: Job, chunks: Sequence[Chunk]) -> float:
     expert = sum(chunk.learning[1] for chunk in chunks)
     if plan.sharding == "none":
         return dense + expert
-    return dense / plan.shards + expert / plan.edp
+    return dense / plan.shards + expert / expert_shards(plan)
 
 
 def outside_states(job: Job, chunks: Sequence[Chunk]) -> float:

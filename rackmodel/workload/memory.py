@@ -29,6 +29,7 @@ from rackmodel.workload.data_parallel import (
     outside_states,
 )
 from rackmodel.workload.kernels import ELEMENT
+from rackmodel.workload.placement import expert_shards
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.recompute_choices import choice, op_level, recomputes
@@ -147,7 +148,7 @@ def _memory(job: Job, pipeline_rank: int) -> tuple[tuple[str, float], ...]:
         outside=outside_states(job, chunks),
         groups=groups,
         peers=peers,
-        frozen=dense / plan.shards + expert / plan.edp,
+        frozen=dense / plan.shards + expert / expert_shards(plan),
         learning=max(u.dense_learning + experts * u.expert_learning for u in units),
         alone=0.0 if experts else sum(chunk.learning[1] for chunk in chunks),
     )

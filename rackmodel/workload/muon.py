@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from rackmodel.workload.kernels import ELEMENT, gemm
 from rackmodel.workload.operations import Collective, Kernel, Role
+from rackmodel.workload.placement import expert_shards, shard_axes
 from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
@@ -51,7 +52,10 @@ def orthogonal_kernels(
     whole = plan.sharding == "none"
     share = {
         expert: 1.0 if whole else max(1.0 / shards, 1.0 / max(1, count))
-        for expert, shards, count in ((False, plan.shards, dense), (True, plan.edp, experts))
+        for expert, shards, count in (
+            (False, plan.shards, dense),
+            (True, expert_shards(plan), experts),
+        )
     }
     kernels = []
     for (n, k, expert), count in found.items():
@@ -73,8 +77,8 @@ def gathered_momentum(job: Job, units: Sequence[Unit]) -> list[Collective]:
     for (n, k, expert), count in matrices(units).items():
         sizes[expert] += ELEMENT * n * k * count
     axes = (
-        (False, "dp_shard" if plan.sharding == "hsdp" else "dp_cp", plan.shards),
-        (True, "edp", plan.edp),
+        (False, shard_axes(plan)[0], plan.shards),
+        (True, shard_axes(plan)[2], expert_shards(plan)),
     )
     return [
         Collective(

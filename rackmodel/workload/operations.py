@@ -114,7 +114,9 @@ class Collective(Numbered):
 
     name: str
     op: CollectiveOp
-    axis: str  # "tp", "cp", "ep", "etp", "dp", "edp", "dp_shard", "dp_replica", "embedding", ...
+    axis: (
+        str  # "tp", "cp", "ep", "etp", "dp", "edp", "dp_shard", "embedding", ... (`placement.AXES`)
+    )
     bytes: float
     stream: str = "compute"
     token: str | None = None

@@ -24,6 +24,7 @@ from rackmodel.workload.plan import Plan
 Ranks = NDArray[np.int64]
 AXES = (
     *("tp", "cp", "ep", "etp", "pp", "dp", "dp_cp", "edp", "dp_shard", "dp_replica"),
+    *("edp_shard", "edp_replica"),
     *("embedding", "stage", "model", "world"),
 )
 # Order of the dimensions of the grid of ranks (pp, dp, cp, tp), and how many of the last a group
@@ -39,6 +40,8 @@ _GROUPS = {
     "edp": ((0, 2, 3, 1), 1),
     "dp_shard": ((0, 1, 2, 3), 1),
     "dp_replica": ((0, 1, 3, 2), 1),
+    "edp_shard": ((0, 1, 3, 2), 1),
+    "edp_replica": ((0, 2, 3, 1), 1),
     "stage": ((0, 1, 2, 3), 3),
     "model": ((1, 0, 2, 3), 3),
     "world": ((0, 1, 2, 3), 4),
@@ -53,7 +56,7 @@ def dp_block(plan: Plan) -> int:
     """
     experts, inner = plan.etp * plan.ep, plan.tp * plan.cp
     block = experts // gcd(experts, inner)
-    if plan.sharding == "hsdp":
+    if plan.shard_size:
         block = lcm(block, max(1, plan.shard_size // plan.cp))
     return block
 
@@ -89,7 +92,8 @@ def axis_members(plan: Plan, axis: str, dp: int) -> Ranks:
     Parameters
     ----------
     axis : "tp", "cp", "ep", "etp", "pp", "dp", "dp_cp" (replicas of attention weights), "edp"
-        (replicas of experts), "dp_shard" and "dp_replica" (the two levels of hsdp), "embedding"
+        (replicas of experts), "dp_shard" and "dp_replica" (the two levels of shards of
+        a stated size), "edp_shard" and "edp_replica" (of experts), "embedding"
         (first and last pipeline rank), "stage" (a whole pipeline rank: tp x cp x dp), "model" (a
         whole replica: tp x cp x pp), "world".
     dp : replicas of the machine that is simulated.
@@ -113,10 +117,37 @@ def axis_members(plan: Plan, axis: str, dp: int) -> Ranks:
     if axis in ("ep", "etp", "edp"):
         grid = grid.reshape(plan.pp, -1, plan.ep, plan.etp)
     elif axis in ("dp_shard", "dp_replica"):
-        shards = plan.shard_size if plan.sharding == "hsdp" else dp * plan.cp
+        shards = plan.shard_size or dp * plan.cp
         grid = grid.transpose(0, 3, 1, 2).reshape(plan.pp, plan.tp, -1, shards)
+    elif axis in ("edp_shard", "edp_replica"):
+        shards = (
+            expert_shards(plan) if plan.shard_size else grid.size // plan.pp // (plan.ep * plan.etp)
+        )
+        grid = grid.reshape(plan.pp, -1, shards, plan.ep * plan.etp)
     grid = grid.transpose(order)
     return grid.reshape(-1, prod(grid.shape[-spanned:]))
+
+
+def expert_shards(plan: Plan) -> int:
+    """Ranks that hold one copy of experts (zero1: of their states) together.
+
+    >>> expert_shards(Plan(ep=4, dp=16, sharding="zero1", shard_size=8))
+    2
+    """
+    return plan.edp // (plan.dp_cp // plan.shards)
+
+
+def shard_axes(plan: Plan) -> tuple[str, str, str, str]:
+    """Axes of those that hold one copy of dense weights together, and between copies; of experts.
+
+    "" where there is one copy.
+
+    >>> shard_axes(Plan(ep=4, dp=16, sharding="hsdp", shard_size=8))
+    ('dp_shard', 'dp_replica', 'edp_shard', 'edp_replica')
+    """
+    dense = ("dp_shard", "dp_replica") if plan.shard_size else ("dp_cp", "")
+    apart = expert_shards(plan) < plan.edp
+    return *dense, *(("edp_shard", "edp_replica") if apart else ("edp", ""))
 
 
 def exchange_algorithm(plan: Plan, op: str, axis: str) -> str | None:
@@ -149,6 +180,8 @@ def axis_true_size(plan: Plan, axis: str) -> int:
         "edp": plan.edp,
         "dp_shard": shards,
         "dp_replica": dp_cp // shards,
+        "edp_shard": expert_shards(plan),
+        "edp_replica": plan.edp // expert_shards(plan),
         "embedding": min(2, plan.pp),
         "stage": plan.tp * dp_cp,
         "model": plan.tp * plan.cp * plan.pp,

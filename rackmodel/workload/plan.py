@@ -45,7 +45,7 @@ class Plan:
     sharding: str = setting(
         "zero1", "What replicas split.", "zero3", choices=choices.SHARDINGS, option="--sharding"
     )
-    shard_size: int = setting(0, "hsdp: ranks of dp x cp that share a copy; else 0.", 8, least=0)
+    shard_size: int = setting(0, "Ranks of dp x cp that share a copy; 0: all.", 8, least=0)
     recompute: str = setting(
         "none",
         "Activations computed again in backward.",
@@ -193,8 +193,8 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """Ranks that hold one copy of the attention weights together, where they are sharded."""
-        return self.shard_size if self.sharding == "hsdp" else self.dp_cp
+        """Ranks that hold one copy of the attention weights (zero1: their states) together."""
+        return self.shard_size or self.dp_cp
 
     @property
     def edp(self) -> int:

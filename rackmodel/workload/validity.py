@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
+from rackmodel.workload.choices import IN_COPIES
 from rackmodel.workload.data_parallel import reduces_each_pass
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job, check_batch
@@ -284,11 +285,16 @@ def _sharding(job: Job) -> list[Rule]:
     size, hybrid, ahead = plan.shard_size, plan.sharding == "hsdp", plan.prefetch
     return [
         (
-            hybrid and (not size or plan.dp_cp % size or size % plan.cp),
-            f"hsdp needs shard_size, a multiple of cp {plan.cp} that divides dp x cp"
+            (hybrid or size) and (not size or plan.dp_cp % size or size % plan.cp),
+            f"{plan.sharding} needs shard_size, a multiple of cp {plan.cp} that divides dp x cp"
             f" {plan.dp_cp}; found {size}",
         ),
-        (size and not hybrid, f"shard_size {size} needs sharding hsdp"),
+        (size and plan.sharding not in IN_COPIES, f"shard_size {size} needs hsdp or zero1"),
+        (
+            job.model.moe_layers and size * plan.tp % (plan.ep * plan.etp),
+            f"tp {plan.tp} x shard_size {size} has to be a multiple of ep {plan.ep} x etp"
+            f" {plan.etp}: each copy has all experts",
+        ),
         (
             plan.reshard is not None and not plan.sharded_parameters,
             "reshard needs sharding zero3 or hsdp",

@@ -61,8 +61,9 @@ def random_plan(rnd: random.Random, experts: bool) -> dict[str, Any]:
         plan["dispatcher"] = pick(["all-to-all", "deepep", "all-gather"])
         if plan.get("schedule") in ("interleaved", "dualpipe", "dualpipev"):
             plan["ep_overlap"] = plan["dispatcher"] != "all-gather" and pick([False, True])
-    elif plan["dp"] % 2 == 0 and rnd.random() < 0.1:
-        plan |= {"sharding": "hsdp", "shard_size": 2 * plan["cp"]}
+    if plan["dp"] % 2 == 0 and rnd.random() < 0.1:
+        sharding = pick(["hsdp", "zero1"]) if plan["pp"] == 1 else "zero1"
+        plan |= {"sharding": sharding, "shard_size": 2 * plan["cp"]}
     return plan
 
 

@@ -327,7 +327,6 @@ def test_a_launch_file_that_cannot_be_read_says_why(name, text, word, tmp_path):
 @pytest.mark.parametrize(
     ("framework", "plan", "word"),
     [
-        ("megatron", Plan(dp=8, sharding="hsdp", shard_size=4), "sharding"),
         ("megatron", Plan(pp=4, dp=2, schedule="gpipe"), "schedule"),
         ("torchtitan", Plan(dp=8, sharding="zero1"), "sharding.*give --sharding zero3"),
         ("torchtitan", Plan(dp=8, sharding="zero3", offload=("optimizer",)), "offload"),

@@ -160,15 +160,33 @@ def test_widths_of_moments_are_read(flags, optimizer, gradients, tmp_path):
     assert launch.plan.get("gradients") == gradients
 
 
+_COPIES = "--micro-batch-size 1 --use-distributed-optimizer --num-distributed-optimizer-instances"
+_FSDP = "--use-megatron-fsdp --data-parallel-sharding-strategy"
+
+
+def test_copies_of_the_optimizer_are_shards_of_so_many_ranks(tmp_path):
+    path = tmp_path / "a.args"
+    path.write_text(f"{_COPIES} 4 --tensor-model-parallel-size 2 --context-parallel-size 2")
+    plan = read_launch(path, gpus=64).plan
+    assert (plan["sharding"], plan["shard_size"]) == ("zero1", 8)  # 32 ranks of dp x cp
+    path.write_text(f"{_COPIES} 4 --world-size 64 {_FSDP} optim_grads_params")
+    plan = read_launch(path).plan
+    assert (plan["sharding"], plan["shard_size"]) == ("hsdp", 16)
+    assert read_launch(path, gpus=128).plan["shard_size"] == 32  # on more than the file says
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("--tensor-model-parallel-size 2 --exp-avg-dtype fp8 --exp-avg-sq-dtype bf16", "same"),
         ("--tensor-model-parallel-size 2 --main-params-dtype fp16", "main_params_dtype"),
+        (f"{_COPIES} 2", "follows from the accelerators; give --gpus"),
+        (f"{_COPIES} 3 --world-size 8", "does not divide the 8 ranks"),
+        (f"{_COPIES} 2 --world-size 8 {_FSDP} optim_grads", "beside optim_grads"),
         (
-            "--micro-batch-size 1 --use-distributed-optimizer"
-            " --num-distributed-optimizer-instances 2",
-            "cut over a part of the replicas",
+            f"{_COPIES} 2 --world-size 8 {_FSDP} optim_grads_params"
+            " --outer-dp-sharding-strategy optim",
+            "outer_dp_sharding_strategy optim is not modelled",
         ),
     ],
 )

@@ -39,6 +39,8 @@ def drawn(dice):
     words["sharding"] = dice.choice(("none", "zero1", "zero2", "zero3", "zero3", "hsdp"))
     if words["sharding"] == "hsdp":
         words["shard_size"] = dice.choice((2, 4, 8))
+    elif words["sharding"] == "zero1":
+        words["shard_size"] = dice.choice((0, 0, 2, 4))
     words["recompute"] = dice.choice(("none", "selective", "full"))
     if words["recompute"] == "selective" and dice.random() < 0.6:
         words["recompute_modules"] = dice.sample(MODULES, dice.choice((1, 2)))
@@ -71,6 +73,8 @@ def effective(job, plan, *, core):
     ranks = plan.replicas * plan.cp
     if plan.sharding == "hsdp" and plan.shard_size in (1, ranks):
         found |= {"sharding": "none" if plan.shard_size == 1 else "zero3", "shard_size": 0}
+    if plan.sharding == "zero1" and plan.shard_size == ranks:
+        found["shard_size"] = 0
     if ranks == 1 and plan.sharding in ("zero3", "hsdp"):
         found |= {"sharding": "none", "shard_size": 0}
     return found

@@ -12,6 +12,7 @@ from rackmodel.workload import Collective, Compute, Job, Plan, Segment, load_mod
 from rackmodel.workload.experts import distinct_ranks, load_imbalance
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
+from rackmodel.workload.memory import memory
 from rackmodel.workload.models import Model
 
 DENSE = Model(
@@ -224,6 +225,26 @@ def test_hybrid_sharding_reduces_shards_over_replicas():
     hybrid = job(dp=8, sharding="hsdp", shard_size=4)
     scattered = axis_bytes(hybrid, "dp_shard", "reduce-scatter")
     assert axis_bytes(hybrid, "dp_replica", "all-reduce") == pytest.approx(scattered / 4)
+
+
+def test_copies_of_an_optimizer_sum_their_shards():
+    copies = job(dp=8, shard_size=4)  # two copies
+    scattered = axis_bytes(copies, "dp_shard", "reduce-scatter")
+    assert scattered == pytest.approx(4 * DENSE.parameters)
+    assert axis_bytes(copies, "dp_replica", "all-reduce") == pytest.approx(scattered / 4)
+    assert axis_bytes(copies, "dp_shard", "all-gather") == pytest.approx(2 * DENSE.parameters)
+    held = [dict(memory(j)) for j in (job(dp=4), copies, job(dp=8))]
+    assert held[0]["optimizer"] == held[1]["optimizer"] == pytest.approx(2 * held[2]["optimizer"])
+    assert held[0]["gradients"] == held[1]["gradients"]
+
+
+@pytest.mark.parametrize(("sharding", "whole"), [("zero1", "zero1"), ("hsdp", "zero3")])
+def test_each_copy_has_all_experts(sharding, whole):
+    one = job(MOE, dp=8, ep=2, sharding=sharding, shard_size=4)
+    scattered = axis_bytes(one, "edp_shard", "reduce-scatter")
+    assert axis_bytes(one, "edp_replica", "all-reduce") == pytest.approx(scattered / 2)
+    held, four = (dict(memory(j)) for j in (one, job(MOE, dp=4, ep=2, sharding=whole)))
+    assert held["optimizer"] == pytest.approx(four["optimizer"])
 
 
 def test_tied_embeddings_meet_at_the_ends_of_the_pipeline():

@@ -87,6 +87,17 @@ def test_hybrid_sharding_has_two_levels():
     assert axis_members(plan, "dp_replica", 8).tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
 
 
+def test_each_copy_has_its_experts_in_two_levels():
+    plan = Plan(tp=2, dp=8, ep=2, sharding="zero1", shard_size=4)  # edp 8 in 2 copies
+    shards, replicas = axis_members(plan, "edp_shard", 8), axis_members(plan, "edp_replica", 8)
+    assert shards.tolist() == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10, 12, 14], [9, 11, 13, 15]]
+    assert replicas.tolist() == [[n, n + 8] for n in (0, 1, 2, 3, 4, 5, 6, 7)]
+    for axis, groups in (("edp_shard", shards), ("edp_replica", replicas)):
+        assert axis_true_size(plan, axis) == groups.shape[1]
+    for four in axis_members(plan, "dp_shard", 8):  # which stand where the dense weights' do
+        assert {int(rank) // 8 for rank in four} in ({0}, {1})
+
+
 def test_wrong_axes_and_stand_ins_are_refused():
     with pytest.raises(UnknownName, match="did you mean 'dp_cp'"):
         axis_members(Plan(dp=2), "dpcp", 2)

@@ -30,7 +30,9 @@ _MOST = 2_000_000
 
 
 @gate.called
-def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) -> Launch:
+def read_launch(
+    path: str | Path, recipe: str = "", *, with_model: bool = True, gpus: int | None = None
+) -> Launch:
     """Return the job that a launch file describes: `.words` and `.plan` of `simulate`.
 
     `simulate(machine, **launch.words, plan=launch.plan)`; `launch.on(64)` are the words for so many
@@ -39,6 +41,7 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
     path : also with what a script is run with, as in a shell: "TP=4 run.sh dlc 8".
     recipe : the function of a Python file with several; also as FILE.py:FUNCTION. with_model : read
     the model, too; without, arguments of models that are not read are no hindrance.
+    gpus : accelerators, where the file leaves them open and its plan follows from them.
 
     Raises
     ------
@@ -52,13 +55,15 @@ def read_launch(path: str | Path, recipe: str = "", *, with_model: bool = True) 
     if ending == ".toml":
         return others.read_torchtitan(Flat(of_table(toml_of(text, file)), file))
     if ending == ".json":
-        return _of_table(json_of(text, file), file, with_model=with_model)
+        return _of_table(json_of(text, file), file, with_model=with_model, gpus=gpus)
     if ending in (".yml", ".yaml"):
-        return _of_table(_yaml(text, file), file, with_model=with_model)
+        return _of_table(_yaml(text, file), file, with_model=with_model, gpus=gpus)
     if ending == ".py":
-        return megatron.read(Flat(of_python(text, file, recipe), file), with_model=with_model)
+        keys = Flat(of_python(text, file, recipe), file)
+        return megatron.read(keys, with_model=with_model, gpus=gpus)
     flags = of_shell(text, file, given)
-    return megatron.read(Flat(flags, file, unset(text, flags)), with_model=with_model)
+    keys = Flat(flags, file, unset(text, flags))
+    return megatron.read(keys, with_model=with_model, gpus=gpus)
 
 
 def parts_of(named: str | Path) -> tuple[Path, str, list[str]]:
@@ -90,7 +95,7 @@ def _yaml(text: str, file: str) -> Any:
         raise InvalidInput(f"{file}: not valid YAML: {told[:160]}; mend it") from None
 
 
-def _of_table(data: Any, file: str, *, with_model: bool) -> Launch:
+def _of_table(data: Any, file: str, *, with_model: bool, gpus: int | None) -> Launch:
     """A table is MaxText's, DeepSpeed's or Megatron's by what stands in it."""
     if not isinstance(data, dict):
         what = "nothing" if data is None else f"a {type(data).__name__}"
@@ -102,7 +107,7 @@ def _of_table(data: Any, file: str, *, with_model: bool) -> Launch:
     if {"zero_optimization", "train_batch_size", "train_micro_batch_size_per_gpu"} & set(data):
         return others.read_deepspeed(keys)
     if {"tensor_model_parallel_size", "micro_batch_size", "num_layers"} & names:
-        return megatron.read(keys, with_model=with_model)
+        return megatron.read(keys, with_model=with_model, gpus=gpus)
     if {"tensor_parallel_degree", "data_parallel_shard_degree"} & names:
         return others.read_torchtitan(keys)
     raise InvalidInput(
@@ -162,7 +167,7 @@ _TABLES = {  # of Megatron-Bridge; all else stands in model
     "train": ("global_batch_size", "micro_batch_size"),
     "ddp": (
         *("use_distributed_optimizer", "overlap_grad_reduce", "overlap_param_gather"),
-        "grad_reduce_in_fp32",
+        *("grad_reduce_in_fp32", "num_distributed_optimizer_instances"),
     ),
     "optimizer": (
         *("optimizer", "optimizer_cpu_offload", "use_precision_aware_optimizer"),

@@ -56,8 +56,11 @@ _NEEDED = {"tensor_model_parallel_size", "pipeline_model_parallel_size", "micro_
 _NEEDED |= {"num_layers", "global_batch_size", "seq_length", "recompute_granularity"}
 
 
-def read(keys: Flat, *, with_model: bool = True) -> Launch:
-    """Return the job of Megatron's keys; its model only where that is asked for."""
+def read(keys: Flat, *, with_model: bool = True, gpus: int | None = None) -> Launch:
+    """Return the job of Megatron's keys; its model only where that is asked for.
+
+    gpus : accelerators, where they are not those of the file.
+    """
     _rename(keys)
     if not _NEEDED & set(keys.keys):
         keys.refuse("it has no arguments of Megatron; give the script or file that they stand in")
@@ -75,7 +78,8 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
     plan["vpp"], stages = stages_said(keys, layers, plan["pp"], vpp)
     if stages:
         plan["stage_layers"] = stages
-    plan |= _sharding(keys) | _recompute(keys) | _dispatcher(keys)
+    gpus = gpus or _gpus(keys)
+    plan |= _sharding(keys, plan, gpus) | _recompute(keys) | _dispatcher(keys)
     if keys.flag("optimizer_cpu_offload"):
         plan["offload"] = ["optimizer"]
     if keys.flag("cpu_offloading") or keys.flag("fine_grained_activation_offloading"):
@@ -88,7 +92,7 @@ def read(keys: Flat, *, with_model: bool = True) -> Launch:
     words: dict[str, Any] = {
         "seq_len": keys.whole("seq_length", "seq_len"),
         "global_batch": keys.whole("global_batch_size"),
-        "gpus": _gpus(keys),
+        "gpus": gpus,
         "precision": _precision(keys),
         "model": (model_said(keys, stated) or published(keys)) if with_model else None,
         "stack": "megatron",
@@ -234,7 +238,7 @@ def _precision(keys: Flat) -> str | None:
     return "bf16" if keys.flag("bf16") or "bf16" in mixed else None
 
 
-def _sharding(keys: Flat) -> dict[str, Any]:
+def _sharding(keys: Flat, plan: dict[str, Any], gpus: int | None) -> dict[str, Any]:
     strategy = str(keys.get("data_parallel_sharding_strategy", default="")).lower()
     if keys.flag("use_torch_fsdp2") or keys.flag("use_megatron_fsdp", "use_custom_fsdp"):
         known = {"": "zero3", "optim": "zero1", "optim_grads": "zero2", "no_shard": "none"}
@@ -243,12 +247,31 @@ def _sharding(keys: Flat) -> dict[str, Any]:
         stage = keys.whole("zero_stage", default=int(keys.flag("use_distributed_optimizer"))) or 0
         sharding = ("none", "zero1", "zero2", "zero3")[min(stage, 3)]  # of Megatron-DeepSpeed
     overlap = keys.flag("overlap_grad_reduce", "overlap_param_gather")
-    if (keys.whole("num_distributed_optimizer_instances") or 1) > 1 and sharding != "none":
-        keys.refuse(
-            "num_distributed_optimizer_instances: states cut over a part of the replicas are not"
-            " modelled; take it out, or give --sharding hsdp and --plan shard_size"
-        )
-    return {"sharding": sharding, "dp_overlap": overlap}
+    found: dict[str, Any] = {"sharding": sharding, "dp_overlap": overlap}
+    copies = keys.whole(_COPIES) or 1
+    if copies > 1 and sharding != "none":
+        found |= _in_copies(keys, sharding, copies, gpus and gpus // (plan["tp"] * plan["pp"]))
+    return found
+
+
+_COPIES = "num_distributed_optimizer_instances"
+
+
+def _in_copies(keys: Flat, sharding: str, copies: int, ranks: int | None) -> dict[str, Any]:
+    """What is sharded once in each of several copies over ranks of dp x cp."""
+    if ranks is None:
+        keys.refuse(f"{_COPIES}: their size follows from the accelerators; give --gpus")
+    if sharding == "zero2":
+        keys.refuse(f"{_COPIES} {copies} beside optim_grads is not modelled; take one out")
+    outer = str(keys.get("outer_dp_sharding_strategy", default="no_shard"))
+    if sharding == "zero3" and outer != "no_shard":
+        keys.refuse(f"outer_dp_sharding_strategy {outer:.40} is not modelled; give no_shard")
+    if ranks % copies:
+        keys.refuse(f"{_COPIES} {copies} does not divide the {ranks} ranks of dp x cp")
+    return {
+        "sharding": "zero1" if sharding == "zero1" else "hsdp",
+        "shard_size": ranks // copies,
+    }
 
 
 def _recompute(keys: Flat) -> dict[str, Any]:
@@ -323,12 +346,12 @@ def _optimizer_keys(job: Job) -> dict[str, Any]:
 def _sharding_keys(job: Job, framework: str) -> dict[str, Any]:
     plan = job.plan
     found: dict[str, Any] = {}
-    if plan.sharding == "hsdp":
-        cannot_say(framework, "sharding", plan.sharding)
+    if (copies := plan.dp_cp // plan.shards) > 1:
+        found[_COPIES] = copies
     if plan.sharding == "zero1" or framework == "nemo":
         found["use_distributed_optimizer"] = plan.sharding == "zero1"
-    if plan.sharding in ("zero2", "zero3"):
-        strategy = {"zero2": "optim_grads", "zero3": "optim_grads_params"}[plan.sharding]
+    if plan.sharding in ("zero2", "zero3", "hsdp"):
+        strategy = "optim_grads" if plan.sharding == "zero2" else "optim_grads_params"
         found |= {"use_megatron_fsdp": True, "data_parallel_sharding_strategy": strategy}
     if plan.dp_overlap or framework == "nemo":
         found["overlap_grad_reduce"] = plan.dp_overlap
