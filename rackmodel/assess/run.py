@@ -32,7 +32,7 @@ from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default, kernel_times
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs
+from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs, settled
 from rackmodel.workload.operations import Compute, Segment
 from rackmodel.workload.stages import chunks_of
 
@@ -65,7 +65,7 @@ def run(
     """
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
-    job = job.on(accelerator, machine.domain_accelerators)
+    job = settled(job, accelerator, machine.domain_accelerators)
     others = _others(options, parts)
     for part in (accelerator, *others.values()):
         _check(machine, job, part, check_memory)

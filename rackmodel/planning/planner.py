@@ -19,7 +19,7 @@ from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
 from rackmodel.planning.space import Ints, Space
-from rackmodel.workload import Job, Plan, check, fits
+from rackmodel.workload import Job, Plan, check, fits, settled
 from rackmodel.workload.operations import Role
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Planner:
         parts = catalog or hardware.load_catalog()
         self.part: Accelerator = hardware.accelerator(machine.accelerator, parts)
         # How tokens go is open still: it depends on each plan's ep.
-        self.job = job = job.on(self.part).replace(dispatcher=job.plan.dispatcher)
+        self.job = job = settled(job, self.part).replace(dispatcher=job.plan.dispatcher)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
         times = partial(kernel_times, self.part, job.stack, 1.0, host_speed=parts.host_speed)
@@ -100,7 +100,7 @@ class Planner:
                 self.gpus,
                 recomputes=recomputes,
                 port_bytes_per_s=self.comm.fastest_port(),
-                settled=lambda job: job.on(self.part, self.machine.domain_accelerators),
+                settled=lambda job: settled(job, self.part, self.machine.domain_accelerators),
             )
         return self._profiles[key]
 

@@ -225,17 +225,18 @@ def by_floor(
     Plans that can't run leave their reason instead. A single plan needs no bound.
     """
     from rackmodel.assess.run import kernels_s
+    from rackmodel.workload import settled
 
-    settled = []
+    found = []
     for number, job in enumerate(run.jobs):
         try:
-            job = filled_in(run, job.on(part, machine.domain_accelerators), part)
+            job = filled_in(run, settled(job, part, machine.domain_accelerators), part)
             floor_s = kernels_s(machine, job, catalog) if len(run.jobs) > 1 else 0.0
         except RackModelError as error:
             reasons[number] = str(error)
             continue
-        settled.append((floor_s, number, job))
-    return sorted(settled, key=lambda entry: entry[:2])
+        found.append((floor_s, number, job))
+    return sorted(found, key=lambda entry: entry[:2])
 
 
 def _simulated(

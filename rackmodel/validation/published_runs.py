@@ -63,12 +63,12 @@ def filled_in(run: Run, job: Job, part: Accelerator) -> Job:
     DoesNotFit
         If a candidate among several does not fit.
     """
-    from rackmodel.workload import fits, least_recompute, more_layers
+    from rackmodel.workload import fits, least_recompute, more_layers, settled
 
     if not run.open_recompute:
         return more_layers(job, part.hbm_bytes) if job.plan.recompute_layers else job
     hbm_bytes = part.hbm_bytes
-    job = job.on(part)
+    job = settled(job, part)
     if habit := software_of(job.stack).recompute:
         return job.replace(recompute=habit)
     if len(run.jobs) == 1 and not software_of(job.stack).known:

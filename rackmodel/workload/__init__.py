@@ -38,6 +38,7 @@ from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.programs import programs, rank_actions
 from rackmodel.workload.schedules.schedule import Action, actions, bubble_fraction
+from rackmodel.workload.silent import settled
 from rackmodel.workload.stages import layers_of_stages, send_bytes, transfer_bytes
 from rackmodel.workload.validity import check
 
@@ -76,5 +77,6 @@ __all__ = [
     "rank_actions",
     "recompute_that_fits",
     "send_bytes",
+    "settled",
     "transfer_bytes",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from rackmodel import gate
 from rackmodel.errors import InvalidPlan, UnknownName
 from rackmodel.fields import about, record, setting
-from rackmodel.software import dated, software_of
+from rackmodel.software import software_of
 from rackmodel.workload import choices
 from rackmodel.workload.models import Model
 from rackmodel.workload.precision import PRECISIONS, precision_of
@@ -346,31 +346,6 @@ class Job(Learning):
         software, plan = software_of(self.stack), self.plan
         wanted = (plan.recompute_modules or software.selective) * (plan.recompute == "selective")
         return choices.run_again(wanted, by_tensor=software.remat_by_tensor)
-
-    def on(self, part: choices.AcceleratorLike, domain: int = 0) -> Job:
-        """Return the job with what the machine decides where the job is silent.
-
-        The software's date (`dated`); layers that run again; a second copy of fp8 weights, read in
-        one orientation (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); unfused attention;
-        how tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
-        """
-        job = replace(self, stack=dated(self.stack, part.year))
-        if "layers" in job.modules:  # every second one
-            half = (-(-self.model.layers // self.plan.chunks) + 1) // 2
-            job = job.replace(recompute="full", recompute_layers=half)
-        if job.transposes is None:
-            job = replace(job, transposes=not part.fp8_either_orientation)
-        if part.fused_attention is False and not job.attention:
-            job = replace(job, attention="unfused")
-        fused = part.family in software_of(job.stack).fused_dispatch
-        if (plan := job.plan).ep > 1 and not plan.dispatcher:
-            plan = (job := job.replace(dispatcher="deepep" if fused else "all-to-all")).plan
-        if not domain or plan.dispatcher != "deepep" or plan.dispatch_domain:
-            return job
-        # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
-        most = max(1, min(plan.ep, domain // plan.etp))
-        inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
-        return job.replace(dispatch_domain=inside if inside < plan.ep else 1)
 
     def replace(self, **changes: Any) -> Job:
         """Return a job with fields of the job or of its plan changed.

@@ -8,7 +8,7 @@ from rackmodel.hardware import accelerator
 from rackmodel.kernels.contention import Contention, hbm_bound_share
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.topology import load_topology
-from rackmodel.workload import Compute, Job, Plan, load_model
+from rackmodel.workload import Compute, Job, Plan, load_model, settled
 from rackmodel.workload.kernels import elementwise, gemm
 from rackmodel.workload.models import Model
 
@@ -82,13 +82,16 @@ def test_traffic_beside_kernels_slows_them():
 def test_transfers_in_training_take_longer_and_nothing_else_does():
     part = accelerator("h100")
     machine = load_topology("dgx-h100")
-    job = Job(
-        model=load_model("llama3.1-8b"),
-        plan=Plan(tp=8, dp=2, micro_batch=4),
-        seq_len=8192,
-        global_batch=8,
-        stack="mlm-2020",
-    ).on(part)
+    job = settled(
+        Job(
+            model=load_model("llama3.1-8b"),
+            plan=Plan(tp=8, dp=2, micro_batch=4),
+            seq_len=8192,
+            global_batch=8,
+            stack="mlm-2020",
+        ),
+        part,
+    )
     kernels = KernelTimes(part, job.stack)
     alone = simulate_step(machine, job, kernels)
     slower = simulate_step(machine, job, kernels, transfers_slower=1.5)

@@ -9,7 +9,7 @@ import pytest
 from rackmodel.errors import DoesNotFit
 from rackmodel.hardware import accelerator
 from rackmodel.validation.published_runs import Run, filled_in
-from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, transfer_bytes
+from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, settled, transfer_bytes
 from rackmodel.workload.activations import states_beside, states_kept, unit_bytes
 from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
 from rackmodel.workload.kernels import Local
@@ -135,9 +135,9 @@ def test_a_loss_in_chunks_holds_less_and_does_the_same():
 
 def test_an_accelerator_without_fused_kernels_keeps_its_scores():
     v100 = accelerator("v100")
-    one = moe("default", model=load_model("gpt3-1.3b")).on(v100)
+    one = settled(moe("default", model=load_model("gpt3-1.3b")), v100)
     assert not one.fused_attention
-    assert replace(one, attention="fused").on(v100).fused_attention
+    assert settled(replace(one, attention="fused"), v100).fused_attention
 
 
 def test_megatrons_loss_works_in_place_and_pytorchs_makes_its_gradient_anew():
@@ -223,9 +223,9 @@ def test_experts_that_nobody_shares_are_not_copied():
 def test_selective_by_layers_runs_half_of_them_again_or_as_many_more_as_it_takes():
     h100 = accelerator("h100")
     shape = {"tp": 1, "pp": 1, "dp": 8, "sharding": "zero3", "recompute": "selective"}
-    half = job("fms", "llama2-70b", **shape).on(h100)
+    half = settled(job("fms", "llama2-70b", **shape), h100)
     assert (half.plan.recompute, half.plan.recompute_layers) == ("full", 40)
-    assert half.on(h100) == half
+    assert settled(half, h100) == half
 
     def need(one: Job) -> float:
         return sum(memory(one).values())

@@ -1,0 +1,44 @@
+"""What the machine and the software decide where a job is silent.
+
+In:  a job, its accelerator, how many of these a scale-up domain has.
+Out: the job with nothing left open that an accelerator or a habit settles.
+Left out: recompute and offload, which follow from memory (`recompute_choices`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rackmodel.software import dated, software_of
+from rackmodel.workload.choices import AcceleratorLike
+from rackmodel.workload.plan import Job
+
+
+def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
+    """Return the job with what its machine and software decide where it is silent.
+
+    The software's date (`dated`); layers that run again; a second copy of fp8 weights, read in
+    one orientation (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); unfused attention;
+    how tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
+
+    Parameters
+    ----------
+    domain : accelerators of a scale-up domain; 0: not known, and what hangs on it stays open.
+    """
+    job = replace(job, stack=dated(job.stack, part.year))
+    if "layers" in job.modules:  # every second one
+        half = (-(-job.model.layers // job.plan.chunks) + 1) // 2
+        job = job.replace(recompute="full", recompute_layers=half)
+    if job.transposes is None:
+        job = replace(job, transposes=not part.fp8_either_orientation)
+    if part.fused_attention is False and not job.attention:
+        job = replace(job, attention="unfused")
+    fused = part.family in software_of(job.stack).fused_dispatch
+    if (plan := job.plan).ep > 1 and not plan.dispatcher:
+        plan = (job := job.replace(dispatcher="deepep" if fused else "all-to-all")).plan
+    if not domain or plan.dispatcher != "deepep" or plan.dispatch_domain:
+        return job
+    # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
+    most = max(1, min(plan.ep, domain // plan.etp))
+    inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
+    return job.replace(dispatch_domain=inside if inside < plan.ep else 1)
