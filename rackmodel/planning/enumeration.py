@@ -33,6 +33,7 @@ from rackmodel.planning.space import (
     Ints,
     Space,
 )
+from rackmodel.software import software_of
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDED, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of
@@ -98,7 +99,11 @@ def enumerate_plans(
     profiles = _profiles(job, gpus, domain, fixed, choices, base, apart)
     pipes = _pipelines(job.model, gpus, fixed, choices)
     names = tuple(dict.fromkeys(schedule.name for _, _, schedule in pipes))
-    grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart)
+    software = software_of(job.stack)
+    habitual = base.ep_overlap is None and not choices.ep_overlap
+    habitual &= base.dispatcher != "all-gather"
+    beyond = software.hides_ep_above(domain) if habitual and software.recipes_overlap else math.inf
+    grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart, beyond)
     parts = [grid.spread(*pipe) for pipe in pipes]
     if not any(len(part[0]) for part in parts):
         raise InvalidPlan(_why_nothing(job, gpus, fixed))
@@ -167,12 +172,18 @@ def _profiles(
     batches = _axis(fixed, "micro_batch", _steps(job.global_batch, most_batch, every=every))
     offloads = sorted({int("activations" in one) for one in _offloads(fixed, choices, base)})
     eager = sorted({int(apart and s in SHARDED) for s in _shardings(fixed, choices)})
+
+    def hides(tp: int, sequence: bool) -> bool:
+        if base.tp_overlap is None:
+            return software_of(job.stack).hides_tp(tp, sequence)
+        return base.tp_overlap
+
     rows = []
     for tp in tps:
         switched = [
             (sequence, overlap)
             for sequence in _switch(fixed, choices, "sequence_parallel", base.sequence_parallel)
-            for overlap in _switch(fixed, choices, "tp_overlap", base.tp_overlap)
+            for overlap in _switch(fixed, choices, "tp_overlap", hides(tp, bool(sequence)))
             if not (overlap and (tp == 1 or not sequence))
             and not (tp > 1 and not sequence and experts > 1)
         ]
@@ -259,12 +270,13 @@ class _Grid:
     base: Plan
     names: tuple[str, ...]  # of schedules
     apart: bool  # profiles tell plans with sharded weights from others
+    hides_ep_above: float  # by habit, where the plan leaves that open
 
     def spread(self, pp: int, vpp: int, schedule: Schedule) -> tuple[Ints, ...]:
         """Plans with this pipeline, all `COLUMNS`: what divides, times what may be chosen."""
         dp, m, good = self._divides(pp, schedule)
         which = np.flatnonzero(good)
-        grid = self._choices(pp, schedule)
+        grid = self._choices(pp, vpp, schedule)
         index = np.repeat(which, len(grid))
         chosen = np.tile(grid, (len(which), 1)).T
         keep = self._sensible(grid, index, chosen, dp, pp)
@@ -291,7 +303,7 @@ class _Grid:
             good &= pp % schedule.directions == 0
         return dp, m, good
 
-    def _choices(self, pp: int, schedule: Schedule) -> Ints:
+    def _choices(self, pp: int, vpp: int, schedule: Schedule) -> Ints:
         """Combinations of what does not depend on the profile, int[G, 8]."""
         fixed, choices, base = self.fixed, self.choices, self.base
         shardings = _shardings(fixed, choices)
@@ -311,8 +323,9 @@ class _Grid:
         orders = [RANK_ORDERS.index(base.rank_order)]
         if choices.switches and "rank_order" not in fixed:
             orders = list(range(len(RANK_ORDERS)))
-        pairs = [int(fixed.get("ep_overlap", base.ep_overlap))]
-        if choices.ep_overlap and "ep_overlap" not in fixed:
+        pairs = [int(bool(fixed.get("ep_overlap", base.ep_overlap)))]
+        habit = vpp > 1 and math.isfinite(self.hides_ep_above)
+        if (choices.ep_overlap and "ep_overlap" not in fixed) or habit:
             pairs = [0, 1]
         if pp > 1 and not schedule.hides_exchanges:  # no two passes to run side by side
             pairs = [pair for pair in pairs if not pair]
@@ -353,7 +366,9 @@ class _Grid:
         if several[5]:  # one axis only: both orders are the same
             keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
         if several[6]:
-            keep &= (pair == 0) | (self.profiles[index, CUT.index("ep")] > 1)
+            ep = self.profiles[index, CUT.index("ep")]
+            habit = math.isfinite(self.hides_ep_above)
+            keep &= (pair == 1) == (ep > self.hides_ep_above) if habit else (pair == 0) | (ep > 1)
         return keep
 
 

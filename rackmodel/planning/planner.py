@@ -19,6 +19,7 @@ from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
 from rackmodel.planning.space import Ints, Space
+from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan, check, fits, settled
 from rackmodel.workload.operations import Role
 
@@ -45,15 +46,20 @@ class Planner:
         self.machine, self.gpus, self.catalog = machine, gpus, catalog
         parts = catalog or hardware.load_catalog()
         self.part: Accelerator = hardware.accelerator(machine.accelerator, parts)
-        # How tokens go is open still: it depends on each plan's ep.
-        self.job = job = settled(job, self.part).replace(dispatcher=job.plan.dispatcher)
+        # Open still is what depends on each plan: how tokens go, what overlaps.
+        plan = job.plan
+        still = {name: getattr(plan, name) for name in ("dispatcher", "tp_overlap", "ep_overlap")}
+        self.job = job = settled(job, self.part).replace(**still)
         self.captures = graphs_by_default(job.replace(sharding="none", shard_size=0), self.part)
         eager = graphs_by_default(job.replace(sharding="zero3", shard_size=0), self.part)
         times = partial(kernel_times, self.part, job.stack, 1.0, host_speed=parts.host_speed)
         self.launched = times(self.captures), times(eager)
         self.kernels = self.launched[0]
         self.captures &= not eager
-        taken = Contention.of(self.job, self.kernels, self.part).share
+        hides = plan.tp_overlap
+        if hides is None:
+            hides = software_of(job.stack).hides_tp(2, plan.sequence_parallel)
+        taken = Contention.of(job.replace(tp_overlap=hides), self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
         self._profiles: dict[tuple[object, ...], Profiles] = {}  # of the last space
 

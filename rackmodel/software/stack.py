@@ -8,6 +8,7 @@ Left out: anything that depends on a model, a size or a single run.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -87,6 +88,7 @@ class Software:
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
     head_in_chunks: bool = True  # of a loss in chunks; False: logits are whole, the loss is not
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
+    recipes_overlap: bool = False  # recipes turn on overlaps of tp and ep, off in libraries
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time
     early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads
@@ -101,6 +103,17 @@ class Software:
         """Return whether launches are captured in CUDA graphs, where a job doesn't say."""
         on = self.graphs_experts if experts else self.graphs
         return "all" in on or accelerator_family in on
+
+    def hides_tp(self, tp: int, sequence_parallel: bool) -> bool:
+        """Return whether recipes hide collectives of tp in products, where a plan is silent."""
+        return self.recipes_overlap and self.tp_overlap == "yes" and tp > 1 and sequence_parallel
+
+    def hides_ep_above(self, domain: int) -> float:
+        """Return the ep above which an interleaved pipeline hides all-to-alls; inf: at no ep.
+
+        domain : accelerators of a scale-up domain.
+        """
+        return {"no": math.inf, "between domains": max(1, domain), "yes": 1}[self.ep_overlap]
 
 
 @kept

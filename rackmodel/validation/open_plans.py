@@ -126,8 +126,7 @@ class OpenPlan:
 
     def _overlaps_ep(self, ep: int, vpp: int) -> bool:
         """Return whether an all-to-all runs under another micro-batch's pass (they interleave)."""
-        habits = ("yes", "between domains") if ep > self.domain else ("yes",)
-        return ep > 1 and vpp > 1 and self.software.ep_overlap in habits
+        return vpp > 1 and ep > self.software.hides_ep_above(self.domain)
 
 
 def sharding_open(row: Mapping[str, Any]) -> bool:

@@ -109,7 +109,7 @@ def peak_bytes(job: Job, pipeline_rank: int) -> Kept:
     plan, chunks = job.plan, chunks_of(job)[pipeline_rank]
     parts = [chunk_bytes(job, chunk) for chunk in chunks]
     m = job.micro_batches
-    rows = held(plan.order, plan.pp, m, plan.vpp, pipeline_rank, paired=plan.ep_overlap)
+    rows = held(plan.order, plan.pp, m, plan.vpp, pipeline_rank, paired=plan.paired)
     best = Kept(0.0, 0.0)
     for row in rows:
         kept = sum(n * part.kept_bytes for n, part in zip(row, parts, strict=False))

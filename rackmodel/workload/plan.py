@@ -66,11 +66,17 @@ class Plan:
     sequence_parallel: bool = setting(
         True, "Cut the sequence between tensor parallel parts; tp > 1."
     )
-    tp_overlap: bool = setting(
-        False, "GEMMs pipelined with their all-gather or reduce-scatter.", True
+    tp_overlap: bool | None = setting(
+        None,
+        "GEMMs pipelined with their all-gather or reduce-scatter. Default: as the software's "
+        "recipes do.",
+        True,
     )
-    ep_overlap: bool = setting(
-        False, "All-to-all of one micro-batch under the compute of another.", True
+    ep_overlap: bool | None = setting(
+        None,
+        "All-to-all of one micro-batch under the compute of another. Default: as the software's "
+        "recipes do.",
+        True,
     )
     dp_overlap: bool = setting(
         True, "Gradient reduction and parameter gathering beside compute.", False
@@ -185,6 +191,11 @@ class Plan:
     def order(self) -> str:
         """The schedule in effect."""
         return self.schedule or default_schedule(self.vpp)
+
+    @property
+    def paired(self) -> bool:
+        """Whether passes of two micro-batches run side by side, to hide all-to-alls."""
+        return bool(self.ep_overlap)
 
     @property
     def dp_cp(self) -> int:

@@ -69,7 +69,7 @@ def rank_actions(job: Job, rank: int, micro_batches: int | None = None) -> Actio
     """The schedule's passes of one pipeline rank."""
     plan = job.plan
     m = job.micro_batches if micro_batches is None else micro_batches
-    return actions(plan.order, plan.pp, m, plan.vpp, rank, paired=plan.ep_overlap)
+    return actions(plan.order, plan.pp, m, plan.vpp, rank, paired=plan.paired)
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ class _Writer:
         front = self.passes[chunk].segment("F", batch == 0)
         back = self.passes[chunk_b].segment("B", batch_b == self.last)
         if (front, back) not in self.mixed:
-            self.mixed[front, back] = merged(front, back, overlap=self.plan.ep_overlap)
+            self.mixed[front, back] = merged(front, back, overlap=self.plan.paired)
         return self.mixed[front, back]
 
     def _close(self) -> None:

@@ -8,10 +8,12 @@ Left out: recompute and offload, which follow from memory (`recompute_choices`).
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from rackmodel.software import dated, software_of
 from rackmodel.workload.choices import AcceleratorLike
 from rackmodel.workload.plan import Job
+from rackmodel.workload.schedules.schedule import schedule_of
 
 
 def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
@@ -19,7 +21,8 @@ def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
 
     The software's date (`dated`); layers that run again; a second copy of fp8 weights, read in
     one orientation (Transformer Engine 2.2, is_non_tn_fp8_gemm_supported); unfused attention;
-    how tokens reach experts, to whom of a domain (0: not known) deepseek-ai/DeepEP sends once.
+    overlaps of tp and ep; how tokens reach experts, to whom of a domain (0: not known)
+    deepseek-ai/DeepEP sends once.
 
     Parameters
     ----------
@@ -33,6 +36,7 @@ def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
         job = replace(job, transposes=not part.fp8_either_orientation)
     if part.fused_attention is False and not job.attention:
         job = replace(job, attention="unfused")
+    job = job.replace(**overlaps(job, domain))
     fused = part.family in software_of(job.stack).fused_dispatch
     if (plan := job.plan).ep > 1 and not plan.dispatcher:
         plan = (job := job.replace(dispatcher="deepep" if fused else "all-to-all")).plan
@@ -42,3 +46,20 @@ def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
     most = max(1, min(plan.ep, domain // plan.etp))
     inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
     return job.replace(dispatch_domain=inside if inside < plan.ep else 1)
+
+
+def overlaps(job: Job, domain: int) -> dict[str, bool]:
+    """Return the overlaps that a plan leaves open, as recipes of its software set them.
+
+    All-to-alls are hidden where an interleaved pipeline has two passes to run side by side
+    (Megatron-Core asks for one); domain 0 leaves them open.
+    """
+    plan, software = job.plan, software_of(job.stack)
+    found: dict[str, bool] = {}
+    if plan.tp_overlap is None:
+        found["tp_overlap"] = software.hides_tp(plan.tp, plan.sequence_parallel)
+    if plan.ep_overlap is None and domain:
+        apart = schedule_of(plan.order).hides_exchanges and plan.dispatcher != "all-gather"
+        beyond = software.hides_ep_above(domain) if software.recipes_overlap else inf
+        found["ep_overlap"] = apart and plan.pp > 1 and plan.vpp > 1 and plan.ep > beyond
+    return found

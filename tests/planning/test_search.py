@@ -6,6 +6,7 @@ import pytest
 import rackmodel
 from benchmarks.search.campaign import GOOD, judge
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, UnknownName
+from rackmodel.hardware import accelerator
 from rackmodel.planning.best import FULL_AT, best_plan, search_job
 from rackmodel.planning.candidates import EVENTS, Effort, plan_words
 from rackmodel.planning.enumeration import divisors, enumerate_plans
@@ -14,7 +15,7 @@ from rackmodel.planning.objectives import OBJECTIVES, Scale
 from rackmodel.planning.planner import Planner
 from rackmodel.planning.space import OFFLOADS, SPACES, Choices
 from rackmodel.topology import load_topology
-from rackmodel.workload import Job, Plan, check, load_model, peak_memory
+from rackmodel.workload import Job, Plan, check, load_model, peak_memory, settled
 
 
 def job_of(model="gpt3-13b", batch=64, seq_len=2048, **fields):
@@ -68,6 +69,19 @@ def test_every_listed_plan_is_valid(model):
     space = enumerate_plans(job, 64)
     for entry in range(0, len(space), max(1, len(space) // 300)):
         check(job.replace(plan=space.plan(entry)))
+
+
+@pytest.mark.parametrize("model", ["gpt3-13b", "deepseek-v3"])
+@pytest.mark.parametrize("stack", ["megatron-bridge-26.06", "megatron-bridge-25.11", "default"])
+def test_searched_plans_overlap_as_recipes_of_their_software_do(model, stack):
+    job = job_of(model, batch=128, seq_len=4096, stack=stack)
+    space = enumerate_plans(job, 64, domain=8)
+    for entry in range(0, len(space), max(1, len(space) // 300)):
+        plan = space.plan(entry)
+        check(told := job.replace(plan=plan))
+        silent = told.replace(tp_overlap=None, ep_overlap=None)
+        again = settled(silent, accelerator("b200"), 8).plan
+        assert (again.tp_overlap, again.ep_overlap) == (plan.tp_overlap, plan.ep_overlap)
 
 
 def test_fixed_axes_stay_and_wrong_ones_are_told():

@@ -63,6 +63,8 @@ def effective(job, plan, *, core):
     core : whether selective recompute without modules is that of attention, as Megatron has it.
     """
     found = {one.name: getattr(plan, one.name) for one in fields(Plan)}
+    for name in ("tp_overlap", "ep_overlap"):  # a file says what a silent plan leaves to recipes
+        found[name] = bool(found[name])
     modules = plan.recompute_modules or ("core_attn",) * (plan.recompute == "selective" and core)
     found["recompute_modules"] = set(modules)  # in any order
     if not job.model.moe_layers or not job.plan.dispatcher:

@@ -267,3 +267,33 @@ def test_copies_that_no_domain_has_room_for_are_sharded_over_all():
     said = replace(run, filled=(), offload="no")
     with pytest.raises(DoesNotFit):
         filled_in(said, whole, part)
+
+
+@pytest.mark.parametrize(
+    ("stack", "tp", "hides"),
+    [("megatron-bridge", 4, True), ("megatron-bridge", 1, False), ("default", 4, False)],
+)
+def test_recipes_hide_collectives_of_tp_where_a_plan_is_silent(stack, tp, hides):
+    h100 = accelerator("h100")
+    silent = job(stack, tp=tp, pp=1, dp=8)
+    assert settled(silent, h100, 8).plan.tp_overlap == hides
+    for told in (True, False):
+        assert settled(silent.replace(tp_overlap=told), h100, 8).plan.tp_overlap == told
+
+
+@pytest.mark.parametrize(
+    ("stack", "domain", "vpp", "hides"),
+    [
+        ("megatron-bridge-26.06", 72, 2, True),
+        ("megatron-bridge-26.06", 72, 1, False),  # no two passes side by side
+        ("megatron-bridge-25.11", 72, 2, False),
+        ("megatron-bridge-25.11", 8, 2, True),  # between domains
+        ("default", 72, 2, False),
+    ],
+)
+def test_recipes_hide_all_to_alls_of_interleaved_pipelines_where_a_plan_is_silent(
+    stack, domain, vpp, hides
+):
+    silent = moe(stack).replace(sharding="zero1", ep=16, dp=16, pp=2, vpp=vpp)
+    assert settled(silent, accelerator("b200"), domain).plan.ep_overlap == hides
+    assert settled(silent, accelerator("b200")).plan.ep_overlap is None  # hangs on the domain

@@ -24,6 +24,7 @@ from rackmodel.workload.launch.recipes import of_python
 from rackmodel.workload.launch.spelling import of_shell, of_table, unset
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say
 from rackmodel.workload.plan import Job
+from rackmodel.workload.silent import overlaps
 
 FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
 _MOST = 2_000_000
@@ -123,6 +124,7 @@ def emit(job: Job, framework: str) -> str:
     InvalidInput
         If the framework's files have no word for a choice of the plan.
     """
+    job = job.replace(**{name: on for name, on in overlaps(job, domain=0).items() if on})
     # Which no file of these says as a job does.
     said = megatron.SAID_OPTIMIZERS if framework in ("megatron", "nemo") else ()
     for name in ("document_len", "optimizer", "lora", "freeze"):

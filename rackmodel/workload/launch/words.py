@@ -163,10 +163,15 @@ def spell(plan: Plan, spelled: tuple[Spelled, ...], *, whole: bool = False) -> d
     found: dict[str, Any] = {}
     for one in spelled:
         value = getattr(plan, one.field)
+        value = one.default if value is None else value
         if value == one.default and not whole:
             continue
         found[one.key] = one.values[value] if one.values is not None else value
     return found
+
+
+# What software does by itself, or where its file is silent.
+_UNTOLD = (("dispatcher", "all-to-all"), ("tp_overlap", False), ("ep_overlap", False))
 
 
 def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], bool]) -> None:
@@ -181,7 +186,7 @@ def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], b
 
     for one in fields(Plan):
         value = getattr(job.plan, one.name)
-        if (one.name, value) == ("dispatcher", "all-to-all"):  # which no software has to be told
+        if (one.name, value) in _UNTOLD:
             continue
         if one.name in said or value == one.default or but(one.name, value):
             continue
