@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import each_once
-from rackmodel.engine.groups import PlacedFlows, flow_of_incidence, rates_alone
+from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,8 +17,9 @@ import numpy.typing as npt
 
 from rackmodel.engine.alike import Alike, alike_parts
 from rackmodel.engine.exchanges import Key, exchanges
-from rackmodel.engine.groups import AcceleratorTree, PlacedFlows, flows_of_groups
+from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
 from rackmodel.engine.orbits import Orbits
+from rackmodel.engine.placed_flows import PlacedFlows
 from rackmodel.engine.streams import Streams, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
 from rackmodel.workload.operations import Program
@@ -122,38 +124,53 @@ def drafts_of(
     tree = AcceleratorTree.of(network)
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[accelerator_of] = weight
+
+    def asked_by(key: Key, true: int, row: Sequence[int]) -> Asked:
+        op = "send" if key.stages is not None else key.op
+        # a group that is whole lies where it lies, however many others it stands for
+        whole = true == len(row)
+        stand_for = np.ones(len(row)) if whole else weight_at[list(row)]
+        domains = _true_domains(network.domain_of[list(row)], stand_for)
+        size = stand_for if not whole and round(stand_for.sum()) == true else true
+        sizes: dict[str, Any] = {"true_size": size, "true_domains": domains}
+        named = algorithm_of(op, key.axis)
+        if named is not None and not isinstance(named, str):
+            named = tuple(named)
+        return Asked(op, tuple(row), key.bytes, named, sizes)
+
+    def pattern_of(key: Key, true: int, row: list[int]) -> Pattern:
+        return asked_by(key, true, row).on(network)
+
+    chosen = [orbits.groups(members) for _, members, _ in groups]
+    where = [
+        accelerator_of[own[some]] for (_, own, _), (some, _) in zip(groups, chosen, strict=True)
+    ]
+    placed: dict[int, PlacedFlows] = {}
+    for numbers in _asking_the_same(groups):
+        key, _, true = groups[numbers[0]]
+        sets = [where[number] for number in numbers]
+        found = flows_of_groups(tree, sets, partial(pattern_of, key, true))
+        placed.update(zip(numbers, found, strict=True))
     drafts: list[Draft] = []
-    for key, members, true in groups:
-        chosen, copies = orbits.groups(members)
-        members = members[chosen]
-
-        def asked_by(row: Sequence[int], key: Key = key, true: int = true) -> Asked:
-            op = "send" if key.stages is not None else key.op
-            # a group that is whole lies where it lies, however many others it stands for
-            whole = true == len(row)
-            stand_for = np.ones(len(row)) if whole else weight_at[list(row)]
-            domains = _true_domains(network.domain_of[list(row)], stand_for)
-            size = stand_for if not whole and round(stand_for.sum()) == true else true
-            sizes: dict[str, Any] = {"true_size": size, "true_domains": domains}
-            named = algorithm_of(op, key.axis)
-            if named is not None and not isinstance(named, str):
-                named = tuple(named)
-            return Asked(op, tuple(row), key.bytes, named, sizes)
-
-        def pattern_of(
-            row: list[int], asked_by: Callable[[list[int]], Asked] = asked_by
-        ) -> Pattern:
-            return asked_by(row).on(network)
-
-        flows = flows_of_groups(tree, accelerator_of[members], pattern_of)
+    for number, (key, members, true) in enumerate(groups):
+        some, copies = chosen[number]
+        flows = placed[number]
         # flows that are alike carry bytes of several sizes
         like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
         parts = like.parts if like else alike_parts(network, flows)
         streams = like.streams if like else streams_together(parts, network.capacity)
-        asked = asked_by(accelerator_of[members[0]].tolist())
-        drafts.append(Draft(key, members, copies, flows, parts, streams, asked))
+        asked = asked_by(key, true, where[number][0].tolist())
+        drafts.append(Draft(key, members[some], copies, flows, parts, streams, asked))
     tree.trim()
     return drafts
+
+
+def _asking_the_same(groups: Sequence[tuple[Key, Ints, int]]) -> list[list[int]]:
+    """Return the numbers of groups by what they ask of the library: sends of one size the same."""
+    sets: dict[tuple[Key, int], list[int]] = {}
+    for number, (key, _, true) in enumerate(groups):
+        sets.setdefault((key._replace(stages=None), true), []).append(number)
+    return list(sets.values())
 
 
 def _true_domains(domain: Ints, weight: Floats) -> int:

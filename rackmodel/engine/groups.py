@@ -13,13 +13,14 @@ with them. Elsewhere (a graph made by hand), every group is worked out by itself
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.engine.placed_flows import PlacedFlows, apart, joined
 from rackmodel.network import Network, Pattern
 from rackmodel.network.arrays import remembered
 from rackmodel.network.routing.tree import levels
@@ -30,31 +31,6 @@ Floats = npt.NDArray[np.float64]
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 MOST_PLACED = 5_000_000  # crossings of links in the flows kept beside it: about 200 MB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlacedFlows:
-    """Flows of G groups, F in all, in ascending order of their group.
-
-    owner, round_ : int[F]. share : bytes of the flow per byte of the collective. cap : bytes/s.
-    source, target : int[F], accelerator index, or -1 - node for a switch.
-    indptr, links, fractions : CSR from flows to links. round_latency_s : float[G, rounds], added
-    once the last flow of the round has ended.
-    algorithm : one name per group. kind : int[G], equal where flows correspond one by one.
-    """
-
-    owner: Ints
-    round_: Ints
-    share: Floats
-    cap: Floats
-    source: Ints
-    target: Ints
-    indptr: Ints
-    links: Ints
-    fractions: Floats
-    round_latency_s: Floats
-    algorithm: tuple[str, ...]
-    kind: Ints
 
 
 class AcceleratorTree:
@@ -74,7 +50,7 @@ class AcceleratorTree:
         self.grid = network.router.grid
         self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
         # By those members and what runs on each kind of them: algorithm and rounds.
-        self.placed: dict[tuple[bytes, tuple[object, ...]], PlacedFlows] = {}
+        self.placed: dict[tuple[bytes, tuple[object, ...]], tuple[PlacedFlows, ...]] = {}
 
     @staticmethod
     @remembered
@@ -85,13 +61,14 @@ class AcceleratorTree:
     @property
     def crossings(self) -> int:
         """How often the flows that are kept cross links."""
-        return sum(len(one.links) for one in self.placed.values())
+        return sum(len(one.links) for sets in self.placed.values() for one in sets)
 
     def trim(self) -> None:
         """Forget flows, the oldest first, but for some that are left for the next step."""
         room = MOST_PLACED - self.crossings
         while room < 0:
-            room += len(self.placed.pop(next(iter(self.placed))).links)
+            oldest = self.placed.pop(next(iter(self.placed)))
+            room += sum(len(one.links) for one in oldest)
 
     def link_between(self, source: Ints, target: Ints) -> Ints:
         """Return the link from each source node to each target node, -1 where there is none."""
@@ -214,21 +191,24 @@ def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:
 
 
 def flows_of_groups(
-    tree: AcceleratorTree, members: Ints, pattern_of: Callable[[list[int]], Pattern]
-) -> PlacedFlows:
-    """Return the flows of all groups.
+    tree: AcceleratorTree, sets: Sequence[Ints], pattern_of: Callable[[list[int]], Pattern]
+) -> tuple[PlacedFlows, ...]:
+    """Return the flows of each set of groups; all of them ask the same of the library.
 
-    members : int[G, n], accelerator indices. `pattern_of` works out one group.
+    sets : int[G, n] each, accelerator indices. `pattern_of` works out one group.
     """
+    members, sizes = np.concatenate(sets), tuple(map(len, sets))
     alike = kinds_of_groups(tree, members)
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
     # An operation of another size runs the same rounds; only their fixed times differ.
-    key = digest(members), tuple((one.algorithm, one.rounds) for one in patterns)
+    key = digest(members), (sizes, *((one.algorithm, one.rounds) for one in patterns))
     if key in tree.placed:
         latency = np.zeros((len(members), max(len(p.latency_s) for p in patterns)))
         for same, pattern in zip(alike, patterns, strict=True):
             latency[same, : len(pattern.latency_s)] = pattern.latency_s
-        return replace(tree.placed[key], round_latency_s=latency)
+        each = np.split(latency, np.cumsum(sizes)[:-1])
+        known = zip(tree.placed[key], each, strict=True)
+        return tuple(replace(flows, round_latency_s=own) for flows, own in known)
     parts: list[tuple[Ints, PlacedFlows]] = []
     for same, pattern in zip(alike, patterns, strict=True):
         model = _placed(tree, pattern)
@@ -242,24 +222,12 @@ def flows_of_groups(
         else:
             links = np.take(links, where, axis=1)
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
-    found = _join(parts)
+    found = apart(joined(parts), sizes)
     if len(parts) == len(alike) <= MOST_SIGNED:
         if len(tree.placed) >= MOST_SIGNED:
             tree.placed.clear()
         tree.placed[key] = found
     return found
-
-
-def flow_of_incidence(flows: PlacedFlows) -> Ints:
-    """Return the flow of each incidence."""
-    return np.repeat(np.arange(len(flows.owner)), np.diff(flows.indptr))
-
-
-def rates_alone(flows: PlacedFlows, capacity: Floats) -> Floats:
-    """Return the rate of each flow if nothing else moves. [bytes/s]"""
-    rate = flows.cap.copy()
-    np.minimum.at(rate, flow_of_incidence(flows), capacity[flows.links] / flows.fractions)
-    return rate
 
 
 def digest(values: npt.NDArray[Any]) -> bytes:
@@ -346,51 +314,4 @@ def _repeat(model: PlacedFlows, base: Ints, members: Ints, links: Ints) -> Place
         round_latency_s=np.repeat(model.round_latency_s, groups, axis=0),
         algorithm=model.algorithm * groups,
         kind=np.zeros(groups, dtype=np.int64),
-    )
-
-
-def _join(parts: list[tuple[Ints, PlacedFlows]]) -> PlacedFlows:
-    """Put the flows of several sets of groups together, in ascending order of the group.
-
-    The groups of a set have as many flows, over as many links, each.
-    """
-    if len(parts) == 1:  # all groups, in their order
-        return parts[0][1]
-    rounds = max(p.round_latency_s.shape[1] for _, p in parts)
-    groups = sum(len(ids) for ids, _ in parts)
-    latency, kind = np.zeros((groups, rounds)), np.zeros(groups, dtype=np.int64)
-    sizes = np.zeros((2, groups), dtype=np.int64)  # flows of a group, and links under them
-    names = [""] * groups
-    for number, (ids, p) in enumerate(parts):
-        kind[ids] = number
-        latency[ids, : p.round_latency_s.shape[1]] = p.round_latency_s
-        sizes[:, ids] = np.array([[len(p.owner)], [len(p.links)]]) // len(ids)
-        for i, name in zip(ids.tolist(), p.algorithm, strict=True):
-            names[i] = name
-    starts = np.cumsum(sizes, axis=1) - sizes
-
-    def joined(name: str, of: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        together = np.empty(int(sizes[of].sum()), dtype=dtype)
-        for (_ids, p), rows in zip(parts, places[of], strict=True):
-            together[rows] = np.diff(p.indptr) if name == "width" else getattr(p, name)
-        return together
-
-    places = [
-        [(starts[of, ids][:, None] + np.arange(sizes[of, ids[0]])).ravel() for ids, _ in parts]
-        for of in range(2)
-    ]
-    width = joined("width", 0, np.int64)
-    return PlacedFlows(
-        owner=np.repeat(np.arange(groups), sizes[0]),
-        round_=joined("round_", 0, np.int64),
-        share=joined("share", 0, np.float64),
-        cap=joined("cap", 0, np.float64),
-        source=joined("source", 0, np.int64),
-        target=joined("target", 0, np.int64),
-        indptr=np.concatenate([[0], np.cumsum(width)]),
-        links=joined("links", 1, np.int64),
-        fractions=joined("fractions", 1, np.float64),
-        round_latency_s=latency,
-        algorithm=tuple(names),
-        kind=kind,
     )

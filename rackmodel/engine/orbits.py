@@ -21,11 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.alike import Alike
-from rackmodel.engine.groups import (
-    AcceleratorTree,
-    PlacedFlows,
-    rates_alone,
-)
+from rackmodel.engine.groups import AcceleratorTree
+from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, label, mix

@@ -26,8 +26,8 @@ from rackmodel.engine.alike import Alike
 from rackmodel.engine.binding import Crossing, binding_links, private_links
 from rackmodel.engine.drafts import Asked, Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.exchanges import Key
-from rackmodel.engine.groups import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.engine.orbits import Orbits, orbits_of
+from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.engine.streams import Streams, streams_on
 from rackmodel.network import Network
 from rackmodel.network.symmetry import Groups, label

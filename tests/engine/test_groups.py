@@ -54,11 +54,38 @@ def check(network, op, members):
         asked.append(tuple(row))
         return pattern(network, op, row, 64e6)
 
-    together = links_of_each(flows_of_groups(AcceleratorTree(network), members, pattern_of))
+    together = links_of_each(flows_of_groups(AcceleratorTree(network), [members], pattern_of)[0])
     assert len(asked) < len(members) / 2
     alone = {}
     for group, row in enumerate(members):
-        one = links_of_each(flows_of_groups(AcceleratorTree(network), row[None, :], pattern_of))
+        one = links_of_each(
+            flows_of_groups(AcceleratorTree(network), [row[None, :]], pattern_of)[0]
+        )
         alone |= {(group, number, link): share for (_, number, link), share in one.items()}
     assert together.keys() == alone.keys()
     assert all(together[key] == pytest.approx(alone[key], rel=1e-12) for key in alone)
+
+
+@pytest.mark.parametrize("name", ["dgx-h100", "nvl576", "tpu-v6e-pod"])
+def test_sets_of_groups_that_ask_the_same_get_the_flows_that_each_set_gets_alone(name):
+    network = network_of(load_topology(name), 256)
+    sets = [np.stack([np.arange(0, 256, 8) + at, np.arange(0, 256, 8) + 1 + at]).T for at in (0, 3)]
+    sets.append(np.array([[0, 8], [8, 16], [5, 255]]))
+    asked = []
+
+    def pattern_of(row):
+        asked.append(tuple(row))
+        return pattern(network, "send", row, 64e6)
+
+    tree = AcceleratorTree(network)
+    together = flows_of_groups(tree, sets, pattern_of)
+    assert len(asked) < sum(map(len, sets))
+    again = flows_of_groups(tree, sets, pattern_of)
+    assert all(one.indptr is other.indptr for one, other in zip(together, again, strict=True))
+    for own, found in zip(sets, together, strict=True):
+        (alone,) = flows_of_groups(AcceleratorTree(network), [own], pattern_of)
+        assert links_of_each(found) == links_of_each(alone)
+        for field in ("owner", "round_", "cap", "source", "target", "indptr"):
+            assert getattr(found, field).tolist() == getattr(alone, field).tolist()
+        assert found.algorithm == alone.algorithm
+        assert found.round_latency_s.tolist() == alone.round_latency_s.tolist()
