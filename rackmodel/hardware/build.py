@@ -177,12 +177,15 @@ def build(part: type[Part], name: str, table: Mapping[str, Quantity], where: str
         remedy = 'give them, or begin with like = "NAME" to copy a known part'
         raise InvalidInput(f"{where}: lacks {', '.join(missing[:6])}; {remedy}")
     values: dict[str, Any] = {}
+    groups: dict[str, dict[str, Quantity]] = {}
+    for at, quantity in table.items():
+        field, _, key = at.rpartition(".")
+        groups.setdefault(field, {})[key] = quantity
     for field, kind in field_kinds(part).items():
         if kind.startswith("Mapping"):
             values[field] = {
-                key.rpartition(".")[2]: _plain(q, "float", field, f"{where}.{key}")
-                for key, q in table.items()
-                if key.rpartition(".")[0] == field
+                key: _plain(found, "float", field, f"{where}.{field}.{key}")
+                for key, found in groups.get(field, {}).items()
             }
         else:
             found = table.get(field)

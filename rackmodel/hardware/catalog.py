@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 from rackmodel import gate, units
@@ -40,7 +39,7 @@ from rackmodel.hardware.parts import (
     Transport,
 )
 from rackmodel.hardware.tables import Tables, read_quantity, read_tables
-from rackmodel.shipped import kept
+from rackmodel.shipped import kept, shipped_toml
 
 DATA = Path(__file__).parent / "data"
 PARTS = {
@@ -158,7 +157,7 @@ def _plain_tables() -> dict[str, dict[str, dict[str, tuple[object, ...]]]]:
         texts = text_fields(PARTS[kind]) if kind in PARTS else frozenset()
         read = read_tables(read_toml(path), path.name, texts=texts)
         found[kind] = {
-            name: {field: astuple(one) for field, one in table.items()}
+            name: {field: tuple(one) for field, one in table.items()}
             for name, table in read.items()
         }
     return found
@@ -174,7 +173,7 @@ def sources() -> dict[str, Source]:
     """Return what each source key stands for."""
     return {
         key: Source(str(entry["where"]), str(entry["kind"]), str(entry.get("used_for", "")))
-        for key, entry in read_toml(DATA / "sources.toml").items()
+        for key, entry in shipped_toml(DATA / "sources.toml").items()
         if isinstance(entry, Mapping)
     }
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 GRADES = ("datasheet", "measured", "derived", "assumed", "override")
 """How well a value is known, best first; "override" is a user's own value."""
 DEFAULT_TRANSPORT = "roce"  # of network ports that do not say theirs
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """Where one value comes from, and how far it may be off.
 
     source : keys in data/sources.toml, joined by spaces; "user" for overrides.
@@ -33,8 +33,7 @@ class Provenance:
     high: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """One value of a table with its bounds and its source, in SI or the unit of the field's name.
 
     `low` and `high` equal `value` where no bounds are given. A text has `text`, and NaN as value so
