@@ -1,4 +1,4 @@
-"""How far is the closed form off from one plan to the next? What `candidates.SPREAD` is made of.
+"""How far is the closed form off from one plan to the next? What `missed.SPREAD` is made of.
 
 Run:  python -m benchmarks.search.spread --out spread.csv
 

@@ -98,8 +98,9 @@ def domains(
         have it. Hosts that launch kernel by kernel (`default`) make racks look better: DeepSeek-V3
         on 4,608 GB200 gains 38% from 8 to 72, with captured launches 29%.
     medium, taper, link, changes : as `sold_domains.sold` takes them.
-    simulated : plans of each domain that are simulated, at most; above `scale_up.SIMULATED` until
-        the estimates of the others lie `scale_up.BEHIND` behind. More never make a row slower.
+    simulated : plans of each domain that are simulated, at most, until the chance of a better one
+        is `scale_up.UNSURE`; above `scale_up.SIMULATED` until the estimates of the others lie
+        `scale_up.BEHIND` behind, too. More never make a row slower.
 
     Returns
     -------

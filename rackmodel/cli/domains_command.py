@@ -45,9 +45,10 @@ class DomainWords:
         "", "Other scale-up links of the same rate.", "ualink1-x4", option="--scale-up-link"
     )
     simulated: int = setting(
+        12,
+        "Plans of each domain that are simulated, at most; the quickest counts. It stops before "
+        "where a better one is unlikely (below one in five); above 12 it looks further.",
         4,
-        "Plans of each domain that are simulated, at most; the quickest counts.",
-        8,
         option="--simulated",
         least=1,
     )

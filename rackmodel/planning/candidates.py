@@ -17,6 +17,14 @@ import numpy as np
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.errors import CannotRun, InvalidPlan, UnknownName
 from rackmodel.planning.closed_form import Estimates
+from rackmodel.planning.missed import (
+    COUNTED,
+    SPREAD,
+    SPREAD_ON_TORUS,
+    Family,
+    Spreads,
+    better_chance,
+)
 from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
@@ -32,15 +40,7 @@ SIMULATED = 2  # plans at most
 WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
-# Standard deviation of ln(simulated over estimated step) within a search: measured on 27 of the
-# best 300 plans of each of ten (13 B to 1 T parameters on H100, B200, v5p, GB200 in domains of 8 to
-# 576) by `python -m benchmarks.search.spread`: behind switches 0.4 to 1.7% of a search, on the
-# torus 5.7; mixtures under ZeRO-3 without a pipeline (three plans, 7 to 14% slower than estimated)
-# left out. It counts as much as PRIOR plans of the search at hand (assumed).
-SPREAD, SPREAD_ON_TORUS = 0.010, 0.057
-PRIOR = 3.0
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
-COUNTED = 0.01  # a plan is said to be better where it gains more than this share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,10 @@ class Effort:
 
     top : plans to list; the best one is the same for any number. most : plans simulated. near :
     which plans are timed, as in `Look.closer`. sure : the search ends where estimates, put right by
-    what was simulated, lie this far behind the best, or after so many events. objective : what
-    makes a simulated plan the best, of `objectives.OBJECTIVES`. kin : share of what a family was
-    misjudged by, in logarithms, that is taken to hold for a kind none was simulated of.
+    what was simulated, lie this far behind the best, or after so many events; but not before the
+    chance that it missed a better plan is down to `chance`, whatever events that takes. objective :
+    what makes a simulated plan the best, of `objectives.OBJECTIVES`. kin : share of what a family
+    was misjudged by, in logarithms, that is taken to hold for a kind none was simulated of.
     """
 
     top: int = 1
@@ -59,6 +60,7 @@ class Effort:
     near: float = NEAR_ENOUGH
     sure: float = NEARLY
     events: int = EVENTS
+    chance: float = 1.0
     objective: str = "tokens"
     kin: float = 1.0
 
@@ -130,8 +132,9 @@ class Queue:
         self.scale: Scale | None = None  # of other objectives than steps, once a plan is simulated
         # kind or family -> least simulated over estimated step
         self.slower: dict[tuple[int, ...], float] = {}
-        self.shapes: set[tuple[int, ...]] = set()
+        self.shapes: set[int] = set()
         self.found: list[Candidate] = []
+        self.families: list[Family] = []  # of those found
         self.looked: list[int] = []
         self.lowest = 1.0  # simulated over estimated step, where the estimate was most too high
         self.refresh()
@@ -142,13 +145,15 @@ class Queue:
         fitting = estimates.hbm_bytes <= self.look.room_bytes * HBM_MARGIN
         queue = np.flatnonzero(fitting & np.isfinite(estimates.step_s))
         self.queue = queue[np.argsort(estimates.step_s[queue], kind="stable")]
-        told = estimates.step_s[self.queue].tolist()
-        self.guesses = np.array([self.planner.lost_s(seconds) for seconds in told])
+        self.guesses, self.bounds = (
+            np.array([self.planner.lost_s(seconds) for seconds in told[self.queue].tolist()])
+            for told in (estimates.step_s, estimates.bound_s)
+        )
         self.scores = self.guesses
         if self.scale is not None:
             compute_s = estimates.compute_s[self.queue]
             self.scores = self.scale.of(self.guesses, compute_s, self._slots(self.queue))
-        self.kinds = _kinds(self.look.space, self.queue)
+        self.kinds, self.shape = (of(self.look.space, self.queue) for of in (_kinds, _shapes))
         self.likely = np.full(len(self.queue), np.inf)
         self._put_right(~np.isin(self.queue, self.looked))
 
@@ -167,7 +172,7 @@ class Queue:
             place = int(np.argmin(self.likely))
             if not np.isfinite(self.likely[place]):
                 return None
-            if self._shape(place) not in self.shapes:
+            if int(self.shape[place]) not in self.shapes:
                 entry = int(self.queue[place])
                 self.looked.append(entry)
                 if self.look.fits(entry):
@@ -178,9 +183,7 @@ class Queue:
     def simulated(self, effort: Effort) -> list[Candidate]:
         """Simulate until the others are likely to be slower, the most promising first."""
         while len(self.found) < effort.most and (place := self.next()) is not None:
-            done = sum(one.result.step.events for one in self.found)
-            best = min((self.objective.of(one.result) for one in self.found), default=np.inf)
-            if done > effort.events or self.likely[place] * self.lowest > best * effort.sure:
+            if self.found and self._enough(effort, place):
                 break
             tell("simulating plan", len(self.found) + 1)
             self.likely[place] = np.inf
@@ -189,18 +192,27 @@ class Queue:
                 result = self.simulate(job.plan).filled_in(["plan"])
             except CannotRun:
                 continue
-            self.shapes.add(self._shape(place))
+            self.shapes.add(int(self.shape[place]))
             self.found.append(Candidate(job, result, float(guess_s), *self._rest(entry, guess_s)))
+            kind = tuple(self.kinds[place].tolist())
+            self.families.append(kind[:2])
             if self.scale is None and self.objective.key != "step_s":
                 self._weigh(result, entry)
                 continue
             ratio = self.objective.of(result) / self.scores[place]
-            kind = tuple(self.kinds[place].tolist())
             self.lowest = min(self.lowest, ratio)
             for known in (kind, kind[:2]):
                 self.slower[known] = min(self.slower.get(known, np.inf), ratio)
             self._put_right(np.isfinite(self.likely))
         return self.found
+
+    def _enough(self, effort: Effort, place: int) -> bool:
+        """Whether a search ends before this place, the most promising of those that wait."""
+        done = sum(one.result.step.events for one in self.found)
+        best = min(self.objective.of(one.result) for one in self.found)
+        if done <= effort.events and self.likely[place] * self.lowest <= best * effort.sure:
+            return False
+        return effort.chance >= 1.0 or self.better_chance()[0] <= effort.chance
 
     def _weigh(self, result: Result, entry: int) -> None:
         """Take what the quickest plan spends for a scale; time all plans that may spend less."""
@@ -230,32 +242,21 @@ class Queue:
         """Chance that a plan that was not simulated is better by more than `COUNTED`; the spread.
 
         Of estimated values the simulated ones spread by `SPREAD` in searches like these (on a torus
-        by more), and by what they do here; many plans lie within 1% of the best, and it matters
-        little which is. Plans of a kind are misjudged alike, so each kind counts once, by its best
-        plan.
+        by more), and by what they do here. Many plans lie within 1% of the best, and it matters
+        little which is.
         """
         on_torus = isinstance(self.planner.machine.scale_up, Torus)
         usual = SPREAD_ON_TORUS if on_torus else SPREAD
         if not self.found:
             return 0.0, usual
-        best = min(self.objective.of(one.result) for one in self.found)
-        better = best * (1.0 - COUNTED)
-        waiting = np.isfinite(self.likely)
         told = [math.log(one.step_s / one.estimate_s) for one in self.found]
-        mean = sum(told) / len(told)
-        seen = sum((one - mean) ** 2 for one in told)
-        spread = math.sqrt((PRIOR * usual**2 + seen) / (PRIOR + len(told) - 1))
+        spreads = Spreads.of(told, self.families, usual)
+        better = min(self.objective.of(one.result) for one in self.found) * (1.0 - COUNTED)
+        waiting = np.isfinite(self.likely) & ~np.isin(self.shape, list(self.shapes))
         if self.objective.key == "step_s":  # what its bound rules out can't be better
-            bound = np.array([self.planner.lost_s(s) for s in self.estimates.bound_s[self.queue]])
-            waiting &= bound < better
-        chances: dict[tuple[int, ...], float] = {}
-        for place in np.flatnonzero(waiting).tolist():
-            if self._shape(place) in self.shapes:
-                continue
-            kind = tuple(self.kinds[place].tolist())
-            z = math.log(better / self.likely[place]) / spread
-            chances[kind] = max(chances.get(kind, 0.0), 0.5 * math.erfc(-z / math.sqrt(2.0)))
-        return 1.0 - math.prod(1.0 - chance for chance in chances.values()), spread
+            waiting &= self.bounds < better
+        likely, kinds = self.likely[waiting], self.kinds[waiting]
+        return better_chance(better, likely, kinds, set(self.families), spreads), spreads.overall
 
     def others(self, count: int) -> list[Estimated]:
         """So many plans that were not simulated, in the order in which they would have been."""
@@ -264,18 +265,13 @@ class Queue:
             value, guess_s = float(self.likely[place]), float(self.guesses[place])
             likely_s = guess_s * value / float(self.scores[place])
             self.likely[place] = np.inf
-            self.shapes.add(self._shape(place))
+            self.shapes.add(int(self.shape[place]))
             rest = self._rest(int(self.queue[place]), guess_s)
             found.append(Estimated(self._job(place), likely_s, value, guess_s, *rest))
         return found
 
     def _job(self, place: int) -> Job:
         return self.planner.job.replace(plan=self.look.space.plan(int(self.queue[place])))
-
-    def _shape(self, place: int) -> tuple[int, ...]:
-        space, entry = self.look.space, self.queue[place]
-        columns = space.profile, space.pp, space.vpp, space.ep_overlap
-        return tuple(int(column[entry]) for column in columns)
 
     def _rest(self, entry: int, guess_s: float) -> tuple[float, dict[str, float]]:
         bound_s = self.planner.lost_s(float(self.estimates.bound_s[entry]))
@@ -290,6 +286,13 @@ def _kinds(space: Space, entries: Ints) -> Ints:
     """
     split = space.schedule * 2 + (space.pp > 1)
     return np.stack([space.sharding, split, space.ep_overlap, space.vpp], axis=1)[entries]
+
+
+def _shapes(space: Space, entries: Ints) -> Ints:
+    """One number for each shape: plans that differ in schedule, sharding or recompute only."""
+    columns = (space.profile, space.pp, space.vpp, space.ep_overlap)
+    profile, pp, vpp, overlap = (column[entries].astype(np.int64) for column in columns)
+    return ((profile << 16 | pp) << 16 | vpp) << 1 | overlap
 
 
 def _parts(estimates: Estimates, entry: int, whole_s: float) -> dict[str, float]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rackmodel.hardware.identity import made_with
-from rackmodel.planning.candidates import COUNTED, Candidate, Estimated
+from rackmodel.planning.candidates import Candidate, Estimated
+from rackmodel.planning.missed import COUNTED
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
 from rackmodel.result.breakdown import DATA_PARALLEL
@@ -118,7 +119,7 @@ class SearchResult(Framed):
     many were timed, not beaten by their bound. unbeaten : no plan that was not simulated can be
     faster than the quickest by more than this share, by its lower bound. error : largest
     |estimate / simulation - 1| among the simulated. better_chance : that a plan that was not
-    simulated is better by more than `candidates.COUNTED`, where the simulated over the estimated
+    simulated is better by more than `missed.COUNTED`, where the simulated over the estimated
     step spreads by `spread`. look : all plans and what is known of them. top : plans that were
     asked for. objective : what the best is best by.
     """

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from rackmodel import files
 from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
-from rackmodel.argument.scale_up import FIELDS, machine_key, point, whole
+from rackmodel.argument.scale_up import FIELDS, UNSURE, machine_key, point, whole
 from rackmodel.argument.titles import titles
 from rackmodel.argument.trade_offs import with_gains
 from rackmodel.errors import CannotRun
-from rackmodel.planning.candidates import COUNTED
+from rackmodel.planning.missed import COUNTED
 from rackmodel.reporting.scale_up import pictures
 from rackmodel.reporting.style import save
 from rackmodel.stages import tell
@@ -36,7 +36,6 @@ from rackmodel.sweeps.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
-UNSURE = 0.2  # chance that a search missed a plan that is better by `COUNTED`
 SPECS = Path(scale_up.__file__).with_name("data")
 FULL = (
     "domain",

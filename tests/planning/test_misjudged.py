@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rackmodel.planning.best import FULL_AT
-from rackmodel.planning.candidates import COUNTED, SPREAD, SPREAD_ON_TORUS, Effort, Queue
+from rackmodel.planning.candidates import Effort, Queue
 from rackmodel.planning.enumeration import enumerate_plans
+from rackmodel.planning.missed import COUNTED, SPREAD, SPREAD_ON_TORUS
 from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
@@ -80,3 +81,30 @@ def test_estimates_spread_more_on_a_torus(look, monkeypatch):
     assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD)
     monkeypatch.setattr(look.planner, "machine", load_topology("tpu-v5p-pod"))
     assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD_ON_TORUS)
+
+
+def test_a_search_goes_on_while_it_may_well_have_missed_a_plan_whatever_events_that_takes(look):
+    """Long pipelines cost more events than a search has: the first of them is no answer."""
+    space, step_s = look.space, look.estimates.step_s
+    estimate_s = {space.plan(i): look.planner.lost_s(float(step_s[i])) for i in range(len(space))}
+    first = estimate_s[one_simulated(look, 1.0)[1].job.plan]
+
+    def simulate(plan):  # what looked best is 30% slower than estimated, and all cost much
+        step_s = estimate_s[plan] * (1.3 if estimate_s[plan] == first else 1.0)
+        found = SimpleNamespace(step_s=step_s, step=SimpleNamespace(events=10**9))
+        found.filled_in = lambda names: found
+        return found
+
+    best, chances, counts = [], [], []
+    for chance in (1.0, 0.5, 0.02):
+        queue = Queue(look, simulate, OBJECTIVES["tokens"])
+        found = queue.simulated(Effort(most=12, chance=chance))
+        best.append(min(one.step_s for one in found))
+        chances.append(queue.better_chance()[0])
+        counts.append(len(found))
+    assert counts[0] == 1 < counts[1] <= counts[2] < 12
+    assert best[1] < 0.9 * best[0]
+    assert chances[0] > 0.9
+    assert chances[2] <= 0.02
+    (capped,) = Queue(look, simulate, OBJECTIVES["tokens"]).simulated(Effort(most=1, chance=0.02))
+    assert capped.step_s == best[0]

@@ -149,10 +149,7 @@ def tpu(quick: bool = False) -> Verdict:
     rows: list[dict[str, Any]] = []
     ratios, dollars = [], []
     for pod, racks in pairs:
-        ours, theirs = (
-            best_of(load_topology(name), work, _TPU_PLANS[2:4] if quick else _TPU_PLANS)
-            for name in (pod, racks)
-        )
+        ours, theirs = (best_of(load_topology(name), work, _TPU_PLANS) for name in (pod, racks))
         ratios.append(unlike_ratio(ours, theirs))
         costs = [one.assessment["cost"]["usd_per_mtoken"] for one in (ours, theirs)]
         dollars.append(costs[0] / costs[1])

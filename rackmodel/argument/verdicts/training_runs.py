@@ -185,7 +185,7 @@ def llama3(quick: bool = False) -> Verdict:
     )
 
 
-_GPT5_PLAN = {"tp": 8, "pp": 12, "etp": 4}
+_GPT5_PLAN = {"tp": 8, "pp": 12, "vpp": 2, "etp": 4}
 
 
 def gpt5(quick: bool = False) -> Verdict:
@@ -193,10 +193,10 @@ def gpt5(quick: bool = False) -> Verdict:
     cases = (("moe-8.8t", 65e12, 196608, 32), ("moe-17.6t", 130e12, 294912, 64))
     rows: list[dict[str, Any]] = []
     share = 16 if quick else 1
-    for model, tokens, gpus, experts in cases[:1] if quick else cases:
+    for model, tokens, gpus, experts in cases:
         dp = gpus // 96 // share
         work = Work(model, gpus // share, 24 * dp, 8192)
-        plan = {**_GPT5_PLAN, "vpp": 1 if quick else 2, "ep": experts}
+        plan = {**_GPT5_PLAN, "ep": experts}
         rows.append(whole_run("h100-100k", work, tokens / share, [plan], owned=gpus))
     months = [banded(row, "days", MONTH_DAYS) for row in rows]
     # The claim's own multiples of GPT-4's compute, at the MFU found here.
