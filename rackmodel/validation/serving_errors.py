@@ -1,7 +1,8 @@
 """Published serving runs, predicted: how far the simulator is from what was measured.
 
 In:  a CSV of serving runs (one a row; empty cells are not stated) or a frame of the same columns.
-Out: predicted beside measured times and rates with signed errors, and a summary by group.
+Out: predicted beside measured times and rates with signed errors, and a summary by group. Steps are
+those of searches: kernels, and exchanges simulated at some sizes (`serving.quick_steps`).
 Left out: fitting (benchmarks/serving), plots.
 """
 
@@ -17,6 +18,7 @@ from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.files import read_csv
 from rackmodel.serving.phases import decode_phase, prefill_phase
 from rackmodel.serving.plans import search_plans
+from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import band_of, running, settle, steps_of
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
@@ -139,7 +141,8 @@ def predict_serving(
     try:
         name = text(row, "system") or text(row, "topology")
         if name not in machines:
-            machines[name] = steps_of(load_topology(name, catalog=catalog), catalog)
+            steps = steps_of(load_topology(name, catalog=catalog), catalog)
+            machines[name] = QuickSteps.of(steps)
         found = _predicted(case_of(row), machines[name])
         return {**widened(found, row), "reason": ""}
     except RackModelError as error:

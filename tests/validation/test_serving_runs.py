@@ -3,6 +3,8 @@
 import pandas as pd
 import pytest
 
+from rackmodel.serving.run import running, settle, steps_of
+from rackmodel.topology import load_topology
 from rackmodel.validation.serving_errors import is_serving, validate_serving
 from rackmodel.validation.serving_runs import case_of
 
@@ -49,6 +51,16 @@ def test_a_wide_group_with_one_rank_of_attention_runs_attention_by_data():
     row = {**LOOP, "catalog_model": "deepseek-v3", "tp": 1, "ep": 32, "gpus": 32}
     worker = case_of(row).job.worker
     assert (worker.tp, worker.ep, worker.dp_attention) == (32, 32, True)
+
+
+def test_what_is_predicted_is_what_the_engine_says():
+    """Validation takes the steps of searches; simulated ones give the same steady state."""
+    case = case_of(LOOP)
+    steps = steps_of(load_topology(LOOP["system"]))
+    state = settle(case.job, steps, float(running(case.job, steps.part)), case.rounds)
+    found = validate_serving(pd.DataFrame([LOOP]))["rows"][0]
+    assert found["predicted_tpot_s"] == pytest.approx(state.tpot_s, rel=1e-3)
+    assert found["predicted_ttft_s"] == pytest.approx(state.ttft_s, rel=1e-3)
 
 
 def test_predictions_stand_beside_what_was_measured():
