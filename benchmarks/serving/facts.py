@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from rackmodel import load_model
+from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import running, settle, steps_of
 from rackmodel.topology import load_topology
 from rackmodel.validation.accuracy import SERVED
 from rackmodel.validation.serving_errors import validate_serving
-from rackmodel.validation.serving_runs import ACCEPTED, PHASES
+from rackmodel.validation.serving_runs import PHASES, accepted
 from rackmodel.workload.serving.job import ServingJob, Worker
 
 BAR = 0.2
@@ -125,7 +126,7 @@ def ratios(runs: pd.DataFrame) -> None:
         )
 
 
-def fronts(acceptance: float) -> None:
+def fronts() -> None:
     """Print tokens/s of an accelerator over speeds: a rack, and nodes in several divisions."""
     from rackmodel.serving.pareto import at_speed, front_points, rate
     from rackmodel.serving.words import job_of_words
@@ -133,7 +134,8 @@ def fronts(acceptance: float) -> None:
     lines: dict[str, list[float | None]] = {}
     for name, gpus, prompts in SETS:
         machine = load_topology(name)
-        words = {**FRONT, "users": 1, "gpus": gpus, "kv": "fp8", "acceptance": acceptance}
+        words = {**FRONT, "users": 1, "gpus": gpus, "kv": "fp8"}
+        words["acceptance"] = accepted(FRONT["mtp"])
         job, fixed = job_of_words(machine, {**words, "prefill_gpus": prompts})
         points = front_points(machine, job, fixed, speeds=SPEEDS, disaggregated=True)
         title = f"{name} {gpus}" + f", {prompts} for prompts" * bool(prompts)
@@ -147,13 +149,13 @@ def fronts(acceptance: float) -> None:
     print(table.assign(**{f"over {name}": table[rack] / table[name] for name in nodes}).round(2).T)
 
 
-def as_run(acceptance: float) -> None:
+def as_run() -> None:
     """Print the same of the plans that the published comparison ran, which leave gaps."""
     from scipy.interpolate import PchipInterpolator
 
     lines = {}
     for name, plans in AS_RUN.items():
-        steps = steps_of(load_topology(name))
+        steps = QuickSteps.of(steps_of(load_topology(name)))
         points = []
         for prompts, workers, tp, spread, most, drafts, copies, users in plans:
             job = ServingJob(
@@ -169,7 +171,7 @@ def as_run(acceptance: float) -> None:
                 prefill_gpus=4 * prompts,
                 max_sequences=most,
                 mtp=drafts,
-                acceptance=acceptance,
+                acceptance=accepted(drafts),
                 redundant_experts=copies,
             )
             sequences = most * tp if spread else most
@@ -195,9 +197,9 @@ def main() -> None:
     runs = pd.read_csv(SERVED, low_memory=False)
     phases(runs)
     ratios(runs)
-    as_run(ACCEPTED)
+    as_run()
     if words.front:
-        fronts(ACCEPTED)
+        fronts()
 
 
 if __name__ == "__main__":

@@ -63,6 +63,24 @@ def test_more_ranks_than_experts_hold_copies():
     assert job.model.experts + job.redundant_experts == 320
 
 
+def test_no_rank_holds_less_of_an_expert_than_a_block_of_its_scales():
+    """DeepSeek's experts of 2,048 columns: 16 ranks may cut them, 32 hold whole ones."""
+    row = {**ROW, "catalog_model": "deepseek-v3", "weights_precision": "fp4", "dp_attention": 1}
+    for ranks, ep in ((16, 1), (32, 32)):
+        worker = case_of({**row, "gpus": ranks, "tp": ranks, "ep": 1}).job.worker
+        assert (worker.tp, worker.ep) == (ranks, ep)
+
+
+def test_drafts_that_say_no_acceptance_give_the_tokens_a_step_that_are_published():
+    row = {**ROW, "catalog_model": "deepseek-v3", "tp": 8}
+    for drafts, low, high in ((1, 1.76, 1.82), (2, 2.18, 2.25), (3, 2.44, 2.50)):
+        job = case_of({**row, "mtp": f"mtp {drafts} (acceptance unstated)"}).job
+        assert job.mtp == drafts
+        assert low <= job.tokens_a_step <= high
+    stated = case_of({**row, "mtp": "simulated, acceptance 60%"}).job
+    assert (stated.mtp, stated.acceptance) == (1, 0.6)
+
+
 @pytest.mark.parametrize("every", [1.0, 4.0, 30.0])
 def test_who_is_admitted_less_often_is_answered_later(every):
     often, seldom = (Habits().first_token_s(0.01, 0.05, 0.1, 1, n * every) for n in (1, 2))
