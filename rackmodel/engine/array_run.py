@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rackmodel.engine.compiled import FULL, TOO_SLOW, run
-from rackmodel.engine.instructions import END_SCRIPT, LOG_AT, LOGGED, SCRIPT, Tables, Writer
+from rackmodel.engine.instructions import END_SCRIPT, LOGGED, SCRIPT, State, Tables, Writer
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.network import FluidNetwork
 from rackmodel.network.event_heap import GIVEN, make_clock
@@ -43,11 +43,29 @@ def run_arrays(writer: Writer, tables: Tables, traffic: FluidNetwork, limit_s: f
     if ended == TOO_SLOW:
         return None
     stuck = np.flatnonzero(state.ranks[:, SCRIPT] < tables.ranks[:, END_SCRIPT]).tolist()
-    axes, locksteps = writer.quotient.axis, writer.locksteps
-    logs = []
-    for at, count in zip(tables.ranks[:, LOG_AT], state.ranks[:, LOGGED], strict=True):
-        part = slice(at, at + count)
-        logs.append(RankLog(state.log[part], state.log_s[part], axes, locksteps))
     return Ran(
-        float(clock.now[0]), int(clock.counts[GIVEN]), logs, stuck, int((state.open >= 0).sum())
+        float(clock.now[0]),
+        int(clock.counts[GIVEN]),
+        _logs(state, writer),
+        stuck,
+        int((state.open >= 0).sum()),
     )
+
+
+def _logs(state: State, writer: Writer) -> list[RankLog]:
+    """Return the log of each rank class.
+
+    Entries lie one after another as they ended: with room for each class apart, memory comes in
+    pages as large as what a class may ever log, many times what it does.
+    """
+    count = int(state.counts[LOGGED])
+    of = state.log_of[:count]
+    narrow = np.min_scalar_type(len(state.ranks))  # two bytes are sorted by counting
+    order = np.argsort(of.astype(narrow), kind="stable")
+    words, times = (np.take(column, order, axis=0) for column in (state.log, state.log_s))
+    ends = np.cumsum(np.bincount(of, minlength=len(state.ranks))).tolist()
+    axes, locksteps = writer.quotient.axis, writer.locksteps
+    return [
+        RankLog(words[begin:end], times[begin:end], axes, locksteps)
+        for begin, end in zip([0, *ends], ends, strict=False)
+    ]

@@ -153,13 +153,13 @@ def _settle(t: Tables, s: State, c: Clock, rank: int) -> None:
     item, start = t.scripts[script, at.ITEM], s.clocks[rank, at.START]
     if waits == FOR_LOCKSTEP:
         place = t.locks[on, at.BEGIN]
-        _log(t, s, c, rank, (LOCKSTEP, item, place, NO, on), (start, 0.0))
+        _log(s, c, rank, (LOCKSTEP, item, place, NO, on), (start, 0.0))
         _next_script(s, rank)
         return
     row = t.cuts[cut] + piece - 1
     place = t.pieces[row, at.PLACE]
     if waits == FOR_RUN:
-        _log(t, s, c, rank, (RUN, item, place, NO, NO), (start, 0.0))
+        _log(s, c, rank, (RUN, item, place, NO, NO), (start, 0.0))
         return
     exchange, kind = on, JOIN
     if waits == FOR_HOLD:
@@ -175,20 +175,20 @@ def _settle(t: Tables, s: State, c: Clock, rank: int) -> None:
             s.exchanges[exchange, at.QUIET] = quiet
         s.ranks[rank, at.AGREED] = s.exchanges[exchange, at.QUIET]
     channel = t.meetings[s.exchanges[exchange, at.MEETING], at.OF_CHANNEL]
-    _log(t, s, c, rank, (kind, item, place, channel, NO), (start, s.begin_s[exchange]))
+    _log(s, c, rank, (kind, item, place, channel, NO), (start, s.begin_s[exchange]))
 
 
 @part
 def _log(
-    t: Tables,
     s: State,
     c: Clock,
     rank: int,
     words: tuple[int, int, int, int, int],
     times: tuple[float, float],
 ) -> None:
-    n = t.ranks[rank, at.LOG_AT] + s.ranks[rank, at.LOGGED]
-    s.ranks[rank, at.LOGGED] += 1
+    n = s.counts[at.LOGGED]
+    s.counts[at.LOGGED] += 1
+    s.log_of[n] = rank
     s.log[n, 0], s.log[n, 1], s.log[n, 2], s.log[n, 3], s.log[n, 4] = words
     s.log_s[n, 0], s.log_s[n, 1], s.log_s[n, 2] = times[0], c.now[0], times[1]
 
@@ -333,7 +333,7 @@ def _land(t: Tables, s: State, c: Clock, flight: int, collective: bool) -> None:
         item, place = s.flights[flight, at.OF_ITEM], s.flights[flight, at.OF_PLACE]
         begin_s = s.begin_s[s.flights[flight, at.EXCHANGE]]
         told = ASYNC, item, place, channel, NO
-        _log(t, s, c, rank, told, (s.launched_s[flight], begin_s))
+        _log(s, c, rank, told, (s.launched_s[flight], begin_s))
     if collective:
         s.flights[flight, at.EVENT] = TRIGGERED
         schedule(c, 0.0, NORMAL, FLIGHT_DONE, flight, 0.0)

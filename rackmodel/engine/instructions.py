@@ -25,11 +25,11 @@ IS_RUN, IS_JOIN, IS_PASS, IS_HOLD = range(4)
 KIND, CHANNEL, NAME, STREAM, TOKEN, PLACE = range(6)
 SENDING = STREAM  # of a send
 ITEM, CUT, SLOT = range(3)  # of `Tables.scripts`
-FIRST_SCRIPT, END_SCRIPT, LOG_AT = range(3)  # of `Tables.ranks`
+FIRST_SCRIPT, END_SCRIPT = range(2)  # of `Tables.ranks`
 BEGIN, FIRST_TURN, END_TURN, FIRST_MEMBER, END_MEMBER = range(5)  # of `Tables.locks`
 OF_CHANNEL, NEEDED, QUICK, FIRST_ROUND, END_ROUND = range(5)  # of `Tables.meetings`
 # of `State.ranks`
-SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING, LOGGED = range(9)
+SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING = range(8)
 START, TAKEN, WORK, SINCE = range(4)  # of `State.clocks`
 # of `State.exchanges`
 MEETING, MISSING, BY_NAME, BY_TURN, NEXT_OPEN, EVENT, FIRST_CALL, LAST_CALL, QUIET, ROUND, LEFT = (
@@ -38,7 +38,7 @@ MEETING, MISSING, BY_NAME, BY_TURN, NEXT_OPEN, EVENT, FIRST_CALL, LAST_CALL, QUI
 # of `State.flights`, with EVENT, FIRST_CALL and LAST_CALL as for exchanges
 RANK, VIA, EXCHANGE, OF_ITEM, OF_PLACE, TOLD, AT_NAME, AT_TURN = 0, 1, 2, 3, 4, 8, 9, 10
 # of `State.counts`
-EXCHANGES, FLIGHTS, CALLS, FREE_CALL, TOKEN_NODES, FREE_TOKEN = range(6)
+EXCHANGES, FLIGHTS, CALLS, FREE_CALL, TOKEN_NODES, FREE_TOKEN, LOGGED = range(7)
 
 
 class Tables(NamedTuple):
@@ -48,7 +48,7 @@ class Tables(NamedTuple):
     work_s: Floats  # float[P]
     cuts: Ints  # int[cuts + 1], first piece of each
     scripts: Ints  # int[n, 3], lists of scripts that rank classes share
-    ranks: Ints  # int[R, 3]
+    ranks: Ints  # int[R, 2]
     lock_of: Ints  # int[R, slots], lockstep of a rank class in a segment, or -1
     locks: Ints  # int[K, 5]
     lock_s: Floats  # float[K]
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
 class State(NamedTuple):
     """What happens: rank classes, exchanges, asynchronous ones on their way, who is called then."""
 
-    ranks: Ints  # int[R, 9]
+    ranks: Ints  # int[R, 8]
     clocks: Floats  # float[R, 4]
     turn: Ints  # int[R, axes and streams]
     tails: Ints  # int[R, streams], last flight on each, or -1
@@ -84,6 +84,7 @@ class State(NamedTuple):
     tokens: Ints  # int[Y, 3], name, what (exchange twice, or a flight twice and one), next
     log: npt.NDArray[np.int32]  # int[n, 5], as in `RankLog`
     log_s: Floats  # float[n, 3]
+    log_of: npt.NDArray[np.int32]  # int[n], rank class of each entry: they come as they end
     counts: Ints
     ended: Ints  # scratch: slots of flows
 
@@ -102,7 +103,7 @@ class Writer:
         self._cuts = [0]
         self._scripts: list[tuple[int, int, int]] = []
         self._lists: dict[int, tuple[int, int, int, tuple[Cut, ...]]] = {}
-        self._ranks: list[tuple[int, int, int]] = []
+        self._ranks: list[tuple[int, int]] = []
         self._lock_of: list[list[int]] = []
         self._lock_at: dict[Lockstep, int] = {}
         self.entries = 0
@@ -119,7 +120,7 @@ class Writer:
             entries = sum(len(cut.pieces) for _, cut in items)
             self._lists[key] = first, len(self._scripts), entries, tuple(segments.values())
         first, end, entries, cuts = self._lists[key]
-        self._ranks.append((first, end, self.entries))
+        self._ranks.append((first, end))
         self.entries += entries
         found = [locksteps[cut.id] for cut in cuts]
         at = self._lock_at
@@ -184,7 +185,7 @@ class Writer:
             work_s=np.array(self._work_s, dtype=np.float64),
             cuts=np.array(self._cuts, dtype=np.int64),
             scripts=_ints(self._scripts, 3),
-            ranks=_ints(self._ranks, 3),
+            ranks=_ints(self._ranks, 2),
             lock_of=_ints([[*row, *[-1] * (width - len(row))] for row in self._lock_of], width),
             locks=np.stack([at, turn_at[:-1], turn_at[1:], team_at[:-1], team_at[1:]], axis=1),
             lock_s=np.array([one.total_s for one in locks], dtype=np.float64),
@@ -229,13 +230,13 @@ class Writer:
         # every exchange of two and more is met by each: half of the visits, and those of one
         exchanges = visits(meets) * (1 if (tables.meetings[:, NEEDED] < 2).any() else 0.5)
         most_exchanges, most_flights = int(exchanges) + 64 * room * ranks, visits(flies) + 1
-        state_ranks = np.zeros((ranks, 9), dtype=np.int64)
+        state_ranks = np.zeros((ranks, 8), dtype=np.int64)
         state_ranks[:, SCRIPT] = tables.ranks[:, FIRST_SCRIPT]
         state_ranks[:, AGREED] = -1
         several = 64 * room * (ranks + 1)
         # a rank class may hold all its tokens to the end of the step: lists stay short
         lists = min(most_flights // ranks, len(self._names)) + 1
-        start = np.zeros(6, dtype=np.int64)
+        start = np.zeros(7, dtype=np.int64)
         start[[FREE_CALL, FREE_TOKEN]] = -1
         return State(
             ranks=state_ranks,
@@ -253,6 +254,7 @@ class Writer:
             tokens=np.empty((most_flights, 3), dtype=np.int64),
             log=np.empty((self.entries, 5), dtype=np.int32),
             log_s=np.empty((self.entries, 3)),
+            log_of=np.empty(self.entries, dtype=np.int32),
             counts=start,
             ended=np.empty(slots, dtype=np.int64),
         )
