@@ -124,6 +124,7 @@ CASES = [
     (EP, {"etp": 2}, {"etp"}),
     (EP, {"dispatcher": "deepep"}, {"ep"}),
     (EP, {"dispatcher": "all-gather"}, {"ep"}),
+    (EP, {"fused_odds": 0.5}, {"ep"}),
     (EP | {"dispatcher": "deepep"}, {"dispatch_domain": 2}, {"ep"}),
     (EP | {"dispatcher": "deepep"}, {"dispatch_format": "fp8"}, {"ep"}),
     (DEEPEP_OVER_NODES, {"dispatch_domain": 1}, {"ep"}),
@@ -207,6 +208,9 @@ def test_no_option_is_left_out():
         (EP, {"routing_seed": 1}, "dropless-skewed"),
         (EP, {"capacity_factor": 2.0}, "token_routing drop"),
         (EP, {"dispatch_domain": 2}, "deepep"),
+        (EP | {"dispatcher": "deepep"}, {"fused_odds": 0.5}, "no dispatcher"),
+        ({"model": MOE}, {"fused_odds": 0.5}, "ep above 1"),
+        ({}, {"fused_odds": 0.5}, "experts"),
     ],
 )
 def test_an_option_without_effect_is_refused(before, change, needs):

@@ -31,8 +31,10 @@ from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default, kernel_times
 from rackmodel.result.result import Result
+from rackmodel.software import UNKNOWN, software_of
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs, settled
+from rackmodel.workload.dispatch import fused
 from rackmodel.workload.operations import Compute, Segment
 from rackmodel.workload.stages import chunks_of
 
@@ -65,11 +67,12 @@ def run(
     """
     parts = catalog or hardware.load_catalog()
     accelerator = _accelerator(machine, parts)
-    job = settled(job, accelerator, machine.domain_accelerators)
+    asked, job = job, settled(job, accelerator, machine.domain_accelerators)
     others = _others(options, parts)
     for part in (accelerator, *others.values()):
         _check(machine, job, part, check_memory)
     notes = [*_mixed(accelerator, others), *_learning(job), *_copied(job)]
+    notes += _dispatched(asked, job, accelerator.family)
     machine = replace(machine, notes=(*machine.notes, *notes)) if notes else machine
     used = tuple(memory(job, rank) for rank in range(job.plan.pp))
     where = site or Site()
@@ -176,6 +179,22 @@ def _copied(job: Job) -> Iterator[str]:
         yield (
             f"tp {tp} is more than the {heads} key-value heads: each stands on {tp // heads} ranks,"
             " as Megatron copies them (torchtitan refuses that)"
+        )
+
+
+def _dispatched(asked: Job, job: Job, family: str) -> Iterator[str]:
+    """Say how tokens were taken to reach experts, where neither job nor software says."""
+    if job.plan.ep == 1 or asked.plan.dispatcher:
+        return
+    if 0.0 < fused(job.plan) < 1.0:
+        yield (
+            f"dispatcher not stated: traffic and sorting as expected of {fused(job.plan):.0%}"
+            " deepep, else all-to-all; state dispatcher if you know"
+        )
+    elif asked.stack == "default" and (odds := software_of(UNKNOWN).fused_odds(family)):
+        yield (
+            f"dispatcher not stated: all-to-all, as Megatron-Core unless told; {odds:.0%} of public"
+            " recipes for this accelerator turn deepep on"
         )
 
 

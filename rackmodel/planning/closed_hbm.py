@@ -17,6 +17,7 @@ from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside
 from rackmodel.workload.choices import SHARDED
 from rackmodel.workload.communicators import groups_of
+from rackmodel.workload.dispatch import by_library
 from rackmodel.workload.memory import Holding, bytes_by_kind
 from rackmodel.workload.schedules.holding import holdings
 
@@ -36,7 +37,7 @@ def _used(shape: Shape) -> Floats:
     learning = profiles.dense_learning + profiles.expert_learning
     frozen = shape.dense - shape.dense_learning, shape.expert - shape.expert_learning
     bytes_each = np.where(profiles.layer, job.weight_bytes, 2.0)
-    by_nccl = np.array([c.work.job.plan.dispatcher == "all-to-all" for c in profiles.cuts])
+    by_nccl = np.array([by_library(c.work.job.plan) for c in profiles.cuts])
     axes = {name: space.column(name) for name in ("tp", "cp", "ep")}
     groups, peers = groups_of(
         {**axes, "pp": np.array(shape.pp), "dp_cp": shape.dp_cp, "edp": shape.edp},

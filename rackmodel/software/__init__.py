@@ -5,6 +5,7 @@ Out: `Software`, by one row of data/stacks.toml a family.
 Left out: how fast its kernels are (rackmodel.kernels).
 """
 
+from rackmodel.software.stack import UNKNOWN as UNKNOWN
 from rackmodel.software.stack import Software as Software
 from rackmodel.software.stack import dated as dated
 from rackmodel.software.stack import software_of as software_of

@@ -41,6 +41,9 @@ class Software:
     launch_s: float  # host time to launch one kernel
     wave: float  # least share of a part-filled wave that costs a whole one, in the library's GEMMs
     factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
+    fused_by_family: Mapping[
+        str, float
+    ]  # odds of fused dispatch, where nobody knows: see `fused_odds`
 
     # Dated habits of its kind: see the tables `habit.*`.
     sharding: str
@@ -98,6 +101,15 @@ class Software:
     def attention(self) -> str:
         """Return "fused", or "unfused" where scores go through HBM."""
         return "unfused" if self.attention_kernels == "unfused" else "fused"
+
+    def fused_odds(self, accelerator_family: str) -> float:
+        """Return the odds that fused kernels take tokens to experts, where a job doesn't say.
+
+        1 or 0 of software whose habits are known; between of others.
+        """
+        if accelerator_family in self.fused_dispatch:
+            return 1.0
+        return self.fused_by_family.get(accelerator_family, 0.0)
 
     def captures_graphs(self, accelerator_family: str, experts: bool) -> bool:
         """Return whether launches are captured in CUDA graphs, where a job doesn't say."""
@@ -157,6 +169,7 @@ def software_of(stack: str) -> Software:
     own = dict(row)
     for older in reversed(row.get("until", [])):
         own |= {k: v for k, v in older.items() if k != "date"} if date < older["date"] else {}
+    known = not row["name"].startswith(UNKNOWN)
     habits = {field.name for field in fields(Software)} - {"kind", "date"}
     own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if k in habits}
     return Software(
@@ -164,11 +177,15 @@ def software_of(stack: str) -> Software:
         family=row["name"],
         kind=kind,
         date=date,
-        known=not row["name"].startswith(UNKNOWN),
+        known=known,
         attention_kernels=at_date(of_kind(table["attention"])),
         launch_s=aged(of_kind(table["launch_s"])),
         wave=interpolate(table["wave"]["points"], date),
         factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
+        fused_by_family={
+            part: interpolate(points, date)
+            for part, points in ({} if known else of_kind(table["fused_odds"])).items()
+        },
         **({name: at_date(of_kind(section)) for name, section in table["habit"].items()} | own),
     )
 

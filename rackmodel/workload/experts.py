@@ -14,6 +14,7 @@ from functools import lru_cache
 from math import comb
 
 from rackmodel.software import software_of
+from rackmodel.workload.dispatch import fused
 from rackmodel.workload.kernels import (
     ELEMENT,
     Local,
@@ -188,10 +189,11 @@ def sent_bytes(local: Local, element: float = ELEMENT) -> float:
     model, copies = local.model, float(local.model.topk)
     if local.job.token_routing == "drop":
         copies *= local.job.capacity_factor
-    if local.plan.dispatcher == "deepep":
+    if share := fused(local.plan):
         places = local.plan.ep // max(1, local.plan.dispatch_domain)
         groups = model.routing_groups, model.routing_group_limit
-        copies *= distinct_ranks(model.experts, places, model.topk, *groups) / model.topk
+        sent = distinct_ranks(model.experts, places, model.topk, *groups) / model.topk
+        copies *= share * sent + (1.0 - share)
     skewed = local.job.token_routing == "dropless-skewed"
     busiest = expert_rows(local) / (local.tokens_sp * model.topk) if skewed else 1.0
     return local.tokens_sp * copies * busiest * expert_width(local) * element
@@ -231,15 +233,15 @@ def _dispatch(local: Local) -> list[Step]:
     else:
         permute = _permute(local, "permute", "permute", tokens, rows)
         steps = [*exchange, permute] if dispatcher == "deepep" else [permute, *exchange]
-        if _sorts(local):
-            steps.append(_permute(local, "sort", "sort_by_expert", rows, rows))
+        if sorted_rows := rows * _sorts(local):
+            steps.append(_permute(local, "sort", "sort_by_expert", sorted_rows, sorted_rows))
     return steps + _etp(local, rows, "etp_gather", "all-gather")
 
 
-def _sorts(local: Local) -> bool:
-    """Arrivals come by sender; grouped GEMMs want them by local expert, and back."""
+def _sorts(local: Local) -> float:
+    """Share of rows that come by sender; grouped GEMMs want them by local expert, and back."""
     apart = local.plan.ep > 1 and local.plan.dispatcher in ("", "all-to-all")
-    return apart and local.model.experts > local.plan.ep
+    return (1.0 - fused(local.plan)) * (apart and local.model.experts > local.plan.ep)
 
 
 def _exchange(local: Local, role: Role) -> list[Step]:
@@ -307,6 +309,6 @@ def _combine(local: Local) -> list[Step]:
         return [*steps, *exchange, _by_masks(local, "combine_mask", 1)]
     if local.plan.dispatcher == "all-gather" and exchange:
         return [*steps, _permute(local, "unpermute", "unpermute", rows, rows), *exchange]
-    if _sorts(local):
-        steps.append(_permute(local, "sort", "sort_by_sender", rows, rows))
+    if sorted_rows := rows * _sorts(local):
+        steps.append(_permute(local, "sort", "sort_by_sender", sorted_rows, sorted_rows))
     return [*steps, *exchange, _permute(local, "unpermute", "unpermute", rows, tokens)]

@@ -28,6 +28,7 @@ from rackmodel.workload.data_parallel import (
     local_states,
     outside_states,
 )
+from rackmodel.workload.dispatch import by_library
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.placement import expert_shards
 from rackmodel.workload.plan import Job, Plan
@@ -159,7 +160,7 @@ def _groups(job: Job) -> tuple[int, int]:
     """Groups and peers of any rank of a job."""
     plan = job.plan
     axes = {name: getattr(plan, name) for name in ("tp", "pp", "cp", "ep", "dp_cp", "edp")}
-    return groups_of(axes, tied=job.model.tied, all_to_all=plan.dispatcher == "all-to-all")
+    return groups_of(axes, tied=job.model.tied, all_to_all=by_library(plan))
 
 
 def _slack(job: Job, kinds: Mapping[str, Amount]) -> Amount:

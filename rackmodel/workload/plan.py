@@ -99,6 +99,9 @@ class Plan:
     )
     dispatch_format: str = setting("bf16", "deepep: to experts.", "fp8", choices=("bf16", "fp8"))
     dispatch_domain: int = setting(0, "deepep: ep ranks in a domain; 0: as they stand.", 8, least=0)
+    fused_odds: float | None = setting(
+        None, "Odds of deepep where no dispatcher is stated.", 0.5, least=0.0, most=1.0
+    )
     gradients: str = setting(
         "",
         "Accumulation and reduction of gradients. Default: as the software does.",

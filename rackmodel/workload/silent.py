@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 from rackmodel.software import dated, software_of
 from rackmodel.workload.choices import AcceleratorLike
+from rackmodel.workload.dispatch import fused
 from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import schedule_of
 
@@ -37,15 +39,25 @@ def settled(job: Job, part: AcceleratorLike, domain: int = 0) -> Job:
     if part.fused_attention is False and not job.attention:
         job = replace(job, attention="unfused")
     job = job.replace(**overlaps(job, domain))
-    fused = part.family in software_of(job.stack).fused_dispatch
-    if (plan := job.plan).ep > 1 and not plan.dispatcher:
-        plan = (job := job.replace(dispatcher="deepep" if fused else "all-to-all")).plan
-    if not domain or plan.dispatcher != "deepep" or plan.dispatch_domain:
+    if job.plan.ep > 1 and not job.plan.dispatcher:
+        job = job.replace(**_dispatch(job, part))
+    plan = job.plan
+    if not domain or plan.dispatch_domain or not fused(plan):
         return job
     # The most ranks of a group that domains hold in equal parts: 32 of 64 where 36 fit.
     most = max(1, min(plan.ep, domain // plan.etp))
     inside = max(d for d in range(1, most + 1) if plan.ep % d == 0)
     return job.replace(dispatch_domain=inside if inside < plan.ep else 1)
+
+
+def _dispatch(job: Job, part: AcceleratorLike) -> dict[str, Any]:
+    """Return the dispatcher of a plan that states none, or odds where neither is certain."""
+    odds = job.plan.fused_odds
+    if odds is None:
+        odds = software_of(job.stack).fused_odds(part.family)
+    if 0.0 < odds < 1.0:
+        return {"fused_odds": odds}
+    return {"fused_odds": None, "dispatcher": "deepep" if odds else "all-to-all"}
 
 
 def overlaps(job: Job, domain: int) -> dict[str, bool]:

@@ -13,6 +13,7 @@ from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
 from rackmodel.workload.choices import IN_COPIES
 from rackmodel.workload.data_parallel import reduces_each_pass
+from rackmodel.workload.dispatch import fused
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Job, check_batch
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
@@ -220,7 +221,11 @@ def _experts(job: Job) -> list[Rule]:
             f"dispatch_format {plan.dispatch_format} needs the dispatcher deepep",
         ),
         (
-            inside > 1 and plan.dispatcher != "deepep",
+            plan.fused_odds is not None and (ep == 1 or bool(plan.dispatcher)),
+            "fused_odds needs ep above 1 and no dispatcher: where one is stated there are no odds",
+        ),
+        (
+            inside > 1 and not fused(plan),
             "dispatch_domain needs the dispatcher deepep",
         ),
         (
@@ -270,6 +275,7 @@ def _dense(job: Job) -> list[Rule]:
         "ep_overlap": plan.ep_overlap,
         f"dispatcher {plan.dispatcher}": plan.dispatcher not in ("", "all-to-all"),
         f"dispatch_domain {plan.dispatch_domain}": plan.dispatch_domain > 1,
+        f"fused_odds {plan.fused_odds}": plan.fused_odds is not None,
         f"token_routing {job.token_routing}": job.token_routing != "dropless-balanced",
         "routing_skew": job.routing_skew or job.routing_seed,
         "capacity_factor": job.capacity_factor != 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -86,6 +87,19 @@ def test_tokens_go_by_fused_kernels_only_where_recipes_turn_them_on():
     told = ("megatron-bridge-26.04", "default", "unknown-2026-04", "megatron-2026-04")
     assert [blackwell in software_of(name).fused_dispatch for name in told] == [True] + [False] * 3
     assert not software_of("nemo-25.02").fused_dispatch  # before Megatron-Bridge
+
+
+def test_how_unknown_software_takes_tokens_to_experts_is_told_as_odds():
+    """None before there were such kernels, more on Blackwell later, and by a few points a month."""
+    months = [f"unknown-{y}-{m:02d}" for y in (2025, 2026) for m in range(1, 13)]
+    for family, last in (("nvidia-hopper", 0.5), ("nvidia-blackwell", 0.67)):
+        odds = [software_of(name).fused_odds(family) for name in months]
+        assert (odds[0], odds[-1]) == (0.0, last)
+        assert all(0.0 <= after - before < 0.05 for before, after in itertools.pairwise(odds))
+    assert software_of("unknown-fsdp-2026-07").fused_odds("nvidia-hopper") == 0.5
+    assert software_of("unknown-xla-2026-07").fused_odds("tpu") == 0.0
+    for known, odds in (("megatron-bridge-26.04", 1.0), ("default", 0.0), ("titan", 0.0)):
+        assert software_of(known).fused_odds("nvidia-blackwell") == odds
 
 
 def test_launches_are_captured_only_where_recipes_turn_it_on():

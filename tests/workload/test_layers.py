@@ -186,6 +186,22 @@ def test_deepep_sends_a_token_to_a_rank_once():
     assert distinct_ranks(16, 4, 2) == pytest.approx(2 - 3 / 15)
 
 
+def test_odds_of_fused_dispatch_send_what_is_to_be_expected():
+    """Bytes on the wire and rows that are sorted lie between both ways, in proportion."""
+
+    def moved(**plan):
+        one = job(MOE, dp=4, ep=4, **plan)
+        work = [k for o in flat(one) if isinstance(o, Compute) for k in o.kernels]
+        rows = sum(k.count * k.read_bytes for k in work if k.name.startswith("sort_"))
+        return axis_bytes(one, "ep", "all-to-all"), rows
+
+    plain, fused = moved(dispatcher="all-to-all"), moved(dispatcher="deepep")
+    assert fused[0] < plain[0]
+    assert fused[1] == 0.0 < plain[1]
+    between = [0.75 * p + 0.25 * f for p, f in zip(plain, fused, strict=True)]
+    assert moved(fused_odds=0.25) == pytest.approx(between)
+
+
 def test_skewed_routing_is_repeatable_and_never_below_balance():
     one = [load_imbalance(64, 8, 0.7, seed) for seed in range(5)]
     assert one == [load_imbalance(64, 8, 0.7, seed) for seed in range(5)]

@@ -111,6 +111,7 @@ def operations(job):
         ({"model": MOE, "ep": 4}, {"etp": 2}),
         ({"model": MOE, "ep": 4}, {"dispatcher": "deepep"}),
         ({"model": MOE, "ep": 4}, {"dispatcher": "all-gather"}),
+        ({"model": MOE, "ep": 4}, {"fused_odds": 0.5}),
         ({"model": MOE, "ep": 4, "dispatcher": "deepep"}, {"dispatch_domain": 2}),
         ({"model": MOE, "ep": 4, "vpp": 2}, {"ep_overlap": True}),
         ({"model": MOE, "ep": 4, "schedule": "dualpipe"}, {"ep_overlap": True}),
