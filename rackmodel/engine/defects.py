@@ -54,8 +54,8 @@ class Defects:
             raise UnknownName(
                 f"no part of the machine {self.missing[0]!r:.80}"
                 + f"; did you mean {near!r}?" * bool(near)
-                + f" (gpu0 to gpu{len(self.network.accelerator_nodes) - 1}, rack0, domain0, ..., or"
-                " a node by its name, as `rackmodel convert` writes them)"
+                + f" (give gpu0 to gpu{len(self.network.accelerator_nodes) - 1}, rack0, domain0,"
+                " ..., or a node by its name, as `rackmodel convert` writes them)"
             )
         idle = (self.slower.keys() | self.parts.keys()) - set(stands.tolist())
         if idle and not (self.slower.keys() | self.parts.keys()) - idle:

@@ -56,7 +56,15 @@ _ABOVE_ZERO = frozenset(
         "payload_efficiency",
         "scattered",
     )
-) | {"gemm_eta", "r_k_per_w", "peak_clock_ratio", "clock_max_ratio", "tau_die_s", "matrix_rows"}
+) | {
+    "gemm_eta",
+    "r_k_per_w",
+    "peak_clock_ratio",
+    "clock_max_ratio",
+    "tau_die_s",
+    "matrix_rows",
+    "cap_window_s",
+}
 _KINDS: dict[type, dict[str, str]] = {}  # what `field_kinds` has found so far
 _COUNTS = ("accelerators", "rack_chassis")  # of a chassis: whole numbers above 0
 _ABOUT_ONLY = ("note",)  # facts about the table that no part carries

@@ -180,7 +180,7 @@ def test_each_part_of_a_mixed_machine_has_its_own_clock_under_a_cap():
         (
             {"broken": ["foo"]},
             UnknownName,
-            r"no part of the machine 'foo' \(gpu0 to gpu\d+, rack0, domain0",
+            r"no part of the machine 'foo' \(give gpu0 to gpu\d+, rack0, domain0",
         ),
         ({"slow": {"gpu99": 2.0}}, UnknownName, "gpu99"),
         ({"slow": {99: 2.0}}, InvalidInput, "give ranks of 0 to 15"),

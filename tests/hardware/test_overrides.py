@@ -66,6 +66,7 @@ def test_overrides_may_be_nested_and_bounded():
         ("accelerators.gb200.hbm_bytes_per_s", "10 TB", "which is a size"),
         ("accelerators.gb200.hbm_bytes_per_s", "nan", "finite"),
         ("accelerators.gb200.hbm_bytes", 0, "above zero"),
+        ("accelerators.h100.power.cap_window_s", 0, "above zero"),
         ("accelerators.gb200.compute_units", 1.5, "whole number"),
         ("accelerators.gb200.power.gemm_eta.bf16", 1.2, "between 0 and 1"),
         ("accelerators.gb200.scale_up_link", "nvlink55", "did you mean 'nvlink5'"),

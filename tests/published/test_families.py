@@ -134,6 +134,16 @@ def test_every_family_says_which_key_is_missing(family):
         model_from_config({"model_type": family})
 
 
+@pytest.mark.parametrize("pattern", ["MxM*", "M-M*|", "MDM*"])
+def test_letters_that_nemotron_does_not_have_are_refused(pattern):
+    """Patterns of our own have more letters, whose layers no config.json means by them."""
+    config = json.loads((HERE / "nemotron_h_min_latent.json").read_text())
+    assert model_from_config(config).layers
+    config["hybrid_override_pattern"] = pattern
+    with pytest.raises(InvalidInput, match=r"hybrid_override_pattern has .*known: "):
+        model_from_config(config)
+
+
 KNOWN = {"model_type": "llama", **llama_like(32, 4096, 14336, 32, 8, 128256, **UNTIED)}
 
 

@@ -322,6 +322,8 @@ BILLION = '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "x">]><system version="1
         ("huge.yml", ASTRA.replace("[ 4, 2, 2 ]", "[ 4000, 2000, 2 ]"), "refused"),
         ("gpu.xml", "<system><cpu/></system>", "holds no <gpu>"),
         ("sm.xml", NCCL.replace('sm="90"', 'sm="x"'), "expected a number"),
+        ("rate.xml", NCCL.replace("32.0 GT/s", "32.032.0 GT/s"), "link_speed in GT/s"),
+        ("unit.xml", NCCL.replace("32.0 GT/s PCIe", "fast"), "link_speed in GT/s"),
         ("torus.xml", CLUSTER.replace('id="c"', 'id="c" topology="TORUS"'), "not read"),
         ("radical.xml", CLUSTER.replace("0-7", "0-99999999"), "refused|numbers"),
         ("power.xml", CLUSTER.replace("0-7", "0-7²"), "numbers"),

@@ -141,12 +141,11 @@ def _nvlinks(
 
 
 def _pcie(pci: Element, file: str) -> float:
-    """Bytes/s of a PCIe link, one direction; without its speed, of a fifth generation x16."""
-    speed = re.match(r"\s*([\d.]+)\s*GT/s", pci.get("link_speed", ""))
-    width = pci.get("link_width", "")
-    if not speed:
+    """Bytes/s of a PCIe link, one direction; where it is not known, of a fifth generation x16."""
+    said, width = pci.get("link_speed", "").strip(), pci.get("link_width", "")
+    if not said or said.lower().startswith("unknown"):  # as Linux has it
         return _GEN5_X16
-    transfers = float(speed[1])
+    transfers = _number(said.partition("GT/s")[0], f"{file}: <pci> link_speed in GT/s")
     coding = 128 / 130 if transfers >= 8 else 8 / 10
     lanes = _number(width, f"{file}: <pci> link_width") if width else 16
     return transfers * 1e9 / 8 * coding * max(1.0, lanes)

@@ -108,10 +108,16 @@ def nemotron_h(keys: Keys) -> Fields:
         raise keys.refuse("it needs hybrid_override_pattern or layers_block_type")
     mtp_words = keys.sequence("mtp_layers_block_type")
     mtp_letters = keys.spell("mtp_layers_block_type", SUB_LAYERS, len(mtp_words))
+    mtp_pattern = mtp_letters or keys.text("mtp_hybrid_override_pattern")
+    known = "".join(dict.fromkeys(SUB_LAYERS.values()))
+    if other := next((one for one in pattern + mtp_pattern if one not in known), ""):
+        raise keys.refuse(
+            f"hybrid_override_pattern has {other!r}, which is not modelled (known: {known})"
+        )
     values: Fields = {
         "layers": len(pattern),
         "pattern": pattern,
-        "mtp_pattern": mtp_letters or keys.text("mtp_hybrid_override_pattern"),
+        "mtp_pattern": mtp_pattern,
         "mtp_layers": keys.whole("num_nextn_predict_layers", default=0),
     }
     routed = experts(keys)
