@@ -113,8 +113,9 @@ def local_workers(count: int) -> Workers:
 def _begin_worker(alive: Connection) -> None:
     """Leave Ctrl-C to the parent, end when the parent does; know what it has registered."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load_all()
+    # First of all: many sweeps killed in a row leave many workers that still load.
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+    load_all()
 
 
 def _end_with_parent(alive: Connection) -> None:
