@@ -308,7 +308,8 @@ def _budget(part: pd.DataFrame) -> str:
     place = "{domain} with {rate:,g} Gb/s"
     told, *others = (place.format(domain=row["domain"], rate=row["Gb/s"]) for row in (best, *near))
     words = f", not to be told from {_joined(others)}" if others else ""
-    gain = percent(float(best["same money"]) - 1.0)
+    base = min((row for row in rows if row["Gb/s"] == 400), key=lambda row: int(row["domain"]))
+    gain = f"{percent(float(best['same money']) - 1.0)} over {base['domain']} with {base['Gb/s']:g}"
     return f"{best['model']}: most tokens for the money from {told} ({gain}){words}"
 
 

@@ -69,9 +69,11 @@ def mfu_heat_map(
         ax.set_ylim(-0.5, len(up) - 0.5)
         ax.set_xticks(range(len(across)), [f"{size:g}" for size in across])
         ax.set_yticks(range(len(up)), [f"{size}" for size in up])
+        all_ran = all(best.get((size_x, size_y)) is not None for size_x in across for size_y in up)
+        marks = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))]
         ax.legend(
-            [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))],
-            ["best" + ", simulated" * bool(played), "does not fit or divide"],
+            marks[:1] if all_ran else marks,
+            ["best" + ", simulated" * bool(played), "does not fit or divide"][: 2 - all_ran],
             loc="lower right",
             ncols=2,
             bbox_to_anchor=(1.0, 1.0),

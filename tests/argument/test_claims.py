@@ -297,3 +297,24 @@ def test_a_wide_band_is_consistent_with_a_number_and_supports_none():
     assert overlaps((10.0, 8.0, 12.0), 11.0, 11.0) == "supported"
     assert overlaps((10.0, 7.0, 12.0), 11.0, 11.0) == "consistent"
     assert overlaps((10.0, 7.0, 12.0), 13.0, 13.0) == "refuted"
+
+
+def test_quick_runs_of_gpt5_keep_both_ends_and_interleave():
+    """A plain pipeline on the smaller end alone answered otherwise."""
+    quick = claims.run_claim("gpt5-run", quick=True)
+    assert quick.frame["model"].tolist() == ["moe-8.8t", "moe-17.6t"]
+    assert all("--vpp 2" in command for command in quick.frame["command"])
+    assert quick.words.endswith("Quickly: a sixteenth of each cluster is simulated.")
+
+
+def test_a_quick_look_at_tpus_tries_all_plans(monkeypatch):
+    """Two of five left out what pods run best, and answered otherwise."""
+    tried = []
+
+    def first(machine, work, plans):
+        tried.append(plans)
+        return best_of(machine, work, [{"tp": 4, "sharding": "zero3"}])
+
+    monkeypatch.setattr(claims.rivals, "best_of", first)
+    claims.run_claim("tpu-alternative", quick=True)
+    assert tried == [claims.rivals._TPU_PLANS] * 2

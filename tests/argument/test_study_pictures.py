@@ -53,6 +53,7 @@ def test_titles_say_what_was_found(drawn):
     assert told["sequence"] == ("72 over 8, tokens a sequence: deepseek-v3 0%; llama3.1-405b 0%")
     assert told["domain-cost"] == "Tokens are cheapest at 576: deepseek-v3 -24%; any: llama3.1-405b"
     assert "llama3.1-405b" in told["budget-llama3.1-405b"]
+    assert "over 8 with 400" in told["budget-llama3.1-405b"]
 
 
 def test_a_gain_whose_band_holds_zero_is_not_told():

@@ -183,6 +183,10 @@ def test_misfits_are_hatched_and_the_best_is_framed():
     hatched = [patch for patch in ax.patches if patch.get_hatch()]
     assert len(hatched) == sum(cell["mfu"] is None for cell in CELLS)
     assert any(text.get_text() == "40.0%" for text in ax.texts)
+    ran = [cell for cell in CELLS if cell["mfu"] is not None]
+    line = study.mfu_heat_map([cell for cell in ran if cell["tp"] == ran[0]["tp"]])
+    keys = [[text.get_text() for text in one.get_legend().get_texts()] for one in (ax, line)]
+    assert [len(words) for words in keys] == [2, 1]  # nothing is explained that is not drawn
 
 
 def test_the_largest_lever_stands_on_top_of_a_tornado():
