@@ -226,7 +226,8 @@ class KernelTimes:
             rows = m / max(batch, 1.0)
             # The weight gradient of an expert is n x k and reduces over the rows of that expert.
             m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
-            rate *= common["grouped"]
+            # of one group it is a plain product
+            rate *= common["grouped"] if batch > 1 else 1.0
         # Rows that are not whole 16-byte words can't be fetched by the fast paths.
         if kernel.family == "gemm" and (n % 8 or k % 8):
             rate *= common["misaligned"]

@@ -70,6 +70,8 @@ class Software:
     loss_in_place: bool
     keeps_sent: bool
     separate_products: bool
+    narrow_gathers: bool
+    experts_over_tp: bool
 
     # Habits of its family.
     gradients: str = "fp32"  # accumulation and reduction

@@ -87,8 +87,10 @@ class OpenPlan:
             sharding = "hsdp"  # weights are sharded over some of the ranks
         recompute = text(row, "recompute") or "none"
         experts = self.model.experts if software.expert_groups else 0
-        etp = whole(row, "etp") or 1
         ep = whole(row, "ep") or _default_ep(experts, self.gpus // pp, domain)
+        etp = whole(row, "etp") or 1
+        if software.known and software.experts_over_tp and experts and dp * cp % ep == 0:
+            etp = tp  # that software has no other
         return Plan(
             tp=tp,
             pp=pp,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rackmodel.software import software_of
 from rackmodel.workload.blocks import Block
@@ -48,6 +49,19 @@ class Local:
             tokens=tokens,
             tokens_sp=tokens / plan.sp,
         )
+
+    @property
+    def gathered_bytes(self) -> float:
+        """Bytes of an element of a linear layer's operand on its way between tp ranks.
+
+        What is cast anyway is cast before it is gathered: Transformer Engine gathers inputs and
+        gradients in FP8 ("cast, transpose for efficient gather", grad_output_preprocess in
+        module/base.py), torchao's Float8ColwiseParallel inputs. Sums that leave a product are
+        reduced in 16 bits.
+        """
+        narrow = self.precision.casts and self.precision.casts_first
+        narrow = narrow and software_of(self.job.stack).narrow_gathers
+        return self.precision.operand_bytes if narrow else ELEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +162,31 @@ def moving(
     )
 
 
-def cast(local: Local, elements: float, *, groups: int = 0) -> Kernels:
-    """Quantise a GEMM operand of that many elements; nothing where the recipe casts nothing."""
-    p = local.precision
+def cast(local: Local, elements: float, *, groups: int = 0, gathered: bool = False) -> Kernels:
+    """Quantise a GEMM operand of that many elements; nothing where the recipe casts nothing.
+
+    gathered : over tp, in what it is cast to: each rank casts its share of the sequence, and where
+    the hardware needs a second orientation the gathered whole is transposed.
+    """
+    p, share, copies = local.precision, 1.0, local.precision.cast_copies
     if not p.casts:
         return ()
+    whole: Kernels = ()
+    if gathered and local.plan.sp > 1 and local.gathered_bytes < ELEMENT:
+        share = 1.0 / local.plan.sp
+        if p.transpose_bytes and local.job.transposes is not False:
+            size, copies = elements * p.operand_bytes, copies - 1.0
+            whole = (elementwise(f"transpose_{p.gemm_format}", size, size, role=Role.CAST),)
     return (
         elementwise(
             f"cast_{p.gemm_format}",
-            read=p.cast_read_passes * elements * ELEMENT,
-            write=p.cast_copies * elements * p.operand_bytes,
+            read=p.cast_read_passes * share * elements * ELEMENT,
+            write=copies * share * elements * p.operand_bytes,
             launches=p.cast_launches,
             turns=float(groups),
             role=Role.CAST,
         ),
+        *whole,
     )
 
 
@@ -174,18 +199,24 @@ def linear(
     wide: bool = False,
     cast_input: bool = True,
     bias: bool = False,
+    gathered: Literal["input", "gradient", ""] = "",
 ) -> Work:
     """Y[m,n] = X[m,k] W[k,n] and its gradients.
 
     shape : (m, n, k). wide : stay in the base format (head, router). cast_input : False where
     another linear layer has already cast the same input. bias : its gradient is one more kernel.
+    gathered : over tp: X, or the gradient of Y.
     """
     m, n, k = shape
     p, grad = local.precision, float(local.job.gradient_bytes)
     form = p.base_format if wide else p.gemm_format
     read = ELEMENT if wide or not p.casts else p.operand_bytes
-    casts_in = () if wide or not cast_input else cast(local, m * k, groups=groups)
-    casts_out = () if wide else cast(local, m * n, groups=groups)
+    casts_in = (
+        ()
+        if wide or not cast_input
+        else cast(local, m * k, groups=groups, gathered=gathered == "input")
+    )
+    casts_out = () if wide else cast(local, m * n, groups=groups, gathered=gathered == "gradient")
     back = gemm(f"{name}_dgrad", (m, k, n), form=form, read=read, groups=groups, role=Role.BACKWARD)
     wgrad = weight_gemm(f"{name}_wgrad", shape, form=form, read=read, written=grad, groups=groups)
     bias_gradient = (elementwise("bias_gradient", m * n * ELEMENT, n * grad),) if bias else ()

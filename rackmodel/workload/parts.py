@@ -7,6 +7,8 @@ Left out: which parts a layer has (`layers`, `experts`, `ends`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rackmodel.workload.kernels import (
     ELEMENT,
     Local,
@@ -31,23 +33,35 @@ def norm_step(local: Local, name: str) -> Step:
     )
 
 
-def column_comm(local: Local, name: str, width: int | None = None) -> Comm | None:
-    """What tensor parallelism does before a column-parallel linear layer."""
+def column_comm(
+    local: Local, name: str, width: int | None = None, *, element: float = ELEMENT
+) -> Comm | None:
+    """What tensor parallelism does before a column-parallel linear layer.
+
+    width : of its input, where that is not the hidden one. element : bytes of one of its elements.
+    """
     if local.plan.tp == 1:
         return None
-    size = local.tokens * (local.model.hidden if width is None else width) * ELEMENT
+    elements = local.tokens * (local.model.hidden if width is None else width)
+    size = elements * ELEMENT
     if local.plan.sequence_parallel:
-        return Comm.mirrored(name, "tp", "all-gather", size)
+        comm = Comm.mirrored(name, "tp", "all-gather", elements * element)
+        return comm if element == ELEMENT else replace(comm, bytes_back=size)
     return Comm(name=name, axis="tp", forward=None, backward="all-reduce", bytes=size)
 
 
-def row_comm(local: Local, name: str) -> Comm | None:
-    """What tensor parallelism does after a row-parallel linear layer."""
+def row_comm(local: Local, name: str, *, element: float = ELEMENT) -> Comm | None:
+    """What tensor parallelism does after a row-parallel linear layer.
+
+    element : bytes of an element of its output's gradient.
+    """
     if local.plan.tp == 1:
         return None
-    size = local.tokens * local.model.hidden * ELEMENT
+    elements = local.tokens * local.model.hidden
+    size = elements * ELEMENT
     if local.plan.sequence_parallel:
-        return Comm.mirrored(name, "tp", "reduce-scatter", size)
+        comm = Comm.mirrored(name, "tp", "reduce-scatter", size)
+        return comm if element == ELEMENT else replace(comm, bytes_back=elements * element)
     return Comm(name=name, axis="tp", forward="all-reduce", backward=None, bytes=size)
 
 
@@ -67,8 +81,8 @@ def column(
         name=name,
         kind="column",
         module=module,
-        work=linear(local, name, (local.tokens, n, k), bias=bias),
-        comm=column_comm(local, name),
+        work=linear(local, name, (local.tokens, n, k), bias=bias, gathered="input"),
+        comm=column_comm(local, name, element=local.gathered_bytes),
         saved_bytes=saved,
         parameters=parameters,
     )
@@ -80,8 +94,8 @@ def row(local: Local, name: str, k: float, *, module: str = "", parameters: floa
         name=name,
         kind="row",
         module=module,
-        work=linear(local, name, (local.tokens, local.model.hidden, k)),
-        comm=row_comm(local, name),
+        work=linear(local, name, (local.tokens, local.model.hidden, k), gathered="gradient"),
+        comm=row_comm(local, name, element=local.gathered_bytes),
         parameters=parameters,
     )
 

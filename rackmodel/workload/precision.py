@@ -27,6 +27,8 @@ class Precision:
     weight_bytes: float  # compute copies of a weight (both orientations)
     transpose_bytes: float = 0.0  # of those, a second orientation that only some hardware needs
     gather_bytes: float  # of a parameter on the wire in an all-gather
+    # operands are cast before tp gathers them: with one scale for all ranks, or scales of blocks
+    casts_first: bool = True
     cast_read_passes: float = 0.0  # times the cast kernel reads the operand
     cast_copies: float = 0.0  # copies that the cast writes (row and column orientation)
     cast_launches: float = 0.0  # kernels per cast (amax search, scale, cast)
@@ -92,6 +94,7 @@ PRECISIONS: dict[str, Precision] = {
             cast_copies=3.0,
             cast_launches=4.0,
             gather_bytes=2.0,
+            casts_first=False,
         ),
         # One fp32 scale per 128 elements of an activation, per 128 x 128 of a weight.
         _narrow(
@@ -124,6 +127,7 @@ PRECISIONS: dict[str, Precision] = {
             cast_read_passes=2.0,
             cast_launches=2.0,
             casts_weights=False,
+            casts_first=False,
         ),
     )
 }

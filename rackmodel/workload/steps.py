@@ -256,15 +256,15 @@ def _backward_step(step: Step, emit: Emitter, weights: Emitter) -> None:
         emit.run(back)
         if weights is emit:
             emit.wait(again)
-            emit.around(gradients, comm, comm.backward)
+            emit.around(gradients, comm.back, comm.backward)
             return
-        gone = emit.collect(comm, comm.backward, beside=True)
+        gone = emit.collect(comm.back, comm.backward, beside=True)
         emit.wait(again)
         emit.wait(gone)
     elif step.kind == "row" and emit.overlap_tp > 1 and comm.backward == "all-gather":
-        emit.around(_pieces(back, emit.overlap_tp), comm, comm.backward)
+        emit.around(_pieces(back, emit.overlap_tp), comm.back, comm.backward)
     elif step.kind == "row":
-        emit.collect(comm, comm.backward)
+        emit.collect(comm.back, comm.backward)
         emit.run(back)
     elif step.kind == "ring":
         # Keys and values go round once more, and their gradients with them.

@@ -133,7 +133,7 @@ def shared_block_steps(
                 saved=local.tokens * width * ELEMENT,
                 parameters=width * both,
             ),
-            comm=column_comm(local, "shared_qkv", both),
+            comm=column_comm(local, "shared_qkv", both, element=local.gathered_bytes),
         ),
         *([rope(local, width)] if model.rotary else []),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -170,6 +171,15 @@ def test_norms_and_activations_leave_more_of_hopper_s_bandwidth_than_of_ampere_s
     assert 1.24e12 < rate["h100"] < 2.55e12
     assert rate["h100"] / H100.hbm_bytes_per_s < 0.7 * rate["a100-80"] / A100.hbm_bytes_per_s
     assert 2e9 / KernelTimes(H100, in_training=False).kernel_s(norm) > 2.7e12
+
+
+def test_a_grouped_product_of_one_group_is_a_plain_one():
+    def experts(groups: int) -> Kernel:
+        return replace(product(8192, 8192, 8192, groups), family="grouped_gemm")
+
+    times = KernelTimes(H100)
+    assert times.kernel_s(experts(1)) == times.kernel_s(product(8192, 8192, 8192))
+    assert times.kernel_s(experts(2)) > 1.05 * times.kernel_s(experts(1))
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,17 @@ def test_columns_beyond_the_plan_are_read():
         read_run({**row, "capacity_factor": "many"}, domain=8)
 
 
+def test_experts_were_cut_over_tp_before_they_had_a_size_of_their_own():
+    row = {**SMALL, "experts": 8, "topk": 2, "moe_ffn": 1024, "tp": 2, "dp": 4, "ep": 4, "etp": 1}
+
+    def etp(**changes: object) -> int:
+        return read_run({**row, **changes}, domain=8).jobs[0].plan.etp
+
+    assert etp(stack="nemo-24.12") == 2
+    assert etp(stack="nemo-25.02") == etp(stack="somebodys-24.12") == 1
+    assert etp(stack="nemo-24.12", ep=8) == 1  # not to be had there: as it says
+
+
 def test_a_plain_pipeline_of_experts_has_no_graph_of_its_whole_iteration_unless_it_says_so():
     row = {**SMALL, "experts": 8, "topk": 2, "moe_ffn": 1024, "stack": "megatron-bridge-26.06"}
     plain = {**row, "pp": 2, "vpp": math.nan, "dp": 4, "layers": 8}

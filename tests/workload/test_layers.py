@@ -222,6 +222,45 @@ def test_sequence_parallelism_moves_as_many_bytes_as_all_reduce():
     assert sp_bytes == pytest.approx(ar_bytes)
 
 
+@pytest.mark.parametrize(
+    ("precision", "element"),
+    [
+        ("fp8", 1.0),
+        ("fp8-mx", 1.0 + 1 / 32),
+        ("nvfp4", 0.5625),
+        ("fp8-rowwise", 2.0),
+        ("int8", 2.0),
+    ],
+)
+def test_operands_that_are_cast_are_gathered_as_they_are_cast(precision, element):
+    def gathers(precision):
+        ops = [o for o in flat(job(tp=4, dp=1, precision=precision)) if isinstance(o, Collective)]
+        inside = [o for o in ops if o.op == "all-gather" and o.axis == "tp" and o.name != "head"]
+        inside = [o for o in inside if o.name != "embedding"]  # what its gradient is gathered for
+        return sum(o.bytes for o in inside), sum(o.bytes for o in ops if o.op == "reduce-scatter")
+
+    wide, narrow = gathers("bf16"), gathers(precision)
+    assert wide[0] > 0
+    assert narrow[0] == pytest.approx(wide[0] * element / 2.0)
+    assert narrow[1] == wide[1]  # sums leave in 16 bits
+
+
+def test_gathered_operands_are_cast_by_shares_and_transposed_whole():
+    def moved(name, **changes):
+        one = job(precision="fp8", **changes)
+        one = one.replace(transposes=True) if name == "transpose_fp8" else one
+        kernels = [k for o in flat(one) if isinstance(o, Compute) for k in o.kernels]
+        return sum(k.count * k.read_bytes for k in kernels if k.name == name)
+
+    shares = moved("cast_fp8", tp=4, dp=1) / moved("cast_fp8", tp=4, dp=1, sequence_parallel=False)
+    assert 0.25 < shares < 0.75  # two of four operands of a layer are gathered
+    assert moved("transpose_fp8", tp=4, dp=1) > 0
+    assert moved("transpose_fp8", tp=4, dp=1, sequence_parallel=False) == 0
+    blackwell = job(precision="fp8", tp=4, dp=1).replace(transposes=False)
+    names = {k.name for o in flat(blackwell) if isinstance(o, Compute) for k in o.kernels}
+    assert "transpose_fp8" not in names
+
+
 def test_gradients_and_weights_travel_once_a_step():
     zero, none = job(dp=4), job(dp=4, sharding="none")
     parameters = DENSE.parameters
