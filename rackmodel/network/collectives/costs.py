@@ -204,13 +204,20 @@ def beyond_s(
     references = (generation(network.family).hop_s, network.transport.path_s)
     found = []
     for inner, reference in zip((True, False), references, strict=True):
-        if not network.latency_s[network.scale_up == inner].any():
+        if not _delayed(network)[inner]:
             found.append(0.0)
             continue
         spans = [_path_s(network, flows, inner, weight) for flows in rounds]
         own = [span for span in spans if span is not None]
         found.append(sum(own) / len(own) - reference if own else 0.0)
     return found[0], found[1]
+
+
+@remembered
+def _delayed(network: Network) -> tuple[bool, bool]:
+    """Return whether any link has a latency outside of domains, and whether any has inside."""
+    late = network.latency_s > 0
+    return bool(late[~network.scale_up].any()), bool(late[network.scale_up].any())
 
 
 def _stood_for(network: Network, group: Group) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rackmodel.columns import each_once
 from rackmodel.errors import InvalidInput
-from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.arrays import Bools, Floats, Ints, remembered
 from rackmodel.network.graph import Network
 from rackmodel.topology.kinds import Kind
 
@@ -112,9 +112,16 @@ def make_group(
     edges, sorted_nodes = [*starts.tolist(), len(nodes)], nodes[by_domain]
     order = np.argsort(by_domain[starts])  # domains by their first member
     parts = tuple(sorted_nodes[edges[d] : edges[d + 1]] for d in order.tolist())
-    reached = network.head[network.tail == int(nodes[0])].tolist()
-    switched = any(network.node_kinds[k] == Kind.SCALE_UP_SWITCH for k in reached)
+    switched = bool(_switched(network)[nodes[0]])
     return Group(found, nodes, parts, size, switched, true_domains, period, weight)
+
+
+@remembered
+def _switched(network: Network) -> Bools:
+    """Return whether each node has a link to a scale-up switch, bool[N]."""
+    found = np.zeros(len(network.nodes), dtype=bool)
+    found[network.tail[network.of_kind(Kind.SCALE_UP_SWITCH)[network.head]]] = True
+    return found
 
 
 @remembered
