@@ -13,6 +13,7 @@ from typing import Any
 from rackmodel.reporting.words import (
     MISSING,
     duration,
+    gigabytes,
     known,
     part_name,
     percent,
@@ -71,7 +72,11 @@ def hbm_text(row: Payload) -> str:
     used = sum((hbm.get("used_bytes") or {}).values())
     text = used_of(used, hbm.get("capacity_bytes"))
     recompute = (row.get("plan") or {}).get("recompute")
-    return text + (f"  (recompute: {recompute})" if recompute not in (None, "none") else "")
+    if recompute in (None, "none"):
+        return text
+    without = hbm.get("without_recompute_bytes")
+    more = f"; without it {gigabytes(without)} GB" if known(without) else ""
+    return f"{text}  (recompute: {recompute}{more})"
 
 
 def per_rack(row: Payload, name: str) -> float | None:

@@ -7,11 +7,13 @@ Left out: how many bytes a pass keeps (`workload.memory`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from rackmodel.workload import Action, memory_timeline, rank_actions
+from rackmodel.result.records import HbmRecord
+from rackmodel.workload import Action, Job, memory_timeline, peak_memory, rank_actions
 from rackmodel.workload.memory import KINDS
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
     from rackmodel.engine.step import Step
 
 Bytes = TypeVar("Bytes", float, "pd.Series[float]")
+
+
+def hbm_record(
+    used: Iterable[Mapping[str, float]], job: Job, capacity_bytes: float, busy: float
+) -> HbmRecord:
+    """Return what is said of HBM; used : by kind, of each rank; busy : its bandwidth, 0 to 1."""
+    fullest = max(used, key=lambda kinds: sum(kinds.values()))
+    found: HbmRecord = {
+        "capacity_bytes": capacity_bytes,
+        "used_bytes": {kind: float(size) for kind, size in fullest.items()},
+        "bandwidth_utilisation": busy,
+    }
+    if job.plan.recompute != "none":
+        kept = job.replace(recompute="none", recompute_modules=(), recompute_layers=0)
+        found["without_recompute_bytes"] = float(sum(peak_memory(kept)[1].values()))
+    return found
 
 
 def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:

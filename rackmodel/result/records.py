@@ -15,11 +15,16 @@ from typing_extensions import TypedDict
 
 
 class HbmRecord(TypedDict):
-    """HBM of the fullest pipeline rank by kind; how busy its bandwidth is at least (0 to 1)."""
+    """HBM of the fullest pipeline rank by kind; how busy its bandwidth is at least (0 to 1).
+
+    `without_recompute_bytes`: what the plan would use if nothing ran again in its backward pass,
+    where something does.
+    """
 
     capacity_bytes: float
     used_bytes: dict[str, float]
     bandwidth_utilisation: float
+    without_recompute_bytes: NotRequired[float]
 
 
 class PlacementRecord(TypedDict):

@@ -24,7 +24,7 @@ from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
-from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_timeline
+from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_record, hbm_timeline
 from rackmodel.result.link_usage import contention_rows, link_rows, machine_of, rack_columns
 from rackmodel.result.margins import binding, margins_s
 from rackmodel.result.notebook import notebook_table
@@ -342,12 +342,8 @@ class Result:
         }
 
     def _hbm(self) -> HbmRecord:
-        worst = max(self.hbm_used, key=lambda used: sum(used.values()))
-        return {
-            "capacity_bytes": self.accelerator.hbm_bytes,
-            "used_bytes": {kind: float(size) for kind, size in worst.items()},
-            "bandwidth_utilisation": self.hbm_bandwidth_utilisation,
-        }
+        job, busy = self.step.job, self.hbm_bandwidth_utilisation
+        return hbm_record(self.hbm_used, job, self.accelerator.hbm_bytes, busy)
 
     def filled_in(self, filled: Iterable[str]) -> Result:
         """Return the result with the band of a job of which these fields were filled in."""

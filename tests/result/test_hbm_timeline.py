@@ -3,6 +3,8 @@
 import pytest
 
 import rackmodel
+from rackmodel.reporting.summary import hbm_text
+from rackmodel.reporting.words import gigabytes
 from rackmodel.result.hbm import passes
 from rackmodel.workload import Job, Plan, rank_actions
 from rackmodel.workload.models import Model
@@ -67,3 +69,15 @@ def test_skipped_micro_batches_are_in_the_timeline(plan):
     assert ends.to_numpy() == pytest.approx(0.0, abs=1.0)
     peak = result.memory_timeline["total"].max()
     assert peak == pytest.approx(max(sum(used.values()) for used in result.hbm_used), rel=1e-9)
+
+
+@pytest.mark.parametrize("recompute", ["selective", "full"])
+def test_what_recompute_saves_is_told(recompute):
+    kept, again = simulated(pp=2), simulated(pp=2, recompute=recompute)
+    without = again.to_dict()["hbm"]["without_recompute_bytes"]
+    used = kept.to_dict()["hbm"]
+    assert without == pytest.approx(sum(used["used_bytes"].values()), rel=1e-12)
+    assert "without_recompute_bytes" not in used
+    assert hbm_text(again.to_dict()).endswith(
+        f"(recompute: {recompute}; without it {gigabytes(without)} GB)"
+    )
