@@ -133,8 +133,10 @@ def expert_shards(plan: Plan) -> int:
 
     >>> expert_shards(Plan(ep=4, dp=16, sharding="zero1", shard_size=8))
     2
+
+    At least one: the plans by which the closed form cuts a layer may have no whole copy.
     """
-    return plan.edp // (plan.dp_cp // plan.shards)
+    return max(1, plan.edp // (plan.dp_cp // plan.shards))
 
 
 def shard_axes(plan: Plan) -> tuple[str, str, str, str]:
