@@ -304,3 +304,10 @@ def test_power_that_costs_much_turns_dollars_into_watts():
     by_dollars = rackmodel.search("dgx-h100", objective="usd", site=dear, **words)
     by_joules = rackmodel.search("dgx-h100", objective="watts", **words)
     assert by_dollars.job.plan == by_joules.job.plan
+
+
+def test_cuts_with_more_experts_than_ranks_of_their_own_are_looked_at():
+    """Without its pipeline a cut may have fewer ranks than its ep has members."""
+    words = {"model": "deepseek-v3", "gpus": 64, "global_batch": 64, "precision": "fp8-mx"}
+    found = rackmodel.search("gb200-nvl72", plan={"tp": 4, "cp": 4}, seq_len=8192, **words)
+    assert found.best.step_s > 0
