@@ -19,6 +19,7 @@ import numpy as np
 
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
+from rackmodel.planning.lines import moved_by
 from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
@@ -33,7 +34,7 @@ from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, beginnings
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
-LINE = 0.97  # a collective takes this much of the seconds that `_linear` puts on it, or more
+LINE = 0.97  # a collective takes this much of the seconds that `linear` puts on it, or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +355,7 @@ def _lines(
             meets = any(comm.leaves_domain(plan, inside) for inside in ("tp", "cp", "ep"))
         else:
             meets = plan.tp > 1 and comm.shares_domain(plan, axis)
-        if sharding == "none" or axis.endswith("_replica"):
-            moved = [*_linear(comm, plan, axis, "all-reduce"), 0.0, 0.0]
-        else:
-            ops = "reduce-scatter", "all-gather"
-            moved = [figure for op in ops for figure in _linear(comm, plan, axis, op)]
+        moved = moved_by(comm, plan, axis, sharded=sharding != "none")
         rows.append(((1.0 - speed) / speed, float(meets), *moved))
     return rows
 
@@ -389,11 +386,3 @@ def _beside(moved: Floats, work: Floats, drag: Floats) -> Floats:
     covered = np.minimum(moved, slowed)
     # Kernels lose drag per second beside them: c seconds of cover do c / (1 + drag) of work.
     return covered * drag / (1.0 + drag) + moved - covered
-
-
-def _linear(comm: CommTimes, plan: Plan, axis: str, op: str) -> tuple[float, float]:
-    """Seconds of a collective, and seconds per byte: two are timed, others lie on their line."""
-    low, high = 64e6, 1024e6
-    one, two = comm.collective(plan, axis, op, low)[0], comm.collective(plan, axis, op, high)[0]
-    slope = (two - one) / (high - low)
-    return max(0.0, one - slope * low), slope
