@@ -27,7 +27,7 @@ from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
 from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
-from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA
+from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA, by_tensors
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.placement import shard_axes
 from rackmodel.workload.precision import precision_of
@@ -284,7 +284,10 @@ def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: F
     beside = np.minimum(moved, window) * (buckets - 1) / buckets
     out = np.maximum(moved / buckets, moved - beside) + drag * beside
     hidden = np.maximum(0.0, out - slack).max(axis=0)
-    return np.asarray(np.where(shape.space.dp_overlap == 1, hidden, moved.max(axis=0)))
+    beside = shape.space.dp_overlap == 1
+    if by_tensors(shape.job, "zero1"):  # broadcast when all have updated: under nothing
+        beside &= ~shape.sharded("zero1")
+    return np.asarray(np.where(beside, hidden, moved.max(axis=0)))
 
 
 def _buckets(shape: Shape, chunks: int = 1) -> Floats:
@@ -355,7 +358,7 @@ def _lines(
             meets = any(comm.leaves_domain(plan, inside) for inside in ("tp", "cp", "ep"))
         else:
             meets = plan.tp > 1 and comm.shares_domain(plan, axis)
-        moved = moved_by(comm, plan, axis, sharded=sharding != "none")
+        moved = moved_by(comm, shape.job, plan, axis, sharding)
         rows.append(((1.0 - speed) / speed, float(meets), *moved))
     return rows
 

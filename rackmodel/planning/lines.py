@@ -8,17 +8,27 @@ Left out: what hides under passes (`closed_form`).
 from __future__ import annotations
 
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.workload import Plan
+from rackmodel.workload import Job, Plan
+from rackmodel.workload.data_parallel import by_tensors, owners
+from rackmodel.workload.placement import expert_shards
 
 
 def moved_by(
-    comm: CommTimes, plan: Plan, axis: str, *, sharded: bool
+    comm: CommTimes, job: Job, plan: Plan, axis: str, sharding: str
 ) -> tuple[float, float, float, float]:
     """Return seconds at no bytes and per byte of reducing gradients, then of gathering weights.
 
-    sharded : the axis holds shards of one copy, so that weights come back.
+    plan : tells which ranks meet. sharding : in place of the plan's.
     """
-    if not sharded or axis.endswith("_replica"):
+    if by_tensors(job, sharding):
+        if axis.endswith("_replica"):  # gradients were summed over all at once
+            return 0.0, 0.0, 0.0, 0.0
+        ranks = expert_shards(plan) if axis.startswith("edp") else plan.shards
+        units = -(-(job.model.layers + 2) // plan.pp)
+        fixed, slope = linear(comm, plan, axis, "broadcast")
+        whole = "edp" if axis.startswith("edp") else "dp_cp"
+        return *linear(comm, plan, whole, "all-reduce"), owners(ranks, units) * fixed, slope
+    if sharding == "none" or axis.endswith("_replica"):
         return *linear(comm, plan, axis, "all-reduce"), 0.0, 0.0
     return *linear(comm, plan, axis, "reduce-scatter"), *linear(comm, plan, axis, "all-gather")
 

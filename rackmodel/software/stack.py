@@ -93,6 +93,9 @@ class Software:
     logit_bytes: float = 6.0  # kept per logit: bf16 logits, fp32 softmax
     head_in_chunks: bool = True  # of a loss in chunks; False: logits are whole, the loss is not
     narrow_activation_input: bool = False  # fp8 training keeps the input of GELU or SwiGLU in fp8
+    # zero1's shards are whole tensors: gradients are summed whole, and after the update each owner
+    # broadcasts what it has, one after the other.
+    whole_tensors: bool = False
     recipes_overlap: bool = False  # recipes turn on overlaps of tp and ep, off in libraries
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time

@@ -167,15 +167,19 @@ def _default_ep(experts: int, ranks: int, domain: int) -> int:
 
 def _told_shard_size(row: Mapping[str, Any]) -> int:
     """Return the ranks that share one copy of the weights by column or by notes; 0: not told."""
-    found = re.search(r"\bFSDP over (\d+) of the ranks\b", text(row, "notes"))
-    return whole(row, "shard_size") or int(found.group(1) if found else 0)
+    told = r"\b(?:FSDP over (\d+) of the ranks|zero1 inside a node of (\d+)|zero1=(\d+) \(inside)"
+    found = re.search(told, text(row, "notes"))
+    return whole(row, "shard_size") or (int(found[found.lastindex or 0]) if found else 0)
 
 
 def _shard_size(row: Mapping[str, Any], sharding: str, inside: int, ranks: int) -> int:
     """Return the ranks that share one copy under hsdp: stated, or those of one domain."""
+    stated = _told_shard_size(row)
+    if sharding == "zero1":
+        return stated if stated < ranks else 0
     if sharding != "hsdp":
         return 0
-    if stated := _told_shard_size(row):
+    if stated:
         return stated
     return max(d for d in range(1, max(1, min(inside, ranks)) + 1) if ranks % d == 0)
 

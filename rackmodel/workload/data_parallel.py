@@ -30,6 +30,7 @@ from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
+TENSORS = 12  # of a layer, as the optimizer's kernels count them
 BUCKET = 40e6  # parameters of a gradient bucket at least, as in Megatron
 BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
 Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
@@ -92,11 +93,32 @@ def gathers(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Colle
     plan, size = job.plan, precision_of(job.precision).gather_bytes
     dense, expert, wide = bucket.gathered
     axis, _, axis_of_experts, _ = shard_axes(plan)
+    if by_tensors(job):
+        units = bucket.last - bucket.first + 1
+        groups = (axis, plan.shards, dense), (axis_of_experts, expert_shards(plan), expert)
+        each: list[Row] = []
+        for name, ranks, held in groups:
+            count = owners(ranks, units)
+            each += [("broadcast", name, ranks, held * ELEMENT / count)] * count
+        return _collectives("gather", each, label, beside)
     rows: list[Row] = [
         ("all-gather", axis, plan.shards, (dense - wide) * size + wide * ELEMENT),
         ("all-gather", axis_of_experts, expert_shards(plan), expert * size),
     ]
     return _collectives("gather", rows, label, beside)
+
+
+def by_tensors(job: Job, sharding: str = "") -> bool:
+    """Whether shards of the optimizer are whole tensors, which their owners broadcast.
+
+    sharding : in place of the plan's.
+    """
+    return (sharding or job.plan.sharding) == "zero1" and software_of(job.stack).whole_tensors
+
+
+def owners(ranks: int, units: int) -> int:
+    """Ranks that own some of the tensors of so many units."""
+    return min(ranks, TENSORS * units)
 
 
 def fetches(job: Job, bucket: Bucket) -> tuple[Kernel, ...]:
@@ -115,7 +137,13 @@ def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Co
     plan, size = job.plan, float(job.gradient_bytes)
     dense, expert = bucket.dense * size, bucket.expert * size
     axis, _, axis_of_experts, _ = shard_axes(plan)
-    op: CollectiveOp = "all-reduce" if plan.sharding == "none" else "reduce-scatter"
+    if plan.sharding == "none" or by_tensors(job):
+        whole: list[Row] = [
+            ("all-reduce", "dp_cp", plan.dp_cp, dense),
+            ("all-reduce", "edp", plan.edp, expert),
+        ]
+        return _collectives("reduce", whole, label, beside)
+    op: CollectiveOp = "reduce-scatter"
     rows: list[Row] = [(op, axis, plan.shards, dense)]
     if plan.shard_size:  # in small groups, which then sum theirs
         rows.append(("all-reduce", "dp_replica", plan.dp_cp // plan.shards, dense / plan.shards))
@@ -178,7 +206,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
     checks = 2.0 if precision.loss_scaling else 1.0
     # multi-tensor kernels, ~10 per layer
     learning = (u for chunk in chunks for u in chunk.units if u.dense_learning + u.expert_learning)
-    tensors = 12.0 * sum(1 for _ in learning)
+    tensors = float(TENSORS) * sum(1 for _ in learning)
     kernels = [
         elementwise(
             "grad_norm",

@@ -16,6 +16,7 @@ from rackmodel.workload.data_parallel import (
     Bucket,
     bucket_of,
     buckets,
+    by_tensors,
     fetches,
     gathers,
     reduces_each_pass,
@@ -65,7 +66,7 @@ class Passes:
     def gathers_first(self) -> list[list[Collective]]:
         """Gathers that must end before the first forward pass, per bucket in forward order."""
         plan = self.job.plan
-        early = plan.dp_overlap or plan.sharded_parameters
+        early = (plan.dp_overlap and not by_tensors(self.job)) or plan.sharded_parameters
         if plan.sharding == "none" or plan.reshards or not early:
             return []
         return [
@@ -97,7 +98,8 @@ class Passes:
     def exposed_gathers(self) -> list[Collective]:
         """Without overlap: updated weights are gathered after the optimizer."""
         plan = self.job.plan
-        if plan.dp_overlap or plan.sharding not in ("zero1", "zero2"):
+        beside = plan.dp_overlap and not by_tensors(self.job)
+        if beside or plan.sharding not in ("zero1", "zero2"):
             return []
         return gathers(self.job, self._whole(), self.label, beside=False)
 

@@ -141,6 +141,20 @@ def test_every_plan_of_a_large_space_is_ruled_out_or_timed():
     assert np.allclose((sum(parts) + every.optimizer_s)[roomy], every.step_s[roomy], rtol=0.02)
 
 
+@pytest.mark.parametrize("size", [0, 8])
+def test_closed_form_knows_owners_that_broadcast_their_tensors(size):
+    plan = Plan(sharding="zero1", shard_size=size)
+    job = Job(
+        model=load_model("llama2-7b"), plan=plan, seq_len=2048, global_batch=256, stack="internevo"
+    )
+    planner = Planner(load_topology("hgx-a100-80-4x200g"), job, 64, None)
+    fixed = {"tp": 1, "cp": 1, "pp": 1, "micro_batch": 2, "sharding": "zero1", "recompute": "none"}
+    space = enumerate_plans(job, 64, fixed=fixed)
+    found = planner.estimate(space, room_bytes=1e15)
+    assert found.step_s[0] == pytest.approx(planner.simulate(space.plan(0)).step.step_s, rel=0.03)
+    assert (found.gather_s[0] > 0.1) == (not size)  # across nodes
+
+
 @pytest.mark.parametrize("ep", [8, 32])
 def test_closed_form_knows_all_to_alls_under_other_passes(ep):
     """Inside a domain of 8 and beyond it, where hiding them matters most."""

@@ -48,8 +48,7 @@ def test_every_family_with_runs_shows_its_error():
     assert 0 < rows.loc["nemo", "mean_error"] < 0.2
     assert rows.loc["nemo", "runs"] > 100
     unknown = [s for s in set(read_runs(RUNS)["stack"]) if stack_or_unknown(s) != s]
-    assert rows.loc["unknown", "runs"] > 0
-    assert unknown == ["internevo-2023-11"]
+    assert unknown == []
 
 
 def test_slopes_of_errors_are_found_beside_levels_of_machines():

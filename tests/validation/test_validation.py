@@ -179,6 +179,17 @@ def test_whom_an_assumed_sharding_is_over_goes_by_the_software():
     assert other.plan.sharding == "zero3"  # DeepSpeed shards over all ranks
 
 
+def test_states_of_the_optimizer_are_over_as_many_ranks_as_a_row_says():
+    cells = {**SMALL, "stack": "internevo-2023-11", "tp": 1, "dp": 16, "gpus": 16}
+    cells |= {"global_batch": 16, "micro_batch": 1, "sharding": "zero1"}
+    said = {"zero1 inside a node of 8 (hybrid)": 8, "zero1=4 (inside a node)": 4}
+    for notes, ranks in {**said, "zero1=-1 (all ranks)": 0, "zero1=16 (inside)": 0}.items():
+        (job,) = read_run({**cells, "notes": notes}, domain=8).jobs
+        assert (job.plan.sharding, job.plan.shard_size) == ("zero1", ranks)
+    (job,) = read_run({**cells, "shard_size": 2}, domain=8).jobs
+    assert job.plan.shard_size == 2
+
+
 @pytest.mark.parametrize(("layers", "sharding", "ranks"), [(4, "hsdp", 8), (70, "hsdp", 16)])
 def test_copies_of_weights_lie_in_the_fewest_domains_that_hold_them(layers, sharding, ranks):
     row = {**SMALL, "stack": "paxml", "dp": 64, "gpus": 64, "global_batch": 64, "micro_batch": 1}
