@@ -303,7 +303,9 @@ class KernelTimes:
         return float(self.constants["training"]["foreign"]) if foreign else 1.0
 
     def _stream_s(self, kernel: Kernel, kind: str) -> float:
-        hbm = self.constants["hbm"]
+        hbm, training = self.constants["hbm"], self.constants["training"]
+        family, part = self.accelerator.family, self.accelerator
+        rate = part.hbm_bytes_per_s * hbm[kind]
         # What a release fuses with its neighbours or finds in the cache shows in training only.
         factor = self.software.factors.get(kind, 1.0) if self.in_training else 1.0
         if self.in_training and kind == "elementwise":
@@ -312,13 +314,13 @@ class KernelTimes:
             elif kernel.role in CASTS:
                 factor = self.software.factors["cast"]
             else:
-                factor *= self.constants["training"]["elementwise"].get(self.accelerator.family, 1)
+                factor *= training["elementwise"].get(family, 1.0)
+                unit = training["elementwise_unit"].get(family, math.inf)
+                rate = min(rate, part.compute_units * unit)
         elif kind == "permute":
-            factor /= hbm["permute_on"].get(self.accelerator.family, 1.0)
+            factor /= hbm["permute_on"].get(family, 1.0)
         moved = kernel.read_bytes + kernel.write_bytes
-        return float(
-            factor * moved / (self.accelerator.hbm_bytes_per_s * hbm[kind]) + hbm["start_s"]
-        )
+        return float(factor * moved / rate + hbm["start_s"])
 
     def _host_link_bytes_per_s(self) -> float:
         table = self.constants["host_link"]

@@ -173,6 +173,18 @@ def test_norms_and_activations_leave_more_of_hopper_s_bandwidth_than_of_ampere_s
     assert 2e9 / KernelTimes(H100, in_training=False).kernel_s(norm) > 2.7e12
 
 
+def test_norms_and_activations_of_hopper_take_as_long_whatever_the_hbm():
+    norm = Kernel(family="elementwise", name="norm", read_bytes=1e9, write_bytes=1e9)
+    cast = Kernel(family="elementwise", name="cast", role=Role.CAST, read_bytes=1e9)
+    h100, h200 = KernelTimes(accelerator("h100")), KernelTimes(accelerator("h200"))
+    # PyTorch's RMSNorm: 0.615 ms at 3.35 TB/s, 0.609 at 3.9 (Liger-Kernel, benchmark/data)
+    assert h200.kernel_s(norm) == h100.kernel_s(norm)
+    # casts fill it: 3.0 and 4.4 TB/s (aiconfigurator-core 0.12, quantize)
+    assert h200.kernel_s(cast) == pytest.approx(h100.kernel_s(cast) * 3.35 / 4.8, rel=0.01)
+    slow = replace(accelerator("h100"), hbm_bytes_per_s=1e12)
+    assert KernelTimes(slow).kernel_s(norm) > h100.kernel_s(norm)
+
+
 def test_a_grouped_product_of_one_group_is_a_plain_one():
     def experts(groups: int) -> Kernel:
         return replace(product(8192, 8192, 8192, groups), family="grouped_gemm")
