@@ -62,7 +62,7 @@ def _logs(state: State, writer: Writer) -> list[RankLog]:
     of = state.log_of[:count]
     narrow = np.min_scalar_type(len(state.ranks))  # two bytes are sorted by counting
     order = np.argsort(of.astype(narrow), kind="stable")
-    words, times = (np.take(column, order, axis=0) for column in (state.log, state.log_s))
+    words, times = np.take(state.log, order, axis=0), np.take(state.log_s, order, axis=0)
     ends = np.cumsum(np.bincount(of, minlength=len(state.ranks))).tolist()
     axes, locksteps = writer.quotient.axis, writer.locksteps
     return [
