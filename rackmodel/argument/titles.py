@@ -178,13 +178,13 @@ def _hbm_busy(frames: Frames) -> str:
 
 
 def _media(frames: Frames) -> str:
-    """Watts of the upper tier's media against the most frugal one at the same taper."""
+    """Watts of the upper tier's media, unthinned, against the most frugal of them."""
     rows = [row for row in records(frames["media"]) if row["taper"] == 1]
     rows.sort(key=lambda row: float(row["it_w_per_gpu"]))
     base = float(rows[0]["it_w_per_gpu"])
     more = (f"{row['medium']} {row['it_w_per_gpu'] - base:+,.0f} W" for row in rows[1:])
     return (
-        f"An upper tier of {rows[0]['medium']} draws least, {base:,.0f} W an accelerator:"
+        f"Upper tiers at 1:1 draw least with {rows[0]['medium']}, {base:,.0f} W an accelerator:"
         f" {_joined(more)}"
     )
 

@@ -172,6 +172,11 @@ def _gains(frame: pd.DataFrame) -> list[Row]:
     return _rows(frame.drop(columns="gain", errors="ignore").rename(columns=names))
 
 
+def _generations(frame: pd.DataFrame) -> list[Row]:
+    """`_gains`, each with its generation: A100 has the fewest FLOP for a byte, V100 is older."""
+    return [{**row, "point": row["accelerator"]} for row in _gains(frame)]
+
+
 def _far(frame: pd.DataFrame) -> list[Row]:
     """Rows by kilometres; one hall is drawn as a tenth of one."""
     return [{**row, "km": max(0.1, row["distance_m"] / 1e3)} for row in _named(frame)]
@@ -291,7 +296,7 @@ PICTURES: dict[str, tuple[str, Callable[..., Axes], str]] = {
         "generation_gains",
         partial(
             _lines,
-            _gains,
+            _generations,
             x="flop_per_nic_byte",
             y="gain",
             relative=False,

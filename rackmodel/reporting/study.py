@@ -50,10 +50,10 @@ def mfu_heat_map(
     ax = own_axes(ax, 7.5, 5.0)
     across, up = (sorted({cell[key] for cell in cells}) for key in (x, y))
     best = _best_of_pairs(cells, x, y, value)
-    values = [number for number in best.values() if number is not None]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    ran = {pair: number for pair, number in best.items() if number is not None}
+    low, high = (min(ran.values()), max(ran.values())) if ran else (0.0, 1.0)
     played = {(cell[x], cell[y]) for cell in cells if cell.get("simulated")}
-    winner = max(played or best, key=lambda pair: best[pair] or 0.0, default=None)
+    winner = max(played or ran, key=lambda pair: ran.get(pair, -math.inf), default=None)
     with look():
         for row, size_y in enumerate(up):
             for column, size_x in enumerate(across):
@@ -90,7 +90,7 @@ def _best_of_pairs(cells: Rows, x: str, y: str, value: str) -> dict[tuple[Any, A
     for cell in cells:
         pair, number = (cell[x], cell[y]), cell.get(value)
         old = best.setdefault(pair, None)
-        if number is not None and not math.isnan(number) and number > (old or -math.inf):
+        if number is not None and not math.isnan(number) and (old is None or number > old):
             best[pair] = number
     return best
 
@@ -199,15 +199,8 @@ def _groups_of_points(ax: Axes, rows: Rows, x: str, y: str, group: str) -> None:
         )
         if alone:
             left = _crowded(members[0], rows, x, y)
-            ax.annotate(
-                name,
-                (members[0][x], members[0][y]),
-                xytext=(-7 if left else 7, 5),
-                ha="right" if left else "left",
-                textcoords="offset points",
-                fontsize=8.5,
-                bbox=HALO,
-            )
+            place, off = (members[0][x], members[0][y]), (-7 if left else 7, 5)
+            _note(ax, name, place, off, ha="right" if left else "left")
 
 
 def _crowded(row: Mapping[str, Any], others: Rows, x: str, y: str) -> bool:
@@ -259,7 +252,7 @@ def scaling(
     """Draw throughput per accelerator against their number, with the edges of domains drawn.
 
     relative : as a share of each line's smallest machine. edges : {name: accelerators}, such as
-    {"NVL72 rack": 72}.
+    {"NVL72 rack": 72}. Rows with a `point` are named where they stand and not joined.
     """
     ax = own_axes(ax)
     names = list(dict.fromkeys(str(row.get(group, "")) for row in rows))
@@ -276,35 +269,38 @@ def scaling(
                 [row[x] for row in line],
                 [row[y] / base for row in line],
                 color=COLOURS[index % len(COLOURS)],
-                linestyle=LINES[index % 4],
+                linestyle="none" if "point" in line[0] else LINES[index % 4],
                 marker=MARKERS[index % 8],
                 label=name,
             )
+            for row in line:
+                _note(ax, row.get("point", ""), (row[x], row[y] / base), (5, 5))
         sizes = sorted({row[x] for row in rows})
         ax.set_xscale("log", base=2)
         stride = max(1, math.ceil(len(sizes) / 9))
         ax.set_xticks(sizes[::stride], [compact(size) for size in sizes[::stride]])
         ax.minorticks_off()
-        ax.set_ylim(0, ax.get_ylim()[1] * 1.12)
+        ax.set_ylim(min(0.0, 1.2 * ax.dataLim.y0), ax.get_ylim()[1] * 1.12)
         for name, edge in (edges or {}).items():
             if sizes[0] <= edge <= sizes[-1]:
                 ax.axvline(edge, color=WARN, linewidth=1, linestyle=":")
-                ax.annotate(
-                    name,
-                    (edge, 1),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(3, -2),
-                    textcoords="offset points",
-                    va="top",
-                    fontsize=8.5,
-                    color=WARN,
-                    bbox=HALO,
-                )
+                words = {"xycoords": ("data", "axes fraction"), "va": "top", "color": WARN}
+                _note(ax, name, (edge, 1), (3, -2), **words)
         if ax.get_legend_handles_labels()[0]:  # one series has no name
             ax.legend(loc="lower left" if relative else "best", frameon=False)
         across, least = ACROSS.get(x, (x.replace("_", " "), "the smallest"))
         share = f", % of {least}" if relative else ""
         return dress(ax, title=title, x=across, y=f"{UP[y]}{share}", grid="both")
+
+
+def _note(
+    ax: Axes, words: str, at: tuple[float, float], off: tuple[float, float], **more: Any
+) -> None:
+    """Write words beside a point, `off` points away from it."""
+    if words:
+        ax.annotate(
+            words, at, xytext=off, textcoords="offset points", fontsize=8.5, bbox=HALO, **more
+        )
 
 
 def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:

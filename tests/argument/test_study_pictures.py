@@ -54,6 +54,18 @@ def test_titles_say_what_was_found(drawn):
     assert told["domain-cost"] == "Tokens are cheapest at 576: deepseek-v3 -24%; any: llama3.1-405b"
     assert "llama3.1-405b" in told["budget-llama3.1-405b"]
     assert "over 8 with 400" in told["budget-llama3.1-405b"]
+    # thinned to 2:1 and 4:1 the same tier draws less than the least at 1:1
+    assert told["media"].startswith("Upper tiers at 1:1 draw least with ")
+
+
+def test_generations_are_named_and_not_joined(drawn):
+    """They are no series in the FLOP for a byte: A100 has fewer than V100 before it."""
+    ax = drawn["generations"]
+    assert {line.get_linestyle() for line in ax.lines} == {"None"}
+    points = [(x, y) for line in ax.lines for x, y in line.get_xydata()]
+    named = {text.xy: text.get_text() for text in ax.texts}
+    assert set(named) == set(points)
+    assert set(named.values()) == {"a100-80", "gb200"}
 
 
 def test_a_gain_whose_band_holds_zero_is_not_told():

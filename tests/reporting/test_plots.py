@@ -189,6 +189,24 @@ def test_misfits_are_hatched_and_the_best_is_framed():
     assert [len(words) for words in keys] == [2, 1]  # nothing is explained that is not drawn
 
 
+def test_the_best_of_losses_and_of_nothing_gained_is_framed():
+    """A gain of 0.0 is better than one of -0.1, and either than no plan."""
+    cells = [{"tp": tp, "pp": 1, "mfu": gain} for tp, gain in ((1, 0.0), (1, -0.1), (2, None))]
+    assert [text.get_text() for text in study.mfu_heat_map(cells).texts] == ["0.0%"]
+    ax = study.mfu_heat_map([*cells[1:], {"tp": 4, "pp": 1, "mfu": -0.2}])
+    assert {text.get_text(): text.get_fontweight() for text in ax.texts} == {
+        "-10.0%": "bold",
+        "-20.0%": "normal",
+    }
+
+
+def test_a_loss_stands_within_the_axes():
+    rows = [{"domain": size, "gain": gain} for size, gain in ((8, -3.0), (72, 5.0))]
+    low, high = study.scaling(rows, x="domain", y="gain", relative=False).get_ylim()
+    assert low < -3.0
+    assert high > 5.0
+
+
 def test_the_largest_lever_stands_on_top_of_a_tornado():
     assert levers.tornado(GAINS).get_yticklabels()[-1].get_text() == "FLOP/s"
 
