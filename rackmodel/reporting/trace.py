@@ -2,8 +2,8 @@
 
 In:  the events or operations frame of a step (rank_class, stream, kind, axis, name, start_s,
      end_s, ...), and HBM by kind over time.
-Out: Chrome/Kineto JSON: one process per rank class, one thread per stream, times in us; or one file
-     per rank class in a directory, as HolisticTraceAnalysis wants them.
+Out: Chrome/Kineto JSON: one process per rank class, one thread per stream, times in us from the
+     host's first call; or one file per rank class in a directory, as HolisticTraceAnalysis wants.
 Left out: power over time.
 """
 
@@ -12,9 +12,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from rackmodel.files import write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-HOST = 0  # thread of the host in every process
-LAUNCH_US = 4.0  # of a call of the host: assumed; it only draws
+HOST = 1  # thread of the host in every process; Perfetto takes 0 for the thread numbered as its pid
+LAUNCH_NS = 4_000  # of a call of the host: assumed; it only draws
 QUEUE = 1024  # calls that wait in a CUDA stream at most: assumed; it only draws
 _COLUMNS = (
     "rank_class",
@@ -58,7 +58,8 @@ def write_trace(
     but are no kernels: the stream is idle.
     """
     classes = sorted(events["rank_class"].unique().tolist())
-    text = _text(events, classes[0], world_size or len(classes), memory, facts)
+    calls = _launch_times(events)
+    text = _text(events, classes[0], world_size or len(classes), calls, memory, facts)
     path.write_bytes(_zipped(text) if compress else text)
 
 
@@ -73,11 +74,13 @@ def write_rank_traces(
 
     N counts classes, so that a reader that takes each file for a rank shows each kind of rank once.
     """
-    paths = []
+    paths, calls = [], _launch_times(events)
     for rank_class in sorted(events["rank_class"].unique().tolist()):
         path = folder / f"rank-{rank_class}.json.gz"
         mine = events[events["rank_class"] == rank_class]
-        write_whole(path, _zipped(_text(mine, rank_class, world_size or 1, None, facts)), "--trace")
+        write_whole(
+            path, _zipped(_text(mine, rank_class, world_size or 1, calls, None, facts)), "--trace"
+        )
         paths.append(path)
     return paths
 
@@ -91,6 +94,7 @@ def _text(
     events: pd.DataFrame,
     rank: int,
     world_size: int,
+    calls: _Calls,
     memory: pd.DataFrame | None,
     facts: Mapping[str, Any] | None,
 ) -> bytes:
@@ -107,8 +111,8 @@ def _text(
         **({} if facts is None else {"rackmodel": facts}),
     }
     step_s = 0.0 if facts is None else float(facts["step_s"])
-    counters = () if memory is None else _counters(memory)
-    entries = itertools.chain(_entries(events, step_s), counters)
+    counters = () if memory is None else _counters(memory, calls.lead_ns)
+    entries = itertools.chain(_entries(events, step_s, calls), counters)
     lines = ",\n".join(
         json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in entries
     )
@@ -116,9 +120,9 @@ def _text(
     return f'{head},"traceEvents":[\n{lines}\n]}}\n'.encode()
 
 
-def _entries(events: pd.DataFrame, step_s: float) -> Iterator[dict[str, Any]]:
+def _entries(events: pd.DataFrame, step_s: float, calls: _Calls) -> Iterator[dict[str, Any]]:
     """Yield names of processes and threads, the step, then every event."""
-    correlation, calls = 0, _launch_times(events)
+    correlation = 0
     for rank_class, mine in events.groupby("rank_class", sort=True):
         pid = int(str(rank_class))
         stage = int(mine["stage"].iloc[0]) if "stage" in mine else 0
@@ -128,33 +132,51 @@ def _entries(events: pd.DataFrame, step_s: float) -> Iterator[dict[str, Any]]:
         streams = _threads(mine)
         for stream, tid in streams.items():
             yield _name("thread_name", pid, tid, f"stream {tid} ({stream})")
-        yield from _steps(pid, mine, min(calls[pid], default=0.0), step_s)
-        launched = iter(calls[pid])
-        for row in _rows(mine):
+        rows = list(_rows(mine, calls.lead_ns))
+        yield from _steps(pid, rows, calls.at_ns[pid], round(step_s * 1e9) + calls.lead_ns)
+        launched = iter(calls.at_ns[pid])
+        for row in rows:
             correlation += 1
             yield _event(row, pid, streams[row["stream"]], correlation)
             if row["kind"] != "wait":
                 yield _launch(next(launched), pid, correlation)
 
 
-def _launch_times(events: pd.DataFrame) -> dict[int, list[float]]:
-    """Return {rank class: when the host calls each kernel}, in their order. [us]
+class _Calls(NamedTuple):
+    """When the host calls each kernel, from its first call on. [ns]
 
-    The host calls one after another, as far ahead as the queue lets it, and none late.
+    at_ns : {rank class: times, in the kernels' order}. lead_ns : when the step's first event is.
+    """
+
+    at_ns: dict[int, list[int]]
+    lead_ns: int
+
+
+def _launch_times(events: pd.DataFrame) -> _Calls:
+    """Return when the host calls each kernel, and how far that leads.
+
+    The host calls one after another, as far ahead as the queue lets it, and none late. Times are
+    whole nanoseconds of at least 0: Perfetto drops an event before 0 and one that overlaps another.
     """
     found = {}
     for rank_class, mine in events.groupby("rank_class", sort=True):
-        begin = mine["start_s"].to_numpy()[(mine["kind"] != "wait").to_numpy()] * 1e6
-        spaced = np.arange(len(begin)) * LAUNCH_US
-        after = np.concatenate([begin[:1] - LAUNCH_US * QUEUE, begin])
+        begin = _whole_ns(mine["start_s"])[(mine["kind"] != "wait").to_numpy()]
+        spaced = np.arange(len(begin)) * LAUNCH_NS
+        after = np.concatenate([begin[:1] - LAUNCH_NS * QUEUE, begin])
         room = after[np.maximum(np.arange(len(begin)) - QUEUE, 0)] if len(begin) else begin
         early = np.maximum.accumulate(room - spaced) + spaced
-        late = np.minimum.accumulate((begin - spaced)[::-1])[::-1] + spaced - LAUNCH_US
-        found[int(str(rank_class))] = np.minimum(early, late).tolist()
-    return found
+        late = np.minimum.accumulate((begin - spaced)[::-1])[::-1] + spaced - LAUNCH_NS
+        found[int(str(rank_class))] = np.minimum(early, late)
+    lead_ns = -min([0, *(int(at[0]) for at in found.values() if len(at))])
+    return _Calls({one: (at + lead_ns).tolist() for one, at in found.items()}, lead_ns)
 
 
-def _counters(memory: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _whole_ns(seconds: pd.Series) -> np.ndarray:
+    """Return times in whole nanoseconds."""
+    return (seconds.to_numpy() * 1e9).round().astype(np.int64)
+
+
+def _counters(memory: pd.DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
     """Yield HBM by kind in GB as a stacked counter of each process."""
     kinds = [c for c in memory if c not in ("rank_class", "stage", "time_s", "total")]
     columns = {name: memory[name].to_numpy() for name in (*kinds, "rank_class", "time_s")}
@@ -164,7 +186,7 @@ def _counters(memory: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "name": "HBM (GB)",
             "pid": int(columns["rank_class"][row]),
             "tid": HOST,
-            "ts": float(columns["time_s"][row]) * 1e6,
+            "ts": (round(float(columns["time_s"][row]) * 1e9) + lead_ns) / 1e3,
             "args": {kind: round(float(columns[kind][row]) / 1e9, 3) for kind in kinds},
         }
 
@@ -177,18 +199,18 @@ def _threads(events: pd.DataFrame) -> dict[str, int]:
     return {name: 7 + index for index, name in enumerate(names)}
 
 
-def _rows(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _rows(events: pd.DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
     """Yield rows as plain dicts, times as whole nanoseconds so that neighbours don't overlap."""
     plain = {
         name: events[name].astype(object).to_numpy()
         for name in (*_COLUMNS, *_ARGUMENTS)
         if name in events
     }
-    begin = (events["start_s"].to_numpy() * 1e9).round()
-    end = (events["end_s"].to_numpy() * 1e9).round()
+    begin = (_whole_ns(events["start_s"]) + lead_ns).tolist()
+    end = (_whole_ns(events["end_s"]) + lead_ns).tolist()
     for index in range(len(events)):
         row = {name: values[index] for name, values in plain.items()}
-        row["begin_ns"], row["end_ns"] = float(begin[index]), float(end[index])
+        row["begin_ns"], row["end_ns"] = begin[index], end[index]
         yield row
 
 
@@ -196,22 +218,24 @@ def _name(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": {"name": name}}
 
 
-def _steps(pid: int, events: pd.DataFrame, begin: float, step_s: float) -> Iterator[dict[str, Any]]:
+def _steps(
+    pid: int, rows: Sequence[Mapping[str, Any]], calls: Sequence[int], end_ns: int
+) -> Iterator[dict[str, Any]]:
     """Yield the step on the host, and an empty one that closes it: readers drop the last step.
 
-    begin : of the first call. [us] step_s : where it ends, if that is after the last event.
+    calls : of the host. [ns] end_ns : where the step ends, if that is after the last event.
     """
-    begin = min(begin, float(events["start_s"].min()) * 1e6)
-    end = max(float(events["end_s"].max()), step_s) * 1e6
-    for number, (start_us, long_us) in enumerate(((begin, end - begin), (end, 1.0)), 1):
+    begin = min([*calls[:1], *(row["begin_ns"] for row in rows)])
+    end = max([end_ns, *(row["end_ns"] for row in rows)])
+    for number, (start_ns, long_ns) in enumerate(((begin, end - begin), (end, 1000)), 1):
         yield {
             "ph": "X",
             "cat": "user_annotation",
             "name": f"ProfilerStep#{number}",
             "pid": pid,
             "tid": HOST,
-            "ts": start_us,
-            "dur": long_us,
+            "ts": start_ns / 1e3,
+            "dur": long_ns / 1e3,
             "args": {},
         }
 
@@ -239,7 +263,7 @@ def _event(row: Mapping[str, Any], pid: int, tid: int, correlation: int) -> dict
     }
 
 
-def _launch(at_us: float, pid: int, correlation: int) -> dict[str, Any]:
+def _launch(at_ns: int, pid: int, correlation: int) -> dict[str, Any]:
     """Return the host's side of a kernel: without it, HTA knows no launch to tie the kernel to."""
     return {
         "ph": "X",
@@ -247,8 +271,8 @@ def _launch(at_us: float, pid: int, correlation: int) -> dict[str, Any]:
         "name": "cudaLaunchKernel",
         "pid": pid,
         "tid": HOST,
-        "ts": at_us,
-        "dur": LAUNCH_US,
+        "ts": at_ns / 1e3,
+        "dur": LAUNCH_NS / 1e3,
         "args": {"correlation": correlation},
     }
 

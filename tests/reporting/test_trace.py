@@ -9,7 +9,9 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
+import rackmodel
 from rackmodel.reporting.trace import write_rank_traces, write_trace
+from tests.reporting.perfetto import losses
 
 
 @pytest.fixture
@@ -123,6 +125,58 @@ def test_hbm_over_time_is_a_counter_of_each_process(events, tmp_path):
         }
     )
     write_trace(events, tmp_path / "t.json", memory=memory)
-    counters = [e for e in read(tmp_path / "t.json")["traceEvents"] if e["ph"] == "C"]
-    assert [(e["pid"], e["ts"]) for e in counters] == [(0, 0.0), (0, 10_000.0), (1, 0.0)]
+    entries = read(tmp_path / "t.json")["traceEvents"]
+    counters = [e for e in entries if e["ph"] == "C"]
+    first = min(e["ts"] for e in entries if e.get("cat") == "kernel")
+    times = [(e["pid"], e["ts"] - first) for e in counters]
+    assert times == [(0, 0.0), (0, 10_000.0), (1, 0.0)]
     assert counters[1]["args"] == {"weights": 5.0, "activations": 2.0}
+
+
+@pytest.fixture(scope="module")
+def step():
+    """A step of more rank classes than the first stream's thread has a number."""
+    plan = {"tp": 2, "pp": 10, "dp": 1}
+    words = {"gpus": 20, "global_batch": 10, "plan": plan, "check_memory": False}
+    return rackmodel.simulate("dgx-h100", model="gpt3-125m", default_plan=True, **words)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_perfetto_drops_nothing_of_a_step(step, tmp_path, whole):
+    files = step.write_trace(tmp_path / "t.json.gz" if whole else tmp_path)
+    traces = [read(file)["traceEvents"] for file in files]
+    kernels = [e for trace in traces for e in trace if e.get("cat") == "kernel"]
+    assert len({e["pid"] for e in kernels}) == 10
+    assert {e["ph"] for trace in traces for e in trace} == (
+        {"M", "X", "C"} if whole else {"M", "X"}
+    )
+    assert [losses(trace) for trace in traces] == [{}] * len(files)
+
+
+def test_perfetto_reads_the_calls_of_kernels_shorter_than_calls(events, tmp_path):
+    brief = events.assign(start_s=events["start_s"] / 7919, end_s=events["end_s"] / 7919)
+    write_trace(brief, tmp_path / "t.json")
+    assert losses(read(tmp_path / "t.json")["traceEvents"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"ts": -1.0}, "trace_sorter_negative_timestamp_dropped"),
+        ({"ts": None}, "json_tokenizer_failure"),
+        ({"ph": ""}, "json_tokenizer_failure"),
+        ({"dur": None}, "json_parser_failure"),
+        ({"dur": -1.0}, "slice_negative_duration"),
+        ({"ts": 5.0}, "slice_drop_overlapping_complete_event"),
+        ({"ts": 5.0, "pid": 3, "tid": 0}, "slice_drop_overlapping_complete_event"),
+        ({"ph": "C", "args": {"weights": "many"}}, "json_parser_failure"),
+        ({"ph": "s"}, "flow_invalid_id"),
+        ({"ph": "f", "bp": "e", "id": 1, "ts": 50.0}, "flow_no_enclosing_slice"),
+        ({"ph": "M", "name": "thread_name"}, "names lost"),
+    ],
+)
+def test_each_rule_of_perfetto_finds_its_fault(changes, rule):
+    good = {"ph": "X", "name": "a", "pid": 3, "tid": 3, "ts": 0.0, "dur": 10.0}
+    after = {**good, "ts": 10.0}
+    assert losses([good, {**good, "dur": 4.0}, after]) == {}
+    assert rule in losses([good, {**good, "name": "b", **changes}, after])
