@@ -101,10 +101,13 @@ def checked(verb: Callable[Words, Found]) -> Callable[Words, Found]:
     return call
 
 
-def answering(rows_of: Callable[Words, pd.DataFrame], picture: str) -> Callable[Words, Answer]:
+def answering(
+    rows_of: Callable[Words, pd.DataFrame], picture: str, module: str
+) -> Callable[Words, Answer]:
     """Return the verb that has the words of a function and gives its frame as an `Answer`.
 
-    picture : as in `Answer`.
+    picture : as in `Answer`. module : where the verb stands under the function's name, by which
+    pickle finds it.
     """
 
     @wraps(rows_of)
@@ -113,4 +116,5 @@ def answering(rows_of: Callable[Words, pd.DataFrame], picture: str) -> Callable[
 
     told = signature(rows_of).replace(return_annotation="Answer")
     call.__signature__ = told  # type: ignore[attr-defined]  # what help() shows
+    call.__module__ = module
     return call

@@ -10,4 +10,4 @@ from __future__ import annotations
 from rackmodel.sweeps import api
 from rackmodel.verbs.answer import answering
 
-sweep = answering(api.sweep, "study.sweep_plot")
+sweep = answering(api.sweep, "study.sweep_plot", __name__)

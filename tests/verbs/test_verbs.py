@@ -1,6 +1,7 @@
 """The verbs of Python give what the commands print."""
 
 import json
+import pickle
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,12 @@ def test_a_sweep_has_rows_a_frame_and_the_picture_of_its_command(tmp_path):
     drawn = [float(one) for one in line.get_ydata()]
     assert drawn == pytest.approx(list(found.frame["tokens_per_s_per_gpu"]))
     assert "<table" in found._repr_html_()
+
+
+def test_what_stands_at_the_door_goes_to_other_processes():
+    for name in rackmodel.__all__:
+        one = getattr(rackmodel, name)
+        assert pickle.loads(pickle.dumps(one)) == one, name
 
 
 def test_served_results_have_the_attributes_of_steps():
