@@ -293,7 +293,6 @@ def _catalog(tables: Mapping[str, Tables], nominal: Mapping[str, float] | None =
         media=media,
         chassis=tables["chassis"],
         prices=tables["prices"],
-        sources=sources(),
         incomplete=incomplete,
         tables=tables,
         nominal=nominal or {},

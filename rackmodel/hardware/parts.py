@@ -311,7 +311,6 @@ class Catalog:
     transports: Mapping[str, Transport]
     chassis: Mapping[str, Mapping[str, Quantity]]
     prices: Mapping[str, Mapping[str, Quantity]]
-    sources: Mapping[str, Source]
     incomplete: Mapping[str, tuple[str, ...]]
     tables: Mapping[str, Mapping[str, Mapping[str, Quantity]]]
     nominal: Mapping[str, float] = field(default_factory=dict)
