@@ -184,7 +184,7 @@ def test_no_option_is_left_out():
         ({"sharding": "zero3"}, {"prefetch": 2}, "reshard=true"),
         (FSDP | {"dp_overlap": False}, {"prefetch": 2}, "dp_overlap"),
         ({}, {"reshard": True}, "zero3 or hsdp"),
-        ({"sharding": "zero2", "pp": 1, "dp": 8}, {"shard_size": 2}, "hsdp or zero1"),
+        ({"sharding": "zero2", "pp": 1, "dp": 8}, {"shard_size": 2}, "zero1 or hsdp"),
         ({"pp": 1, "dp": 8}, {"p2p_overlap": True}, "pp above 1"),
         ({"pp": 1, "dp": 8}, {"schedule": "zb-h1"}, "pp above 1"),
         ({"pp": 1, "dp": 8}, {"vpp": 2}, "pp and vpp above 1"),

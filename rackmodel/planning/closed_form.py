@@ -284,10 +284,10 @@ def _exposed(shape: Shape, moved: Floats, window: Floats, slack: Floats, drag: F
     beside = np.minimum(moved, window) * (buckets - 1) / buckets
     out = np.maximum(moved / buckets, moved - beside) + drag * beside
     hidden = np.maximum(0.0, out - slack).max(axis=0)
-    beside = shape.space.dp_overlap == 1
+    hides = shape.space.dp_overlap == 1
     if by_tensors(shape.job, "zero1"):  # broadcast when all have updated: under nothing
-        beside &= ~shape.sharded("zero1")
-    return np.asarray(np.where(beside, hidden, moved.max(axis=0)))
+        hides &= ~shape.sharded("zero1")
+    return np.asarray(np.where(hides, hidden, moved.max(axis=0)))
 
 
 def _buckets(shape: Shape, chunks: int = 1) -> Floats:

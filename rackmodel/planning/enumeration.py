@@ -102,7 +102,7 @@ def enumerate_plans(
     software = software_of(job.stack)
     habitual = base.ep_overlap is None and not choices.ep_overlap
     habitual &= base.dispatcher != "all-gather"
-    beyond = software.hides_ep_above(domain) if habitual and software.recipes_overlap else math.inf
+    beyond = software.recipes_hide_ep_above(domain) if habitual else math.inf
     grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart, beyond)
     parts = [grid.spread(*pipe) for pipe in pipes]
     if not any(len(part[0]) for part in parts):
@@ -175,7 +175,7 @@ def _profiles(
 
     def hides(tp: int, sequence: bool) -> bool:
         if base.tp_overlap is None:
-            return software_of(job.stack).hides_tp(tp, sequence)
+            return software_of(job.stack).recipes_hide_tp(tp, sequence)
         return base.tp_overlap
 
     rows = []
@@ -356,9 +356,7 @@ class _Grid:
             keep &= (dp[index] * cp % size == 0) & (size % cp == 0)
             tp, ep, etp = (self.profiles[index, CUT.index(name)] for name in ("tp", "ep", "etp"))
             keep &= tp * size % (ep * etp) == 0
-        if (
-            len(_shardings(self.fixed, self.choices)) > 1
-        ):  # over a single replica is no sharding: keep the plainest
+        if len(_shardings(self.fixed, self.choices)) > 1:  # of one replica: keep the plainest
             keep &= ~(single & (sharding != sharding.min(initial=len(SHARDINGS))))
         several = [len(each_once(column)) > 1 for column in grid.T]
         if several[2]:  # nothing to hide

@@ -58,7 +58,7 @@ class Planner:
         self.captures &= not eager
         hides = plan.tp_overlap
         if hides is None:
-            hides = software_of(job.stack).hides_tp(2, plan.sequence_parallel)
+            hides = software_of(job.stack).recipes_hide_tp(2, plan.sequence_parallel)
         taken = Contention.of(job.replace(tp_overlap=hides), self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
         self._profiles: dict[tuple[object, ...], Profiles] = {}  # of the last space

@@ -110,9 +110,8 @@ class Shape:
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
-        self.shards = np.full_like(self.dp_cp, space.base.shard_size or 1)
-        if not space.base.shard_size:
-            self.shards = self.dp_cp
+        size = space.base.shard_size
+        self.shards = np.full_like(self.dp_cp, size) if size else self.dp_cp
         self.expert_shards = np.maximum(1, self.edp // (self.dp_cp // self.shards))
 
     def _held(self, values: Floats, at_end: Floats | float) -> Floats:

@@ -41,9 +41,7 @@ class Software:
     launch_s: float  # host time to launch one kernel
     wave: float  # least share of a part-filled wave that costs a whole one, in the library's GEMMs
     factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
-    fused_by_family: Mapping[
-        str, float
-    ]  # odds of fused dispatch, where nobody knows: see `fused_odds`
+    fused_by_family: Mapping[str, float]  # odds by accelerator, where nobody knows: `fused_odds`
 
     # Dated habits of its kind: see the tables `habit.*`.
     sharding: str
@@ -121,7 +119,7 @@ class Software:
         on = self.graphs_experts if experts else self.graphs
         return "all" in on or accelerator_family in on
 
-    def hides_tp(self, tp: int, sequence_parallel: bool) -> bool:
+    def recipes_hide_tp(self, tp: int, sequence_parallel: bool) -> bool:
         """Return whether recipes hide collectives of tp in products, where a plan is silent."""
         return self.recipes_overlap and self.tp_overlap == "yes" and tp > 1 and sequence_parallel
 
@@ -131,6 +129,10 @@ class Software:
         domain : accelerators of a scale-up domain.
         """
         return {"no": math.inf, "between domains": max(1, domain), "yes": 1}[self.ep_overlap]
+
+    def recipes_hide_ep_above(self, domain: int) -> float:
+        """As `hides_ep_above`, where a plan is silent: inf without recipes that turn it on."""
+        return self.hides_ep_above(domain) if self.recipes_overlap else math.inf
 
 
 @kept

@@ -114,9 +114,7 @@ class Collective(Numbered):
 
     name: str
     op: CollectiveOp
-    axis: (
-        str  # "tp", "cp", "ep", "etp", "dp", "edp", "dp_shard", "embedding", ... (`placement.AXES`)
-    )
+    axis: str  # of `placement.AXES`
     bytes: float
     stream: str = "compute"
     token: str | None = None

@@ -8,7 +8,6 @@ Left out: recompute and offload, which follow from memory (`recompute_choices`).
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 from rackmodel.software import dated, software_of
@@ -69,9 +68,9 @@ def overlaps(job: Job, domain: int) -> dict[str, bool]:
     plan, software = job.plan, software_of(job.stack)
     found: dict[str, bool] = {}
     if plan.tp_overlap is None:
-        found["tp_overlap"] = software.hides_tp(plan.tp, plan.sequence_parallel)
+        found["tp_overlap"] = software.recipes_hide_tp(plan.tp, plan.sequence_parallel)
     if plan.ep_overlap is None and domain:
         apart = schedule_of(plan.order).hides_exchanges and plan.dispatcher != "all-gather"
-        beyond = software.hides_ep_above(domain) if software.recipes_overlap else inf
+        beyond = software.recipes_hide_ep_above(domain)
         found["ep_overlap"] = apart and plan.pp > 1 and plan.vpp > 1 and plan.ep > beyond
     return found

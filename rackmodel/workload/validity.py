@@ -226,7 +226,7 @@ def _experts(job: Job) -> list[Rule]:
         ),
         (
             inside > 1 and not fused(plan),
-            "dispatch_domain needs the dispatcher deepep",
+            "dispatch_domain needs the dispatcher deepep or fused_odds above 0",
         ),
         (
             ep % max(1, inside),
@@ -291,11 +291,14 @@ def _sharding(job: Job) -> list[Rule]:
     size, hybrid, ahead = plan.shard_size, plan.sharding == "hsdp", plan.prefetch
     return [
         (
+            size and plan.sharding not in IN_COPIES,
+            f"shard_size {size} needs sharding {' or '.join(IN_COPIES)}",
+        ),
+        (
             (hybrid or size) and (not size or plan.dp_cp % size or size % plan.cp),
             f"{plan.sharding} needs shard_size, a multiple of cp {plan.cp} that divides dp x cp"
             f" {plan.dp_cp}; found {size}",
         ),
-        (size and plan.sharding not in IN_COPIES, f"shard_size {size} needs hsdp or zero1"),
         (
             job.model.moe_layers and size * plan.tp % (plan.ep * plan.etp),
             f"tp {plan.tp} x shard_size {size} has to be a multiple of ep {plan.ep} x etp"

@@ -8,9 +8,11 @@ import pytest
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.planner import HBM_MARGIN, Planner
+from rackmodel.planning.shapes import shapes
 from rackmodel.planning.space import OFFLOADS, Choices
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model, peak_memory
+from rackmodel.workload.placement import expert_shards
 
 
 def job_of(model="gpt3-13b", batch=64, seq_len=2048, **fields):
@@ -153,6 +155,22 @@ def test_closed_form_knows_owners_that_broadcast_their_tensors(size):
     found = planner.estimate(space, room_bytes=1e15)
     assert found.step_s[0] == pytest.approx(planner.simulate(space.plan(0)).step.step_s, rel=0.03)
     assert (found.gather_s[0] > 0.1) == (not size)  # across nodes
+
+
+@pytest.mark.parametrize(("sharding", "size"), [("zero1", 0), ("zero1", 8), ("hsdp", 16)])
+def test_arrays_of_plans_are_sharded_as_each_plan_is(sharding, size):
+    job = job_of("deepseek-v3", batch=256)
+    job = job.replace(sharding=sharding, shard_size=size)
+    planner = Planner(load_topology("gb200-nvl72"), job, 128, None)
+    space = enumerate_plans(job, 128, fixed={"sharding": sharding, "micro_batch": 1, "cp": 2})
+    found = set()
+    for entries, shape in shapes(planner.job, space, planner.profiles(space)):
+        for place, entry in enumerate(entries.tolist()):
+            plan = space.plan(entry)
+            assert shape.shards[place] == plan.shards
+            assert shape.expert_shards[place] == expert_shards(plan)
+            found.add((plan.shards, expert_shards(plan)))
+    assert len(found) > 2
 
 
 @pytest.mark.parametrize("ep", [8, 32])

@@ -187,7 +187,7 @@ def test_rank_order_changes_the_groups():
         ({"model": MOE, "ep": 4, "token_routing": "dropless-skewed"}, "routing_skew above 0"),
         ({"model": MOE, "dispatcher": "deepep"}, "needs ep above 1"),
         ({"sharding": "hsdp"}, "shard_size"),
-        ({"sharding": "none", "shard_size": 2}, "needs hsdp or zero1"),
+        ({"sharding": "none", "shard_size": 3}, "needs sharding zero1 or hsdp"),
         ({"shard_size": 3}, "divides dp x cp"),
         ({"model": MOE, "ep": 8, "dp": 16, "shard_size": 2}, "each copy has all experts"),
         ({"prefetch": 2}, "needs sharding zero3"),
