@@ -190,14 +190,14 @@ def faults(root: Path, whole: bytes) -> list[str]:
     return wrong
 
 
-def campaign(kills: int) -> tuple[int, list[str]]:
-    """Return how many kills there were, and all that is wrong."""
+def campaign(kills: int, first: int = 0) -> tuple[int, list[str]]:
+    """Return how many kills there were, and all that is wrong; sweeps are numbered from `first`."""
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="kills") as name:
         root = Path(name)
         sweep(spec(), root / "whole", job)
         whole = (root / "whole" / "results.csv").read_bytes()
-        done = number = 0
+        done, number = 0, first
         while done < kills:
             more, found = killed(number, root, whole)
             done, number = done + more, number + 1

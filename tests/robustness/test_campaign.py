@@ -10,13 +10,41 @@ from pathlib import Path
 import pytest
 
 import rackmodel
+from benchmarks.robustness import __main__ as campaign
 from benchmarks.robustness import fuzz, kills, laws, supply
+from benchmarks.robustness.state import go_on
 
 
 def test_tries():
     tally = fuzz.tries(0, 300, fuzz.Tally())
     assert tally.broken == {}
     assert tally.codes["0"] > 15  # what is right is answered
+
+
+def test_other_seeds_are_other_tries_with_a_state_of_their_own(tmp_path):
+    told = [go_on(tmp_path, 3, first) for first in (0, 777_000)]
+    alone = fuzz.tries(777_000, 777_003, fuzz.Tally())
+    assert [tally.tries for tally in told] == [3, 3]
+    assert told[1].codes == alone.codes
+    assert {path.name for path in tmp_path.iterdir()} == {"fuzz.json", "fuzz-777000.json"}
+    assert go_on(tmp_path, 3, 777_000).cpu_s == told[1].cpu_s  # done; nothing runs again
+
+
+def test_the_campaign_passes_its_first_number_on(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(campaign, "go_on", lambda *given: asked.append(given) or fuzz.Tally())
+    monkeypatch.setattr(kills, "campaign", lambda *given: asked.append(given) or (1, []))
+    monkeypatch.setattr(laws, "campaign", lambda *given: asked.append(given) or (1, {}))
+    words = ["--tries", "3", "--kills", "1", "--jobs", "2", "--state", str(tmp_path)]
+    assert campaign.main([*words, "--first", "777000"]) == 0
+    assert asked == [(tmp_path, 3, 777_000), (1, 777_000), (2, 777_000)]
+
+
+def test_a_first_number_below_0_is_one_clear_line(capsys):
+    with pytest.raises(SystemExit) as refused:
+        campaign.main(["--first", "-1"])
+    assert refused.value.code == 2
+    assert "give a number from 0 on" in capsys.readouterr().err
 
 
 def test_kills():
