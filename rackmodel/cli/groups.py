@@ -191,7 +191,7 @@ def _assigned(words: Sequence[str], given: set[str]) -> Words:
             raise InvalidInput(f"--plan: {name} is given twice")
         # Also as Python has it, and as refusals print it: ["a", "b"].
         parts = [part.strip().strip("'\"") for part in text.strip().strip("[]()").split(",")]
-        listed = [_value(part) for part in parts if part]
+        listed = [_value(part) for part in parts if part and parts != ["none"]]
         found[name] = listed if name in _LISTS else _value(text.strip())
     return found
 

@@ -214,6 +214,13 @@ def test_plans_and_overrides(fails, code, words, says):
     assert says in fails(code, "simulate", "dgx-h100", *job, *words)
 
 
+@pytest.mark.parametrize("word", ["none", "[]"])
+def test_a_list_of_a_plan_can_be_given_as_empty(fails, word):
+    job = ["--model", "gpt3-13b", "--gpus", "2", "--global-batch", "2", "--tp", "2", "--pp", "1"]
+    told = fails(3, "simulate", "dgx-a100-40", *job, "--plan", f"offload={word}")
+    assert "fits 2 x a100-40" in told
+
+
 def test_a_batch_of_one_leaves_one_replica(run):
     job = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "1", "--seq-len", "2048"]
     result = run("simulate", "dgx-h100", *job, "--json")
