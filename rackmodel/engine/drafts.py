@@ -149,7 +149,9 @@ def drafts_of(
     for numbers in _asking_the_same(groups):
         key, _, true = groups[numbers[0]]
         sets = [where[number] for number in numbers]
-        found = flows_of_groups(tree, sets, partial(pattern_of, key, true))
+        named = algorithm_of("send", key.axis) if key.stages is not None else ""
+        ask, plain = partial(pattern_of, key, true), named in (None, "send")
+        found = flows_of_groups(tree, sets, ask, plain_sends=plain)
         placed.update(zip(numbers, found, strict=True))
     drafts: list[Draft] = []
     for number, (key, members, true) in enumerate(groups):

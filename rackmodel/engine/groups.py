@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.placed_flows import PlacedFlows, apart, joined
-from rackmodel.network import Network, Pattern
+from rackmodel.network import Network, Pattern, sends
 from rackmodel.network.arrays import remembered
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, mix
@@ -191,14 +191,25 @@ def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:
 
 
 def flows_of_groups(
-    tree: AcceleratorTree, sets: Sequence[Ints], pattern_of: Callable[[list[int]], Pattern]
+    tree: AcceleratorTree,
+    sets: Sequence[Ints],
+    pattern_of: Callable[[list[int]], Pattern],
+    *,
+    plain_sends: bool = False,
 ) -> tuple[PlacedFlows, ...]:
     """Return the flows of each set of groups; all of them ask the same of the library.
 
-    sets : int[G, n] each, accelerator indices. `pattern_of` works out one group.
+    sets : int[G, n] each, accelerator indices. pattern_of : works out one group. plain_sends : the
+    groups are pairs that send as the library does: those are worked out together, even where no
+    two stand alike.
     """
     members, sizes = np.concatenate(sets), tuple(map(len, sets))
     alike = kinds_of_groups(tree, members)
+    if plain_sends and len(alike) == len(members):
+        named = digest(members), (sizes, "send")
+        if named not in tree.placed:
+            _keep(tree, named, apart(_placed_sends(tree, members), sizes))
+        return tree.placed[named]
     patterns = [pattern_of(members[same[0]].tolist()) for same in alike]
     # An operation of another size runs the same rounds; only their fixed times differ.
     key = digest(members), (sizes, *((one.algorithm, one.rounds) for one in patterns))
@@ -224,16 +235,42 @@ def flows_of_groups(
             parts.append((same, _repeat(model, members[same[0]], members[same], links)))
     found = apart(joined(parts), sizes)
     if len(parts) == len(alike) <= MOST_SIGNED:
-        if len(tree.placed) >= MOST_SIGNED:
-            tree.placed.clear()
-        tree.placed[key] = found
+        _keep(tree, key, found)
     return found
+
+
+def _keep(
+    tree: AcceleratorTree, key: tuple[bytes, tuple[object, ...]], found: tuple[PlacedFlows, ...]
+) -> None:
+    if len(tree.placed) >= MOST_SIGNED:
+        tree.placed.clear()
+    tree.placed[key] = found
 
 
 def digest(values: npt.NDArray[Any]) -> bytes:
     """Name an array, such as the members of all groups of an axis, by what is in it."""
     named = hashlib.blake2b(np.ascontiguousarray(values).data).digest()
     return named + bytes(f"{values.shape}{values.dtype}", "ascii")
+
+
+def _placed_sends(tree: AcceleratorTree, pairs: Ints) -> PlacedFlows:
+    """Return the flows of pairs, each a group of its own."""
+    flows, fixed_s = sends(tree.network, pairs)
+    groups = np.arange(len(pairs))
+    return PlacedFlows(
+        owner=groups,
+        round_=np.zeros(len(pairs), dtype=np.int64),
+        share=flows.share,
+        cap=flows.cap_bytes_per_s,
+        source=pairs[:, 0],
+        target=pairs[:, 1],
+        indptr=flows.indptr,
+        links=flows.links,
+        fractions=flows.fractions,
+        round_latency_s=fixed_s[:, None],
+        algorithm=("send",) * len(pairs),
+        kind=groups,
+    )
 
 
 def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:

@@ -8,6 +8,7 @@ Left out: accelerators' work, plans, and how the graph was made.
 from rackmodel.network.arrays import ROUTINGS, Routing, torus_shape
 from rackmodel.network.collectives.flows import Flows, Pattern, alone_s, drain_s, link_load
 from rackmodel.network.collectives.registry import ALGORITHMS, OPS, algorithm
+from rackmodel.network.collectives.sends import sends
 from rackmodel.network.collectives.times import bus_factor, collective_s, run_collective
 from rackmodel.network.collectives.tuner import pattern, quickest
 from rackmodel.network.collectives.uneven import all_to_allv
@@ -43,6 +44,7 @@ __all__ = [
     "pattern",
     "quickest",
     "run_collective",
+    "sends",
     "simulate_flows",
     "stand_in",
     "torus_shape",

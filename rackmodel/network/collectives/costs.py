@@ -90,11 +90,13 @@ def limit(
     *,
     op: str = "",
     few_ports: bool | None = None,
+    alone: bool = False,
 ) -> Flows:
     """Give each flow its part of what its sender's and receiver's copy engines reach.
 
     few_ports : only so many network ports of a domain are used, as trees between domains do (the
         library's tuner does not know); what is known of the algorithm if left out.
+    alone : each flow is all that a group of its own does, one that lies as `group` does or nearer.
     """
     if not len(flows):
         return flows
@@ -102,7 +104,7 @@ def limit(
     inner, outer = port_rates(network)[0], outer_ports(network)
     accelerators = _accelerators(network)
     ends = [accelerators[x] for x in (flows.source, flows.target)]
-    inside = ~_leaving(network, flows)
+    inside = ~leaving(network, flows)
     most = max(map(len, group.parts))
     rack = most > HOST_MEMBERS
     nvls = facts.nvls_rack if rack else facts.nvls
@@ -126,13 +128,15 @@ def limit(
         for tier, ports in tiers:
             here = tier & is_accelerator & (ports[nodes] > 0)
             if here.any():
-                total = np.bincount(nodes[here], flows.share[here], minlength=len(network.nodes))
+                share = flows.share[here]
+                own_nodes = np.arange(here.sum()) if alone else nodes[here]
+                total = np.bincount(own_nodes, share)[own_nodes]
                 rate = reach[here] * ports[nodes[here]]
                 within = ports is inner
                 rate = np.minimum(rate, own.most) if within else rate * used[nodes[here]]
                 if name == "direct" and rack and not within:
                     rate = np.minimum(rate, _posted(facts))
-                of_port = flows.share[here] / np.maximum(total[nodes[here]], 1e-300)
+                of_port = share / np.maximum(total, 1e-300)
                 cap[here] = np.minimum(cap[here], rate * of_port)
     return replace(flows, cap_bytes_per_s=cap)
 
@@ -242,7 +246,7 @@ def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) 
     weight : of each sender in their mean; the longest without. Members that meet at a switch that
     adds go up to it and down again.
     """
-    here = (_leaving(network, flows) != inner) & (flows.source != flows.target)
+    here = (leaving(network, flows) != inner) & (flows.source != flows.target)
     if not here.any():
         return None
     accelerators = _accelerators(network)
@@ -259,7 +263,7 @@ def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) 
     return sum(span_s(here & end) for end in ends if (here & end).any())
 
 
-def _leaving(network: Network, flows: Flows) -> Bools:
+def leaving(network: Network, flows: Flows) -> Bools:
     """Return which flows leave their domain, bool[F]."""
     outside = flows.owner[~network.scale_up[flows.links]]
     return np.bincount(outside, minlength=len(flows)) > 0
