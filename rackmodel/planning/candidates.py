@@ -327,7 +327,13 @@ def least_bound(look: Look, looked: list[int]) -> float | None:
 
 
 def nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
-    """Say which plan needs least, and how much."""
+    """Say which plan needs least, and how much.
+
+    Raises
+    ------
+    InvalidPlan
+        If what the plans have in common does not go together, which is no question of room.
+    """
     capacity = planner.part.hbm_bytes
     order = np.argsort(estimates.hbm_bytes, kind="stable")[:20]
     nearest: tuple[float, Job, int, dict[str, float]] | None = None
@@ -343,7 +349,7 @@ def nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
         if nearest is None or sum(need.values()) < nearest[0]:
             nearest = sum(need.values()), job, rank, need
     if nearest is None:
-        return f"no plan is valid on {planner.gpus} accelerators: {reason}"
+        raise InvalidPlan(f"no plan is valid on {planner.gpus} accelerators: {reason}")
     total, job, rank, need = nearest
     plan = job.plan
     kinds = ", ".join(

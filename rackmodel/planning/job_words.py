@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -23,6 +24,7 @@ from rackmodel.fields import MOST_RANKS, MOST_WHOLE, kinds_of, record
 from rackmodel.planning.best import search_with_host
 from rackmodel.planning.candidates import Candidate
 from rackmodel.workload import Job, Model, Plan, check, load_model
+from rackmodel.workload.placement import dp_block
 
 if TYPE_CHECKING:
     from rackmodel.topology import Topology
@@ -236,10 +238,13 @@ def whole(name: str, value: object) -> int:
 def _blame(job: Job, wanted: Plan, gpus: int) -> None:
     """Raise what is wrong with the given values themselves, if that is why no plan was found.
 
-    What the model does not allow comes before what the number of accelerators does not.
+    What the model does not allow comes before what the number of accelerators does not, of which
+    an open dp comes: first it is as small as experts and shards let it be, with batch enough.
     """
     if wanted.dp is None:
-        check(job.replace(plan=replace(wanted, dp=1)))
+        dp = dp_block(wanted)
+        batch = dp * math.lcm(job.global_batch, wanted.micro_batch)
+        check(job.replace(plan=replace(wanted, dp=dp), global_batch=batch))
     try:
         whole = wanted.complete(gpus)
     except InvalidPlan:

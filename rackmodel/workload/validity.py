@@ -295,9 +295,13 @@ def _sharding(job: Job) -> list[Rule]:
             f"shard_size {size} needs sharding {' or '.join(IN_COPIES)}",
         ),
         (
-            (hybrid or size) and (not size or plan.dp_cp % size or size % plan.cp),
-            f"{plan.sharding} needs shard_size, a multiple of cp {plan.cp} that divides dp x cp"
-            f" {plan.dp_cp}; found {size}",
+            hybrid and not size,
+            f"sharding hsdp needs shard_size, a multiple of cp {plan.cp} that divides dp x cp",
+        ),
+        (
+            size and (plan.dp_cp % size or size % plan.cp),
+            f"shard_size {size} has to be a multiple of cp {plan.cp} that divides dp x cp"
+            f" {plan.dp_cp}",
         ),
         (
             job.model.moe_layers and size * plan.tp % (plan.ep * plan.etp),

@@ -311,3 +311,20 @@ def test_cuts_with_more_experts_than_ranks_of_their_own_are_looked_at():
     words = {"model": "deepseek-v3", "gpus": 64, "global_batch": 64, "precision": "fp8-mx"}
     found = rackmodel.search("gb200-nvl72", plan={"tp": 4, "cp": 4}, seq_len=8192, **words)
     assert found.best.step_s > 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        ({"tp": 8, "sharding": "zero1", "shard_size": 8}, "multiple of cp 1 .* dp x cp 2$"),
+        ({"sharding": "zero2", "shard_size": 8}, "shard_size 8 needs sharding zero1 or hsdp$"),
+        ({"tp": 1, "pp": 3, "ep": 8}, "^no plan with tp 1, pp 3, ep 8 divides 16"),
+        ({"tp": 1, "pp": 1, "ep": 12}, "^ep 12 does not divide the 8 experts"),
+        ({"ep": 8, "dispatcher": "deepep", "fused_odds": 0.5}, "^fused_odds needs .* no odds$"),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_told_of_the_ranks_that_it_has(plan, told):
+    """An open dp is no rank of one, and host memory helps no plan that can't be."""
+    words = {"model": "mixtral-8x7b", "gpus": 16, "global_batch": 32}
+    with pytest.raises(InvalidPlan, match=told):
+        rackmodel.simulate("dgx-h100", **words, plan=plan)
