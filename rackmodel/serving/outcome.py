@@ -23,7 +23,7 @@ from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, Segment
-from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.job import ServingJob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,14 +222,3 @@ def kernels_of(step: Step) -> dict[Kernel, float]:
                 for kernel in operation.kernels:
                     found[kernel] = found.get(kernel, 0.0) + kernel.count
     return found
-
-
-def describe_worker(worker: Worker) -> str:
-    """Return a worker in the words of its plan.
-
-    >>> describe_worker(Worker(tp=8, ep=8, dp_attention=True))
-    'tp 8  ep 8  dp-attention'
-    """
-    words = [f"tp {worker.tp}"]
-    words += [f"pp {worker.pp}"] * (worker.pp > 1) + [f"ep {worker.ep}"] * (worker.ep > 1)
-    return "  ".join([*words, *["dp-attention"] * worker.dp_attention])
