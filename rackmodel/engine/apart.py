@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rackmodel.engine.exchanges import key_of
+from rackmodel.network.arrays import components
 from rackmodel.workload.operations import Operation, Recv, Segment
 
 if TYPE_CHECKING:
@@ -26,35 +29,48 @@ def independent_parts(run: Simulation, repeating: Sequence[range]) -> list[tuple
 
     repeating : the items, for each pipeline rank.
     """
-    from networkx.utils import UnionFind  # takes 0.1 s to load
-
-    parts, user = UnionFind(range(len(run.stages))), dict[int, int]()
+    classes, loads = len(run.stages), run.quotient.loads
+    channels = [_channels(run, stage, items) for stage, items in enumerate(repeating)]
+    joined: set[tuple[int, int]] = set()  # classes with each other, and with the links they load
+    seen: set[tuple[int, int]] = set()
     for number, stage in enumerate(run.stages):
-        for kind in _meetings(run, number, stage, repeating[stage]):
-            parts.union(number, *kind.members)
-            for flow, _ in (pair for flows in kind.rounds for pair in flows):
-                for link, _ in run.quotient.loads[flow]:
-                    parts.union(number, user.setdefault(link, number))
-    return sorted(tuple(sorted(part)) for part in parts.to_sets())
+        for place, kind in _meetings(run, number, channels[stage]):
+            joined.update((number, member) for member in kind.members)
+            if place in seen:  # by another that meets there, and so is joined to its links
+                continue
+            seen.add(place)
+            flows = {flow for pairs in kind.rounds for flow, _ in pairs}
+            joined.update((number, classes + link) for flow in flows for link, _ in loads[flow])
+    ends = np.array([*joined], dtype=np.int64).reshape(-1, 2)
+    name = components(max(classes, int(ends.max(initial=-1)) + 1), ends[:, 0], ends[:, 1])
+    parts: dict[int, list[int]] = {}
+    for number, part in enumerate(name[:classes].tolist()):
+        parts.setdefault(part, []).append(number)
+    return sorted(map(tuple, parts.values()))
 
 
-def _meetings(run: Simulation, number: int, stage: int, items: range) -> Iterator[MeetingKind]:
-    """Return whatever a rank class exchanges in some items, each kind once."""
+def _channels(run: Simulation, stage: int, items: range) -> list[tuple[int, bool]]:
+    """Return the channels that a pipeline rank uses in some items, and whether it receives."""
     program = run.programs[stage].items
     distinct = {program[place].id: program[place] for place in items}
     operations: list[Operation] = []
     for item in distinct.values():
         operations += item.operations if isinstance(item, Segment) else (item,)
-    met = set()
+    used = set()
     for operation in operations:
         key = key_of(operation, stage)
         channel = None if key is None else run.system.index.get(key)
-        if channel is None:
-            continue
-        q = run.quotient
-        table = q.received if isinstance(operation, Recv) else q.joined
-        index = table[channel].get(number)
+        if channel is not None:
+            used.add((channel, isinstance(operation, Recv)))
+    return sorted(used)
+
+
+def _meetings(
+    run: Simulation, number: int, channels: Sequence[tuple[int, bool]]
+) -> Iterator[tuple[tuple[int, int], MeetingKind]]:
+    """Yield what a rank class exchanges on some channels, and where `quotient.meetings` has it."""
+    q = run.quotient
+    for channel, receives in channels:
+        index = (q.received if receives else q.joined)[channel].get(number)
         if index is not None:
-            met.add((channel, index))
-    for channel, index in sorted(met):
-        yield run.quotient.meetings[channel][index]
+            yield (channel, index), q.meetings[channel][index]
