@@ -40,6 +40,7 @@ SIMULATED = 2  # plans at most
 WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
+PATIENT = 5  # times as many where a better plan may well have been missed
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
 
@@ -50,9 +51,10 @@ class Effort:
     top : plans to list; the best one is the same for any number. most : plans simulated. near :
     which plans are timed, as in `Look.closer`. sure : the search ends where estimates, put right by
     what was simulated, lie this far behind the best, or after so many events; but not before the
-    chance that it missed a better plan is down to `chance`, whatever events that takes. objective :
-    what makes a simulated plan the best, of `objectives.OBJECTIVES`. kin : share of what a family
-    was misjudged by, in logarithms, that is taken to hold for a kind none was simulated of.
+    chance that it missed a better plan is down to `chance`, or after PATIENT times as many events.
+    objective : what makes a simulated plan the best, of `objectives.OBJECTIVES`. kin : share of
+    what a family was misjudged by, in logarithms, that is taken to hold for a kind none was
+    simulated of.
     """
 
     top: int = 1
@@ -212,7 +214,9 @@ class Queue:
         best = min(self.objective.of(one.result) for one in self.found)
         if done <= effort.events and self.likely[place] * self.lowest <= best * effort.sure:
             return False
-        return effort.chance >= 1.0 or self.better_chance()[0] <= effort.chance
+        if effort.chance >= 1.0 or done > PATIENT * effort.events:
+            return True
+        return self.better_chance()[0] <= effort.chance
 
     def _weigh(self, result: Result, entry: int) -> None:
         """Take what the quickest plan spends for a scale; time all plans that may spend less."""
