@@ -27,9 +27,9 @@ from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
 from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
+from rackmodel.workload.copies import shard_axes
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA, by_tensors
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.placement import shard_axes
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, beginnings
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.workload import Job, Plan
+from rackmodel.workload.copies import expert_shards
 from rackmodel.workload.data_parallel import by_tensors, owners
-from rackmodel.workload.placement import expert_shards
 
 
 def moved_by(

@@ -16,6 +16,7 @@ from typing import Any
 
 from rackmodel.software import software_of
 from rackmodel.workload.choices import NARROW_STATE, OPTIMIZERS, OUTSIDE_LAYERS
+from rackmodel.workload.copies import expert_shards, shard_axes
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import (
     Collective,
@@ -25,7 +26,6 @@ from rackmodel.workload.operations import (
     Phase,
     Role,
 )
-from rackmodel.workload.placement import expert_shards, shard_axes
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit

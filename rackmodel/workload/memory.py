@@ -22,6 +22,7 @@ from rackmodel.errors import DoesNotFit, InvalidPlan
 from rackmodel.software import software_of
 from rackmodel.workload.activations import chunk_bytes, peak_bytes
 from rackmodel.workload.communicators import fixed_bytes, groups_of
+from rackmodel.workload.copies import expert_shards
 from rackmodel.workload.data_parallel import (
     held_gradients,
     kept_state,
@@ -30,7 +31,6 @@ from rackmodel.workload.data_parallel import (
 )
 from rackmodel.workload.dispatch import by_library
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.placement import expert_shards
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.recompute_choices import choice, op_level, recomputes

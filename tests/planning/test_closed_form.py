@@ -12,7 +12,7 @@ from rackmodel.planning.shapes import shapes
 from rackmodel.planning.space import OFFLOADS, Choices
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model, peak_memory
-from rackmodel.workload.placement import expert_shards
+from rackmodel.workload.copies import expert_shards
 
 
 def job_of(model="gpt3-13b", batch=64, seq_len=2048, **fields):
