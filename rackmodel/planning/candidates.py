@@ -40,7 +40,7 @@ SIMULATED = 2  # plans at most
 WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
-PATIENT = 5  # times as many where a better plan may well have been missed
+PATIENT = 20  # times as many where a better plan may well have been missed
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
 

@@ -210,7 +210,7 @@ def test_cut_links_of_the_a800_cost_where_tp_or_ep_crosses_them_and_hardly_elsew
     by_tp = frame[frame["ep"].isna()].groupby("tp")["lost"].mean()
     assert by_tp.index.tolist() == [1, 2, 4, 8]
     assert by_tp.is_monotonic_increasing
-    assert 0.03 < by_tp[8] < 0.15
+    assert 0.01 < by_tp[8] < 0.15  # most of tp's traffic is hidden
     assert by_tp[1] < 0.004
     assert frame["lost"][crosses].min() > 2 * by_tp[1]
 

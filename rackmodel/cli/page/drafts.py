@@ -40,6 +40,7 @@ def draft(
     from rackmodel.topology import load_topology
     from rackmodel.workload import precision_of
     from rackmodel.workload.memory import peak_memory
+    from rackmodel.workload.silent import overlaps
 
     machine = load_topology(found_machine)
     wanted = api.job_of(machine, **job, catalog=catalog)
@@ -49,6 +50,7 @@ def draft(
     space = enumerate_plans(
         planner.job, wanted.gpus, domain=machine.domain_accelerators, fixed=fixed
     )
+    wanted = wanted.replace(**overlaps(wanted, machine.domain_accelerators))
     if len(space) != 1 or space.plan(0) != wanted.plan:
         raise InvalidPlan("the closed form does not know this plan")
     look = Look(planner, space, planner.part.hbm_bytes)
