@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from rackmodel.workload import load_model as load_model
     from rackmodel.workload.launch import read_launch as read_launch
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"
 
 _HOME = {
     "simulate": "rackmodel.api",
