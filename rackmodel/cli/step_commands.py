@@ -93,9 +93,9 @@ def simulate(
         )
     output.draw(result.plot)
     if emit is not None:
-        from rackmodel.workload.launch import emit as launch_text
+        from rackmodel.verbs.plans import emit as launch_text
 
-        output.write_text(launch_text(result.step.job, emit), payload)
+        output.write_text(launch_text(result, emit), payload)
         return
     output.write(payload, simulation_tables, [payload])
 

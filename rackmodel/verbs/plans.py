@@ -99,14 +99,18 @@ def emit(job: Job | Result, framework: str) -> str:
     Raises
     ------
     InvalidInput
-        If the framework has no word for a choice of the plan.
+        If the framework has no word for a choice of the plan, or a job leaves open what follows
+        from its machine.
     """
     from rackmodel.result.result import Result
     from rackmodel.workload import Job, launch
+    from rackmodel.workload.silent import as_chosen
 
-    if not isinstance(job, Job | Result):
+    if isinstance(job, Result):
+        job = as_chosen(job.step.job, job.accelerator, job.machine.domain_accelerators)
+    if not isinstance(job, Job):
         raise InvalidInput(f"emit: expected a Job or a result of simulate, found {job!r:.60}")
-    return launch.emit(job if isinstance(job, Job) else job.step.job, framework)
+    return launch.emit(job, framework)
 
 
 @checked

@@ -7,13 +7,14 @@ Left out: recompute and offload, which follow from memory (`recompute_choices`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from rackmodel.software import dated, software_of
 from rackmodel.workload.choices import AcceleratorLike
 from rackmodel.workload.dispatch import fused
-from rackmodel.workload.plan import Job
+from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.schedules.schedule import schedule_of
 
 
@@ -59,18 +60,49 @@ def _dispatch(job: Job, part: AcceleratorLike) -> dict[str, Any]:
     return {"fused_odds": None, "dispatcher": "deepep" if odds else "all-to-all"}
 
 
+def as_chosen(job: Job, part: AcceleratorLike, domain: int) -> Job:
+    """Return a settled job without where its ranks stand, where the same machine says it again."""
+    plain = job.replace(dispatch_domain=0)
+    return plain if settled(plain, part, domain) == job else job
+
+
+def needs_machine(job: Job) -> list[str]:
+    """Return the fields that a plan leaves open and that its software decides by the machine."""
+    plan, software = job.plan, software_of(job.stack)
+    silent = plan.ep > 1 and not plan.dispatcher and plan.fused_odds is None
+    found = (
+        ["dispatcher"] if silent and (software.fused_dispatch or software.fused_by_family) else []
+    )
+    near, far = (overlaps(job, domain) for domain in (1, plan.ep))
+    return found + [name for name, on in near.items() if on != far[name]]
+
+
 def overlaps(job: Job, domain: int) -> dict[str, bool]:
     """Return the overlaps that a plan leaves open, as recipes of its software set them.
 
-    All-to-alls are hidden where an interleaved pipeline has two passes to run side by side
-    (Megatron-Core asks for one); domain 0 leaves them open.
+    domain : accelerators of a scale-up domain; 0 leaves those of ep open.
     """
-    plan, software = job.plan, software_of(job.stack)
-    found: dict[str, bool] = {}
-    if plan.tp_overlap is None:
-        found["tp_overlap"] = software.recipes_hide_tp(plan.tp, plan.sequence_parallel)
+    plan = job.plan
+    found = {"tp_overlap": hides_tp(plan, job.stack)} if plan.tp_overlap is None else {}
     if plan.ep_overlap is None and domain:
-        apart = schedule_of(plan.order).hides_exchanges and plan.dispatcher != "all-gather"
-        beyond = software.recipes_hide_ep_above(domain)
-        found["ep_overlap"] = apart and plan.pp > 1 and plan.vpp > 1 and plan.ep > beyond
+        found["ep_overlap"] = plan.ep > hides_ep_above(plan, job.stack, domain)
     return found
+
+
+def hides_tp(plan: Plan, stack: str) -> bool:
+    """Return whether a plan hides collectives of tp in products, by itself or by its recipes."""
+    if plan.tp_overlap is not None:
+        return plan.tp_overlap
+    return software_of(stack).recipes_hide_tp(plan.tp, plan.sequence_parallel)
+
+
+def hides_ep_above(plan: Plan, stack: str, domain: int) -> float:
+    """Return the ep above which recipes hide a silent plan's all-to-alls; inf: at no ep.
+
+    They are hidden where an interleaved pipeline has two passes to run side by side (Megatron-Core
+    asks for one).
+    """
+    passes = plan.pp > 1 and plan.vpp > 1 and schedule_of(plan.order).hides_exchanges
+    if not passes or plan.dispatcher == "all-gather":
+        return math.inf
+    return software_of(stack).recipes_hide_ep_above(domain)

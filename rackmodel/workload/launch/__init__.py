@@ -24,7 +24,7 @@ from rackmodel.workload.launch.recipes import of_python
 from rackmodel.workload.launch.spelling import of_shell, of_table, unset
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say
 from rackmodel.workload.plan import Job
-from rackmodel.workload.silent import overlaps
+from rackmodel.workload.silent import needs_machine, overlaps
 
 FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")
 _MOST = 2_000_000
@@ -122,9 +122,15 @@ def emit(job: Job, framework: str) -> str:
     Raises
     ------
     InvalidInput
-        If the framework's files have no word for a choice of the plan.
+        If the framework's files have no word for a choice of the plan, or the plan leaves open what
+        its software decides by the machine.
     """
-    job = job.replace(**{name: on for name, on in overlaps(job, domain=0).items() if on})
+    if name := next(iter(needs_machine(job)), ""):
+        raise InvalidInput(
+            f"{name} follows from the machine under stack {job.stack!r:.60}; give it in the plan, "
+            "or emit a result of simulate"
+        )
+    job = job.replace(**overlaps(job, domain=1))
     # Which no file of these says as a job does.
     said = megatron.SAID_OPTIMIZERS if framework in ("megatron", "nemo") else ()
     for name in ("document_len", "optimizer", "lora", "freeze"):

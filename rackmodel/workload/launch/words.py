@@ -170,6 +170,10 @@ def spell(plan: Plan, spelled: tuple[Spelled, ...], *, whole: bool = False) -> d
     return found
 
 
+_HABITS = {  # what a silent plan has as its software does -> how to go without
+    **{name: f"--plan {name}=false" for name in ("tp_overlap", "ep_overlap")},
+    **dict.fromkeys(("dispatcher", "fused_odds"), "--plan dispatcher=all-to-all"),
+}
 # What software does by itself, or where its file is silent.
 _UNTOLD = (("dispatcher", "all-to-all"), ("tp_overlap", False), ("ep_overlap", False))
 
@@ -193,10 +197,11 @@ def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], b
         cannot_say(framework, one.name, value)
 
 
-def cannot_say(
-    framework: str, name: str, value: object, remedy: str = "change it, or emit another framework's"
-) -> NoReturn:
+def cannot_say(framework: str, name: str, value: object, remedy: str = "") -> NoReturn:
     """Refuse a choice that a framework's files have no word for."""
+    if not remedy and name in _HABITS:
+        remedy = f"a plan that leaves it open has it from its stack; give {_HABITS[name]}"
+    remedy = remedy or "change it, or emit another framework's"
     raise InvalidInput(
         f"--emit {framework}: its files have no word for {name} {value!r:.40}; {remedy}"
     )
