@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -22,21 +22,21 @@ from rackmodel.columns import each_once
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.planning.space import (
     AXES,
-    BEFORE,
     COLUMNS,
     CUT,
     EAGER,
     SEARCHED,
+    SILENT,
     SWITCHES,
     Bools,
     Choices,
     Ints,
     Space,
 )
-from rackmodel.software import software_of
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDED, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of
+from rackmodel.workload.silent import hides_ep_above, hides_tp
 from rackmodel.workload.validity import cp_refusal, tp_rules
 
 
@@ -99,11 +99,7 @@ def enumerate_plans(
     profiles = _profiles(job, gpus, domain, fixed, choices, base, apart)
     pipes = _pipelines(job.model, gpus, fixed, choices)
     names = tuple(dict.fromkeys(schedule.name for _, _, schedule in pipes))
-    software = software_of(job.stack)
-    habitual = base.ep_overlap is None and not choices.ep_overlap
-    habitual &= base.dispatcher != "all-gather"
-    beyond = software.recipes_hide_ep_above(domain) if habitual else math.inf
-    grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart, beyond)
+    grid = _Grid(job, gpus, profiles, fixed, choices, base, names, apart, domain)
     parts = [grid.spread(*pipe) for pipe in pipes]
     if not any(len(part[0]) for part in parts):
         raise InvalidPlan(_why_nothing(job, gpus, fixed))
@@ -172,20 +168,18 @@ def _profiles(
     batches = _axis(fixed, "micro_batch", _steps(job.global_batch, most_batch, every=every))
     offloads = sorted({int("activations" in one) for one in _offloads(fixed, choices, base)})
     eager = sorted({int(apart and s in SHARDED) for s in _shardings(fixed, choices)})
-
-    def hides(tp: int, sequence: bool) -> bool:
-        if base.tp_overlap is None:
-            return software_of(job.stack).recipes_hide_tp(tp, sequence)
-        return base.tp_overlap
-
     rows = []
     for tp in tps:
-        switched = [
-            (sequence, overlap)
+        cuts = [
+            replace(base, tp=tp, sequence_parallel=bool(sequence))
             for sequence in _switch(fixed, choices, "sequence_parallel", base.sequence_parallel)
-            for overlap in _switch(fixed, choices, "tp_overlap", hides(tp, bool(sequence)))
-            if not (overlap and (tp == 1 or not sequence))
-            and not (tp > 1 and not sequence and experts > 1)
+        ]
+        switched = [
+            (int(cut.sequence_parallel), overlap)
+            for cut in cuts
+            for overlap in _switch(fixed, choices, "tp_overlap", hides_tp(cut, job.stack))
+            if not (overlap and (tp == 1 or not cut.sequence_parallel))
+            and not (tp > 1 and not cut.sequence_parallel and experts > 1)
         ]
         if tp == 1:  # nothing to split or to hide
             switched = switched[-1:]
@@ -270,7 +264,7 @@ class _Grid:
     base: Plan
     names: tuple[str, ...]  # of schedules
     apart: bool  # profiles tell plans with sharded weights from others
-    hides_ep_above: float  # by habit, where the plan leaves that open
+    domain: int  # accelerators of a scale-up domain
 
     def spread(self, pp: int, vpp: int, schedule: Schedule) -> tuple[Ints, ...]:
         """Plans with this pipeline, all `COLUMNS`: what divides, times what may be chosen."""
@@ -282,6 +276,10 @@ class _Grid:
         keep = self._sensible(grid, index, chosen, dp, pp)
         index, chosen = index[keep], chosen[:, keep]
         sharding, recompute, hide, hop, update, order, pair, _ = chosen
+        if (pair == SILENT).any():
+            plan = replace(self.base, pp=pp, vpp=vpp, schedule=schedule.name)
+            above = hides_ep_above(plan, self.job.stack, self.domain)
+            pair = (self.profiles[index, CUT.index("ep")] > above).astype(np.int64)
         alike = (pp, vpp, self.names.index(schedule.name))
         pps, vpps, number = (np.full(len(index), value, dtype=np.int64) for value in alike)
         head = (index, pps, vpps, dp[index], m[index], sharding, recompute, number)
@@ -317,18 +315,17 @@ class _Grid:
             shardings = [s for s in shardings if s in dropped]
         recomputes = [fixed["recompute"]] if "recompute" in fixed else [*choices.recomputes]
         wanted = fixed.get("p2p_overlap", base.p2p_overlap)
-        hops = [BEFORE if wanted is None else int(bool(wanted))]
+        hops = [SILENT if wanted is None else int(bool(wanted))]
         if choices.switches and "p2p_overlap" not in fixed:
-            hops = [0, 1] if pp > 1 else [BEFORE]
+            hops = [0, 1] if pp > 1 else [SILENT]
         orders = [RANK_ORDERS.index(base.rank_order)]
         if choices.switches and "rank_order" not in fixed:
             orders = list(range(len(RANK_ORDERS)))
-        pairs = [int(bool(fixed.get("ep_overlap", base.ep_overlap)))]
-        habit = vpp > 1 and math.isfinite(self.hides_ep_above)
-        if (choices.ep_overlap and "ep_overlap" not in fixed) or habit:
+        pairs = [SILENT if base.ep_overlap is None else int(base.ep_overlap)]
+        if choices.ep_overlap and "ep_overlap" not in fixed:
             pairs = [0, 1]
         if pp > 1 and not schedule.hides_exchanges:  # no two passes to run side by side
-            pairs = [pair for pair in pairs if not pair]
+            pairs = [pair for pair in pairs if pair != 1]
         rows = [
             (*first, "optimizer" in moved, order, pair, "activations" in moved)
             for *first, moved, order, pair in product(
@@ -364,9 +361,7 @@ class _Grid:
         if several[5]:  # one axis only: both orders are the same
             keep &= ~((order > 0) & ((dp[index] == 1) | (pp == 1)))
         if several[6]:
-            ep = self.profiles[index, CUT.index("ep")]
-            habit = math.isfinite(self.hides_ep_above)
-            keep &= (pair == 1) == (ep > self.hides_ep_above) if habit else (pair == 0) | (ep > 1)
+            keep &= (pair == 0) | (self.profiles[index, CUT.index("ep")] > 1)
         return keep
 
 

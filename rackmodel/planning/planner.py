@@ -7,6 +7,7 @@ Left out: which plans to look at (`space`), which to choose (`search`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
 from rackmodel.planning.space import Ints, Space
-from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan, check, fits, settled
 from rackmodel.workload.operations import Role
+from rackmodel.workload.silent import hides_tp
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, Catalog
@@ -56,9 +57,7 @@ class Planner:
         self.launched = times(self.captures), times(eager)
         self.kernels = self.launched[0]
         self.captures &= not eager
-        hides = plan.tp_overlap
-        if hides is None:
-            hides = software_of(job.stack).recipes_hide_tp(2, plan.sequence_parallel)
+        hides = hides_tp(replace(plan, tp=2), job.stack)
         taken = Contention.of(job.replace(tp_overlap=hides), self.kernels, self.part).share
         self.comm = CommTimes(machine, gpus, taken, self.kernels.transfers_slower)
         self._profiles: dict[tuple[object, ...], Profiles] = {}  # of the last space

@@ -15,7 +15,7 @@ import numpy as np
 from rackmodel.columns import each_once
 from rackmodel.planning.pipeline import Pipe
 from rackmodel.planning.profiles import Profiles
-from rackmodel.planning.space import BEFORE, Bools, Floats, Ints, Space
+from rackmodel.planning.space import SILENT, Bools, Floats, Ints, Space
 from rackmodel.software import software_of
 from rackmodel.workload import Job, layers_of_stages
 from rackmodel.workload.choices import RECOMPUTES, SHARDINGS
@@ -58,7 +58,7 @@ def shapes(
     transfers = np.full(len(space), TRANSFERS.index("late"))
     if transfers_too:
         batched = np.array([schedule.batched for schedule in known])[space.schedule]
-        ahead = np.where(space.p2p_overlap == BEFORE, ~batched, space.p2p_overlap == 1)
+        ahead = np.where(space.p2p_overlap == SILENT, ~batched, space.p2p_overlap == 1)
         transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
     batches = space.micro_batches.copy()
     for number, schedule in enumerate(known):

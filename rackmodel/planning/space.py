@@ -66,7 +66,7 @@ OFFLOADS: tuple[tuple[str, ...], ...] = (
     ("activations",),
     ("optimizer", "activations"),
 )
-BEFORE = 2  # p2p_overlap: as the schedule does (None)
+SILENT = 2  # an overlap that the plan leaves open (None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class Space:
     recompute: Ints  # index into RECOMPUTES
     schedule: Ints  # index into schedules
     dp_overlap: Ints  # 0 or 1
-    p2p_overlap: Ints  # 0, 1 or BEFORE
+    p2p_overlap: Ints  # 0, 1 or SILENT
     offload_optimizer: Ints  # 0 or 1
     rank_order: Ints  # index into RANK_ORDERS
     ep_overlap: Ints  # 0 or 1
@@ -178,7 +178,7 @@ class Space:
             schedule="" if schedule == default_schedule(vpp) else schedule,
             ep_overlap=bool(self.ep_overlap[entry]),
             dp_overlap=bool(self.dp_overlap[entry]),
-            p2p_overlap=None if hidden == BEFORE else bool(hidden),
+            p2p_overlap=None if hidden == SILENT else bool(hidden),
             rank_order=RANK_ORDERS[self.rank_order[entry]],
         )
 
