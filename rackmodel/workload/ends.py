@@ -7,7 +7,6 @@ Left out: the reduction of tied embeddings between first and last stage (`data_p
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from rackmodel.software import Software, software_of
@@ -143,7 +142,7 @@ def _times(work: Work, count: int) -> Work:
     if count == 1:
         return work
     parts = (work.forward, work.backward, work.weight)
-    return Work(*(tuple(replace(k, count=k.count * count) for k in part) for part in parts))
+    return Work(*(tuple(k._replace(count=k.count * count) for k in part) for part in parts))
 
 
 def mtp_entry_steps(local: Local) -> list[Step]:

@@ -10,7 +10,7 @@ Bytes count each operand once: what a perfect cache would leave.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from rackmodel.software import software_of
@@ -270,7 +270,7 @@ def attention(local: Local, block: Block) -> Work:
         * span
         * (heads.head_dim + heads.value_dim)
     )
-    forward = tuple(replace(kernel, flops=kernel.flops * (exact / total)) for kernel in parts)
+    forward = tuple(kernel._replace(flops=kernel.flops * (exact / total)) for kernel in parts)
     backward = tuple(map(_backward_core, forward))
     return Work((*forward, *merged.forward), (*backward, *merged.backward))
 

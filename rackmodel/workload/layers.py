@@ -215,9 +215,9 @@ def index_steps(local: Local, index: Indexer) -> list[Step]:
         read=0.0,
         written=0.0,
     )
-    scores = replace(scores, read_bytes=tokens * (wide + index.head_dim) * ELEMENT)
-    backward = replace(
-        scores, name="index_scores_backward", flops=2.0 * scores.flops * chosen / span
+    scores = scores._replace(read_bytes=tokens * (wide + index.head_dim) * ELEMENT)
+    backward = scores._replace(
+        name="index_scores_backward", flops=2.0 * scores.flops * chosen / span
     )
     logits = 4.0 * tokens * span
     return [

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from rackmodel.workload.copies import expert_shards, shard_axes
 from rackmodel.workload.kernels import ELEMENT, gemm
@@ -65,7 +64,7 @@ def orthogonal_kernels(
         for shape in ((a, a, b), (a, a, a), (a, b, a)):
             product = gemm("newton_schulz", shape, form=form, read=ELEMENT, role=Role.UPDATE)
             kernels.append((product, ITERATIONS * count * share[expert]))
-    return tuple(replace(product, count=times) for product, times in kernels)
+    return tuple(product._replace(count=times) for product, times in kernels)
 
 
 def gathered_momentum(job: Job, units: Sequence[Unit]) -> list[Collective]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Family: TypeAlias = Literal[
     "gemm",  # shape (m, n, k, batch)
@@ -59,11 +59,11 @@ CASTS = frozenset({Role.CAST, Role.CAST_WEIGHTS})
 TOKEN_EXCHANGES = frozenset({Role.DISPATCH, Role.COMBINE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One kind of kernel, launched `count` times in a row with the same shape.
 
-    All figures are those of one launch of one rank. `name` is for display only.
+    All figures are those of one launch of one rank. `name` is for display only. A tuple, for what
+    kernels take is looked up by all that they are, thousands of times a search.
     """
 
     family: Family
@@ -74,7 +74,7 @@ class Kernel:
     write_bytes: float = 0.0  # to HBM
     shape: tuple[int, ...] = ()
     precision: str = "bf16"  # number format of the arithmetic
-    count: float = 1.0
+    count: float = 1.0  # type: ignore[assignment]  # a tuple's own is not asked for
     launches: float = 1.0  # calls of the host for one of these (casts, splits, ...)
     turns: float = 0.0  # of a loop over local experts inside the library that is called
 

@@ -12,7 +12,9 @@ order are laid out again as etp x ep x edp.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd, lcm, prod
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,19 @@ _GROUPS = {
     "stage": ((0, 1, 2, 3), 3),
     "model": ((1, 0, 2, 3), 3),
     "world": ((0, 1, 2, 3), 4),
+}
+# Members of a group of each axis.
+_SIZES: dict[str, Callable[[Plan], int]] = {
+    **{name: attrgetter(name) for name in ("tp", "cp", "ep", "etp", "pp", "dp_cp", "edp")},
+    "dp": attrgetter("replicas"),
+    "dp_shard": attrgetter("shards"),
+    "dp_replica": lambda plan: plan.dp_cp // plan.shards,
+    "edp_shard": expert_shards,
+    "edp_replica": lambda plan: plan.edp // expert_shards(plan),
+    "embedding": lambda plan: min(2, plan.pp),
+    "stage": lambda plan: plan.tp * plan.dp_cp,
+    "model": lambda plan: plan.tp * plan.cp * plan.pp,
+    "world": attrgetter("gpus"),
 }
 
 
@@ -147,25 +162,6 @@ def axis_true_size(plan: Plan, axis: str) -> int:
     >>> axis_true_size(Plan(tp=8, pp=4, cp=2, dp=16), "dp_cp")
     32
     """
-    dp_cp, shards = plan.dp_cp, plan.shards
-    sizes = {
-        "tp": plan.tp,
-        "cp": plan.cp,
-        "ep": plan.ep,
-        "etp": plan.etp,
-        "pp": plan.pp,
-        "dp": plan.replicas,
-        "dp_cp": dp_cp,
-        "edp": plan.edp,
-        "dp_shard": shards,
-        "dp_replica": dp_cp // shards,
-        "edp_shard": expert_shards(plan),
-        "edp_replica": plan.edp // expert_shards(plan),
-        "embedding": min(2, plan.pp),
-        "stage": plan.tp * dp_cp,
-        "model": plan.tp * plan.cp * plan.pp,
-        "world": plan.gpus,
-    }
-    if axis not in sizes:
+    if axis not in _SIZES:
         raise UnknownName.among("axis", axis, AXES)
-    return sizes[axis]
+    return _SIZES[axis](plan)

@@ -7,8 +7,6 @@ Left out: attention (`layers`); the context parallelism of a scan, which is refu
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rackmodel.workload.kernels import (
     ELEMENT,
     Local,
@@ -129,7 +127,7 @@ def _scan(
     flops = times * (local.tokens * kind.flops() / tp)
     if isinstance(kind, Selective):
         moved = elementwise(name, times * (2 * mixed + out), times * out, launches=times)
-        return replace(moved, flops=flops)
+        return moved._replace(flops=flops)
     return Kernel(
         family="scan",
         name=name,

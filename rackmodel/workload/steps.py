@@ -200,8 +200,7 @@ def _piece(kernel: Kernel, pieces: int, count: int) -> Kernel:
     m, n, k, batch = kernel.shape
     rows = max(1, m // pieces)
     weights = kernel.read_bytes * n / (m + n)  # the weight's share is read again by every piece
-    return replace(
-        kernel,
+    return kernel._replace(
         flops=kernel.flops / pieces,
         read_bytes=(kernel.read_bytes - weights) / pieces + weights,
         write_bytes=kernel.write_bytes / pieces,
@@ -236,7 +235,7 @@ def backward(
         for step in reversed(steps[start:index]):
             if "alternate" in recompute and step.work.weight and step.module not in recompute:
                 # Every second matrix product runs again.
-                half = (replace(k, count=0.5 * k.count) for k in step.work.forward)
+                half = (k._replace(count=0.5 * k.count) for k in step.work.forward)
                 emit.run(half, "recompute")
                 emit.run((), "backward")
             _backward_step(step, emit, emit if later is None else later)
