@@ -95,6 +95,8 @@ class Software:
     # broadcasts what it has, one after the other.
     whole_tensors: bool = False
     recipes_overlap: bool = False  # recipes turn on overlaps of tp and ep, off in libraries
+    fused_mxfp8: bool = False  # recipes capture mixtures in MXFP8 whole: see `Job.fused_mxfp8`
+    recipes_mtp: bool = False  # recipes train the MTP layer of models that have one
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time
     early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads

@@ -23,6 +23,7 @@ from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
 from rackmodel.software import Software, software_of, stack_or_unknown
 from rackmodel.validation.cells import flag, needed, text, whole
 from rackmodel.validation.open_plans import OpenPlan, sharding_open
+from rackmodel.validation.recipes import recipe_of
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Accelerator, Catalog
@@ -121,11 +122,13 @@ def read_run(
     from rackmodel.workload import Job
 
     stated = text(row, "stack") or "default"
+    script = recipe_of({name: text(row, name) for name in ("stack", "model")}, 0)
+    row = {**script, **{name: row[name] for name in row if text(row, name)}}
     sharded = text(row, "sharding") in ("zero3", "hsdp")
     stack = stack_or_unknown(stated, family=family, year=year, sharded=sharded)
     software = software_of(stack)
     gpus, seq_len, batch = (needed(row, key) for key in ("gpus", "seq_len", "global_batch"))
-    model = _model(row)
+    model = _model(row, software)
     filled = tuple(
         key
         for key in ("micro_batch", "tp", "pp", "cp", "sharding", "recompute", "precision", "vpp")
@@ -185,8 +188,11 @@ def machine_of(row: Mapping[str, Any], catalog: Catalog | None = None) -> Topolo
     return changed(machine, {"nics.link_bytes_per_s": f"{rate} Gb/s"}, catalog)
 
 
-def _model(row: Mapping[str, Any]) -> Any:
-    """Return the model of a row: its columns, and what notes say of latent attention and MTP."""
+def _model(row: Mapping[str, Any], software: Software) -> Any:
+    """Return the model of a row: its columns, and what notes say of latent attention and MTP.
+
+    A row that calls MTP unstated is of a model that has it: trained where recipes train it.
+    """
     from rackmodel.workload.catalog import model_from_columns
 
     notes = text(row, "notes")
@@ -202,7 +208,7 @@ def _model(row: Mapping[str, Any]) -> Any:
         cells["mtp_layers"] = 0
     elif mtp and mtp != "unstated":
         cells["mtp_layers"] = gate.whole(mtp, "column 'mtp'", least=0)
-    elif re.search(r"w/ MTP|with MTP", words):
+    elif re.search(r"w/ MTP|with MTP", words) or (mtp and software.recipes_mtp):
         cells["mtp_layers"] = 1
     else:
         cells.pop("mtp_layers", None)

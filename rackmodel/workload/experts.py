@@ -17,6 +17,7 @@ from rackmodel.software import software_of
 from rackmodel.workload.dispatch import fused
 from rackmodel.workload.kernels import (
     ELEMENT,
+    Kernels,
     Local,
     Work,
     activation,
@@ -274,31 +275,55 @@ def _experts(local: Local) -> list[Step]:
     rows, groups = expert_rows(local) * local.plan.etp, model.experts // local.plan.ep
     inner, sides = model.moe_ffn / local.plan.etp, 2 if model.gated_ffn else 1
     width = expert_width(local)
-    up, down = (rows, sides * inner, width), (rows, width, inner)
+    up = linear(local, "expert_fc1", (rows, sides * inner, width), groups=groups, bias=model.bias)
+    act = activation(local, rows, inner, weighted=True)
+    down = linear(local, "expert_fc2", (rows, width, inner), groups=groups)
+    if local.job.fused_mxfp8 and model.gated_ffn:
+        up, act, down = _fused(local, rows * inner, up, down)
     return [
         Step(name="expert_input", module="moe", saved_bytes=rows * width * kept),
         Step(
             name="expert_fc1",
             module="moe",
-            work=linear(local, "expert_fc1", up, groups=groups, bias=model.bias),
+            work=up,
             saved_bytes=rows * sides * inner * kept_activation_input(local),
             parameters=groups * sides * inner * width,
             expert=True,
         ),
-        Step(
-            name="expert_act",
-            module="moe_act",
-            work=activation(local, rows, inner, weighted=True),
-            saved_bytes=rows * inner * kept,
-        ),
+        Step(name="expert_act", module="moe_act", work=act, saved_bytes=rows * inner * kept),
         Step(
             name="expert_fc2",
             module="moe",
-            work=linear(local, "expert_fc2", down, groups=groups),
+            work=down,
             parameters=groups * inner * width,
             expert=True,
         ),
     ]
+
+
+def _fused(local: Local, elements: float, up: Work, down: Work) -> tuple[Work, Work, Work]:
+    """Return products that apply SwiGLU (or its gradient) as they end and write what is cast.
+
+    elements : of the activation. What SwiGLU takes in is still written, for the backward pass.
+    """
+    narrow = local.precision.cast_copies * local.precision.operand_bytes * elements
+
+    def wider(kernels: Kernels, read: float, write: float) -> Kernels:
+        product = kernels[-1]._replace(
+            read_bytes=kernels[-1].read_bytes + read,
+            write_bytes=kernels[-1].write_bytes + write,
+        )
+        return (*kernels[:-1], product)
+
+    def uncast(kernels: Kernels) -> Kernels:
+        return tuple(kernel for kernel in kernels if kernel.role != Role.CAST)
+
+    grows = (2 * elements * ELEMENT, 2 * narrow - elements * ELEMENT)
+    return (
+        replace(up, forward=wider(up.forward, 0.0, narrow), backward=uncast(up.backward)),
+        Work(),
+        replace(down, forward=uncast(down.forward), backward=wider(down.backward, *grows)),
+    )
 
 
 def _combine(local: Local) -> list[Step]:

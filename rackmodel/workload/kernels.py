@@ -260,18 +260,15 @@ def attention(local: Local, block: Block) -> Work:
     total = sum(kernel.flops * kernel.count for kernel in parts)
     # Windows and the mask make the parts unequal; the layer's exact work is shared out by area.
     span, heads = model.kv_span(block, s, causal=True), model.heads_of(block)
-    exact = (
-        2.0
-        * local.plan.micro_batch
-        * heads.heads
-        / local.plan.tp
-        * job.seq_len
-        / cp
-        * span
-        * (heads.head_dim + heads.value_dim)
-    )
+    rows = local.plan.micro_batch * heads.heads / local.plan.tp * job.seq_len / cp
+    exact = 2.0 * rows * span * (heads.head_dim + heads.value_dim)
     forward = tuple(kernel._replace(flops=kernel.flops * (exact / total)) for kernel in parts)
     backward = tuple(map(_backward_core, forward))
+    if job.fused_mxfp8:
+        own, kv_heads = attention_heads(local, block)
+        out = local.tokens * own * heads.value_dim
+        into = local.tokens * (own + kv_heads) * heads.head_dim + out / own * kv_heads
+        forward, backward = (*cast(local, into), *forward), (*cast(local, out), *backward)
     return Work((*forward, *merged.forward), (*backward, *merged.backward))
 
 
@@ -322,7 +319,7 @@ def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, coun
         read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * keys * width),
         write_bytes=ELEMENT * b * heads * q_len * v + 4.0 * b * heads * q_len,
         shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, window),
-        precision=local.precision.base_format,
+        precision=local.precision.gemm_format if job.fused_mxfp8 else local.precision.base_format,
         count=float(count),
     )
 

@@ -342,6 +342,17 @@ class Job(Learning):
         return (self.attention or software_of(self.stack).attention) == "fused"
 
     @property
+    def fused_mxfp8(self) -> bool:
+        """Whether this is a mixture in MXFP8 of whose whole iterations recipes make one graph.
+
+        They turn on FP8 attention with it (fp8_dot_product_attention), and kernels that go from
+        one grouped product to the next (TransformerEngine, ForwardGroupedMLP_CuTeGEMMSwiGLU_MXFP8).
+        """
+        narrow = software_of(self.stack).fused_mxfp8 and self.precision == "fp8-mx"
+        captured = self.cuda_graphs is not False and not self.plan.sharded_parameters
+        return narrow and captured and self.model.experts > 0
+
+    @property
     def gradient_bytes(self) -> int:
         """Bytes of one accumulated gradient."""
         software, said = software_of(self.stack), self.plan.gradients

@@ -89,23 +89,25 @@ def spread_layers(layers: int, stages: int, *, mtp: int = 0) -> tuple[int, ...]:
     """Layers of each stage: even where they divide, otherwise with embedding and head counted as
     one each.
 
-    Megatron's `account_for_embedding_in_pipeline_split` and `account_for_loss_...`; an MTP layer
-    counts too. What is left over is taken from the last stage, then the first, then the others
-    from the end.
+    Megatron's `account_for_embedding_in_pipeline_split` and `account_for_loss_...`. With MTP as in
+    layouts of Megatron-Bridge and Megatron-MoE-ModelZoo ("Et*4|(tttt|)*14tmL"): an MTP layer counts
+    two, as it brings a head of its own, the head one, the embedding nothing. What is left over is
+    taken from the last stage, then the first, then the others from the end.
 
     >>> spread_layers(126, 16)[:2], spread_layers(126, 16)[-1]
     ((7, 8), 7)
-    >>> spread_layers(61, 16, mtp=1)
-    (3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2)
+    >>> spread_layers(61, 8, mtp=1)
+    (8, 8, 8, 8, 8, 8, 8, 5)
     >>> spread_layers(5, 8, mtp=1)
     (0, 1, 1, 1, 1, 1, 0, 0)
     """
     if layers % stages == 0 and not mtp:
         return (layers // stages,) * stages
-    base = ceil((layers + mtp + 2) / stages)
+    first, last = (0, 2 * mtp + 1) if mtp else (1, 1)
+    base = ceil((layers + first + last) / stages)
     sizes = [base] * stages
-    sizes[0] -= 1
-    sizes[-1] = max(0, base - 1 - mtp)  # of one layer a stage MTP takes more than the last has
+    sizes[0] -= first
+    sizes[-1] = max(0, base - last)  # of one layer a stage MTP takes more than the last has
     order = [stages - 1, 0, *range(stages - 2, 0, -1)]
     surplus = sum(sizes) - layers
     while surplus > 0:

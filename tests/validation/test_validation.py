@@ -235,6 +235,27 @@ def test_a_plain_pipeline_of_experts_has_no_graph_of_its_whole_iteration_unless_
     assert (graphs(plain), graphs({**plain, "cuda_graphs": 1})) == ({False}, {True})
 
 
+def test_mtp_that_a_row_calls_unstated_is_trained_where_recipes_train_it():
+    row = {**SMALL, "mtp": "unstated"}
+
+    def mtp(**changes):
+        return read_run({**row, **changes}, domain=8).jobs[0].model.mtp_layers
+
+    assert mtp(stack="megatron-bridge-26.04") == 1
+    assert mtp(stack="somebodys-26.04") == mtp(stack="torchtitan-2026-04") == 0
+    assert mtp(model="x (w/o MTP)") == mtp(mtp=0) == mtp(mtp=math.nan) == 0
+
+
+def test_scripts_say_what_rows_of_them_do_not():
+    row = {**SMALL, "stack": "megatron-bridge-26.06", "model": "Kimi_K2"}
+
+    def graphs(**changes):
+        return read_run({**row, **changes}, domain=8).jobs[0].cuda_graphs
+
+    assert (graphs(), graphs(cuda_graphs=1), graphs(model="x")) == (False, True, None)
+    assert graphs(stack="somebodys-26.06") is None
+
+
 def test_chunks_that_a_row_calls_unstated_are_open():
     row = {**SMALL, "layers": 8, "pp": 2, "dp": 4, "global_batch": 32}
     assert [job.plan.vpp for job in read_run(row, domain=8).jobs] == [1]

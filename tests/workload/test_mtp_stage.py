@@ -66,6 +66,15 @@ def test_no_stage_has_less_than_nothing(mtp):
             assert min(sizes) >= 0
 
 
+@pytest.mark.parametrize(
+    ("stages", "first", "between", "last"),
+    [(4, 16, 16, 13), (8, 8, 8, 5), (16, 4, 4, 1), (32, 1, 2, 0)],
+)
+def test_deepseek_v3_is_cut_as_its_published_layouts_say(stages, first, between, last):
+    """Layout_map of Megatron-Bridge's deepseek_v3.py; "Et|(tt|)*30mL" of its recipes for H100."""
+    assert spread_layers(61, stages, mtp=1) == (first, *[between] * (stages - 2), last)
+
+
 def test_the_head_stands_on_the_last_of_as_many_stages_as_there_may_be():
     """One stage before it may be empty; closed form and simulation place all alike."""
     model = replace(DRAFTS, hidden=1024, ffn=4096, head_dim=128, heads=8, kv_heads=8, moe_ffn=512)
