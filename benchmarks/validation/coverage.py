@@ -31,10 +31,12 @@ from benchmarks.validation.cases import Case, cases, every_nth, read_rows
 from benchmarks.validation.fit import Fit
 from benchmarks.validation.table import written
 from rackmodel.engine.certainty import widths
+from rackmodel.hardware import accelerator
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import month
 from rackmodel.validation.accuracy import RUNS
 from rackmodel.validation.errors import compared
+from rackmodel.validation.published_runs import machine_of
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
@@ -43,7 +45,8 @@ KINDS = {"megatron": "Megatron, NeMo", "fsdp": "FSDP, DeepSpeed", "jax": "JAX"}
 
 def unseen(row: dict) -> dict:
     """Return a row as it is if nobody knew its software: an unknown name with its date."""
-    date = month(software_of(stack_or_unknown(str(row["stack"]))).date)
+    year = accelerator(machine_of(row).accelerator).year
+    date = month(software_of(stack_or_unknown(str(row["stack"]), year=year)).date)
     return {**row, "stack": f"unseen-{date}"}
 
 

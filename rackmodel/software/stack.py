@@ -230,8 +230,8 @@ def stack_or_unknown(
     ----------
     family, year : of the accelerators; unknown software without a date is of `RUN_YEARS` after
         them.
-    sharded : weights are sharded over replicas, as under FSDP; software of Megatron's kind has
-        no such plans, pipelined or not.
+    sharded : gradients or weights are sharded over replicas, as under FSDP and DeepSpeed; software
+        of Megatron's kind has no such plans, pipelined or not.
 
     >>> stack_or_unknown("torchtitan"), stack_or_unknown("somebodys-24.05")
     ('torchtitan', 'unknown-2024-05')

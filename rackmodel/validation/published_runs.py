@@ -124,7 +124,7 @@ def read_run(
     stated = text(row, "stack") or "default"
     script = recipe_of({name: text(row, name) for name in ("stack", "model")}, 0)
     row = {**script, **{name: row[name] for name in row if text(row, name)}}
-    sharded = text(row, "sharding") in ("zero3", "hsdp")
+    sharded = text(row, "sharding") in ("zero2", "zero3", "hsdp")
     stack = stack_or_unknown(stated, family=family, year=year, sharded=sharded)
     software = software_of(stack)
     gpus, seq_len, batch = (needed(row, key) for key in ("gpus", "seq_len", "global_batch"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rackmodel.software import software_of
 from rackmodel.workload.kernels import (
     ELEMENT,
     Local,
@@ -45,7 +46,7 @@ def column_comm(
     elements = local.tokens * (local.model.hidden if width is None else width)
     size = elements * ELEMENT
     if local.plan.sequence_parallel:
-        comm = Comm.mirrored(name, "tp", "all-gather", elements * element)
+        comm = _shared_out(local, Comm.mirrored(name, "tp", "all-gather", elements * element))
         return comm if element == ELEMENT else replace(comm, bytes_back=size)
     return Comm(name=name, axis="tp", forward=None, backward="all-reduce", bytes=size)
 
@@ -60,9 +61,14 @@ def row_comm(local: Local, name: str, *, element: float = ELEMENT) -> Comm | Non
     elements = local.tokens * local.model.hidden
     size = elements * ELEMENT
     if local.plan.sequence_parallel:
-        comm = Comm.mirrored(name, "tp", "reduce-scatter", size)
+        comm = _shared_out(local, Comm.mirrored(name, "tp", "reduce-scatter", size))
         return comm if element == ELEMENT else replace(comm, bytes_back=elements * element)
     return Comm(name=name, axis="tp", forward="all-reduce", backward=None, bytes=size)
+
+
+def _shared_out(local: Local, comm: Comm) -> Comm:
+    """A collective over shares of sequences, as the software has it around its products."""
+    return replace(comm, separate=software_of(local.job.stack).separate_products)
 
 
 def column(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rackmodel.workload.kernels import Kernels, Work
+from rackmodel.workload.kernels import Kernels, Work, elementwise
 from rackmodel.workload.operations import (
     Collective,
     CollectiveOp,
@@ -36,6 +36,7 @@ class Comm:
     bytes: float
     role: Role = Role.FORWARD
     bytes_back: float | None = None  # of the mirror, where it moves another number format
+    separate: bool = False  # around products of PyTorch's: see `Software.separate_products`
 
     @classmethod
     def mirrored(
@@ -48,6 +49,13 @@ class Comm:
     def back(self) -> Comm:
         """The same with the bytes of its mirror."""
         return self if self.bytes_back is None else replace(self, bytes=self.bytes_back)
+
+    @property
+    def copies(self) -> Kernels:
+        """What puts sequences together that were gathered in shares, or apart to be reduced."""
+        if not self.separate:
+            return ()
+        return (elementwise(f"{self.name}_copy", self.bytes, self.bytes),)
 
 
 _MIRROR: dict[str, CollectiveOp] = {
@@ -170,7 +178,7 @@ def forward(steps: Sequence[Step], emit: Emitter, phase: Phase = "forward") -> N
             emit.run(first)
             emit.around(rest, comm, comm.forward)
         elif step.kind == "row":
-            emit.run(kernels)
+            emit.run((*kernels, *comm.copies))
             emit.collect(comm, comm.forward)
         elif step.kind == "ring":
             emit.around(kernels[1:], comm, comm.forward)
@@ -179,7 +187,7 @@ def forward(steps: Sequence[Step], emit: Emitter, phase: Phase = "forward") -> N
             emit.around(_pieces(kernels, emit.overlap_tp), comm, comm.forward)
         else:
             emit.collect(comm, comm.forward)
-            emit.run(kernels)
+            emit.run((*comm.copies, *kernels))
     emit.flush()
 
 
@@ -249,6 +257,13 @@ def _backward_step(step: Step, emit: Emitter, weights: Emitter) -> None:
     comm, back, gradients = step.comm, step.work.backward, step.work.weight
     if comm is None:
         emit.run(back)
+    elif step.kind == "column" and comm.separate:
+        # Autograd has kept the gathered input; the sum of all its gradients leaves after them.
+        emit.run(back)
+        weights.run(gradients, "backward")
+        emit.run(comm.back.copies)
+        emit.collect(comm.back, comm.backward)
+        return
     elif step.kind == "column":
         # Megatron: the input is gathered again beside dgrad, its gradient leaves beside wgrad.
         again = emit.collect(comm, comm.forward, beside=True)
@@ -264,7 +279,7 @@ def _backward_step(step: Step, emit: Emitter, weights: Emitter) -> None:
         emit.around(_pieces(back, emit.overlap_tp), comm.back, comm.backward)
     elif step.kind == "row":
         emit.collect(comm.back, comm.backward)
-        emit.run(back)
+        emit.run((*comm.back.copies, *back))
     elif step.kind == "ring":
         # Keys and values go round once more, and their gradients with them.
         token = emit.collect(comm, comm.forward, beside=True)

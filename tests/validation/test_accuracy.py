@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.validation.coverage import between
+from benchmarks.validation.coverage import between, unseen
 from benchmarks.validation.slopes import slopes
 from rackmodel.software import stack_or_unknown
 from rackmodel.validation.accuracy import HELD, RUNS, record, recorded, stack_rows, worse
@@ -49,6 +49,14 @@ def test_every_family_with_runs_shows_its_error():
     assert rows.loc["nemo", "runs"] > 100
     unknown = [s for s in set(read_runs(RUNS)["stack"]) if stack_or_unknown(s) != s]
     assert unknown == []
+
+
+def test_software_that_nobody_knew_is_of_the_date_that_it_has_when_known():
+    """A name without a date is no older than its accelerator, whoever knows it."""
+    rows = ({"stack": "titan", "topology": name} for name in ("dgx-h100", "dgx-h200"))
+    assert [unseen(row)["stack"] for row in rows] == ["unseen-2024-12", "unseen-2025-07"]
+    told = {"stack": "torchtitan-2024-03", "topology": "dgx-h200"}
+    assert unseen(told)["stack"] == "unseen-2024-03"
 
 
 def test_slopes_of_errors_are_found_beside_levels_of_machines():

@@ -273,6 +273,8 @@ def test_unknown_software_has_the_ways_of_its_accelerator_and_years():
     for pp, dp in ((1, 8), (1.0, 8), (2.0, 4)):  # a column with empty cells is read as floats
         cells = {"sharding": "zero3", "pp": pp, "dp": dp, "global_batch": 32}
         assert stack("nvidia-hopper", 2022, **cells) == "unknown-fsdp-2023-07"
+    # Megatron's optimizer shards states; it has no zero2 either.
+    assert stack("nvidia-hopper", 2022, sharding="zero2") == "unknown-fsdp-2023-07"
     assert stack("amd-cdna3", 2023, stack="somebodys-2025-03") == "unknown-rocm-2025-03"
 
 

@@ -21,7 +21,7 @@ from rackmodel.workload.memory import (
     printed_bytes,
     recompute_that_fits,
 )
-from rackmodel.workload.operations import Collective, Kernel, Role, Segment
+from rackmodel.workload.operations import Collective, Compute, Kernel, Role, Segment
 from rackmodel.workload.stages import chunks_of
 
 
@@ -182,6 +182,31 @@ def test_products_by_themselves_hold_their_gathered_inputs(precision, gathered):
     more = states_beside(whole, 4) - states_beside(fused, 4)
     assert more * transfer_bytes(whole) == pytest.approx(0.75 * states * (1 + gathered))
     assert states_beside(whole, 1) == states_beside(fused, 1)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_pytorchs_tp_copies_sequences_and_hands_gradients_on_after_its_products(overlap):
+    plan = {"pp": 1, "dp": 8, "recompute": "none", "tp_overlap": overlap}
+    torch, fused = job("titan", **plan), job("megatron", **plan)
+    layers, gathered = torch.model.layers, transfer_bytes(torch) * 4
+    copied, back = {}, {}
+    for one in (torch, fused):
+        items = programs(one)[0].items
+        flat = [o for i in items for o in (i.operations if isinstance(i, Segment) else [i])]
+        kernels = [k for o in flat if isinstance(o, Compute) for k in o.kernels]
+        copies = [k for k in kernels if k.name in ("qkv_copy", "proj_copy", "fc1_copy", "fc2_copy")]
+        copied[one.stack] = sum(k.count * k.read_bytes for k in copies) / one.micro_batches
+        back[one.stack] = [
+            o.stream
+            for o in flat
+            if isinstance(o, Collective) and (o.name, o.op) == ("qkv", "reduce-scatter")
+        ]
+    # Four there and four back; pipelined products copy nothing, but two sums stay by themselves.
+    times = 2 if overlap else 8
+    assert copied == {"titan": times * layers * gathered, "megatron": 0}
+    assert set(back["titan"]) == {"compute"}
+    assert set(back["megatron"]) == {"tp"}
+    assert len(collectives(torch, "qkv")) < len(collectives(fused, "qkv"))  # nothing comes again
 
 
 def test_what_recompute_would_fit_is_said_of_sharded_mixtures():
