@@ -87,7 +87,7 @@ def _check(path: Path, shown: str, most: int) -> None:
 
 
 @contextlib.contextmanager
-def open_stream(path: Path, *, where: str = "") -> Iterator[io.BufferedReader]:
+def open_stream(path: Path, *, where: str) -> Iterator[io.BufferedReader]:
     """Open a regular file of any size to be read piece by piece.
 
     Raises

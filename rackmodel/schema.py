@@ -26,9 +26,6 @@ from rackmodel.result.records import ResultRecord
 from rackmodel.result.serving_records import RequestsRecord, ServingRecord
 from rackmodel.workload import Job, Model, Plan
 
-Number: TypeAlias = Annotated[
-    float | str, Field(description="A number in SI, or with its unit: '8 TB/s'.")
-]
 Stated: TypeAlias = Annotated[
     float | str | bool | dict[str, Any],
     Field(description="A value, or {value, source, grade, note, low, high}."),
@@ -179,15 +176,6 @@ class TopologyFile(Section):
         None, description="What joins the NICs; without it the machine is one scale-up domain."
     )
     published: dict[str, Any] = Field({}, description="What the built graph has to come out at.")
-
-
-class Range(Section):
-    """Values from one to another, in steps or by a factor."""
-
-    start: Number = Field(alias="from")
-    to: Number
-    step: Number | None = None
-    times: float | None = None
 
 
 class SweepFile(Section):

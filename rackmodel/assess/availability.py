@@ -34,6 +34,7 @@ from rackmodel.hardware import Catalog
 
 DAY_S = 86400.0
 MOST_RUNS = 1000
+ENOUGH = 0.999  # probability that no domain lacks to the job
 
 
 def availability(
@@ -182,8 +183,8 @@ def spare_rows(
     return rows
 
 
-def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tuple[int, float]:
-    """Return the fewest idle domains with which `needed` are whole with probability `wanted`, and
+def idle_domains(needed: int, available: float) -> tuple[int, float]:
+    """Return the fewest idle domains with which `needed` are whole with probability `ENOUGH`, and
     that probability.
 
     available : probability that a domain is whole; domains break independently.
@@ -203,7 +204,7 @@ def idle_domains(needed: int, available: float, *, wanted: float = 0.999) -> tup
     for more in range(needed + 1000):
         count = needed + more
         chance = math.fsum(binomial(count, k, broken) for k in range(more + 1))
-        if chance >= wanted:
+        if chance >= ENOUGH:
             return more, min(1.0, chance)
     return more, min(1.0, chance)
 

@@ -24,13 +24,15 @@ from rackmodel.hardware.power_model import (
     voltage_ratio,
 )
 
+STILL = 1e-3  # relative change of a clock that counts as none
+MOST_TRIES = 12  # simulations for a clock
+
 
 def repeated_unit(
     timeline: Table,
     rank_class: int,
     accelerator: Accelerator,
     *,
-    stream: str = "compute",
     device_busy: float = 1.0,
 ) -> Columns:
     """Return the pieces of a rank class's steady micro-batch, as `capped_clock` reads them.
@@ -51,13 +53,13 @@ def repeated_unit(
     """
     inside = np.asarray(timeline["rank_class"]) == rank_class
     if "stream" in timeline:
-        inside &= Words.of(timeline["stream"]).among(stream)
+        inside &= Words.of(timeline["stream"]).among("compute")
     if "micro_batch" in timeline:
         batched = inside & (np.asarray(timeline["micro_batch"]) >= 0)
         inside = batched if batched.any() else inside
     if not inside.any():
         raise InvalidInput(
-            f"timeline: rank class {rank_class} has no pieces on stream {stream!r}; give another"
+            f"timeline: rank class {rank_class} has no pieces on stream 'compute'; give another"
         )
     rows = picked(timeline, sorted(COLUMNS), inside)
     work = work_of(rows, accelerator, device_busy)
@@ -185,8 +187,6 @@ def settle_clock(
     *,
     device_busy: float = 1.0,
     others_at: Callable[[], Mapping[int, Accelerator]] = dict,
-    tolerance: float = 1e-3,
-    most: int = 12,
 ) -> tuple[dict[str, float], int]:
     """Simulate and ask for the clocks until clocks, power and time agree.
 
@@ -197,7 +197,6 @@ def settle_clock(
     cap_w : the cap to meet; an accelerator whose own is lower keeps that. [W]
     device_busy : as `repeated_unit` takes it.
     others_at : {rank class: accelerator} of that timeline, where it is not `accelerator`.
-    tolerance : relative change of a clock that counts as none.
 
     Returns
     -------
@@ -207,11 +206,11 @@ def settle_clock(
     Raises
     ------
     CannotRun
-        If the cap can't be met, or a clock still moves after `most` simulations.
+        If the cap can't be met, or a clock still moves after `MOST_TRIES` simulations.
     """
     clocks: dict[str, float] = {}
     usual: dict[int, float] = {}
-    for count in range(1, most + 1):
+    for count in range(1, MOST_TRIES + 1):
         timeline, wanted = timeline_at(clocks), dict[str, float]()
         others = others_at()
         for rank_class in np.unique(np.asarray(timeline["rank_class"])).tolist():
@@ -223,10 +222,10 @@ def settle_clock(
                 ratio = capped_clock(unit, part, cap_w, clock=before * own) / own
             wanted[part.name] = min(wanted.get(part.name, math.inf), ratio)
         moved = {name: abs(one / clocks.get(name, 1.0) - 1.0) for name, one in wanted.items()}
-        if max(moved.values()) <= tolerance:
+        if max(moved.values()) <= STILL:
             return wanted, count
         clocks = wanted
     raise CannotRun(
-        f"power cap of {cap_w:g} W: the clock still moves by more than {tolerance:.1%} after "
-        f"{most} simulations (now {min(clocks.values()):.3f})"
+        f"power cap of {cap_w:g} W: the clock still moves by more than {STILL:.1%} after "
+        f"{MOST_TRIES} simulations (now {min(clocks.values()):.3f})"
     )

@@ -179,7 +179,6 @@ def cost_of(
     it_w: float,
     tokens_per_s: float,
     site: Site | None = None,
-    goodput: float = 1.0,
 ) -> CostRecord:
     """Return what the job costs, with low and high beside every total.
 
@@ -187,7 +186,7 @@ def cost_of(
     ----------
     used : accelerators of the job.
     it_w : mean power of racks and fabric. [W]
-    tokens_per_s : of the whole job, before failures; goodput : share of the time that counts.
+    tokens_per_s : of the whole job, before failures.
 
     Returns
     -------
@@ -208,7 +207,7 @@ def cost_of(
         per_hour = math.fsum(hourly.values())
         end = "" if level == "mid" else f"_{level}"
         result |= {
-            f"usd_per_mtoken{end}": per_hour / 3600.0 / (tokens_per_s * goodput) * 1e6,
+            f"usd_per_mtoken{end}": per_hour / 3600.0 / tokens_per_s * 1e6,
             f"usd_per_gpu_hour{end}": per_hour / used,
             f"usd_per_hour{end}": per_hour,
             f"capital_usd{end}": it,

@@ -218,7 +218,7 @@ def size(text: str, where: str) -> float:
     return value
 
 
-def assignments(words: Sequence[str], where: str = "--set") -> dict[str, str]:
+def assignments(words: Sequence[str]) -> dict[str, str]:
     """Return {dotted key: value as written} of words KEY=VALUE.
 
     >>> assignments(["accelerators.gb200.power_w=1.1 kW"])
@@ -230,11 +230,11 @@ def assignments(words: Sequence[str], where: str = "--set") -> dict[str, str]:
         key = key.strip()
         if not equals or not value.strip() or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", key):
             raise InvalidInput(
-                f"{where}: wanted KEY=VALUE such as accelerators.gb200.hbm_bytes_per_s='10 TB/s'; "
+                f"--set: wanted KEY=VALUE such as accelerators.gb200.hbm_bytes_per_s='10 TB/s'; "
                 f"got {clip(word)!r}"
             )
         if key in found:
-            raise InvalidInput(f"{where}: {key} is given twice")
+            raise InvalidInput(f"--set: {key} is given twice")
         found[key] = value.strip()
     return found
 

@@ -5,7 +5,7 @@ Out: `load_catalog()`, `accelerator(name)` and the frozen dataclasses of `parts`
 Left out: how parts are joined (topology) and what they do over time (simulate, assess).
 """
 
-from rackmodel.hardware.catalog import accelerator, link, load_catalog, medium, sources, switch
+from rackmodel.hardware.catalog import accelerator, load_catalog, sources
 from rackmodel.hardware.describe import Fact, catalog_rows, describe, show_quantity
 from rackmodel.hardware.parts import (
     Accelerator,
@@ -37,10 +37,7 @@ __all__ = [
     "accelerator",
     "catalog_rows",
     "describe",
-    "link",
     "load_catalog",
-    "medium",
     "show_quantity",
     "sources",
-    "switch",
 ]

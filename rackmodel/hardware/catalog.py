@@ -21,7 +21,6 @@ from rackmodel import gate, units
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_toml
 from rackmodel.hardware.build import (
-    Part,
     build,
     check_fields,
     check_loose,
@@ -109,29 +108,9 @@ def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
             f"accelerator {name!r} is announced without figures ({', '.join(missing[:4])}, ...); "
             f"set them: --set accelerators.{name}.{missing[0]}=..., or give a file with like = ..."
         )
-    return _named("accelerator", name, catalog.accelerators)
-
-
-def link(name: str, catalog: Catalog | None = None) -> Link:
-    """Return a link by name; UnknownName if there is none."""
-    return _named("link", name, (catalog or load_catalog()).links)
-
-
-def switch(name: str, catalog: Catalog | None = None) -> Switch:
-    """Return a switch by name; UnknownName if there is none."""
-    return _named("switch", name, (catalog or load_catalog()).switches)
-
-
-def medium(name: str, catalog: Catalog | None = None) -> Medium:
-    """Return a medium by name; UnknownName if there is none."""
-    return _named("medium", name, (catalog or load_catalog()).media)
-
-
-def _named(what: str, name: str, known: Mapping[str, Part]) -> Part:
-    """Return one of the parts that are known, or name the nearest."""
-    if name not in known:
-        raise UnknownName.among(what, name, known)
-    return known[name]
+    if name not in catalog.accelerators:
+        raise UnknownName.among("accelerator", name, catalog.accelerators)
+    return catalog.accelerators[name]
 
 
 @functools.cache

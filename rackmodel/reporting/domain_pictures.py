@@ -88,12 +88,10 @@ def _sizes(rows: Rows, copper_ends: int | None, ax: Axes, *, told: bool) -> None
             )
 
 
-def _banded(rows: Rows, name: str, ax: Axes, unit: float = 1.0, **more: Any) -> None:
+def _banded(rows: Rows, name: str, ax: Axes, **more: Any) -> None:
     """Draw a line with its band, and each value."""
     places = range(len(rows))
-    middle, low, high = (
-        [row[f"{name}{end}"] / unit for row in rows] for end in ("", "_low", "_high")
-    )
+    middle, low, high = ([row[f"{name}{end}"] for row in rows] for end in ("", "_low", "_high"))
     colour = more.get("color", COLOURS[0])
     ax.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0, label="80% band")
     ax.plot(places, middle, marker="o", **{"color": colour, **more})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, Any]]
 
 
-def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling gains") -> Axes:
+def tornado(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw what doubling (and halving) each resource does to tokens/s, the largest on top.
 
     rows : each with `resource`, `gain` (relative, doubled) and where known `loss` (halved).
@@ -62,7 +62,7 @@ def tornado(rows: Rows, ax: Axes | None = None, *, title: str = "What doubling g
             handles, labels = ax.get_legend_handles_labels()
             unique = dict(zip(labels, handles, strict=True))
             ax.legend(unique.values(), unique.keys(), loc="lower right", frameon=False)
-        return dress(ax, title=title, x="change of tokens/s [%]", grid="x")
+        return dress(ax, title="What doubling gains", x="change of tokens/s [%]", grid="x")
 
 
 def _changes(*changes: float | None) -> list[tuple[str, float, bool]]:

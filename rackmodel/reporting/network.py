@@ -43,11 +43,11 @@ def size_label(size: float) -> str:
     return f"{size:.3g} B"
 
 
-def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured: Rows = ()) -> Axes:
+def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
     """Draw bus bandwidth against message size, one line per operation and number of accelerators.
 
     rows : each with bytes, busbw_bytes_per_s, and op, gpus, topology where they differ; `bound_s`
-    draws the physical bound. measured : rows with bytes and busbw_bytes_per_s, drawn as crosses.
+    draws the physical bound.
     """
     ax = own_axes(ax)
     groups: dict[str, list[Mapping[str, Any]]] = {}
@@ -81,15 +81,7 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "", measured:
                     label="" if bounded else "physical bound (same colour)",
                 )
                 bounded = True
-        if measured:
-            ax.plot(
-                [row["bytes"] for row in measured],
-                [row["busbw_bytes_per_s"] / 1e9 for row in measured],
-                "x",
-                color=INK,
-                label="measured",
-            )
-        _size_axis(ax, [row["bytes"] for row in [*rows, *measured]])
+        _size_axis(ax, [row["bytes"] for row in rows])
         ax.set_yscale("log")
         top = ax.get_ylim()[1]
         ax.set_ylim(max(ax.get_ylim()[0], top / 1e5), top * 1.3)
@@ -223,14 +215,12 @@ TIER_FIGURES: dict[str, tuple[float, str, str]] = {
 }
 
 
-def bandwidth_tiers(
-    tiers: Rows, ax: Axes | None = None, *, value: str = "bytes_per_s", names: bool = True
-) -> Axes:
+def bandwidth_tiers(tiers: Rows, ax: Axes | None = None, *, value: str = "bytes_per_s") -> Axes:
     """Draw one figure of merit of every tier against its distance, one line a machine.
 
     tiers : each with name, reach_m and `value` (left out where it is not known), and `machine`
     where there are several. value : bytes_per_s (one direction of one accelerator), j_per_bit or
-    usd_per_gb_per_s. names : write the tiers' names beside the first machine's marks.
+    usd_per_gb_per_s. The tiers' names stand beside the first machine's marks.
     """
     ax = own_axes(ax)
     factor, label, title = TIER_FIGURES[value]
@@ -254,7 +244,7 @@ def bandwidth_tiers(
                 label=machine,
             )
             rising = len(heights) > 1 and heights[-1] > heights[0]
-            for place, tier in enumerate(line if names and index == 0 else ()):
+            for place, tier in enumerate(line if index == 0 else ()):
                 if rising and 0 < place < len(line) - 1:  # the free side of a line that climbs
                     offset, across, up = (-9, 3), "right", "bottom"
                 elif place == 1 and heights[0] > heights[1]:  # and of one that falls

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
+AIR_ENDS_KW = (30.0, 50.0)  # air alone, in ordinary and in the best halls
+
 
 def rack_elevation(trays: Rows, ax: Axes | None = None, *, title: str = "Rack") -> Axes:
     """Draw a rack from top to bottom, each tray coloured by its heat, with W and degC.
@@ -127,27 +129,22 @@ def power_over_time(
             ax.axhline(limit_w / 1e3, color=WARN, linestyle="--", linewidth=1.2, label="limit")
         ax.set_xlim(min(time_s), max(time_s))
         ax.set_ylim(bottom=0)
-        legend_outside(ax, reverse=True)
+        legend_outside(ax)
         return dress(ax, title=title, x="time in the step [s]", y="power of the rack [kW]")
 
 
-def heat_by_domain(
-    rows: Rows,
-    ax: Axes | None = None,
-    *,
-    air_limit_w: tuple[float, float] = (30e3, 50e3),
-) -> Axes:
+def heat_by_domain(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw heat per rack against the size of its scale-up domain, with the limit of air cooling.
 
     rows : each with domain (accelerators), heat_w, and where known `label`, `liquid_share` (an
-    open mark is a rack that air cools) and the band heat_w_low, heat_w_high. air_limit_w : where
-    air alone ends, for ordinary and for the best halls; racks are no series, so no line joins them.
+    open mark is a rack that air cools) and the band heat_w_low, heat_w_high. Racks are no
+    series, so no line joins them.
     """
     ax = own_axes(ax)
     ordered = sorted(rows, key=lambda row: (row["domain"], row["heat_w"]))
     sizes = sorted({row["domain"] for row in ordered})
     with look():
-        low, high = (watts / 1e3 for watts in air_limit_w)
+        low, high = AIR_ENDS_KW
         ax.axhspan(low, high, color=AIR, alpha=0.35, linewidth=0)
         ax.annotate(
             f"air alone ends here, {low:.0f}-{high:.0f} kW",

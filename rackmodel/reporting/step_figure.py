@@ -142,7 +142,7 @@ def hbm_over_time(timeline: pd.DataFrame, capacity_bytes: float, ax: Axes) -> Ax
         )
         ax.set_xlim(0, float(mine["time_s"].max()))
         ax.set_ylim(0, capacity_bytes / 1e9 * 1.15)
-        legend_outside(ax, reverse=True)
+        legend_outside(ax)
         return dress(ax, title="HBM of the fullest rank", x="time [s]", y="HBM [GB]")
 
 

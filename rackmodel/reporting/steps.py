@@ -112,7 +112,7 @@ def step_breakdown(rows: Rows, ax: Axes | None = None, *, title: str = "Where a 
                 banded, top = True, max(top, band[1])
         ax.set_ylim(0, top * 1.1)
         _tick_names(ax, labels)
-        legend_outside(ax, reverse=True)
+        legend_outside(ax)
         return dress(ax, title=title, y="time of one step [s]")
 
 
@@ -213,7 +213,7 @@ def _figure(
         ax.plot(where, band, "_-", color=INK, linewidth=1.4, ms=6, label=name)
 
 
-def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LIMIT_W) -> Axes:
+def heat_bars(rows: Rows, ax: Axes | None = None) -> Axes:
     """Draw the heat of a rack, liquid below and air above, with the limit of air cooling.
 
     rows : each with `racks` [{count, liquid_w, air_w}], where known with heat_w_low, heat_w_high:
@@ -241,7 +241,7 @@ def heat_bars(rows: Rows, ax: Axes | None = None, *, air_limit_w: float = AIR_LI
             low, high = (per_rack(rows[index], f"heat_w_{end}") for end in ("low", "high"))
             band = (low / 1e3, high / 1e3) if low and high else None
             _figure(ax, index, total, f"{total:.3g} kW", band)
-        limit = air_limit_w / 1e3
+        limit = AIR_LIMIT_W / 1e3
         top = max([*(a + b for a, b in zip(liquid, air, strict=True)), limit])
         ax.axhline(
             limit,
@@ -305,7 +305,7 @@ def hbm_bars(rows: Rows, ax: Axes | None = None) -> Axes:
             )
         ax.set_ylim(0, max([*limits, *floor, 1e-9]) * 1.16)
         _tick_names(ax, names_of(rows))
-        legend_outside(ax, reverse=True)
+        legend_outside(ax)
         return dress(ax, title="HBM of the fullest rank", y="HBM [GB]")
 
 

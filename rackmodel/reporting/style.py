@@ -145,22 +145,18 @@ def part_look(key: str, number: int = 0) -> tuple[str, str, str]:
     return key.replace("_", " "), _SPARE[number % len(_SPARE)], "xx"
 
 
-def legend_outside(ax: Axes, *, reverse: bool = False, title: str = "") -> None:
-    """Put the legend to the right of the axes, where it hides nothing."""
+def legend_outside(ax: Axes) -> None:
+    """Put the legend to the right of the axes, where it hides nothing, in the order of a stack."""
     handles, labels = ax.get_legend_handles_labels()
-    if reverse:
-        handles, labels = handles[::-1], labels[::-1]
     if handles:
         ax.legend(
-            handles,
-            labels,
+            handles[::-1],
+            labels[::-1],
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             borderaxespad=0.0,
             frameon=False,
             fontsize=9,
-            title=title or None,
-            alignment="left",
         )
 
 

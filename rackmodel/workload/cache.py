@@ -75,7 +75,6 @@ def cache_bytes(
     *,
     tp: int = 1,
     element_bytes: float = 2.0,
-    index_bytes: float = 1.0,
     state_bytes: float = 4.0,
 ) -> float:
     """Return the bytes that all layers keep of a sequence of that length on one of `tp` ranks.
@@ -84,8 +83,8 @@ def cache_bytes(
     ----------
     length : tokens of the sequence so far.
     tp : ranks of tensor parallelism; pipeline stages share the layers out.
-    element_bytes : of a key, value or latent. index_bytes : of an indexer's key (fp8 as published).
-        state_bytes : of a state (fp32, as Mamba and the delta rule keep theirs). [bytes]
+    element_bytes : of a key, value or latent. An indexer's key has one (fp8 as published).
+    state_bytes : of a state (fp32, as Mamba and the delta rule keep theirs). [bytes]
 
     Examples
     --------
@@ -99,6 +98,6 @@ def cache_bytes(
         kept = cache_of(model, block, tp=tp)
         each = kept.tokens(length) * kept.per_token * element_bytes
         each += length * kept.compressed_per_token * element_bytes
-        each += length * kept.index_per_token * index_bytes + kept.per_sequence * state_bytes
+        each += length * kept.index_per_token + kept.per_sequence * state_bytes
         total += model.blocks.count(block) * each
     return total

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.hardware import accelerator, link, load_catalog, medium, sources, switch
+from rackmodel.hardware import accelerator, load_catalog, sources
 from rackmodel.hardware.build import FORMATS
 from rackmodel.hardware.parts import GRADES
 
@@ -97,12 +97,15 @@ def test_chassis_and_prices_name_known_sources(kind):
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "trainium2"])
 def test_links_times_rate_is_the_scale_up_bandwidth(name):
     part = accelerator(name)
-    rate = link(part.scale_up_link).bytes_per_s
+    rate = CATALOG.links[part.scale_up_link].bytes_per_s
     assert part.scale_up_links * rate == pytest.approx(part.scale_up_bytes_per_s)
 
 
 def test_trainium2_has_links_of_two_rates():
-    inside, cross = link("neuronlink3").bytes_per_s, link("neuronlink3-cross").bytes_per_s
+    inside, cross = (
+        CATALOG.links["neuronlink3"].bytes_per_s,
+        CATALOG.links["neuronlink3-cross"].bytes_per_s,
+    )
     assert 4 * inside + 2 * cross == accelerator("trainium2").scale_up_bytes_per_s
 
 
@@ -148,7 +151,7 @@ def test_some_clock_keeps_a_best_gemm_at_the_cap(name):
 
 @pytest.mark.parametrize("name", list(CATALOG.links))
 def test_a_link_is_sensible(name):
-    found = link(name)
+    found = CATALOG.links[name]
     assert 0 < found.payload_efficiency <= 1
     assert 0 < found.latency_s < 1e-5
     assert 1e10 <= found.bytes_per_s <= 1e12
@@ -156,7 +159,7 @@ def test_a_link_is_sensible(name):
 
 def test_capacity_of_switches_matches_what_is_sold_as_one_way():
     for name, terabits in [("quantum2", 25.6), ("nvswitch4", 28.8), ("tomahawk6", 102.4)]:
-        chip = switch(name)
+        chip = CATALOG.switches[name]
         assert chip.radix * chip.port_bytes_per_s * 8e-12 == pytest.approx(terabits)
 
 
@@ -196,25 +199,16 @@ def test_hbm_has_a_price_by_generation():
 
 
 def test_copper_fails_less_often_than_optics():
-    assert medium("copper").failures_per_hour < medium("pluggable").failures_per_hour
+    assert CATALOG.media["copper"].failures_per_hour < CATALOG.media["pluggable"].failures_per_hour
 
 
 def test_price_per_gbps_of_a_module():
-    assert medium("pluggable").usd_per_gbps == pytest.approx(1250 / 800)
+    assert CATALOG.media["pluggable"].usd_per_gbps == pytest.approx(1250 / 800)
 
 
-@pytest.mark.parametrize(
-    ("find", "name", "near"),
-    [
-        (accelerator, "gb20", "gb200"),
-        (link, "nvlink9", "nvlink"),
-        (switch, "quantum3", "quantum2"),
-        (medium, "optics", "ocs"),
-    ],
-)
-def test_unknown_names_say_what_was_meant(find, name, near):
-    with pytest.raises(UnknownName, match=near):
-        find(name)
+def test_unknown_names_say_what_was_meant():
+    with pytest.raises(UnknownName, match="gb200"):
+        accelerator("gb20")
 
 
 def test_an_announced_part_without_figures_says_which():

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from rackmodel.hardware import accelerator, link, medium, switch
+from rackmodel.hardware import accelerator, load_catalog
 from rackmodel.hardware.power_model import voltage_ratio
+
+CATALOG = load_catalog()
 
 
 # NVIDIA data sheets (dense is half of the printed sparse figure), makers' pages for the others.
@@ -35,7 +37,7 @@ def test_dense_peaks(name, number_format, dense_tflops):
 )
 def test_nvlink_is_printed_both_ways(name, both_ways_gb_per_s):
     part = accelerator(name)
-    rate = link(part.scale_up_link).bytes_per_s
+    rate = CATALOG.links[part.scale_up_link].bytes_per_s
     assert 2 * part.scale_up_links * rate == pytest.approx(both_ways_gb_per_s * 1e9, rel=1e-9)
 
 
@@ -62,16 +64,16 @@ def test_nvl72_rack_moves_130_tb_per_s():
     # NVIDIA prints 130 TB/s, both directions, for 72 GPUs on 18 chips of 72 ports.
     both_ways = 2 * 72 * accelerator("gb200").scale_up_bytes_per_s
     assert both_ways == pytest.approx(130e12, rel=0.01)
-    chip = switch("nvswitch4")
+    chip = CATALOG.switches["nvswitch4"]
     assert 18 * chip.radix * chip.port_bytes_per_s == 72 * accelerator("gb200").scale_up_bytes_per_s
 
 
 def test_optics_for_nvl72_would_draw_16_to_21_kw():
     # NVIDIA, GTC 2024: about 20 kW saved by copper; 1,296 links, two ends each.
     for name in ("pluggable", "pluggable-1600g"):
-        watts = 1296 * 2 * 50e9 * 8 * medium(name).joule_per_bit_per_end
+        watts = 1296 * 2 * 50e9 * 8 * CATALOG.media[name].joule_per_bit_per_end
         assert 16e3 <= watts <= 21e3
-    assert medium("copper").joule_per_bit_per_end == 0
+    assert CATALOG.media["copper"].joule_per_bit_per_end == 0
 
 
 def test_peaks_follow_from_units_and_clock():
@@ -93,14 +95,17 @@ def test_gb200_runs_at_most_at_the_highest_clock_of_its_silicon():
 
 def test_remote_read_through_an_nvlink5_switch():
     # Oracle, GB300: 20,525 ns for 12 pairs of request and response.
-    one_way = 2 * link("nvlink5").latency_s + switch("nvswitch4").latency_s
+    one_way = 2 * CATALOG.links["nvlink5"].latency_s + CATALOG.switches["nvswitch4"].latency_s
     assert 2 * one_way == pytest.approx(20525e-9 / 12, rel=0.02)
 
 
 def test_rdma_write_latency_over_one_and_three_switches():
     # Oracle, GB300, 8-byte writes on 400G RoCE: 1.85 us in the rack, 2.78 us within the block.
-    ends = 2 * link("pcie5-x16").latency_s
-    wire, chip = link("roce-400-cx8").latency_s, switch("sn5600").latency_s
+    ends = 2 * CATALOG.links["pcie5-x16"].latency_s
+    wire, chip = (
+        CATALOG.links["roce-400-cx8"].latency_s,
+        CATALOG.switches["sn5600"].latency_s,
+    )
     assert ends + 2 * wire + chip == pytest.approx(1.85e-6, rel=0.1)
     assert ends + 4 * wire + 3 * chip == pytest.approx(2.78e-6, rel=0.1)
 

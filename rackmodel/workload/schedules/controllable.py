@@ -32,12 +32,11 @@ class _Leg(NamedTuple):
     hop: int  # passes from the beginning on one rank to that on the next
 
 
-def _legs(down: int, up: int, again: int, home: int) -> tuple[_Leg, ...]:
-    return _Leg("F", 0, down), _Leg("F", 1, up), _Leg("B", 1, again), _Leg("B", 0, home)
-
-
 # Hops of one pass each are the least memory; alternating with two, half of 1F1B's.
-BLOCKS = {"v-min": _legs(1, 1, 1, 1), "v-half": _legs(2, 1, 2, 1)}
+BLOCKS = {
+    name: (_Leg("F", 0, hop), _Leg("F", 1, 1), _Leg("B", 1, hop), _Leg("B", 0, 1))
+    for name, hop in (("v-min", 1), ("v-half", 2))
+}
 
 
 def _begins(legs: tuple[_Leg, ...], turns: tuple[int, ...], p: int) -> list[list[int]]:
