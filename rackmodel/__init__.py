@@ -17,52 +17,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rackmodel.api import compare as compare
-    from rackmodel.api import search as search
-    from rackmodel.api import simulate as simulate
+    from rackmodel.api import compare as compare, search as search, simulate as simulate
     from rackmodel.assess.halls import hall_over_time as hall_over_time
-    from rackmodel.assess.series import heat_over_time as heat_over_time
-    from rackmodel.assess.series import power_over_time as power_over_time
+    from rackmodel.assess.series import (
+        heat_over_time as heat_over_time,
+        power_over_time as power_over_time,
+    )
     from rackmodel.engine.networks import clear_caches as clear_caches
-    from rackmodel.errors import CannotRun as CannotRun
-    from rackmodel.errors import DoesNotFit as DoesNotFit
-    from rackmodel.errors import InvalidInput as InvalidInput
-    from rackmodel.errors import InvalidPlan as InvalidPlan
-    from rackmodel.errors import NoRoute as NoRoute
-    from rackmodel.errors import RackModelError as RackModelError
-    from rackmodel.errors import UnknownName as UnknownName
+    from rackmodel.errors import (
+        CannotRun as CannotRun,
+        DoesNotFit as DoesNotFit,
+        InvalidInput as InvalidInput,
+        InvalidPlan as InvalidPlan,
+        NoRoute as NoRoute,
+        RackModelError as RackModelError,
+        UnknownName as UnknownName,
+    )
     from rackmodel.halls.api import hall as hall
     from rackmodel.hardware import load_catalog as load_catalog
-    from rackmodel.requests.api import front_requests as front_requests
-    from rackmodel.requests.api import serve_requests as serve_requests
+    from rackmodel.requests.api import (
+        front_requests as front_requests,
+        serve_requests as serve_requests,
+    )
     from rackmodel.result.comparison import Comparison as Comparison
     from rackmodel.result.result import Result as Result
-    from rackmodel.serving.api import front as front
-    from rackmodel.serving.api import serve as serve
-    from rackmodel.topology import load_topology as load_topology
-    from rackmodel.topology import read_topology as read_topology
+    from rackmodel.serving.api import front as front, serve as serve
+    from rackmodel.topology import load_topology as load_topology, read_topology as read_topology
     from rackmodel.verbs.answer import Answer as Answer
-    from rackmodel.verbs.domain_answers import domains as domains
-    from rackmodel.verbs.domain_answers import domains_serving as domains_serving
-    from rackmodel.verbs.machines import collective as collective
-    from rackmodel.verbs.machines import draw as draw
-    from rackmodel.verbs.machines import goodput as goodput
+    from rackmodel.verbs.domain_answers import (
+        domains as domains,
+        domains_serving as domains_serving,
+    )
+    from rackmodel.verbs.machines import collective as collective, draw as draw, goodput as goodput
     from rackmodel.verbs.page import report as report
-    from rackmodel.verbs.plans import advise as advise
-    from rackmodel.verbs.plans import diff as diff
-    from rackmodel.verbs.plans import emit as emit
-    from rackmodel.verbs.plans import replay as replay
-    from rackmodel.verbs.power import caps as caps
-    from rackmodel.verbs.power import heat as heat
-    from rackmodel.verbs.studies import claims as claims
-    from rackmodel.verbs.studies import design as design
-    from rackmodel.verbs.studies import sensitivity as sensitivity
-    from rackmodel.verbs.studies import validate as validate
+    from rackmodel.verbs.plans import advise as advise, diff as diff, emit as emit, replay as replay
+    from rackmodel.verbs.power import caps as caps, heat as heat
+    from rackmodel.verbs.studies import (
+        claims as claims,
+        design as design,
+        sensitivity as sensitivity,
+        validate as validate,
+    )
     from rackmodel.verbs.sweeping import sweep as sweep
-    from rackmodel.workload import Job as Job
-    from rackmodel.workload import Model as Model
-    from rackmodel.workload import Plan as Plan
-    from rackmodel.workload import load_model as load_model
+    from rackmodel.workload import (
+        Job as Job,
+        Model as Model,
+        Plan as Plan,
+        load_model as load_model,
+    )
     from rackmodel.workload.launch import read_launch as read_launch
 
 __version__ = "0.10.0"

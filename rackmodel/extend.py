@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from rackmodel.network.collectives.registry import algorithm as collective
     from rackmodel.software.stack import register as software
     from rackmodel.topology.builders import builder as builder
-    from rackmodel.workload.schedules.schedule import Action as Action
-    from rackmodel.workload.schedules.schedule import schedule as schedule
+    from rackmodel.workload.schedules.schedule import Action as Action, schedule as schedule
 
 GROUP = "rackmodel.extensions"
 VARIABLE = "RACKMODEL_EXTEND"  # files, separated as in PATH; worker processes read it too

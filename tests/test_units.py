@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rackmodel.errors import InvalidInput
 from rackmodel.units import dimension_of, dimensions, parse, show

@@ -29,8 +29,7 @@ from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import plan_words
-from rackmodel.planning.job_words import checked, open_job, site_of
-from rackmodel.planning.job_words import plan_words as given_fields
+from rackmodel.planning.job_words import checked, open_job, plan_words as given_fields, site_of
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, Model, Plan, precision_of

@@ -20,8 +20,13 @@ from functools import cache
 from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.hardware import Accelerator, Catalog, Switch, load_catalog
-from rackmodel.hardware import accelerator as accelerator_of
+from rackmodel.hardware import (
+    Accelerator,
+    Catalog,
+    Switch,
+    accelerator as accelerator_of,
+    load_catalog,
+)
 from rackmodel.topology import Topology, changed, load_topology, topology_names
 from rackmodel.topology.shapes import Switched
 

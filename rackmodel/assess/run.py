@@ -34,8 +34,8 @@ from rackmodel.result.result import Result
 from rackmodel.software import UNKNOWN, software_of
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs, settled
-from rackmodel.workload.dispatch import fused
 from rackmodel.workload.operations import Compute, Segment
+from rackmodel.workload.silent import fused
 from rackmodel.workload.stages import chunks_of
 
 LEAST = {

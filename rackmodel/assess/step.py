@@ -31,8 +31,7 @@ from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.windows import swings
 from rackmodel.columns import Table, floats
 from rackmodel.errors import InvalidInput
-from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.hardware import accelerator as accelerator_of
+from rackmodel.hardware import Accelerator, Catalog, accelerator as accelerator_of
 from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology

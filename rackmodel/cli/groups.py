@@ -7,8 +7,7 @@ Left out: how an option is made of a field (`options`), how words are read (`val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path

@@ -29,8 +29,7 @@ from rackmodel.engine.quotient import Quotient, fold
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.simulation import Simulation
-from rackmodel.engine.step import Kernels, Step, StepKind
-from rackmodel.engine.step import kernel_seconds as kernel_seconds_of
+from rackmodel.engine.step import Kernels, Step, StepKind, kernel_seconds as kernel_seconds_of
 from rackmodel.engine.system import Ints, System, exchange_kinds, joined_system
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken

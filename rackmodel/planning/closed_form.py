@@ -19,7 +19,6 @@ import numpy as np
 
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.lines import moved_by
 from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
@@ -358,7 +357,7 @@ def _lines(
             meets = any(comm.leaves_domain(plan, inside) for inside in ("tp", "cp", "ep"))
         else:
             meets = plan.tp > 1 and comm.shares_domain(plan, axis)
-        moved = moved_by(comm, shape.job, plan, axis, sharding)
+        moved = comm.moved_by(shape.job, plan, axis, sharding)
         rows.append(((1.0 - speed) / speed, float(meets), *moved))
     return rows
 

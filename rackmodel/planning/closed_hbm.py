@@ -17,9 +17,9 @@ from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside
 from rackmodel.workload.choices import SHARDED
 from rackmodel.workload.communicators import groups_of
-from rackmodel.workload.dispatch import by_library
 from rackmodel.workload.memory import Holding, bytes_by_kind
 from rackmodel.workload.schedules.holding import holdings
+from rackmodel.workload.silent import by_library
 
 
 def hbm_bytes(job: Job, space: Space, profiles: Profiles) -> Floats:

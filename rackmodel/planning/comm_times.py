@@ -1,7 +1,8 @@
 """Seconds of collectives on a machine by themselves, for any plan, without building its groups.
 
 In:  a topology, a job's geometry (which ranks an axis joins), operation and bytes.
-Out: seconds, and the share of compute throughput that the collective takes.
+Out: seconds, and the share of compute throughput that the collective takes; straight lines of
+     data-parallel traffic: seconds at no bytes, seconds per byte.
 Left out: other kinds of traffic on the same links (the simulation knows them).
 
 All groups of an axis run at once, so links that they share count. A group is stood for by its
@@ -26,7 +27,9 @@ from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Pattern, alone_s, pattern
 from rackmodel.network.collectives.groups import port_rates
 from rackmodel.network.symmetry import distinct
-from rackmodel.workload import Plan
+from rackmodel.workload import Job, Plan
+from rackmodel.workload.copies import expert_shards
+from rackmodel.workload.data_parallel import by_tensors, owners
 from rackmodel.workload.placement import axis_members, axis_true_size, dp_block, exchange_algorithm
 
 if TYPE_CHECKING:
@@ -314,6 +317,32 @@ class CommTimes:
         tail = np.flatnonzero(domain == domain[-1])
         few = tail if len(tail) < inside else tail[:0]
         return np.unique(np.concatenate([np.arange(min(keep, count)), few]))
+
+    def moved_by(
+        self, job: Job, plan: Plan, axis: str, sharding: str
+    ) -> tuple[float, float, float, float]:
+        """Return seconds at no bytes and per byte of reducing gradients, then of gathering weights.
+
+        plan : tells which ranks meet. sharding : in place of the plan's.
+        """
+        if by_tensors(job, sharding):
+            if axis.endswith("_replica"):  # gradients were summed over all at once
+                return 0.0, 0.0, 0.0, 0.0
+            ranks = expert_shards(plan) if axis.startswith("edp") else plan.shards
+            units = -(-(job.model.layers + 2) // plan.pp)
+            fixed, slope = self.linear(plan, axis, "broadcast")
+            whole = "edp" if axis.startswith("edp") else "dp_cp"
+            return *self.linear(plan, whole, "all-reduce"), owners(ranks, units) * fixed, slope
+        if sharding == "none" or axis.endswith("_replica"):
+            return *self.linear(plan, axis, "all-reduce"), 0.0, 0.0
+        return *self.linear(plan, axis, "reduce-scatter"), *self.linear(plan, axis, "all-gather")
+
+    def linear(self, plan: Plan, axis: str, op: str) -> tuple[float, float]:
+        """Return seconds of a collective at no bytes, and per byte, from two that are timed."""
+        low, high = 64e6, 1024e6
+        one, two = self.collective(plan, axis, op, low)[0], self.collective(plan, axis, op, high)[0]
+        slope = (two - one) / (high - low)
+        return max(0.0, one - slope * low), slope
 
 
 def _loads_of_groups(

@@ -5,8 +5,10 @@ Out: `Software`, by one row of data/stacks.toml a family.
 Left out: how fast its kernels are (rackmodel.kernels).
 """
 
-from rackmodel.software.stack import UNKNOWN as UNKNOWN
-from rackmodel.software.stack import Software as Software
-from rackmodel.software.stack import dated as dated
-from rackmodel.software.stack import software_of as software_of
-from rackmodel.software.stack import stack_or_unknown as stack_or_unknown
+from rackmodel.software.stack import (
+    UNKNOWN as UNKNOWN,
+    Software as Software,
+    dated as dated,
+    software_of as software_of,
+    stack_or_unknown as stack_or_unknown,
+)

@@ -14,7 +14,6 @@ from functools import lru_cache
 from math import comb
 
 from rackmodel.software import software_of
-from rackmodel.workload.dispatch import fused
 from rackmodel.workload.kernels import (
     ELEMENT,
     Kernels,
@@ -29,6 +28,7 @@ from rackmodel.workload.kernels import (
 )
 from rackmodel.workload.operations import CollectiveOp, Kernel, Role
 from rackmodel.workload.parts import dense_part, residual
+from rackmodel.workload.silent import fused
 from rackmodel.workload.steps import Comm, Step
 
 # A number in fp8 and its share of the fp32 scale of 128. Source: DeepSeek-V3, arXiv:2412.19437,

@@ -29,12 +29,12 @@ from rackmodel.workload.data_parallel import (
     local_states,
     outside_states,
 )
-from rackmodel.workload.dispatch import by_library
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.recompute_choices import choice, op_level, recomputes
 from rackmodel.workload.schedules.schedule import Action, schedule_of
+from rackmodel.workload.silent import by_library
 from rackmodel.workload.stages import Chunk, chunks_of
 from rackmodel.workload.validity import check
 

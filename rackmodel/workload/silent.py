@@ -1,8 +1,10 @@
 """What the machine and the software decide where a job is silent.
 
 In:  a job, its accelerator, how many of these a scale-up domain has.
-Out: the job with nothing left open that an accelerator or a habit settles.
-Left out: recompute and offload, which follow from memory (`recompute_choices`).
+Out: the job with nothing left open that an accelerator or a habit settles; the share of tokens by
+fused kernels, where that stays a matter of odds.
+Left out: recompute and offload, which follow from memory (`recompute_choices`); what each way of
+tokens moves (`experts`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import Any
 
 from rackmodel.software import dated, software_of
 from rackmodel.workload.choices import AcceleratorLike
-from rackmodel.workload.dispatch import fused
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.schedules.schedule import schedule_of
 
@@ -106,3 +107,16 @@ def hides_ep_above(plan: Plan, stack: str, domain: int) -> float:
     if not passes or plan.dispatcher == "all-gather":
         return math.inf
     return software_of(stack).recipes_hide_ep_above(domain)
+
+
+def fused(plan: Plan) -> float:
+    """Return the share of tokens that reach experts by fused kernels: 1, 0, or the odds of it.
+
+    Where nobody knows, traffic and kernels are what is to be expected of both ways.
+    """
+    return float(plan.dispatcher == "deepep" or plan.fused_odds or 0.0)
+
+
+def by_library(plan: Plan) -> bool:
+    """Return whether tokens may go by the collective library's all-to-all, which holds buffers."""
+    return plan.dispatcher == "all-to-all" or 0.0 < fused(plan) < 1.0

@@ -7,8 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rackmodel.assess.availability import availability, idle_domains, spare_rows
 from rackmodel.assess.reliability import domain_spares

@@ -7,8 +7,7 @@ from functools import cache
 
 import pandas as pd
 import pytest
-from hypothesis import given, reject, settings
-from hypothesis import strategies as st
+from hypothesis import given, reject, settings, strategies as st
 from machines import frame, one_kind_of_rack, piece
 
 from rackmodel.assess.chassis import chassis_of

@@ -2,8 +2,7 @@
 
 import random
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from rackmodel.engine.rank_logs import KINDS, RankLog
 from rackmodel.engine.ranks import Logged

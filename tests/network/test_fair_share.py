@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rackmodel.errors import NoRoute
 from rackmodel.network import BACKENDS, fair_rates, fair_rates_rows

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import rackmodel
-from benchmarks.robustness import __main__ as campaign
-from benchmarks.robustness import fuzz, kills, laws, supply
+from benchmarks.robustness import __main__ as campaign, fuzz, kills, laws, supply
 from benchmarks.robustness.state import go_on
 
 

@@ -4,8 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rackmodel.errors import InvalidInput
 from rackmodel.workload import Collective, Compute, Job, Plan, Segment, load_model, programs

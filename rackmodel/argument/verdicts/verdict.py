@@ -17,12 +17,14 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from rackmodel.argument.ratios import NETWORK_ERROR as NETWORK_ERROR
-from rackmodel.argument.ratios import Band as Band
-from rackmodel.argument.ratios import drawn as drawn
-from rackmodel.argument.ratios import like_ratio as like_ratio
-from rackmodel.argument.ratios import percent as percent
-from rackmodel.argument.ratios import unlike_ratio as unlike_ratio
+from rackmodel.argument.ratios import (
+    NETWORK_ERROR as NETWORK_ERROR,
+    Band as Band,
+    drawn as drawn,
+    like_ratio as like_ratio,
+    percent as percent,
+    unlike_ratio as unlike_ratio,
+)
 from rackmodel.errors import UnknownName
 from rackmodel.planning.job_words import command_words
 from rackmodel.result.result import Result

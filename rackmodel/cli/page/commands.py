@@ -76,8 +76,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {"simulate": simulate, "serve": ser
 def step_parts(seconds: Mapping[str, float]) -> list[Answer]:
     """Return the parts of a step or of a token in order, with a colour and a length in words."""
     from rackmodel.reporting.style import STEP_PARTS
-    from rackmodel.reporting.words import part_name
-    from rackmodel.reporting.words import seconds as text
+    from rackmodel.reporting.words import part_name, seconds as text
 
     return [
         {

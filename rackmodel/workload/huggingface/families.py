@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rackmodel.workload.huggingface import own, states
-from rackmodel.workload.huggingface import parts as p
+from rackmodel.workload.huggingface import own, parts as p, states
 from rackmodel.workload.huggingface.deepseek_v4 import deepseek_v4
 
 Fields = p.Fields
