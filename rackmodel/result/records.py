@@ -319,7 +319,22 @@ class CatalogRecord(TypedDict):
     changed: dict[str, float | str]
 
 
-class ResultRecord(AssessmentRecord):
+class JobRecord(TypedDict):
+    """A job on a machine: what was asked, how fast it is, and the catalog that says so."""
+
+    topology: str
+    accelerator: str
+    gpus: int
+    model: str
+    stack: str
+    tokens_per_s: float
+    tokens_per_s_per_gpu: float
+    placement: PlacementRecord
+    version: str
+    catalog: CatalogRecord
+
+
+class ResultRecord(JobRecord, AssessmentRecord):
     """One simulated training step: everything that `simulate --json` prints.
 
     breakdown_s : seconds of the step by what ranks did, one key per axis of exposed bytes; adds up
@@ -327,20 +342,13 @@ class ResultRecord(AssessmentRecord):
     makes the band wide. plan : the fields of `workload.Plan`.
     """
 
-    topology: str
-    accelerator: str
-    gpus: int
-    model: str
     seq_len: int
     global_batch: int
     precision: str
-    stack: str
     step_s: float
     step_s_low: float
     step_s_high: float
     band_reason: str
-    tokens_per_s: float
-    tokens_per_s_per_gpu: float
     model_tflops_per_gpu: float
     peak_flops_per_s: float
     mfu: float
@@ -350,10 +358,7 @@ class ResultRecord(AssessmentRecord):
     waterfall: list[WaterfallRecord]
     exposed_s: float
     plan: dict[str, Any]
-    placement: PlacementRecord
     hbm: HbmRecord
     links: list[LinkRecord]
     contention: list[ContentionRecord]
     simulation: SimulationRecord
-    version: str
-    catalog: CatalogRecord

@@ -14,12 +14,11 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from rackmodel.result.records import (
-    CatalogRecord,
     CostRecord,
     DrawnRecord,
     HbmRecord,
+    JobRecord,
     LinkRecord,
-    PlacementRecord,
     RackRecord,
 )
 
@@ -61,7 +60,16 @@ class ServingSimulationRecord(TypedDict):
     wall_s: float
 
 
-class ServingRecord(TypedDict):
+class ServedRecord(JobRecord):
+    """A model that is served, in steps or request by request."""
+
+    weights: str
+    kv: str
+    plan: ServingPlanRecord
+    energy_j_per_token: float
+
+
+class ServingRecord(ServedRecord):
     """A model served to a closed loop of users: everything that `serve --json` prints.
 
     users : requests in flight; users_most : that the KV cache holds; users_running : that decode at
@@ -70,15 +78,8 @@ class ServingRecord(TypedDict):
     links : of a decode step.
     """
 
-    topology: str
-    accelerator: str
-    gpus: int
-    model: str
     isl: int
     osl: int
-    weights: str
-    kv: str
-    stack: str
     users: int
     users_most: int
     users_running: float
@@ -87,25 +88,18 @@ class ServingRecord(TypedDict):
     tpot_s_low: float
     tpot_s_high: float
     ttft_s: float
-    tokens_per_s: float
-    tokens_per_s_per_gpu: float
     input_tokens_per_s_per_gpu: float
     tokens_per_s_per_user: float
-    plan: ServingPlanRecord
     breakdown_s: dict[str, float]
     bound_by: str
     hbm: HbmRecord
     links: list[LinkRecord]
-    placement: PlacementRecord
     racks: list[RackRecord]
-    energy_j_per_token: float
     tokens_per_s_per_mw: float
     power: ServingPowerRecord
     cost: CostRecord
     notes: list[str]
     simulation: ServingSimulationRecord
-    version: str
-    catalog: CatalogRecord
 
 
 class TimesRecord(TypedDict):
@@ -138,7 +132,7 @@ class RackPowerRecord(TypedDict):
     power_w: list[float]
 
 
-class RequestsRecord(TypedDict):
+class RequestsRecord(ServedRecord):
     """A model that is served request by request: everything that `serve --rate --json` prints.
 
     arrivals : kind (renewals, trace, closed loop), rate or users, cv, lengths, seed. requests :
@@ -149,14 +143,6 @@ class RequestsRecord(TypedDict):
     of all workers, of kv_block_tokens each. racks, power_w : over the run.
     """
 
-    topology: str
-    accelerator: str
-    gpus: int
-    model: str
-    weights: str
-    kv: str
-    stack: str
-    plan: ServingPlanRecord
     arrivals: dict[str, float | int | str]
     requests: int
     isl: float
@@ -166,8 +152,6 @@ class RequestsRecord(TypedDict):
     e2e_s: TimesRecord
     requests_per_s: float
     capacity_requests_per_s: float
-    tokens_per_s: float
-    tokens_per_s_per_gpu: float
     slo: dict[str, float | None]
     within_slo: float
     goodput_requests_per_s: float
@@ -176,9 +160,5 @@ class RequestsRecord(TypedDict):
     kv_block_tokens: int
     over_time: OverTimeRecord
     racks: list[RackPowerRecord]
-    placement: PlacementRecord
     power_w: float
-    energy_j_per_token: float
     simulation: dict[str, int]
-    version: str
-    catalog: CatalogRecord
