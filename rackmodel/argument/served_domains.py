@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from rackmodel import gate
@@ -20,6 +19,7 @@ from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.job_words import served_site_of
+from rackmodel.records import dataclass, field
 from rackmodel.serving.pareto import rate
 from rackmodel.serving.plans import PlanKey, Tried, plan_key, search_plans
 from rackmodel.serving.quick_steps import QuickSteps

@@ -16,7 +16,6 @@ unused, which meters deny (`act_stall` in the catalog says which); at the best r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from rackmodel.assess.power_intervals import Pieces
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, highest_clock, leakage_ratio, voltage_ratio
+from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from rackmodel.columns import Table, Words, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
+from rackmodel.records import dataclass
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from rackmodel.columns import Table, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import Floats, leakage_ratio
+from rackmodel.records import dataclass, replace
 
 FINEST_S = 1e-3
 FEWEST_BINS, MOST_BINS, MOST_CELLS = 64, 16384, 4_000_000

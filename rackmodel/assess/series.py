@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from rackmodel.assess.rack_power import idle_accelerator_w, idle_chassis_w, samp
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
 from rackmodel.errors import InvalidInput
+from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,6 @@ what the rack draws, its losses added.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.assess.windows import moving_mean
+from rackmodel.records import dataclass
 
 Floats = npt.NDArray[np.float64]
 

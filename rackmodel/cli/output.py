@@ -14,7 +14,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
+from rackmodel.records import dataclass
 from rackmodel.stages import tell
 
 if TYPE_CHECKING:

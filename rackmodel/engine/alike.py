@@ -10,8 +10,6 @@ groups. What they do to links is the same for all that lie alike, on links of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +17,7 @@ from rackmodel.columns import each_once
 from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
+from rackmodel.records import dataclass, replace
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,6 @@ constraint that the others imply.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
 from rackmodel.network.symmetry import distinct
+from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 Ints = npt.NDArray[np.int64]

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
+from rackmodel.records import dataclass
 from rackmodel.software import software_of
 from rackmodel.workload import Job
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +21,7 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import InvalidInput, UnknownName, nearest
 from rackmodel.network import Network
 from rackmodel.network.graph import domains_of
+from rackmodel.records import dataclass, replace
 
 Ints = npt.NDArray[np.int64]
 

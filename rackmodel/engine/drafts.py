@@ -8,7 +8,6 @@ Left out: which links bind (`binding`), classes (`network.symmetry`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +21,7 @@ from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.placed_flows import PlacedFlows
 from rackmodel.engine.streams import Streams, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
+from rackmodel.records import dataclass
 from rackmodel.workload.operations import Program
 
 Ints = npt.NDArray[np.int64]

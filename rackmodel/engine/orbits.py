@@ -14,7 +14,6 @@ nothing is assumed of the machine; where some part does not hold every rank is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, label, mix
+from rackmodel.records import dataclass
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

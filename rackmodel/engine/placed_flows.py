@@ -8,12 +8,13 @@ Left out: which flows a group has, over which links (`groups`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rackmodel.records import dataclass, replace
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,6 @@ go one after the other.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import simpy
@@ -21,6 +20,7 @@ from rackmodel.engine.quotient import MeetingKind, Quotient
 from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Script, speed_beside
 from rackmodel.network import FluidNetwork
 from rackmodel.network.simpy_private import trigger
+from rackmodel.records import dataclass, field
 
 Process: TypeAlias = Generator[simpy.Event, Any, None]
 

@@ -8,13 +8,13 @@ Left out: which links bind (`binding`), what is exchanged (`system`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.engine.alike import Alike
 from rackmodel.network.symmetry import distinct
+from rackmodel.records import dataclass, replace
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.step import Kernels, StepKind
 from rackmodel.engine.tenants import Stay, Tenant
+from rackmodel.records import dataclass, field, replace
 from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.run import habits_of
 from rackmodel.serving.steady import Steady

@@ -6,7 +6,6 @@ Left out: how a graph becomes arrays, see `graph`; routes, see `routing`.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from rackmodel.errors import UnknownName
 from rackmodel.hardware import Transport
+from rackmodel.records import dataclass, field
 from rackmodel.topology.kinds import Kind
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +29,7 @@ from rackmodel.network.arrays import (
     remembered,
 )
 from rackmodel.network.routing import Route, Router, RouteTable
+from rackmodel.records import dataclass, fields, replace
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.nodes_and_links import Elements, Names, grid
 from rackmodel.units import dimension_of

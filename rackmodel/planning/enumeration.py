@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -33,6 +32,7 @@ from rackmodel.planning.space import (
     Ints,
     Space,
 )
+from rackmodel.records import dataclass, fields, replace
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDED, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of

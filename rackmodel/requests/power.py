@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.hardware import Catalog
+from rackmodel.records import dataclass, replace
 from rackmodel.requests.cluster import SHOWN
 from rackmodel.requests.run import Run
 from rackmodel.result.facts import placement_of

@@ -8,7 +8,6 @@ Left out: times (`timeline`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import Lockstep
+from rackmodel.records import dataclass, field
 from rackmodel.workload.operations import (
     Collective,
     Compute,

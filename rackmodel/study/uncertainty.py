@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,6 +25,7 @@ from scipy.stats import qmc
 from rackmodel.assess.run import run
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
+from rackmodel.records import dataclass, replace
 from rackmodel.study.resources import scale
 from rackmodel.study.shadow_prices import sobol
 from rackmodel.topology import Topology

@@ -14,7 +14,6 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import networkx as nx
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.errors import InvalidInput
+from rackmodel.records import dataclass, field
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

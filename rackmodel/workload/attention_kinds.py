@@ -7,7 +7,7 @@ Left out: how a kind is cut over ranks (`layers`), kinds that keep a state (`mix
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

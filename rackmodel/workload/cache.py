@@ -13,8 +13,7 @@ state keep that, however long the sequence is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from rackmodel.records import dataclass
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.models import Model
 

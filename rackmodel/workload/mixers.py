@@ -12,7 +12,8 @@ without knowing which kind it is. `matrices` are the parameters that a token is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+
+from rackmodel.records import dataclass
 
 
 class Recurrent(ABC):

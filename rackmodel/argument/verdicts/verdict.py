@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
@@ -27,6 +26,7 @@ from rackmodel.argument.ratios import (
 )
 from rackmodel.errors import UnknownName
 from rackmodel.planning.job_words import command_words
+from rackmodel.records import dataclass, field
 from rackmodel.result.result import Result
 
 Word: TypeAlias = Literal["supported", "consistent", "refuted", "depends"]

@@ -6,7 +6,6 @@ Left out: algorithms; see `registry`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from rackmodel.columns import each_once
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import Bools, Floats, Ints, remembered
 from rackmodel.network.graph import Network
+from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 

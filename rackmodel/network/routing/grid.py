@@ -8,11 +8,10 @@ Shortest ways between two places of a torus depend only on the offset between th
 equal parts that go over each. So 65,280 pairs of 256 chips need 255 searches.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rackmodel.network.arrays import Arrays, Bools, Ints, lattice_steps, node_places
+from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

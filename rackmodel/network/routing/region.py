@@ -5,13 +5,13 @@ Out: the attachments of every node, and numbers that are equal for equal attachm
 Left out: ways between attachments; see `core`.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from rackmodel.network.arrays import Arrays, Bools, Ints, components
+from rackmodel.records import dataclass
 
 Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment
 

@@ -10,12 +10,11 @@ and down. Inside a scale-up domain it leads through the domain's switch, otherwi
 the fabric.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rackmodel.columns import each_once
 from rackmodel.network.arrays import Arrays, Bools, Ints, remembered
+from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 IN_TREES = set(map(str, Kind)) - {Kind.CPU, Kind.OCS}
