@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ class AcceleratorTree:
     def _period(self) -> Ints:
         """Return the steps along each dimension after which the links of the grid recur."""
         assert self.grid is not None
-        kinds = self._link_class()[self.grid.link[self.grid.node_at]]
+        kinds = self._link_class[self.grid.link[self.grid.node_at]]
         box = kinds.reshape(*self.grid.sizes, -1)
         found = []
         for axis, size in enumerate(self.grid.sizes.tolist()):
@@ -152,7 +153,6 @@ class AcceleratorTree:
         above = self.above
         for column in range(1, above.shape[1]):
             node = above[members, column]
-            below = above[members, column - 1]
             order = np.argsort(node, axis=1, kind="stable")
             ranked = np.take_along_axis(node, order, axis=1)
             new = np.concatenate(
@@ -163,8 +163,7 @@ class AcceleratorTree:
             lead = np.take_along_axis(order, head, axis=1)
             name = np.empty_like(lead)
             np.put_along_axis(name, order, lead, axis=1)
-            link = self.link_between(below.ravel(), node.ravel()).reshape(node.shape)
-            parts += [np.where(node >= 0, name, -1), self._link_class()[link]]
+            parts += [np.where(node >= 0, name, -1), self._climbs[members, column - 1]]
         total = np.zeros(groups, dtype=np.uint64)
         for number, part in enumerate(parts):
             columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
@@ -173,13 +172,20 @@ class AcceleratorTree:
         _, which = np.unique(total, return_inverse=True)
         return which.reshape(-1).astype(np.int64)
 
+    @cached_property
+    def _climbs(self) -> Ints:
+        """The class of the link from each node of a chain to the next, -1 where there is none."""
+        assert self.above is not None
+        below, node = self.above[:, :-1], self.above[:, 1:]
+        return self._link_class[self.link_between(below.ravel(), node.ravel()).reshape(node.shape)]
+
+    @cached_property
     def _link_class(self) -> Ints:
-        if not hasattr(self, "_classes"):
-            capacity = np.unique(self.network.capacity, return_inverse=True)[1]
-            delays, delay = np.unique(self.network.latency_s, return_inverse=True)
-            classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
-            self._classes = np.append(classes.astype(np.int64), -1)
-        return self._classes
+        """What tells links apart, one number each; last -1 for none."""
+        capacity = np.unique(self.network.capacity, return_inverse=True)[1]
+        delays, delay = np.unique(self.network.latency_s, return_inverse=True)
+        classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
+        return np.append(classes.astype(np.int64), -1)
 
 
 def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:

@@ -35,6 +35,10 @@ Colours = npt.NDArray[np.uint64]
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _THREE = np.uint64(3)
+_SPLITMIX = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
 
 PERIODS = 3  # of a stand-in: one at each end, and one between that stands for all the others
 # A collective by itself has no ranks between the ends whose time has to be told apart, and the
@@ -60,16 +64,21 @@ def distinct(numbers: Ints) -> tuple[Ints, Ints]:
     if len(numbers) and (numbers[1:] >= numbers[:-1]).all():
         new = np.append(True, numbers[1:] != numbers[:-1])
         return numbers[new], np.cumsum(new) - 1
+    if len(numbers) and numbers.min() >= 0 and numbers.max() < 2 * len(numbers):
+        there = np.zeros(int(numbers.max()) + 1, dtype=bool)
+        there[numbers] = True  # a fifth of the time of sorting them
+        return np.flatnonzero(there), (np.cumsum(there) - 1)[numbers]
     found, where = np.unique(numbers, return_inverse=True)
     return found, where.reshape(-1)
 
 
 def mix(value: Colours) -> Colours:
     """Scatter 64-bit integers (splitmix64), so that sums of them stand for multisets."""
-    value = value + _ODD
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Colours = value ^ (value >> np.uint64(31))
+    mixed: Colours = value + _ODD
+    for shift, factor in _SPLITMIX:
+        mixed ^= mixed >> shift
+        mixed *= factor
+    mixed ^= mixed >> np.uint64(31)
     return mixed
 
 
