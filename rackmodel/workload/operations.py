@@ -45,6 +45,7 @@ class Role(StrEnum):
     BACKWARD = "backward"
     WGRAD = "wgrad"  # the gradient of weights
     SCORES = "scores"  # attention whose scores lie in HBM: its products, softmax and dropout
+    COPY = "copy"  # moves bytes from one place of HBM to another as they are
     CAST = "cast"  # quantises an operand of a matrix product
     CAST_WEIGHTS = "cast_weights"  # the same of weights, once a step
     GRAD_NORM = "grad_norm"

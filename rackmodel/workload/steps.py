@@ -55,7 +55,7 @@ class Comm:
         """What puts sequences together that were gathered in shares, or apart to be reduced."""
         if not self.separate:
             return ()
-        return (elementwise(f"{self.name}_copy", self.bytes, self.bytes),)
+        return (elementwise(f"{self.name}_copy", self.bytes, self.bytes, role=Role.COPY),)
 
 
 _MIRROR: dict[str, CollectiveOp] = {

@@ -75,6 +75,7 @@ def test_an_unknown_stack_is_refused_with_what_to_say():
 def test_unknown_software_has_the_habits_of_the_mainstream_of_its_date():
     told = {date: software_of(f"unknown-{date}") for date in ("2023-07", "2024-07", "2026-07")}
     assert [s.tp_overlap for s in told.values()] == ["no", "yes", "yes"]
+    assert {s.gradients for s in told.values()} == {"bf16"}  # as its libraries do unless told
     for date, software in told.items():
         leading = software_of(f"megatron-{date}")
         assert software.attention_kernels == leading.attention_kernels
