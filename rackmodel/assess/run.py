@@ -232,15 +232,19 @@ def _check(machine: Topology, job: Job, accelerator: Accelerator, memory_too: bo
     """Refuse a job that this machine can't run."""
     check(job)
     machine.units(job.gpus)
-    if not memory_too:
-        return
+    if memory_too:
+        check_arithmetic(job, accelerator)
+        check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
+
+
+def check_arithmetic(job: Job, accelerator: Accelerator) -> None:
+    """Refuse a precision that an accelerator has no arithmetic for."""
     wanted, known = precision_of(job.precision).gemm_format, accelerator.flops_per_s
     if wanted not in known:
         raise CannotRun(
             f"{accelerator.name} has no {wanted} arithmetic (it has {', '.join(sorted(known))});"
             f" precision {job.precision!r} can't run on it: try another"
         )
-    check_fits(job, accelerator.hbm_bytes, what=accelerator.name)
 
 
 def check_site(

@@ -39,7 +39,7 @@ def hall(
       rackmodel hall examples/hall.toml
 
     Training and serving jobs share leaves and spines under max-min shares. The file has machine,
-    steps and [[jobs]] with name, racks and the words of simulate or, with users, of serve; with
+    steps and \\[\\[jobs]] with name, racks and the words of simulate or, with users, of serve; with
     prefill_gpus prompts run on workers of their own, and caches cross the leaves too.
     """
     path = check_file(spec, "SPEC.toml")

@@ -42,8 +42,9 @@ def page(
       rackmodel app
       rackmodel app --port 9000 --no-browser
 
-    Needs the extra [app]. Answers this machine alone and loads nothing from elsewhere; every result
-    tells the command line that repeats it. From another machine: ssh -L 8350:127.0.0.1:8350 HOST.
+    Needs the extra \\[app]. Answers this machine alone and loads nothing from elsewhere; every
+    result tells the command line that repeats it. From another machine:
+    ssh -L 8350:127.0.0.1:8350 HOST.
     """
     from rackmodel.cli.page.server import HOST, listening, serve_page
 

@@ -299,8 +299,8 @@ def study(
       rackmodel study --quick --out runs/quick
       rackmodel study --out runs/study
 
-    May be killed and run again: points that are there are not looked at again. 130 points, a
-    quarter of an hour of one processor. `claims --study DIR` and `report --study DIR` read it.
+    May be killed and run again: points that are there are not looked at again. `claims --study DIR`
+    and `report --study DIR` read it.
     """
     from rackmodel.verbs.scale_up_study import FULL, write_study
 

@@ -40,6 +40,7 @@ class Planner:
 
     def __init__(self, machine: Topology, job: Job, gpus: int, catalog: Catalog | None) -> None:
         from rackmodel import hardware
+        from rackmodel.assess.run import check_arithmetic
         from rackmodel.kernels.contention import Contention
         from rackmodel.kernels.kernel_time import graphs_by_default, kernel_times
 
@@ -47,6 +48,7 @@ class Planner:
         self.machine, self.gpus, self.catalog = machine, gpus, catalog
         parts = catalog or hardware.load_catalog()
         self.part: Accelerator = hardware.accelerator(machine.accelerator, parts)
+        check_arithmetic(job, self.part)  # before all plans are refused for it
         # Open still is what depends on each plan: how tokens go, what overlaps.
         plan = job.plan
         still = {name: getattr(plan, name) for name in ("dispatcher", "tp_overlap", "ep_overlap")}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
+    BOXED,
     COLOURS,
     GRID,
     HALO,
@@ -111,9 +112,9 @@ def _banded(rows: Rows, name: str, ax: Axes, **more: Any) -> None:
 def _speed(rows: Rows, ax: Axes) -> None:
     _banded(rows, "tokens_per_s_per_gpu", ax)
     useful = [row["tokens_per_s_per_gpu"] * row["useful_share"] for row in rows]
-    label = "of each bought: idle ones, failures, repair"
+    label = "by accelerators bought: less idle, failed, in repair"
     ax.plot(range(len(rows)), useful, color=COLOURS[1], linestyle="--", marker="s", label=label)
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", **BOXED)
     dress(ax, title="Speed", y="tokens/s per accelerator")
 
 
@@ -136,23 +137,23 @@ def _waits(rows: Rows, ax: Axes) -> None:
         )
         floor = [low + more for low, more in zip(floor, shares, strict=True)]
     ax.set_ylim(0.0, max([*floor, 10.0]) * 1.1)
-    ax.legend(loc="upper right", reverse=True)
-    dress(ax, title="Waited for", y="% of a step")
+    ax.legend(loc="upper right", reverse=True, **BOXED)
+    dress(ax, title="Where a step waits", y="% of a step")
 
 
 def _hbm(rows: Rows, ax: Axes) -> None:
     full = [100 * sum(r["hbm"]["used_bytes"].values()) / r["hbm"]["capacity_bytes"] for r in rows]
     busy = [100 * row["hbm"]["bandwidth_utilisation"] for row in rows]
     for shift, values, label, colour in (
-        (-0.2, full, "capacity in use, fullest rank", COLOURS[4]),
-        (0.2, busy, "bandwidth in use, mean, at least", COLOURS[2]),
+        (-0.2, full, "capacity, fullest rank", COLOURS[4]),
+        (0.2, busy, "bandwidth, mean, at least", COLOURS[2]),
     ):
         places = [place + shift for place in range(len(rows))]
         bars = ax.bar(places, values, width=0.38, color=colour, label=label)
         ax.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
     ax.set_ylim(0.0, 125.0)
-    ax.legend(loc="upper left", ncols=1)
-    dress(ax, title="HBM", y="% of what there is")
+    ax.legend(loc="upper left", ncols=1, **BOXED)
+    dress(ax, title="HBM in use", y="% of capacity, of bandwidth")
 
 
 def _heat(rows: Rows, ax: Axes) -> None:
@@ -196,7 +197,7 @@ def _energy(rows: Rows, ax: Axes) -> None:
         values = [row[name] for row in rows]
         ax.plot(places, values, marker="o", color=colour, label=label)
     ax.set_ylim(0.0, 1.35 * max(row["facility_j_per_token"] for row in rows))
-    dress(ax, title="Energy (lines) and speed for its power (bars)", y="J per token")
+    dress(ax, title="Energy (lines), throughput of a MW (bars)", y="J per token")
     ax.legend(loc="upper left")
     right = ax.twinx()
     right.bar(

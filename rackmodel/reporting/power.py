@@ -113,7 +113,7 @@ def powers_over_steps(powers: Sequence[tuple[str, Mapping[str, Any]]], ax: Axes)
         ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
         words = "; pale: what it draws before smoothing" if smooth else ""
         title = f"Power of the hottest rack{words}"
-        return dress(ax, title=title, x="steps", y="given by the hall [kW]")
+        return dress(ax, title=title, x="steps", y="power from the hall [kW]")
 
 
 def caps_figure(

@@ -82,7 +82,27 @@ def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:
         plain_ticks(ax, "y")
         ax.legend()
         words = {"x": "tokens/s per user", "y": "tokens/s per accelerator"}
-        return dress(ax, title="What speed for each user costs in throughput", grid="both", **words)
+        return dress(ax, title=_at_one_speed(rows), grid="both", **words)
+
+
+def _at_one_speed(rows: Rows) -> str:
+    """Say what machines give at half the speed that all of them reach: the best, and the last.
+
+    >>> _at_one_speed([{"topology": "a", "tokens_per_s_per_user": 80.0,
+    ...                 "tokens_per_s_per_gpu": 1200.0}])
+    'At 40+ tokens/s a user: a 1,200 tokens/s an accelerator'
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        one = row["tokens_per_s_per_user"], row["tokens_per_s_per_gpu"]
+        points.setdefault(str(row["topology"]), []).append(one)
+    speed = float(f"{0.5 * min(max(own)[0] for own in points.values()):.2g}")
+    given = {name: max(y for x, y in own if x >= speed) for name, own in points.items()}
+    ranked = sorted(given, key=lambda name: -given[name])
+    shown = ", ".join(
+        f"{name} {given[name]:,.0f}" for name in dict.fromkeys((ranked[0], ranked[-1]))
+    )
+    return f"At {speed:g}+ tokens/s a user: {shown} tokens/s an accelerator"
 
 
 def domains_picture(rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]) -> Axes:

@@ -24,6 +24,7 @@ from rackmodel.reporting.style import (
     look,
     new_figure,
 )
+from rackmodel.reporting.summary import per_rack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +61,11 @@ def step_figure(
     hbm_over_time(memory, row["hbm"]["capacity_bytes"], axes[3])
     hbm_busy(hbm, row["step_s"], row["hbm"]["bandwidth_utilisation"], axes[4])
     heat_bars([row], axes[5])
-    hottest = max(rack["heat_w"] for rack in row["racks"])
+    heat_w = per_rack(row, "heat_w") or 0.0
     with look():
         figure.suptitle(
             f"{row['model']} on {compact(row['gpus'])} x {row['accelerator']} ({row['topology']}): "
-            f"{row['step_s']:.3g} s a step, MFU {row['mfu']:.0%}, {hottest / 1e3:.0f} kW a rack",
+            f"{row['step_s']:.3g} s a step, MFU {row['mfu']:.0%}, {heat_w / 1e3:.0f} kW a rack",
             x=0.01,
             ha="left",
             fontsize=12,

@@ -26,6 +26,8 @@ WARN = "#b3261e"
 LIQUID, AIR = "#2f6f9f", "#e8b36a"
 #: Behind a label that may lie on a line.
 HALO: dict[str, Any] = {"facecolor": "white", "alpha": 0.8, "pad": 0.8, "linewidth": 0}
+#: Of a legend that may lie on a line.
+BOXED: dict[str, Any] = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}
 
 #: Parts of a step: label, colour, hatch. The order is that of the stack, from the bottom.
 STEP_PARTS: dict[str, tuple[str, str, str]] = {

@@ -11,6 +11,10 @@ from collections.abc import Collection
 from typing import Protocol
 
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "hsdp")
+SPLIT = (
+    "What replicas split: zero1 optimizer states, zero2 gradients too, zero3 weights too; "
+    "hsdp: as zero3 within copies of shard_size ranks."
+)
 SHARDED = ("zero3", "hsdp")  # of these, weights too
 IN_COPIES = ("zero1", "hsdp")  # which may be cut over a part of the replicas (shard_size)
 RECOMPUTES = ("none", "selective", "full")

@@ -43,7 +43,7 @@ class Plan:
         1, "Sequences per micro-batch.", 2, unit="sequences", option="--micro-batch"
     )
     sharding: str = setting(
-        "zero1", "What replicas split.", "zero3", choices=choices.SHARDINGS, option="--sharding"
+        "zero1", choices.SPLIT, "zero3", choices=choices.SHARDINGS, option="--sharding"
     )
     shard_size: int = setting(0, "Ranks of dp x cp that share a copy; 0: all.", 8, least=0)
     recompute: str = setting(
@@ -61,7 +61,10 @@ class Plan:
     )
     recompute_layers: int | None = setting(None, "full: layers of each chunk. Default: all.", 4)
     schedule: str = setting(
-        "", lambda: f"{', '.join(schedules())} or yours.", [*schedules()][-1], option="--schedule"
+        "",
+        lambda: f"{', '.join(sorted(schedules()))} or yours.",
+        max(schedules()),
+        option="--schedule",
     )
     sequence_parallel: bool = setting(
         True, "Cut the sequence between tensor parallel parts; tp > 1."

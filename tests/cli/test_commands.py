@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+
+from rackmodel.cli.app import COMMANDS as VERBS
 
 COMMANDS = [
     "simulate",
@@ -202,3 +205,11 @@ def test_heat_adds_up_to_the_rack(run):
     plan = ["--plan", "tp=1", "--plan", "pp=1", "--plan", "micro_batch=1"]
     answer = json.loads(run("heat", "dgx-h100", *words, *plan, "--json").stdout)
     assert sum(row["heat_w"] for row in answer["rows"]) == pytest.approx(answer["heat_w"])
+
+
+def test_help_shows_what_stands_in_brackets(run):
+    """Rich takes [word] for markup: help has to escape it."""
+    for command, verb in VERBS.items():
+        shown = "".join(run(command, "--help").stdout.split())
+        for word in re.findall(r"\[+\w+\]+", verb.function.__doc__):
+            assert word in shown, command

@@ -84,3 +84,8 @@ def test_one_line_that_helps(fails, words, helps):
 )
 def test_a_job_that_cannot_run_says_what_would(fails, words):
     assert any(word in fails(3, *words.split()) for word in ("more", "change", "would fit"))
+
+
+def test_a_search_says_that_the_accelerator_lacks_the_precision(fails):
+    words = f"simulate dgx-a100-80 {JOB} --precision fp8"
+    assert "a100-80 has no fp8 arithmetic" in fails(3, *words.split())
