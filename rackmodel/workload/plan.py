@@ -226,16 +226,14 @@ class Plan:
     @property
     def reshards(self) -> bool:
         """Whether gathered weights are dropped after each use."""
-        if not self.sharded_parameters:
-            return False
-        return self.pp == 1 if self.reshard is None else self.reshard
+        drops = self.pp == 1 if self.reshard is None else self.reshard
+        return self.sharded_parameters and drops
 
     @property
     def overlaps_p2p(self) -> bool:
         """Whether pipeline transfers run beside compute."""
-        if self.p2p_overlap is None:
-            return not schedule_of(self.order).batched
-        return self.p2p_overlap
+        silent = self.p2p_overlap is None
+        return not schedule_of(self.order).batched if silent else bool(self.p2p_overlap)
 
     @property
     def sp(self) -> int:
