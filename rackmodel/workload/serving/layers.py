@@ -15,7 +15,7 @@ from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.mixers import Recurrent
 from rackmodel.workload.operations import Collective, CollectiveOp, Compute, Kernel, Operation, Role
-from rackmodel.workload.serving.formats import DISPATCH_BYTES, Stored
+from rackmodel.workload.serving.formats import DISPATCH_BYTES
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import (
     Load,
@@ -24,23 +24,9 @@ from rackmodel.workload.serving.load import (
     experts_here,
     touched,
 )
+from rackmodel.workload.serving.products import WIDE, product
 
-WIDE = Stored(bytes=ELEMENT, arithmetic="bf16")  # what no format makes narrower
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
-
-
-def product(name: str, shape: tuple[float, float, float], form: Stored, batch: float = 1) -> Kernel:
-    """Y[m,n] = X[m,k] W[k,n] with weights of a format, `batch` times side by side."""
-    m, n, k = shape
-    return Kernel(
-        family="gemm",
-        name=name,
-        flops=2.0 * m * n * k * batch,
-        read_bytes=(k * n * form.bytes + m * k * min(form.bytes, ELEMENT)) * batch,
-        write_bytes=m * n * ELEMENT * batch,
-        shape=(max(1, round(m)), max(1, round(n)), max(1, round(k)), round(batch)),
-        precision=form.arithmetic,
-    )
 
 
 @dataclass(slots=True)

@@ -25,8 +25,9 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.passes import merged
 from rackmodel.workload.serving.halves import answers_in_halves
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.layers import WIDE, LayerWriter, product
+from rackmodel.workload.serving.layers import LayerWriter
 from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.products import WIDE, product
 
 
 @lru_cache(maxsize=64)
