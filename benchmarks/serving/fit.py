@@ -40,7 +40,7 @@ NOISE = 0.15  # of a run, the same
 FIRST = 0.3  # weight of the time to the first token beside that per token
 STEP = 0.03  # of a factor, for derivatives
 FREE = 20.0  # what no kernel table holds may stray so many times further
-NO_TABLE = ("a request",)
+NO_TABLE = ("a request", "between steps")
 APART = ("queued", "specul", "twin")
 SOFTWARE = ("sglang", "vllm", "tensorrt-llm")
 HOPPER, BLACKWELL = "nvidia-hopper", "nvidia-blackwell"
@@ -74,7 +74,7 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
         ("decode", family, "matrix", f) for family in (HOPPER, BLACKWELL) for f in ("bf16", "fp8")
     ],
     "small kernels": [("small", "floor_s")],
-    "between steps": [("software", s, "host_s") for s in SOFTWARE],
+    **{f"between steps, {s}": [("software", s, "host_s")] for s in SOFTWARE},
     **{f"a request, {s}": [("software", s, "request_s")] for s in SOFTWARE},
 }
 # What no kernel table says, and what stands in its place where it is left out.

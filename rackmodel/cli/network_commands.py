@@ -35,8 +35,9 @@ ALGORITHMS = (
     "(in the scale-up switches), nvls-tree, sharp (in the fabric's switches), "
     "hierarchical, torus (all dimensions at once); all-to-all: direct, gpu-initiated "
     "(as DeepEP sends), rail (PXN), hierarchical; broadcast: chain; one kernel inside a "
-    "domain, as serving runs: one-shot, two-shot; dispatch, combine: low-latency, "
-    "low-latency-nic (by RDMA inside a host too, as DeepEP's first release)."
+    "domain, as serving runs: one-shot, two-shot, two-shot-multicast (switches copy); dispatch, "
+    "combine: low-latency, low-latency-nic (by RDMA inside a host too, as DeepEP's first "
+    "release)."
 )
 
 

@@ -137,7 +137,7 @@ def _served(machine: Topology, spec: HallJob, words: Mapping[str, Any], spots: A
         cycle = _cycle(job, state, steps)
         plan = job.worker.plan(job.workers)
         here = {"kernels": steps.kernels, "accelerators": spots}
-        tenant = served_tenant(spec.name, job, plan, cycle, **here)
+        tenant = served_tenant(spec.name, job, plan, cycle, machine, **here)
         parts = (Part(name="steps", tenant=tenant, turn_s=state.tpot_s * job.tokens_a_step),)
     return Occupant(
         spec=spec,

@@ -25,7 +25,8 @@ from rackmodel.records import dataclass, field, replace
 from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.run import habits_of
 from rackmodel.serving.steady import Steady
-from rackmodel.serving.steps import ALGORITHMS, Steps
+from rackmodel.serving.steps import Steps, algorithm_of
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.operations import Collective, Compute, Program
 from rackmodel.workload.serving.job import ServingJob
@@ -81,15 +82,18 @@ class Paused:
 
 
 def served_tenant(
-    name: str, job: ServingJob, plan: Plan, cycle: Sequence[tuple[Program, ...]], **more: Any
+    name: str,
+    job: ServingJob,
+    plan: Plan,
+    cycle: Sequence[tuple[Program, ...]],
+    machine: Topology,
+    **more: Any,
 ) -> Tenant:
     """Return the tenant of a served job that runs the steps of a cycle. more : of `Tenant`."""
     return Tenant(
         name=name,
         job=Job(model=job.model, plan=plan, seq_len=1, global_batch=plan.replicas),
-        kind=StepKind(
-            programs=lambda _: cycle[0], algorithm=lambda plan, op, axis: ALGORITHMS.get(op)
-        ),
+        kind=StepKind(programs=lambda _: cycle[0], algorithm=algorithm_of(machine, job.stack)),
         cycle=cycle,
         **more,
     )
@@ -105,7 +109,7 @@ def parts_apart(
     programs = steps.programs(job, job.worker, state.decode, job.worker.pp)
     plan = job.worker.plan(job.workers)
     here = {"kernels": steps.kernels, "accelerators": decode, "in_order": True}
-    answers = served_tenant(name, job, plan, [programs], **here)
+    answers = served_tenant(name, job, plan, [programs], steps.machine, **here)
     return (
         Part(name="steps", tenant=answers, turn_s=state.tpot_s * job.tokens_a_step),
         _prompts(name, job, state, steps, prefill),
@@ -126,7 +130,9 @@ def _prompts(name: str, job: ServingJob, state: Steady, steps: Steps, where: Int
     pause = kernels.pause(pause_s)
     cycle = [then(steps.programs(job, worker, load, worker.pp), pause)]
     here = {"kernels": kernels, "accelerators": where, "in_order": True}
-    tenant = served_tenant(f"{name}, prompts", job, worker.plan(workers), cycle, **here)
+    tenant = served_tenant(
+        f"{name}, prompts", job, worker.plan(workers), cycle, steps.machine, **here
+    )
     return Part(name="prompts", tenant=tenant, turn_s=turn_s, pause_s=pause_s)
 
 
@@ -161,6 +167,7 @@ def _caches(
             job,
             Plan(tp=2, dp=len(pairs)),
             [_only(items)],
+            steps.machine,
             first=_only((kernels.pause(lead_s), *items)),
             kernels=kernels,
             accelerators=np.array([(where[0][a], where[1][b]) for a, b in pairs]).ravel(),

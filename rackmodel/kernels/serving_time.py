@@ -33,6 +33,17 @@ def serving_constants() -> Mapping[str, Any]:
     )
 
 
+def of_software(table: Mapping[str, Any], stack: str) -> Mapping[str, Any]:
+    """Return the row of a table by software; `stack` may name a release too.
+
+    Software that nobody knows has that of `default`.
+    """
+    found: Mapping[str, Any] = next(
+        (row for name, row in table.items() if name in stack), table["default"]
+    )
+    return found
+
+
 class ServingTimes:
     """Seconds of the kernels of serving on one accelerator.
 

@@ -36,7 +36,8 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 
 PARTS = 4  # sizes from a power of two to the next
-_Kind: TypeAlias = "tuple[Worker, int, str, str]"  # worker, accelerators, operation, axis
+# worker, accelerators, software, operation, axis
+_Kind: TypeAlias = "tuple[Worker, int, str, str, str]"
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class QuickSteps(Steps):
             if isinstance(one, Compute):
                 seconds += times * self.kernels.compute_s(one)
             elif isinstance(one, Collective):
-                known = self._exchanges[worker, gpus, one.op, one.axis]
+                known = self._exchanges[worker, gpus, job.stack, one.op, one.axis]
                 seconds += times * _between(known, one.bytes)
             elif isinstance(one, Send | Recv):
                 seconds += times * self._sent_s(worker, gpus, one.bytes)
@@ -97,7 +98,7 @@ class QuickSteps(Steps):
         """Simulate exchanges at the sizes around theirs that are not known yet."""
         new: list[tuple[dict[int, float], int, Collective]] = []
         for one in exchanges:
-            known = self._exchanges.setdefault((worker, gpus, one.op, one.axis), {})
+            known = self._exchanges.setdefault((worker, gpus, job.stack, one.op, one.axis), {})
             low = _below(one.bytes)
             for place in (low, low + 1):
                 if place not in known:

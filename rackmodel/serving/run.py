@@ -17,7 +17,7 @@ from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.kernels.serving_time import ServingTimes, serving_constants
+from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
 from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.site import assess_serving
@@ -49,13 +49,8 @@ def steps_of(
 
 
 def habits_of(stack: str, constants: Mapping[str, Any] | None = None) -> Habits:
-    """Return what a serving software does between steps; `stack` may name a release too.
-
-    Software that nobody knows does as `default`.
-    """
-    table = (constants or serving_constants())["software"]
-    row = next((row for name, row in table.items() if name in stack), table["default"])
-    return Habits(**row)
+    """Return what a serving software does between steps; `stack` may name a release too."""
+    return Habits(**of_software((constants or serving_constants())["software"], stack))
 
 
 def check_stack(stack: str) -> None:

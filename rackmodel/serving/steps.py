@@ -7,24 +7,24 @@ Left out: how often which step runs (`steady`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import Step, StepKind, simulate_step
 from rackmodel.hardware import Accelerator
-from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
 from rackmodel.records import dataclass, field
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
 from rackmodel.workload.operations import Program
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.programs import serving_programs
 
 # How serving software runs its exchanges: kernels of their own where the library is slow.
 ALGORITHMS = {
-    "all-reduce": ("one-shot", "two-shot", "ring", "tree"),
     "dispatch": ("low-latency",),
     "combine": ("low-latency",),
     "all-to-all": ("gpu-initiated",),  # tokens of prompts between domains
@@ -33,6 +33,27 @@ ALGORITHMS = {
 # kernels for few tokens leave all free while messages travel.
 # Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.2 (20 SMs).
 FORWARDING_UNITS = 20
+
+
+def sums_of(stack: str) -> Mapping[str, Any]:
+    """Return how a software sums over ranks; see `sums` in serving.toml."""
+    return of_software(serving_constants()["sums"], stack)
+
+
+def algorithm_of(machine: Topology, stack: str) -> Callable[[Plan, str, str], Sequence[str] | None]:
+    """Return which algorithms a software has for an operation of a plan's axis on a machine.
+
+    What it has for sums hangs on whether a group lies in one host (`sums` in serving.toml).
+    """
+    sums = sums_of(stack)
+    host = machine.domain_accelerators if machine.host is None else machine.host.accelerators
+
+    def algorithm(plan: Plan, op: str, axis: str) -> Sequence[str] | None:
+        if op == "all-reduce":
+            return (*sums["host" if plan.tp <= host else "hosts"], "ring", "tree")
+        return ALGORITHMS.get(op)
+
+    return algorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +111,8 @@ class Steps:
     ) -> tuple[Program, ...]:
         """Return what the ranks of each stage do in a step on this machine."""
         domains = -(-worker.tp // self.machine.domain_accelerators)
-        return serving_programs(job.shape, worker, load, rounds, domains)
+        fused = domains == 1 and bool(sums_of(job.stack)["fused"])
+        return serving_programs(job.shape, worker, load, rounds, domains, fused)
 
     def _taken(self, algorithm: str, op: str, axis: str, bytes_per_s: float) -> float:
         """Return the share of an accelerator that an exchange takes from the kernels beside it."""
@@ -118,5 +140,5 @@ class Steps:
             self.kernels,
             self.options,
             taken=self._taken,
-            kind=StepKind(programs=programs, algorithm=lambda plan, op, axis: ALGORITHMS.get(op)),
+            kind=StepKind(programs=programs, algorithm=algorithm_of(self.machine, job.stack)),
         )

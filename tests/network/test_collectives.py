@@ -182,7 +182,7 @@ def test_rows_read_like_nccl_tests():
 def test_every_algorithm_runs_where_it_fits():
     network = Network.from_graph(racks(4, 4, rails=4, reduction=True, fabric_reduction=True))
     for op, names in ALGORITHMS.items():
-        for name in set(names) - {"torus", "nvls", "one-shot", "two-shot"}:
+        for name in set(names) - {"torus", "nvls", "one-shot", "two-shot", "two-shot-multicast"}:
             made = pattern(network, op, range(16), 1e8, algorithm=name)
             assert made.algorithm == name
             assert alone_s(network, made, 1e8) > 0

@@ -51,7 +51,7 @@ FAMILIES = [
     ("mi300x-platform", 156),  # a mesh inside the node
     ("dgx-h100-rail-only", 152),  # no spines
 ]
-NOT_HERE = ("nvls", "torus", "sharp", "nvls-tree", "one-shot", "two-shot")
+NOT_HERE = ("nvls", "torus", "sharp", "nvls-tree", "one-shot", "two-shot", "two-shot-multicast")
 
 
 @pytest.mark.parametrize(("name", "gpus"), FAMILIES)

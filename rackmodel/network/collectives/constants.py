@@ -34,6 +34,8 @@ class Generation:
     ll_rate: tuple[float, float, float]
     kernel_s: float
     one_kernel: float
+    sync_s: float
+    sync: float
     exchange_s: float
     dispatch: float
     combine: float

@@ -291,6 +291,7 @@ def fixed_s(
         post_s=post,
         peer_s=float(nccl("peer_s")),
         kernel_s=max(0.0, facts.kernel_s + near_s),
+        sync_s=max(0.0, facts.sync_s + near_s),
         exchange_s=facts.exchange_s,
         message_s=network.transport.latency_s,
         near_s=near_s,

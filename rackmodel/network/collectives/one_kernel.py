@@ -33,6 +33,8 @@ def _reach(facts: Generation, transport: Transport, op: str) -> Reach:
 def one_shot(network: Network, group: Group, op: str) -> Rounds:
     """One round: every member reads the whole buffer of every other one and adds.
 
+    Without flags: values say by themselves that they have come (TensorRT-LLM, FlashInfer).
+
     Raises
     ------
     InvalidInput
@@ -41,15 +43,39 @@ def one_shot(network: Network, group: Group, op: str) -> Rounds:
     return _reads(network, group, 1.0)
 
 
+def _sync_reach(facts: Generation, transport: Transport, op: str) -> Reach:
+    return Reach(inside=facts.sync, outside=1.0)
+
+
 @algorithm(
     "two-shot",
     ("all-reduce",),
-    steps_s=lambda steps: 2 * steps.kernel_s,
+    steps_s=lambda steps: steps.sync_s,
+    passes_on=False,
+    reach=_sync_reach,
+)
+def two_shot(network: Network, group: Group, op: str) -> Rounds:
+    """One round: each member adds its part, waits for all, then reads the others' sums.
+
+    Raises
+    ------
+    InvalidInput
+        If the group spans scale-up domains, whose members can't read each other.
+    """
+    return _reads(network, group, 2.0 / group.true_size)
+
+
+@algorithm(
+    "two-shot-multicast",
+    ("all-reduce",),
+    steps_s=lambda steps: steps.kernel_s,
     passes_on=False,
     reach=_reach,
 )
-def two_shot(network: Network, group: Group, op: str) -> Rounds:
-    """One round, with a barrier in it: each member adds its part, then reads the others' sums.
+def two_shot_multicast(network: Network, group: Group, op: str) -> Rounds:
+    """One round without flags: switches copy each member's sums to all others.
+
+    TensorRT-LLM's MNNVL all-reduce, between hosts of a domain.
 
     Raises
     ------

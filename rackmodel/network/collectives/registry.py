@@ -51,6 +51,7 @@ class Steps:
     post_s: float
     peer_s: float  # of each further partner
     kernel_s: float  # of a kernel that reduces over all members by itself, replayed from a graph
+    sync_s: float  # the same, where its blocks wait for those of all members in between
     exchange_s: float  # the same of one that sends small messages to four members
     message_s: float  # of the transport, for what such kernels send between domains
     near_s: float  # of the wires of a step inside a domain, beyond those that the steps hold

@@ -21,8 +21,7 @@ from rackmodel.workload.serving.load import (
     Load,
     busiest,
     domains_reached,
-    experts_here,
-    touched,
+    hit_experts,
 )
 from rackmodel.workload.serving.products import WIDE, product
 
@@ -37,6 +36,7 @@ class LayerWriter:
     worker: Worker
     load: Load
     domains: int = 1  # over which the worker's ranks stand
+    fused: bool = False  # sums take the norms after them along
     staged: bool = False  # parts of layers are told apart, shared experts run after tokens are sent
     operations: list[Operation] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
@@ -122,6 +122,11 @@ class LayerWriter:
         self.run(product("adapter_up", (t, up, shared.adapter_rank), form))
         self.run(product("shared_out", (t, model.hidden, model.hidden), form))
 
+    def _norm(self) -> None:
+        """The norm of a sub-layer with the residual, where no sum has taken it along."""
+        if not self.fused or self.worker.heads_over == 1:
+            self.small("norm", self.own.tokens * self.job.model.hidden)
+
     def _sum(self, name: str) -> None:
         """Add the parts of all ranks of a worker."""
         if self.worker.heads_over > 1:
@@ -132,7 +137,7 @@ class LayerWriter:
         model, own, tp = self.job.model, self.own, self.worker.heads_over
         form, h = self.job.format.attention, model.hidden
         t = own.tokens
-        self.small("norm", t * h)
+        self._norm()
         wide = model.heads_of(block)
         heads = wide.heads / tp
         if block.index == "own":
@@ -298,18 +303,16 @@ class LayerWriter:
         self.run(product(f"{name}_down", (tokens, h, width), form))
 
     def _dense(self) -> None:
-        self.small("norm", self.own.tokens * self.job.model.hidden)
+        self._norm()
         self._feed("ffn", self.own.tokens, self.job.model.ffn / self.worker.heads_over)
         self._sum("ffn")
 
     def _experts(self) -> None:
         model, worker, own = self.job.model, self.worker, self.own
         h, t = model.hidden, own.tokens
-        self.small("norm", t * h)
+        self._norm()
         self.run(product("router", (t, model.experts, h), WIDE))
         self.small("topk", t * model.experts)
-        if not self.staged:
-            self._shared()
         self.cut()
         spread = worker.dp_attention and worker.tp > 1
         form = self.job.format.experts
@@ -326,8 +329,8 @@ class LayerWriter:
         elif spread:  # every rank has a part of every expert
             sent = t * worker.tp * h
             self.exchange("gather", "dispatch", "ep", sent * out, Role.DISPATCH)
-        if self.staged:
-            self._shared()
+        if self.staged and model.shared_expert_ffn:
+            self._feed("shared", t, model.shared_expert_ffn / worker.heads_over)
         self.cut()
         if model.moe_latent:
             self.run(product("latent_in", (t, model.moe_latent, h), self.job.format.feed))
@@ -339,29 +342,33 @@ class LayerWriter:
         else:
             self._sum("experts")
 
-    def _shared(self) -> None:
-        """The expert that all tokens pass through."""
-        if width := self.job.model.shared_expert_ffn:
-            self._feed("shared", self.own.tokens, width / self.worker.heads_over)
-
     def _grouped(self) -> None:
-        """The experts of one rank: weights of those that some token hits, read once."""
+        """The experts of one rank: weights of those that some token hits, read once.
+
+        The one that all tokens pass through runs on a stream beside them, where layers are not told
+        in parts: its bytes and FLOPs count, its floors hide under theirs. Source: TensorRT-LLM,
+        modeling_deepseekv3.py (maybe_execute_in_parallel), SGLang (forward_normal_dual_stream),
+        vLLM (shared_experts_stream).
+        """
         job, model, worker = self.job, self.job.model, self.worker
         tokens, h = self.load.tokens, model.moe_latent or model.hidden
-        here = experts_here(job, worker)
-        hit = here * touched(model, tokens, job.routing_skew)
+        hit = hit_experts(job, worker, tokens)
         width = model.moe_ffn * worker.ep / worker.tp
         rows = tokens * model.topk / worker.ep * busiest(job, worker, self.load)
         sides = 2 if model.gated_ffn else 1
         form = job.format.experts
+        beside = 0.0 if self.staged else model.shared_expert_ffn / worker.heads_over * model.hidden
         self.small("permute", rows * h)
         for name, n, k in (("expert_up", sides * width, h), ("expert_down", h, width)):
+            shared = beside * (sides if name == "expert_up" else 1)  # weights
             self.run(
                 Kernel(
                     family="grouped_gemm",
                     name=name,
-                    flops=2.0 * rows * n * k,
-                    read_bytes=hit * n * k * form.bytes + rows * k * min(form.bytes, ELEMENT),
+                    flops=2.0 * (rows * n * k + self.own.tokens * shared),
+                    read_bytes=hit * n * k * form.bytes
+                    + rows * k * min(form.bytes, ELEMENT)
+                    + shared * job.format.feed.bytes,
                     write_bytes=rows * n * ELEMENT,
                     shape=(max(1, round(rows)), round(n), round(k), max(1, round(hit))),
                     precision=form.arithmetic,

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
 from rackmodel.records import dataclass, replace
 from rackmodel.workload.experts import distinct_ranks
@@ -25,6 +26,7 @@ from rackmodel.workload.serving.job import ServingJob, Worker
 # averages out over more of them; a balancer that is off by LOST knows nothing (assumed).
 STALE, STALE_OF = 0.3, 64
 LOST = 1.0
+PLACINGS, GRID = 8, 64  # of experts on ranks, of an integral over how many are touched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,35 @@ def _chosen(experts: int, topk: int, skew: float) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4096)
+def touched_most(
+    experts: int, topk: int, ranks: int, copies: int, tokens: float, skew: float, seed: int
+) -> float:
+    """Return the experts that `tokens` tokens touch on the rank where they touch most, mean.
+
+    Steps end when the last rank has read its experts. Those of a rank are touched or not by
+    themselves, so that their number is about normal; where popular ones lie is a seed's choice,
+    another one in each layer (`PLACINGS`). copies : of the busiest experts, each with half of what
+    they have to do.
+
+    >>> round(touched_most(256, 8, 8, 0, 4, 0.0, 0), 1), 4 * 8 / 8  # touched there, on the mean
+    (6.8, 4.0)
+    """
+    chosen = _chosen(experts, topk, skew)
+    if copies:
+        again = chosen[np.arange(copies) % experts] / 2.0
+        chosen = np.concatenate([chosen[min(copies, experts) :], again, again])[: experts + copies]
+    odds = 1.0 - (1.0 - chosen) ** max(tokens, 1e-9)
+    here = len(odds) // ranks
+    rng = np.random.default_rng(seed)
+    placed = np.stack([rng.permutation(odds)[: here * ranks] for _ in range(PLACINGS)])
+    placed = placed.reshape(PLACINGS, ranks, here)
+    mean, spread = placed.sum(axis=2), np.sqrt((placed * (1.0 - placed)).sum(axis=2) + 1e-12)
+    steps = (np.arange(GRID) + 0.5) * here / GRID
+    below = ndtr((steps - mean[:, :, None]) / spread[:, :, None]).prod(axis=1)
+    return float((1.0 - below).mean() * here)
+
+
+@lru_cache(maxsize=4096)
 def busiest_share(
     experts: int, ep: int, redundant: int, skew: float, seed: int, spread: float = STALE
 ) -> float:
@@ -167,6 +198,15 @@ def domains_reached(model: Model, domains: int) -> float:
 def experts_here(job: ServingJob, worker: Worker) -> float:
     """Return the experts, copies included, whose weights one rank holds (cut or whole)."""
     return (job.model.experts + job.redundant_experts) / worker.ep
+
+
+def hit_experts(job: ServingJob, worker: Worker, tokens: float) -> float:
+    """Return the experts whose weights the rank reads that reads most, in a step of `tokens`."""
+    model, copies, skew = job.model, job.redundant_experts, job.routing_skew
+    if worker.ep == 1:
+        return experts_here(job, worker) * touched(model, tokens, skew)
+    shape = model.experts, model.topk, worker.ep, copies
+    return touched_most(*shape, tokens, skew, job.routing_seed)
 
 
 def busiest(job: ServingJob, worker: Worker, load: Load) -> float:

@@ -1,0 +1,103 @@
+"""Which kernels a step of serving runs: experts that it reads, sums with norms, shared experts."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import rackmodel
+from rackmodel.hardware import accelerator
+from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.workload.operations import Compute
+from rackmodel.workload.serving.job import ServingJob, Worker
+from rackmodel.workload.serving.load import Load, touched, touched_most
+from rackmodel.workload.serving.programs import serving_programs
+
+LATENT = {
+    "model": rackmodel.load_model("deepseek-v3"),
+    "gpus": 8,
+    "users": 1,
+    "isl": 1,
+    "osl": 1,
+}
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 64, 2048])
+def test_steps_wait_for_the_rank_that_reads_most_experts(tokens):
+    """Against tokens that choose one by one; never fewer than the mean, never more than all."""
+    model, ranks, here = rackmodel.load_model("deepseek-v3"), 8, 32
+    most = touched_most(256, 8, ranks, 0, tokens, 0.0, 0)
+    assert here * touched(model, tokens) <= most + 1e-6 <= here + 1e-5
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(100):
+        hit = np.zeros(256, dtype=bool)
+        for _ in range(tokens):
+            hit[rng.choice(256, 8, replace=False)] = True
+        drawn.append(hit.reshape(ranks, here).sum(axis=1).max())
+    assert most == pytest.approx(np.mean(drawn), rel=0.07)
+
+
+def test_copies_of_experts_are_touched_less_often():
+    plain, copied = (touched_most(256, 8, 32, copies, 16, 0.8, 0) for copies in (0, 32))
+    assert copied < plain * 9 / 8  # 9 of 8 experts on a rank
+
+
+def names_of(program):
+    return Counter(
+        kernel.name
+        for item in program.items
+        for one in item.operations
+        if isinstance(one, Compute)
+        for kernel in one.kernels
+    )
+
+
+def test_sums_take_norms_along_where_no_prompts_run():
+    job = ServingJob(**{**LATENT, "worker": Worker(tp=8)})
+    answers, both = (
+        Load(sequences=8, context=1000),
+        Load(sequences=8, context=1000, prompts=1, piece=512),
+    )
+    plain, fused = (
+        names_of(serving_programs(job, job.worker, answers, 1, 1, f)[0]) for f in (0, 1)
+    )
+    assert plain["norm"] - fused["norm"] == 2 * 61
+    with_prompts = [names_of(serving_programs(job, job.worker, both, 1, 1, f)[0]) for f in (0, 1)]
+    assert with_prompts[0] == with_prompts[1]
+    spread = Worker(tp=8, ep=8, dp_attention=True)  # no sums, none to take along
+    apart = [names_of(serving_programs(job, spread, answers, 1, 1, f)[0]) for f in (0, 1)]
+    assert apart[0] == apart[1]
+
+
+def test_the_shared_expert_hides_its_floors_beside_the_others():
+    job = ServingJob(**{**LATENT, "worker": Worker(tp=8)})
+    without = job.replace(model=replace(job.model, shared_expert_ffn=0))
+    times = ServingTimes(accelerator("b200"))
+    load = Load(sequences=8, context=1000)
+    both, routed = (
+        sum(
+            times.compute_s(one)
+            for item in serving_programs(some, job.worker, load)[0].items
+            for one in item.operations
+            if isinstance(one, Compute)
+        )
+        for some in (job, without)
+    )
+    read_s = 58 * 3 * 7168 * 2048 / 8 / accelerator("b200").hbm_bytes_per_s  # fp8
+    floors_s = 58 * 2 * times.constants["gemm"]["nvidia-blackwell"]["floor_s"]["fp8"]
+    assert 0.5 * read_s < both - routed < min(2.0 * read_s, floors_s)
+
+
+def test_kernels_of_one_software_sum_over_the_hosts_of_a_rack():
+    words = {"model": "llama3.1-70b", "isl": 1024, "osl": 1024, "users": 4, "tp": 8, "gpus": 8}
+    ours, library = (
+        rackmodel.serve("gb200-nvl72", **words, stack=stack).tpot_s
+        for stack in ("tensorrt-llm", "sglang")
+    )
+    node, other = (
+        rackmodel.serve("dgx-b200", **words, stack=stack).tpot_s
+        for stack in ("tensorrt-llm", "sglang")
+    )
+    assert library - ours > (other - node) + 160 * 5e-6
