@@ -30,7 +30,6 @@ import pandas as pd
 from benchmarks.validation.cases import Case, cases, every_nth, read_rows
 from benchmarks.validation.fit import Fit
 from benchmarks.validation.table import written
-from rackmodel.engine.certainty import widths
 from rackmodel.hardware import accelerator
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import month
@@ -40,6 +39,7 @@ from rackmodel.validation.published_runs import machine_of
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
+BAND = ("step_s_low", "step_s_high")
 KINDS = {"megatron": "Megatron, NeMo", "fsdp": "FSDP, DeepSpeed", "jax": "JAX"}
 
 
@@ -91,9 +91,8 @@ def kind_of(case: Case) -> str:
 
 
 def _holds(case: Case, error: float) -> bool:
-    known = software_of(case.stack).known
-    low, high, _ = widths(case.experts, known, case.family, case.filled)
-    return -high <= float(np.log1p(error)) <= low
+    step_s, low_s, high_s = (case.answer[name] for name in ("predicted_step_s", *BAND))
+    return low_s / step_s <= 1.0 / (1.0 + error) <= high_s / step_s
 
 
 def lines(frame: pd.DataFrame) -> Iterator[str]:

@@ -35,14 +35,14 @@ def keeping() -> Iterator[None]:
 
 
 def once(
-    asked: tuple[Topology, Catalog, Job, EngineOptions | None],
+    asked: tuple[Topology, Catalog, tuple[Job, Job], EngineOptions | None],
     simulate: Callable[[Mapping[str, float]], Result],
     assess: Callable[[Result], Any],
     clocks: Mapping[str, float],
 ) -> Result:
     """Return the result of a step at clocks; at the usual ones simulated unless it is kept.
 
-    asked : machine, parts, job, options. assess : what its site makes of it.
+    asked : machine, parts, job (settled, as given), options. assess : what its site makes of it.
     """
     machine, parts, job, options = asked
     known = _kept.get()

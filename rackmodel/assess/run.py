@@ -21,20 +21,20 @@ from rackmodel.assess.media import media_rows
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import assessed
 from rackmodel.assess.throttle import under_cap
-from rackmodel.engine.certainty import band
+from rackmodel.assess.unsaid import unsaid
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.overhead import overhead_s
 from rackmodel.engine.step import Step, simulate_step
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
+from rackmodel.kernels.busiest import busiest_s
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default, kernel_times
 from rackmodel.result.result import Result
 from rackmodel.software import UNKNOWN, software_of
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, check, check_fits, memory, precision_of, programs, settled
-from rackmodel.workload.operations import Compute, Segment
+from rackmodel.workload import Job, check, check_fits, memory, precision_of, settled
 from rackmodel.workload.silent import fused
 from rackmodel.workload.stages import chunks_of
 
@@ -92,7 +92,6 @@ def run(
             transfers_slower=kernels.transfers_slower,
         )
         lost_s = overhead_s(job, step.step_s)
-        sure = band(step.step_s + lost_s, job, accelerator.family)
         matrix_format = precision_of(job.precision).gemm_format
         return Result(
             step=step,
@@ -101,9 +100,7 @@ def run(
             accelerator=accelerator,
             hbm_used=used,
             overhead_s=lost_s,
-            step_s_low=sure.low_s,
-            step_s_high=sure.high_s,
-            band_reason=sure.reason,
+            unsaid=partial(unsaid, asked=asked),
             peak_flops_per_s=_peak(step, accelerator, others, matrix_format),
             kernels=kernels,
             contention_of=contention,
@@ -111,7 +108,7 @@ def run(
             assess=assess,
         )
 
-    result_at = partial(once, (machine, parts, job, options), simulated, assess)
+    result_at = partial(once, (machine, parts, (job, asked), options), simulated, assess)
     result, facts = under_cap(result_at, accelerator, where, machine, parts)
     cap.update(facts)
     return result
@@ -214,18 +211,7 @@ def kernels_s(machine: Topology, job: Job, catalog: Catalog | None = None) -> fl
     check(job)
     parts = catalog or hardware.load_catalog()
     kernels = _kernels(_accelerator(machine, parts), {}, job, {}, parts.host_speed)
-    known: dict[int, float] = {}
-    longest = 0.0
-    for program in programs(job):
-        total = 0.0
-        for item in program.items:
-            if item.id not in known:
-                operations = item.operations if isinstance(item, Segment) else (item,)
-                computes = [one for one in operations if isinstance(one, Compute)]
-                known[item.id] = sum(kernels.compute_s(one) for one in computes)
-            total += known[item.id]
-        longest = max(longest, total)
-    return longest
+    return busiest_s(job, kernels)
 
 
 def _check(machine: Topology, job: Job, accelerator: Accelerator, memory_too: bool) -> None:

@@ -13,7 +13,8 @@ than predicted, `high` for slower ones. What nobody described runs slower more o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
 from rackmodel.records import dataclass
@@ -37,12 +38,37 @@ class Band:
     reason: str
 
 
+class Banded(Protocol):
+    """What has a band: its ends and its reason under the names that tables give them."""
+
+    @property
+    def band(self) -> Band:
+        """Seconds between which about 80% of real runs fall, and what the width is made of."""
+        ...
+
+    @property
+    def step_s_low(self) -> float:
+        """Seconds of one step at the low end of its band."""
+        return self.band.low_s
+
+    @property
+    def step_s_high(self) -> float:
+        """Seconds of one step at the high end of its band."""
+        return self.band.high_s
+
+    @property
+    def band_reason(self) -> str:
+        """Say what the width of the band is made of."""
+        return self.band.reason
+
+
 def band(
     step_s: float,
     job: Job,
     family: str,
     *,
     filled: Iterable[str] = (),
+    unsaid: Mapping[str, Sequence[float]] | None = None,
     constants: KernelConstants | None = None,
 ) -> Band:
     """Return the band of a predicted step.
@@ -50,10 +76,13 @@ def band(
     Parameters
     ----------
     family : of the accelerator. filled : fields that nobody stated: of the plan ("plan": all of
-        them), "recompute", "sharding", "precision".
+        them), "recompute", "sharding", "precision". unsaid : what else nobody said, by its words:
+        widths below and above.
     """
-    known, experts = software_of(job.stack).known, job.model.experts > 0
+    known, experts, more = software_of(job.stack).known, job.model.experts > 0, unsaid or {}
     low, high, why = widths(experts, known, family, filled, constants)
+    low, high = together([(low, high), *more.values()])
+    why += more
     reason = f"wide: {', '.join(why)}" if why else "software and accelerator of published runs"
     return Band(step_s * math.exp(-low), step_s * math.exp(high), reason)
 
@@ -74,7 +103,7 @@ def widths(
     given = set(filled)
     terms = {"experts": "experts"} if experts else {"dense": ""}
     if not known:
-        terms["unknown_experts" if experts else "unknown_stack"] = "software unknown"
+        terms["unknown_stack"] = "software unknown"
     if family in table["few_families"]:
         terms["few_runs"] = f"few runs on {family}"
     elif family not in table["many_families"]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rackmodel.columns import Columns, floats, frame_of, ints
-from rackmodel.engine.certainty import band
+from rackmodel.engine.certainty import Band, Banded, band
 from rackmodel.engine.doubled import doubled_paces
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
@@ -56,16 +56,16 @@ BAND = ("step_s_low", "step_s_high", "band_reason")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Result:
+class Result(Banded):
     """One simulated training step.
 
     step : the simulation itself. machine : what it ran on. accelerator : the part that ran it,
     of this catalog.
     hbm_used : per pipeline rank, bytes by kind. overhead_s : seconds that a step loses outside of
     the simulated operations.
-    step_s_low, step_s_high : band that about 80% of real runs fall into, and band_reason : what its
-    width is made of. assess : works out power,
-    heat and cost; a function of a module, or a `partial` of one: a result can be pickled.
+    unsaid, assess : work out what nobody said (`assess.unsaid`), and power, heat and cost;
+    functions of a module, or a `partial` of one: a result can be pickled. filled : fields that
+    were filled in.
     """
 
     step: Step
@@ -74,14 +74,13 @@ class Result:
     accelerator: Accelerator
     hbm_used: tuple[Mapping[str, float], ...]
     overhead_s: float
-    step_s_low: float
-    step_s_high: float
-    band_reason: str
     peak_flops_per_s: float
     kernels: KernelTimes
     contention_of: Contention
     catalog: Catalog
     assess: Callable[[Result], AssessmentRecord]
+    unsaid: Callable[[Result], Mapping[str, tuple[float, float]]]
+    filled: tuple[str, ...] = ()
 
     @property
     def topology(self) -> str:
@@ -97,6 +96,12 @@ class Result:
     def step_s(self) -> float:
         """Seconds of one step."""
         return self.step.step_s + self.overhead_s
+
+    @cached_property
+    def band(self) -> Band:
+        """Seconds between which about 80% of real runs fall, and what the width is made of."""
+        job, family, more = self.step.job, self.accelerator.family, self.unsaid(self)
+        return band(self.step_s, job, family, filled=self.filled, unsaid=more)
 
     @property
     def tokens_per_s(self) -> float:
@@ -347,10 +352,7 @@ class Result:
 
     def filled_in(self, filled: Iterable[str]) -> Result:
         """Return the result with the band of a job of which these fields were filled in."""
-        sure = band(self.step_s, self.step.job, self.accelerator.family, filled=filled)
-        return replace(
-            self, step_s_low=sure.low_s, step_s_high=sure.high_s, band_reason=sure.reason
-        )
+        return replace(self, filled=tuple(filled))
 
     @property
     def frame(self) -> pd.DataFrame:
