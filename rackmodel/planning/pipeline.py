@@ -66,25 +66,35 @@ def runs_pairs(pipe: Pipe) -> bool:
     return bool((every[:, :, 1, 0] >= 0).any())
 
 
+class Level(NamedTuple):
+    """Actions [low, high) of a `Graph` of A.
+
+    before : the action before each on its rank, A + 1 where it is the first. arrives : after these
+    there is a transfer to wait for, [W, high - low], A where there is none. drags : those whose
+    rank has gradients to move.
+    """
+
+    low: int
+    high: int
+    before: Ints
+    arrives: Ints
+    drags: Ints
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Actions in an order in which each comes after what it waits for; A of them.
 
-    before : the action before on its rank. arrives : after these there is a transfer to wait for.
-    Both say A where there is none. passes : rows of the table of seconds (`PASSES` x stages), two
-    where an action is two passes. rank : of each action. whole : share of its rank's chunks that
-    have all gradients with it. levels : actions [low, high) that don't wait for each other. drags :
-    of each level, those whose rank has gradients to move. first, last : of each rank, and of each
-    rank of a shorter pipeline beside it.
+    passes : rows of the table of seconds (`PASSES` x stages), two where an action is two passes.
+    rank : of each action. whole : share of its rank's chunks that have all gradients with it.
+    levels : of actions that don't wait for each other. first, last : of each rank, and of each rank
+    of a shorter pipeline beside it.
     """
 
-    before: Ints  # [A]
-    arrives: Ints  # [A, W]
     passes: Ints  # [A, 1 or 2]
     rank: Ints  # [A]
     whole: Floats  # [A]
-    levels: tuple[tuple[int, int], ...]
-    drags: tuple[Ints, ...]
+    levels: tuple[Level, ...]
     first: Ints  # [p or 2 p]
     last: Ints  # [p or 2 p]
 
@@ -208,24 +218,24 @@ def _sorted(waits: _Waits, pipe: Pipe) -> Graph:
             " ranks wait for each other; see the order of its passes"
         )
     order = np.concatenate(parts)
-    place = np.append(np.empty(count, dtype=np.int64), count)
+    place = np.append(np.empty(count, dtype=np.int64), [count, count + 1])
     place[order] = np.arange(count)
     before = np.arange(count) - 1
-    before[starts[:-1]] = count
+    before[starts[:-1]] = count + 1
+    before, arrives = place[before][order], place[waits.arrives][order]
     rank = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order]
-    whole, levels = waits.whole[order], pairwise(np.cumsum([0, *map(len, parts)]).tolist())
-    begun, drags, pairs = np.zeros(len(starts) - 1, dtype=bool), list[Ints](), tuple(levels)
-    for low, high in pairs:
-        begun[rank[low:high][whole[low:high] > 0]] = True
-        drags.append(low + np.flatnonzero(begun[rank[low:high]]))
+    whole, begun, levels = waits.whole[order], np.zeros(len(starts) - 1, dtype=bool), list[Level]()
+    for low, high in pairwise(np.cumsum([0, *map(len, parts)]).tolist()):
+        own = slice(low, high)
+        begun[rank[own][whole[own] > 0]] = True
+        drags = low + np.flatnonzero(begun[rank[own]])
+        columns = np.ascontiguousarray(arrives[own].T)
+        levels.append(Level(low, high, before[own], columns, drags))
     return Graph(
-        before=place[before][order],
-        arrives=place[arrives][order],
         passes=waits.passes[order],
         rank=rank,
         whole=whole,
-        levels=pairs,
-        drags=tuple(drags),
+        levels=tuple(levels),
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
@@ -238,48 +248,48 @@ def _play(
 
     And for how many seconds its gradients still move by themselves then.
     """
-    count, plans = len(graph.before), seconds.shape[1]
+    count, plans = len(graph.rank), seconds.shape[1]
     seconds = np.vstack([seconds, np.zeros(plans)])  # the last row: no second pass
-    ends = np.full((count + 1, plans), NEVER)
-    begin = np.empty((len(graph.first), plans))
+    taken = seconds.take(graph.passes[:, 0], axis=0)
+    for column in graph.passes[:, 1:].T:
+        taken += seconds.take(column, axis=0)
+    first = taken[graph.first]
+    ends = np.full((count + 2, plans), NEVER)
+    ends[count + 1] = 0.0
     left = np.zeros((len(graph.first), plans))
+    place = graph.rank % len(reduced.seconds)
+    comes = reduced.seconds.take(place, axis=0) * graph.whole[:, None]
+    early = (1.0 - 1.0 / reduced.buckets).take(place, axis=0)
     moving = bool(reduced.seconds.any())
-    for (low, high), own in zip(graph.levels, graph.drags, strict=True):
-        start = ends.take(graph.arrives[low:high, 0], axis=0)
-        for column in graph.arrives[low:high, 1:].T:
+    for low, high, before, arrives, own in graph.levels:
+        start = ends.take(arrives[0], axis=0)
+        for column in arrives[1:]:
             np.maximum(start, ends.take(column, axis=0), out=start)
         start += hop
-        np.maximum(start, ends.take(graph.before[low:high], axis=0), out=start)
-        np.maximum(start, 0.0, out=start)
-        taken = seconds.take(graph.passes[low:high, 0], axis=0)
-        for column in graph.passes[low:high, 1:].T:
-            taken += seconds.take(column, axis=0)
+        free = ends.take(before, axis=0)
+        np.maximum(start, free, out=start)
         if moving and len(own):
-            alone, waited = taken[own - low], start[own - low] - ends[graph.before[own]]
-            taken[own - low] += _dragged(graph, own, alone, waited, left, reduced)
-        np.add(start, taken, out=ends[low:high])
-    for number, rows in enumerate(graph.passes[graph.first]):
-        begin[number] = ends[graph.first[number]] - seconds[rows].sum(axis=0)
-    return begin, ends[graph.last], left
+            alone, waited = taken[own], (start - free)[own - low]
+            moved = _moved(graph.rank[own], alone, waited, left, comes[own], early[own])
+            taken[own] += reduced.drag * moved
+        np.add(start, taken[low:high], out=ends[low:high])
+    return ends[graph.first] - first, ends[graph.last], left
 
 
-def _dragged(
-    graph: Graph, own: Ints, alone: Floats, waited: Floats, left: Floats, reduced: Reduced
+def _moved(
+    rank: Ints, alone: Floats, waited: Floats, left: Floats, comes: Floats, early: Floats
 ) -> Floats:
-    """Return seconds that these actions lose to gradients beside them; `left` of which goes on.
+    """Return seconds of gradients that move beside these actions; `left` of which goes on.
 
-    alone : seconds of the actions by themselves, waited : of their ranks before them. The gradients
-    of a chunk set out bucket by bucket as its last backward pass goes, behind those on their way.
+    alone : seconds of the actions by themselves, waited : of their ranks before them. comes : of
+    the gradients of a chunk, which set out bucket by bucket as its last backward pass goes, behind
+    those on their way. early : what share of them does before it ends.
     """
-    rank = graph.rank[own]
-    place = rank % len(reduced.seconds)
-    comes = reduced.seconds[place] * graph.whole[own][:, None]
-    early = 1.0 - 1.0 / reduced.buckets[place]
     before = np.maximum(0.0, left[rank] - waited)
     first = np.minimum(before, alone)
     moved = first + np.minimum(comes * early, np.minimum(alone - first, alone * early))
     left[rank] = before + comes - moved
-    return np.asarray(reduced.drag * moved)
+    return np.asarray(moved)
 
 
 def pipeline_s(
@@ -302,7 +312,7 @@ def pipeline_s(
     graph, p = graph_of(pipe), pipe.p
     few, most = schedule_of(pipe.schedule).told(p)
     whole, begin, after = np.empty_like(hop), np.empty_like(busy), np.empty_like(hop)
-    for part in _parts(len(hop), len(graph.before)):
+    for part in _parts(len(hop), len(graph.rank)):
         some = Reduced(*(values[..., part] for values in reduced))
         first, last, left = _play(graph, seconds[:, part], hop[part], some)
         total = last[:p].max(axis=0)

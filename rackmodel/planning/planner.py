@@ -175,8 +175,8 @@ class Look:
         """
         bound, kept = self.every["bound_s"], self.live
         if len(kept) == 1:  # nothing that it could be beaten by
-            self.time(kept)
-            self.bound(kept)
+            if self.time(kept):
+                self.bound(kept)
             return
         reach_s = near * self._first_best_s(kept)
         for _ in range(2):  # the better the bounds, the better what looks promising
@@ -229,17 +229,18 @@ class Look:
         again = bounds(self.job, self.space.take(entries), self.profiles, self.update)
         self.every["bound_s"][entries] = np.maximum(self.every["bound_s"][entries], again)
 
-    def walk(self, entries: Ints) -> None:
-        """Put communication between the kernels of these plans."""
-        walk(self.profiles, self.space.take(entries), self.planner.comm)
+    def walk(self, entries: Ints) -> bool:
+        """Put communication between the kernels of these plans; whether some had none."""
+        return walk(self.profiles, self.space.take(entries), self.planner.comm)
 
-    def time(self, entries: Ints) -> None:
-        """Estimate whole steps of these plans, where that is not done."""
+    def time(self, entries: Ints) -> bool:
+        """Estimate whole steps of these plans, where that is not done; whether `walk` had to."""
         entries = entries[~np.isfinite(self.every["step_s"][entries])]
-        self.walk(entries)
+        walked = self.walk(entries)
         part = self.space.take(entries)
         found = estimate(self.job, part, self.profiles, self.planner.comm, self.update)
         bound = self.every["bound_s"]
         bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
         for name, values in found.items():
             self.every[name][entries] = values
+        return walked

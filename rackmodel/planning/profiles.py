@@ -140,8 +140,8 @@ def profile(
     return found
 
 
-def walk(found: Profiles, space: Space, comm: CommTimes) -> None:
-    """Put communication between the kernels of what these plans run, where it is not yet."""
+def walk(found: Profiles, space: Space, comm: CommTimes) -> bool:
+    """Put communication between the kernels of what these plans run; whether some had none."""
     splits = [schedule_of(name).splits_weights for name in space.schedules]
     needed = np.zeros_like(found.walked)
     for kind, own in enumerate(
@@ -163,6 +163,7 @@ def walk(found: Profiles, space: Space, comm: CommTimes) -> None:
         for column in range(found.dense.shape[1]):
             _walk_unit(found, (row, which, column), needed[:, row, which], collective_s)
     found.walked |= needed
+    return bool(needed.any())
 
 
 def _walk_unit(
