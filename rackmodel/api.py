@@ -312,8 +312,7 @@ def search(
     """
     words = locals()
     machine, where, how = machine_of(topology, words), site_of(words), options_of(words)
-    if choices not in SPACES:
-        raise UnknownName.among("space of plans", choices, SPACES)
+    UnknownName.check("space of plans", choices, SPACES)
     wanted = job or open_job(machine, words)
     return search_with_host(
         machine,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _MOST_COMPARED = 5000  # names; comparing more with a misspelt one takes seconds
 
@@ -63,6 +63,12 @@ class UnknownName(InvalidInput):
         hint = f"; did you mean {near!r}?" if near else ""
         shown = ", ".join(names[:12]) + (f", ... {len(names)} in all" if len(names) > 12 else "")
         return cls(f"no {what} {name!r}{hint} (known: {shown})")
+
+    @classmethod
+    def check(cls, what: str, name: str, known: Collection[str]) -> None:
+        """Refuse a name that is not `among` those that are known."""
+        if name not in known:
+            raise cls.among(what, name, known)
 
 
 class NoRoute(InvalidInput):

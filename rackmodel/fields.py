@@ -108,8 +108,7 @@ def record(kind: Callable[..., Kind], words: Mapping[str, Any], what: str) -> Ki
     """
     known = kinds_of(kind)
     for name in gate.table(words, what):
-        if name not in known:
-            raise UnknownName.among(f"field of the {what}", name, known)
+        UnknownName.check(f"field of the {what}", name, known)
     made = kind(**{name: gate.plain(value) for name, value in words.items()})
     check_values(made)
     return made

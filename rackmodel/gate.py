@@ -49,8 +49,7 @@ def check_call(verb: Callable[..., Any], args: Sequence[Any], words: Mapping[str
     for word in words:
         if word in placed:
             raise InvalidInput(f"{word} is given twice, by place and by name; give it once")
-        if word not in parameters:
-            raise UnknownName.among(f"word of {name}", word, parameters)
+        UnknownName.check(f"word of {name}", word, parameters)
     for word, one in parameters.items():
         if one.default is one.empty and word not in (*placed, *words):
             raise InvalidInput(f"{name} needs {word}; see help({name})")

@@ -265,8 +265,7 @@ def schema(kind: str) -> dict[str, Any]:
     UnknownName
         For a kind that there is not.
     """
-    if kind not in KINDS:
-        raise UnknownName.among("schema", kind, KINDS)
+    UnknownName.check("schema", kind, KINDS)
     found = _adapter(kind).json_schema()
     if kind in ("sweep", "design"):
         found["properties"]["base"]["properties"] = _job_words()
@@ -285,8 +284,7 @@ def check(kind: str, value: Mapping[str, Any]) -> None:
     ------
     InvalidInput
     """
-    if kind not in KINDS:
-        raise UnknownName.among("schema", kind, KINDS)
+    UnknownName.check("schema", kind, KINDS)
     try:
         _adapter(kind).validate_python(value)
     except ValidationError as error:

@@ -61,8 +61,7 @@ def machine(
         raise InvalidInput(f"domain of {domain} accelerators: choose one of {sorted(DOMAINS)}")
     if nic_gbps not in (200, 400, 800, 1600):
         raise InvalidInput(f"{nic_gbps:g} Gb/s: choose 200, 400, 800 or 1600")
-    if network not in NETWORKS:
-        raise UnknownName.among("network", network, NETWORKS)
+    UnknownName.check("network", network, NETWORKS)
     medium, taper = upper
     plain = sold(accelerator, domain, medium=medium, taper=taper)
     assert plain.fabric is not None

@@ -297,8 +297,7 @@ def whole(flat: FlatJob) -> FlatJob:
     """
     if not {"model", "gpus"} <= set(flat):
         raise InvalidInput("a point of the study needs a model and gpus")
-    if flat["model"] not in MODELS:
-        raise UnknownName.among("model of the study", str(flat["model"]), MODELS)
+    UnknownName.check("model of the study", str(flat["model"]), MODELS)
     if (choice := str(flat.get("expert_choice", CHOICES[0]))) not in CHOICES:
         raise UnknownName.among("expert_choice", choice, CHOICES)
     return {"global_batch": flat["gpus"], **DEFAULTS, **flat}

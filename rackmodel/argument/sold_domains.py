@@ -143,8 +143,7 @@ def _check(
         raise InvalidInput(f"domain of {domain} accelerators: choose 2 to {MOST:,}")
     if not 1 <= taper <= 16:
         raise InvalidInput(f"taper of {taper:g}: choose 1 to 16, down over up")
-    if medium not in parts.media:
-        raise UnknownName.among("medium", medium, parts.media)
+    UnknownName.check("medium", medium, parts.media)
     if link and link not in parts.links:
         raise UnknownName.among("link", link, parts.links)
     if not part.scale_up_links or not part.scale_up_bytes_per_s:

@@ -103,8 +103,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
     InvalidInput
         If a field is missing or out of its range.
     """
-    if name not in catalog.chassis:
-        raise UnknownName.among("chassis", name, catalog.chassis)
+    UnknownName.check("chassis", name, catalog.chassis)
     table = catalog.chassis[name]
 
     def number(key: str) -> float:
@@ -124,8 +123,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
     floats = (key for key, kind in Chassis.__annotations__.items() if kind == "float")
     fields = {key: number(key) for key in floats if key not in ("design_rise_k", "added_w")}
     cooling = text("cooling")
-    if cooling not in COOLINGS:
-        raise UnknownName.among(f"cooling for chassis.{name}", cooling, COOLINGS)
+    UnknownName.check(f"cooling for chassis.{name}", cooling, COOLINGS)
     liquid = group("liquid_share.")
     for part, share in liquid.items():
         if not 0.0 <= share <= 1.0:

@@ -65,8 +65,7 @@ def fluid(name: str, temperature_c: float) -> Fluid:
     InvalidInput
         If the temperature is not between 2 and 80 C, where the correlations and the plates end.
     """
-    if name not in FLUIDS:
-        raise UnknownName.among("coolant", name, FLUIDS)
+    UnknownName.check("coolant", name, FLUIDS)
     if not COLDEST_C <= temperature_c <= HOTTEST_C:
         raise InvalidInput(
             f"coolant {name}: {temperature_c:.1f} C is outside {COLDEST_C:g}-{HOTTEST_C:g} C; "

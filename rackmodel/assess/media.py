@@ -81,8 +81,7 @@ def link_ends(inventory: Table, catalog: Catalog) -> list[Ends]:
             continue
         link, rate = str(row["link"]), float(row.get("bytes_per_s") or 0.0)
         if not rate > 0:
-            if link not in catalog.links:
-                raise UnknownName.among(f"link of tier {row['tier']}:", link, catalog.links)
+            UnknownName.check(f"link of tier {row['tier']}:", link, catalog.links)
             rate = catalog.links[link].bytes_per_s
         found.append(
             Ends(
@@ -130,8 +129,7 @@ def media_rows(
     wanted = dict(swap or {})
     tiers = sorted({one.tier for one in found})
     for tier, name in wanted.items():
-        if name not in catalog.media:
-            raise UnknownName.among("medium", name, catalog.media)
+        UnknownName.check("medium", name, catalog.media)
         if not any(_matches(tier, known) for known in tiers):
             raise UnknownName.among("tier", tier, tiers)
 
@@ -141,8 +139,7 @@ def media_rows(
         chosen = next((new for name, new in wanted.items() if _matches(name, one.tier)), one.medium)
         if not chosen:
             continue  # a user's graph need not say what its links are made of; see `fabric_power`
-        if chosen not in catalog.media:
-            raise UnknownName.among(f"medium of tier {one.tier}:", chosen, catalog.media)
+        UnknownName.check(f"medium of tier {one.tier}:", chosen, catalog.media)
         medium = fitting(catalog, chosen, one.link)
         given = [m for name, m in (lengths_m or {}).items() if _matches(name, one.tier)]
         length = given[0] if given else one.length_m

@@ -154,8 +154,7 @@ def _job_words(words: Words) -> Words:
     more = _assigned(words.get("more", ()), {*fields, *(words.keys() & {"token_routing"})})
     known = {*plan, *(job - {"model", "plan", "gpus", "seq_len", "global_batch", "default_plan"})}
     for name in more:
-        if name not in known:
-            raise UnknownName.among("field of the plan", name, known)
+        UnknownName.check("field of the plan", name, known)
     found = part_words.collected({k: v for k, v in words.items() if k in job})
     found |= {name: value for name, value in more.items() if name in job}
     if isinstance(found["model"], str):

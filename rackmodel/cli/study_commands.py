@@ -306,8 +306,7 @@ def study(
 
     check_folder(out, "--out")
     for name in only or ():
-        if name not in FULL:
-            raise UnknownName.among("spec of the study", name, FULL)
+        UnknownName.check("spec of the study", name, FULL)
     if quick and only:
         raise InvalidInput("--only: --quick has points of its own; give one of the two")
     names = ("quick",) if quick else tuple(only or FULL)

@@ -80,8 +80,7 @@ def read_hall(given: str | Path | Mapping[str, Any]) -> HallSpec:
     where = "hall" if isinstance(given, Mapping) else str(given)
     table = gate.table(given if isinstance(given, Mapping) else read_toml(Path(given)), where)
     for key in table:
-        if key not in _KEYS:
-            raise UnknownName.among(f"key of {where}", key, _KEYS)
+        UnknownName.check(f"key of {where}", key, _KEYS)
     if "machine" not in table:
         raise InvalidInput(f'{where}: no machine; write machine = "dgx-h100"')
     rows = gate.members(table.get("jobs", []), f"{where}, jobs", "[[jobs]]")

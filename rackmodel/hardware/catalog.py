@@ -108,8 +108,7 @@ def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
             f"accelerator {name!r} is announced without figures ({', '.join(missing[:4])}, ...); "
             f"set them: --set accelerators.{name}.{missing[0]}=..., or give a file with like = ..."
         )
-    if name not in catalog.accelerators:
-        raise UnknownName.among("accelerator", name, catalog.accelerators)
+    UnknownName.check("accelerator", name, catalog.accelerators)
     return catalog.accelerators[name]
 
 
@@ -178,8 +177,7 @@ def _texts(kind: str) -> frozenset[str]:
 def _add_file(tables: dict[str, Tables], path: Path) -> None:
     """Put a user's tables on top."""
     for kind, content in read_toml(path).items():
-        if kind not in KINDS:
-            raise UnknownName.among(f"kind of part in {path}:", kind, KINDS)
+        UnknownName.check(f"kind of part in {path}:", kind, KINDS)
         if not isinstance(content, Mapping):
             raise InvalidInput(f"{path}: {kind}: expected tables such as [{kind}.NAME]")
         texts = _texts(kind)
@@ -216,8 +214,7 @@ def _override(tables: dict[str, Tables], key: str, value: object) -> None:
             raise InvalidInput(f"{key}: write {holding[0]}.{key}; the kind of a part comes first")
         raise UnknownName.among("kind of part", kind, KINDS)
     name, _, field = rest.partition(".")
-    if name not in tables[kind]:
-        raise UnknownName.among(f"part in {kind}:", name, tables[kind])
+    UnknownName.check(f"part in {kind}:", name, tables[kind])
     if not field:
         raise InvalidInput(f"{key}: names no field; write {kind}.{name}.FIELD=VALUE")
     if kind in PARTS:

@@ -106,8 +106,7 @@ def catalog_rows(kind: str, catalog: Catalog | None = None) -> list[dict[str, ob
         If there is no such kind of part.
     """
     catalog = catalog or load_catalog()
-    if kind not in _LISTED:
-        raise UnknownName.among("kind of part", kind, _LISTED)
+    UnknownName.check("kind of part", kind, _LISTED)
     fields = _LISTED[kind].split()
     rows: list[dict[str, object]] = []
     for name, table in catalog.tables[kind].items():

@@ -171,8 +171,7 @@ def _read_about(about: Mapping[str, object], where: str) -> tuple[str, str, str,
     year = about.get("year")
     if not (isinstance(source, str) and isinstance(note, str) and isinstance(grade, str)):
         raise InvalidInput(f"{where}: source, grade and note have to be text")
-    if grade not in GRADES:
-        raise UnknownName.among(f"grade in {where}:", grade, GRADES)
+    UnknownName.check(f"grade in {where}:", grade, GRADES)
     if isinstance(year, Mapping):
         year = year.get("value")
     if year is not None and (isinstance(year, bool) or not isinstance(year, int)):

@@ -211,8 +211,7 @@ def _read_elements(elements: Elements) -> _Read:
 
 def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Network:
     """Build the arrays."""
-    if routing not in ROUTINGS:
-        raise UnknownName.among("routing", str(routing), ROUTINGS)
+    UnknownName.check("routing", str(routing), ROUTINGS)
     tail, head, told, facts = read.tail, read.head, read.edges, read.facts
     named = {word: i for i, word in enumerate(dict.fromkeys(read.kinds))}
     code = np.fromiter(map(named.__getitem__, read.kinds), dtype=np.int64, count=len(read.kinds))
@@ -258,8 +257,7 @@ def _transport(facts: Mapping[str, Any], kinds: Sequence[str]) -> Transport:
     known = load_catalog().transports
     usual = next((kind for kind in kinds if kind in known), DEFAULT_TRANSPORT)
     name = str(facts.get("transport", usual))
-    if name not in known:
-        raise UnknownName.among("transport", name, known)
+    UnknownName.check("transport", name, known)
     own: dict[str, Any] = {
         key: gate.number(facts[f"transport_{key}"], dimension_of(key), f"graph: transport_{key}")
         for key in (field.name for field in fields(Transport))

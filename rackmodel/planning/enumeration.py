@@ -111,8 +111,7 @@ def enumerate_plans(
 def _check_fixed(fixed: Mapping[str, Any]) -> None:
     known = {f.name for f in fields(Plan)}
     for name, value in fixed.items():
-        if name not in known:
-            raise UnknownName.among("field of the plan", name, known)
+        UnknownName.check("field of the plan", name, known)
         if name in (*AXES, "dp") and (
             isinstance(value, bool) or not isinstance(value, int) or value < 1
         ):
@@ -125,8 +124,7 @@ def _check_fixed(fixed: Mapping[str, Any]) -> None:
         if name in fixed and fixed[name] not in names:
             raise UnknownName.among(name, str(fixed[name]), names)
     for part in fixed.get("offload", ()):
-        if part not in OFFLOADS:
-            raise UnknownName.among("offload", str(part), OFFLOADS)
+        UnknownName.check("offload", str(part), OFFLOADS)
 
 
 def _axis(fixed: Mapping[str, Any], name: str, values: Sequence[int]) -> list[int]:

@@ -46,8 +46,7 @@ def objective_of(words: str | Mapping[str, float | str] | None) -> Objective:
         pairs = list(gate.table(words, "slo").items())
     found: dict[str, float] = {}
     for name, value in pairs:
-        if name not in NAMES:
-            raise UnknownName.among("time of an slo", name, NAMES)
+        UnknownName.check("time of an slo", name, NAMES)
         if f"{name}_s" in found:
             raise InvalidInput(f"slo: {name} is given twice; give it once")
         found[f"{name}_s"] = gate.number(value, "s", f"slo {name}", positive=True)

@@ -87,8 +87,7 @@ def scale(
     CannotRun
         If this machine can't have it scaled: a domain whose size the description does not give.
     """
-    if resource not in RESOURCES:
-        raise UnknownName.among("resource", resource, RESOURCES)
+    UnknownName.check("resource", resource, RESOURCES)
     if not factor > 0:
         raise InvalidInput(f"a resource can't be scaled by {factor}; give a factor above 0")
     if resource == "domain_accelerators":

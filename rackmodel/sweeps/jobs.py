@@ -100,8 +100,7 @@ def check_value(name: str, value: Value) -> None:
     elif choices := _choices().get(name):
         listed = _listed(name, value)
         for one in listed if isinstance(listed, list) else [value]:
-            if one not in choices:
-                raise UnknownName.among(name, str(one), choices)
+            UnknownName.check(name, str(one), choices)
 
 
 def _listed(name: str, value: Value) -> Value | list[str] | list[int]:

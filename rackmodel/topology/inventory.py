@@ -183,7 +183,6 @@ def optics_power_w(
         If the catalog has no such medium.
     """
     media = (catalog or load_catalog()).media
-    if medium not in media:
-        raise UnknownName.among("medium", medium, media)
+    UnknownName.check("medium", medium, media)
     rates = [float(d["bytes_per_s"]) for a, b, d in _edges(graph) if tier_of(a, b) == tier]
     return 8.0 * sum(rates) * media[medium].joule_per_bit_per_end

@@ -157,8 +157,7 @@ def draw(topology: str | Path | Topology, what: str = "both", *, gpus: int | Non
     from rackmodel.topology import load_topology
     from rackmodel.topology.pictures import fabric_picture, rack_picture
 
-    if what not in ("both", "rack", "fabric"):
-        raise UnknownName.among("drawing", what, ("both", "rack", "fabric"))
+    UnknownName.check("drawing", what, ("both", "rack", "fabric"))
     machine = load_topology(topology)
     if what == "both":
         figure, (left, right) = new_figure(14, 8, columns=2, widths=(1, 1.4))

@@ -106,8 +106,7 @@ def run_claim(name: str, quick: bool = False) -> Verdict:
     UnknownName
         If there is no such claim.
     """
-    if name not in TESTS:
-        raise UnknownName.among("claim", name, TESTS)
+    UnknownName.check("claim", name, TESTS)
     with counting() as steps:
         verdict = TESTS[name](quick)
     again = f"rackmodel claims{' --quick' * quick} --only {name}"
@@ -140,8 +139,7 @@ def run_claims(
     """
     wanted = list(ids or ()) or claim_ids()
     for name in wanted:
-        if name not in TESTS:
-            raise UnknownName.among("claim", name, TESTS)
+        UnknownName.check("claim", name, TESTS)
     if study is not None:
         domain_claims.take_points(study)
     tell = progress or (lambda done, total: None)

@@ -108,8 +108,7 @@ def claim(name: str) -> Mapping[str, Any]:
     72
     """
     known = claim_texts()
-    if name not in known:
-        raise UnknownName.among("claim", name, known)
+    UnknownName.check("claim", name, known)
     return known[name]
 
 

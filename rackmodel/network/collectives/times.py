@@ -72,8 +72,7 @@ def run_collective(
     UnknownName, InvalidInput, CannotRun
         For an unknown operation or algorithm, sizes that are not sensible, too many accelerators.
     """
-    if op not in OPS:
-        raise UnknownName.among("collective", op, OPS)
+    UnknownName.check("collective", op, OPS)
     if algorithm is not None and algorithm not in ALGORITHMS[op]:
         raise UnknownName.among(f"algorithm for {op}", algorithm, ALGORITHMS[op])
     wanted = _sizes(sizes)

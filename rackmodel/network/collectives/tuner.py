@@ -72,8 +72,7 @@ def pattern(
     InvalidInput
         For members that do not exist, or an algorithm that the group can't run.
     """
-    if op not in OPS:
-        raise UnknownName.among("collective", op, OPS)
+    UnknownName.check("collective", op, OPS)
     if not math.isfinite(bytes) or bytes < 0:
         raise InvalidInput(f"{op}: bytes must be finite and not negative, got {bytes!r}")
     group = make_group(network, members, true_size, true_domains, period)

@@ -75,6 +75,5 @@ def weight_format(name: str) -> WeightFormat:
     ------
     UnknownName
     """
-    if name not in WEIGHT_FORMATS:
-        raise UnknownName.among("format of weights", name, WEIGHT_FORMATS)
+    UnknownName.check("format of weights", name, WEIGHT_FORMATS)
     return WEIGHT_FORMATS[name]
