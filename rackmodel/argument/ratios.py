@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats
 from rackmodel.result.result import Result
-
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 Band: TypeAlias = tuple[float, float, float]  # value, low, high
 NETWORK_ERROR = 0.30  # share by which exposed communication may be wrong, both ways

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel.assess.power_intervals import Pieces
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
-from rackmodel.hardware.power_model import Floats, highest_clock, leakage_ratio, voltage_ratio
+from rackmodel.hardware.power_model import highest_clock, leakage_ratio, voltage_ratio
 from rackmodel.records import dataclass
 
 

@@ -14,15 +14,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rackmodel.assess.power_intervals import COLUMNS, work_of
-from rackmodel.columns import Columns, Table, Words, picked
+from rackmodel.columns import Columns, Floats, Table, Words, picked
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Accelerator
-from rackmodel.hardware.power_model import (
-    LOWEST_CLOCK,
-    Floats,
-    leakage_ratio,
-    voltage_ratio,
-)
+from rackmodel.hardware.power_model import LOWEST_CLOCK, leakage_ratio, voltage_ratio
 
 STILL = 1e-3  # relative change of a clock that counts as none
 MOST_TRIES = 12  # simulations for a clock

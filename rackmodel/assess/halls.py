@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel import gate
 from rackmodel.assess.series import Series, series_of
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from rackmodel.result.result import Result
 
-Floats = npt.NDArray[np.float64]
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 SPREAD = 0.1  # of the periods of jobs about that of one, standard deviation (assumed)

@@ -12,16 +12,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel.assess import coolant
 from rackmodel.assess.windows import moving_mean
+from rackmodel.columns import Floats
 
 if TYPE_CHECKING:
     from rackmodel.assess.power import Assessment
     from rackmodel.assess.rack_power import RackPower
 
-Floats = npt.NDArray[np.float64]
 
 BUSBAR_V = 54.0  # OCP ORv3: 48 to 54 V
 BREAKER_SHARE = 0.8  # of its rating that a breaker carries without end; NFPA 70

@@ -12,15 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rackmodel.columns import Table, Words, each_once, floats, ints, missing
+from rackmodel.columns import Floats, Ints, Table, Words, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
-from rackmodel.hardware.power_model import Floats, best_flops_per_s, flop_energy_j
+from rackmodel.hardware.power_model import best_flops_per_s, flop_energy_j
 from rackmodel.records import dataclass
-
-Ints = npt.NDArray[np.int64]
 
 COLUMNS = {
     "rank_class",

@@ -16,10 +16,10 @@ from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import BURNED, Chassis
 from rackmodel.assess.smoothing import Smoothed, smoothed
 from rackmodel.assess.smoothing_settings import Smoothing
-from rackmodel.columns import Table, each_once, floats, ints, missing
+from rackmodel.columns import Floats, Table, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
-from rackmodel.hardware.power_model import Floats, leakage_ratio
+from rackmodel.hardware.power_model import leakage_ratio
 from rackmodel.records import dataclass, replace
 
 FINEST_S = 1e-3

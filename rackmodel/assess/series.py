@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel import gate
 from rackmodel.assess.margins import heating
 from rackmodel.assess.rack_power import idle_accelerator_w, idle_chassis_w, sample
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.records import dataclass
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from rackmodel.assess.fabric_share import Installed
     from rackmodel.assess.power import Assessment
     from rackmodel.result.result import Result
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ from rackmodel.assess.accelerator_power import Draw
 from rackmodel.assess.chassis import BURNED, Chassis
 from rackmodel.assess.coolant import Loop
 from rackmodel.assess.rack_power import RackPower, sample
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
-from rackmodel.hardware.power_model import Floats
 from rackmodel.records import dataclass
 
 # Which trays hold a part, best first; the first kind that the rack has takes it.

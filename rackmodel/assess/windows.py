@@ -9,9 +9,8 @@ Left out: what the power consists of.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from rackmodel.columns import Floats
 
 # Electrical peak, power supplies, power controller, meter. [s]
 WINDOWS_S = {"1ms": 1e-3, "20ms": 20e-3, "100ms": 0.1, "1s": 1.0}

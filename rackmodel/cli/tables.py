@@ -8,12 +8,13 @@ Left out: what the tables hold (`tables_*`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
 
+Payload: TypeAlias = Mapping[str, Any]  # keys of `--json`
 GAP = 2  # between columns
 WHOLE = 14  # characters of a cell that is never broken
 MOST_ROWS = 60  # of a table for people; --csv has all

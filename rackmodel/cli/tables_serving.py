@@ -7,10 +7,10 @@ Left out: computing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rackmodel.cli.tables import MOST_ROWS, filled, grid, left_out
+from rackmodel.cli.tables import MOST_ROWS, Payload, filled, grid, left_out
 from rackmodel.reporting.summary import placement_text, watts_text
 from rackmodel.reporting.words import (
     MISSING,
@@ -26,8 +26,6 @@ from rackmodel.reporting.words import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-Payload = Mapping[str, Any]
 
 
 def plan_text(plan: Payload) -> str:

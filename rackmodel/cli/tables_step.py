@@ -7,10 +7,10 @@ Left out: computing; `rackmodel.result.records` says what a payload holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from rackmodel.cli.tables import filled, grid
+from rackmodel.cli.tables import Payload, filled, grid
 from rackmodel.cli.tables_site import money_tables, power_tables
 from rackmodel.reporting.summary import ROWS, headline, machine_size
 from rackmodel.reporting.words import (
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-Payload = Mapping[str, Any]
 BAR = 30  # characters of the longest bar
 LEAST_LOST = 0.005  # of the peak, to be named
 MOST_LINES = 8  # of the table of racks

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
@@ -24,10 +24,6 @@ from rackmodel.network.arrays import remembered
 from rackmodel.network.symmetry import distinct
 from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to the rest
 SLACK = 1 + 1e-9  # two sums of the same rates may differ in their last bits

@@ -7,6 +7,7 @@ Left out: what the log means.
 
 from __future__ import annotations
 
+from rackmodel.columns import Ints
 from rackmodel.engine import instructions as at
 from rackmodel.engine.compiled_exchanges import (
     ALARM,
@@ -26,7 +27,7 @@ from rackmodel.engine.compiled_exchanges import (
     set_token,
     take_token,
 )
-from rackmodel.engine.instructions import Ints, State, Tables
+from rackmodel.engine.instructions import State, Tables
 from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import MOST_TAKEN
 from rackmodel.network import fluid_compiled as fluid

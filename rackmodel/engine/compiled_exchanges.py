@@ -5,8 +5,9 @@ Out: exchanges that begin, go on and end on the clock; lists of calls and tokens
 Left out: what rank classes do before and after (`compiled`).
 """
 
+from rackmodel.columns import Ints
 from rackmodel.engine import instructions as at
-from rackmodel.engine.instructions import Ints, State, Tables
+from rackmodel.engine.instructions import State, Tables
 from rackmodel.network import fluid_compiled as fluid
 from rackmodel.network.event_heap import NORMAL, OVERFLOW, Clock, numbers, schedule
 from rackmodel.network.fluid_arrays import Fluid

@@ -15,15 +15,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import InvalidInput, UnknownName, nearest
 from rackmodel.network import Network
 from rackmodel.network.graph import domains_of
 from rackmodel.records import dataclass, replace
-
-Ints = npt.NDArray[np.int64]
 
 _NUMBERED = re.compile(r"([a-z_]+?)[-_ ]?(\d[\d-]*)")
 # What people call an accelerator, and places that hold several.

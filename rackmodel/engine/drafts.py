@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.alike import Alike, alike_parts
 from rackmodel.engine.exchanges import Key, exchanges
 from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
@@ -23,9 +23,6 @@ from rackmodel.engine.streams import Streams, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
 from rackmodel.records import dataclass
 from rackmodel.workload.operations import Program
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message
 

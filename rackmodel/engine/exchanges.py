@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Bools
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -25,8 +25,6 @@ from rackmodel.workload.operations import (
     Transfer,
     Wait,
 )
-
-Bools = npt.NDArray[np.bool_]
 
 IDLE = (Compute, Wait, Recv)  # exchange nothing, or what the sender's end tells
 

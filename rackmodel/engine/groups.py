@@ -21,14 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.placed_flows import PlacedFlows, apart, joined
 from rackmodel.network import Network, Pattern, sends
 from rackmodel.network.arrays import remembered
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, mix
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 MOST_PLACED = 5_000_000  # crossings of links in the flows kept beside it: about 200 MB

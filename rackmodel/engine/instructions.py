@@ -8,16 +8,14 @@ Left out: time (`compiled`); flows (`network.fluid_arrays`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.script import Cut, Hold, Join, KernelRun, Lockstep, Pass, Piece
-
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 # kinds of pieces
 IS_RUN, IS_JOIN, IS_PASS, IS_HOLD = range(4)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.groups import AcceleratorTree
 from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
@@ -26,10 +27,6 @@ from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, label, mix
 from rackmodel.records import dataclass
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 FEWEST_RANKS = 64  # below this, looking costs more than it saves
 WIDEST = 128  # places that are turned: what is kept of every link

@@ -11,12 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Ints, each_once
 from rackmodel.engine.system import Channel, System
 from rackmodel.network.symmetry import Partition
 from rackmodel.records import dataclass
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

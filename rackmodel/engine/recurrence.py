@@ -23,8 +23,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.apart import independent_parts
 from rackmodel.engine.rank_logs import KINDS, RankLog
 from rackmodel.records import dataclass, replace
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from rackmodel.engine.simulation import Simulation
     from rackmodel.workload import Job
 
-Ints = npt.NDArray[np.int64]
 
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
 Repeat = Literal["exact", "estimate", "all"]

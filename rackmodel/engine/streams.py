@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.alike import Alike
 from rackmodel.network.symmetry import distinct
 from rackmodel.records import dataclass, replace
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Bools, Floats, Ints, each_once
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.binding import Crossing, binding_links, private_links
 from rackmodel.engine.drafts import Asked, Axes, Draft, drafts_of, stages_of
@@ -31,10 +31,6 @@ from rackmodel.engine.streams import Streams, streams_on
 from rackmodel.network import Network
 from rackmodel.network.symmetry import Groups, label
 from rackmodel.records import dataclass, replace
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 

@@ -18,6 +18,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.drafts import Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.folding import FoldedMachine, HowFolded, partition_of
 from rackmodel.engine.networks import network_of
@@ -29,7 +30,7 @@ from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap, map_ranks
 from rackmodel.engine.simulation import Simulation
 from rackmodel.engine.step import Kernels, Step, StepKind, kernel_seconds as kernel_seconds_of
-from rackmodel.engine.system import Ints, System, exchange_kinds, joined_system
+from rackmodel.engine.system import System, exchange_kinds, joined_system
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Routing

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.step import Kernels, StepKind
 from rackmodel.engine.tenants import Stay, Tenant
 from rackmodel.records import dataclass, field, replace
@@ -32,7 +32,6 @@ from rackmodel.workload.operations import Collective, Compute, Program
 from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.memory import sequence_bytes
 
-Ints = npt.NDArray[np.int64]
 MOST_PHASES = 32  # instants of a round at which caches leave; more leave together (assumed)
 MOST_TARGETS = 64  # that a worker sends caches to, one after another (assumed: the rest are alike)
 

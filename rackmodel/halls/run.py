@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel import hardware
 from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import frames_of, powered
+from rackmodel.columns import Floats
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.tenants import Stay, simulate_tenants
 from rackmodel.halls.occupants import Occupant, horizon_s, occupant_of, turns
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = npt.NDArray[np.float64]
 BINS = 200  # of the time that all jobs run
 MOST_TURNS = 5000  # steps of one job
 UNCHANGED = 1.0 + 1e-9  # a slowdown up to this is none

@@ -18,12 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.parts import Accelerator, PowerModel
-
-Floats = npt.NDArray[np.float64]
 
 LOWEST_CLOCK = 0.2
 _SAME = {"fp4": "nvfp4", "mxfp4": "nvfp4", "mxfp8": "fp8", "float16": "fp16"}

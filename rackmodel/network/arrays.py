@@ -10,16 +10,13 @@ from functools import wraps
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.errors import UnknownName
 from rackmodel.hardware import Transport
 from rackmodel.records import dataclass, field
 from rackmodel.topology.kinds import Kind
 
-Floats: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
-Bools: TypeAlias = NDArray[np.bool_]
 Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]
 ROUTINGS: tuple[Routing, ...] = get_args(Routing)
 

@@ -12,7 +12,7 @@ and a link that becomes full only now is pulled in and solved again.
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.flow_state import (
     ACTIVE,
     FLOWS,

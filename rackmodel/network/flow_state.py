@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.network.arrays import Bools, Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints
 
 # of `State.counts`: flows under way, solves so far; used of `flows`, `touched`, `reach`, `heap`
 ACTIVE, SOLVES, FLOWS, TOUCHED, REACH, HEAP = range(6)

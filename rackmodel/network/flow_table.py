@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.errors import InvalidInput
-from rackmodel.network.arrays import Bools, Floats, Ints
 from rackmodel.network.flow_state import ACTIVE, SAME_TIME, State, make_state
 from rackmodel.network.fluid import FluidNetwork, Moving, Row
 from rackmodel.network.graph import Network

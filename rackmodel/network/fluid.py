@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.reference import TIE
 from rackmodel.network.sharing import fill_rows, last_end_s
 from rackmodel.network.simpy_private import trigger

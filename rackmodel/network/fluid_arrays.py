@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 
 # columns of `Fluid.slots`
 FLOW, TRANSFER, VERSION, BASE, BEFORE, AFTER, DIRTY, MARK = range(8)

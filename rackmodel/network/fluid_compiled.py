@@ -9,7 +9,7 @@ Each function does what the method of its name in `fluid` does, sum by sum in th
 
 import numpy as np
 
-from rackmodel.network.arrays import Ints
+from rackmodel.columns import Ints
 from rackmodel.network.event_heap import (
     LATE,
     NONE,

@@ -7,7 +7,7 @@ Left out: who is in the component.
 
 import numpy as np
 
-from rackmodel.network.arrays import Ints
+from rackmodel.columns import Ints
 from rackmodel.network.event_heap import NONE
 from rackmodel.network.fluid_arrays import BY_CAP, PLACE, PLACED, STAMP, Fluid
 from rackmodel.network.machine_code import part

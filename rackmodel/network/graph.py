@@ -16,18 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel import gate
+from rackmodel.columns import Bools, Ints
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import Transport, load_catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
-from rackmodel.network.arrays import (
-    ROUTINGS,
-    Arrays,
-    Bools,
-    Ints,
-    Routing,
-    components,
-    remembered,
-)
+from rackmodel.network.arrays import ROUTINGS, Arrays, Routing, components, remembered
 from rackmodel.network.routing import Route, Router, RouteTable
 from rackmodel.records import dataclass, fields, replace
 from rackmodel.topology.kinds import Kind

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.reference import TIE, max_min_rates
 
 SMALL_ENTRIES = 2_000  # below this, plain lists beat numpy's call overhead

@@ -27,8 +27,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import each_once
-from rackmodel.network.arrays import Arrays, Bools, Floats, Ints, node_places
+from rackmodel.columns import Bools, Floats, Ints, each_once
+from rackmodel.network.arrays import Arrays, node_places
 from rackmodel.records import dataclass
 
 Colours = npt.NDArray[np.uint64]

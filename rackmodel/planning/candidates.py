@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.errors import CannotRun, InvalidPlan, UnknownName
 from rackmodel.planning.closed_form import Estimates
@@ -26,7 +27,7 @@ from rackmodel.planning.missed import (
 )
 from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
-from rackmodel.planning.space import Bools, Floats, Ints, Space, cut_fields
+from rackmodel.planning.space import Space, cut_fields
 from rackmodel.records import dataclass, replace
 from rackmodel.stages import tell
 from rackmodel.topology.shapes import Torus

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import CUT, Floats, Ints, Space, cut_fields
+from rackmodel.planning.space import CUT, Space, cut_fields
 from rackmodel.records import dataclass, replace
 from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from rackmodel.columns import Bools, Floats
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import CUT, Bools, Floats, Space
+from rackmodel.planning.space import CUT, Space
 from rackmodel.software import software_of
 from rackmodel.workload import Job
 from rackmodel.workload.activations import OFFLOAD_WINDOW, states_beside

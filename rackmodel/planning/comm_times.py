@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Ints
 from rackmodel.engine.groups import AcceleratorTree, kinds_of_groups, moved_links
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.rank_map import map_ranks
@@ -35,7 +36,6 @@ from rackmodel.workload.placement import axis_members, axis_true_size, dp_block,
 if TYPE_CHECKING:
     from rackmodel.topology import Topology
 
-Ints = npt.NDArray[np.int64]
 
 MOST_RANKS = 2304  # of the machine that stands for a larger one
 MOST_MEMBERS = 64

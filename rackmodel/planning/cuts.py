@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.script import Piece, pieces_of, play
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.planning.space import Floats, Ints
 from rackmodel.records import dataclass, field, replace
 from rackmodel.software.constant_files import kept
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan

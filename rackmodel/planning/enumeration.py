@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Bools, Ints, each_once
 from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
 from rackmodel.planning.space import (
     AXES,
@@ -27,9 +27,7 @@ from rackmodel.planning.space import (
     SEARCHED,
     SILENT,
     SWITCHES,
-    Bools,
     Choices,
-    Ints,
     Space,
 )
 from rackmodel.records import dataclass, fields, replace

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from rackmodel.planning.space import Floats, Ints
+from rackmodel.columns import Floats, Ints
 
 # Standard deviation of ln(simulated over estimated step) within a search: measured on 27 of the
 # best 300 plans of each of ten (13 B to 1 T parameters on H100, B200, v5p, GB200 in domains of 8 to

@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Floats, Ints, each_once
 from rackmodel.errors import InvalidPlan
-from rackmodel.planning.space import Floats, Ints
 from rackmodel.records import dataclass
 from rackmodel.workload.schedules.schedule import KINDS, passes, schedule_of
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Ints, each_once
 from rackmodel.errors import InvalidPlan
 from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
-from rackmodel.planning.space import Ints, Space
+from rackmodel.planning.space import Space
 from rackmodel.workload import Job, Plan, check, fits, settled
 from rackmodel.workload.operations import Role
 from rackmodel.workload.silent import hides_tp

@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.cuts import Call, CutTimes, work_of
-from rackmodel.planning.space import EAGER, Bools, Floats, Ints, Space, cut_fields
+from rackmodel.planning.space import EAGER, Space, cut_fields
 from rackmodel.records import dataclass, field
 from rackmodel.workload import Collective, Job, Operation, Plan, send_bytes
 from rackmodel.workload.choices import RECOMPUTES

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Bools, Floats, Ints, each_once
 from rackmodel.planning.pipeline import Pipe
 from rackmodel.planning.profiles import Profiles
-from rackmodel.planning.space import SILENT, Bools, Floats, Ints, Space
+from rackmodel.planning.space import SILENT, Space
 from rackmodel.software import software_of
 from rackmodel.workload import Job, layers_of_stages
 from rackmodel.workload.choices import RECOMPUTES, SHARDINGS

@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from rackmodel.columns import Bools, Ints
 from rackmodel.records import dataclass, field, replace
 from rackmodel.workload import Plan
 from rackmodel.workload.choices import RANK_ORDERS, RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import default_schedule, schedules
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 AXES = ("tp", "cp", "ep", "etp", "micro_batch", "pp", "vpp")
 # What a layer's kernels and collectives depend on; the last four are 0 or 1. eager: weights are

@@ -7,17 +7,15 @@ Left out: finding the differences (`difference`), playing the trace (`traces.run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.levers import named_bars, told
-from rackmodel.reporting.style import COLOURS, INK, QUIET, dress, look, own_axes
+from rackmodel.reporting.style import COLOURS, INK, QUIET, Rows, dress, look, own_axes
 from rackmodel.reporting.words import seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def moved(rows: Rows, ax: Axes | None = None, *, most: int = 16) -> Axes:

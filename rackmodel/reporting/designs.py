@@ -8,16 +8,14 @@ Left out: the search (`rackmodel.sweeps.design_search`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rackmodel.reporting.study import pareto
-from rackmodel.reporting.style import compact, new_figure
+from rackmodel.reporting.style import Rows, compact, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def design_front(

@@ -8,7 +8,7 @@ Left out: finding it (`argument.api`).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
@@ -19,6 +19,7 @@ from rackmodel.reporting.style import (
     INK,
     QUIET,
     WARN,
+    Rows,
     compact,
     dress,
     look,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Sequence[Mapping[str, Any]]
 WAITS = ("tp", "cp", "ep", "pp", "dp", "bubble")
 
 

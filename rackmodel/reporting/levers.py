@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.reporting.style import COLOURS, INK, QUIET, dress, look, own_axes
+from rackmodel.reporting.style import COLOURS, INK, QUIET, Rows, dress, look, own_axes
 from rackmodel.reporting.words import part_name, percent, seconds, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def tornado(rows: Rows, ax: Axes | None = None) -> Axes:

@@ -17,6 +17,7 @@ from rackmodel.reporting.style import (
     INK,
     LINES,
     MARKERS,
+    Rows,
     compact,
     dress,
     look,
@@ -27,7 +28,6 @@ from rackmodel.reporting.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, Any]]
 _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 

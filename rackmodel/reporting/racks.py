@@ -16,6 +16,7 @@ from rackmodel.reporting.style import (
     INK,
     QUIET,
     WARN,
+    Rows,
     dress,
     legend_outside,
     look,
@@ -25,7 +26,6 @@ from rackmodel.reporting.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, Any]]
 
 AIR_ENDS_KW = (30.0, 50.0)  # air alone, in ordinary and in the best halls
 

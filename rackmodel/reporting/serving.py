@@ -7,15 +7,13 @@ Left out: computing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rackmodel.reporting.style import COLOURS, QUIET, WARN, dress, look, own_axes, plain_ticks
+from rackmodel.reporting.style import COLOURS, QUIET, WARN, Rows, dress, look, own_axes, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def breakdown_figure(rows: Rows, ax: Axes | None = None) -> Axes:

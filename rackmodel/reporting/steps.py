@@ -20,6 +20,7 @@ from rackmodel.reporting.style import (
     QUIET,
     STEP_PARTS,
     WARN,
+    Rows,
     compact,
     dress,
     legend_outside,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Sequence[Mapping[str, Any]]
 Powers = Sequence[tuple[str, Mapping[str, Any]]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it
 

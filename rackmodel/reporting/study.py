@@ -8,7 +8,7 @@ Left out: simulating; sensitivities (`levers`), validations (`validation`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.reporting.style import (
@@ -18,6 +18,7 @@ from rackmodel.reporting.style import (
     MARKERS,
     QUIET,
     WARN,
+    Rows,
     compact,
     dress,
     look,
@@ -27,8 +28,6 @@ from rackmodel.reporting.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def mfu_heat_map(

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: What pictures are drawn from: rows with the keys of `--json`.
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
 INK, QUIET, GRID = "#1b1f24", "#5b6470", "#d9dde2"
 #: In order of use; the lightness alternates so that neighbours differ in grey as well.
 COLOURS = ("#1f4e79", "#e69f00", "#2a9d8f", "#b5543c", "#8fb8de", "#6a4c93", "#c9c27a", "#7f8a96")

@@ -7,13 +7,13 @@ Left out: predicting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rackmodel.reporting.style import (
     COLOURS,
     MARKERS,
     QUIET,
+    Rows,
     dress,
     look,
     new_figure,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Sequence[Mapping[str, Any]]
 GRID_BAND = "#dfe7ee"
 
 

@@ -14,11 +14,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
+from rackmodel.columns import Floats
 from rackmodel.hardware import Catalog
 from rackmodel.records import dataclass, replace
 from rackmodel.requests.cluster import SHOWN
@@ -29,8 +29,6 @@ from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.run import serve_job
 from rackmodel.serving.site import assess_serving
 from rackmodel.topology import Topology
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Table, Words, floats, ints
+from rackmodel.columns import Floats, Table, Words, floats, ints
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Compute, Kernel, Program, Segment
 
 if TYPE_CHECKING:
     from rackmodel.engine.step import Step
 
-Floats = npt.NDArray[np.float64]
 
 ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
 ROUNDING = 1e-12  # of a step: what a sum over stretches leaves of no waits at all

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import Lockstep
 from rackmodel.records import dataclass, field
@@ -30,8 +31,6 @@ from rackmodel.workload.operations import (
     without_batch,
 )
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Seconds: TypeAlias = Mapping[int, float]  # by id of a Compute
 
 WORDS = ("kind", "stream", "phase", "axis", "name", "precision")

@@ -13,9 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from rackmodel.columns import Columns
+from rackmodel.columns import Columns, Floats, Ints
 from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.system import ExchangeKind
 from rackmodel.kernels.contention import Contention
@@ -27,9 +26,6 @@ from rackmodel.workload.operations import Segment
 if TYPE_CHECKING:
     from rackmodel.engine.folding import FoldedMachine
     from rackmodel.engine.step import Step
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def tier_of_links(network: Network) -> list[str]:

@@ -22,8 +22,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats
 from rackmodel.engine.script import Join, KernelRun, Piece, pieces_of
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.contention import Contention
@@ -35,7 +35,6 @@ from rackmodel.workload.operations import Collective, Compute, Operation, Segmen
 if TYPE_CHECKING:
     from rackmodel.engine.system import ExchangeKind
 
-Floats = npt.NDArray[np.float64]
 Item: TypeAlias = Operation | Segment
 
 OF_KERNELS = ("matrix units", "HBM bandwidth", "host launch")

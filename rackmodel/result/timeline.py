@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Columns, Words, each_once, frame_of
+from rackmodel.columns import Columns, Floats, Ints, Words, each_once, frame_of
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from rackmodel.engine.step import Step
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Column: TypeAlias = npt.NDArray[Any]
 MOST_ROWS = 30_000_000  # of one rank class: 3 GB of columns
 Rows: TypeAlias = dict[str, Column]  # row (in the table), item, place, start_s, end_s, AMOUNTS

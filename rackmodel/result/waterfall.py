@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import Runs, over_ranks
 from rackmodel.result.records import WaterfallRecord
 from rackmodel.workload.operations import Compute, Kernel
-
-Floats = npt.NDArray[np.float64]
 
 OF_KERNELS = (
     "arithmetic",

@@ -19,10 +19,10 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import qmc
 
 from rackmodel.assess.run import run
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.records import dataclass, replace
@@ -30,8 +30,6 @@ from rackmodel.study.resources import scale
 from rackmodel.study.shadow_prices import sobol
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
-
-Floats = npt.NDArray[np.float64]
 
 DRAWS = 32
 SURFACE_SAMPLES = 1024

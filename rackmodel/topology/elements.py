@@ -16,9 +16,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from rackmodel.columns import Ints
 from rackmodel.topology.description import Description
 from rackmodel.topology.kinds import Kind, Tier
-from rackmodel.topology.nodes_and_links import Asked, Elements, Ints, Links, Nodes
+from rackmodel.topology.nodes_and_links import Asked, Elements, Links, Nodes
 from rackmodel.topology.scale_out import scale_out_groups
 from rackmodel.topology.scale_up import domain_groups
 from rackmodel.topology.shapes import Switched, Torus

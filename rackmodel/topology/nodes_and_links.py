@@ -15,15 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rackmodel.columns import Ints
 from rackmodel.records import dataclass
 from rackmodel.topology.description import Description
 from rackmodel.topology.fabric import FabricPlan
 from rackmodel.topology.kinds import Kind, Tier
 from rackmodel.topology.shapes import Wire
-
-Ints = NDArray[np.int64]
 
 
 def grid(sizes: tuple[int, ...]) -> list[Ints]:

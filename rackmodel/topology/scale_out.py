@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from rackmodel.columns import Ints
 from rackmodel.topology.fabric import Fabric, FabricPlan
 from rackmodel.topology.kinds import Kind, Tier
-from rackmodel.topology.nodes_and_links import Asked, Ints, Links, Nodes, pairs
+from rackmodel.topology.nodes_and_links import Asked, Links, Nodes, pairs
 from rackmodel.topology.shapes import Host, Nics
 
 

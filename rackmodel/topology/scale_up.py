@@ -11,8 +11,9 @@ import functools
 import itertools
 from collections.abc import Iterator
 
+from rackmodel.columns import Ints
 from rackmodel.topology.kinds import Kind, Tier
-from rackmodel.topology.nodes_and_links import Asked, Ints, Links, Nodes, pairs
+from rackmodel.topology.nodes_and_links import Asked, Links, Nodes, pairs
 from rackmodel.topology.shapes import Mesh, Switched, Torus
 
 

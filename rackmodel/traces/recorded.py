@@ -18,13 +18,10 @@ from typing import NamedTuple, TypeAlias
 
 import networkx as nx
 import numpy as np
-import numpy.typing as npt
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.errors import InvalidInput
 from rackmodel.records import dataclass, field
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 SLACK_S = 20e-6  # what a launch or an event between streams takes at most: assumed
 MOST_MEMBERS = 512  # of a group that are looked at; formulas keep its true size

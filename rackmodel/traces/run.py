@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rackmodel import hardware
+from rackmodel.columns import Floats
 from rackmodel.engine.networks import network_of
 from rackmodel.errors import InvalidInput
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.network import alone_s, pattern
 from rackmodel.traces.chakra import is_chakra, read_chakra
 from rackmodel.traces.kineto import read_kineto
-from rackmodel.traces.recorded import Doing, Exchange, Floats, Recorded, Recorder, Work
+from rackmodel.traces.recorded import Doing, Exchange, Recorded, Recorder, Work
 from rackmodel.workload.operations import Kernel
 
 if TYPE_CHECKING:

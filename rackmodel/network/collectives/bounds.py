@@ -11,7 +11,8 @@ within so many hops of the accelerators.
 
 import numpy as np
 
-from rackmodel.network.arrays import Bools, components, remembered
+from rackmodel.columns import Bools
+from rackmodel.network.arrays import components, remembered
 from rackmodel.network.collectives.costs import reach_of
 from rackmodel.network.collectives.flows import Pattern, link_load, own_s, pace_s
 from rackmodel.network.collectives.groups import Group

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.errors import InvalidInput
-from rackmodel.network.arrays import Bools, Floats, Ints, remembered
+from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.constants import Generation, generation, nccl
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group, port_rates

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.graph import Network
 from rackmodel.network.sharing import fair_rates, last_end_s
 from rackmodel.records import dataclass, fields

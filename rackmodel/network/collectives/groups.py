@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Bools, Floats, Ints, each_once
 from rackmodel.errors import InvalidInput
-from rackmodel.network.arrays import Bools, Floats, Ints, remembered
+from rackmodel.network.arrays import remembered
 from rackmodel.network.graph import Network
 from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind

@@ -21,8 +21,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.network.arrays import Floats, Ints
 from rackmodel.network.collectives.costs import limit
 from rackmodel.network.collectives.flows import Flows, flows_between, link_load, pace_s
 from rackmodel.network.collectives.groups import Group

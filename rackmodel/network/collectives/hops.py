@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.columns import each_once
-from rackmodel.network.arrays import Floats, Ints, link_between
+from rackmodel.columns import Floats, Ints, each_once
+from rackmodel.network.arrays import link_between
 from rackmodel.network.collectives.flows import Flows, flows_between
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.graph import Network

@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.errors import InvalidInput
-from rackmodel.network.arrays import Floats, Ints, remembered
+from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.constants import nccl
 from rackmodel.network.collectives.flows import Flows, flows_along, flows_over, join
 from rackmodel.network.collectives.groups import Group

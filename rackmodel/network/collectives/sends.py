@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.collectives.costs import beyond_s, fixed_s, leaving, limit
 from rackmodel.network.collectives.flows import Flows, flows_between
 from rackmodel.network.collectives.groups import make_group

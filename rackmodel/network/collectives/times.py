@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.columns import Floats
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
-from rackmodel.network.arrays import Floats, Routing
+from rackmodel.network.arrays import Routing
 from rackmodel.network.collectives.bounds import binding, bound_s
 from rackmodel.network.collectives.costs import beyond_s, fixed_s, reach_of, send_limits
 from rackmodel.network.collectives.flows import alone_s, flows_between

@@ -14,7 +14,8 @@ import math
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, lattice_steps, node_places, remembered
+from rackmodel.columns import Floats
+from rackmodel.network.arrays import lattice_steps, node_places, remembered
 from rackmodel.network.graph import Network
 from rackmodel.records import dataclass
 

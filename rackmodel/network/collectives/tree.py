@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rackmodel.network.arrays import Ints
+from rackmodel.columns import Ints
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.collectives.hops import Hops, flows_of, inside, overlaps
 from rackmodel.network.collectives.registry import SIMPLE, Rounds, Steps, algorithm

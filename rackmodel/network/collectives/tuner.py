@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.network.arrays import Floats, remembered
+from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.constants import nccl
 from rackmodel.network.collectives.costs import (
     HOST_MEMBERS,

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.network.arrays import Floats, Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.network.collectives.groups import stood_for
 from rackmodel.network.collectives.tori import Tori, tori
 from rackmodel.network.graph import Network

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Bools, Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints
+from rackmodel.network.arrays import Arrays
 from rackmodel.network.routing.region import Region
 from rackmodel.network.routing.strategies import STRATEGIES
 from rackmodel.records import dataclass

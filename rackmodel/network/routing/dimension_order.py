@@ -7,7 +7,8 @@ Left out: adaptive choice; a half-way tie around a ring goes upwards.
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Ints, link_between, torus_shape
+from rackmodel.columns import Ints
+from rackmodel.network.arrays import Arrays, link_between, torus_shape
 
 
 def dimension_order(network: Arrays, sources: Ints, targets: Ints) -> tuple[Ints, Ints] | None:

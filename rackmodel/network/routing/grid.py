@@ -10,7 +10,8 @@ equal parts that go over each. So 65,280 pairs of 256 chips need 255 searches.
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Bools, Ints, lattice_steps, node_places
+from rackmodel.columns import Bools, Ints
+from rackmodel.network.arrays import Arrays, lattice_steps, node_places
 from rackmodel.records import dataclass
 
 

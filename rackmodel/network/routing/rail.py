@@ -7,7 +7,8 @@ Left out: the ways to it and on; see `router`.
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Ints
+from rackmodel.columns import Ints
+from rackmodel.network.arrays import Arrays
 from rackmodel.network.routing.core import Core
 
 

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.network.arrays import Arrays, Bools, Ints, components
+from rackmodel.columns import Bools, Ints
+from rackmodel.network.arrays import Arrays, components
 from rackmodel.records import dataclass
 
 Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment

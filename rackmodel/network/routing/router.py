@@ -14,8 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from rackmodel.columns import Floats, Ints
 from rackmodel.errors import NoRoute
-from rackmodel.network.arrays import Arrays, Floats, Ints
+from rackmodel.network.arrays import Arrays
 from rackmodel.network.routing.core import Core, CoreRoute
 from rackmodel.network.routing.dimension_order import dimension_order
 from rackmodel.network.routing.grid import grid_of

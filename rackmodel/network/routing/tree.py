@@ -12,8 +12,8 @@ the fabric.
 
 import numpy as np
 
-from rackmodel.columns import each_once
-from rackmodel.network.arrays import Arrays, Bools, Ints, remembered
+from rackmodel.columns import Bools, Ints, each_once
+from rackmodel.network.arrays import Arrays, remembered
 from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
