@@ -64,8 +64,8 @@ def _logs(state: State, writer: Writer) -> list[RankLog]:
     order = np.argsort(of.astype(narrow), kind="stable")
     words, times = np.take(state.log, order, axis=0), np.take(state.log_s, order, axis=0)
     ends = np.cumsum(np.bincount(of, minlength=len(state.ranks))).tolist()
-    axes, locksteps = writer.quotient.axis, writer.locksteps
+    axes, kept = writer.quotient.axis, writer.kept(state)
     return [
-        RankLog(words[begin:end], times[begin:end], axes, locksteps)
+        RankLog.settled(words[begin:end], times[begin:end], axes, kept)
         for begin, end in zip([0, *ends], ends, strict=False)
     ]

@@ -27,8 +27,33 @@ from rackmodel.engine.compiled_exchanges import (
     set_token,
     take_token,
 )
+from rackmodel.engine.compiled_stretches import (
+    ASYNC,
+    FOR_HOLD,
+    FOR_JOIN,
+    FOR_LOCKSTEP,
+    FOR_MATES,
+    FOR_NOTHING,
+    FOR_PASS,
+    FOR_RUN,
+    FOR_TEAM,
+    HOLD,
+    JOIN,
+    LOCKSTEP,
+    NO,
+    PASS,
+    RUN,
+    TO_LAND,
+    TO_LAND_SEND,
+    TO_LAUNCH,
+    TO_RESUME,
+    as_before,
+    gathered,
+    keep,
+    log,
+    quiet,
+)
 from rackmodel.engine.instructions import State, Tables
-from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import MOST_TAKEN
 from rackmodel.network import fluid_compiled as fluid
 from rackmodel.network.event_heap import (
@@ -44,11 +69,8 @@ from rackmodel.network.event_heap import (
 from rackmodel.network.fluid_arrays import Fluid
 from rackmodel.network.machine_code import Whole, part
 
-TO_RESUME, TO_LAND, TO_LAND_SEND, TO_LAUNCH = numbers(range(4))  # who is called by an event
-FOR_NOTHING, FOR_RUN, FOR_JOIN, FOR_TEAM, FOR_PASS, FOR_HOLD, FOR_LOCKSTEP = range(7)
 ENDED, TOO_SLOW, FULL = range(3)
-RUN, JOIN, ASYNC, HOLD, PASS, LOCKSTEP = numbers(range(len(KINDS)))
-ONCE, BOTH, BEGUN, OVER, NO = numbers((0, 2, 1, -1, -1))
+ONCE, BOTH, BEGUN, OVER = numbers((0, 2, 1, -1))
 
 
 @part
@@ -75,10 +97,15 @@ def _walk(t: Tables, s: State, c: Clock, f: Fluid, rank: int) -> None:
         cut, slot = t.scripts[script, at.CUT], t.scripts[script, at.SLOT]
         row = t.cuts[cut] + piece
         if row == t.cuts[cut + 1]:
+            if s.ranks[rank, at.RECORD] >= 0:
+                keep(t, s, c, rank, t.stretch_of[rank, slot])
             _next_script(s, rank)
             continue
         lock = t.lock_of[rank, slot] if slot >= 0 else -1
         if lock >= 0 and piece == t.locks[lock, at.BEGIN] and _in_lockstep(t, s, c, rank, lock):
+            return
+        stretch = t.stretch_of[rank, slot] if slot >= 0 else -1
+        if stretch >= 0 and as_before(t, s, c, rank, stretch):
             return
         s.ranks[rank, at.PIECE] = piece + 1
         s.clocks[rank, at.START] = c.now[0]
@@ -115,14 +142,14 @@ def _walk(t: Tables, s: State, c: Clock, f: Fluid, rank: int) -> None:
 def _next_script(s: State, rank: int) -> None:
     s.ranks[rank, at.SCRIPT] += 1
     s.ranks[rank, at.PIECE] = 0
-    s.ranks[rank, at.AGREED] = -1
+    s.ranks[rank, at.AGREED], s.ranks[rank, at.RECORD], s.ranks[rank, at.ASKED] = -1, -1, 0
 
 
 @part
 def _in_lockstep(t: Tables, s: State, c: Clock, rank: int, lock: int) -> bool:
     """Begin a lockstep, unless something in flight could disturb it."""
     if s.ranks[rank, at.AGREED] < 0:
-        s.ranks[rank, at.AGREED] = _quiet(t, s, rank, lock)
+        s.ranks[rank, at.AGREED] = quiet(t.lock_uses, t, s, rank, lock)
     if s.ranks[rank, at.AGREED] == 0:
         return False
     s.clocks[rank, at.START] = c.now[0]
@@ -134,33 +161,26 @@ def _in_lockstep(t: Tables, s: State, c: Clock, rank: int, lock: int) -> bool:
 
 
 @part
-def _quiet(t: Tables, s: State, rank: int, lock: int) -> int:
-    if s.ranks[rank, at.FLYING] > 0:
-        for channel in range(len(t.share)):
-            if s.flying[rank, channel] > 0 and (t.lock_uses[lock, channel] or t.share[channel] > 0):
-                return 0
-    return 1
-
-
-@part
 def _settle(t: Tables, s: State, c: Clock, rank: int) -> None:
     """Log what the rank class waited for, now that it is over."""
     waits, on = s.ranks[rank, at.WAIT], s.ranks[rank, at.ON]
     if waits == FOR_NOTHING:
+        return
+    if waits == FOR_MATES:
+        gathered(t, s, c, on)
         return
     s.ranks[rank, at.WAIT] = FOR_NOTHING
     script, piece = s.ranks[rank, at.SCRIPT], s.ranks[rank, at.PIECE]
     cut = t.scripts[script, at.CUT]
     item, start = t.scripts[script, at.ITEM], s.clocks[rank, at.START]
     if waits == FOR_LOCKSTEP:
-        place = t.locks[on, at.BEGIN]
-        _log(s, c, rank, (LOCKSTEP, item, place, NO, on), (start, 0.0))
+        log(s, c, rank, (LOCKSTEP, item, piece, NO, on), (start, 0.0))
         _next_script(s, rank)
         return
     row = t.cuts[cut] + piece - 1
     place = t.pieces[row, at.PLACE]
     if waits == FOR_RUN:
-        _log(s, c, rank, (RUN, item, place, NO, NO), (start, 0.0))
+        log(s, c, rank, (RUN, item, place, NO, NO), (start, 0.0))
         return
     exchange, kind = on, JOIN
     if waits == FOR_HOLD:
@@ -170,28 +190,15 @@ def _settle(t: Tables, s: State, c: Clock, rank: int) -> None:
     elif waits == FOR_TEAM:
         lock = t.lock_of[rank, t.scripts[script, at.SLOT]]
         if s.exchanges[exchange, at.QUIET] < 0:
-            quiet = 1
+            agreed = 1
             for k in range(t.locks[lock, at.FIRST_MEMBER], t.locks[lock, at.END_MEMBER]):
-                quiet = min(quiet, _quiet(t, s, t.team[k], lock))
-            s.exchanges[exchange, at.QUIET] = quiet
+                agreed = min(agreed, quiet(t.lock_uses, t, s, t.team[k], lock))
+            s.exchanges[exchange, at.QUIET] = agreed
         s.ranks[rank, at.AGREED] = s.exchanges[exchange, at.QUIET]
+    if kind == JOIN:
+        s.clocks[rank, at.HEARD] = c.now[0]
     channel = t.meetings[s.exchanges[exchange, at.MEETING], at.OF_CHANNEL]
-    _log(s, c, rank, (kind, item, place, channel, NO), (start, s.begin_s[exchange]))
-
-
-@part
-def _log(
-    s: State,
-    c: Clock,
-    rank: int,
-    words: tuple[int, int, int, int, int],
-    times: tuple[float, float],
-) -> None:
-    n = s.counts[at.LOGGED]
-    s.counts[at.LOGGED] += 1
-    s.log_of[n] = rank
-    s.log[n, 0], s.log[n, 1], s.log[n, 2], s.log[n, 3], s.log[n, 4] = words
-    s.log_s[n, 0], s.log_s[n, 1], s.log_s[n, 2] = times[0], c.now[0], times[1]
+    log(s, c, rank, (kind, item, place, channel, NO), (start, s.begin_s[exchange]))
 
 
 @part
@@ -329,12 +336,13 @@ def _land(t: Tables, s: State, c: Clock, flight: int, collective: bool) -> None:
     rank, channel = s.flights[flight, at.RANK], s.flights[flight, at.VIA]
     if collective:
         _take(s, c, rank, -t.share[channel])
+        s.clocks[rank, at.HEARD] = c.now[0]
     _fly(s, rank, channel, OVER)
     if collective or s.flights[flight, at.TOLD]:
         item, place = s.flights[flight, at.OF_ITEM], s.flights[flight, at.OF_PLACE]
         begin_s = s.begin_s[s.flights[flight, at.EXCHANGE]]
         told = ASYNC, item, place, channel, NO
-        _log(s, c, rank, told, (s.launched_s[flight], begin_s))
+        log(s, c, rank, told, (s.launched_s[flight], begin_s))
     if collective:
         s.flights[flight, at.EVENT] = TRIGGERED
         schedule(c, 0.0, NORMAL, FLIGHT_DONE, flight, 0.0)
@@ -372,5 +380,12 @@ def work(t: Tables, s: State, c: Clock, f: Fluid, limit_s: float) -> int:
     return ENDED
 
 
-OWN = ("compiled", "compiled_exchanges", "instructions", "rank_logs", "script")
+OWN = (
+    "compiled",
+    "compiled_exchanges",
+    "compiled_stretches",
+    "instructions",
+    "rank_logs",
+    "script",
+)
 run = Whole(work, (*(f"rackmodel.engine.{name}" for name in OWN), *fluid.PARTS))

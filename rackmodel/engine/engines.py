@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from rackmodel.engine.quotient import Quotient
-from rackmodel.engine.script import Cut, Lockstep
+from rackmodel.engine.script import Cut
+from rackmodel.engine.stretches import Lock
 
 Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 
@@ -34,13 +35,14 @@ class Walker(NamedTuple):
     stage: int
     key: int
     items: Items
-    locks: dict[int, Lockstep | None]
+    locks: dict[int, Lock]
 
 
 def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
     """Return about how many events a step has: one for each piece and flow of a collective.
 
-    A lockstep is one piece; where sends in flight keep ranks from it, more come (once 8 times).
+    A lockstep is one piece, of a stretch with its meeting two after its first visit; where what is
+    in flight keeps ranks from it, more come (once 8 times).
     """
     flows = [
         [sum(map(len, kind.rounds)) / len(kind.members) for kind in kinds]
@@ -54,13 +56,14 @@ def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
             visits[key] = Counter(cut.id for _, cut in items)
             cuts[key] = {cut.id: cut for _, cut in items}
         for cut in cuts[key].values():
-            lock = locks.get(cut.id)
-            end = len(cut.pieces) if lock is None else lock.begin + 1
+            steady, stretch = locks.get(cut.id, Lock())
+            end = len(cut.pieces) if steady is None else steady.begin + 1
             events = float(end)
             for at, join in cut.joins:
                 if at < end:
                     events += flows[join.channel][quotient.joined[join.channel][number]]
-            expected += visits[key][cut.id] * events
+            later = events if stretch is None else 2.0
+            expected += events + (visits[key][cut.id] - 1) * min(events, later)
     return int(expected)
 
 

@@ -8,14 +8,17 @@ Left out: time (`compiled`); flows (`network.fluid_arrays`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.script import Cut, Hold, Join, KernelRun, Lockstep, Pass, Piece
+from rackmodel.engine.stretches import Lock, Record, Stretch
+
+T = TypeVar("T", Lockstep, Stretch)
 
 # kinds of pieces
 IS_RUN, IS_JOIN, IS_PASS, IS_HOLD = range(4)
@@ -25,10 +28,13 @@ SENDING = STREAM  # of a send
 ITEM, CUT, SLOT = range(3)  # of `Tables.scripts`
 FIRST_SCRIPT, END_SCRIPT = range(2)  # of `Tables.ranks`
 BEGIN, FIRST_TURN, END_TURN, FIRST_MEMBER, END_MEMBER = range(5)  # of `Tables.locks`
+FIRST_MATE, END_MATE, FIRST_RECORD, FIRST_TOTAL = range(4)  # of `Tables.stretches`
+IN_ITEM, KNOWN, OVER = range(3)  # of `State.records`
+BEGAN, LEAST, LATEST = range(3)  # of `State.record_s`
 OF_CHANNEL, NEEDED, QUICK, FIRST_ROUND, END_ROUND = range(5)  # of `Tables.meetings`
 # of `State.ranks`
-SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING = range(8)
-START, TAKEN, WORK, SINCE = range(4)  # of `State.clocks`
+SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING, ASKED, RECORD = range(10)
+START, TAKEN, WORK, SINCE, HEARD = range(5)  # of `State.clocks`
 # of `State.exchanges`
 MEETING, MISSING, BY_NAME, BY_TURN, NEXT_OPEN, EVENT, FIRST_CALL, LAST_CALL, QUIET, ROUND, LEFT = (
     range(11)
@@ -40,7 +46,10 @@ EXCHANGES, FLIGHTS, CALLS, FREE_CALL, TOKEN_NODES, FREE_TOKEN, LOGGED = range(7)
 
 
 class Tables(NamedTuple):
-    """What R rank classes do; C channels, M meeting kinds, P pieces of distinct cuts."""
+    """What R rank classes do; C channels, M meeting kinds, P pieces of distinct cuts.
+
+    A record is a piece of a stretch from which on it may have been kept.
+    """
 
     pieces: Ints  # int[P, 6]
     work_s: Floats  # float[P]
@@ -50,7 +59,12 @@ class Tables(NamedTuple):
     lock_of: Ints  # int[R, slots], lockstep of a rank class in a segment, or -1
     locks: Ints  # int[K, 5]
     lock_s: Floats  # float[K]
-    lock_uses: npt.NDArray[np.bool_]  # bool[K, C]
+    lock_uses: Bools  # bool[K, C]
+    stretch_of: Ints  # int[R, slots], likewise
+    stretches: Ints  # int[S, 4]
+    stretch_uses: Bools  # bool[S, C]
+    mates: Ints
+    starts: Bools  # of each record, whether it may begin there
     turns: Ints  # int[n, 2], axis and stream, how often, of a lockstep's joins
     team: Ints
     joined: Ints  # int[C, R], meeting kind, or -1
@@ -67,19 +81,23 @@ class Tables(NamedTuple):
 class State(NamedTuple):
     """What happens: rank classes, exchanges, asynchronous ones on their way, who is called then."""
 
-    ranks: Ints  # int[R, 8]
-    clocks: Floats  # float[R, 4]
+    ranks: Ints  # int[R, 10]
+    clocks: Floats  # float[R, 5]
     turn: Ints  # int[R, axes and streams]
     tails: Ints  # int[R, streams], last flight on each, or -1
     flying: Ints  # int[R, C]
     open: Ints  # int[M], exchanges that wait for members: a list
-    exchanges: Ints  # int[X, 11]
+    exchanges: Ints  # int[X, 11]; the first are gatherings, one of each stretch
     begin_s: Floats  # float[X]
     flights: Ints  # int[Y, 11]
     launched_s: Floats  # float[Y]
     calls: Ints  # int[Z, 3], what, of whom, next
     token_at: Ints  # int[R, W], first token whose name leaves this remainder of W, or -1: a list
     tokens: Ints  # int[Y, 3], name, what (exchange twice, or a flight twice and one), next
+    records: Ints  # int[records, 3]
+    record_s: Floats  # float[records, 3]
+    totals_s: Floats  # of each record, those of its team one after another
+    apart: Bools  # bool[S]
     log: npt.NDArray[np.int32]  # int[n, 5], as in `RankLog`
     log_s: Floats  # float[n, 3]
     log_of: npt.NDArray[np.int32]  # int[n], rank class of each entry: they come as they end
@@ -104,25 +122,25 @@ class Writer:
         self._ranks: list[tuple[int, int]] = []
         self._lock_of: list[list[int]] = []
         self._lock_at: dict[Lockstep, int] = {}
+        self._stretch_of: list[list[int]] = []
+        self._stretch_at: dict[Stretch, int] = {}
         self.entries = 0
 
-    def rank(
-        self, items: Sequence[tuple[int, Cut]], locksteps: dict[int, Lockstep | None], key: int
-    ) -> None:
-        """Add a rank class: (item, cut) in order, locksteps by cut; equal keys, equal items."""
+    def rank(self, items: Sequence[tuple[int, Cut]], locks: dict[int, Lock], key: int) -> None:
+        """Add a rank class: (item, cut) in order, locks by cut; equal keys, equal items."""
         if key not in self._lists:
             first = len(self._scripts)
-            segments = {cut.id: cut for _, cut in items if cut.id in locksteps}
+            segments = {cut.id: cut for _, cut in items if cut.id in locks}
             slots = {cut: slot for slot, cut in enumerate(segments)}
             self._scripts += [(n, self._cut(cut), slots.get(cut.id, -1)) for n, cut in items]
-            entries = sum(len(cut.pieces) for _, cut in items)
+            entries = sum(len(cut.pieces) + (cut.id in locks) for _, cut in items)
             self._lists[key] = first, len(self._scripts), entries, tuple(segments.values())
         first, end, entries, cuts = self._lists[key]
         self._ranks.append((first, end))
         self.entries += entries
-        found = [locksteps[cut.id] for cut in cuts]
-        at = self._lock_at
-        self._lock_of.append([-1 if one is None else at.setdefault(one, len(at)) for one in found])
+        mine = [locks[cut.id] for cut in cuts]
+        self._lock_of.append([_numbered(self._lock_at, one.steady) for one in mine])
+        self._stretch_of.append([_numbered(self._stretch_at, one.stretch) for one in mine])
 
     def _cut(self, cut: Cut) -> int:
         if cut.id not in self._cut_of:
@@ -150,31 +168,33 @@ class Writer:
     def _name(self, what: object) -> int:
         return -1 if what is None else self._names.setdefault(what, len(self._names))
 
-    @property
-    def locksteps(self) -> tuple[Lockstep, ...]:
-        """All locksteps, in the order of their numbers."""
-        return tuple(self._lock_at)
+    def kept(self, state: State) -> dict[int, Lockstep | Record]:
+        """Return locksteps and records by the numbers that logs have of them."""
+        found: dict[int, Lockstep | Record] = dict(enumerate(self._lock_at))
+        places = [(one, piece) for one in self._stretch_at for piece in range(len(one.cut.pieces))]
+        for place in np.flatnonzero(state.records[:, IN_ITEM] >= 0).tolist():
+            item, known, _ = state.records[place].tolist()
+            record = Record.at(*places[place], item, float(state.record_s[place, BEGAN]))
+            record.known = bool(known)
+            found[len(self._lock_at) + place] = record
+        return found
 
     def tables(
         self, alone_s: dict[tuple[int, int], float], quick: list[bool], share: Sequence[float]
     ) -> Tables:
         """Return the tables of all rank classes that were added."""
-        q, locks = self.quotient, self.locksteps
+        q, locks, stretches = self.quotient, tuple(self._lock_at), tuple(self._stretch_at)
         kinds = [kind for channel in q.meetings for kind in channel]
         rounds = [one for kind in kinds for one in kind.rounds]
         turns = [
             (self.turns[axis, stream], times) for one in locks for axis, stream, times in one.joins
         ]
-        uses = np.zeros((len(locks), len(q.axis)), dtype=bool)
-        for row, one in zip(uses, locks, strict=True):
-            row[list(one.channels)] = True
-        turn_at, team_at = (
-            _starts([len(x.joins) for x in locks]),
-            _starts([len(x.team) for x in locks]),
-        )
+        turn_at = _starts([len(x.joins) for x in locks])
+        team_at, mate_at = (_starts([len(x.team) for x in of]) for of in (locks, stretches))
+        pieces = [len(one.cut.pieces) for one in stretches]
+        totals = [count * len(one.team) for count, one in zip(pieces, stretches, strict=True)]
         round_at = _starts([len(kind.rounds) for kind in kinds])
         at = np.array([one.begin for one in locks], dtype=np.int64)
-        width = max(map(len, self._lock_of), default=0)
         meetings = [
             (k.channel, len(k.members), int(fast)) for k, fast in zip(kinds, quick, strict=True)
         ]
@@ -184,10 +204,20 @@ class Writer:
             cuts=np.array(self._cuts, dtype=np.int64),
             scripts=_ints(self._scripts, 3),
             ranks=_ints(self._ranks, 2),
-            lock_of=_ints([[*row, *[-1] * (width - len(row))] for row in self._lock_of], width),
+            lock_of=_ragged(self._lock_of),
             locks=np.stack([at, turn_at[:-1], turn_at[1:], team_at[:-1], team_at[1:]], axis=1),
             lock_s=np.array([one.total_s for one in locks], dtype=np.float64),
-            lock_uses=uses,
+            lock_uses=_uses(locks, len(q.axis)),
+            stretch_of=_ragged(self._stretch_of),
+            stretches=np.stack(
+                [mate_at[:-1], mate_at[1:], _starts(pieces)[:-1], _starts(totals)[:-1]], axis=1
+            ),
+            stretch_uses=_uses(stretches, len(q.axis)),
+            mates=np.array([member for one in stretches for member in one.team], dtype=np.int64),
+            starts=np.array(
+                [n in one.starts for one in stretches for n in range(len(one.cut.pieces))],
+                dtype=bool,
+            ),
             turns=_ints(turns, 2),
             team=np.array([member for one in locks for member in one.team], dtype=np.int64),
             joined=self._meeting_of(q.joined),
@@ -219,7 +249,7 @@ class Writer:
         meets = (kinds == IS_JOIN) | (kinds == IS_PASS)
         flies = meets & asynchronous
 
-        def visits(which: npt.NDArray[np.bool_]) -> int:
+        def visits(which: Bools) -> int:
             """Count the pieces of a sort that all rank classes go through."""
             inside = np.add.reduceat(np.append(which, False), tables.cuts[:-1]) * (counts > 0)
             before = np.concatenate([[0], np.cumsum(inside[tables.scripts[:, CUT]])])
@@ -227,35 +257,62 @@ class Writer:
 
         # every exchange of two and more is met by each: half of the visits, and those of one
         exchanges = visits(meets) * (1 if (tables.meetings[:, NEEDED] < 2).any() else 0.5)
-        most_exchanges, most_flights = int(exchanges) + 64 * room * ranks, visits(flies) + 1
-        state_ranks = np.zeros((ranks, 8), dtype=np.int64)
+        stretches, records = len(tables.stretches), len(tables.starts)
+        most_exchanges = int(exchanges) + 64 * room * ranks + stretches
+        most_flights = visits(flies) + 1
+        state_ranks = np.zeros((ranks, 10), dtype=np.int64)
         state_ranks[:, SCRIPT] = tables.ranks[:, FIRST_SCRIPT]
-        state_ranks[:, AGREED] = -1
+        state_ranks[:, [AGREED, RECORD]] = -1
         several = 64 * room * (ranks + 1)
         # a rank class may hold all its tokens to the end of the step: lists stay short
         lists = min(most_flights // ranks, len(self._names)) + 1
         start = np.zeros(7, dtype=np.int64)
         start[[FREE_CALL, FREE_TOKEN]] = -1
+        start[EXCHANGES] = stretches
+        exchange_rows = np.empty((most_exchanges, 11), dtype=np.int64)
+        exchange_rows[:stretches] = 0
         return State(
             ranks=state_ranks,
-            clocks=np.zeros((ranks, 4)),
+            clocks=np.zeros((ranks, 5)),
             turn=np.zeros((ranks, max(1, len(self.turns))), dtype=np.int64),
             tails=np.full((ranks, max(1, len(self._streams))), -1, dtype=np.int64),
             flying=np.zeros((ranks, channels), dtype=np.int64),
             open=np.full(len(tables.meetings), -1, dtype=np.int64),
-            exchanges=np.empty((most_exchanges, 11), dtype=np.int64),
+            exchanges=exchange_rows,
             begin_s=np.empty(most_exchanges),
             flights=np.empty((most_flights, 11), dtype=np.int64),
             launched_s=np.empty(most_flights),
             calls=np.empty((several, 3), dtype=np.int64),
             token_at=np.full((ranks, lists), -1, dtype=np.int64),
             tokens=np.empty((most_flights, 3), dtype=np.int64),
+            records=np.tile(np.array([-1, 0, 0], dtype=np.int64), (records, 1)),
+            record_s=np.tile(np.array([0.0, np.inf, 0.0]), (records, 1)),
+            totals_s=np.empty(sum(len(x.cut.pieces) * len(x.team) for x in self._stretch_at)),
+            apart=np.zeros(stretches, dtype=bool),
             log=np.empty((self.entries, 5), dtype=np.int32),
             log_s=np.empty((self.entries, 3)),
             log_of=np.empty(self.entries, dtype=np.int32),
             counts=start,
             ended=np.empty(slots, dtype=np.int64),
         )
+
+
+def _numbered(numbers: dict[T, int], one: T | None) -> int:
+    return -1 if one is None else numbers.setdefault(one, len(numbers))
+
+
+def _uses(of: Sequence[Lockstep | Stretch], channels: int) -> Bools:
+    """Return which channels each uses, or others on the links of these, bool[n, channels]."""
+    uses = np.zeros((len(of), channels), dtype=bool)
+    for row, one in zip(uses, of, strict=True):
+        row[list(one.channels)] = True
+    return uses
+
+
+def _ragged(rows: Sequence[Sequence[int]]) -> Ints:
+    """Return rows of unequal length as a table, -1 where they end."""
+    width = max(map(len, rows), default=0)
+    return _ints([[*row, *[-1] * (width - len(row))] for row in rows], width)
 
 
 def _ints(rows: Sequence[Sequence[int]], width: int) -> Ints:

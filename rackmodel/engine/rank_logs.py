@@ -7,15 +7,17 @@ Left out: what the log means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.columns import each_once
 from rackmodel.engine.ranks import Logged
-from rackmodel.engine.script import Lockstep
+from rackmodel.engine.script import Entry, Lockstep
+from rackmodel.engine.stretches import Record
+from rackmodel.records import dataclass
 
 KINDS = ("run", "join", "async", "hold", "pass", "lockstep")
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
@@ -36,10 +38,10 @@ class RankLog(Sequence[Logged]):
 
     @classmethod
     def of(cls, log: Sequence[Logged]) -> RankLog:
-        """Return any log in arrays."""
+        """Return any log in arrays; visits that were recorded are locksteps like later ones."""
         if isinstance(log, RankLog):
             return log
-        axes, locksteps = dict[str, int](), dict[Lockstep | None, int]({None: -1})
+        axes, locksteps = dict[str, int](), dict[Lockstep | Record | None, int]({None: -1})
         words = [
             (
                 _NUMBER[kind],
@@ -50,12 +52,47 @@ class RankLog(Sequence[Logged]):
             )
             for kind, item, place, _, _, _, axis, steady in log
         ]
-        return cls(
-            words=np.array(words, dtype=np.int32).reshape(-1, 5),
-            times=np.array([entry[3:6] for entry in log], dtype=float).reshape(-1, 3),
-            axes=tuple(axes),
-            locksteps=tuple(steady for steady in locksteps if steady is not None),
+        return cls.settled(
+            np.array(words, dtype=np.int32).reshape(-1, 5),
+            np.array([entry[3:6] for entry in log], dtype=float).reshape(-1, 3),
+            tuple(axes),
+            {number: steady for steady, number in locksteps.items() if steady is not None},
         )
+
+    @classmethod
+    def settled(
+        cls,
+        words: npt.NDArray[np.int32],
+        times: npt.NDArray[np.float64],
+        axes: tuple[str, ...],
+        locks: Mapping[int, Lockstep | Record],
+    ) -> RankLog:
+        """Return a log in which what was recorded of stretches is locksteps, too.
+
+        locks : by their numbers in `words`.
+        """
+        kept, locksteps = np.ones(len(words), dtype=bool), list[Lockstep]()
+        used = each_once(words[:, 4])
+        number = np.full(int(used.max(initial=0)) + 2, -1, dtype=np.int32)
+        for at in used[used >= 0].tolist():
+            one = locks[at]
+            if isinstance(one, Record):
+                visits = words[:, 4] == at
+                if not one.known:  # its team was apart
+                    kept &= ~visits
+                    continue
+                within = (words[:, 1] == one.item) & (words[:, 2] >= one.place)
+                inside = np.flatnonzero(within & (words[:, 4] < 0))
+                kept[inside] = False
+                lasts = times[np.flatnonzero(visits)[0]]
+                total_s = float(lasts[1] - lasts[0])
+                one = _told(one, total_s, words[inside], times[inside] - one.start_s, axes)
+            number[at] = len(locksteps)
+            locksteps.append(one)
+        if not kept.all():
+            words, times = words[kept], times[kept]
+        words[:, 4] = number[words[:, 4]]
+        return cls(words, times, axes, tuple(locksteps))
 
     def in_order(self) -> RankLog:
         """Return the entries in order of start, item and place."""
@@ -111,3 +148,46 @@ class RankLog(Sequence[Logged]):
         axis = self.axes[channel] if channel >= 0 else ""
         steady = self.locksteps[lockstep] if lockstep >= 0 else None
         return Logged(KINDS[kind], item, place, start, end, begin, axis, steady)
+
+
+def expanded(log: Sequence[Logged]) -> list[tuple[int, int, str, float, float]]:
+    """Return (item, place, kind, start_s, end_s) of everything logged, locksteps spelled out.
+
+    Sorted, so that two logs of the same rank compare entry by entry however they were simulated.
+    Waits of no length are left out: in a lockstep they leave no trace.
+    """
+    rows = []
+    for entry in log:
+        if not isinstance(entry.lockstep, Lockstep):
+            rows.append((entry.item, entry.place, entry.kind, entry.start_s, entry.end_s))
+            continue
+        start = entry.start_s
+        rows += [
+            (entry.item, e.place, e.kind, start + e.start_s, start + e.end_s)
+            for e in entry.lockstep.entries
+        ]
+    return sorted(rows)
+
+
+def _told(
+    record: Record,
+    total_s: float,
+    words: npt.NDArray[np.int32],
+    times: npt.NDArray[np.float64],
+    axes: tuple[str, ...],
+) -> Lockstep:
+    """Return what a rank class did in a stretch; times : from its beginning."""
+    stretch, rows = record.stretch, zip(words.tolist(), times.tolist(), strict=True)
+    entries = [
+        Entry(KINDS[kind], place, start, end, begin, axes[channel] if channel >= 0 else "")
+        for (kind, _, place, channel, _), (start, end, begin) in rows
+    ]
+    return Lockstep(
+        key=(stretch.cut.id, record.piece, words.tobytes(), times.tobytes()),
+        begin=record.piece,
+        total_s=total_s,
+        entries=tuple(entries),
+        channels=stretch.channels,
+        joins=record.turns,
+        team=stretch.team,
+    )

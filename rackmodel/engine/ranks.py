@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import simpy
 
 from rackmodel.engine.quotient import MeetingKind, Quotient
-from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Script, speed_beside
+from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Piece, Turns, speed_beside
+from rackmodel.engine.stretches import Gathering, Lock, Record, Stretch, gather
 from rackmodel.network import FluidNetwork
 from rackmodel.network.simpy_private import trigger
 from rackmodel.records import dataclass, field
@@ -51,7 +52,15 @@ class Logged(NamedTuple):
     end_s: float
     begin_s: float = 0.0
     axis: str = ""
-    lockstep: Lockstep | None = None
+    lockstep: Lockstep | Record | None = None
+
+
+class Script(NamedTuple):
+    """An item of a program as one rank class goes through it; place : of the item."""
+
+    place: int
+    pieces: tuple[Piece, ...]
+    lock: Lock
 
 
 class Late(NamedTuple):
@@ -79,6 +88,7 @@ class World:
     late: Late | None = None
     open: dict[tuple[Any, ...], Exchange] = field(default_factory=dict)
     ranks: list[Rank] = field(default_factory=list)
+    gatherings: dict[Stretch, Gathering] = field(default_factory=dict)
 
     def alone_of(self, channel: int, number: int) -> float:
         """Return the seconds of a channel's exchange that a rank class joins, undisturbed."""
@@ -146,6 +156,7 @@ class Rank:
         self.tokens: dict[str, Exchange | simpy.Event] = {}
         self.tails: dict[str, simpy.Event] = {}
         self.in_flight: dict[int, int] = {}  # channel -> asynchronous exchanges begun and not ended
+        self.heard_s = 0.0  # when its last collective ended
         self.taken = 0.0  # share of the compute units that collectives in flight take
         self._kernels: tuple[simpy.Event, float, float] | None = None  # (end, work left, since)
         self._version = 0
@@ -161,20 +172,19 @@ class Rank:
         if self.world.late is not None:
             yield env.timeout(self.world.late.begin_s[self.number])
         for script in self.scripts:
-            item, steady = script.place, script.lockstep
+            item, (steady, stretch) = script.place, script.lock
             begin = steady.begin if steady is not None else -1
+            starts = stretch.starts if stretch is not None else ()
+            record: Record | None = None  # of this visit, if it is the first
             agreed: bool | None = None
             for number, piece in enumerate(script.pieces):
                 if number == begin and steady is not None:
-                    if agreed is None:
-                        agreed = self.quiet(steady.channels)
-                    if agreed:
-                        start = env.now
-                        for axis, stream, times in steady.joins:
-                            turn = self.counts.get((axis, stream), 0)
-                            self.counts[axis, stream] = turn + times
-                        yield env.timeout(steady.total_s)
-                        log.append(Logged("lockstep", item, begin, start, env.now, 0.0, "", steady))
+                    if agreed or (agreed is None and self.quiet(steady.channels)):
+                        yield from self._lockstep(item, begin, steady, steady.total_s, steady.joins)
+                        break
+                elif record is None and stretch is not None and number in starts:
+                    record = yield from self._kept(item, number, stretch)
+                    if record is not None and record.known:
                         break
                 start = env.now
                 exchange: Exchange | None
@@ -190,6 +200,7 @@ class Rank:
                         agreed = yield from self._meet_team(exchange, steady)
                     else:
                         yield exchange.done
+                    self.heard_s = env.now
                     kind, axis = "join", piece.axis
                 elif isinstance(piece, Pass):
                     exchange = self._pass(item, piece)
@@ -200,17 +211,47 @@ class Rank:
                     kind, axis = "pass", "pp"
                 else:
                     waited = self.tokens.pop(piece.token)
-                    if isinstance(waited, Exchange):
-                        exchange, axis = waited, "pp"
-                        if not exchange.done.processed:
-                            yield exchange.done
-                    else:
-                        if not waited.processed:
-                            yield waited
-                        exchange = cast(Exchange, waited.value)
-                        axis = self._axis(exchange)
+                    over = waited.done if isinstance(waited, Exchange) else waited
+                    if not over.processed:
+                        yield over
+                    exchange = (
+                        waited if isinstance(waited, Exchange) else cast(Exchange, over.value)
+                    )
+                    axis = self._axis(exchange)
                     kind = "hold"
                 log.append(Logged(kind, item, piece.place, start, env.now, exchange.begin_s, axis))
+            else:
+                if record is not None:
+                    self._logged_lockstep(item, record.piece, record.start_s, record)
+                    record.ends(self.number, env.now, self.heard_s)
+
+    def _kept(
+        self, item: int, number: int, stretch: Stretch
+    ) -> Generator[simpy.Event, Any, Record | None]:
+        """Go through the rest of a segment as an earlier visit did, or begin to keep this one."""
+        if not self.quiet(stretch.channels):
+            return None
+        record = yield from gather(self.env, self.world.gatherings, stretch, number, item)
+        if record is not None and record.known:
+            total_s = record.total_s[self.number]
+            yield from self._lockstep(item, number, record, total_s, record.turns)
+        return record
+
+    def _lockstep(
+        self, item: int, begin: int, steady: Lockstep | Record, total_s: float, turns: Turns
+    ) -> Process:
+        """Go through the rest of a segment as a whole."""
+        start = self.env.now
+        for axis, stream, times in turns:
+            turn = self.counts.get((axis, stream), 0)
+            self.counts[axis, stream] = turn + times
+        yield self.env.timeout(total_s)
+        self._logged_lockstep(item, begin, start, steady)
+
+    def _logged_lockstep(
+        self, item: int, begin: int, start: float, steady: Lockstep | Record
+    ) -> None:
+        self.log.append(Logged("lockstep", item, begin, start, self.env.now, 0.0, "", steady))
 
     def _meet_team(self, exchange: Exchange, steady: Lockstep) -> Generator[simpy.Event, Any, bool]:
         """Wait for the collective that brings the team to one point; return whether all are quiet.
@@ -293,6 +334,7 @@ class Rank:
             def landed(_: simpy.Event) -> None:
                 self._take(-share)
                 self._fly(channel, -1)
+                self.heard_s = self.env.now
                 self.log.append(
                     Logged(
                         "async",
@@ -349,22 +391,3 @@ class Rank:
     def _axis(self, exchange: Exchange) -> str:
         assert exchange.kind is not None
         return self.world.quotient.axis[exchange.kind.channel]
-
-
-def expanded(log: list[Logged] | tuple[Logged, ...]) -> list[tuple[int, int, str, float, float]]:
-    """Return (item, place, kind, start_s, end_s) of everything logged, locksteps spelled out.
-
-    Sorted, so that two logs of the same rank compare entry by entry however they were simulated.
-    Waits of no length are left out: in a lockstep they leave no trace.
-    """
-    rows = []
-    for entry in log:
-        if entry.lockstep is None:
-            rows.append((entry.item, entry.place, entry.kind, entry.start_s, entry.end_s))
-            continue
-        start = entry.start_s
-        rows += [
-            (entry.item, e.place, e.kind, start + e.start_s, start + e.end_s)
-            for e in entry.lockstep.entries
-        ]
-    return sorted(rows)

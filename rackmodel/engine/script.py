@@ -14,7 +14,7 @@ for every micro-batch. This is exact, not an approximation; the condition is che
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from rackmodel.records import dataclass
@@ -105,22 +105,13 @@ class Entry(NamedTuple):
 class Lockstep:
     """A stretch of a segment that takes the same time whenever it is not disturbed."""
 
-    key: tuple[float, ...]  # what it was worked out from: equal keys have equal entries
+    key: Hashable  # what it was worked out from: equal keys have equal entries
     begin: int  # piece where it begins
     total_s: float
     entries: tuple[Entry, ...]
     channels: frozenset[int]  # that it uses or that share a link with one that it uses
     joins: Turns
     team: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """An item of a program as one rank class goes through it."""
-
-    place: int  # of the item
-    pieces: tuple[Piece, ...]
-    lockstep: Lockstep | None
 
 
 def pieces_of(

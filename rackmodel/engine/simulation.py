@@ -9,9 +9,7 @@ Left out: which micro-batches are simulated (`step`), what a rank does (`ranks`,
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,26 +18,18 @@ import simpy
 
 from rackmodel.engine.engines import Items, Walker, compiling_repays, expected_events
 from rackmodel.engine.exchanges import key_of
+from rackmodel.engine.locking import Locking
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.rank_logs import RankLog
-from rackmodel.engine.ranks import Late, Rank, World
-from rackmodel.engine.script import (
-    Cut,
-    Hold,
-    Lockstep,
-    Pass,
-    Played,
-    Script,
-    Turns,
-    meeting_points,
-    pieces_of,
-    play,
-)
+from rackmodel.engine.ranks import Late, Rank, Script, World
+from rackmodel.engine.script import Cut, Hold, Pass, pieces_of
+from rackmodel.engine.stretches import Lock
 from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
 from rackmodel.network.sharing import NUMBA
 from rackmodel.network.simpy_private import events_so_far
+from rackmodel.records import dataclass, field
 from rackmodel.workload.operations import (
     Collective,
     Operation,
@@ -126,10 +116,7 @@ class Simulation:
     _segments: dict[tuple[int, int, frozenset[int]], tuple[Cut, set[str]]] = field(
         default_factory=dict
     )
-    _played: dict[tuple[float, ...], tuple[Played, Turns]] = field(default_factory=dict)
-    _used: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of a cut
-    _teams: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = field(default_factory=dict)
-    _locksteps: dict[tuple[int, tuple[int, ...]], Lockstep | None] = field(default_factory=dict)
+    _locking: Locking = field(init=False)
 
     def __post_init__(self) -> None:
         """Work out what every exchange takes by itself, write the scripts of all rank classes."""
@@ -149,6 +136,8 @@ class Simulation:
         conflicts = self.system.conflicts
         shares = self.overlap_share
         self.world = World(self.clock, q, traffic, alone, conflicts, shares, self.late)
+        kinds = self.kind[q.first_rank]
+        self._locking = Locking(q, kinds, self.world.alone_of, conflicts, shares)
 
     @property
     def stages(self) -> list[int]:
@@ -184,7 +173,7 @@ class Simulation:
 
     def _by_simpy(self, classes: Sequence[Walker], limit_s: float) -> None:
         for number, stage, _, items, locks in classes:
-            scripts = [Script(place, cut.pieces, locks.get(cut.id)) for place, cut in items]
+            scripts = [Script(place, cut.pieces, locks.get(cut.id, Lock())) for place, cut in items]
             self.world.ranks.append(Rank(self.world, number, scripts, stage))
         waiting = [self.clock.process(rank.process()) for rank in self.world.ranks]
         if limit_s < math.inf:
@@ -234,12 +223,12 @@ class Simulation:
             self._cuts[key] = len(self._cuts), self._cut(number, stage, kind)
         return self._cuts[key]
 
-    def _locks(self, number: int, stage: int, items: Items) -> dict[int, Lockstep | None]:
+    def _locks(self, number: int, stage: int, items: Items) -> dict[int, Lock]:
         """Return the lockstep of each segment that a rank class goes through, by its cut."""
-        program, locks = self.programs[stage].items, dict[int, Lockstep | None]()
+        program, locks = self.programs[stage].items, dict[int, Lock]()
         for place, cut in {cut.id: (place, cut) for place, cut in items}.values():
             if isinstance(program[place], Segment):
-                locks[cut.id] = self._lockstep(cut, number)
+                locks[cut.id] = self._locking.of(cut, number)
         return locks
 
     def _cut(self, number: int, stage: int, kind: int) -> list[tuple[int, Cut]]:
@@ -300,92 +289,6 @@ class Simulation:
             if isinstance(item, Segment) and not made.passes:
                 self._segments[key] = made, gone - before
         return [(n, cuts[item.id]) for n, item in enumerate(items) if cuts[item.id].pieces]
-
-    def _lockstep(self, cut_up: Cut, number: int) -> Lockstep | None:
-        """Work out the longest tail of a segment that only its own team can disturb.
-
-        None if the tail would be no longer than its pieces. The same for the whole team.
-        """
-        used = self._used_by(cut_up)
-        if used is None or not all(self.quotient.kind_of(c, number).private for c in used):
-            return None
-        team = self._team(number, used)
-        key = (cut_up.id, team)
-        if key not in self._locksteps:
-            self._locksteps[key] = self._lockstep_of(cut_up, number, team, used)
-        return self._locksteps[key]
-
-    def _used_by(self, cut_up: Cut) -> tuple[int, ...] | None:
-        """Return the channels of a cut's collectives; None if it sends, too."""
-        if cut_up.id not in self._used:
-            used = {join.channel for _, join in cut_up.joins}
-            self._used[cut_up.id] = None if cut_up.passes else tuple(sorted(used))
-        return self._used[cut_up.id]
-
-    def _lockstep_of(
-        self, cut_up: Cut, number: int, team: tuple[int, ...], used: tuple[int, ...]
-    ) -> Lockstep | None:
-        pieces, joins, conflicts = cut_up.pieces, cut_up.joins, self.system.conflicts
-        if not self._alike(team, used):
-            return None
-        begin = 0
-        if len(team) > 1:
-            meets = (
-                place + 1
-                for place, join in meeting_points(pieces)
-                if self.quotient.kind_of(join.channel, number).members == team
-            )
-            begin = next(meets, len(pieces))
-        if begin >= len(pieces) - 1:
-            return None
-        alone = {c: self.world.alone_of(c, number) for c in used}
-        key = (cut_up.id, begin, *alone.values())
-        if key not in self._played:
-            played = play(
-                pieces[begin:],
-                lambda channel: (alone[channel], self.overlap_share[channel]),
-                conflicts.__getitem__,
-            )
-            turns = Counter((join.axis, join.stream) for i, join in joins if i >= begin)
-            self._played[key] = played, tuple((*way, times) for way, times in turns.items())
-        played, turns_of = self._played[key]
-        if not played.closed:
-            return None
-        return Lockstep(
-            key=key,
-            begin=begin,
-            total_s=played.end_s,
-            entries=played.entries,
-            channels=frozenset(used).union(*(conflicts[c] for c in used)),
-            joins=turns_of,
-            team=team,
-        )
-
-    def _team(self, number: int, channels: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the rank classes that these channels tie together, this one included."""
-        known = self._teams.get((channels, number))
-        if known is not None:
-            return known
-        team, queue = {number}, [number]
-        while queue:
-            member = queue.pop()
-            for channel in channels:
-                new = set(self.quotient.kind_of(channel, member).members) - team
-                team |= new
-                queue += new
-        together = tuple(sorted(team))
-        self._teams.update({(channels, member): together for member in together})
-        return together
-
-    def _alike(self, team: tuple[int, ...], channels: tuple[int, ...]) -> bool:
-        """Return whether all of a team take the same time, and nobody outside slows them down."""
-        kinds = self.kind[self.quotient.first_rank[list(team)]]
-        return bool((kinds == kinds[0]).all()) and all(
-            self.quotient.kind_of(channel, member).private
-            and self.world.alone_of(channel, member) == self.world.alone_of(channel, team[0])
-            for channel in channels
-            for member in team
-        )
 
 
 def _too_slow(limit_s: float) -> TooSlow:

@@ -7,7 +7,7 @@ Left out: times (`timeline`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -66,7 +66,7 @@ class Table:
     contents: dict[object, int] = field(default_factory=dict)  # what items do
     numbers: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
     parts: list[tuple[int, list[tuple[int, int, float, float]]]] = field(default_factory=list)
-    locksteps: dict[tuple[int, tuple[float, ...]], Any] = field(default_factory=dict)
+    locksteps: dict[tuple[int, Hashable], Any] = field(default_factory=dict)
     # By ids of the `Compute`s of a run; equal layers run the same ones.
     runs: dict[tuple[int, ...], list[tuple[int, int, float, float]]] = field(default_factory=dict)
     # By what an exchange is, before anything is made of it; equal layers have equal ones.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.ranks import expanded
+from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.network.symmetry import label, refine
 from rackmodel.result.link_usage import link_bytes

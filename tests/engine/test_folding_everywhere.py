@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_folding import FlatKernels, TreeMachine, compare, small_model
 
-from rackmodel.engine.ranks import expanded
+from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.errors import RackModelError
 from rackmodel.result.link_usage import link_rows

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from test_folding import FlatKernels, TreeMachine, small_model
 
 import rackmodel
-from rackmodel.engine import simulation
+from rackmodel.engine import locking
 from rackmodel.engine.options import EngineOptions
-from rackmodel.engine.ranks import expanded
+from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
+from rackmodel.engine.stretches import Stretch
 from rackmodel.errors import CannotRun
 from rackmodel.result.breakdown import breakdown
 from rackmodel.result.link_usage import exchange_counts, link_bytes, link_rows
@@ -176,7 +177,8 @@ def test_a_lockstep_is_what_its_pieces_do(monkeypatch, sharding):
         return simulate_step(TreeMachine(8), work, FlatKernels(), each, taken=taken)
 
     locked = run()
-    monkeypatch.setattr(simulation, "meeting_points", lambda pieces: iter(()))
+    monkeypatch.setattr(locking, "meeting_points", lambda pieces: iter(()))
+    monkeypatch.setattr(Stretch, "of", lambda *_: None)
     walked = run()
     assert locked.events < walked.events / 2
     last = [sum(one.lockstep is not None for one in log) for log in locked.logs[-8:]]
