@@ -112,12 +112,16 @@ def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
     return catalog.accelerators[name]
 
 
+def shipped_files() -> list[Path]:
+    """Return the package's own files that the catalog hangs on, code included."""
+    code = [DATA.with_name(f"{name}.py") for name in ("tables", "parts", "build")]
+    return [*(DATA / f"{kind}.toml" for kind in KINDS), *code, Path(units.__file__)]
+
+
 @functools.cache
 def _shipped_tables() -> dict[str, Tables]:
     """Return the quantities of the package's own files."""
-    code = [DATA.with_name(f"{name}.py") for name in ("tables", "parts", "build")]
-    files = [*(DATA / f"{kind}.toml" for kind in KINDS), *code, Path(units.__file__)]
-    plain = kept("parts", files, _plain_tables)
+    plain = kept("parts", shipped_files(), _plain_tables)
     return {
         kind: {
             name: {field: Quantity(*values) for field, values in table.items()}

@@ -11,10 +11,12 @@ import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from rackmodel.hardware.catalog import load_catalog
+from rackmodel.hardware.catalog import load_catalog, shipped_files
 from rackmodel.hardware.parts import Catalog, Quantity
+from rackmodel.shipped import kept
 
 DIGITS = 12  # of a digest: enough to tell some million catalogs apart
 
@@ -46,7 +48,9 @@ def made_with(catalog: Catalog | None) -> dict[str, Any]:
 
 @functools.cache
 def _shipped_digest() -> str:
-    return _digest(dict(_values(load_catalog())))
+    files = [*shipped_files(), Path(__file__)]
+    found: str = kept("digest", files, lambda: _digest(dict(_values(load_catalog()))))
+    return found
 
 
 def _digest(values: Mapping[str, tuple[float | str, ...]]) -> str:
