@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.cli.runner import AssertionMissed, complain
+from rackmodel.cli.tables import RenderableType
 from rackmodel.cli.values import clip, numbers_at, thresholds
 from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput
@@ -26,9 +27,6 @@ from rackmodel.fields import setting
 from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
 from rackmodel.records import dataclass
 from rackmodel.stages import tell
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType as RenderableType
     from rich.table import Column, Table
+else:  # a name for annotations: rich is loaded by whoever prints
+    RenderableType = Any
 
 Payload: TypeAlias = Mapping[str, Any]  # keys of `--json`
 GAP = 2  # between columns

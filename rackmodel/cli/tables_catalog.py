@@ -8,13 +8,10 @@ Left out: where the rows come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import RenderableType, grid
 from rackmodel.reporting.words import MISSING, known, scaled, seconds, three
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 #: How a column is shown, by the unit that ends its name: (unit, divide by, heading).
 _SHOWN = (

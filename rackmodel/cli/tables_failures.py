@@ -8,13 +8,10 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import grid
+from rackmodel.cli.tables import RenderableType, grid
 from rackmodel.reporting.words import duration, percent, three, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:

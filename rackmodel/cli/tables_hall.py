@@ -8,13 +8,10 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import filled
+from rackmodel.cli.tables import RenderableType, filled
 from rackmodel.reporting.words import seconds, three, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def hall_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -8,13 +8,10 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import filled, grid
+from rackmodel.cli.tables import RenderableType, filled, grid
 from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 MOST_FLOWS = 40  # rows of a table for people; --csv has all
 

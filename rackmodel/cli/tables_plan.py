@@ -8,13 +8,10 @@ Left out: ranked plans (`tables_step`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import filled
+from rackmodel.cli.tables import RenderableType, filled
 from rackmodel.reporting.words import MISSING, part_name, seconds, signed, three
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 LEAST_GAIN = 0.005  # of the step: what gains less stands in one line
 

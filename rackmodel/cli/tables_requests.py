@@ -8,15 +8,11 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from rackmodel.cli.tables import Payload, filled, grid
+from rackmodel.cli.tables import Payload, RenderableType, filled, grid
 from rackmodel.cli.tables_serving import plan_text
 from rackmodel.reporting.summary import placement_text
 from rackmodel.reporting.words import MISSING, part_name, percent, seconds, three, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def _came(arrivals: Payload) -> str:

@@ -8,9 +8,8 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from rackmodel.cli.tables import MOST_ROWS, Payload, filled, grid, left_out
+from rackmodel.cli.tables import MOST_ROWS, Payload, RenderableType, filled, grid, left_out
 from rackmodel.reporting.summary import placement_text, watts_text
 from rackmodel.reporting.words import (
     MISSING,
@@ -23,9 +22,6 @@ from rackmodel.reporting.words import (
     used_of,
     whole,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def plan_text(plan: Payload) -> str:

@@ -8,14 +8,11 @@ Left out: computing; heat by tray and everything else about a step (`tables_step
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import Payload, filled, grid
+from rackmodel.cli.tables import Payload, RenderableType, filled, grid
 from rackmodel.reporting.summary import amount, field_name, spread
 from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, three, whole
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 WINDOWS = (("1 ms", "1ms"), ("20 ms", "20ms"), ("100 ms", "100ms"), ("1 s", "1s"))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rackmodel.cli.tables import Payload, filled, grid
+from rackmodel.cli.tables import Payload, RenderableType, filled, grid
 from rackmodel.cli.tables_site import money_tables, power_tables
 from rackmodel.reporting.summary import ROWS, headline, machine_size
 from rackmodel.reporting.words import (
@@ -29,7 +29,6 @@ from rackmodel.reporting.words import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
 
 BAR = 30  # characters of the longest bar

@@ -8,9 +8,9 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.cli.tables import MOST_ROWS, filled, grid, left_out
+from rackmodel.cli.tables import MOST_ROWS, RenderableType, filled, grid, left_out
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
@@ -23,9 +23,6 @@ from rackmodel.reporting.words import (
     three,
     whole,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def validation_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -8,14 +8,11 @@ Left out: finding the differences (`difference`), playing the trace (`traces.run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.reporting.levers import named_bars, told
-from rackmodel.reporting.style import COLOURS, INK, QUIET, Rows, dress, look, own_axes
+from rackmodel.reporting.style import COLOURS, INK, QUIET, Axes, Rows, dress, look, own_axes
 from rackmodel.reporting.words import seconds
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def moved(rows: Rows, ax: Axes | None = None, *, most: int = 16) -> Axes:

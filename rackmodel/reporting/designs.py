@@ -8,14 +8,9 @@ Left out: the search (`rackmodel.sweeps.design_search`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rackmodel.reporting.study import pareto
-from rackmodel.reporting.style import Rows, compact, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from rackmodel.reporting.style import Axes, Figure, Rows, compact, new_figure
 
 
 def design_front(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.reporting.style import (
     BOXED,
@@ -19,6 +19,8 @@ from rackmodel.reporting.style import (
     INK,
     QUIET,
     WARN,
+    Axes,
+    Figure,
     Rows,
     compact,
     dress,
@@ -26,10 +28,6 @@ from rackmodel.reporting.style import (
     new_figure,
     part_look,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WAITS = ("tp", "cp", "ep", "pp", "dp", "bubble")
 

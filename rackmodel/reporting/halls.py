@@ -8,13 +8,9 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.reporting.style import COLOURS, dress, look, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from rackmodel.reporting.style import COLOURS, Axes, Figure, dress, look, new_figure
 
 
 def hall_figure(found: Mapping[str, Any]) -> Figure:

@@ -8,13 +8,10 @@ Left out: working them out (`study.shadow_prices`, `planning.advice`, `assess.av
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.reporting.style import COLOURS, INK, QUIET, Rows, dress, look, own_axes
+from rackmodel.reporting.style import COLOURS, INK, QUIET, Axes, Rows, dress, look, own_axes
 from rackmodel.reporting.words import part_name, percent, seconds, signed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def tornado(rows: Rows, ax: Axes | None = None) -> Axes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.reporting.style import (
     COLOURS,
@@ -17,6 +17,7 @@ from rackmodel.reporting.style import (
     INK,
     LINES,
     MARKERS,
+    Axes,
     Rows,
     compact,
     dress,
@@ -24,9 +25,6 @@ from rackmodel.reporting.style import (
     own_axes,
     plain_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 

@@ -8,17 +8,23 @@ Left out: smoothing them (`rackmodel.assess.smoothing`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel.reporting.racks import rack_elevation
-from rackmodel.reporting.style import COLOURS, GRID, WARN, dress, look, new_figure, own_axes
+from rackmodel.reporting.style import (
+    COLOURS,
+    GRID,
+    WARN,
+    Axes,
+    Figure,
+    dress,
+    look,
+    new_figure,
+    own_axes,
+)
 from rackmodel.reporting.words import seconds
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 STEPS = 2  # drawn one after the other: a step repeats
 NEAR = 1.4  # a limit that is further above the highest power is not drawn

@@ -8,7 +8,7 @@ Left out: reckoning heat (`rackmodel.assess`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.reporting.style import (
     AIR,
@@ -16,16 +16,13 @@ from rackmodel.reporting.style import (
     INK,
     QUIET,
     WARN,
+    Axes,
     Rows,
     dress,
     legend_outside,
     look,
     own_axes,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 AIR_ENDS_KW = (30.0, 50.0)  # air alone, in ordinary and in the best halls
 

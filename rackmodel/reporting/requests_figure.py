@@ -8,13 +8,9 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.reporting.style import COLOURS, dress, look, new_figure, plain_ticks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from rackmodel.reporting.style import COLOURS, Axes, Figure, dress, look, new_figure, plain_ticks
 
 
 def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:

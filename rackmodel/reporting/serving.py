@@ -8,12 +8,19 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rackmodel.reporting.style import COLOURS, QUIET, WARN, Rows, dress, look, own_axes, plain_ticks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from rackmodel.reporting.style import (
+    COLOURS,
+    QUIET,
+    WARN,
+    Axes,
+    Rows,
+    dress,
+    look,
+    own_axes,
+    plain_ticks,
+)
 
 
 def breakdown_figure(rows: Rows, ax: Axes | None = None) -> Axes:

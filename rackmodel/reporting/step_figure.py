@@ -18,6 +18,8 @@ from rackmodel.reporting.style import (
     HALO,
     QUIET,
     WARN,
+    Axes,
+    Figure,
     compact,
     dress,
     legend_outside,
@@ -28,8 +30,6 @@ from rackmodel.reporting.summary import per_rack
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_STAGES = 16  # drawn; of more, evenly many
 BINS = 240

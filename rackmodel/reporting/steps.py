@@ -8,7 +8,7 @@ Left out: simulating; words for a terminal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.reporting.power import powers_over_steps
 from rackmodel.reporting.style import (
@@ -20,6 +20,8 @@ from rackmodel.reporting.style import (
     QUIET,
     STEP_PARTS,
     WARN,
+    Axes,
+    Figure,
     Rows,
     compact,
     dress,
@@ -30,10 +32,6 @@ from rackmodel.reporting.style import (
     part_look,
 )
 from rackmodel.reporting.summary import per_rack
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Powers = Sequence[tuple[str, Mapping[str, Any]]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it

@@ -18,6 +18,7 @@ from rackmodel.reporting.style import (
     MARKERS,
     QUIET,
     WARN,
+    Axes,
     Rows,
     compact,
     dress,
@@ -26,7 +27,6 @@ from rackmodel.reporting.style import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure
+else:  # a name for annotations: matplotlib is loaded by whoever draws
+    Axes = Figure = Any
 
 #: What pictures are drawn from: rows with the keys of `--json`.
 Rows: TypeAlias = Sequence[Mapping[str, Any]]

@@ -7,12 +7,12 @@ Left out: predicting.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rackmodel.reporting.style import (
     COLOURS,
     MARKERS,
     QUIET,
+    Axes,
+    Figure,
     Rows,
     dress,
     look,
@@ -20,10 +20,6 @@ from rackmodel.reporting.style import (
     own_axes,
     plain_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 GRID_BAND = "#dfe7ee"
 

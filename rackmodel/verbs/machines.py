@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
+from rackmodel.reporting.style import Axes, Figure
 from rackmodel.verbs.answer import Answer, checked
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from rackmodel.assess.stops import Stops
     from rackmodel.hardware import Catalog
