@@ -18,7 +18,8 @@ import stat
 import tempfile
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 MOST_BYTES = 2_000_000_000
 
 
+@contextlib.contextmanager
+def _told(shown: str, why: Callable[[str, OSError], str]) -> Iterator[None]:
+    """Say in one line what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(why(shown, error)) from None
+    except ValueError:
+        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
+
+
 def read_bytes(path: Path, *, where: str = "", most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a regular file of at most `most` bytes.
 
@@ -39,13 +51,9 @@ def read_bytes(path: Path, *, where: str = "", most: int = MOST_BYTES) -> bytes:
         If there is none, it is something else, too large, or can't be read.
     """
     shown = _shown(path, where)
-    try:
+    with _told(shown, _unreadable):
         _check(path, shown, most)
         return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(_unreadable(shown, error)) from None
-    except ValueError:  # a null character
-        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
 
 
 def check_file(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Path:
@@ -57,14 +65,10 @@ def check_file(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Path:
         As `read_bytes` and `as_text`.
     """
     shown = _shown(path, where)
-    try:
+    with _told(shown, _unreadable):
         _check(path, shown, most)
         with path.open("rb") as file:
             head = file.read(65536)
-    except OSError as error:
-        raise InvalidInput(_unreadable(shown, error)) from None
-    except ValueError:
-        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
     last = max(head.rfind(b"\n"), 0) if len(head) == 65536 else len(head)
     as_text(head[:last], shown)
     return path
@@ -96,14 +100,10 @@ def open_stream(path: Path, *, where: str) -> Iterator[io.BufferedReader]:
         If there is none, it is something else, or can't be read.
     """
     shown = _shown(path, where)
-    try:
+    with _told(shown, _unreadable):
         _check(path, shown, 1 << 50)
         with path.open("rb") as file:
             yield file
-    except OSError as error:
-        raise InvalidInput(_unreadable(shown, error)) from None
-    except ValueError:
-        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
 
 
 def as_text(content: bytes, shown: str) -> str:
@@ -131,14 +131,8 @@ def read_text(path: Path, *, where: str = "", most: int = MOST_BYTES) -> str:
 
 def toml_of(text: str, shown: str) -> dict[str, Any]:
     """Return the content of a TOML text; raises `InvalidInput` if it is none."""
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits
-        raise InvalidInput(f"{shown}: not valid TOML: {str(error)[:120]}; mend it there") from None
-    except RecursionError:
-        raise InvalidInput(
-            f"{shown}: not valid TOML: nested too deeply; write few levels"
-        ) from None
+    found: dict[str, Any] = _parsed(tomllib.loads, text, shown, "TOML")
+    return found
 
 
 def json_of(text: str, shown: str, *, finite: bool = True) -> Any:
@@ -151,13 +145,20 @@ def json_of(text: str, shown: str, *, finite: bool = True) -> Any:
     def refuse(constant: str) -> float:
         raise InvalidInput(f"{shown}: {constant} is no JSON number; write a finite one")
 
+    parse = partial(json.loads, parse_constant=refuse if finite else None)
+    return _parsed(parse, text, shown, "JSON")
+
+
+def _parsed(parse: Callable[[str], Any], text: str, shown: str, what: str) -> Any:
     try:
-        return json.loads(text, parse_constant=refuse if finite else None)
-    except ValueError as error:
-        raise InvalidInput(f"{shown}: not valid JSON: {str(error)[:120]}; mend it there") from None
+        return parse(text)
+    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits, too
+        raise InvalidInput(
+            f"{shown}: not valid {what}: {str(error)[:120]}; mend it there"
+        ) from None
     except RecursionError:
         raise InvalidInput(
-            f"{shown}: not valid JSON: nested too deeply; write few levels"
+            f"{shown}: not valid {what}: nested too deeply; write few levels"
         ) from None
 
 
@@ -216,7 +217,7 @@ def check_writable(path: Path, where: str) -> None:
     InvalidInput
     """
     shown = _shown(path, where)
-    try:
+    with _told(shown, _unwritable):
         if path.is_dir():
             raise InvalidInput(f"{shown} is a directory; give a file to write")
         folder = path.absolute().parent
@@ -228,26 +229,19 @@ def check_writable(path: Path, where: str) -> None:
             raise InvalidInput(f"{shown} is a link to nowhere; remove it, or give another file")
         if not os.access(path if path.exists() else folder, os.W_OK):
             raise InvalidInput(f"{shown}: no permission to write it; give another file")
-    except OSError as error:
-        raise InvalidInput(_unwritable(shown, error)) from None
-    except ValueError:
-        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
 
 
 def check_folder(path: Path, where: str) -> None:
     """Refuse a path that is no directory and can't become one; raises `InvalidInput`."""
     shown = _shown(path, where)
-    try:
-        there = path.lstat()
+    with _told(shown, _unwritable):
+        try:
+            there = path.lstat()
+        except FileNotFoundError:
+            return
         if not path.is_dir():
             what = "a link to nowhere" if stat.S_ISLNK(there.st_mode) else "a file"
             raise InvalidInput(f"{shown} is {what}; give a directory")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InvalidInput(_unwritable(shown, error)) from None
-    except ValueError:
-        raise InvalidInput(f"{shown}: a file name can't hold a null character; give one") from None
 
 
 def write_whole(path: Path, data: bytes, where: str = "", *, sync: bool = False) -> None:
