@@ -22,6 +22,7 @@ from rackmodel.engine.compiled_exchanges import (
     add_call,
     after_round,
     arrive,
+    join,
     new_flight,
     proceed,
     set_token,
@@ -88,6 +89,10 @@ def _ring(t: Tables, s: State, c: Clock, f: Fluid, meant: float) -> None:
 @part
 def _walk(t: Tables, s: State, c: Clock, f: Fluid, rank: int) -> None:
     """Let a rank class go on from what it waited for to what it has to wait for next."""
+    if s.ranks[rank, at.WAIT] == at.FOR_BEGIN:
+        s.ranks[rank, at.WAIT] = FOR_NOTHING
+        schedule(c, t.begin_s[rank], NORMAL, RESUME, rank, 0.0)
+        return
     _settle(t, s, c, rank)
     while not c.counts[OVERFLOW]:
         script, piece = s.ranks[rank, at.SCRIPT], s.ranks[rank, at.PIECE]
@@ -256,8 +261,8 @@ def _join(t: Tables, s: State, c: Clock, f: Fluid, rank: int, row: int) -> int:
     s.turn[rank, name] = turn + 1
     token = t.pieces[row, at.TOKEN]
     if token < 0:
-        meeting = t.joined[channel, rank]
-        return arrive(t, s, c, f, meeting, name, turn, t.meetings[meeting, at.NEEDED])
+        item = t.scripts[s.ranks[rank, at.SCRIPT], at.ITEM]
+        return join(t, s, c, f, rank, (channel, name, turn, item))
     flight = new_flight(t, s, c, rank, row)
     s.flights[flight, at.AT_NAME], s.flights[flight, at.AT_TURN] = name, turn
     set_token(s, rank, token, 2 * flight + 1)
@@ -275,9 +280,9 @@ def _join(t: Tables, s: State, c: Clock, f: Fluid, rank: int, row: int) -> int:
 def _launch(t: Tables, s: State, c: Clock, f: Fluid, flight: int) -> None:
     rank, channel = s.flights[flight, at.RANK], s.flights[flight, at.VIA]
     _take(s, c, rank, t.share[channel])
-    meeting = t.joined[channel, rank]
     name, turn = s.flights[flight, at.AT_NAME], s.flights[flight, at.AT_TURN]
-    exchange = arrive(t, s, c, f, meeting, name, turn, t.meetings[meeting, at.NEEDED])
+    item = s.flights[flight, at.OF_ITEM]
+    exchange = join(t, s, c, f, rank, (channel, name, turn, item))
     s.launched_s[flight] = c.now[0]
     s.flights[flight, at.EXCHANGE] = exchange
     add_call(s, c, s.exchanges, exchange, TO_LAND, flight)

@@ -17,13 +17,17 @@ from rackmodel.network.machine_code import part
 RESUME, NOTHING, ALARM, EXCHANGE_DONE, FLIGHT_DONE, PAUSE = numbers(range(2, 8))
 (FIRST_OF_ALL,) = numbers([0])
 PENDING, TRIGGERED, PROCESSED = range(3)
+PART_BIT = 32  # above the names of collectives
 
 
 @part
 def arrive(
     t: Tables, s: State, c: Clock, f: Fluid, meeting: int, name: int, turn: int, needed: int
 ) -> int:
-    """Note that one more has reached an exchange; begin it when it was the last one missing."""
+    """Note that one more has reached an exchange; begin it when it was the last one missing.
+
+    With fewer than its members it takes what it does alone.
+    """
     before, exchange = -1, s.open[meeting]
     while exchange >= 0 and (
         s.exchanges[exchange, at.BY_NAME] != name or s.exchanges[exchange, at.BY_TURN] != turn
@@ -50,11 +54,26 @@ def arrive(
         else:
             s.exchanges[before, at.NEXT_OPEN] = after
         s.begin_s[exchange] = c.now[0]
-        if t.meetings[meeting, at.QUICK]:
+        if t.meetings[meeting, at.QUICK] or needed < t.meetings[meeting, at.NEEDED]:
             _finish(s, c, exchange, t.alone_s[meeting])
         else:
             proceed(t, s, c, f, exchange, FIRST_OF_ALL)
     return int(exchange)
+
+
+@part
+def join(
+    t: Tables, s: State, c: Clock, f: Fluid, rank: int, place: tuple[int, int, int, int]
+) -> int:
+    """Note that a rank class has reached a collective: its channel, name, turn, and the item."""
+    channel, name, turn, item = place
+    meeting = t.joined[channel, rank]
+    needed = t.meetings[meeting, at.NEEDED]
+    if item < t.until[rank]:  # at the beginning those of its part alone meet
+        part_of = t.part[rank]
+        name += (part_of + 1) << PART_BIT
+        needed = t.needed_of[meeting, part_of]
+    return int(arrive(t, s, c, f, meeting, name, turn, needed))
 
 
 @part

@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
+from rackmodel.columns import Ints
 from rackmodel.engine.rank_logs import RankLog
-from rackmodel.engine.ranks import Late, Logged
+from rackmodel.engine.ranks import Late
 from rackmodel.engine.recurrence import ALIKE, Splice
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ def drifted(
     begin_s, events = [one.added_s for one in splices], 0
     parts = {one: frozenset(n for n, x in enumerate(splices) if x == one) for one in splices}
     until = [
-        min((e.item for e in log if e.start_s >= one.at_s - one.period_s), default=0)
+        int(log.item[log.start_s >= one.at_s - one.period_s].min(initial=len(log)))
         for log, one in zip(short.logs, splices, strict=True)
     ]
     for _ in range(TRIES):
@@ -61,28 +64,31 @@ def drifted(
     return None
 
 
-def _key(entry: Logged) -> tuple[int, int, str]:
-    return entry.item, entry.place, entry.kind
-
-
-def _offset_s(
-    before: Sequence[Logged], after: Sequence[Logged], one: Splice, tolerance_s: float
-) -> float | None:
+def _offset_s(before: RankLog, after: RankLog, one: Splice, tolerance_s: float) -> float | None:
     """Return by how much a period begins later than wanted; None if it is not the same period."""
-    found = {_key(entry): entry for entry in after}
-    offset: float | None = None
-    for entry in before:
-        if not one.at_s <= entry.start_s < one.at_s + one.period_s:
-            continue
-        other = found.get(_key(entry))
-        if other is None:
-            return None
-        late_s = other.start_s - entry.start_s - one.added_s
-        offset = late_s if offset is None else offset
-        length_s = other.end_s - other.start_s - (entry.end_s - entry.start_s)
-        if max(abs(late_s - offset), abs(length_s)) > tolerance_s:
-            return None
-    return offset
+    wanted = np.flatnonzero(
+        (one.at_s <= before.start_s) & (before.start_s < one.at_s + one.period_s)
+    )
+    keys, names = _keys(after), _keys(before)[wanted]
+    order = np.argsort(keys, kind="stable")
+    found = order[np.searchsorted(keys[order], names, side="right") - 1]
+    if not len(names) or not len(keys) or (keys[found] != names).any():
+        return None
+    (start, end), (later, last) = (
+        log.times[rows, :2].T for log, rows in ((before, wanted), (after, found))
+    )
+    late_s = later - start - one.added_s
+    offset = float(late_s[0])
+    length_s = last - later - (end - start)
+    apart_s = max(np.abs(late_s - offset).max(), np.abs(length_s).max())
+    return offset if apart_s <= tolerance_s else None
+
+
+def _keys(log: RankLog) -> Ints:
+    """Item, place and kind of each entry in one number."""
+    kind, item, place = (log.words[:, column].astype(np.int64) for column in range(3))
+    keys: Ints = (item << 32 | place << 8) | kind
+    return keys
 
 
 def _joined(
@@ -95,16 +101,7 @@ def _joined(
     joined = []
     for one, two, splice, later_s in zip(before, after, splices, begin_s, strict=True):
         seam_s = splice.at_s * (1 - 1e-12)  # what begins there belongs to what follows
-        begun = {entry.item for entry in one if entry.start_s < seam_s}
-        first = [entry for entry in one if entry.item in begun]
-        rest = [
-            entry._replace(
-                start_s=entry.start_s - later_s,
-                end_s=entry.end_s - later_s,
-                begin_s=entry.begin_s - later_s,
-            )
-            for entry in two
-            if entry.item not in begun
-        ]
-        joined.append(RankLog.of(first + rest))
+        begun = one.item[one.start_s < seam_s]
+        first, rest = np.isin(one.item, begun), ~np.isin(two.item, begun)
+        joined.append(one.rows(first).then(two.rows(rest), -later_s))
     return joined

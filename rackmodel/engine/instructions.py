@@ -8,13 +8,14 @@ Left out: time (`compiled`); flows (`network.fluid_arrays`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Bools, Floats, Ints
-from rackmodel.engine.quotient import Quotient
+from rackmodel.engine.quotient import MeetingKind, Quotient
+from rackmodel.engine.ranks import Late
 from rackmodel.engine.script import Cut, Hold, Join, KernelRun, Lockstep, Pass, Piece
 from rackmodel.engine.stretches import Lock, Record, Stretch
 
@@ -35,6 +36,7 @@ OF_CHANNEL, NEEDED, QUICK, FIRST_ROUND, END_ROUND = range(5)  # of `Tables.meeti
 # of `State.ranks`
 SCRIPT, PIECE, AGREED, WAIT, ON, FLYING, RETIMED, RUNNING, ASKED, RECORD = range(10)
 START, TAKEN, WORK, SINCE, HEARD = range(5)  # of `State.clocks`
+FOR_BEGIN = 8  # in WAIT: for when it begins; others in `compiled_stretches`
 # of `State.exchanges`
 MEETING, MISSING, BY_NAME, BY_TURN, NEXT_OPEN, EVENT, FIRST_CALL, LAST_CALL, QUIET, ROUND, LEFT = (
     range(11)
@@ -76,6 +78,10 @@ class Tables(NamedTuple):
     flow: Ints
     bytes: Floats
     share: Floats  # float[C], of the compute units
+    begin_s: Floats  # float[R], as in `Late`, with until and part
+    until: Ints
+    part: Ints  # int[R]
+    needed_of: Ints  # int[M, parts], members of each part
 
 
 class State(NamedTuple):
@@ -108,8 +114,8 @@ class State(NamedTuple):
 class Writer:
     """Writes `Tables` cut by cut."""
 
-    def __init__(self, quotient: Quotient) -> None:
-        self.quotient = quotient
+    def __init__(self, quotient: Quotient, late: Late | None = None) -> None:
+        self.quotient, self.late = quotient, late
         self._names: dict[object, int] = {}
         self.turns: dict[tuple[str, str], int] = {}
         self._streams: dict[str, int] = {}
@@ -229,7 +235,23 @@ class Writer:
             flow=np.array([flow for one in rounds for flow, _ in one], dtype=np.int64),
             bytes=np.array([size for one in rounds for _, size in one], dtype=np.float64),
             share=np.array(share, dtype=np.float64),
+            **self._late(kinds),
         )
+
+    def _late(self, kinds: Sequence[MeetingKind]) -> dict[str, Any]:
+        """Return who begins later, and how many of each part meet until then."""
+        late, ranks = self.late, len(self._ranks)
+        if late is None:
+            late = Late((0.0,) * ranks, (frozenset(),) * ranks, (0,) * ranks)
+        numbers = {part: number for number, part in enumerate(dict.fromkeys(late.part))}
+        part = np.array([numbers[one] for one in late.part], dtype=np.int64)
+        needed = [np.bincount(part[list(kind.members)], minlength=len(numbers)) for kind in kinds]
+        return {
+            "begin_s": np.array(late.begin_s, dtype=np.float64),
+            "until": np.array(late.until, dtype=np.int64),
+            "part": part,
+            "needed_of": np.array(needed, dtype=np.int64).reshape(len(kinds), len(numbers)),
+        }
 
     def _meeting_of(self, tables: Sequence[dict[int, int]]) -> Ints:
         q = self.quotient
@@ -263,6 +285,7 @@ class Writer:
         state_ranks = np.zeros((ranks, 10), dtype=np.int64)
         state_ranks[:, SCRIPT] = tables.ranks[:, FIRST_SCRIPT]
         state_ranks[:, [AGREED, RECORD]] = -1
+        state_ranks[:, WAIT] = 0 if self.late is None else FOR_BEGIN
         several = 64 * room * (ranks + 1)
         # a rank class may hold all its tokens to the end of the step: lists stay short
         lists = min(most_flights // ranks, len(self._names)) + 1

@@ -13,7 +13,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import each_once
+from rackmodel.columns import Bools, each_once
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.script import Entry, Lockstep
 from rackmodel.engine.stretches import Record
@@ -93,6 +93,22 @@ class RankLog(Sequence[Logged]):
             words, times = words[kept], times[kept]
         words[:, 4] = number[words[:, 4]]
         return cls(words, times, axes, tuple(locksteps))
+
+    def rows(self, which: Bools) -> RankLog:
+        """Return some of the entries."""
+        return RankLog(self.words[which], self.times[which], self.axes, self.locksteps)
+
+    def then(self, other: RankLog, later_s: float) -> RankLog:
+        """Return these entries and those of another log, so much later."""
+        words = other.words.copy()
+        for column, known in ((3, len(self.axes)), (4, len(self.locksteps))):
+            words[:, column] += known * (words[:, column] >= 0)
+        return RankLog(
+            np.concatenate([self.words, words]),
+            np.concatenate([self.times, other.times + later_s]),
+            (*self.axes, *other.axes),
+            (*self.locksteps, *other.locksteps),
+        )
 
     def in_order(self) -> RankLog:
         """Return the entries in order of start, item and place."""

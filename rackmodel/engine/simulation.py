@@ -93,7 +93,7 @@ class Simulation:
     simulated rank. overlap_share : per channel, of the compute units. slower : time of a transfer's
     bytes over that of an idle network. silent : ids of operations that leave no trace. engine :
     "simpy", "compiled", or "auto" for what is quicker; they differ in nothing else. late : who
-    begins later (under SimPy). end_s, events, logs : when the last rank class ended, after how many
+    begins later. end_s, events, logs : when the last rank class ended, after how many
     events, and what each did; once it ran.
     """
 
@@ -195,7 +195,7 @@ class Simulation:
         from rackmodel.engine.instructions import Writer
 
         q, conflicts = self.quotient, self.system.conflicts
-        writer = Writer(q)
+        writer = Writer(q, self.late)
         for _, _, key, items, locks in classes:
             writer.rank(items, locks, key)
         quick = [

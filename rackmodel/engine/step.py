@@ -207,8 +207,7 @@ def simulate_step(
     def simulated(program: tuple[Program, ...], late: Late | None = None) -> Simulation:
         seconds = tuple(kernel_seconds(program, kernels, *hand) for hand in hands.kinds)
         how = hands.kind[orbits.first], overlap_share, transfers_slower
-        engine = options.engine if late is None else "simpy"
-        run = Simulation(program, seconds, system, quotient, *how, engine, late)
+        run = Simulation(program, seconds, system, quotient, *how, options.engine, late)
         run.simulate(options.limit_s)
         return run
 

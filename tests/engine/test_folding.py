@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
+from rackmodel.network.sharing import NUMBA
 from rackmodel.network.symmetry import label, refine
 from rackmodel.result.link_usage import link_bytes
 from rackmodel.result.timeline import frame
@@ -209,9 +210,15 @@ def test_skipped_micro_batches_leave_every_event_where_it_is(machine, schedule, 
 def test_replicas_that_drift_apart_are_skipped_each_by_itself(schedule, pp, vpp, batches, sharding):
     plan = Plan(tp=2, pp=pp, vpp=vpp, dp=3, schedule=schedule, sharding=sharding)
     job = Job(model=small_model(layers=8), plan=plan, seq_len=1024, global_batch=3 * batches)
-    short = same_as_walked(TreeMachine(12), job, slow={6 * pp - 3: 1.5})
+    machine, slow = TreeMachine(12), {6 * pp - 3: 1.5}
+    short = same_as_walked(machine, job, slow=slow, engine="simpy")
     assert len(set(short.splices)) == 2
     assert short.events < 30_000
+    if NUMBA:
+        how = EngineOptions(slow=slow, engine="compiled")
+        compiled = simulate_step(machine, job, FlatKernels(), how)
+        assert (compiled.step_s, compiled.events) == (short.step_s, short.events)
+        assert compiled.splices == short.splices
 
 
 def same_as_walked(machine, job, **options):
