@@ -110,7 +110,10 @@ def changes(
             told(ax, text, step_s, index)
         named_bars(ax, [name for name, *_ in bars])
         ax.margins(x=0.25)
-        title = "The plan is refused; what would run" if given is None else "What one change gains"
+        title = "The plan is refused; what would run"
+        if whole is not None:
+            most = max((row["gain"] for row in rows if row["gain"] is not None), default=0.0)
+            title = f"One change gains up to {signed(most, 0)}, the best plan {signed(whole, 0)}"
         return dress(ax, title=title, x="step [s]", grid="x")
 
 

@@ -93,9 +93,7 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
             loc="lower right",
             frameon=False,
         )
-        return dress(
-            ax, title="Bus bandwidth against size", x="message size", y="busbw [GB/s]", grid="both"
-        )
+        return dress(ax, title=_most_busbw(rows), x="message size", y="busbw [GB/s]", grid="both")
 
 
 def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
@@ -105,6 +103,13 @@ def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
         if len({other.get(key) for other in rows}) > 1:
             words.append(f"{row.get(key)}{unit}")
     return ", ".join(words)
+
+
+def _most_busbw(rows: Rows) -> str:
+    """Say how much is reached, and from which size on nearly that."""
+    most = max(row["busbw_bytes_per_s"] for row in rows)
+    near = min(row["bytes"] for row in rows if row["busbw_bytes_per_s"] >= 0.9 * most)
+    return f"Bus bandwidth up to {most / 1e9:.3g} GB/s, 90% of it from {size_label(near)} on"
 
 
 def _size_axis(ax: Axes, sizes: Sequence[float]) -> None:
