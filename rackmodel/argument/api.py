@@ -13,9 +13,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from rackmodel.argument.domain_sizes import left_out, sold_all
+from rackmodel.argument.domain_sizes import (
+    Found,
+    copper_end,
+    each_row,
+    left_out,
+    sold_all,
+    that_ran,
+)
 from rackmodel.argument.ratios import like_ratio, percent
 from rackmodel.argument.scale_up import MEAN, MOST_TP, SIMULATED, STACK, TRIED, effort, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
@@ -25,7 +32,6 @@ from rackmodel.assess.run import run
 from rackmodel.assess.site import Site
 from rackmodel.assess.stops import Stops
 from rackmodel.engine.networks import forget_networks
-from rackmodel.errors import CannotRun
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import plan_words
@@ -37,23 +43,12 @@ from rackmodel.workload import Job, Model, Plan, precision_of
 AXES = ("tp", "cp", "ep", "pp", "dp")
 
 
-class Domains(TypedDict):
-    """What `domains` returns.
+class Domains(Found):
+    """What `domains` returns."""
 
-    rows : one for each domain, quickest plan; a domain that can't run has a reason instead.
-    finding : what they say in one sentence. copper_ends : the largest domain without optics.
-    """
-
-    model: str
-    accelerator: str
-    gpus: int
     global_batch: int
     seq_len: int
     precision: str
-    finding: str
-    copper_ends: int | None
-    rows: list[dict[str, Any]]
-    notes: list[str]
 
 
 @checked
@@ -202,26 +197,18 @@ def _compared(words: Mapping[str, Any]) -> Domains:
     where = site_of({**words, "media": None, "run_tokens": None, "power_cap_w": None})
     jobs = [open_job(machine, words) for machine in made]  # every word is checked first
     fixed = given_fields(words["plan"] or {})
-    rows: list[dict[str, Any]] = []
-    if words["progress"] is not None:
-        words["progress"](0, len(made))
-    for machine, job in zip(made, jobs, strict=True):
-        try:
-            rows.append(_quickest(machine, job, gpus, fixed, (parts, where, words["simulated"])))
-        except CannotRun as reason:
-            domain = machine.domain_accelerators
-            rows.append({"domain_accelerators": domain, "reason": str(reason)})
-        forget_networks()  # no domain has another's routes: they would only fill memory
-        if words["progress"] is not None:
-            words["progress"](len(rows), len(made))
-    ran = [row for row in rows if "reason" not in row]
-    if not ran:
-        raise CannotRun(f"no domain can run this job: {rows[0]['reason']}")
+    how = parts, where, words["simulated"]
+    rows = each_row(
+        made,
+        lambda place: _quickest(made[place], jobs[place], gpus, fixed, how),
+        forget_networks,
+        words["progress"],
+    )
+    ran = that_ran(rows, "run this job")
     for row in ran:
         row["gain"], row["gain_low"], row["gain_high"] = (
             ratio - 1.0 for ratio in like_ratio(row, ran[0])
         )
-    copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
     job = jobs[0]
     notes = _notes(made, job, fixed, (words["medium"], words["taper"]))
     return {
@@ -232,7 +219,7 @@ def _compared(words: Mapping[str, Any]) -> Domains:
         "seq_len": job.seq_len,
         "precision": job.precision,
         "finding": finding(ran),
-        "copper_ends": max(copper, default=None),
+        "copper_ends": copper_end(ran),
         "rows": rows,
         "notes": [*left_out(words["domains"], gpus, made), *notes],
     }

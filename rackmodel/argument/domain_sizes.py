@@ -1,22 +1,76 @@
-"""Which sizes of domains are compared, as machines.
+"""Which sizes of domains are compared, as machines, one row each.
 
 In:  the sizes that a verb names, or none; how many accelerators the job uses.
-Out: a machine for each size; which of the usual sizes are left out, and why.
+Out: a machine for each size; which of the usual sizes are left out, and why; rows of all, `Found`.
 Left out: how a domain of some size is made and sold (`sold_domains`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from rackmodel.argument.sold_domains import HostsUneven, sold
-from rackmodel.errors import InvalidInput
+from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 
 SIZES = (8, 16, 36, 64, 72, 144, 288, 576)
 """Accelerators of the domains that are compared where none are named."""
+
+
+class Found(TypedDict):
+    """What domains of one accelerator are compared by.
+
+    rows : one for each domain, quickest plan; a domain that can't run has a reason instead.
+    finding : what they say in one sentence. copper_ends : the largest domain without optics.
+    """
+
+    model: str
+    accelerator: str
+    gpus: int
+    finding: str
+    copper_ends: int | None
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+def each_row(
+    machines: Sequence[Topology],
+    row_of: Callable[[int], dict[str, Any]],
+    forget: Callable[[], object],
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """Return the row of each machine by its place, or the reason why it can't run.
+
+    forget : called after each: no domain has another's routes, they would only fill memory.
+    """
+    report = progress or (lambda done, of: None)
+    rows: list[dict[str, Any]] = []
+    for place, machine in enumerate(machines):
+        report(place, len(machines))
+        try:
+            rows.append(row_of(place))
+        except CannotRun as reason:
+            domain = machine.domain_accelerators
+            rows.append({"domain_accelerators": domain, "reason": str(reason)})
+        forget()
+    report(len(machines), len(machines))
+    return rows
+
+
+def that_ran(rows: Sequence[dict[str, Any]], what: str) -> list[dict[str, Any]]:
+    """Return the rows without a reason; raises `CannotRun` where there is none."""
+    ran = [row for row in rows if "reason" not in row]
+    if not ran:
+        raise CannotRun(f"no domain can {what}: {rows[0]['reason']}")
+    return ran
+
+
+def copper_end(ran: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the largest domain without optics."""
+    copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
+    return max(copper, default=None)
 
 
 def sold_all(words: Mapping[str, Any], parts: Catalog) -> list[Topology]:

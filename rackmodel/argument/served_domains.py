@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from rackmodel import gate
-from rackmodel.argument.domain_sizes import left_out, sold_all
+from rackmodel.argument.domain_sizes import (
+    Found,
+    copper_end,
+    each_row,
+    left_out,
+    sold_all,
+    that_ran,
+)
 from rackmodel.argument.sold_domains import reach, sold_notes
 from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
@@ -38,19 +45,12 @@ KEPT = (
 )
 
 
-class ServedDomains(TypedDict):
-    """What `domains_serving` returns; rows and finding as in `Domains` of training."""
+class ServedDomains(Found):
+    """What `domains_serving` returns."""
 
-    model: str
-    accelerator: str
-    gpus: int
     isl: int
     osl: int
     tokens_per_s_per_user: float
-    finding: str
-    copper_ends: int | None
-    rows: list[dict[str, Any]]
-    notes: list[str]
 
 
 def served_domains(words: Mapping[str, Any]) -> ServedDomains:
@@ -59,12 +59,9 @@ def served_domains(words: Mapping[str, Any]) -> ServedDomains:
     parts = words["catalog"] or load_catalog()
     machines = sold_all(words, parts)
     rows = _rows(machines, words, speed, parts, served_site_of(words))
-    ran = [row for row in rows if "reason" not in row]
-    if not ran:
-        raise CannotRun(f"no domain can serve this: {rows[0]['reason']}")
+    ran = that_ran(rows, "serve this")
     for row in ran:
         row["gain"] = row["tokens_per_s_per_gpu"] / ran[0]["tokens_per_s_per_gpu"] - 1.0
-    copper = [row["domain_accelerators"] for row in ran if row["medium"] == "copper"]
     return {
         "model": load_model(words["model"]).name,
         "accelerator": words["accelerator"],
@@ -73,7 +70,7 @@ def served_domains(words: Mapping[str, Any]) -> ServedDomains:
         "osl": words["osl"],
         "tokens_per_s_per_user": speed,
         "finding": finding(ran, speed),
-        "copper_ends": max(copper, default=None),
+        "copper_ends": copper_end(ran),
         "rows": rows,
         "notes": [
             *left_out(words["domains"], words["gpus"], machines),
@@ -101,26 +98,17 @@ def _rows(
     """
     jobs = [job_of_words(machine, {**words, "users": 1}) for machine in machines]
     check_stack(jobs[0][0].stack)
-    rows: list[dict[str, Any]] = []
     chosen: list[int] = []
-    if words["progress"] is not None:
-        words["progress"](0, len(machines))
-    for machine, (job, fixed) in zip(machines, jobs, strict=True):
-        steps = steps_of(machine, parts)
-        look = _Search(
-            machine, job, fixed, QuickSteps.of(steps), speed, apart=bool(words["disaggregated"])
-        )
-        try:
-            best = look.best(chosen)
-            chosen.append(best.job.users)
-            rows.append(_row(machine, best.job, steps, parts, site))
-        except CannotRun as reason:
-            size = machine.domain_accelerators
-            rows.append({"domain_accelerators": size, "reason": str(reason)})
-        clear_caches()  # no domain has another's routes: they would only fill memory
-        if words["progress"] is not None:
-            words["progress"](len(rows), len(machines))
-    return rows
+
+    def row_of(place: int) -> dict[str, Any]:
+        machine, (job, fixed) = machines[place], jobs[place]
+        steps, apart = steps_of(machine, parts), bool(words["disaggregated"])
+        look = _Search(machine, job, fixed, QuickSteps.of(steps), speed, apart=apart)
+        best = look.best(chosen)
+        chosen.append(best.job.users)
+        return _row(machine, best.job, steps, parts, site)
+
+    return each_row(machines, row_of, clear_caches, words["progress"])
 
 
 @dataclass(slots=True)
