@@ -38,6 +38,7 @@ from rackmodel.network.graph import Network
 from rackmodel.records import dataclass
 
 TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
+SURE = 1.0 - 1e-9  # what is longer by more is longer whatever was rounded
 REMEMBERED = 1024  # groups x algorithms whose flows a network keeps
 
 
@@ -132,17 +133,7 @@ def choose(
     if byte_count <= TINY_BYTES:  # what a few bytes take on the wire is lost in any fixed time
         ways = [min(ways, key=lambda way: fixed_s(network, group, op, *way))]
 
-    wide = max(map(len, group.parts)) > HOST_MEMBERS
-
-    def expected_s(way: tuple[str, int]) -> float:
-        made = _made(network, group, op, *way)
-        if way[0] == "nvls-tree" and wide:
-            return fixed_s(network, group, op, *way) + made.tuner_per_byte_s * byte_count
-        fixed = _tuner_s(network, group, op, *way, byte_count)
-        per_byte = made.per_byte_s if len(group.parts) == 1 else made.tuner_per_byte_s
-        return fixed + per_byte * byte_count
-
-    way = ways[0] if len(ways) == 1 else min(ways, key=expected_s)
+    way = ways[0] if len(ways) == 1 else _expected(network, group, op, ways, byte_count)
     return _variant(network, group, op, *way, byte_count)
 
 
@@ -178,12 +169,30 @@ def fitting(network: Network, group: Group, op: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _tuner_s(
-    network: Network, group: Group, op: str, name: str, protocol: int, byte_count: float
-) -> float:
-    """Return the fixed time that the library expects, which has not measured its wires. [s]"""
-    fixed = fixed_s(network, group, op, name, protocol)
-    return fixed + _fill_s(network, group, op, name, protocol, byte_count)
+def _expected(
+    network: Network, group: Group, op: str, ways: Sequence[tuple[str, int]], byte_count: float
+) -> tuple[str, int]:
+    """Return the way that the library expects to be quickest; it has not measured its wires.
+
+    Flags of a protocol add to the bytes of the plain one: what these rule out is not worked out.
+    """
+    wide = max(map(len, group.parts)) > HOST_MEMBERS
+    best, plain = (math.inf, 0), dict[str, float]()
+    for place in sorted(range(len(ways)), key=lambda place: -ways[place][1]):  # plain ones first
+        name, protocol = ways[place]
+        seconds = fixed_s(network, group, op, name, protocol)
+        flagged = plain.get(name, 0.0) * float(nccl("wire")[protocol])
+        if (seconds + flagged * byte_count) * SURE > best[0]:
+            continue
+        made = _made(network, group, op, name, protocol)
+        if name != "nvls-tree" or not wide:
+            seconds += _fill_s(network, group, op, name, protocol, byte_count)
+        near = len(group.parts) == 1 and not (name == "nvls-tree" and wide)
+        per_byte = made.per_byte_s if near else made.tuner_per_byte_s
+        if protocol == SIMPLE:
+            plain[name] = per_byte
+        best = min(best, (seconds + per_byte * byte_count, place))
+    return ways[best[1]]
 
 
 def _fill_s(
