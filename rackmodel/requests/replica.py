@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from itertools import accumulate
 from typing import Protocol
 
 import simpy
@@ -137,6 +138,7 @@ class Replica:
 
     def join(self, sequence: Sequence) -> None:
         """Let a sequence decode from the next step on: its cache is here."""
+        self._cut()
         self._start(sequence)
         self._look()
 
@@ -144,7 +146,11 @@ class Replica:
         """Begin, or cut a run of steps at the end of the one under way if someone can come in."""
         if not self.busy:
             self._next()
-        elif self._steps > 1 and (not self.waiting or self._fits(self.waiting[0])):
+        elif not self.waiting or self._fits(self.waiting[0]):
+            self._cut()
+
+    def _cut(self) -> None:
+        if self.busy and self._steps > 1:
             done = max(1, -int((self._begin_s - self.env.now) / self._step_s // 1))
             if done < self._steps:
                 self._run(self._begin_s, self._step_s, done)
@@ -211,41 +217,36 @@ class Replica:
     def _start(self, sequence: Sequence) -> None:
         """Begin to decode: the steps of all its tokens are drawn here."""
         sequence.steps = self.drafts.steps(sequence.request.osl - sequence.made)
-        sequence.begin = turn = self.turn
-        self._context += sequence.context
-        for steps in self._growing(sequence):
-            turn += steps
+        ahead = self._steps if self.busy and self._decoding else 0  # under way, not of this one
+        sequence.begin = self.turn + ahead
+        self._context += sequence.context - ahead * self.rules.rate
+        for turn in self._growing(sequence):
             self._growth[turn] = self._growth.get(turn, 0) + 1
-        turn = self.turn + sum(sequence.steps[:-1])
         self.running[sequence] = None
         self._order += 1
         sequence.entry = self._order
-        heapq.heappush(self._ends, (turn + sequence.steps[-1], self._order, sequence))
+        end = sequence.begin + sum(sequence.steps)
+        heapq.heappush(self._ends, (end, self._order, sequence))
 
     def _stop(self, sequence: Sequence) -> None:
         """End to decode, at the last token or before it."""
         del self.running[sequence]
         sequence.entry = -1
         self._context -= sequence.context + (self.turn - sequence.begin) * self.rules.rate
-        turn = sequence.begin
-        for steps in self._growing(sequence):
-            turn += steps
+        for turn in self._growing(sequence):
             if turn > self.turn:
                 self._growth[turn] -= 1
         if not self.running:
             self._context = 0.0  # no sum of roundings is left behind
 
     def _growing(self, sequence: Sequence) -> list[int]:
-        """Return the decode steps after each of which a sequence takes another block."""
-        return [] if self.rules.reserves else sequence.steps[:-1]
+        """Return the turns at which a sequence takes another block."""
+        steps = [] if self.rules.reserves else sequence.steps[:-1]
+        return list(accumulate(steps, initial=sequence.begin))[1:]
 
     def grown(self, sequence: Sequence) -> int:
         """Return the blocks that a sequence has taken while it decoded."""
-        turn, count = sequence.begin, 0
-        for steps in self._growing(sequence):
-            turn += steps
-            count += turn <= self.turn
-        return count
+        return sum(turn <= self.turn for turn in self._growing(sequence))
 
     def _preempt(self) -> None:
         """Send away who came last; its prompt and tokens are run again."""
@@ -379,6 +380,7 @@ class Replica:
 
     def _came_through(self, sequence: Sequence) -> None:
         sequence.late_s = 0.0
+        self._cut()
         self._first_token(sequence)
         self._look()
 

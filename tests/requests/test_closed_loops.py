@@ -1,6 +1,7 @@
 """Closed loops as events: what they have in common with the steady state, which knows no events."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,17 @@ def test_a_closed_loop_comes_to_the_steady_state(topology, words):
     assert run.rates[1] / job.osl == pytest.approx(state.requests_per_s, rel=0.02)
     if state.queued:  # Little's law says how long who waits does
         assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.05)
+
+
+def test_who_joins_a_run_of_steps_makes_no_tokens_of_those_under_way():
+    """Two users on two stages: prompts of one hold up the other, all tokens take their steps."""
+    words = {**DENSE, "isl": 8000, "osl": 512, "users": 2, "tp": 4, "pp": 2}
+    job, steps = served("dgx-h100", **words)
+    state = settle(job, steps, 1e3)
+    run = simulate_requests(job, steps, Arrivals(requests=100), Objective())
+    alone_s = steps.seconds(job, job.worker, 8, replace(state.decode, sequences=0.5))
+    assert run.cluster.seen.tpot.mean > 1.02 * alone_s
+    assert run.cluster.seen.tpot.mean == pytest.approx(state.tpot_s, rel=0.01)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
