@@ -11,13 +11,12 @@ Loading pandas takes longer than most simulations; frames are made when users re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rackmodel import gate
@@ -26,7 +27,6 @@ from rackmodel.engine.networks import clear_caches
 from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.job_words import served_site_of
-from rackmodel.records import dataclass, field
 from rackmodel.serving.pareto import rate
 from rackmodel.serving.plans import PlanKey, Tried, plan_key, search_plans
 from rackmodel.serving.quick_steps import QuickSteps

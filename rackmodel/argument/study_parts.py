@@ -8,12 +8,12 @@ Left out: the questions (`answers`, `trade_offs`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from rackmodel.argument.ratios import like_ratio, percent
-from rackmodel.records import dataclass
 
 Frames = Mapping[str, pd.DataFrame]
 Row = Mapping[str, Any]

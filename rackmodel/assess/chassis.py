@@ -8,13 +8,13 @@ Left out: prices (`cost`), how a chassis is joined to others (topology).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.build import read_trays
 from rackmodel.hardware.parts import Tray
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog, Quantity

@@ -10,12 +10,12 @@ Secondary Working Fluids for Indirect Systems", 2nd ed., 2010).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from rackmodel.assess.chassis import Chassis
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.records import dataclass
 
 GLYCOL_SHARE = {"pg10": 0.10, "pg25": 0.25, "pg40": 0.40, "pg50": 0.50}
 FLUIDS = ("water", *GLYCOL_SHARE, "dielectric-oil")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rackmodel.assess.chassis import Level, at_level, chassis_of
@@ -24,7 +25,6 @@ from rackmodel.assess.site import Site
 from rackmodel.columns import Table, records
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
-from rackmodel.records import dataclass, field
 from rackmodel.result.records import CostRecord, RunRecord
 
 HOURS_A_YEAR = 8766.0

@@ -12,6 +12,7 @@ to charge them with eight switches and all of their uplinks would make every sma
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from rackmodel.assess.rack_power import powered_accelerators
 from rackmodel.assess.site import Site
 from rackmodel.columns import Columns, Table, floats, records
 from rackmodel.hardware import Catalog
-from rackmodel.records import dataclass, replace
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
 
 BEHIND_LEAVES = (*ABOVE_LEAVES, Tier.LEAF, Tier.SPINE, Tier.CORE)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import simpy
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass
 
 MOST_EVENTS = 5_000_000
 

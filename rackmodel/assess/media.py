@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from rackmodel.assess.chassis import Chassis, Level
 from rackmodel.columns import Columns, Table, floats, missing, of_records, records
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.hardware import Catalog, Medium, Switch
-from rackmodel.records import dataclass
 from rackmodel.topology.kinds import ABOVE_LEAVES, Tier
 
 COLUMNS = ("part_kind", "part", "tier", "medium", "link", "count", "per")

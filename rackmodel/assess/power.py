@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,6 @@ from rackmodel.assess.rack_power import (
 from rackmodel.columns import Table, ints, picked
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
-from rackmodel.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

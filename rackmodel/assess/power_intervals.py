@@ -9,6 +9,7 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from rackmodel.columns import Floats, Ints, Table, Words, each_once, floats, int
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import best_flops_per_s, flop_energy_j
-from rackmodel.records import dataclass
 
 COLUMNS = {
     "rank_class",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from rackmodel.columns import Floats, Table, each_once, floats, ints, missing
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
 from rackmodel.hardware.power_model import leakage_ratio
-from rackmodel.records import dataclass, replace
 
 FINEST_S = 1e-3
 FEWEST_BINS, MOST_BINS, MOST_CELLS = 64, 16384, 4_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
 from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,13 @@ Left out: whether a machine can stand there (`run.check_site`), what it does to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rackmodel.assess.chassis import Chassis
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import record, setting
-from rackmodel.records import dataclass, fields, replace
 
 GENERIC_CHASSIS = "generic-air"
 

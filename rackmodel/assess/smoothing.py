@@ -11,6 +11,7 @@ what the rack draws, its losses added.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ import numpy as np
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.assess.windows import moving_mean
 from rackmodel.columns import Floats
-from rackmodel.records import dataclass
 
 PEAK_WINDOW_S = 20e-3  # what a power controller sees as the peak; POWER_DYNAMICS and ORv3 shelves
 WINDOWS_S = {"1 ms": 1e-3, "20 ms": 20e-3, "0.2 s": 0.2, "1 s": 1.0, "2 s": 2.0}

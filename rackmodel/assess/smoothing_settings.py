@@ -7,9 +7,10 @@ Left out: what it does to power (`smoothing`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

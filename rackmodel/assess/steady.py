@@ -8,6 +8,7 @@ Left out: jobs, whose kernels alternate (`step`), and what stands around the acc
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from rackmodel.hardware.power_model import (
     leakage_ratio,
     voltage_ratio,
 )
-from rackmodel.records import dataclass, replace
 
 # After a wait the clock stands at its highest; the controller of a B300 lets products draw what
 # they would without a cap for so long: samples of 13 ms read 717 W under 500 W, 853 W under 700 W.

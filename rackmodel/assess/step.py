@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -31,7 +32,6 @@ from rackmodel.assess.windows import swings
 from rackmodel.columns import Table, floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, Catalog, accelerator as accelerator_of
-from rackmodel.records import dataclass, field
 from rackmodel.result.records import AssessmentRecord, CoolantRecord, CostRecord
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology

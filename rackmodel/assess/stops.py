@@ -8,10 +8,10 @@ Left out: what stops cost (`availability`); rates of failures (the catalog).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 
 MOST_RUNS = 1000
 RECOVERIES = {

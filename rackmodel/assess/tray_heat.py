@@ -9,6 +9,7 @@ Left out: coolant properties (`coolant`), the facility (`cost`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from rackmodel.assess.rack_power import RackPower, sample
 from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator
-from rackmodel.records import dataclass
 
 # Which trays hold a part, best first; the first kind that the rack has takes it.
 _HOLDERS = {

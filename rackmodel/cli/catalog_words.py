@@ -8,6 +8,7 @@ Left out: which commands have them (`groups`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -19,7 +20,6 @@ from rackmodel.cli.options import Words, parameter
 from rackmodel.cli.output import note
 from rackmodel.cli.values import assignments, mappings
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass, field
 
 if TYPE_CHECKING:
     from rackmodel.hardware import Catalog

@@ -7,6 +7,7 @@ Left out: machines by name (`compare`), the study behind the claims (`benchmarks
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from rackmodel.cli import groups
@@ -17,7 +18,6 @@ from rackmodel.cli.tables_study import domains_tables
 from rackmodel.cli.values import clip, count
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

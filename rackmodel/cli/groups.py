@@ -8,6 +8,7 @@ Left out: how an option is made of a field (`options`), how words are read (`val
 from __future__ import annotations
 
 from collections.abc import Sequence, Set as AbstractSet
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -24,7 +25,6 @@ from rackmodel.cli.site_words import HALL, RACK, site_options
 from rackmodel.cli.values import clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import MOST_WHOLE, kinds_of, setting
-from rackmodel.records import dataclass
 
 _PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"

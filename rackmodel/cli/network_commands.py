@@ -7,6 +7,7 @@ Left out: models and plans; these two commands have never heard of a transformer
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,6 @@ from rackmodel.cli.values import counter
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import about, setting
 from rackmodel.files import csv_text, is_file
-from rackmodel.records import dataclass, field
 
 OPERATIONS = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),

@@ -13,6 +13,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,6 @@ import typer
 
 from rackmodel.cli import part_words, values
 from rackmodel.fields import bounds, check_values, described, kinds_of
-from rackmodel.records import MISSING, Field, dataclass, fields
 
 Words = dict[str, Any]
 #: How a word is read, by the unit of its field, else by its type: (metavar, reader).

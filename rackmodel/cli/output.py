@@ -14,6 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
-from rackmodel.records import dataclass
 from rackmodel.stages import tell
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")

@@ -8,6 +8,7 @@ Left out: computing (`rackmodel.verbs.power`); how a rack by tray looks (`tables
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,6 @@ from rackmodel.cli.tables_step import heat_tables
 from rackmodel.cli.values import quantity
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

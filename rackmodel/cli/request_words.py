@@ -7,6 +7,7 @@ Left out: the served job itself (`groups`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from rackmodel.cli.files import check_file
 from rackmodel.cli.options import Words, fields_options
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import MOST_WHOLE, setting
-from rackmodel.records import dataclass
 
 EVENTS = ("rate", "trace", "requests", "slo", "together")
 _ABOUT_THEM = ("cv", "lengths", "spread", "balance")

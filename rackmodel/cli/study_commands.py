@@ -8,6 +8,7 @@ Left out: the studies themselves (`rackmodel.study`).
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,6 @@ from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import setting
 from rackmodel.files import check_folder
-from rackmodel.records import dataclass
 from rackmodel.stages import tell
 
 WorkersOption = Annotated[

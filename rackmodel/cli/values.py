@@ -11,11 +11,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import MOST_RANKS, MOST_WHOLE
-from rackmodel.records import dataclass
 
 MAX_SIZES = 1_000
 MAX_BYTES = 1e18

@@ -10,13 +10,14 @@ groups. What they do to links is the same for all that lie alike, on links of th
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from rackmodel.columns import Floats, Ints, each_once
 from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
-from rackmodel.records import dataclass, replace
 
 FEWEST_CROSSINGS = 1_000_000  # with fewer, going over all costs less than looking for what is alike
 MOST_KINDS = 64  # with more, too

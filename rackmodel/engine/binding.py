@@ -13,6 +13,7 @@ constraint that the others imply.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
 from rackmodel.network.symmetry import distinct
-from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to the rest

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
-from rackmodel.records import dataclass
 from rackmodel.software import software_of
 from rackmodel.workload import Job
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,6 @@ from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import InvalidInput, UnknownName, nearest
 from rackmodel.network import Network
 from rackmodel.network.graph import domains_of
-from rackmodel.records import dataclass, replace
 
 _NUMBERED = re.compile(r"([a-z_]+?)[-_ ]?(\d[\d-]*)")
 # What people call an accelerator, and places that hold several.

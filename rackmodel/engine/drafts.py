@@ -8,6 +8,7 @@ Left out: which links bind (`binding`), classes (`network.symmetry`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,7 +22,6 @@ from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.placed_flows import PlacedFlows
 from rackmodel.engine.streams import Streams, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
-from rackmodel.records import dataclass
 from rackmodel.workload.operations import Program
 
 BRIEF_S = 1e-6  # bytes that pass more quickly are lost in the latency of any message

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,6 @@ from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
 from rackmodel.network.collectives.registry import ALGORITHM
 from rackmodel.network.symmetry import Partition, label, refine, trivial_partition
-from rackmodel.records import dataclass
 from rackmodel.workload.operations import Program
 
 MOST_CROSSINGS = 5_000_000  # of flows and links that a network keeps: about 200 MB

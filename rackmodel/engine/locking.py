@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,6 @@ import numpy.typing as npt
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.script import Cut, Lockstep, Played, Turns, meeting_points, play
 from rackmodel.engine.stretches import Lock, Stretch
-from rackmodel.records import dataclass, field
 
 
 @dataclass(slots=True, eq=False)

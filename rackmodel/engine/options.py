@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 
 ENGINES = ("auto", "simpy", "compiled")
 ROUTINGS = ("spray", "paths", "ecmp", "single", "dimension-order", "rail")

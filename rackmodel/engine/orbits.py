@@ -14,6 +14,7 @@ nothing is assumed of the machine; where some part does not hold every rank is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
 from rackmodel.network.symmetry import distinct, label, mix
-from rackmodel.records import dataclass
 
 FEWEST_RANKS = 64  # below this, looking costs more than it saves
 WIDEST = 128  # places that are turned: what is kept of every link

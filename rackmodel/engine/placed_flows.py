@@ -8,6 +8,7 @@ Left out: which flows a group has, over which links (`groups`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Floats, Ints
-from rackmodel.records import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,13 +8,14 @@ Left out: time. With the trivial partition this is the whole system, class by cl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Ints, each_once
 from rackmodel.engine.system import Channel, System
 from rackmodel.network.symmetry import Partition
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,6 +8,7 @@ Left out: what the log means.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -17,7 +18,6 @@ from rackmodel.columns import Bools, each_once
 from rackmodel.engine.ranks import Logged
 from rackmodel.engine.script import Entry, Lockstep
 from rackmodel.engine.stretches import Record
-from rackmodel.records import dataclass
 
 KINDS = ("run", "join", "async", "hold", "pass", "lockstep")
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}

@@ -18,12 +18,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.errors import CannotRun
-from rackmodel.records import dataclass, replace
 from rackmodel.workload import Plan
 
 # Of a domain, left idle only so that all domains are filled alike: assumed. It admits 64 of 72, 128

@@ -12,6 +12,7 @@ go one after the other.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import simpy
@@ -21,7 +22,6 @@ from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Piece, Turn
 from rackmodel.engine.stretches import Gathering, Lock, Record, Stretch, gather
 from rackmodel.network import FluidNetwork
 from rackmodel.network.simpy_private import trigger
-from rackmodel.records import dataclass, field
 
 Process: TypeAlias = Generator[simpy.Event, Any, None]
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,7 +28,6 @@ import numpy as np
 from rackmodel.columns import Ints
 from rackmodel.engine.apart import independent_parts
 from rackmodel.engine.rank_logs import KINDS, RankLog
-from rackmodel.records import dataclass, replace
 from rackmodel.workload.operations import Program, Segment, content_of
 from rackmodel.workload.schedules.schedule import schedule_of
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from rackmodel.records import dataclass
 from rackmodel.workload.operations import Collective, Compute, Numbered, Operation, Recv, Send, Wait
 
 MOST_TAKEN = 0.5  # of the compute units, however many collectives are in flight: assumed

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,6 @@ from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
 from rackmodel.network.sharing import NUMBA
 from rackmodel.network.simpy_private import events_so_far
-from rackmodel.records import dataclass, field
 from rackmodel.workload.operations import (
     Collective,
     Operation,

@@ -13,12 +13,12 @@ its offset within a pod.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.network.symmetry import PERIODS, STEP_DOMAINS
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

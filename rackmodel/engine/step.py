@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -34,7 +35,6 @@ from rackmodel.engine.system import ExchangeKind, exchange_kinds
 from rackmodel.errors import CannotRun
 from rackmodel.kernels.contention import Taken
 from rackmodel.network.symmetry import PERIODS
-from rackmodel.records import dataclass, field
 from rackmodel.workload import programs
 from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (

@@ -8,13 +8,13 @@ Left out: which links bind (`binding`), what is exchanged (`system`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.engine.alike import Alike
 from rackmodel.network.symmetry import distinct
-from rackmodel.records import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

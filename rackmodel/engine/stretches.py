@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Generator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import simpy
 
 from rackmodel.engine.script import Cut, Hold, Join, KernelRun, Lockstep, Turns
 from rackmodel.network.simpy_private import trigger
-from rackmodel.records import dataclass, field
 
 FEWEST = 4  # pieces that a stretch has at least: what a shorter one saves, its meeting takes
 

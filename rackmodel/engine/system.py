@@ -15,6 +15,7 @@ a hundredth of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_
 from rackmodel.engine.streams import Streams, streams_on
 from rackmodel.network import Network
 from rackmodel.network.symmetry import Groups, label
-from rackmodel.records import dataclass, replace
 
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 

@@ -12,6 +12,7 @@ the other by a bit. Nothing stands in for anything; ranks that are alike are fol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import cast
 
@@ -34,7 +35,6 @@ from rackmodel.engine.system import System, exchange_kinds, joined_system
 from rackmodel.errors import InvalidPlan
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Routing
-from rackmodel.records import dataclass, field, replace
 from rackmodel.workload import Job
 from rackmodel.workload.operations import (
     Collective,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.halls.parts import Part, Paused, parts_apart, served_tenant, then
 from rackmodel.halls.spec import HallJob
 from rackmodel.hardware import Catalog
-from rackmodel.records import dataclass, replace
 from rackmodel.requests.cluster import Objective
 from rackmodel.requests.run import Arrivals, simulate_requests
 from rackmodel.result.result import Result

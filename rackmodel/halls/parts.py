@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ import numpy as np
 from rackmodel.columns import Ints
 from rackmodel.engine.step import Kernels, StepKind
 from rackmodel.engine.tenants import Stay, Tenant
-from rackmodel.records import dataclass, field, replace
 from rackmodel.serving.cache_moves import CacheMoves
 from rackmodel.serving.run import habits_of
 from rackmodel.serving.steady import Steady

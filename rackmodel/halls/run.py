@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,7 +27,6 @@ from rackmodel.halls.parts import means
 from rackmodel.halls.spec import HallSpec
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
-from rackmodel.records import dataclass, replace
 from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.link_usage import rack_columns
 from rackmodel.result.notebook import Framed

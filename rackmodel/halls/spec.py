@@ -31,13 +31,13 @@ Left out: what the words of a job mean (`api`, `serving`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_toml
-from rackmodel.records import dataclass
 
 MOST_JOBS = 32
 MOST_RACKS = 100_000

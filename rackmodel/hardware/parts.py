@@ -10,9 +10,8 @@ Peak rates are dense (no structured sparsity). Link and memory bandwidths count 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
-
-from rackmodel.records import dataclass, field, fields
 
 GRADES = ("datasheet", "measured", "derived", "assumed", "override")
 """How well a value is known, best first; "override" is a user's own value."""

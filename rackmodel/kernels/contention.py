@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from rackmodel.hardware import Accelerator
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     from rackmodel.kernels.kernel_time import KernelTimes

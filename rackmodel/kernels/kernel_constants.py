@@ -8,9 +8,9 @@ Left out: what they mean (gemm_time, attention_time, kernel_time say that).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rackmodel.records import dataclass
 from rackmodel.software.constant_files import kept, read_constants
 
 

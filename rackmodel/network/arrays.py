@@ -6,6 +6,7 @@ Left out: how a graph becomes arrays, see `graph`; routes, see `routing`.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -14,7 +15,6 @@ import numpy as np
 from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.errors import UnknownName
 from rackmodel.hardware import Transport
-from rackmodel.records import dataclass, field
 from rackmodel.topology.kinds import Kind
 
 Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-order", "rail"]

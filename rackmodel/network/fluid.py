@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
@@ -24,7 +25,6 @@ from rackmodel.columns import Floats, Ints
 from rackmodel.network.reference import TIE
 from rackmodel.network.sharing import fill_rows, last_end_s
 from rackmodel.network.simpy_private import trigger
-from rackmodel.records import dataclass, field
 
 if TYPE_CHECKING:
     import simpy

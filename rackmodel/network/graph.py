@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,6 @@ from rackmodel.hardware import Transport, load_catalog
 from rackmodel.hardware.parts import DEFAULT_TRANSPORT
 from rackmodel.network.arrays import ROUTINGS, Arrays, Routing, components, remembered
 from rackmodel.network.routing import Route, Router, RouteTable
-from rackmodel.records import dataclass, fields, replace
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.nodes_and_links import Elements, Names, grid
 from rackmodel.units import dimension_of

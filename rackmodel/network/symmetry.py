@@ -23,13 +23,13 @@ a tree can have in a period.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Bools, Floats, Ints, each_once
 from rackmodel.network.arrays import Arrays, node_places
-from rackmodel.records import dataclass
 
 Colours = npt.NDArray[np.uint64]
 

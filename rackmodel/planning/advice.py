@@ -11,6 +11,7 @@ rest), and takes what the search finds for it. Every step time here is simulated
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.errors import CannotRun, DoesNotFit
@@ -19,7 +20,6 @@ from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import Effort
 from rackmodel.planning.frames import WORDS
 from rackmodel.planning.space import SPACES, Choices
-from rackmodel.records import dataclass, field, replace
 from rackmodel.workload import Job, Plan
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,6 @@ from rackmodel.planning.missed import (
 from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Space, cut_fields
-from rackmodel.records import dataclass, replace
 from rackmodel.stages import tell
 from rackmodel.topology.shapes import Torus
 from rackmodel.workload import Job, Plan, check, peak_memory, recompute_that_fits

@@ -13,6 +13,7 @@ the update.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
 from rackmodel.planning.profiles import Profiles
 from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import CUT, Space, cut_fields
-from rackmodel.records import dataclass, replace
 from rackmodel.software import software_of
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS

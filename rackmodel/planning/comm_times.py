@@ -14,6 +14,7 @@ own, of which the slowest counts: all stages wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Pattern, alone_s, pattern
 from rackmodel.network.collectives.groups import port_rates
 from rackmodel.network.symmetry import distinct
-from rackmodel.records import dataclass, replace
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.copies import expert_shards
 from rackmodel.workload.data_parallel import by_tensors, owners

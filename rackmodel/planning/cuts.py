@@ -12,6 +12,7 @@ NICs and prices that change between two searches leave it as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -20,7 +21,6 @@ import numpy as np
 from rackmodel.columns import Floats, Ints
 from rackmodel.engine.script import Piece, pieces_of, play
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.records import dataclass, field, replace
 from rackmodel.software.constant_files import kept
 from rackmodel.workload import Collective, Compute, Job, Operation, Plan
 from rackmodel.workload.activations import unit_bytes

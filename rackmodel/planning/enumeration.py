@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -30,7 +31,6 @@ from rackmodel.planning.space import (
     Choices,
     Space,
 )
-from rackmodel.records import dataclass, fields, replace
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.choices import OFFLOADS, RANK_ORDERS, RECOMPUTES, SHARDED, SHARDINGS
 from rackmodel.workload.schedules.schedule import Schedule, schedule_of

@@ -8,6 +8,7 @@ Left out: drawing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from rackmodel.planning.candidates import Candidate, Estimated
 from rackmodel.planning.missed import COUNTED
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
-from rackmodel.records import asdict, dataclass
 from rackmodel.result.breakdown import DATA_PARALLEL
 from rackmodel.result.notebook import Framed
 from rackmodel.workload import Job, peak_memory

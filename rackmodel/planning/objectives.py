@@ -15,9 +15,8 @@ spend, and a much slower plan that is much cooler is found.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,6 +14,7 @@ under the last passes slow these, and so whatever waits for them on other ranks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,7 +23,6 @@ import numpy as np
 
 from rackmodel.columns import Floats, Ints, each_once
 from rackmodel.errors import InvalidPlan
-from rackmodel.records import dataclass
 from rackmodel.workload.schedules.schedule import KINDS, passes, schedule_of
 
 MOST_NUMBERS = 1_000_000  # of an array [actions, plans]: more plans are taken in parts

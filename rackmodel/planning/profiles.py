@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.cuts import Call, CutTimes, work_of
 from rackmodel.planning.space import EAGER, Space, cut_fields
-from rackmodel.records import dataclass, field
 from rackmodel.workload import Collective, Job, Operation, Plan, send_bytes
 from rackmodel.workload.choices import RECOMPUTES
 from rackmodel.workload.operations import Segment

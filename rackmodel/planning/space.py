@@ -7,10 +7,10 @@ Left out: which plans there are (`enumeration`), how long one takes (`closed_for
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rackmodel.columns import Bools, Ints
-from rackmodel.records import dataclass, field, replace
 from rackmodel.workload import Plan
 from rackmodel.workload.choices import RANK_ORDERS, RECOMPUTES, SHARDINGS
 from rackmodel.workload.schedules.schedule import default_schedule, schedules

@@ -8,10 +8,10 @@ Left out: what stands in the cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from rackmodel.records import dataclass
 from rackmodel.reporting.words import MISSING, known, three
 
 VERDICTS = ("supported", "consistent", "refuted", "depends")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +17,6 @@ import numpy as np
 
 from rackmodel.errors import InvalidInput
 from rackmodel.files import check_file
-from rackmodel.records import dataclass
 from rackmodel.requests.lengths import LENGTHS
 
 Drawn: TypeAlias = Callable[[int], tuple[list[int], list[int]]]  # of so many requests

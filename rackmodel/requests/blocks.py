@@ -8,8 +8,8 @@ Left out: bytes (`workload.serving.memory`); which rank holds a block.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
-from rackmodel.records import dataclass, field
 from rackmodel.requests.drafts import BLOCK_TOKENS
 
 

@@ -8,11 +8,11 @@ Left out: power; what the figures mean for a machine (`outcome`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 import simpy
 
-from rackmodel.records import dataclass, field
 from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool
 from rackmodel.requests.drafts import Drafts

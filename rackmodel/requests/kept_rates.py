@@ -11,10 +11,10 @@ state within the times asked for in the mean; its rate is then sought on events.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rackmodel.errors import CannotRun
-from rackmodel.records import dataclass, replace
 from rackmodel.requests.cluster import Objective
 from rackmodel.requests.run import Arrivals, Run, capacity_of, simulate_requests
 from rackmodel.serving.outcome import plan_words

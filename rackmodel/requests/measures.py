@@ -8,11 +8,10 @@ Left out: single requests.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-
-from rackmodel.records import dataclass, field
 
 WIDTH = math.log1p(0.002)  # of a bin: a quantile is told to half of it
 BINS = 256  # of time; twice as many while it is not known how long it will be

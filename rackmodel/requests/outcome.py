@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,6 @@ from rackmodel.assess.site import Site
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.network.simpy_private import events_so_far
-from rackmodel.records import asdict, dataclass
 from rackmodel.requests.cluster import CACHE, RUNNING, WAITING
 from rackmodel.requests.drafts import BLOCK_TOKENS
 from rackmodel.requests.power import Power, power_over_time

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.columns import Floats
 from rackmodel.hardware import Catalog
-from rackmodel.records import dataclass, replace
 from rackmodel.requests.cluster import SHOWN
 from rackmodel.requests.run import Run
 from rackmodel.result.facts import placement_of

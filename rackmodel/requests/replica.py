@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
 import simpy
 
-from rackmodel.records import dataclass, field
 from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool, blocks_of
 from rackmodel.requests.drafts import BLOCK_TOKENS, Drafts

@@ -7,7 +7,7 @@ Left out: the worker (`replica`).
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass, field
+from dataclasses import dataclass, field
 
 SPREAD = 2654435761  # Knuth's multiplier: which rank a request falls to, as if at random
 

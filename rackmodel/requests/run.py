@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import CannotRun, DoesNotFit
-from rackmodel.records import dataclass, replace
 from rackmodel.requests.arrivals import Request, Trace, lengths_of, renewals
 from rackmodel.requests.blocks import blocks_of
 from rackmodel.requests.cluster import Balance, Cluster, Kind, Objective, Seen

@@ -13,9 +13,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from rackmodel.records import dataclass, field
 from rackmodel.workload.serving.load import Load
 
 Axis: TypeAlias = tuple[float, float]  # the points around a value

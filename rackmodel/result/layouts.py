@@ -8,6 +8,7 @@ Left out: times (`timeline`).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +17,6 @@ import numpy.typing as npt
 from rackmodel.columns import Floats, Ints
 from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import Lockstep
-from rackmodel.records import dataclass, field
 from rackmodel.workload.operations import (
     Collective,
     Compute,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,6 @@ from rackmodel.engine.certainty import Band, Banded, band
 from rackmodel.engine.doubled import doubled_paces
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware.identity import made_with
-from rackmodel.records import dataclass, fields, replace
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_record, hbm_timeline

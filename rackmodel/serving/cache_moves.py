@@ -12,11 +12,11 @@ that run prompts and those that decode (`ServingJob.begins`).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 from rackmodel.engine.networks import network_of
 from rackmodel.network import pattern
 from rackmodel.network.collectives.flows import Flows, join, pace_s
-from rackmodel.records import dataclass, field
 from rackmodel.serving.steps import Steps
 from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.memory import sequence_bytes

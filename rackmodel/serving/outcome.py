@@ -8,6 +8,7 @@ Left out: how things look.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +17,6 @@ from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.kernels.serving_time import ServingTimes
-from rackmodel.records import asdict, dataclass
 from rackmodel.result.facts import placement_of
 from rackmodel.result.link_usage import link_rows
 from rackmodel.result.notebook import Framed

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit, InvalidInput
-from rackmodel.records import dataclass, field
 from rackmodel.result.notebook import Framed
 from rackmodel.serving.outcome import plan_words
 from rackmodel.serving.plans import Tried, search_plans, with_plan

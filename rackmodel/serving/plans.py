@@ -12,11 +12,11 @@ tokens per second.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidPlan, RackModelError
 from rackmodel.hardware import Accelerator
-from rackmodel.records import dataclass
 from rackmodel.serving.phases import prefill_phase
 from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_users, fitting, settle, steps_of

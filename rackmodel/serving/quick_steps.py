@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rackmodel.engine.networks import network_of
 from rackmodel.network import pattern
 from rackmodel.network.collectives.flows import join, pace_s
-from rackmodel.records import dataclass, field
 from rackmodel.serving.steps import Steps
 from rackmodel.workload.operations import (
     Collective,

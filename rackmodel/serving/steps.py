@@ -8,13 +8,13 @@ Left out: how often which step runs (`steady`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import Step, StepKind, simulate_step
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
-from rackmodel.records import dataclass, field
 from rackmodel.topology import Topology
 from rackmodel.workload import Job
 from rackmodel.workload.operations import Program

@@ -11,10 +11,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.records import MISSING, dataclass, fields
 from rackmodel.software.constant_files import forget, kept, read_constants
 
 UNKNOWN = "unknown"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -25,7 +26,6 @@ from rackmodel.assess.run import run
 from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
-from rackmodel.records import dataclass, replace
 from rackmodel.study.resources import scale
 from rackmodel.study.shadow_prices import sobol
 from rackmodel.topology import Topology

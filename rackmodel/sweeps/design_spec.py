@@ -28,12 +28,12 @@ Left out: running it (`design`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import read_toml
-from rackmodel.records import dataclass
 from rackmodel.sweeps.filters import Value, parse_filter
 from rackmodel.sweeps.jobs import read_job_spec
 from rackmodel.sweeps.spec import MOST_FILE_BYTES, FlatJob, SweepSpec

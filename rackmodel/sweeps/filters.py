@@ -15,11 +15,11 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.records import dataclass
 
 Value: TypeAlias = bool | int | float | str | None
 _Node: TypeAlias = Callable[[Mapping[str, Value]], object]

@@ -20,10 +20,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rackmodel.errors import CannotRun, RackModelError
-from rackmodel.records import dataclass, field
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob
 from rackmodel.sweeps.store import Row, Store, canonical

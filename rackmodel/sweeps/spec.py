@@ -30,13 +30,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, RackModelError, UnknownName
 from rackmodel.files import read_toml
-from rackmodel.records import dataclass
 from rackmodel.sweeps.filters import Filter, Value, parse_filter
 
 Kind: TypeAlias = Literal["int", "float", "str", "bool", "any"]

@@ -16,12 +16,12 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
-from rackmodel.records import dataclass
 from rackmodel.topology.catalog_parts import find_part, switch_of, wire_like, wire_of
 from rackmodel.topology.shapes import Mesh, ScaleUp, Switched, Torus
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.records import dataclass, field, replace
 from rackmodel.topology.fabric import Fabric, FabricPlan, most_units, plan_fabric
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.shapes import Host, Nics, ScaleUp, Torus

@@ -10,10 +10,10 @@ Rail r of unit i goes to leaf (pod of i, r); leaves go to spines, spines to core
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rackmodel.errors import CannotRun, InvalidInput
-from rackmodel.records import dataclass, replace
 from rackmodel.topology.shapes import Wire
 
 FabricKind = Literal["fat-tree", "leaf-spine", "rail-only", "single-switch", "dragonfly", "none"]

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from rackmodel.columns import Ints
-from rackmodel.records import dataclass
 from rackmodel.topology.description import Description
 from rackmodel.topology.fabric import FabricPlan
 from rackmodel.topology.kinds import Kind, Tier

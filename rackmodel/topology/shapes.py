@@ -8,9 +8,9 @@ Left out: what joins the units (`fabric`), nodes and links (`elements`), time.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from rackmodel.hardware import Transport
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +23,6 @@ import numpy as np
 
 from rackmodel.errors import InvalidInput
 from rackmodel.files import open_stream
-from rackmodel.records import dataclass, field
 from rackmodel.traces.recorded import MOST_MEMBERS, Doing, Exchange, Recorder, Work
 
 CHUNK = 1 << 20  # characters read at a time

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass
 from rackmodel.traces.chakra import Writer
 from rackmodel.traces.recorded import MOST_MEMBERS
 from rackmodel.workload.operations import (

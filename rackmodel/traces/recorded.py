@@ -14,6 +14,7 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import networkx as nx
@@ -21,7 +22,6 @@ import numpy as np
 
 from rackmodel.columns import Floats, Ints
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass, field
 
 SLACK_S = 20e-6  # what a launch or an event between streams takes at most: assumed
 MOST_MEMBERS = 512  # of a group that are looked at; formulas keep its true size

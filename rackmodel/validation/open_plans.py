@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.gate import is_empty
-from rackmodel.records import dataclass, replace
 from rackmodel.software import Software
 from rackmodel.validation.cells import flag, text, whole
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rackmodel import gate
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
-from rackmodel.records import dataclass
 from rackmodel.software import Software, software_of, stack_or_unknown
 from rackmodel.validation.cells import flag, needed, text, whole
 from rackmodel.validation.open_plans import OpenPlan, sharding_open

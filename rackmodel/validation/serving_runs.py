@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import asdict, dataclass, field, replace
 from rackmodel.serving.steady import Rounds
 from rackmodel.validation.recipes import recipe_of
 from rackmodel.workload import Model, load_model

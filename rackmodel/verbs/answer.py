@@ -8,13 +8,13 @@ Left out: what the keys are (each verb says so).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass, field
 from rackmodel.result.notebook import Framed
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ Left out: the page itself (`page`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rackmodel import files, gate
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import record, setting
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

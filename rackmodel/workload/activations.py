@@ -10,9 +10,9 @@ al. 2022, arXiv:2205.05198, equations 1 to 6; the steps' `saved_bytes` sum to ex
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from rackmodel.records import dataclass
 from rackmodel.software import software_of
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job

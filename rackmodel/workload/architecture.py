@@ -7,10 +7,10 @@ Left out: what all that counts up to (`models`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass
 from rackmodel.workload.attention_kinds import Heads, Indexer, Mla
 from rackmodel.workload.blocks import Block, Spelling, blocks_of, sub_layers
 from rackmodel.workload.mixers import Convolution, Delta, Mamba, Recurrent, Selective

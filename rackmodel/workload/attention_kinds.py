@@ -7,7 +7,7 @@ Left out: how a kind is cut over ranks (`layers`), kinds that keep a state (`mix
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ Left out: widths (`models`), what a kind costs (`mixers`, `layers`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple, TypeVar
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass, replace
 
 Mixer = Literal["attention", "mamba", "selective", "delta", "conv", "both", "shared", "none"]
 Feed = Literal["dense", "moe", "none"]

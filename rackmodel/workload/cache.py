@@ -13,7 +13,8 @@ state keep that, however long the sequence is.
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass
+from dataclasses import dataclass
+
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.models import Model
 

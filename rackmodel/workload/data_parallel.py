@@ -11,9 +11,9 @@ Axes: "dp_cp" for weights outside experts, "edp" for experts; where shards have 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rackmodel.records import dataclass
 from rackmodel.software import software_of
 from rackmodel.workload.choices import NARROW_STATE, OPTIMIZERS, OUTSIDE_LAYERS
 from rackmodel.workload.copies import expert_shards, shard_axes

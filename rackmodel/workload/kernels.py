@@ -10,9 +10,9 @@ Bytes count each operand once: what a perfect cache would leave.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
-from rackmodel.records import dataclass
 from rackmodel.software import software_of
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.models import Model

@@ -12,8 +12,7 @@ without knowing which kind it is. `matrices` are the parameters that a token is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
-from rackmodel.records import dataclass
+from dataclasses import dataclass
 
 
 class Recurrent(ABC):

@@ -8,7 +8,8 @@ Left out: weights, tokenizers, quality; how the model is cut over accelerators (
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass, fields
+from dataclasses import dataclass, fields
+
 from rackmodel.workload.architecture import Architecture
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.trained import Trained

@@ -9,11 +9,10 @@ Left out: seconds, links, accelerators. An operation knows FLOPs, bytes and shap
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from typing import Literal, NamedTuple, TypeAlias
-
-from rackmodel.records import dataclass, field
 
 Family: TypeAlias = Literal[
     "gemm",  # shape (m, n, k, batch)

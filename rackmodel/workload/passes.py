@@ -8,9 +8,9 @@ Left out: the order of passes and the transfers between them (`programs`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, zip_longest
 
-from rackmodel.records import dataclass, field, replace
 from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import (
     Bucket,

@@ -8,12 +8,12 @@ Left out: whether the sizes go together (see `validity.check`), seconds, machine
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidPlan, UnknownName
 from rackmodel.fields import about, record, setting
-from rackmodel.records import dataclass, field, replace
 from rackmodel.software import software_of
 from rackmodel.workload import choices
 from rackmodel.workload.models import Model

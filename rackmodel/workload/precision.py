@@ -10,8 +10,9 @@ current, block and mx scaling; nvfp4), Meta "rowwise" of torchao, MaxText AQT (i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rackmodel.errors import UnknownName
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ without overlap right there.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
-from rackmodel.records import dataclass, field
 from rackmodel.workload import muon
 from rackmodel.workload.data_parallel import closing, update_kernels
 from rackmodel.workload.ends import padded_vocab

@@ -8,12 +8,12 @@ Left out: the order in which chunks run (`schedule`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, chain
 from math import ceil
 
 from rackmodel.errors import InvalidPlan
-from rackmodel.records import dataclass, replace
 from rackmodel.software import software_of
 from rackmodel.workload.adapters import learning_steps
 from rackmodel.workload.blocks import Block

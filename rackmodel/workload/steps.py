@@ -8,8 +8,8 @@ Left out: what a layer consists of (`layers`, `experts`, `ends`), pipeline and d
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from rackmodel.records import dataclass, field, replace
 from rackmodel.workload.kernels import Kernels, Work, elementwise
 from rackmodel.workload.operations import (
     Collective,

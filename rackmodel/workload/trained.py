@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import setting
-from rackmodel.records import dataclass
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.choices import FROZEN_PARTS, LORA_TARGETS, OPTIMIZERS
 

@@ -7,7 +7,8 @@ Left out: their steps (`variant_steps`), mixers themselves (`mixers`).
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass
+from dataclasses import dataclass
+
 from rackmodel.workload.attention_kinds import Heads
 
 

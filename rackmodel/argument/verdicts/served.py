@@ -8,6 +8,7 @@ Left out: training (`domain_claims`), percentiles of single requests (`rackmodel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,6 @@ from rackmodel.argument.verdicts.verdict import Verdict, answer, decided, percen
 from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
 from rackmodel.hardware import Catalog, load_catalog
-from rackmodel.records import dataclass, field
 from rackmodel.serving.pareto import at_speed, front_points, rate
 from rackmodel.serving.plans import Tried
 from rackmodel.serving.run import serve_job, steps_of

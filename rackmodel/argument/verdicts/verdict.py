@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
@@ -26,7 +27,6 @@ from rackmodel.argument.ratios import (
 )
 from rackmodel.errors import UnknownName
 from rackmodel.planning.job_words import command_words
-from rackmodel.records import dataclass, field
 from rackmodel.result.result import Result
 
 Word: TypeAlias = Literal["supported", "consistent", "refuted", "depends"]

@@ -8,11 +8,11 @@ The constants belong to a generation of accelerators and its library, never to a
 come from NCCL's own tuner.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rackmodel.records import dataclass
 from rackmodel.shipped import shipped_toml
 
 

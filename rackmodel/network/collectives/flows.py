@@ -7,13 +7,13 @@ Left out: which algorithm is used when; see `tuner`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from rackmodel.columns import Floats, Ints
 from rackmodel.network.graph import Network
 from rackmodel.network.sharing import fair_rates, last_end_s
-from rackmodel.records import dataclass, fields
 
 BRIEF_S = 1e-9  # below, who ends before whom is lost in the latency of any message
 

@@ -6,6 +6,7 @@ Left out: algorithms; see `registry`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from rackmodel.columns import Bools, Floats, Ints, each_once
 from rackmodel.errors import InvalidInput
 from rackmodel.network.arrays import remembered
 from rackmodel.network.graph import Network
-from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 

@@ -13,6 +13,7 @@ A file of one's own registers an algorithm in the same way:
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from rackmodel.errors import InvalidInput
@@ -21,7 +22,6 @@ from rackmodel.network.collectives.constants import Generation
 from rackmodel.network.collectives.flows import Flows
 from rackmodel.network.collectives.groups import Group
 from rackmodel.network.graph import Network
-from rackmodel.records import dataclass
 
 OPS = (
     "all-reduce",

@@ -11,13 +11,13 @@ of all hops. In dimension order a half-way tie goes upwards, so the links upward
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from rackmodel.columns import Floats
 from rackmodel.network.arrays import lattice_steps, node_places, remembered
 from rackmodel.network.graph import Network
-from rackmodel.records import dataclass
 
 ROUTINGS = ("spray", "paths", "dimension-order")  # alike in all places
 

@@ -7,6 +7,7 @@ Left out: how the flows of a pattern share links with others; that is `fluid` an
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,6 @@ from rackmodel.network.collectives.registry import (
 )
 from rackmodel.network.collectives.torus import box_of
 from rackmodel.network.graph import Network
-from rackmodel.records import dataclass
 
 TINY_BYTES = 64.0  # pass in nanoseconds; the quickest protocols take microseconds
 SURE = 1.0 - 1e-9  # what is longer by more is longer whatever was rounded

@@ -6,6 +6,7 @@ Out: fractions on links between attachments, found by one breadth-first search p
 Left out: capacities; among equally short ways, parts go by the number of cables.
 """
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +15,6 @@ from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.network.arrays import Arrays
 from rackmodel.network.routing.region import Region
 from rackmodel.network.routing.strategies import STRATEGIES
-from rackmodel.records import dataclass
 
 Ways: TypeAlias = tuple[list[int], list[int], list[int]]  # links, cables, nodes after
 

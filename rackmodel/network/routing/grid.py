@@ -8,11 +8,12 @@ Shortest ways between two places of a torus depend only on the offset between th
 equal parts that go over each. So 65,280 pairs of 256 chips need 255 searches.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from rackmodel.columns import Bools, Ints
 from rackmodel.network.arrays import Arrays, lattice_steps, node_places
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

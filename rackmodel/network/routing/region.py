@@ -5,6 +5,7 @@ Out: the attachments of every node, and numbers that are equal for equal attachm
 Left out: ways between attachments; see `core`.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -12,7 +13,6 @@ import numpy as np
 
 from rackmodel.columns import Bools, Ints
 from rackmodel.network.arrays import Arrays, components
-from rackmodel.records import dataclass
 
 Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cables), by attachment
 

@@ -10,6 +10,7 @@ core, so a hundred thousand of them cost as many searches as there are pairs of 
 use.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +24,6 @@ from rackmodel.network.routing.grid import grid_of
 from rackmodel.network.routing.rail import Rails
 from rackmodel.network.routing.strategies import STRATEGIES
 from rackmodel.network.routing.tree import tree_of
-from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 TREE_REGIONS = {"scale-up": 0, "fabric": 1}

@@ -5,8 +5,9 @@ Out: `Strategy`, the few facts by which the router works.
 Left out: the ways themselves; see `router`.
 """
 
+from dataclasses import dataclass
+
 from rackmodel.network.arrays import Routing
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

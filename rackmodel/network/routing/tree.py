@@ -10,11 +10,12 @@ and down. Inside a scale-up domain it leads through the domain's switch, otherwi
 the fabric.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from rackmodel.columns import Bools, Ints, each_once
 from rackmodel.network.arrays import Arrays, remembered
-from rackmodel.records import dataclass
 from rackmodel.topology.kinds import Kind
 
 IN_TREES = set(map(str, Kind)) - {Kind.CPU, Kind.OCS}

@@ -12,9 +12,9 @@ with the weights, by `model_type`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from rackmodel.records import dataclass, field
 from rackmodel.workload.huggingface import own, parts as p, states
 from rackmodel.workload.huggingface.deepseek_v4 import deepseek_v4
 

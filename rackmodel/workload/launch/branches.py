@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from rackmodel.records import dataclass
 from rackmodel.workload.launch.words import COMPARED
 
 _TEST = re.compile(r"\[\[?\s+(.*?)\s+\]\]?")

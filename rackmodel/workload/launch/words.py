@@ -11,10 +11,10 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from rackmodel.errors import InvalidInput
-from rackmodel.records import dataclass, field
 from rackmodel.workload.plan import Job, Plan
 
 #: How Python's comparisons of two values are worked out.

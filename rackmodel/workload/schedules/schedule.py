@@ -8,12 +8,12 @@ Left out: what a pass consists of and how long it takes (`passes`), transfers (`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

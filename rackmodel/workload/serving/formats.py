@@ -7,8 +7,9 @@ Left out: what a format does to answers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rackmodel.errors import UnknownName
-from rackmodel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ decode); sgl-project/sglang, python/sglang/srt/operations_strategy.py (the order
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from rackmodel.records import dataclass, replace
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.operations import Collective, Operation, Segment, Wait, next_id
 from rackmodel.workload.serving.job import ServingJob, Worker

@@ -7,11 +7,11 @@ Left out: machines, seconds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.fields import about, setting
-from rackmodel.records import dataclass, field, replace
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Plan
 from rackmodel.workload.serving.formats import KV_BYTES, WEIGHT_FORMATS, WeightFormat, weight_format

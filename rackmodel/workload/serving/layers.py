@@ -10,7 +10,8 @@ rotary with the write into the cache, activation functions with what follows.
 
 from __future__ import annotations
 
-from rackmodel.records import dataclass, field
+from dataclasses import dataclass, field
+
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.mixers import Recurrent

@@ -8,13 +8,13 @@ Left out: kernels (`layers`), time.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from rackmodel.records import dataclass, replace
 from rackmodel.workload.experts import distinct_ranks
 from rackmodel.workload.models import Model
 from rackmodel.workload.serving.job import ServingJob, Worker
