@@ -131,7 +131,7 @@ def touched_most(
     they have to do.
 
     >>> round(touched_most(256, 8, 8, 0, 4, 0.0, 0), 1), 4 * 8 / 8  # touched there, on the mean
-    (6.8, 4.0)
+    (6.4, 4.0)
     """
     chosen = _chosen(experts, topk, skew)
     if copies:
