@@ -118,9 +118,8 @@ def is_empty(value: object) -> bool:
 
 def plain(value: object) -> Any:
     """Return one of numpy's scalars as Python's own; all else as it is."""
-    scalar = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
-    # numpy is not imported to ask for its type
-    return value.item() if scalar else value  # type: ignore[attr-defined]  # hasattr tells
+    item = getattr(value, "item", None)  # numpy is not imported to ask for its type
+    return item() if item is not None and getattr(value, "ndim", 1) == 0 else value
 
 
 def number(

@@ -28,7 +28,7 @@ from rackmodel.hardware import (
     load_catalog,
 )
 from rackmodel.topology import Topology, changed, load_topology, topology_names
-from rackmodel.topology.shapes import Switched
+from rackmodel.topology.shapes import Mesh, Switched
 
 COPPER_ENDS = 144
 """Accelerators of the largest domain in copper: a Kyber rack. Source: THW-KYBER."""
@@ -171,9 +171,8 @@ def _switched(part: Accelerator, parts: Catalog) -> list[Topology]:
         one
         for one in _shipped()
         if known[one.accelerator].scale_up_link == part.scale_up_link
-        and one.scale_up is not None
-        # mypy: an accelerator with switched links has wires in its machine's scale-up part
-        and one.scale_up.wire.link == part.scale_up_link  # type: ignore[union-attr]  # never None
+        and isinstance(one.scale_up, Switched | Mesh)  # a torus has a wire each way
+        and one.scale_up.wire.link == part.scale_up_link
     ]
     if not found:
         raise InvalidInput(

@@ -91,7 +91,11 @@ class Run:
     def times(self) -> list[StepTimes]:
         """The tables of step times of the kinds of workers."""
         ends = (self.cluster.front[0].times, self.cluster.back[0].times)
-        return [one for n, one in enumerate(ends) if n == 0 or one is not ends[0]]  # type: ignore[misc]  # both are tables here
+        return [
+            one
+            for n, one in enumerate(ends)
+            if isinstance(one, StepTimes) and (n == 0 or one is not ends[0])
+        ]
 
     @property
     def rates(self) -> tuple[float, float]:

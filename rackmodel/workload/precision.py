@@ -11,6 +11,7 @@ current, block and mx scaling; nvfp4), Meta "rowwise" of torchao, MaxText AQT (i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rackmodel.errors import UnknownName
 
@@ -43,7 +44,7 @@ class Precision:
 
 
 def _narrow(name: str, form: str, element: float, **more: float | bool | str) -> Precision:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "name": name,
         "gemm_format": form,
         "base_format": "bf16",
@@ -56,8 +57,7 @@ def _narrow(name: str, form: str, element: float, **more: float | bool | str) ->
         "cast_launches": 1.0,
         "casts_weights": True,
     }
-    # fields of several types in one dictionary: a checker sees their union
-    return Precision(**(values | more))  # type: ignore[arg-type]
+    return Precision(**(values | more))
 
 
 def _wide(name: str, **more: float | bool | str) -> Precision:

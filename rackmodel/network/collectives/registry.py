@@ -14,7 +14,7 @@ A file of one's own registers an algorithm in the same way:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Transport
@@ -122,7 +122,7 @@ ALGORITHMS: dict[str, tuple[str, ...]] = dict.fromkeys(OPS, ())
 B = TypeVar("B", bound=Build)
 
 
-def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B], B]:
+def algorithm(name: str, ops: tuple[str, ...], **facts: Any) -> Callable[[B], B]:
     """Register the function below as the algorithm `name` of some operations.
 
     Parameters
@@ -143,9 +143,7 @@ def algorithm(name: str, ops: tuple[str, ...], **facts: object) -> Callable[[B],
         raise InvalidInput(f"algorithm {name!r}: unknown word {wrong[0]!r}; leave it out")
 
     def register(build: B) -> B:
-        # the names of `facts` are checked above, their types by who registers
-        made = Algorithm(name=name, ops=ops, build=build, **facts)  # type: ignore[arg-type]  # see above
-        ALGORITHM[name] = made
+        ALGORITHM[name] = Algorithm(name=name, ops=ops, build=build, **facts)
         for op in ops:
             ALGORITHMS[op] = (*ALGORITHMS[op], name)
         return build

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rackmodel.errors import InvalidInput, UnknownName
 
@@ -150,7 +150,7 @@ _KNOWN: dict[str, Schedule] = {}
 
 
 def schedule(
-    name: str, bubble: Callable[[int, int, int], float], **facts: object
+    name: str, bubble: Callable[[int, int, int], float], **facts: Any
 ) -> Callable[[Order], Order]:
     """Register a function of (p, m, v, rank) that yields `Action`s as a schedule.
 
@@ -178,8 +178,7 @@ def schedule(
     def register(order: Order) -> Order:
         if name in _KNOWN:
             raise InvalidInput(f"there is a schedule {name!r} already; give yours another name")
-        # mypy can't tell which field each of `facts` is
-        _KNOWN[name] = Schedule(name=name, order=order, bubble=bubble, **facts)  # type: ignore[arg-type]
+        _KNOWN[name] = Schedule(name=name, order=order, bubble=bubble, **facts)
         return order
 
     return register
