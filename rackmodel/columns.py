@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import pandas as pd
+from rackmodel.annotations import DataFrame
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -152,7 +151,7 @@ def records(table: Table, names: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+def frame_of(columns: Mapping[str, Any]) -> DataFrame:
     """Return columns as a DataFrame; `Words` as a categorical column."""
     import pandas as pd
 

@@ -21,12 +21,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DataFrame
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_BYTES = 2_000_000_000
 
@@ -172,7 +170,7 @@ def read_json(path: Path, *, where: str = "", most: int = MOST_BYTES, finite: bo
     return json_of(read_text(path, where=where, most=most), _shown(path, where), finite=finite)
 
 
-def read_csv(path: Path, *, where: str = "", **how: Any) -> pd.DataFrame:
+def read_csv(path: Path, *, where: str = "", **how: Any) -> DataFrame:
     """Return a table of a CSV file, read by pandas with the options `how`.
 
     Raises
@@ -187,7 +185,7 @@ def read_csv(path: Path, *, where: str = "", **how: Any) -> pd.DataFrame:
         content = _unzipped(content, _shown(path, where))
     text = as_text(content, _shown(path, where))
     try:
-        frame: pd.DataFrame = pd.read_csv(io.StringIO(text), **{"low_memory": False, **how})
+        frame: DataFrame = pd.read_csv(io.StringIO(text), **{"low_memory": False, **how})
         return frame
     except (ValueError, OverflowError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         why = " ".join(str(error).split())[:120]
@@ -305,7 +303,7 @@ def safe_cell(value: object) -> object:
     return value
 
 
-def csv_text(frame: pd.DataFrame) -> str:
+def csv_text(frame: DataFrame) -> str:
     """Return a frame as CSV, every text as `safe_cell` has it."""
     safe = frame.copy()
     for column in safe.select_dtypes(exclude="number").columns:

@@ -12,8 +12,9 @@ price, which stands in that of a chassis; that flatters the fabric.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DataFrame
 from rackmodel.assess.chassis import Level
 from rackmodel.assess.cost import switch_usd
 from rackmodel.assess.media import media_rows
@@ -21,9 +22,6 @@ from rackmodel.columns import frame_of
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 from rackmodel.topology.kinds import Tier
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ACCELERATORS = 8 * 576  # enough for every tier of the shipped fabrics
 HBM_REACH_M = 0.01  # assumed: a stack stands beside the die
@@ -103,7 +101,7 @@ def _nic_watts(machine: Topology, catalog: Catalog) -> float:
     return float(fact.value) / machine.chassis_accelerators if fact is not None else 0.0
 
 
-def _rate(wires: pd.DataFrame) -> float:
+def _rate(wires: DataFrame) -> float:
     """One direction of all cables of a tier. [bytes/s]"""
     return float((wires["ends"] / 2 * wires["bytes_per_s"]).sum())
 
@@ -136,7 +134,7 @@ class _Share:
     """One accelerator's share of the parts of a machine."""
 
     def __init__(
-        self, parts: pd.DataFrame, links: pd.DataFrame, catalog: Catalog, present: float
+        self, parts: DataFrame, links: DataFrame, catalog: Catalog, present: float
     ) -> None:
         self.parts, self.links, self.catalog, self.present = parts, links, catalog, present
 

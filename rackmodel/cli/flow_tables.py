@@ -8,14 +8,12 @@ Left out: simulating them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DataFrame
 from rackmodel.cli.values import clip
 from rackmodel.errors import InvalidInput
 from rackmodel.files import read_csv
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FLOW_COLUMNS = ("source", "target", "bytes", "start_s")
 MOST = {"bytes": 1e24, "start_s": 1e12}  # more is a slip, and sums would lose the small flows
@@ -49,7 +47,7 @@ def read_weights(split: Path, gpus: int) -> Any:
     return weights / fullest
 
 
-def read_flows(path: Path) -> pd.DataFrame:
+def read_flows(path: Path) -> DataFrame:
     """Return the table of flows, every value checked; other columns and the order are kept.
 
     Raises

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from rackmodel import hardware
+from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.assess.chassis import chassis_of
 from rackmodel.assess.rack_power import idle_chassis_w
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
@@ -36,11 +37,6 @@ from rackmodel.serving.steps import Slowdowns
 from rackmodel.stages import tell
 from rackmodel.topology import Topology
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 BINS = 200  # of the time that all jobs run
 MOST_TURNS = 5000  # steps of one job
 UNCHANGED = 1.0 + 1e-9  # a slowdown up to this is none
@@ -54,7 +50,7 @@ class Hall(Framed):
     payload: Mapping[str, Any]
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The jobs, one row each."""
         import pandas as pd
 
@@ -62,7 +58,7 @@ class Hall(Framed):
         return pd.DataFrame(rows)
 
     @property
-    def over_time(self) -> pd.DataFrame:
+    def over_time(self) -> DataFrame:
         """The power of racks and hall, one row for each bin of time."""
         import pandas as pd
 

@@ -11,10 +11,10 @@ import math
 import time
 from collections.abc import Callable, Generator, Hashable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rackmodel.annotations import DataFrame, Environment, Event
 from rackmodel.columns import Bools, Floats, Ints
 from rackmodel.errors import InvalidInput
 from rackmodel.network.flow_state import ACTIVE, SAME_TIME, State, make_state
@@ -22,10 +22,6 @@ from rackmodel.network.fluid import FluidNetwork, Moving, Row
 from rackmodel.network.graph import Network
 from rackmodel.network.routing import RouteTable
 from rackmodel.network.sharing import NUMBA, fair_rates
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import simpy
 
 Progress = Callable[[int, int], None]
 
@@ -37,8 +33,8 @@ WINDOW = 20_000  # flows that are routed and held at a time, besides those under
 
 
 def simulate_flows(
-    network: Network, frame: pd.DataFrame, *, progress: Progress | None = None
-) -> pd.DataFrame:
+    network: Network, frame: DataFrame, *, progress: Progress | None = None
+) -> DataFrame:
     """Send every flow of `frame` and say when it ends.
 
     Parameters
@@ -73,7 +69,7 @@ def simulate_flows(
     )
 
 
-def _checked(network: Network, frame: pd.DataFrame) -> tuple[Ints, Ints, Floats, Floats]:
+def _checked(network: Network, frame: DataFrame) -> tuple[Ints, Ints, Floats, Floats]:
     if missing := [c for c in COLUMNS[:3] if c not in frame.columns]:
         raise InvalidInput(
             f"flows: column {missing[0]!r} is missing; give it (expected: {', '.join(COLUMNS)})"
@@ -89,7 +85,7 @@ def _nodes(network: Network, names: list[Hashable]) -> Ints:
     return np.array([known[name] for name in names], dtype=np.int64)
 
 
-def _numbers(frame: pd.DataFrame, column: str) -> Floats:
+def _numbers(frame: DataFrame, column: str) -> Floats:
     try:
         values = frame[column].to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
@@ -184,7 +180,7 @@ class _Run:
             del rows[flow]
             self._end(np.array([flow]), env.now)
 
-        def send() -> Generator[simpy.Event, object, None]:
+        def send() -> Generator[Event, object, None]:
             for at in range(0, len(begins), WINDOW):
                 ids = self.order[at : at + WINDOW]
                 table, moves = self._window(ids)
@@ -309,7 +305,7 @@ class Traffic:
     3.0
     """
 
-    def __init__(self, env: simpy.Environment, network: Network) -> None:
+    def __init__(self, env: Environment, network: Network) -> None:
         """Carry nothing yet."""
         self.env, self.network = env, network
         self._rows: list[Row] = []
@@ -317,7 +313,7 @@ class Traffic:
         self._class_of: dict[tuple[int, int], int] = {}  # pair of nodes: its flow class
         self._fluid = FluidNetwork(env, self._rows, network.capacity.tolist(), self._caps)
 
-    def carry(self, source: Hashable, target: Hashable, byte_count: float) -> simpy.Event:
+    def carry(self, source: Hashable, target: Hashable, byte_count: float) -> Event:
         """Send bytes from node to node; the event fires when the last one has arrived.
 
         Raises

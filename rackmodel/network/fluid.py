@@ -17,17 +17,15 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
+from rackmodel.annotations import Environment, Event
 from rackmodel.columns import Floats, Ints
 from rackmodel.network.reference import TIE
 from rackmodel.network.sharing import fill_rows, last_end_s
 from rackmodel.network.simpy_private import trigger
-
-if TYPE_CHECKING:
-    import simpy
 
 RESIDUE = 1e-13  # relative to the clock: below its last bits a flow has ended
 REMEMBERED = 100_000  # sets of flows whose rates are kept
@@ -70,7 +68,7 @@ class FluidNetwork:
     cap : bytes/s that each flow class can't exceed by itself; infinity where it has no such limit.
     """
 
-    env: simpy.Environment
+    env: Environment
     loads: Sequence[Row] | Mapping[int, Row]
     capacity: Sequence[float]
     cap: Sequence[float]
@@ -133,7 +131,7 @@ class FluidNetwork:
             event.callbacks.append(self._solve)
             trigger(self.env, event, late=True)
 
-    def _solve(self, _: simpy.Event) -> None:
+    def _solve(self, _: Event) -> None:
         self._woken = False
         now = self.env.now
         while self._dirty:
@@ -200,7 +198,7 @@ class FluidNetwork:
         alarm = self.env.timeout(end - self.env.now, value=end)
         alarm.callbacks.append(self._ring)
 
-    def _ring(self, alarm: simpy.Event) -> None:
+    def _ring(self, alarm: Event) -> None:
         now, meant = self.env.now, cast(float, alarm.value)
         if meant == self._alarm_s:  # the clock itself may be a last bit short of it
             self._alarm_s = math.inf

@@ -11,12 +11,13 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmodel import gate
+from rackmodel.annotations import Graph
 from rackmodel.columns import Bools, Ints
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import Transport, load_catalog
@@ -27,18 +28,13 @@ from rackmodel.topology.kinds import Kind
 from rackmodel.topology.nodes_and_links import Elements, Names, grid
 from rackmodel.units import dimension_of
 
-if TYPE_CHECKING:
-    import networkx as nx
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Network(Arrays):
     """A compiled graph that knows its routes; the same before and after a run."""
 
     @classmethod
-    def from_graph(
-        cls, graph: nx.Graph[Any], *, routing: Routing = "spray", seed: int = 0
-    ) -> Network:
+    def from_graph(cls, graph: Graph[Any], *, routing: Routing = "spray", seed: int = 0) -> Network:
         """Compile `graph`.
 
         Parameters
@@ -150,7 +146,7 @@ class _Read(NamedTuple):
     edges: NDArray[np.void]  # EDGE[E]
 
 
-def _read_graph(graph: nx.Graph[Any]) -> _Read:
+def _read_graph(graph: Graph[Any]) -> _Read:
     nodes = tuple(graph.nodes)
     number = {node: i for i, node in enumerate(nodes)}
     kinds = tuple(str(graph.nodes[node].get("kind", "")) for node in nodes)
@@ -259,9 +255,7 @@ def _transport(facts: Mapping[str, Any], kinds: Sequence[str]) -> Transport:
     return replace(known[name], **own)
 
 
-def _accelerators(
-    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], kinds: tuple[str, ...]
-) -> Ints:
+def _accelerators(graph: Graph[Any], nodes: tuple[Hashable, ...], kinds: tuple[str, ...]) -> Ints:
     found = [i for i, kind in enumerate(kinds) if kind == Kind.ACCELERATOR]
     if not found:  # a bare graph without kinds: every node that is not named a switch may send
         found = [i for i, kind in enumerate(kinds) if kind == ""]
@@ -284,7 +278,7 @@ def _domains(accelerators: Ints, member: Bools, tail: Ints, head: Ints) -> Ints:
 
 
 def _positions(
-    graph: nx.Graph[Any], nodes: tuple[Hashable, ...], accelerators: Ints
+    graph: Graph[Any], nodes: tuple[Hashable, ...], accelerators: Ints
 ) -> tuple[tuple[int, ...], ...] | None:
     places: list[tuple[int, ...]] = []
     for i in accelerators.tolist():

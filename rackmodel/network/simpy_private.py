@@ -11,23 +11,20 @@ as its own `Timeout` does it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import simpy
+from rackmodel.annotations import Environment, Event
 
 NORMAL: Any = 1
 LATE: Any = 2  # a priority after SimPy's URGENT (0) and NORMAL
 
 
-def trigger(
-    env: simpy.Environment, event: simpy.Event, *, delay_s: float = 0.0, late: bool = False
-) -> None:
+def trigger(env: Environment, event: Event, *, delay_s: float = 0.0, late: bool = False) -> None:
     """Let `event` happen after a delay; `late`: after everything else at that instant."""
     event._ok, event._value = True, None
     env.schedule(event, LATE if late else NORMAL, delay_s)
 
 
-def events_so_far(env: simpy.Environment) -> int:
+def events_so_far(env: Environment) -> int:
     """Return how many events the clock has scheduled; call it once, at the end of a run."""
     return next(env._eid)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rackmodel.annotations import Axes, DataFrame
 from rackmodel.hardware.identity import made_with
 from rackmodel.planning.candidates import Candidate, Estimated
 from rackmodel.planning.missed import COUNTED
@@ -24,9 +25,6 @@ from rackmodel.result.notebook import Framed
 from rackmodel.workload import Job, peak_memory
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
     from rackmodel.result.result import Result
 
 WORDS = {  # parts of a simulated step, and of an estimated one
@@ -163,11 +161,11 @@ class SearchResult(Framed):
         return second / best - 1.0
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """One row per simulated plan; see `frames.search_frame`."""
         return search_frame(self)
 
-    def heat_map(self) -> pd.DataFrame:
+    def heat_map(self) -> DataFrame:
         """Estimated MFU over tp x pp; see `frames.heat_map`."""
         return heat_map(self)
 
@@ -237,7 +235,7 @@ def _row(first: Candidate, one: Candidate | Estimated, step_s: float) -> dict[st
     }
 
 
-def search_frame(found: SearchResult) -> pd.DataFrame:
+def search_frame(found: SearchResult) -> DataFrame:
     """As `search_rows`, with the plan's axes as columns."""
     import pandas as pd
 
@@ -310,7 +308,7 @@ def search_dict(found: SearchResult) -> dict[str, Any]:
     }
 
 
-def heat_map(found: SearchResult) -> pd.DataFrame:
+def heat_map(found: SearchResult) -> DataFrame:
     """MFU of the best fitting plan for every tp and pp: simulated where one of the pair was, else
     estimated.
 

@@ -8,10 +8,11 @@ Left out: several machines side by side (`steps.compare_figure`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rackmodel.annotations import DataFrame
 from rackmodel.reporting.steps import heat_bars, step_breakdown
 from rackmodel.reporting.style import (
     COLOURS,
@@ -28,9 +29,6 @@ from rackmodel.reporting.style import (
 )
 from rackmodel.reporting.summary import per_rack
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 MOST_STAGES = 16  # drawn; of more, evenly many
 BINS = 240
 PHASES = {
@@ -44,10 +42,10 @@ PHASES = {
 def step_figure(
     row: Mapping[str, Any],
     *,
-    events: pd.DataFrame,
-    memory: pd.DataFrame,
-    hbm: pd.DataFrame,
-    power: pd.DataFrame,
+    events: DataFrame,
+    memory: DataFrame,
+    hbm: DataFrame,
+    power: DataFrame,
 ) -> Figure:
     """Draw a step: where it goes, stages, power, HBM capacity and bandwidth, heat per rack.
 
@@ -74,7 +72,7 @@ def step_figure(
     return figure
 
 
-def stages(events: pd.DataFrame, step_s: float, ax: Axes) -> Axes:
+def stages(events: DataFrame, step_s: float, ax: Axes) -> Axes:
     """Draw what each pipeline stage does over the step, the first at the top."""
     names = np.unique(events["stage"])
     if len(names) > MOST_STAGES:
@@ -96,7 +94,7 @@ def stages(events: pd.DataFrame, step_s: float, ax: Axes) -> Axes:
         return dress(ax, title="Stages over time", x="time [s]", y="pipeline stage")
 
 
-def _spans(mine: pd.DataFrame) -> dict[str, list[tuple[float, float]]]:
+def _spans(mine: DataFrame) -> dict[str, list[tuple[float, float]]]:
     """Return what a rank's compute stream does: {phase: [(begin, length)]}, neighbours joined."""
     own = mine[mine["stream"] == "compute"].sort_values("start_s")
     found: dict[str, list[tuple[float, float]]] = {}
@@ -114,7 +112,7 @@ def _spans(mine: pd.DataFrame) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def hbm_over_time(timeline: pd.DataFrame, capacity_bytes: float, ax: Axes) -> Axes:
+def hbm_over_time(timeline: DataFrame, capacity_bytes: float, ax: Axes) -> Axes:
     """Stack what fills the HBM of the fullest rank over the step, under its capacity."""
     fullest = timeline["rank_class"].to_numpy()[int(timeline["total"].to_numpy().argmax())]
     mine = timeline[timeline["rank_class"] == fullest].sort_values("time_s")
@@ -147,7 +145,7 @@ def hbm_over_time(timeline: pd.DataFrame, capacity_bytes: float, ax: Axes) -> Ax
         return dress(ax, title="HBM of the fullest rank", x="time [s]", y="HBM [GB]")
 
 
-def hbm_busy(bandwidth: pd.DataFrame, step_s: float, mean: float, ax: Axes) -> Axes:
+def hbm_busy(bandwidth: DataFrame, step_s: float, mean: float, ax: Axes) -> Axes:
     """Draw how busy HBM is over the step: means over short spans and all ranks."""
     edges = np.linspace(0.0, step_s, BINS + 1)
     begin, end = bandwidth["start_s"].to_numpy(), bandwidth["end_s"].to_numpy()
@@ -168,7 +166,7 @@ def hbm_busy(bandwidth: pd.DataFrame, step_s: float, mean: float, ax: Axes) -> A
         return dress(ax, title="HBM bandwidth busy", x="time [s]", y="of the peak [%]")
 
 
-def rack_power(power: pd.DataFrame, step_s: float, ax: Axes) -> Axes:
+def rack_power(power: DataFrame, step_s: float, ax: Axes) -> Axes:
     """Draw the power of the hottest rack over the step, with its mean."""
     racks = power[power["what"] != "hall"]
     hottest = racks.groupby("what")["power_w"].mean().idxmax()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import Rectangle
 from rackmodel.reporting.style import (
     COLOURS,
     HALO,
@@ -25,9 +26,6 @@ from rackmodel.reporting.style import (
     look,
     own_axes,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.patches import Rectangle
 
 
 def mfu_heat_map(

@@ -14,14 +14,12 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rackmodel.annotations import DataFrame, Series
 from rackmodel.files import write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HOST = 1  # thread of the host in every process; Perfetto takes 0 for the thread numbered as its pid
 LAUNCH_NS = 4_000  # of a call of the host: assumed; it only draws
@@ -40,12 +38,12 @@ _ARGUMENTS = ("micro_batch", "stage", "flops", "hbm_bytes", "wire_bytes", "preci
 
 
 def write_trace(
-    events: pd.DataFrame,
+    events: DataFrame,
     path: Path,
     *,
     compress: bool = False,
     world_size: int | None = None,
-    memory: pd.DataFrame | None = None,
+    memory: DataFrame | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all rank classes to one file.
@@ -64,7 +62,7 @@ def write_trace(
 
 
 def write_rank_traces(
-    events: pd.DataFrame,
+    events: DataFrame,
     folder: Path,
     *,
     world_size: int | None = None,
@@ -91,11 +89,11 @@ def _zipped(text: bytes) -> bytes:
 
 
 def _text(
-    events: pd.DataFrame,
+    events: DataFrame,
     rank: int,
     world_size: int,
     calls: _Calls,
-    memory: pd.DataFrame | None,
+    memory: DataFrame | None,
     facts: Mapping[str, Any] | None,
 ) -> bytes:
     """Return the whole trace, one event a line."""
@@ -120,7 +118,7 @@ def _text(
     return f'{head},"traceEvents":[\n{lines}\n]}}\n'.encode()
 
 
-def _entries(events: pd.DataFrame, step_s: float, calls: _Calls) -> Iterator[dict[str, Any]]:
+def _entries(events: DataFrame, step_s: float, calls: _Calls) -> Iterator[dict[str, Any]]:
     """Yield names of processes and threads, the step, then every event."""
     correlation = 0
     for rank_class, mine in events.groupby("rank_class", sort=True):
@@ -152,7 +150,7 @@ class _Calls(NamedTuple):
     lead_ns: int
 
 
-def _launch_times(events: pd.DataFrame) -> _Calls:
+def _launch_times(events: DataFrame) -> _Calls:
     """Return when the host calls each kernel, and how far that leads.
 
     The host calls one after another, as far ahead as the queue lets it, and none late. Times are
@@ -171,12 +169,12 @@ def _launch_times(events: pd.DataFrame) -> _Calls:
     return _Calls({one: (at + lead_ns).tolist() for one, at in found.items()}, lead_ns)
 
 
-def _whole_ns(seconds: pd.Series) -> np.ndarray:
+def _whole_ns(seconds: Series) -> np.ndarray:
     """Return times in whole nanoseconds."""
     return (seconds.to_numpy() * 1e9).round().astype(np.int64)
 
 
-def _counters(memory: pd.DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
+def _counters(memory: DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
     """Yield HBM by kind in GB as a stacked counter of each process."""
     kinds = [c for c in memory if c not in ("rank_class", "stage", "time_s", "total")]
     columns = {name: memory[name].to_numpy() for name in (*kinds, "rank_class", "time_s")}
@@ -191,7 +189,7 @@ def _counters(memory: pd.DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _threads(events: pd.DataFrame) -> dict[str, int]:
+def _threads(events: DataFrame) -> dict[str, int]:
     """Return {stream: thread}, compute first."""
     names = sorted(
         events["stream"].astype(str).unique(), key=lambda name: (name != "compute", name)
@@ -199,7 +197,7 @@ def _threads(events: pd.DataFrame) -> dict[str, int]:
     return {name: 7 + index for index, name in enumerate(names)}
 
 
-def _rows(events: pd.DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
+def _rows(events: DataFrame, lead_ns: int) -> Iterator[dict[str, Any]]:
     """Yield rows as plain dicts, times as whole nanoseconds so that neighbours don't overlap."""
     plain = {
         name: events[name].astype(object).to_numpy()

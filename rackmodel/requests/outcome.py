@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from rackmodel import hardware
+from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.assess.site import Site
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
@@ -28,11 +29,6 @@ from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import RequestsRecord
 from rackmodel.serving.outcome import plan_words
 from rackmodel.topology import Topology
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,7 +61,7 @@ class RequestsResult(Framed):
         }
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """What happened over time, one row for each bin, with each rack's power."""
         import pandas as pd
 

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import html
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.result.facts import figures
 from rackmodel.result.result import Result
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 class Comparison(list[tuple[str, Result | CannotRun]]):
@@ -44,7 +40,7 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
         ]
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """One row a machine, SI units: speed, HBM, heat, money; reason where it can't run."""
         import pandas as pd
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+from rackmodel.annotations import DataFrame
 
 
 class Framed:
     """What has a `frame` shows its first rows in a notebook, and writes itself as JSON."""
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """Its rows; SI units in the names of the columns."""
         raise NotImplementedError
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import Band, Banded, band
 from rackmodel.engine.doubled import doubled_paces
@@ -41,10 +42,6 @@ from rackmodel.result.timeline import stretches
 from rackmodel.result.waterfall import waterfall
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from rackmodel.engine.step import Step
     from rackmodel.hardware import Accelerator, Catalog
     from rackmodel.kernels.contention import Contention
@@ -158,7 +155,7 @@ class Result(Banded):
         return float(self.assessment["power"]["tokens_per_s_per_mw"])
 
     @cached_property
-    def events(self) -> pd.DataFrame:
+    def events(self) -> DataFrame:
         """One row per stretch of a rank class's time; see `timeline.COLUMNS`."""
         return frame_of(self.stretches)
 
@@ -169,12 +166,12 @@ class Result(Banded):
         return stretches(self.step, outside=lost)
 
     @cached_property
-    def operations(self) -> pd.DataFrame:
+    def operations(self) -> DataFrame:
         """One row per operation of every rank class."""
         return frame_of(stretches(self.step, fine=True))
 
     @cached_property
-    def links(self) -> pd.DataFrame:
+    def links(self) -> DataFrame:
         """Bytes and utilisation by tier and kind of link; see `records.LinkRecord`."""
         import pandas as pd
 
@@ -186,7 +183,7 @@ class Result(Banded):
         return link_rows(self.step)
 
     @cached_property
-    def racks(self) -> pd.DataFrame:
+    def racks(self) -> DataFrame:
         """Which rank classes stand in each class of racks."""
         return frame_of(self.rack_columns)
 
@@ -196,13 +193,13 @@ class Result(Banded):
         return rack_columns(self.step, self.rack_accelerators)
 
     @cached_property
-    def rank_classes(self) -> pd.DataFrame:
+    def rank_classes(self) -> DataFrame:
         """Columns rank_class, stage, count (ranks of the whole machine)."""
         count, stage = self.step.rank_count, self.step.rank_stage
         return frame_of({"rank_class": np.arange(len(count)), "stage": stage, "count": count})
 
     @cached_property
-    def contention(self) -> pd.DataFrame:
+    def contention(self) -> DataFrame:
         """What each kind of collective takes while kernels run beside it.
 
         Columns op, axis, bytes, algorithm, compute_units and compute_share (SMs, CUs),
@@ -213,17 +210,17 @@ class Result(Banded):
         return pd.DataFrame(contention_rows(self.step, self.contention_of))
 
     @cached_property
-    def memory(self) -> pd.DataFrame:
+    def memory(self) -> DataFrame:
         """HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
         return hbm_peaks(self.memory_timeline)
 
     @cached_property
-    def memory_timeline(self) -> pd.DataFrame:
+    def memory_timeline(self) -> DataFrame:
         """HBM over the step: columns rank_class, stage, time_s, one for each kind, total."""
         return hbm_timeline(self.step)
 
     @cached_property
-    def hbm_bandwidth(self) -> pd.DataFrame:
+    def hbm_bandwidth(self) -> DataFrame:
         """HBM bandwidth over the step, from the kernels and the traffic that run; rows overlap.
 
         Columns rank_class, start_s, end_s, count (ranks of the class), bytes_per_s, utilisation (of
@@ -355,7 +352,7 @@ class Result(Banded):
         return replace(self, filled=tuple(filled))
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The main figures, one row: that of `Comparison.frame`."""
         return frame_of({key: [value] for key, value in figures(self.to_dict()).items()})
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from rackmodel.annotations import Axes, DataFrame
 from rackmodel.engine.step import Step
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.identity import made_with
@@ -24,10 +25,6 @@ from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, Segment
 from rackmodel.workload.serving.job import ServingJob
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 PARTS = {"gemm": "products", "grouped_gemm": "experts", "attention": "attention"}
 
@@ -173,7 +170,7 @@ class ServingResult(Framed):
         return cast(ServingRecord, found)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The main figures, one row."""
         import pandas as pd
 

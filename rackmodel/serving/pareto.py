@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import Axes, DataFrame
 from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit, InvalidInput
 from rackmodel.result.notebook import Framed
@@ -25,10 +26,6 @@ from rackmodel.serving.steps import Steps
 from rackmodel.serving.words import job_of_words
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.job import ServingJob
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 USERS = tuple(2**power for power in range(18))
 HALVINGS = 3  # of the logarithm of users between two points, where a speed is asked for
@@ -43,7 +40,7 @@ class Front(Framed):
     made: Mapping[str, Any] = field(default_factory=dict)  # version, and catalog of the parts
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The points as a frame, one row each."""
         import pandas as pd
 

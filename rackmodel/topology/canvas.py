@@ -7,10 +7,9 @@ Left out: what is drawn (`draw`, `draw_fabric`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from rackmodel.annotations import Axes
 
 Box: TypeAlias = tuple[float, float, float, float]  # left, bottom, width, height
 COLOURS = {

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from rackmodel import gate
+from rackmodel.annotations import DiGraph, Graph
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 Reader: TypeAlias = Callable[[object, str], Any]
 
@@ -25,12 +23,12 @@ LEAST_BYTES_PER_S, MOST_BYTES_PER_S = 1.0, 1e18
 MOST_LATENCY_S = 10.0
 
 
-def kinds_of(graph: nx.Graph[Any]) -> dict[Any, str]:
+def kinds_of(graph: Graph[Any]) -> dict[Any, str]:
     """Return {node: kind}."""
     return {node: str(data.get("kind") or "") for node, data in graph.nodes(data=True)}
 
 
-def as_directed(graph: nx.Graph[Any], file: str = "graph") -> nx.DiGraph[Any]:
+def as_directed(graph: Graph[Any], file: str = "graph") -> DiGraph[Any]:
     """Return a directed copy; an undirected edge is both directions, parallel ones are refused."""
     import networkx as nx
 
@@ -43,7 +41,7 @@ def as_directed(graph: nx.Graph[Any], file: str = "graph") -> nx.DiGraph[Any]:
                     " the rate of the whole bundle"
                 )
             ends.add((u, v))
-    directed: nx.DiGraph[Any] = nx.DiGraph()
+    directed: DiGraph[Any] = nx.DiGraph()
     directed.graph.update(graph.graph)
     directed.add_nodes_from((n, dict(data)) for n, data in graph.nodes(data=True))
     directed.add_edges_from((u, v, dict(data)) for u, v, data in graph.edges(data=True))
@@ -52,7 +50,7 @@ def as_directed(graph: nx.Graph[Any], file: str = "graph") -> nx.DiGraph[Any]:
     return directed
 
 
-def check_topology(graph: nx.Graph[Any], *, file: str = "graph", bare: bool = False) -> None:
+def check_topology(graph: Graph[Any], *, file: str = "graph", bare: bool = False) -> None:
     """Refuse a graph that rackmodel cannot run, naming the node or edge, its value and the remedy.
 
     Checks kinds, capacities (finite, above 0), latencies, counts, self-loops, sizes, and that every
@@ -184,7 +182,7 @@ def _check_edge(data: dict[str, Any], where: str) -> None:
         )
 
 
-def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) -> None:
+def _check_connected(graph: Graph[Any], accelerators: list[Hashable], file: str) -> None:
     """Every accelerator has to reach the first one and be reached by it, CPUs not forwarding."""
     import networkx as nx
 
@@ -200,7 +198,7 @@ def _check_connected(graph: nx.Graph[Any], accelerators: list[Hashable], file: s
             )
 
 
-def _check_whole(graph: nx.Graph[Any], accelerators: list[Hashable], file: str) -> None:
+def _check_whole(graph: Graph[Any], accelerators: list[Hashable], file: str) -> None:
     """Every accelerator has to hang together with the first one, whichever way links lead."""
     import networkx as nx
 

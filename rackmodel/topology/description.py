@@ -12,15 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.topology.fabric import Fabric, FabricPlan, most_units, plan_fabric
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.shapes import Host, Nics, ScaleUp, Torus
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 MOST_ACCELERATORS = 100_000_000
 """More than anyone will own; a larger number is a slip."""
@@ -51,7 +49,7 @@ class Description:
     source_text: str = ""
     changes: Mapping[str, object] = field(default_factory=dict, hash=False)  # put over the file
     notes: tuple[str, ...] = ()
-    own_graph: nx.DiGraph[Any] | None = field(default=None, compare=False)
+    own_graph: DiGraph[Any] | None = field(default=None, compare=False)
 
     @property
     def domain_accelerators(self) -> int:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rackmodel import units
+from rackmodel.annotations import Axes, DiGraph
 from rackmodel.topology.canvas import COLOURS, axes, rectangle
 from rackmodel.topology.check import kinds_of
 from rackmodel.topology.fabric import units_without_cores
 from rackmodel.topology.kinds import Kind, Tier, tier_of
 from rackmodel.topology.shapes import Mesh, Torus
 from rackmodel.topology.topology import Topology
-
-if TYPE_CHECKING:
-    import networkx as nx
-    from matplotlib.axes import Axes
 
 SHOWN = 6
 LEFT, RIGHT = 3.4, 12.0  # where boxes stand
@@ -102,7 +99,7 @@ def _telling_size(topology: Topology) -> int:
     return min(size, topology.max_accelerators)
 
 
-def _tiers(topology: Topology, graph: nx.DiGraph[Any]) -> list[_Tier]:
+def _tiers(topology: Topology, graph: DiGraph[Any]) -> list[_Tier]:
     counts: Counter[str] = Counter()
     parts: dict[str, set[str]] = {}
     for _, data in graph.nodes(data=True):
@@ -127,7 +124,7 @@ def _tiers(topology: Topology, graph: nx.DiGraph[Any]) -> list[_Tier]:
     return tiers
 
 
-def _domain_name(topology: Topology, graph: nx.DiGraph[Any], count: int) -> str:
+def _domain_name(topology: Topology, graph: DiGraph[Any], count: int) -> str:
     shape = graph.graph.get("shape")
     if shape:
         return f"{'torus' if count == 1 else 'tori'} {' x '.join(map(str, shape))}"
@@ -136,7 +133,7 @@ def _domain_name(topology: Topology, graph: nx.DiGraph[Any], count: int) -> str:
     return "scale-up domain" if count == 1 else "scale-up domains"
 
 
-def _scale_up_rate(graph: nx.DiGraph[Any], accelerators: int) -> str:
+def _scale_up_rate(graph: DiGraph[Any], accelerators: int) -> str:
     """Say what an accelerator can send to others of its domain."""
     kinds = kinds_of(graph)
     rates = [
@@ -147,7 +144,7 @@ def _scale_up_rate(graph: nx.DiGraph[Any], accelerators: int) -> str:
     return units.show(sum(rates) / accelerators, "bytes_per_s", digits=3) if rates else ""
 
 
-def _joints(graph: nx.DiGraph[Any]) -> dict[tuple[str, str], _Joint]:
+def _joints(graph: DiGraph[Any]) -> dict[tuple[str, str], _Joint]:
     found: dict[tuple[str, str], _Joint] = {}
     kinds = kinds_of(graph)
     for a, b, data in graph.edges(data=True):

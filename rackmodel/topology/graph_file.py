@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import gate
+from rackmodel.annotations import DiGraph, Graph
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware import load_catalog
 from rackmodel.topology.check import (
@@ -29,9 +30,6 @@ from rackmodel.topology.formats import graph_of
 from rackmodel.topology.formats.words import normalised
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 from rackmodel.topology.topology import Topology
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 DEFAULTS = {
     "latency_s": 0.0,
@@ -46,7 +44,7 @@ DEFAULTS = {
 """Facts of a link that a user's graph leaves out."""
 
 
-def parse_graph(text: str, path: Path, maps: Mapping[str, str] | None = None) -> nx.DiGraph[Any]:
+def parse_graph(text: str, path: Path, maps: Mapping[str, str] | None = None) -> DiGraph[Any]:
     """Return the graph that a text holds, in rackmodel's words, not yet checked.
 
     Parameters
@@ -61,7 +59,7 @@ def parse_graph(text: str, path: Path, maps: Mapping[str, str] | None = None) ->
     return normalised(graph_of(text, path), str(path), maps)
 
 
-def read_flow_graph(path: Path, maps: Mapping[str, str] | None = None) -> nx.DiGraph[Any]:
+def read_flow_graph(path: Path, maps: Mapping[str, str] | None = None) -> DiGraph[Any]:
     """Read a graph that only carries flows: see `bare` of `check_topology`.
 
     Raises
@@ -80,7 +78,7 @@ def read_flow_graph(path: Path, maps: Mapping[str, str] | None = None) -> nx.DiG
 
 
 def from_graph(
-    graph: nx.Graph[Any], *, accelerator: str | None = None, name: str = "", file: str = ""
+    graph: Graph[Any], *, accelerator: str | None = None, name: str = "", file: str = ""
 ) -> Topology:
     """Check a graph, fill in what it leaves out, and wrap it as a machine of fixed size.
 
@@ -135,7 +133,7 @@ def from_graph(
     )
 
 
-def _number_domains(graph: nx.DiGraph[Any], nodes: list[Hashable]) -> int:
+def _number_domains(graph: DiGraph[Any], nodes: list[Hashable]) -> int:
     """Give accelerators that reach each other by scale-up links and switches alone one `domain`.
 
     Returns the accelerators of the largest.
@@ -152,7 +150,7 @@ def _number_domains(graph: nx.DiGraph[Any], nodes: list[Hashable]) -> int:
     return max(Counter(graph.nodes[node]["domain"] for node in nodes).values())
 
 
-def _fill_in(graph: nx.DiGraph[Any], part: str) -> None:
+def _fill_in(graph: DiGraph[Any], part: str) -> None:
     """Put in the facts of nodes and edges that the user left out."""
     for _, data in graph.nodes(data=True):
         outside = data["kind"] in FABRIC_SWITCHES
@@ -164,7 +162,7 @@ def _fill_in(graph: nx.DiGraph[Any], part: str) -> None:
             data.setdefault(key, default)
 
 
-def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
+def _ordered(graph: DiGraph[Any], file: str) -> list[Hashable]:
     nodes = [n for n, kind in kinds_of(graph).items() if kind == Kind.ACCELERATOR]
     indices = [graph.nodes[n].get("index") for n in nodes]
     if all(index is None for index in indices):
@@ -177,7 +175,7 @@ def _ordered(graph: nx.DiGraph[Any], file: str) -> list[Hashable]:
     return sorted(nodes, key=lambda n: graph.nodes[n]["index"])
 
 
-def _part(graph: nx.DiGraph[Any], nodes: Iterable[Hashable], given: str | None, file: str) -> str:
+def _part(graph: DiGraph[Any], nodes: Iterable[Hashable], given: str | None, file: str) -> str:
     parts = {graph.nodes[n]["part"] for n in nodes if graph.nodes[n].get("part")}
     stated = given or graph.graph.get("accelerator")
     if len(parts) > 1 and not given:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from rackmodel.annotations import DiGraph
 from rackmodel.columns import Columns, of_records
 from rackmodel.errors import UnknownName
 from rackmodel.hardware import Catalog, load_catalog
@@ -18,9 +19,6 @@ from rackmodel.topology.check import kinds_of
 from rackmodel.topology.description import Description
 from rackmodel.topology.elements import elements
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind, Tier, tier_of
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 COLUMNS = [
     "part_kind",
@@ -97,14 +95,14 @@ def inventory_rows(machine: Description, accelerators: int) -> list[dict[str, An
     return _records(counts)
 
 
-def _edges(graph: nx.DiGraph[Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _edges(graph: DiGraph[Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the kinds of both ends and the facts of every edge."""
     kinds = kinds_of(graph)
     for a, b, data in graph.edges(data=True):
         yield kinds[a], kinds[b], data
 
 
-def counted(graph: nx.DiGraph[Any], machine: Description | None = None) -> Columns:
+def counted(graph: DiGraph[Any], machine: Description | None = None) -> Columns:
     """Count the parts of a full graph node by node and edge by edge, as `Topology.parts`."""
     counts: Counter[_Row] = Counter()
     kinds = kinds_of(graph)
@@ -150,13 +148,13 @@ def copper_pairs_of(rows: list[dict[str, Any]]) -> float:
     return float(sum(2 * row["lanes"] * row["count"] for row in cables))
 
 
-def copper_pairs(graph: nx.DiGraph[Any]) -> int:
+def copper_pairs(graph: DiGraph[Any]) -> int:
     """Count the copper pairs in a graph: `lanes` of every copper link, each direction its own."""
     edges = [data for *_, data in graph.edges(data=True) if data["medium"] == "copper"]
     return sum(int(data["count"]) * int(data["lanes"]) for data in edges)
 
 
-def scale_up_bytes_per_s(graph: nx.DiGraph[Any]) -> float:
+def scale_up_bytes_per_s(graph: DiGraph[Any]) -> float:
     """Sum the rates of all accelerators' scale-up links, both directions, as makers print it."""
     return sum(
         float(data["bytes_per_s"]) * (kind_a, kind_b).count(Kind.ACCELERATOR)
@@ -166,7 +164,7 @@ def scale_up_bytes_per_s(graph: nx.DiGraph[Any]) -> float:
 
 
 def optics_power_w(
-    graph: nx.DiGraph[Any],
+    graph: DiGraph[Any],
     medium: str = "pluggable",
     *,
     tier: str = Tier.SCALE_UP,

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import gate
+from rackmodel.annotations import DiGraph, Graph
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, is_folder
 from rackmodel.hardware import Catalog, load_catalog
@@ -23,9 +24,6 @@ from rackmodel.topology.graph_file import from_graph, parse_graph
 from rackmodel.topology.set_rates import at_set_rates
 from rackmodel.topology.toml_file import parse_toml
 from rackmodel.topology.topology import Topology
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 MOST_KEPT = 256  # machines
 _ENDINGS = (".toml", ".json", ".graphml", ".xml", ".yml", ".yaml", ".txt")  # of files, not names
@@ -50,7 +48,7 @@ def topology_names() -> list[str]:
 
 @gate.called
 def load_topology(
-    name: str | Path | nx.Graph[Any] | Topology,
+    name: str | Path | Graph[Any] | Topology,
     *,
     overrides: Mapping[str, object] | None = None,
     catalog: Catalog | None = None,
@@ -166,7 +164,7 @@ def _find(name: str) -> Path:
 
 
 @gate.called
-def read_topology(name: str | Path | nx.Graph[Any], racks: int = 1) -> nx.DiGraph[Any]:
+def read_topology(name: str | Path | Graph[Any], racks: int = 1) -> DiGraph[Any]:
     """Return the full graph, planes spelled out, of some of the racks that a file describes.
 
     Parameters

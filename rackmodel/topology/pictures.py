@@ -8,9 +8,10 @@ Left out: results of a simulation (`report`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rackmodel import units
+from rackmodel.annotations import Axes
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 from rackmodel.hardware.build import read_trays
@@ -21,9 +22,6 @@ from rackmodel.topology.inventory import copper_pairs_of, inventory_rows
 from rackmodel.topology.kinds import Kind
 from rackmodel.topology.shapes import Switched
 from rackmodel.topology.topology import Topology
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["draw", "fabric_picture", "rack_picture"]
 

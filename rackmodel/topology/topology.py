@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DataFrame, DiGraph
 from rackmodel.columns import Columns, frame_of, of_records, table_html
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.describe import describe
@@ -18,10 +19,6 @@ from rackmodel.topology.description import Description
 from rackmodel.topology.elements import elements
 from rackmodel.topology.inventory import COLUMNS, counted, inventory_rows
 from rackmodel.topology.nodes_and_links import Elements
-
-if TYPE_CHECKING:
-    import networkx as nx
-    import pandas as pd
 
 MOST_NODES = 3_000_000
 """A graph of more nodes is refused: several gigabytes. Use the description, or a stand-in."""
@@ -50,7 +47,7 @@ class Topology(Description):
         told = [f"# set: {key} = {value}\n" for key, value in self.changes.items()]
         return self.source_text + "".join(told)
 
-    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
+    def graph(self, accelerators: int, *, bundled: bool = False) -> DiGraph[Any]:
         """Build the graph of the units that `accelerators` accelerators stand on.
 
         Parameters
@@ -107,7 +104,7 @@ class Topology(Description):
                 found[links.tier, links.wire.kind] += links.cables
         return found
 
-    def inventory(self, accelerators: int) -> pd.DataFrame:
+    def inventory(self, accelerators: int) -> DataFrame:
         """Count the parts of the units that `accelerators` accelerators stand on, by arithmetic.
 
         Returns

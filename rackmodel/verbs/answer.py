@@ -12,15 +12,11 @@ from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.errors import InvalidInput
 from rackmodel.result.notebook import Framed
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Words = ParamSpec("Words")
 Found = TypeVar("Found")
@@ -56,7 +52,7 @@ class Answer(Framed, Mapping[str, Any]):
         return len(self.payload)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The rows as a frame, one row each, units in the names of the columns."""
         import pandas as pd
 
@@ -102,7 +98,7 @@ def checked(verb: Callable[Words, Found]) -> Callable[Words, Found]:
 
 
 def answering(
-    rows_of: Callable[Words, pd.DataFrame], picture: str, module: str
+    rows_of: Callable[Words, DataFrame], picture: str, module: str
 ) -> Callable[Words, Answer]:
     """Return the verb that has the words of a function and gives its frame as an `Answer`.
 

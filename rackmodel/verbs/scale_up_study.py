@@ -14,9 +14,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import files
+from rackmodel.annotations import DataFrame
 from rackmodel.argument import scale_up
 from rackmodel.argument.answers import markdown
 from rackmodel.argument.scale_up import FIELDS, UNSURE, machine_key, point, whole
@@ -32,9 +33,6 @@ from rackmodel.sweeps.jobs import code_digest
 from rackmodel.sweeps.run import progress_lines
 from rackmodel.sweeps.spec import FlatJob, SweepSpec, read_spec
 from rackmodel.sweeps.store import canonical
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPECS = Path(scale_up.__file__).with_name("data")
 FULL = (
@@ -66,7 +64,7 @@ def points(names: Sequence[str]) -> dict[str, list[FlatJob]]:
     }
 
 
-def run(names: Sequence[str], out: Path, workers: int) -> dict[str, pd.DataFrame]:
+def run(names: Sequence[str], out: Path, workers: int) -> dict[str, DataFrame]:
     """Run the points of all these specs, or what is left of them; one frame per spec.
 
     Raises
@@ -106,7 +104,7 @@ def _order(job: FlatJob) -> tuple[Any, ...]:
     return (*machine_key(job), job["routing"] != "spray")
 
 
-def draw(frames: Mapping[str, pd.DataFrame], out: Path) -> None:
+def draw(frames: Mapping[str, DataFrame], out: Path) -> None:
     """Draw every picture of the study, as PNG and SVG."""
     tell("drawing")
     whole = with_gains(frames)
@@ -131,7 +129,7 @@ def write_study(names: Sequence[str], out: Path, workers: int) -> tuple[str, str
     return text, rests_on(frames)
 
 
-def rests_on(frames: Mapping[str, pd.DataFrame]) -> str:
+def rests_on(frames: Mapping[str, DataFrame]) -> str:
     """Return how many points there are, how many plans they took, and how sure their searches are.
 
     Points that several specs ask for count once.

@@ -28,7 +28,17 @@ from benchmarks.structure import (
 )
 
 KNOWN = tomllib.loads((Path(__file__).parent / "known.toml").read_text("utf-8"))
-ALWAYS = {"columns", "errors", "fields", "files", "gate", "shipped", "stages", "units"}
+ALWAYS = {
+    "annotations",
+    "columns",
+    "errors",
+    "fields",
+    "files",
+    "gate",
+    "shipped",
+    "stages",
+    "units",
+}
 _MACHINE = {"hardware", "topology", "network"}
 _STEP = _MACHINE | {"software", "workload", "kernels"}
 _ALL = _STEP | {"engine", "result", "assess", "planning", "api", "schema", "extend"}

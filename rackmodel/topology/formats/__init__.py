@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.files import json_of
 from rackmodel.gate import shown
@@ -27,20 +28,17 @@ from rackmodel.topology.formats.node_link import from_node_link
 from rackmodel.topology.formats.simai import from_simai
 from rackmodel.topology.formats.simgrid import from_simgrid
 
-if TYPE_CHECKING:
-    import networkx as nx
-
 READ = (
     "node-link JSON, GraphML, NCCL_TOPO_DUMP_FILE, SimGrid platforms, InfraGraph, ASTRA-sim network"
     " files, SimAI and ns-3 topologies"
 )
-_XML: dict[str, Callable[[Any, str], nx.DiGraph[Any]]] = {
+_XML: dict[str, Callable[[Any, str], DiGraph[Any]]] = {
     "system": from_nccl,
     "platform": from_simgrid,
 }
 
 
-def graph_of(text: str, path: Path) -> nx.DiGraph[Any]:
+def graph_of(text: str, path: Path) -> DiGraph[Any]:
     """Return the graph that a text holds.
 
     Raises
@@ -67,7 +65,7 @@ def graph_of(text: str, path: Path) -> nx.DiGraph[Any]:
     raise InvalidInput(f"{file}: it holds no machine that can be read (expected {READ}, or TOML)")
 
 
-def _of_table(data: object, file: str) -> nx.DiGraph[Any]:
+def _of_table(data: object, file: str) -> DiGraph[Any]:
     """A table of keys: InfraGraph and ASTRA-sim have keys of their own."""
     if isinstance(data, Mapping) and "instances" in data and "devices" in data:
         return from_infragraph(data, file)

@@ -15,16 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import units
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 SHAPES = ("Ring", "FullyConnected", "Switch")
 MOST_ACCELERATORS = 100_000
@@ -36,7 +34,7 @@ _EXAMPLES = {
 }
 
 
-def from_astra(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
+def from_astra(data: Mapping[str, Any], file: str) -> DiGraph[Any]:
     """Return the graph of an ASTRA-sim network file."""
     shapes = _list(data, "topology", file)
     sizes = [_size(one, file) for one in _list(data, "npus_count", file)]

@@ -8,17 +8,15 @@ Left out: what the keys mean (`words`).
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.check import as_directed
 
-if TYPE_CHECKING:
-    import networkx as nx
 
-
-def from_graphml(text: str, file: str) -> nx.DiGraph[Any]:
+def from_graphml(text: str, file: str) -> DiGraph[Any]:
     """Return the graph of a GraphML text that is known to declare no entities."""
     import xml.etree.ElementTree as ElementTree
 

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from rackmodel.annotations import DiGraph, Graph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 _KINDS = {"xpu": Kind.ACCELERATOR, "nic": Kind.NIC, "cpu": Kind.CPU, "switch": Kind.LEAF}
 _RATES = {"gigabits_per_second": 1e9 / 8, "gigabytes_per_second": 1e9}
@@ -38,12 +36,12 @@ class _Edge(NamedTuple):
     latency_s: float
 
 
-def from_infragraph(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
+def from_infragraph(data: Mapping[str, Any], file: str) -> DiGraph[Any]:
     """Return the graph of an infrastructure; links without a rate keep their name as `link`."""
     import networkx as nx
 
     devices = {str(one.get("name")): one for one in _tables(data, "devices", file)}
-    raw: nx.Graph[Any] = nx.Graph()
+    raw: Graph[Any] = nx.Graph()
     counts: dict[str, int] = {}
     for instance in _tables(data, "instances", file):
         name, device = str(instance.get("name")), str(instance.get("device"))
@@ -59,7 +57,7 @@ def from_infragraph(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
 
 
 def _device(
-    raw: nx.Graph[Any], name: str, device: Mapping[str, Any], data: Mapping[str, Any], file: str
+    raw: Graph[Any], name: str, device: Mapping[str, Any], data: Mapping[str, Any], file: str
 ) -> None:
     """Add the components of one instance of a device, and its inner edges."""
     components = _tables(device, "components", file)
@@ -101,7 +99,7 @@ def _kind(component: Mapping[str, Any], local: bool, file: str) -> str:
 
 
 def _between(
-    raw: nx.Graph[Any],
+    raw: Graph[Any],
     edge: Mapping[str, Any],
     counts: dict[str, int],
     data: Mapping[str, Any],
@@ -126,7 +124,7 @@ def _between(
 
 
 def _join(
-    raw: nx.Graph[Any], ends: list[list[str]], edge: Mapping[str, Any], link: _Edge, file: str
+    raw: Graph[Any], ends: list[list[str]], edge: Mapping[str, Any], link: _Edge, file: str
 ) -> None:
     first, second = ends
     for a, b in _pairs(str(edge.get("scheme", "")), first, second, file):
@@ -197,7 +195,7 @@ def _quantity(table: Mapping[str, Any], units: Mapping[str, float], where: str) 
     return None
 
 
-def _contract(raw: nx.Graph[Any]) -> None:
+def _contract(raw: Graph[Any]) -> None:
     """Take out nodes without a kind; what they join is joined at the lower of two rates."""
     for node in [n for n, kind in raw.nodes(data="kind") if not kind]:
         near = [(other, data["link"]) for other, data in raw[node].items()]
@@ -213,7 +211,7 @@ def _contract(raw: nx.Graph[Any]) -> None:
                     raw.add_edge(a, b, link=through)
 
 
-def _directed(raw: nx.Graph[Any]) -> nx.DiGraph[Any]:
+def _directed(raw: Graph[Any]) -> DiGraph[Any]:
     """The graph in rackmodel's words, with switches of the fabric placed by level."""
     joined = Joined()
     for node, data in raw.nodes(data=True):

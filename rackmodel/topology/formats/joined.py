@@ -8,12 +8,10 @@ Left out: which format they come from.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DiGraph
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 class Joined:
@@ -22,7 +20,7 @@ class Joined:
     def __init__(self) -> None:
         import networkx as nx
 
-        self.graph: nx.DiGraph[Any] = nx.DiGraph()
+        self.graph: DiGraph[Any] = nx.DiGraph()
 
     def add(self, node: Hashable, kind: str, **facts: Any) -> None:
         """Add a node."""

@@ -8,12 +8,10 @@ something, references and tags of YAML are refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from rackmodel.annotations import Element
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 
 def parse_xml(text: str, file: str) -> Element:

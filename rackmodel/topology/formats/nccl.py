@@ -14,17 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DiGraph, Element
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
-    import networkx as nx
 
 _SWITCH_CLASS = "0x0680"  # PCI class of an NVSwitch
 _NVLINK = ((100, 50e9), (70, 25e9), (60, 20e9))  # from that compute capability on: bytes/s a link
@@ -36,7 +32,7 @@ _DEVICES = {
 _GEN5_X16 = 32e9 / 8 * 16 * 128 / 130
 
 
-def from_nccl(root: Element, file: str) -> nx.DiGraph[Any]:
+def from_nccl(root: Element, file: str) -> DiGraph[Any]:
     """Return the graph of one node's dump."""
     joined, names = Joined(), _gpu_names(root, file)
     for place, cpu in enumerate(root.findall("cpu")):

@@ -8,17 +8,15 @@ Left out: what the keys mean (`words`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import gate
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.check import MOST_EDGES
 
-if TYPE_CHECKING:
-    import networkx as nx
 
-
-def from_node_link(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
+def from_node_link(data: Mapping[str, Any], file: str) -> DiGraph[Any]:
     """Return the graph of a node-link table."""
     import networkx as nx
 
@@ -35,7 +33,7 @@ def from_node_link(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
             f"{file}: {len(edges):,} edges; give at most {MOST_EDGES:,}: more are refused"
         )
     facts = data.get("graph", {})
-    graph: nx.DiGraph[Any] = nx.DiGraph()
+    graph: DiGraph[Any] = nx.DiGraph()
     if not isinstance(facts, dict):
         raise InvalidInput(f"{file}: graph: expected an object, found {gate.shown(facts)}")
     graph.graph.update(facts)
@@ -63,7 +61,7 @@ def from_node_link(data: Mapping[str, Any], file: str) -> nx.DiGraph[Any]:
     return graph
 
 
-def _add_edge(graph: nx.DiGraph[Any], edge: object, directed: bool, where: str) -> None:
+def _add_edge(graph: DiGraph[Any], edge: object, directed: bool, where: str) -> None:
     if not isinstance(edge, dict) or "source" not in edge or "target" not in edge:
         raise InvalidInput(
             f"{where}: expected 'source', 'target', 'bytes_per_s', found {gate.shown(edge)}"

@@ -12,20 +12,18 @@ switches links`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import units
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.check import MOST_EDGES
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
 
-if TYPE_CHECKING:
-    import networkx as nx
 
-
-def from_simai(text: str, file: str) -> nx.DiGraph[Any]:
+def from_simai(text: str, file: str) -> DiGraph[Any]:
     """Return the graph of a SimAI or ns-3 topology file."""
     lines = [words for line in text.splitlines() if (words := line.split("#")[0].split())]
     nodes, servers, local, switches, links, part = _header(lines[0], file)

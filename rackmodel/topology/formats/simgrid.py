@@ -12,24 +12,20 @@ what stands between, the platform is refused. Source: SimGrid 4 manual, "Platfor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import units
+from rackmodel.annotations import DiGraph, Element
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
-    import networkx as nx
-
 MOST_HOSTS = 100_000
 Route = tuple[str, str, list[str], bool]  # from, to, links, and back as well
 
 
-def from_simgrid(root: Element, file: str) -> nx.DiGraph[Any]:
+def from_simgrid(root: Element, file: str) -> DiGraph[Any]:
     """Return the graph of a platform of one zone, or of clusters."""
     joined = Joined()
     zones = [zone for tag in ("zone", "AS") for zone in root.iter(tag)]

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("gpu", "tpu", "npu", "xpu", "device", "accel"), Kind.ACCELERATOR),
@@ -47,8 +45,8 @@ _GRAPH_KEYS = ("accelerator", "chassis")
 
 
 def normalised(
-    graph: nx.DiGraph[Any], file: str, maps: Mapping[str, str] | None = None
-) -> nx.DiGraph[Any]:
+    graph: DiGraph[Any], file: str, maps: Mapping[str, str] | None = None
+) -> DiGraph[Any]:
     """Put rackmodel's words in place of a file's, after what `maps` says of them.
 
     Parameters
@@ -104,7 +102,7 @@ def _name_kind(data: dict[str, Any]) -> None:
         data["kind"] = _KINDS[word].value
 
 
-def _apply(graph: nx.DiGraph[Any], key: str, expression: str, file: str) -> None:
+def _apply(graph: DiGraph[Any], key: str, expression: str, file: str) -> None:
     """Set one key of nodes or links by an expression."""
     where = f"{file}: --map {key}={expression}"
     if key in _GRAPH_KEYS:

@@ -15,14 +15,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.topology.kinds import Kind
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 WRITTEN = {
     ".graphml": "GraphML",
@@ -34,7 +32,7 @@ WRITTEN = {
 HOST_SPEED = "1Gf"  # SimGrid wants one; rackmodel's kernels are not SimGrid's
 
 
-def text_for(graph: nx.DiGraph[Any], path: Path) -> str:
+def text_for(graph: DiGraph[Any], path: Path) -> str:
     """Return the text of a graph in the format that the name of a file asks for.
 
     Raises
@@ -62,11 +60,11 @@ def text_for(graph: nx.DiGraph[Any], path: Path) -> str:
     raise InvalidInput(f"{path}: wanted a file that ends in {endings}")
 
 
-def _graphml(graph: nx.DiGraph[Any]) -> str:
+def _graphml(graph: DiGraph[Any]) -> str:
     """GraphML holds numbers and texts; lists become their text, nothing is left out."""
     import networkx as nx
 
-    plain: nx.DiGraph[Any] = nx.DiGraph()
+    plain: DiGraph[Any] = nx.DiGraph()
     plain.graph.update({k: v for k, v in graph.graph.items() if _simple(v)})
     for node, data in graph.nodes(data=True):
         facts = {k: str(v) if isinstance(v, str) else v for k, v in data.items() if _simple(v)}
@@ -80,7 +78,7 @@ def _simple(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def simgrid(graph: nx.DiGraph[Any]) -> str:
+def simgrid(graph: DiGraph[Any]) -> str:
     """Return a SimGrid 4 platform."""
     lines = [
         '<?xml version="1.0"?>',
@@ -113,7 +111,7 @@ def simgrid(graph: nx.DiGraph[Any]) -> str:
 
 
 def _pairs(
-    graph: nx.DiGraph[Any], alike: tuple[str, ...]
+    graph: DiGraph[Any], alike: tuple[str, ...]
 ) -> Iterator[tuple[Any, Any, dict[str, Any], bool]]:
     """Each link once: its ends, facts, and whether those named `alike` are the same both ways."""
     done: set[tuple[Any, Any]] = set()
@@ -131,7 +129,7 @@ _ALIKE = ("bytes_per_s", "latency_s", "payload_efficiency")
 _CHOICES = {Kind.ACCELERATOR: "xpu", Kind.NIC: "nic", Kind.CPU: "cpu"}
 
 
-def infragraph(graph: nx.DiGraph[Any]) -> dict[str, Any]:
+def infragraph(graph: DiGraph[Any]) -> dict[str, Any]:
     """Return an InfraGraph infrastructure as plain data.
 
     Raises
