@@ -20,6 +20,7 @@ from rackmodel.workload.kernels import (
     Local,
     Work,
     activation,
+    elementwise,
     gemm,
     kept_activation_input,
     kept_input,
@@ -179,6 +180,24 @@ def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: flo
     )
 
 
+def _sort(local: Local, name: str) -> list[Step]:
+    """Rows that came by sender put in order of local experts, as grouped products want, or back.
+
+    Whole chunks move, one for each sender and expert: copies of long pieces, where a permute goes
+    row by row. Source: sort_chunks_by_idxs in Megatron-Core's moe_utils.py (torch.split,
+    torch.cat). What fused kernels brought is in order.
+    """
+    plan, by_library = local.plan, local.plan.dispatcher in ("", "all-to-all")
+    if plan.ep == 1 or not by_library or local.model.experts == plan.ep or fused(plan) == 1.0:
+        return []
+    size = (1.0 - fused(plan)) * expert_rows(local) * expert_width(local) * ELEMENT
+    there, back = (
+        (elementwise(f"sort_by_{name}{way}", size, size, role=Role.COPY),)
+        for way in ("", "_backward")
+    )
+    return [Step(name="sort", module="moe", work=Work(there, back))]
+
+
 def sent_bytes(local: Local, element: float = ELEMENT) -> float:
     """Bytes that one rank sends into the dispatch (and gets in the combine), itself included.
 
@@ -234,15 +253,8 @@ def _dispatch(local: Local) -> list[Step]:
     else:
         permute = _permute(local, "permute", "permute", tokens, rows)
         steps = [*exchange, permute] if dispatcher == "deepep" else [permute, *exchange]
-        if sorted_rows := rows * _sorts(local):
-            steps.append(_permute(local, "sort", "sort_by_expert", sorted_rows, sorted_rows))
+        steps += _sort(local, "expert")
     return steps + _etp(local, rows, "etp_gather", "all-gather")
-
-
-def _sorts(local: Local) -> float:
-    """Share of rows that come by sender; grouped GEMMs want them by local expert, and back."""
-    apart = local.plan.ep > 1 and local.plan.dispatcher in ("", "all-to-all")
-    return (1.0 - fused(local.plan)) * (apart and local.model.experts > local.plan.ep)
 
 
 def _exchange(local: Local, role: Role) -> list[Step]:
@@ -334,6 +346,9 @@ def _combine(local: Local) -> list[Step]:
         return [*steps, *exchange, _by_masks(local, "combine_mask", 1)]
     if local.plan.dispatcher == "all-gather" and exchange:
         return [*steps, _permute(local, "unpermute", "unpermute", rows, rows), *exchange]
-    if sorted_rows := rows * _sorts(local):
-        steps.append(_permute(local, "sort", "sort_by_sender", sorted_rows, sorted_rows))
-    return [*steps, *exchange, _permute(local, "unpermute", "unpermute", rows, tokens)]
+    return [
+        *steps,
+        *_sort(local, "sender"),
+        *exchange,
+        _permute(local, "unpermute", "unpermute", rows, tokens),
+    ]

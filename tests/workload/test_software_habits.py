@@ -8,6 +8,7 @@ import pytest
 
 from rackmodel.errors import DoesNotFit
 from rackmodel.hardware import accelerator
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.validation.published_runs import Run, filled_in
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, settled, transfer_bytes
 from rackmodel.workload.activations import states_beside, states_kept, unit_bytes
@@ -89,6 +90,25 @@ def test_a_capacity_is_a_product_with_masks_under_xla_and_rows_elsewhere():
     assert "permute" not in names
     assert "permute" in kernels_of(moe("maxtext"))
     assert "permute" in kernels_of(moe("megatron-lm-2025", token_routing="drop"))
+
+
+def test_chunks_are_sorted_at_the_rate_of_copies_and_only_where_tokens_come_by_sender():
+    def sorts(**plan: object) -> list[Kernel]:
+        one = replace(moe("megatron-lm-2025"), plan=Plan(dp=8, **plan))
+        steps = block_steps(Local.of(one), one.model.blocks[-1])
+        kernels = [k for s in steps for k in (*s.work.forward, *s.work.backward)]
+        return [kernel for kernel in kernels if kernel.name.startswith("sort_by")]
+
+    found, part = sorts(ep=4, dispatcher="all-to-all"), accelerator("h100")
+    assert len(found) == 4  # to experts and back, and their gradients
+    size = 2.0 * 4096 * 2 * 4096  # bytes of tokens of 4,096 columns, to two experts each
+    for kernel in found:
+        assert kernel.read_bytes == kernel.write_bytes == size
+        seconds = KernelTimes(part, "megatron-lm-2025").kernel_s(kernel)
+        assert 2 * size / part.hbm_bytes_per_s < seconds < 1.25 * 2 * size / part.hbm_bytes_per_s
+    assert sum(k.read_bytes for k in sorts(ep=4, fused_odds=0.25)) == pytest.approx(3.0 * size)
+    for other in ({}, {"ep": 8}, {"ep": 4, "dispatcher": "deepep"}, {"ep": 4, "fused_odds": 1.0}):
+        assert not sorts(**other)
 
 
 def test_xla_runs_an_mlp_again_before_it_runs_everything_again():
