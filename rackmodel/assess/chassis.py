@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from rackmodel.assess.smoothing_settings import Smoothing
 from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.hardware import Catalog, Quantity
 from rackmodel.hardware.build import read_trays
 from rackmodel.hardware.parts import Tray
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog, Quantity
 
 Level: TypeAlias = Literal["low", "mid", "high"]
 COOLINGS = ("air", "hybrid", "liquid", "immersion")

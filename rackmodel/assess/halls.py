@@ -10,20 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel import gate
+from rackmodel.annotations import DataFrame
 from rackmodel.assess.series import Series, series_of
 from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.result.result import Result
-
+from rackmodel.result.result import Result
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 SPREAD = 0.1  # of the periods of jobs about that of one, standard deviation (assumed)
@@ -81,7 +77,7 @@ def hall_over_time(
     seconds: float | None = None,
     stagger_s: float | None = None,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> DataFrame:
     """Return the power of a hall in which so many jobs like one run, periods and phases drawn.
 
     every_s : length of a sample, whose mean is told. [s]

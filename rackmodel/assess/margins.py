@@ -9,18 +9,15 @@ Left out: what protects a part (its trip curve), the hall's feeds.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel.assess import coolant
+from rackmodel.assess.power import Assessment
+from rackmodel.assess.rack_power import RackPower
 from rackmodel.assess.windows import moving_mean
 from rackmodel.columns import Floats
-
-if TYPE_CHECKING:
-    from rackmodel.assess.power import Assessment
-    from rackmodel.assess.rack_power import RackPower
-
 
 BUSBAR_V = 54.0  # OCP ORv3: 48 to 54 V
 BREAKER_SHARE = 0.8  # of its rating that a breaker carries without end; NFPA 70

@@ -10,24 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel import gate
+from rackmodel.annotations import DataFrame
+from rackmodel.assess.fabric_share import Installed
 from rackmodel.assess.margins import heating
+from rackmodel.assess.power import Assessment
 from rackmodel.assess.rack_power import idle_accelerator_w, idle_chassis_w, sample
 from rackmodel.assess.site import GENERIC_CHASSIS
 from rackmodel.assess.step import frames_of, powered
 from rackmodel.columns import Floats
 from rackmodel.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.assess.fabric_share import Installed
-    from rackmodel.assess.power import Assessment
-    from rackmodel.result.result import Result
+from rackmodel.result.result import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +124,7 @@ def rack_over_step(result: Result) -> dict[str, Any]:
 
 
 @gate.called
-def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataFrame:
+def power_over_time(result: Result, *, every_s: float | None = None) -> DataFrame:
     """Return the power of each class of racks and of the hall over a step.
 
     every_s : length of a sample; None takes the bins of the simulation (1 ms or finer). Samples
@@ -155,7 +152,7 @@ def power_over_time(result: Result, *, every_s: float | None = None) -> pd.DataF
 @gate.called
 def heat_over_time(
     result: Result, *, seconds: float = 600.0, every_s: float = 1.0, stops: bool = False
-) -> pd.DataFrame:
+) -> DataFrame:
     """Return temperatures of the hottest rack after a job starts, or stops.
 
     Returns

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,15 +18,13 @@ from rackmodel.columns import Words, floats, ints
 from rackmodel.kernels.busiest import busiest_s
 from rackmodel.kernels.kernel_time import kernel_times
 from rackmodel.result.breakdown import over_ranks, runs_of
+from rackmodel.result.result import Result
 from rackmodel.software import UNKNOWN, software_of
 from rackmodel.software.stack import month
 from rackmodel.workload import Job, settled
 from rackmodel.workload.experts import sent_bytes
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.silent import fused
-
-if TYPE_CHECKING:
-    from rackmodel.result.result import Result
 
 LEAST = 0.01  # what moves a step by less is not told
 CAPTURES = "mlperf"  # software that captures whatever can be: what others may do at its date

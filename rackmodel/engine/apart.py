@@ -8,17 +8,14 @@ Left out: whether what each part does recurs (`recurrence`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rackmodel.engine.exchanges import key_of
+from rackmodel.engine.quotient import MeetingKind
+from rackmodel.engine.simulation import Simulation
 from rackmodel.network.arrays import components
 from rackmodel.workload.operations import Operation, Recv, Segment
-
-if TYPE_CHECKING:
-    from rackmodel.engine.quotient import MeetingKind
-    from rackmodel.engine.simulation import Simulation
 
 
 def independent_parts(run: Simulation, repeating: Sequence[range]) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ that much later or sooner in another run. What happens before is taken from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from rackmodel.columns import Ints
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.ranks import Late
 from rackmodel.engine.recurrence import ALIKE, Splice
-
-if TYPE_CHECKING:
-    from rackmodel.engine.simulation import Simulation
+from rackmodel.engine.simulation import Simulation
 
 TRIES = 6  # runs, each begins nearer to when all meet as they should
 

@@ -7,12 +7,8 @@ Left out: failures, checkpoints, links that flap (rackmodel.assess knows those).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
-
-if TYPE_CHECKING:
-    from rackmodel.workload import Job
+from rackmodel.workload import Job
 
 
 def expected_maximum(count: int) -> float:

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.annotations import DiGraph
 from rackmodel.engine.defects import Defects, defects_of
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.options import EngineOptions
@@ -25,18 +26,14 @@ from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
 from rackmodel.network import Network, torus_shape
 from rackmodel.network.arrays import Routing
+from rackmodel.workload import Job
 from rackmodel.workload.placement import dp_block, replica_stride
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from rackmodel.workload import Job
 
 
 class SimulatedMachine(Protocol):
     """What the simulation needs of a topology."""
 
-    def graph(self, accelerators: int, *, bundled: bool = False) -> nx.DiGraph[Any]:
+    def graph(self, accelerators: int, *, bundled: bool = False) -> DiGraph[Any]:
         """Return the machine as it is used by so many accelerators."""
         ...
 

@@ -21,20 +21,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from rackmodel.columns import Ints
 from rackmodel.engine.apart import independent_parts
 from rackmodel.engine.rank_logs import KINDS, RankLog
+from rackmodel.engine.simulation import Simulation
+from rackmodel.workload import Job
 from rackmodel.workload.operations import Program, Segment, content_of
 from rackmodel.workload.schedules.schedule import schedule_of
-
-if TYPE_CHECKING:
-    from rackmodel.engine.simulation import Simulation
-    from rackmodel.workload import Job
-
 
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
 Repeat = Literal["exact", "estimate", "all"]

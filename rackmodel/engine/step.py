@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +35,13 @@ from rackmodel.engine.system import ExchangeKind, exchange_kinds
 from rackmodel.errors import CannotRun
 from rackmodel.kernels.contention import Taken
 from rackmodel.network.symmetry import PERIODS
-from rackmodel.workload import programs
+from rackmodel.workload import Job, Plan, programs
 from rackmodel.workload.operations import Compute, Program, Segment
 from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
     exchange_algorithm,
 )
-
-if TYPE_CHECKING:
-    from rackmodel.workload import Job, Plan
 
 _STEPS: ContextVar[list[int] | None] = ContextVar("steps", default=None)
 MOST_WALKED = 100_000  # micro-batches one by one: ten gigabytes of logs with 16 ranks

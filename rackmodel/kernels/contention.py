@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from rackmodel.hardware import Accelerator
-
-if TYPE_CHECKING:
-    from rackmodel.kernels.kernel_time import KernelTimes
-    from rackmodel.workload import Job
+from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.workload import Job
 
 # (algorithm, op, axis, bytes of the collective per second) -> share of the kernels' throughput
 Taken: TypeAlias = Callable[[str, str, str, float], float]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
 
 from rackmodel.hardware import accelerator
 from rackmodel.hardware.power_model import peak_flops_per_s, sustained_clock
@@ -24,11 +23,8 @@ from rackmodel.kernels.kernel_constants import (
 )
 from rackmodel.software import Software, software_of
 from rackmodel.software.constant_files import kept
+from rackmodel.workload import Job
 from rackmodel.workload.operations import CASTS, Compute, Kernel, Role
-
-if TYPE_CHECKING:
-    from rackmodel.workload import Job
-
 
 MOST_KEPT = 16  # `KernelTimes` of parts, software and clocks
 QUERIES = 128  # rows of queries that one unit works on (FlashAttention-2 and -3)

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.fields import options_of_record
+from rackmodel.hardware import Catalog
 from rackmodel.planning.best import search_job
 from rackmodel.planning.candidates import Effort
 from rackmodel.planning.frames import WORDS
 from rackmodel.planning.space import SPACES, Choices
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.result.result import Result
-    from rackmodel.topology import Topology
 
 #: Fields that one choice sets together, and the values in which those that no search varies rest.
 CHOICES: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {

@@ -16,11 +16,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel.errors import DoesNotFit, InvalidPlan
+from rackmodel.hardware import Catalog
 from rackmodel.planning.candidates import (
     Candidate,
     Effort,
@@ -34,14 +35,11 @@ from rackmodel.planning.frames import SearchResult
 from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
+from rackmodel.result.result import Result
 from rackmodel.stages import tell
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.validity import check_cuts
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Catalog
-    from rackmodel.result.result import Result
-    from rackmodel.topology import Topology
 
 # Share of HBM that a searched plan may fill: allocators fragment, and peaks differ between ranks
 # and steps, so nobody plans for the last byte (assumed). A plan that is given may fill it all.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,12 +28,10 @@ from rackmodel.planning.missed import (
 from rackmodel.planning.objectives import OBJECTIVES, Objective, Scale
 from rackmodel.planning.planner import HBM_MARGIN, NEAR_ENOUGH, Look, Planner
 from rackmodel.planning.space import Space, cut_fields
+from rackmodel.result.result import Result
 from rackmodel.stages import tell
 from rackmodel.topology.shapes import Torus
 from rackmodel.workload import Job, Plan, check, peak_memory, recompute_that_fits
-
-if TYPE_CHECKING:
-    from rackmodel.result.result import Result
 
 MOST_LOOKED_AT = 400  # plans whose HBM is summed exactly, in order of their estimate
 SIMULATED = 2  # plans at most

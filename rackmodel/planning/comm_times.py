@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,11 @@ from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Pattern, alone_s, pattern
 from rackmodel.network.collectives.groups import port_rates
 from rackmodel.network.symmetry import distinct
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.copies import expert_shards
 from rackmodel.workload.data_parallel import by_tensors, owners
 from rackmodel.workload.placement import axis_members, axis_true_size, dp_block, exchange_algorithm
-
-if TYPE_CHECKING:
-    from rackmodel.topology import Topology
-
 
 MOST_RANKS = 2304  # of the machine that stands for a larger one
 MOST_MEMBERS = 64

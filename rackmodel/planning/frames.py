@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,8 @@ from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
 from rackmodel.result.breakdown import DATA_PARALLEL
 from rackmodel.result.notebook import Framed
+from rackmodel.result.result import Result
 from rackmodel.workload import Job, peak_memory
-
-if TYPE_CHECKING:
-    from rackmodel.result.result import Result
 
 WORDS = {  # parts of a simulated step, and of an estimated one
     "bubble": "waits for other pipeline stages",

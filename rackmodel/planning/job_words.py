@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rackmodel import gate
 from rackmodel.assess.run import check_named
@@ -23,11 +23,9 @@ from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelErr
 from rackmodel.fields import MOST_RANKS, MOST_WHOLE, kinds_of, record
 from rackmodel.planning.best import search_with_host
 from rackmodel.planning.candidates import Candidate
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Model, Plan, check, load_model
 from rackmodel.workload.placement import dp_block
-
-if TYPE_CHECKING:
-    from rackmodel.topology import Topology
 
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")

@@ -16,15 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from rackmodel.result.result import Result
-
-    Floats = npt.NDArray[np.float64]
+from rackmodel.columns import Floats
+from rackmodel.result.result import Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rackmodel.columns import Ints, each_once
 from rackmodel.errors import InvalidPlan
+from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estimate
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
 from rackmodel.planning.space import Space
+from rackmodel.result.result import Result
+from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan, check, fits, settled
 from rackmodel.workload.operations import Role
 from rackmodel.workload.silent import hides_tp
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.result.result import Result
-    from rackmodel.topology import Topology
 
 HBM_MARGIN = 1.06  # the closed form's HBM may be this much too high; the exact sum decides
 NEAR_ENOUGH = 1.1  # plans whose bound is beyond the best by this factor need no closer look

@@ -13,13 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes as Axes
-    from matplotlib.figure import Figure as Figure
-else:  # a name for annotations: matplotlib is loaded by whoever draws
-    Axes = Figure = Any
+from rackmodel.annotations import Axes as Axes, Figure as Figure
 
 #: What pictures are drawn from: rows with the keys of `--json`.
 Rows: TypeAlias = Sequence[Mapping[str, Any]]

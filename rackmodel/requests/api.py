@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rackmodel import gate
+from rackmodel.annotations import Graph
 from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
@@ -30,20 +31,16 @@ from rackmodel.serving.pareto import Front
 from rackmodel.serving.plans import candidates
 from rackmodel.serving.run import check_stack, steps_of
 from rackmodel.serving.words import job_of_words, planned
+from rackmodel.topology import Topology
 from rackmodel.workload import Model
 from rackmodel.workload.serving.job import ROUTING_SKEW
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from rackmodel.topology import Topology
 
 MOST_REQUESTS = 10_000_000
 
 
 @checked
 def serve_requests(
-    topology: str | Path | nx.Graph[Any] | Topology,
+    topology: str | Path | Graph[Any] | Topology,
     *,
     model: str | Path | Mapping[str, Any] | Model,
     rate: float | None = None,
@@ -133,9 +130,7 @@ def serve_requests(
     return _served(topology, locals())
 
 
-def _served(
-    topology: str | Path | nx.Graph[Any] | Topology, words: dict[str, Any]
-) -> RequestsResult:
+def _served(topology: str | Path | Graph[Any] | Topology, words: dict[str, Any]) -> RequestsResult:
     arrivals, objective = _arrivals(words), objective_of(words["slo"])
     trace, lengths, catalog = arrivals.trace, arrivals.lengths, words["catalog"]
     if trace is not None:
@@ -157,7 +152,7 @@ def _served(
 
 @checked
 def front_requests(
-    topologies: Sequence[str | Path | nx.Graph[Any] | Topology],
+    topologies: Sequence[str | Path | Graph[Any] | Topology],
     *,
     model: str | Path | Mapping[str, Any] | Model,
     isl: int,

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rackmodel.columns import Floats, Table, Words, floats, ints
+from rackmodel.engine.step import Step
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload.operations import Compute, Kernel, Program, Segment
-
-if TYPE_CHECKING:
-    from rackmodel.engine.step import Step
-
 
 ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
 ROUNDING = 1e-12  # of a step: what a sum over stretches leaves of no waits at all

@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.engine.rank_map import RankMap
+from rackmodel.engine.step import Step
 from rackmodel.result.records import PlacementRecord
 from rackmodel.workload import Plan
-
-if TYPE_CHECKING:
-    from rackmodel.engine.rank_map import RankMap
-    from rackmodel.engine.step import Step
 
 PLAIN = ("step_s", "step_s_low", "step_s_high", "tokens_per_s_per_gpu", "mfu", "bound_by")
 

@@ -8,23 +8,20 @@ Left out: how many bytes a pass keeps (`workload.memory`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from rackmodel.annotations import DataFrame, Series
+from rackmodel.columns import Ints
+from rackmodel.engine.step import Step
 from rackmodel.result.records import HbmRecord
 from rackmodel.workload import Action, Job, memory_timeline, peak_memory, rank_actions
 from rackmodel.workload.memory import KINDS
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import pandas as pd
-
-    from rackmodel.engine.step import Step
-
-Bytes = TypeVar("Bytes", float, "pd.Series[float]")
+Bytes = TypeVar("Bytes", float, "Series[float]")
 
 
 def hbm_record(
@@ -71,7 +68,7 @@ def passes(step: Step, number: int) -> list[tuple[Action, float, float]]:
     return out + [(a, start + shift, end + shift) for a, start, end in timed if start >= at]
 
 
-def hbm_timeline(step: Step) -> pd.DataFrame:
+def hbm_timeline(step: Step) -> DataFrame:
     """Return HBM by kind over the step: one row a change of each rank class.
 
     Columns rank_class, stage, time_s, the kinds of `workload.KINDS` and total. [s, bytes]
@@ -87,7 +84,7 @@ def hbm_timeline(step: Step) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def hbm_peaks(timeline: pd.DataFrame) -> pd.DataFrame:
+def hbm_peaks(timeline: DataFrame) -> DataFrame:
     """Return HBM at its peak: columns rank_class, stage, kind, bytes, peak_s (when that is)."""
     rows = timeline.loc[timeline.groupby("rank_class")["total"].idxmax()]
     return (
@@ -112,9 +109,7 @@ def hbm_moved(hbm_bytes: Bytes, wire_bytes: Bytes) -> Bytes:
     return hbm_bytes + 2 * wire_bytes
 
 
-def hbm_rates(
-    operations: pd.DataFrame, rank_count: npt.NDArray[np.int64], hbm_bytes_per_s: float
-) -> pd.DataFrame:
+def hbm_rates(operations: DataFrame, rank_count: Ints, hbm_bytes_per_s: float) -> DataFrame:
     """Return HBM bandwidth over the step; hbm_bytes_per_s : of the part.
 
     Columns as of `Result.hbm_bandwidth`. operations : one row per operation. rank_count : ranks of

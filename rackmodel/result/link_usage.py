@@ -10,22 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rackmodel.columns import Columns, Floats, Ints
 from rackmodel.engine.exchanges import key_of
+from rackmodel.engine.folding import FoldedMachine
+from rackmodel.engine.step import Step
 from rackmodel.engine.system import ExchangeKind
 from rackmodel.kernels.contention import Contention
 from rackmodel.network import Network
 from rackmodel.result.records import ContentionRecord, LinkRecord
 from rackmodel.topology.kinds import Tier, tier_of, tier_word
 from rackmodel.workload.operations import Segment
-
-if TYPE_CHECKING:
-    from rackmodel.engine.folding import FoldedMachine
-    from rackmodel.engine.step import Step
 
 
 def tier_of_links(network: Network) -> list[str]:

@@ -19,21 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from rackmodel.columns import Floats
 from rackmodel.engine.script import Join, KernelRun, Piece, pieces_of
+from rackmodel.engine.system import ExchangeKind
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import DATA_PARALLEL, Runs
 from rackmodel.result.crowded import play_s
 from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Transfer, Wait
-
-if TYPE_CHECKING:
-    from rackmodel.engine.system import ExchangeKind
 
 Item: TypeAlias = Operation | Segment
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.columns import Columns, floats, frame_of, ints
 from rackmodel.engine.certainty import Band, Banded, band
 from rackmodel.engine.doubled import doubled_paces
+from rackmodel.engine.step import Step
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.hardware.identity import made_with
+from rackmodel.kernels.contention import Contention
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_record, hbm_timeline
@@ -40,14 +44,7 @@ from rackmodel.result.records import (
 )
 from rackmodel.result.timeline import stretches
 from rackmodel.result.waterfall import waterfall
-
-if TYPE_CHECKING:
-    from rackmodel.engine.step import Step
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.kernels.contention import Contention
-    from rackmodel.kernels.kernel_time import KernelTimes
-    from rackmodel.topology import Topology
-
+from rackmodel.topology import Topology
 
 BAND = ("step_s_low", "step_s_high", "band_reason")
 

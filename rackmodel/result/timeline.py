@@ -12,24 +12,21 @@ by operation: else figures that are not linear in it (power is not) would depend
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rackmodel.annotations import DataFrame
 from rackmodel.columns import Columns, Floats, Ints, Words, each_once, frame_of
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
+from rackmodel.engine.step import Step
 from rackmodel.errors import CannotRun
 from rackmodel.result.layouts import AMOUNTS, BYTES, KERNELS, WAITING, WORDS, Layouts, Row, Table
 from rackmodel.result.link_usage import sent_bytes
 from rackmodel.stages import tell
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.engine.step import Step
 
 Column: TypeAlias = npt.NDArray[Any]
 MOST_ROWS = 30_000_000  # of one rank class: 3 GB of columns
@@ -90,7 +87,7 @@ def stretches(
     return columns
 
 
-def frame(step: Step, *, fine: bool = False) -> pd.DataFrame:
+def frame(step: Step, *, fine: bool = False) -> DataFrame:
     """Return `stretches` as a DataFrame."""
     return frame_of(stretches(step, fine=fine))
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import Graph
 from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.errors import CannotRun
@@ -21,18 +22,14 @@ from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.pareto import Front, front_rows
 from rackmodel.serving.words import served
 from rackmodel.stages import tell
+from rackmodel.topology import Topology
 from rackmodel.workload import Model
 from rackmodel.workload.serving.job import ROUTING_SKEW
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from rackmodel.topology import Topology
 
 
 @checked
 def serve(
-    topology: str | Path | nx.Graph[Any] | Topology,
+    topology: str | Path | Graph[Any] | Topology,
     *,
     model: str | Path | Mapping[str, Any] | Model,
     users: int,
@@ -118,7 +115,7 @@ def serve(
 
 @checked
 def front(
-    topologies: Sequence[str | Path | nx.Graph[Any] | Topology],
+    topologies: Sequence[str | Path | Graph[Any] | Topology],
     *,
     model: str | Path | Mapping[str, Any] | Model,
     isl: int,

@@ -11,24 +11,21 @@ run prompts only stand apart from those that decode (`ServingJob.begins`).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rackmodel.assess.site import GENERIC_CHASSIS, Site
 from rackmodel.assess.step import StepFrames, assess_step
 from rackmodel.columns import Columns, joined
+from rackmodel.engine.step import Step
 from rackmodel.hardware import Catalog
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.result.link_usage import rack_classes, rack_columns
 from rackmodel.result.timeline import stretches
-from rackmodel.serving.outcome import kernels_of
+from rackmodel.serving.outcome import ServingResult, kernels_of
 from rackmodel.topology import Topology
-
-if TYPE_CHECKING:
-    from rackmodel.engine.step import Step
-    from rackmodel.serving.outcome import ServingResult
-    from rackmodel.workload.serving.job import ServingJob
+from rackmodel.workload.serving.job import ServingJob
 
 SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "wire_bytes")
 

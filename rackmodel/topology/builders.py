@@ -17,18 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from rackmodel.annotations import Graph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import Table
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.topology.catalog_parts import find_part, switch_of, wire_like, wire_of
 from rackmodel.topology.shapes import Mesh, ScaleUp, Switched, Torus
 
-if TYPE_CHECKING:
-    import networkx as nx
-
-Build: TypeAlias = "Callable[[Table, Accelerator, Catalog], ScaleUp | nx.Graph[Any]]"
+Build: TypeAlias = "Callable[[Table, Accelerator, Catalog], ScaleUp | Graph[Any]]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rackmodel.annotations import DataFrame
+from rackmodel.engine.step import Step
 from rackmodel.errors import InvalidInput
+from rackmodel.result.result import Result
 from rackmodel.traces.chakra import Writer
 from rackmodel.traces.recorded import MOST_MEMBERS
 from rackmodel.workload.operations import (
@@ -30,17 +33,11 @@ from rackmodel.workload.operations import (
 )
 from rackmodel.workload.placement import axis_members, rank_grid
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.engine.step import Step
-    from rackmodel.result.result import Result
-
 MOST_ROWS = 400_000  # about 200 MB of JSON: more is no pleasure in any viewer
 TRANSFERS = "pp"  # the axis of transfers between stages
 
 
-def rows_of(result: Result) -> pd.DataFrame:
+def rows_of(result: Result) -> DataFrame:
     """Return every operation, or where they are too many for a viewer what is put together."""
     fine = result.operations
     return fine if len(fine) <= MOST_ROWS else result.events

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,17 +23,14 @@ from rackmodel import hardware
 from rackmodel.columns import Floats
 from rackmodel.engine.networks import network_of
 from rackmodel.errors import InvalidInput
+from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.network import alone_s, pattern
+from rackmodel.network import Network, alone_s, pattern
+from rackmodel.topology import Topology
 from rackmodel.traces.chakra import is_chakra, read_chakra
 from rackmodel.traces.kineto import read_kineto
 from rackmodel.traces.recorded import Doing, Exchange, Recorded, Recorder, Work
 from rackmodel.workload.operations import Kernel
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.network import Network
-    from rackmodel.topology import Topology
 
 LARGE = 256e6  # bytes of a kernel, and of an exchange that does not say its own
 SIDE = 8192  # of a large matrix product

@@ -11,21 +11,17 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rackmodel.annotations import DataFrame, Series
 from rackmodel.errors import CannotRun, InvalidInput, RackModelError
 from rackmodel.extend import load_all
 from rackmodel.files import read_csv
 from rackmodel.gate import is_empty
-from rackmodel.validation.published_runs import filled_in, machine_of, read_run
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.topology import Topology
-    from rackmodel.validation.published_runs import Run
-    from rackmodel.workload import Job
+from rackmodel.hardware import Accelerator, Catalog
+from rackmodel.topology import Topology
+from rackmodel.validation.published_runs import Run, filled_in, machine_of, read_run
+from rackmodel.workload import Job
 
 Progress = Callable[[int, int], None]
 NEEDED = ("topology", "gpus", "layers", "hidden", "heads", "vocab", "seq_len", "global_batch")
@@ -33,7 +29,7 @@ MOST_ROWS = 200_000
 
 
 def validate(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | DataFrame,
     *,
     tiers: Sequence[str] = (),
     catalog: Catalog | None = None,
@@ -73,13 +69,13 @@ def validate(
 
 
 def validation_frame(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | DataFrame,
     *,
     tiers: Sequence[str] = (),
     catalog: Catalog | None = None,
     progress: Progress | None = None,
     workers: int = 1,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[DataFrame, dict[str, Any]]:
     """Return the rows as a frame, and the summary; see `validate`."""
     frame = read_runs(source)
     if tiers:
@@ -110,7 +106,7 @@ def validation_frame(
 
 def compared(
     rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[DataFrame, dict[str, Any]]:
     """Return rows beside what was predicted of them (see `predict`), and the summary."""
     import pandas as pd
 
@@ -118,7 +114,7 @@ def compared(
     return table, summarise(table)
 
 
-def read_runs(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+def read_runs(source: str | Path | DataFrame) -> DataFrame:
     """Return a table of runs with every needed column, or say what is missing."""
     import pandas as pd
 
@@ -305,7 +301,7 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def figures(table: pd.DataFrame) -> dict[str, Any]:
+def figures(table: DataFrame) -> dict[str, Any]:
     """Return the error figures of a group: fractions.
 
     Over rows with a prediction and a measurement.
@@ -330,7 +326,7 @@ def figures(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def tier_of(table: pd.DataFrame) -> pd.Series[str]:
+def tier_of(table: DataFrame) -> Series[str]:
     """Return the tier of each row; one that says none is core."""
     if "tier" not in table.columns:
         return table["id"].map(lambda _: "core")
@@ -340,7 +336,7 @@ def tier_of(table: pd.DataFrame) -> pd.Series[str]:
 GPU_BINS = ((1, 8), (9, 64), (65, 256), (257, 999), (1000, 10**9))
 
 
-def summarise(table: pd.DataFrame) -> dict[str, Any]:
+def summarise(table: DataFrame) -> dict[str, Any]:
     """Return figures over core and wide, and over groups of both; composed rows stay apart."""
     tier = tier_of(table)
     single = table[tier != "composed"]

@@ -11,14 +11,12 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel.gate import is_empty
 from rackmodel.software import Software
 from rackmodel.validation.cells import flag, text, whole
-
-if TYPE_CHECKING:
-    from rackmodel.workload import Plan
+from rackmodel.workload import Plan
 
 MOST_PLANS = 64
 

@@ -16,19 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import CannotRun, DoesNotFit, InvalidInput
+from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.software import Software, software_of, stack_or_unknown
+from rackmodel.topology import Topology
 from rackmodel.validation.cells import flag, needed, text, whole
 from rackmodel.validation.open_plans import OpenPlan, sharding_open
 from rackmodel.validation.recipes import recipe_of
-
-if TYPE_CHECKING:
-    from rackmodel.hardware import Accelerator, Catalog
-    from rackmodel.topology import Topology
-    from rackmodel.workload import Job, Model, Plan
+from rackmodel.workload import Job, Model, Plan
 
 # A plan that was stated did run: of software that nobody knows, need above capacity by less than
 # estimates are off by on families that are left out is no reason for recompute.

@@ -12,10 +12,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from rackmodel.annotations import DataFrame
 from rackmodel.errors import InvalidInput, RackModelError
 from rackmodel.files import read_csv
+from rackmodel.hardware import Catalog
 from rackmodel.serving.phases import decode_phase, prefill_phase
 from rackmodel.serving.plans import search_plans
 from rackmodel.serving.quick_steps import QuickSteps
@@ -31,11 +33,6 @@ from rackmodel.validation.serving_runs import (
     text,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rackmodel.hardware import Catalog
-
 MOST_ROWS = 200_000
 TOGETHER = 64  # rows that one process predicts at a time, machine by machine
 UNSTATED = 0.3  # half width of the band where users, replicas or drafts are not stated (assumed)
@@ -43,7 +40,7 @@ _Task: TypeAlias = "tuple[Sequence[dict[str, Any]], Catalog | None]"
 GROUPS = ("source", "system", "model", "software", "mode", "users")
 
 
-def is_serving(source: str | Path | pd.DataFrame) -> bool:
+def is_serving(source: str | Path | DataFrame) -> bool:
     """Return whether a table holds serving runs: its columns tell."""
     import pandas as pd
 
@@ -57,7 +54,7 @@ def is_serving(source: str | Path | pd.DataFrame) -> bool:
 
 
 def validate_serving(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | DataFrame,
     *,
     tiers: Sequence[str] = (),
     catalog: Catalog | None = None,

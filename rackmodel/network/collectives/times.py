@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rackmodel.annotations import Graph
 from rackmodel.columns import Floats
 from rackmodel.errors import CannotRun, InvalidInput, UnknownName
 from rackmodel.network.arrays import Routing
@@ -31,11 +32,7 @@ from rackmodel.network.collectives.wide_exchange import all_to_all_loads, levell
 from rackmodel.network.graph import Network
 from rackmodel.network.routing import STRATEGIES
 from rackmodel.network.symmetry import COLLECTIVE_PERIODS, PERIODS, stand_in
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from rackmodel.topology import Topology
+from rackmodel.topology import Topology
 
 MOST_HASHED = (20_000, 600)  # accelerators in a collective, in an all-to-all
 # Algorithms of one message a pair.
@@ -44,7 +41,7 @@ PAIRWISE_MEMBERS = 72  # all-to-all among more is reckoned by loads, not flow by
 
 
 def run_collective(
-    machine: Topology | nx.Graph[Any],
+    machine: Topology | Graph[Any],
     op: str,
     sizes: Iterable[float],
     gpus: int,
@@ -108,7 +105,7 @@ def run_collective(
 
 
 def collective_s(
-    machine: Topology | nx.Graph[Any],
+    machine: Topology | Graph[Any],
     op: str,
     sizes: Iterable[float],
     gpus: int,
@@ -161,7 +158,7 @@ def _most_whole(algorithm: str | None) -> int:
 
 
 def _whole(
-    machine: Topology | nx.Graph[Any], op: str, algorithm: str | None, gpus: int, routing: Routing
+    machine: Topology | Graph[Any], op: str, algorithm: str | None, gpus: int, routing: Routing
 ) -> bool:
     """Say whether a collective needs all of the machine, because a stand-in would not show it.
 
@@ -219,7 +216,7 @@ def _sizes(sizes: Iterable[float]) -> Sequence[float]:
 
 
 def _network(
-    machine: Topology | nx.Graph[Any], gpus: int, periods: int | None, routing: Routing, seed: int
+    machine: Topology | Graph[Any], gpus: int, periods: int | None, routing: Routing, seed: int
 ) -> tuple[Network, int, int]:
     """Return the network, the members present in it, and the period.
 
