@@ -29,6 +29,10 @@ OVERLAP = "; two-batch overlap"
 # decode with 96 or 8 sequences each of 4,096 tokens and one drafted token (70% right), 16 run
 # prompts of 4,096 with balanced experts; micro-batches under each other's exchanges, not of the 8.
 # sv-0006 to 0009: DeepSeek's open-infra-index and profile-data: two micro-batches in both phases.
+# sv-0007: 608 G tokens came in and 168 G went out that day, of 4,989 in the cache on average:
+# prompts of 4,384 (isl + osl / 2 = 4,989).
+# sv-3554: 768 sequences of a rank: --max-running-requests 36864 --cuda-graph-bs 768 on 48, in the
+# launch files for this deployment (ai-dynamo/dynamo, sglang examples for GB200).
 # sv-3561, 3565: the same deployment as sv-3560 and sv-3564.
 SAID: dict[str, dict[str, Any]] = {
     "sv-0003": {
@@ -43,7 +47,9 @@ SAID: dict[str, dict[str, Any]] = {
         **{"gpus": 16, "tp": 1, "ep": 32, "isl": 4096, "dp_attention": 1, "mtp": "none"},
         "notes": f"perfect expert balance{OVERLAP}",
     },
-    **{name: {"notes": OVERLAP} for name in ("sv-0006", "sv-0007", "sv-3561")},
+    "sv-0007": {"isl": 4384, "notes": f"56.3% cache hits{OVERLAP}"},
+    "sv-3554": {"concurrency": 768 * 48},
+    **{name: {"notes": OVERLAP} for name in ("sv-0006", "sv-3561")},
     **{name: {"notes": f"balanced experts{OVERLAP}"} for name in ("sv-0008", "sv-0009", "sv-3565")},
 }
 FRONT: dict[str, Any] = {

@@ -58,7 +58,9 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
     "experts, HBM, nvfp4": [("grouped", BLACKWELL, "hbm", "nvfp4")],
     "experts, arithmetic, Hopper": [("grouped", HOPPER, "matrix", f) for f in ("bf16", "fp8")],
     "experts, arithmetic, Blackwell": [("grouped", BLACKWELL, "matrix", "bf16")],
-    "experts, arithmetic, fp8, Blackwell": [("grouped", BLACKWELL, "matrix", "fp8")],
+    "experts, arithmetic, fp8, Blackwell": [
+        ("grouped", BLACKWELL, "matrix", f) for f in ("fp8", "fp8-deepgemm")
+    ],
     "experts, arithmetic, nvfp4": [("grouped", BLACKWELL, "matrix", "nvfp4")],
     "experts, arithmetic, mxfp4, Hopper": [("grouped", HOPPER, "matrix", "fp8-mxfp4")],
     "experts, arithmetic, mxfp4, Blackwell": [("grouped", BLACKWELL, "matrix", "fp8-mxfp4")],
@@ -81,7 +83,6 @@ FACTORS: dict[str, list[tuple[str, ...]]] = {
 OWN: dict[str, tuple[list[tuple[str, ...]], float]] = {
     "small kernels, floor": ([("small", "floor_s")], 0.0),
     "small kernels, share of HBM": ([("small", "hbm")], 1.0),
-    "experts of fp8 on Blackwell, arithmetic": ([("grouped", BLACKWELL, "matrix", "fp8")], 0.42),
     "between steps, SGLang": ([("software", "sglang", "host_s")], 0.1e-3),
     "between steps, others": ([("software", s, "host_s") for s in SOFTWARE[1:]], 0.0),
     **{f"a request, {s}": ([("software", s, "request_s")], 0.0) for s in SOFTWARE},

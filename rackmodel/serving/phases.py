@@ -26,10 +26,13 @@ def decode_phase(job: ServingJob, steps: Steps, sequences: float) -> tuple[float
 
 
 def prefill_phase(job: ServingJob, steps: Steps, tokens: float) -> float:
-    """Return the tokens of prompts per second of an accelerator, batches of `tokens` a rank."""
-    worker = job.worker
+    """Return the tokens of prompts, cached ones left out, per second of an accelerator.
+
+    tokens : of a batch on a rank.
+    """
+    worker, piece = job.worker, job.prompt_tokens
     ranks = worker.tp if worker.dp_attention else 1
-    prompts = max(1.0, tokens / job.isl) * ranks
-    load = Load(prompts=prompts, piece=float(job.isl))
+    prompts = max(1.0, tokens / piece) * ranks
+    load = Load(prompts=prompts, piece=piece, before=job.isl - piece)
     step_s = steps.seconds(job, worker, job.gpus, load) + habits_of(job.stack).host_s
-    return worker.pp * prompts * job.isl / step_s / worker.gpus  # a batch for each stage
+    return worker.pp * prompts * piece / step_s / worker.gpus  # a batch for each stage

@@ -34,6 +34,7 @@ _REDUNDANT = re.compile(r"(\d+) redundant experts")
 _BALANCED = re.compile(r"balanced experts|(^|; )(simulated )?perfect expert balance")
 _STATED = re.compile(r"mtp (\d+)")
 _ACCEPTED = re.compile(r"acceptance (\d+)%")
+_CACHED = re.compile(r"([\d.]+)% cache hits")
 # How often a drafted token of DeepSeek's is right where unstated, by tokens drafted in a step: so
 # that one, two and three give 1.79, 2.21 and 2.47 tokens a step, the middle of what is published:
 # 1.76 to 1.82 (vLLM, pull request 12755), 2.18 to 2.25, 2.44 (LMSYS, 2025-07-17) to 2.50
@@ -193,6 +194,12 @@ def copies_of(notes: str, worker: Worker | None, model: Model) -> int:
     return copies
 
 
+def cached_of(notes: str) -> float:
+    """Return the share of prompts' tokens that a run found cached."""
+    found = _CACHED.search(notes)
+    return float(found[1]) / 100.0 if found else 0.0
+
+
 def _chunk(said: int | str, isl: float) -> int:
     """Return the most tokens of prompts in a step; said : a number, or "prompt" for one prompt."""
     return round(isl) if said == "prompt" else int(said)
@@ -245,8 +252,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
     elif worker is not None and worker.tp > gpus and worker.tp % gpus == 0:
         # ranks of it are parts of accelerators
         worker = replace(worker, tp=int(gpus), ep=min(worker.ep, int(gpus)))
-    prefill, prefill_gpus = None, 0
-    notes = text(row, "notes")
+    prefill, prefill_gpus, notes = None, 0, text(row, "notes")
     if mode == "disaggregated":
         found = _PREFILL.search(notes)
         prefill_gpus = int(number(row, "prefill_gpus", 0))
@@ -270,6 +276,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
         kv=text(row, "kv_precision") or said.get("kv", kv),
         chunk=_chunk(said.get("chunk", CHUNK), number(row, "isl")),
         admit_every=said.get("admit_every", 1),
+        cached=cached_of(notes),
         stack=text(row, "software") or "default",
         prefill=prefill,
         prefill_gpus=prefill_gpus,

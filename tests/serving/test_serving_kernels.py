@@ -101,3 +101,60 @@ def test_kernels_of_one_software_sum_over_the_hosts_of_a_rack():
         for stack in ("tensorrt-llm", "sglang")
     )
     assert library - ours > (other - node) + 160 * 5e-6
+
+
+def kernels_of(worker, load, **changes):
+    job = ServingJob(**{**LATENT, "worker": worker, **changes})
+    (program,) = serving_programs(job, worker, load)
+    return [
+        kernel
+        for item in program.items
+        for one in item.operations
+        if isinstance(one, Compute)
+        for kernel in one.kernels
+    ]
+
+
+@pytest.mark.parametrize("ep", [1, 8])
+def test_tokens_are_read_once_each_and_their_rows_written_narrow(ep):
+    """However experts lie: a token that comes is read once, its rows are as wide as weights are."""
+    worker, load = Worker(tp=8, ep=ep, dp_attention=True), Load(prompts=8, piece=4096)
+    hidden, tokens = 7168, 8 * 4096
+    found = {kernel.name: kernel for kernel in kernels_of(worker, load, routing_skew=0.0)}
+    rows = tokens * 8 / ep
+    came = tokens * (1 - (1 - 1 / ep) ** 8)
+    assert found["permute"].read_bytes == pytest.approx(came * hidden * 2)
+    assert found["permute"].write_bytes == pytest.approx(rows * hidden)
+    assert found["unpermute"].read_bytes == pytest.approx(rows * hidden * 2)
+    assert found["unpermute"].write_bytes == pytest.approx(came * hidden * 2)
+
+
+def test_whole_experts_cost_prompts_little_more_than_parts_of_all():
+    """Every rank with a part of every expert moves more rows, not times as many bytes."""
+    times = ServingTimes(accelerator("b200"))
+    load = Load(prompts=8, piece=8192)
+    cut, spread = (
+        sum(map(times.kernel_s, kernels_of(Worker(tp=8, ep=ep, dp_attention=True), load)))
+        for ep in (1, 8)
+    )
+    assert spread < cut < 1.3 * spread
+
+
+@pytest.mark.parametrize(("part", "quicker"), [("b200", True), ("h100", False)])
+def test_experts_beside_data_parallel_attention_run_in_kernels_of_their_own(part, quicker):
+    """On Blackwell those of fp8 reach twice the share of the peak; other formats are the same."""
+    times, load = ServingTimes(accelerator(part)), Load(prompts=8, piece=8192)
+    for weights in ("fp8", "bf16"):
+        plain, spread = (
+            next(
+                kernel
+                for kernel in kernels_of(
+                    Worker(tp=8, ep=8, dp_attention=apart), load, weights=weights
+                )
+                if kernel.name == "expert_up"
+            )
+            for apart in (False, True)
+        )
+        plain_s, spread_s = (times.limits_s(kernel)[2] / kernel.flops for kernel in (plain, spread))
+        share = 0.5 if quicker and weights == "fp8" else 1.0
+        assert spread_s == pytest.approx(share * plain_s, rel=0.1)

@@ -24,7 +24,7 @@ from rackmodel.workload.serving.load import (
     domains_reached,
     hit_experts,
 )
-from rackmodel.workload.serving.products import WIDE, product
+from rackmodel.workload.serving.products import DEEP_GEMM, WIDE, grouped, product
 
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
 
@@ -346,6 +346,9 @@ class LayerWriter:
     def _grouped(self) -> None:
         """The experts of one rank: weights of those that some token hits, read once.
 
+        Rows for experts are written in the experts' format, from tokens that are read once each,
+        and added up into these.
+
         The one that all tokens pass through runs on a stream beside them, where layers are not told
         in parts: its bytes and FLOPs count, its floors hide under theirs. Source: TensorRT-LLM,
         modeling_deepseekv3.py (maybe_execute_in_parallel), SGLang (forward_normal_dual_stream),
@@ -357,25 +360,21 @@ class LayerWriter:
         width = model.moe_ffn * worker.ep / worker.tp
         rows = tokens * model.topk / worker.ep * busiest(job, worker, self.load)
         sides = 2 if model.gated_ffn else 1
-        form = job.format.experts
+        form, spread = job.format.experts, worker.dp_attention and worker.tp > 1
+        precision = DEEP_GEMM if form.arithmetic == "fp8" and spread else form.arithmetic
         beside = 0.0 if self.staged else model.shared_expert_ffn / worker.heads_over * model.hidden
-        self.small("permute", rows * h)
+        narrow = min(form.bytes, ELEMENT)
+        came = min(rows, tokens * (1.0 - (1.0 - 1.0 / worker.ep) ** model.topk))  # each token once
+        self.run(elementwise("permute", came * h * ELEMENT, rows * h * narrow))
         for name, n, k in (("expert_up", sides * width, h), ("expert_down", h, width)):
             shared = beside * (sides if name == "expert_up" else 1)  # weights
-            self.run(
-                Kernel(
-                    family="grouped_gemm",
-                    name=name,
-                    flops=2.0 * (rows * n * k + self.own.tokens * shared),
-                    read_bytes=hit * n * k * form.bytes
-                    + rows * k * min(form.bytes, ELEMENT)
-                    + shared * job.format.feed.bytes,
-                    write_bytes=rows * n * ELEMENT,
-                    shape=(max(1, round(rows)), round(n), round(k), max(1, round(hit))),
-                    precision=form.arithmetic,
-                )
-            )
-            self.small("activation" if name == "expert_up" else "unpermute", rows * n)
+            one = grouped(name, (rows, n, k, hit), form, precision)
+            more = shared * job.format.feed.bytes
+            flops = one.flops + 2.0 * self.own.tokens * shared
+            self.run(one._replace(flops=flops, read_bytes=one.read_bytes + more))
+            if name == "expert_up":
+                self.run(elementwise("activation", rows * n * ELEMENT, rows * width * narrow))
+        self.run(elementwise("unpermute", rows * h * ELEMENT, came * h * ELEMENT))
 
     def head(self) -> None:
         """The last norm and the head, cut over all ranks; then sampling."""
