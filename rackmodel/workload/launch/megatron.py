@@ -8,6 +8,7 @@ arguments.py; Megatron-Bridge, ConfigContainer.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rackmodel.workload.choices import OPTIMIZERS
@@ -18,9 +19,8 @@ from rackmodel.workload.launch.words import (
     Flat,
     Launch,
     Spelled,
-    cannot_say,
+    refuse_unsaid,
     spell,
-    unsaid,
 )
 from rackmodel.workload.plan import Job
 from rackmodel.workload.shipped_models import name_spelled, shipped_models
@@ -300,14 +300,21 @@ def _dispatcher(keys: Flat) -> dict[str, Any]:
     return {"dispatcher": "all-gather" if kind == "allgather" else "all-to-all"}
 
 
+_SAID: dict[str, Collection[Any]] = {
+    **dict.fromkeys([one.field for one in SPELLED], ()),
+    **dict.fromkeys(("etp", "vpp", "dp", "sharding", "dp_overlap", "precision"), ()),
+    **dict.fromkeys(("recompute", "recompute_modules", "recompute_layers", "dispatcher"), ()),
+    **dict.fromkeys(("shard_size", "stage_layers"), ()),
+    "schedule": ("", "1f1b", "interleaved"),
+    "offload": ((), ("optimizer",)),
+    "gradients": ("", "bf16"),
+}
+
+
 def keys_of(job: Job, framework: str = "megatron") -> dict[str, Any]:
     """Return Megatron's keys for a job, its model left out; framework : who refuses."""
     plan = job.plan
-    said = {one.field for one in SPELLED} | {"etp", "vpp", "dp", "sharding", "dp_overlap"}
-    said |= {"recompute", "recompute_modules", "recompute_layers", "dispatcher", "schedule"}
-    said |= {"shard_size", "stage_layers"}
-    others = {"offload": ("optimizer",), "gradients": "bf16"}
-    unsaid(job, framework, said, lambda name, value: others.get(name) == value)
+    refuse_unsaid(job, framework, _SAID)
     found = {"world_size": job.gpus, **spell(plan, SPELLED, whole=framework == "nemo")}
     if plan.tp == 1:
         found.pop("sequence_parallel", None)
@@ -323,8 +330,6 @@ def keys_of(job: Job, framework: str = "megatron") -> dict[str, Any]:
         found["num_virtual_stages_per_pipeline_rank"] = plan.vpp
     if plan.stage_layers:
         found["pipeline_model_parallel_layout"] = layout_of(job)
-    if plan.order not in ("1f1b", "interleaved"):
-        cannot_say(framework, "schedule", plan.order)
     found |= _sharding_keys(job, framework) | _recompute_keys(job, framework)
     if "optimizer" in plan.offload:
         found["optimizer_cpu_offload"] = True

@@ -9,10 +9,11 @@ DeepSpeed, docs/_pages/config-json.md; MaxText, configs/base.yml.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from rackmodel.workload.launch.remat import remat_policy, remat_words
-from rackmodel.workload.launch.words import Flat, Launch, cannot_say, unsaid
+from rackmodel.workload.launch.words import Flat, Launch, cannot_say, refuse_unsaid
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
@@ -28,7 +29,9 @@ _SCHEDULES = {
 
 # Models of torchtitan that the catalog has under another name.
 _TITAN = {"llama3-405b": "llama3.1-405b", "deepseek_v3-671b": "deepseek-v3"}
+_STAGES = ("none", "zero1", "zero2", "zero3")  # of ZeRO
 # FSDP2 and MaxText's fsdp axis cut weights, gradients and optimizer state alike.
+_SHARDINGS = ("none", "zero3", "hsdp")
 _WHOLE_SHARDS = "give --sharding zero3, hsdp or none, which is searched with the rest of the plan"
 
 
@@ -107,20 +110,17 @@ def read_torchtitan(keys: Flat) -> Launch:
 def torchtitan_of(job: Job) -> dict[str, dict[str, Any]]:
     """Return the tables of a torchtitan config for a job."""
     plan = job.plan
-    said = {"tp", "pp", "cp", "ep", "etp", "dp", "micro_batch", "sharding", "shard_size"}
-    said |= {"recompute", "recompute_modules", "schedule", "offload", "tp_overlap"}
-    if plan.offload not in ((), ("optimizer", "parameters")):
-        cannot_say("torchtitan", "offload", ", ".join(plan.offload))
-    chunks = schedule_of(plan.order).chunks[0]
-    unsaid(job, "torchtitan", said, lambda name, value: name == "vpp" and value == chunks)
-    if plan.sharding in ("zero1", "zero2"):
-        cannot_say("torchtitan", "sharding", plan.sharding, _WHOLE_SHARDS)
-    if plan.order not in _SCHEDULES:
-        cannot_say("torchtitan", "schedule", plan.order)
-    if job.precision not in ("bf16", "fp8"):
-        cannot_say("torchtitan", "precision", job.precision)
-    if plan.recompute == "selective" and set(plan.recompute_modules) - {"alternate"}:
-        cannot_say("torchtitan", "recompute_modules", ", ".join(plan.recompute_modules))
+    said: dict[str, Collection[Any]] = {
+        **dict.fromkeys(("tp", "pp", "cp", "ep", "etp", "dp", "micro_batch"), ()),
+        **dict.fromkeys(("shard_size", "recompute", "tp_overlap"), ()),
+        "vpp": (1, schedule_of(plan.order).chunks[0]),
+        "schedule": ("", *_SCHEDULES),
+        "sharding": _SHARDINGS,
+        "offload": ((), ("optimizer", "parameters")),
+        "recompute_modules": ((), ("alternate",)),
+        "precision": ("bf16", "fp8"),
+    }
+    refuse_unsaid(job, "torchtitan", said, _WHOLE_SHARDS)
     sharded = _sharded("torchtitan", plan)
     parallel: dict[str, Any] = {
         "data_parallel_replicate_degree": plan.replicas // sharded,
@@ -197,7 +197,7 @@ def read_deepspeed(keys: Flat) -> Launch:
         "ep": keys.whole("ep_size", "expert_parallel_size") or 1,
         "etp": 1,
         **({"micro_batch": micro or 1} if micro or batch else {}),  # "auto" is left open
-        "sharding": ("none", "zero1", "zero2", "zero3")[stage],
+        "sharding": _STAGES[stage],
         "recompute": "none" if not keys.get("partition_activations") else "full",
         "dp_overlap": keys.flag("overlap_comm") if "overlap_comm" in keys.keys else stage == 3,
     }
@@ -235,18 +235,15 @@ def _beyond_zero(keys: Flat) -> None:
 def deepspeed_of(job: Job) -> dict[str, Any]:
     """Return a DeepSpeed config for a job."""
     plan = job.plan
-    said = {"tp", "pp", "cp", "ep", "dp", "micro_batch", "sharding", "dp_overlap", "recompute"}
-    said |= {"cp_method", "offload"}
-    unsaid(job, "deepspeed", said, lambda name, value: name == "etp" and value == 1)
-    if plan.sharding == "hsdp":
-        cannot_say("deepspeed", "sharding", plan.sharding)
-    if plan.cp > 1 and plan.cp_method != "all-to-all":
-        cannot_say("deepspeed", "cp_method", plan.cp_method)
-    if plan.recompute == "selective":
-        cannot_say("deepspeed", "recompute", plan.recompute)
-    if job.precision not in ("bf16", "fp16"):
-        cannot_say("deepspeed", "precision", job.precision)
-    stage = ("none", "zero1", "zero2", "zero3").index(plan.sharding)
+    said: dict[str, Collection[Any]] = {
+        **dict.fromkeys(("tp", "pp", "cp", "ep", "dp", "micro_batch", "dp_overlap", "offload"), ()),
+        "sharding": _STAGES,
+        "cp_method": ("all-to-all",) if plan.cp > 1 else (),
+        "recompute": ("none", "full"),
+        "precision": ("bf16", "fp16"),
+    }
+    refuse_unsaid(job, "deepspeed", said)
+    stage = _STAGES.index(plan.sharding)
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": plan.dp_overlap}
     if "activations" in plan.offload:
         cannot_say("deepspeed", "offload", "activations")
@@ -344,24 +341,13 @@ def read_maxtext(keys: Flat) -> Launch:
 def maxtext_of(job: Job) -> dict[str, Any]:
     """Return a MaxText config for a job."""
     plan = job.plan
-    said = {
-        "tp",
-        "pp",
-        "vpp",
-        "cp",
-        "ep",
-        "dp",
-        "micro_batch",
-        "sharding",
-        "shard_size",
-        "recompute",
-        "recompute_modules",
+    said: dict[str, Collection[Any]] = {
+        **dict.fromkeys(("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch"), ()),
+        **dict.fromkeys(("shard_size", "recompute", "recompute_modules"), ()),
+        "sharding": _SHARDINGS,
+        "precision": ("bf16", "fp8", "int8"),
     }
-    unsaid(job, "maxtext", said, lambda name, value: name == "etp" and value == 1)
-    if plan.sharding in ("zero1", "zero2"):
-        cannot_say("maxtext", "sharding", plan.sharding, _WHOLE_SHARDS)
-    if job.precision not in ("bf16", "fp8", "int8"):
-        cannot_say("maxtext", "precision", job.precision)
+    refuse_unsaid(job, "maxtext", said, _WHOLE_SHARDS)
     shards = _sharded("maxtext", plan, plan.ep) // plan.ep
     found: dict[str, Any] = {
         "model_name": job.model.name,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.workload.launch.words import COMPARED, UNTOLD
+from rackmodel.workload.launch.words import ARITHMETIC, COMPARED, UNTOLD
 
 _DEEPEST, _MOST_STEPS, _LONGEST = 24, 20_000, 10_000
 _BY_CALL = ("plugins", "mixed_precision", "precision")  # also said by the name of a function
@@ -25,11 +25,7 @@ _BEGUN = re.compile(r"(?:pretrain|finetune|sft|peft)_(?:config|recipe)$")
 _DEGREE = "tensor_model_parallel_size"
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     **COMPARED,
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.FloorDiv: operator.floordiv,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
+    **ARITHMETIC,
     ast.Is: operator.eq,
     ast.IsNot: operator.ne,
     ast.In: lambda a, b: a in b,

@@ -9,6 +9,7 @@ and comparisons are worked out; what a command would print is empty.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from rackmodel.errors import InvalidInput
 from rackmodel.workload.launch.branches import Branches
-from rackmodel.workload.launch.words import COMPARED
+from rackmodel.workload.launch.words import ARITHMETIC, COMPARED
 
 _ASSIGNED = re.compile(
     r"^\s*(?:export\s+|local\s+|declare\s+(?:-\w+\s+)?)?([A-Za-z_]\w*)=([^\s(].*)?$"
@@ -32,6 +33,7 @@ _BEGINS = re.compile(
     r"(^\s*case\s.+?\sin\b|^\s*(?:then|do|else)\b|(?:^|(?<=\sin))\s*\(?[\w.*?|\"'-]+\)(?=\s|$))"
 )
 _ELSEWHERE = re.compile(r"\$\{\.*([\w.]+)\}")
+_ARITHMETIC = {**ARITHMETIC, ast.Mult: operator.mul, ast.Div: operator.floordiv}  # whole numbers
 _SUM = re.compile(r"\$\(\(([^()]*(?:\([^()]*\)[^()]*)*)\)\)")
 
 
@@ -175,18 +177,7 @@ def _value(node: ast.AST) -> int:
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return int(COMPARED[type(op)](_value(left), _value(right)))
         case ast.BinOp(left=left, op=op, right=right):
-            a, b = _value(left), _value(right)
-            match op:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div() | ast.FloorDiv():
-                    return a // b
-                case ast.Mod():
-                    return a % b
+            return int(_ARITHMETIC[type(op)](_value(left), _value(right)))
     raise ValueError("no sum")
 
 

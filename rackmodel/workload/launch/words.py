@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn
 
 from rackmodel.errors import InvalidInput
@@ -25,6 +25,14 @@ COMPARED: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
+}
+#: How Python's arithmetic of two numbers is worked out; products may be of lists.
+ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.FloorDiv: operator.floordiv,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
 }
 
 
@@ -178,23 +186,24 @@ _HABITS = {  # what a silent plan has as its software does -> how to go without
 _UNTOLD = (("dispatcher", "all-to-all"), ("tp_overlap", False), ("ep_overlap", False))
 
 
-def unsaid(job: Job, framework: str, said: set[str], but: Callable[[str, Any], bool]) -> None:
-    """Refuse a plan with a choice that a framework's file can't say.
+def refuse_unsaid(
+    job: Job, framework: str, said: Mapping[str, Collection[Any]], whole_shards: str = ""
+) -> None:
+    """Refuse a job with a choice that a framework's file can't say.
 
     Parameters
     ----------
-    said : fields that the file says.
-    but : whether a value of another field is what the framework does anyway.
+    said : fields that the file says, each with the values that it has words for; () means all. Of
+        other fields it says what is their default, or what the software does by itself.
+    whole_shards : what to write in place of a sharding that the file can't say.
     """
-    from dataclasses import fields
-
-    for one in fields(Plan):
-        value = getattr(job.plan, one.name)
-        if (one.name, value) in _UNTOLD:
-            continue
-        if one.name in said or value == one.default or but(one.name, value):
-            continue
-        cannot_say(framework, one.name, value)
+    values = {"precision": (job.precision, "bf16")}
+    values |= {one.name: (getattr(job.plan, one.name), one.default) for one in fields(Plan)}
+    for name, (value, default) in values.items():
+        has_word = not said[name] or value in said[name] if name in said else value == default
+        if not has_word and (name, value) not in _UNTOLD:
+            text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            cannot_say(framework, name, text, whole_shards if name == "sharding" else "")
 
 
 def cannot_say(framework: str, name: str, value: object, remedy: str = "") -> NoReturn:
