@@ -8,6 +8,7 @@ Left out: whether what each part does recurs (`recurrence`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.quotient import MeetingKind
 from rackmodel.engine.simulation import Simulation
 from rackmodel.network.arrays import components
-from rackmodel.workload.operations import Operation, Recv, Segment
+from rackmodel.workload.operations import Recv, operations_of
 
 
 def independent_parts(run: Simulation, repeating: Sequence[range]) -> list[tuple[int, ...]]:
@@ -50,11 +51,8 @@ def _channels(run: Simulation, stage: int, items: range) -> list[tuple[int, bool
     """Return the channels that a pipeline rank uses in some items, and whether it receives."""
     program = run.programs[stage].items
     distinct = {program[place].id: program[place] for place in items}
-    operations: list[Operation] = []
-    for item in distinct.values():
-        operations += item.operations if isinstance(item, Segment) else (item,)
     used = set()
-    for operation in operations:
+    for operation in chain.from_iterable(map(operations_of, distinct.values())):
         key = key_of(operation, stage)
         channel = None if key is None else run.system.index.get(key)
         if channel is not None:

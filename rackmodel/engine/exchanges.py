@@ -24,6 +24,7 @@ from rackmodel.workload.operations import (
     Send,
     Transfer,
     Wait,
+    operations_of,
 )
 
 IDLE = (Compute, Wait, Recv)  # exchange nothing, or what the sender's end tells
@@ -54,8 +55,8 @@ def exchanges(programs: tuple[Program, ...]) -> Mapping[Key, Bools]:
                 known.add(way)
             keys = inside.get(item.id)
             if keys is None:
-                operations = item.operations if isinstance(item, Segment) else (item,)
-                found = {key_of(one, stage): None for one in operations if type(one) not in IDLE}
+                active = (one for one in operations_of(item) if type(one) not in IDLE)
+                found = {key_of(one, stage): None for one in active}
                 keys = {key: None for key in found if key is not None}
                 if isinstance(item, Segment) and all(key.stages is None for key in keys):
                     inside[item.id] = keys

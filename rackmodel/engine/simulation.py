@@ -38,6 +38,7 @@ from rackmodel.workload.operations import (
     Send,
     Transfer,
     Wait,
+    operations_of,
 )
 
 
@@ -265,9 +266,8 @@ class Simulation:
                 return Cut(pieces=(one,), passes=True)
             if isinstance(item, Wait) and item.token not in gone:
                 return Cut(pieces=(Hold(0, item.token),))
-            whole = item.operations if isinstance(item, Segment) else (item,)
             return pieces_of(
-                whole,
+                operations_of(item),
                 lambda compute: seconds[compute.id],
                 channel_of,
                 gone,

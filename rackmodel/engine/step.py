@@ -36,7 +36,7 @@ from rackmodel.errors import CannotRun
 from rackmodel.kernels.contention import Taken
 from rackmodel.network.symmetry import PERIODS
 from rackmodel.workload import Job, Plan, programs
-from rackmodel.workload.operations import Compute, Program, Segment
+from rackmodel.workload.operations import Compute, Program, operations_of
 from rackmodel.workload.placement import (
     axis_members,
     axis_true_size,
@@ -257,7 +257,7 @@ def kernel_seconds(
     return {
         operation.id: times.compute_s(operation) * slower
         for item in items.values()
-        for operation in (item.operations if isinstance(item, Segment) else (item,))
+        for operation in operations_of(item)
         if isinstance(operation, Compute)
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.workload import Job, programs
-from rackmodel.workload.operations import Compute, Segment
+from rackmodel.workload.operations import Compute, operations_of
 
 
 def busiest_s(job: Job, kernels: KernelTimes) -> float:
@@ -20,8 +20,7 @@ def busiest_s(job: Job, kernels: KernelTimes) -> float:
         total = 0.0
         for item in program.items:
             if item.id not in known:
-                operations = item.operations if isinstance(item, Segment) else (item,)
-                computes = [one for one in operations if isinstance(one, Compute)]
+                computes = [one for one in operations_of(item) if isinstance(one, Compute)]
                 known[item.id] = sum(kernels.compute_s(one) for one in computes)
             total += known[item.id]
         longest = max(longest, total)

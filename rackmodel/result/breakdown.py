@@ -7,7 +7,6 @@ Left out: how events are laid out (`timeline`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from rackmodel.columns import Floats, Table, Words, floats, ints
 from rackmodel.engine.step import Step
 from rackmodel.kernels.kernel_time import KernelTimes
-from rackmodel.workload.operations import Compute, Kernel, Program, Segment
+from rackmodel.workload.operations import Compute, Kernel, Program, counted
 
 ALWAYS = ("compute", "bubble", "tp", "cp", "ep", "pp", "dp", "optimizer")
 ROUNDING = 1e-12  # of a step: what a sum over stretches leaves of no waits at all
@@ -118,14 +117,10 @@ def over_ranks(runs: Sequence[Runs], of: Callable[[Compute], Floats]) -> Floats:
     weight: dict[int, float] = {}
     computes: dict[int, Compute] = {}
     for program, ranks, visits in runs:
-        times: Counter[int] = Counter()
-        for item, count in zip(program.items, visits.tolist(), strict=True):
-            times[item.id] += count
-        for item in {item.id: item for item in program.items}.values():
-            for operation in item.operations if isinstance(item, Segment) else (item,):
-                if isinstance(operation, Compute):
-                    computes[operation.id] = operation
-                    weight[operation.id] = weight.get(operation.id, 0.0) + ranks * times[item.id]
+        for operation, times in counted(program, visits.tolist()):
+            if isinstance(operation, Compute):
+                computes[operation.id] = operation
+                weight[operation.id] = weight.get(operation.id, 0.0) + ranks * times
     parts = [weight[name] * of(compute) for name, compute in computes.items()]
     total: Floats = np.stack(parts).sum(axis=0)
     return total

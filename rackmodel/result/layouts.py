@@ -20,7 +20,6 @@ from rackmodel.engine.script import Lockstep
 from rackmodel.workload.operations import (
     Collective,
     Compute,
-    Operation,
     Program,
     Recv,
     Segment,
@@ -28,6 +27,7 @@ from rackmodel.workload.operations import (
     Transfer,
     Wait,
     content_of,
+    operations_of,
     without_batch,
 )
 
@@ -212,7 +212,7 @@ class Layouts:
     ) -> list[tuple[int, int, float, float]]:
         if kind == "run":
             return self._kernels(item, place)
-        operation = self._operations(item)[place]
+        operation = operations_of(self.program.items[item])[place]
         # Rows of a whole segment are put together by axis: their names would be gone.
         named = self.fine or not self.whole[item]
         key = (
@@ -250,14 +250,10 @@ class Layouts:
             parts.insert(0, (WAITING, self.table.number(waiting), 0.0, 1.0))
         return parts
 
-    def _operations(self, item: int) -> tuple[Operation, ...]:
-        what = self.program.items[item]
-        return what.operations if isinstance(what, Segment) else (what,)
-
     def _kernels(self, item: int, place: int) -> list[tuple[int, int, float, float]]:
         """Return the template of the kernels of an item that begin at `place`, over [0, 1)."""
         blocks: list[Compute] = []
-        operations = self._operations(item)
+        operations = operations_of(self.program.items[item])
         for at in range(place, len(operations)):
             operation = operations[at]
             if isinstance(operation, Compute):

@@ -7,7 +7,6 @@ Left out: watts of links.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,7 +21,7 @@ from rackmodel.kernels.contention import Contention
 from rackmodel.network import Network
 from rackmodel.result.records import ContentionRecord, LinkRecord
 from rackmodel.topology.kinds import Tier, tier_of, tier_word
-from rackmodel.workload.operations import Segment
+from rackmodel.workload.operations import counted
 
 
 def tier_of_links(network: Network) -> list[str]:
@@ -46,24 +45,14 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     counts: dict[tuple[int, int], int] = {}
     quotient, system = machine_of(step).quotient, machine_of(step).system
     for number, stage in enumerate(step.rank_stage.tolist()):
-        program = step.programs[stage]
-        times: Counter[int] = Counter()  # by id of an operation
-        for item, repeat in zip(program.items, step.visits(number).tolist(), strict=True):
-            times[item.id] += repeat
-        seen: set[int] = set()
-        for item in program.items:
-            if item.id in seen:
+        for operation, times in counted(step.programs[stage], step.visits(number).tolist()):
+            key = key_of(operation, stage)
+            channel = None if key is None else system.index.get(key)
+            if key is None or channel is None or number not in quotient.joined[channel]:
                 continue
-            seen.add(item.id)
-            for operation in item.operations if isinstance(item, Segment) else (item,):
-                key = key_of(operation, stage)
-                channel = None if key is None else system.index.get(key)
-                if key is None or channel is None or number not in quotient.joined[channel]:
-                    continue
-                index = quotient.joined[channel][number]
-                if quotient.meetings[channel][index].members[0] == number or key.stages:
-                    place = (channel, index)
-                    counts[place] = counts.get(place, 0) + times[item.id]
+            index = quotient.joined[channel][number]
+            if quotient.meetings[channel][index].members[0] == number or key.stages:
+                counts[channel, index] = counts.get((channel, index), 0) + times
     return counts
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,9 +31,15 @@ from rackmodel.kernels.contention import Contention
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import DATA_PARALLEL, Runs
 from rackmodel.result.crowded import play_s
-from rackmodel.workload.operations import Collective, Compute, Operation, Segment, Transfer, Wait
-
-Item: TypeAlias = Operation | Segment
+from rackmodel.workload.operations import (
+    Collective,
+    Compute,
+    Item,
+    Operation,
+    Transfer,
+    Wait,
+    operations_of,
+)
 
 OF_KERNELS = ("matrix units", "HBM bandwidth", "host launch")
 KERNELS = ("compute", "recompute", "optimizer")  # parts of a step in which kernels run
@@ -189,7 +195,7 @@ class _Player:
         """Return what an item is as things are; `gone` is for exchanges that others wait for."""
         if (known := self._known.get((item.id, 0))) is not None:
             return known
-        operations = _operations(item)
+        operations = operations_of(item)
         pieces = pieces_of(operations, self._seconds_of(0), self._channel_of, gone, set()).pieces
         if ends_alone(item):
             self._known[item.id, 0] = pieces
@@ -202,7 +208,7 @@ class _Player:
         key = item.id, number
         if (known := self._known.get(key)) is not None:
             return known
-        operations, seconds = _operations(item), self._seconds_of(number)
+        operations, seconds = operations_of(item), self._seconds_of(number)
         pieces = [
             KernelRun(one.first, sum([seconds(operations[at]) for at, _ in one.parts]), one.parts)
             if isinstance(one, KernelRun)
@@ -262,7 +268,7 @@ def stretches_of(
         if item.id not in known:
             known[item.id] = ends_alone(item)
         if not known[item.id]:
-            for operation in _operations(item):
+            for operation in operations_of(item):
                 if isinstance(operation, Collective) and operation.token is not None:
                     flying.add(operation.token)
                 elif isinstance(operation, Wait):
@@ -277,7 +283,7 @@ def stretches_of(
 def ends_alone(item: Item) -> bool:
     """Return whether all that an item waits for begins in it, and all that begins ends in it."""
     flying: set[str] = set()
-    for operation in _operations(item):
+    for operation in operations_of(item):
         if isinstance(operation, Collective) and operation.token is not None:
             flying.add(operation.token)
         elif isinstance(operation, Wait):
@@ -285,10 +291,6 @@ def ends_alone(item: Item) -> bool:
                 return False
             flying.remove(operation.token)
     return not flying
-
-
-def _operations(item: Item) -> Sequence[Operation]:
-    return item.operations if isinstance(item, Segment) else (item,)
 
 
 def twice(kernels: KernelTimes) -> tuple[KernelTimes, ...]:

@@ -23,7 +23,7 @@ from rackmodel.result.link_usage import link_rows
 from rackmodel.result.notebook import Framed
 from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
-from rackmodel.workload.operations import Compute, Kernel, Segment
+from rackmodel.workload.operations import Compute, Kernel, operations_of
 from rackmodel.workload.serving.job import ServingJob
 
 PARTS = {"gemm": "products", "grouped_gemm": "experts", "attention": "attention"}
@@ -214,7 +214,7 @@ def kernels_of(step: Step) -> dict[Kernel, float]:
     """Return how often the ranks of the first stage run each kernel in a step."""
     found: dict[Kernel, float] = {}
     for item in step.programs[0].items:
-        for operation in item.operations if isinstance(item, Segment) else (item,):
+        for operation in operations_of(item):
             if isinstance(operation, Compute):
                 for kernel in operation.kernels:
                     found[kernel] = found.get(kernel, 0.0) + kernel.count

@@ -13,8 +13,7 @@ sizes from a power of two to the next; between them time is linear in bytes.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,12 +24,11 @@ from rackmodel.serving.steps import Steps
 from rackmodel.workload.operations import (
     Collective,
     Compute,
-    Operation,
     Program,
     Recv,
     Role,
-    Segment,
     Send,
+    counted,
 )
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
@@ -70,7 +68,7 @@ class QuickSteps(Steps):
         return self._known[key] * slower
 
     def _sum_s(self, job: ServingJob, worker: Worker, gpus: int, program: Program) -> float:
-        work = list(_counted(program))
+        work = list(counted(program))
         self._simulate(job, worker, gpus, [one for one, _ in work if isinstance(one, Collective)])
         seconds = 0.0
         for one, times in work:
@@ -149,12 +147,3 @@ def _between(known: dict[int, float], size: float) -> float:
     low = _below(size)
     share = (size - _size(low)) / (_size(low + 1) - _size(low))
     return known[low] + share * (known[low + 1] - known[low])
-
-
-def _counted(program: Program) -> Iterator[tuple[Operation, int]]:
-    """Yield the operations of a program, each once, with how often it runs."""
-    items = {item.id: item for item in program.items}
-    for number, times in Counter(item.id for item in program.items).items():
-        item = items[number]
-        for one in item.operations if isinstance(item, Segment) else (item,):
-            yield one, times

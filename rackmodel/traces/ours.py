@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,10 @@ from rackmodel.workload.operations import (
     Compute,
     Operation,
     Program,
-    Segment,
     Send,
     Transfer,
     Wait,
+    operations_of,
 )
 from rackmodel.workload.placement import axis_members, rank_grid
 
@@ -56,7 +57,7 @@ def facts(result: Result) -> dict[str, Any]:
     exchanges: dict[str, list[Any]] = {}
     axes: set[tuple[str, int]] = set()
     for program in step.programs:
-        for operation in _operations(program):
+        for operation in chain.from_iterable(map(operations_of, program.items)):
             if isinstance(operation, Collective) and operation.id not in step.silent:
                 what = operation.op, operation.bytes
                 key = f"{operation.axis} {operation.name} {operation.phase}"
@@ -93,11 +94,6 @@ def _group(step: Step, axis: str, stage: int) -> list[Any]:
         members = groups[int(np.argmax(own))]
     stands = step.rank_map.accelerators(plan.gpus)[members]
     return [stands[:MOST_MEMBERS].tolist(), len(stands)]
-
-
-def _operations(program: Program) -> Iterator[Operation]:
-    for item in program.items:
-        yield from item.operations if isinstance(item, Segment) else (item,)
 
 
 def chakra_traces(result: Result) -> dict[int, bytes]:
@@ -182,7 +178,7 @@ def _write(writer: Writer, program: Program, heads: list[int], taken: _Taken) ->
     last: dict[str, int] = {}  # operation of each stream
     tokens: dict[str, int] = {}
     holds: list[int] = []  # what the compute stream waits for next
-    for operation in _operations(program):
+    for operation in chain.from_iterable(map(operations_of, program.items)):
         if isinstance(operation, Wait):
             if operation.token in tokens:
                 holds.append(tokens.pop(operation.token))

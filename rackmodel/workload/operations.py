@@ -9,9 +9,11 @@ Left out: seconds, links, accelerators. An operation knows FLOPs, bytes and shap
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
+from itertools import count, repeat
 from typing import Literal, NamedTuple, TypeAlias
 
 Family: TypeAlias = Literal[
@@ -171,6 +173,9 @@ class Segment(Numbered):
     operations: tuple[Operation, ...]
 
 
+Item: TypeAlias = Operation | Segment
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
     """Everything that the ranks of one pipeline rank do in one step, in order.
@@ -179,8 +184,26 @@ class Program:
     """
 
     pipeline_rank: int
-    items: tuple[Operation | Segment, ...]
+    items: tuple[Item, ...]
     micro_batches: tuple[int, ...]
+
+
+def operations_of(item: Item) -> tuple[Operation, ...]:
+    """Return the operations of an item of a program, in order."""
+    return item.operations if isinstance(item, Segment) else (item,)
+
+
+def counted(program: Program, visits: Iterable[int] = repeat(1)) -> Iterator[tuple[Operation, int]]:
+    """Yield the operations of a program, each once, with how often it runs.
+
+    visits : how often each item is run, where some stand for many.
+    """
+    items, times = {item.id: item for item in program.items}, Counter[int]()
+    for item, often in zip(program.items, visits, strict=False):
+        times[item.id] += often
+    for item in items.values():
+        for operation in operations_of(item):
+            yield operation, times[item.id]
 
 
 def without_batch(name: str) -> str:
@@ -192,7 +215,7 @@ def without_batch(name: str) -> str:
     return _BATCH.sub("", name)
 
 
-def content_of(item: Operation | Segment) -> object:
+def content_of(item: Item) -> object:
     """Return what an item of a program does, equal for what does the same for other batches."""
     match item:
         case Transfer():

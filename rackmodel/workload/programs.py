@@ -23,6 +23,7 @@ from rackmodel.workload.ends import padded_vocab
 from rackmodel.workload.operations import (
     Collective,
     Compute,
+    Item,
     Kernel,
     Operation,
     Phase,
@@ -38,7 +39,6 @@ from rackmodel.workload.schedules.schedule import Action, Actions, actions, sche
 from rackmodel.workload.stages import Chunk, chunks_of, ends_apart, first_learning, send_bytes
 from rackmodel.workload.validity import check
 
-Item = Operation | Segment
 Ways = dict[tuple[str, int], tuple[int, str, float]]
 End = TypeVar("End", Send, Recv)
 

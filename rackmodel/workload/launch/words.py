@@ -197,7 +197,7 @@ def refuse_unsaid(
         other fields it says what is their default, or what the software does by itself.
     whole_shards : what to write in place of a sharding that the file can't say.
     """
-    values = {"precision": (job.precision, "bf16")}
+    values: dict[str, tuple[Any, Any]] = {"precision": (job.precision, "bf16")}
     values |= {one.name: (getattr(job.plan, one.name), one.default) for one in fields(Plan)}
     for name, (value, default) in values.items():
         has_word = not said[name] or value in said[name] if name in said else value == default
