@@ -71,7 +71,7 @@ def fused_efficiency(
     reference = 1.0 / (1.0 + (half_dim / 128.0) ** 2)
     return float(
         long_efficiency
-        * (constants["backward"] if backward else 1.0)
+        * (constants["backward_of"].get(generation, constants["backward"]) if backward else 1.0)
         * head
         / reference
         / (1.0 + half / span)

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import accelerator
-from rackmodel.kernels.attention_time import keys_per_query
+from rackmodel.kernels.attention_time import fused_efficiency, keys_per_query
 from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.workload import Job, Plan, load_model
@@ -246,3 +246,14 @@ def test_sharded_weights_are_gathered_anew_so_that_no_graph_replays_their_launch
     captured = {name: graphs_by_default(mixture.replace(sharding=name), part) for name in SHARDINGS}
     assert captured == {name: name not in SHARDED for name in SHARDINGS}
     assert graphs_by_default(mixture.replace(sharding="zero3", cuda_graphs=True), part)
+
+
+def test_the_second_flash_attention_gains_more_backward_than_forward():
+    def speed(generation, backward):
+        constants = kernel_constants()
+        shape = (8.0, 16.0, 16.0, 16384.0, 16384.0, 128.0, 128.0, True, 0.0)
+        long = constants.attention_efficiency(generation, A100.family)
+        return fused_efficiency(shape, long, constants["attention"], backward, generation)
+
+    forward, backward = (speed("flash2", way) / speed("flash1", way) for way in (False, True))
+    assert 1.3 < forward < 1.6 < backward < 2.0  # Dao, arXiv:2307.08691: 73 over 50, 63 over 35%
