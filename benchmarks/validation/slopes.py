@@ -26,6 +26,10 @@ MOST = 0.01  # a doubling
 def slopes(rows: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
     """Yield (size, ln of predicted over measured by doubling, its standard error) of what varies.
 
+    Runs of one micro-batch, hidden size and tp share their layer's kernels, so that they err
+    together: composed rows are 32 profiles, however many they are. The standard error is that of
+    so many groups.
+
     rows : error (signed, relative), the sizes, and topology and stack, which have a level each.
     """
     rows = rows.dropna(subset=["error", *SIZES])
@@ -34,10 +38,13 @@ def slopes(rows: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
     inside = sizes - level @ (np.linalg.pinv(level) @ sizes)
     varies = (inside**2).sum(axis=0) > 1e-6
     design, error = np.hstack([sizes[:, varies], level]), np.log1p(rows["error"].to_numpy())
-    found = np.linalg.lstsq(design, error, rcond=None)[0]
-    free = max(1, len(rows) - np.linalg.matrix_rank(design))
-    noise = ((error - design @ found) ** 2).sum() / free
-    spread = np.sqrt(noise * np.diag(np.linalg.pinv(design.T @ design)))
+    inverse = np.linalg.pinv(design.T @ design)
+    found = inverse @ design.T @ error
+    alike = rows.groupby(["topology", "stack", *SIZES[:3]]).ngroup().to_numpy()
+    pulls = np.zeros((alike.max() + 1, design.shape[1]))
+    np.add.at(pulls, alike, design * (error - design @ found)[:, None])
+    free = max(1, len(pulls) - np.linalg.matrix_rank(design))
+    spread = np.sqrt(np.diag(inverse @ pulls.T @ pulls @ inverse) * len(pulls) / free)
     names = np.array(SIZES)[varies].tolist()
     yield from zip(names, found.tolist(), spread.tolist(), strict=False)  # levels come last
 

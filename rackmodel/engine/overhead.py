@@ -8,6 +8,7 @@ Left out: failures, checkpoints, links that flap (rackmodel.assess knows those).
 from __future__ import annotations
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
+from rackmodel.software import software_of
 from rackmodel.workload import Job
 
 
@@ -33,5 +34,7 @@ def overhead_s(job: Job, step_s: float, constants: KernelConstants | None = None
     A fixed part, and the wait for the slowest accelerator: speeds of nominally equal parts differ
     by `spread`, and a synchronous step goes at the pace of the slowest of all.
     """
+    if software_of(job.stack).composed:
+        return 0.0
     step = (constants or kernel_constants())["step"]
     return float(step["fixed_s"] + step["spread"] * expected_maximum(job.gpus) * step_s)

@@ -170,8 +170,6 @@ class KernelTimes:
             wave = self._gemm.partial_wave
             if wave and ratio > 1.5:
                 wave = max(wave, self.constants["gemm_common"]["narrow_wave"])
-            if wave and self.in_training:
-                wave = max(wave, self.software.wave)
             known = self._gemm_of[key] = replace(
                 self._gemm,
                 fill_k=self._gemm.fill_k * max(1.0, ratio),

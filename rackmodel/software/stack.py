@@ -39,7 +39,6 @@ class Software:
     known: bool
     attention_kernels: str  # their generation: a key of attention.efficiency in kernels.toml
     launch_s: float  # host time to launch one kernel
-    wave: float  # least share of a part-filled wave that costs a whole one, in the library's GEMMs
     factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
     fused_by_family: Mapping[str, float]  # odds by accelerator, where nobody knows: `fused_odds`
 
@@ -96,6 +95,8 @@ class Software:
     whole_tensors: bool = False
     recipes_overlap: bool = False  # recipes turn on overlaps of tp and ep, off in libraries
     fused_mxfp8: bool = False  # recipes capture mixtures in MXFP8 whole: see `Job.fused_mxfp8`
+    drops: bool = False  # dropout of GPT-like models, unless told
+    composed: bool = False  # steps are sums of profiles: nothing is lost between kernels
     recipes_mtp: bool = False  # recipes train the MTP layer of models that have one
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time
@@ -189,7 +190,6 @@ def software_of(stack: str) -> Software:
         known=known,
         attention_kernels=at_date(of_kind(table["attention"])),
         launch_s=aged(of_kind(table["launch_s"])),
-        wave=interpolate(table["wave"]["points"], date),
         factors={k: aged(of_kind(v)) for k, v in table["factor"].items()},
         fused_by_family={
             part: interpolate(points, date)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rackmodel import gate
@@ -121,7 +121,8 @@ def read_run(
 
     stated = text(row, "stack") or "default"
     script = recipe_of({name: text(row, name) for name in ("stack", "model")}, 0)
-    row = {**script, **{name: row[name] for name in row if text(row, name)}}
+    corrected = script.pop("corrected", {})
+    row = {**script, **{name: row[name] for name in row if text(row, name)}, **corrected}
     sharded = text(row, "sharding") in ("zero2", "zero3", "hsdp")
     stack = stack_or_unknown(stated, family=family, year=year, sharded=sharded)
     software = software_of(stack)
@@ -210,7 +211,8 @@ def _model(row: Mapping[str, Any], software: Software) -> Any:
         cells["mtp_layers"] = 1
     else:
         cells.pop("mtp_layers", None)
-    return model_from_columns(cells)
+    model = model_from_columns(cells)
+    return replace(model, dropout=True) if software.drops and not model.gated_ffn else model
 
 
 def _graphs(row: Mapping[str, Any], model: Model, plan: Plan) -> bool | None:

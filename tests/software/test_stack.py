@@ -29,6 +29,7 @@ from rackmodel.software.stack import families, interpolate
         ("mlperf-v3.1-habana", "habana", "habana", 2023, "flash2"),
         ("mlperf-v4.1-google", "mlperf-google", "jax", 2024, "flash3"),
         ("bloom-prequel", "bloom-prequel", "megatron-deepspeed", 2021, "unfused"),
+        ("megatron-deepspeed-vtrain", "vtrain", "megatron-traced", 2023, "unfused"),
         ("mpt", "mpt", "fsdp", 2023, "flash1"),
         ("llm-foundry", "mpt", "fsdp", 2023, "flash1"),
         ("titan", "torchtitan", "fsdp", 2024, "flash2"),
@@ -140,6 +141,7 @@ def job(gpus=1024, stack="megatron-bridge-26.04", experts=0):
 def test_more_accelerators_wait_longer_for_the_slowest():
     assert overhead_s(job(8), 1.0) < overhead_s(job(1024), 1.0) < overhead_s(job(65536), 1.0)
     assert expected_maximum(1) == 0.0
+    assert overhead_s(job(8, stack="vtrain"), 1.0) == 0.0  # a sum of profiles, not a run
 
 
 def test_bands_hold_the_prediction_and_widen_where_less_is_known():

@@ -256,6 +256,37 @@ def test_scripts_say_what_rows_of_them_do_not():
     assert graphs(stack="somebodys-26.06") is None
 
 
+def test_composed_steps_run_what_their_source_does_and_not_what_it_says():
+    row = {**SMALL, "stack": "megatron-deepspeed-vtrain", "recompute": "full"}
+    (job,) = read_run(row, domain=8).jobs
+    assert (job.plan.recompute, job.model.vocab) == ("none", 50257)
+
+
+def test_the_host_of_a_traced_layer_hides_its_width():
+    row = {**SMALL, "stack": "megatron-deepspeed-vtrain", "topology": "hgx-a100-80-4x200g"}
+
+    def layer_s(**changes):
+        sizes = {"heads": 16, "head_dim": "", "gpus": 1, "dp": 1, "sharding": "none", **changes}
+        steps = [predict({**row, **sizes, "layers": n})["predicted_step_s"] for n in (12, 24)]
+        return (steps[1] - steps[0]) / 12 / (16 / sizes["micro_batch"])
+
+    narrow, wide = (
+        [layer_s(hidden=width, ffn=4 * width, micro_batch=tokens) for tokens in (1, 8)]
+        for width in (1024, 2048)
+    )
+    # The source's profiles: 3.00 and 3.24 ms, 8.00 and 16.31 ms.
+    assert [narrow[0], wide[0]] == pytest.approx([3.00e-3, 3.24e-3], rel=0.1)
+    assert [narrow[1], wide[1]] == pytest.approx([8.00e-3, 16.31e-3], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("stack", "gated", "drops"), [("mlm-2020", 0, True), ("mlm-2020", 1, False), ("mpt", 0, False)]
+)
+def test_megatron_drops_out_unless_a_model_is_like_llama(stack, gated, drops):
+    (job,) = read_run({**SMALL, "stack": stack, "gated_ffn": gated}, domain=8).jobs
+    assert job.model.dropout is drops
+
+
 def test_chunks_that_a_row_calls_unstated_are_open():
     row = {**SMALL, "layers": 8, "pp": 2, "dp": 4, "global_batch": 32}
     assert [job.plan.vpp for job in read_run(row, domain=8).jobs] == [1]
