@@ -62,6 +62,7 @@ class Software:
     cp_method: str
     cp_blocks: bool
     merge_bytes: float
+    sorts_chunks: bool
     einsum_dispatch: bool
     remat_by_tensor: bool
     loss_in_place: bool

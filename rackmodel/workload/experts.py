@@ -183,17 +183,18 @@ def _permute(local: Local, name: str, kernel: str, rows_in: float, rows_out: flo
 def _sort(local: Local, name: str) -> list[Step]:
     """Rows that came by sender put in order of local experts, as grouped products want, or back.
 
-    Whole chunks move, one for each sender and expert: copies of long pieces, where a permute goes
-    row by row. Source: sort_chunks_by_idxs in Megatron-Core's moe_utils.py (torch.split,
-    torch.cat). What fused kernels brought is in order.
+    As copies of chunks, one for each sender and expert, or row by row, as the software has it. What
+    fused kernels brought is in order.
     """
     plan, by_library = local.plan, local.plan.dispatcher in ("", "all-to-all")
     if plan.ep == 1 or not by_library or local.model.experts == plan.ep or fused(plan) == 1.0:
         return []
-    size = (1.0 - fused(plan)) * expert_rows(local) * expert_width(local) * ELEMENT
+    rows, kernel = (1.0 - fused(plan)) * expert_rows(local), f"sort_by_{name}"
+    if not software_of(local.job.stack).sorts_chunks:
+        return [_permute(local, "sort", kernel, rows, rows)]
+    size = rows * expert_width(local) * ELEMENT
     there, back = (
-        (elementwise(f"sort_by_{name}{way}", size, size, role=Role.COPY),)
-        for way in ("", "_backward")
+        (elementwise(kernel + way, size, size, role=Role.COPY),) for way in ("", "_backward")
     )
     return [Step(name="sort", module="moe", work=Work(there, back))]
 

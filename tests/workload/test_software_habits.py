@@ -93,8 +93,8 @@ def test_a_capacity_is_a_product_with_masks_under_xla_and_rows_elsewhere():
 
 
 def test_chunks_are_sorted_at_the_rate_of_copies_and_only_where_tokens_come_by_sender():
-    def sorts(**plan: object) -> list[Kernel]:
-        one = replace(moe("megatron-lm-2025"), plan=Plan(dp=8, **plan))
+    def sorts(stack: str = "megatron-lm-2025", **plan: object) -> list[Kernel]:
+        one = replace(moe(stack), plan=Plan(dp=8, **plan))
         steps = block_steps(Local.of(one), one.model.blocks[-1])
         kernels = [k for s in steps for k in (*s.work.forward, *s.work.backward)]
         return [kernel for kernel in kernels if kernel.name.startswith("sort_by")]
@@ -109,6 +109,10 @@ def test_chunks_are_sorted_at_the_rate_of_copies_and_only_where_tokens_come_by_s
     assert sum(k.read_bytes for k in sorts(ep=4, fused_odds=0.25)) == pytest.approx(3.0 * size)
     for other in ({}, {"ep": 8}, {"ep": 4, "dispatcher": "deepep"}, {"ep": 4, "fused_odds": 1.0}):
         assert not sorts(**other)
+    for stack in ("torchtitan", "maxtext"):  # go row by row
+        rows = sorts(stack, ep=4, dispatcher="all-to-all")
+        assert {kernel.family for kernel in rows} == {"permute"}
+        assert sum(k.read_bytes + k.write_bytes for k in rows) == 8.0 * size
 
 
 def test_xla_runs_an_mlp_again_before_it_runs_everything_again():
