@@ -30,6 +30,7 @@ _PER_S = ("/s", "ps", "/sec", " per second")
 LARGEST = 1e36
 """No quantity of a machine or a training run comes near it; a larger number is a slip."""
 
+LEAST_BARE = 1e6  # no rate or memory of a machine is smaller: such text has lost its unit
 _RATES = {"bytes_per_s": (1e-12, 1e27), "flops_per_s": (1e-12, 1e30)}
 
 
@@ -287,9 +288,8 @@ def _brief(value: object) -> str:
 
 def _wrong(value: object, dimension: str, where: str, remedy: str = "") -> InvalidInput:
     kind = _DIMENSIONS[dimension]
-    shown = _brief(value)
     return InvalidInput(
-        f"{where}: expected {kind.what} such as {kind.example!r}, found {shown}{remedy}"
+        f"{where}: expected {kind.what} such as {kind.example!r}, found {_brief(value)}{remedy}"
     )
 
 
@@ -304,10 +304,9 @@ def _parse_text(text: str, dimension: str, where: str) -> float:
         raise _wrong(text, dimension, where, "; give the dense rate (usually half)")
 
     share = 1.0
-    if dimension in ("bytes_per_s", "flops_per_s"):
+    if dimension in _RATES:
         bare, both_ways = _BOTH.subn("", bare)
-        bare = _ONE.sub("", bare).strip()
-        share = 0.5 if both_ways else 1.0
+        bare, share = _ONE.sub("", bare).strip(), 0.5 if both_ways else 1.0
     match = _NUMBER.fullmatch(bare)
     assert match is not None  # every part of the pattern may be empty
     dollar, digits, unit = match.group(1), match.group(2), match.group(3).strip()
@@ -318,6 +317,8 @@ def _parse_text(text: str, dimension: str, where: str) -> float:
     if dollar and dimension != "usd":
         raise _wrong(text, dimension, where)
     if not unit:
+        if dimension in _RATES and 0.0 < number < LEAST_BARE:
+            raise _wrong(text, dimension, where, ", which has no unit")
         return number * share
     if dimension == "c" and unit in ("K", "kelvin"):
         return number - 273.15

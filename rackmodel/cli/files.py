@@ -7,12 +7,14 @@ Left out: how files are read (`rackmodel.files`); files that are written (`outpu
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rackmodel import files
 from rackmodel.errors import InvalidInput
 
 _FILE_SUFFIXES = {".toml", ".json", ".graphml", ".xml", ".csv"}
+_OF_A_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/model: the name may be one that ships
 
 
 def check_file(path: Path, where: str) -> Path:
@@ -24,7 +26,8 @@ def name_or_file(word: str, where: str) -> str:
     """Return `word`; where it looks like a path, make sure that it can be read."""
     if not word.strip():
         raise InvalidInput(f"{where}: wanted a name or a file; got nothing")
-    if "/" in word or "\\" in word or Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES:
+    a_file = Path(word[-300:]).suffix.lower() in _FILE_SUFFIXES or files.is_file(Path(word))
+    if a_file or "\\" in word or ("/" in word and not _OF_A_HUB.fullmatch(word)):
         if _ships(Path(word)) and not files.is_file(Path(word)):
             raise InvalidInput(
                 f"{where}: {word}: no such file; give the machine that ships"

@@ -42,7 +42,7 @@ class Output:
     csv: bool = setting(False, "CSV in SI units, one row each.", option="--csv")
     out: Path | None = setting(
         None,
-        "Write the result to FILE (whole or not at all) instead of stdout.",
+        "Write the result to FILE (whole or not at all) instead of stdout; .json, .csv: as such.",
         "result.json",
         option="--out -o",
     )
@@ -92,9 +92,10 @@ class Output:
         AssertionMissed
             After the result is written, if a demand of `--assert` is not met.
         """
-        if self.json:
+        ending = "" if self.json or self.csv or self.to_stdout else str(self.out).lower()
+        if self.json or ending.endswith(".json"):
             text = to_json(payload)
-        elif self.csv:
+        elif self.csv or ending.endswith(".csv"):
             text = to_csv(rows if rows is not None else payload["rows"])
         else:
             text = render(tables(payload), terminal=self.to_stdout and sys.stdout.isatty())

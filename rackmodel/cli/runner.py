@@ -89,6 +89,13 @@ def usage_line(error: Any) -> str:
             before, _, after = told.partition(" (known")
             told = f"{before.partition(';')[0]}; did you mean {meant!r}? (known{after}"
         return told
+    written = re.search(r"unexpected extra argument\S* \((\S+\.\w+)\)", message)
+    if (
+        written
+        and context is not None
+        and any("--out" in one.opts for one in context.command.params)
+    ):
+        message = f"{message.rstrip('.')}; to write to a file say --out {written[1]}"
     return f"{message.rstrip('.')}; see '{path} --help'"
 
 

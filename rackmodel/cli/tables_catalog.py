@@ -7,11 +7,12 @@ Left out: where the rows come from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rackmodel.cli.tables import RenderableType, grid
-from rackmodel.reporting.words import MISSING, known, scaled, seconds, three
+from rackmodel.reporting.words import MISSING, known, part_name, scaled, seconds, three
 
 #: How a column is shown, by the unit that ends its name: (unit, divide by, heading).
 _SHOWN = (
@@ -22,6 +23,7 @@ _SHOWN = (
     ("_j", "J"),
     ("_m", "m"),
 )
+_SAID = (*(ending for ending, _ in _SHOWN), "_s")
 
 
 def cell(name: str, value: Any) -> str:
@@ -29,14 +31,17 @@ def cell(name: str, value: Any) -> str:
 
     >>> cell("hbm_bytes_per_s", 8e12), cell("latency_s", 5e-7), cell("year", 2024)
     ('8 TB/s', '500 ns', '2024')
+    >>> cell("racks[0].by_part_w.memory", 240.0)
+    '240 W'
     """
     if value is None or value == "" or value != value:
         return MISSING
-    name = name.removesuffix("_low").removesuffix("_high")
+    said = (re.sub(r"\[[^]]*\]|_low$|_high$", "", part) for part in reversed(name.split(".")))
+    name = next((part for part in said if part.endswith(_SAID)), name)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not known(value):
-        return str(value)
+        return part_name(str(value)) if name == "bound_by" else str(value)
     if name == "year":
         return str(int(value))
     if name.startswith("flops_per_s") or name.endswith("flops_per_s"):
@@ -46,7 +51,7 @@ def cell(name: str, value: Any) -> str:
             return scaled(value, unit) if unit != "m" else f"{three(value)} m"
     if name.endswith("_s") and "_per_s" not in name:
         return seconds(value)
-    if name in ("mean_error", "inside_band"):
+    if name in ("mean_error", "inside_band", "mfu", "hfu"):
         return f"{100 * value:.1f}%"
     if name in ("parameters", "active_parameters"):
         return scaled(value, "", " kMBT").replace(" ", "")
@@ -128,7 +133,7 @@ def difference_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
             continue
         table = grid(title, "before", "after", "change")
         for row in found:
-            name = row["field"].rpartition(".")[2]
+            name = str(row["field"])
             change = row["change"]
             table.add_row(
                 row["field"],

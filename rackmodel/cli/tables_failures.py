@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rackmodel.cli.tables import RenderableType, grid
-from rackmodel.reporting.words import duration, percent, three, whole
+from rackmodel.reporting.words import counted, duration, percent, three, whole
 
 
 def goodput_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the answer, then interruptions by part, then what spares buy."""
     yield (
-        f"{found['topology']}  {whole(found['accelerators'])} accelerators: "
+        f"{found['topology']}  {counted(found['accelerators'], 'accelerator')}: "
         f"{percent(found['goodput'], 1)} of the time advances the job "
         f"({percent(found['goodput_low'], 1)} to {percent(found['goodput_high'], 1)})"
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rackmodel.cli.tables import RenderableType, filled, grid
-from rackmodel.reporting.words import MISSING, known, percent, scaled, seconds, whole
+from rackmodel.reporting.words import MISSING, counted, known, percent, scaled, seconds, whole
 
 MOST_FLOWS = 40  # rows of a table for people; --csv has all
 
@@ -21,7 +21,7 @@ def collective_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     from rackmodel.network.collectives.costs import POSTED
 
     rows = payload["rows"]
-    yield f"{payload['op']}  {payload['topology']}  {whole(payload['gpus'])} accelerators"
+    yield f"{payload['op']}  {payload['topology']}  {counted(payload['gpus'], 'accelerator')}"
     yield ""
     table = grid("size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "bound (us)", "of bound")
     table.columns[0].justify = "right"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rackmodel.cli.tables import RenderableType, filled
-from rackmodel.reporting.words import MISSING, part_name, seconds, signed, three
+from rackmodel.reporting.words import MISSING, counted, part_name, seconds, signed, three
 
 LEAST_GAIN = 0.005  # of the step: what gains less stands in one line
 
@@ -19,7 +19,9 @@ LEAST_GAIN = 0.005  # of the step: what gains less stands in one line
 def advice_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the answer in one line, the changes, what is wasted."""
     rows = payload["rows"]
-    what = f"{payload['model']} on {payload['gpus']:,} accelerators of {payload['topology']}"
+    what = (
+        f"{payload['model']} on {counted(payload['gpus'], 'accelerator')} of {payload['topology']}"
+    )
     best = f"{seconds(payload['best_step_s'])} a step: {payload['flags']}"
     if payload["refusal"]:
         yield f"{what}: refused: {payload['refusal']}"

@@ -49,8 +49,7 @@ def requests_tables(row: Payload) -> Iterator[RenderableType]:
             )
         ],
     )
-    yield ""
-    table = grid()
+    table = grid()  # its line of titles is empty
     table.add_column("", style="dim", no_wrap=True)
     table.add_column("")
     limits = [f"{key[:-2]} {seconds(value)}" for key, value in row["slo"].items() if value]

@@ -174,6 +174,9 @@ def front_tables(payload: Payload) -> Iterator[RenderableType]:
         ],
         "plan",
     )
+    for name, share in {row["topology"]: row["idle_share"] for row in payload["rows"]}.items():
+        if share:
+            yield f"{name}: {percent(share)} of the accelerators of its racks idle, counted in $"
 
 
 def served_domains_tables(payload: Payload) -> Iterator[RenderableType]:

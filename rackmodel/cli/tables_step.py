@@ -15,6 +15,7 @@ from rackmodel.cli.tables_site import money_tables, power_tables
 from rackmodel.reporting.summary import ROWS, headline, machine_size
 from rackmodel.reporting.words import (
     MISSING,
+    counted,
     gigabytes,
     known,
     part_name,
@@ -245,7 +246,7 @@ def _effort(row: Payload) -> Iterator[RenderableType]:
     compiled = " in compiled code" if work.get("engine") == "compiled" else ""
     yield ""
     yield (
-        f"Simulated {whole(work['ranks'])} ranks in {whole(work['rank_classes'])} classes, "
+        f"Simulated {counted(work['ranks'], 'rank')} in {counted(work['rank_classes'], 'class')}, "
         f"{whole(work['events'])} events{compiled}. Details: add --json, --trace FILE, --plot FILE."
     )
 

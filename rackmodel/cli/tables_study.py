@@ -15,6 +15,7 @@ from rackmodel.cli.tables_catalog import cell
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
     MISSING,
+    counted,
     known,
     part_name,
     percent,
@@ -70,22 +71,36 @@ def _band(low: Any, high: Any, text: Callable[[Any], str]) -> str:
     return f"{text(low)} - {text(high)}" if known(low) and known(high) else ""
 
 
+#: What the table of a sweep shows of each row.
+SWEPT = {
+    "step_s": "step",
+    "step_s_low": "low",
+    "step_s_high": "high",
+    "tokens_per_s_per_gpu": "tokens/s per accelerator",
+    "mfu": "MFU",
+    "bound_by": "what binds",
+    "energy_j_per_token": "J per token",
+    "cost.usd_per_mtoken": "$ per Mtoken",
+    "reason": "why not",
+}
+
+
 def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield the rows of a sweep, columns that never change left out."""
+    """Yield what varies, then what came of it; `--csv` has every field."""
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
-    columns = [
-        key
-        for key in dict.fromkeys(key for row in rows for key in row)
-        if len({str(row.get(key)) for row in rows}) > 1 or len(rows) == 1
-    ][:12]
-    table = grid(*(column.replace("_", " ") for column in columns))
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    inputs = keys[: keys.index("status")] if "status" in keys else []
+    varied = [key for key in inputs if len({str(row.get(key)) for row in rows}) > 1]
+    found = [key for key in SWEPT if any(row.get(key) not in (None, "") for row in rows)]
+    columns = [*(varied or inputs[:8]), *found]
+    table = grid(*(SWEPT.get(column, column.replace("_", " ")) for column in columns))
     for row in rows[:MOST_ROWS]:
         table.add_row(*(cell(column, row.get(column)) for column in columns))
     yield table
     yield from left_out(rows)
     yield ""
     failed = sum(row.get("status") not in (None, "done") for row in rows)
-    yield f"{len(rows):,} jobs, {failed:,} of them can't run"
+    yield f"{counted(len(rows), 'job')}, {failed:,} can't run"
 
 
 def sensitivity_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.hardware.parts import GRADES, Quantity
-from rackmodel.units import dimension_of, parse
+from rackmodel.units import LEAST_BARE, dimension_of, parse
 
 Table = dict[str, Quantity]
 Tables = dict[str, Table]
@@ -148,6 +148,8 @@ def read_quantity(
         return Quantity(math.nan, math.nan, math.nan, source, grade, note, year, text=value)
 
     middle = parse(value, dimension, where=where)
+    if dimension == "bytes" and isinstance(value, str) and 0.0 < middle < LEAST_BARE:
+        raise InvalidInput(f"{where}: {value!r} is {middle:g} bytes; give its unit: '80 GB'")
     low, high = middle, middle
     if "low" in bounds:
         low = parse(bounds["low"], dimension, where=f"{where}.low")

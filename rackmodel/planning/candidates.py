@@ -358,7 +358,8 @@ def nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
         f"{kind} {size / 1e9:.0f}" for kind, size in sorted(need.items(), key=lambda i: -i[1])[:4]
     )
     words = recompute_that_fits(job, capacity)
-    fitting = f"With {words} it would fit; else use" if words else "Use"
+    advised = f"With {words} it would fit (advise tells its step time, and flags); else use"
+    fitting = advised if words else "Use"
     return (
         f"no plan of {job.model.name!r} fits {planner.gpus} x {planner.part.name} with "
         f"{capacity / 1e9:.0f} GB each; the nearest ({plan_words(plan)}) needs {total / 1e9:.0f} "

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rackmodel.reporting.style import COLOURS, Axes, Figure, dress, look, new_figure, plain_ticks
+from rackmodel.reporting.style import (
+    COLOURS,
+    INK,
+    Axes,
+    Figure,
+    dress,
+    look,
+    new_figure,
+    plain_ticks,
+)
+from rackmodel.reporting.words import percent, seconds, three
 
 
 def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -32,6 +42,16 @@ def requests_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         power.set_ylim(bottom=0.0)
         dress(power, title="Power of racks and fabric", x="time [s]", y="power [kW]", grid="both")
         request_times(row, times)
+        kept = f", {percent(row['within_slo'])} within the slo" if any(row["slo"].values()) else ""
+        figure.suptitle(
+            f"{row['model']} on {row['gpus']:,} of {row['topology']}:"
+            f" {three(row['requests_per_s'])} requests/s, first token"
+            f" {seconds(row['ttft_s']['p99'])} (p99){kept}",
+            x=0.01,
+            ha="left",
+            fontweight="bold",
+            color=INK,
+        )
     return figure
 
 

@@ -325,5 +325,12 @@ def sweep_plot(rows: Rows, ax: Axes | None = None) -> Axes:
         speed = row.get("tokens_per_s_per_gpu") or 0.0
         if place not in best or speed > (best[place].get("tokens_per_s_per_gpu") or 0.0):
             best[place] = {**row, "line": name}
-    lines, title = list(best.values()), "Best of the sweep"
+    lines = list(best.values())
+    ranked = sorted(lines, key=lambda row: -(row.get("tokens_per_s_per_gpu") or 0.0))
+    title = "tokens/s per accelerator: no job ran"
+    if ranked:
+        first = ranked[0]
+        named = f"{first['line']}, " if others else ""
+        title = f"Most at {named}{axis.replace('_', ' ')} {first[axis]:,}: "
+        title += f"{first['tokens_per_s_per_gpu'] or 0.0:,.0f} tokens/s per accelerator"
     return scaling(lines, ax, x=axis, group="line", relative=False, title=title)

@@ -135,6 +135,9 @@ def dress(ax: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "y
     for side in ("left", "bottom"):
         ax.spines[side].set_color(QUIET)
     ax.set_axisbelow(True)
+    for axis in (ax.xaxis, ax.yaxis):  # 16,000; years stay 2024
+        if axis.get_scale() == "linear" and 3e3 < max(map(abs, axis.get_view_interval())) < 1e6:
+            axis.set_major_formatter("{x:,.10g}")
     if grid:
         ax.grid(True, axis=cast(Literal["both", "x", "y"], grid), color=GRID, linewidth=0.7)
     return ax

@@ -12,9 +12,11 @@ from typing import Any
 
 from rackmodel.reporting.words import (
     MISSING,
+    counted,
     duration,
     gigabytes,
     known,
+    offloaded,
     part_name,
     percent,
     plan_text,
@@ -34,9 +36,10 @@ def headline(row: Payload, more: str = "") -> str:
     """Return the line that says what was simulated."""
     parts = [
         str(row.get("model", "")),
-        f"{whole(row.get('gpus'))} accelerators",
+        counted(row.get("gpus"), "accelerator"),
         f"{whole(row.get('global_batch'))} x {whole(row.get('seq_len'))} tokens a step",
         str(row.get("precision", "")),
+        *([f"stack {row['stack']}"] if row.get("stack") else []),
     ]
     return "  ".join([*parts, more]).rstrip()
 
@@ -67,16 +70,20 @@ def mfu_text(row: Payload) -> str:
 
 
 def hbm_text(row: Payload) -> str:
-    """Return HBM used of what there is, with how activations are kept."""
-    hbm = row.get("hbm") or {}
+    """Return HBM used of what there is, what the plan does to use less, and what that saves."""
+    hbm, plan = row.get("hbm") or {}, row.get("plan") or {}
     used = sum((hbm.get("used_bytes") or {}).values())
-    text = used_of(used, hbm.get("capacity_bytes"))
-    recompute = (row.get("plan") or {}).get("recompute")
-    if recompute in (None, "none"):
-        return text
-    without = hbm.get("without_recompute_bytes")
-    more = f"; without it {gigabytes(without)} GB" if known(without) else ""
-    return f"{text}  (recompute: {recompute}{more})"
+    recompute = plan.get("recompute") or "none"
+    saved = {
+        "recompute": "" if recompute == "none" else recompute,
+        "offload": offloaded(plan),
+    }
+    words = []
+    for name, how in saved.items():
+        without = hbm.get(f"without_{name}_bytes")
+        more = f"; without it {gigabytes(without)} GB" if known(without) else ""
+        words += [f"  ({name}: {how}{more})"] if how else []
+    return used_of(used, hbm.get("capacity_bytes")) + "".join(words)
 
 
 def per_rack(row: Payload, name: str) -> float | None:

@@ -18,13 +18,15 @@ MISSING = "–"
 def three(number: float) -> str:
     """Return a number with three significant figures, and thousands grouped.
 
-    >>> [three(x) for x in (11.14, 738.4, 0.0123, 755712.0, 0, 2.0)]
-    ['11.1', '738', '0.0123', '755,712', '0', '2']
+    >>> [three(x) for x in (11.14, 738.4, 0.0123, 755712.0, 0, 2.0, 4.79e-5)]
+    ['11.1', '738', '0.0123', '755,712', '0', '2', '4.79e-5']
     """
     if number == 0:
         return "0"
     if abs(number) >= 1000:
         return f"{number:,.0f}"
+    if abs(number) < 1e-4:
+        return f"{number:.2e}".replace("e-0", "e-")
     digits = max(0, 2 - math.floor(math.log10(abs(number)) + 1e-9))
     text = f"{number:.{min(digits, 12)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -109,6 +111,15 @@ def whole(value: Any) -> str:
     return f"{value:,.0f}" if known(value) else MISSING
 
 
+def counted(number: Any, one: str) -> str:
+    """Return a count with its word, of which there is one or many.
+
+    >>> counted(1, "accelerator"), counted(2048, "class")
+    ('1 accelerator', '2,048 classes')
+    """
+    return f"{whole(number)} {one}" + ("" if number == 1 else "es" if one.endswith("s") else "s")
+
+
 def gigabytes(value: Any) -> str:
     """Return bytes in GB (1e9) without the unit.
 
@@ -148,6 +159,12 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def offloaded(plan: Mapping[str, Any]) -> str:
+    """Return what a plan keeps in host memory, of a list or of its words in a table."""
+    away = plan.get("offload") or ()
+    return " + ".join(away.split(",") if isinstance(away, str) else away)
+
+
 def plan_choices(plan: Mapping[str, Any]) -> str:
     """Return the choices of a plan beside its sizes: schedule, sharding, recompute, host memory.
 
@@ -161,8 +178,8 @@ def plan_choices(plan: Mapping[str, Any]) -> str:
         if plan.get(name) is not None:
             size = plan.get("shard_size") if name == "sharding" else 0
             parts.append(f"{name} {plan[name]}" + (f" over {size} ranks" if size else ""))
-    if away := plan.get("offload"):
-        parts.append(f"offload {' + '.join(away.split(',') if isinstance(away, str) else away)}")
+    if away := offloaded(plan):
+        parts.append(f"offload {away}")
     return ", ".join(parts)
 
 

@@ -37,6 +37,9 @@ def hbm_record(
     if job.plan.recompute != "none":
         kept = job.replace(recompute="none", recompute_modules=(), recompute_layers=0)
         found["without_recompute_bytes"] = float(sum(peak_memory(kept)[1].values()))
+    if job.plan.offload:
+        held = job.replace(offload=())
+        found["without_offload_bytes"] = float(sum(peak_memory(held)[1].values()))
     return found
 
 

@@ -18,13 +18,14 @@ class HbmRecord(TypedDict):
     """HBM of the fullest pipeline rank by kind; how busy its bandwidth is at least (0 to 1).
 
     `without_recompute_bytes`: what the plan would use if nothing ran again in its backward pass,
-    where something does.
+    where something does; `without_offload_bytes`: if nothing were in host memory, where a part is.
     """
 
     capacity_bytes: float
     used_bytes: dict[str, float]
     bandwidth_utilisation: float
     without_recompute_bytes: NotRequired[float]
+    without_offload_bytes: NotRequired[float]
 
 
 class PlacementRecord(TypedDict):

@@ -149,7 +149,8 @@ def front(
     Returns
     -------
     Front : rows {topology, gpus, users, tokens_per_s_per_user, tokens_per_s_per_gpu, tpot_s,
-    ttft_s, plan, usd_per_mtoken, tokens_per_s_per_mw}, machine by machine, the quickest user first;
+    ttft_s, plan, usd_per_mtoken, tokens_per_s_per_mw, idle_share (of the accelerators in its racks,
+    which are paid for)}, machine by machine, the quickest user first;
     reasons, of machines that can't serve the model.
 
     Raises

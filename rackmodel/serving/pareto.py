@@ -17,6 +17,7 @@ from typing import Any
 from rackmodel.annotations import Axes, DataFrame
 from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit, InvalidInput
+from rackmodel.result.facts import placement_of
 from rackmodel.result.notebook import Framed
 from rackmodel.serving.outcome import plan_words
 from rackmodel.serving.plans import Tried, search_plans, with_plan
@@ -185,6 +186,9 @@ def front_rows(machine: Topology, words: Mapping[str, Any], *, site: Site) -> li
                 "plan": plan_words(point.job),
                 "usd_per_mtoken": told["cost"]["usd_per_mtoken"],
                 "tokens_per_s_per_mw": told["tokens_per_s_per_mw"],
+                "idle_share": placement_of(
+                    result.decode.rank_map, point.job.decode_gpus, point.job.prefill_gpus
+                )["idle_share"],
             }
         )
     return rows

@@ -118,9 +118,10 @@ def from_graph(
         fabric_reduction=own.graph.get("fabric_reduction", False),
         bundled=False,
     )
+    holds = "accelerator" if len(nodes) == 1 else "accelerators"
     return Topology(
         name=name,
-        title=str(own.graph.get("title", f"graph of {len(nodes)} accelerators"))[:200],
+        title=str(own.graph.get("title", f"graph of {len(nodes)} {holds}"))[:200],
         accelerator=part,
         scale_up=None,
         host=None,

@@ -110,7 +110,14 @@ def load_model(source: str | Path | Mapping[str, Any] | Model) -> Model:
         return _from_launch(path)
     if spelled := name_spelled(text):
         return _from_catalog(spelled)
-    raise UnknownName.among("model", text, model_names())
+    if is_file(path):
+        raise InvalidInput(
+            f"{path}: no file of a model; give a .toml, a config.json or its directory, or a script"
+        )
+    unknown = UnknownName.among("model", text, model_names())
+    if "/" in text:
+        raise InvalidInput(f"{unknown}; nothing is fetched: give its config.json or its directory")
+    raise unknown
 
 
 def _from_launch(path: Path) -> Model:

@@ -32,7 +32,7 @@ from rackmodel.workload.data_parallel import (
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
-from rackmodel.workload.recompute_choices import choice, op_level, recomputes
+from rackmodel.workload.recompute_choices import choice, losses_in_parts, recomputes
 from rackmodel.workload.schedules.schedule import Action, schedule_of
 from rackmodel.workload.silent import by_library
 from rackmodel.workload.stages import Chunk, chunks_of
@@ -307,12 +307,15 @@ def _splits(plan: Plan, gpus: int) -> list[tuple[int, int]]:
 def recompute_that_fits(job: Job, hbm_bytes: float) -> str:
     """Return the words of the least recompute that fits; nothing where none does.
 
-    Of sharded weights also the words of one by operations, where that fits.
+    Of sharded weights also those of a loss in parts: by operations beside what fits, else of all.
     """
     found = (words for words, changed in recomputes(job) if fits(changed, hbm_bytes))
-    words, (said, changed) = next(found, ""), op_level(job)
-    beside = words and job.plan.sharded_parameters and fits(changed, hbm_bytes)
-    return f"{words} (or {said})" if beside else words
+    words = next(found, "")
+    if not job.plan.sharded_parameters:
+        return words
+    parts = (said for said, changed in losses_in_parts(job) if fits(changed, hbm_bytes))
+    said = next(parts, "")
+    return f"{words} (or {said})" if words and "alternate" in said else words or said
 
 
 def least_recompute(job: Job, hbm_bytes: float) -> Job:

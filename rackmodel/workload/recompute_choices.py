@@ -69,12 +69,13 @@ def recomputes(job: Job) -> Iterator[tuple[str, Job]]:
     yield 'recompute="full"', job.replace(**choice("full"))
 
 
-def op_level(job: Job) -> tuple[str, Job]:
-    """Return recompute by operations, with its words: half of the products kept, a loss in parts.
+def losses_in_parts(job: Job) -> Iterator[tuple[str, Job]]:
+    """Recompute with a loss in parts: logits are there for an eighth of the tokens at a time.
 
-    torchtitan's "op" and what mixtures run with it: every second product of a layer is kept, none
-    of experts; logits are there for an eighth of the tokens at a time.
+    First by operations, torchtitan's "op" and what mixtures run with it: every second product of a
+    layer is kept, none of experts; then of whole layers.
     """
     modules = ("alternate", "moe") if job.model.moe_layers else ("alternate",)
-    changed = job.replace(**choice("selective", modules), loss_chunks=8)
-    return f"{_selective(modules)}, loss_chunks=8", changed
+    by_operation = job.replace(**choice("selective", modules), loss_chunks=8)
+    yield f"{_selective(modules)}, loss_chunks=8", by_operation
+    yield 'recompute="full", loss_chunks=8', job.replace(**choice("full"), loss_chunks=8)

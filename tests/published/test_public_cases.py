@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 import rackmodel
+from rackmodel.cli import app
 from rackmodel.errors import CannotRun
 from rackmodel.workload import load_model, memory, peak_memory, printed_bytes
 
@@ -51,6 +53,33 @@ def test_gpt2_large_holds_what_its_layers_say(gpt2, gradients, each):
     assert held["activations"] == pytest.approx(layers + logits, rel=0.01)
 
 
+def told(code, words, **more):
+    """What the command line says, of a job that ends with `code`."""
+    done = CliRunner().invoke(app, [*words.split(), *(f"--{k}={v}" for k, v in more.items())])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+ON_V100 = (
+    "simulate dgx-2 --gpus 1 --tp 1 --pp 1 --dp 1 --micro-batch 4 --global-batch 4"
+    " --seq-len 1024 --precision fp16"
+)
+
+
+def test_the_command_says_what_gpt2_large_needs_on_a_v100_unless_a_plan_spares_it(tmp_path):
+    file = tmp_path / "gpt2-774m.json"
+    file.write_text(json.dumps(LARGE | {"vocab_size": 50257}))
+    words = f"{ON_V100} --model {file}"
+    assert "(recompute: selective; without it 37 GB)" in told(0, words)
+    kept = f"{words} --recompute none"
+    assert "(offload: optimizer; without it 37 GB)" in told(0, kept)
+    refused = told(3, f"{kept} --plan offload=none")
+    assert "34 GB" in refused
+    assert 'recompute="selective"' in refused
+    for stack in ("megatron-lm", "torchtitan", "deepspeed"):
+        told(3, f"{kept} --plan offload=none", stack=stack)
+
+
 # torchtitan pull request 996: Llama 3 8B on 8 H100, selective recompute, loss whole and in chunks.
 @pytest.mark.parametrize(("chunks", "gibibytes"), [(1, 49.6), (8, 42.3)])
 def test_a_loss_in_chunks_holds_what_torchtitan_logs(chunks, gibibytes):
@@ -60,6 +89,24 @@ def test_a_loss_in_chunks_holds_what_torchtitan_logs(chunks, gibibytes):
     )
     printed = printed_bytes(job, peak_memory(job)[1])
     assert printed / GIB == pytest.approx(gibibytes, rel=0.05)
+
+
+@pytest.mark.parametrize("stack", ["default", "torchtitan"])
+def test_a_loss_in_chunks_saves_as_much_whatever_the_software(stack):
+    held = {}
+    for chunks in (1, 8):
+        plan = rackmodel.Plan(
+            dp=8,
+            sharding="zero3",
+            recompute="selective",
+            recompute_modules=("alternate",),
+            loss_chunks=chunks,
+        )
+        job = rackmodel.Job(
+            model=load_model("llama3-8b"), plan=plan, seq_len=8192, global_batch=8, stack=stack
+        )
+        held[chunks] = sum(peak_memory(job)[1].values()) / GIB
+    assert held[1] - held[8] == pytest.approx(49.6 - 42.3, rel=0.06)
 
 
 # pith-train issue 79: Qwen3-30B-A3B on 8 B200, fully sharded and over two stages.
@@ -84,3 +131,26 @@ def test_mixtures_are_as_fast_as_pith_train_says_and_full_sharding_is_ahead():
     assert max(sum(held.values()) for held in sharded.hbm_used) / 1e9 == pytest.approx(
         152, rel=0.05
     )
+
+
+ON_B200 = (
+    "simulate dgx-b200 --model qwen3-30b-a3b --gpus 8 --tp 1 --pp 1 --ep 1 --dp 8 --micro-batch 8"
+    " --global-batch 64 --seq-len 8192 --sharding zero3"
+)
+
+
+@pytest.mark.parametrize(
+    ("stack", "remedy"),
+    [
+        ("default", 'recompute="selective", recompute_modules=["alternate", "moe"], loss_chunks=8'),
+        ("torchtitan", 'recompute="full", loss_chunks=8'),
+    ],
+)
+def test_a_mixture_that_does_not_fit_is_told_what_would_and_that_fits(stack, remedy):
+    refused = told(3, f"{ON_B200} --recompute selective --stack {stack}")
+    assert remedy in refused
+    words = [word.replace("=", " ", 1) for word in remedy.split(", ") if "recompute=" in word]
+    flags = " ".join(f"--{word}" for word in words).replace('"', "")
+    more = " --plan recompute_modules=alternate,moe" if "modules" in remedy else ""
+    said = told(0, f"{ON_B200} {flags}{more} --plan loss_chunks=8 --stack {stack}")
+    assert "offload" not in said
