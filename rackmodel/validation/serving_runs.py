@@ -53,6 +53,7 @@ INPUT_SHARE = 0.3  # mean over longest prompt, where only the longest is stated 
 DATA_ISL = {"OpenOrca": 300.0, "summarisation": 4000.0}
 ISL = 1000.0
 SPREAD = "0.8-1.0 of"  # lengths are uniform between 0.8 and 1.0 of the nominal ones, else all alike
+ROUNDS = 10  # requests of a user in a closed loop, where unstated
 PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
 
 PHASES = ("decode", "prefill")
@@ -194,6 +195,10 @@ def copies_of(notes: str, worker: Worker | None, model: Model) -> int:
     return copies
 
 
+def _rounds(notes: str, number: int) -> Rounds:
+    return Rounds(number=number, spread=1.0 / 9.0 if SPREAD in notes else 0.0)
+
+
 def cached_of(notes: str) -> float:
     """Return the share of prompts' tokens that a run found cached."""
     found = _CACHED.search(notes)
@@ -297,5 +302,5 @@ def case_of(row: Mapping[str, Any]) -> Case:
         apart=mode == "disaggregated",
         fixed={} if worker is None else asdict(worker),
         sequences=sequences,
-        rounds=Rounds(spread=1.0 / 9.0 if SPREAD in notes else 0.0) if kind == "loop" else None,
+        rounds=_rounds(notes, said.get("rounds", ROUNDS)) if kind == "loop" else None,
     )
