@@ -112,7 +112,9 @@ class Steps:
         """Return what the ranks of each stage do in a step on this machine."""
         domains = -(-worker.tp // self.machine.domain_accelerators)
         fused = domains == 1 and bool(sums_of(job.stack)["fused"])
-        return serving_programs(job.shape, worker, load, rounds, domains, fused)
+        padded = of_software(serving_constants()["columns"], job.stack)
+        columns = padded.get(self.part.family, padded["default"])
+        return serving_programs(job.shape, worker, load, rounds, domains, fused, columns)
 
     def _taken(self, algorithm: str, op: str, axis: str, bytes_per_s: float) -> float:
         """Return the share of an accelerator that an exchange takes from the kernels beside it."""

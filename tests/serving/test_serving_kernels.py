@@ -9,6 +9,7 @@ import pytest
 import rackmodel
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.serving_time import ServingTimes
+from rackmodel.serving.run import steps_of
 from rackmodel.workload.operations import Compute
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load, touched, touched_most
@@ -106,6 +107,10 @@ def test_kernels_of_one_software_sum_over_the_hosts_of_a_rack():
 def kernels_of(worker, load, **changes):
     job = ServingJob(**{**LATENT, "worker": worker, **changes})
     (program,) = serving_programs(job, worker, load)
+    return kernels_in(program)
+
+
+def kernels_in(program):
     return [
         kernel
         for item in program.items
@@ -158,3 +163,25 @@ def test_experts_beside_data_parallel_attention_run_in_kernels_of_their_own(part
         plain_s, spread_s = (times.limits_s(kernel)[2] / kernel.flops for kernel in (plain, spread))
         share = 0.5 if quicker and weights == "fp8" else 1.0
         assert spread_s == pytest.approx(share * plain_s, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("machine", "stack", "two", "eight"),
+    [
+        ("dgx-b200", "vllm", 1536, 512),
+        ("dgx-b200", "tensorrt-llm", 1536, 384),
+        ("dgx-h100", "vllm", 1472, 384),
+    ],
+)
+def test_parts_of_experts_in_mxfp4_are_padded_to_whole_tiles(machine, stack, two, eight):
+    """gpt-oss on tp 8 has 360 columns of an expert on a rank; on tp 2 1,440."""
+    model, steps = rackmodel.load_model("gpt-oss-120b"), steps_of(rackmodel.load_topology(machine))
+    for tp, columns in ((2, two), (8, eight)):
+        worker = Worker(tp=tp)
+        words = {**LATENT, "model": model, "weights": "mxfp4", "stack": stack, "worker": worker}
+        job = ServingJob(**words)
+        (program,) = steps.programs(job, worker, Load(sequences=8, context=1000), 1)
+        (down,) = {
+            kernel.shape[2] for kernel in kernels_in(program) if kernel.name == "expert_down"
+        }
+        assert down == columns

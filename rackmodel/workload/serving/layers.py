@@ -10,6 +10,7 @@ rotary with the write into the cache, activation functions with what follows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from rackmodel.workload.blocks import Block
@@ -24,7 +25,7 @@ from rackmodel.workload.serving.load import (
     domains_reached,
     hit_experts,
 )
-from rackmodel.workload.serving.products import DEEP_GEMM, WIDE, grouped, product
+from rackmodel.workload.serving.products import DEEP_GEMM, MXFP4, WIDE, grouped, product
 
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
 
@@ -38,6 +39,7 @@ class LayerWriter:
     load: Load
     domains: int = 1  # over which the worker's ranks stand
     fused: bool = False  # sums take the norms after them along
+    columns: int = 1  # a rank's part of an expert in mxfp4 is padded to whole numbers of these
     staged: bool = False  # parts of layers are told apart, shared experts run after tokens are sent
     operations: list[Operation] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
@@ -362,6 +364,8 @@ class LayerWriter:
         sides = 2 if model.gated_ffn else 1
         form, spread = job.format.experts, worker.dp_attention and worker.tp > 1
         precision = DEEP_GEMM if form.arithmetic == "fp8" and spread else form.arithmetic
+        if precision == MXFP4:
+            width = math.ceil(width / self.columns) * self.columns
         beside = 0.0 if self.staged else model.shared_expert_ffn / worker.heads_over * model.hidden
         narrow = min(form.bytes, ELEMENT)
         came = min(rows, tokens * (1.0 - (1.0 - 1.0 / worker.ep) ** model.topk))  # each token once

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from rackmodel.workload.kernels import ELEMENT
 from rackmodel.workload.operations import Kernel
-from rackmodel.workload.serving.formats import Stored
+from rackmodel.workload.serving.formats import WEIGHT_FORMATS, Stored
 
 # Experts in fp8 beside data-parallel attention run in DeepGEMM's kernels: SGLang with DeepEP
 # (LMSYS, 2025-06-16), TensorRT-LLM in InferenceX's scripts (DP_ATTENTION: DEEPGEMM, else TRTLLM).
 DEEP_GEMM = "fp8-deepgemm"
+MXFP4 = WEIGHT_FORMATS["mxfp4"].experts.arithmetic
 WIDE = Stored(bytes=ELEMENT, arithmetic="bf16")
 
 

@@ -40,12 +40,13 @@ def serving_programs(
     rounds: int = 1,
     domains: int = 1,
     fused: bool = False,
+    columns: int = 1,
 ) -> tuple[Program, ...]:
     """Return what the ranks of each stage do in a step, `rounds` batches one after the other.
 
     domains : over which the ranks of a stage stand. fused : sums take the norms after them along,
-    in steps without prompts. With several stages as many batches are under
-    way as there are stages; `load` is that of one.
+    in steps without prompts. columns : see `LayerWriter`. With several stages as many batches are
+    under way as there are stages; `load` is that of one.
     """
     layers = _stages(job.model.blocks, worker.pp)
     segments: dict[Block, Segment] = {}
@@ -55,7 +56,7 @@ def serving_programs(
             segments[block] = _layer(job, worker, load, block, how)
         return segments[block]
 
-    how = {"domains": domains, "fused": fused and not load.prompts}
+    how = {"domains": domains, "fused": fused and not load.prompts, "columns": columns}
     head = LayerWriter(job, worker, load)
     head.head()
     end = _segment("head", head)
