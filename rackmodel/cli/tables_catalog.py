@@ -58,6 +58,18 @@ def cell(name: str, value: Any) -> str:
     return three(value) if isinstance(value, float) else f"{value:,}"
 
 
+def heading(name: str) -> str:
+    """Return a column's name in words, without the unit that its cells show.
+
+    >>> heading("accelerators.gb200.hbm_bytes_per_s"), heading("peak_w"), heading("tokens_per_s")
+    ('accelerators.gb200.hbm', 'peak', 'tokens/s')
+    """
+    units = (f"_{ending.removeprefix('_')}" for ending in _SAID if not name.endswith("_per_s"))
+    shown = next((name.removesuffix(unit) for unit in units if name.endswith(unit)), name)
+    shown = shown.removesuffix("_bytes_per_s").removesuffix("_flops_per_s").removeprefix("cost.")
+    return shown.replace("_per_s", "/s").replace("_per_", "/").replace("_", " ")
+
+
 def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield one row a thing; columns where no row has a value are left out."""
     rows: Sequence[Mapping[str, Any]] = payload["rows"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rackmodel.cli.tables import MOST_ROWS, RenderableType, filled, grid, left_out
-from rackmodel.cli.tables_catalog import cell
+from rackmodel.cli.tables_catalog import cell, heading
 from rackmodel.reporting.summary import error_groups
 from rackmodel.reporting.words import (
     MISSING,
@@ -93,7 +93,7 @@ def sweep_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     varied = [key for key in inputs if len({str(row.get(key)) for row in rows}) > 1]
     found = [key for key in SWEPT if any(row.get(key) not in (None, "") for row in rows)]
     columns = [*(varied or inputs[:8]), *found]
-    table = grid(*(SWEPT.get(column, column.replace("_", " ")) for column in columns))
+    table = grid(*(SWEPT.get(column, heading(column)) for column in columns))
     for row in rows[:MOST_ROWS]:
         table.add_row(*(cell(column, row.get(column)) for column in columns))
     yield table
@@ -241,7 +241,8 @@ def design_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
     figures = [*payload["objectives"], "rack_peak_w", "cost.capital_usd"]
     columns = [*payload["knobs"], *dict.fromkeys(figures)]
-    table = grid("front", *(column.removeprefix("set.").replace("_", " ") for column in columns))
+    titles = (SWEPT.get(column, heading(column.removeprefix("set."))) for column in columns)
+    table = grid("front", *titles)
     for row in shown[:MOST_ROWS]:
         table.add_row(
             "*" if row["pareto"] else "",

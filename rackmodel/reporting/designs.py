@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from rackmodel.reporting.study import pareto
 from rackmodel.reporting.style import Axes, Figure, Rows, compact, new_figure
+from rackmodel.reporting.words import three
 
 
 def design_front(
@@ -44,8 +45,11 @@ def design_front(
             labels=(_label(wanted[0][0]), _label(name)),
             better=(words[wanted[0][1]], words[sense]),
         )
-        short = _label(name).split(" [")[0]
-        place.set_title(f"Designs: {short}", loc="left", fontsize=11, fontweight="bold")
+        short, _, unit = _label(name).rstrip("]").partition(" [")
+        reached = [row[name] for row in rows if row.get(name) is not None]
+        best = three((max if sense == "max" else min)(reached)) if reached else "none"
+        title = f"{short[0].upper()}{short[1:]}, at best {best} {unit}".rstrip()
+        place.set_title(title, loc="left", fontsize=11, fontweight="bold")
         place.xaxis.set_major_formatter(
             lambda value, _: f"{value:,.4g}" if value < 1e4 else compact(value)
         )

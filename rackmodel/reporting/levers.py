@@ -49,15 +49,20 @@ def tornado(rows: Rows, ax: Axes | None = None) -> Axes:
                     fontsize=8.5,
                 )
         ax.axvline(0, color=INK, linewidth=0.9)
-        named_bars(
-            ax, [str(row.get("label") or part_name(str(row["resource"]))) for row in ordered]
-        )
+        named_bars(ax, [_named(row) for row in ordered])
         ax.margins(x=0.16)
         if any(row.get("loss") is not None for row in rows):
             handles, labels = ax.get_legend_handles_labels()
             unique = dict(zip(labels, handles, strict=True))
             ax.legend(unique.values(), unique.keys(), loc="lower right", frameon=False)
-        return dress(ax, title="What doubling gains", x="change of tokens/s [%]", grid="x")
+        gains = sorted((row for row in rows if row.get("gain")), key=lambda row: -row["gain"])
+        named = [f"{_named(row)} {signed(row['gain'])}" for row in gains[:2] if row["gain"] > 0.0]
+        title = f"Doubling: {', '.join(named)}" if named else "Doubling gains nothing"
+        return dress(ax, title=title, x="change of tokens/s [%]", grid="x")
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return str(row.get("label") or part_name(str(row["resource"])))
 
 
 def _changes(*changes: float | None) -> list[tuple[str, float, bool]]:

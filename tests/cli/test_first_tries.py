@@ -8,6 +8,8 @@ import networkx as nx
 import pytest
 from matplotlib import pyplot as plt
 
+from rackmodel.reporting.designs import design_front
+from rackmodel.reporting.levers import tornado
 from rackmodel.reporting.study import sweep_plot
 from rackmodel.reporting.words import counted
 from rackmodel.workload import load_model
@@ -91,6 +93,47 @@ def test_a_front_says_how_many_accelerators_are_paid_for_and_idle(run):
     text = run("front", "gb200-nvl72", "dgx-b200", *words.split()).stdout
     assert "gb200-nvl72: 89% of the accelerators of its racks idle, counted in $" in text
     assert "dgx-b200: " not in text
+
+
+@pytest.mark.parametrize(
+    ("links", "helps"),
+    [
+        ({"bandwidth": 400, "latency": 5e-7}, "--map bytes_per_s=bandwidth*1e9"),
+        ({"bw": 400.0, "latency": 5e-7}, "'400 GB/s'"),
+        ({"bandwidth": 4e11, "latency": 5}, "--map latency_s=latency/1e6"),
+        ({"bandwidth": 4e11, "delay": 500}, "'500 us'"),
+    ],
+)
+def test_a_number_whose_unit_nobody_says_is_not_taken_for_si(tmp_path, run, fails, links, helps):
+    graph = nx.DiGraph(accelerator="h100")
+    graph.add_node("sw", kind="nvswitch")
+    for one in range(2):
+        graph.add_edge(f"gpu{one}", "sw", **links)
+        graph.add_edge("sw", f"gpu{one}", **links)
+        graph.nodes[f"gpu{one}"]["kind"] = "gpu"
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(nx.node_link_data(graph, edges="edges")))
+    words = ["simulate", str(file), *STEP[2:]]
+    words[words.index("1")] = "2"
+    assert helps in fails(2, *words)
+    if helps.startswith("--map"):
+        assert run(*words, *helps.split()).exit_code == 0
+
+
+def test_pictures_of_levers_and_designs_say_what_was_found():
+    rows = [{"resource": "flops", "gain": 0.6, "loss": -0.4}, {"resource": "nic", "gain": 0.01}]
+    ax = tornado(rows)
+    assert ax.get_title(loc="left").startswith("Doubling: ")
+    assert "+60.0%" in ax.get_title(loc="left")
+    plt.close(ax.figure)
+    rows = [
+        {"allowed": True, "pareto": True, "tokens_per_s": 1e6, "cost.usd_per_mtoken": usd}
+        for usd in (0.05, 0.06)
+    ]
+    aims = {"tokens_per_s": "max", "cost.usd_per_mtoken": "min"}
+    figure = design_front(rows, objectives=aims)
+    assert figure.axes[0].get_title(loc="left") == "Cost, at best 0.05 $ per million tokens"
+    plt.close(figure)
 
 
 def test_a_graph_of_one_accelerator_is_titled_so(run, tmp_path):

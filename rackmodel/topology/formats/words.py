@@ -15,6 +15,7 @@ from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
 from rackmodel.gate import shown
 from rackmodel.topology.kinds import Kind
+from rackmodel.units import LEAST_BARE
 
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("gpu", "tpu", "npu", "xpu", "device", "accel"), Kind.ACCELERATOR),
@@ -39,6 +40,8 @@ _LINK_KEYS: dict[str, tuple[str, float]] = {
     **{"latency_us": ("latency_s", 1e-6), "delay_us": ("latency_s", 1e-6)},
     **{"latency_ns": ("latency_s", 1e-9), "delay_ns": ("latency_s", 1e-9)},
 }
+_WITHOUT_UNIT = ("bandwidth", "bw", "rate", "speed", "latency", "delay")
+MOST_LATENCY_S = 0.1  # of a link: no machine is as large
 _EXPRESSION = re.compile(r"\s*([A-Za-z_][\w .-]*?)\s*(?:([*/])\s*([\d.]+(?:e[+-]?\d+)?))?\s*")
 _NODE_KEYS = ("kind", "rack", "index", "part")
 _GRAPH_KEYS = ("accelerator", "chassis")
@@ -75,6 +78,8 @@ def normalised(
             value = data[key]
             if name not in data:
                 number = isinstance(value, int | float) and not isinstance(value, bool)
+                if number and str(key).lower() in _WITHOUT_UNIT:
+                    _check_unit(name, key, value, file)
                 data[name] = value * unit if number else value
     unsaid = {str(d["link"]) for *_, d in graph.edges(data=True) if _has_no_rate(d)}
     if unsaid:
@@ -84,6 +89,17 @@ def normalised(
             f" rates of one direction: --map links.{names[0]}='64 GB/s'"
         )
     return graph
+
+
+def _check_unit(name: str, key: str, value: float, file: str) -> None:
+    """Refuse a number that no link has in SI: it is of a unit that its key does not say."""
+    rate = name == "bytes_per_s"
+    if 0 < value < LEAST_BARE if rate else value >= MOST_LATENCY_S:
+        means, unit, sign = ("bytes a second", "GB/s", "*1e9") if rate else ("s", "us", "/1e6")
+        raise InvalidInput(
+            f"{file}: a link has {key} {value:g}; a number means {means}: write"
+            f" '{value:g} {unit}' or whatever it is, or say --map {name}={key}{sign}"
+        )
 
 
 def _has_no_rate(data: Mapping[str, Any]) -> bool:
