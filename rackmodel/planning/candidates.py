@@ -38,7 +38,7 @@ SIMULATED = 2  # plans at most
 WEIGHED = 8  # as many where what is wanted of them is not the quickest step
 WEIGHED_SURE = 1.02  # and until estimates lie this far behind: they tell dollars less well
 EVENTS = 100_000  # after so many no further plan is looked at: it may cost minutes
-PATIENT = 20  # times as many where a better plan may well have been missed
+PATIENT = 50  # times as many where a better plan may well have been missed
 NEARLY = 1.005  # estimates that are closer than this to the best step are looked at too
 
 
@@ -243,9 +243,9 @@ class Queue:
     def better_chance(self) -> tuple[float, float]:
         """Chance that a plan that was not simulated is better by more than `COUNTED`; the spread.
 
-        Of estimated values the simulated ones spread by `SPREAD` in searches like these (on a torus
-        by more), and by what they do here. Many plans lie within 1% of the best, and it matters
-        little which is.
+        Of estimated values the simulated ones spread as `missed` says they do in searches like
+        these (on a torus by more), and as they do here. Many plans lie within 1% of the best, and
+        it matters little which is.
         """
         on_torus = isinstance(self.planner.machine.scale_up, Torus)
         usual = SPREAD_ON_TORUS if on_torus else SPREAD
@@ -258,7 +258,7 @@ class Queue:
         if self.objective.key == "step_s":  # what its bound rules out can't be better
             waiting &= self.bounds < better
         likely, kinds = self.likely[waiting], self.kinds[waiting]
-        return better_chance(better, likely, kinds, set(self.families), spreads), spreads.overall
+        return better_chance(better, likely, kinds, spreads), spreads.overall
 
     def others(self, count: int) -> list[Estimated]:
         """So many plans that were not simulated, in the order in which they would have been."""

@@ -11,19 +11,22 @@ alike than others: `candidates._kinds` says which is which.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from rackmodel.columns import Floats, Ints
 
-# Standard deviation of ln(simulated over estimated step) within a search: measured on 27 of the
+# Standard deviations of ln(simulated over estimated step) within a search: measured on 27 of the
 # best 300 plans of each of ten (13 B to 1 T parameters on H100, B200, v5p, GB200 in domains of 8 to
 # 576) by `python -m benchmarks.search.spread`: behind switches 0.4 to 1.7% of a search, on the
 # torus 5.7; mixtures under ZeRO-3 without a pipeline (three plans, 7 to 14% slower than estimated)
-# left out. It counts as much as PRIOR plans of the search at hand (assumed).
+# left out. What families are off by in the mean spreads more than plans of one family: measured by
+# `python -m benchmarks.search.chance`, whose plans of a family spread by 1.0%. Each counts as much
+# as PRIOR plans, or families, of the search at hand (assumed).
 SPREAD, SPREAD_ON_TORUS = 0.010, 0.057
+SPREAD_OF_FAMILIES = 0.016
 PRIOR = 3.0
 COUNTED = 0.01  # a plan is said to be better where it gains more than this share
 
@@ -31,43 +34,61 @@ Family: TypeAlias = tuple[int, ...]
 
 
 class Spreads(NamedTuple):
-    """Standard deviations of ln(simulated over estimated): within families, and of all plans."""
+    """Standard deviations of ln(simulated over estimated): in a family, of what families mean.
+
+    seen : how many plans of each family were simulated.
+    """
 
     within: float
-    overall: float
+    between: float
+    seen: Mapping[Family, int]
 
     @classmethod
     def of(cls, told: Sequence[float], families: Sequence[Family], usual: float) -> Spreads:
         """Return what these simulated plans say, and `PRIOR` more that spread as usual.
 
-        told : ln(simulated over estimated) of each. families : theirs.
+        told : ln(simulated over estimated) of each. families : theirs. usual : within a family.
         """
         groups: dict[Family, list[float]] = {}
         for one, family in zip(told, families, strict=True):
             groups.setdefault(family, []).append(one)
+        means = [float(np.mean(part)) for part in groups.values()]
+        return cls(
+            _deviation(groups.values(), usual),
+            _deviation([means], SPREAD_OF_FAMILIES),
+            {family: len(part) for family, part in groups.items()},
+        )
 
-        def deviation(parts: Collection[Sequence[float]]) -> float:
-            seen = sum(len(part) * float(np.var(part)) for part in parts)
-            return math.sqrt((PRIOR * usual**2 + seen) / (PRIOR + len(told) - len(parts)))
+    @property
+    def overall(self) -> float:
+        """Of plans of a family that none was simulated of."""
+        return math.hypot(self.within, self.between)
 
-        return cls(deviation(groups.values()), deviation([told]))
+    def around(self, family: Family) -> float:
+        """Of a plan around what those simulated of its family mean, or around its estimate."""
+        seen = self.seen.get(family, 0)
+        return self.within * math.sqrt(1.0 + 1.0 / seen) if seen else self.overall
 
 
-def better_chance(
-    better: float, likely: Floats, kinds: Ints, known: Collection[Family], spreads: Spreads
-) -> float:
+def _deviation(parts: Collection[Sequence[float]], usual: float) -> float:
+    """Return the standard deviation within parts, with `PRIOR` more values that spread as usual."""
+    squares = sum(len(part) * float(np.var(part)) for part in parts)
+    free = sum(map(len, parts)) - len(parts)
+    return math.sqrt((PRIOR * usual**2 + squares) / (PRIOR + free))
+
+
+def better_chance(better: float, likely: Floats, kinds: Ints, spreads: Spreads) -> float:
     """Chance that one of these plans comes out below `better`.
 
-    Each kind counts once, by its best plan. Where one of a family was simulated, which put the rest
-    right, estimates spread as within families, else as all do.
+    Each kind counts once, by its best plan, and spreads as its family does.
 
     likely : what each is likely to spend, [N]. kinds : theirs, [N, 4], of which the first two are
-    the family. known : families of which one was simulated.
+    the family.
     """
     order = np.argsort(likely, kind="stable")
     first = order[np.unique(kinds[order], axis=0, return_index=True)[1]]
     none = 1.0
     for value, kind in zip(likely[first].tolist(), kinds[first].tolist(), strict=True):
-        spread = spreads.within if tuple(kind[:2]) in known else spreads.overall
-        none *= 0.5 * math.erfc(math.log(better / value) / spread / math.sqrt(2.0))
+        far = math.log(better / value) / spreads.around(tuple(kind[:2]))
+        none *= 0.5 * math.erfc(far / math.sqrt(2.0))
     return 1.0 - none

@@ -1,5 +1,6 @@
 """What simulated plans teach a search about those that were not simulated."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from rackmodel.planning.best import FULL_AT
 from rackmodel.planning.candidates import PATIENT, Effort, Queue
 from rackmodel.planning.enumeration import enumerate_plans
-from rackmodel.planning.missed import COUNTED, SPREAD, SPREAD_ON_TORUS
+from rackmodel.planning.missed import COUNTED, SPREAD, SPREAD_OF_FAMILIES, SPREAD_ON_TORUS
 from rackmodel.planning.objectives import OBJECTIVES
 from rackmodel.planning.planner import Look, Planner
 from rackmodel.planning.space import Choices
@@ -79,9 +80,12 @@ def test_only_gains_above_the_threshold_count(look):
 
 
 def test_estimates_spread_more_on_a_torus(look, monkeypatch):
-    assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD)
+    def spread():
+        return one_simulated(look, 1.0)[0].better_chance()[1]
+
+    assert spread() == pytest.approx(math.hypot(SPREAD, SPREAD_OF_FAMILIES))
     monkeypatch.setattr(look.planner, "machine", load_topology("tpu-v5p-pod"))
-    assert one_simulated(look, 1.0)[0].better_chance()[1] == pytest.approx(SPREAD_ON_TORUS)
+    assert spread() == pytest.approx(math.hypot(SPREAD_ON_TORUS, SPREAD_OF_FAMILIES))
 
 
 def test_a_search_goes_on_while_it_may_well_have_missed_a_plan(look):
