@@ -127,18 +127,13 @@ def _part(name: str, parts: Catalog | None) -> dict[str, Any]:
     rows = [fact._asdict() for fact in describe(name, catalog)]
     plain = name.partition(".")[2] if name.partition(".")[0] in catalog.tables else name
     kinds = [kind for kind, table in catalog.tables.items() if plain in table]
-    known = sources()
     rows.sort(
         key=lambda row: "." in str(row["field"]) and not str(row["field"]).startswith("flops")
     )
     used = {key for row in rows for key in str(row["source"] or "").split()}
-    cited = {key: _citation(known[key]) for key in sorted(used) if key in known}
+    known = {key: f"{source.where} ({source.kind})" for key, source in sources().items()}
+    cited = {key: known[key] for key in sorted(used) if key in known}
     return {"name": name, "kind": ", ".join(kinds), "rows": rows, "sources": cited}
-
-
-def _citation(source: Any) -> str:
-    """Return a source as one line: where it is and of what kind."""
-    return f"{source.where} ({source.kind})"
 
 
 def _schedules() -> list[dict[str, Any]]:

@@ -273,7 +273,7 @@ def register(
         If there is such a family, or no such kind, family or habit.
     """
     rows = {row["name"]: row for row in _families()}
-    own = {name for name, field in Software.__dataclass_fields__.items() if _is_habit(field)}
+    own = {field.name for field in fields(Software) if field.default is not MISSING}
     if name in rows:
         raise InvalidInput(f"there is software {name!r} already; give yours another name")
     if not like and kind not in (kinds := {row["kind"] for row in rows.values()}):
@@ -286,10 +286,6 @@ def register(
     row = {"name": name, "aliases": list(aliases), **habits}
     _added.append(row | ({"kind": kind} if kind else {}) | ({"like": like} if like else {}))
     forget()
-
-
-def _is_habit(field: Any) -> bool:
-    return field.default is not MISSING
 
 
 def families() -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput
-from rackmodel.files import is_file, read_csv
 from rackmodel.sweeps.jobs import (
     base_fields,
     code_digest,
@@ -96,17 +95,3 @@ def sweep(
         frame = table(run.rows, list(jobs))
         store.write_tables(frame, parquet=parquet)
     return frame
-
-
-def read_results(out: Path | str) -> pd.DataFrame:
-    """The table of a finished sweep.
-
-    Raises
-    ------
-    InvalidInput
-        If there is none.
-    """
-    path = Path(out) / "results.csv"
-    if not is_file(path):
-        raise InvalidInput(f"{path}: no such file; run the sweep to its end first")
-    return read_csv(path)

@@ -32,16 +32,20 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 
 class Workers:
-    """An executor, with the number of jobs that it is worth handing over at once."""
+    """An executor, with the number of jobs that it is worth handing over at once.
+
+    blames_job : whether an error says that this one job kills its workers (and no other way to go
+    on).
+    """
 
     def __init__(
         self,
         start: Callable[[], Executor],
         stop: Callable[[], None],
         window: int,
-        blamed: Callable[[BaseException], bool] = lambda error: False,
+        blames_job: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
-        self._start, self._stop, self.window, self._blamed = start, stop, window, blamed
+        self._start, self._stop, self.window, self.blames_job = start, stop, window, blames_job
         self._executor = start()
 
     def submit(self, act: Callable[..., _T], *arguments: object) -> Future[_T]:
@@ -57,10 +61,6 @@ class Workers:
         """Start again after a worker's death."""
         self._executor.shutdown(wait=False)
         self._executor = self._start()
-
-    def blames_job(self, error: BaseException) -> bool:
-        """Whether `error` says that this one job kills its workers (and no other way to go on)."""
-        return self._blamed(error)
 
     def __enter__(self) -> Workers:
         return self
@@ -165,4 +165,4 @@ def dask_workers(address: str) -> Workers:
             raise CannotRun(f"the Dask scheduler at {address} is lost; --resume goes on") from error
         return False
 
-    return Workers(lambda: executor, client.close, window=max(8, 4 * threads), blamed=blamed)
+    return Workers(lambda: executor, client.close, window=max(8, 4 * threads), blames_job=blamed)

@@ -12,7 +12,6 @@ from rackmodel.topology.describe import describe
 from rackmodel.topology.inventory import (
     copper_pairs,
     counted,
-    optics_power_w,
     scale_up_bytes_per_s,
 )
 from rackmodel.topology.kinds import Kind, Tier, tier_of
@@ -39,7 +38,6 @@ __all__ = [
     "describe",
     "forget_topologies",
     "load_topology",
-    "optics_power_w",
     "read_topology",
     "scale_up_bytes_per_s",
     "tier_of",

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from rackmodel.annotations import DiGraph
 from rackmodel.columns import Columns, of_records
-from rackmodel.errors import UnknownName
-from rackmodel.hardware import Catalog, load_catalog
+from rackmodel.hardware import load_catalog
 from rackmodel.topology.check import kinds_of
 from rackmodel.topology.description import Description
 from rackmodel.topology.elements import elements
@@ -161,26 +160,3 @@ def scale_up_bytes_per_s(graph: DiGraph[Any]) -> float:
         for kind_a, kind_b, data in _edges(graph)
         if tier_of(kind_a, kind_b) == Tier.SCALE_UP
     )
-
-
-def optics_power_w(
-    graph: DiGraph[Any],
-    medium: str = "pluggable",
-    *,
-    tier: str = Tier.SCALE_UP,
-    catalog: Catalog | None = None,
-) -> float:
-    """Return the power of the modules if every link of a tier ran over `medium`. [W]
-
-    Energy per bit x rate x both ends. Modules draw it all the time; the electrical drivers on
-    either side are needed with copper too and are left out. Copper itself gives 0.
-
-    Raises
-    ------
-    UnknownName
-        If the catalog has no such medium.
-    """
-    media = (catalog or load_catalog()).media
-    UnknownName.check("medium", medium, media)
-    rates = [float(d["bytes_per_s"]) for a, b, d in _edges(graph) if tier_of(a, b) == tier]
-    return 8.0 * sum(rates) * media[medium].joule_per_bit_per_end

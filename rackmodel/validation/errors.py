@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,7 @@ def _predict_all(
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=load_all) as pool:
         chunk = max(1, min(16, len(rows) // (4 * workers)))
-        yield from pool.map(_predict_one, [(row, catalog) for row in rows], chunksize=chunk)
-
-
-def _predict_one(task: tuple[dict[str, Any], Catalog | None]) -> dict[str, Any]:
-    return predict(*task)
+        yield from pool.map(predict, rows, repeat(catalog), chunksize=chunk)
 
 
 def predict(row: Mapping[str, Any], catalog: Catalog | None = None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from rackmodel.workload.operations import (
 from rackmodel.workload.plan import Job, Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.programs import programs, rank_actions
-from rackmodel.workload.schedules.schedule import Action, actions, bubble_fraction
+from rackmodel.workload.schedules.schedule import Action, actions
 from rackmodel.workload.silent import settled
 from rackmodel.workload.stages import layers_of_stages, send_bytes, transfer_bytes
 from rackmodel.workload.validity import check
@@ -56,7 +56,6 @@ __all__ = [
     "Send",
     "Wait",
     "actions",
-    "bubble_fraction",
     "check",
     "check_fits",
     "describe",

@@ -77,11 +77,6 @@ def dp_block(plan: Plan) -> int:
     return block
 
 
-def _inner_replicas(plan: Plan, dp: int) -> int:
-    """Replicas numbered before the pipeline axis."""
-    return dp if plan.rank_order == RANK_ORDERS[0] else dp_block(plan)
-
-
 def replica_stride(plan: Plan) -> int:
     """Ranks from one replica to the next (with pp inside, their average over a `dp_block`)."""
     inner = plan.tp * plan.cp
@@ -90,7 +85,7 @@ def replica_stride(plan: Plan) -> int:
 
 def rank_grid(plan: Plan, dp: int) -> Ranks:
     """Global ranks by pipeline rank, replica, cp and tp: shape (pp, dp, cp, tp)."""
-    inner = _inner_replicas(plan, dp)
+    inner = dp if plan.rank_order == RANK_ORDERS[0] else dp_block(plan)  # before the pipeline axis
     if dp < 1 or dp % dp_block(plan):
         raise InvalidPlan(
             f"dp {dp} is not a multiple of the {dp_block(plan)} replicas that share experts or"

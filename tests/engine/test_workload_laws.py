@@ -7,8 +7,9 @@ from test_folding import TreeMachine, small_model
 
 import rackmodel
 from rackmodel.engine.step import simulate_step
-from rackmodel.workload import Compute, Job, Plan, bubble_fraction, load_model
+from rackmodel.workload import Compute, Job, Plan, load_model
 from rackmodel.workload.models import Model
+from rackmodel.workload.schedules.schedule import schedule_of
 
 MOE = Model(
     name="moe",
@@ -58,7 +59,7 @@ def test_a_simulated_schedule_has_its_published_bubble(schedule, p, m, v):
     step = simulate_step(TreeMachine(8), job, UnitKernels())
     # Dualpipe holds two stages of a layer each on every rank, for half of the micro-batches each.
     assert step.step_s / (3 * m * v) - 1 == pytest.approx(
-        bubble_fraction(schedule, p, m, v), abs=1e-4
+        schedule_of(schedule).bubble(p, m, v), abs=1e-4
     )
 
 

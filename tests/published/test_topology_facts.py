@@ -4,13 +4,22 @@ from collections import Counter
 
 import pytest
 
+from rackmodel.hardware import load_catalog
 from rackmodel.topology import (
     copper_pairs,
     load_topology,
-    optics_power_w,
     read_topology,
     scale_up_bytes_per_s,
 )
+from rackmodel.topology.kinds import Tier, tier_of
+
+
+def optics_power_w(graph, medium):
+    """Power of the modules if every scale-up link ran over a medium: both ends, 8 bits a byte."""
+    kind = graph.nodes(data="kind")
+    edges = graph.edges(data="bytes_per_s")
+    rates = [rate for a, b, rate in edges if tier_of(kind[a], kind[b]) == Tier.SCALE_UP]
+    return 8.0 * sum(rates) * load_catalog().media[medium].joule_per_bit_per_end
 
 
 def kinds(graph):

@@ -14,7 +14,8 @@ import pytest
 import sweep_jobs
 
 from rackmodel.errors import InvalidInput
-from rackmodel.sweeps.api import read_results, sweep
+from rackmodel.files import read_csv
+from rackmodel.sweeps.api import sweep
 from rackmodel.sweeps.run import job_key
 from rackmodel.sweeps.spec import read_spec
 from rackmodel.sweeps.store import Store
@@ -43,7 +44,7 @@ def test_every_job_is_a_row_and_a_misfit_has_its_reason(tmp_path):
     assert frame["status"].value_counts().to_dict() == {"done": 17, "infeasible": 2, "invalid": 1}
     assert frame.loc[6, "reason"] == "rank 0 needs 7 GB; there is less"
     assert frame.loc[0, "sum"] == 0.1
-    again = read_results(tmp_path / "s")
+    again = read_csv(tmp_path / "s" / "results.csv")
     pd.testing.assert_frame_equal(
         again.drop(columns="even"), frame.drop(columns="even"), check_dtype=False
     )
@@ -171,7 +172,7 @@ def test_two_sweeps_may_fill_one_directory(tmp_path):
     command = [sys.executable, str(HERE / "sweep_jobs.py"), str(out), "1", str(marks), "--resume"]
     for process in [subprocess.Popen(command) for _ in range(2)]:
         assert process.wait(280) == 0
-    frame = read_results(out)
+    frame = read_csv(out / "results.csv")
     assert frame["a"].tolist() == list(range(1, 121))
 
 
@@ -209,7 +210,7 @@ def test_rows_of_another_version_are_not_counted(tmp_path):
     sweep(spec_of(3), tmp_path / "s", sweep_jobs.add, salt="one")
     sweep(spec_of(3), tmp_path / "s", sweep_jobs.add, salt="two", resume=True)
     assert len(stored(tmp_path / "s")) == 6
-    assert len(read_results(tmp_path / "s")) == 3
+    assert len(read_csv(tmp_path / "s" / "results.csv")) == 3
 
 
 def test_progress_tells_rate_and_time_left(tmp_path):

@@ -1,8 +1,9 @@
 import pytest
 from executor import run
 
-from rackmodel.workload import Job, Plan, Segment, actions, bubble_fraction, programs
+from rackmodel.workload import Job, Plan, Segment, actions, programs
 from rackmodel.workload.models import Model
+from rackmodel.workload.schedules.schedule import schedule_of
 
 TINY = Model(
     name="tiny", layers=64, hidden=64, ffn=256, heads=4, kv_heads=4, head_dim=16, vocab=128
@@ -52,26 +53,26 @@ def split_s(segment: Segment) -> float:
 def test_plain_schedules_complete_with_the_published_bubble(schedule, p, m, overlap):
     job = tiny_job(p, m, schedule=schedule, p2p_overlap=overlap)
     ends = run(programs(job), unit_s)
-    assert max(ends) / (3 * m) - 1 == pytest.approx(bubble_fraction(schedule, p, m))
+    assert max(ends) / (3 * m) - 1 == pytest.approx(schedule_of(schedule).bubble(p, m, 1))
 
 
 @pytest.mark.parametrize(("p", "m", "v"), [(2, 2, 2), (2, 8, 4), (4, 8, 2), (4, 16, 4), (8, 16, 3)])
 @pytest.mark.parametrize("overlap", [None, False])
 def test_interleaving_divides_the_bubble_by_its_chunks(p, m, v, overlap):
     ends = run(programs(tiny_job(p, m, v, p2p_overlap=overlap)), unit_s)
-    assert max(ends) / (3 * m * v) - 1 == pytest.approx(bubble_fraction("interleaved", p, m, v))
+    assert max(ends) / (3 * m * v) - 1 == pytest.approx(schedule_of("interleaved").bubble(p, m, v))
 
 
 @pytest.mark.parametrize(("p", "m"), [(2, 4), (4, 8), (4, 16), (8, 16), (8, 32)])
 def test_zero_bubble_h1_has_a_third_of_the_bubble(p, m):
     ends = run(programs(tiny_job(p, m, schedule="zb-h1", p2p_overlap=True)), split_s)
-    assert max(ends) / (3 * m) - 1 == pytest.approx(bubble_fraction("zb-h1", p, m))
+    assert max(ends) / (3 * m) - 1 == pytest.approx(schedule_of("zb-h1").bubble(p, m, 1))
 
 
 @pytest.mark.parametrize(("p", "m"), [(2, 4), (4, 8), (4, 20), (8, 16), (8, 32)])
 def test_dualpipe_completes_with_its_published_bubble(p, m):
     ends = run(programs(tiny_job(p, m, schedule="dualpipe")), split_s)
-    assert max(ends) / (3 * m) - 1 == pytest.approx(bubble_fraction("dualpipe", p, m))
+    assert max(ends) / (3 * m) - 1 == pytest.approx(schedule_of("dualpipe").bubble(p, m, 1))
 
 
 @pytest.mark.parametrize(("p", "m", "v"), [(1, 4, 1), (2, 4, 2), (4, 8, 2), (4, 16, 4)])

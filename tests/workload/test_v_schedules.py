@@ -7,7 +7,7 @@ import pytest
 from executor import run
 from test_schedule import TINY, split_s, tiny_job
 
-from rackmodel.workload import Collective, Recv, Segment, Send, actions, bubble_fraction, programs
+from rackmodel.workload import Collective, Recv, Segment, Send, actions, programs
 from rackmodel.workload.schedules.holding import in_flight
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import chunks_of
@@ -67,7 +67,7 @@ def test_every_pass_comes_once_and_after_what_it_needs(name, p):
     for m in (2 * p, 2 * p + 1, 5 * p):
         v = schedule_of(name).chunks[0]
         assert play(name, p, m).whole / (3 * m * v) - 1 == pytest.approx(
-            bubble_fraction(name, p, m)
+            schedule_of(name).bubble(p, m, 1)
         )
         assert play(name, p, m, lengths=(2, 3, 1)).whole >= 6 * m * v
         weights = {"W": 0, "F": 0, "B": 0}
@@ -99,9 +99,11 @@ def test_zero_bubble_schedules_never_idle_between_first_and_last_pass(p):
 def test_published_bubbles(p):
     """1F1B p/m, V-Min 2p/3m, V-Half p/2m, about; DualPipeV as DualPipe of as many stages."""
     m = 4 * p
-    assert bubble_fraction("v-min", p, m) == pytest.approx(2 * p / (3 * m), abs=1 / m)
-    assert bubble_fraction("v-half", p, m) == pytest.approx(p / (2 * m), abs=1 / m)
-    assert bubble_fraction("dualpipev", p, m) == bubble_fraction("dualpipe", 2 * p, 2 * m)
+    assert schedule_of("v-min").bubble(p, m, 1) == pytest.approx(2 * p / (3 * m), abs=1 / m)
+    assert schedule_of("v-half").bubble(p, m, 1) == pytest.approx(p / (2 * m), abs=1 / m)
+    assert schedule_of("dualpipev").bubble(p, m, 1) == schedule_of("dualpipe").bubble(
+        2 * p, 2 * m, 1
+    )
 
 
 @pytest.mark.parametrize("p", [2, 3, 4, 6, 8, 9, 16])

@@ -8,7 +8,7 @@ Left out: plans that are still open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rackmodel.cli import groups
@@ -81,7 +81,7 @@ def _shown(
             ["step", f"about {seconds(step_s)}"],
             ["tokens/s per accelerator", whole(wanted.tokens / step_s / wanted.gpus)],
             ["MFU", percent(wanted.model_flops / step_s / wanted.gpus / peak)],
-            ["best plan", plan_text(vars_of(wanted.plan))],
+            ["best plan", plan_text(asdict(wanted.plan))],
             ["HBM used", used_of(sum(used.values()), capacity)],
         ],
         "parts": step_parts(
@@ -97,11 +97,6 @@ def _shown(
         "hbm_bytes": capacity,
         "hbm_text": scaled(capacity, "B"),
     }
-
-
-def vars_of(plan: Any) -> dict[str, Any]:
-    """Return the fields of a plan by name."""
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
 
 
 def _capped(known: Catalog, machine: Topology, site: Mapping[str, Any]) -> Catalog:

@@ -81,9 +81,8 @@ def normalised(
                 if number and str(key).lower() in _WITHOUT_UNIT:
                     _check_unit(name, key, value, file)
                 data[name] = value * unit if number else value
-    unsaid = {str(d["link"]) for *_, d in graph.edges(data=True) if _has_no_rate(d)}
-    if unsaid:
-        names = sorted(unsaid)
+    bare = (data for *_, data in graph.edges(data=True) if "bytes_per_s" not in data)
+    if names := sorted({str(data["link"]) for data in bare if data.get("link")}):
         raise InvalidInput(
             f"{file}: links {', '.join(map(repr, names[:6]))} state no bandwidth; add it, or give"
             f" rates of one direction: --map links.{names[0]}='64 GB/s'"
@@ -100,10 +99,6 @@ def _check_unit(name: str, key: str, value: float, file: str) -> None:
             f"{file}: a link has {key} {value:g}; a number means {means}: write"
             f" '{value:g} {unit}' or whatever it is, or say --map {name}={key}{sign}"
         )
-
-
-def _has_no_rate(data: Mapping[str, Any]) -> bool:
-    return bool(data.get("link")) and "bytes_per_s" not in data
 
 
 def _name_kind(data: dict[str, Any]) -> None:

@@ -87,22 +87,15 @@ def _only(functions: Mapping[str, ast.FunctionDef], file: str) -> str:
     return recipes[0] if recipes else ""
 
 
-def _names_called(function: ast.AST) -> set[str]:
-    return {_called(node) for node in ast.walk(function) if isinstance(node, ast.Call)}
-
-
 def _says(functions: Mapping[str, ast.FunctionDef], name: str, seen: set[str]) -> bool:
     """Whether a function, or one that it calls, says a degree of parallelism."""
     seen.add(name)
-    for node in ast.walk(functions[name]):
-        word = getattr(node, "attr", getattr(node, "arg", getattr(node, "value", None)))
-        if word == _DEGREE:
-            return True
-    return any(
-        _says(functions, other, seen)
-        for other in _names_called(functions[name])
-        if other in functions and other not in seen
+    nodes = list(ast.walk(functions[name]))
+    words = (
+        getattr(one, "attr", getattr(one, "arg", getattr(one, "value", None))) for one in nodes
     )
+    called = {_called(one) for one in nodes if isinstance(one, ast.Call)} & set(functions)
+    return _DEGREE in words or any(_says(functions, one, seen) for one in called if one not in seen)
 
 
 def _called(node: ast.Call) -> str:

@@ -289,15 +289,3 @@ def _paired(found: Actions) -> Iterator[Action]:
     for front, back in zip(rest, backwards, strict=False):
         yield Action("FB", front.chunk, front.batch, back.chunk, back.batch)
     yield from backwards[len(rest) :]
-
-
-def bubble_fraction(name: str, p: int, m: int, v: int = 1) -> float:
-    """Return idle over ideal compute time when all stages are equal and transfers are free.
-
-    With F, B and W of equal length for the schedules that split them. By print, not by the
-    actions: tests hold the two together.
-
-    >>> bubble_fraction("1f1b", 8, 64), bubble_fraction("interleaved", 8, 64, 4)
-    (0.109375, 0.02734375)
-    """
-    return schedule_of(name).bubble(p, m, v)
