@@ -108,7 +108,8 @@ Launched: TypeAlias = Annotated[
 
 
 def _job_options() -> list[Parameter]:
-    from rackmodel.workload.plan import Job, Plan
+    from rackmodel.workload.job import Job
+    from rackmodel.workload.plan import Plan
 
     return [
         parameter("model", Model, None),
@@ -130,7 +131,8 @@ def _job_options() -> list[Parameter]:
 
 def _job_words(words: Words) -> Words:
     """Return the words of the front door: those of the job, `plan` with the fields given."""
-    from rackmodel.workload.plan import Job, Plan
+    from rackmodel.workload.job import Job
+    from rackmodel.workload.plan import Plan
 
     job, plan = kinds_of(Job).keys() | {"gpus", "default_plan"}, kinds_of(Plan)
     read: Words = {}
@@ -313,7 +315,7 @@ def _serving_words(words: Words) -> Words:
 
 def _domain_options() -> list[Parameter]:
     """Return the options of a job that is trained or, with --serve, served."""
-    from rackmodel.workload.plan import Job
+    from rackmodel.workload.job import Job
     from rackmodel.workload.serving.job import ServingJob, Worker
 
     open_words = {one.name: one for one in fields_options(Job, "Job", searched=True)}

@@ -25,7 +25,7 @@ from rackmodel.verbs.page_words import PageWords, page_files
 
 
 def _job_options() -> list[Parameter]:
-    from rackmodel.workload.plan import Job
+    from rackmodel.workload.job import Job
 
     return [
         parameter("model", groups.Model, JOB["model"]),

@@ -12,6 +12,7 @@ from rackmodel.workload.catalog import (
     model_names,
     model_rows,
 )
+from rackmodel.workload.job import Job
 from rackmodel.workload.memory import (
     check_fits,
     fits,
@@ -34,7 +35,7 @@ from rackmodel.workload.operations import (
     Send,
     Wait,
 )
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.programs import programs, rank_actions
 from rackmodel.workload.schedules.schedule import Action, actions

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackmodel.software import software_of
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.holding import held
 from rackmodel.workload.schedules.schedule import schedule_of

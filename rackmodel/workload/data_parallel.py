@@ -17,6 +17,7 @@ from typing import Any
 from rackmodel.software import software_of
 from rackmodel.workload.choices import NARROW_STATE, OPTIMIZERS, OUTSIDE_LAYERS
 from rackmodel.workload.copies import expert_shards, shard_axes
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT, elementwise
 from rackmodel.workload.operations import (
     Collective,
@@ -26,7 +27,7 @@ from rackmodel.workload.operations import (
     Phase,
     Role,
 )
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 

@@ -15,9 +15,10 @@ from typing import Literal
 
 from rackmodel.software import software_of
 from rackmodel.workload.blocks import Block
+from rackmodel.workload.job import Job
 from rackmodel.workload.models import Model
 from rackmodel.workload.operations import Family, Kernel, Role
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.precision import Precision, precision_of
 
 Kernels = tuple[Kernel, ...]

@@ -29,8 +29,9 @@ from rackmodel.workload.data_parallel import (
     local_states,
     outside_states,
 )
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.recompute_choices import choice, losses_in_parts, recomputes
 from rackmodel.workload.schedules.schedule import Action, schedule_of

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from rackmodel.workload.copies import expert_shards, shard_axes
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT, gemm
 from rackmodel.workload.operations import Collective, Kernel, Role
-from rackmodel.workload.plan import Job
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 

@@ -22,6 +22,7 @@ from rackmodel.workload.data_parallel import (
     reduces_each_pass,
     reductions,
 )
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import (
     TOKEN_EXCHANGES,
@@ -34,7 +35,6 @@ from rackmodel.workload.operations import (
     Wait,
     next_id,
 )
-from rackmodel.workload.plan import Job
 from rackmodel.workload.stages import Chunk, scatters_sends, transfer_bytes
 from rackmodel.workload.steps import Emitter, Step, backward, forward
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 from rackmodel.workload import muon
 from rackmodel.workload.data_parallel import closing, update_kernels
 from rackmodel.workload.ends import padded_vocab
+from rackmodel.workload.job import Job
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -34,7 +35,6 @@ from rackmodel.workload.operations import (
     Wait,
 )
 from rackmodel.workload.passes import Passes, merged
-from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import Action, Actions, actions, schedule_of
 from rackmodel.workload.stages import Chunk, chunks_of, ends_apart, first_learning, send_bytes
 from rackmodel.workload.validity import check

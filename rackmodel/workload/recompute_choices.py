@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rackmodel.software import software_of
-from rackmodel.workload.plan import Job
+from rackmodel.workload.job import Job
 from rackmodel.workload.stages import chunks_of
 
 # Before Korthikanti et al., May 2022, software ran all layers again, or none.

@@ -15,7 +15,8 @@ from typing import Any
 
 from rackmodel.software import dated, software_of
 from rackmodel.workload.choices import AcceleratorLike
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.job import Job
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.schedules.schedule import schedule_of
 
 

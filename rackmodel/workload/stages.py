@@ -18,9 +18,9 @@ from rackmodel.software import software_of
 from rackmodel.workload.adapters import learning_steps
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.ends import embedding_steps, head_steps, mtp_entry_steps
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT, Local
 from rackmodel.workload.layers import block_steps
-from rackmodel.workload.plan import Job
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.steps import Step
 

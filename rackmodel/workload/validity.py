@@ -13,8 +13,9 @@ from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
 from rackmodel.workload.choices import IN_COPIES
 from rackmodel.workload.data_parallel import reduces_each_pass
+from rackmodel.workload.job import Job
 from rackmodel.workload.models import Model
-from rackmodel.workload.plan import Job, check_batch
+from rackmodel.workload.plan import check_batch
 from rackmodel.workload.schedules.schedule import schedule_of, schedules
 from rackmodel.workload.silent import fused
 from rackmodel.workload.stages import layers_of_stages

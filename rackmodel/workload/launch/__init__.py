@@ -18,12 +18,12 @@ from typing import Any
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, json_of, read_text, toml_of
+from rackmodel.workload.job import Job
 from rackmodel.workload.launch import megatron, others
 from rackmodel.workload.launch.megatron_model import model_keys
 from rackmodel.workload.launch.recipes import of_python
 from rackmodel.workload.launch.spelling import of_shell, of_table, unset
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say
-from rackmodel.workload.plan import Job
 from rackmodel.workload.silent import needs_machine, overlaps
 
 FRAMEWORKS = ("megatron", "nemo", "torchtitan", "deepspeed", "maxtext")

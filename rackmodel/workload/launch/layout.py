@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 
+from rackmodel.workload.job import Job
 from rackmodel.workload.launch.words import Flat
-from rackmodel.workload.plan import Job
 from rackmodel.workload.stages import places_mtp
 
 _LETTERS = {"embedding": "E", "decoder": "t", "mtp": "m", "loss": "L"}

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from rackmodel.workload.choices import OPTIMIZERS
+from rackmodel.workload.job import Job
 from rackmodel.workload.launch.layout import layout_of, stages_said
 from rackmodel.workload.launch.megatron_model import model_said, published
 from rackmodel.workload.launch.words import (
@@ -22,7 +23,6 @@ from rackmodel.workload.launch.words import (
     refuse_unsaid,
     spell,
 )
-from rackmodel.workload.plan import Job
 from rackmodel.workload.shipped_models import name_spelled, shipped_models
 
 SPELLED = (

@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from rackmodel.workload.job import Job
 from rackmodel.workload.launch.remat import remat_policy, remat_words
 from rackmodel.workload.launch.words import Flat, Launch, cannot_say, refuse_unsaid
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.plan import Plan
 from rackmodel.workload.schedules.schedule import default_schedule, schedule_of
 
 _TABLES = ("parallelism.", "training.", "model.", "job.", "experimental.", "activation_checkpoint.")

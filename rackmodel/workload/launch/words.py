@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn
 
 from rackmodel.errors import InvalidInput
-from rackmodel.workload.plan import Job, Plan
+from rackmodel.workload.job import Job
+from rackmodel.workload.plan import Plan
 
 #: How Python's comparisons of two values are worked out.
 COMPARED: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
