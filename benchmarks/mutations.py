@@ -1,6 +1,6 @@
 """How much of the arithmetic do the golden results notice?
 
-In:  `python -m benchmarks.mutations [--number 40] [--seed 0] [--rooms simulate network ...]`.
+In:  `python -m benchmarks.mutations [--number 40] [--seed 0] [--packages simulate network ...]`.
 Out: a table of swapped operators (+ for -, * for /) and the golden job that noticed each; exit
      code 1 where fewer than 9 of 10 are noticed.
 Left out: other kinds of mistakes; strings, annotations and docstrings are not touched.
@@ -29,8 +29,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
-# Rooms of today and of the layout to come; those that are not on disk are passed over.
-ROOMS = (
+# Packages of today and of the layout to come; those that are not on disk are passed over.
+PACKAGES = (
     "simulate",
     "engine",
     "kernels",
@@ -107,11 +107,11 @@ def is_text(node: object) -> bool:
     return constant or isinstance(node, ast.JoinedStr)
 
 
-def picked(rooms: Sequence[str], number: int, seed: int) -> list[Mutation]:
-    """Return random mutations of the rooms that exist, the same for the same seed."""
+def picked(packages: Sequence[str], number: int, seed: int) -> list[Mutation]:
+    """Return random mutations of the packages that exist, the same for the same seed."""
     files: list[Path] = []
-    for room in rooms:
-        place = ROOT / "rackmodel" / room
+    for package in packages:
+        place = ROOT / "rackmodel" / package
         files += sorted(place.rglob("*.py")) if place.is_dir() else [place] * place.is_file()
     every = [mutation for file in files for mutation in mutations_of(file)]
     return random.Random(seed).sample(every, min(number, len(every)))
@@ -192,10 +192,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutations")
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rooms", nargs="+", default=ROOMS)
+    parser.add_argument("--packages", nargs="+", default=PACKAGES)
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args(words)
-    mutations = picked(asked.rooms, asked.number, asked.seed)
+    mutations = picked(asked.packages, asked.number, asked.seed)
     with tempfile.TemporaryDirectory() as scratch:
         copies = Copies(asked.workers, Path(scratch))
         first = copies.free.get()

@@ -1,7 +1,7 @@
-"""The package as source: its modules, what they import, their functions; a drawing of the rooms.
+"""The package as source: its modules, what they import, their functions; a drawing of the packages.
 
-    python -m benchmarks.structure                   statements and lines of each room
-    python -m benchmarks.structure --draw FILE.svg   the rooms, and an arrow for each import
+    python -m benchmarks.structure                   statements and lines of each package
+    python -m benchmarks.structure --draw FILE.svg   the packages, and an arrow for each import
     python -m benchmarks.structure --files           each file with the first line of its docstring
 
 In:  the files of `rackmodel`.
@@ -23,7 +23,7 @@ import networkx as nx
 import rackmodel
 
 PACKAGE = Path(rackmodel.__file__).parent
-BOX = 0.24  # half the height of a box, of the distance between floors
+BOX = 0.24  # half the height of a box, of the distance between layers
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -66,8 +66,8 @@ def cycles() -> list[list[str]]:
     return sorted(sorted(part) for part in strong if len(part) > 1)
 
 
-def room_of(module: str) -> str:
-    """Return the room of a module: `network` for `rackmodel.network.routes`."""
+def package_of(module: str) -> str:
+    """Return the package of a module: `network` for `rackmodel.network.routes`."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -99,55 +99,57 @@ def summaries() -> Iterator[tuple[str, str]]:
         yield path.relative_to(PACKAGE.parent).as_posix(), text.split("\n")[0]
 
 
-def room_graph() -> nx.DiGraph:
-    """Return a graph of rooms with the number of imports on each edge, types included."""
-    both = ((room_of(a), room_of(b)) for a, b in import_graph().edges)
+def package_graph() -> nx.DiGraph:
+    """Return a graph of packages with the number of imports on each edge, types included."""
+    both = ((package_of(a), package_of(b)) for a, b in import_graph().edges)
     counts = Counter((a, b) for a, b in both if a != b and "" not in (a, b) and a != "__main__")
     return nx.DiGraph([(a, b, {"imports": count}) for (a, b), count in counts.items()])
 
 
-def floors(rooms: nx.DiGraph) -> list[list[str]]:
-    """Return the rooms floor by floor, from the top: each imports only from floors below its own.
+def layers_of(packages: nx.DiGraph) -> list[list[str]]:
+    """Return the packages by layers, from the top: each imports only from layers below its own.
 
     Raises
     ------
     networkx.NetworkXUnfeasible
         If an arrow goes up: no order has all of them pointing down.
     """
-    return [sorted(floor) for floor in nx.topological_generations(rooms)]
+    return [sorted(floor) for floor in nx.topological_generations(packages)]
 
 
 def draw(file: Path) -> None:
-    """Draw the rooms, the lowest at the bottom, with an arrow from each to what it imports."""
+    """Draw the packages, the lowest at the bottom, with an arrow from each to what it imports."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "rackmodel"  # same code, same bytes
     from matplotlib.figure import Figure
 
-    whole = room_graph()
-    stories = floors(whole)
-    rooms = nx.transitive_reduction(whole)  # an arrow that others imply would only hide them
+    whole = package_graph()
+    layers = layers_of(whole)
+    packages = nx.transitive_reduction(whole)  # an arrow that others imply would only hide them
     place = {
-        room: ((column + 0.5) / len(story) + 0.05 * (level % 2), len(stories) - 1 - level)
-        for level, story in enumerate(stories)
-        for column, room in enumerate(story)
+        package: ((column + 0.5) / len(layer) + 0.05 * (level % 2), len(layers) - 1 - level)
+        for level, layer in enumerate(layers)
+        for column, package in enumerate(layer)
     }
-    figure = Figure(figsize=(9, 0.8 * len(stories) + 0.5))
+    figure = Figure(figsize=(9, 0.8 * len(layers) + 0.5))
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 1.06), ylim=(-0.6, len(stories) - 0.4))
+    ax.set(xlim=(0, 1.06), ylim=(-0.6, len(layers) - 0.4))
     ax.axis("off")
-    files, code = Counter(map(room_of, MODULES)), Counter[str]()
+    files, code = Counter(map(package_of, MODULES)), Counter[str]()
     for name, path in MODULES.items():
-        code[room_of(name)] += statements(path)
-    for above, below in rooms.edges:
+        code[package_of(name)] += statements(path)
+    for above, below in packages.edges:
         (x, y), (to_x, to_y) = place[above], place[below]
         arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", (to_x, to_y + BOX), (x, y - BOX), arrowprops=arrow, zorder=1)
-    for room, (x, y) in place.items():
+    for package, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "0.3"}
-        size = f"{code[room]:,} statements" + (f", {files[room]} files" if files[room] > 1 else "")
-        ax.text(x, y, f"$\\bf{{{room}}}$\n{size}", ha="center", va="center", size=8, bbox=box)
+        size = f"{code[package]:,} statements" + (
+            f", {files[package]} files" if files[package] > 1 else ""
+        )
+        ax.text(x, y, f"$\\bf{{{package}}}$\n{size}", ha="center", va="center", size=8, bbox=box)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -164,11 +166,11 @@ def main() -> None:
         return
     code, lines = Counter[str](), Counter[str]()
     for name, path in MODULES.items():
-        room = room_of(name) or "rackmodel"
-        code[room] += statements(path)
-        lines[room] += len(path.read_text("utf-8").splitlines())
-    for room, count in sorted(code.items()):
-        print(f"{room:12} {count:7,} statements {lines[room]:7,} lines")
+        package = package_of(name) or "rackmodel"
+        code[package] += statements(path)
+        lines[package] += len(path.read_text("utf-8").splitlines())
+    for package, count in sorted(code.items()):
+        print(f"{package:12} {count:7,} statements {lines[package]:7,} lines")
     print(f"{'all':12} {code.total():7,} statements {lines.total():7,} lines")
 
 

@@ -312,7 +312,7 @@ def assemble(source: Path, quick: bool) -> None:
         notebook = jupytext.read(script)
         jupytext.write(notebook, source / "examples" / f"{script.stem}.ipynb")
     (source / "gallery").mkdir()
-    structure("--draw", str(source / "rooms.svg"))
+    structure("--draw", str(source / "packages.svg"))
     pages = {
         "commands.md": commands(),
         "files.md": files_page(),

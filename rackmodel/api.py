@@ -2,7 +2,7 @@
 
 In:  a topology (name, file, graph), a job, or the words that describe one.
 Out: `simulate`, `compare`, `search`; `job_of` for the job that words describe.
-Left out: everything that a room knows; this module only passes things from one room to the next.
+Left out: what a package works out; this module passes results from one to the next.
 """
 
 from __future__ import annotations

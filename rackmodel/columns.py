@@ -1,4 +1,4 @@
-"""Tables as plain columns: what rooms hand each other without loading pandas.
+"""Tables as plain columns: what packages hand each other without loading pandas.
 
 In:  arrays of equal length by name; a column of few words as `Words`. A DataFrame is a `Table` too.
 Out: numbers, words, rows and records of a table; a DataFrame where a user asks for one;

@@ -1,6 +1,6 @@
 """How far a long computation is: told by whoever computes, shown by whoever listens.
 
-In:  words of rooms, `tell("plans simulated", 3)`.
+In:  words of packages, `tell("plans simulated", 3)`.
 Out: `listening`, under which a function hears them; elsewhere telling costs nothing.
 Left out: how they are shown (`cli.waiting`).
 """

@@ -286,7 +286,7 @@ def _distance(frames: Frames) -> str:
 
 
 def _memory(frames: Frames) -> str:
-    """What twice the HBM's bandwidth, and twice its room, gain."""
+    """What twice the HBM's bandwidth, and twice its capacity, gain."""
     told = []
     for what, other in (("bandwidth", "capacity"), ("capacity", "bandwidth")):
         gains = []

@@ -3,7 +3,7 @@
 In:  words; every value is checked here before a heavy library is imported.
 Out: results on stdout (a table, `--json` or `--csv`), progress and warnings on stderr,
      an exit code: 0 done, 2 wrong input, 3 can't run, 4 an `--assert` missed, 130 interrupted.
-Left out: any computing; the rooms are imported inside the commands, so that `--help` stays fast.
+Left out: any computing; packages are imported inside the commands, so that `--help` stays fast.
 """
 
 from __future__ import annotations

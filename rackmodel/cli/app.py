@@ -21,7 +21,7 @@ from rackmodel.cli.runner import OneLineGroup
 
 
 class Command(NamedTuple):
-    """What `--help` prints of a command, and where its function is: a room's import is dear.
+    """What `--help` prints of a command, and where its function is: importing a package is dear.
 
     panel : its heading. at : "module:function" below `rackmodel.cli`. told : the first line of the
     function's docstring.

@@ -2,7 +2,7 @@
 
 In:  the words of the command line.
 Out: one result; the points of a front.
-Left out: how tables look (`tables_serving`), what the rooms do.
+Left out: how tables look (`tables_serving`), what verbs do.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In:  the words of the command line.
 Out: one result, results side by side, or ranked plans.
-Left out: how tables look (`tables_step`), what the rooms do.
+Left out: how tables look (`tables_step`), what verbs do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One line on a terminal while something takes long: stage, count, time; nothing when piped.
 
-In:  what rooms tell (`rackmodel.stages`).
+In:  what packages tell (`rackmodel.stages`).
 Out: `waiting`, around a command; `clear`, before anything else is printed.
 Left out: who tells what.
 """

@@ -2,5 +2,5 @@
 
 In:  frames and dictionaries as `simulate --json` prints them.
 Out: matplotlib axes and figures, texts, files.
-Left out: reckoning anything; no other room is imported here.
+Left out: reckoning anything; no other package is imported here.
 """

@@ -112,7 +112,7 @@ def _assumptions(accelerators: Sequence[str], parts: Catalog | None) -> dict[str
 
 def _identity() -> dict[str, Any]:
     """Return the version, and a hash of all code and data that the figures depend on."""
-    package = import_module("rackmodel")  # the root knows of this room
+    package = import_module("rackmodel")  # the root package knows of this one
     root = Path(str(package.__file__)).parent
     whole = hashlib.sha256()
     files = {path for kind in ("*.py", "*.toml", "*.csv") for path in root.rglob(kind)}

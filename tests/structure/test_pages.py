@@ -10,7 +10,7 @@ from benchmarks.structure import summaries
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rackmodel"
 PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
-CHANGES = PAGE[PAGE.index("## Where a change goes") : PAGE.index("## What holds it")]
+CHANGES = PAGE[PAGE.index("## Where a change goes") : PAGE.index("## How it is kept so")]
 PLACES = [
     word
     for word in re.findall(r"`([^` ]+)`", CHANGES)

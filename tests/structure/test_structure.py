@@ -19,11 +19,11 @@ from benchmarks.structure import (
     MODULES,
     PACKAGE,
     cycles,
-    floors,
     functions_of,
     imports_of,
-    room_graph,
-    room_of,
+    layers_of,
+    package_graph,
+    package_of,
     tree,
 )
 
@@ -98,15 +98,19 @@ def test_imports_run_downwards():
         f"{module} -> {other}"
         for module, path in MODULES.items()
         for other in imports_of(path)
-        if (room := room_of(module)) in MAY_IMPORT
-        and room_of(other) not in MAY_IMPORT[room] | ALWAYS | {room, ""}
+        if (package := package_of(module)) in MAY_IMPORT
+        and package_of(other) not in MAY_IMPORT[package] | ALWAYS | {package, ""}
     ]
     compare(found, "upward")
 
 
-def test_every_room_has_its_place():
-    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix != ".typed"}
-    assert rooms - {"__init__", "__main__", "__pycache__", "topologies"} - ALWAYS <= set(MAY_IMPORT)
+def test_every_package_has_its_place():
+    packages = {
+        path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix != ".typed"
+    }
+    assert packages - {"__init__", "__main__", "__pycache__", "topologies"} - ALWAYS <= set(
+        MAY_IMPORT
+    )
 
 
 def test_network_and_workload_are_strangers():
@@ -178,7 +182,7 @@ def test_nothing_hangs_on_addresses_in_memory():
     assert found - {"rackmodel.engine.networks", "rackmodel.network.graph"} == set()
 
 
-def test_paths_are_asked_by_the_room_of_files():
+def test_paths_are_asked_by_the_module_of_files():
     """`Path.is_file` raises on names that no file can have; `files.is_file` says no."""
     asked = {"is_file", "is_dir", "exists"}
     found = {
@@ -211,10 +215,10 @@ def _reads_name(node):
 
 def test_no_physics_hangs_on_display_names():
     """Of kernels, operations, steps and units: times and programs read roles and kinds."""
-    rooms = ("workload", "kernels", "engine", "result", "planning")
+    packages = ("workload", "kernels", "engine", "result", "planning")
     found = []
     for module, path in MODULES.items():
-        if room_of(module) not in rooms:
+        if package_of(module) not in packages:
             continue
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Compare):
@@ -279,7 +283,7 @@ def test_a_step_whose_frames_nobody_reads_loads_no_pandas(gpus, ask):
     assert done.stdout.strip() == "[]"
 
 
-def test_help_imports_no_room():
+def test_help_imports_no_package():
     code = (
         "import sys\nfrom rackmodel.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
@@ -326,6 +330,6 @@ def test_the_page_of_results_names_every_key():
     assert sorted(key for key in keys if f"| `{key}` |" not in page) == []
 
 
-def test_rooms_have_floors():
-    """No room imports one that imports it, over however many others."""
-    assert sum(len(story) for story in floors(room_graph())) == len(room_graph())
+def test_packages_have_layers():
+    """No package imports one that imports it, over however many others."""
+    assert sum(len(layer) for layer in layers_of(package_graph())) == len(package_graph())

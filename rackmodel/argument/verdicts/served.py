@@ -210,7 +210,7 @@ _MORE = {"bandwidth": "hbm_bytes_per_s", "capacity": "hbm_bytes"}
 
 
 def hbm(quick: bool = False) -> Verdict:
-    """serving-hbm: HBM of twice the rate or twice the room, and H200 over H100, priced."""
+    """serving-hbm: HBM of twice the rate or twice the capacity, and H200 over H100, priced."""
     parts = load_catalog()
     node, price = load_topology("dgx-b200"), parts.prices["hbm3e"]
     part = parts.accelerators["b200"]
@@ -240,7 +240,7 @@ def hbm(quick: bool = False) -> Verdict:
         "serving-hbm",
         decided(min(gains) > 100 * WORTH, max(gains) <= 100 * WORTH),
         (sum(gains) / len(gains), min(gains), max(gains)),
-        "% tokens for the same money from twice the rate or the room of HBM (band: models, speeds)",
+        "% tokens for the same money from twice the rate or capacity of HBM (band: models, speeds)",
         _hbm_words(known, added),
         rows,
         ("rackmodel front dgx-h100 dgx-h200 --model gpt-oss-120b --isl 1024 --osl 1024 --gpus 8",),
@@ -264,7 +264,7 @@ def gain(
 def _hbm_words(rows: Sequence[Mapping[str, Any]], added: Mapping[str, float]) -> str:
     names = {
         "bandwidth": f"Twice the rate of a B200's HBM ({added['bandwidth']:,.0f} $)",
-        "capacity": f"Twice its room ({added['capacity']:,.0f} $)",
+        "capacity": f"Twice its capacity ({added['capacity']:,.0f} $)",
         "h200": "An H200 in place of an H100 (the same arithmetic)",
     }
     told = []
