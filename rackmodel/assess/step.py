@@ -119,8 +119,7 @@ def assessed(
         site,
         thermal_cap_w=cap["thermal_cap_w"],
     )
-    power: dict[str, Any] = cast(dict[str, Any], found["power"])
-    power |= cap
+    cast(dict[str, Any], found["power"]).update(cap)
     if cap["thermal_cap_w"] is not None:
         found["notes"].insert(
             0,

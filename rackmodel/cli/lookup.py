@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rackmodel.topology import Topology
     from rackmodel.workload.schedules.schedule import Schedule
 
-_KINDS = ("accelerators", "links", "transports", "switches", "media")
-
 
 def look_up(name: str, words: CatalogWords) -> dict[str, Any]:
     """Return everything known about `name`.

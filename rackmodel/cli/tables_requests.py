@@ -80,11 +80,6 @@ def requests_tables(row: Payload) -> Iterator[RenderableType]:
     yield f"{row['requests']:,} requests. Queue, cache and power over time: add --json or --plot."
 
 
-def _ratio(row: Payload) -> str:
-    apart = row["prefill_gpus"]
-    return f"{apart} : {row['decode_gpus']}" if apart else "shared"
-
-
 def goodput_tables(payload: Payload) -> Iterator[RenderableType]:
     """Yield the most requests in time for each share of accelerators that run prompts."""
     titles = (

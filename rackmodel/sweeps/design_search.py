@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from scipy.stats import qmc
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.sweeps.api import sweep
 from rackmodel.sweeps.design_spec import DesignSpec
-from rackmodel.sweeps.filters import Value, parse_filter
+from rackmodel.sweeps.filters import parse_filter
 from rackmodel.sweeps.run import JobFunction, Progress
 from rackmodel.sweeps.spec import FlatJob, SweepSpec
 
@@ -129,12 +129,3 @@ def pareto_front(figures: Any, senses: Sequence[str]) -> Any:
         better = (low < low[row]).any(axis=1)
         best[row] = not (as_good & better).any()
     return best
-
-
-def _figure(row: Mapping[str, Value], column: str) -> float:
-    value = row.get(column)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(
-            f"{column!r} is no figure of a row; give one of {', '.join(list(row)[:40])}"
-        )
-    return float(value)
