@@ -17,8 +17,9 @@ from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool
 from rackmodel.requests.drafts import Drafts
 from rackmodel.requests.measures import Levels, Quantiles
-from rackmodel.requests.replica import Replica, Sequence
+from rackmodel.requests.replica import Replica
 from rackmodel.requests.rules import Rules
+from rackmodel.requests.sequence import Sequence
 from rackmodel.requests.step_times import Times
 from rackmodel.stages import tell
 

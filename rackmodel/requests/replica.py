@@ -12,59 +12,19 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
 import simpy
 
-from rackmodel.requests.arrivals import Request
 from rackmodel.requests.blocks import Pool, blocks_of
 from rackmodel.requests.drafts import BLOCK_TOKENS, Drafts
 from rackmodel.requests.rules import Gate, Rules
+from rackmodel.requests.sequence import Sequence
 from rackmodel.requests.step_times import Times
 
 WATERMARK = 0.01  # of the blocks, kept free for those who run: vLLM's default (block_manager.py)
 STRETCH = 0.05  # most growth of the mean context in steps that are one event
-
-
-@dataclass(slots=True, eq=False)
-class Sequence:
-    """A request in a worker.
-
-    prompt : tokens to run before the next token comes; left : of them, not yet run. made : tokens
-    of the answer so far. blocks : taken from the pool, those of a shared prefix not among them.
-    late_s : that its prompt has been in the stages of a pipeline beyond its steps.
-    steps : decode steps of each block of tokens that is still to come, from the turn `begin` on;
-    entry : its place among the ends of its worker, -1 while it does not decode.
-    """
-
-    request: Request
-    prompt: int
-    left: int = 0
-    made: int = 0
-    since_s: float = 0.0
-    first_s: float = -1.0
-    blocks: int = 0
-    late_s: float = 0.0
-    begin: int = 0
-    entry: int = -1
-    steps: list[int] = field(default_factory=list)
-
-    @property
-    def context(self) -> int:
-        """Tokens in the cache once the prompt has run."""
-        return self.request.isl + self.made
-
-    def made_at(self, turn: int) -> int:
-        """Return the tokens of the answer after so many decode steps of the worker."""
-        tokens, at, rest = self.made, self.begin, self.request.osl - self.made
-        for steps in self.steps:
-            block = min(BLOCK_TOKENS, rest)
-            if at + steps > turn:
-                return tokens + block * (turn - at) // steps
-            tokens, at, rest = tokens + block, at + steps, rest - block
-        return tokens
 
 
 class Desk(Protocol):
