@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rackmodel import gate, units
 from rackmodel.errors import InvalidInput, UnknownName
@@ -88,7 +89,8 @@ def load_catalog(
     for key, value in _flat(overrides):
         _override(tables, key, value)
     rates = _rates_of(tables)
-    return _catalog(tables, {key: rate for key, rate in known.items() if rates[key] != rate})
+    nominal = {key: rate for key, rate in known.items() if rates[key] != rate}
+    return _catalog(tables, _shipped_tables(), nominal)
 
 
 def accelerator(name: str, catalog: Catalog | None = None) -> Accelerator:
@@ -147,7 +149,7 @@ def _plain_tables() -> dict[str, dict[str, dict[str, tuple[object, ...]]]]:
 
 @functools.cache
 def _shipped_catalog() -> Catalog:
-    return _catalog(_shipped_tables())
+    return _catalog(_shipped_tables(), _shipped_tables(), {})  # which tests check
 
 
 @functools.cache
@@ -231,49 +233,76 @@ def _override(tables: dict[str, Tables], key: str, value: object) -> None:
     tables[kind] = {**tables[kind], name: {**tables[kind][name], field: quantity}}
 
 
-def _catalog(tables: Mapping[str, Tables], nominal: Mapping[str, float] | None = None) -> Catalog:
-    """Build and check all parts."""
+class _Parts(Mapping[str, Any]):
+    """Parts of one kind by name, each built when it is first asked for: a job needs a few."""
+
+    def __init__(self, kind: str, tables: Tables) -> None:
+        self.kind, self.tables = kind, tables
+        self.built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.built:
+            where = f"{self.kind}.{name}"
+            self.built[name] = build(PARTS[self.kind], name, self.tables[name], where)
+        return self.built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def _catalog(
+    tables: Mapping[str, Tables], known: Mapping[str, Tables], nominal: Mapping[str, float]
+) -> Catalog:
+    """Return all parts; those whose tables are not `known` are built and checked now."""
+    new = {
+        kind: {name: one for name, one in tables[kind].items() if one is not named.get(name)}
+        for kind, named in known.items()
+    }
     for kind, part in PARTS.items():
-        for name, table in tables[kind].items():
+        for name, table in new[kind].items():
             check_fields(part, table, f"{kind}.{name}")
     for kind in ("chassis", "prices"):
-        for name, table in tables[kind].items():
+        for name, table in new[kind].items():
             check_loose(table, _loose_kinds(kind), f"{kind}.{name}")
-    links = {n: build(Link, n, t, f"links.{n}") for n, t in tables["links"].items()}
     incomplete = {
         name: missing
         for name, table in tables["accelerators"].items()
-        if (missing := missing_fields(Accelerator, table))
-        and "status" in table
+        if "status" in table
         and table["status"].text == "announced"
+        and (missing := missing_fields(Accelerator, table))
     }
-    accelerators = {
-        name: build(Accelerator, name, table, f"accelerators.{name}")
-        for name, table in tables["accelerators"].items()
-        if name not in incomplete
-    }
-    for found in accelerators.values():
-        for field in ("scale_up_link", "host_link"):
-            if getattr(found, field) not in links:
-                where = f"link in accelerators.{found.name}.{field}:"
-                raise UnknownName.among(where, getattr(found, field), links)
-    switches = {n: build(Switch, n, t, f"switches.{n}") for n, t in tables["switches"].items()}
-    media = {n: build(Medium, n, t, f"media.{n}") for n, t in tables["media"].items()}
-    transports = {
-        n: build(Transport, n, t, f"transports.{n}") for n, t in tables["transports"].items()
-    }
-    for one in links.values():
-        if one.transport is not None and one.transport not in transports:
-            raise UnknownName.among(f"transport of links.{one.name}:", one.transport, transports)
+    complete = {n: t for n, t in tables["accelerators"].items() if n not in incomplete}
+    parts = {kind: _Parts(kind, {**tables, "accelerators": complete}[kind]) for kind in PARTS}
+    for kind, built in parts.items():
+        for name in filter(built.tables.__contains__, new[kind]):
+            _check_names(built[name], parts)
     return Catalog(
-        accelerators=accelerators,
-        links=links,
-        transports=transports,
-        switches=switches,
-        media=media,
+        accelerators=parts["accelerators"],
+        links=parts["links"],
+        transports=parts["transports"],
+        switches=parts["switches"],
+        media=parts["media"],
         chassis=tables["chassis"],
         prices=tables["prices"],
         incomplete=incomplete,
         tables=tables,
-        nominal=nominal or {},
+        nominal=nominal,
     )
+
+
+def _check_names(part: Any, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a part that names links or transports which there are not."""
+    if isinstance(part, Accelerator):
+        for field in ("scale_up_link", "host_link"):
+            if (link := getattr(part, field)) not in parts["links"]:
+                where = f"link in accelerators.{part.name}.{field}:"
+                raise UnknownName.among(where, link, parts["links"])
+    if isinstance(part, Link) and part.transport not in (None, *parts["transports"]):
+        where = f"transport of links.{part.name}:"
+        raise UnknownName.among(where, str(part.transport), parts["transports"])
