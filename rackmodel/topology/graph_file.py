@@ -26,8 +26,6 @@ from rackmodel.topology.check import (
     kinds_of,
 )
 from rackmodel.topology.files import content_of, text_of
-from rackmodel.topology.formats import graph_of
-from rackmodel.topology.formats.words import normalised
 from rackmodel.topology.kinds import FABRIC_SWITCHES, Kind
 from rackmodel.topology.topology import Topology
 
@@ -56,7 +54,9 @@ def parse_graph(text: str, path: Path, maps: Mapping[str, str] | None = None) ->
     InvalidInput
         If it is not valid, of no format that is read, names a node twice, or declares XML entities.
     """
-    return normalised(graph_of(text, path), str(path), maps)
+    from rackmodel.topology.formats import graph_of, words
+
+    return words.normalised(graph_of(text, path), str(path), maps)
 
 
 def read_flow_graph(path: Path, maps: Mapping[str, str] | None = None) -> DiGraph[Any]:
@@ -92,6 +92,8 @@ def from_graph(
     InvalidInput
         As `check_topology`; also if the accelerators are of several parts, or unknown ones.
     """
+    from rackmodel.topology.formats.words import normalised
+
     for method in ("nodes", "edges", "is_directed", "is_multigraph"):
         if not hasattr(graph, method):
             raise InvalidInput(

@@ -19,8 +19,6 @@ from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.files import is_file, is_folder, read_json, read_toml
 from rackmodel.workload.architecture import MOST_WIDE
 from rackmodel.workload.attention_kinds import Heads, Indexer, Mla
-from rackmodel.workload.huggingface import model_from_config
-from rackmodel.workload.huggingface.other import not_a_model
 from rackmodel.workload.mixers import Convolution, Delta, Mamba, Selective
 from rackmodel.workload.models import Model
 from rackmodel.workload.shipped_models import name_spelled, shipped_models
@@ -135,7 +133,7 @@ def _from_launch(path: Path) -> Model:
 
 @cache
 def _from_catalog(name: str) -> Model:
-    return _from_mapping(name, shipped_models()[name])
+    return _from_fields(name, shipped_models()[name])
 
 
 def _from_file(path: Path) -> Model:
@@ -147,8 +145,14 @@ def _from_file(path: Path) -> Model:
 
 
 def _from_mapping(name: str, data: Mapping[str, Any]) -> Model:
-    if "model_type" in data or "architectures" in data or not_a_model(data):
+    from rackmodel.workload.huggingface import model_from_config, other
+
+    if "model_type" in data or "architectures" in data or other.not_a_model(data):
         return model_from_config(data, name=name)
+    return _from_fields(name, data)
+
+
+def _from_fields(name: str, data: Mapping[str, Any]) -> Model:
     if unknown := sorted(set(map(str, data)) - set(_FIELDS) - _SUGAR):
         raise UnknownName.among(f"key in model {name!r}", unknown[0], _FIELDS)
     values = {key: _checked(name, key, data[key]) for key in data if key not in _SUGAR}
