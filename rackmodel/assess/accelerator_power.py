@@ -16,7 +16,7 @@ unused, which meters deny (`act_stall` in the catalog says which); at the best r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,7 @@ from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import highest_clock, leakage_ratio, voltage_ratio
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
+class Draw(NamedTuple):
     """The power of one accelerator of a rank class over a step, in K pieces of constant power.
 
     edges_s [K+1], power_w [K], clock [K] (over the reference clock); mean_w by cause; junction_c,

@@ -10,9 +10,8 @@ Secondary Working Fluids for Indirect Systems", 2nd ed., 2010).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from rackmodel.assess.chassis import Chassis
 from rackmodel.errors import InvalidInput, UnknownName
@@ -25,8 +24,7 @@ WATER_CLASSES = (("W17", 17.0), ("W27", 27.0), ("W32", 32.0), ("W40", 40.0), ("W
 COLDEST_C, HOTTEST_C = 2.0, 80.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fluid:
+class Fluid(NamedTuple):
     """Properties of a liquid at one temperature: kg/m3, J/(kg K), Pa s, W/(m K)."""
 
     density: float
@@ -82,8 +80,7 @@ def fluid(name: str, temperature_c: float) -> Fluid:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
+class Loop(NamedTuple):
     """The coolant of one rack.
 
     flow_lpm : litres a minute; drop_pa : over manifold and plates; pump_w : electrical;

@@ -12,7 +12,8 @@ to charge them with eight switches and all of their uplinks would make every sma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,8 +88,7 @@ def own_share(inventory: Table, found: dict[str, float], of_machine: float = 1.0
     return {**own, "count": floats(inventory, "count") * scale}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
+class Installed(NamedTuple):
     """What stands for a job beside its accelerators.
 
     inventory : parts that the job bears; links : from `media_rows`, on the media of the site.

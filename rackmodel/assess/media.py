@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,8 +44,7 @@ GROUPS = {"scale_out": (Tier.NIC_LEAF, *ABOVE_LEAVES)}
 OUTSIDE_TIERS = (Tier.OCS, Tier.SCALE_UP_TOP)
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """Equal link ends of one tier; rate of one direction of one link. [bytes/s, m]"""
 
     tier: str
@@ -248,8 +246,7 @@ def swap_tier(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Fabric:
+class Fabric(NamedTuple):
     """Power of what a chassis does not hold. [W]
 
     outside_w : switches by name, and "optics", outside the racks; nic_optics_w : modules in the

@@ -9,8 +9,7 @@ Left out: the clock that a cap leaves, power and temperature (`accelerator_power
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +40,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
+class Pieces(NamedTuple):
     """What one rank class does in a step, cut into K pieces in which nothing changes.
 
     edges_s [K+1]; activity [K] (0 to 1); flop_w [K] (at reference voltage), hbm_w [K], link_w [K];

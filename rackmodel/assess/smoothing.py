@@ -11,8 +11,7 @@ what the rack draws, its losses added.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ BISECTIONS = 60
 LEVEL = 1e-9  # a smaller swing is the rounding of sums
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Smoothed:
+class Smoothed(NamedTuple):
     """A series after smoothing.
 
     power_w [N] : what the hall sees. drawn_w [N] : before. added_w [N] : what is burned; burned_w :

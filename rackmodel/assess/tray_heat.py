@@ -9,8 +9,7 @@ Left out: coolant properties (`coolant`), the facility (`cost`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +39,7 @@ _HOLDERS = {
 _WARMEST_BINS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Heat of one rack by medium and part. [W]"""
 
     liquid_w: dict[str, float]

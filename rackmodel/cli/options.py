@@ -13,9 +13,9 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -53,8 +53,7 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Options that a command takes as one value.
 
     options : of the dataclass, made when a command needs them. collect : the value, from the words

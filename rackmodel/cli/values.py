@@ -11,8 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import MOST_RANKS, MOST_WHOLE
@@ -275,8 +274,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(NamedTuple):
     """What `--assert` demands of a result: a dotted field, a comparison, a number in SI units."""
 
     field: str

@@ -10,7 +10,7 @@ groups. What they do to links is the same for all that lie alike, on links of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ FEWEST_CROSSINGS = 1_000_000  # with fewer, going over all costs less than looki
 MOST_KINDS = 64  # with more, too
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Alike:
+class Alike(NamedTuple):
     """R sets of groups whose flows correspond, with those of the first set.
 
     flows : of the first set, G groups. rate : of each by itself, bytes/s. flow : int[I], the flow
@@ -85,8 +84,7 @@ def _part(network: Network, flows: PlacedFlows, groups: Ints) -> Alike | None:
     for fact in (network.capacity, *_kinds(network)):
         if (fact[links] != fact[used]).any():
             return None
-    model = replace(
-        flows,
+    model = flows._replace(
         **{name: getattr(flows, name)[first:last] for name in ("round_", "share", "cap")},
         **{name: getattr(flows, name)[first:last] for name in ("source", "target")},
         owner=np.zeros(last - first, dtype=np.int64),

@@ -13,7 +13,7 @@ constraint that the others imply.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,7 @@ def _near(network: Network) -> Bools:
     return near
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Crossing:
+class Crossing(NamedTuple):
     """Flows of an axis as they cross links.
 
     share : float[R, U], what each crossing of the part counts for on the first link of its orbit,

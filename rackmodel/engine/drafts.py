@@ -8,7 +8,6 @@ Left out: which links bind (`binding`), classes (`network.symmetry`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -68,8 +67,7 @@ class Draft(NamedTuple):
         return bool((self.key.bytes / self.streams.alone).max(initial=0.0) > BRIEF_S)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
+class Axes(NamedTuple):
     """The groups of a job.
 
     pipeline : int[R / pp, pp], the ranks of each pipeline in stage order. members : the groups of

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +30,7 @@ from rackmodel.workload.operations import Program
 MOST_CROSSINGS = 5_000_000  # of flows and links that a network keeps: about 200 MB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class FoldedMachine:
+class FoldedMachine(NamedTuple):
     """The machine that was simulated: every group, flow and link of it, and their classes."""
 
     system: System

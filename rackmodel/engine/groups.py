@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -223,7 +222,7 @@ def flows_of_groups(
             latency[same, : len(pattern.latency_s)] = pattern.latency_s
         each = np.split(latency, np.cumsum(sizes)[:-1])
         known = zip(tree.placed[key], each, strict=True)
-        return tuple(replace(flows, round_latency_s=own) for flows, own in known)
+        return tuple(flows._replace(round_latency_s=own) for flows, own in known)
     parts: list[tuple[Ints, PlacedFlows]] = []
     for same, pattern in zip(alike, patterns, strict=True):
         model = _placed(tree, pattern)

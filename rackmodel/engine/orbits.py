@@ -14,8 +14,7 @@ nothing is assumed of the machine; where some part does not hold every rank is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +32,7 @@ WIDEST = 128  # places that are turned: what is kept of every link
 NEARLY = 1e-12  # loads that differ by less are sums of the same terms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Orbits:
+class Orbits(NamedTuple):
     """What a symmetry takes into one another.
 
     ranks, accelerators, links : int[order, n], where each is after so many turns. rank : int[R],

@@ -8,9 +8,8 @@ Left out: which flows a group has, over which links (`groups`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,7 @@ import numpy.typing as npt
 from rackmodel.columns import Floats, Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlacedFlows:
+class PlacedFlows(NamedTuple):
     """Flows of G groups, F in all, in ascending order of their group.
 
     owner, round_ : int[F]. share : bytes of the flow per byte of the collective. cap : bytes/s.
@@ -114,8 +112,7 @@ def apart(flows: PlacedFlows, sizes: Sequence[int]) -> tuple[PlacedFlows, ...]:
         first, last = np.searchsorted(flows.owner, [low, high]).tolist()
         crossings = slice(int(flows.indptr[first]), int(flows.indptr[last]))
         names = ("round_", "share", "cap", "source", "target")
-        own = replace(
-            flows,
+        own = flows._replace(
             **{name: getattr(flows, name)[first:last] for name in names},
             owner=flows.owner[first:last] - low,
             indptr=flows.indptr[first : last + 1] - flows.indptr[first],

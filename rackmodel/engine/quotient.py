@@ -9,6 +9,7 @@ Left out: time. With the trivial partition this is the whole system, class by cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +36,7 @@ class MeetingKind:
     algorithm: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quotient:
+class Quotient(NamedTuple):
     """The tables of the folded system.
 
     first_rank : one rank of each class. meetings : per channel, one kind per class of groups.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,7 @@ from rackmodel.workload import Plan
 MOST_SPARE = 0.125
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankMap:
+class RankMap(NamedTuple):
     """`used` accelerators of every domain of `domain`; rank r stands on domain r // used.
 
     shape, order : lengths of a torus that the ranks fill, and its dimensions from the one that
@@ -79,9 +78,9 @@ class RankMap:
 
         orders = itertools.permutations(range(len(shape)))
         if walked:
-            return replace(self, shape=tuple(map(int, shape)), order=tuple(reversed(walked)))
+            return self._replace(shape=tuple(map(int, shape)), order=tuple(reversed(walked)))
         best = max(orders, key=whole)  # the first of equals: the machine's own order
-        return replace(self, shape=tuple(int(n) for n in shape), order=best)
+        return self._replace(shape=tuple(int(n) for n in shape), order=best)
 
     def slots(self, ranks: int) -> int:
         """Return how many accelerators, spares included, the ranks are spread over.
@@ -212,4 +211,4 @@ def around(
             f" {counts[0] if counts else usual.used} each; the job wants {ranks}: fewer --gpus, or"
             " --packed to fill what is left of the others"
         )
-    return replace(usual, chosen=tuple(chosen))
+    return usual._replace(chosen=tuple(chosen))

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -38,8 +37,7 @@ Repeat = Literal["exact", "estimate", "all"]
 PERIODS_TRIED = 24  # multiples of the schedule's own unit
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(NamedTuple):
     """What happens in [at_s - period_s, at_s) happens `times` more; all later things shift."""
 
     at_s: float
@@ -140,7 +138,7 @@ def find_splices(
     if not batches or left % batches:
         return (), batches
     of = {
-        n: replace(one, times=left // one.batches)
+        n: one._replace(times=left // one.batches)
         for part, one in zip(parts, recurring, strict=True)
         for n in part
     }

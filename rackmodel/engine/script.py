@@ -101,8 +101,7 @@ class Entry(NamedTuple):
     axis: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lockstep:
+class Lockstep(NamedTuple):
     """A stretch of a segment that takes the same time whenever it is not disturbed."""
 
     key: Hashable  # what it was worked out from: equal keys have equal entries
@@ -189,8 +188,7 @@ def meeting_points(pieces: Sequence[Piece]) -> Iterator[tuple[int, Join]]:
                 yield place, piece
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(NamedTuple):
     """What `play` has worked out.
 
     closed : nothing came in from outside, none is left in flight at the end, and no two collectives

@@ -13,7 +13,7 @@ its offset within a pod.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ import numpy.typing as npt
 from rackmodel.network.symmetry import PERIODS, STEP_DOMAINS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StandIn:
+class StandIn(NamedTuple):
     """How many replicas are simulated and what each stands for.
 
     `weight[i]` is the number of replicas of the whole machine that simulated replica i stands for.

@@ -127,8 +127,7 @@ class Step:
         return {stage: self.visits(number) for stage, number in pairs}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepKind:
+class StepKind(NamedTuple):
     """What the ranks do in a step of a job, and how its software runs a collective.
 
     algorithm : of (plan, operation, axis); several where the quickest runs, None where the library

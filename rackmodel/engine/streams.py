@@ -8,7 +8,7 @@ Left out: which links bind (`binding`), what is exchanged (`system`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from rackmodel.engine.alike import Alike
 from rackmodel.network.symmetry import distinct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streams:
+class Streams(NamedTuple):
     """The flows of each group and round as one stream, S in all, in ascending order of their group.
 
     owner, round_ : int[S]. indptr, links, loads : CSR from streams to the links that can bind, with
@@ -100,8 +99,7 @@ def streams_on(streams: Streams, kept: Bools, name: Ints) -> Streams:
     keep = kept[streams.links]
     stream = np.repeat(np.arange(len(streams.owner)), np.diff(streams.indptr))
     counts = np.bincount(stream[keep], minlength=len(streams.owner))
-    return replace(
-        streams,
+    return streams._replace(
         indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         links=name[streams.links[keep]],
         loads=streams.loads[keep],

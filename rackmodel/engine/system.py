@@ -15,8 +15,8 @@ a hundredth of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,7 @@ from rackmodel.network.symmetry import Groups, label
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class Channel(NamedTuple):
     """All groups that run one kind of exchange.
 
     members : int[G, n], orbits of ranks. copies : int[G], groups that each stands for. paths :
@@ -74,8 +73,7 @@ class Channel:
         return shares * self.key.bytes / float(self.copies.sum() * ranks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeKind:
+class ExchangeKind(NamedTuple):
     """One kind of exchange as it is told: pace_bytes_per_s of a collective, 0 of a send.
 
     crowding : by how much longer it takes while each of the others is in flight: 1 for twice.
@@ -226,7 +224,7 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft], orbits
                 disturbed[part.groups[set_, part.owner[place]]] = True
         streams = streams_on(draft.streams, used, orbits.link)
         if (key.bytes / streams.alone).max(initial=0.0) < NOTHING_S:
-            streams = replace(streams, alone=np.full(len(streams.alone), np.inf))
+            streams = streams._replace(alone=np.full(len(streams.alone), np.inf))
         channels.append(
             Channel(
                 key=key,
@@ -243,7 +241,7 @@ def joined_system(network: Network, stage: Ints, drafts: Sequence[Draft], orbits
         seen[channel.streams.links] = True
     links, place = np.flatnonzero(seen), np.cumsum(seen) - 1
     channels = [
-        replace(one, streams=replace(one.streams, links=place[one.streams.links]))
+        one._replace(streams=one.streams._replace(links=place[one.streams.links]))
         for one in channels
     ]
     return System(
@@ -294,8 +292,7 @@ def _contended(network: Network, draft: Draft) -> tuple[Alike, ...]:
         return draft.parts
     keep = ~network.scale_up[flows.links]
     width = np.bincount(flow_of_incidence(flows)[keep], minlength=len(flows.owner))
-    fewer = replace(
-        flows,
+    fewer = flows._replace(
         links=flows.links[keep],
         fractions=flows.fractions[keep],
         indptr=np.concatenate([[0], np.cumsum(width)]).astype(np.int64),

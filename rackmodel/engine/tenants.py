@@ -299,7 +299,7 @@ def _slowed(quotient: Quotient, owner: Sequence[int], slower: Sequence[float]) -
             for flow in {flow for flows in kind.rounds for flow, _ in flows}:
                 loads[flow] = [(link, load * factor) for link, load in quotient.loads[flow]]
                 cap[flow] = quotient.cap[flow] / factor
-    return replace(quotient, loads=loads, cap=cap)
+    return quotient._replace(loads=loads, cap=cap)
 
 
 def _overlap(system: System, owner: Sequence[int], tenants: Sequence[Tenant]) -> tuple[float, ...]:

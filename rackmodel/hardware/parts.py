@@ -285,8 +285,7 @@ class Tray:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What a source key stands for."""
 
     where: str

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.kernel_time import KernelTimes
@@ -41,8 +40,7 @@ SENT = {"all-reduce": 2.0}  # bytes sent per byte of the collective, in large gr
 HBM_BOUND = 0.1  # share of the kernels' time where none is known: dense models reach 2 to 12%
 
 
-@dataclass(frozen=True, slots=True)
-class Contention:
+class Contention(NamedTuple):
     """What collectives take on one accelerator from the kernels of one job.
 
     hbm_bound : share of the kernels' time that HBM bounds, see `hbm_bound_share`. by_engines :

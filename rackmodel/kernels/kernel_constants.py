@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rackmodel.software.constant_files import kept, read_constants
 
@@ -46,8 +46,7 @@ class AcceleratorLike(Protocol):
         """Whether collectives take none of its compute units."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GemmConstants:
+class GemmConstants(NamedTuple):
     """How a family of accelerators runs matrix products."""
 
     tile: tuple[int, int]

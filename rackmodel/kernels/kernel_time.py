@@ -9,7 +9,6 @@ Left out: communication, other streams that take units or HBM bandwidth away (th
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import lru_cache, partial
 
 from rackmodel.hardware import accelerator
@@ -170,8 +169,7 @@ class KernelTimes:
             wave = self._gemm.partial_wave
             if wave and ratio > 1.5:
                 wave = max(wave, self.constants["gemm_common"]["narrow_wave"])
-            known = self._gemm_of[key] = replace(
-                self._gemm,
+            known = self._gemm_of[key] = self._gemm._replace(
                 fill_k=self._gemm.fill_k * max(1.0, ratio),
                 partial_wave=wave,
                 start_s=self._gemm.start_format_s.get(key, self._gemm.start_s),

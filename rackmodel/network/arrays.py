@@ -21,7 +21,7 @@ Routing: TypeAlias = Literal["spray", "paths", "ecmp", "single", "dimension-orde
 ROUTINGS: tuple[Routing, ...] = get_args(Routing)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Arrays:
     """A compiled graph: N nodes, L links (one direction each), n accelerators.
 

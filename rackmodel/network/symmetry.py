@@ -23,7 +23,7 @@ a tree can have in a period.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -91,8 +91,7 @@ def label(*columns: Floats | Ints | Bools) -> Colours:
     return total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Groups:
+class Groups(NamedTuple):
     """All groups that run one kind of exchange, with the flows of each.
 
     members : int[G, n], ranks. `ordered` if the places differ (sender, receiver).
@@ -116,8 +115,7 @@ class Groups:
     on_link: Ints | None = None  # int, for each of `links`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(NamedTuple):
     """Class numbers, from 0 in each array, by first appearance."""
 
     rank: Ints
@@ -204,8 +202,7 @@ def _dense(colours: Colours) -> Ints:
     return np.argsort(np.argsort(first))[where]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wiring:
+class _Wiring(NamedTuple):
     """The incidences of one `Groups`, sorted both ways."""
 
     groups: Groups

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,8 +81,7 @@ class Effort:
         return cls(top=top, most=WEIGHED, sure=WEIGHED_SURE, objective=objective)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A simulated plan."""
 
     job: Job
@@ -96,8 +96,7 @@ class Candidate:
         return self.result.step_s
 
 
-@dataclass(frozen=True, slots=True)
-class Estimated:
+class Estimated(NamedTuple):
     """A plan that was not simulated.
 
     step_s : its estimate, put right by simulated plans of its kind. value : what it is likely to

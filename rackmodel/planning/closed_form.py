@@ -13,7 +13,8 @@ the update.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +38,7 @@ PORT = 0.7  # of a port is what one collective reaches by itself, or more (netwo
 LINE = 0.97  # a collective takes this much of the seconds that `linear` puts on it, or more
 
 
-@dataclass(frozen=True, slots=True)
-class Estimates:
+class Estimates(NamedTuple):
     """One entry per plan; infinite seconds where it was not worked out.
 
     step_s : best guess. bound_s : no simulation of this plan can be faster. hbm_bytes : of the
@@ -58,8 +58,7 @@ class Estimates:
     optimizer_s: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateRates:
+class UpdateRates(NamedTuple):
     """Seconds of the optimizer per parameter updated (on the accelerator, or offloaded), per
     gradient kept, per weight of layers that is cast, its fixed part; per byte of the host link."""
 
@@ -118,7 +117,7 @@ def estimate(
 
     Also bound_s: where weights or gradients move in every pass, their stream can't end sooner.
     """
-    names = [name for name in Estimates.__dataclass_fields__ if name != "hbm_bytes"]
+    names = [name for name in Estimates._fields if name != "hbm_bytes"]
     out = {name: np.full(len(space), np.inf) for name in names}
     for entries, shape in shapes(job, space, profiles, transfers_too=True):
         for name, values in _times(shape, comm, update).items():

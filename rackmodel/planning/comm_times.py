@@ -14,7 +14,7 @@ own, of which the slowest counts: all stages wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,8 +40,7 @@ ACROSS = "world", "model", "embedding", "pp"  # axes whose groups have ranks of 
 MOST_KINDS = 3  # groups of an axis that lie unlike in their domains: the slowest counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
+class _Site(NamedTuple):
     """The machine as ranks stand on it: so many of each domain."""
 
     used: int
@@ -51,8 +50,7 @@ class _Site:
     domain: Ints  # scale-up domain of each rank
 
 
-@dataclass(frozen=True, slots=True)
-class _Meeting:
+class _Meeting(NamedTuple):
     """The groups of an axis, and what was timed of them by (op, bytes, true size, algorithm)."""
 
     groups: list[list[int]]

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -248,8 +248,7 @@ def _wasteful(model: Model, stages: int) -> bool:
     return bool(model.layers % stages and (model.layers + model.mtp_layers + 2) % stages)
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
+class _Grid(NamedTuple):
     """Spreads profiles over what else a plan may choose, for one pipeline at a time."""
 
     job: Job

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rackmodel.columns import Floats
 from rackmodel.result.result import Result
@@ -79,8 +80,7 @@ OBJECTIVES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """What plans are likely to spend, from what one simulated plan spends.
 
     value : what that one spends. active : share of it that goes with seconds of kernels. step_s,

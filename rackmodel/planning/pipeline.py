@@ -14,7 +14,6 @@ under the last passes slow these, and so whatever waits for them on other ranks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -80,8 +79,7 @@ class Level(NamedTuple):
     drags: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """Actions in an order in which each comes after what it waits for; A of them.
 
     passes : rows of the table of seconds (`PASSES` x stages), two where an action is two passes.
@@ -98,8 +96,7 @@ class Graph:
     last: Ints  # [p or 2 p]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waits:
+class _Waits(NamedTuple):
     """As `Graph`, rank by rank. starts : the first action of each rank, and their number."""
 
     starts: Ints

@@ -156,7 +156,7 @@ class Look:
         self.room_bytes = room_bytes
         self.profiles, self.update = planner.profiles(space), planner.update_rates
         self._fits: dict[int, bool] = {}
-        self.every = {name: np.full(len(space), np.inf) for name in Estimates.__dataclass_fields__}
+        self.every = {name: np.full(len(space), np.inf) for name in Estimates._fields}
         self.every["hbm_bytes"] = hbm_bytes(self.job, space, self.profiles)
         self.live = np.flatnonzero(self.every["hbm_bytes"] <= room_bytes * HBM_MARGIN)
         self.every["bound_s"][self.live] = 0.0

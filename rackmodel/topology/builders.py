@@ -16,8 +16,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rackmodel.annotations import Graph
 from rackmodel.errors import InvalidInput
@@ -29,8 +28,7 @@ from rackmodel.topology.shapes import Mesh, ScaleUp, Switched, Torus
 Build: TypeAlias = "Callable[[Table, Accelerator, Catalog], ScaleUp | Graph[Any]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Builder:
+class Builder(NamedTuple):
     """A function that reads [shape], and the accelerators of a tray; None: all of the domain."""
 
     build: Build

@@ -10,8 +10,8 @@ Rail r of unit i goes to leaf (pod of i, r); leaves go to spines, spines to core
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.topology.shapes import Wire
@@ -49,8 +49,7 @@ class Fabric:
     cored: bool = False  # has cores, as the larger machine that it stands for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FabricPlan:
+class FabricPlan(NamedTuple):
     """The sizes of a fabric for a number of units; all counts are links or switches."""
 
     pods: int
@@ -107,7 +106,7 @@ def plan_fabric(
         most = fabric.spine.ports if by_rail else fabric.spine.ports // fabric.rails
         raise _too_big(where, fabric, most, units)
     sets = fabric.rails if by_rail else 1
-    return replace(leaves, groups=sets, spines=spines)
+    return leaves._replace(groups=sets, spines=spines)
 
 
 def check_ports(fabric: Fabric, nics_per_unit: int, where: str) -> None:
@@ -122,7 +121,7 @@ def check_ports(fabric: Fabric, nics_per_unit: int, where: str) -> None:
     if fabric.kind == "fat-tree":
         group = fabric.pod_units * fabric.group_pods
         plan_fabric(fabric, group, nics_per_unit, where)
-        _three_tiers(fabric, replace(leaves, pods=fabric.group_pods + 1), group + 1, where)
+        _three_tiers(fabric, leaves._replace(pods=fabric.group_pods + 1), group + 1, where)
 
 
 def _leaf_up(fabric: Fabric, down: int, where: str) -> int:
@@ -152,7 +151,7 @@ def _fewest(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> FabricP
     spines = _switches(plan.leaf_up, plan.pods * fabric.rails, fabric.spine.ports)
     if not spines:
         return _three_tiers(fabric, plan, units, where)
-    flat = replace(plan, groups=1, spines=spines)
+    flat = plan._replace(groups=1, spines=spines)
     if plan.pods > fabric.group_pods * most_groups(fabric):
         return flat
     tall = _three_tiers(fabric, plan, units, where)
@@ -177,7 +176,7 @@ def _three_tiers(fabric: Fabric, plan: FabricPlan, units: int, where: str) -> Fa
     if groups > most_groups(fabric):
         raise _too_big(where, fabric, most_groups(fabric) * fabric.group_pods, units)
     spine_up = max(1, round(leaves * plan.leaf_up // spines / fabric.core_oversubscription))
-    tall = replace(plan, groups=groups, spines=spines, spine_up=spine_up)
+    tall = plan._replace(groups=groups, spines=spines, spine_up=spine_up)
     return min(_core_tiers(tall, fabric.core.ports), key=switches_above_leaves)
 
 
@@ -191,12 +190,12 @@ def _core_tiers(plan: FabricPlan, ports: int) -> list[FabricPlan]:
     for shared in _divisors(plan.spines):
         for cores in _divisors(plan.spine_up):
             used = shared * plan.groups * plan.spine_up // cores
-            found = replace(plan, planes=plan.spines // shared, cores=cores)
+            found = plan._replace(planes=plan.spines // shared, cores=cores)
             if used <= ports:
                 single.append(found)
             elif used <= ports**2 // 2:
                 inner = -(-2 * used // ports) + -(-used // ports)
-                staged.append(replace(found, core_switches=inner))
+                staged.append(found._replace(core_switches=inner))
     return single or staged
 
 

@@ -55,8 +55,7 @@ class Nodes:
         return math.prod(self.sizes)
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(NamedTuple):
     """Equal links, both directions of each, of `each` parallel cables."""
 
     tier: Tier

@@ -10,8 +10,7 @@ al. 2022, arXiv:2205.05198, equations 1 to 6; the steps' `saved_bytes` sum to ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rackmodel.software import software_of
 from rackmodel.workload.job import Job
@@ -24,8 +23,7 @@ from rackmodel.workload.stages import Chunk, Unit, chunks_of, transfer_bytes
 OFFLOAD_WINDOW = 2.0  # layers whose activations wait in HBM for the copy engine
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """Bytes of one pass of a chunk: kept from forward to backward, and on top while it runs."""
 
     kept_bytes: float

@@ -40,7 +40,7 @@ def learning_steps(
         if trained.learns(part, layer):
             found.append(step)
             continue
-        work = replace(step.work, weight=())
+        work = step.work._replace(weight=())
         frozen = replace(step, work=work, frozen=True)
         has_adapter = part in trained.targets and step.parameters and kind == "layer"
         if not has_adapter:
@@ -65,12 +65,12 @@ def _traffic(local: Local, step: Step, rank: int) -> list[Step]:
     name, wide = f"lora_{step.name}", local.tokens * local.model.hidden * ELEMENT
     summed = Comm(name=name, axis="tp", forward=None, backward="all-reduce", bytes=narrow)
     if step.kind == "column":
-        return [Step(name=name, comm=replace(summed, forward="all-gather"))]
+        return [Step(name=name, comm=summed._replace(forward="all-gather"))]
     moved = Comm.mirrored(name, "tp", "all-to-all", wide / local.plan.tp)
     if not local.plan.sequence_parallel:
-        moved = replace(summed, forward="all-gather", backward=None, bytes=wide)
+        moved = summed._replace(forward="all-gather", backward=None, bytes=wide)
     return [
-        Step(name=name, comm=replace(summed, forward="all-reduce")),
+        Step(name=name, comm=summed._replace(forward="all-reduce")),
         Step(name=name, comm=moved),
     ]
 

@@ -21,7 +21,7 @@ MOST_WIDE = 10**9
 """No dimension of a model comes near it: absurd sizes are stopped early."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Architecture:
     """One architecture as its authors print it; unpadded vocabulary, counts per whole model.
 

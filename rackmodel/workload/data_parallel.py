@@ -11,8 +11,7 @@ Axes: "dp_cp" for weights outside experts, "edp" for experts; where shards have 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rackmodel.software import software_of
 from rackmodel.workload.choices import NARROW_STATE, OPTIMIZERS, OUTSIDE_LAYERS
@@ -37,8 +36,7 @@ BUCKET_PER_REPLICA = 1e6  # and for each rank of dp x cp
 Row = tuple[CollectiveOp, str, int, float]  # axis, ranks along it, bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """Neighbouring units whose gradients travel together; positions within the chunk.
 
     dense, expert : parameters that learn. gathered : dense ones, expert ones, and of the dense

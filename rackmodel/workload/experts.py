@@ -9,7 +9,6 @@ it.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from functools import lru_cache
 from math import comb
 
@@ -271,8 +270,8 @@ def _exchange(local: Local, role: Role) -> list[Step]:
     if local.plan.dispatch_format == "fp8":  # also gradients on their way to the experts
         narrow = sent_bytes(local, FP8_ELEMENT)
         to_experts = role == Role.DISPATCH
-        comm = replace(comm, bytes_back=comm.bytes if to_experts else narrow)
-        comm = replace(comm, bytes=narrow) if to_experts else comm
+        comm = comm._replace(bytes_back=comm.bytes if to_experts else narrow)
+        comm = comm._replace(bytes=narrow) if to_experts else comm
     return [Step(name=role.value, module="moe", comm=comm)]
 
 
@@ -333,9 +332,9 @@ def _fused(local: Local, elements: float, up: Work, down: Work) -> tuple[Work, W
 
     grows = (2 * elements * ELEMENT, 2 * narrow - elements * ELEMENT)
     return (
-        replace(up, forward=wider(up.forward, 0.0, narrow), backward=uncast(up.backward)),
+        up._replace(forward=wider(up.forward, 0.0, narrow), backward=uncast(up.backward)),
         Work(),
-        replace(down, forward=uncast(down.forward), backward=wider(down.backward, *grows)),
+        down._replace(forward=uncast(down.forward), backward=wider(down.backward, *grows)),
     )
 
 

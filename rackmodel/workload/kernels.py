@@ -10,8 +10,7 @@ Bytes count each operand once: what a perfect cache would leave.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rackmodel.software import software_of
 from rackmodel.workload.blocks import Block
@@ -26,8 +25,7 @@ Shape = tuple[float, float, float]
 ELEMENT = 2.0  # bytes of an activation between layers (bf16 or fp16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
+class Local(NamedTuple):
     """What one rank holds of one micro-batch."""
 
     job: Job
@@ -65,8 +63,7 @@ class Local:
         return self.precision.operand_bytes if narrow else ELEMENT
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """The kernels of one part of a layer."""
 
     forward: Kernels = ()

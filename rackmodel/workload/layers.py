@@ -119,7 +119,7 @@ def core_steps(local: Local, block: Block) -> list[Step]:
     if plan.cp_method == "ring":
         return [replace(core, kind="ring", comm=comm), kept]
     # Gathered before the core; kept only as each rank's own part, so gathered again for backward.
-    again = replace(comm, name="cp_regather", forward=None, backward="all-gather")
+    again = comm._replace(name="cp_regather", forward=None, backward="all-gather")
     return [
         Step(name="cp_key_value", comm=comm),
         core,

@@ -125,7 +125,7 @@ class Collective(Numbered):
     role: Role = Role.FORWARD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Transfer(Numbered):
     """Either end of bytes that go from one pipeline rank to another."""
 

@@ -7,8 +7,6 @@ Left out: which parts a layer has (`layers`, `experts`, `ends`).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rackmodel.software import software_of
 from rackmodel.workload.kernels import (
     ELEMENT,
@@ -47,7 +45,7 @@ def column_comm(
     size = elements * ELEMENT
     if local.plan.sequence_parallel:
         comm = _shared_out(local, Comm.mirrored(name, "tp", "all-gather", elements * element))
-        return comm if element == ELEMENT else replace(comm, bytes_back=size)
+        return comm if element == ELEMENT else comm._replace(bytes_back=size)
     return Comm(name=name, axis="tp", forward=None, backward="all-reduce", bytes=size)
 
 
@@ -62,13 +60,13 @@ def row_comm(local: Local, name: str, *, element: float = ELEMENT) -> Comm | Non
     size = elements * ELEMENT
     if local.plan.sequence_parallel:
         comm = _shared_out(local, Comm.mirrored(name, "tp", "reduce-scatter", size))
-        return comm if element == ELEMENT else replace(comm, bytes_back=elements * element)
+        return comm if element == ELEMENT else comm._replace(bytes_back=elements * element)
     return Comm(name=name, axis="tp", forward="all-reduce", backward=None, bytes=size)
 
 
 def _shared_out(local: Local, comm: Comm) -> Comm:
     """A collective over shares of sequences, as the software has it around its products."""
-    return replace(comm, separate=software_of(local.job.stack).separate_products)
+    return comm._replace(separate=software_of(local.job.stack).separate_products)
 
 
 def column(

@@ -268,7 +268,7 @@ def _offloaded(step: Step, size: float) -> Step:
     out = elementwise("offload_activations", size, 0.0, family="copy")
     back = elementwise("reload_activations", 0.0, size, family="copy")
     work = step.work
-    both = replace(work, forward=(*work.forward, out), backward=(back, *work.backward))
+    both = work._replace(forward=(*work.forward, out), backward=(back, *work.backward))
     return replace(step, work=both)
 
 

@@ -182,7 +182,7 @@ def _unit(
     trained = local.job.trained
     made = learning_steps(local, kind, steps, trained, layer)
     if below:
-        made = tuple(replace(s, saved_bytes=0.0, work=replace(s.work, backward=())) for s in made)
+        made = tuple(replace(s, saved_bytes=0.0, work=s.work._replace(backward=())) for s in made)
     every = {
         expert: (
             sum(step.parameters + step.adapters for step in made if step.expert == expert),

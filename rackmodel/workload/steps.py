@@ -8,7 +8,8 @@ Left out: what a layer consists of (`layers`, `experts`, `ends`), pipeline and d
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rackmodel.workload.kernels import Kernels, Work, elementwise
 from rackmodel.workload.operations import (
@@ -23,8 +24,7 @@ from rackmodel.workload.operations import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comm:
+class Comm(NamedTuple):
     """A collective of the forward pass and its mirror in the backward pass (None: nothing to
     do).
     """
@@ -48,7 +48,7 @@ class Comm:
     @property
     def back(self) -> Comm:
         """The same with the bytes of its mirror."""
-        return self if self.bytes_back is None else replace(self, bytes=self.bytes_back)
+        return self if self.bytes_back is None else self._replace(bytes=self.bytes_back)
 
     @property
     def copies(self) -> Kernels:

@@ -103,7 +103,7 @@ class Trained:
         return part not in self.parts and layer not in self.layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Learning:
     """How the weights of a job learn: what updates them, and which of them it does."""
 

@@ -79,8 +79,7 @@ def stream_steps(local: Local, name: str) -> list[Step]:
         local, name, (tokens, float(columns), float(model.streams * model.hidden)), wide=True
     )
     moved = moving(name, (2 * every, every + size), (2 * every + size, every), launches=(2.0, 3.0))
-    work = replace(
-        mixing,
+    work = mixing._replace(
         forward=(*mixing.forward, *moved.forward),
         backward=(*moved.backward, *mixing.backward),
     )

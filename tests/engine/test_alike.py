@@ -26,13 +26,13 @@ def test_one_of_each_kind_is_enough(monkeypatch, name, plan, fold):
     model = small_model(gated_ffn=plan.ep > 1, **more)
     job = Job(model=model, plan=plan, seq_len=1024, global_batch=4 * plan.dp)
     machine, found, sets = load_topology(name), [], []
-    made = alike.Alike.__init__
+    made = alike.Alike
 
-    def counted(self, **fields):
-        made(self, **fields)
-        sets.append(len(self.links))
+    def counted(**fields):
+        sets.append(len(fields["links"]))
+        return made(**fields)
 
-    monkeypatch.setattr(alike.Alike, "__init__", counted)
+    monkeypatch.setattr(alike, "Alike", counted)
     for fewest in (0, 10**9):
         clear_caches()  # a network keeps what was folded on it
         sets.clear()

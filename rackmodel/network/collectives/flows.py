@@ -8,6 +8,7 @@ Left out: which algorithm is used when; see `tuner`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,8 +49,7 @@ class Flows:
         return np.repeat(self.share, np.diff(self.indptr)) * self.fractions
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pattern:
+class Pattern(NamedTuple):
     """How one collective runs on one group, for any number of bytes in its regime."""
 
     op: str

@@ -6,7 +6,7 @@ Left out: algorithms; see `registry`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from rackmodel.network.graph import Network
 from rackmodel.topology.kinds import Kind
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class Group(NamedTuple):
     """Members by scale-up domain; `true_size` may exceed them when they stand in for more."""
 
     members: Ints  # int[n], accelerator indices in rank order

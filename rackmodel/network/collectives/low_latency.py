@@ -11,7 +11,6 @@ README of February 2025): "low-latency-nic".
 """
 
 import math
-from dataclasses import replace
 
 from rackmodel.hardware import Transport
 from rackmodel.network.collectives.constants import Generation, nccl
@@ -50,7 +49,7 @@ def low_latency(network: Network, group: Group, op: str) -> Rounds:
 
 def _nic_steps_s(steps: Steps) -> float:
     far_s = steps.far_s or steps.near_s  # in a graph of one domain all wires are near
-    return _steps_s(replace(steps, domains=max(2, steps.domains), far_s=far_s))
+    return _steps_s(steps._replace(domains=max(2, steps.domains), far_s=far_s))
 
 
 def _nic_reach(facts: Generation, transport: Transport, op: str) -> Reach:

@@ -14,7 +14,7 @@ A file of one's own registers an algorithm in the same way:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Transport
@@ -41,8 +41,7 @@ Rounds: TypeAlias = tuple[Flows, ...]
 Build: TypeAlias = Callable[[Network, Group, str], Rounds]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
+class Steps(NamedTuple):
     """What a collective's steps take, as NCCL's tuner counts them, and how many there may be."""
 
     base_s: float  # of a launch
@@ -78,8 +77,7 @@ def ring_steps_s(steps: Steps) -> float:
     return steps.base_s + max(0, hops - crossing) * steps.inside_s + crossing * steps.outside_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(NamedTuple):
     """What the kernels of a member send: shares of its ports' rates inside and outside its domain.
 
     most : of all that it sends inside. [bytes/s] by_nic : what goes to members of its own domain

@@ -11,7 +11,7 @@ of all hops. In dimension order a half-way tie goes upwards, so the links upward
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from rackmodel.network.graph import Network
 ROUTINGS = ("spray", "paths", "dimension-order")  # alike in all places
 
 
-@dataclass(frozen=True, slots=True)
-class Tori:
+class Tori(NamedTuple):
     """Scale-up domains that are closed tori of one shape."""
 
     lengths: tuple[int, ...]  # of the dimensions of more than 1

@@ -6,8 +6,7 @@ Out: fractions on links between attachments, found by one breadth-first search p
 Left out: capacities; among equally short ways, parts go by the number of cables.
 """
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,8 +21,7 @@ CACHED_DISTANCES = 8_000_000  # entries kept of searches; older ones are forgott
 CACHED_WAYS = 200_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CoreRoute:
+class CoreRoute(NamedTuple):
     """The way from one set of attachments to another."""
 
     leaving: Floats  # float[source attachments], part of the flow

@@ -8,7 +8,7 @@ Shortest ways between two places of a torus depend only on the offset between th
 equal parts that go over each. So 65,280 pairs of 256 chips need 255 searches.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from rackmodel.columns import Bools, Ints
 from rackmodel.network.arrays import Arrays, lattice_steps, node_places
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class Grid(NamedTuple):
     """A box of accelerators.
 
     sizes, wraps : per dimension. place : int[N, D], coordinates of each node. node_at : int[n], the

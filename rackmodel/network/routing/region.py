@@ -5,9 +5,8 @@ Out: the attachments of every node, and numbers that are equal for equal attachm
 Left out: ways between attachments; see `core`.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,8 +18,7 @@ Key: TypeAlias = tuple[tuple[int, int, int], ...]  # (core node, hops to it, cab
 MOST_SHARING = 17  # links of an adapter that accelerators share; a switch has more
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Host:
+class Host(NamedTuple):
     """A node that does not forward: its attachments, each a chain of links out and back in."""
 
     key: Key

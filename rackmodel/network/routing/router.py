@@ -10,8 +10,8 @@ core, so a hundred thousand of them cost as many searches as there are pairs of 
 use.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,7 @@ FALL_BACK = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Route:
+class Route(NamedTuple):
     """How one pair is joined."""
 
     links: Ints  # int[E]
@@ -46,8 +45,7 @@ class Route:
     hops: int  # links crossed by one byte
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RouteTable:
+class RouteTable(NamedTuple):
     """The routes of F pairs as sparse rows."""
 
     indptr: Ints  # int[F + 1]

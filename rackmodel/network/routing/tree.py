@@ -10,7 +10,7 @@ and down. Inside a scale-up domain it leads through the domain's switch, otherwi
 the fabric.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ IN_TREES = set(map(str, Kind)) - {Kind.CPU, Kind.OCS}
 TOP = 6
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class Chain(NamedTuple):
     """The way up from each accelerator: node[n, h], its links up and down; -1 beyond."""
 
     node: Ints
@@ -31,8 +30,7 @@ class Chain:
     down: Ints
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tree:
+class Tree(NamedTuple):
     """A network as a tree, or rather two: the scale-up domains and the fabric."""
 
     place: Ints  # int[N], index of each accelerator node, -1 for the others
