@@ -19,9 +19,10 @@ from rackmodel.errors import CannotRun, DoesNotFit, UnknownName
 from rackmodel.hardware import Accelerator, Catalog
 from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
 from rackmodel.serving.cache_moves import CacheMoves
+from rackmodel.serving.habits import Habits
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.site import assess_serving
-from rackmodel.serving.steady import Habits, Rounds, Steady, steady_state
+from rackmodel.serving.steady import Rounds, Steady, steady_state
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.formats import weight_format

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
+from rackmodel.serving.habits import Habits
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 
@@ -71,36 +72,6 @@ class Steady:
         if self.queued or not self.mixed:
             return 0.0
         return max(0.0, min(habits.request_s, self.mixed_s - self.decode_s) / self.decode_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
-    """What the software does.
-
-    host_s : between two steps. request_s : with a request before its first step. alternates : a
-    prompt has the worker to itself.
-    sequences : that a data-parallel rank runs at once, at most, where nobody sets another limit.
-    reserves : a request takes the KV blocks of its whole answer before it begins.
-    """
-
-    host_s: float = 0.0
-    request_s: float = 0.0
-    alternates: bool = False
-    sequences: int = 2048
-    reserves: bool = False
-
-    def first_token_s(
-        self, decode_s: float, mixed_s: float, mixed: float, pieces: int, every: float = 1.0
-    ) -> float:
-        """Return the time to the first token where prompts run beside decode. [s]
-
-        A request waits for the next step that admits some, one of `every`, then for prompts that
-        came before it, then runs piece by piece.
-        """
-        alone_s, mean_s = pieces * mixed_s, decode_s * (1.0 - mixed) + mixed_s * mixed
-        busy = min(0.95, mixed * (mixed_s - decode_s) / max(mean_s, 1e-12))
-        waited_s = alone_s * busy / (2.0 * (1.0 - busy))
-        return self.request_s + alone_s + every * decode_s / 2.0 + waited_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,8 @@ def test_no_worker_that_fits_into_a_node_is_torn_apart(prefill, decode):
 
 
 def test_links_that_are_full_hold_up_requests():
-    from rackmodel.serving.steady import Habits, steady_state
+    from rackmodel.serving.habits import Habits
+    from rackmodel.serving.steady import steady_state
 
     class Slow:
         most_per_s = 1.0

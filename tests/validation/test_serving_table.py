@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from rackmodel.errors import InvalidInput
-from rackmodel.serving.steady import Habits
+from rackmodel.serving.habits import Habits
 from rackmodel.validation.accuracy import EVERY, SERVED, SERVED_RECORD, recorded
 from rackmodel.validation.serving_errors import validate_serving
 from rackmodel.validation.serving_runs import case_of
