@@ -205,7 +205,8 @@ class Cluster:
     def prompt_done(self, sequence: Sequence, replica: Replica) -> None:
         """A prompt has run: its cache goes where it decodes, or stays."""
         if replica.rules.hands_over and sequence.made < sequence.request.osl:
-            moved = Sequence(sequence.request, 0, made=sequence.made, first_s=sequence.first_s)
+            made = sequence.made - self.back[0].rules.repeats
+            moved = Sequence(sequence.request, 0, made=made, first_s=sequence.first_s)
             self.held[moved] = (replica, sequence)
             min(self.back, key=_load).enter(moved)
         elif sequence.first_s < 0.0:
@@ -216,8 +217,6 @@ class Cluster:
         origin, held = self.held.pop(sequence)
 
         def here() -> None:
-            if sequence.first_s < 0.0:
-                sequence.first_s = self.env.now
             origin.let_go(held)
             replica.join(sequence)
 

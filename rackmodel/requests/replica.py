@@ -79,6 +79,7 @@ class Replica:
         self._steps = self._version = 0
         self._gate = Gate(rules.every, rules.ranks)
         self._decoding = False
+        self._joined: list[Sequence] = []  # whose first token is still to be told
         self._pieces: list[tuple[Sequence, int]] = []
 
     @property
@@ -100,7 +101,19 @@ class Replica:
         """Let a sequence decode from the next step on: its cache is here."""
         self._cut()
         self._start(sequence)
+        self._joined.append(sequence)
+        if not self.busy:
+            self._tell_first()
         self._look()
+
+    def _tell_first(self) -> None:
+        """Note the first tokens of those who came in, or whose first step has ended."""
+        repeats = self.rules.repeats
+        told = [one for one in self._joined if one.begin + repeats <= self.turn]
+        for sequence in told:
+            self._joined.remove(sequence)
+            if sequence.first_s < 0.0:
+                sequence.first_s = self.env.now
 
     def _look(self) -> None:
         """Begin, or cut a run of steps at the end of the one under way if someone can come in."""
@@ -108,6 +121,8 @@ class Replica:
             self._next()
         elif not self.waiting or self._fits(self.waiting[0]):
             self._cut()
+            if self.rules.fetches and not self.rules.asks:
+                self._admit()  # known since before its prompt ran: the cache comes by itself
 
     def _cut(self) -> None:
         if self.busy and self._steps > 1:
@@ -137,6 +152,9 @@ class Replica:
         if self.rules.sequences is not None and places >= self.rules.sequences:
             return False
         spare = int(WATERMARK * self.pool.blocks) if self.running or self.prompting else 0
+        if self.busy and self.rules.fetches:  # what the steps under way are to take
+            ahead = range(self.turn + 1, self.turn + self._steps + 1)
+            spare += sum(self._growth.get(turn, 0) for turn in ahead)
         return self._needed(sequence) + spare <= self.pool.room
 
     def _admit(self) -> None:
@@ -274,7 +292,7 @@ class Replica:
             heapq.heappop(self._ends)
         count = len(self.running)
         most = max(1, int(STRETCH * self._context / count / self.rules.rate))
-        most = min(most, self._ends[0][0] - self.turn)
+        most = 1 if self._joined else min(most, self._ends[0][0] - self.turn)
         room = self.pool.room
         for ahead in range(1, most + 1):
             room -= self._growth.get(self.turn + ahead, 0)
@@ -318,6 +336,7 @@ class Replica:
         for _ in range(steps):
             self.turn += 1
             self.pool.take(self._growth.pop(self.turn, 0))
+        self._tell_first()
         while self._ends and self._ends[0][0] <= self.turn:
             _, entry, sequence = heapq.heappop(self._ends)
             if sequence.entry != entry:

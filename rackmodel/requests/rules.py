@@ -20,8 +20,9 @@ class Rules:
     every worker has cached. alternates : prompts have steps of their own, before any decode step.
     sequences : that run at once, at most; None for any number. reserves : blocks of whole answers
     are taken before a prompt begins. fetches : the caches of prompts come from other workers.
-    hands_over : to other workers. rate : tokens of a sequence in a decode step, mean. every :
-    decode steps from one that admits prompts to the next, or until each of `ranks` has one.
+    hands_over : to other workers. asks, repeats : as in `Habits`. rate : tokens of a sequence in a
+    decode step, mean. every : decode steps from one that admits prompts to the next, or until each
+    of `ranks` has one.
     stages : of a pipeline; as many batches are under way.
     """
 
@@ -33,6 +34,8 @@ class Rules:
     reserves: bool = False
     fetches: bool = False
     hands_over: bool = False
+    asks: bool = False
+    repeats: bool = False
     rate: float = 1.0
     every: int = 1
     ranks: int = 1

@@ -234,7 +234,11 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
     prompts = replace(rules(job.prefill), hands_over=True, reserves=False)
     return (
         kind(job.prefill, job.prefill_gpus, prompts),
-        kind(job.worker, job.decode_gpus, replace(answers, fetches=True, every=1)),
+        kind(
+            job.worker,
+            job.decode_gpus,
+            replace(answers, fetches=True, every=1, asks=habits.asks, repeats=habits.repeats),
+        ),
     )
 
 

@@ -18,6 +18,8 @@ class Habits:
     prompt has the worker to itself.
     sequences : that a data-parallel rank runs at once, at most, where nobody sets another limit.
     reserves : a request takes the KV blocks of its whole answer before it begins.
+    Where prompts run on workers of their own: asks : a worker that decodes hears of a request when
+    its prompt has run, and fetches its cache then. repeats : it makes the first token itself.
     """
 
     host_s: float = 0.0
@@ -25,6 +27,8 @@ class Habits:
     alternates: bool = False
     sequences: int = 2048
     reserves: bool = False
+    asks: bool = False
+    repeats: bool = False
 
     def first_token_s(
         self, decode_s: float, mixed_s: float, mixed: float, pieces: int, every: float = 1.0
@@ -38,3 +42,14 @@ class Habits:
         busy = min(0.95, mixed * (mixed_s - decode_s) / max(mean_s, 1e-12))
         waited_s = alone_s * busy / (2.0 * (1.0 - busy))
         return self.request_s + alone_s + every * decode_s / 2.0 + waited_s
+
+    def taken_up_s(self, moved_s: float, decode_s: float, busy: float) -> float:
+        """Return the time from the end of a prompt to its first token, where it decodes elsewhere.
+
+        A worker that decodes looks at what came between two of its steps: half a step later on
+        average, and, if it has to ask for the cache, once more when that is here: at the end of the
+        first step at the earliest. busy : chance that it decodes for others. moved_s : of a cache.
+        """
+        looked_s = max(decode_s, moved_s + decode_s / 2.0) if self.asks else moved_s
+        own_s = decode_s if self.repeats else 0.0
+        return own_s + moved_s + busy * (looked_s + decode_s / 2.0 - moved_s)

@@ -241,7 +241,7 @@ def _state(
     before = job.isl * job.cached + piece * (pieces - 1) / 2.0
     if job.prefill is not None:
         assert transfers is not None
-        state = _apart(job, timed, running, users, decode, decode_s, transfers)
+        state = _apart(job, timed, habits, running, users, decode, decode_s, transfers)
         return replace(state, ttft_s=state.ttft_s + habits.request_s)
     # pieces of prompts in the time of one decode step
     arriving = each * pieces / (job.decoded / job.tokens_a_step)
@@ -315,6 +315,7 @@ def fullest(job: ServingJob, worker: Worker, piece: float) -> float:
 def _apart(
     job: ServingJob,
     timed: StepSeconds,
+    habits: Habits,
     running: float,
     users: float,
     decode: Load,
@@ -349,7 +350,9 @@ def _apart(
     # who comes finds what the others have left: mean value analysis, with steps of one length
     others = max(0.0, 1.0 - batches * together / (users * job.workers))
     seen = busy * others
-    ttft_s = alone_s * (1.0 + seen / (2.0 * (1.0 - seen))) + moved_s
+    decoding = 1.0 - (1.0 - min(1.0, running / users)) ** max(0.0, users - 1.0)  # some other one
+    ttft_s = alone_s * (1.0 + seen / (2.0 * (1.0 - seen)))
+    ttft_s += habits.taken_up_s(moved_s, decode_s, decoding)
     queued = rate > most_rate
     if queued:
         rate = most_rate

@@ -9,7 +9,9 @@ import pytest
 import rackmodel
 from rackmodel.requests.cluster import Objective
 from rackmodel.requests.run import Arrivals, simulate_requests
-from rackmodel.serving.run import check_users, running, settle, steps_of
+from rackmodel.serving.cache_moves import CacheMoves
+from rackmodel.serving.habits import Habits
+from rackmodel.serving.run import check_users, habits_of, running, settle, steps_of
 from rackmodel.serving.steady import Rounds, mixed_share
 from rackmodel.serving.words import job_of_words
 from rackmodel.workload.serving.job import Worker
@@ -118,6 +120,32 @@ def test_a_first_token_has_passed_all_stages(stages):
     run = simulate_requests(job, steps, Arrivals(requests=20), Objective())
     assert run.cluster.seen.ttft.mean == pytest.approx(state.ttft_s, rel=0.02)
     assert run.rates[0] == pytest.approx(state.requests_per_s, rel=0.02)
+
+
+@pytest.mark.parametrize("users", [1, 4])
+@pytest.mark.parametrize(
+    ("stack", "steps_later"),
+    [("default", 0.5), ("sglang", 0.5), ("tensorrt-llm", 1.5), ("vllm", 2.5)],
+)
+def test_a_first_token_comes_when_the_worker_that_decodes_tells_it(stack, steps_later, users):
+    """Between two of its steps; not sooner than a step later, if it asks for the cache then."""
+    words = {**DENSE, "osl": 256, "gpus": 16, "prefill_gpus": 8, "prefill": {"tp": 8}}
+    job, steps = served("dgx-h100", **{**words, "users": users, "stack": stack})
+    state, habits = settle(job, steps, 1e3), habits_of(stack)
+    arrivals = Arrivals(lengths="uniform", spread=0.2, requests=1000)
+    ttft_s = simulate_requests(job, steps, arrivals, Objective()).cluster.seen.ttft.mean
+    assert ttft_s == pytest.approx(state.ttft_s, abs=0.1 * state.decode_s)
+    later_s = ttft_s - habits.request_s - state.prompt_s - CacheMoves(job, steps).together_s(1)
+    own = steps_later if users > 1 else float(stack == "vllm")  # nobody waits for one's own steps
+    assert later_s / state.decode_s == pytest.approx(own, abs=0.3)
+
+
+def test_a_long_move_of_a_cache_is_looked_for_half_a_step_too_late():
+    asking = Habits(asks=True)
+    for moved_s in (1e-3, 0.02, 0.1):
+        waits_s = [asking.taken_up_s(moved_s, 0.01, busy) - moved_s for busy in (0.0, 0.5, 1.0)]
+        late_s = max(0.015 - moved_s, 0.01)
+        assert waits_s == pytest.approx([0.0, late_s / 2.0, late_s])
 
 
 def test_prompts_that_come_while_a_step_runs_share_the_next_one():
