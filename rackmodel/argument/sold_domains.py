@@ -104,8 +104,7 @@ def sold(
         "nics": nics,
         "fabric": _fabric(base, domain // host.accelerators * int(nics["per_host"])),
     }
-    for key, value in (changes or {}).items():
-        over[key] = value
+    over |= changes or {}
     try:
         machine = changed(around, over, parts)
     except InvalidInput as error:

@@ -75,10 +75,7 @@ def _provisioned_w(done: Assessment, by_part: Mapping[str, float], site: Site) -
 def _of_accelerators(done: Assessment) -> dict[str, Any]:
     """Return the mean power of an accelerator of the job, by cause, and its clock."""
     used = sum(rack.count * rack.used for rack in done.racks)
-    ranks = dict.fromkeys((each.rank_class for each in done.draws), 0.0)
-    for rack in done.racks:
-        for rank_class, members in rack.ranks.items():
-            ranks[rank_class] += rack.count * members
+    ranks = done.rank_members
     causes: dict[str, float] = {}
     for each in done.draws:
         for cause, watts in each.mean_w.items():

@@ -49,6 +49,15 @@ class Assessment:
     others: Mapping[int, Accelerator] = field(default_factory=dict)  # by rank class
 
     @property
+    def rank_members(self) -> dict[int, float]:
+        """How many ranks of each class stand in all racks."""
+        found = dict.fromkeys((each.rank_class for each in self.draws), 0.0)
+        for rack in self.racks:
+            for rank_class, members in rack.ranks.items():
+                found[rank_class] += rack.count * members
+        return found
+
+    @property
     def racks_w(self) -> float:
         """Mean power of all racks. [W]"""
         return math.fsum(rack.count * rack.heat_w for rack in self.racks)

@@ -96,18 +96,9 @@ def series_from(done: Assessment, installed: Installed | None) -> Series:
             for rack in done.racks
         },
         ranks_w={one.rank_class: sample(one, len(hall)) for one in done.draws},
-        ranks=_ranks(done),
+        ranks=done.rank_members,
         hall_w=np.asarray(hall),
     )
-
-
-def _ranks(done: Assessment) -> dict[int, float]:
-    """Return how many ranks of each class stand in all racks."""
-    found: dict[int, float] = {}
-    for rack in done.racks:
-        for name, members in rack.ranks.items():
-            found[name] = found.get(name, 0.0) + rack.count * members
-    return found
 
 
 def rack_over_step(result: Result) -> dict[str, Any]:

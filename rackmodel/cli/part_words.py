@@ -17,12 +17,13 @@ from rackmodel.fields import MOST_RANKS
 
 def collected(words: dict[str, Any]) -> dict[str, Any]:
     """Return options with what was given several times put together."""
-    found = dict(words)
-    for name in {"slow", "mixed"} & words.keys():
-        found[name] = dict(found[name])
-    for name in {"broken", "placement", "lora_targets", "freeze"} & words.keys():
-        found[name] = tuple(itertools.chain.from_iterable(found[name]))
-    return found
+    tables = {"slow", "mixed"} & words.keys()
+    lists = {"broken", "placement", "lora_targets", "freeze"} & words.keys()
+    return {
+        **words,
+        **{name: dict(words[name]) for name in tables},
+        **{name: tuple(itertools.chain.from_iterable(words[name])) for name in lists},
+    }
 
 
 def slow(word: str, where: str) -> tuple[str, float]:

@@ -110,9 +110,7 @@ def catalog_rows(kind: str, catalog: Catalog | None = None) -> list[dict[str, ob
     fields = _LISTED[kind].split()
     rows: list[dict[str, object]] = []
     for name, table in catalog.tables[kind].items():
-        row: dict[str, object] = {"name": name}
-        for field in fields:
-            row[field] = _cell(table.get(field))
+        row = {"name": name, **{field: _cell(table.get(field)) for field in fields}}
         rows.append(row)
     return rows
 

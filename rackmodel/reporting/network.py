@@ -98,11 +98,9 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
 
 def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
     """Return what tells a row's line from the others."""
-    words = []
-    for key, unit in (("topology", ""), ("op", ""), ("gpus", " accelerators")):
-        if len({other.get(key) for other in rows}) > 1:
-            words.append(f"{row.get(key)}{unit}")
-    return ", ".join(words)
+    units = {"topology": "", "op": "", "gpus": " accelerators"}
+    differ = [key for key in units if len({other.get(key) for other in rows}) > 1]
+    return ", ".join(f"{row.get(key)}{units[key]}" for key in differ)
 
 
 def _most_busbw(rows: Rows) -> str:

@@ -116,8 +116,7 @@ def _spliced(table: Rows, splice: Splice | None) -> Rows:
         ]
     )
     spliced = {name: column[pick] for name, column in table.items()}
-    for name in ("start_s", "end_s"):
-        spliced[name] = spliced[name] + turn * splice.period_s
+    spliced |= {name: spliced[name] + turn * splice.period_s for name in ("start_s", "end_s")}
     numbered = spliced["micro_batch"] >= 0
     spliced["micro_batch"] = spliced["micro_batch"] + np.where(numbered, turn * splice.batches, 0)
     return spliced
@@ -159,9 +158,7 @@ def _repeated(rows: Rows, items: Ints, starts: Floats) -> Rows:
     count = len(rows["row"])
     spread = {name: np.tile(column, len(items)) for name, column in rows.items()}
     spread["item"] = np.repeat(items.astype(np.int64), count)
-    for name in ("start_s", "end_s"):
-        spread[name] = spread[name] + np.repeat(starts, count)
-    return spread
+    return spread | {name: spread[name] + np.repeat(starts, count) for name in ("start_s", "end_s")}
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

@@ -133,8 +133,8 @@ def _runs(topology: Topology) -> list[_Run]:
         return [_Run("domain", max(1, min(16, topology.rack_accelerators // size)), 1.0)]
     runs = []
     wanted = topology.rack_accelerators // max(1, topology.chassis_accelerators)
-    for run in read_trays(chassis["trays"].text, f"chassis.{topology.chassis}.trays"):
-        runs.append(_Run(run.kind, run.count, float(run.units)))
+    trays = read_trays(chassis["trays"].text, f"chassis.{topology.chassis}.trays")
+    runs += [_Run(run.kind, run.count, float(run.units)) for run in trays]
     if _number(runs, "node") not in (0, wanted):  # the file packs more or fewer nodes
         runs = [run._replace(number=wanted) if run.kind == "node" else run for run in runs]
     return runs

@@ -338,8 +338,7 @@ def summarise(table: DataFrame) -> dict[str, Any]:
     tier = tier_of(table)
     single = table[tier != "composed"]
     summary: dict[str, Any] = {"all": figures(single)}
-    for name in ("core", "wide", "composed"):
-        summary[name] = figures(table[tier == name])
+    summary |= {name: figures(table[tier == name]) for name in ("core", "wide", "composed")}
     core = table[tier == "core"]
     summary["core_dense"] = figures(core[~core["experts"].astype(bool)])
     summary["core_moe"] = figures(core[core["experts"].astype(bool)])

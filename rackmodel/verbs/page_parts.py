@@ -99,11 +99,12 @@ def _assumptions(accelerators: Sequence[str], parts: Catalog | None) -> dict[str
     from rackmodel.hardware import describe, load_catalog, sources
 
     catalog = parts or load_catalog()
-    rows = []
-    for name in accelerators:
-        for fact in describe(f"accelerators.{name}", catalog):
-            if fact.field.startswith(_KEPT):
-                rows.append({"of": name, **fact._asdict()})
+    rows = [
+        {"of": name, **fact._asdict()}
+        for name in accelerators
+        for fact in describe(f"accelerators.{name}", catalog)
+        if fact.field.startswith(_KEPT)
+    ]
     known = sources()
     keys = {key for row in rows for key in str(row["source"] or "").split()}
     cited = {key: f"{known[key].where} ({known[key].kind})" for key in sorted(keys & set(known))}
@@ -131,8 +132,9 @@ def _tiers(machines: Sequence[Topology], parts: Catalog | None) -> list[dict[str
     from rackmodel.hardware import load_catalog
 
     catalog = parts or load_catalog()
-    rows: list[dict[str, Any]] = []
-    for machine in machines:
-        if machine.accelerator in catalog.accelerators and machine.own_graph is None:
-            rows += tiers(machine, catalog)
-    return rows
+    return [
+        row
+        for machine in machines
+        if machine.accelerator in catalog.accelerators and machine.own_graph is None
+        for row in tiers(machine, catalog)
+    ]

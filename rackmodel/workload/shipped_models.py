@@ -19,11 +19,11 @@ def shipped_models() -> dict[str, dict[str, Any]]:
     """Return {name: fields}, those of its family filled in."""
     folder = Path(__file__).parent / "data" / "models"
     families = shipped_toml(folder / "families.toml")
-    models: dict[str, dict[str, Any]] = {}
-    for name in ("dense.toml", "experts.toml"):
-        for key, value in shipped_toml(folder / name).items():
-            models[key] = {**families.get(value.get("family", ""), {}), **value}
-    return models
+    return {
+        key: {**families.get(value.get("family", ""), {}), **value}
+        for name in ("dense.toml", "experts.toml")
+        for key, value in shipped_toml(folder / name).items()
+    }
 
 
 def name_spelled(text: str) -> str | None:

@@ -226,8 +226,10 @@ def hbm(quick: bool = False) -> Verdict:
         for name, key in _MORE.items():
             more = load_catalog(overrides={f"accelerators.b200.{key}": 2 * getattr(part, key)})
             fronts[name] = front_of(node, words, USERS, more, **how)
-        for name in ("h100", "h200"):
-            fronts[name] = front_of(load_topology(f"dgx-{name}"), words, USERS, parts, **how)
+        fronts |= {
+            name: front_of(load_topology(f"dgx-{name}"), words, USERS, parts, **how)
+            for name in ("h100", "h200")
+        }
         for speed in _HBM_SPEEDS:
             at = {name: front.at(speed) for name, front in fronts.items()}
             for name, base in (("bandwidth", "b200"), ("capacity", "b200"), ("h200", "h100")):

@@ -153,15 +153,14 @@ def model_keys(model: Model) -> dict[str, Any]:
         found["max_position_embeddings"] = model.learned_positions
     if model.kv_heads != model.heads:
         found |= {"group_query_attention": True, "num_query_groups": model.kv_heads}
-    for key, on in {
+    flags = {
         "swiglu": model.gated_ffn,
         "untie_embeddings_and_output_weights": not model.tied,
         "disable_bias_linear": not model.bias,
         "add_qkv_bias": model.qkv_bias and not model.bias,
         "qk_layernorm": model.qk_norm,
-    }.items():
-        if on:
-            found[key] = True
+    }
+    found |= {key: True for key, on in flags.items() if on}
     if not model.dropout:
         found |= {"hidden_dropout": 0.0, "attention_dropout": 0.0}
     if model.mtp_layers:
