@@ -29,7 +29,7 @@ from typer.models import OptionInfo
 
 from rackmodel.cli.app import COMMANDS
 from rackmodel.cli.options import expanded
-from rackmodel.cli.tables_catalog import cell as with_unit
+from rackmodel.cli.tables_catalog import cell as with_unit, heading
 from rackmodel.schema import KINDS, schema
 from rackmodel.validation.accuracy import recorded, stack_rows
 
@@ -234,8 +234,9 @@ def catalog() -> Iterator[str]:
         rows = json.loads(run("list", kind, "--json"))["rows"]
         yield f"## {kind}\n"
         keys = [key for key in rows[0] if not isinstance(rows[0][key], (dict, list))]
-        heads = [key.replace("flops_per_s.", "").replace("_", " ") for key in keys]
-        yield from table(heads, ([listed(key, row.get(key)) for key in keys] for row in rows))
+        yield from table(
+            map(heading, keys), ([listed(key, row.get(key)) for key in keys] for row in rows)
+        )
     yield "## sources\n"
     yield from table(
         ["key", "where", "what it is", "used for"],

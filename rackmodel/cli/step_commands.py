@@ -138,8 +138,7 @@ def compare(
     if not good:
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")
     output.draw(found.plot)
-    told = {name: job[name] for name in ("model", "gpus", "global_batch")}
-    output.write({**told, "rows": rows}, comparison_tables)
+    output.write(found.to_dict(), comparison_tables)
 
 
 def advise(

@@ -62,11 +62,12 @@ def heading(name: str) -> str:
     """Return a column's name in words, without the unit that its cells show.
 
     >>> heading("accelerators.gb200.hbm_bytes_per_s"), heading("peak_w"), heading("tokens_per_s")
-    ('accelerators.gb200.hbm', 'peak', 'tokens/s')
+    ('accelerators.gb200.hbm bandwidth', 'peak', 'tokens/s')
     """
     units = (f"_{ending.removeprefix('_')}" for ending in _SAID if not name.endswith("_per_s"))
     shown = next((name.removesuffix(unit) for unit in units if name.endswith(unit)), name)
-    shown = shown.removesuffix("_bytes_per_s").removesuffix("_flops_per_s").removeprefix("cost.")
+    shown = shown.removeprefix("flops_per_s.").removeprefix("cost.")
+    shown = shown.replace("_bytes_per_s", " bandwidth").removesuffix("_flops_per_s")
     return shown.replace("_per_s", "/s").replace("_per_", "/").replace("_", " ")
 
 
@@ -75,7 +76,7 @@ def listing_tables(payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     columns = [key for key in columns if any(row.get(key) not in (None, "") for row in rows)]
-    table = grid(*(key.replace("flops_per_s.", "").replace("_", " ") for key in columns))
+    table = grid(*map(heading, columns))
     for key, column in zip(columns, table.columns, strict=True):
         numeric = all(known(row.get(key)) or row.get(key) in (None, "") for row in rows)
         column.justify = "right" if numeric else "left"

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from rackmodel import gate
 from rackmodel.assess.run import check_named
 from rackmodel.assess.site import Site
+from rackmodel.assess.stops import Stops
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import DoesNotFit, InvalidInput, InvalidPlan, RackModelError, UnknownName
 from rackmodel.fields import MOST_RANKS, MOST_WHOLE, kinds_of, record
@@ -40,6 +41,8 @@ def misplaced(
     shown = repr(value) if isinstance(value, str | int | float | bool) else "..."
     known = set(known)
     places = {"plan": kinds_of(Plan), "site": kinds_of(Site)}
+    if "stops" in known:
+        places["stops"] = kinds_of(Stops)
     for place, here_known in places.items():
         if name in here_known and place != here and (here or {place, "job"} & known):
             return InvalidInput(

@@ -39,6 +39,12 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
             for name, found in self
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that `rackmodel compare --json` prints; SI units."""
+        rows = self.rows
+        ran = next((row for row in rows if "reason" not in row), {})
+        return {name: ran.get(name) for name in ("model", "gpus", "global_batch")} | {"rows": rows}
+
     @property
     def frame(self) -> DataFrame:
         """One row a machine, SI units: speed, HBM, heat, money; reason where it can't run."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rackmodel import units
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
 from rackmodel.reporting.style import Axes, Figure
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def collective(
     topology: str | Path | Topology,
     op: str,
-    bytes: float | Sequence[float],
+    bytes: float | str | Sequence[float | str],
     *,
     gpus: int,
     algorithm: str | None = None,
@@ -43,9 +44,9 @@ def collective(
 
     topology : as `simulate` takes it. op : all-reduce, all-gather, reduce-scatter, all-to-all,
     dispatch, combine, broadcast or send. bytes : of the result as nccl-tests counts them, one size
-    or many. gpus : accelerators, racks filled in order. algorithm : None takes what the library
-    would choose. weights : (gpus, gpus), shares of what each rank sends to each, over the fullest
-    rank; for an all-to-all with uneven sizes. routing, seed : of packets, as in `simulate`.
+    ("1 GB") or many. gpus : accelerators, racks filled in order. algorithm : None takes what the
+    library would choose. weights : (gpus, gpus), shares of what each rank sends to each, over the
+    fullest rank; for an all-to-all with uneven sizes. routing, seed : of packets, as in `simulate`.
 
     Returns
     -------
@@ -67,7 +68,8 @@ def collective(
             f"gpus {gpus:,}: topology {machine.name[:60]!r} has at most"
             f" {machine.max_accelerators:,} accelerators; ask for fewer"
         )
-    sizes = [float(bytes)] if isinstance(bytes, (int, float)) else list(bytes)
+    given = [bytes] if isinstance(bytes, (int, float, str)) else bytes
+    sizes = [units.parse(size, "bytes", where="bytes", positive=True) for size in given]
     if weights is None:
         timed = run_collective(
             machine, op, sizes, gpus, algorithm=algorithm, routing=routing, seed=seed

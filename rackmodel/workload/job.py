@@ -47,7 +47,7 @@ class Job(Learning):
     )
     stack: str = setting(
         "default",
-        "Software and release (rackmodel list stacks); undated: as its machine. Default: latest.",
+        "Software, release (rackmodel list stacks); undated: its machine's. Default: new Megatron.",
         "megatron-bridge-26.06",
         option="--stack",
     )

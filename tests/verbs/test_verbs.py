@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import rackmodel
 from rackmodel.cli.app import app
+from rackmodel.errors import InvalidInput
 
 STEP = {
     "model": "gpt3-13b",
@@ -295,3 +296,31 @@ def test_pictures_of_several_panels_draw_the_first_on_axes_that_are_given():
         assert ax.lines
         assert len(found.plot().axes) > 1
     assert "<table" in larger._repr_html_()
+
+
+def test_a_collective_takes_sizes_as_people_write_them():
+    found = rackmodel.collective("dgx-h100", "all-reduce", ["1 MB", 1e9], gpus=8)
+    assert [row["bytes"] for row in found["rows"]] == [1e6, 1e9]
+    for junk, why in (
+        ("400Gb/s", "which is a bandwidth"),
+        (None, "expected a size"),
+        (-5, "negative"),
+        (float("nan"), "not a number"),
+        (0, "of zero makes no sense"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            rackmodel.collective("dgx-h100", "all-reduce", [junk], gpus=8)
+
+
+def test_a_word_of_stops_says_where_it_belongs():
+    with pytest.raises(InvalidInput, match=r'write stops=\{"days": 54\}'):
+        rackmodel.goodput("dgx-h100", gpus=16, days=54)
+
+
+def test_a_comparison_is_what_its_command_prints():
+    done = CliRunner().invoke(app, ["compare", "dgx-h100", "dgx-b200", *WORDS.split(), "--json"])
+    told = json.loads(json.dumps(rackmodel.compare(["dgx-h100", "dgx-b200"], **STEP).to_dict()))
+    printed = json.loads(done.stdout)
+    assert told.keys() == printed.keys()
+    for one, other in zip(told["rows"], printed["rows"], strict=True):
+        assert {**one, "simulation": 0} == {**other, "simulation": 0}
