@@ -57,13 +57,15 @@ SEARCHES = (
 )
 
 
+def machine_of(search: Search) -> Topology:
+    """Return what a search runs on."""
+    named = search.machine
+    return sold("gb200", named) if isinstance(named, int) else load_topology(named)
+
+
 def sampled(search: Search) -> Iterator[dict[str, Any]]:
     """Simulate so many of a search's best plans."""
-    machine: Topology = (
-        sold("gb200", search.machine)
-        if isinstance(search.machine, int)
-        else load_topology(search.machine)
-    )
+    machine = machine_of(search)
     model = load_model(search.model)
     plan = Plan(dispatcher="deepep") if model.moe_layers else Plan()
     job = Job(

@@ -173,7 +173,9 @@ def _draw_one(
     dt = np.diff(pieces.edges_s)
     total_s = float(pieces.edges_s[-1])
     late = np.maximum(1.0, pieces.clock_needed / x) * dt
-    mean_w = {"idle": idle_w} | {k: float(watts @ dt) / total_s for k, watts in parts.items()}
+    # not `watts @ dt`: the threads of BLAS spin for milliseconds beside a sum of microseconds
+    mean_w = {name: float((watts * dt).sum()) / total_s for name, watts in parts.items()}
+    mean_w = {"idle": idle_w} | mean_w
     return Draw(
         rank_class=pieces.rank_class,
         edges_s=pieces.edges_s,

@@ -80,6 +80,8 @@ def folded(
     )
     kept = _kept(network)
     if key not in kept:
+        _trim(kept, MOST_CROSSINGS // 2)  # or what is built and what is kept were one too many
+        AcceleratorTree.of(network).trim(0.5)
         columns = how.columns if how.fold else None
         system = build_system(network, groups, axes, accelerator_of, weight, columns)
         partition = partition_of(system, how)
@@ -91,16 +93,29 @@ def folded(
         )
     kept.move_to_end(key)
     found = kept[key]
-    room = MOST_CROSSINGS - sum(one.crossings for one in kept.values())
-    while room < 0:
-        room += kept.popitem(last=False)[1].crossings
+    _trim(kept, MOST_CROSSINGS, least=1)  # the last, too, as its results ask for it
     return found
+
+
+def _trim(kept: OrderedDict[tuple[object, ...], FoldedMachine], most: int, least: int = 0) -> None:
+    """Forget the systems that were asked for longest ago, until so many crossings are left."""
+    room = most - sum(one.crossings for one in kept.values())
+    while room < 0 and len(kept) > least:
+        room += kept.popitem(last=False)[1].crossings
 
 
 def crossings_kept(network: Network) -> int:
     """Return how often flows cross links in all that is kept of a network."""
     folded_on_it = sum(one.crossings for one in _kept(network).values())
     return AcceleratorTree.of(network).crossings + folded_on_it
+
+
+def forget_folded(network: Network) -> int:
+    """Forget all that is kept of a network but its routes; return how many crossings that was."""
+    found = crossings_kept(network)
+    _kept(network).clear()
+    AcceleratorTree.of(network).placed.clear()
+    return found
 
 
 def partition_of(system: System, how: HowFolded) -> Partition:

@@ -61,9 +61,9 @@ class AcceleratorTree:
         """How often the flows that are kept cross links."""
         return sum(len(one.links) for sets in self.placed.values() for one in sets)
 
-    def trim(self) -> None:
-        """Forget flows, the oldest first, but for some that are left for the next step."""
-        room = MOST_PLACED - self.crossings
+    def trim(self, share: float = 1.0) -> None:
+        """Forget flows, the oldest first, but for a share of what is left for the next step."""
+        room = share * MOST_PLACED - self.crossings
         while room < 0:
             oldest = self.placed.pop(next(iter(self.placed)))
             room += sum(len(one.links) for one in oldest)

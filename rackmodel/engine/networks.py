@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Any
 
 from rackmodel import gate
-from rackmodel.engine.folding import crossings_kept
+from rackmodel.engine.folding import crossings_kept, forget_folded
 from rackmodel.network import Network
 from rackmodel.network.arrays import Routing
 from rackmodel.software.constant_files import forget
@@ -41,14 +41,20 @@ def network_of(machine: Any, slots: int, routing: Routing = "spray", seed: int =
         return Network.of_machine(machine, slots, routing=routing, seed=seed)
     key = (machine, machine.units(slots), machine.slice_shape(slots), routing, seed)
     if key not in _kept:
-        room = MOST_KEPT - sum(len(one.tail) + crossings_kept(one) for one in _kept.values())
         _kept[key] = Network.of_machine(machine, slots, routing=routing, seed=seed)
-        room -= len(_kept[key].tail)
-        while room < 0 and len(_kept) > 1:
-            oldest = _kept.popitem(last=False)[1]
-            room += len(oldest.tail) + crossings_kept(oldest)
     _kept.move_to_end(key)
+    _trim()
     return _kept[key]
+
+
+def _trim() -> None:
+    """Forget what was folded on networks that were asked for longest ago, then these."""
+    room = MOST_KEPT - sum(len(one.tail) + crossings_kept(one) for one in _kept.values())
+    for one in [*_kept.values()][:-1]:
+        if room < 0:
+            room += forget_folded(one)
+    while room < 0 and len(_kept) > 1:
+        room += len(_kept.popitem(last=False)[1].tail)
 
 
 @gate.called

@@ -72,8 +72,9 @@ class Step:
     the whole machine in it. rank_class, rank_weight : per simulated rank, its class and the ranks
     that it stands for. rank_part : the accelerator of each class, "" for the usual; empty where
     none differs. splices : for each rank class the stretch of its log that recurs; none if no
-    micro-batches were skipped. machine : hundreds of megabytes for a large one; None in a step
-    that travelled. cables : of the whole machine by tier and kind, where fewer were simulated.
+    micro-batches were skipped. folding : folds the machine, hundreds of megabytes for a large one,
+    once more where its network no longer keeps it; None in a step that travelled. cables : of the
+    whole machine by tier and kind, where fewer were simulated.
     """
 
     job: Job
@@ -89,12 +90,18 @@ class Step:
     silent: frozenset[int]  # ids of operations of a group of one
     exchanges: tuple[ExchangeKind, ...]
     rank_map: RankMap
-    machine: FoldedMachine | None
+    folding: Callable[[], FoldedMachine] | None
     events: int
     engine: str  # that walked through the events: simpy or compiled
     wall_s: float
     rank_part: tuple[str, ...] = ()
     cables: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def machine(self) -> FoldedMachine:
+        """The machine that was simulated, of a step that has not travelled."""
+        assert self.folding is not None, "a step that was pickled has left its machine behind"
+        return self.folding()
 
     def splice_of(self, number: int) -> Splice | None:
         """Return the stretch that recurs in the log of a rank class, if any was skipped."""
@@ -194,7 +201,8 @@ def simulate_step(
     _check_walk(todo[0], options.repeat)
     hands = hands_of(placed.speed, placed.parts)
     how = HowFolded(hands.columns(), options.fold)
-    machine_folded = _folded(_short(job, todo[0]), placed, weight, kind, how)
+    folding = partial(_folded, _short(job, todo[0]), placed, weight, kind, how)
+    machine_folded = folding()
     system, quotient = machine_folded.system, machine_folded.quotient
     orbits = system.orbits
     exchanges = exchange_kinds(system, transfers_slower)
@@ -225,7 +233,7 @@ def simulate_step(
         silent=frozenset(run.silent),
         exchanges=exchanges,
         rank_map=placed.rank_map,
-        machine=machine_folded,
+        folding=folding,
         events=walked.events,
         engine=run.engine,
         wall_s=time.perf_counter() - started,

@@ -350,7 +350,7 @@ def _stay(
         silent=frozenset(run.silent),
         exchanges=exchange_kinds(machine.system, one.tenant.slower),
         rank_map=one.rank_map,
-        machine=machine,
+        folding=lambda: machine,
         events=run.events,
         engine=run.engine,
         wall_s=0.0,

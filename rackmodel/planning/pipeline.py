@@ -105,7 +105,7 @@ class _Waits(NamedTuple):
     whole: Floats
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def graph_of(pipe: Pipe) -> Graph:
     """Return the actions of all ranks of a pipeline, and what they wait for.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rackmodel.columns import Columns, Floats, Ints
 from rackmodel.engine.exchanges import key_of
-from rackmodel.engine.folding import FoldedMachine
+from rackmodel.engine.placed_flows import flow_of_incidence
 from rackmodel.engine.step import Step
 from rackmodel.engine.system import ExchangeKind
 from rackmodel.kernels.contention import Contention
@@ -43,7 +43,8 @@ def _tiers(network: Network) -> Iterator[tuple[Tier, str]]:
 def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     """Return how often every kind of meeting took place, by (channel, kind)."""
     counts: dict[tuple[int, int], int] = {}
-    quotient, system = machine_of(step).quotient, machine_of(step).system
+    machine = step.machine
+    quotient, system = machine.quotient, machine.system
     for number, stage in enumerate(step.rank_stage.tolist()):
         for operation, times in counted(step.programs[stage], step.visits(number).tolist()):
             key = key_of(operation, stage)
@@ -56,12 +57,6 @@ def exchange_counts(step: Step) -> dict[tuple[int, int], int]:
     return counts
 
 
-def machine_of(step: Step) -> FoldedMachine:
-    """Return the machine that was simulated, of a step that has not travelled."""
-    assert step.machine is not None, "a step that was pickled has left its machine behind"
-    return step.machine
-
-
 def link_bytes(step: Step) -> tuple[Floats, Floats]:
     """Return the bytes over every link of the simulated machine, and those that they stand for.
 
@@ -70,7 +65,7 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
 
     The second counts every flow as often as the rank that sends (or receives) it stands for others.
     """
-    machine = machine_of(step)
+    machine = step.machine
     network = machine.network
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[step.rank_map.accelerators(len(step.rank_weight))] = step.rank_weight
@@ -83,14 +78,16 @@ def link_bytes(step: Step) -> tuple[Floats, Floats]:
         per_group = times[machine.partition.group[number]]
         carried = paths.share * channel.key.bytes * per_group[paths.owner]
         end = np.where(paths.source >= 0, paths.source, np.maximum(paths.target, 0))
-        flow = np.repeat(np.arange(len(paths.owner)), np.diff(paths.indptr))
-        copies, amount = channel.copies[paths.owner[flow]], paths.fractions * carried[flow]
-        weighed = np.stack([amount, amount * weight_at[end][flow]])
-        alone, share = copies == 1, orbits.share(paths.links, copies)
-        first = orbits.link[paths.links]
-        for total, part, one in zip((own, every), shared, weighed, strict=True):
-            total += np.bincount(paths.links[alone], one[alone], len(own))
-            part += np.bincount(first[~alone], (one * share)[~alone], len(own))
+        flow = flow_of_incidence(paths)  # millions of them: arrays as long as this are few here
+        rest = np.flatnonzero((channel.copies > 1)[paths.owner[flow]])  # stand for others, too
+        links, copies = paths.links[rest], channel.copies[paths.owner[flow[rest]]]
+        share, first = orbits.share(links, copies), orbits.link[links]
+        told = carried, carried * weight_at[end]
+        for total, part, sent in zip((own, every), shared, told, strict=True):
+            amount = paths.fractions * sent[flow]
+            part += np.bincount(first, amount[rest] * share, len(own))
+            amount[rest] = 0.0
+            total += np.bincount(paths.links, amount, len(own))
     return own + shared[0][orbits.link], every + shared[1][orbits.link]
 
 
@@ -135,7 +132,7 @@ def link_rows(step: Step) -> list[LinkRecord]:
     All is of the whole machine: its links, the bytes that cross them, utilisation_mean over them,
     utilisation_peak of the busiest; both are of payload capacity over the step.
     """
-    network = machine_of(step).network
+    network = step.machine.network
     own, every = link_bytes(step)
     known: dict[tuple[Tier, str, str], int] = {}
     told = zip(_tiers(network), network.link_kinds, strict=True)

@@ -30,7 +30,7 @@ from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import Runs, breakdown, compute_limits, device_busy, runs_of
 from rackmodel.result.facts import figures, placement_of, plan_dict, simulation_facts
 from rackmodel.result.hbm import hbm_moved, hbm_peaks, hbm_rates, hbm_record, hbm_timeline
-from rackmodel.result.link_usage import contention_rows, link_rows, machine_of, rack_columns
+from rackmodel.result.link_usage import contention_rows, link_rows, rack_columns
 from rackmodel.result.margins import binding, margins_s
 from rackmodel.result.notebook import notebook_table
 from rackmodel.result.records import (
@@ -259,7 +259,7 @@ class Result(Banded):
     @cached_property
     def doubled(self) -> list[float]:
         """Bytes per second of every exchange of the step if all links had twice the rate."""
-        return doubled_paces(machine_of(self.step), self.kernels.transfers_slower)
+        return doubled_paces(self.step.machine, self.kernels.transfers_slower)
 
     @cached_property
     def compute_shares(self) -> dict[str, float]:
@@ -372,7 +372,7 @@ class Result(Banded):
         """Return what travels: figures that need the machine itself are worked out, it stays."""
         kept = {one.name: getattr(self, one.name) for one in fields(self)}
         asked = {name: getattr(self, name) for name in ("link_rows", "doubled")}
-        return {**kept, "step": replace(self.step, machine=None), **asked}
+        return {**kept, "step": replace(self.step, folding=None), **asked}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""

@@ -69,7 +69,7 @@ def _walked(
     return tuple(sorted(found))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _lives(name: str, p: int, m: int, v: int, paired: bool) -> tuple[Ints, ...]:
     """Return for each rank what it holds and runs in the course of its passes, as in `held`.
 

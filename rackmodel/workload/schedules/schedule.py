@@ -233,7 +233,7 @@ def actions(name: str, p: int, m: int, v: int, rank: int, *, paired: bool = Fals
     return tuple(_paired(found))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def passes(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
     """Return the passes of all ranks as numbers, int[p, actions, 2, 3].
 
@@ -258,7 +258,7 @@ def passes(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
     return table
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def beginnings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
     """Return what each rank runs while its chunks begin, int[p, len(KINDS), chunks].
 
