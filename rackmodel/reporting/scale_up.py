@@ -178,8 +178,8 @@ def _generations(frame: pd.DataFrame) -> list[Row]:
 
 
 def _far(frame: pd.DataFrame) -> list[Row]:
-    """Rows by kilometres; one hall is drawn as a tenth of one."""
-    return [{**row, "km": max(0.1, row["distance_m"] / 1e3)} for row in _named(frame)]
+    """Rows by kilometres; one hall is none."""
+    return [{**row, "km": row["distance_m"] / 1e3} for row in _named(frame)]
 
 
 def _budget(frame: pd.DataFrame, ax: Axes, *, model: str, title: str) -> Axes:

@@ -273,7 +273,10 @@ def scaling(
             for row in line:
                 _note(ax, row.get("point", ""), (row[x], row[y] / base), (5, 5))
         sizes = sorted({row[x] for row in rows})
-        ax.set_xscale("log", base=2)
+        if sizes[0] > 0:
+            ax.set_xscale("log", base=2)
+        else:  # none at all stands left of the smallest
+            ax.set_xscale("symlog", base=2, linthresh=min(size for size in sizes if size > 0))
         stride = max(1, math.ceil(len(sizes) / 9))
         ax.set_xticks(sizes[::stride], [compact(size) for size in sizes[::stride]])
         ax.minorticks_off()

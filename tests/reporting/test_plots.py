@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -205,6 +206,14 @@ def test_a_loss_stands_within_the_axes():
     low, high = study.scaling(rows, x="domain", y="gain", relative=False).get_ylim()
     assert low < -3.0
     assert high > 5.0
+
+
+def test_none_at_all_stands_left_of_the_smallest():
+    rows = [{"topology": "a", "km": km, "share": 90.0} for km in (0.0, 10.0, 100.0)]
+    ax = study.scaling(rows, x="km", y="share", relative=False)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "10", "100"]
+    places = ax.transData.transform([(row["km"], 0.0) for row in rows])[:, 0]
+    assert np.diff(places).min() > 0.2 * ax.bbox.width
 
 
 def test_the_largest_lever_stands_on_top_of_a_tornado():
