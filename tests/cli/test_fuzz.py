@@ -203,7 +203,7 @@ def test_tables_of_flows(fails, tmp_path, text, says):
         (3, ["--pp", "64"], "40 layers"),
         (3, ["--micro-batch", "128"], "micro_batch 128"),
         (3, ["--vpp", "2", "--pp", "1"], "vpp 2"),
-        (2, ["--set", "accelerators.h100.hbm_bytes_per_s=1e-300"], "too small"),
+        (2, ["--set", "accelerators.h100.hbm_bytes_per_s=1e-300 B/s"], "too small"),
         (2, ["--set", "accelerators.h100.hbm_bytes_per_s=1e35"], "too large"),
         (2, ["--set", "accelerators.h100.flops_per_s=1e15"], "flops_per_s.fp64"),
     ],

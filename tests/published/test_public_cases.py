@@ -54,10 +54,10 @@ def test_gpt2_large_holds_what_its_layers_say(gpt2, gradients, each):
 
 
 def told(code, words, **more):
-    """What the command line says, of a job that ends with `code`."""
+    """What the command line says, lines joined, of a job that ends with `code`."""
     done = CliRunner().invoke(app, [*words.split(), *(f"--{k}={v}" for k, v in more.items())])
     assert done.exit_code == code, done.output
-    return done.output
+    return " ".join(done.output.split())
 
 
 ON_V100 = (
