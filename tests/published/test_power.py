@@ -208,18 +208,18 @@ def test_measured_power_over_time_is_judged_by_kind(tmp_path):
 
 # ML.ENERGY leaderboard, NVML over the steady part of decode (0cd52dab89); InferenceX issue 828, the
 # highest reading: its means, of the whole job with start and idle, are half of that.
-METERED = (
-    ("dgx-h100", 441.0, {"model": "llama3.1-70b", "gpus": 4, "weights": "bf16"}),
-    ("dgx-b200", 849.0, {"model": "llama3.1-70b", "gpus": 2, "weights": "bf16"}),
-    ("dgx-b200", 534.0, {"model": "gpt-oss-120b", "gpus": 2, "dp_attention": False}),
-    ("dgx-h100", 320.6, {"model": "gpt-oss-120b", "gpus": 8, "dp_attention": False}),
+METERED = (  # W, how far off at most; gpt-oss on B200 reads padded columns, 7% more bytes
+    ("dgx-h100", 441.0, 0.15, {"model": "llama3.1-70b", "gpus": 4, "weights": "bf16"}),
+    ("dgx-b200", 849.0, 0.15, {"model": "llama3.1-70b", "gpus": 2, "weights": "bf16"}),
+    ("dgx-b200", 534.0, 0.20, {"model": "gpt-oss-120b", "gpus": 2, "dp_attention": False}),
+    ("dgx-h100", 320.6, 0.05, {"model": "gpt-oss-120b", "gpus": 8, "dp_attention": False}),
 )
 
 
 def test_decode_of_eight_sequences_draws_what_meters_say():
     off = []
-    for machine, watts, words in METERED:
+    for machine, watts, bar, words in METERED:
         found = serve(machine, **words, tp=words["gpus"], users=8, isl=250, osl=1024, kv="bf16")
         off.append(abs(found.assessment["power"]["accelerator_w"] / watts - 1.0))
+        assert off[-1] < bar, (machine, words["model"], off[-1])
     assert sum(off) / len(off) < 0.12
-    assert max(off) < 0.20  # gpt-oss on B200: columns are padded, and read, for 7% more bytes
