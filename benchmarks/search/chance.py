@@ -10,7 +10,6 @@ others gains more than `missed.COUNTED`. Then what families of plans are off by 
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.search.spread import Search, machine_of
+from benchmarks.search.spread import Search, machine_of, tell
 from rackmodel.argument.scale_up import KIN, MEAN, MOST_TP, NEAR, TRIED, Work
 from rackmodel.assess.run import run
 from rackmodel.engine.networks import forget_networks
@@ -111,22 +110,12 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--out", default="")
-    given = parser.parse_args()
-    found: list[dict[str, Any]] = []
+def looks() -> Iterator[dict[str, Any]]:
+    """Simulate all searches, one after the other."""
     for number, search in enumerate(SEARCHES):
-        for row in simulated(number, search):
-            found.append(row)
-            sys.stderr.write(f"\r{len(found)} plans ")
+        yield from simulated(number, search)
         forget_networks()
-    sys.stderr.write("\n")
-    frame = pd.DataFrame(found)
-    if given.out:
-        frame.to_csv(given.out, index=False)
-    print(summary(frame))
 
 
 if __name__ == "__main__":
-    main()
+    tell(looks(), summary)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,15 +128,15 @@ def _on_torus(name: str | int) -> bool:
     return isinstance(name, str) and isinstance(load_topology(name).scale_up, Torus)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--out", default="")
+def tell(rows: Iterable[dict[str, Any]], summary: Callable[[pd.DataFrame], str]) -> None:
+    """Gather the rows of a benchmark that simulates plans, keep them if asked, and sum them up."""
+    parser = argparse.ArgumentParser(description="Simulate plans of searches; see the module.")
+    parser.add_argument("--out", default="", help="CSV of all plans")
     given = parser.parse_args()
     found: list[dict[str, Any]] = []
-    for search in SEARCHES:
-        for row in sampled(search):
-            found.append(row)
-            sys.stderr.write(f"\r{len(found)} plans, {row['off']:+.1%} ")
+    for row in rows:
+        found.append(row)
+        sys.stderr.write(f"\r{len(found)} plans, {row['off']:+.1%} ")
     sys.stderr.write("\n")
     frame = pd.DataFrame(found)
     if given.out:
@@ -145,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell((row for search in SEARCHES for row in sampled(search)), summary)
