@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import html
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from rackmodel.annotations import DataFrame
 
 
-class Framed:
+class Framed(ABC):
     """What has a `frame` shows its first rows in a notebook, and writes itself as JSON."""
 
     @property
+    @abstractmethod
     def frame(self) -> DataFrame:
         """Its rows; SI units in the names of the columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_dict(self) -> Any:
         """Return everything that the command of its name prints with --json; SI units."""
-        raise NotImplementedError
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from rackmodel.shipped import shipped_toml
 
@@ -39,7 +39,7 @@ def kept(function: Callable[P, T], most: int = 512) -> Callable[P, T]:
     """Keep what a function works out from constants until others are used, `most` results."""
     cached = lru_cache(maxsize=most)(function)
     _kept.append(cached)
-    return cached  # type: ignore[return-value]  # lru_cache forgets the parameters
+    return cast(Callable[P, T], cached)  # lru_cache forgets the parameters
 
 
 def use_constants(folder: Path | None) -> None:
