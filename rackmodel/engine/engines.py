@@ -8,7 +8,7 @@ Left out: the engines; they differ in nothing but seconds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from rackmodel.engine.quotient import Quotient
@@ -22,7 +22,7 @@ Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 # minute, once. Measured from a thousand to 10 million events.
 LARGE, HUGE = 8_000, 2_000_000
 SMALL = 1_500  # with fewer, writing tables takes as long as SimPy
-_walked = [0]  # events of this process under SimPy: many small steps repay loading, too
+_walked = [0.0]  # events of this process under SimPy: many small steps repay loading, too
 
 
 class Walker(NamedTuple):
@@ -38,44 +38,50 @@ class Walker(NamedTuple):
     locks: dict[int, Lock]
 
 
-def expected_events(classes: Sequence[Walker], quotient: Quotient) -> int:
-    """Return about how many events a step has: one for each piece and flow of a collective.
+def expected_events(classes: Sequence[Walker], quotient: Quotient) -> Iterator[float]:
+    """Yield about how many events each rank class adds: one for each piece and flow it has.
 
     A lockstep is one piece, of a stretch with its meeting two after its first visit; where what is
     in flight keeps ranks from it, more come (once 8 times).
     """
-    flows = [
-        [sum(map(len, kind.rounds)) / len(kind.members) for kind in kinds]
-        for kinds in quotient.meetings
-    ]
     visits: dict[int, Counter[int]] = {}
     cuts: dict[int, dict[int, Cut]] = {}
-    expected = 0.0
     for number, _, key, items, locks in classes:
         if key not in visits:
             visits[key] = Counter(cut.id for _, cut in items)
             cuts[key] = {cut.id: cut for _, cut in items}
+        flows: dict[int, float] = {}
+        expected = 0.0
         for cut in cuts[key].values():
             steady, stretch = locks.get(cut.id, Lock())
             end = len(cut.pieces) if steady is None else steady.begin + 1
             events = float(end)
             for at, join in cut.joins:
                 if at < end:
-                    events += flows[join.channel][quotient.joined[join.channel][number]]
+                    if join.channel not in flows:
+                        kind = quotient.kind_of(join.channel, number)
+                        flows[join.channel] = sum(map(len, kind.rounds)) / len(kind.members)
+                    events += flows[join.channel]
             later = events if stretch is None else 2.0
             expected += events + (visits[key][cut.id] - 1) * min(events, later)
-    return int(expected)
+        yield expected
 
 
-def compiling_repays(events: int) -> bool:
+def compiling_repays(events: Iterable[float]) -> bool:
     """Return whether compiled code is quicker for so many events, with what it takes to load.
 
     Where it has not been compiled yet, only for very many, with those that the process has had.
+    Counts no further than the answer needs.
     """
-    so_far = _walked[0] + events
-    repays = events >= SMALL and so_far >= LARGE and (so_far >= HUGE or _is_compiled())
-    _walked[0] += 0 if repays else events
-    return repays
+    counted, enough = 0.0, LARGE
+    for more in events:
+        counted += more
+        while counted >= SMALL and _walked[0] + counted >= enough:
+            if enough == HUGE or _is_compiled():
+                return True
+            enough = HUGE
+    _walked[0] += counted
+    return False
 
 
 def _is_compiled() -> bool:

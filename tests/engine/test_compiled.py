@@ -130,7 +130,7 @@ def test_expected_events_are_about_those_that_come(monkeypatch, seed):
     found = []
 
     def asked(events):
-        found.append(events)
+        found.extend(events)
         return False
 
     monkeypatch.setattr(simulation, "compiling_repays", asked)
@@ -143,12 +143,12 @@ def test_expected_events_are_about_those_that_come(monkeypatch, seed):
 def test_compiled_code_is_loaded_once_many_steps_have_repaid_it(monkeypatch):
     monkeypatch.setattr(engines, "_walked", [0])
     monkeypatch.setattr(engines, "_is_compiled", lambda: True)
-    chosen = [engines.compiling_repays(engines.LARGE // 3 + 1) for _ in range(4)]
+    chosen = [engines.compiling_repays([engines.LARGE // 3 + 1]) for _ in range(4)]
     assert chosen == [False, False, True, True]
-    assert not engines.compiling_repays(engines.SMALL - 1)
+    assert not engines.compiling_repays([engines.SMALL - 1])
     monkeypatch.setattr(engines, "_is_compiled", lambda: False)
-    assert not engines.compiling_repays(engines.LARGE)
-    assert engines.compiling_repays(engines.HUGE)
+    assert not engines.compiling_repays([engines.LARGE])
+    assert engines.compiling_repays([engines.HUGE])
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -157,7 +157,7 @@ def test_what_repays_compiling_does_so_with_more_events(monkeypatch, kept):
     chosen = []
     for exponent in range(2, 9):
         monkeypatch.setattr(engines, "_walked", [0])
-        chosen.append(engines.compiling_repays(10**exponent))
+        chosen.append(engines.compiling_repays([10**exponent]))
     assert chosen == sorted(chosen)
     assert not chosen[0]
     assert chosen[-1]
