@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -110,21 +111,39 @@ def panels(command: Callable[..., None]) -> Iterator[str]:
         words = [
             word for word in (told.default, *(told.param_decls or ())) if isinstance(word, str)
         ]
-        plain = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
-        choices = [str(word) for kind in plain for word in typing.get_args(kind)]
-        value = told.metavar or ", ".join(choices) or ("" if bool in plain else "TEXT")
+        unions = (typing.Union, types.UnionType)
+        kinds = typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
+        choices = [str(word) for kind in kinds for word in typing.get_args(kind)]
+        value = told.metavar or ", ".join(choices) or ("" if bool in kinds else "TEXT")
+        text, default = told_default(str(told.help or ""))
+        if one.default is True:
+            default = words[0].partition("/")[0]
+        elif one.default not in (None, False, inspect.Parameter.empty):
+            default = str(one.default)
+        elif one.default is inspect.Parameter.empty:
+            default = "**needed**"
         found.setdefault(panel, []).append(
             [
                 ", ".join(f"`{word}`" for word in words) if option else f"`{told.metavar}`",
                 value if option else "",
-                str(told.help or ""),
-                "" if one.default in (None, False, inspect.Parameter.empty) else str(one.default),
+                text,
+                default,
             ]
         )
     for panel, rows in found.items():
+        heads = ["word", "value", "what it is", "default"]
+        if not any(row[-1] for row in rows):
+            heads, rows = heads[:-1], [row[:-1] for row in rows]
         yield f"**{panel}**\n"
         yield WORDS
-        yield from table(["word", "value", "what it is", "default"], rows)
+        yield from table(heads, rows)
+
+
+def told_default(text: str) -> tuple[str, str]:
+    """Return the help of an option without its "Default: ...", and that."""
+    before, _, after = text.partition(" Default: ")
+    default, example, shown = after.partition(" Example: ")
+    return f"{before}{example}{shown}", default.removesuffix(".")
 
 
 def kind_of(field: Mapping[str, Any]) -> str:

@@ -118,8 +118,9 @@ def simulate(
     -------------------
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
     slow : {part: factor}: accelerators by rank (3), "gpu17", "rack1" or "domain2", whose kernels
-        take so much longer; of any other node of the graph ("nic-3", "leaf-0-1") the links are so
-        much slower. broken : nodes that do nothing; ranks stand on others, bytes go around them.
+        take so many times as long, from 1; of any other node of the graph ("nic-3", "leaf-0-1") the
+        links are so much slower.
+    broken : nodes that do nothing; ranks stand on others, bytes go around them.
     mixed : {"rack1": "h200"}, other accelerators in places; links stay those of the machine.
     placement : accelerators used of each scale-up domain in order, one number counts for all; left
         out, whole groups in as few domains as hold them. A plan that is searched is chosen for the

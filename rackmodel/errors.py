@@ -94,3 +94,16 @@ class DoesNotFit(CannotRun):
     def __init__(self, message: str, users: int = -1) -> None:
         super().__init__(message)
         self.users = users
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """Return a value for a message, in one line and short, whatever it is.
+
+    >>> shown("x" * 100, 10)
+    "'xxxxxx..."
+    """
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object of someone's own
+        text = f"a {type(value).__name__} that can't be shown"
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from rackmodel import units
-from rackmodel.errors import InvalidInput, UnknownName
+from rackmodel.errors import InvalidInput, UnknownName, shown as shown
 
 MOST = 1_000_000
 """No shape has more of anything in one unit; a larger number is a slip."""
@@ -96,19 +96,6 @@ def called(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
         return verb(*args, **words)
 
     return call
-
-
-def shown(value: object, longest: int = 60) -> str:
-    """Return a value for a message, in one line and short, whatever it is.
-
-    >>> shown("x" * 100, 10)
-    "'xxxxxx..."
-    """
-    try:
-        text = repr(value)
-    except Exception:  # an integer of thousands of digits, an object of someone's own
-        text = f"a {type(value).__name__} that can't be shown"
-    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def is_empty(value: object) -> bool:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rackmodel.errors import InvalidInput
+from rackmodel.errors import InvalidInput, shown
 
 _SMALL = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3}
 _LARGE = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21}
@@ -251,24 +251,23 @@ def parse(value: object, dimension: str, *, where: str, positive: bool = False) 
     lowest = -273.15 if dimension == "c" else 0.0
     if math.isnan(number):
         raise InvalidInput(
-            f"{where}: expected {kind.what}, found {_brief(value)}, which is not a number"
+            f"{where}: expected {kind.what}, found {shown(value)}, which is not a number"
         )
     if number > LARGEST:
         raise InvalidInput(
-            f"{where}: {_brief(value)} is too large for {kind.what}; expected one such as"
+            f"{where}: {shown(value)} is too large for {kind.what}; expected one such as"
             f" {kind.example!r}"
         )
     least, most = _RATES.get(dimension, (0.0, LARGEST))
     if 0 < number < least or number > most:
         size = "small" if number < least else "large"
         raise InvalidInput(
-            f"{where}: {_brief(value)} is too {size} for {kind.what}"
-            f" (outside {least:g} to {most:g})"
+            f"{where}: {shown(value)} is too {size} for {kind.what} (outside {least:g} to {most:g})"
         )
     if number < lowest:
         reason = "below absolute zero" if dimension == "c" else "negative"
         raise InvalidInput(
-            f"{where}: {_brief(value)} is {reason}; expected {kind.what} such as {kind.example!r}"
+            f"{where}: {shown(value)} is {reason}; expected {kind.what} such as {kind.example!r}"
         )
     if number == 0 and (positive or not kind.zero):
         raise InvalidInput(
@@ -277,19 +276,10 @@ def parse(value: object, dimension: str, *, where: str, positive: bool = False) 
     return number
 
 
-def _brief(value: object) -> str:
-    """Return the value as it was written, at most 60 characters of it."""
-    try:
-        shown = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        shown = "a number of thousands of digits"
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
 def _wrong(value: object, dimension: str, where: str, remedy: str = "") -> InvalidInput:
     kind = _DIMENSIONS[dimension]
     return InvalidInput(
-        f"{where}: expected {kind.what} such as {kind.example!r}, found {_brief(value)}{remedy}"
+        f"{where}: expected {kind.what} such as {kind.example!r}, found {shown(value)}{remedy}"
     )
 
 

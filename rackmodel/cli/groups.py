@@ -120,10 +120,10 @@ def _job_options() -> list[Parameter]:
             Job,
             "Job",
             ("seq_len", "token_routing", "document_len", *_TRAINED, "precision"),
-            searched=True,  # a launch file may say them
+            left_out="open",  # a launch file may say them
         ),
         *fields_options(Job, "Job", ("stack", "cuda_graphs")),
-        *fields_options(Plan, _PLAN, searched=True),
+        *fields_options(Plan, _PLAN, left_out="searched"),
         parameter("more", PlanWords, None),
         parameter("default_plan", DefaultPlan, False),
     ]
@@ -281,14 +281,14 @@ def _serving_options() -> list[Parameter]:
     return [
         parameter("model", Model),
         *user_options(),
-        *fields_options(ServingJob, "Job", ("isl", "osl"), searched=True),
+        *fields_options(ServingJob, "Job", ("isl", "osl"), left_out="open"),
         *request_options(),
         *fields_options(ServingWords, "Job", ("gpus",)),
-        *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
-        *fields_options(ServingJob, "Job", ("cuda_graphs",), searched=True),
-        *fields_options(Worker, _PLAN, searched=True),
+        *fields_options(ServingJob, "Job", _SERVED[2:], left_out="open"),
+        *fields_options(ServingJob, "Job", ("cuda_graphs",), left_out="open"),
+        *fields_options(Worker, _PLAN, left_out="searched"),
         *fields_options(ServingWords, _PLAN, ("decode_gpus",)),
-        *fields_options(ServingJob, _PLAN, _SPREAD, searched=True),
+        *fields_options(ServingJob, _PLAN, _SPREAD, left_out="open"),
         *fields_options(ServingWords, _PLAN, ("disaggregated",)),
     ]
 
@@ -300,10 +300,10 @@ def _front_options() -> list[Parameter]:
         parameter("model", Model),
         *fields_options(ServingJob, "Job", ("isl", "osl")),
         *fields_options(ServingWords, "Job", ("gpus",)),
-        *fields_options(ServingJob, "Job", _SERVED[2:], searched=True),
-        *fields_options(Worker, _PLAN, searched=True),
+        *fields_options(ServingJob, "Job", _SERVED[2:], left_out="open"),
+        *fields_options(Worker, _PLAN, left_out="searched"),
         *fields_options(
-            ServingJob, _PLAN, ("prefill_gpus", "chunk", "max_sequences"), searched=True
+            ServingJob, _PLAN, ("prefill_gpus", "chunk", "max_sequences"), left_out="open"
         ),
         *request_options(("requests", "slo")),
     ]
@@ -318,14 +318,14 @@ def _domain_options() -> list[Parameter]:
     from rackmodel.workload.job import Job
     from rackmodel.workload.serving.job import ServingJob, Worker
 
-    open_words = {one.name: one for one in fields_options(Job, "Job", searched=True)}
+    open_words = {one.name: one for one in fields_options(Job, "Job", left_out="open")}
     trained = [open_words.get(one.name, one) for one in _job_options()]
     return [
         *trained,
         *fields_options(ServingWords, _USERS, ("serve", "tokens_per_s_per_user")),
-        *fields_options(ServingJob, _USERS, (*_SERVED_ONLY, "chunk"), searched=True),
-        *fields_options(Worker, _USERS, ("dp_attention",), searched=True),
-        *fields_options(ServingJob, _USERS, ("prefill_gpus",), searched=True),
+        *fields_options(ServingJob, _USERS, (*_SERVED_ONLY, "chunk"), left_out="open"),
+        *fields_options(Worker, _USERS, ("dp_attention",), left_out="searched"),
+        *fields_options(ServingJob, _USERS, ("prefill_gpus",), left_out="open"),
         *fields_options(ServingWords, _USERS, ("disaggregated",)),
     ]
 

@@ -21,8 +21,10 @@ import typer
 
 from rackmodel.cli import part_words, values
 from rackmodel.fields import bounds, check_values, described, kinds_of
+from rackmodel.sizes import sizes
 
 Words = dict[str, Any]
+LeftOut = typing.Literal["filled", "open", "searched"]
 #: How a word is read, by the unit of its field, else by its type: (metavar, reader).
 _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     int: ("N", values.count),
@@ -42,7 +44,7 @@ _READERS: dict[object, tuple[str, Callable[[str, str], Any]]] = {
     "s": ("TIME", values.quantity("s")),
     "bytes": ("BYTES", values.quantity("bytes")),
     "bytes_per_s": ("RATE", values.quantity("bytes_per_s")),
-    "size": ("SIZE", values.sizes),
+    "size": ("SIZE", sizes),
     "media": ("TIER=MEDIUM[:LENGTH]", values.medium),
     "slow": ("PART=FACTOR", part_words.slow),
     "mixed": ("PART=ACCELERATOR", part_words.mixed),
@@ -65,15 +67,16 @@ class Group(NamedTuple):
 
 
 def fields_options(
-    kind: Any, panel: str, only: tuple[str, ...] = (), *, searched: bool = False
+    kind: Any, panel: str, only: tuple[str, ...] = (), *, left_out: LeftOut = "filled"
 ) -> list[inspect.Parameter]:
     """Return one typer parameter for each field that has an option.
 
-    only : names of fields; () means all. searched : what is not given is not filled by the default.
+    only : names of fields; () means all. left_out : whether what is not given is "filled" here by
+    its default, stays "open" to what else may say it before the default does, or is "searched".
     """
     kinds = kinds_of(kind)
     return [
-        _parameter(one, kinds[one.name], panel, searched)
+        _parameter(one, kinds[one.name], panel, left_out)
         for one in fields(kind)
         if one.metadata.get("option") and (not only or one.name in only)
     ]
@@ -84,13 +87,15 @@ def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> i
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspect.Parameter:
+def _parameter(one: Field[Any], hint: Any, panel: str, left_out: LeftOut) -> inspect.Parameter:
     told = one.metadata
     option, unit = str(told["option"]), told["unit"]
     plain = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    shown = one.default not in (None, "", "default", MISSING) and not searched
-    default = one.default if shown and not isinstance(one.default, tuple) else None
+    named = one.default not in (None, "", "default", MISSING) and one.default != ()
+    default = one.default if named and left_out == "filled" else None
     text = described(told)
+    if named and one.default and left_out == "open" and "Default:" not in text:
+        text += f" Default: {option if one.default is True else one.default}."
     settings: Words = {
         "rich_help_panel": panel,
         "show_default": default is not None and default is not False,
@@ -118,7 +123,7 @@ def _parameter(one: Field[Any], hint: Any, panel: str, searched: bool) -> inspec
             kind = list[str]
     if told["examples"] and bool not in plain:
         text += f" Example: {names[0]} {_shown(told['examples'][0], unit)}"
-    required = one.default is MISSING and one.default_factory is MISSING and not searched
+    required = one.default is MISSING and one.default_factory is MISSING and left_out == "filled"
     return parameter(
         one.name,
         Annotated[

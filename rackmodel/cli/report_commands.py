@@ -31,7 +31,7 @@ def _job_options() -> list[Parameter]:
         parameter("model", groups.Model, JOB["model"]),
         parameter("gpus", groups.Gpus, JOB["gpus"]),
         parameter("global_batch", groups.Batch, JOB["global_batch"]),
-        *fields_options(Job, "Job", ("seq_len", "precision"), searched=True),
+        *fields_options(Job, "Job", ("seq_len", "precision"), left_out="open"),
     ]
 
 

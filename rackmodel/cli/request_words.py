@@ -84,12 +84,12 @@ class RequestWords:
 
 def user_options() -> list[Parameter]:
     """Return the option of how many users there are."""
-    return fields_options(RequestWords, "Job", ("users",), searched=True)
+    return fields_options(RequestWords, "Job", ("users",), left_out="open")
 
 
 def request_options(only: tuple[str, ...] = (*EVENTS, *_ABOUT_THEM)) -> list[Parameter]:
     """Return the options of requests."""
-    return fields_options(RequestWords, "Requests one by one (percentiles)", only, searched=True)
+    return fields_options(RequestWords, "Requests one by one (percentiles)", only, left_out="open")
 
 
 def request_words(words: Words) -> Words:

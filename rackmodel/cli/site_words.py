@@ -28,7 +28,7 @@ def site_options(*only: str) -> Group:
     def options() -> list[Parameter]:
         from rackmodel.assess.site import Site
 
-        return fields_options(Site, "Site", only, searched=True)
+        return fields_options(Site, "Site", only, left_out="open")
 
     return Group(options, _collected)
 

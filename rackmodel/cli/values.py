@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import MOST_RANKS, MOST_WHOLE
+from rackmodel.units import parse
 
-MAX_SIZES = 1_000
-MAX_BYTES = 1e18
 _THOUSANDS = {"": 1, "k": 1_000, "m": 1_000_000}
 _TOKENS = {"": 1, "k": 1024, "m": 1024**2}
-_BINARY = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _NUMBER = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?)\s*([a-z]*)", re.IGNORECASE)
 
 
@@ -83,8 +81,6 @@ def quantity(dimension: str) -> Callable[[str, str], float]:
     hours."""
 
     def read(text: str, where: str) -> float:
-        from rackmodel.units import parse
-
         if dimension == "s" and re.fullmatch(r"[0-9.,_e+]+", text.strip()) and text.strip() != "0":
             raise InvalidInput(f"{where}: {clip(text)} of what? It needs a unit: 4s, 4min, 4h, 4d")
         return parse(text, dimension, where=where, positive=True)
@@ -148,73 +144,6 @@ def smoothing(word: str, where: str) -> tuple[str, float]:
     if not dimension:
         return field, number(text, where, "0.8")
     return field, quantity(dimension)(text.removesuffix(after), where)
-
-
-def sizes(text: str, where: str = "--bytes") -> list[float]:
-    """Return one size or a sweep of sizes in bytes, ascending as written.
-
-    "1GB" is 1e9; "8:8G:x2" doubles from 8 B to 8 GiB as nccl-tests does (a bare K, M or G
-    is binary there); "1MB:4MB:+1MB" adds; "1MB,1GB" lists.
-
-    >>> sizes("1GB"), len(sizes("8:8G:x2")), sizes("1MB:3MB:+1MB")
-    ([1000000000.0], 31, [1000000.0, 2000000.0, 3000000.0])
-    """
-    values: list[float] = []
-    for part in _split_list(text):
-        ends = part.split(":")
-        if len(ends) == 1:
-            values.append(size(part, where))
-        elif len(ends) in (2, 3):
-            values.extend(_span(ends, text, where))
-        else:
-            raise InvalidInput(f"{where}: wanted SIZE or FROM:TO:xFACTOR; got {clip(text)!r}")
-        if len(values) > MAX_SIZES:
-            raise InvalidInput(f"{where}: wanted at most {MAX_SIZES:,} sizes; got {clip(text)!r}")
-    return values
-
-
-def _split_list(text: str) -> list[str]:
-    """Split at commas, but not at those that only group digits ("1,048,576")."""
-    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+[a-zA-Z]*", text.strip()):
-        return [text.strip().replace(",", "")]
-    return [part.strip() for part in text.split(",")]
-
-
-def _span(ends: Sequence[str], text: str, where: str) -> Iterator[float]:
-    """Yield the sizes of "FROM:TO" (doubling), "FROM:TO:xFACTOR" or "FROM:TO:+STEP"."""
-    first, last = size(ends[0], where), size(ends[1], where)
-    step = ends[2].strip() if len(ends) == 3 else "x2"
-    adds = step[:1] == "+"
-    try:
-        by = size(step[1:], where) if adds else float(step[1:])
-    except ValueError:
-        by = math.nan
-    if step[:1] not in ("x", "*", "+") or not (0 if adds else 1) < by < math.inf:
-        raise InvalidInput(
-            f"{where}: the step has to be xFACTOR above 1 (x2) or +SIZE (+1MB); got {clip(text)!r}"
-        )
-    if first > last:
-        raise InvalidInput(f"{where}: the sweep {clip(text)!r} ends before it begins; give FROM:TO")
-    number = (last - first) / by if adds else math.log(last / first) / math.log(by)
-    if number > MAX_SIZES:
-        raise InvalidInput(f"{where}: wanted at most {MAX_SIZES:,} sizes; got {clip(text)!r}")
-    for index in range(math.floor(number + 1e-9) + 1):
-        yield first + index * by if adds else first * by**index
-
-
-def size(text: str, where: str) -> float:
-    """Return one size in bytes, above 0 and at most 1e18."""
-    word = text.strip()
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e\+?[0-9]{1,3})?)\s*([kmgt]?)", word, re.IGNORECASE)
-    if match is not None and len(word) <= 40:
-        value = float(match[1]) * _BINARY[match[2].lower()]
-    else:
-        from rackmodel.units import parse
-
-        value = parse(word[:80], "bytes", where=where)
-    if not 0 < value <= MAX_BYTES:
-        raise InvalidInput(f"{where}: wanted a size from 1 B to 1 EB; got {clip(text)!r}")
-    return value
 
 
 def assignments(words: Sequence[str]) -> dict[str, str]:

@@ -25,8 +25,8 @@ class EngineOptions:
     """How a step is simulated.
 
     fold : simulate ranks that do the same only once (exact); False simulates every rank.
-    slow : {part: factor}: accelerators (by rank 3, "gpu17", "rack1", "domain2") whose kernels take
-    so much longer; of any other node of the graph ("nic-3", "leaf-0-1") links are so much slower.
+    slow : {part: factor from 1}: accelerators (rank 3, "gpu17", "rack1", "domain2") whose kernels
+    take so many times as long; of any other node ("nic-3", "leaf-0-1") links are so much slower.
     broken : nodes that do nothing; ranks stand on others, bytes go around them.
     mixed : {accelerator, rack or domain: part of the catalog that stands there instead}.
     placement : accelerators of each scale-up domain in order; one number counts for all. On a torus
@@ -45,12 +45,12 @@ class EngineOptions:
     )
     slow: Mapping[str, float] = setting(
         {},
-        "Accelerators whose kernels take so much longer, by rank (3), gpu17, rack1 or domain2; of "
-        "any other node (nic-3, leaf-0-1) the links are so much slower.",
+        "Accelerators whose kernels take so many times as long (1.2: a fifth longer), by rank (3), "
+        "gpu17, rack1 or domain2; of other nodes (nic-3, leaf-0-1) the links are so much slower.",
         "rack1=1.2",
         unit="slow",
         option="--slow",
-        least=1e-3,
+        least=1.0,
         most=1e6,
     )
     broken: tuple[str, ...] = setting(
@@ -117,6 +117,12 @@ class EngineOptions:
         """Take numbers of ranks for words, lists for tuples; refuse what contradicts itself."""
         slow = {str(key): value for key, value in gate.table_of(self.slow, "slow").items()}
         object.__setattr__(self, "slow", slow)
+        for part, factor in slow.items():
+            if isinstance(factor, int | float) and factor < 1:
+                raise InvalidInput(
+                    f"slow: {part}={factor:g} would be quicker; give how many times as long it"
+                    " takes, 1 or more: 2 is half as fast"
+                )
         for name, example in (("broken", '["gpu17"]'), ("placement", "[64, 64]")):
             members = gate.members(getattr(self, name), name, example)
             object.__setattr__(self, name, tuple(map(gate.plain, members)))

@@ -236,7 +236,7 @@ class _Reader:
             doing = Work(kind == "kernel" and bool(MATRIX.search(name)))
         number = self.recorder.add(pid, lane, start, seconds, doing, meeting)
         if self.ours and "SendRecv" in name:
-            self.recorder.sends[name] = number
+            self.recorder.sends.setdefault(name, []).append(number)
         external = args.get("External id")
         open_product = isinstance(doing, Work) and doing.matrix and not doing.flops
         if open_product and isinstance(external, int):

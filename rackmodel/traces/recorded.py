@@ -130,8 +130,8 @@ class Recorder:
     meeting: array[int] = field(default_factory=lambda: array("q"))
     works: dict[Doing, int] = field(default_factory=dict)
     waits: dict[int, list[int]] = field(default_factory=dict)  # that the file says, by number
-    sends: dict[str, int] = field(default_factory=dict)  # by name, and who waits for which
-    arrivals: list[tuple[int, str]] = field(default_factory=list)
+    sends: dict[str, list[int]] = field(default_factory=dict)  # by name: of each kind of rank one
+    arrivals: list[tuple[int, str]] = field(default_factory=list)  # who waits for such a send
     lanes: int = 0
     machine: str = ""
     steps: int = 1
@@ -219,7 +219,13 @@ class Recorder:
                 found.extend(int(place[other]) for other in self.waits.get(one, ()))
                 first.append(len(found))
         else:
-            sends = {at: self.sends[name] for at, name in self.arrivals if name in self.sends}
+            sends = {
+                at: max(sent, key=end.__getitem__)  # the one that it waited for ended last
+                for at, name in self.arrivals
+                if (
+                    sent := [s for s in self.sends.get(name, ()) if end[s] < start[at] + ROUNDING_S]
+                )
+            }
             _infer(self.rank, self.lane, start, end, (order, place), (found, first), sends)
         return np.array(found, dtype=np.int64), np.array(first, dtype=np.int64)
 

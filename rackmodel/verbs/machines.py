@@ -15,6 +15,7 @@ from rackmodel import units
 from rackmodel.errors import InvalidInput, UnknownName
 from rackmodel.fields import record
 from rackmodel.reporting.style import Axes, Figure
+from rackmodel.sizes import sizes
 from rackmodel.verbs.answer import Answer, checked
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def collective(
 
     topology : as `simulate` takes it. op : all-reduce, all-gather, reduce-scatter, all-to-all,
     dispatch, combine, broadcast or send. bytes : of the result as nccl-tests counts them, one size
-    ("1 GB") or many. gpus : accelerators, racks filled in order. algorithm : None takes what the
-    library would choose. weights : (gpus, gpus), shares of what each rank sends to each, over the
-    fullest rank; for an all-to-all with uneven sizes. routing, seed : of packets, as in `simulate`.
+    ("1 GB"), many, or a sweep as the command has it ("8:8G:x2"). gpus : accelerators, racks filled
+    in order. algorithm : None takes what the library would choose. weights : (gpus, gpus), shares
+    of what each rank sends to each, over the fullest rank; for an all-to-all with uneven sizes.
+    routing, seed : of packets, as in `simulate`.
 
     Returns
     -------
@@ -68,18 +70,22 @@ def collective(
             f"gpus {gpus:,}: topology {machine.name[:60]!r} has at most"
             f" {machine.max_accelerators:,} accelerators; ask for fewer"
         )
-    given = [bytes] if isinstance(bytes, (int, float, str)) else bytes
-    sizes = [units.parse(size, "bytes", where="bytes", positive=True) for size in given]
+    asked = list[float]()
+    for one in [bytes] if isinstance(bytes, (int, float, str)) else bytes:
+        if isinstance(one, str):
+            asked += sizes(one)
+        else:
+            asked.append(units.parse(one, "bytes", where="bytes", positive=True))
     if weights is None:
         timed = run_collective(
-            machine, op, sizes, gpus, algorithm=algorithm, routing=routing, seed=seed
+            machine, op, asked, gpus, algorithm=algorithm, routing=routing, seed=seed
         )
         rows = [dict(row) for row in timed]
     elif op != "all-to-all":
         raise InvalidInput(f"weights: only all-to-all has uneven sizes, not {op}; leave them out")
     else:
         graph = Network.from_graph(machine.graph(gpus, bundled=True), routing=routing, seed=seed)
-        rows = [all_to_allv(graph, range(gpus), weights * size) for size in sizes]
+        rows = [all_to_allv(graph, range(gpus), weights * size) for size in asked]
     label = f"{op}, {machine.name}, {gpus:,} accelerators"
     payload: dict[str, Any] = {"topology": machine.name, "op": op, "gpus": gpus, "rows": rows}
     payload |= made_with(catalog)

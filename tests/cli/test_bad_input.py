@@ -19,6 +19,7 @@ from rackmodel import api
 from rackmodel.cli import app, values
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.fields import kinds_of
+from rackmodel.sizes import sizes
 from rackmodel.workload import Plan
 
 JOB = ["--model", "gpt3-13b", "--gpus", "16", "--global-batch", "64"]
@@ -265,7 +266,7 @@ def test_values_are_read_or_refused(word):
     for read in (
         lambda: values.count(word, "--gpus"),
         lambda: values.tokens(word, "--seq-len"),
-        lambda: values.sizes(word),
+        lambda: sizes(word),
         lambda: values.assignments([word]),
         lambda: values.thresholds([word]),
     ):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import re
 import subprocess
 import sys
+import typing
 
 import pytest
 
 from rackmodel.cli.app import COMMANDS as VERBS
+from rackmodel.cli.options import expanded
 
 COMMANDS = [
     "simulate",
@@ -205,6 +208,16 @@ def test_heat_adds_up_to_the_rack(run):
     plan = ["--plan", "tp=1", "--plan", "pp=1", "--plan", "micro_batch=1"]
     answer = json.loads(run("heat", "dgx-h100", *words, *plan, "--json").stdout)
     assert sum(row["heat_w"] for row in answer["rows"]) == pytest.approx(answer["heat_w"])
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "default"),
+    [("simulate", "optimizer", "adam"), ("serve", "kv", "fp8"), ("serve", "chunk", "8192")],
+)
+def test_help_tells_the_default_of_what_may_be_said_elsewhere(command, option, default):
+    told = inspect.signature(expanded(VERBS[command].function)).parameters[option]
+    assert told.default is None  # so that a launch file or a search may say it
+    assert f"Default: {default}." in typing.get_args(told.annotation)[1].help
 
 
 def test_help_shows_what_stands_in_brackets(run):

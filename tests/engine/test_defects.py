@@ -184,6 +184,7 @@ def test_each_part_of_a_mixed_machine_has_its_own_clock_under_a_cap():
         ),
         ({"slow": {"gpu99": 2.0}}, UnknownName, "gpu99"),
         ({"slow": {99: 2.0}}, InvalidInput, "give ranks of 0 to 15"),
+        ({"slow": {"gpu0": 0.5}}, InvalidInput, "would be quicker; give .* 2 is half as fast"),
         ({"slow": {"gpu20": 2.0}, "placement": [8, 4, 4]}, InvalidInput, "can't act"),
         ({"placement": [9]}, CannotRun, "a domain has 8.*place at most 8"),
         (

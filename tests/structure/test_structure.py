@@ -36,6 +36,7 @@ ALWAYS = {
     "files",
     "gate",
     "shipped",
+    "sizes",
     "stages",
     "units",
 }

@@ -48,9 +48,14 @@ def test_the_same_machine_gives_the_step(steps, name):
     "words",
     [
         {"plan": {**BASE, "tp": 2, "pp": 4, "vpp": 2, "schedule": "zb-v"}, "global_batch": 16},
-        {"plan": {**BASE, "tp": 2, "pp": 2}, "global_batch": 4, "slow": {3: 0.5}},
+        {"plan": {**BASE, "tp": 2, "pp": 2}, "global_batch": 4, "slow": {3: 2.0}},
+        {
+            "plan": {**BASE, "tp": 2, "pp": 2},
+            "global_batch": 4,
+            "slow": {rank: 2.0 for rank in range(16) if rank != 3},
+        },
     ],
-    ids=["zb-v", "a slow one"],
+    ids=["zb-v", "a slow one", "a quick one"],
 )
 def test_both_formats_give_the_step_within_a_percent(tmp_path, words):
     """Stages that wait for one another, and ranks unlike: the files hold what each took in turn."""

@@ -301,6 +301,8 @@ def test_pictures_of_several_panels_draw_the_first_on_axes_that_are_given():
 def test_a_collective_takes_sizes_as_people_write_them():
     found = rackmodel.collective("dgx-h100", "all-reduce", ["1 MB", 1e9], gpus=8)
     assert [row["bytes"] for row in found["rows"]] == [1e6, 1e9]
+    swept = rackmodel.collective("dgx-h100", "all-reduce", "1k:8k:x2", gpus=8)
+    assert [row["bytes"] for row in swept["rows"]] == [1024, 2048, 4096, 8192]
     for junk, why in (
         ("400Gb/s", "which is a bandwidth"),
         (None, "expected a size"),
