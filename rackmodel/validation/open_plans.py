@@ -105,6 +105,7 @@ class OpenPlan:
             dp_overlap=flag(row, "dp_overlap", software.dp_overlap),
             cp_method=(text(row, "cp_method") or software.cp_method) if cp > 1 else "ring",
             dispatcher=_dispatcher(text(row, "notes")) if ep > 1 else "",
+            fp8_head=flag(row, "fp8_head", False),
         )
 
     def _chunks(self, pp: int) -> list[int]:

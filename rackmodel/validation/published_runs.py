@@ -31,6 +31,7 @@ from rackmodel.workload import Job, Model, Plan
 # A plan that was stated did run: of software that nobody knows, need above capacity by less than
 # estimates are off by on families that are left out is no reason for recompute.
 MEMORY_ERROR_UNKNOWN = 0.15
+SCRIPTS = ("stack", "model", "topology", "precision")  # what a script of a published run is for
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
@@ -120,7 +121,7 @@ def read_run(
     from rackmodel.workload import Job
 
     stated = text(row, "stack") or "default"
-    script = recipe_of({name: text(row, name) for name in ("stack", "model")}, 0)
+    script = recipe_of({name: text(row, name) for name in SCRIPTS}, 0)
     corrected = script.pop("corrected", {})
     row = {**script, **{name: row[name] for name in row if text(row, name)}, **corrected}
     sharded = text(row, "sharding") in ("zero2", "zero3", "hsdp")

@@ -59,7 +59,11 @@ def embedding_steps(local: Local) -> list[Step]:
 
 
 def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
-    """Final norm, logits in the base format, cross-entropy over the split vocabulary.
+    """Final norm, logits, cross-entropy over the split vocabulary.
+
+    Logits are in the base format, or in that of the layers with `Plan.fp8_head`: their operands and
+    gradient are cast then, what leaves is in 16 bits as before (TELMHeadColumnParallelLinear in
+    Megatron-Core).
 
     own_matrix : the head's weights are parameters of this rank (untied, or tied on another rank).
     """
@@ -69,7 +73,8 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     software, chunks = software_of(local.job.stack), local.plan.loss_chunks
     heads = chunks if software.head_in_chunks else 1
     logits = local.tokens * vocab / chunks
-    head = linear(local, "head", (local.tokens / heads, vocab, model.hidden), wide=True)
+    shape, wide = (local.tokens / heads, vocab, model.hidden), not local.plan.fp8_head
+    head = linear(local, "head", shape, wide=wide)
     steps = [
         *joining_steps(local),
         Step(

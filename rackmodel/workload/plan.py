@@ -107,6 +107,7 @@ class Plan:
         "bf16",
         choices=("fp32", "bf16"),
     )
+    fp8_head: bool = setting(False, "fp8-mx: logits too (Megatron's fp8_output_proj).", True)
     offload: tuple[str, ...] = setting(
         (), "What goes to host memory.", "optimizer", choices=choices.OFFLOADS
     )

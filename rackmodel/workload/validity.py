@@ -345,6 +345,7 @@ def _options(job: Job) -> list[Rule]:
             plan.tp_overlap and (plan.tp == 1 or not plan.sequence_parallel),
             "tp_overlap needs tp above 1 and sequence_parallel",
         ),
+        (plan.fp8_head and job.precision != "fp8-mx", "fp8_head needs precision fp8-mx"),
         (
             plan.recompute_modules and plan.recompute != "selective",
             "recompute_modules need recompute selective",

@@ -254,6 +254,15 @@ def test_scripts_say_what_rows_of_them_do_not():
 
     assert (graphs(), graphs(cuda_graphs=1), graphs(model="x")) == (False, True, None)
     assert graphs(stack="somebodys-26.06") is None
+    here = {"model": "DeepSeekV3", "topology": "gb300-nvl72", "precision": "fp8-mx"}
+    for other in (
+        {},
+        {"topology": "dgx-b300"},
+        {"stack": "megatron-bridge-26.04"},
+        {"fp8_head": 0},
+    ):
+        (job,) = read_run({**row, **here, **other}, domain=72).jobs
+        assert job.plan.fp8_head is not bool(other)
 
 
 def test_composed_steps_run_what_their_source_does_and_not_what_it_says():

@@ -348,6 +348,28 @@ def test_mixtures_in_mxfp8_that_are_captured_whole_go_from_product_to_product():
         assert any("weighted_swiglu" in k.name for k in found), changes
 
 
+def test_logits_in_mxfp8_are_the_same_products_on_cast_operands_in_every_head():
+    """Of the MTP layers too: the matrix is one. What leaves is in 16 bits, FLOPs stay."""
+
+    def heads(fp8: bool) -> list[Kernel]:
+        plan = Plan(tp=1, pp=1, ep=8, dp=8, fp8_head=fp8)
+        words = {"model": load_model("deepseek-v3"), "plan": plan, "seq_len": 4096}
+        one = Job(stack="megatron-bridge-26.06", precision="fp8-mx", global_batch=64, **words)
+        units = [u for c in chunks_of(one)[0] for u in c.units if u.kind in ("head", "mtp_head")]
+        works = [s.work for u in units for s in u.steps if s.name == "head"]
+        assert len(works) == 1 + one.model.mtp_layers == 2
+        return [k for w in works for k in (*w.forward, *w.backward, *w.weight)]
+
+    wide, narrow = heads(False), heads(True)
+    assert {k.precision for k in wide} == {"bf16"}
+    products = [k for k in narrow if k.family == "gemm"]
+    assert {k.precision for k in products} == {"fp8"}
+    assert sum(k.role == Role.CAST for k in narrow) == 4  # the input and the gradient of each
+    assert sum(k.flops for k in narrow) == sum(k.flops for k in wide)
+    assert products[0].write_bytes == wide[0].write_bytes
+    assert sum(k.read_bytes for k in products) < sum(k.read_bytes for k in wide)
+
+
 @pytest.mark.parametrize(
     ("stack", "tp", "hides"),
     [("megatron-bridge", 4, True), ("megatron-bridge", 1, False), ("default", 4, False)],

@@ -34,6 +34,7 @@ SPELLED = (
     Spelled("sequence_parallel", "sequence_parallel", False),
     Spelled("tp_overlap", "tp_comm_overlap", False),
     Spelled("ep_overlap", "overlap_moe_expert_parallel_comm", False),
+    Spelled("fp8_head", "fp8_output_proj", False),
     Spelled(
         *("cp_method", "cp_comm_type", "ring"),
         {"ring": "p2p", "all-to-all": "a2a", "all-gather": "all_gather"},
