@@ -107,6 +107,11 @@ class HostSection(LinkKeys):
     cpus: int | None = Field(
         None, description="CPUs of a host. Default: one for each four accelerators."
     )
+    memory: float | str | None = Field(
+        None,
+        description="Memory of a host's CPUs: '2 TB'. Default: 480 GB a Grace, 1.5 TB a Vera, 1 TB"
+        " any other one.",
+    )
 
 
 class NicsSection(LinkKeys, HostLinkKeys):

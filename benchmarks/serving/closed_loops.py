@@ -58,7 +58,7 @@ def main() -> None:
         job, fixed = job_of_words(machine, words)
         job = job.replace(worker=Worker(**{"ep": 1, **fixed}))
         steps = steps_of(machine)
-        most = check_users(job, steps.part)
+        most = check_users(job, steps)
         state = settle(job, steps, most / job.workers)
         run = simulate_requests(job, steps, UNEQUAL, Objective())
         tpot = run.cluster.seen.tpot.mean / state.tpot_s - 1.0

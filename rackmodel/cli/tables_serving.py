@@ -27,8 +27,9 @@ from rackmodel.reporting.words import (
 def plan_text(plan: Payload) -> str:
     """Return a plan in one line.
 
-    >>> plan_text({"tp": 8, "pp": 1, "ep": 8, "dp_attention": True, "workers": 2})
-    '2 x tp 8  ep 8  dp-attention'
+    >>> plan_text({"tp": 8, "pp": 1, "ep": 8, "dp_attention": True, "workers": 2}
+    ...           | {"weights_offload": 0.5})
+    '2 x tp 8  ep 8  dp-attention  weights-offload 0.5'
     """
     text = f"{plan['workers']} x {_worker(plan)}"
     if plan.get("prefill"):
@@ -39,7 +40,9 @@ def plan_text(plan: Payload) -> str:
 def _worker(plan: Payload) -> str:
     words = [f"tp {plan['tp']}"]
     words += [f"{axis} {plan[axis]}" for axis in ("pp", "ep") if plan[axis] > 1]
-    return "  ".join(words + ["dp-attention"] * bool(plan["dp_attention"]))
+    words += ["dp-attention"] * bool(plan["dp_attention"])
+    away = plan["weights_offload"]
+    return "  ".join(words + [f"weights-offload {away:g}"] * bool(away))
 
 
 def milliseconds(value: float) -> str:

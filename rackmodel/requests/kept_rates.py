@@ -70,7 +70,7 @@ def goodput_rows(
 def _steady(job: ServingJob, steps: Steps, objective: Objective) -> Sought | None:
     try:
         check_serving(job)
-        most = check_users(job.replace(users=1), steps.part)
+        most = check_users(job.replace(users=1), steps)
     except CannotRun:
         return None
     best = 0.0

@@ -196,7 +196,7 @@ def checked_job(machine: Topology, job: ServingJob, steps: Steps) -> None:
     check_serving(job)
     machine.units(job.gpus)
     check_formats(job, steps.part)
-    check_users(job.replace(users=1), steps.part)
+    check_users(job.replace(users=1), steps)
 
 
 def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:

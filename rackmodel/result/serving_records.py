@@ -25,12 +25,13 @@ from rackmodel.result.records import (
 
 class WorkerRecord(TypedDict):
     """One copy of the model on tp x pp accelerators; `dp_attention`: each rank runs the attention
-    of its own sequences."""
+    of its own sequences; `weights_offload`: share of layers that have weights in host memory."""
 
     tp: int
     pp: int
     ep: int
     dp_attention: bool
+    weights_offload: float
 
 
 class ServingPlanRecord(WorkerRecord):

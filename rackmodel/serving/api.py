@@ -40,6 +40,7 @@ def serve(
     pp: int | None = None,
     ep: int | None = None,
     dp_attention: bool | None = None,
+    weights_offload: float | None = None,
     prefill_gpus: int | None = None,
     decode_gpus: int | None = None,
     prefill: Mapping[str, Any] | None = None,
@@ -81,6 +82,8 @@ def serve(
     The plan
     --------
     tp, pp, ep, dp_attention : of one worker; see `rackmodel.workload.serving.job.Worker`.
+    weights_offload : share of layers that have their experts (or all weights, where there are none)
+        in host memory: copied in for every step (vLLM's and SGLang's --offload-group-size).
     prefill_gpus (or decode_gpus, the rest) : accelerators that run prompts only; prefill : fields
         of their workers. disaggregated : search such plans too, where no worker is given. chunk :
         most tokens of prompts in one step. max_sequences : of a data-parallel rank at once; 0 for
@@ -126,6 +129,7 @@ def front(
     pp: int | None = None,
     ep: int | None = None,
     dp_attention: bool | None = None,
+    weights_offload: float | None = None,
     prefill_gpus: int | None = None,
     weights: str | None = None,
     kv: str = "fp8",

@@ -48,6 +48,7 @@ class ServingResult(Framed):
     hbm: Mapping[str, float]
     users_most: int
     host_s: float
+    copied_s: float  # of a decode step, to copy in what is in host memory
     band: tuple[float, float]  # of the time per token, as factors
     assess: Callable[[ServingResult], Mapping[str, Any]]
     catalog: Catalog
@@ -99,6 +100,8 @@ class ServingResult(Framed):
     @cached_property
     def bound_by(self) -> str:
         """Name what a shorter time per token would need most."""
+        if self.copied_s and self.steady.decode_s <= self.copied_s + self.host_s:
+            return "host link"
         floor = hbm = matrix = 0.0
         for kernel, times in kernels_of(self.decode).items():
             limits = self.kernels.limits_s(kernel)

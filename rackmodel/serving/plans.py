@@ -60,6 +60,7 @@ def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any], domain: int) 
     cut into stages where one of them is a whole domain.
     """
     divisors = [n for n in range(1, gpus + 1) if gpus % n == 0]
+    offload = fixed.get("weights_offload", 0.0)
     for tp in [fixed["tp"]] if "tp" in fixed else divisors:
         spreads = [False, True] if model.experts and tp > 1 else [False]
         for dp_attention in [fixed["dp_attention"]] if "dp_attention" in fixed else spreads:
@@ -69,7 +70,9 @@ def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any], domain: int) 
             eps = [tp] if dp_attention and "dp_attention" not in fixed else eps
             for ep in [fixed["ep"]] if "ep" in fixed else eps:
                 for pp in [fixed["pp"]] if "pp" in fixed else (STAGES if tp == domain else [1]):
-                    worker = Worker(tp=tp, pp=pp, ep=ep, dp_attention=dp_attention)
+                    worker = Worker(
+                        tp=tp, pp=pp, ep=ep, dp_attention=dp_attention, weights_offload=offload
+                    )
                     try:
                         check_worker(worker, model, gpus)
                     except InvalidPlan:
@@ -156,7 +159,7 @@ def with_plan(plan: ServingJob, steps: Steps) -> Tried:
         If it can't be served.
     """
     check_serving(plan)
-    most = check_users(plan, steps.part)
+    most = check_users(plan, steps)
     return Tried(job=plan, state=settle(plan, steps, most / plan.workers))
 
 

@@ -52,20 +52,13 @@ class QuickSteps(Steps):
             return steps
         return cls(steps.machine, steps.kernels, steps.options, steps.slower)
 
-    def _looked_up(
-        self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int
-    ) -> float:
+    def _step_s(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> float:
         how = self.options
         if job.two_batch or how.slow or how.broken or how.mixed:
-            return Steps._looked_up(self, job, worker, gpus, load, rounds)
-        key = (job.shape, worker, gpus, load, rounds)
-        if key not in self._known:
-            # a round of as many batches as stages takes each of them through the slowest stage
-            stages = self.programs(job, worker, load, 1)
-            slowest_s = max(self._sum_s(job, worker, gpus, stage) for stage in stages)
-            self._known[key] = rounds * slowest_s
-        slower = self.slower.decode if load.sequences else self.slower.prompts
-        return self._known[key] * slower
+            return Steps._step_s(self, job, worker, gpus, load, rounds)
+        # a round of as many batches as stages takes each of them through the slowest stage
+        stages = self.programs(job, worker, load, 1)
+        return rounds * max(self._sum_s(job, worker, gpus, stage) for stage in stages)
 
     def _sum_s(self, job: ServingJob, worker: Worker, gpus: int, program: Program) -> float:
         work = list(counted(program))

@@ -23,13 +23,14 @@ from rackmodel.serving.habits import Habits
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.site import assess_serving
 from rackmodel.serving.steady import Rounds, Steady, steady_state
-from rackmodel.serving.steps import Steps
+from rackmodel.serving.steps import Steps, host_of
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.formats import weight_format
 from rackmodel.workload.serving.job import ServingJob, Worker, check_serving
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.memory import (
     WORKSPACE_BYTES,
+    host_bytes,
     most_sequences,
     sequence_bytes,
     weight_bytes,
@@ -79,8 +80,8 @@ def fitting(job: ServingJob, worker: Worker, part: Accelerator, tokens: float) -
         raise DoesNotFit(
             f"weights of {job.model.name} in {job.weights} take"
             f" {weight_bytes(job, worker) / 1e9:.0f} GB of each rank; {part.name} has"
-            f" {part.hbm_bytes / 1e9:.0f} GB. Try a larger tp, ep or pp, or a narrower format: a"
-            " server's weights stay in HBM, host memory would be read in every step"
+            f" {part.hbm_bytes / 1e9:.0f} GB. Try a larger tp, ep or pp, a narrower format, or"
+            " weights_offload: what is in host memory is copied in for every step"
         )
     return most
 
@@ -103,7 +104,27 @@ def running(job: ServingJob, part: Accelerator) -> int:
     return min(fitting(job, job.worker, part, tokens), limit * ranks)
 
 
-def check_users(job: ServingJob, part: Accelerator) -> int:
+def check_host_memory(job: ServingJob, worker: Worker, machine: Topology) -> None:
+    """Refuse weights that host memory does not hold.
+
+    Raises
+    ------
+    DoesNotFit
+    """
+    away = host_bytes(job, worker)
+    if not away:
+        return
+    host = host_of(machine)
+    room = host.memory_bytes / host.accelerators
+    if away > room:
+        raise DoesNotFit(
+            f"weights_offload {worker.weights_offload:g} puts {away / 1e9:.0f} GB of each rank into"
+            f" host memory; {machine.name} has {room / 1e9:.0f} GB an accelerator. Try a lower"
+            " share, or a larger tp or ep"
+        )
+
+
+def check_users(job: ServingJob, steps: Steps) -> int:
     """Return the users whose answers fit into the KV cache of all workers.
 
     Raises
@@ -111,6 +132,10 @@ def check_users(job: ServingJob, part: Accelerator) -> int:
     DoesNotFit
         If weights do not fit, or fewer users than there are, with the number that fits.
     """
+    part = steps.part
+    for worker in (job.worker, job.prefill):
+        if worker is not None:
+            check_host_memory(job, worker, steps.machine)
     if job.prefill is not None:
         fitting(job, job.prefill, part, job.isl)
     most = fitting(job, job.worker, part, job.isl + job.osl) * job.workers
@@ -168,7 +193,7 @@ def serve_job(
     part = steps.part
     machine.units(job.gpus)
     check_formats(job, part)
-    most = check_users(job, part)
+    most = check_users(job, steps)
     state = settle(job, steps, min(running(job, part), most / job.workers))
     prefill, prefill_gpus = (
         (job.worker, job.gpus) if job.prefill is None else (job.prefill, job.prefill_gpus)
@@ -189,6 +214,7 @@ def serve_job(
         },
         users_most=most,
         host_s=habits_of(job.stack).host_s,
+        copied_s=steps.copied_s(job, job.worker),
         band=band_of(job, part),
         catalog=parts,
         assess=partial(assess_serving, machine=machine, catalog=parts, site=site or Site()),

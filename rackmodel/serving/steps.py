@@ -13,14 +13,17 @@ from typing import Any, cast
 
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.step import Step, StepKind, simulate_step
+from rackmodel.errors import CannotRun
 from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
 from rackmodel.topology import Topology
+from rackmodel.topology.shapes import Host
 from rackmodel.workload import Job
 from rackmodel.workload.operations import Program
 from rackmodel.workload.plan import Plan
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.memory import host_bytes
 from rackmodel.workload.serving.programs import serving_programs
 
 # How serving software runs its exchanges: kernels of their own where the library is slow.
@@ -33,6 +36,22 @@ ALGORITHMS = {
 # kernels for few tokens leave all free while messages travel.
 # Source: DeepSeek-V3, arXiv:2412.19437, section 3.2.2 (20 SMs).
 FORWARDING_UNITS = 20
+
+
+def host_of(machine: Topology) -> Host:
+    """Return the CPUs beside a machine's accelerators.
+
+    Raises
+    ------
+    CannotRun
+        If it has none.
+    """
+    if machine.host is None or not machine.host.cpus:
+        raise CannotRun(
+            f"weights_offload: {machine.name} names no CPUs with memory; leave it out, or give a"
+            " topology file with [host]"
+        )
+    return machine.host
 
 
 def sums_of(stack: str) -> Mapping[str, Any]:
@@ -102,9 +121,26 @@ class Steps:
     ) -> float:
         key = (job.shape, worker, gpus, load, rounds)
         if key not in self._known:
-            self._known[key] = self.step(job, worker, gpus, load, rounds).step_s
+            step_s = self._step_s(job, worker, gpus, load, rounds)
+            self._known[key] = max(step_s, rounds * self.copied_s(job, worker))
         slower = self.slower.decode if load.sequences else self.slower.prompts
         return self._known[key] * slower
+
+    def copied_s(self, job: ServingJob, worker: Worker) -> float:
+        """Return the time of the copies of weights from host memory in a step. [s]
+
+        They run ahead beside everything else, so that a step waits for them only where together
+        they take longer than all of it.
+        """
+        moved = host_bytes(job, worker)
+        if not moved:
+            return 0.0
+        wire = host_of(self.machine).wire
+        return moved / (wire.bytes_per_s * wire.payload_efficiency)
+
+    def _step_s(self, job: ServingJob, worker: Worker, gpus: int, load: Load, rounds: int) -> float:
+        """Return the time of a step whose weights are all in HBM. [s]"""
+        return self.step(job, worker, gpus, load, rounds).step_s
 
     def programs(
         self, job: ServingJob, worker: Worker, load: Load, rounds: int

@@ -23,7 +23,7 @@ from rackmodel.topology import Topology
 from rackmodel.workload import load_model
 from rackmodel.workload.serving.job import ServingJob, Worker
 
-WORKER = ("tp", "pp", "ep", "dp_attention")
+WORKER = ("tp", "pp", "ep", "dp_attention", "weights_offload")
 PLAIN = (
     *(
         "users",
@@ -74,7 +74,7 @@ def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJo
         raise InvalidPlan(f"prefill_gpus {apart} of {gpus} leave none to decode")
     job = ServingJob(
         model=model,
-        worker=Worker(tp=fixed.get("tp", 1), pp=fixed.get("pp", 1)),
+        worker=Worker(**{name: fixed[name] for name in ("tp", "pp") if name in fixed}),
         gpus=gpus,
         prefill_gpus=apart,
         weights=words.get("weights") or model.published_format or "fp8",

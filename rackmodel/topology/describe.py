@@ -37,6 +37,7 @@ def describe(machine: Description) -> list[tuple[str, str, str]]:
         host = machine.host
         note = f"{host.wire.link} to each accelerator"
         lines.append(("CPUs", f"{host.cpus} {host.cpu} for {host.accelerators} accelerators", note))
+        lines.append(("host memory", units.show(host.memory_bytes, "bytes"), "of these CPUs"))
     if machine.nics is not None:
         nics = machine.nics
         each = units.show(nics.wire.bytes_per_s, rate)

@@ -202,6 +202,7 @@ class Host:
     accelerators: int
     cpus: int
     cpu: str
+    memory_bytes: float  # of all CPUs
     wire: Wire  # accelerator to CPU
 
 

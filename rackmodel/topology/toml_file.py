@@ -28,6 +28,11 @@ from rackmodel.topology.set_rates import at_set_rates, nominal
 from rackmodel.topology.shapes import Host, Nics, ScaleUp
 from rackmodel.topology.topology import Topology
 
+# Bytes of memory of a CPU. Grace: 17 TB beside the 36 of a GB200 or GB300 NVL72; Vera: 54 TB beside
+# 36 (data sheets); others: 2 TB beside the two of a DGX H100 (its user guide), elsewhere assumed.
+CPU_MEMORY = {"grace": 480e9, "vera": 1.5e12}
+SOCKET_MEMORY = 1e12
+
 
 def parse_toml(
     text: str,
@@ -159,10 +164,13 @@ def _host(table: Table, part: Accelerator, catalog: Catalog, domain: int, tray: 
             f"{table.where('accelerators')}: {accelerators} per host do not divide the domain of"
             f" {domain}"
         )
+    cpus = table.count("cpus", max(1, accelerators // 4), least=0)
+    cpu = table.text("cpu", "x86")
     host = Host(
         accelerators=accelerators,
-        cpus=table.count("cpus", max(1, accelerators // 4), least=0),
-        cpu=table.text("cpu", "x86"),
+        cpus=cpus,
+        cpu=cpu,
+        memory_bytes=table.number("memory", "bytes", cpus * CPU_MEMORY.get(cpu, SOCKET_MEMORY)),
         wire=wire_of(table, catalog, part.host_link),
     )
     table.finish()

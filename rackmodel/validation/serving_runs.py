@@ -34,6 +34,7 @@ _REDUNDANT = re.compile(r"(\d+) redundant experts")
 _BALANCED = re.compile(r"balanced experts|(^|; )(simulated )?perfect expert balance")
 _STATED = re.compile(r"mtp (\d+)")
 _ACCEPTED = re.compile(r"acceptance (\d+)%")
+_OFFLOADED = re.compile(r"weights offloaded")
 _CACHED = re.compile(r"([\d.]+)% cache hits")
 # How often a drafted token of DeepSeek's is right where unstated, by tokens drafted in a step: so
 # that one, two and three give 1.79, 2.21 and 2.47 tokens a step, the middle of what is published:
@@ -54,6 +55,9 @@ DATA_ISL = {"OpenOrca": 300.0, "summarisation": 4000.0}
 ISL = 1000.0
 SPREAD = "0.8-1.0 of"  # lengths are uniform between 0.8 and 1.0 of the nominal ones, else all alike
 ROUNDS = 10  # requests of a user in a closed loop, where unstated
+# Weights said to be offloaded are those of every second layer's experts: --offload-group-size 2,
+# --offload-num-in-group 1. Source: ai-dynamo/dynamo, sglang examples for GB200, prompts in fp4.
+OFFLOADED = 0.5
 PREFILL_TOKENS = 16_384  # a rank, where a prefill phase does not say
 
 PHASES = ("decode", "prefill")
@@ -165,8 +169,13 @@ def worker_of(row: Mapping[str, Any], model: Model) -> Worker | None:
         tp, spread = ep, True
     if spread and model.experts and model.moe_ffn * ep / tp < NARROWEST:
         ep = tp
-    pp = number(row, "pp", 1.0)
-    return Worker(tp=int(tp), pp=int(pp), ep=int(ep), dp_attention=spread and tp > 1)
+    return Worker(
+        tp=int(tp),
+        pp=int(number(row, "pp", 1.0)),
+        ep=int(ep),
+        dp_attention=spread and tp > 1,
+        weights_offload=OFFLOADED if _OFFLOADED.search(text(row, "notes")) else 0.0,
+    )
 
 
 def load_of(row: Mapping[str, Any], mode: str, gpus: float) -> tuple[Kind, float]:

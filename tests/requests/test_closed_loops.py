@@ -89,7 +89,7 @@ SETTINGS = [
 def test_a_closed_loop_comes_to_the_steady_state(topology, words):
     """Events know nothing of `steady`, which knows nothing of events."""
     job, steps = served(topology, **words)
-    most = check_users(job, steps.kernels.accelerator)
+    most = check_users(job, steps)
     state = settle(job, steps, most / job.workers)
     # equal answers would share steps for ever
     arrivals = Arrivals(lengths="uniform", spread=0.2, requests=500)

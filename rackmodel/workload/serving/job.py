@@ -37,6 +37,14 @@ class Worker:
     dp_attention: bool = setting(
         False, "Every rank runs the attention of its own sequences.", option="--dp-attention"
     )
+    weights_offload: float = setting(
+        0.0,
+        "Share of layers whose experts (or all weights, where there are none) are in host memory.",
+        0.5,
+        option="--weights-offload",
+        least=0.0,
+        most=1.0,
+    )
 
     @property
     def gpus(self) -> int:

@@ -1,7 +1,7 @@
 """Bytes of HBM that serving needs: weights of a rank, KV cache and states of a sequence.
 
 In:  a job, a worker, tokens.
-Out: bytes by what they are for; the most sequences that fit.
+Out: bytes by what they are for; the most sequences that fit; bytes in host memory.
 Left out: fragmentation beyond the share that is kept free.
 """
 
@@ -20,6 +20,9 @@ from rackmodel.workload.serving.load import experts_here
 # GB200, which leaves 6 GB beside its weights.
 USABLE = 0.95
 WORKSPACE_BYTES = 3e9  # activations, graphs, libraries (assumed)
+# Layers from host memory that stand in HBM: one in use, the next one on its way.
+# Source: `--offload-prefetch-step 1`, the default of vLLM and SGLang.
+STAGED = 2
 
 
 def weight_bytes(job: ServingJob, worker: Worker) -> float:
@@ -36,7 +39,31 @@ def _weight_bytes(job: ServingJob, worker: Worker) -> float:
         drafting = [_block_bytes(job.drafting, worker, block) for block in model.mtp_blocks]
         total += sum(drafting) * min(job.mtp, model.mtp_layers)
     ends = model.embedding_parameters * (1 if model.tied else 2) * 2.0 / over
-    return total / worker.pp + ends
+    away = host_bytes(job, worker)
+    staged = min(away, STAGED * max(_movable_bytes(job, worker))) if away else 0.0
+    return total / worker.pp + ends - away + staged
+
+
+def host_bytes(job: ServingJob, worker: Worker) -> float:
+    """Return the bytes of a rank's weights that stand in host memory."""
+    share = worker.weights_offload
+    return share * sum(_movable_bytes(job, worker)) / worker.pp if share else 0.0
+
+
+def _movable_bytes(job: ServingJob, worker: Worker) -> list[float]:
+    """Return what each layer of a rank may have in host memory: experts, or else all weights."""
+    held = _expert_bytes if job.model.experts else _block_bytes
+    return [held(job, worker, block) for block in job.model.blocks]
+
+
+def _expert_bytes(job: ServingJob, worker: Worker, block: Block) -> float:
+    """Return the bytes of one layer's experts on a rank."""
+    model = job.model
+    if block.feed != "moe":
+        return 0.0
+    expert = model.feed_parameters(block, experts=1) - model.feed_parameters(block, experts=0)
+    cut = worker.tp / worker.ep
+    return expert * experts_here(job, worker) / cut * job.format.experts.bytes
 
 
 def _block_bytes(job: ServingJob, worker: Worker, block: Block) -> float:
@@ -50,12 +77,8 @@ def _block_bytes(job: ServingJob, worker: Worker, block: Block) -> float:
     if block.feed == "dense":
         total += model.feed_parameters(block) * form.feed.bytes / over
     elif block.feed == "moe":
-        rest = model.feed_parameters(block, experts=0)
-        expert = model.feed_parameters(block, experts=1) - rest
-        total += rest * form.feed.bytes / over
-        cut = worker.tp / worker.ep
-        total += expert * experts_here(job, worker) / cut * form.experts.bytes
-    return total
+        total += model.feed_parameters(block, experts=0) * form.feed.bytes / over
+    return total + _expert_bytes(job, worker, block)
 
 
 def sequence_bytes(job: ServingJob, worker: Worker, tokens: float) -> float:
