@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+import rackmodel
 from rackmodel.cli import complete, groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.lookup import REGISTERED, look_up
@@ -157,9 +158,8 @@ def draw(
     check_picture(out, "--out")
     number = None if gpus is None else count(gpus, "--gpus", MOST_RANKS)
     name = name_or_file(topology, "TOPOLOGY")
-    from rackmodel.verbs.machines import draw as drawing
 
-    save_picture(drawing(name, what, gpus=number), out, "--out")
+    save_picture(rackmodel.draw(name, what, gpus=number), out, "--out")
     if output.json:
         output.write({"topology": topology, "file": str(out), "what": what}, list)
     else:

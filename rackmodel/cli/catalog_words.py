@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+import rackmodel
 from rackmodel.cli.files import check_file
 from rackmodel.cli.options import Words, parameter
 from rackmodel.cli.output import note
@@ -50,9 +51,8 @@ class CatalogWords:
         """Return the machine with what was set, and tell what that means; else its name."""
         if not self.changes and catalog is None and not self.maps:
             return name
-        from rackmodel.topology import load_topology
 
-        machine = load_topology(
+        machine = rackmodel.load_topology(
             name, overrides=self.changes or None, catalog=catalog, maps=self.maps
         )
         for told in machine.notes:
@@ -89,9 +89,8 @@ class CatalogWords:
         """Return the catalog; None where it is the one that ships."""
         if not self.overrides and not self.files:
             return None
-        from rackmodel.hardware import load_catalog
 
-        return load_catalog(overrides=self.overrides or None, files=self.files)
+        return rackmodel.load_catalog(overrides=self.overrides or None, files=self.files)
 
 
 Sets: TypeAlias = Annotated[

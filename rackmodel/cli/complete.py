@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import rackmodel
 from rackmodel.files import is_folder
 
 
@@ -29,9 +30,8 @@ def models(incomplete: str) -> list[str]:
 
 def anything(incomplete: str) -> list[str]:
     """Machines, models, parts and files that begin so."""
-    from rackmodel.hardware import load_catalog
 
-    parts = [name for table in load_catalog().tables.values() for name in table]
+    parts = [name for table in rackmodel.load_catalog().tables.values() for name in table]
     return sorted({*machines(incomplete), *models(incomplete), *_beginning(incomplete, parts)})
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file
 from rackmodel.cli.study_commands import WorkersOption
@@ -63,10 +64,8 @@ def design(
     check_file(spec, "SPEC.toml")
     if out is not None:
         check_folder(out, "--out")
-    from rackmodel.verbs.studies import design as search_designs
 
-    found = search_designs(
+    found = rackmodel.design(
         spec, out=out, workers=workers, progress=lambda now: tell("designs", now.done, now.total)
     )
-    output.draw(found.plot)
-    output.write(found.to_dict(), design_tables)
+    output.show(found, design_tables)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.options import of_dataclass
 from rackmodel.cli.output import progress
@@ -81,7 +82,6 @@ def domains(
     sizes = [count(word, "--domains", 10_000) for word in words]
     if len(set(sizes)) < len(sizes):
         raise InvalidInput(f"--domains: {clip(what.domains)!r} names a size twice")
-    from rackmodel.argument import api
 
     shape: dict[str, Any] = {
         "accelerator": what.accelerator,
@@ -97,13 +97,11 @@ def domains(
         if what.simulated != DomainWords.simulated:
             raise InvalidInput("--simulated: plans that serve are all looked at; leave it out")
         with progress("domains") as advance:
-            served = api.domains_serving(**job, **shape, progress=advance)
-        output.draw("serving.domains_figure", served)
-        output.write(served, served_domains_tables)
+            served = rackmodel.domains_serving(**job, **shape, progress=advance)
+        output.show(served, served_domains_tables)
         return
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: domains have their best plans; give fields of a plan")
     with progress("domains") as advance:
-        found = api.domains(**job, **shape, simulated=what.simulated, progress=advance)
-    output.draw("domain_pictures.domains_figure", found)
-    output.write(found, domains_tables)
+        found = rackmodel.domains(**job, **shape, simulated=what.simulated, progress=advance)
+    output.show(found, domains_tables)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
@@ -59,11 +60,10 @@ def convert(
 
     What is written is read again as the same graph, by every command.
     """
-    from rackmodel.topology import load_topology
     from rackmodel.topology.formats.write import text_for
 
     check_writable(out, "--out")
-    machine = load_topology(parts.with_machine(name_or_file(topology, "TOPOLOGY"))[0])
+    machine = rackmodel.load_topology(parts.with_machine(name_or_file(topology, "TOPOLOGY"))[0])
     wanted = gpus if gpus is not None else machine.rack_accelerators
     if machine.own_graph is not None and gpus is None:
         wanted = machine.max_accelerators or wanted
@@ -105,15 +105,9 @@ def diff(
 
     Inputs (plan, version and catalog included) come first, then figures, the largest change first.
     """
-    from rackmodel.files import read_json
-    from rackmodel.gate import table
-    from rackmodel.reporting.difference import difference
-
-    share = _share(least)
-    one, other = (table(read_json(path), str(path)) for path in (before, after))
-    rows = difference(one, other, least=share)
-    output.write({"before": str(before), "after": str(after), "rows": rows}, difference_tables)
-    output.draw("compared.moved", rows)
+    found = rackmodel.diff(before, after, least=_share(least))
+    output.draw(found.plot)
+    output.write({"before": str(before), "after": str(after), **found}, difference_tables)
 
 
 def _share(text: str) -> float:

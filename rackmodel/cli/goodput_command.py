@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import rackmodel
 from rackmodel.assess.stops import Stops
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
@@ -49,8 +50,8 @@ def goodput(
     advances the job, by Daly's closed form and by playing it out.
     """
     name, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel.verbs.machines import goodput as lasting
 
-    found = lasting(name, gpus=gpus, stops=failures, spares=spares, catalog=catalog, **site)
-    output.draw(found.plot)
-    output.write(found.to_dict(), goodput_tables)
+    found = rackmodel.goodput(
+        name, gpus=gpus, stops=failures, spares=spares, catalog=catalog, **site
+    )
+    output.show(found, goodput_tables)

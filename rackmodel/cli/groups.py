@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+import rackmodel
 from rackmodel.cli import complete, part_words
 from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_words
 from rackmodel.cli.files import check_file, name_or_file
@@ -108,8 +109,6 @@ Launched: TypeAlias = Annotated[
 
 
 def _job_options() -> list[Parameter]:
-    from rackmodel.workload.job import Job
-    from rackmodel.workload.plan import Plan
 
     return [
         parameter("model", Model, None),
@@ -117,13 +116,13 @@ def _job_options() -> list[Parameter]:
         parameter("global_batch", Batch, None),
         parameter("launch", Launched, None),
         *fields_options(
-            Job,
+            rackmodel.Job,
             "Job",
             ("seq_len", "token_routing", "document_len", *_TRAINED, "precision"),
             left_out="open",  # a launch file may say them
         ),
-        *fields_options(Job, "Job", ("stack", "cuda_graphs")),
-        *fields_options(Plan, _PLAN, left_out="searched"),
+        *fields_options(rackmodel.Job, "Job", ("stack", "cuda_graphs")),
+        *fields_options(rackmodel.Plan, _PLAN, left_out="searched"),
         parameter("more", PlanWords, None),
         parameter("default_plan", DefaultPlan, False),
     ]
@@ -131,18 +130,16 @@ def _job_options() -> list[Parameter]:
 
 def _job_words(words: Words) -> Words:
     """Return the words of the front door: those of the job, `plan` with the fields given."""
-    from rackmodel.workload.job import Job
-    from rackmodel.workload.plan import Plan
 
-    job, plan = kinds_of(Job).keys() | {"gpus", "default_plan"}, kinds_of(Plan)
+    job, plan = kinds_of(rackmodel.Job).keys() | {"gpus", "default_plan"}, kinds_of(rackmodel.Plan)
     read: Words = {}
     fields = {name: value for name, value in words.items() if name in plan}
     if "launch" in words:
-        from rackmodel.workload.launch import parts_of, read_launch
+        from rackmodel.workload.launch import parts_of
 
         check_file(parts_of(words["launch"])[0], "--from")
         given = words.get("gpus")
-        launch = read_launch(words["launch"], with_model="model" not in words, gpus=given)
+        launch = rackmodel.read_launch(words["launch"], with_model="model" not in words, gpus=given)
         gpus = words.get("gpus", launch.words.get("gpus"))
         read = launch.words if gpus is None else launch.on(gpus)
         _in_catalog(read.get("model"), words)
@@ -166,11 +163,10 @@ def _job_words(words: Words) -> Words:
 
 def _in_catalog(model: object, words: Words) -> None:
     """Refuse a model that a launch file only names, where nothing has that name or replaces it."""
-    from rackmodel.workload import load_model
 
     if isinstance(model, str) and "model" not in words:
         try:
-            load_model(model)
+            rackmodel.load_model(model)
         except UnknownName as error:
             told = str(error).partition(" (known")[0]
             raise UnknownName(
@@ -315,10 +311,9 @@ def _serving_words(words: Words) -> Words:
 
 def _domain_options() -> list[Parameter]:
     """Return the options of a job that is trained or, with --serve, served."""
-    from rackmodel.workload.job import Job
     from rackmodel.workload.serving.job import ServingJob, Worker
 
-    open_words = {one.name: one for one in fields_options(Job, "Job", left_out="open")}
+    open_words = {one.name: one for one in fields_options(rackmodel.Job, "Job", left_out="open")}
     trained = [open_words.get(one.name, one) for one in _job_options()]
     return [
         *trained,

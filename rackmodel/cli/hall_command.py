@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file
 from rackmodel.cli.tables_hall import hall_tables
@@ -43,8 +44,6 @@ def hall(
     prefill_gpus prompts run on workers of their own, and caches cross the leaves too.
     """
     path = check_file(spec, "SPEC.toml")
-    from rackmodel.halls import api
 
-    found = api.hall(path, fold=fold)
-    output.draw("halls.hall_figure", found.payload)
-    output.write(found.to_dict(), hall_tables)
+    found = rackmodel.hall(path, fold=fold)
+    output.show(found, hall_tables)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rackmodel
 from rackmodel import gate
 from rackmodel.cli.tables_catalog import cell
 from rackmodel.errors import UnknownName
@@ -69,12 +70,11 @@ def _kind_of_file(path: Path) -> str | None:
 
 
 def _kind_of_name(name: str, parts: Catalog | None) -> str:
-    from rackmodel.hardware import load_catalog
     from rackmodel.topology import topology_names
     from rackmodel.workload.catalog import model_names
 
     topologies, models = topology_names(), model_names()
-    tables = (parts or load_catalog()).tables
+    tables = (parts or rackmodel.load_catalog()).tables
     known = {part for table in tables.values() for part in table}
     if name in topologies:
         return "topology"
@@ -89,9 +89,9 @@ def _kind_of_name(name: str, parts: Catalog | None) -> str:
 
 
 def _topology(name: str | Topology, parts: Catalog | None) -> dict[str, Any]:
-    from rackmodel.topology import describe, load_topology
+    from rackmodel.topology import describe
 
-    topology = load_topology(name, catalog=parts)
+    topology = rackmodel.load_topology(name, catalog=parts)
     rows = [
         {"field": field, "value": value, "note": note} for field, value, note in describe(topology)
     ]
@@ -102,10 +102,9 @@ def _topology(name: str | Topology, parts: Catalog | None) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from rackmodel.workload import load_model
     from rackmodel.workload.catalog import describe
 
-    model = load_model(name)
+    model = rackmodel.load_model(name)
     rows = []
     for field, value in describe(model).items():
         if isinstance(value, Mapping):
@@ -119,9 +118,9 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _part(name: str, parts: Catalog | None) -> dict[str, Any]:
-    from rackmodel.hardware import describe, load_catalog, sources
+    from rackmodel.hardware import describe, sources
 
-    catalog = parts or load_catalog()
+    catalog = parts or rackmodel.load_catalog()
     rows = [fact._asdict() for fact in describe(name, catalog)]
     plain = name.partition(".")[2] if name.partition(".")[0] in catalog.tables else name
     kinds = [kind for kind, table in catalog.tables.items() if plain in table]

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.flow_tables import read_flows, read_weights
@@ -105,9 +106,8 @@ def collective(
     if what.split is not None and what.op != "all-to-all":
         raise InvalidInput(f"--split: only all-to-all has uneven sizes, not {what.op}")
     weights = None if what.split is None else read_weights(what.split, what.gpus)
-    from rackmodel.verbs.machines import collective as timed
 
-    found = timed(
+    found = rackmodel.collective(
         name,
         what.op,
         what.bytes,
@@ -175,7 +175,6 @@ def flows(
     word = name_or_file(topology, "TOPOLOGY")  # before the table, which may be long
     table = read_flows(file)
     from rackmodel.network import Network, simulate_flows
-    from rackmodel.topology import load_topology
     from rackmodel.topology.files import is_graph
     from rackmodel.topology.graph_file import read_flow_graph
 
@@ -186,7 +185,7 @@ def flows(
                 raise InvalidInput(f"{word}: --set and --catalog can't act on a graph; edit it")
             graph = read_flow_graph(path, parts.maps)
         else:
-            machine = load_topology(parts.with_machine(word)[0])
+            machine = rackmodel.load_topology(parts.with_machine(word)[0])
             graph = machine.graph(gpus if gpus is not None else machine.rack_accelerators)
         frame = simulate_flows(Network.from_graph(graph, **network), table, progress=advance)
     if not output.csv:

@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +61,19 @@ class Output:
         thresholds(self.demands)
         check_picture(self.plot, "--plot")
 
-    def draw(self, picture: str | Callable[[], Any], *words: Any, **more: Any) -> None:
-        """Draw a picture where `--plot` asks for it, and tell so.
-
-        picture : a function, or the name of one in `rackmodel.reporting`, loaded when it is needed.
-        """
+    def draw(self, picture: Callable[[], Any]) -> None:
+        """Draw a picture where `--plot` asks for it, and tell so."""
         if self.plot is None:
             return
-        if isinstance(picture, str):
-            module, _, name = picture.rpartition(".")
-            make = getattr(import_module(f"rackmodel.reporting.{module}"), name)
-        else:
-            make = picture
         tell("drawing")
-        found = make(*words, **more)
+        found = picture()
         save_picture(getattr(found, "figure", found), self.plot, "--plot")
         note(f"wrote {self.plot}")
+
+    def show(self, found: Any, tables: Callable[[Any], Iterable[RenderableType]]) -> None:
+        """Draw what a verb of the front door found where asked, and write it."""
+        self.draw(found.plot)
+        self.write(found.to_dict(), tables)
 
     def write(
         self,
@@ -85,7 +81,7 @@ class Output:
         tables: Callable[[Any], Iterable[RenderableType]],
         rows: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Write the result in the form asked for; `rows` defaults to `payload["rows"]`.
+        """Write the result in the form asked for; `rows` : its own, or itself the only one.
 
         Raises
         ------
@@ -96,7 +92,7 @@ class Output:
         if self.json or ending.endswith(".json"):
             text = to_json(payload)
         elif self.csv or ending.endswith(".csv"):
-            text = to_csv(rows if rows is not None else payload["rows"])
+            text = to_csv(rows if rows is not None else payload.get("rows", [payload]))
         else:
             text = render(tables(payload), terminal=self.to_stdout and sys.stdout.isatty())
         self.write_text(text, payload)

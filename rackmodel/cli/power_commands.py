@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import of_dataclass
@@ -97,20 +98,15 @@ def heat(
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     from pandas import concat
 
-    from rackmodel import api
-    from rackmodel.assess.halls import hall_over_time
-    from rackmodel.assess.series import power_over_time
-    from rackmodel.verbs.power import heat as hottest_rack
-
-    result = api.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
-    found = hottest_rack(result, windows=power.windows, jobs=power.jobs)
+    result = rackmodel.simulate(machine, **job, site={**site, "trays": True}, catalog=catalog)
+    found = rackmodel.heat(result, windows=power.windows, jobs=power.jobs)
     output.draw(found.plot)
     payload = found.to_dict()
     rows: Sequence[Mapping[str, Any]] = payload["rows"]
     if power.every_s is not None:
-        frames = [power_over_time(result, every_s=power.every_s)]
+        frames = [rackmodel.power_over_time(result, every_s=power.every_s)]
         if power.jobs is not None:
-            hall = hall_over_time(
+            hall = rackmodel.hall_over_time(
                 result,
                 power.jobs,
                 every_s=power.every_s,
@@ -161,10 +157,7 @@ def caps(
     """
     wanted = [quantity("w")(word, "--cap") for word in cap] if cap else None
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel import api
-    from rackmodel.verbs.power import caps as under_caps
 
-    result = api.simulate(machine, **job, site=site, catalog=catalog)
-    found = under_caps(result, caps_w=wanted, megawatts=megawatts)
-    output.draw(found.plot)
-    output.write(found.to_dict(), caps_tables)
+    result = rackmodel.simulate(machine, **job, site=site, catalog=catalog)
+    found = rackmodel.caps(result, caps_w=wanted, megawatts=megawatts)
+    output.show(found, caps_tables)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
@@ -25,13 +26,12 @@ from rackmodel.verbs.page_words import PageWords, page_files
 
 
 def _job_options() -> list[Parameter]:
-    from rackmodel.workload.job import Job
 
     return [
         parameter("model", groups.Model, JOB["model"]),
         parameter("gpus", groups.Gpus, JOB["gpus"]),
         parameter("global_batch", groups.Batch, JOB["global_batch"]),
-        *fields_options(Job, "Job", ("seq_len", "precision"), left_out="open"),
+        *fields_options(rackmodel.Job, "Job", ("seq_len", "precision"), left_out="open"),
     ]
 
 

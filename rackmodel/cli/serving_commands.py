@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
@@ -45,17 +46,12 @@ def serve(
     """
     name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
     if job.keys() & set(EVENTS):
-        from rackmodel.requests.api import serve_requests
-
-        row = serve_requests(name, **job, **engine, site=site, catalog=catalog).to_dict()
-        output.draw("requests_figure.requests_figure", [row])
-        output.write(row, requests_tables, [row])
+        events = rackmodel.serve_requests(name, **job, **engine, site=site, catalog=catalog)
+        output.show(events, requests_tables)
         return
-    from rackmodel.serving import api
 
-    payload = api.serve(name, **job, **engine, site=site, catalog=catalog).to_dict()
-    output.draw("serving.breakdown_figure", [payload])
-    output.write(payload, serving_tables, [payload])
+    found = rackmodel.serve(name, **job, **engine, site=site, catalog=catalog)
+    output.show(found, serving_tables)
 
 
 def front(
@@ -90,19 +86,16 @@ def front(
             raise InvalidInput("--plot: there is no picture of a front under an slo")
         if site:
             raise InvalidInput("--slo: power and cost are not told there; leave out the site")
-        from rackmodel.requests.api import front_requests
 
-        kept = front_requests(names, **job, catalog=catalog)
+        kept = rackmodel.front_requests(names, **job, catalog=catalog)
         for name, reason in kept.reasons.items():
             note(f"{name}: {reason}")
         output.write(kept.to_dict(), goodput_tables)
         return
     if "requests" in job:
         raise InvalidInput("--requests: about single requests; it needs --slo")
-    from rackmodel.serving import api
 
-    found = api.front(names, **job, site=site, catalog=catalog)
+    found = rackmodel.front(names, **job, site=site, catalog=catalog)
     for name, reason in found.reasons.items():
         note(f"{name}: {reason}")
-    output.draw(found.plot)
-    output.write(found.to_dict(), front_tables)
+    output.show(found, front_tables)

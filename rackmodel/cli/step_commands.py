@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import rackmodel
 from rackmodel.cli import complete, groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.cli.output import note
@@ -79,11 +80,10 @@ def simulate(
     Times in s, bandwidths one direction in GB/s (1e9), peaks dense in TFLOP/s, HBM in GB (1e9).
     """
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel import api
 
     # an execution trace has all micro-batches
     repeat: Any = {"repeat": "all"} if trace is not None and trace.suffix.lower() == ".et" else {}
-    result = api.simulate(machine, **job, **engine, **repeat, site=site, catalog=catalog)
+    result = rackmodel.simulate(machine, **job, **engine, **repeat, site=site, catalog=catalog)
     payload = result.to_dict()
     if trace is not None:
         files = [path.name for path in result.write_trace(trace)]
@@ -93,11 +93,9 @@ def simulate(
         )
     output.draw(result.plot)
     if emit is not None:
-        from rackmodel.verbs.plans import emit as launch_text
-
-        output.write_text(launch_text(result, emit), payload)
+        output.write_text(rackmodel.emit(result, emit), payload)
         return
-    output.write(payload, simulation_tables, [payload])
+    output.write(payload, simulation_tables)
 
 
 def compare(
@@ -127,9 +125,8 @@ def compare(
     """
     names = [name_or_file(word, "TOPOLOGY") for word in topologies]
     machines, catalog = parts.with_machines(names)
-    from rackmodel import api
 
-    found = api.compare(machines, **job, **engine, site=site, catalog=catalog)
+    found = rackmodel.compare(machines, **job, **engine, site=site, catalog=catalog)
     rows = found.rows
     for row in rows:
         if "reason" in row:
@@ -137,8 +134,7 @@ def compare(
     good = [row for row in rows if "reason" not in row]
     if not good:
         raise CannotRun(f"none of {', '.join(map(str, topologies))} can run this job")
-    output.draw(found.plot)
-    output.write(found.to_dict(), comparison_tables)
+    output.show(found, comparison_tables)
 
 
 def advise(
@@ -161,11 +157,9 @@ def advise(
     the plan is refused, the changes are those that make it run.
     """
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel.verbs import plans
 
-    found = plans.advise(machine, {**job, **engine, "site": site}, catalog=catalog)
-    output.draw(found.plot)
-    output.write(found.to_dict(), advice_tables)
+    found = rackmodel.advise(machine, {**job, **engine, "site": site}, catalog=catalog)
+    output.show(found, advice_tables)
 
 
 def replay(
@@ -207,12 +201,10 @@ def replay(
     names = [name_or_file(on, "--on")]
     names += [name_or_file(recorded_on, "--recorded-on")] if recorded_on else []
     machines, catalog = parts.with_machines(names)
-    from rackmodel.verbs import plans
 
     source = machines[1] if recorded_on else None
-    found = plans.replay(traces, machines[0], recorded_on=source, catalog=catalog)
-    output.write(found.to_dict(), replay_tables)
-    output.draw(found.plot)
+    found = rackmodel.replay(traces, machines[0], recorded_on=source, catalog=catalog)
+    output.show(found, replay_tables)
 
 
 def search(
@@ -255,12 +247,9 @@ def search(
     """
     number = count(top, "--top", 10_000)
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel import api
 
     if job.pop("default_plan", False):
         raise InvalidInput("--default-plan: a search has no use for it; give it to simulate")
     how: Any = {"top": number, "choices": space, "objective": objective}
-    found = api.search(machine, **job, **engine, **how, catalog=catalog)
-
-    output.draw(found.plot)
-    output.write(found.to_dict(), search_tables)
+    found = rackmodel.search(machine, **job, **engine, **how, catalog=catalog)
+    output.show(found, search_tables)

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import of_dataclass
@@ -92,10 +93,9 @@ def validate(
     if file is not None:
         check_file(file, "FILE.csv")
     catalog = parts.load()
-    from rackmodel.verbs.studies import validate as predicted
 
     with progress("runs") as advance:
-        found = predicted(
+        found = rackmodel.validate(
             file,
             serving=serving,
             tiers=tier or (),
@@ -170,9 +170,8 @@ def sweep(
     """
     check_file(spec, "SPEC.toml")
     check_folder(out, "--out")
-    from rackmodel.verbs.sweeping import sweep as verb
 
-    found = verb(
+    found = rackmodel.sweep(
         spec,
         out,
         overrides={**parts.overrides, **{f"topology.{k}": v for k, v in parts.changes.items()}},
@@ -183,8 +182,7 @@ def sweep(
         parquet=how.parquet,
         progress=lambda now: tell("jobs", now.done, now.total),
     )
-    output.draw(found.plot)
-    output.write(found.to_dict(), sweep_tables)
+    output.show(found, sweep_tables)
     note(f"the rows are in {out}")
 
 
@@ -227,12 +225,12 @@ def sensitivity(
     name = name_or_file(topology, "TOPOLOGY")
     rival = None if against is None else name_or_file(against, "--against")
     machine, catalog = parts.with_machine(name)
-    from rackmodel.verbs.studies import sensitivity as doubled
 
     with progress("draws") as advance:
-        found = doubled(machine, job, against=rival, draws=draws, catalog=catalog, progress=advance)
-    output.draw(found.plot)
-    output.write(found.to_dict(), sensitivity_tables)
+        found = rackmodel.sensitivity(
+            machine, job, against=rival, draws=draws, catalog=catalog, progress=advance
+        )
+    output.show(found, sensitivity_tables)
 
 
 def claims(
@@ -266,10 +264,11 @@ def claims(
     Example:
       rackmodel claims --quick
     """
-    from rackmodel.verbs.studies import claims as tested
 
     with progress("claims") as advance:
-        found = tested(only or (), quick=quick, study=study, workers=workers, progress=advance)
+        found = rackmodel.claims(
+            only or (), quick=quick, study=study, workers=workers, progress=advance
+        )
     output.write(found.to_dict(), claims_tables)
 
 

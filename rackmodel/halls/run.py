@@ -30,7 +30,7 @@ from rackmodel.hardware import Catalog
 from rackmodel.hardware.identity import made_with
 from rackmodel.result.hall_records import HallRecord
 from rackmodel.result.link_usage import rack_columns
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.steps import Slowdowns
@@ -67,15 +67,9 @@ class Hall(Framed):
 
     def plot(self, ax: Axes | None = None) -> Axes | Figure:
         """Draw the steps of the jobs and the power of the hall; on `ax`, the steps alone."""
-        from importlib import import_module
-
-        pictures = import_module("rackmodel.reporting.halls")
-        found: Axes | Figure = (
-            pictures.hall_figure(self.payload)
-            if ax is None
-            else pictures.slowdowns(self.payload, ax)
-        )
-        return found
+        if ax is None:
+            return cast("Figure", drawn("halls.hall_figure", self.payload))
+        return cast("Axes", drawn("halls.slowdowns", self.payload, ax))
 
     def to_dict(self) -> HallRecord:
         """Return everything that `rackmodel hall --json` prints; SI units."""

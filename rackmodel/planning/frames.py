@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from rackmodel.planning.missed import COUNTED
 from rackmodel.planning.objectives import OBJECTIVES, Objective
 from rackmodel.planning.planner import Look
 from rackmodel.result.breakdown import DATA_PARALLEL
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 from rackmodel.result.result import Result
 from rackmodel.workload import Job, peak_memory
 
@@ -169,9 +168,7 @@ class SearchResult(Framed):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what `rackmodel search --plot` draws: MFU over tp and pp."""
-        drawn: Any = import_module("rackmodel.reporting.study").mfu_heat_map
-        found: Axes = drawn(self.heat_map().to_dict("records"), ax)
-        return found
+        return cast("Axes", drawn("study.mfu_heat_map", self.heat_map().to_dict("records"), ax))
 
     def to_dict(self) -> dict[str, Any]:
         """What `rackmodel search --json` prints."""

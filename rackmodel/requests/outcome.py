@@ -25,7 +25,7 @@ from rackmodel.requests.cluster import CACHE, RUNNING, WAITING
 from rackmodel.requests.drafts import BLOCK_TOKENS
 from rackmodel.requests.power import Power, power_over_time
 from rackmodel.requests.run import Run
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 from rackmodel.result.serving_records import RequestsRecord
 from rackmodel.serving.outcome import plan_words
 from rackmodel.topology import Topology
@@ -70,13 +70,9 @@ class RequestsResult(Framed):
 
     def plot(self, ax: Axes | None = None) -> Axes | Figure:
         """Draw requests, cache, power and the times that requests took; on `ax`, the last alone."""
-        from importlib import import_module
-
-        picture, row = import_module("rackmodel.reporting.requests_figure"), self.to_dict()
-        found: Axes | Figure = (
-            picture.requests_figure([row]) if ax is None else picture.request_times(row, ax)
-        )
-        return found
+        if ax is None:
+            return cast("Figure", drawn("requests_figure.requests_figure", [self.to_dict()]))
+        return cast("Axes", drawn("requests_figure.request_times", self.to_dict(), ax))
 
     def to_dict(self) -> RequestsRecord:
         """Return everything that `rackmodel serve --rate --json` prints; SI units."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import html
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.result.facts import figures
+from rackmodel.result.notebook import drawn
 from rackmodel.result.result import Result
 
 
@@ -66,14 +67,11 @@ class Comparison(list[tuple[str, Result | CannotRun]]):
             raise InvalidInput(
                 "plot: the job runs on none of the machines; read .frame, and change the job"
             )
-        drawn = import_module("rackmodel.reporting.steps")
         if ax is not None:
-            bars: Axes = drawn.step_breakdown([row for row, _ in good], ax)
-            return bars
+            return cast("Axes", drawn("steps.step_breakdown", [row for row, _ in good], ax))
         rack_over_step = import_module("rackmodel.assess.series").rack_over_step
         powers = [(row["topology"], rack_over_step(found)) for row, found in good]
-        figure: Figure = drawn.compare_figure([row for row, _ in good], powers)
-        return figure
+        return cast("Figure", drawn("steps.compare_figure", [row for row, _ in good], powers))
 
     def _repr_html_(self) -> str:
         """Show the rows of `rackmodel compare` in a notebook."""

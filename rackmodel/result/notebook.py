@@ -1,7 +1,7 @@
 """Results as small tables for notebooks.
 
 In:  a result, or anything with a frame.
-Out: `notebook_table`, `Framed`.
+Out: `notebook_table`, `Framed`; `drawn`, which calls the function of a picture by its name.
 Left out: pictures and pages (`rackmodel.reporting`).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from abc import ABC, abstractmethod
+from importlib import import_module
 from typing import Any
 
 from rackmodel.annotations import DataFrame
@@ -34,6 +35,15 @@ class Framed(ABC):
     def _repr_html_(self) -> str:
         """Show the rows in a notebook."""
         return str(self.frame.to_html(max_rows=30, index=False, float_format="{:.4g}".format))
+
+
+def drawn(picture: str, *words: Any, **more: Any) -> Any:
+    """Draw what a function of `rackmodel.reporting` draws, such as "serving.front_figure".
+
+    It is loaded when it is asked for, as plotting backends are: results know nothing of pictures.
+    """
+    module, _, name = picture.rpartition(".")
+    return getattr(import_module(f"rackmodel.reporting.{module}"), name)(*words, **more)
 
 
 def notebook_table(result: Any) -> str:

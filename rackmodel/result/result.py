@@ -355,9 +355,8 @@ class Result(Banded):
 
     def plot(self, ax: Axes | None = None) -> Axes | Figure:
         """Draw where the step goes, stages, power, HBM, heat per rack; on `ax`, the first alone."""
-        # By name, as plotting backends are: results know nothing of pictures.
-        found: Axes | Figure = import_module("rackmodel.verbs.machines").step_picture(self, ax)
-        return found
+        made = import_module("rackmodel.verbs.machines").step_picture(self, ax)
+        return cast("Axes | Figure", made)
 
     def write_trace(self, path: str | Path) -> list[Path]:
         """Write the timeline; return the files.

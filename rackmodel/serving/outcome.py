@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any, cast
 
 from rackmodel.annotations import Axes, DataFrame
@@ -20,7 +19,7 @@ from rackmodel.hardware.identity import made_with
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.result.facts import placement_of
 from rackmodel.result.link_usage import link_rows
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, operations_of
@@ -184,9 +183,7 @@ class ServingResult(Framed):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what `rackmodel serve --plot` draws: where the time per token goes."""
-        drawn: Any = import_module("rackmodel.reporting.serving").breakdown_figure
-        found: Axes = drawn([self.to_dict()], ax)
-        return found
+        return cast("Axes", drawn("serving.breakdown_figure", [self.to_dict()], ax))
 
     def __repr__(self) -> str:
         """Say in one line what ran where and how fast."""

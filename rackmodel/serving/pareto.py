@@ -11,14 +11,13 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from rackmodel.annotations import Axes, DataFrame
 from rackmodel.assess.site import Site
 from rackmodel.errors import DoesNotFit, InvalidInput
 from rackmodel.result.facts import placement_of
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 from rackmodel.serving.outcome import plan_words
 from rackmodel.serving.plans import Tried, search_plans, with_plan
 from rackmodel.serving.quick_steps import QuickSteps
@@ -57,9 +56,7 @@ class Front(Framed):
         """
         if not self.rows:
             raise InvalidInput("plot: no machine has a point; read .reasons, and change the job")
-        drawn: Any = import_module("rackmodel.reporting.serving").front_figure
-        found: Axes = drawn(self.rows, ax)
-        return found
+        return cast("Axes", drawn("serving.front_figure", self.rows, ax))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that `rackmodel front --json` prints; SI units."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from importlib import import_module
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from rackmodel.annotations import Axes, DataFrame, Figure
 from rackmodel.errors import InvalidInput
-from rackmodel.result.notebook import Framed
+from rackmodel.result.notebook import Framed, drawn
 
 Words = ParamSpec("Words")
 Found = TypeVar("Found")
@@ -68,11 +67,8 @@ class Answer(Framed, Mapping[str, Any]):
         """
         if not self.picture:
             raise InvalidInput("plot: there is no picture of this; use .frame")
-        module, _, name = self.picture.rpartition(".")
-        draw_it = getattr(import_module(f"rackmodel.reporting.{module}"), name)
-        more = {} if ax is None else {"ax": ax}
-        found: Axes | Figure = draw_it(self.payload[self.main], **self.words, **more)
-        return found
+        words = {**self.words} if ax is None else {**self.words, "ax": ax}
+        return cast("Axes | Figure", drawn(self.picture, self.payload[self.main], **words))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys as the command prints them."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from rackmodel import api
+import rackmodel
 from rackmodel.cli import app
 from rackmodel.result.comparison import Comparison
 
@@ -96,6 +96,6 @@ def door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]) -> list[tuple[str
 
     flat = {"step_s": 1.0, "drawn_w": np.ones(64), "seen_w": np.ones(64)}
     monkeypatch.setattr("rackmodel.assess.series.rack_over_step", lambda result: flat)
-    monkeypatch.setattr(api, "simulate", simulate)
-    monkeypatch.setattr(api, "compare", compare)
+    monkeypatch.setattr(rackmodel, "simulate", simulate)
+    monkeypatch.setattr(rackmodel, "compare", compare)
     return calls

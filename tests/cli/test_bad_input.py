@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from typer.testing import CliRunner
 
 import rackmodel
-from rackmodel import api
 from rackmodel.cli import app, values
 from rackmodel.errors import InvalidInput, InvalidPlan
 from rackmodel.fields import kinds_of
@@ -230,7 +229,7 @@ def test_interrupt_is_one_line_and_130(run, monkeypatch, door):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "simulate", stop)
+    monkeypatch.setattr(rackmodel, "simulate", stop)
     result = run("simulate", "dgx-h100", *JOB)
     assert result.exit_code == 130
     assert result.stderr.splitlines() == ["rackmodel: interrupted; nothing more was written"]
@@ -243,7 +242,7 @@ def test_interrupt_that_c_code_swallows_is_still_one(run, monkeypatch, door):
         except KeyboardInterrupt:
             raise TypeError("as numpy does inside a comparison") from None
 
-    monkeypatch.setattr(api, "simulate", stop)
+    monkeypatch.setattr(rackmodel, "simulate", stop)
     assert run("simulate", "dgx-h100", *JOB).exit_code == 130
 
 

@@ -273,12 +273,10 @@ def test_long_words_are_cut(fails, words, code):
 
 
 def test_a_fault_of_the_system_is_one_line(fails, monkeypatch):
-    from rackmodel import api
-
     def full(*words, **more):
         raise OSError(5, "Input/output error", "somewhere")
 
-    monkeypatch.setattr(api, "simulate", full)
+    monkeypatch.setattr(rackmodel, "simulate", full)
     line = fails(2, "simulate", "dgx-h100", *JOB)
     assert "somewhere" in line
     assert "Input/output error" in line

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 
@@ -31,19 +32,17 @@ def simulate(
 ) -> Answer:
     """Simulate one training step."""
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
-    from rackmodel import api
     from rackmodel.planning.job_words import command_words
     from rackmodel.reporting.summary import ROWS, headline
-    from rackmodel.workload.plan import Plan
 
     here = {**site, "trays": True}
-    result = api.simulate(machine, **job, **engine, site=here, catalog=catalog)
+    result = rackmodel.simulate(machine, **job, **engine, site=here, catalog=catalog)
     row: Any = result.to_dict(_SHOWN)
     return {
         "title": headline(row),
         "figures": [[name, text(row)] for name, text in ROWS],
         "parts": step_parts(row["breakdown_s"]),
-        "held": command_words(Plan.of(row["plan"])),
+        "held": command_words(rackmodel.Plan.of(row["plan"])),
         **_machine(row),
     }
 
@@ -58,9 +57,8 @@ def serve(
     """Serve a model to a closed loop of users."""
     name, catalog = name_or_file(topology, "TOPOLOGY"), parts.load()
     from rackmodel.cli.tables_serving import serving_headline, serving_rows
-    from rackmodel.serving import api
 
-    row: Any = api.serve(name, **job, **engine, site=site, catalog=catalog).to_dict()
+    row: Any = rackmodel.serve(name, **job, **engine, site=site, catalog=catalog).to_dict()
     return {
         "title": serving_headline(row),
         "figures": [list(each) for each in serving_rows(row)],

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+import rackmodel
 from rackmodel.cli import groups
 from rackmodel.cli.files import name_or_file
 from rackmodel.errors import InvalidPlan
@@ -32,18 +33,18 @@ def draft(
     found_machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
     import numpy as np
 
-    from rackmodel import api, hardware
+    from rackmodel import hardware
+    from rackmodel.api import job_of
     from rackmodel.hardware.power_model import peak_flops_per_s
     from rackmodel.planning.enumeration import enumerate_plans
     from rackmodel.planning.planner import Look, Planner
     from rackmodel.planning.space import SEARCHED
-    from rackmodel.topology import load_topology
     from rackmodel.workload import precision_of
     from rackmodel.workload.memory import peak_memory
     from rackmodel.workload.silent import overlaps
 
-    machine = load_topology(found_machine)
-    wanted = api.job_of(machine, **job, catalog=catalog)
+    machine = rackmodel.load_topology(found_machine)
+    wanted = job_of(machine, **job, catalog=catalog)
     known = catalog or hardware.load_catalog()
     planner = Planner(machine, wanted, wanted.gpus, _capped(known, machine, site))
     fixed = {name: getattr(wanted.plan, name) for name in SEARCHED}

@@ -11,6 +11,7 @@ import inspect
 import typing
 from typing import TYPE_CHECKING, Any
 
+import rackmodel
 from rackmodel.cli.options import expanded
 from rackmodel.cli.page.commands import COMMANDS
 from rackmodel.errors import InvalidInput
@@ -122,13 +123,12 @@ def _sets(wanted: tuple[str, ...] = ("domain", "price")) -> list[dict[str, Any]]
 def _machines() -> list[dict[str, Any]]:
     """Return the machines that ship, with what the notches of their sliders are made of."""
     from rackmodel.assess.cost import price
-    from rackmodel.hardware import load_catalog
-    from rackmodel.topology import load_topology, topology_names
+    from rackmodel.topology import topology_names
 
-    parts = load_catalog()
+    parts = rackmodel.load_catalog()
     found = []
     for name in topology_names():
-        machine = load_topology(name)
+        machine = rackmodel.load_topology(name)
         domain, accelerator = machine.domain_accelerators, str(machine.accelerator)
         found.append(
             {
@@ -178,11 +178,10 @@ def _smaller(machine: Topology) -> list[dict[str, Any]]:
 
 def _loads(name: str, sets: dict[str, str]) -> bool:
     """Halve the pods of `sets` until the machine can be built; tell whether it can."""
-    from rackmodel.topology import load_topology
 
     while int(sets["fabric.pod_units"]) >= 1:
         try:
-            load_topology(name, overrides=sets)
+            rackmodel.load_topology(name, overrides=sets)
         except InvalidInput:
             sets["fabric.pod_units"] = str(int(sets["fabric.pod_units"]) // 2)
         else:
