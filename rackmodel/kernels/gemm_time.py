@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from rackmodel.kernels.kernel_constants import GemmConstants
+from rackmodel.workload.operations import Kernel, Role
 
 Shape = tuple[float, float, float, float]  # m, n, k, batch
 
@@ -25,6 +26,20 @@ def smooth_max(a: float, b: float, power: float) -> float:
     if low <= 0.0 or high <= 0.0:
         return max(high, 0.0)
     return float(high * (1.0 + (low / high) ** power) ** (1.0 / power))
+
+
+def row_elements(kernel: Kernel) -> int:
+    """Return how many elements the rows of all operands are multiples of: 8, 4, 2 or 1.
+
+    Rows of a linear layer's operands are as long as its sides, in all three of its products; how
+    many tokens there are aligns nothing.
+
+    >>> head = Kernel(family="gemm", name="head", flops=1.0, shape=(1023, 50257, 2048, 1))
+    >>> row_elements(head), row_elements(head._replace(shape=(1023, 50264, 2048, 1)))
+    (1, 8)
+    """
+    m, n, k = kernel.shape[:3]
+    return math.gcd(8, n, m if kernel.role == Role.WGRAD else k)
 
 
 def tiled_flops(shape: Shape, units: int, gemm: GemmConstants, small_tile: float) -> float:

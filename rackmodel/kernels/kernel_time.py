@@ -220,9 +220,8 @@ class KernelTimes:
             m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
             # of one group it is a plain product
             rate *= common["grouped"] if batch > 1 else 1.0
-        # Rows that are not whole 16-byte words can't be fetched by the fast paths.
-        if kernel.family == "gemm" and (n % 8 or k % 8):
-            rate *= common["misaligned"]
+        if kernel.family == "gemm":
+            rate *= self._aligned_share(gemm_time.row_elements(kernel))
         moved = kernel.read_bytes + kernel.write_bytes
         return factor * gemm_time.gemm_s(
             (m, n, k, batch),
@@ -233,6 +232,12 @@ class KernelTimes:
             small_tile=common["small_tile"],
             smooth=common["smooth"],
         )
+
+    def _aligned_share(self, elements: int) -> float:
+        """Return the speed of a product whose rows are multiples of so many elements of 16 bits."""
+        table, family = self.constants["gemm_misaligned"], self.accelerator.family
+        odd, even = table.get(family, table["default"])
+        return 1.0 if elements == 8 else float(odd if elements == 1 else even)
 
     def _slowdown(self, key: str) -> float:
         """Return the time of a product in training over its time alone."""

@@ -70,6 +70,7 @@ class Software:
     separate_products: bool
     narrow_gathers: bool
     experts_over_tp: bool
+    vocab_multiple: int
 
     # Habits of its family.
     gradients: str = "fp32"  # accumulation and reduction

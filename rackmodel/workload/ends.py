@@ -10,24 +10,22 @@ from __future__ import annotations
 from math import ceil
 
 from rackmodel.software import Software, software_of
+from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT, Local, Work, linear, moving, norm
 from rackmodel.workload.parts import column_comm, row_comm
 from rackmodel.workload.steps import Comm, Step
 from rackmodel.workload.variant_steps import joining_steps
 
 
-def padded_vocab(vocab: int, tp: int) -> int:
-    """Vocabulary of one tp rank: padded to multiples of 128, as Megatron does.
-
-    >>> padded_vocab(50257, 8)
-    6400
-    """
-    return ceil(vocab / (128 * tp)) * 128
+def local_vocab(job: Job) -> int:
+    """Vocabulary of one tp rank: padded to whole multiples, as its software does."""
+    multiple = software_of(job.stack).vocab_multiple
+    return ceil(job.model.vocab / (multiple * job.plan.tp)) * multiple
 
 
 def embedding_parameters(local: Local) -> float:
     """Parameters of the token embedding on one tp rank."""
-    return float(padded_vocab(local.model.vocab, local.plan.tp) * local.model.hidden)
+    return float(local_vocab(local.job) * local.model.hidden)
 
 
 def embedding_steps(local: Local) -> list[Step]:
@@ -68,7 +66,7 @@ def head_steps(local: Local, *, own_matrix: bool) -> list[Step]:
     own_matrix : the head's weights are parameters of this rank (untied, or tied on another rank).
     """
     model = local.model
-    vocab = padded_vocab(model.vocab, local.plan.tp)
+    vocab = local_vocab(local.job)
     # Of a loss in chunks, one part's logits at a time are there where the head is in it too.
     software, chunks = software_of(local.job.stack), local.plan.loss_chunks
     heads = chunks if software.head_in_chunks else 1

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from rackmodel.workload import muon
 from rackmodel.workload.data_parallel import closing, update_kernels
-from rackmodel.workload.ends import padded_vocab
+from rackmodel.workload.ends import local_vocab
 from rackmodel.workload.job import Job
 from rackmodel.workload.operations import (
     Collective,
@@ -191,7 +191,7 @@ class _Writer:
             self.add(-1, *(Wait(token=token) for token in passes.pending_tokens()))
         ends = {chunk.stage for chunk in self.chunks} & {0, self.chunks[0].stages - 1}
         if job.model.tied and ends_apart(job) and ends and job.trained.learns("embedding"):
-            size = padded_vocab(job.model.vocab, plan.tp) * job.model.hidden * job.gradient_bytes
+            size = local_vocab(job) * job.model.hidden * job.gradient_bytes
             tied = Collective(
                 name="tied_embeddings",
                 op="all-reduce",

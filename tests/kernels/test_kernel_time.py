@@ -15,6 +15,7 @@ from rackmodel.kernels.kernel_constants import kernel_constants
 from rackmodel.kernels.kernel_time import KernelTimes, graphs_by_default
 from rackmodel.workload import Job, Plan, load_model
 from rackmodel.workload.choices import SHARDED, SHARDINGS
+from rackmodel.workload.ends import head_steps
 from rackmodel.workload.kernels import Local, linear
 from rackmodel.workload.operations import Compute, Kernel, Role
 
@@ -257,3 +258,27 @@ def test_the_second_flash_attention_gains_more_backward_than_forward():
 
     forward, backward = (speed("flash2", way) / speed("flash1", way) for way in (False, True))
     assert 1.3 < forward < 1.6 < backward < 2.0  # Dao, arXiv:2307.08691: 73 over 50, 63 over 35%
+
+
+def test_rows_of_whole_words_are_fetched_quickest() -> None:
+    """The longer the words that rows are multiples of, the quicker; tokens align nothing."""
+    for part in (A100, H100):
+        times = KernelTimes(part)
+        odd, even, whole = (times.kernel_s(product(8192, n, 2048)) for n in (50257, 50260, 50264))
+        assert odd > even > whole
+        assert 2.0 < odd / whole < 4.5
+        assert times.kernel_s(product(8191, 50264, 2048)) == pytest.approx(whole, rel=0.01)
+
+
+def test_a_head_of_odd_columns_is_slow_in_all_its_products() -> None:
+    """Megatron pads 50,257 columns at no cost; elsewhere all three products slow down."""
+
+    def head_s(stack: str, vocab: int) -> float:
+        model = replace(load_model("gpt3-350m"), vocab=vocab)
+        job = Job(model=model, plan=Plan(micro_batch=8), seq_len=2048, global_batch=8, stack=stack)
+        steps = {step.name: step for step in head_steps(Local.of(job), own_matrix=True)}
+        times, work = KernelTimes(A100, stack), steps["head"].work
+        return sum(times.kernel_s(k) for k in (*work.forward, *work.backward, *work.weight))
+
+    assert head_s("megatron", 50257) == pytest.approx(head_s("megatron", 50304))
+    assert head_s("fsdp", 50257) / head_s("fsdp", 50264) == pytest.approx(1 / 0.4, rel=0.05)
