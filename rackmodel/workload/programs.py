@@ -185,7 +185,7 @@ class _Writer:
         return self.mixed[front, back]
 
     def _close(self) -> None:
-        job, plan = self.job, self.plan
+        job = self.job
         for passes in self.passes:
             self.add(-1, *passes.exposed_reductions())
             self.add(-1, *(Wait(token=token) for token in passes.pending_tokens()))
