@@ -31,7 +31,7 @@ from rackmodel.workload import Job, Model, Plan
 # A plan that was stated did run: of software that nobody knows, need above capacity by less than
 # estimates are off by on families that are left out is no reason for recompute.
 MEMORY_ERROR_UNKNOWN = 0.15
-SCRIPTS = ("stack", "model", "topology", "precision", "tp")  # what a script of a published run is for
+SCRIPTS = ("stack", "model", "topology", "precision", "tp")  # what a script is for
 LATENT = {"q_lora": 1536, "kv_lora": 512, "qk_nope": 128, "qk_rope": 64, "v_dim": 128}
 
 
