@@ -31,22 +31,28 @@ MOST_CROSSINGS = 5_000_000  # of flows and links that a network keeps: about 200
 
 
 class FoldedMachine(NamedTuple):
-    """The machine that was simulated: every group, flow and link of it, and their classes."""
+    """The machine that was simulated: every group, flow and link of it, and their classes.
+
+    crossings : how often flows cross links; those that channels share, once. What its size goes by.
+    """
 
     system: System
     partition: Partition
     quotient: Quotient
     network: Network
+    crossings: int
 
-    @property
-    def crossings(self) -> int:
-        """How often flows cross links; those that channels share, once. What its size goes by."""
+    @classmethod
+    def of(
+        cls, system: System, partition: Partition, quotient: Quotient, network: Network
+    ) -> FoldedMachine:
+        """Return a machine, its crossings counted."""
         found: list[npt.NDArray[np.int64]] = []
-        for channel in self.system.channels:
+        for channel in system.channels:
             links = channel.paths.links
             if not any(links is other for other in found):
                 found.append(links)
-        return sum(map(len, found))
+        return cls(system, partition, quotient, network, sum(map(len, found)))
 
 
 class HowFolded(NamedTuple):
@@ -56,9 +62,20 @@ class HowFolded(NamedTuple):
     fold: bool
 
 
-@remembered
-def _kept(network: Network) -> OrderedDict[tuple[object, ...], FoldedMachine]:
-    return OrderedDict()
+class _Kept:
+    """The systems that a network keeps, those asked for longest ago first; crossings : of all."""
+
+    def __init__(self, _: Network) -> None:
+        self.machines: OrderedDict[tuple[object, ...], FoldedMachine] = OrderedDict()
+        self.crossings = 0
+
+    def trim(self, most: int, least: int = 0) -> None:
+        """Forget systems until so many crossings are left."""
+        while self.crossings > most and len(self.machines) > least:
+            self.crossings -= self.machines.popitem(last=False)[1].crossings
+
+
+_kept = remembered(_Kept)
 
 
 def folded(
@@ -79,41 +96,29 @@ def folded(
         tuple((k, digest(members), true, axes.named(k)) for k, members, true in groups),
     )
     kept = _kept(network)
-    if key not in kept:
-        _trim(kept, MOST_CROSSINGS // 2)  # or what is built and what is kept were one too many
+    if key not in kept.machines:
+        kept.trim(MOST_CROSSINGS // 2)  # or what is built and what is kept were one too many
         AcceleratorTree.of(network).trim(0.5)
         columns = how.columns if how.fold else None
         system = build_system(network, groups, axes, accelerator_of, weight, columns)
         partition = partition_of(system, how)
-        kept[key] = FoldedMachine(
-            system=system,
-            partition=partition,
-            quotient=fold(system, partition),
-            network=network,
-        )
-    kept.move_to_end(key)
-    found = kept[key]
-    _trim(kept, MOST_CROSSINGS, least=1)  # the last, too, as its results ask for it
-    return found
-
-
-def _trim(kept: OrderedDict[tuple[object, ...], FoldedMachine], most: int, least: int = 0) -> None:
-    """Forget the systems that were asked for longest ago, until so many crossings are left."""
-    room = most - sum(one.crossings for one in kept.values())
-    while room < 0 and len(kept) > least:
-        room += kept.popitem(last=False)[1].crossings
+        found = FoldedMachine.of(system, partition, fold(system, partition), network)
+        kept.machines[key] = found
+        kept.crossings += found.crossings
+    kept.machines.move_to_end(key)
+    kept.trim(MOST_CROSSINGS, least=1)  # the last, too, as its results ask for it
+    return kept.machines[key]
 
 
 def crossings_kept(network: Network) -> int:
     """Return how often flows cross links in all that is kept of a network."""
-    folded_on_it = sum(one.crossings for one in _kept(network).values())
-    return AcceleratorTree.of(network).crossings + folded_on_it
+    return AcceleratorTree.of(network).crossings + _kept(network).crossings
 
 
 def forget_folded(network: Network) -> int:
     """Forget all that is kept of a network but its routes; return how many crossings that was."""
     found = crossings_kept(network)
-    _kept(network).clear()
+    _kept(network).trim(-1)
     AcceleratorTree.of(network).placed.clear()
     return found
 

@@ -206,7 +206,7 @@ def _simulate(
     even = np.zeros(len(stage), dtype=np.int64)
     run = Simulation(programs, (seconds,), system, quotient, even, shares, engine=options.engine)
     run.simulate(options.limit_s)
-    machine = FoldedMachine(system=system, partition=partition, quotient=quotient, network=network)
+    machine = FoldedMachine.of(system, partition, quotient, network)
     return [
         _stay(one, run, machine, (int(bases[n]), int(firsts[n])), items[n])
         for n, one in enumerate(placed)
