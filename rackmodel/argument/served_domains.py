@@ -28,7 +28,7 @@ from rackmodel.errors import CannotRun, DoesNotFit
 from rackmodel.hardware import Catalog, load_catalog
 from rackmodel.planning.job_words import served_site_of
 from rackmodel.serving.pareto import rate
-from rackmodel.serving.plans import PlanKey, Tried, plan_key, search_plans
+from rackmodel.serving.plans import Known, Tried, search_plans
 from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_stack, serve_job, steps_of
 from rackmodel.serving.steps import Steps
@@ -111,6 +111,18 @@ def _rows(
     return each_row(machines, row_of, clear_caches, words["progress"])
 
 
+class _Slow(Known):
+    """Plans of which those that are too slow for fewer users are hopeless."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self.speed = speed
+
+    def beaten(self, plan: ServingJob, fewer: Tried) -> bool:
+        """Whether users see less than the speed."""
+        return 1.0 / fewer.state.tpot_s < self.speed
+
+
 @dataclass(slots=True)
 class _Search:
     """The plan and users with most tokens/s per accelerator whose users see a speed at least."""
@@ -123,7 +135,10 @@ class _Search:
     apart: bool = True
     quickest: float = 0.0  # tokens/s that a user sees, of all that was tried
     _known: dict[int, Tried | None] = field(default_factory=dict)
-    _slow: dict[int, set[PlanKey]] = field(default_factory=dict)  # more users are slower still
+    _tried: Known = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tried = _Slow(self.speed)
 
     def best(self, also: Sequence[int]) -> Tried:
         """Return the best; also : numbers of users to try beside those that the search meets.
@@ -169,7 +184,6 @@ class _Search:
         """
         if users not in self._known:
             points: list[Tried] = []
-            slow = {key for most, keys in self._slow.items() if most <= users for key in keys}
             try:
                 points = search_plans(
                     self.machine,
@@ -177,17 +191,12 @@ class _Search:
                     self.fixed,
                     steps=self.steps,
                     disaggregated=self.apart,
-                    without=slow,
+                    known=self._tried,
                 )
             except DoesNotFit:
                 if users == 1:
                     raise
             speeds = [1.0 / one.state.tpot_s for one in points]
-            self._slow[users] = {
-                plan_key(one.job)
-                for one, speed in zip(points, speeds, strict=True)
-                if speed < self.speed
-            }
             self.quickest = max([self.quickest, *speeds])
             quick = [
                 one

@@ -19,15 +19,17 @@ from rackmodel.errors import DoesNotFit, InvalidInput
 from rackmodel.result.facts import placement_of
 from rackmodel.result.notebook import Framed, drawn
 from rackmodel.serving.outcome import plan_words
-from rackmodel.serving.plans import Tried, search_plans, with_plan
+from rackmodel.serving.plans import Known, Tried, search_plans, with_plan
 from rackmodel.serving.quick_steps import QuickSteps
 from rackmodel.serving.run import check_stack, serve_job, steps_of
+from rackmodel.serving.steady import CLOSE
 from rackmodel.serving.steps import Steps
 from rackmodel.serving.words import job_of_words
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.job import ServingJob
 
 USERS = tuple(2**power for power in range(18))
+SETTLED = 1.0 - 2.0 * CLOSE  # of a time: two states are each settled to within CLOSE
 HALVINGS = 3  # of the logarithm of users between two points, where a speed is asked for
 
 
@@ -77,6 +79,34 @@ def rate(one: Tried) -> float:
     return one.tokens_per_s / one.job.gpus
 
 
+class _Beaten(Known):
+    """Plans of which those are hopeless that a point of the front beats, whatever they give.
+
+    As quick as for fewer users, and users who wait no longer: that is the most that a plan can give
+    more of them. queued : whether users may wait for a place.
+    """
+
+    def __init__(self, queued: bool) -> None:
+        super().__init__()
+        self.queued = queued
+        self.points: list[Tried] = []
+
+    def take(self, one: Tried) -> None:
+        """Keep what a plan gives; put it on the front if it belongs there."""
+        super().take(one)
+        self.points = _front([*self.points, one], self.queued)
+
+    def beaten(self, plan: ServingJob, fewer: Tried) -> bool:
+        """Whether users wait who may not, or a point is quicker and gives more."""
+        state = fewer.state
+        if state.queued and not self.queued:
+            return True
+        cycle_s = (state.ttft_s + plan.decoded * state.tpot_s) * SETTLED
+        most = plan.users * plan.osl / cycle_s / plan.gpus
+        slower_s = state.tpot_s * SETTLED
+        return any(one.state.tpot_s <= slower_s and rate(one) >= most for one in self.points)
+
+
 def front_points(
     machine: Topology,
     job: ServingJob,
@@ -100,21 +130,22 @@ def front_points(
         If not even the fewest users can be served.
     """
     steps = QuickSteps.of(steps or steps_of(machine))
-    tried: list[Tried] = []
-    for number in users or USERS:
+    tried = _Beaten(queued)
+    for number in sorted(users or USERS):
         try:
-            tried += search_plans(
+            search_plans(
                 machine,
                 job.replace(users=number),
                 fixed,
                 steps=steps,
                 disaggregated=disaggregated,
+                known=tried,
             )
         except DoesNotFit:
-            if not tried:
+            if not tried.tried:
                 raise
             break
-    points = _front(tried, queued)
+    points = tried.points
     for speed in speeds:
         points = _closer(points, speed, steps, queued)
     return points

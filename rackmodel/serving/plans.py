@@ -11,7 +11,7 @@ tokens per second.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,6 +51,40 @@ class Tried:
     def tokens_per_s(self) -> float:
         """Tokens of answers per second, all users together."""
         return self.state.requests_per_s * self.job.osl
+
+
+class Known:
+    """Plans that were tried: with more users none serves one of them quicker, or lets fewer wait.
+
+    Subclasses say what makes a plan hopeless, by what it gave fewer users.
+    """
+
+    def __init__(self) -> None:
+        self.tried: dict[PlanKey, list[Tried]] = {}
+
+    def take(self, one: Tried) -> None:
+        """Keep what a plan gives."""
+        self.tried.setdefault(plan_key(one.job), []).append(one)
+
+    def fewer(self, plan: ServingJob) -> Tried | None:
+        """Return the same plan with most users of those that are no more than its own."""
+        found = self.tried.get(plan_key(plan), ())
+        fitting = (one for one in found if one.job.users <= plan.users)
+        return max(fitting, key=lambda one: one.job.users, default=None)
+
+    def promise(self, plan: ServingJob) -> float:
+        """Return the order in which plans are tried: the quickest for fewer users first."""
+        fewer = self.fewer(plan)
+        return fewer.state.tpot_s if fewer else 0.0
+
+    def hopeless(self, plan: ServingJob) -> bool:
+        """Whether a plan need not be tried."""
+        fewer = self.fewer(plan)
+        return fewer is not None and self.beaten(plan, fewer)
+
+    def beaten(self, plan: ServingJob, fewer: Tried) -> bool:
+        """Whether a plan need not be tried, as it gave fewer users what it did."""
+        return False
 
 
 def workers_for(model: Model, gpus: int, fixed: Mapping[str, Any], domain: int) -> Iterator[Worker]:
@@ -121,11 +155,11 @@ def search_plans(
     *,
     steps: Steps | None = None,
     disaggregated: bool = False,
-    without: Container[PlanKey] = (),
+    known: Known | None = None,
 ) -> list[Tried]:
     """Return all plans that fit, the best first.
 
-    without : plans that need not be tried.
+    known : what was tried before; its hopeless plans are left out, others added.
 
     Raises
     ------
@@ -137,15 +171,18 @@ def search_plans(
     machine.units(job.gpus)
     tried: list[Tried] = []
     reasons: list[CannotRun] = []
-    for plan in candidates(job, fixed, quick, disaggregated=disaggregated):
-        if plan_key(plan) in without:
+    known = known or Known()
+    plans = sorted(candidates(job, fixed, quick, disaggregated=disaggregated), key=known.promise)
+    for plan in plans:
+        if known.hopeless(plan):
             continue
         tell("plans served", len(tried) + len(reasons) + 1)
         try:
             tried.append(with_plan(plan, quick))
+            known.take(tried[-1])
         except CannotRun as reason:
             reasons.append(reason)
-    if not tried and (reasons or not without):
+    if not tried and len(reasons) == len(plans):
         raise _nearest(job, reasons, fixed)
     return sorted(tried, key=lambda one: (-one.tokens_per_s, one.job.worker.gpus))
 

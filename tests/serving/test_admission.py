@@ -7,8 +7,8 @@ import pytest
 import rackmodel
 from rackmodel.errors import InvalidInput
 from rackmodel.requests.rules import Gate
-from rackmodel.serving.pareto import at_speed, best, front_points, rate
-from rackmodel.serving.plans import search_plans
+from rackmodel.serving.pareto import SETTLED, at_speed, best, front_points, rate
+from rackmodel.serving.plans import plan_key, search_plans
 from rackmodel.serving.run import settle, steps_of
 from rackmodel.serving.steady import admitted_every, admitted_share
 from rackmodel.serving.words import job_of_words
@@ -124,3 +124,22 @@ def test_plans_whose_users_wait_hide_none_whose_users_do_not(node):
     points, more = (front_points(node, one, fixed, speeds=near, **few) for near in ((), (1.0,)))
     assert not any(one.state.queued for one in more)
     assert rate(more[-1]) > rate(points[-1])
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_plans_that_are_left_out_of_a_front_would_not_be_on_it(node, queued):
+    """With more users a plan is no quicker, and users who wait do so still: beaten plans stay."""
+    words = {"model": "gpt-oss-120b", "isl": 4096, "osl": 256, "users": 1, "gpus": 8}
+    one, fixed = job_of_words(node, words)
+    steps, grid = steps_of(node), (1, 4, 16, 64, 256, 1024, 4096)
+    how = {"steps": steps, "disaggregated": True}
+    points = front_points(node, one, fixed, users=grid, queued=queued, **how)
+    every = [search_plans(node, one.replace(users=users), fixed, **how) for users in grid]
+    tried = [plan for plans in every for plan in plans if queued or not plan.state.queued]
+    assert points == best(tried)
+    for fewer, more in itertools.pairwise(every):
+        before = {plan_key(plan.job): plan.state for plan in fewer}
+        for plan in more:
+            then = before[plan_key(plan.job)]
+            assert plan.state.queued or plan.state.tpot_s >= then.tpot_s * SETTLED
+            assert plan.state.queued or not then.queued
