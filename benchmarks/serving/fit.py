@@ -27,7 +27,7 @@ from rackmodel.errors import RackModelError
 from rackmodel.kernels.serving_time import ServingTimes, serving_constants
 from rackmodel.serving.outcome import kernels_of
 from rackmodel.serving.run import habits_of, running, settle, steps_of
-from rackmodel.serving.steady import admitted_every
+from rackmodel.serving.steady import admission
 from rackmodel.serving.steps import Steps
 from rackmodel.topology import load_topology
 from rackmodel.validation.serving_errors import compared
@@ -116,7 +116,7 @@ class Run:
     mixed: Part | None
     share: float  # of decode steps that carry prompts of others
     pieces: int  # steps that a prompt takes
-    every: float  # decode steps from one that admits prompts to the next
+    turn: float  # decode steps that a prompt waits for one that admits some
     burst: float  # prompts before one's own on average, over all requests of a user
     measured_s: float  # per token; where only tokens/s are printed, what gives as many
 
@@ -190,11 +190,11 @@ def _run(row: dict[str, Any], steps: Steps, stack: str | None) -> Run:
     pieces = max(1, math.ceil(job.prompt_tokens / job.chunk))
     together = settle(job, steps, most, case.rounds)
     burst = max(0.0, together.ttft_s - state.ttft_s) / state.prompt_s
-    every = admitted_every(job, state.mixed * state.prompt.prompts)
+    admits = admission(job, habits_of(job.stack), state.mixed * state.prompt.prompts)
     decode = seconds_of(state.decode)
     return Run(
         *(row, replace(case, job=job), part, decode, mixed),
-        *(state.beside, pieces, every, burst, measured_s),
+        *(state.beside, pieces, admits.waited, burst, measured_s),
     )
 
 
@@ -279,7 +279,7 @@ def predicted(
             extra = seconds(run.mixed) + habits.host_s
             both = decode + extra if habits.alternates else extra
             step = decode * (1.0 - run.share) + both * run.share
-            first = habits.first_token_s(decode, both, run.share, run.pieces, run.every)
+            first = habits.first_token_s(decode, both, run.share, run.pieces, run.turn)
             first += run.burst * run.pieces * both
         found.append((step / run.case.job.tokens_a_step, first))
     return np.array(found)

@@ -77,7 +77,7 @@ class Replica:
         self._growth: dict[int, int] = {}  # blocks that are needed after a turn
         self._begin_s = self._step_s = self._prompts = self._late_s = 0.0
         self._steps = self._version = 0
-        self._gate = Gate(rules.every, rules.ranks)
+        self._gate = Gate(rules.every, rules.ranks, rules.counts)
         self._decoding = False
         self._joined: list[Sequence] = []  # whose first token is still to be told
         self._pieces: list[tuple[Sequence, int]] = []

@@ -22,7 +22,7 @@ class Rules:
     are taken before a prompt begins. fetches : the caches of prompts come from other workers.
     hands_over : to other workers. asks, repeats : as in `Habits`. rate : tokens of a sequence in a
     decode step, mean. every : decode steps from one that admits prompts to the next, or until each
-    of `ranks` has one.
+    of `ranks` has one; counts : from the first one that waits.
     stages : of a pipeline; as many batches are under way.
     """
 
@@ -39,6 +39,7 @@ class Rules:
     rate: float = 1.0
     every: int = 1
     ranks: int = 1
+    counts: bool = False
     stages: int = 1
 
 
@@ -48,6 +49,7 @@ class Gate:
 
     every: int = 1
     ranks: int = 1
+    counts: bool = False  # from the first one that waits
     turn: int = 0  # from where on it is open
     _came: int = 0
     _waiting: set[int] = field(default_factory=set)  # ranks
@@ -55,7 +57,8 @@ class Gate:
     def comes(self, turn: int, *, alone: bool) -> None:
         """Note that somebody comes after so many decode steps; alone : nobody else waits."""
         if alone:
-            self.turn = (turn // self.every + 1) * self.every
+            before = turn if self.counts else turn // self.every * self.every
+            self.turn = before + self.every
             self._waiting.clear()
         self._came += 1
         self._waiting.add(self._came * SPREAD % 2**32 % self.ranks)

@@ -224,6 +224,7 @@ def kinds(job: ServingJob, steps: Steps) -> tuple[Kind, Kind]:
             reserves=habits.reserves,
             every=job.admit_every,
             ranks=ranks,
+            counts=habits.counts and not worker.dp_attention,
             stages=worker.pp,
         )
 

@@ -137,9 +137,8 @@ def _settled(
     for number in range(ROUNDS):
         answer_s, gathered = job.decoded * state.tpot_s, state.gathered(habits)
         wanted = min(users * answer_s / (answer_s + state.ttft_s), most)
-        mixed = admitted_share(
-            job, state.mixed * state.prompt.prompts, gathered, state.prompt.piece
-        )
+        coming = state.mixed * state.prompt.prompts
+        mixed = admitted_share(job, admission(job, habits, coming), gathered, state.prompt.piece)
         if abs(wanted - running) <= CLOSE * running and abs(mixed - state.mixed) <= CLOSE:
             break
         low, high = (running, high) if wanted > running else (low, running)
@@ -204,15 +203,39 @@ def admitted_every(job: ServingJob, arriving: float) -> float:
     return max(1.0, waits)
 
 
-def admitted_share(job: ServingJob, arriving: float, gathered: float, piece: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """When decode steps admit prompts. share : of them that do, at most. waited : for the next."""
+
+    arriving: float
+    share: float
+    waited: float
+
+
+def admission(job: ServingJob, habits: Habits, arriving: float) -> Admission:
+    """Return when decode steps admit prompts; arriving : pieces of them in a step, mean.
+
+    Steps at fixed turns are waited for by half of a turn, and admit some where somebody came. Where
+    steps are counted from the first one who waits, nobody is admitted sooner than `admit_every`
+    steps after that one, and those who come meanwhile wait for the rest of them.
+    """
+    every = admitted_every(job, arriving)
+    if every <= 1.0 or arriving <= 0.0:
+        return Admission(arriving, 1.0, every / 2.0)
+    if habits.counts and not job.worker.dp_attention:
+        others = arriving * every
+        waited = every * (1.0 + others / 2.0) / (1.0 + others)
+        return Admission(arriving, arriving / (1.0 + others), 0.5 + waited)
+    return Admission(arriving, -math.expm1(-arriving * every) / every, every / 2.0)
+
+
+def admitted_share(job: ServingJob, admits: Admission, gathered: float, piece: float) -> float:
     """Return the share of decode steps that carry prompts, of `piece` tokens each.
 
     Those that came since the last step that admitted some run together, as many as find room.
     """
-    every = admitted_every(job, arriving)
-    share = mixed_share(arriving, gathered)
-    if every > 1.0:
-        share = min(share, -math.expm1(-arriving * every) / every)
+    arriving = admits.arriving
+    share = min(mixed_share(arriving, gathered), admits.share)
     return min(1.0, max(share, arriving / fullest(job, job.worker, piece)))
 
 
@@ -245,7 +268,8 @@ def _state(
         return replace(state, ttft_s=state.ttft_s + habits.request_s)
     # pieces of prompts in the time of one decode step
     arriving = each * pieces / (job.decoded / job.tokens_a_step)
-    mixed = admitted_share(job, arriving, gathered, piece)
+    admits = admission(job, habits, arriving)
+    mixed = admitted_share(job, admits, gathered, piece)
     prompt = Load(prompts=arriving / mixed, piece=piece, before=before)
     if habits.alternates:
         mixed_s = decode_s + timed(worker, gpus, prompt)
@@ -255,8 +279,7 @@ def _state(
     # Nobody waits for a prompt of one's own; but it takes a place, where all are taken.
     beside = mixed * (1.0 if full else max(0.0, 1.0 - 1.0 / users))
     tpot_s = (decode_s * (1.0 - beside) + mixed_s * beside) / job.tokens_a_step
-    every = admitted_every(job, arriving)
-    ttft_s = habits.first_token_s(decode_s, mixed_s, beside, pieces, every)
+    ttft_s = habits.first_token_s(decode_s, mixed_s, beside, pieces, admits.waited)
     # no cycle of users is shorter than the prompts of all of them take, a batch in every stage
     each_s = pieces * (mixed_s - decode_s) / (prompt.prompts * worker.pp)
     ttft_s = max(ttft_s, users * each_s - job.decoded * tpot_s)

@@ -9,8 +9,8 @@ from rackmodel.errors import InvalidInput
 from rackmodel.requests.rules import Gate
 from rackmodel.serving.pareto import SETTLED, at_speed, best, front_points, rate
 from rackmodel.serving.plans import plan_key, search_plans
-from rackmodel.serving.run import settle, steps_of
-from rackmodel.serving.steady import admitted_every, admitted_share
+from rackmodel.serving.run import habits_of, settle, steps_of
+from rackmodel.serving.steady import admission, admitted_every, admitted_share
 from rackmodel.serving.words import job_of_words
 from rackmodel.validation.recipes import recipe_of
 from rackmodel.workload.serving.job import Worker
@@ -49,7 +49,8 @@ def test_a_step_holds_no_more_prompts_than_its_tokens(node):
     for worker, most in ((Worker(tp=8, ep=8), 1.0), (RANKS, 8.0)):
         one = job(node, worker, admit_every=1000)
         for arriving in (0.02, 0.5, 0.9):
-            share = admitted_share(one, arriving, 0.0, 8192.0)
+            admits = admission(one, habits_of("vllm"), arriving)
+            share = admitted_share(one, admits, 0.0, 8192.0)
             assert arriving / share <= most * (1 + 1e-9)
 
 
@@ -72,6 +73,36 @@ def test_a_gate_opens_at_its_turns_or_when_all_ranks_wait():
     gate.comes(20, alone=True)
     assert not gate.is_open(29)
     assert Gate().is_open(0)
+
+
+@pytest.mark.parametrize("arriving", [1e-6, 0.01, 0.1])
+def test_steps_that_are_counted_from_who_waits_are_waited_for_whole(node, arriving):
+    one = job(node, Worker(tp=8, ep=8), isl=1024, admit_every=20)
+    turns, counted = (admission(one, habits_of(x), arriving) for x in ("vllm", "tensorrt-llm"))
+    assert turns.waited == 10.0
+    # simulated: the first of a bunch waits 20 steps, those that come meanwhile what is left of them
+    left = 20.0 * arriving
+    assert counted.waited == pytest.approx(0.5 + (20.0 + 10.0 * left) / (1.0 + left))
+    assert counted.share == pytest.approx(1.0 / (20.0 + 1.0 / arriving))
+    ranks = job(node, RANKS, admit_every=20)
+    assert admission(ranks, habits_of("tensorrt-llm"), arriving).waited <= 10.0
+
+
+def test_a_gate_that_counts_opens_its_steps_after_the_first():
+    gate = Gate(every=20, counts=True)
+    gate.comes(13, alone=True)
+    gate.comes(25, alone=False)
+    assert [gate.is_open(turn) for turn in (20, 32, 33)] == [False, False, True]
+
+
+def test_first_tokens_wait_for_the_steps_that_are_counted(node):
+    words = {"model": "llama3.1-70b", "isl": 1024, "users": 4, "gpus": 4, "stack": "tensorrt-llm"}
+    steps = steps_of(node)
+    plain, waits = (
+        settle(job(node, Worker(tp=4), **{**words, "admit_every": n}), steps, 1e3) for n in (1, 20)
+    )
+    assert waits.ttft_s - plain.ttft_s == pytest.approx(20.0 * plain.decode_s, rel=0.06)
+    assert waits.tpot_s <= plain.tpot_s
 
 
 def test_prompts_are_admitted_at_least_once_in_a_step():

@@ -98,8 +98,8 @@ class ServingJob:
     )
     admit_every: int = setting(
         1,
-        "Decode steps from one that may admit prompts to the next; sooner where each data-parallel"
-        " rank has one.",
+        "Decode steps from one that may admit prompts to the next, in TensorRT-LLM from the first"
+        " that waits; sooner where each data-parallel rank has one.",
         30,
         unit="steps",
         option="--admit-every",
