@@ -88,8 +88,8 @@ def serve(
         of their workers. disaggregated : search such plans too, where no worker is given. chunk :
         most tokens of prompts in one step. max_sequences : of a data-parallel rank at once; 0 for
         what the software does. admit_every : decode steps from one that admits prompts to the next
-        (SGLang's --scheduler-recv-interval, TensorRT-LLM's attention_dp_config.timeout_iters and, from
-        the first prompt that waits, batch_wait_timeout_iters).
+        (SGLang's --scheduler-recv-interval, TensorRT-LLM's attention_dp_config.timeout_iters, and
+        batch_wait_timeout_iters, from the first prompt that waits).
         redundant_experts : copies of busy experts.
         routing_skew, routing_seed : how unevenly tokens fall on experts. cuda_graphs : steps are
         replayed from graphs.

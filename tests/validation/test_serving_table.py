@@ -81,10 +81,10 @@ def test_drafts_that_say_no_acceptance_give_the_tokens_a_step_that_are_published
     assert (stated.mtp, stated.acceptance) == (1, 0.6)
 
 
-@pytest.mark.parametrize("every", [1.0, 4.0, 30.0])
-def test_who_is_admitted_less_often_is_answered_later(every):
-    often, seldom = (Habits().first_token_s(0.01, 0.05, 0.1, 1, n * every) for n in (1, 2))
-    assert seldom - often == pytest.approx(every * 0.01 / 2)
+@pytest.mark.parametrize("turn", [0.5, 4.0, 30.0])
+def test_who_waits_for_more_steps_is_answered_later(turn):
+    soon, late = (Habits().first_token_s(0.01, 0.05, 0.1, 1, n * turn) for n in (1, 2))
+    assert late - soon == pytest.approx(turn * 0.01)
 
 
 def test_the_shipped_table_is_predicted_in_any_order_and_by_any_workers():
