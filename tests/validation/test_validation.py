@@ -246,6 +246,14 @@ def test_mtp_that_a_row_calls_unstated_is_trained_where_recipes_train_it():
     assert mtp(model="x (w/o MTP)") == mtp(mtp=0) == mtp(mtp=math.nan) == 0
 
 
+def test_megatron_of_2020_reduced_gradients_of_its_largest_model_under_the_backward_pass():
+    def hides(tp, stack="mlm-2020"):
+        row = {**SMALL, "tp": tp, "dp": 8 // tp, "stack": stack}
+        return read_run(row, domain=8).jobs[0].plan.dp_overlap
+
+    assert [hides(8), hides(2), hides(8, "megatron-2020-06")] == [True, False, False]
+
+
 def test_scripts_say_what_rows_of_them_do_not():
     row = {**SMALL, "stack": "megatron-bridge-26.06", "model": "Kimi_K2"}
 
@@ -267,8 +275,9 @@ def test_scripts_say_what_rows_of_them_do_not():
 
 def test_composed_steps_run_what_their_source_does_and_not_what_it_says():
     row = {**SMALL, "stack": "megatron-deepspeed-vtrain", "recompute": "full"}
-    (job,) = read_run(row, domain=8).jobs
-    assert (job.plan.recompute, job.model.vocab) == ("none", 50257)
+    for tp, columns in ((1, 50257), (2, 2 * 25128), (8, 8 * 6282)):  # cut, whole, not padded
+        (job,) = read_run({**row, "tp": tp, "dp": 8 // tp}, domain=8).jobs
+        assert (job.plan.recompute, job.model.vocab) == ("none", columns)
 
 
 def test_the_host_of_a_traced_layer_hides_its_width():
