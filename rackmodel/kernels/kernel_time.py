@@ -221,7 +221,7 @@ class KernelTimes:
             # of one group it is a plain product
             rate *= common["grouped"] if batch > 1 else 1.0
         if kernel.family == "gemm":
-            rate *= self._aligned_share(gemm_time.row_elements(kernel))
+            rate *= self._aligned_share(gemm_time.row_elements(kernel), batch)
         moved = kernel.read_bytes + kernel.write_bytes
         return factor * gemm_time.gemm_s(
             (m, n, k, batch),
@@ -233,11 +233,13 @@ class KernelTimes:
             smooth=common["smooth"],
         )
 
-    def _aligned_share(self, elements: int) -> float:
-        """Return the speed of a product whose rows are multiples of so many elements of 16 bits."""
+    def _aligned_share(self, elements: int, batch: float) -> float:
+        """Return the speed of product(s) whose rows are multiples of so many 16-bit elements."""
         table, family = self.constants["gemm_misaligned"], self.accelerator.family
         odd, even = table.get(family, table["default"])
-        return 1.0 if elements == 8 else float(odd if elements == 1 else even)
+        if elements == 8 or odd == 1.0:
+            return 1.0
+        return float(table["batched"] if batch > 1 else odd if elements == 1 else even)
 
     def _slowdown(self, key: str) -> float:
         """Return the time of a product in training over its time alone."""

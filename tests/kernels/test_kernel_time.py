@@ -270,6 +270,17 @@ def test_rows_of_whole_words_are_fetched_quickest() -> None:
         assert times.kernel_s(product(8191, 50264, 2048)) == pytest.approx(whole, rel=0.01)
 
 
+def test_batched_products_of_broken_words_run_on_the_units_of_fp32() -> None:
+    """Heads of 108 columns are 8-byte words: scores of 128 of them at 19.5 TFLOP/s at best."""
+
+    def rate(dim: int) -> float:
+        scores = product(2048, 2048, dim)._replace(shape=(2048, 2048, dim, 128))
+        return 128 * scores.flops / KernelTimes(A100, in_training=False).kernel_s(scores)
+
+    assert rate(112) > 5 * rate(108)
+    assert 0.3 * 19.5e12 < rate(108) < 19.5e12 * 1.05
+
+
 def test_a_head_of_odd_columns_is_slow_in_all_its_products() -> None:
     """Megatron pads 50,257 columns at no cost; elsewhere all three products slow down."""
 
