@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from rackmodel import gate
 from rackmodel.argument.sold_domains import HostsUneven, sold
 from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.fields import MOST_WHOLE
 from rackmodel.hardware import Catalog
 from rackmodel.topology import Topology
 
@@ -113,16 +115,13 @@ def left_out(wanted: Sequence[int] | None, gpus: int, made: Sequence[Topology]) 
 
 def _sizes(wanted: Sequence[int] | None, gpus: int) -> list[int]:
     """Return the domains in order, each once; without any those of `SIZES` that a job fills."""
-    if not isinstance(gpus, int) or gpus < 1:
-        raise InvalidInput(f"gpus must be a whole number of 1 or more, found {gpus!r:.40}")
+    gate.whole(gpus, "gpus", most=MOST_WHOLE, words=False)
     if wanted is None:
         wanted = [size for size in SIZES if size <= gpus]
         if not wanted:
             raise InvalidInput(f"gpus: a domain has {SIZES[0]} accelerators at least, found {gpus}")
     for size in wanted:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise InvalidInput(f"domains: expected whole numbers of 2 or more, found {size!r:.40}")
-        if size > gpus:
+        if gate.whole(size, "domains", least=2, words=False) > gpus:
             raise InvalidInput(
                 f"domain of {size} accelerators: the job uses {gpus:,}; leave it out"
             )

@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rackmodel import gate
 from rackmodel.columns import Bools, Ints, each_once
-from rackmodel.errors import InvalidInput, InvalidPlan, UnknownName
+from rackmodel.errors import InvalidPlan, UnknownName
+from rackmodel.fields import MOST_RANKS
 from rackmodel.planning.space import (
     AXES,
     COLUMNS,
@@ -110,10 +112,8 @@ def _check_fixed(fixed: Mapping[str, Any]) -> None:
     known = {f.name for f in fields(Plan)}
     for name, value in fixed.items():
         UnknownName.check("field of the plan", name, known)
-        if name in (*AXES, "dp") and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise InvalidInput(f"{name} = {value!r} has to be a whole number of 1 or more")
+        if name in (*AXES, "dp"):
+            gate.whole(value, name, most=MOST_RANKS, words=False)
     for name, names in (
         ("sharding", SHARDINGS),
         ("recompute", RECOMPUTES),

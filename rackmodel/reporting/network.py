@@ -25,20 +25,20 @@ from rackmodel.reporting.style import (
     own_axes,
     plain_ticks,
 )
+from rackmodel.reporting.words import scaled
 
-_SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+_SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def size_label(size: float) -> str:
-    """Return a message size with a binary prefix, as nccl-tests counts.
+    """Return a message size, in KiB (as nccl-tests counts) where it is whole in these alone.
 
-    >>> size_label(8), size_label(2**20), size_label(1e9)
-    ('8 B', '1 MiB', '954 MiB')
+    >>> size_label(8), size_label(2**20), size_label(64e6)
+    ('8 B', '1 MiB', '64 MB')
     """
-    for unit, name in _SIZES:
-        if size >= unit:
-            return f"{size / unit:.3g} {name}"
-    return f"{size:.3g} B"
+    if size % 1024 or size % 1000 == 0:
+        return scaled(size, "B")
+    return next(f"{size / unit:.3g} {name}" for unit, name in _SIZES if size >= unit)
 
 
 def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
@@ -81,8 +81,8 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
                 bounded = True
         _size_axis(ax, [row["bytes"] for row in rows])
         ax.set_yscale("log")
-        top = ax.get_ylim()[1]
-        ax.set_ylim(max(ax.get_ylim()[0], top / 1e5), top * 1.3)
+        low, top = ax.get_ylim()
+        ax.set_ylim(low, top * 1.3)
         plain_ticks(ax, "y")
         handles, labels = ax.get_legend_handles_labels()
         last = [i for i, label in enumerate(labels) if label.startswith("physical")]
@@ -112,11 +112,8 @@ def _most_busbw(rows: Rows) -> str:
 
 def _size_axis(ax: Axes, sizes: Sequence[float]) -> None:
     ax.set_xscale("log", base=2)
-    low, high = math.log2(min(sizes)), math.log2(max(sizes))
-    stride = max(1, math.ceil((high - low) / 8))
-    ticks = [2.0**power for power in range(math.ceil(low), math.floor(high) + 1, stride)]
-    if len(ticks) < 2:
-        ticks = sorted(set(sizes))
+    known = sorted(set(sizes))
+    ticks = known[:: math.ceil(len(known) / 9)]
     ax.set_xticks(ticks, [size_label(tick) for tick in ticks])
     ax.minorticks_off()
 

@@ -8,6 +8,7 @@ Left out: computing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from rackmodel.reporting.style import (
@@ -63,8 +64,11 @@ def validation_scatter(rows: Rows, ax: Axes | None = None) -> Axes:
         ax.set(xscale="log", yscale="log")
         plain_ticks(ax, "x", "y")
         ax.legend()
+        errors = [abs(row["predicted_tpot_s"] / row["measured_tpot_s"] - 1) for row in good]
+        title = f"Time per token of {len(good):,} runs"
+        title += f": median error {median(errors):.1%}" if errors else ""
         words = {"x": "measured time per token [ms]", "y": "predicted [ms]"}
-        return dress(ax, title="Time per token, predicted and measured", grid="both", **words)
+        return dress(ax, title=title, grid="both", **words)
 
 
 def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:

@@ -35,7 +35,7 @@ def mfu_heat_map(
     x: str = "tp",
     y: str = "pp",
     value: str = "mfu",
-    title: str = "MFU of the best plan for each tp and pp",
+    title: str = "",
 ) -> Axes:
     """Draw the best MFU for every pair of sizes; a pair that does not fit is hatched.
 
@@ -66,7 +66,7 @@ def mfu_heat_map(
         ax.set_ylim(-0.5, len(up) - 0.5)
         ax.set_xticks(range(len(across)), [f"{size:g}" for size in across])
         ax.set_yticks(range(len(up)), [f"{size}" for size in up])
-        all_ran = all(best.get((size_x, size_y)) is not None for size_x in across for size_y in up)
+        all_ran = None not in best.values()
         marks = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=WARN, linewidth=2), _misfit((0, 0))]
         ax.legend(
             marks[:1] if all_ran else marks,
@@ -76,6 +76,11 @@ def mfu_heat_map(
             bbox_to_anchor=(1.0, 1.0),
             frameon=False,
         )
+        if winner is not None and not title:
+            shown = ", ".join(f"{key} {size}" for key, size in zip((x, y), winner, strict=True))
+            title = f"Best: MFU {100 * ran[winner]:.1f}% at {shown}" + "; ~ is estimated" * bool(
+                played
+            )
         dress(ax, title="", x=f"{x} (ranks)", y=f"{y} (ranks)", grid="")
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=26)
         return ax
@@ -158,7 +163,8 @@ def pareto(
             values = [row[key] for row in kept] or [1.0]
             wide = max(max(values) - min(values), 0.1 * max(values))
             limits(max(0.0, min(values) - 0.3 * wide), max(values) + 0.3 * wide)
-        ax.legend(loc="best", frameon=False)
+        varied = group.removeprefix("set.") if group.startswith("set.") else None
+        ax.legend(loc="best", frameon=False, title=varied, title_fontsize=8.5)
         ax.annotate(
             BETTER[better],
             (1, 1),

@@ -126,8 +126,8 @@ def read_design(source: Path | str | Mapping[str, object]) -> DesignSpec:
         spec,
         _objectives(name, own.get("objectives", OBJECTIVES)),
         _constraints(name, own.get("constraints", [])),
-        _whole(name, "most", own.get("most", MOST), 1),
-        _whole(name, "seed", own.get("seed", 0), 0),
+        gate.whole(own.get("most", MOST), f"{name}: most", most=LIMIT, words=False),
+        gate.whole(own.get("seed", 0), f"{name}: seed", least=0, most=LIMIT, words=False),
     )
 
 
@@ -160,11 +160,3 @@ def _constraints(name: str, part: object) -> tuple[str, ...]:
     for number, text in enumerate(part):
         parse_filter(text, None, where=f"{name}: constraints[{number}]")
     return tuple(part)
-
-
-def _whole(name: str, key: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LIMIT:
-        raise InvalidInput(
-            f"{name}: {key} = {gate.shown(value)} has to be a whole number, {least} to {LIMIT}"
-        )
-    return value

@@ -95,7 +95,7 @@ def _telling_size(topology: Topology) -> int:
         wanted = 2 * size * fabric.pod_units
         if fabric.kind == "fat-tree":
             wanted = size * (units_without_cores(fabric, topology.nics_per_unit) + 1)
-        size = wanted if wanted <= 10_000 else max(size, min(2 * size, 10_000))
+        size = wanted if wanted <= 10_000 else max(size, min(2 * size, 20_000))
     return min(size, topology.max_accelerators)
 
 
@@ -107,7 +107,7 @@ def _tiers(topology: Topology, graph: DiGraph[Any]) -> list[_Tier]:
         parts.setdefault(data["kind"], set()).add(str(data.get("part", "")))
     domains = len({domain for _, domain in graph.nodes(data="domain") if domain is not None})
     rate = _scale_up_rate(graph, counts[Kind.ACCELERATOR])
-    note = f"each {graph.graph['domain']} x {topology.accelerator or 'accelerators'}"
+    note = f"each {graph.graph['domain']:,} x {topology.accelerator or 'accelerators'}"
     note += f", {rate} each way" if rate else ""
     name = _domain_name(topology, graph, domains)
     tiers = [_Tier("domain", domains, f"{domains:,} {name}", note)]

@@ -179,8 +179,7 @@ def read_topology(name: str | Path | Graph[Any], racks: int = 1) -> DiGraph[Any]
         If there is no such machine, or it has fewer racks.
     """
     topology = load_topology(name)
-    if isinstance(racks, bool) or not isinstance(racks, int) or racks < 1:
-        raise InvalidInput(f"racks: expected a whole number of at least 1, found {racks!r:.40}")
+    racks = gate.whole(racks, "racks", words=False)
     if topology.own_graph is not None:
         return topology.graph(topology.max_accelerators * racks)
     return topology.graph(topology.domain_accelerators * racks)

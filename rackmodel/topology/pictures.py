@@ -1,18 +1,16 @@
 """Pictures of a machine: the rack with its trays, and the fabric with its tiers.
 
-In:  a `Topology`; a file name or matplotlib axes.
-Out: PNG, SVG or PDF, or the axes drawn on.
+In:  a `Topology`; matplotlib axes.
+Out: the axes drawn on.
 Left out: results of a simulation (`report`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from rackmodel import units
 from rackmodel.annotations import Axes
-from rackmodel.errors import InvalidInput
 from rackmodel.hardware import load_catalog
 from rackmodel.hardware.build import read_trays
 from rackmodel.topology.canvas import COLOURS, Box, axes, rectangle
@@ -23,9 +21,8 @@ from rackmodel.topology.kinds import Kind
 from rackmodel.topology.shapes import Switched
 from rackmodel.topology.topology import Topology
 
-__all__ = ["draw", "fabric_picture", "rack_picture"]
+__all__ = ["fabric_picture", "rack_picture"]
 
-SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH = 6.0  # of the rack, in the units of the picture
 WHOLE = 42.0  # height of the picture; a rack is scaled to it
 TALLEST = 12.0  # of one tray
@@ -48,30 +45,6 @@ class _Run(NamedTuple):
     kind: str
     number: int
     height: float
-
-
-def draw(topology: Topology, path: str | Path, *, accelerators: int | None = None) -> None:
-    """Draw the rack and the fabric beside each other into a PNG, SVG or PDF file.
-
-    Raises
-    ------
-    InvalidInput
-        If the file's ending is another, or it cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        wanted = ", ".join(SUFFIXES)
-        raise InvalidInput(f"{path}: cannot draw into {path.suffix!r}; wanted one of {wanted}")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
-    rack_picture(topology, ax=left)
-    fabric_picture(topology, ax=right, accelerators=accelerators)
-    try:
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give another") from None
 
 
 def rack_picture(topology: Topology, ax: Axes | None = None) -> Axes:

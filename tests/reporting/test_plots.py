@@ -190,6 +190,16 @@ def test_misfits_are_hatched_and_the_best_is_framed():
     assert [len(words) for words in keys] == [2, 1]  # nothing is explained that is not drawn
 
 
+def test_a_map_of_plans_says_which_is_best():
+    assert study.mfu_heat_map(CELLS).get_title("left") == "Best: MFU 40.0% at tp 4, pp 4"
+
+
+def test_every_message_size_is_seen():
+    rows = [{"bytes": 8 * 4**k, "busbw_bytes_per_s": 5e3 * 4**k} for k in range(16)]
+    ax = network.busbw_plot(rows)
+    assert ax.get_ylim()[0] < 5e-6 < 5e3 < ax.get_ylim()[1]
+
+
 def test_the_best_of_losses_and_of_nothing_gained_is_framed():
     """A gain of 0.0 is better than one of -0.1, and either than no plan."""
     cells = [{"tp": tp, "pp": 1, "mfu": gain} for tp, gain in ((1, 0.0), (1, -0.1), (2, None))]

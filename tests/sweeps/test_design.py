@@ -32,7 +32,7 @@ def test_a_spec_has_objectives_constraints_and_jobs():
         ({"objectives": {}}, "has to be a table"),
         ({"constraints": "rack_peak_w < 1"}, "has to be a list"),
         ({"constraints": ["rack_peak_w <"]}, r"constraints\[0\] = 'rack_peak_w <'"),
-        ({"most": 0}, "most = 0 has to be a whole number"),
+        ({"most": 0}, "most: expected a whole number from 1 to 100,000, found 0"),
         ({"base": {}}, "no topology"),
         ({"axes": {"seq_len": ["long"]}}, r"axes.seq_len\[0\] = 'long'"),
     ],

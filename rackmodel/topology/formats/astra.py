@@ -20,7 +20,7 @@ from typing import Any
 from rackmodel import units
 from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
-from rackmodel.gate import shown
+from rackmodel.gate import shown, whole
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
 
@@ -37,9 +37,12 @@ _EXAMPLES = {
 def from_astra(data: Mapping[str, Any], file: str) -> DiGraph[Any]:
     """Return the graph of an ASTRA-sim network file."""
     shapes = _list(data, "topology", file)
-    sizes = [_size(one, file) for one in _list(data, "npus_count", file)]
-    rates = [_number(one, "bandwidth", file) * 1e9 for one in _list(data, "bandwidth", file)]
-    delays = [_number(one, "latency", file) * 1e-9 for one in _list(data, "latency", file)]
+    where = f"{file}: npus_count"
+    sizes = [whole(one, where, words=False) for one in _list(data, "npus_count", file)]
+    rates, delays = (
+        [si * units.parse(one, "1", where=f"{file}: {key}") for one in _list(data, key, file)]
+        for key, si in (("bandwidth", 1e9), ("latency", 1e-9))
+    )
     if len({len(shapes), len(sizes), len(rates), len(delays)}) != 1:
         raise InvalidInput(
             f"{file}: topology, npus_count, bandwidth and latency need one entry a dimension,"
@@ -98,14 +101,3 @@ def _list(data: Mapping[str, Any], key: str, file: str) -> list[Any]:
             f"give one such as {key}: {_EXAMPLES[key]}"
         )
     return value
-
-
-def _size(value: object, file: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-        raise InvalidInput(f"{file}: npus_count: expected whole numbers, found {shown(value)}")
-    return value
-
-
-def _number(value: object, key: str, file: str) -> float:
-    number: float = units.parse(value, "1", where=f"{file}: {key}")
-    return number

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from rackmodel.annotations import DiGraph, Graph
 from rackmodel.errors import InvalidInput
-from rackmodel.gate import shown
+from rackmodel.gate import shown, whole
 from rackmodel.topology.formats.joined import Joined
 from rackmodel.topology.kinds import Kind
+from rackmodel.units import parse
 
 _KINDS = {"xpu": Kind.ACCELERATOR, "nic": Kind.NIC, "cpu": Kind.CPU, "switch": Kind.LEAF}
 _RATES = {"gigabits_per_second": 1e9 / 8, "gigabytes_per_second": 1e9}
@@ -187,11 +188,8 @@ def _link(edge: Mapping[str, Any], tables: tuple[Mapping[str, Any], ...], file: 
 
 def _quantity(table: Mapping[str, Any], units: Mapping[str, float], where: str) -> float | None:
     for unit, si in units.items():
-        value = table.get(unit)
-        if value is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise InvalidInput(f"{where}: {unit}: expected a number, found {shown(value)}")
-            return float(value) * si
+        if table.get(unit) is not None:
+            return si * parse(table[unit], "1", where=f"{where}: {unit}")
     return None
 
 
@@ -239,7 +237,4 @@ def _tables(data: Mapping[str, Any], key: str, file: str) -> list[Mapping[str, A
 
 
 def _count(table: Mapping[str, Any], where: str) -> int:
-    value = table.get("count", 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_NODES:
-        raise InvalidInput(f"{where}: count: expected a whole number, found {shown(value)}")
-    return value
+    return whole(table.get("count", 1), f"{where}: count", most=MOST_NODES, words=False)
