@@ -178,7 +178,11 @@ def _within(classes: _Classes, one: Splice, known: Sequence[Ints]) -> bool:
 
 
 def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Splice | None:
-    """Return what recurs in the log of these classes; else, not exact, the widest stretch."""
+    """Return what recurs in the log of these classes; else, not exact, the widest stretch.
+
+    That is one in which all of them are past what they begin with: the last rank of a pipeline that
+    splits off weight gradients does none of these for as many micro-batches as are in flight.
+    """
     marks, stages, programs = classes.marks, classes.stages, classes.programs
     unit, left = unit_of(job), job.micro_batches - simulated
     widest: Splice | None = None
@@ -207,7 +211,11 @@ def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Sp
                 for log, stage in zip(classes.logs, stages, strict=True)
             ):
                 return Splice(until_s - period_s, period_s, 0, batches)
-        if left % batches == 0:
+        settled = all(
+            _start_of(log, _first_like(marks[stage], shifts[stage])) <= at_s - period_s
+            for log, stage in zip(classes.logs, stages, strict=True)
+        )
+        if left % batches == 0 and settled:
             widest = Splice(at_s, period_s, 0, batches, exact=False)
     return widest
 
@@ -231,6 +239,13 @@ def _first_break(marks: Ints, shift: int) -> int:
     begin = len(marks) // 2 + shift
     differ = np.flatnonzero(marks[begin:] != marks[begin - shift : len(marks) - shift])
     return begin + int(differ[0]) if len(differ) else len(marks)
+
+
+def _first_like(marks: Ints, shift: int) -> int:
+    """Return the item, before the middle, from which on all are as the ones a period later."""
+    half = len(marks) // 2
+    differ = np.flatnonzero(marks[:half] != marks[shift : half + shift])
+    return int(differ[-1]) + 1 if len(differ) else 0
 
 
 def _start_of(log: RankLog, item: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -163,6 +165,20 @@ def test_a_million_micro_batches_are_skipped_and_refused_one_by_one():
     assert exact - fewer == pytest.approx(last, rel=0.05)
     estimate = rackmodel.simulate(**words, global_batch=10**6, repeat="estimate").step_s
     assert estimate == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize("batches", [48, 60, 72])
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved", "zb-h1", "zb-2p", "zb-v", "dualpipe"])
+def test_a_mean_that_stands_for_the_rest_is_of_ranks_that_all_repeat(schedule, batches):
+    """In zb-2p the last rank does no weight gradients for as long as the first one begins."""
+    vpp = 2 if schedule in ("interleaved", "zb-v") else 1
+    model = replace(small_model(), layers=24)
+    work = job(1, 12, 1, batches, schedule=schedule, vpp=vpp).replace(model=model)
+    every, mean = (
+        simulate_step(TreeMachine(3), work, FlatKernels(), EngineOptions(repeat=how)).step_s
+        for how in ("all", "estimate")
+    )
+    assert mean == pytest.approx(every, rel=0.003)
 
 
 @pytest.mark.parametrize("sharding", ["none", "zero1"])
