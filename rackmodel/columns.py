@@ -39,6 +39,38 @@ def each_once(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return ordered[new]
 
 
+def kinds_of(values: Ints) -> tuple[Ints, Ints]:
+    """Return the place of the first of each kind of number, in their order, and the kind of each.
+
+    What numpy's `unique` does in several times as long for a few.
+
+    >>> first, which = kinds_of(np.array([7, 3, 7, 5]))
+    >>> first.tolist(), which.tolist()
+    ([1, 3, 0], [2, 0, 2, 1])
+    """
+    if len(values) == 1:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.ones(len(order), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    which = np.empty(len(order), dtype=np.int64)
+    which[order] = np.cumsum(new) - 1
+    return order[new], which
+
+
+def packed(*columns: Ints) -> Ints:
+    """Return one number for each row, the same for rows that are; columns : none below zero.
+
+    >>> packed(np.array([7, 3, 7]), np.array([0, 1, 0])).tolist()
+    [14, 7, 14]
+    """
+    key = columns[0]
+    for column in columns[1:]:
+        key = key * (int(column.max(initial=0)) + 1) + column
+    return key
+
+
 class Table(Protocol):
     """Columns by name: a dict of arrays, or a DataFrame."""
 

@@ -1,6 +1,6 @@
 """Step time of every plan by arithmetic over arrays: what the search prunes with.
 
-In:  a `Space` of plans, `Profiles` of its cuts, times of collectives.
+In:  a `Shape` of plans, times of collectives.
 Out: lower bounds, and `Estimates` of the step with its parts, one entry per plan.
 Left out: HBM (`closed_hbm`), the order of passes (`pipeline`), transfers between stages beside
      other traffic.
@@ -18,15 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.columns import Floats, Ints
+from rackmodel.columns import Floats, Ints, each_once, kinds_of, packed
 from rackmodel.engine.script import speed_beside
 from rackmodel.planning.comm_times import CommTimes
-from rackmodel.planning.pipeline import PASSES, Reduced, pipeline_s, runs_pairs
-from rackmodel.planning.profiles import Profiles
-from rackmodel.planning.shapes import Shape, shapes
-from rackmodel.planning.space import CUT, Space, cut_fields
+from rackmodel.planning.pipeline import PASSES, TRANSFERS, Reduced, pipeline_s, runs_pairs
+from rackmodel.planning.shapes import Shape
+from rackmodel.planning.space import CUT, SILENT, cut_fields
 from rackmodel.software import software_of
-from rackmodel.workload import Job, Plan
+from rackmodel.workload import Plan
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.copies import shard_axes
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA, by_tensors
@@ -35,6 +34,7 @@ from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, beginnings
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)
+MEET = ("tp", "cp", "ep", "etp")  # of a cut, which ranks exchange
 LINE = 0.97  # a collective takes this much of the seconds that `linear` puts on it, or more
 
 
@@ -70,22 +70,19 @@ class UpdateRates(NamedTuple):
     host_s: float
 
 
-def bounds(job: Job, space: Space, profiles: Profiles, update: UpdateRates) -> Floats:
+def bounds(shape: Shape, update: UpdateRates) -> Floats:
     """Seconds that no simulation of a plan can beat, float[N].
 
     The busiest rank runs all its passes after the first micro-batch has reached it, and before the
     last gradient has travelled back to the first rank, which then updates its weights. Passes take
     at least their kernels, and their collectives by themselves where the profile holds them.
     """
-    out = np.zeros(len(space))
-    for entries, shape in shapes(job, space, profiles):
-        # Exchanges hide under other passes, copies to the host under the next layer: count kernels.
-        hidden = (shape.space.column("offload_activations") == 1) | (shape.space.ep_overlap == 1)
-        found = _bound(shape, update, bool(hidden.all()))
-        if hidden.any() and not hidden.all():
-            found = np.where(hidden, _bound(shape, update, True), found)
-        out[entries] = found
-    return out
+    # Exchanges hide under other passes, copies to the host under the next layer: count kernels.
+    hidden = (shape.space.column("offload_activations") == 1) | (shape.space.ep_overlap == 1)
+    found = _bound(shape, update, bool(hidden.all()))
+    if hidden.any() and not hidden.all():
+        found = np.where(hidden, _bound(shape, update, True), found)
+    return found
 
 
 def _bound(shape: Shape, update: UpdateRates, kernels_only: bool) -> Floats:
@@ -106,32 +103,18 @@ def _bound(shape: Shape, update: UpdateRates, kernels_only: bool) -> Floats:
     return np.asarray(way.max(axis=0) + ends.min(axis=0))
 
 
-def estimate(
-    job: Job,
-    space: Space,
-    profiles: Profiles,
-    comm: CommTimes,
-    update: UpdateRates,
-) -> dict[str, Floats]:
-    """Estimate every plan of `space`: step_s and its parts, as in `Estimates`.
+def estimate(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floats]:
+    """Estimate every plan: step_s and its parts, as in `Estimates`.
 
     Also bound_s: where weights or gradients move in every pass, their stream can't end sooner.
     """
-    names = [name for name in Estimates._fields if name != "hbm_bytes"]
-    out = {name: np.full(len(space), np.inf) for name in names}
-    for entries, shape in shapes(job, space, profiles, transfers_too=True):
-        for name, values in _times(shape, comm, update).items():
-            out[name][entries] = values
-    return out
-
-
-def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floats]:
     profiles, space, hides = shape.profiles, shape.space, shape.space.dp_overlap == 1
     fetched = shape.fetched_bytes() * update.host_s
     alone = np.stack([shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)])
     forward, backward = np.where(hides, np.maximum(alone, fetched), alone + fetched)
     work = shape.by_rank(shape.passes(profiles.kernels_s))
-    gather, reduce, drag = _data_parallel(shape, comm)
+    meet = _places(shape)
+    gather, reduce, drag = _data_parallel(shape, comm, meet)
     each, both = shape.reduces_each & ~shape.fully, shape.fully
     m = space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
@@ -141,26 +124,15 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
     backward_more = np.where(hides, _beside(moved, back, drag), moved)
     more = shape.by_stage(forward_more), shape.by_stage(backward_more)
     seconds = _pass_seconds(shape, forward, backward, *more, fetched)
-    # Plans whose passes take as long have the same pipeline: it is worked out for one of them.
-    hop = _hops(shape, comm)
+    hop = _hops(shape, comm, meet)
     once = ~(each | both)
     under = Reduced(reduce * (once & hides), _buckets(shape, shape.vpp), drag)
-    key = (shape.inverse * len(RANK_ORDERS) + space.rank_order) * 16 + space.sharding * 2 + hides
-    _, first, which = np.unique(key, return_index=True, return_inverse=True)
     # Rows are stages of each kind of pass; a full pipeline has pairs only, or none.
     kinds = dict(zip(PASSES, seconds.reshape(len(PASSES), -1, len(hop)), strict=True))
     pairs = runs_pairs(shape.pipe)
     named = PASSES[3:] if pairs else PASSES[:3]
     busy = shape.by_rank(np.sum([kinds[name] for name in named], axis=0))
-    pipeline, begin, after = pipeline_s(
-        shape.pipe,
-        space.micro_batches[first].astype(float),
-        seconds[:, first],
-        hop[first],
-        busy[:, first] / shape.schedule.directions,
-        Reduced(*(values[..., first] for values in under)),
-    )
-    pipeline, begin, after = pipeline[which], begin[:, which], after[which]
+    pipeline, begin, after = _pipelines(shape, seconds, hop, busy, under)
     reduce_s = np.where(once, np.where(hides, after, reduce.max(axis=0)), 0.0)
     gather_s = _exposed(shape, gather, _window(shape, kinds), begin, drag)
     if both.any():  # the first gather and the last reduction have nothing to hide under
@@ -173,8 +145,7 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
         optimizer = optimizer + np.where(shape.sharded("none"), 0.0, times * gather.max(axis=0))
     streams = np.maximum(2.0 * gather, reduce), PORT * (2.0 * gather + reduce)
     moving = np.where(both, np.maximum(*streams), np.where(each, reduce, 0.0))
-    compute_s = m * work.mean(axis=0)
-    exchange_s = m * (busy - work).mean(axis=0)
+    compute_s, exchange_s = m * work.mean(axis=0), m * (busy - work).mean(axis=0)
     return {
         "step_s": pipeline + reduce_s + gather_s + optimizer,
         "bound_s": LINE * m * moving.max(axis=0),
@@ -185,6 +156,38 @@ def _times(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Floa
         "gather_s": gather_s,
         "optimizer_s": optimizer,
     }
+
+
+def _pipelines(
+    shape: Shape, seconds: Floats, hop: Floats, busy: Floats, under: Reduced
+) -> tuple[Floats, Floats, Floats]:
+    """What `pipeline_s` returns, worked out for one of the plans whose passes take as long."""
+    space, sent = shape.space, _transfers(shape)
+    key = (shape.inverse * len(RANK_ORDERS) + space.rank_order) * 16 + space.sharding * 2
+    first, which = kinds_of((key + space.dp_overlap) * len(TRANSFERS) + sent)
+    pipeline, after, begin = np.empty(len(hop)), np.empty(len(hop)), np.empty_like(busy)
+    for kind in each_once(sent[first]).tolist():
+        own = first[sent[first] == kind]
+        pipeline[own], begin[:, own], after[own] = pipeline_s(
+            shape.pipe._replace(transfers=TRANSFERS[kind]),
+            space.micro_batches[own].astype(float),
+            seconds[:, own],
+            hop[own],
+            busy[:, own] / shape.schedule.directions,
+            Reduced(*(values[..., own] for values in under)),
+        )
+    alike = first[which]
+    return pipeline[alike], begin[:, alike], after[alike]
+
+
+def _transfers(shape: Shape) -> Ints:
+    """How a stage's output is sent on, by place in `TRANSFERS`; all alike without a pipeline."""
+    if shape.pp == 1:
+        return np.full(len(shape.space), TRANSFERS.index("batched"))
+    told, batched = shape.space.p2p_overlap, shape.schedule.batched
+    ahead = np.where(told == SILENT, not batched, told == 1)
+    plain = TRANSFERS.index("batched" if batched else "late")
+    return np.where(ahead, TRANSFERS.index("ahead"), plain)
 
 
 def _pass_seconds(
@@ -219,7 +222,7 @@ def _plain(shape: Shape, place: int) -> Plan:
     cut = cut_fields(space.profiles[space.profile[place]])
     return replace(
         space.base,
-        **{name: cut[name] for name in ("tp", "cp", "ep", "etp")},
+        **{name: cut[name] for name in MEET},
         pp=shape.pp,
         dp=int(space.dp[place]),
         vpp=1,
@@ -231,33 +234,36 @@ def _plain(shape: Shape, place: int) -> Plan:
     )
 
 
-def _places(shape: Shape, *columns: Ints) -> tuple[list[tuple[int, ...]], list[int], Ints]:
-    """Distinct axes and columns of plans: keys, a place of each, which one each plan has."""
+class _Meet(NamedTuple):
+    """Distinct axes and sharding of plans: keys, a place of each, which one each plan has."""
+
+    keys: list[tuple[int, ...]]
+    first: list[int]
+    which: Ints
+
+
+def _places(shape: Shape) -> _Meet:
     space = shape.space
-    axes = [space.profiles[:, CUT.index(name)] for name in ("tp", "cp", "ep", "etp")]
-    values = [*(axis[space.profile] for axis in axes), space.dp, space.rank_order, *columns]
-    key = np.zeros(len(space), dtype=np.int64)
-    for column in values:
-        key = key * (int(column.max(initial=0)) + 1) + column
-    _, first, which = np.unique(key, return_index=True, return_inverse=True)
-    told = np.stack([column[first] for column in values], axis=1).tolist()
-    return [(shape.pp, *row) for row in told], first.tolist(), which.reshape(-1)
+    first, which = kinds_of(packed(space.profile, space.dp, space.rank_order, space.sharding))
+    axes = space.profiles[space.profile[first]][:, [CUT.index(name) for name in MEET]]
+    others = space.dp[first], space.rank_order[first], space.sharding[first]
+    told = np.column_stack([axes, *others]).tolist()
+    return _Meet([(shape.pp, *row) for row in told], first.tolist(), which)
 
 
-def _hops(shape: Shape, comm: CommTimes) -> Floats:
+def _hops(shape: Shape, comm: CommTimes, meet: _Meet) -> Floats:
     """Seconds of a transfer to the next stage, float[N]."""
     space = shape.space
     hop = np.zeros(len(space))
     if shape.pp == 1:
         return hop
-    keys, first, which = _places(shape, space.profile)
-    found = np.zeros(len(keys))
-    for number, (key, place) in enumerate(zip(keys, first, strict=True)):
+    found = np.zeros(len(meet.keys))
+    for number, (key, place) in enumerate(zip(meet.keys, meet.first, strict=True)):
         size = float(shape.profiles.transfer[space.profile[place]])
-        if (known := (*key, size)) not in comm.hops:
+        if (known := (*key[:-1], size)) not in comm.hops:
             comm.hops[known] = comm.send(_plain(shape, place), size)
         found[number] = comm.hops[known]
-    return np.asarray(found[which])
+    return np.asarray(found[meet.which])
 
 
 def _window(shape: Shape, kinds: Mapping[str, Floats]) -> Floats:
@@ -297,7 +303,7 @@ def _buckets(shape: Shape, chunks: int = 1) -> Floats:
     return np.asarray(np.maximum(1.0, np.minimum(units, np.ceil(held / full))))
 
 
-def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Floats]:
+def _data_parallel(shape: Shape, comm: CommTimes, meet: _Meet) -> tuple[Floats, Floats, Floats]:
     """Seconds of gathering all weights and of reducing all gradients of a rank, [pp, N] each.
 
     And the seconds that kernels lose per second of such traffic beside them, [N].
@@ -307,14 +313,13 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     waiting = 1.0 - shape.passes(profiles.kernels_s).sum(axis=0) / whole  # share of traffic
     axes = {"dp_cp": shape.dense, "edp": shape.expert}
     there = {name: bool(held.any()) for name, held in axes.items()}
-    keys, first, which = _places(shape, space.sharding)
     rows = []
-    for key, place in zip(keys, first, strict=True):
+    for key, place in zip(meet.keys, meet.first, strict=True):
         known = (*key, space.base.shard_size, there["edp"])
         if known not in comm.lines:
             comm.lines[known] = _lines(shape, comm, place, there)
         rows.append(comm.lines[known])
-    told = np.array(rows).transpose(1, 2, 0)[:, :, which]  # [axis, figure, N]
+    told = np.array(rows).transpose(1, 2, 0)[:, :, meet.which]  # [axis, figure, N]
     drag = np.zeros(len(space))
     gather, reduce = np.zeros_like(shape.dense), np.zeros_like(shape.dense)
     wire = precision_of(shape.job.precision).gather_bytes
@@ -324,6 +329,8 @@ def _data_parallel(shape: Shape, comm: CommTimes) -> tuple[Floats, Floats, Float
     every, learning = ((d, d / shape.shards, e, e / shape.expert_shards) for d, e in both)
     all_of = shape.sharded("zero3", "hsdp")  # what is sharded is gathered whether it learns or not
     for amount, own, line in zip(every, learning, told, strict=True):
+        if not line.any():  # nobody to exchange with
+            continue
         lost, meets, fixed, slope, fixed_more, slope_more = line
         wanted = np.where(all_of, amount, own)
         # Where both cross the same links traffic inside passes has half of them.
@@ -364,7 +371,6 @@ def _lines(
 
 def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     """Seconds of the update on each pipeline rank, [pp, N]."""
-    states = shape.states()
     here, there = update.updated_s, update.offloaded_s
     if "parameters" in shape.space.base.offload:
         here = max(here, 2.0 * software_of(shape.job.stack).shard_bytes * update.host_s)
@@ -373,13 +379,15 @@ def _optimizer(shape: Shape, update: UpdateRates) -> Floats:
     learning = shape.profiles.dense_learning + shape.profiles.expert_learning
     layers = np.where(shape.profiles.layer, learning, 0.0)
     cast = shape.by_rank(shape.sum(layers[shape.row])) if update.cast_s else 0.0
-    kept = shape.gradients(states)
-    whole, own = shape.sharded("none"), shape.profiles
+    moving = rate * shape.states + update.kept_s * shape.gradients + update.cast_s * cast
     fixed: float | Floats = update.fixed_s
-    both = (own.orthogonal_s, shape.shards), (own.orthogonal_expert_s, shape.expert_shards)
-    for seconds, shards in both:
-        fixed = fixed + shape.by_rank(shape.sum(seconds[shape.row])) / np.where(whole, 1.0, shards)
-    return np.asarray(rate * states + update.kept_s * kept + update.cast_s * cast + fixed)
+    if shape.job.optimizer == "muon":
+        whole, own = shape.sharded("none"), shape.profiles
+        both = (own.orthogonal_s, shape.shards), (own.orthogonal_expert_s, shape.expert_shards)
+        for seconds, shards in both:
+            matrices_s = shape.by_rank(shape.sum(seconds[shape.row]))
+            fixed = fixed + matrices_s / np.where(whole, 1.0, shards)
+    return np.asarray(moving + fixed)
 
 
 def _beside(moved: Floats, work: Floats, drag: Floats) -> Floats:

@@ -31,11 +31,15 @@ NEVER = -np.inf
 PASSES = ("F", "B", "W", "F beside", "B beside")
 
 
+# "batched" blocks both sides, "late" is received when it is needed, "ahead" one pass before.
+TRANSFERS = ("batched", "late", "ahead")
+
+
 class Pipe(NamedTuple):
     """What plans share whose pipelines have the same actions.
 
-    transfers : "batched" blocks both sides, "late" is received when it is needed, "ahead" one pass
-    before. batches : micro-batches; of longer pipelines as many as tell the rest.
+    transfers : of `TRANSFERS`. batches : micro-batches; of longer pipelines as many as tell the
+    rest.
     """
 
     schedule: str
@@ -58,6 +62,7 @@ class Reduced(NamedTuple):
     drag: Floats
 
 
+@lru_cache(maxsize=512)
 def runs_pairs(pipe: Pipe) -> bool:
     """Return whether a full pipeline runs two passes as one, with the whole backward pass."""
     every = passes(pipe.schedule, pipe.p, pipe.batches, pipe.v, paired=pipe.paired)
@@ -67,31 +72,34 @@ def runs_pairs(pipe: Pipe) -> bool:
 class Level(NamedTuple):
     """Actions [low, high) of a `Graph` of A.
 
-    before : the action before each on its rank, A + 1 where it is the first. arrives : after these
-    there is a transfer to wait for, [W, high - low], A where there is none. drags : those whose
-    rank has gradients to move.
+    waits : what they wait for, [1 + W, high - low]: the action before each on its rank, A + 1 where
+    it is the first; those after which there is a transfer to wait for, A where there is none.
+    drags : those whose rank has gradients to move, by place in the level; end : of them in
+    `Graph.drags`.
     """
 
     low: int
     high: int
-    before: Ints
-    arrives: Ints
-    drags: Ints
+    waits: Ints
+    drags: slice | Ints
+    end: int
 
 
 class Graph(NamedTuple):
     """Actions in an order in which each comes after what it waits for; A of them.
 
     passes : rows of the table of seconds (`PASSES` x stages), two where an action is two passes.
-    rank : of each action. whole : share of its rank's chunks that have all gradients with it.
-    levels : of actions that don't wait for each other. first, last : of each rank, and of each rank
-    of a shorter pipeline beside it.
+    rank : of each action. levels : of actions that don't wait for each other. drags : actions whose
+    rank has gradients to move, level by level. whole : share of its rank's chunks that have all
+    gradients with each of them. first, last : of each rank, and of each rank of a shorter pipeline
+    beside it.
     """
 
     passes: Ints  # [A, 1 or 2]
     rank: Ints  # [A]
-    whole: Floats  # [A]
     levels: tuple[Level, ...]
+    drags: Ints  # [D]
+    whole: Floats  # [D]
     first: Ints  # [p or 2 p]
     last: Ints  # [p or 2 p]
 
@@ -221,20 +229,32 @@ def _sorted(waits: _Waits, pipe: Pipe) -> Graph:
     before, arrives = place[before][order], place[waits.arrives][order]
     rank = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order]
     whole, begun, levels = waits.whole[order], np.zeros(len(starts) - 1, dtype=bool), list[Level]()
+    dragged = [np.zeros(0, np.int64)]
     for low, high in pairwise(np.cumsum([0, *map(len, parts)]).tolist()):
         own = slice(low, high)
         begun[rank[own][whole[own] > 0]] = True
-        drags = low + np.flatnonzero(begun[rank[own]])
-        columns = np.ascontiguousarray(arrives[own].T)
-        levels.append(Level(low, high, before[own], columns, drags))
+        drags = np.flatnonzero(begun[rank[own]])
+        dragged.append(low + drags)
+        columns = np.concatenate([before[None, own], arrives[own].T])
+        end = levels[-1].end if levels else 0
+        levels.append(Level(low, high, columns, _as_slice(drags), end + len(drags)))
+    every = np.concatenate(dragged)
     return Graph(
         passes=waits.passes[order],
         rank=rank,
-        whole=whole,
         levels=tuple(levels),
+        drags=every,
+        whole=whole[every],
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
+
+
+def _as_slice(places: Ints) -> slice | Ints:
+    """Return places that follow one another as a slice, which takes numpy less."""
+    if len(places) and places[-1] - places[0] == len(places) - 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
 
 
 def _play(
@@ -253,37 +273,47 @@ def _play(
     ends = np.full((count + 2, plans), NEVER)
     ends[count + 1] = 0.0
     left = np.zeros((len(graph.first), plans))
-    place = graph.rank % len(reduced.seconds)
-    comes = reduced.seconds.take(place, axis=0) * graph.whole[:, None]
-    early = (1.0 - 1.0 / reduced.buckets).take(place, axis=0)
-    moving = bool(reduced.seconds.any())
-    for low, high, before, arrives, own in graph.levels:
-        start = ends.take(arrives[0], axis=0)
-        for column in arrives[1:]:
-            np.maximum(start, ends.take(column, axis=0), out=start)
+    rank, done = graph.rank.take(graph.drags), 0
+    if moving := bool(reduced.seconds.any()):
+        place = rank % len(reduced.seconds)
+        comes = reduced.seconds.take(place, axis=0) * graph.whole[:, None]
+        early = (1.0 - 1.0 / reduced.buckets).take(place, axis=0)
+        soon = comes * early
+    for low, high, waits, drags, end in graph.levels:
+        free, start, *others = ends.take(waits, axis=0)
+        for other in others:
+            np.maximum(start, other, out=start)
         start += hop
-        free = ends.take(before, axis=0)
         np.maximum(start, free, out=start)
-        if moving and len(own):
-            alone, waited = taken[own], (start - free)[own - low]
-            moved = _moved(graph.rank[own], alone, waited, left, comes[own], early[own])
-            taken[own] += reduced.drag * moved
-        np.add(start, taken[low:high], out=ends[low:high])
+        seconds = taken[low:high]
+        if moving and end > done:
+            own = slice(done, end)
+            alone, waited = seconds[drags], start[drags] - free[drags]
+            moved = _moved(rank[own], alone, waited, left, comes[own], soon[own], early[own])
+            seconds[drags] += reduced.drag * moved
+            done = end
+        np.add(start, seconds, out=ends[low:high])
     return ends[graph.first] - first, ends[graph.last], left
 
 
 def _moved(
-    rank: Ints, alone: Floats, waited: Floats, left: Floats, comes: Floats, early: Floats
+    rank: Ints,
+    alone: Floats,
+    waited: Floats,
+    left: Floats,
+    comes: Floats,
+    soon: Floats,
+    early: Floats,
 ) -> Floats:
     """Return seconds of gradients that move beside these actions; `left` of which goes on.
 
     alone : seconds of the actions by themselves, waited : of their ranks before them. comes : of
     the gradients of a chunk, which set out bucket by bucket as its last backward pass goes, behind
-    those on their way. early : what share of them does before it ends.
+    those on their way. early : what share of them does before it ends, soon : their seconds.
     """
-    before = np.maximum(0.0, left[rank] - waited)
+    before = np.maximum(0.0, left.take(rank, axis=0) - waited)
     first = np.minimum(before, alone)
-    moved = first + np.minimum(comes * early, np.minimum(alone - first, alone * early))
+    moved = first + np.minimum(soon, np.minimum(alone - first, alone * early))
     left[rank] = before + comes - moved
     return np.asarray(moved)
 

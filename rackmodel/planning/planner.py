@@ -7,6 +7,7 @@ Left out: which plans to look at (`space`), which to choose (`search`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -19,6 +20,7 @@ from rackmodel.planning.closed_form import Estimates, UpdateRates, bounds, estim
 from rackmodel.planning.closed_hbm import hbm_bytes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.profiles import Profiles, profile, walk
+from rackmodel.planning.shapes import Shaped, shapes
 from rackmodel.planning.space import Space
 from rackmodel.result.result import Result
 from rackmodel.topology import Topology
@@ -156,8 +158,11 @@ class Look:
         self.room_bytes = room_bytes
         self.profiles, self.update = planner.profiles(space), planner.update_rates
         self._fits: dict[int, bool] = {}
-        self.every = {name: np.full(len(space), np.inf) for name in Estimates._fields}
-        self.every["hbm_bytes"] = hbm_bytes(self.job, space, self.profiles)
+        self._shaped: dict[bytes, list[Shaped]] = {}  # of few plans, for another look
+        every = np.full((len(Estimates._fields), len(space)), np.inf)
+        self.every = dict(zip(Estimates._fields, every, strict=True))
+        for own, shape in self._shapes(np.arange(len(space))):
+            self.every["hbm_bytes"][own] = hbm_bytes(shape)
         self.live = np.flatnonzero(self.every["hbm_bytes"] <= room_bytes * HBM_MARGIN)
         self.every["bound_s"][self.live] = 0.0
         if len(self.live):
@@ -223,21 +228,37 @@ class Look:
 
     def bound(self, entries: Ints) -> None:
         """Raise bounds of these plans to what is known now."""
-        again = bounds(self.job, self.space.take(entries), self.profiles, self.update)
-        self.every["bound_s"][entries] = np.maximum(self.every["bound_s"][entries], again)
+        bound_s = self.every["bound_s"]
+        for own, shape in self._shapes(entries):
+            bound_s[own] = np.maximum(bound_s[own], bounds(shape, self.update))
 
     def walk(self, entries: Ints) -> bool:
         """Put communication between the kernels of these plans; whether some had none."""
-        return walk(self.profiles, self.space.take(entries), self.planner.comm)
+        return walk(self.profiles, self._part(entries), self.planner.comm)
 
     def time(self, entries: Ints) -> bool:
         """Estimate whole steps of these plans, where that is not done; whether `walk` had to."""
         entries = entries[~np.isfinite(self.every["step_s"][entries])]
         walked = self.walk(entries)
-        part = self.space.take(entries)
-        found = estimate(self.job, part, self.profiles, self.planner.comm, self.update)
-        bound = self.every["bound_s"]
-        bound[entries] = np.maximum(bound[entries], found.pop("bound_s"))
-        for name, values in found.items():
-            self.every[name][entries] = values
+        for own, shape in self._shapes(entries):
+            found = estimate(shape, self.planner.comm, self.update)
+            found["bound_s"] = np.maximum(self.every["bound_s"][own], found["bound_s"])
+            for name, values in found.items():
+                self.every[name][own] = values
         return walked
+
+    def _part(self, entries: Ints) -> Space:
+        """These plans; the space itself where they are all of it, in order."""
+        all_of_it = len(entries) == len(self.space) and (entries[1:] > entries[:-1]).all()
+        return self.space if all_of_it else self.space.take(entries)
+
+    def _shapes(self, entries: Ints) -> Iterable[Shaped]:
+        """What these plans hold, by their pipelines: entries of the space, and the shape."""
+        key = entries.tobytes() if len(entries) <= FEW else b""
+        if found := self._shaped.get(key):
+            return found
+        part = shapes(self.job, self._part(entries), self.profiles)
+        made = ((entries[own], one) for own, one in part)
+        if not key:
+            return made
+        return self._shaped.setdefault(key, list(made))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,19 @@ from rackmodel.workload import Collective, Job, Operation, Plan, send_bytes
 from rackmodel.workload.choices import RECOMPUTES
 from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
+from rackmodel.workload.silent import by_library
+
+
+class Stages(NamedTuple):
+    """Stages of a pipeline: units of each kind on each, states that each receives.
+
+    first, alike : a stage of each kind of units, and which of these a stage is like.
+    """
+
+    counts: Floats  # [stages, K]
+    received: tuple[int, ...]
+    first: Ints
+    alike: Ints
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,10 +50,12 @@ class Profiles:
     forward and backward without communication and copies, paired_s both with each one's all-to-alls
     under the other, in a chunk of many such units, and tail_s what a chunk that ends with the unit
     waits; input_s and weight_s are a backward pass in two (all zero until walked, if asked for).
-    transfer : float[P], bytes handed on between stages. order : kinds along the model, int[U];
-    layer : bool[K]. walked : bool[3, P, 3], whether forward_s and backward_s (then paired_s and
-    tail_s, then input_s and weight_s) hold communication as it is; until then they hold kernels,
-    and bytes that are waited for at the rate of the fastest port: nothing can beat that.
+    transfer : float[P], bytes handed on between stages. by_nccl : bool[P], whether tokens may go by
+    the library's all-to-all. order : kinds along the model, int[U]; layer : bool[K]. later :
+    float[K, K], 1 of ends and what comes before them. walked : bool[3, P, 3], whether forward_s
+    and backward_s (then paired_s and tail_s, then input_s and weight_s) hold communication as it
+    is; until then they hold kernels, and bytes that are waited for at the rate of the fastest port:
+    nothing can beat that.
     """
 
     forward_s: Floats
@@ -60,15 +76,15 @@ class Profiles:
     orthogonal_expert_s: Floats
     transfer: Floats
     head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
+    by_nccl: Bools
     order: Ints
     layer: Bools
+    later: Floats
     walked: Bools
     cuts: list[CutTimes] = field(default_factory=list)
     alone: dict[tuple[int, int], float] = field(default_factory=dict)  # (cut, segment): seconds
-    # by pp, vpp, layers of stages: units of each kind on each stage, states that each receives
-    stages: dict[tuple[int, int, tuple[int, ...]], tuple[Floats, tuple[int, ...]]] = field(
-        default_factory=dict
-    )
+    # by pp, vpp, layers of stages
+    stages: dict[tuple[int, int, tuple[int, ...]], Stages] = field(default_factory=dict)
 
 
 def profile(
@@ -95,6 +111,7 @@ def profile(
     probes = [settled(probe_of(job, cut, gpus)) for cut in cuts]
     first = work_of(probes[0])
     shape = (several := (len(cuts), len(RECOMPUTES), len(first.units)))[::2]
+    layer = np.array([unit.is_layer for unit in first.units])
     found = Profiles(
         forward_s=np.full(several, np.inf),
         backward_s=np.full(several, np.inf),
@@ -113,8 +130,10 @@ def profile(
         orthogonal_expert_s=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
         head_twin=np.zeros(len(cuts)),
+        by_nccl=np.array([by_library(probe.plan) for probe in probes]),
         order=first.order,
-        layer=np.array([unit.is_layer for unit in first.units]),
+        layer=layer,
+        later=_later(first.order, layer),
         walked=np.zeros((3, *several[:2]), dtype=bool),
     )
     for row, (cut, probe) in enumerate(zip(cuts, probes, strict=True)):
@@ -141,6 +160,13 @@ def profile(
     return found
 
 
+def _later(order: Ints, layer: Bools) -> Floats:
+    """Return 1 of ends and what comes before them along the model, [K, K]."""
+    last = {kind: place for place, kind in enumerate(order.tolist())}
+    place = np.array([last.get(kind, 0) for kind in range(len(layer))])
+    return ((place < place[:, None]) & ~layer[:, None]).astype(float)
+
+
 def walk(found: Profiles, space: Space, comm: CommTimes) -> bool:
     """Put communication between the kernels of what these plans run; whether some had none."""
     splits = [schedule_of(name).splits_weights for name in space.schedules]
@@ -150,6 +176,8 @@ def walk(found: Profiles, space: Space, comm: CommTimes) -> bool:
     ):
         needed[kind, space.profile[own], space.recompute[own]] = True
     needed &= ~found.walked
+    if not needed.any():
+        return False
     told: dict[int, dict[Call, tuple[float, float]]] = {}
     for row, which in np.argwhere(needed.any(axis=0)).tolist():
         known, plan = told.setdefault(row, {}), found.cuts[row].work.job.plan
@@ -164,7 +192,7 @@ def walk(found: Profiles, space: Space, comm: CommTimes) -> bool:
         for column in range(found.dense.shape[1]):
             _walk_unit(found, (row, which, column), needed[:, row, which], collective_s)
     found.walked |= needed
-    return bool(needed.any())
+    return True
 
 
 def _walk_unit(

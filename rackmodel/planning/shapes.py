@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
-from rackmodel.columns import Bools, Floats, Ints, each_once
+from rackmodel.columns import Bools, Floats, Ints, kinds_of, packed
 from rackmodel.planning.pipeline import Pipe
-from rackmodel.planning.profiles import Profiles
-from rackmodel.planning.space import SILENT, Space
+from rackmodel.planning.profiles import Profiles, Stages
+from rackmodel.planning.space import Space
 from rackmodel.software import software_of
 from rackmodel.workload import Job, layers_of_stages
 from rackmodel.workload.choices import RECOMPUTES, SHARDINGS
@@ -24,7 +26,6 @@ from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.stages import places_mtp, states_received
 
 MOST_NUMBERS = 2_000_000  # of an array [stages, plans]: larger shapes are taken in parts
-TRANSFERS = ("batched", "late", "ahead")
 
 
 def stage_counts(job: Job, profiles: Profiles, pp: int, vpp: int) -> Floats:
@@ -47,37 +48,34 @@ def stage_counts(job: Job, profiles: Profiles, pp: int, vpp: int) -> Floats:
     return counts
 
 
-def shapes(
-    job: Job, space: Space, profiles: Profiles, *, transfers_too: bool = False
-) -> Iterator[tuple[Ints, Shape]]:
-    """Entries of the space whose pipelines have the same actions, and what they hold.
-
-    transfers_too : also the same kind of transfers; otherwise all count as "late".
-    """
+def shapes(job: Job, space: Space, profiles: Profiles) -> Iterator[Shaped]:
+    """Entries of the space whose pipelines run the same passes, and what they hold."""
+    if not len(space):
+        return
     known = [schedule_of(name) for name in space.schedules]
-    transfers = np.full(len(space), TRANSFERS.index("late"))
-    if transfers_too:
-        batched = np.array([schedule.batched for schedule in known])[space.schedule]
-        ahead = np.where(space.p2p_overlap == SILENT, ~batched, space.p2p_overlap == 1)
-        transfers = np.where(ahead, 2, np.where(batched, 0, 1)) * (space.pp > 1)
-    batches = space.micro_batches.copy()
-    for number, schedule in enumerate(known):
-        for pp in each_once(space.pp[space.schedule == number]).tolist():
-            own = (space.schedule == number) & (space.pp == pp)
-            batches[own] = np.minimum(batches[own], schedule.told(pp)[1])
-    columns = [space.schedule, space.pp, space.vpp, space.ep_overlap, transfers, batches]
-    key = np.zeros(len(space), dtype=np.int64)
-    for column in columns:
-        key = key * (int(column.max(initial=0)) + 1) + column
+    first, which = kinds_of(packed(space.schedule, space.pp))
+    pairs = zip(space.schedule[first].tolist(), space.pp[first].tolist(), strict=True)
+    most = np.array([known[number].told(pp)[1] for number, pp in pairs])
+    batches = np.minimum(space.micro_batches, most[which])
+    key = packed(which, space.vpp, space.ep_overlap, batches)
     order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    for start, end in itertools.pairwise([*starts.tolist(), len(order)]):
-        which, pp, vpp, paired, sent, few = (int(column[order[start]]) for column in columns)
-        pipe = Pipe(space.schedules[which], pp, vpp, bool(paired), TRANSFERS[sent], few)
+    ordered = key[order]
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    for start, end in itertools.pairwise([0, *ends.tolist(), len(order)]):
+        at = order[start]
+        pp, vpp = int(space.pp[at]), int(space.vpp[at])
+        name, paired = space.schedules[space.schedule[at]], bool(space.ep_overlap[at])
+        pipe = Pipe(name, pp, vpp, paired, "late", int(batches[at]))
         at_once = max(1, MOST_NUMBERS // (pp * vpp))
         for begin in range(start, end, at_once):
             entries: Ints = order[begin : min(end, begin + at_once)]
-            yield entries, Shape(job, space.take(entries), profiles, pipe)
+            own = space if len(entries) == len(space) else space.take(entries)
+            yield entries, Shape(job, own, profiles, pipe)
+
+
+@lru_cache
+def _among(names: tuple[str, ...]) -> Bools:
+    return np.array([name in names for name in SHARDINGS])
 
 
 class Shape:
@@ -92,14 +90,17 @@ class Shape:
         self.schedule = schedule_of(pipe.schedule)
         self.stages = np.array(self.schedule.placement(self.pp, self.vpp))  # [pp, chunks]
         kinds = space.profile * len(RECOMPUTES) + space.recompute
-        _, self.distinct, self.inverse = np.unique(kinds, return_index=True, return_inverse=True)
+        self.distinct, self.inverse = kinds_of(kinds)
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
         key = self.pp, self.vpp, space.base.stage_layers
         if key not in profiles.stages:
             given = job.replace(stage_layers=space.base.stage_layers)
             received = states_received(given.replace(pp=self.pp, vpp=self.vpp, schedule=""))
-            profiles.stages[key] = stage_counts(given, profiles, self.pp, self.vpp), received
-        self.counts, self.received = profiles.stages[key]
+            counts = stage_counts(given, profiles, self.pp, self.vpp)
+            _, first, alike = np.unique(counts, axis=0, return_index=True, return_inverse=True)
+            profiles.stages[key] = Stages(counts, received, first, alike.reshape(-1))
+        self.pipeline = profiles.stages[key]
+        self.counts = self.pipeline.counts
         twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
         twin = profiles.head_twin[space.profile] * twice
         self.dense = self._held(profiles.dense, twin)
@@ -148,16 +149,15 @@ class Shape:
 
     def sharded(self, *names: str) -> Bools:
         """Which plans shard so, bool[N]."""
-        wanted = np.array([name in names for name in SHARDINGS])
-        return np.asarray(wanted[self.space.sharding])
+        return np.asarray(_among(names)[self.space.sharding])
 
-    @property
+    @cached_property
     def fully(self) -> Bools:
         """Which plans drop gathered weights after each use, bool[N]."""
         told = self.space.base.reshard
         return self.sharded("zero3", "hsdp") & (self.pp == 1 if told is None else told)
 
-    @property
+    @cached_property
     def reduces_each(self) -> Bools:
         """Plans of zero2 that reduce gradients in every pass; under a pipeline it does once."""
         return self.sharded("zero2") & (self.pp == 1)
@@ -166,6 +166,7 @@ class Shape:
         """A rank's shard of these, [pp, N]."""
         return np.asarray(dense / self.shards + expert / self.expert_shards)
 
+    @cached_property
     def states(self) -> Floats:
         """Parameters whose optimizer state a rank holds, [pp, N]."""
         split = self.split(self.dense_learning, self.expert_learning)
@@ -173,12 +174,19 @@ class Shape:
 
     def fetched_bytes(self) -> Floats:
         """Bytes that come out of host memory for one pass of each stage, [stages, N]."""
+        if "parameters" not in self.space.base.offload:
+            return np.zeros((len(self.counts), len(self.space)))
         size, told = software_of(self.job.stack).shard_bytes, self.profiles
         every = (told.dense, told.dense_learning), (told.expert, told.expert_learning)
         found = [self.sum((size * own + ELEMENT * (held - own))[self.row]) for held, own in every]
-        return self.split(*found) * ("parameters" in self.space.base.offload)
+        return self.split(*found)
 
-    def gradients(self, states: Floats) -> Floats:
+    @cached_property
+    def gradients(self) -> Floats:
         """Gradients that a rank keeps from micro-batch to micro-batch, [pp, N]."""
         few = self.reduces_each | self.fully
-        return np.where(few, states, self.dense_learning + self.expert_learning)
+        return np.where(few, self.states, self.dense_learning + self.expert_learning)
+
+
+#: Entries of a space, and what these plans hold.
+Shaped: TypeAlias = tuple[Ints, Shape]

@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
+from rackmodel.columns import kinds_of
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.planner import HBM_MARGIN, Planner
-from rackmodel.planning.shapes import shapes
+from rackmodel.planning.shapes import Shape, shapes
 from rackmodel.planning.space import OFFLOADS, Choices
 from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model, peak_memory
@@ -89,6 +90,40 @@ def test_estimates_do_not_depend_on_what_was_asked_before():
     backwards = np.arange(len(space))[::-1]
     again = Planner(machine, job, 16, None).estimate(space.take(backwards), near=np.inf)
     assert np.array_equal(whole.step_s[backwards], again.step_s)
+
+
+def test_estimates_are_those_of_each_plan_by_itself():
+    job = job_of(batch=32)
+    planner = Planner(load_topology("dgx-h100"), job, 16, None)
+    choices = Choices(switches=True, recomputes=("full",), max_micro_batch=2, schedules="every")
+    space = enumerate_plans(job, 16, choices=choices)
+    few = space.take(np.arange(0, len(space), 1 + len(space) // 40))
+    assert len({*few.schedule.tolist()}) > 2
+    assert len({*few.p2p_overlap.tolist()}) > 1
+    together = planner.estimate(few, near=np.inf)
+    alone = [planner.estimate(few.take(np.array([entry]))) for entry in range(len(few))]
+    for found, each in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.concatenate(each), rtol=1e-13, atol=1e-14)
+
+
+def test_what_ranks_hold_is_worked_out_once_for_one_plan(monkeypatch):
+    made = []
+    init = Shape.__init__
+    monkeypatch.setattr(Shape, "__init__", lambda self, *a: made.append(1) or init(self, *a))
+    planner = Planner(load_topology("dgx-h100"), job_of(batch=32), 16, None)
+    [*fixed] = ("tp", 2), ("pp", 4), ("vpp", 1), ("micro_batch", 1), ("recompute", "full")
+    space = enumerate_plans(planner.job, 16, fixed=dict(fixed) | {"cp": 1, "sharding": "zero1"})
+    assert len(space) == 1
+    assert np.isfinite(planner.estimate(space).step_s[0])
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_kinds_of_numbers_are_those_of_numpy(count):
+    values = np.random.default_rng(count).integers(0, 9, count)
+    _, first, which = np.unique(values, return_index=True, return_inverse=True)
+    for ours, numpys in zip(kinds_of(values), (first, which), strict=True):
+        assert np.array_equal(ours, numpys)
 
 
 def test_collectives_are_timed_as_the_network_times_them():

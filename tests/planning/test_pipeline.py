@@ -38,8 +38,9 @@ def walked(name, p, v, m, seconds, hop, transfers):
     ends_s = {}
     for level in graph.levels:
         for number, a in enumerate(range(level.low, level.high)):
-            arrived = [ends_s[w] + hop for w in level.arrives[:, number].tolist() if w in ends_s]
-            start = max([0.0, *arrived, ends_s.get(int(level.before[number]), 0.0)])
+            before, *sent = level.waits[:, number].tolist()
+            arrived = [ends_s[w] + hop for w in sent if w in ends_s]
+            start = max([0.0, *arrived, ends_s.get(before, 0.0)])
             ends_s[a] = start + sum(seconds[row] for row in graph.passes[a].tolist() if row >= 0)
     return max(ends_s[int(a)] for a in graph.last[:p])
 
@@ -77,7 +78,7 @@ def test_passes_that_run_together_may_be_too_few_in_the_shorter_pipeline(name, p
     """Pipelines beside each other, one of which pairs no passes."""
     most = schedule_of(name).told(p)[1]
     graph = graph_of(Pipe(name, p, v, True, "ahead", most))
-    assert len(graph.passes) == sum(len(level.before) for level in graph.levels)
+    assert len(graph.passes) == sum(level.waits.shape[1] for level in graph.levels)
     assert (graph.passes[:, 0] >= 0).all()
 
 

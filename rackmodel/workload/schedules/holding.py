@@ -7,28 +7,29 @@ Left out: bytes of a pass (`activations`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from rackmodel.workload.schedules.schedule import KINDS, Ints, passes, schedule_of
 
 
-def holdings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> tuple[Ints, ...]:
-    """Return what each rank holds in the course of its passes.
+def holdings(name: str, p: int, m: int, v: int, *, paired: bool = False) -> Ints:
+    """Return what each rank holds in the course of its passes, [p, rows, 2 x chunks].
 
     Returns
     -------
     A table a rank, its rows (kept of each chunk, then running of each chunk): passes whose
     activations wait for their backward pass (for the weight gradients, where those are split off),
     the running one included, and passes that run. Without rows that others exceed everywhere, as
-    far as that is seen at a glance. With very many micro-batches they go on as the first few do:
-    constant, or growing where a schedule never repeats.
+    far as that is seen at a glance; the last one again where another rank has more. With very many
+    micro-batches they go on as the first few do: constant, or growing where a schedule never
+    repeats.
     """
-    import numpy as np
-
     most = schedule_of(name).told(p)[1]
     if m <= most or schedule_of(name).repeats:
         return _lives(name, p, min(m, most), v, paired)
-    return tuple(np.array(held(name, p, m, v, rank, paired=paired)) for rank in range(p))
+    return _as_one([held(name, p, m, v, rank, paired=paired) for rank in range(p)])
 
 
 @lru_cache(maxsize=4096)
@@ -69,8 +70,18 @@ def _walked(
     return tuple(sorted(found))
 
 
+def _as_one(tables: Sequence[Any]) -> Ints:
+    """Return tables of unlike length as one, of which rows at the end recur."""
+    import numpy as np
+
+    longest = max(map(len, tables))
+    return np.stack(
+        [np.asarray(one)[np.minimum(np.arange(longest), len(one) - 1)] for one in tables]
+    )
+
+
 @lru_cache(maxsize=512)
-def _lives(name: str, p: int, m: int, v: int, paired: bool) -> tuple[Ints, ...]:
+def _lives(name: str, p: int, m: int, v: int, paired: bool) -> Ints:
     """Return for each rank what it holds and runs in the course of its passes, as in `held`.
 
     Without rows that the next one exceeds everywhere, and such as are there already.
@@ -102,7 +113,7 @@ def _lives(name: str, p: int, m: int, v: int, paired: bool) -> tuple[Ints, ...]:
     if (kept[first][same] != kept).any() or (where[first][same] != where).any():
         first = np.arange(len(kept))  # two unlike rows have the same mix: keep all
     first = np.sort(first)
-    return tuple(np.split(kept[first], np.searchsorted(where[first], np.arange(1, p))))
+    return _as_one(np.split(kept[first], np.searchsorted(where[first], np.arange(1, p))))
 
 
 def in_flight(name: str, p: int, m: int, v: int, rank: int) -> float:
