@@ -99,7 +99,7 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
     """Yield the table by kind of software.
 
     What is left out is a family, so that the next software is one too: the last column counts each
-    family once, however many runs of it were published.
+    family once, however many runs of it were published, the one before it each stack.
     """
     titles = (
         "on software it was fitted on",
@@ -107,7 +107,8 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
         "number",
         "on software it was not",
         "inside",
-        "inside, each family once",
+        "inside, each stack once",
+        "each family once",
     )
     yield f"| runs | number | {' | '.join(titles)} |"
     yield f"| --- | {' | '.join(['---:'] * (1 + len(titles)))} |"
@@ -126,8 +127,11 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
             f" | {group[f'{column} inside'].mean():.0%}"
             for column in ("fitted", "not fitted")
         ]
-        alike = group.groupby("family")["not fitted inside"].mean().mean()
-        yield f"| {name} | {' | '.join(cells)} | {alike:.0%} |"
+        cells += [
+            f"{group.groupby(alike)['not fitted inside'].mean().mean():.0%}"
+            for alike in ("stack", "family")
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def quantiles(frame: pd.DataFrame) -> Iterator[str]:
