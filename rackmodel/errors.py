@@ -28,7 +28,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         return None
     same = [one for one in names if _letters(one) == wanted]
     holding = [one for one in names if wanted in _letters(one)] if len(wanted) > 2 else []
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.62)
     found = same or sorted(holding, key=len) or near
     return found[0] if found else None
 

@@ -150,9 +150,14 @@ def _check_plain(where: str, value: Any, plain: tuple[type, ...], rule: _Rule) -
         counted = isinstance(value, int | float) and not isinstance(value, bool)
         wrong = wrong or (counted and not least <= value <= most)
         if least > -MOST or ints:
-            wanted += f" from {least:,} to {most:,}" if ints else f" from {least:g} to {most:g}"
+            wanted += f" from {least:,} to {most:,}" if ints else span(least, most)
     if wrong:
         raise InvalidInput(f"{where}: expected {wanted}, found {gate.shown(value)}")
+
+
+def span(least: float, most: float) -> str:
+    """Return the bounds of a number in words."""
+    return f" from {least:g} to {most:g}" if most < MOST else f" of {least:g} or more"
 
 
 def options_of_record(made: Any, names: Sequence[str]) -> list[str]:

@@ -75,9 +75,7 @@ def check_file(path: Path, *, where: str = "", most: int = MOST_BYTES) -> Path:
 def _check(path: Path, shown: str, most: int) -> None:
     facts = path.stat()
     if stat.S_ISDIR(facts.st_mode):
-        raise InvalidInput(
-            f"{shown} is a directory; give a file, or of models one with config.json"
-        )
+        raise InvalidInput(f"{shown} is a directory; give a file")
     if not stat.S_ISREG(facts.st_mode):
         raise InvalidInput(f"{shown} is a pipe or a device; save what it holds and give the file")
     if not facts.st_size:

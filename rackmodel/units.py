@@ -150,7 +150,7 @@ _DIMENSIONS: dict[str, _Dimension] = {
         {},
         "/h",
     ),
-    "1": _Dimension("a number", "12 T", {"": 1.0, "tokens": 1.0, "token": 1.0}, _COUNT),
+    "1": _Dimension("a number", "2.5", {"": 1.0, "tokens": 1.0, "token": 1.0}, _COUNT),
 }
 
 _NUMBER = re.compile(

@@ -7,7 +7,6 @@ Left out: words of users and plans that are still open (`rackmodel.api`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -37,14 +36,6 @@ from rackmodel.topology import Topology
 from rackmodel.workload import Job, check, check_fits, memory, precision_of, settled
 from rackmodel.workload.silent import fused
 from rackmodel.workload.stages import chunks_of
-
-LEAST = {
-    "supply_c": -50.0,
-    "rise_k": 0.0,
-    "flow_lpm": 0.0,
-    "facility_pue": 1.0,
-    "usd_per_kwh": 0.0,
-}
 
 
 def run(
@@ -255,10 +246,6 @@ def check_site(
                 f"power cap: {accelerator.name} takes one above {idle_w:g} W (idle) and up to "
                 f"{accelerator.power_w:g} W (its own); found {cap_w:g} W"
             )
-    for name, least in LEAST.items():
-        value = getattr(site, name)
-        if value is not None and not (value >= least and math.isfinite(value)):
-            raise InvalidInput(f"{name}: expected {least:g} or more, found {value:g}")
     _ = site.smooths  # refuses what can't be
     if (site.supply_c, site.rise_k, site.flow_lpm) != (None, None, None):
         cooled = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))

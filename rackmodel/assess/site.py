@@ -54,6 +54,7 @@ class Site:
         "Temperature of the coolant, or air, that racks get. Default: what they are made for.",
         32.0,
         unit="degC",
+        least=-50,
         option="--supply-c",
     )
     rise_k: float | None = setting(
@@ -61,6 +62,7 @@ class Site:
         "Temperature rise of coolant or air across a rack. Default: what it is made for.",
         10.0,
         unit="K",
+        least=0,
         option="--rise-k",
     )
     flow_lpm: float | None = setting(
@@ -68,13 +70,24 @@ class Site:
         "Coolant flow of a rack; its rise then follows from its heat.",
         150.0,
         unit="L/min",
+        least=0,
         option="--flow-lpm",
     )
     facility_pue: float | None = setting(
-        None, "Power of the hall over power of its racks.", 1.15, unit="ratio", option="--pue"
+        None,
+        "Power of the hall over power of its racks.",
+        1.15,
+        unit="ratio",
+        option="--pue",
+        least=1,
     )
     usd_per_kwh: float | None = setting(
-        None, "Price of power. Default: the catalog's.", 0.08, unit="usd", option="--usd-per-kwh"
+        None,
+        "Price of power. Default: the catalog's.",
+        0.08,
+        unit="usd",
+        option="--usd-per-kwh",
+        least=0,
     )
     run_tokens: float | None = setting(
         None,

@@ -176,7 +176,7 @@ def assess_step(
         For unknown names, malformed frames, impossible coolant, a cable beyond its reach.
     """
     site = site or Site()
-    _check(step, site)
+    _check(step)
     done, installed = powered(
         step, accelerator, chassis_name, inventory, catalog, site, thermal_cap_w=thermal_cap_w
     )
@@ -297,14 +297,11 @@ def _over_months(
     return found
 
 
-def _check(step: StepFrames, site: Site) -> None:
+def _check(step: StepFrames) -> None:
     """Refuse numbers that mean nothing."""
     for name, value in (("step", step.step_s), ("tokens per step", step.tokens)):
         if not (value > 0 and math.isfinite(value)):
             raise InvalidInput(f"{name}: expected more than 0, found {value:g}")
-    kwh = site.usd_per_kwh
-    if kwh is not None and not 0 <= kwh < math.inf:
-        raise InvalidInput(f"price of power: expected 0 or more USD per kWh, found {kwh:g}")
 
 
 def _doubts(step: StepFrames, done: Assessment) -> list[str]:

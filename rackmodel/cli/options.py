@@ -118,6 +118,9 @@ def _parameter(one: Field[Any], hint: Any, panel: str, left_out: LeftOut) -> ins
             if read in (values.count, values.tokens):
                 least, most = bounds(one)
                 read = functools.partial(read, least=least, limit=most)
+            elif read is values.number:
+                given = {"least": told["least"], "limit": told["most"]}
+                read = functools.partial(read, **{k: v for k, v in given.items() if v is not None})
             settings["parser"] = _reader(read, option)
         if plain[0] is not str and typing.get_origin(plain[0]) is not None:
             kind = list[str]

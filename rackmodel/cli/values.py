@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rackmodel.errors import InvalidInput
-from rackmodel.fields import MOST_RANKS, MOST_WHOLE
+from rackmodel.fields import MOST, MOST_RANKS, MOST_WHOLE, span
 from rackmodel.units import parse
 
 _THOUSANDS = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -65,14 +65,18 @@ def counter(option: str, limit: int = MOST_RANKS) -> Callable[[object], int]:
     return parse
 
 
-def number(text: str, where: str, like: str = "32") -> float:
-    """Return a plain number below 1e9."""
+def number(
+    text: str, where: str, like: str = "32", least: float = -MOST, limit: float = MOST
+) -> float:
+    """Return a plain number from `least` to `limit`, below 1e9."""
     try:
         found = float(text)
     except ValueError:
         found = math.nan
     if not abs(found) < 1e9:
         raise InvalidInput(f"{where}: wanted a number below 1e9 such as {like}; got {clip(text)!r}")
+    if not least <= found <= limit:
+        raise InvalidInput(f"{where}: expected a number{span(least, limit)}, found {text}")
     return found
 
 

@@ -361,7 +361,7 @@ def nearest_misfit(planner: Planner, space: Space, estimates: Estimates) -> str:
     fitting = advised if words else "Use"
     return (
         f"no plan of {job.model.name!r} fits {planner.gpus} x {planner.part.name} with "
-        f"{capacity / 1e9:.0f} GB each; the nearest ({plan_words(plan)}) needs {total / 1e9:.0f} "
+        f"{capacity / 1e9:,.0f} GB each; the nearest ({plan_words(plan)}) needs {total / 1e9:,.0f} "
         f"GB on pipeline rank {rank} ({kinds}). {fitting} more accelerators or a smaller batch"
         " or model"
     )

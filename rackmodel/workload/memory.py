@@ -248,7 +248,7 @@ def check_fits(job: Job, hbm_bytes: float, *, what: str = "the accelerator") -> 
     largest = sorted(need.items(), key=lambda item: -item[1])[:4]
     kinds = ", ".join(f"{kind} {size / 1e9:.0f}" for kind, size in largest)
     raise DoesNotFit(
-        f"pipeline rank {rank} needs {total / 1e9:.0f} GB ({kinds}); {what} has"
+        f"pipeline rank {rank} needs {total / 1e9:,.0f} GB ({kinds}); {what} has"
         f" {hbm_bytes / 1e9:.0f} GB. {_advice(job, hbm_bytes)}"
     )
 

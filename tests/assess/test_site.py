@@ -227,3 +227,6 @@ def test_a_site_is_made_of_its_fields():
     assert Site.of(site, run_tokens=1e12).supply_c == 20.0
     with pytest.raises(RackModelError, match="supply_c"):
         Site.of({"suply_c": 20.0})
+    for number in (float("nan"), -1.0):
+        with pytest.raises(RackModelError, match="usd_per_kwh: expected a number of 0 or more"):
+            Site.of({"usd_per_kwh": number})

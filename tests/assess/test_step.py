@@ -204,8 +204,6 @@ def test_bad_names_and_coolants_are_one_clear_line(catalog):
             step_s=1.0,
             tokens=1e5,
         )
-    with pytest.raises(InvalidInput, match="usd_per_kwh"):
-        nvl72(catalog, usd_per_kwh=float("nan"))
     with pytest.raises(InvalidInput, match="coolant"):
         nvl72(catalog, supply_c=99.0)
 
