@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from rackmodel.argument.ratios import percent
+from rackmodel.argument.ratios import cheapest, dollars_by_links, percent
 from rackmodel.argument.scale_up import FIELDS
 from rackmodel.argument.study_parts import (
     Answer,
@@ -101,7 +101,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
         steps = [(large, gain(sizes[large], sizes[small])) for small, large in pairwise(sizes)]
         paying = [size for size, gain in steps if gain > PAYS]
         fastest = max(sizes, key=lambda size: sizes[size]["tokens_per_s_per_gpu"])
-        cheapest = min(sizes, key=lambda size: sizes[size]["usd_per_mtoken"])
+        least = min(sizes, key=lambda size: sizes[size]["usd_per_mtoken"])
         frugal = min(sizes, key=lambda size: sizes[size]["energy_j_per_token"])
         for size, row in sizes.items():
             table.append(
@@ -112,6 +112,7 @@ def stops(frames: Frames) -> Iterator[Answer]:
                     "MFU [%]": 100 * row["mfu"],
                     "tokens/s [%]": 100 * gain(row, base),
                     "$ per token [%]": 100 * _change(row, base, "usd_per_mtoken"),
+                    "by prices of its links": dollars_by_links(row, base),
                     "J per token [%]": 100 * _change(row, base, "energy_j_per_token"),
                     "exposed traffic [%]": 100
                     * sum(row[f"{axis}_share"] for axis in ("tp", "cp", "ep", "pp", "dp")),
@@ -127,8 +128,8 @@ def stops(frames: Frames) -> Iterator[Answer]:
                 if paying
                 else f"no step gains over {PAYS:.0%}"
             )
-            + f". Tokens cost least at {cheapest} "
-            f"({percent(_change(sizes[cheapest], base, 'usd_per_mtoken'))}) and take least energy "
+            + f". Tokens cost least at {cheapest(sizes)}: "
+            f"{percent(_change(sizes[least], base, 'usd_per_mtoken'))}; they take least energy "
             f"at {frugal} ({percent(_change(sizes[frugal], base, 'energy_j_per_token'))})."
         )
     yield Answer("stops", "Where does the domain stop paying?", tuple(sentences), tuple(table))

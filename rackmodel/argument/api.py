@@ -23,7 +23,7 @@ from rackmodel.argument.domain_sizes import (
     sold_all,
     that_ran,
 )
-from rackmodel.argument.ratios import like_ratio, percent
+from rackmodel.argument.ratios import cheapest, like_ratio, percent
 from rackmodel.argument.scale_up import MEAN, MOST_TP, SIMULATED, STACK, TRIED, effort, row_of
 from rackmodel.argument.served_domains import ServedDomains, served_domains
 from rackmodel.argument.sold_domains import reach, sold_notes
@@ -101,7 +101,8 @@ def domains(
     `Domains`; rows hold domain_accelerators, tokens_per_s_per_gpu (with _low and _high), mfu,
     exposed {axis: share of a step}, bubble_share, hbm {capacity_bytes, used_bytes,
     bandwidth_utilisation}, heat_w_per_rack (with _low and _high), rack_accelerators,
-    usd_per_mtoken (with _low and _high), capital_usd_per_gpu, energy_j_per_token (of IT power),
+    usd_per_mtoken (with _low and _high, and _links_low and _links_high, where only the links of
+    domains have the ends of their prices), capital_usd_per_gpu, energy_j_per_token (of IT power),
     facility_j_per_token, tokens_per_s_per_mw (of facility power that is provided), fabric_w, it_w,
     idle_share (accelerators of the domains in use that do nothing), goodput, useful_share (of all
     accelerator time bought, with failures, repair, idle ones as spares), medium, plan, gain (over
@@ -329,8 +330,8 @@ def finding(rows: Sequence[Mapping[str, Any]]) -> str:
     if best["domain_accelerators"] > wide["domain_accelerators"]:
         steps.append((wide, best))
     told = [_gain(small, large) for small, large in steps or [(first, rows[-1])]]
-    cheap = min(rows, key=lambda row: row["usd_per_mtoken"])
-    return f"{'; '.join(told)}; cheapest tokens at {cheap['domain_accelerators']}"
+    sizes = {int(row["domain_accelerators"]): row for row in rows}
+    return f"{'; '.join(told)}; cheapest tokens at {cheapest(sizes)}"
 
 
 def _gain(small: Mapping[str, Any], large: Mapping[str, Any]) -> str:

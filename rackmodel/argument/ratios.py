@@ -108,3 +108,32 @@ def percent(share: float) -> str:
     ('+3.4%', '-20%')
     """
     return f"{100 * share:+.1f}%" if abs(share) < 0.1 else f"{100 * share:+.0f}%"
+
+
+def cheapest(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    """Say which domain has the cheapest tokens, and which at either end of what its links cost.
+
+    rows : by accelerators of a domain.
+
+    >>> ends = ("usd_per_mtoken", "usd_per_mtoken_links_low", "usd_per_mtoken_links_high")
+    >>> cheapest({8: dict.fromkeys(ends, 1.0), 576: dict(zip(ends, (1.1, 0.9, 1.2)))})
+    '8 (576 with links at their low price)'
+    """
+    found = {
+        end: min(rows, key=lambda size: float(rows[size][f"usd_per_mtoken{end}"]))
+        for end in ("", "_links_low", "_links_high")
+    }
+    usual = found.pop("")
+    others = [
+        f"{size} with links at their {end.rsplit('_', 1)[1]} price"
+        for end, size in found.items()
+        if size != usual
+    ]
+    return f"{usual} ({', '.join(others)})" if others else str(usual)
+
+
+def dollars_by_links(ours: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """Return by how much a token costs more than another, by the ends of what its links cost."""
+    usual = float(base["usd_per_mtoken"])
+    ends = [float(ours[f"usd_per_mtoken_links_{end}"]) / usual - 1.0 for end in ("low", "high")]
+    return " to ".join(percent(end) for end in ends) if ends[0] != ends[1] else percent(ends[0])

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rackmodel.argument.machines import NETWORKS, machine
+from rackmodel.assess.cost import with_domain_links
 from rackmodel.assess.run import run
 from rackmodel.engine.networks import forget_networks
 from rackmodel.engine.options import EngineOptions
@@ -371,6 +372,7 @@ def row_of(result: Result) -> dict[str, Value]:
         "usd_per_mtoken": cost["usd_per_mtoken"],
         "usd_per_mtoken_low": cost["usd_per_mtoken_low"],
         "usd_per_mtoken_high": cost["usd_per_mtoken_high"],
+        **{f"usd_per_mtoken_links_{end}": with_domain_links(cost, end) for end in ("low", "high")},
         "energy_j_per_token": done["energy_j_per_token"],
         "capital_usd_per_gpu": cost["capital_usd"] / gpus,
         "it_w_per_gpu": done["power"]["it_w"] / gpus,

@@ -27,6 +27,7 @@ from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
 from rackmodel.result.records import CostRecord, RunRecord
 
+CAPITAL = ("depreciation", "interest", "maintenance")  # what is paid for it in an hour
 HOURS_A_YEAR = 8766.0
 LEVELS: tuple[Level, ...] = ("low", "mid", "high")
 _SUMMED = ("accelerators", "chassis", "switches", "links")
@@ -225,6 +226,19 @@ def cost_of(
                 "usd_per_kwh": rates["usd_per_kwh"],
             }
     return cast(CostRecord, {**result, "missing": sorted(missing)})
+
+
+def with_domain_links(cost: Mapping[str, Any], end: str) -> float:
+    """Return dollars per M tokens with the links of scale-up domains at the end of their range.
+
+    All else at its usual price. end : "low" or "high". Links in the prices of chassis don't count.
+    Interest is taken to be all of what is bought: with the hall's the ends are 3% too far away.
+    """
+    usual, other = (
+        cost[f"capital_by_part_usd{name}"].get("scale_up_links", 0.0) for name in ("", f"_{end}")
+    )
+    paid = math.fsum(cost["per_hour_usd"][name] for name in CAPITAL) / cost["usd_per_hour"]
+    return float(cost["usd_per_mtoken"] * (1.0 + paid * (other - usual) / cost["capital_usd"]))
 
 
 def _rates(catalog: Catalog, site: Site, liquid_share: float, level: Level) -> dict[str, float]:

@@ -33,6 +33,8 @@ def row(model: str, speed: float, **varied: Any) -> dict[str, Any]:
         "bubble_share": 0.02,
         "hbm_bandwidth_utilisation": 0.2,
         "usd_per_mtoken": 200.0 / speed,
+        "usd_per_mtoken_links_low": 190.0 / speed,
+        "usd_per_mtoken_links_high": 210.0 / speed,
         "energy_j_per_token": 1000.0 / speed,
         "capital_usd_per_gpu": 60000.0,
         "it_w_per_gpu": 1800.0,

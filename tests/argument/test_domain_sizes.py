@@ -116,6 +116,18 @@ def test_rows_say_what_a_domain_buys(found) -> None:
     assert "8 to 144" in found["finding"]
 
 
+@pytest.mark.parametrize(("end", "usd"), [("low", 900), ("high", 1900)])
+def test_what_a_token_costs_by_the_price_of_its_optics_is_what_that_price_makes_it(end, usd):
+    job = {**JOB, "gpus": 288, "global_batch": 288, "domains": (72, 288)}
+    usual = rackmodel.domains(**job)["rows"]
+    dear = load_catalog(overrides={"media.cpo.usd_per_end": f"{usd} USD"})
+    other = rackmodel.domains(**job, catalog=dear)["rows"]
+    name = f"usd_per_mtoken_links_{end}"
+    assert usual[0][name] == pytest.approx(usual[0]["usd_per_mtoken"])  # copper, in the chassis
+    assert usual[1][name] == pytest.approx(other[1]["usd_per_mtoken"], rel=0.01)
+    assert abs(usual[1][name] / usual[1]["usd_per_mtoken"] - 1.0) > 0.03
+
+
 def test_another_upper_medium_changes_watts_and_prices_only() -> None:
     job = {**JOB, "gpus": 288, "global_batch": 288, "domains": (288,)}
     rows = [rackmodel.domains(**job, medium=m)["rows"][0] for m in ("cpo", "pluggable")]

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from rackmodel.argument.ratios import dollars_by_links
 from rackmodel.argument.scale_up import Work, best_of, point
 from rackmodel.argument.study_parts import banded
 from rackmodel.argument.study_points import known_points, point_key
@@ -99,7 +100,7 @@ def sizes(quick: bool = False) -> Verdict:
         + ". Dollars per token: "
         + ", ".join(
             f"{model} {percent(_cost(found, model, 72))} at 72, {percent(_cost(found, model, 576))}"
-            " at 576"
+            f" at 576 ({dollars_by_links(found[model, 576], found[model, 8])} by what links cost)"
             for model in models
         )
         + "."

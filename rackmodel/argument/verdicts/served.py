@@ -14,6 +14,7 @@ from typing import Any
 
 from rackmodel.argument.sold_domains import sold
 from rackmodel.argument.verdicts.verdict import Verdict, answer, decided, percent
+from rackmodel.assess.cost import CAPITAL
 from rackmodel.assess.site import Site
 from rackmodel.engine.networks import clear_caches
 from rackmodel.hardware import Catalog, load_catalog
@@ -36,7 +37,6 @@ WORTH = 0.02  # a gain below can't be told from none
 OTHERS = ("dgx-b200",)  # nodes as others sell them
 USERS = tuple(2**power for power in range(17))
 FEW = tuple(4**power for power in range(8))  # quickly
-CAPITAL = ("depreciation", "interest", "maintenance")
 
 
 @dataclass(frozen=True)
