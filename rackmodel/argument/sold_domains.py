@@ -259,7 +259,12 @@ def _shape(
     if tiered and tiered[0][0] == wanted and not link:
         tiered = tiered[:1]
     if tiered:
-        chip, tiers = min(tiered, key=lambda each: each[0].power_w * _chips(each[1]))
+        chip, tiers = min(
+            tiered,
+            key=lambda each: (
+                each[0].power_w * each[1]["switches"] * (each[1]["groups"] + each[1]["spines"])
+            ),
+        )
         length_m = min(UPPER_M, parts.media[medium].reach_m)
         above = {"upper_medium": medium, "upper_length_m": length_m}
         return {**shape, **tiers, **above, "switch": chip.name}
@@ -275,10 +280,6 @@ def _copper_most(around: Topology) -> int:
     trays = around.domain_accelerators > around.host.accelerators
     more = COPPER_ENDS if trays else around.rack_accelerators
     return max(around.domain_accelerators, more)
-
-
-def _chips(tiers: Mapping[str, int]) -> int:
-    return tiers["switches"] * (tiers["groups"] + tiers["spines"])
 
 
 def _ports(chip: Switch, rate: float) -> int:

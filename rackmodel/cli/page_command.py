@@ -17,17 +17,13 @@ from rackmodel.cli.values import count
 MOST_PORT = 65535
 
 
-def _port(word: object) -> int:
-    return count(str(word), "--port", MOST_PORT, least=0)
-
-
 def page(
     port: Annotated[
         int,
         typer.Option(
             "--port",
             metavar="N",
-            parser=_port,
+            parser=lambda word: count(str(word), "--port", MOST_PORT, least=0),
             help="Port on the loopback; 0: any that is free.",
         ),
     ] = 8350,

@@ -79,7 +79,9 @@ def page(content: Content) -> str:
         f"<body>\n<header><h1>{title}</h1>\n"
         f'<div class="answer">{answer}</div>\n'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n{sections}</main>\n'
-        f"<footer>{_footer(content)}</footer>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<footer>rackmodel {escape(str(content.get('version') or ''))}: a simulation, not a "
+        "measurement. No data leave this page.</footer>\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -387,10 +389,3 @@ def _repeat(content: Content) -> str:
         events = sum(work.get("events") or 0 for work in effort)
         text += f"<p>{whole(ranks)} ranks were simulated with {whole(events)} events.</p>"
     return text + f'<div class="table"><table><tbody>{cells}</tbody></table></div>'
-
-
-def _footer(content: Content) -> str:
-    return escape(
-        f"rackmodel {content.get('version') or ''}: a simulation, not a measurement. "
-        "No data leave this page."
-    )

@@ -19,10 +19,6 @@ def _steps_s(steps: Steps) -> float:
     return steps.base_s + one + steps.peer_s * (steps.members - 1)
 
 
-def _send_s(steps: Steps) -> float:
-    return steps.base_s + (steps.outside_s if steps.domains > 1 else steps.inside_s)
-
-
 @algorithm("gpu-initiated", ("all-to-all",), steps_s=_steps_s, passes_on=False, copies=True)
 @algorithm("direct", (*REDUCING, "all-to-all"), steps_s=_steps_s, passes_on=False, copies=True)
 def direct(network: Network, group: Group, op: str) -> Rounds:
@@ -50,7 +46,13 @@ def rail(network: Network, group: Group, op: str) -> Rounds:
     return direct(by_rail(network), group, op)
 
 
-@algorithm("send", ("send",), steps_s=_send_s, passes_on=False, copies=True)
+@algorithm(
+    "send",
+    ("send",),
+    steps_s=lambda steps: steps.base_s + (steps.outside_s if steps.domains > 1 else steps.inside_s),
+    passes_on=False,
+    copies=True,
+)
 def send(network: Network, group: Group, op: str) -> Rounds:
     """One round: the first member sends everything to the last."""
     return (flows_of(network, [(group.nodes[:1], group.nodes[-1:], np.ones(1))]),)

@@ -52,17 +52,13 @@ def _nic_steps_s(steps: Steps) -> float:
     return _steps_s(steps._replace(domains=max(2, steps.domains), far_s=far_s))
 
 
-def _nic_reach(facts: Generation, transport: Transport, op: str) -> Reach:
-    return Reach(inside=0.0, outside=transport.scattered, by_nic=True)
-
-
 @algorithm(
     "low-latency-nic",
     ("dispatch", "combine"),
     steps_s=_nic_steps_s,
     passes_on=False,
     copies=True,
-    reach=_nic_reach,
+    reach=lambda facts, transport, op: Reach(inside=0.0, outside=transport.scattered, by_nic=True),
 )
 def low_latency_nic(network: Network, group: Group, op: str) -> Rounds:
     """One round, every copy by RDMA: members of one's own host are no nearer than others.

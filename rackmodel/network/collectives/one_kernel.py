@@ -43,16 +43,12 @@ def one_shot(network: Network, group: Group, op: str) -> Rounds:
     return _reads(network, group, 1.0)
 
 
-def _sync_reach(facts: Generation, transport: Transport, op: str) -> Reach:
-    return Reach(inside=facts.sync, outside=1.0)
-
-
 @algorithm(
     "two-shot",
     ("all-reduce",),
     steps_s=lambda steps: steps.sync_s,
     passes_on=False,
-    reach=_sync_reach,
+    reach=lambda facts, transport, op: Reach(inside=facts.sync, outside=1.0),
 )
 def two_shot(network: Network, group: Group, op: str) -> Rounds:
     """One round: each member adds its part, waits for all, then reads the others' sums.
