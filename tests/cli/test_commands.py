@@ -14,7 +14,9 @@ import typing
 import pytest
 
 from rackmodel.cli.app import COMMANDS as VERBS
+from rackmodel.cli.network_commands import ALGORITHMS as ALGORITHMS_IN_WORDS, OPERATIONS
 from rackmodel.cli.options import expanded
+from rackmodel.network import ALGORITHMS, OPS
 
 COMMANDS = [
     "simulate",
@@ -208,6 +210,12 @@ def test_heat_adds_up_to_the_rack(run):
     plan = ["--plan", "tp=1", "--plan", "pp=1", "--plan", "micro_batch=1"]
     answer = json.loads(run("heat", "dgx-h100", *words, *plan, "--json").stdout)
     assert sum(row["heat_w"] for row in answer["rows"]) == pytest.approx(answer["heat_w"])
+
+
+def test_help_of_collectives_names_all_that_are_registered():
+    assert set(OPERATIONS) == set(OPS)
+    words = set(re.findall(r"[\w-]+", ALGORITHMS_IN_WORDS))
+    assert {name for names in ALGORITHMS.values() for name in names} <= words
 
 
 @pytest.mark.parametrize(
