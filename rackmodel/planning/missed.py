@@ -23,7 +23,7 @@ from rackmodel.columns import Floats, Ints
 # 576) by `python -m benchmarks.search.spread`: behind switches 0.4 to 1.7% of a search, on the
 # torus 5.7; mixtures under ZeRO-3 without a pipeline (three plans, 7 to 14% slower than estimated)
 # left out. What families are off by in the mean spreads more than plans of one family: measured by
-# `python -m benchmarks.search.chance`, whose plans of a family spread by 1.1%. Each counts as much
+# `python -m benchmarks.search.chance`, whose plans of a family spread by 0.8%. Each counts as much
 # as PRIOR plans, or families, of the search at hand (assumed).
 SPREAD, SPREAD_ON_TORUS = 0.010, 0.057
 SPREAD_OF_FAMILIES = 0.016

@@ -29,14 +29,11 @@ def test_a_machine_gains_nothing_over_itself(front):
     row = served.pair(front, front, 100.0)
     assert (row["tokens"], row["usd"], row["joules"]) == pytest.approx((0.0, 0.0, 0.0))
     assert served.pair(front, front, 1e5)["only"] == "none"
-    fewer = served.Served(front.machine, front.points[::2], front.parts)
-    for like, least in ((True, 0.0), (False, -1.0)):
-        assert (
-            min(served.pair(front, fewer, speed, like=like)["tokens"] for speed in (40, 70))
-            >= least
-        )
-    words = served.told_where([{"isl": 1024, "osl": 1024, "mtp": 0, "over": "8", **row}])
+    job = {"isl": 1024, "osl": 1024, "mtp": 0, "over": "8"}
+    less = {"tokens_per_s_per_user": 200.0, "tokens": -0.17, "usd": -0.1}
+    words = served.told_where([{**job, **row}, {**job, **less}])
     assert "no drafts: no more tokens at 100 (+0.0% to +0.0% for the same money" in words
+    assert "at 200 -17% tokens, -10% for the same money" in words
 
 
 @pytest.mark.parametrize(
@@ -53,7 +50,7 @@ def test_a_price_without_tokens_supports_nothing(monkeypatch, tokens, usd, word)
     monkeypatch.setattr(served, "rack_front", lambda *case: None)
     made = iter(zip(tokens, usd, strict=True))
 
-    def stood_in(nodes, rack, speed, like):
+    def stood_in(nodes, rack, speed):
         more, cheaper = next(made)
         return {"tokens_per_s_per_user": speed, "tokens": more, "usd": cheaper}
 

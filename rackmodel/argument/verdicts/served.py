@@ -114,9 +114,7 @@ def domain(quick: bool = False) -> Verdict:
         for nodes in over:
             where = dict(zip(("isl", "osl", "mtp"), case, strict=True)) | {"over": nodes}
             front = rack_front(nodes, *case, quick)
-            rows += [
-                {**where, **pair(front, rack, speed, like=nodes not in OTHERS)} for speed in SPEEDS
-            ]
+            rows += [{**where, **pair(front, rack, speed)} for speed in SPEEDS]
     like = [row for row in rows if row["over"] == str(SMALL)]
     both = [row for row in like if "usd" in row]
     money, tokens = [100 * row["usd"] for row in both], [row["tokens"] for row in both]
@@ -137,16 +135,13 @@ def domain(quick: bool = False) -> Verdict:
     )
 
 
-def pair(nodes: Served, rack: Served, speed: float, *, like: bool = True) -> dict[str, Any]:
+def pair(nodes: Served, rack: Served, speed: float) -> dict[str, Any]:
     """Return what the rack gives over nodes at a speed; `only` where one of them gets there.
 
-    like : both have the same accelerators, so that a rack runs every plan of the nodes as quickly:
-        between the points of its front it gives at least what lies between theirs.
+    It may give less: sums of tp over eight lie in one host of a node, and in two of a rack.
     """
     row: dict[str, Any] = {"tokens_per_s_per_user": speed}
     found = {"nodes": nodes.at(speed), "rack": rack.at(speed)}
-    if like and found["nodes"] and found["rack"]:
-        found["rack"] = _at_least(found["rack"], found["nodes"]["tokens_per_s_per_gpu"])
     for name, one in found.items():
         row |= {f"{name}_{key}": value for key, value in (one or {}).items()}
     small, large = found["nodes"], found["rack"]
@@ -160,17 +155,6 @@ def pair(nodes: Served, rack: Served, speed: float, *, like: bool = True) -> dic
     }
 
 
-def _at_least(figures: Mapping[str, float], tokens: float) -> dict[str, float]:
-    """Return figures with at least so many tokens/s, each as much cheaper as they are more."""
-    more = max(1.0, tokens / figures["tokens_per_s_per_gpu"])
-    factors = {
-        "tokens_per_s_per_gpu": more,
-        "usd_per_mtoken": 1.0 / more,
-        "j_per_token": 1.0 / more,
-    }
-    return {key: value * factors.get(key, 1.0) for key, value in figures.items()}
-
-
 def told_where(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say for each job up to which speed the domain gives nothing, and what it gives above."""
     told = []
@@ -179,7 +163,7 @@ def told_where(rows: Sequence[Mapping[str, Any]]) -> str:
         drafts = f"{job[1]} drafted tokens" if job[1] else "no drafts"
         nodes = f", nodes of {job[2]}" if job[2] in OTHERS else ""
         parts = []
-        same = [row for row in mine if "usd" in row and row["tokens"] <= WORTH]
+        same = [row for row in mine if "usd" in row and abs(row["tokens"]) <= WORTH]
         if same:
             speeds = ", ".join(f"{row['tokens_per_s_per_user']:g}" for row in same)
             prices = [row["usd"] for row in same]
@@ -191,7 +175,7 @@ def told_where(rows: Sequence[Mapping[str, Any]]) -> str:
             f"at {row['tokens_per_s_per_user']:g} {percent(row['tokens'])} tokens, "
             f"{percent(row['usd'])} for the same money"
             for row in mine
-            if "usd" in row and row["tokens"] > WORTH
+            if "usd" in row and row not in same
         ]
         parts += [
             f"at {row['tokens_per_s_per_user']:g} only the {row['only']}"
