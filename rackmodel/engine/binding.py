@@ -17,12 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.columns import Bools, Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints, distinct
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.orbits import Orbits
 from rackmodel.network import Network
 from rackmodel.network.arrays import remembered
-from rackmodel.network.symmetry import distinct
 from rackmodel.topology.kinds import Kind
 
 NEAR = (Kind.ACCELERATOR, Kind.NIC)  # kinds of nodes whose links are gates to the rest

@@ -8,12 +8,12 @@ Left out: which links bind (`binding`), classes (`network.symmetry`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from rackmodel.columns import Floats, Ints
+from rackmodel.columns import Floats, Ints, kinds_of
 from rackmodel.engine.alike import Alike, alike_parts
 from rackmodel.engine.exchanges import Key, exchanges
 from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
@@ -120,7 +120,8 @@ def drafts_of(
     weight_at = np.ones(len(network.accelerator_nodes))
     weight_at[accelerator_of] = weight
 
-    def asked_by(key: Key, true: int, row: Sequence[int]) -> Asked:
+    @cache
+    def asked_by(key: Key, true: int, row: tuple[int, ...]) -> Asked:
         op = "send" if key.stages is not None else key.op
         # a group that is whole lies where it lies, however many others it stands for
         whole = true == len(row)
@@ -131,10 +132,10 @@ def drafts_of(
         named = algorithm_of(op, key.axis)
         if named is not None and not isinstance(named, str):
             named = tuple(named)
-        return Asked(op, tuple(row), key.bytes, named, sizes)
+        return Asked(op, row, key.bytes, named, sizes)
 
     def pattern_of(key: Key, true: int, row: list[int]) -> Pattern:
-        return asked_by(key, true, row).on(network)
+        return asked_by(key, true, tuple(row)).on(network)
 
     chosen = [orbits.groups(members) for _, members, _ in groups]
     where = [
@@ -156,7 +157,7 @@ def drafts_of(
         like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
         parts = like.parts if like else alike_parts(network, flows)
         streams = like.streams if like else streams_together(parts, network.capacity)
-        asked = asked_by(key, true, where[number][0].tolist())
+        asked = asked_by(key, true, tuple(where[number][0].tolist()))
         drafts.append(Draft(key, members[some], copies, flows, parts, streams, asked))
     tree.trim()
     return drafts
@@ -176,5 +177,5 @@ def _true_domains(domain: Ints, weight: Floats) -> int:
     A domain stands for as many as its members do; where the stretch of replicas that stands for
     others begins or ends inside a domain, the two parts make one.
     """
-    _, where, count = np.unique(domain, return_inverse=True, return_counts=True)
-    return max(1, round(float((weight / count[where.reshape(-1)]).sum())))
+    which = kinds_of(domain)[1]
+    return max(1, round(float((weight / np.bincount(which)[which]).sum())))

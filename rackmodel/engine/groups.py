@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Ints
+from rackmodel.columns import Ints, distinct, kinds_of, packed
 from rackmodel.engine.placed_flows import PlacedFlows, apart, joined
 from rackmodel.network import Network, Pattern, sends
 from rackmodel.network.arrays import remembered
 from rackmodel.network.routing.tree import levels
-from rackmodel.network.symmetry import distinct, mix
+from rackmodel.network.symmetry import mix
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 MOST_PLACED = 5_000_000  # crossings of links in the flows kept beside it: about 200 MB
@@ -166,8 +166,7 @@ class AcceleratorTree:
             columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
             hashed = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
             total += hashed.sum(axis=1, dtype=np.uint64)
-        _, which = np.unique(total, return_inverse=True)
-        return which.reshape(-1).astype(np.int64)
+        return kinds_of(total)[1]
 
     @cached_property
     def _climbs(self) -> Ints:
@@ -179,10 +178,8 @@ class AcceleratorTree:
     @cached_property
     def _link_class(self) -> Ints:
         """What tells links apart, one number each; last -1 for none."""
-        capacity = np.unique(self.network.capacity, return_inverse=True)[1]
-        delays, delay = np.unique(self.network.latency_s, return_inverse=True)
-        classes = capacity.reshape(-1) * len(delays) + delay.reshape(-1)
-        return np.append(classes.astype(np.int64), -1)
+        classes = packed(kinds_of(self.network.capacity)[1], kinds_of(self.network.latency_s)[1])
+        return np.append(classes, -1)
 
 
 def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:

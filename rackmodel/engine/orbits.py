@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Bools, Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints, distinct, kinds_of
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.groups import AcceleratorTree
 from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
-from rackmodel.network.symmetry import distinct, label, mix
+from rackmodel.network.symmetry import label, mix
 
 FEWEST_RANKS = 64  # below this, looking costs more than it saves
 WIDEST = 128  # places that are turned: what is kept of every link
@@ -116,7 +116,8 @@ class Orbits(NamedTuple):
         for _ in range(1, self.order):
             at = after[at]
             lowest = np.minimum(lowest, at)
-        return np.unique(lowest, return_counts=True)
+        first, which = kinds_of(lowest)
+        return lowest[first], np.bincount(which)
 
     def _after(self, members: Ints) -> Ints | None:
         """Return which group each one becomes; None if groups don't become groups.

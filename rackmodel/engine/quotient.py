@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Ints, each_once
+from rackmodel.columns import Ints, distinct, each_once, kinds_of
 from rackmodel.engine.system import Channel, System
 from rackmodel.network.symmetry import Partition
 
@@ -61,8 +61,7 @@ class Quotient(NamedTuple):
 def fold(system: System, partition: Partition) -> Quotient:
     """Build the tables of `system` under `partition`."""
     ranks = partition.rank
-    _, first_rank = np.unique(ranks, return_index=True)
-    _, first_link = np.unique(partition.link, return_index=True)
+    first_rank, first_link = kinds_of(ranks)[0], kinds_of(partition.link)[0]
     loads: list[list[tuple[int, float]]] = []
     cap: list[float] = []
     meetings: list[tuple[MeetingKind, ...]] = []
@@ -74,10 +73,10 @@ def fold(system: System, partition: Partition) -> Quotient:
         count = int(flow_class.max()) + 1 if len(flow_class) else 0
         share = system.shares(channel)
         loads.extend(_loads(channel, share, flow_class, count, first_link, partition.link))
-        _, first_flow = np.unique(flow_class, return_index=True)
+        first_flow = kinds_of(flow_class)[0]
         cap.extend(float(rate) for rate in channel.streams.alone[first_flow])
         group_class = partition.group[number]
-        _, first_group = np.unique(group_class, return_index=True)
+        first_group = kinds_of(group_class)[0]
         starts = np.searchsorted(channel.streams.owner, np.arange(len(channel.members) + 1))
         meetings.append(
             tuple(
@@ -127,10 +126,10 @@ def _loads(
     chosen[first_link] = True
     on = chosen[streams.links]
     key = flow_class[stream[on]] * len(first_link) + link_class[streams.links[on]]
-    distinct, where = np.unique(key, return_inverse=True)
-    weight = np.bincount(where, weights=(streams.loads * share)[on], minlength=len(distinct))
+    pairs, where = distinct(key)
+    weight = np.bincount(where, weights=(streams.loads * share)[on], minlength=len(pairs))
     result: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-    for pair, w in zip(distinct, weight, strict=True):
+    for pair, w in zip(pairs, weight, strict=True):
         result[int(pair) // len(first_link)].append((int(pair) % len(first_link), float(w)))
     return result
 

@@ -7,7 +7,7 @@ Left out: what the log means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -21,6 +21,11 @@ from rackmodel.engine.stretches import Record
 
 KINDS = ("run", "join", "async", "hold", "pass", "lockstep")
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
+
+
+def _name_of(steady: Lockstep | Record | None) -> Hashable:
+    """Return what tells it from others: a lockstep's hash would go through all its entries."""
+    return (steady.key, steady.team) if isinstance(steady, Lockstep) else steady
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,22 +46,20 @@ class RankLog(Sequence[Logged]):
         """Return any log in arrays; visits that were recorded are locksteps like later ones."""
         if isinstance(log, RankLog):
             return log
-        axes, locksteps = dict[str, int](), dict[Lockstep | Record | None, int]({None: -1})
-        words = [
-            (
-                _NUMBER[kind],
-                item,
-                place,
-                axes.setdefault(axis, len(axes)),
-                locksteps.setdefault(steady, len(locksteps) - 1),
-            )
-            for kind, item, place, _, _, _, axis, steady in log
-        ]
+        kind, item, place, *times, axis, steady = zip(*log, strict=True) if log else ((),) * 8
+        kinds = map(_NUMBER.__getitem__, kind)
+        axes = {one: number for number, one in enumerate(dict.fromkeys(axis))}
+        names = [*map(_name_of, steady)]
+        locksteps = {None: None} | dict(zip(names, steady, strict=True))
+        number = {one: place - 1 for place, one in enumerate(locksteps)}
+        ways, locked = map(axes.__getitem__, axis), map(number.__getitem__, names)
         return cls.settled(
-            np.array(words, dtype=np.int32).reshape(-1, 5),
-            np.array([entry[3:6] for entry in log], dtype=float).reshape(-1, 3),
+            np.column_stack([(*one,) for one in (kinds, item, place, ways, locked)]).astype(
+                np.int32
+            ),
+            np.column_stack(times).astype(float),
             tuple(axes),
-            {number: steady for steady, number in locksteps.items() if steady is not None},
+            {number[name]: one for name, one in locksteps.items() if one is not None},
         )
 
     @classmethod

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.columns import Bools, Floats, Ints
+from rackmodel.columns import Bools, Floats, Ints, distinct
 from rackmodel.engine.alike import Alike
-from rackmodel.network.symmetry import distinct
 
 
 class Streams(NamedTuple):

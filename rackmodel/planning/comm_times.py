@@ -20,14 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Ints
+from rackmodel.columns import Ints, distinct
 from rackmodel.engine.groups import AcceleratorTree, kinds_of_groups, moved_links
 from rackmodel.engine.networks import network_of
 from rackmodel.engine.rank_map import map_ranks
 from rackmodel.kernels.contention import Taken
 from rackmodel.network import Network, Pattern, alone_s, pattern
 from rackmodel.network.collectives.groups import port_rates
-from rackmodel.network.symmetry import distinct
 from rackmodel.topology import Topology
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.copies import expert_shards

@@ -65,14 +65,18 @@ class Passes:
 
     def gathers_first(self) -> list[list[Collective]]:
         """Gathers that must end before the first forward pass, per bucket in forward order."""
-        plan = self.job.plan
-        early = (plan.dp_overlap and not by_tensors(self.job)) or plan.sharded_parameters
-        if plan.sharding == "none" or plan.reshards or not early:
+        if not self._gathers_early:
             return []
         return [
             gathers(self.job, part, f"{self.label} {part.first}", beside=True)
             for part in reversed(self.parts)
         ]
+
+    @property
+    def _gathers_early(self) -> bool:
+        plan = self.job.plan
+        early = (plan.dp_overlap and not by_tensors(self.job)) or plan.sharded_parameters
+        return early and plan.sharding != "none" and not plan.reshards
 
     @property
     def reduces_each_pass(self) -> bool:
@@ -120,8 +124,10 @@ class Passes:
 
     def _differs(self, kind: str) -> bool:
         if kind == "F":
-            return bool(self.gathers_first())
-        return bool(self.pending_tokens()) and not self.reduces_each_pass and kind != "BI"
+            return self._gathers_early and bool(self.parts)
+        if kind == "BI" or self.reduces_each_pass or not self.job.plan.dp_overlap:
+            return False
+        return any(reductions(self.job, part, "", beside=True) for part in self.parts)
 
     def _build(self, kind: str, edge: bool) -> Segment:
         name, edge_name = _WORDS[kind]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rackmodel.columns import Floats, Ints
+from rackmodel.columns import Floats, Ints, distinct
 from rackmodel.network.graph import Network
 from rackmodel.network.sharing import fair_rates, last_end_s
 
@@ -136,7 +136,7 @@ def _fullest_s(network: Network, flows: Flows) -> float:
     """Return the seconds per byte of the collective that the tightest link allows."""
     if len(flows.links) > len(network.capacity):
         return float((link_load(network, flows) / network.capacity).max(initial=0.0))
-    used, local = np.unique(flows.links, return_inverse=True)
+    used, local = distinct(flows.links)
     load = np.bincount(local, flows.amount, minlength=len(used))
     return float((load / network.capacity[used]).max(initial=0.0))
 
@@ -165,7 +165,7 @@ def drain_s(network: Network, flows: Flows, byte_count: float) -> float:
     if brief_s < BRIEF_S:
         return brief_s
     owner = flows.owner
-    used, local = np.unique(flows.links, return_inverse=True)
+    used, local = distinct(flows.links)
 
     def rates_of(ids: Ints) -> Floats:
         keep = np.zeros(len(shares), dtype=bool)

@@ -76,6 +76,20 @@ def inside(network: Network, group: Group, part: Ints, share: float, *, close: b
     return part[:-1], part[1:], np.full(size - 1, share)
 
 
+def chains(network: Network, group: Group) -> Iterator[Hops]:
+    """Yield the hops of a chain through every domain, up and down."""
+    if group.switched and len({len(part) for part in group.parts}) == 1:  # all of them at once
+        parts = np.stack(group.parts)
+        both = np.stack([parts[:, :-1], parts[:, 1:]], axis=1)
+        yield both.ravel(), both[:, ::-1].ravel(), np.ones(both.size)
+        return
+    for part in group.parts:
+        if len(part) > 1:
+            up, down, one = inside(network, group, part, 1.0, close=False)
+            yield up, down, one
+            yield down, up, one
+
+
 def pairs(size: int) -> tuple[Ints, Ints]:
     """Return all ordered pairs of different numbers below `size`."""
     a, b = np.divmod(np.arange(size**2), size)

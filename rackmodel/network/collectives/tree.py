@@ -15,7 +15,7 @@ import numpy as np
 
 from rackmodel.columns import Ints
 from rackmodel.network.collectives.groups import Group
-from rackmodel.network.collectives.hops import Hops, flows_of, inside, overlaps
+from rackmodel.network.collectives.hops import Hops, chains, flows_of, overlaps
 from rackmodel.network.collectives.registry import SIMPLE, Rounds, Steps, algorithm
 from rackmodel.network.graph import Network
 
@@ -39,12 +39,7 @@ def tree(network: Network, group: Group, op: str) -> Rounds:
     Each tree carries half of the bytes up and down; a domain is a leaf in one and inner in the
     other.
     """
-    hops = list(tree_hops(group))
-    for part in group.parts:
-        if len(part) > 1:
-            up, down, one = inside(network, group, part, 1.0, close=False)
-            hops += [(up, down, one), (down, up, one)]
-    return (flows_of(network, hops),)
+    return (flows_of(network, [*tree_hops(group), *chains(network, group)]),)
 
 
 def tree_hops(group: Group) -> Iterator[Hops]:
