@@ -238,14 +238,8 @@ def check_site(
     CannotRun
         If a link would be longer than its medium reaches.
     """
-    cap_w = site.power_cap_w
-    if cap_w is not None:
-        idle_w = accelerator.power.idle_w
-        if not idle_w < cap_w <= accelerator.power_w * (1 + 1e-9):
-            raise InvalidInput(
-                f"power cap: {accelerator.name} takes one above {idle_w:g} W (idle) and up to "
-                f"{accelerator.power_w:g} W (its own); found {cap_w:g} W"
-            )
+    if site.power_cap_w is not None:
+        check_cap(accelerator, site.power_cap_w)
     _ = site.smooths  # refuses what can't be
     if (site.supply_c, site.rise_k, site.flow_lpm) != (None, None, None):
         cooled = site.at(chassis_of(catalog, machine.chassis or GENERIC_CHASSIS))
@@ -253,6 +247,16 @@ def check_site(
             coolant.loop(cooled, coolant.design_liquid_w(cooled) / 3.0)
     if site.media:
         media_rows(machine.parts(gpus), catalog, site.media, lengths_m=site.lengths_m)
+
+
+def check_cap(accelerator: Accelerator, cap_w: float) -> None:
+    """Refuse a power cap that is below idle or above the accelerator's own. [W]"""
+    idle_w, own_w = accelerator.power.idle_w, accelerator.power_w
+    if not idle_w < cap_w <= own_w * (1 + 1e-9):
+        raise InvalidInput(
+            f"power cap: {accelerator.name} takes one above {idle_w:g} W (idle) and up to "
+            f"{own_w:g} W (its own); found {cap_w:,.10g} W"
+        )
 
 
 def check_named(machine: Topology) -> None:

@@ -199,6 +199,8 @@ def caps(
 
 def _caps_w(result: Result, given: Sequence[float] | None) -> list[float]:
     """Return the caps to try, lowest first."""
+    from rackmodel.assess.run import check_cap
+
     part = result.accelerator
     if given is None:
         low = max(0.5, part.power.cap_fitted) * part.power_w
@@ -206,11 +208,7 @@ def _caps_w(result: Result, given: Sequence[float] | None) -> list[float]:
     if not 1 <= len(given) <= MOST_CAPS:
         raise InvalidInput(f"caps: wanted 1 to {MOST_CAPS}, found {len(given)}")
     for cap_w in given:
-        if not part.power.idle_w < cap_w <= part.power_w * (1 + 1e-9):
-            raise InvalidInput(
-                f"caps: {part.name} takes caps above {part.power.idle_w:g} W (idle) and up to "
-                f"{part.power_w:g} W (its own); found {cap_w:g} W"
-            )
+        check_cap(part, cap_w)
     return sorted(set(given))
 
 
