@@ -145,6 +145,23 @@ def json_of(text: str, shown: str, *, finite: bool = True) -> Any:
     return _parsed(parse, text, shown, "JSON")
 
 
+def yaml_of(text: str, shown: str) -> Any:
+    """Return what a YAML text holds: plain data; references, which can blow up, are refused."""
+    import yaml
+
+    def parse(text: str) -> Any:
+        try:
+            if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+                raise InvalidInput(
+                    f"{shown}: YAML references (*name) are refused; write what they stand for"
+                )
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+
+    return _parsed(parse, text, shown, "YAML")
+
+
 def _parsed(parse: Callable[[str], Any], text: str, shown: str, what: str) -> Any:
     try:
         return parse(text)

@@ -104,15 +104,13 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
     UnknownName.check("chassis", name, catalog.chassis)
     table = catalog.chassis[name]
 
-    def number(key: str) -> float:
+    def fact(key: str) -> Quantity:
         if key not in table:
             raise InvalidInput(f"chassis.{name}: {key} is missing; add it to its table")
-        return at_level(table[key], level)
+        return table[key]
 
-    def text(key: str) -> str:
-        if key not in table:
-            raise InvalidInput(f"chassis.{name}: {key} is missing; add it to its table")
-        return table[key].text
+    def number(key: str) -> float:
+        return at_level(fact(key), level)
 
     def group(prefix: str) -> dict[str, float]:
         inside = {k[len(prefix) :]: q for k, q in table.items() if k.startswith(prefix)}
@@ -120,7 +118,7 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
 
     floats = (key for key, kind in Chassis.__annotations__.items() if kind == "float")
     fields = {key: number(key) for key in floats if key not in ("design_rise_k", "added_w")}
-    cooling = text("cooling")
+    cooling = fact("cooling").text
     UnknownName.check(f"cooling for chassis.{name}", cooling, COOLINGS)
     liquid = group("liquid_share.")
     for part, share in liquid.items():
@@ -140,8 +138,8 @@ def chassis_of(catalog: Catalog, name: str, level: Level = "mid") -> Chassis:
         accelerators=round(number("accelerators")),
         rack_chassis=round(number("rack_chassis")),
         cooling=cooling,
-        coolant=text("coolant"),
-        trays=read_trays(text("trays"), f"chassis.{name}.trays"),
+        coolant=fact("coolant").text,
+        trays=read_trays(fact("trays").text, f"chassis.{name}.trays"),
         part_w=group("part_w."),
         liquid_share=liquid,
         design_rise_k=fields["rise_k"],

@@ -17,12 +17,12 @@ from typing import Any
 
 from rackmodel.annotations import DiGraph
 from rackmodel.errors import InvalidInput
-from rackmodel.files import json_of
+from rackmodel.files import json_of, yaml_of
 from rackmodel.gate import shown
 from rackmodel.topology.formats.astra import from_astra
 from rackmodel.topology.formats.graphml import from_graphml
 from rackmodel.topology.formats.infragraph import from_infragraph
-from rackmodel.topology.formats.markup import parse_xml, parse_yaml
+from rackmodel.topology.formats.markup import parse_xml
 from rackmodel.topology.formats.nccl import from_nccl
 from rackmodel.topology.formats.node_link import from_node_link
 from rackmodel.topology.formats.simai import from_simai
@@ -59,7 +59,7 @@ def graph_of(text: str, path: Path) -> DiGraph[Any]:
     if ending == ".json" or start in ("{", "["):
         return _of_table(json_of(text, file), file)
     if ending in (".yml", ".yaml"):
-        return _of_table(parse_yaml(text, file), file)
+        return _of_table(yaml_of(text, file), file)
     if start.isdecimal():
         return from_simai(text, file)
     raise InvalidInput(f"{file}: it holds no machine that can be read (expected {READ}, or TOML)")

@@ -1,9 +1,9 @@
-"""XML and YAML from strangers, as plain data.
+"""XML from strangers.
 
 In:  a text and the name of its file.
-Out: an XML element, or what a YAML text holds.
-Left out: what it means; JSON and TOML (`rackmodel.files`). Entities, document types that declare
-something, references and tags of YAML are refused.
+Out: an XML element.
+Left out: what it means; JSON, TOML and YAML (`rackmodel.files`). Entities, and document types that
+declare something, are refused.
 """
 
 from __future__ import annotations
@@ -47,20 +47,3 @@ def parse_xml(text: str, file: str) -> Element:
         return ElementTree.fromstring(text)
     except (expat.ExpatError, ElementTree.ParseError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{file}: not valid XML: {error}; mend it") from None
-
-
-def parse_yaml(text: str, file: str) -> object:
-    """Return what a YAML text holds: plain data; references, which can blow up, are refused."""
-    import yaml
-
-    try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.AliasToken):
-                raise InvalidInput(
-                    f"{file}: YAML references (*{token.value}) are refused; write what they"
-                    " stand for"
-                )
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise InvalidInput(f"{file}: not valid YAML: {told[:200]}; mend it") from None

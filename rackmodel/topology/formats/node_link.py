@@ -21,11 +21,12 @@ def from_node_link(data: Mapping[str, Any], file: str) -> DiGraph[Any]:
     import networkx as nx
 
     nodes = data["nodes"]
-    edges = data["edges"] if "edges" in data else data.get("links")
-    if not isinstance(nodes, list):
-        raise InvalidInput(f"{file}: nodes: expected a list of objects, found {gate.shown(nodes)}")
-    if not isinstance(edges, list):
-        raise InvalidInput(f"{file}: edges: expected a list of objects, found {gate.shown(edges)}")
+    edges: Any = data["edges"] if "edges" in data else data.get("links")
+    for key, found in (("nodes", nodes), ("edges", edges)):
+        if not isinstance(found, list):
+            raise InvalidInput(
+                f"{file}: {key}: expected a list of objects, found {gate.shown(found)}"
+            )
     if not nodes:
         raise InvalidInput(f"{file}: nodes: the list is empty; add nodes")
     if len(edges) > MOST_EDGES:

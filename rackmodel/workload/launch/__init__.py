@@ -17,7 +17,7 @@ from typing import Any
 
 from rackmodel import gate
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.files import is_file, json_of, read_text, toml_of
+from rackmodel.files import is_file, json_of, read_text, toml_of, yaml_of
 from rackmodel.workload.job import Job
 from rackmodel.workload.launch import megatron, others
 from rackmodel.workload.launch.megatron_model import model_keys
@@ -58,7 +58,7 @@ def read_launch(
     if ending == ".json":
         return _of_table(json_of(text, file), file, with_model=with_model, gpus=gpus)
     if ending in (".yml", ".yaml"):
-        return _of_table(_yaml(text, file), file, with_model=with_model, gpus=gpus)
+        return _of_table(yaml_of(text, file), file, with_model=with_model, gpus=gpus)
     if ending == ".py":
         keys = Flat(of_python(text, file, recipe), file)
         return megatron.read(keys, with_model=with_model, gpus=gpus)
@@ -80,20 +80,6 @@ def parts_of(named: str | Path) -> tuple[Path, str, list[str]]:
         text, given = words[place], [*words[place + 1 :], *words[:place]]
     before, colon, after = text.rpartition(".py:")
     return (Path(f"{before}.py"), after, given) if colon else (Path(text), "", given)
-
-
-def _yaml(text: str, file: str) -> Any:
-    import yaml
-
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InvalidInput(
-                f"{file}: YAML references (*name) are refused; write what they stand for"
-            )
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise InvalidInput(f"{file}: not valid YAML: {told[:160]}; mend it") from None
 
 
 def _of_table(data: Any, file: str, *, with_model: bool, gpus: int | None) -> Launch:
