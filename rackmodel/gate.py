@@ -16,7 +16,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from rackmodel import units
@@ -101,6 +101,23 @@ def called(verb: Callable[Words, Answer]) -> Callable[Words, Answer]:
 def is_empty(value: object) -> bool:
     """Return whether a cell of a table says nothing."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def leaves(
+    part: Mapping[str, Any],
+    prefix: str = "",
+    whole: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of nested tables; one that is `whole` stays a value.
+
+    >>> dict(leaves({"plan": {"tp": 8}, "mfu": 0.4}))
+    {'plan.tp': 8, 'mfu': 0.4}
+    """
+    for key, value in part.items():
+        if isinstance(value, Mapping) and not (whole and whole(value)):
+            yield from leaves(value, f"{prefix}{key}.", whole)
+        else:
+            yield f"{prefix}{key}", value
 
 
 def plain(value: object) -> Any:

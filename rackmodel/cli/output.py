@@ -25,6 +25,7 @@ from rackmodel.cli.waiting import clear
 from rackmodel.errors import InvalidInput
 from rackmodel.fields import setting
 from rackmodel.files import check_writable, safe_cell, whole_file, write_whole
+from rackmodel.gate import leaves
 from rackmodel.stages import tell
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -179,28 +180,17 @@ def to_json(payload: Mapping[str, Any]) -> str:
     return json.dumps(plain(payload), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a row with nested mappings as dotted columns; lists stay as JSON.
-
-    >>> flatten({"plan": {"tp": 8}, "mfu": 0.4})
-    {'plan.tp': 8, 'mfu': 0.4}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            flat[f"{prefix}{key}"] = json.dumps(value)
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, one column per field of any row, numbers to full precision."""
+    """Return rows as CSV, one column per field of any row, numbers to full precision.
+
+    Nested mappings are dotted columns, lists stay as JSON.
+    """
     import csv
 
-    flat = [flatten(plain(row)) for row in rows]
+    flat = [
+        {k: json.dumps(v) if isinstance(v, list) else v for k, v in leaves(plain(row))}
+        for row in rows
+    ]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

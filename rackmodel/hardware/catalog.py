@@ -38,7 +38,7 @@ from rackmodel.hardware.parts import (
     Switch,
     Transport,
 )
-from rackmodel.hardware.tables import Tables, read_quantity, read_tables
+from rackmodel.hardware.tables import Tables, is_value, read_quantity, read_tables
 from rackmodel.shipped import kept, shipped_toml
 
 DATA = Path(__file__).parent / "data"
@@ -86,7 +86,7 @@ def load_catalog(
     for file in gate.members(files, "files", '["parts.toml"]'):
         _add_file(tables, Path(file))
         known = _rates_of(tables) | known
-    for key, value in _flat(overrides):
+    for key, value in gate.leaves(overrides, whole=is_value):
         _override(tables, key, value)
     rates = _rates_of(tables)
     nominal = {key: rate for key, rate in known.items() if rates[key] != rate}
@@ -191,15 +191,6 @@ def _add_file(tables: dict[str, Tables], path: Path) -> None:
         tables[kind] |= read_tables(
             content, where, known=tables[kind], texts=texts, about={**_USER, "source": path.name}
         )
-
-
-def _flat(overrides: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield dotted keys; a table of a value and its bounds stays one value."""
-    for key, value in overrides.items():
-        if isinstance(value, Mapping) and not {"value", "mid", "low"} & set(value):
-            yield from _flat(gate.table(value, prefix + key), f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _rates_of(tables: Mapping[str, Tables]) -> dict[str, float]:

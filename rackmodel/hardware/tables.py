@@ -101,7 +101,7 @@ def _read(
         field = prefix + key
         if key in _ABOUT and (prefix or key not in _FIELDS_TOO):
             continue
-        if isinstance(value, Mapping) and not _is_value(value):
+        if isinstance(value, Mapping) and not is_value(value):
             if field.count(".") >= _DEEPEST:
                 raise InvalidInput(f"{path}.{field}: nested too deeply; write few levels")
             inner = {**about, **_about(value)}
@@ -111,7 +111,8 @@ def _read(
     return table
 
 
-def _is_value(value: Mapping[str, object]) -> bool:
+def is_value(value: Mapping[str, object]) -> bool:
+    """Tell a table of a value and its bounds from one of fields."""
     return bool(value) and ("value" in value or "mid" in value or "low" in value)
 
 

@@ -137,21 +137,10 @@ def _objectives(name: str, part: object) -> dict[str, str]:
             f"{name}: objectives = {gate.shown(part)} has to be a table such as tokens_per_s ="
             ' "max"'
         )
-    found = dict(_flat("", part))
+    found = dict(gate.leaves(part))  # cost.usd_per_mtoken need not be quoted
     for column, sense in found.items():
         check_sense(f"{name}: objectives.{column} = {gate.shown(sense)}", sense)
     return {column: str(sense) for column, sense in found.items()}
-
-
-def _flat(prefix: str, part: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Dotted names of nested tables: cost.usd_per_mtoken need not be quoted."""
-    found: list[tuple[str, object]] = []
-    for key, value in part.items():
-        if isinstance(value, Mapping):
-            found += _flat(f"{prefix}{key}.", value)
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 def _constraints(name: str, part: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ searched. ``set.accelerators.gb200.hbm_bytes_per_s`` changes one value of the ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -160,7 +160,13 @@ def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
     {'step_s': 2.0, 'cost.usd': 1.5, 'racks': 2, 'heat_w': 10.0, 'rack_heat_w': 5.0}
     """
     told = {name: value for name, value in tree.items() if name not in _NOT_ASKED}
-    row = {name: value for name, value in _leaves(told, "") if name != _WALL}
+    row: dict[str, Value] = {}
+    for name, value in gate.leaves(told):
+        if isinstance(value, list | tuple):
+            if all(isinstance(item, int | float | str) for item in value):
+                row[name] = " ".join(map(str, value))
+        elif name != _WALL:
+            row[name] = _plain(value)
     for link in tree.get("links", ()):
         for name in ("utilisation_mean", "utilisation_peak", "bytes"):
             if name in link:
@@ -173,17 +179,6 @@ def flat_row(tree: Mapping[str, Any]) -> dict[str, Value]:
                 row[name] = float(sum(rack[name] * rack["count"] for rack in racks))
                 row[f"rack_{name}"] = float(max(rack[name] for rack in racks))
     return row
-
-
-def _leaves(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
-    for name, value in part.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            if all(isinstance(item, int | float | str) for item in value):
-                yield f"{prefix}{name}", " ".join(map(str, value))
-        else:
-            yield f"{prefix}{name}", _plain(value)
 
 
 def _plain(value: Any) -> Value:

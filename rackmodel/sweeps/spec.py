@@ -178,7 +178,9 @@ class _Reader:
                     raise InvalidInput(
                         f"{self.name}: {where}.set has to be a table; write [{where}.set]"
                     )
-                yield from _set_names("set", value)
+                yield from gate.leaves(
+                    value, "set.", lambda one: bool(one) and set(one) <= set(_RANGE)
+                )
             else:
                 yield key, value
 
@@ -306,13 +308,3 @@ class _Reader:
                 f"{self.name}: {where} walks columns of unlike length ({told}); make them equal"
             )
         return columns
-
-
-def _set_names(prefix: str, part: dict[str, object]) -> Iterator[tuple[str, object]]:
-    """Dotted names of nested tables; a range stays a value."""
-    for key, value in part.items():
-        name = f"{prefix}.{key}"
-        if isinstance(value, dict) and not (value and set(value) <= set(_RANGE)):
-            yield from _set_names(name, value)
-        else:
-            yield name, value
