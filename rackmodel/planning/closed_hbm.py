@@ -93,8 +93,7 @@ def _activations(shape: Shape) -> Floats:
     if shape.schedule.splits_weights:
         working = _largest(needs, some)
     else:  # what ends that come later kept is gone when a unit runs backward
-        gone = (needs - units * own @ profiles.later for own in some)
-        working = np.concatenate([_largest(*one) for one in zip(gone, some[:, None], strict=True)])
+        working = _largest(needs - (units * some[:, None]) @ profiles.later, some)
     beside = states_beside(shape.job, np.where(parted == 1, tp, 1))
     working = working[alike] + transfer * beside
     each = np.concatenate([kept[shape.stages], working[shape.stages]], axis=1)
@@ -108,5 +107,9 @@ def _activations(shape: Shape) -> Floats:
 
 
 def _largest(values: Floats, counts: Floats) -> Floats:
-    """Return the largest of the units on each stage: [D, K], [stages, K] -> [stages, D]."""
-    return np.stack([values[:, own > 0].max(axis=1, initial=0.0) for own in counts])
+    """Return the largest of the units on each stage, [stages, D].
+
+    values : [D, K], or for each stage. counts : [stages, K].
+    """
+    largest: Floats = np.where(counts[:, None] > 0, values, 0.0).max(axis=2, initial=0.0)
+    return largest

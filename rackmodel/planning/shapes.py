@@ -103,11 +103,12 @@ class Shape:
         self.counts = self.pipeline.counts
         twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
         twin = profiles.head_twin[space.profile] * twice
-        self.dense = self._held(profiles.dense, twin)
-        self.dense_learning = self._held(profiles.dense_learning, twin * job.trained.learns("head"))
-        self.expert, self.expert_learning = (
-            self._held(held, 0.0) for held in (profiles.expert, profiles.expert_learning)
-        )
+        told = profiles.dense, profiles.expert, profiles.dense_learning, profiles.expert_learning
+        held = self.sum(np.stack([one[self.row] for one in told]))
+        held[0, -1] += twin
+        held[2, -1] += twin * job.trained.learns("head")
+        # Parameters of each rank, [pp, N].
+        self.dense, self.expert, self.dense_learning, self.expert_learning = self.by_rank(held)
         self.dp_cp = space.dp * space.column("cp")
         tp, ep, etp = (space.column(name) for name in ("tp", "ep", "etp"))
         self.edp = np.maximum(1, tp * self.dp_cp // (ep * etp))
@@ -115,15 +116,9 @@ class Shape:
         self.shards = np.full_like(self.dp_cp, size) if size else self.dp_cp
         self.expert_shards = np.maximum(1, self.edp // (self.dp_cp // self.shards))
 
-    def _held(self, values: Floats, at_end: Floats | float) -> Floats:
-        """Parameters of each rank, [pp, N]; at_end : what the last stage has besides."""
-        stages = self.sum(values[self.row])
-        stages[-1] += at_end
-        return self.by_rank(stages)
-
     def sum(self, values: Floats) -> Floats:
-        """Sum values of the distinct plans' units over stages: [D, K] -> [stages, N]."""
-        summed: Floats = (self.counts @ values.T)[:, self.inverse]
+        """Sum values of the distinct plans' units over stages: [..., D, K] -> [..., stages, N]."""
+        summed: Floats = (self.counts @ values.swapaxes(-1, -2))[..., self.inverse]
         return summed
 
     def passes(self, values: Floats) -> Floats:
@@ -131,8 +126,8 @@ class Shape:
         return self.sum(values[self.row, self.again])
 
     def by_rank(self, stages: Floats) -> Floats:
-        """[stages, N] -> [pp, N]: chunks of a rank together."""
-        return np.asarray(stages[self.stages].sum(axis=1))
+        """[..., stages, N] -> [..., pp, N]: chunks of a rank together."""
+        return np.asarray(stages[..., self.stages, :].sum(axis=-2))
 
     def by_stage(self, ranks: Floats) -> Floats:
         """[pp, N] -> [stages, N]: what a rank has, spread over its chunks."""
