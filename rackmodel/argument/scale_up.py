@@ -28,8 +28,7 @@ from rackmodel.result.result import Result
 from rackmodel.sweeps.filters import Value
 from rackmodel.sweeps.spec import FlatJob, Kind
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, Plan, load_model
-from rackmodel.workload.memory import least_recompute
+from rackmodel.workload import Job, Plan, least_recompute, load_model
 
 FIELDS: dict[str, Kind] = {
     "model": "str",

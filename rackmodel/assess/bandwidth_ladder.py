@@ -20,8 +20,7 @@ from rackmodel.assess.cost import switch_usd
 from rackmodel.assess.media import media_rows
 from rackmodel.columns import frame_of
 from rackmodel.hardware import Catalog
-from rackmodel.topology import Topology
-from rackmodel.topology.kinds import Tier
+from rackmodel.topology import Tier, Topology
 
 ACCELERATORS = 8 * 576  # enough for every tier of the shipped fabrics
 HBM_REACH_M = 0.01  # assumed: a stack stands beside the die

@@ -15,8 +15,7 @@ from typing import Any
 
 from rackmodel import gate
 from rackmodel.engine.folding import crossings_kept, forget_folded
-from rackmodel.network import Network
-from rackmodel.network.arrays import Routing
+from rackmodel.network import Network, Routing
 from rackmodel.software.constant_files import forget
 from rackmodel.topology import Topology, forget_topologies
 

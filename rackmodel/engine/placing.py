@@ -23,8 +23,7 @@ from rackmodel.engine.rank_map import RankMap, around, map_ranks
 from rackmodel.engine.stand_in import StandIn, stand_in
 from rackmodel.errors import CannotRun, InvalidInput, InvalidPlan
 from rackmodel.fields import MOST_WHOLE
-from rackmodel.network import Network, torus_shape
-from rackmodel.network.arrays import Routing
+from rackmodel.network import Network, Routing, torus_shape
 from rackmodel.workload import Job
 from rackmodel.workload.placement import dp_block, replica_stride
 

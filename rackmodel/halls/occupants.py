@@ -31,8 +31,7 @@ from rackmodel.serving.run import habits_of, running, settle, steps_of
 from rackmodel.serving.steady import Steady
 from rackmodel.serving.steps import Slowdowns, Steps
 from rackmodel.topology import Topology
-from rackmodel.workload import programs
-from rackmodel.workload.operations import Program
+from rackmodel.workload import Program, programs
 from rackmodel.workload.serving.job import ServingJob
 
 REQUESTS = Arrivals(lengths="uniform", spread=0.2, requests=500)  # of a closed loop (assumed)

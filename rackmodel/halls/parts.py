@@ -27,8 +27,7 @@ from rackmodel.serving.run import habits_of
 from rackmodel.serving.steady import Steady
 from rackmodel.serving.steps import Steps, algorithm_of
 from rackmodel.topology import Topology
-from rackmodel.workload import Job, Plan
-from rackmodel.workload.operations import Collective, Compute, Program
+from rackmodel.workload import Collective, Compute, Job, Plan, Program
 from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.memory import sequence_bytes
 

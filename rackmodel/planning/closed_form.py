@@ -25,12 +25,11 @@ from rackmodel.planning.pipeline import PASSES, TRANSFERS, Reduced, pipeline_s, 
 from rackmodel.planning.shapes import Shape
 from rackmodel.planning.space import CUT, SILENT, cut_fields
 from rackmodel.software import software_of
-from rackmodel.workload import Plan
+from rackmodel.workload import Plan, precision_of
 from rackmodel.workload.choices import RANK_ORDERS, SHARDINGS
 from rackmodel.workload.copies import shard_axes
 from rackmodel.workload.data_parallel import BUCKET, BUCKET_PER_REPLICA, by_tensors
 from rackmodel.workload.kernels import ELEMENT
-from rackmodel.workload.precision import precision_of
 from rackmodel.workload.schedules.schedule import KINDS, beginnings
 
 PORT = 0.7  # of a port is what one collective reaches by itself, or more (network/data/library)

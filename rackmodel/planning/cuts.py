@@ -22,11 +22,10 @@ from rackmodel.columns import Floats, Ints
 from rackmodel.engine.script import Piece, pieces_of, play
 from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.software.constant_files import kept
-from rackmodel.workload import Collective, Compute, Job, Operation, Plan
+from rackmodel.workload import Collective, Compute, Job, Operation, Plan, Segment
 from rackmodel.workload.activations import unit_bytes
 from rackmodel.workload.choices import RECOMPUTES
 from rackmodel.workload.muon import orthogonal_kernels
-from rackmodel.workload.operations import Segment
 from rackmodel.workload.passes import Passes, merged
 from rackmodel.workload.placement import axis_true_size
 from rackmodel.workload.stages import Chunk, Unit, chunks_of

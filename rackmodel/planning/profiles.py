@@ -22,9 +22,8 @@ from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.planning.comm_times import CommTimes
 from rackmodel.planning.cuts import Call, CutTimes, work_of
 from rackmodel.planning.space import EAGER, Space, cut_fields
-from rackmodel.workload import Collective, Job, Operation, Plan, send_bytes
+from rackmodel.workload import Collective, Job, Operation, Plan, Segment, send_bytes
 from rackmodel.workload.choices import RECOMPUTES
-from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.silent import by_library
 

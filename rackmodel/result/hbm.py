@@ -16,9 +16,8 @@ from rackmodel.annotations import DataFrame, Series
 from rackmodel.columns import Ints
 from rackmodel.engine.step import Step
 from rackmodel.result.records import HbmRecord
-from rackmodel.workload import Action, Job, memory_timeline, peak_memory, rank_actions
+from rackmodel.workload import Action, Job, Segment, memory_timeline, peak_memory, rank_actions
 from rackmodel.workload.memory import KINDS
-from rackmodel.workload.operations import Segment
 from rackmodel.workload.schedules.schedule import schedule_of
 
 Bytes = TypeVar("Bytes", float, "Series[float]")

@@ -18,9 +18,7 @@ from rackmodel.hardware import Accelerator
 from rackmodel.kernels.serving_time import ServingTimes, of_software, serving_constants
 from rackmodel.topology import Topology
 from rackmodel.topology.shapes import Host
-from rackmodel.workload import Job
-from rackmodel.workload.operations import Program
-from rackmodel.workload.plan import Plan
+from rackmodel.workload import Job, Plan, Program
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.load import Load
 from rackmodel.workload.serving.memory import host_bytes

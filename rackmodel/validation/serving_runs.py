@@ -16,9 +16,8 @@ from typing import Any, Literal, cast
 from rackmodel.errors import InvalidInput
 from rackmodel.serving.steady import Rounds
 from rackmodel.validation.recipes import recipe_of
-from rackmodel.workload import Model, load_model
+from rackmodel.workload import Model, load_model, model_from_columns
 from rackmodel.workload.attention_kinds import Indexer, Mla
-from rackmodel.workload.catalog import model_from_columns
 from rackmodel.workload.serving.job import (
     ROUTING_SKEW,
     ServingJob,

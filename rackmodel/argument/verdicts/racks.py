@@ -25,8 +25,7 @@ from rackmodel.argument.verdicts.verdict import (
 from rackmodel.assess.bandwidth_ladder import tiers
 from rackmodel.assess.media import swap_tier
 from rackmodel.hardware import load_catalog
-from rackmodel.topology import copper_pairs, load_topology, read_topology
-from rackmodel.topology.kinds import Kind
+from rackmodel.topology import Kind, copper_pairs, load_topology, read_topology
 
 
 def structure(quick: bool = False) -> Verdict:
