@@ -56,7 +56,7 @@ def _broken(title: str, width: int) -> str:
     >>> _broken("in domains of 8 deepseek-v3 +36%", 20)
     'in domains of 8\\ndeepseek-v3 +36%'
     """
-    kept = re.sub(r" (?=[-+]?\d|\(|Gb/s)", "\N{NO-BREAK SPACE}", title)
+    kept = re.sub(r"(?<!;) (?=[-+]?\d|\(|Gb/s)", "\N{NO-BREAK SPACE}", title)
     lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
@@ -135,6 +135,12 @@ def _shares(frame: pd.DataFrame, ax: Axes, *, title: str) -> Axes:
     return step_breakdown(rows, ax, title=title)
 
 
+def _priced(frame: pd.DataFrame) -> list[Row]:
+    """Rows of models with what a token costs at either end of the prices of their links."""
+    names = [f"usd_per_mtoken_links_{end}" for end in ("low", "high")]
+    return [{**row, "ends": tuple(row[name] for name in names)} for row in _models(frame)]
+
+
 def _percents(frame: pd.DataFrame) -> list[Row]:
     """Rows of models in kilowatts and per cent."""
     return [
@@ -209,11 +215,12 @@ PICTURES: dict[str, tuple[str, Callable[..., Axes], str]] = {
         "domain",
         partial(
             _lines,
-            _models,
+            _priced,
             x="domain",
             y="usd_per_mtoken",
         ),
-        "Dollars per token, idle accelerators, switches and optics included.",
+        "Dollars per token, idle accelerators, switches and optics included; bars: links of the "
+        "domain at their lowest and highest price.",
     ),
     "domain-energy": (
         "domain",

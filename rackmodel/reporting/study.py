@@ -255,7 +255,8 @@ def scaling(
     """Draw throughput per accelerator against their number, with the edges of domains drawn.
 
     relative : as a share of each line's smallest machine. edges : {name: accelerators}, such as
-    {"NVL72 rack": 72}. Rows with a `point` are named where they stand and not joined.
+    {"NVL72 rack": 72}. Rows with a `point` are named where they stand and not joined; those with
+    `ends`, a low and a high `y`, have a bar from one to the other.
     """
     ax = own_axes(ax)
     names = list(dict.fromkeys(str(row.get(group, "")) for row in rows))
@@ -278,6 +279,10 @@ def scaling(
             )
             for row in line:
                 _note(ax, row.get("point", ""), (row[x], row[y] / base), (5, 5))
+                low, high = row.get("ends", (row[y], row[y]))
+                if low < high:
+                    own = COLOURS[index % len(COLOURS)]
+                    ax.vlines(row[x], low / base, high / base, color=own, linewidth=5, alpha=0.35)
         sizes = sorted({row[x] for row in rows})
         if sizes[0] > 0:
             ax.set_xscale("log", base=2)

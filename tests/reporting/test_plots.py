@@ -218,6 +218,16 @@ def test_a_loss_stands_within_the_axes():
     assert high > 5.0
 
 
+def test_a_bar_goes_from_the_low_end_to_the_high_one_where_they_differ() -> None:
+    rows = [
+        {"domain": 8, "usd_per_mtoken": 2.0, "ends": (2.0, 2.0)},
+        {"domain": 576, "usd_per_mtoken": 3.0, "ends": (2.5, 3.2)},
+    ]
+    ax = study.scaling(rows, x="domain", y="usd_per_mtoken")
+    (bar,) = ax.collections
+    assert bar.get_segments()[0].tolist() == [[576.0, 125.0], [576.0, 160.0]]
+
+
 def test_none_at_all_stands_left_of_the_smallest():
     rows = [{"topology": "a", "km": km, "share": 90.0} for km in (0.0, 10.0, 100.0)]
     ax = study.scaling(rows, x="km", y="share", relative=False)
