@@ -25,7 +25,6 @@ from rackmodel.errors import InvalidPlan
 from rackmodel.workload.schedules.schedule import KINDS, passes, schedule_of
 
 MOST_NUMBERS = 1_000_000  # of an array [actions, plans]: more plans are taken in parts
-NEVER = -np.inf
 # Backward passes are whole, or of the inputs where weight gradients are split off; "beside" runs
 # together with a pass the other way, and is whole.
 PASSES = ("F", "B", "W", "F beside", "B beside")
@@ -72,16 +71,17 @@ def runs_pairs(pipe: Pipe) -> bool:
 class Level(NamedTuple):
     """Actions [low, high) of a `Graph` of A.
 
-    waits : what they wait for, [1 + W, high - low]: the action before each on its rank, A + 1 where
-    it is the first; those after which there is a transfer to wait for, A where there is none.
-    drags : those whose rank has gradients to move, by place in the level; end : of them in
-    `Graph.drags`.
+    waits : what they wait for, [W, high - low]: the end of an action by its number, the beginning
+    of all as A, what is sent after an action as A + 1 and its number; some of it repeated where
+    others wait for more. drags : actions whose rank has gradients to move, by place in the level;
+    before : what came before these on their ranks, as in `waits`; end : of them in `Graph.drags`.
     """
 
     low: int
     high: int
     waits: Ints
     drags: slice | Ints
+    before: Ints
     end: int
 
 
@@ -201,53 +201,74 @@ def _padded(source: Ints, target: Ints, count: int) -> Ints:
 
 
 def _sorted(waits: _Waits, pipe: Pipe) -> Graph:
-    """Order actions by how many have to come before them: as if each took one tick of a clock."""
+    """Order actions by how many have to come before them: as if each took one tick of a clock.
+
+    A shorter pipeline begins so late that it ends with the longer one: gradients of both then move
+    in the same levels.
+    """
     starts, arrives = waits.starts, waits.arrives
     count = int(starts[-1])
     following = starts[:-1].copy()  # of each rank
     done = np.zeros(count + 1, dtype=bool)
     done[count] = True
-    parts = []
+    level, levels = np.zeros(count, dtype=np.int64), 0
     while True:
         rank = np.flatnonzero(following < starts[1:])
         ready = done[arrives[following[rank]]].all(axis=1)
         if not ready.any():
             break
-        parts.append(following[rank[ready]])
-        done[parts[-1]] = True
+        now = following[rank[ready]]
+        done[now], level[now] = True, levels
         following[rank[ready]] += 1
+        levels += 1
     if len(rank):
         raise InvalidPlan(
             f"schedule {pipe.schedule!r} stops with pp {pipe.p} and {pipe.batches} micro-batches:"
             " ranks wait for each other; see the order of its passes"
         )
-    order = np.concatenate(parts)
-    place = np.append(np.empty(count, dtype=np.int64), [count, count + 1])
+    shorter = level[starts[pipe.p] :]
+    shorter += levels - 1 - shorter.max(initial=0)
+    order = np.argsort(level, kind="stable")
+    place = np.append(np.empty(count, dtype=np.int64), count)
     place[order] = np.arange(count)
     before = np.arange(count) - 1
-    before[starts[:-1]] = count + 1
-    before, arrives = place[before][order], place[waits.arrives][order]
+    before[starts[:-1]] = count
+    before, sent = place[before][order], place[arrives][order]
+    columns, widths = _columns(before, np.where(sent < count, sent + count + 1, -1))
     rank = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[order]
-    whole, begun, levels = waits.whole[order], np.zeros(len(starts) - 1, dtype=bool), list[Level]()
+    whole, begun, found = waits.whole[order], np.zeros(len(starts) - 1, dtype=bool), list[Level]()
     dragged = [np.zeros(0, np.int64)]
-    for low, high in pairwise(np.cumsum([0, *map(len, parts)]).tolist()):
+    for low, high in pairwise(np.cumsum([0, *np.bincount(level)]).tolist()):
         own = slice(low, high)
         begun[rank[own][whole[own] > 0]] = True
         drags = np.flatnonzero(begun[rank[own]])
         dragged.append(low + drags)
-        columns = np.concatenate([before[None, own], arrives[own].T])
-        end = levels[-1].end if levels else 0
-        levels.append(Level(low, high, columns, _as_slice(drags), end + len(drags)))
+        told = columns[own, : widths[own].max()].T.copy()
+        end = found[-1].end if found else 0
+        after = before[own][drags]
+        found.append(Level(low, high, told, _as_slice(drags), after, end + len(drags)))
     every = np.concatenate(dragged)
     return Graph(
         passes=waits.passes[order],
         rank=rank,
-        levels=tuple(levels),
+        levels=tuple(found),
         drags=every,
         whole=whole[every],
         first=place[starts[:-1]],
         last=place[starts[1:] - 1],
     )
+
+
+def _columns(before: Ints, sent: Ints) -> tuple[Ints, Ints]:
+    """Return what each action waits for, and how much that is: the rest of a row repeats some.
+
+    before : on its rank. sent : what is sent to it, [A, W]; -1: nothing.
+    """
+    columns = np.concatenate([before[:, None], sent], axis=1)
+    # What is sent after the action before ends no sooner than that does.
+    columns[(sent == (before + len(before) + 1)[:, None]).any(axis=1), 0] = -1
+    columns = -np.sort(-columns, axis=1)
+    return np.where(columns < 0, columns[:, :1], columns), (columns >= 0).sum(axis=1)
 
 
 def _as_slice(places: Ints) -> slice | Ints:
@@ -265,13 +286,13 @@ def _play(
     And for how many seconds its gradients still move by themselves then.
     """
     count, plans = len(graph.rank), seconds.shape[1]
-    seconds = np.vstack([seconds, np.zeros(plans)])  # the last row: no second pass
     taken = seconds.take(graph.passes[:, 0], axis=0)
     for column in graph.passes[:, 1:].T:
-        taken += seconds.take(column, axis=0)
+        two = column >= 0
+        taken[two] += seconds[column[two]]
     first = taken[graph.first]
-    ends = np.full((count + 2, plans), NEVER)
-    ends[count + 1] = 0.0
+    ends = np.empty((2 * count + 1, plans))  # of actions, then of what is sent after each
+    sent, ends[count] = ends[count + 1 :], 0.0
     left = np.zeros((len(graph.first), plans))
     rank, done = graph.rank.take(graph.drags), 0
     if moving := bool(reduced.seconds.any()):
@@ -279,20 +300,19 @@ def _play(
         comes = reduced.seconds.take(place, axis=0) * graph.whole[:, None]
         early = (1.0 - 1.0 / reduced.buckets).take(place, axis=0)
         soon = comes * early
-    for low, high, waits, drags, end in graph.levels:
-        free, start, *others = ends.take(waits, axis=0)
+    for low, high, waits, drags, before, end in graph.levels:
+        start, *others = ends.take(waits, axis=0)
         for other in others:
             np.maximum(start, other, out=start)
-        start += hop
-        np.maximum(start, free, out=start)
         seconds = taken[low:high]
         if moving and end > done:
             own = slice(done, end)
-            alone, waited = seconds[drags], start[drags] - free[drags]
+            alone, waited = seconds[drags], start[drags] - ends.take(before, axis=0)
             moved = _moved(rank[own], alone, waited, left, comes[own], soon[own], early[own])
             seconds[drags] += reduced.drag * moved
             done = end
-        np.add(start, seconds, out=ends[low:high])
+        ended = np.add(start, seconds, out=ends[low:high])
+        np.add(ended, hop, out=sent[low:high])
     return ends[graph.first] - first, ends[graph.last], left
 
 

@@ -38,9 +38,9 @@ def walked(name, p, v, m, seconds, hop, transfers):
     ends_s = {}
     for level in graph.levels:
         for number, a in enumerate(range(level.low, level.high)):
-            before, *sent = level.waits[:, number].tolist()
-            arrived = [ends_s[w] + hop for w in sent if w in ends_s]
-            start = max([0.0, *arrived, ends_s.get(before, 0.0)])
+            waits, count = level.waits[:, number].tolist(), len(graph.rank)
+            arrived = [ends_s[w - count - 1] + hop for w in waits if w > count]
+            start = max([0.0, *arrived, *(ends_s[w] for w in waits if w < count)])
             ends_s[a] = start + sum(seconds[row] for row in graph.passes[a].tolist() if row >= 0)
     return max(ends_s[int(a)] for a in graph.last[:p])
 
