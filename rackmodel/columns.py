@@ -33,6 +33,8 @@ def each_once(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     >>> each_once(np.array([[7, 3], [7, 5]])).tolist()
     [3, 5, 7]
     """
+    if values.size == 1:
+        return values.reshape(1)
     ordered = np.sort(values, axis=None)
     new = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -85,6 +87,8 @@ def packed(*columns: Ints) -> Ints:
     [14, 7, 14]
     """
     key = columns[0]
+    if len(key) == 1:
+        return key
     for column in columns[1:]:
         key = key * (int(column.max(initial=0)) + 1) + column
     return key

@@ -90,7 +90,7 @@ def _bound(shape: Shape, update: UpdateRates, kernels_only: bool) -> Floats:
     if kernels_only:
         way = m * shape.by_rank(shape.passes(profiles.kernels_s))
     else:
-        forward, backward = shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)
+        forward, backward = shape.passes(profiles.seconds[:2])
         way = m * shape.by_rank(forward + backward) + shape.entry(forward)
         if not split:  # weight gradients need not be waited for
             way = way + shape.entry(backward)
@@ -109,11 +109,11 @@ def estimate(shape: Shape, comm: CommTimes, update: UpdateRates) -> dict[str, Fl
     """
     profiles, space, hides = shape.profiles, shape.space, shape.space.dp_overlap == 1
     fetched = shape.fetched_bytes() * update.host_s
-    alone = np.stack([shape.passes(profiles.forward_s), shape.passes(profiles.backward_s)])
-    forward, backward = np.where(hides, np.maximum(alone, fetched), alone + fetched)
-    work = shape.by_rank(shape.passes(profiles.kernels_s))
+    every = shape.passes(profiles.seconds)
+    forward, backward = np.where(hides, np.maximum(every[:2], fetched), every[:2] + fetched)
+    work = shape.by_rank(every[2])
     meet = _places(shape)
-    gather, reduce, drag = _data_parallel(shape, comm, meet)
+    gather, reduce, drag = _data_parallel(shape, comm, meet, every[2])
     each, both = shape.reduces_each & ~shape.fully, shape.fully
     m = space.micro_batches / shape.schedule.directions
     # What moves in every pass hides under that pass at best.
@@ -166,7 +166,8 @@ def _pipelines(
     first, which = kinds_of((key + space.dp_overlap) * len(TRANSFERS) + sent)
     pipeline, after, begin = np.empty(len(hop)), np.empty(len(hop)), np.empty_like(busy)
     for kind in each_once(sent[first]).tolist():
-        own = first[sent[first] == kind]
+        some = first[sent[first] == kind]
+        own: Ints | slice = some if len(some) < len(hop) else slice(None)
         pipeline[own], begin[:, own], after[own] = pipeline_s(
             shape.pipe._replace(transfers=TRANSFERS[kind]),
             space.micro_batches[own].astype(float),
@@ -302,14 +303,16 @@ def _buckets(shape: Shape, chunks: int = 1) -> Floats:
     return np.asarray(np.maximum(1.0, np.minimum(units, np.ceil(held / full))))
 
 
-def _data_parallel(shape: Shape, comm: CommTimes, meet: _Meet) -> tuple[Floats, Floats, Floats]:
+def _data_parallel(
+    shape: Shape, comm: CommTimes, meet: _Meet, kernels: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Seconds of gathering all weights and of reducing all gradients of a rank, [pp, N] each.
 
-    And the seconds that kernels lose per second of such traffic beside them, [N].
+    And those that kernels ([stages, N]) lose per second of such traffic beside them, [N].
     """
     space, profiles = shape.space, shape.profiles
     whole = shape.passes(profiles.forward_s + profiles.backward_s).sum(axis=0)
-    waiting = 1.0 - shape.passes(profiles.kernels_s).sum(axis=0) / whole  # share of traffic
+    waiting = 1.0 - kernels.sum(axis=0) / whole  # share of traffic
     axes = {"dp_cp": shape.dense, "edp": shape.expert}
     there = {name: bool(held.any()) for name, held in axes.items()}
     rows = []

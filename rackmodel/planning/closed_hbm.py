@@ -27,6 +27,10 @@ def hbm_bytes(shape: Shape) -> Floats:
     learning = profiles.dense_learning + profiles.expert_learning
     frozen = shape.dense - shape.dense_learning, shape.expert - shape.expert_learning
     bytes_each = np.where(profiles.layer, job.weight_bytes, 2.0)
+    ends = np.where(profiles.layer, 0.0, profiles.dense_learning)
+    apart = np.array([both * bytes_each, ends])[:, shape.row]
+    weights, outside = shape.by_rank(shape.sum(apart))
+    whole = shape.sharded("none")
     axes = {name: space.column(name) for name in ("tp", "cp", "ep")}
     groups, peers = groups_of(
         {**axes, "pp": shape.pp, "dp_cp": shape.dp_cp, "edp": shape.edp},
@@ -39,7 +43,7 @@ def hbm_bytes(shape: Shape) -> Floats:
             states=shape.states,
             parameters=shape.dense_learning + shape.expert_learning,
             gradients=shape.gradients,
-            weights=shape.by_rank(shape.sum((both * bytes_each)[shape.row])),
+            weights=weights,
             largest=both.max(axis=1)[space.profile],
             replicas=shape.dp_cp,
             sharded=shape.sharded(*SHARDED),
@@ -49,7 +53,7 @@ def hbm_bytes(shape: Shape) -> Floats:
             away="parameters" in space.base.offload,
             kept=_activations(shape),
             working=0.0,
-            outside=_outside(shape),
+            outside=np.where(whole, outside, outside / shape.shards),
             groups=groups,
             peers=peers,
             frozen=shape.split(*frozen),
@@ -59,13 +63,6 @@ def hbm_bytes(shape: Shape) -> Floats:
     )
     used: Floats = np.asarray(sum(kinds.values())).max(axis=0)
     return used
-
-
-def _outside(shape: Shape) -> Floats:
-    """States of embedding and head, [pp, N]."""
-    ends = np.where(shape.profiles.layer, 0.0, shape.profiles.dense_learning)
-    held = shape.by_rank(shape.sum(ends[shape.row]))
-    return np.where(shape.sharded("none"), held, shape.split(held, np.zeros_like(held)))
 
 
 def _activations(shape: Shape) -> Floats:

@@ -27,6 +27,9 @@ from rackmodel.workload.choices import RECOMPUTES
 from rackmodel.workload.schedules.schedule import schedule_of
 from rackmodel.workload.silent import by_library
 
+# Of a unit, in the order of `Profiles.held`.
+HELD = "dense_parameters", "expert_parameters", "dense_learning", "expert_learning"
+
 
 class Stages(NamedTuple):
     """Stages of a pipeline: units of each kind on each, states that each receives.
@@ -44,7 +47,8 @@ class Stages(NamedTuple):
 class Profiles:
     """P cuts x K kinds of units; recompute in the order of `RECOMPUTES`.
 
-    dense, expert : float[P, K]; dense_learning, expert_learning: those that learn. forward_s,
+    dense, expert : float[P, K]; dense_learning, expert_learning: those that learn. held, seconds :
+    several of these as one array, so that one product sums all of them over stages. forward_s,
     backward_s, kernels_s, paired_s, input_s, weight_s, kept, working : float[P, 3, K]: kernels_s is
     forward and backward without communication and copies, paired_s both with each one's all-to-alls
     under the other, in a chunk of many such units, and tail_s what a chunk that ends with the unit
@@ -57,6 +61,7 @@ class Profiles:
     nothing can beat that.
     """
 
+    seconds: Floats  # forward_s, backward_s, kernels_s
     forward_s: Floats
     backward_s: Floats
     kernels_s: Floats
@@ -66,6 +71,7 @@ class Profiles:
     weight_s: Floats
     kept: Floats
     working: Floats
+    held: Floats  # dense, expert, dense_learning, expert_learning
     dense: Floats
     expert: Floats
     dense_learning: Floats
@@ -74,7 +80,7 @@ class Profiles:
     orthogonal_s: Floats
     orthogonal_expert_s: Floats
     transfer: Floats
-    head_twin: Floats  # parameters that a tied head holds once more on a pipeline's last rank
+    head_twin: Floats  # parameters that a tied head holds once more on the last rank; that learn
     by_nccl: Bools
     order: Ints
     layer: Bools
@@ -111,24 +117,27 @@ def profile(
     first = work_of(probes[0])
     shape = (several := (len(cuts), len(RECOMPUTES), len(first.units)))[::2]
     layer = np.array([unit.is_layer for unit in first.units])
+    seconds, held = np.full((3, *several), np.inf), np.zeros((4, *shape))
     found = Profiles(
-        forward_s=np.full(several, np.inf),
-        backward_s=np.full(several, np.inf),
-        kernels_s=np.full(several, np.inf),
+        seconds=seconds,
+        forward_s=seconds[0],
+        backward_s=seconds[1],
+        kernels_s=seconds[2],
         paired_s=np.zeros(several),
         tail_s=np.zeros(several),
         input_s=np.zeros(several),
         weight_s=np.zeros(several),
         kept=np.full(several, np.inf),
         working=np.full(several, np.inf),
-        dense=np.zeros(shape),
-        expert=np.zeros(shape),
-        dense_learning=np.zeros(shape),
-        expert_learning=np.zeros(shape),
+        held=held,
+        dense=held[0],
+        expert=held[1],
+        dense_learning=held[2],
+        expert_learning=held[3],
         orthogonal_s=np.zeros(shape),
         orthogonal_expert_s=np.zeros(shape),
         transfer=np.zeros(len(cuts)),
-        head_twin=np.zeros(len(cuts)),
+        head_twin=np.zeros((2, len(cuts))),
         by_nccl=np.array([by_library(probe.plan) for probe in probes]),
         order=first.order,
         layer=layer,
@@ -140,12 +149,9 @@ def profile(
         found.cuts.append(times := work.times_on(kernels[int(cut[EAGER])]))
         found.transfer[row] = send_bytes(probe)
         if job.model.tied:
-            end = next(unit for unit in work.units if unit.kind == "embedding")
-            found.head_twin[row] = end.dense_parameters
-        found.dense[row] = [unit.dense_parameters for unit in work.units]
-        found.expert[row] = [unit.expert_parameters for unit in work.units]
-        found.dense_learning[row] = [unit.dense_learning for unit in work.units]
-        found.expert_learning[row] = [unit.expert_learning for unit in work.units]
+            twin = next(unit.dense_parameters for unit in work.units if unit.kind == "embedding")
+            found.head_twin[:, row] = twin, twin * job.trained.learns("head")
+        found.held[:, row] = [[getattr(unit, name) for unit in work.units] for name in HELD]
         if job.optimizer == "muon":
             found.orthogonal_s[row] = times.orthogonal_s(False)
             found.orthogonal_expert_s[row] = times.orthogonal_s(True)

@@ -91,6 +91,7 @@ class Shape:
         self.stages = np.array(self.schedule.placement(self.pp, self.vpp))  # [pp, chunks]
         kinds = space.profile * len(RECOMPUTES) + space.recompute
         self.distinct, self.inverse = kinds_of(kinds)
+        self._spread: Ints | slice = self.inverse if len(kinds) > 1 else slice(None)
         self.row, self.again = space.profile[self.distinct], space.recompute[self.distinct]
         key = self.pp, self.vpp, space.base.stage_layers
         if key not in profiles.stages:
@@ -102,11 +103,9 @@ class Shape:
         self.pipeline = profiles.stages[key]
         self.counts = self.pipeline.counts
         twice = job.model.tied and self.pp > 1 and not self.schedule.folds_back
-        twin = profiles.head_twin[space.profile] * twice
-        told = profiles.dense, profiles.expert, profiles.dense_learning, profiles.expert_learning
-        held = self.sum(np.stack([one[self.row] for one in told]))
-        held[0, -1] += twin
-        held[2, -1] += twin * job.trained.learns("head")
+        held = self.sum(profiles.held[:, self.row])
+        if twice:
+            held[::2, -1] += profiles.head_twin[:, space.profile]
         # Parameters of each rank, [pp, N].
         self.dense, self.expert, self.dense_learning, self.expert_learning = self.by_rank(held)
         self.dp_cp = space.dp * space.column("cp")
@@ -118,19 +117,23 @@ class Shape:
 
     def sum(self, values: Floats) -> Floats:
         """Sum values of the distinct plans' units over stages: [..., D, K] -> [..., stages, N]."""
-        summed: Floats = (self.counts @ values.swapaxes(-1, -2))[..., self.inverse]
+        summed: Floats = (self.counts @ values.swapaxes(-1, -2))[..., self._spread]
         return summed
 
     def passes(self, values: Floats) -> Floats:
-        """Sum over the units of each stage: [P, 3, K] -> [stages, N]."""
-        return self.sum(values[self.row, self.again])
+        """Sum over the units of each stage: [..., P, 3, K] -> [..., stages, N]."""
+        return self.sum(values[..., self.row, self.again, :])
 
     def by_rank(self, stages: Floats) -> Floats:
         """[..., stages, N] -> [..., pp, N]: chunks of a rank together."""
+        if self.stages.shape[1] == 1:
+            return np.ascontiguousarray(stages)
         return np.asarray(stages[..., self.stages, :].sum(axis=-2))
 
     def by_stage(self, ranks: Floats) -> Floats:
         """[pp, N] -> [stages, N]: what a rank has, spread over its chunks."""
+        if self.stages.shape[1] == 1:
+            return ranks
         out = np.empty((self.pp * self.vpp, ranks.shape[1]))
         for own in self.stages.T:
             out[own] = ranks / len(self.stages.T)

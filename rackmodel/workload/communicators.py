@@ -35,8 +35,8 @@ def groups_of(
     >>> groups_of({"tp": 8, "pp": 4, "dp_cp": 16}, tied=False, all_to_all=False)[0]
     4
     """
-    count: Amount = sum(1 * (axes[name] > 1) for name in axes if name != "edp")
-    count = count + 1 * (count > 1) + 1 * (tied * (axes["pp"] > 1))
+    count: Amount = sum(axes[name] > 1 for name in axes if name != "edp")
+    count = count + (count > 1) + tied * (axes["pp"] > 1)
     ep = axes.get("ep", 1)
     count = count + (ep > 1) * (axes.get("edp", 1) > 1)
     inside = ep * (ep <= PEERS) + PEERS * (ep > PEERS) - 1
