@@ -20,7 +20,7 @@ from rackmodel.topology import Topology
 from rackmodel.topology.shapes import Host
 from rackmodel.workload import Job, Plan, Program
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.load import Load, Ways
 from rackmodel.workload.serving.memory import host_bytes
 from rackmodel.workload.serving.programs import serving_programs
 
@@ -57,17 +57,22 @@ def sums_of(stack: str) -> Mapping[str, Any]:
     return of_software(serving_constants()["sums"], stack)
 
 
+def in_one_host(machine: Topology, ranks: int) -> bool:
+    """Say whether a group of so many ranks lies in one host."""
+    host = machine.domain_accelerators if machine.host is None else machine.host.accelerators
+    return ranks <= host
+
+
 def algorithm_of(machine: Topology, stack: str) -> Callable[[Plan, str, str], Sequence[str] | None]:
     """Return which algorithms a software has for an operation of a plan's axis on a machine.
 
     What it has for sums hangs on whether a group lies in one host (`sums` in serving.toml).
     """
     sums = sums_of(stack)
-    host = machine.domain_accelerators if machine.host is None else machine.host.accelerators
 
     def algorithm(plan: Plan, op: str, axis: str) -> Sequence[str] | None:
         if op == "all-reduce":
-            return (*sums["host" if plan.tp <= host else "hosts"], "ring", "tree")
+            return (*sums["host" if in_one_host(machine, plan.tp) else "hosts"], "ring", "tree")
         return ALGORITHMS.get(op)
 
     return algorithm
@@ -145,10 +150,14 @@ class Steps:
     ) -> tuple[Program, ...]:
         """Return what the ranks of each stage do in a step on this machine."""
         domains = -(-worker.tp // self.machine.domain_accelerators)
-        fused = domains == 1 and bool(sums_of(job.stack)["fused"])
-        padded = of_software(serving_constants()["columns"], job.stack)
-        columns = padded.get(self.part.family, padded["default"])
-        return serving_programs(job.shape, worker, load, rounds, domains, fused, columns)
+        sums, padded = sums_of(job.stack), of_software(serving_constants()["columns"], job.stack)
+        ways = Ways(
+            domains=domains,
+            fused=domains == 1 and sums["fused"],
+            finalized=sums["finalized"] if in_one_host(self.machine, worker.tp) else 0,
+            columns=padded.get(self.part.family, padded["default"]),
+        )
+        return serving_programs(job.shape, worker, load, rounds, ways)
 
     def _taken(self, algorithm: str, op: str, axis: str, bytes_per_s: float) -> float:
         """Return the share of an accelerator that an exchange takes from the kernels beside it."""

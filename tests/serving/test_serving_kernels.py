@@ -10,9 +10,11 @@ import rackmodel
 from rackmodel.hardware import accelerator
 from rackmodel.kernels.serving_time import ServingTimes
 from rackmodel.serving.run import steps_of
+from rackmodel.topology import load_topology
+from rackmodel.workload.kernels import elementwise
 from rackmodel.workload.operations import Compute
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import Load, touched, touched_most
+from rackmodel.workload.serving.load import PLAIN, Load, Ways, touched, touched_most
 from rackmodel.workload.serving.programs import serving_programs
 
 LATENT = {
@@ -22,6 +24,7 @@ LATENT = {
     "isl": 1,
     "osl": 1,
 }
+WAYS = (PLAIN, Ways(fused=True))
 
 
 @pytest.mark.parametrize("tokens", [1, 8, 64, 2048])
@@ -62,13 +65,13 @@ def test_sums_take_norms_along_where_no_prompts_run():
         Load(sequences=8, context=1000, prompts=1, piece=512),
     )
     plain, fused = (
-        names_of(serving_programs(job, job.worker, answers, 1, 1, f)[0]) for f in (0, 1)
+        names_of(serving_programs(job, job.worker, answers, 1, ways)[0]) for ways in WAYS
     )
     assert plain["norm"] - fused["norm"] == 2 * 61
-    with_prompts = [names_of(serving_programs(job, job.worker, both, 1, 1, f)[0]) for f in (0, 1)]
+    with_prompts = [names_of(serving_programs(job, job.worker, both, 1, ways)[0]) for ways in WAYS]
     assert with_prompts[0] == with_prompts[1]
     spread = Worker(tp=8, ep=8, dp_attention=True)  # no sums, none to take along
-    apart = [names_of(serving_programs(job, spread, answers, 1, 1, f)[0]) for f in (0, 1)]
+    apart = [names_of(serving_programs(job, spread, answers, 1, ways)[0]) for ways in WAYS]
     assert apart[0] == apart[1]
 
 
@@ -87,8 +90,9 @@ def test_the_shared_expert_hides_its_floors_beside_the_others():
         for some in (job, without)
     )
     read_s = 58 * 3 * 7168 * 2048 / 8 / accelerator("b200").hbm_bytes_per_s  # fp8
+    added_s = 58 * times.kernel_s(elementwise("sum", 16 * 7168 * 2, 8 * 7168 * 2))
     floors_s = 58 * 2 * times.constants["gemm"]["nvidia-blackwell"]["floor_s"]["fp8"]
-    assert 0.5 * read_s < both - routed < min(2.0 * read_s, floors_s)
+    assert 0.5 * read_s < both - routed - added_s < min(2.0 * read_s, floors_s)
 
 
 def test_kernels_of_one_software_sum_over_the_hosts_of_a_rack():
@@ -102,6 +106,25 @@ def test_kernels_of_one_software_sum_over_the_hosts_of_a_rack():
         for stack in ("tensorrt-llm", "sglang")
     )
     assert library - ours > (other - node) + 160 * 5e-6
+
+
+@pytest.mark.parametrize(
+    ("machine", "stack", "weights", "tokens", "own"),
+    [
+        ("dgx-b200", "tensorrt-llm", "nvfp4", 128, 0),
+        ("dgx-b200", "tensorrt-llm", "nvfp4", 129, 58),
+        ("dgx-b200", "tensorrt-llm", "fp8", 8, 58),
+        ("dgx-b200", "sglang", "nvfp4", 8, 58),
+        ("gb200-nvl72", "tensorrt-llm", "nvfp4", 8, 58),  # two hosts
+    ],
+)
+def test_sums_of_few_tokens_in_one_host_finish_experts(machine, stack, weights, tokens, own):
+    """TensorRT-LLM's MoEAllReduce; elsewhere two kernels do what it takes along."""
+    worker = Worker(tp=8)
+    job = ServingJob(**{**LATENT, "worker": worker, "weights": weights, "stack": stack})
+    steps = steps_of(load_topology(machine))
+    names = names_of(steps.programs(job, worker, Load(sequences=tokens, context=1000), 1)[0])
+    assert (names["unpermute"], names["shared_sum"], names["permute"]) == (own, own, 58)
 
 
 def kernels_of(worker, load, **changes):

@@ -8,7 +8,7 @@ from rackmodel.topology import load_topology
 from rackmodel.workload import load_model
 from rackmodel.workload.operations import Collective, Wait
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import Load, busiest, busiest_share, domains_reached
+from rackmodel.workload.serving.load import Load, Ways, busiest, busiest_share, domains_reached
 from rackmodel.workload.serving.programs import serving_programs
 
 SPREAD = Worker(tp=32, ep=32, dp_attention=True)
@@ -20,7 +20,7 @@ DECODE = Load(sequences=2048, context=1500)
 
 
 def sent(load, domains):
-    (program,) = serving_programs(JOB.shape, SPREAD, load, 1, domains)
+    (program,) = serving_programs(JOB.shape, SPREAD, load, 1, Ways(domains=domains))
     layers = {item.id: item for item in program.items}.values()
     return {
         (one.op, one.bytes)
@@ -42,7 +42,9 @@ def test_a_prompts_token_crosses_once_to_each_domain():
 
 
 def in_halves(job, load):
-    (program,) = serving_programs(job.replace(two_batch=True).shape, job.worker, load, 1, 4)
+    (program,) = serving_programs(
+        job.replace(two_batch=True).shape, job.worker, load, 1, Ways(domains=4)
+    )
     return [item for item in program.items if "moe" in item.name]
 
 
@@ -75,7 +77,7 @@ def test_halves_that_decode_do_all_the_work_and_hide_nothing_under_experts(name)
     layers = in_halves(job, DECODE)
     awaited, begun = paired(layers)
     assert awaited == begun
-    (plain,) = serving_programs(job.shape, worker, DECODE.half, 1, 4)
+    (plain,) = serving_programs(job.shape, worker, DECODE.half, 1, Ways(domains=4))
     alone = [item for item in plain.items if "moe" in item.name]
     assert worked(layers) == pytest.approx(2 * worked(alone), rel=1e-9)
     on_way = set()

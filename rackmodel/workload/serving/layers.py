@@ -19,13 +19,8 @@ from rackmodel.workload.mixers import Recurrent
 from rackmodel.workload.operations import Collective, CollectiveOp, Compute, Kernel, Operation, Role
 from rackmodel.workload.serving.formats import DISPATCH_BYTES
 from rackmodel.workload.serving.job import ServingJob, Worker
-from rackmodel.workload.serving.load import (
-    Load,
-    busiest,
-    domains_reached,
-    hit_experts,
-)
-from rackmodel.workload.serving.products import DEEP_GEMM, MXFP4, WIDE, grouped, product
+from rackmodel.workload.serving.load import PLAIN, Load, Ways, busiest, domains_reached, hit_experts
+from rackmodel.workload.serving.products import DEEP_GEMM, MXFP4, NVFP4, WIDE, grouped, product
 
 STATE_BYTES = 4.0  # of an element of a state-space layer's state: fp32
 
@@ -37,9 +32,7 @@ class LayerWriter:
     job: ServingJob
     worker: Worker
     load: Load
-    domains: int = 1  # over which the worker's ranks stand
-    fused: bool = False  # sums take the norms after them along
-    columns: int = 1  # a rank's part of an expert in mxfp4 is padded to whole numbers of these
+    ways: Ways = PLAIN
     staged: bool = False  # parts of layers are told apart, shared experts run after tokens are sent
     operations: list[Operation] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
@@ -127,7 +120,8 @@ class LayerWriter:
 
     def _norm(self) -> None:
         """The norm of a sub-layer with the residual, where no sum has taken it along."""
-        if not self.fused or self.worker.heads_over == 1:
+        fused = self.ways.fused and not self.load.prompts
+        if not fused or self.worker.heads_over == 1:
             self.small("norm", self.own.tokens * self.job.model.hidden)
 
     def _sum(self, name: str) -> None:
@@ -324,9 +318,10 @@ class LayerWriter:
         back: CollectiveOp = "combine"
         if spread and worker.ep > 1:
             copies = float(min(model.topk, worker.ep))
-            if self.load.prompts and self.domains > 1:  # a token crosses once to each domain
+            domains = self.ways.domains
+            if self.load.prompts and domains > 1:  # a token crosses once to each domain
                 there = back = "all-to-all"
-                copies = min(copies, domains_reached(model, self.domains))
+                copies = min(copies, domains_reached(model, domains))
             sent = t * copies * h
             self.exchange("dispatch", there, "ep", sent * out, Role.DISPATCH)
         elif spread:  # every rank has a part of every expert
@@ -354,7 +349,8 @@ class LayerWriter:
         The one that all tokens pass through runs on a stream beside them, where layers are not told
         in parts: its bytes and FLOPs count, its floors hide under theirs. Source: TensorRT-LLM,
         modeling_deepseekv3.py (maybe_execute_in_parallel), SGLang (forward_normal_dual_stream),
-        vLLM (shared_experts_stream).
+        vLLM (shared_experts_stream). It is added to theirs by a kernel of its own
+        (`shared_output + routed_output` there, torch.add, the same); see `Ways.finalized`.
         """
         job, model, worker = self.job, self.job.model, self.worker
         tokens, h = self.load.tokens, model.moe_latent or model.hidden
@@ -365,7 +361,7 @@ class LayerWriter:
         form, spread = job.format.experts, worker.dp_attention and worker.tp > 1
         precision = DEEP_GEMM if form.arithmetic == "fp8" and spread else form.arithmetic
         if precision == MXFP4:
-            width = math.ceil(width / self.columns) * self.columns
+            width = math.ceil(width / self.ways.columns) * self.ways.columns
         beside = 0.0 if self.staged else model.shared_expert_ffn / worker.heads_over * model.hidden
         narrow = min(form.bytes, ELEMENT)
         came = min(rows, tokens * (1.0 - (1.0 - 1.0 / worker.ep) ** model.topk))  # each token once
@@ -378,7 +374,13 @@ class LayerWriter:
             self.run(one._replace(flops=flops, read_bytes=one.read_bytes + more))
             if name == "expert_up":
                 self.run(elementwise("activation", rows * n * ELEMENT, rows * width * narrow))
+        summed = worker.heads_over > 1 and precision == NVFP4
+        if summed and tokens <= self.ways.finalized:
+            return
         self.run(elementwise("unpermute", rows * h * ELEMENT, came * h * ELEMENT))
+        if model.shared_expert_ffn:
+            own = self.own.tokens * model.hidden * ELEMENT
+            self.run(elementwise("shared_sum", 2.0 * own, own))
 
     def head(self) -> None:
         """The last norm and the head, cut over all ranks; then sampling."""

@@ -1,7 +1,7 @@
 """What one worker runs in one step: running sequences, tokens of prompts, how experts are hit.
 
 In:  sequences, their context, prompts.
-Out: `Load`, with what falls on one rank; experts that are touched, the busiest rank.
+Out: `Load`, with what falls on one rank; experts that are touched, the busiest rank; `Ways`.
 Left out: kernels (`layers`), time.
 """
 
@@ -84,6 +84,25 @@ class Load:
             piece=self.piece,
             before=self.before,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How a software runs a worker's layers on a machine.
+
+    domains : over which the worker's ranks stand. fused : sums take the norms after them along, in
+    steps without prompts. finalized : and, in steps of so many tokens at most, what experts in
+    nvfp4 and the shared one add up to. columns : a rank's part of an expert in mxfp4 is padded to
+    whole numbers of these.
+    """
+
+    domains: int = 1
+    fused: bool = False
+    finalized: int = 0
+    columns: int = 1
+
+
+PLAIN = Ways()
 
 
 def _share(count: float, share: float) -> float:

@@ -14,7 +14,7 @@ from rackmodel.workload.serving.formats import WEIGHT_FORMATS, Stored
 # Experts in fp8 beside data-parallel attention run in DeepGEMM's kernels: SGLang with DeepEP
 # (LMSYS, 2025-06-16), TensorRT-LLM in InferenceX's scripts (DP_ATTENTION: DEEPGEMM, else TRTLLM).
 DEEP_GEMM = "fp8-deepgemm"
-MXFP4 = WEIGHT_FORMATS["mxfp4"].experts.arithmetic
+MXFP4, NVFP4 = (WEIGHT_FORMATS[name].experts.arithmetic for name in ("mxfp4", "nvfp4"))
 WIDE = Stored(bytes=ELEMENT, arithmetic="bf16")
 
 

@@ -7,10 +7,8 @@ Left out: seconds; how often a step runs (rackmodel.serving).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any
 
 from rackmodel.workload.blocks import Block
 from rackmodel.workload.kernels import ELEMENT
@@ -28,7 +26,7 @@ from rackmodel.workload.passes import merged
 from rackmodel.workload.serving.halves import answers_in_halves
 from rackmodel.workload.serving.job import ServingJob, Worker
 from rackmodel.workload.serving.layers import LayerWriter
-from rackmodel.workload.serving.load import Load
+from rackmodel.workload.serving.load import PLAIN, Load, Ways
 from rackmodel.workload.serving.products import WIDE, product
 
 
@@ -38,33 +36,28 @@ def serving_programs(
     worker: Worker,
     load: Load,
     rounds: int = 1,
-    domains: int = 1,
-    fused: bool = False,
-    columns: int = 1,
+    ways: Ways = PLAIN,
 ) -> tuple[Program, ...]:
     """Return what the ranks of each stage do in a step, `rounds` batches one after the other.
 
-    domains : over which the ranks of a stage stand. fused : sums take the norms after them along,
-    in steps without prompts. columns : see `LayerWriter`. With several stages as many batches are
-    under way as there are stages; `load` is that of one.
+    With several stages as many batches are under way as there are stages; `load` is that of one.
     """
     layers = _stages(job.model.blocks, worker.pp)
     segments: dict[Block, Segment] = {}
 
     def segment(block: Block) -> Segment:
         if block not in segments:
-            segments[block] = _layer(job, worker, load, block, how)
+            segments[block] = _layer(job, worker, load, block, ways)
         return segments[block]
 
-    how = {"domains": domains, "fused": fused and not load.prompts, "columns": columns}
     head = LayerWriter(job, worker, load)
     head.head()
     end = _segment("head", head)
     drafts = []
     if job.mtp:
-        drafts = [_draft(job, worker, load, how)]
+        drafts = [_draft(job, worker, load, ways)]
     if job.mtp > 1 and load.sequences:
-        drafts += [_draft(job, worker, load.once, how)] * (job.mtp - 1)
+        drafts += [_draft(job, worker, load.once, ways)] * (job.mtp - 1)
     hop = load.on_rank(worker).tokens * job.model.hidden * ELEMENT
     programs = []
     for stage, blocks in enumerate(layers):
@@ -87,15 +80,13 @@ def serving_programs(
     return tuple(programs)
 
 
-def _layer(
-    job: ServingJob, worker: Worker, load: Load, block: Block, how: Mapping[str, Any]
-) -> Segment:
+def _layer(job: ServingJob, worker: Worker, load: Load, block: Block, ways: Ways) -> Segment:
     """One layer; two halves of a batch, each under the other's exchanges, where the job says so."""
     name = f"{block.mixer} {block.feed}"
     halves = []
     both = job.two_batch and worker.dp_attention and block.feed == "moe"
     for half in ("first", "second") if both else ("whole",):
-        writer = LayerWriter(job, worker, load.half if both else load, **how)
+        writer = LayerWriter(job, worker, load.half if both else load, ways)
         writer.layer(block)
         halves.append(_segment(f"{name} {half}", writer))
     return merged(*halves, overlap=True) if both else halves[0]
@@ -140,13 +131,13 @@ def _segment(name: str, writer: LayerWriter) -> Segment:
     return Segment(name=name, phase="forward", operations=tuple(writer.operations))
 
 
-def _draft(job: ServingJob, worker: Worker, load: Load, how: Mapping[str, Any]) -> Segment:
+def _draft(job: ServingJob, worker: Worker, load: Load, ways: Ways) -> Segment:
     """One drafted token of every sequence: the MTP layer and the head.
 
     The layer keeps keys of all tokens, so that the first draft takes it through those that were
     checked and those of prompts (`load`), the next ones through one of each sequence (`load.once`).
     """
-    writer = LayerWriter(job.drafting, worker, load, **how)
+    writer = LayerWriter(job.drafting, worker, load, ways)
     _join(writer)
     for block in job.model.mtp_blocks:
         writer.layer(block)
