@@ -24,6 +24,7 @@ from rackmodel.result.serving_records import ServingRecord
 from rackmodel.serving.steady import Steady
 from rackmodel.workload.operations import Compute, Kernel, operations_of
 from rackmodel.workload.serving.job import ServingJob
+from rackmodel.workload.serving.memory import host_bytes
 
 PARTS = {"gemm": "products", "grouped_gemm": "experts", "attention": "attention"}
 
@@ -48,6 +49,7 @@ class ServingResult(Framed):
     users_most: int
     host_s: float
     copied_s: float  # of a decode step, to copy in what is in host memory
+    prompt_copied_s: float  # the same of a step that runs prompts
     band: tuple[float, float]  # of the time per token, as factors
     assess: Callable[[ServingResult], Mapping[str, Any]]
     catalog: Catalog
@@ -126,6 +128,7 @@ class ServingResult(Framed):
             times * (kernel.read_bytes + kernel.write_bytes)
             for kernel, times in kernels_of(self.decode).items()
         )
+        moved += host_bytes(self.job, self.job.worker)
         return moved / self.steady.decode_s / self.accelerator.hbm_bytes_per_s
 
     def to_dict(self) -> ServingRecord:

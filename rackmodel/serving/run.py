@@ -215,6 +215,7 @@ def serve_job(
         users_most=most,
         host_s=habits_of(job.stack).host_s,
         copied_s=steps.copied_s(job, job.worker),
+        prompt_copied_s=steps.copied_s(job, prefill),
         band=band_of(job, part),
         catalog=parts,
         assess=partial(assess_serving, machine=machine, catalog=parts, site=site or Site()),

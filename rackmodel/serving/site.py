@@ -26,6 +26,7 @@ from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult, kernels_of
 from rackmodel.topology import Topology
 from rackmodel.workload.serving.job import ServingJob
+from rackmodel.workload.serving.memory import host_bytes
 
 SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "wire_bytes")
 
@@ -126,7 +127,8 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
     job, state = result.job, result.steady
     decode, prompt = result.decode, result.prompt
     tile = result.accelerator.power.matrix_rows
-    rows, count = [_rows(decode, 1.0, 0.0, 0, tile)], decode.rank_count.tolist()
+    copied = job.worker.pp * host_bytes(job, job.worker)
+    rows, count = [_rows(decode, 1.0, 0.0, 0, tile, copied)], decode.rank_count.tolist()
     # With pipeline stages a simulated step holds as many batches as there are stages.
     cycle_s = max(state.decode_s, decode.step_s)
     racks = rack_columns(decode, rack)
@@ -139,7 +141,9 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
         length = cycle_s
         at_once = job.prefill_gpus / job.prefill.tp * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
-        rows.append(_rows(prompt, busy * length / prompt.step_s, 0.0, len(count), tile))
+        copied = job.prefill.pp * host_bytes(job, job.prefill)
+        share = busy * length / max(prompt.step_s, job.prefill.pp * result.prompt_copied_s)
+        rows.append(_rows(prompt, share, 0.0, len(count), tile, copied))
         racks = _racks_apart(job, prompt, decode, rack)
         count += prompt.rank_count.tolist()
     return joined(rows), count, racks, length
@@ -167,15 +171,22 @@ def _racks_apart(job: ServingJob, prompt: Step, decode: Step, rack: int) -> Colu
     return rack_classes(where // rack, classes, np.ones(len(where)))
 
 
-def _rows(step: Step, share: float, at: float, first_class: int, tile: float) -> Columns:
+def _rows(
+    step: Step, share: float, at: float, first_class: int, tile: float, copied: float = 0.0
+) -> Columns:
     """Return what happens in a step, times and work scaled by a share, from an instant on.
 
-    FLOPs are those that units of `tile` rows do.
+    FLOPs are those that units of `tile` rows do. copied : bytes that come to each rank from host
+    memory meanwhile; over links an exchange of as many bytes sends and takes, twice that.
     """
     table, form = stretches(step), padding(step, tile)
     formats = table["precision"]
     more = np.array([*(form.get(name, 1.0) for name in formats.names), 1.0])[formats.codes]
     table["flops"] = table["flops"] * more
+    spans = table["end_s"] - table["start_s"]
+    came = copied * spans / np.bincount(table["rank_class"], spans)[table["rank_class"]]
+    table["hbm_bytes"] = table["hbm_bytes"] + came
+    table["wire_bytes"] = table["wire_bytes"] + came / 2.0
     for name in SCALED:
         table[name] = table[name] * share
     for name in ("start_s", "end_s"):

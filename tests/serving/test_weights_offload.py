@@ -84,6 +84,21 @@ def test_half_of_the_host_links_rate_doubles_what_they_bind():
     assert served(fast).tpot_s == served(slow).tpot_s
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5])  # hidden by the step, and as long as its copies
+def test_copies_draw_what_their_bytes_do(share):
+    words = {"isl": 16, "osl": 30_000, "users": 1}  # hardly any prompts
+    plain, away = served(**words), served(**words, weights_offload=share)
+    power = away.accelerator.power
+    drawn = [
+        sum(found.assessment["power"]["accelerator_by_cause_w"][part] for part in ("hbm", "link"))
+        * found.steady.decode_s
+        for found in (plain, away)
+    ]
+    each = power.e_hbm_j_per_byte + power.e_link_j_per_byte * (1.0 - power.link_always_on)
+    copied_j = host_bytes(away.job, away.job.worker) * each
+    assert drawn[1] - drawn[0] == pytest.approx(copied_j, rel=0.02)
+
+
 def test_copies_under_long_prompts_cost_nothing():
     steps = QuickSteps.of(steps_of(load_topology("gb200-nvl72")))
     none, half = (prefill_phase(job(share), steps, 65536.0) for share in (0.0, 0.5))
@@ -137,3 +152,14 @@ def test_workers_for_prompts_have_their_own_share():
     )
     assert away.hbm["weights"] == plain.hbm["weights"]
     assert away.steady.ttft_s > plain.steady.ttft_s
+
+
+def test_prompts_that_wait_for_copies_compute_no_more():
+    words = {"gpus": 4, "prefill_gpus": 2}
+    per_request = []
+    for share in (0.0, 0.3):
+        found = served(**words, prefill={"tp": 2, "weights_offload": share})
+        drawn = found.assessment["power"]["accelerator_by_cause_w"]["flops"]
+        per_request.append(drawn / found.steady.requests_per_s)
+    assert found.prompt_copied_s > 1.5 * found.prompt.step_s
+    assert per_request[1] == pytest.approx(per_request[0], rel=0.05)
