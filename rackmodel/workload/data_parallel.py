@@ -26,7 +26,6 @@ from rackmodel.workload.operations import (
     Phase,
     Role,
 )
-from rackmodel.workload.plan import Plan
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
@@ -265,18 +264,10 @@ def _update_on_host(job: Job, updated: float) -> Kernel:
     return elementwise("offload_optimizer", out, back, family="copy", role=Role.UPDATE)
 
 
-def reduces_each_pass(plan: Plan) -> bool:
-    """Whether gradients leave a rank in every backward pass.
-
-    Under a pipeline zero2 keeps whole gradients and reduces them once, as Megatron does.
-    """
-    return (plan.sharding == "zero2" and plan.pp == 1) or plan.reshards
-
-
 def held_gradients(job: Job, chunks: Sequence[Chunk]) -> float:
     """Gradients that a rank keeps from micro-batch to micro-batch."""
     plan = job.plan
-    if reduces_each_pass(plan):
+    if plan.reduces_each_pass:
         return local_states(job, chunks)
     return sum(sum(chunk.learning) for chunk in chunks)
 

@@ -19,7 +19,6 @@ from rackmodel.workload.data_parallel import (
     by_tensors,
     fetches,
     gathers,
-    reduces_each_pass,
     reductions,
 )
 from rackmodel.workload.job import Job
@@ -78,11 +77,6 @@ class Passes:
         early = (plan.dp_overlap and not by_tensors(self.job)) or plan.sharded_parameters
         return early and plan.sharding != "none" and not plan.reshards
 
-    @property
-    def reduces_each_pass(self) -> bool:
-        """Gradients leave the rank in every backward pass."""
-        return reduces_each_pass(self.job.plan)
-
     def pending_tokens(self) -> list[str]:
         """Tokens of the last backward pass that the optimizer has to wait for."""
         if not self.job.plan.dp_overlap:
@@ -95,7 +89,7 @@ class Passes:
 
     def exposed_reductions(self) -> list[Collective]:
         """Without overlap: one reduction per kind after the last backward pass."""
-        if self.job.plan.dp_overlap or self.reduces_each_pass:
+        if self.job.plan.dp_overlap or self.job.plan.reduces_each_pass:
             return []
         return reductions(self.job, self._whole(), self.label, beside=False)
 
@@ -125,7 +119,7 @@ class Passes:
     def _differs(self, kind: str) -> bool:
         if kind == "F":
             return self._gathers_early and bool(self.parts)
-        if kind == "BI" or self.reduces_each_pass or not self.job.plan.dp_overlap:
+        if kind == "BI" or self.job.plan.reduces_each_pass or not self.job.plan.dp_overlap:
             return False
         return any(reductions(self.job, part, "", beside=True) for part in self.parts)
 
@@ -225,7 +219,7 @@ class Passes:
     def _reduce(self, emit: Emitter, index: int, last: bool) -> None:
         """Start the reduction of the bucket that ends with this unit, where this pass has one."""
         beside = self.job.plan.dp_overlap
-        if self.reduces_each_pass or (last and beside):
+        if self.job.plan.reduces_each_pass or (last and beside):
             for part in self.parts:
                 if part.first == index:
                     label = f"{self.label} {part.first}"

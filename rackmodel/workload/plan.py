@@ -227,6 +227,14 @@ class Plan:
         return self.sharded_parameters and drops
 
     @property
+    def reduces_each_pass(self) -> bool:
+        """Whether gradients leave a rank in every backward pass.
+
+        Under a pipeline zero2 keeps whole gradients and reduces them once, as Megatron does.
+        """
+        return (self.sharding == "zero2" and self.pp == 1) or self.reshards
+
+    @property
     def overlaps_p2p(self) -> bool:
         """Whether pipeline transfers run beside compute."""
         silent = self.p2p_overlap is None

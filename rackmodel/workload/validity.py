@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from rackmodel.errors import InvalidPlan, RackModelError
 from rackmodel.fields import check_values
 from rackmodel.workload.choices import IN_COPIES
-from rackmodel.workload.data_parallel import reduces_each_pass
 from rackmodel.workload.job import Job
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import check_batch
@@ -329,7 +328,7 @@ def _sharding(job: Job) -> list[Rule]:
             " with pp above 1 also reshard=true",
         ),
         (
-            schedule_of(plan.order).splits_weights and reduces_each_pass(plan),
+            schedule_of(plan.order).splits_weights and plan.reduces_each_pass,
             f"schedule {plan.order} with {plan.sharding} is not modelled; use zero1 or"
             " reshard=False",
         ),

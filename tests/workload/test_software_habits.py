@@ -12,7 +12,7 @@ from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.validation.published_runs import Run, filled_in
 from rackmodel.workload import Job, Plan, load_model, programs, send_bytes, settled, transfer_bytes
 from rackmodel.workload.activations import states_beside, states_kept, unit_bytes
-from rackmodel.workload.data_parallel import held_gradients, reduces_each_pass
+from rackmodel.workload.data_parallel import held_gradients
 from rackmodel.workload.kernels import Local
 from rackmodel.workload.layers import block_steps
 from rackmodel.workload.memory import (
@@ -56,8 +56,8 @@ def test_ranks_that_hold_the_same_activations_send_a_share_each():
 
 def test_zero2_under_a_pipeline_reduces_once():
     one, deep = job(sharding="zero2", pp=1, dp=8), job(sharding="zero2")
-    assert reduces_each_pass(one.plan)
-    assert not reduces_each_pass(deep.plan)
+    assert one.plan.reduces_each_pass
+    assert not deep.plan.reduces_each_pass
     chunks = chunks_of(deep)[0]
     assert held_gradients(deep, chunks) == held_gradients(deep.replace(sharding="zero1"), chunks)
     assert len(collectives(deep, "reduce dp_cp")) == len(
