@@ -59,6 +59,7 @@ class Software:
     offload: Literal["first", "last", "no"]
     scattered_sends: bool
     fp16_gradients: bool
+    adds_gradients: bool
     cp_method: str
     cp_blocks: bool
     merge_bytes: float
@@ -78,6 +79,9 @@ class Software:
     master_bytes: int = 4  # fp32 master weights; 0 where the optimizer works on what is stored
     shard_bytes: int = 4  # a sharded weight under zero3 (it is the master)
     moment_share: float = 1.0  # of the optimizer's fp32 state: 0.5 where it is kept in two bytes
+    # What an update of several kernels reads and writes for a parameter, in elements of a moment;
+    # 0: one kernel, each of its operands once.
+    update_elements: float = 0.0
     shard_gradient_bytes: float = 0.0  # per updated parameter: gradients copied for the update
     allocator_slack: float = 0.03  # of activations and buffers: blocks that don't fit together
     fixed_bytes: float = 0.7e9  # context of the driver, loaded kernels, workspaces (assumed)
@@ -100,6 +104,7 @@ class Software:
     drops: bool = False  # dropout of GPT-like models, unless told
     composed: bool = False  # steps are sums of profiles: nothing is lost between kernels
     recipes_mtp: bool = False  # recipes train the MTP layer of models that have one
+    copies_carried: bool = False  # loops over layers copy what is gathered or reduced beside them
     gathered_share: float = 1.0  # of a sharded layer: what is whole at one time under zero3
     both_ways: bool = False  # overlapped products take a shard from each neighbour at a time
     early_stop: bool = False  # recompute ends with the last tensor that the backward pass reads

@@ -120,10 +120,10 @@ def read_run(
     """
     from rackmodel.workload import Job
 
-    stated = text(row, "stack") or "default"
     script = recipe_of({name: text(row, name) for name in SCRIPTS}, 0)
     corrected = script.pop("corrected", {})
     row = {**script, **{name: row[name] for name in row if text(row, name)}, **corrected}
+    stated = text(row, "stack") or "default"
     sharded = text(row, "sharding") in ("zero2", "zero3", "hsdp")
     stack = stack_or_unknown(stated, family=family, year=year, sharded=sharded)
     software = software_of(stack)

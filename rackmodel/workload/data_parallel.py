@@ -130,6 +130,27 @@ def fetches(job: Job, bucket: Bucket) -> tuple[Kernel, ...]:
     return (elementwise("fetch_weights", 0.0, size, family="copy"),) if size else ()
 
 
+def added(job: Job, unit: Unit) -> tuple[Kernel, ...]:
+    """Gradients of a unit put on those of earlier micro-batches, where its products do not do that.
+
+    Autograd keeps the first and adds in place; hooks that add to wider ones (Megatron's main_grad,
+    DeepSpeed's BF16_Optimizer) do so in every micro-batch. What leaves in each pass has no others.
+    """
+    grad = float(job.gradient_bytes)
+    passes = 1.0 if grad > ELEMENT else 1.0 - 1.0 / job.micro_batches
+    size = passes * (unit.dense_learning + unit.expert_learning)
+    if software_of(job.stack).adds_gradients or job.plan.reduces_each_pass or not size:
+        return ()
+    return (elementwise("add_gradient", size * (ELEMENT + grad), size * grad, role=Role.COPY),)
+
+
+def carried(job: Job, moved: Iterable[Collective]) -> tuple[Kernel, ...]:
+    """Copies of what a loop over layers hands on to its next turn: gathered, or to be reduced."""
+    whole = ("all-gather", "reduce-scatter") if software_of(job.stack).copies_carried else ()
+    size = sum(one.bytes for one in moved if one.op in whole)
+    return (elementwise("copy_carried", size, size, role=Role.COPY),) if size else ()
+
+
 def reductions(job: Job, bucket: Bucket, label: str, *, beside: bool) -> list[Collective]:
     """Collectives that sum a bucket's gradients over its replicas."""
     plan, size = job.plan, float(job.gradient_bytes)
@@ -195,12 +216,9 @@ def kept_state(job: Job, states: Any, outside: Any) -> Any:
 
 
 def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
-    """Gradient norm, then the update: of gradient, master and state; writes these and weights."""
-    updated = local_states(job, chunks)
-    grad, master = float(job.gradient_bytes), software_of(job.stack).master_bytes
-    precision, state = precision_of(job.precision), 0.0
-    if updated:
-        state = kept_state(job, updated, outside_states(job, chunks)) / updated
+    """Gradient norm, then the update; copies of gradients and casts of weights beside it."""
+    updated, software = local_states(job, chunks), software_of(job.stack)
+    grad, precision = float(job.gradient_bytes), precision_of(job.precision)
     checks = 2.0 if precision.loss_scaling else 1.0
     # multi-tensor kernels, ~10 per layer
     learning = (u for chunk in chunks for u in chunk.units if u.dense_learning + u.expert_learning)
@@ -216,8 +234,7 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
         ),
         elementwise(
             job.optimizer,
-            (grad + master + state) * updated,
-            (master + state + ELEMENT) * updated,
+            *_updating(job, updated, outside_states(job, chunks)),
             family="optimizer",
             role=Role.UPDATE,
             launches=max(1.0, tensors / 30),
@@ -247,14 +264,28 @@ def update_kernels(job: Job, chunks: Sequence[Chunk]) -> tuple[Kernel, ...]:
                 role=Role.CAST_WEIGHTS,
             )
         )
+    if by_tensors(job) and job.plan.dp_cp > 1:
+        # Gradients are copied into the buffer of a bucket, and back once they are summed.
+        size = 2.0 * grad * held_gradients(job, chunks)
+        kernels.append(elementwise("copy_buckets", size, size, role=Role.COPY))
     if "optimizer" in job.plan.offload:
         kernels[1] = _update_on_host(job, updated)
     elif "parameters" in job.plan.offload:
-        size = software_of(job.stack).shard_bytes * updated
+        size = software.shard_bytes * updated
         kernels.append(
             elementwise("update_host_weights", size, size, family="copy", role=Role.HOST_WEIGHTS)
         )
     return tuple(kernels)
+
+
+def _updating(job: Job, updated: float, outside: float) -> tuple[float, float]:
+    """Bytes of gradient, master and state read, and of these and weights written."""
+    software, state = software_of(job.stack), kept_state(job, updated, outside)
+    if job.optimizer == "adam" and software.update_elements:
+        each = software.update_elements * state / 4.0  # half of all, of two moments
+        return each, each
+    kept = software.master_bytes * updated + state
+    return kept + job.gradient_bytes * updated, kept + ELEMENT * updated
 
 
 def _update_on_host(job: Job, updated: float) -> Kernel:

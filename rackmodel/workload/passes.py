@@ -14,9 +14,11 @@ from itertools import pairwise, zip_longest
 from rackmodel.software import software_of
 from rackmodel.workload.data_parallel import (
     Bucket,
+    added,
     bucket_of,
     buckets,
     by_tensors,
+    carried,
     fetches,
     gathers,
     reductions,
@@ -217,13 +219,16 @@ class Passes:
             self._reduce(emit, index, last)
 
     def _reduce(self, emit: Emitter, index: int, last: bool) -> None:
-        """Start the reduction of the bucket that ends with this unit, where this pass has one."""
+        """Add up a unit's gradients; reduce the bucket that ends with it, if this pass has one."""
+        emit.run(added(self.job, self.chunk.units[index]))
         beside = self.job.plan.dp_overlap
         if self.job.plan.reduces_each_pass or (last and beside):
             for part in self.parts:
                 if part.first == index:
                     label = f"{self.label} {part.first}"
-                    emit.put(reductions(self.job, part, label, beside=beside))
+                    moved = reductions(self.job, part, label, beside=beside)
+                    emit.run(carried(self.job, moved))
+                    emit.put(moved)
 
     def _gatherer(self, emit: Emitter, order: Sequence[int], kind: str) -> Callable[[int], None]:
         """Fully sharded: gather each unit `prefetch` units ahead, in the order of the pass.
@@ -256,6 +261,7 @@ class Passes:
                     emit.put(started[unit])
             for collective in started.get(index, ()):
                 emit.wait(collective.token or "")
+            emit.run(carried(self.job, started.get(index, ())))
             fetch(order[here + ahead + 1 : here + ahead + 2] if ahead else ())
 
         return bring

@@ -34,7 +34,7 @@ from rackmodel.software.stack import families, interpolate
         ("llm-foundry", "mpt", "fsdp", 2023, "flash1"),
         ("titan", "torchtitan", "fsdp", 2024, "flash2"),
         ("torchtitan", "torchtitan", "fsdp", 2024, "flash2"),
-        ("titan-h200", "titan-h200", "fsdp", 2024, "flash2"),
+        ("titan-h200", "titan-h200", "fsdp", 2025, "flash2"),
         ("fsdp", "fsdp", "fsdp", 2024, "flash2"),
         ("deepspeed", "deepspeed", "fsdp", 2024, "flash2"),
         ("google-maxtext", "maxtext", "jax", 2024, "flash3"),
