@@ -129,7 +129,7 @@ def simulate(
         "dimension-order" or "rail"; see `rackmodel.network.Network.from_graph`.
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
-        simulated ones stand for the rest (within 0.3% in our tests); "all" simulates every one.
+        simulated ones stand for the rest once ranks agree on them; "all" simulates every one.
     limit_s : give up (`CannotRun`) where the simulated step takes longer: for searches. [s]
     engine : "simpy", or "compiled" (numba, extra `fast`): the same to the last bit; "auto" compiles
         where much is simulated.

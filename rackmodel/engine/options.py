@@ -34,8 +34,8 @@ class EngineOptions:
     routing : of packets; see `rackmodel.network.Network.from_graph`. seed : of routing "ecmp".
     packed : fill every scale-up domain to the last, even where that tears groups of ranks apart.
     repeat : "exact" skips micro-batches only where the state recurs; "estimate" lets the last
-    simulated ones stand for the rest (within 0.3% in our tests, 1.4% in the worst step found: zb-v,
-    all-to-all over NICs); "all" simulates every one.
+    simulated ones stand for the rest where ranks agree on them to 0.3% of the step, and after very
+    many; "all" simulates every one.
     engine : "simpy", or "compiled" where numba is installed: the same to the last bit, in arrays.
     "auto" compiles where so much is simulated that it repays its loading.
     limit_s : give up where the simulated step takes longer. [s]

@@ -34,6 +34,8 @@ from rackmodel.workload.schedules.schedule import schedule_of
 
 ALIKE = 1e-12  # of the step: two stretches that differ by less have the same operations
 Repeat = Literal["exact", "estimate", "all"]
+LONGER = (1.0, 3.0)  # times as many micro-batches as fill the pipeline four times are tried
+AGREED = 0.003  # of the step: a mean may stand for the rest that ranks' paces leave so unsure
 PERIODS_TRIED = 24  # multiples of the schedule's own unit
 
 
@@ -52,25 +54,30 @@ class Splice(NamedTuple):
         return self.times * self.period_s
 
 
-def trials(job: Job, repeat: Repeat = "exact") -> Iterator[int]:
-    """Return numbers of micro-batches to simulate, the whole job's last.
+class Trial(NamedTuple):
+    """So many micro-batches are simulated; `unsure` as in `find_splices`."""
 
-    They leave a whole number of the schedule's units out. With `repeat` "estimate" the last before
-    the whole is the one whose mean may stand for the rest.
+    batches: int
+    unsure: float
+
+
+def trials(job: Job, repeat: Repeat = "exact") -> Iterator[Trial]:
+    """Return what is simulated one after the other until it recurs, the whole job last.
+
+    Each leaves a whole number of the schedule's units out. With `repeat` "estimate" no job is
+    simulated as a whole that has many more micro-batches than the longest of the others.
     """
     plan, whole = job.plan, job.micro_batches
     unit = unit_of(job)
     short = 4 * plan.pp + 16 if plan.pp > 1 else 8
-    if repeat == "all":
-        factors: tuple[float, ...] = ()
-    else:  # where each micro-batch is like the one before half of them nearly always do
-        factors = (0.5,) if unit == 1 and plan.pp > 1 else ()
-        factors += (1, 3) if repeat == "exact" else (1,)
-    for factor in factors:
+    # where each micro-batch is like the one before half of them nearly always do
+    factors = (0.5, *LONGER) if unit == 1 and plan.pp > 1 else LONGER
+    for factor in factors if repeat != "all" else ():
         some = math.ceil(short * factor / unit) * unit + whole % unit
         if some * 1.4 < whole and (schedule_of(plan.order).repeats or plan.pp == 1):
-            yield some
-    yield whole
+            mean = math.inf if factor == LONGER[-1] else AGREED
+            yield Trial(some, mean if repeat == "estimate" else 0.0)
+    yield Trial(whole, 0.0)
 
 
 def unit_of(job: Job) -> int:
@@ -109,12 +116,14 @@ def marks_of(programs: tuple[Program, ...]) -> Sequence[Ints]:
 
 
 def find_splices(
-    run: Simulation, job: Job, simulated: int, repeat: Repeat = "exact"
+    run: Simulation, job: Job, simulated: int, unsure: float = 0.0
 ) -> tuple[tuple[Splice, ...], int]:
     """Look for what recurs in a step that was simulated with `simulated` micro-batches.
 
-    With `repeat` "estimate", where nothing recurs exactly, the last stretch before the pattern
-    breaks stands for the rest.
+    Where nothing recurs exactly, the last stretch before the pattern breaks stands for the rest if
+    ranks agree on how long it is: a rank that others do not hold up yet is ahead of them.
+
+    unsure : share of the step that ranks may differ by in what is added, 0 for none but the exact.
 
     Returns the splice of each rank class, and the number of micro-batches in all their periods (0
     if nothing recurs). Where these do not divide what is left out there are no splices, and the
@@ -126,13 +135,13 @@ def find_splices(
     if not all(logs):
         return (), 0
     whole = _Classes(logs, run.stages, run.programs, marks)
-    found = _recurring(whole, job, simulated, run.end_s)
+    found = _recurring(whole, job, simulated, run.end_s, unsure)
     if found is not None and found.exact:
         parts: list[Sequence[int]] = [range(len(logs))]
         recurring = [found]
     else:
         parts, recurring = _each_apart(run, whole, job, simulated)
-        if not recurring and repeat == "estimate" and found is not None:
+        if not recurring and found is not None:
             parts, recurring = [range(len(logs))], [found]
     batches = math.lcm(*(one.batches for one in recurring)) if recurring else 0
     if not batches or left % batches:
@@ -177,11 +186,14 @@ def _within(classes: _Classes, one: Splice, known: Sequence[Ints]) -> bool:
     return True
 
 
-def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Splice | None:
+def _recurring(
+    classes: _Classes, job: Job, simulated: int, step_s: float, unsure: float = 0.0
+) -> Splice | None:
     """Return what recurs in the log of these classes; else, not exact, the widest stretch.
 
-    That is one in which all of them are past what they begin with: the last rank of a pipeline that
-    splits off weight gradients does none of these for as many micro-batches as are in flight.
+    That is one in which all of them are past what they begin with (the last rank of a pipeline that
+    splits off weight gradients does none of these for as many micro-batches as are in flight), and
+    go at one pace: what is added is unsure by no more than this share of the step.
     """
     marks, stages, programs = classes.marks, classes.stages, classes.programs
     unit, left = unit_of(job), job.micro_batches - simulated
@@ -215,7 +227,15 @@ def _recurring(classes: _Classes, job: Job, simulated: int, step_s: float) -> Sp
             _start_of(log, _first_like(marks[stage], shifts[stage])) <= at_s - period_s
             for log, stage in zip(classes.logs, stages, strict=True)
         )
-        if left % batches == 0 and settled:
+        if not unsure or left % batches or not settled:
+            continue
+        paces = [
+            _period(log, shifts[stage], at_s)
+            for log, stage in zip(classes.logs, stages, strict=True)
+        ]
+        times = left // batches
+        apart_s = np.ptp([math.inf if pace is None else pace for pace in paces]) * times
+        if not apart_s > unsure * (step_s + times * period_s):
             widest = Splice(at_s, period_s, 0, batches, exact=False)
     return widest
 

@@ -28,7 +28,7 @@ from rackmodel.engine.placing import Placed, SimulatedMachine, place
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.rank_map import RankMap
 from rackmodel.engine.ranks import Late
-from rackmodel.engine.recurrence import Repeat, Splice, find_splices, trials
+from rackmodel.engine.recurrence import Repeat, Splice, Trial, find_splices, trials
 from rackmodel.engine.simulation import Simulation, hands_of
 from rackmodel.engine.stand_in import StandIn
 from rackmodel.engine.system import ExchangeKind, exchange_kinds
@@ -198,10 +198,10 @@ def simulate_step(
     placed = place(machine, job, options, periods)
     weight = _rank_weights(job, placed.small)
     todo = list(trials(job, options.repeat))
-    _check_walk(todo[0], options.repeat)
+    _check_walk(todo[0].batches, options.repeat)
     hands = hands_of(placed.speed, placed.parts)
     how = HowFolded(hands.columns(), options.fold)
-    folding = partial(_folded, _short(job, todo[0]), placed, weight, kind, how)
+    folding = partial(_folded, _short(job, todo[0].batches), placed, weight, kind, how)
     machine_folded = folding()
     system, quotient = machine_folded.system, machine_folded.quotient
     orbits = system.orbits
@@ -281,7 +281,7 @@ class _Walked(NamedTuple):
 
 def _run_until_it_recurs(
     job: Job,
-    todo: list[int],
+    todo: list[Trial],
     repeat: Repeat,
     simulated: Callable[..., Simulation],
     programs_of: Callable[[Job], tuple[Program, ...]],
@@ -289,16 +289,14 @@ def _run_until_it_recurs(
     """Simulate ever more micro-batches until what they do recurs, at the latest all of them."""
     events = 0
     while True:
-        batches = todo.pop(0)
+        batches, unsure = todo.pop(0)
         _check_walk(batches, repeat)
         program = programs_of(_short(job, batches))
         run = simulated(program)
         events += run.events
         if batches == job.micro_batches:
             return _Walked(run, run.end_s, run.logs, (), events)
-        # a mean is good enough only where no more micro-batches are tried
-        wanted = repeat if len(todo) == 1 else "exact"
-        splices, period = find_splices(run, job, batches, wanted)
+        splices, period = find_splices(run, job, batches, unsure)
         if len(set(splices)) > 1:
             late = drifted(run, splices, partial(simulated, program))
             if late is not None:
@@ -309,7 +307,8 @@ def _run_until_it_recurs(
         elif period:
             # the period is known: leave out a whole number of them
             more = batches + (job.micro_batches - batches) % period
-            todo = [min(more, job.micro_batches), *(n for n in todo if n > more)]
+            again = Trial(min(more, job.micro_batches), unsure)
+            todo = [again, *(later for later in todo if later.batches > more)]
 
 
 def _check_walk(micro_batches: int, repeat: Repeat) -> None:
