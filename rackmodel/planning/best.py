@@ -151,14 +151,14 @@ def search_job(
     else:
         raise DoesNotFit(nearest_misfit(planner, space, look.estimates))
     wanted = OBJECTIVES[effort.objective]
-    candidates.sort(key=lambda c: (wanted.of(c.result), c.step_s, str(c.job.plan)))
+    ranked = sorted(candidates, key=lambda c: (wanted.of(c.result), c.step_s, str(c.job.plan)))
     best_s = min(c.step_s for c in candidates)
     bound_s = least_bound(look, queue.looked)
     floor_s = best_s if bound_s is None else planner.lost_s(bound_s)
     timed = int(np.isfinite(look.estimates.step_s).sum())
     chance, spread = queue.better_chance()
     return SearchResult(
-        candidates=tuple(candidates),
+        candidates=tuple(ranked),
         others=_others(queue, effort.top - 1),
         plans=len(space),
         fitting=int((look.estimates.hbm_bytes <= look.room_bytes).sum()),

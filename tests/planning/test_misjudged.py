@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rackmodel.planning.best import FULL_AT
+from rackmodel.planning.best import FULL_AT, search_job
 from rackmodel.planning.candidates import PATIENT, Effort, Queue
 from rackmodel.planning.enumeration import enumerate_plans
 from rackmodel.planning.missed import COUNTED, SPREAD, SPREAD_OF_FAMILIES, SPREAD_ON_TORUS
@@ -17,6 +17,7 @@ from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan, load_model
 
 SLOWER = 1.02  # simulated over estimated step, of every plan
+CHOICES = Choices(shardings=("none", "zero1"), max_micro_batch=1, max_vpp=4)
 EVENTS_OF_ONE = 10**9  # as long pipelines: more than a search has
 
 
@@ -24,8 +25,7 @@ EVENTS_OF_ONE = 10**9  # as long pipelines: more than a search has
 def look():
     job = Job(model=load_model("gpt3-13b"), plan=Plan(), seq_len=2048, global_batch=32)
     planner = Planner(load_topology("dgx-h100"), job, 16, None)
-    choices = Choices(shardings=("none", "zero1"), max_micro_batch=1, max_vpp=4)
-    space = enumerate_plans(planner.job, 16, domain=8, fixed={"pp": 2}, choices=choices)
+    space = enumerate_plans(planner.job, 16, domain=8, fixed={"pp": 2}, choices=CHOICES)
     found = Look(planner, space, planner.part.hbm_bytes * FULL_AT)
     found.closer(np.inf)
     return found
@@ -115,3 +115,33 @@ def test_a_search_goes_on_while_it_may_well_have_missed_a_plan(look):
         effort = Effort(**{"most": 12, "chance": 0.02} | least)
         (capped,) = Queue(look, simulate, OBJECTIVES["tokens"]).simulated(effort)
         assert capped.step_s == best[0]
+
+
+def test_a_search_tells_the_chance_at_which_it_stopped(look):
+    """Candidates are told best first, families of plans in the order of their simulation."""
+    space, step_s = look.space, look.estimates.step_s
+    estimate_s = {space.plan(i): look.planner.lost_s(float(step_s[i])) for i in range(len(space))}
+    falls = {}
+
+    def simulate(plan):  # the later, the less slower than estimated
+        seconds = estimate_s[plan] * falls.setdefault(plan, 1.3 - 0.05 * len(falls))
+        step = SimpleNamespace(events=1, step_s=seconds)
+        found = SimpleNamespace(step_s=seconds, step=step)
+        found.filled_in = lambda names: found
+        return found
+
+    effort = Effort(most=5, sure=2.0)
+    found = search_job(
+        look.planner.machine,
+        look.planner.job,
+        16,
+        fixed={"pp": 2},
+        choices=CHOICES,
+        effort=effort,
+        simulate=simulate,
+    )
+    queue = Queue(found.look, simulate, OBJECTIVES["tokens"])
+    tried = [one.step_s for one in queue.simulated(effort)]
+    assert [one.step_s for one in found.candidates] == sorted(tried) != tried
+    assert len(set(queue.families)) > 1
+    assert found.better_chance == queue.better_chance()[0] > 0.0
