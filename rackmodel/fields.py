@@ -30,6 +30,7 @@ _PLAIN: dict[object, tuple[type, ...]] = {
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 MOST, MOST_WHOLE, MOST_RANKS = 1e15, 10**9, 10_000_000
 """No number that users set of a job or a site is larger; ranks, layers and other parts."""
+PLAN_PANEL = "Plan (what is left out is searched)"
 _MOST_OF = {"": MOST_RANKS, "seed": 2**32 - 1}  # by unit
 
 
@@ -40,6 +41,7 @@ def about(
     unit: str = "",
     choices: Sequence[str] = (),
     option: str = "",
+    panel: str = "",
     least: float | None = None,
     most: float | None = None,
 ) -> dict[str, Any]:
@@ -51,7 +53,8 @@ def about(
         function is asked when the manual is read, when extensions have registered their parts.
     unit : dimension of a number, as in `rackmodel.units`, or what is counted.
     choices : the words that it may be, where they are a closed list.
-    option : its name on the command line, where it has an option of its own: "--tp".
+    option : its name on the command line, where it has an option of its own: "--tp". panel : the
+        heading that it stands under there, where that is not the same for all fields.
     least, most : bounds of a number, included. Left out: see `bounds` for whole numbers, others
         finite.
     """
@@ -61,6 +64,7 @@ def about(
         "unit": unit,
         "choices": tuple(choices),
         "option": option,
+        "panel": panel,
         "least": least,
         "most": most,
     }

@@ -21,13 +21,12 @@ from rackmodel.cli.catalog_words import CatalogWords, catalog_options, catalog_w
 from rackmodel.cli.files import check_file, name_or_file
 from rackmodel.cli.options import Group, Words, fields_options, of_dataclass, parameter
 from rackmodel.cli.output import Output
-from rackmodel.cli.request_words import request_options, request_words, user_options
+from rackmodel.cli.request_words import request_options, request_words
 from rackmodel.cli.site_words import HALL, RACK, site_options
 from rackmodel.cli.values import clip, counter
 from rackmodel.errors import InvalidInput, UnknownName
-from rackmodel.fields import MOST_WHOLE, kinds_of, setting
+from rackmodel.fields import MOST_WHOLE, PLAN_PANEL, kinds_of, setting
 
-_PLAN = "Plan (what is left out is searched)"
 _USERS = "Serving (with --serve)"
 _LISTS = ("stage_layers", "offload", "recompute_modules")  # fields of a plan: "a,b"
 _TRAINED = ("optimizer", "lora", "lora_targets", "freeze")
@@ -80,7 +79,11 @@ Batch: TypeAlias = Annotated[
 PlanWords: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--plan", metavar="FIELD=VALUE", help=_PLAN_HELP, rich_help_panel=_PLAN, show_default=False
+        "--plan",
+        metavar="FIELD=VALUE",
+        help=_PLAN_HELP,
+        rich_help_panel=PLAN_PANEL,
+        show_default=False,
     ),
 ]
 
@@ -89,7 +92,7 @@ DefaultPlan: TypeAlias = Annotated[
     typer.Option(
         "--default-plan",
         help="Defaults for what is left out of the plan, instead of a search.",
-        rich_help_panel=_PLAN,
+        rich_help_panel=PLAN_PANEL,
     ),
 ]
 
@@ -122,7 +125,7 @@ def _job_options() -> list[Parameter]:
             left_out="open",  # a launch file may say them
         ),
         *fields_options(rackmodel.Job, "Job", ("stack", "cuda_graphs")),
-        *fields_options(rackmodel.Plan, _PLAN, left_out="searched"),
+        *fields_options(rackmodel.Plan, PLAN_PANEL, left_out="searched"),
         parameter("more", PlanWords, None),
         parameter("default_plan", DefaultPlan, False),
     ]
@@ -257,50 +260,38 @@ class ServingWords:
     )
 
 
-_SERVED = ("isl", "osl", "weights", "kv", "stack", "cached", "mtp", "acceptance")
-_SERVED_ONLY = tuple(name for name in _SERVED if name != "stack")
-_SPREAD = (
-    "prefill_gpus",
-    "chunk",
-    "max_sequences",
-    "admit_every",
-    "two_batch",
-    "redundant_experts",
-    "routing_skew",
-    "routing_seed",
-)
+_SERVED_ONLY = ("isl", "osl", "weights", "kv", "cached", "mtp", "acceptance")
+
+
+def _served(*but: str) -> list[Parameter]:
+    """Return the options of a served job and its workers."""
+    from rackmodel.workload.serving.job import ServingJob, Worker
+
+    job = fields_options(ServingJob, left_out="open")
+    return [
+        *fields_options(ServingWords, "Job", ("gpus",)),
+        *fields_options(Worker, PLAN_PANEL, left_out="searched"),
+        *(one for one in job if one.name not in but),
+    ]
 
 
 def _serving_options() -> list[Parameter]:
-    from rackmodel.workload.serving.job import ServingJob, Worker
-
     return [
         parameter("model", Model),
-        *user_options(),
-        *fields_options(ServingJob, "Job", ("isl", "osl"), left_out="open"),
+        *_served(),
+        *fields_options(ServingWords, PLAN_PANEL, ("decode_gpus", "disaggregated")),
         *request_options(),
-        *fields_options(ServingWords, "Job", ("gpus",)),
-        *fields_options(ServingJob, "Job", _SERVED[2:], left_out="open"),
-        *fields_options(ServingJob, "Job", ("cuda_graphs",), left_out="open"),
-        *fields_options(Worker, _PLAN, left_out="searched"),
-        *fields_options(ServingWords, _PLAN, ("decode_gpus",)),
-        *fields_options(ServingJob, _PLAN, _SPREAD, left_out="open"),
-        *fields_options(ServingWords, _PLAN, ("disaggregated",)),
     ]
 
 
 def _front_options() -> list[Parameter]:
-    from rackmodel.workload.serving.job import ServingJob, Worker
+    from rackmodel.workload.serving.job import ServingJob
 
+    told = ("isl", "osl")
     return [
         parameter("model", Model),
-        *fields_options(ServingJob, "Job", ("isl", "osl")),
-        *fields_options(ServingWords, "Job", ("gpus",)),
-        *fields_options(ServingJob, "Job", _SERVED[2:], left_out="open"),
-        *fields_options(Worker, _PLAN, left_out="searched"),
-        *fields_options(
-            ServingJob, _PLAN, ("prefill_gpus", "chunk", "max_sequences"), left_out="open"
-        ),
+        *fields_options(ServingJob, "Job", told),
+        *_served("users", *told),
         *request_options(("requests", "slo")),
     ]
 

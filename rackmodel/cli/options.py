@@ -67,16 +67,17 @@ class Group(NamedTuple):
 
 
 def fields_options(
-    kind: Any, panel: str, only: tuple[str, ...] = (), *, left_out: LeftOut = "filled"
+    kind: Any, panel: str = "", only: tuple[str, ...] = (), *, left_out: LeftOut = "filled"
 ) -> list[inspect.Parameter]:
     """Return one typer parameter for each field that has an option.
 
-    only : names of fields; () means all. left_out : whether what is not given is "filled" here by
-    its default, stays "open" to what else may say it before the default does, or is "searched".
+    panel : "" for that of each field. only : names of fields; () means all. left_out : whether what
+    is not given is "filled" here by its default, stays "open" to what else may say it before the
+    default does, or is "searched".
     """
     kinds = kinds_of(kind)
     return [
-        _parameter(one, kinds[one.name], panel, left_out)
+        _parameter(one, kinds[one.name], panel or one.metadata["panel"] or "Job", left_out)
         for one in fields(kind)
         if one.metadata.get("option") and (not only or one.name in only)
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from rackmodel.cli.files import check_file
 from rackmodel.cli.options import Words, fields_options
 from rackmodel.errors import InvalidInput
-from rackmodel.fields import MOST_WHOLE, setting
+from rackmodel.fields import setting
 
 EVENTS = ("rate", "trace", "requests", "slo", "together")
 _ABOUT_THEM = ("cv", "lengths", "spread", "balance")
@@ -24,13 +24,6 @@ _ABOUT_THEM = ("cv", "lengths", "spread", "balance")
 class RequestWords:
     """Requests that are served; none is given by default."""
 
-    users: int | None = setting(
-        None,
-        "Requests in flight, over all accelerators.",
-        256,
-        most=MOST_WHOLE,
-        option="--users",
-    )
     rate: float | None = setting(None, "Requests per second.", 12.5, option="--rate")
     trace: Path | None = setting(
         None,
@@ -80,11 +73,6 @@ class RequestWords:
         choices=("least", "round-robin", "prefix"),
         option="--balance",
     )
-
-
-def user_options() -> list[Parameter]:
-    """Return the option of how many users there are."""
-    return fields_options(RequestWords, "Job", ("users",), left_out="open")
 
 
 def request_options(only: tuple[str, ...] = (*EVENTS, *_ABOUT_THEM)) -> list[Parameter]:

@@ -179,6 +179,11 @@ def front_requests(
     cached: float = 0.0,
     mtp: int = 0,
     acceptance: float = 0.8,
+    redundant_experts: int = 0,
+    routing_skew: float = ROUTING_SKEW,
+    routing_seed: int = 0,
+    cuda_graphs: bool = True,
+    two_batch: bool = False,
     disaggregated: bool = True,
     catalog: Catalog | None = None,
 ) -> Front:

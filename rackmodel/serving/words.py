@@ -14,7 +14,7 @@ from typing import Any
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import InvalidInput, InvalidPlan
-from rackmodel.fields import check_values, record
+from rackmodel.fields import check_values, kinds_of, record
 from rackmodel.serving.outcome import ServingResult
 from rackmodel.serving.plans import search_plans
 from rackmodel.serving.run import check_stack, serve_job, steps_of
@@ -23,24 +23,7 @@ from rackmodel.topology import Topology
 from rackmodel.workload import load_model
 from rackmodel.workload.serving.job import ServingJob, Worker
 
-WORKER = ("tp", "pp", "ep", "dp_attention", "weights_offload")
-PLAIN = (
-    *(
-        "users",
-        "isl",
-        "osl",
-        "kv",
-        "stack",
-        "chunk",
-        "max_sequences",
-        "admit_every",
-        "cached",
-        "mtp",
-        "acceptance",
-    ),
-    *("redundant_experts", "routing_skew", "routing_seed", "cuda_graphs"),
-    "two_batch",
-)
+OPEN = {"model", "worker", "gpus", "weights", "prefill", "prefill_gpus"}  # until all are read
 
 
 def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJob, dict[str, Any]]:
@@ -60,7 +43,7 @@ def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJo
                 f"prefill_gpus {prefill_gpus} and decode_gpus {decode_gpus} do not make {gpus}"
             )
         gpus = prefill_gpus + decode_gpus
-    fixed = {name: words[name] for name in WORKER if words.get(name) is not None}
+    fixed = {name: words[name] for name in kinds_of(Worker) if words.get(name) is not None}
     if gpus is None:
         gpus = machine.domain_accelerators
         if fixed.get("tp", 1) * fixed.get("pp", 1) > gpus or decode_gpus or prefill_gpus:
@@ -78,7 +61,7 @@ def job_of_words(machine: Topology, words: Mapping[str, Any]) -> tuple[ServingJo
         gpus=gpus,
         prefill_gpus=apart,
         weights=words.get("weights") or model.published_format or "fp8",
-        **{name: words[name] for name in PLAIN if name in words},
+        **{name: words[name] for name in kinds_of(ServingJob).keys() - OPEN if name in words},
     )
     if prefill := words.get("prefill"):
         if not apart:

@@ -13,9 +13,14 @@ from rackmodel import api
 from rackmodel.engine.options import EngineOptions
 from rackmodel.errors import DoesNotFit, InvalidInput, RackModelError, UnknownName
 from rackmodel.workload import Job, Plan
+from rackmodel.workload.serving.job import ServingJob, Worker
 
 WORDS = {"model": "gpt3-13b", "gpus": 8, "global_batch": 32, "seq_len": 2048}
 VERBS = [rackmodel.simulate, rackmodel.compare, rackmodel.search, api.job_of]
+SERVING_VERBS = [
+    *(rackmodel.serve, rackmodel.serve_requests),
+    *(rackmodel.front, rackmodel.front_requests),
+]
 
 
 def job():
@@ -43,6 +48,18 @@ def test_every_option_of_the_engine_is_a_word_with_the_same_default():
         words = inspect.signature(verb).parameters
         for field in dataclasses.fields(EngineOptions):
             default = None if field.name in ("slow", "mixed") else field.default
+            assert words[field.name].default == default
+
+
+@pytest.mark.parametrize("verb", SERVING_VERBS)
+def test_every_field_of_a_served_job_is_a_word_with_the_same_default(verb):
+    words = inspect.signature(verb).parameters
+    for field in dataclasses.fields(Worker):
+        assert words[field.name].default is None  # left out: searched
+    searched = {"weights", "prefill_gpus"}  # or as published, where left out
+    for field in dataclasses.fields(ServingJob):
+        if field.default is not dataclasses.MISSING and field.name != "prefill":
+            default = None if field.name in searched else field.default
             assert words[field.name].default == default
 
 

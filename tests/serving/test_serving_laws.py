@@ -373,6 +373,14 @@ def test_what_can_not_be_served_is_refused(words, kind, says):
         served(**{**DENSE, **words})
 
 
+def test_a_front_is_slower_where_the_host_launches_every_kernel():
+    words = {"model": "llama3.1-70b", "isl": 1024, "osl": 256, "tp": 8, "users": [1]}
+    graphs, launched = (
+        rackmodel.front(["dgx-h100"], **words, cuda_graphs=graphs).rows for graphs in (True, False)
+    )
+    assert launched[0]["tpot_s"] > graphs[0]["tpot_s"]
+
+
 def test_a_front_says_what_it_was_made_with():
     words = {"model": "llama3.1-70b", "isl": 1024, "osl": 128, "tp": 8, "users": [1]}
     found = rackmodel.front(["dgx-h100"], **words).to_dict()

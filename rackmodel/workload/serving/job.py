@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan
-from rackmodel.fields import about, setting
+from rackmodel.fields import MOST_WHOLE, PLAN_PANEL, about, setting
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Plan
 from rackmodel.workload.serving.formats import KV_BYTES, WEIGHT_FORMATS, WeightFormat, weight_format
@@ -71,7 +71,9 @@ class ServingJob:
     worker: Worker
     gpus: int
     users: int = field(
-        metadata=about("Requests in flight, over all workers.", 256, option="--users")
+        metadata=about(
+            "Requests in flight, over all workers.", 256, option="--users", most=MOST_WHOLE
+        )
     )
     isl: int = field(metadata=about("Tokens of a prompt.", 1024, unit="tokens", option="--isl"))
     osl: int = field(metadata=about("Tokens of an answer.", 1024, unit="tokens", option="--osl"))
@@ -80,30 +82,6 @@ class ServingJob:
     )
     kv: str = setting("fp8", "Format of the KV cache.", choices=tuple(KV_BYTES), option="--kv")
     stack: str = setting("default", "Serving software.", "sglang", option="--stack")
-    prefill: Worker | None = None  # None: prompts and answers run in the same workers
-    prefill_gpus: int = setting(
-        0,
-        "Accelerators that run prompts only; 0: prompts run beside decode.",
-        8,
-        option="--prefill-gpus",
-    )
-    chunk: int = setting(
-        8192, "Most tokens of prompts in one step.", 2048, unit="tokens", option="--chunk"
-    )
-    max_sequences: int = setting(
-        0,
-        "Most sequences of a data-parallel rank at once; 0: the software's default.",
-        256,
-        option="--max-sequences",
-    )
-    admit_every: int = setting(
-        1,
-        "Decode steps from one that may admit prompts to the next, in TensorRT-LLM from the first"
-        " that waits; sooner where each data-parallel rank has one.",
-        30,
-        unit="steps",
-        option="--admit-every",
-    )
     cached: float = setting(
         0.0, "Share of a prompt that is cached already.", 0.5, option="--cached"
     )
@@ -114,23 +92,65 @@ class ServingJob:
         0.6,
         option="--acceptance",
     )
+    cuda_graphs: bool = setting(
+        True,
+        "Steps are replayed from CUDA graphs, or the host launches every kernel.",
+        option="--cuda-graphs",
+    )
+    prefill: Worker | None = None  # None: prompts and answers run in the same workers
+    prefill_gpus: int = setting(
+        0,
+        "Accelerators that run prompts only; 0: prompts run beside decode.",
+        8,
+        option="--prefill-gpus",
+        panel=PLAN_PANEL,
+    )
+    chunk: int = setting(
+        8192,
+        "Most tokens of prompts in one step.",
+        2048,
+        unit="tokens",
+        option="--chunk",
+        panel=PLAN_PANEL,
+    )
+    max_sequences: int = setting(
+        0,
+        "Most sequences of a data-parallel rank at once; 0: the software's default.",
+        256,
+        option="--max-sequences",
+        panel=PLAN_PANEL,
+    )
+    admit_every: int = setting(
+        1,
+        "Decode steps from one that may admit prompts to the next, in TensorRT-LLM from the first"
+        " that waits; sooner where each data-parallel rank has one.",
+        30,
+        unit="steps",
+        option="--admit-every",
+        panel=PLAN_PANEL,
+    )
     redundant_experts: int = setting(
-        0, "Copies of busy experts beside all experts.", 32, option="--redundant-experts"
+        0,
+        "Copies of busy experts beside all experts.",
+        32,
+        option="--redundant-experts",
+        panel=PLAN_PANEL,
     )
     routing_skew: float = setting(
         ROUTING_SKEW,
         "Exponent of the experts' popularity (Zipf); 0: all alike.",
         0.5,
         option="--routing-skew",
+        panel=PLAN_PANEL,
     )
-    routing_seed: int = setting(0, "Which experts are popular.", 1, option="--routing-seed")
+    routing_seed: int = setting(
+        0, "Which experts are popular.", 1, option="--routing-seed", panel=PLAN_PANEL
+    )
     two_batch: bool = setting(
-        False, "Half of a batch computes while the other exchanges tokens.", option="--two-batch"
-    )
-    cuda_graphs: bool = setting(
-        True,
-        "Steps are replayed from CUDA graphs, or the host launches every kernel.",
-        option="--cuda-graphs",
+        False,
+        "Half of a batch computes while the other exchanges tokens.",
+        option="--two-batch",
+        panel=PLAN_PANEL,
     )
 
     @property
