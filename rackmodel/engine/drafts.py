@@ -19,7 +19,7 @@ from rackmodel.engine.exchanges import Key, exchanges
 from rackmodel.engine.groups import AcceleratorTree, flows_of_groups
 from rackmodel.engine.orbits import Orbits
 from rackmodel.engine.placed_flows import PlacedFlows
-from rackmodel.engine.streams import Streams, streams_together
+from rackmodel.engine.streams import Streams, streams_of_nothing, streams_together
 from rackmodel.network import Network, Pattern, pattern, quickest
 from rackmodel.workload.operations import Program
 
@@ -49,8 +49,8 @@ class Draft(NamedTuple):
     """A channel before it is known what binds.
 
     members : int[G, n], ranks. copies : int[G], groups that each stands for. parts : the flows by
-    which groups are alike. streams : the flows put together, on all links. asked : by the first
-    group.
+    which groups are alike, () where their bytes pass in no time. streams : the flows put together,
+    on all links. asked : by the first group.
     """
 
     key: Key
@@ -154,9 +154,10 @@ def drafts_of(
         some, copies = chosen[number]
         flows = placed[number]
         # flows that are alike carry bytes of several sizes
-        like = next((one for one in drafts if one.flows.indptr is flows.indptr), None)
-        parts = like.parts if like else alike_parts(network, flows)
-        streams = like.streams if like else streams_together(parts, network.capacity)
+        like = next((one for one in drafts if one.flows.indptr is flows.indptr and one.parts), None)
+        nothing = None if like else streams_of_nothing(flows, key.bytes, network.capacity)
+        parts = like.parts if like else () if nothing else alike_parts(network, flows)
+        streams = like.streams if like else nothing or streams_together(parts, network.capacity)
         asked = asked_by(key, true, tuple(where[number][0].tolist()))
         drafts.append(Draft(key, members[some], copies, flows, parts, streams, asked))
     tree.trim()

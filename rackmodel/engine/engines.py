@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
 
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.script import Cut
-from rackmodel.engine.stretches import Lock
-
-Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
+from rackmodel.engine.stretches import UNLOCKED, Walker
 
 # Events from which on compiled code repays its loading: SimPy takes 5 to 20 microseconds for each,
 # compiled code 1 to 2 with all that is written for it, loading it 0.1 s, and compiling it half a
@@ -23,19 +20,6 @@ Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
 LARGE, HUGE = 8_000, 2_000_000
 SMALL = 1_500  # with fewer, writing tables takes as long as SimPy
 _walked = [0.0]  # events of this process under SimPy: many small steps repay loading, too
-
-
-class Walker(NamedTuple):
-    """What a rank class does: (place, cut) of its items, the lockstep of each cut that has one.
-
-    key : equal for classes with the same items.
-    """
-
-    number: int
-    stage: int
-    key: int
-    items: Items
-    locks: dict[int, Lock]
 
 
 def expected_events(classes: Sequence[Walker], quotient: Quotient) -> Iterator[float]:
@@ -46,14 +30,14 @@ def expected_events(classes: Sequence[Walker], quotient: Quotient) -> Iterator[f
     """
     visits: dict[int, Counter[int]] = {}
     cuts: dict[int, dict[int, Cut]] = {}
-    for number, _, key, items, locks in classes:
+    for number, key, items, locks in classes:
         if key not in visits:
             visits[key] = Counter(cut.id for _, cut in items)
             cuts[key] = {cut.id: cut for _, cut in items}
         flows: dict[int, float] = {}
         expected = 0.0
         for cut in cuts[key].values():
-            steady, stretch = locks.get(cut.id, Lock())
+            steady, stretch = locks.get(cut.id, UNLOCKED)
             end = len(cut.pieces) if steady is None else steady.begin + 1
             events = float(end)
             for at, join in cut.joins:

@@ -44,7 +44,7 @@ class AcceleratorTree:
         key = self.source * len(network.nodes) + self.target
         self._order = np.argsort(key, kind="stable")
         self._keys = key[self._order]
-        self.above = self._chains(nodes)
+        self.above, self._ways = self._chains(nodes)
         self.grid = network.router.grid
         self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
         # By those members and what runs on each kind of them: algorithm and rounds.
@@ -74,30 +74,34 @@ class AcceleratorTree:
         at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return np.where(self._keys[at] == key, self._order[at], -1)
 
-    def _chains(self, nodes: Ints) -> Ints | None:
-        """Return the nodes of and above each accelerator, int[n, levels]; None if no tree."""
+    def _chains(self, nodes: Ints) -> tuple[Ints | None, list[Ints]]:
+        """Return the nodes of and above each accelerator, int[n, levels]; None if no tree.
+
+        And for each level but the first the links to it from the accelerator or the level below, -1
+        where there is none.
+        """
         count = len(self.network.nodes)
-        first = np.full((count, 2), -1, dtype=np.int64)  # of switches and NICs above each node
+        first = np.full((count, 2), -1, dtype=np.int64)  # links to switches and NICs above
         level = levels(self.network)
-        up = level[self.target] > level[self.source]
-        order = np.argsort(self.source[up], kind="stable")
-        source, target = self.source[up][order], self.target[up][order]
-        starts = np.searchsorted(source, np.arange(count))
-        degree = np.bincount(source, minlength=count)
-        if degree.max(initial=0) > 2 or (self.index_of[self.target] >= 0)[up].any():
-            return None
+        links = np.flatnonzero(level[self.target] > level[self.source])
+        links = links[np.argsort(self.source[links], kind="stable")]
+        starts = np.searchsorted(self.source[links], np.arange(count))
+        degree = np.bincount(self.source[links], minlength=count)
+        if degree.max(initial=0) > 2 or (self.index_of[self.target[links]] >= 0).any():
+            return None, []
         for slot in range(2):
             has = degree > slot
-            first[has, slot] = target[starts[has] + slot]
+            first[has, slot] = links[starts[has] + slot]
         if (degree[level > 0] > 1).any():
-            return None  # several ways up: not a tree of bundles
-        columns = [nodes]
+            return None, []  # several ways up: not a tree of bundles
+        columns, ways = [nodes], list[Ints]()
         for slot in range(2):
-            node = first[nodes, slot]
-            while (node >= 0).any():
-                columns.append(node)
-                node = np.where(node >= 0, first[np.maximum(node, 0), 0], -1)
-        return np.stack(columns, axis=1)
+            way = first[nodes, slot]
+            while (way >= 0).any():
+                ways.append(way)
+                columns.append(np.where(way >= 0, self.target[way], -1))
+                way = np.where(way >= 0, first[columns[-1], 0], -1)
+        return np.stack(columns, axis=1), ways
 
     def signatures(self, members: Ints) -> Ints:
         """Return one number per group, equal for groups that stand alike.
@@ -146,34 +150,17 @@ class AcceleratorTree:
     def _signatures(self, members: Ints) -> Ints:
         assert self.above is not None
         groups, size = members.shape
-        parts: list[npt.NDArray[np.int64]] = []
-        above = self.above
-        for column in range(1, above.shape[1]):
-            node = above[members, column]
-            order = np.argsort(node, axis=1, kind="stable")
-            ranked = np.take_along_axis(node, order, axis=1)
-            new = np.concatenate(
-                [np.ones((groups, 1), dtype=bool), ranked[:, 1:] != ranked[:, :-1]], axis=1
-            )
+        rows = np.arange(groups)[:, None] * (len(self.network.nodes) + 1)
+        parts: list[Ints] = []
+        for above, way in zip(self.above.T[1:], self._ways, strict=True):
+            node = above[members]
             # the place of the first member with the same node names the node within the group
-            head = np.maximum.accumulate(np.where(new, np.arange(size), 0), axis=1)
-            lead = np.take_along_axis(order, head, axis=1)
-            name = np.empty_like(lead)
-            np.put_along_axis(name, order, lead, axis=1)
-            parts += [np.where(node >= 0, name, -1), self._climbs[members, column - 1]]
-        total = np.zeros(groups, dtype=np.uint64)
-        for number, part in enumerate(parts):
-            columns = np.arange(number * size, (number + 1) * size, dtype=np.uint64)
-            hashed = mix(part.astype(np.uint64)) * (mix(columns) | np.uint64(1))
-            total += hashed.sum(axis=1, dtype=np.uint64)
-        return kinds_of(total)[1]
-
-    @cached_property
-    def _climbs(self) -> Ints:
-        """The class of the link from each node of a chain to the next, -1 where there is none."""
-        assert self.above is not None
-        below, node = self.above[:, :-1], self.above[:, 1:]
-        return self._link_class[self.link_between(below.ravel(), node.ravel()).reshape(node.shape)]
+            first, which = kinds_of((node + rows).ravel())
+            name = (first % size)[which].reshape(node.shape)
+            parts += [np.where(node >= 0, name, -1), self._link_class[way[members]]]
+        told = np.concatenate(parts, axis=1).astype(np.uint64)
+        odd = mix(np.arange(told.shape[1], dtype=np.uint64)) | np.uint64(1)
+        return kinds_of((mix(told) * odd).sum(axis=1, dtype=np.uint64))[1]
 
     @cached_property
     def _link_class(self) -> Ints:
@@ -223,11 +210,12 @@ def flows_of_groups(
     parts: list[tuple[Ints, PlacedFlows]] = []
     for same, pattern in zip(alike, patterns, strict=True):
         model = _placed(tree, pattern)
-        used, where = distinct(model.links)  # many flows share a link
-        links = moved_links(tree, members[same], used) if len(same) > 1 else None
         if len(same) == 1:
             parts.append((same, model))
-        elif links is None:
+            continue
+        used, where = distinct(model.links)  # many flows share a link
+        links = moved_links(tree, members[same], used)
+        if links is None:
             rows = [(np.array([g]), members[g].tolist()) for g in same]
             parts += [(one, _placed(tree, pattern_of(row))) for one, row in rows]
         else:
@@ -286,6 +274,8 @@ def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
         return np.where(index >= 0, index, -1 - node)
 
     def together(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        if len(arrays) == 1:
+            return arrays[0]
         return np.concatenate(arrays) if arrays else np.zeros(0)
 
     return PlacedFlows(
@@ -293,10 +283,10 @@ def _placed(tree: AcceleratorTree, pattern: Pattern) -> PlacedFlows:
         round_=np.repeat(np.arange(len(rounds)), sizes),
         share=together([r.share for r in rounds]),
         cap=together([r.cap_bytes_per_s for r in rounds]),
-        source=ends(together([r.source for r in rounds]).astype(np.int64)),
-        target=ends(together([r.target for r in rounds]).astype(np.int64)),
+        source=ends(together([r.source for r in rounds]).astype(np.int64, copy=False)),
+        target=ends(together([r.target for r in rounds]).astype(np.int64, copy=False)),
         indptr=indptr,
-        links=together([r.links for r in rounds]).astype(np.int64),
+        links=together([r.links for r in rounds]).astype(np.int64, copy=False),
         fractions=together([r.fractions for r in rounds]),
         round_latency_s=np.array([pattern.latency_s], dtype=np.float64),
         algorithm=(pattern.algorithm,),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.script import Cut, Lockstep, Played, Turns, meeting_points, play
-from rackmodel.engine.stretches import Lock, Stretch
+from rackmodel.engine.stretches import UNLOCKED, Lock, Stretch
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ class Locking:
         """
         used = self._used_by(cut_up)
         if used is None:
-            return Lock()
+            return UNLOCKED
         team = self._team(number, used)
         key = (cut_up.id, team)
         if key not in self._locks:
@@ -56,7 +56,7 @@ class Locking:
         self, cut_up: Cut, number: int, team: tuple[int, ...], used: tuple[int, ...]
     ) -> Lock:
         if not all(self.quotient.kind_of(c, member).private for c in used for member in team):
-            return Lock()
+            return UNLOCKED
         steady = self._lockstep_of(cut_up, number, team, used)
         after = -1 if steady is None else steady.begin
         return Lock(steady, Stretch.of(cut_up, team, self._beside(used), after))

@@ -25,7 +25,7 @@ from rackmodel.engine.groups import AcceleratorTree
 from rackmodel.engine.placed_flows import PlacedFlows, rates_alone
 from rackmodel.network import Network
 from rackmodel.network.routing.tree import levels
-from rackmodel.network.symmetry import label, mix
+from rackmodel.network.symmetry import label, mix, sums
 
 FEWEST_RANKS = 64  # below this, looking costs more than it saves
 WIDEST = 128  # places that are turned: what is kept of every link
@@ -308,13 +308,7 @@ def _paths_stay(flows: PlacedFlows, groups: Bools, stream: Ints, here: Bools, on
     ends = np.append(np.flatnonzero(np.diff(stream[chosen][order])), len(order) - 1) + 1
 
     def told(on: Ints) -> npt.NDArray[np.uint64]:
-        path = _sums(mix(on.astype(np.uint64)) * odd, paths)
-        return _sums(mix(what + mix(path))[order], ends)
+        path = sums(mix(on.astype(np.uint64)) * odd, paths)
+        return sums(mix(what + mix(path))[order], ends)
 
     return np.array_equal(told(links), told(once[links]))
-
-
-def _sums(values: npt.NDArray[np.uint64], ends: Ints) -> npt.NDArray[np.uint64]:
-    """Return the sums of stretches that end before these places, modulo 2^64."""
-    until = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(values)])
-    return np.diff(until[ends], prepend=np.uint64(0))

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import simpy
 
 from rackmodel.engine.quotient import MeetingKind, Quotient
-from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Piece, Turns, speed_beside
-from rackmodel.engine.stretches import Gathering, Lock, Record, Stretch, gather
+from rackmodel.engine.script import Join, KernelRun, Lockstep, Pass, Turns, speed_beside
+from rackmodel.engine.stretches import UNLOCKED, Gathering, Record, Stretch, Walker, gather
 from rackmodel.network import FluidNetwork
 from rackmodel.network.simpy_private import trigger
 
@@ -53,14 +53,6 @@ class Logged(NamedTuple):
     begin_s: float = 0.0
     axis: str = ""
     lockstep: Lockstep | Record | None = None
-
-
-class Script(NamedTuple):
-    """An item of a program as one rank class goes through it; place : of the item."""
-
-    place: int
-    pieces: tuple[Piece, ...]
-    lock: Lock
 
 
 class Late(NamedTuple):
@@ -148,9 +140,9 @@ class World:
 class Rank:
     """One class of ranks: its program, its streams, its log."""
 
-    def __init__(self, world: World, number: int, scripts: list[Script], stage: int) -> None:
-        self.world, self.env, self.number = world, world.env, number
-        self.scripts, self.stage = scripts, stage
+    def __init__(self, world: World, walks: Walker) -> None:
+        self.world, self.env = world, world.env
+        self.number, self.items, self.locks = walks.number, walks.items, walks.locks
         self.log: list[Logged] = []
         self.counts: dict[tuple[str, str], int] = {}
         self.tokens: dict[str, Exchange | simpy.Event] = {}
@@ -171,13 +163,13 @@ class Rank:
         env, log = self.env, self.log
         if self.world.late is not None:
             yield env.timeout(self.world.late.begin_s[self.number])
-        for script in self.scripts:
-            item, (steady, stretch) = script.place, script.lock
+        for item, cut in self.items:
+            steady, stretch = self.locks.get(cut.id, UNLOCKED)
             begin = steady.begin if steady is not None else -1
             starts = stretch.starts if stretch is not None else ()
             record: Record | None = None  # of this visit, if it is the first
             agreed: bool | None = None
-            for number, piece in enumerate(script.pieces):
+            for number, piece in enumerate(cut.pieces):
                 if number == begin and steady is not None:
                     if agreed or (agreed is None and self.quiet(steady.channels)):
                         yield from self._lockstep(item, begin, steady, steady.total_s, steady.joins)

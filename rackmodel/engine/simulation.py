@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
-from rackmodel.engine.engines import Items, Walker, compiling_repays, expected_events
+from rackmodel.engine.engines import compiling_repays, expected_events
 from rackmodel.engine.exchanges import key_of
 from rackmodel.engine.locking import Locking
 from rackmodel.engine.quotient import Quotient
 from rackmodel.engine.rank_logs import RankLog
-from rackmodel.engine.ranks import Late, Rank, Script, World
+from rackmodel.engine.ranks import Late, Rank, World
 from rackmodel.engine.script import Cut, Hold, Pass, pieces_of
-from rackmodel.engine.stretches import Lock
+from rackmodel.engine.stretches import Items, Lock, Walker
 from rackmodel.engine.system import System
 from rackmodel.errors import CannotRun, InvalidInput
 from rackmodel.network import FluidNetwork
@@ -157,7 +157,7 @@ class Simulation:
         classes = []
         for number, stage in enumerate(self.stages):
             key, items = self._items(number, stage)
-            classes.append(Walker(number, stage, key, items, self._locks(number, stage, items)))
+            classes.append(Walker(number, key, items, self._locks(number, stage, items)))
         if self.engine == "auto":
             events = expected_events(classes, self.quotient)
             self.engine = "compiled" if NUMBA and compiling_repays(events) else "simpy"
@@ -173,9 +173,7 @@ class Simulation:
         return self.end_s
 
     def _by_simpy(self, classes: Sequence[Walker], limit_s: float) -> None:
-        for number, stage, _, items, locks in classes:
-            scripts = [Script(place, cut.pieces, locks.get(cut.id, Lock())) for place, cut in items]
-            self.world.ranks.append(Rank(self.world, number, scripts, stage))
+        self.world.ranks += [Rank(self.world, walks) for walks in classes]
         waiting = [self.clock.process(rank.process()) for rank in self.world.ranks]
         if limit_s < math.inf:
             while self.clock.peek() <= limit_s:
@@ -197,7 +195,7 @@ class Simulation:
 
         q, conflicts = self.quotient, self.system.conflicts
         writer = Writer(q, self.late)
-        for _, _, key, items, locks in classes:
+        for _, key, items, locks in classes:
             writer.rank(items, locks, key)
         quick = [
             kind.private and conflicts[kind.channel] <= {kind.channel}

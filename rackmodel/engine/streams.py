@@ -14,6 +14,10 @@ import numpy as np
 
 from rackmodel.columns import Bools, Floats, Ints, distinct
 from rackmodel.engine.alike import Alike
+from rackmodel.engine.placed_flows import PlacedFlows
+
+NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
+FEW_BYTES = 64.0  # with more it is not worth it to look whether that is so
 
 
 class Streams(NamedTuple):
@@ -49,6 +53,30 @@ def streams_together(parts: Sequence[Alike], capacity: Floats) -> Streams:
         links=links[by_stream],
         loads=loads[by_stream],
         alone=alone[order],
+    )
+
+
+def streams_of_nothing(flows: PlacedFlows, size: float, capacity: Floats) -> Streams | None:
+    """Return the flows put together, on no links, where so many bytes pass in no time; else None.
+
+    It is if they do where the flows of all groups cross links at once.
+    """
+    if size > FEW_BYTES:
+        return None
+    amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
+    most = (np.bincount(flows.links, amount, len(capacity)) / capacity).max(initial=0.0)
+    if max(most, (flows.share / flows.cap).max(initial=0.0)) * size >= NOTHING_S:
+        return None
+    rounds = max(1, flows.round_latency_s.shape[1])
+    names = distinct(flows.owner * rounds + flows.round_)[0]
+    none = np.zeros(0, dtype=np.int64)
+    return Streams(
+        owner=names // rounds,
+        round_=names % rounds,
+        indptr=np.zeros(len(names) + 1, dtype=np.int64),
+        links=none,
+        loads=none.astype(np.float64),
+        alone=np.full(len(names), np.inf),
     )
 
 

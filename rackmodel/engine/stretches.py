@@ -19,7 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import simpy
 
@@ -76,6 +76,22 @@ class Lock(NamedTuple):
 
     steady: Lockstep | None = None
     stretch: Stretch | None = None
+
+
+UNLOCKED = Lock()
+Items: TypeAlias = list[tuple[int, Cut]]  # of a program, by place
+
+
+class Walker(NamedTuple):
+    """What a rank class does: (place, cut) of its items, the lockstep of each cut that has one.
+
+    key : equal for classes with the same items.
+    """
+
+    number: int
+    key: int
+    items: Items
+    locks: dict[int, Lock]
 
 
 @dataclass(slots=True, eq=False)

@@ -28,11 +28,9 @@ from rackmodel.engine.drafts import Asked, Axes, Draft, drafts_of, stages_of
 from rackmodel.engine.exchanges import Key
 from rackmodel.engine.orbits import Orbits, orbits_of
 from rackmodel.engine.placed_flows import PlacedFlows, flow_of_incidence, rates_alone
-from rackmodel.engine.streams import Streams, streams_on
+from rackmodel.engine.streams import NOTHING_S, Streams, streams_on
 from rackmodel.network import Network
 from rackmodel.network.symmetry import Groups, label
-
-NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
 
 
 class Channel(NamedTuple):

@@ -8,7 +8,7 @@ Left out: what the nodes compute, and any traffic; a network is the same before 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -133,7 +133,10 @@ def _edge(facts: Mapping[str, Any], a: Hashable, b: Hashable) -> tuple[object, .
 
 
 class _Read(NamedTuple):
-    """What a graph or elements say, checked: N nodes, E edges in order of their tail."""
+    """What a graph or elements say, checked: N nodes, E edges in order of their tail.
+
+    edges : those that differ; which : int[E], the one that each edge is like.
+    """
 
     facts: Mapping[str, Any]
     nodes: Sequence[Hashable]
@@ -143,7 +146,8 @@ class _Read(NamedTuple):
     part: str  # of the accelerators, where the facts do not say
     tail: Ints  # int[E]
     head: Ints  # int[E]
-    edges: NDArray[np.void]  # EDGE[E]
+    edges: NDArray[np.void]  # EDGE
+    which: Ints
 
 
 def _read_graph(graph: Graph[Any]) -> _Read:
@@ -166,6 +170,7 @@ def _read_graph(graph: Graph[Any]) -> _Read:
         np.array([number[a] for a, _, _ in edges], dtype=np.int64),
         np.array([number[b] for _, b, _ in edges], dtype=np.int64),
         np.array([_edge(facts, a, b) for a, b, facts in edges], dtype=EDGE),
+        np.arange(len(edges)),
     )
 
 
@@ -194,14 +199,15 @@ def _read_elements(elements: Elements) -> _Read:
         elements.nodes[0].part,
         np.concatenate(tails)[order],
         np.concatenate(heads)[order],
-        np.array(told, dtype=EDGE)[np.concatenate(which)[order]],
+        np.array(told, dtype=EDGE),
+        np.concatenate(which)[order],
     )
 
 
 def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Network:
     """Build the arrays."""
     UnknownName.check("routing", str(routing), ROUTINGS)
-    tail, head, told, facts = read.tail, read.head, read.edges, read.facts
+    tail, head, told, which, facts = read.tail, read.head, read.edges, read.which, read.facts
     named = {word: i for i, word in enumerate(dict.fromkeys(read.kinds))}
     code = np.fromiter(map(named.__getitem__, read.kinds), dtype=np.int64, count=len(read.kinds))
     switch, part = (
@@ -209,35 +215,38 @@ def _compile(cls: type[Network], read: _Read, routing: Routing, seed: int) -> Ne
     )
     # Links between accelerators are the domain's own, whatever runs on them (Gaudi: Ethernet).
     inner = switch[tail] | switch[head] | (part[tail] & part[head])
-    # A hashed flow takes one cable of a bundle; a sprayed one takes all.
-    split = np.where(inner, 1, told["cables"]) if routing == "ecmp" else np.ones_like(tail)
-    link = np.repeat(np.arange(len(told)), split)
-    tail, head, inner, told, split = tail[link], head[link], inner[link], told[link], split[link]
+    split: Ints | int = 1
+    if routing == "ecmp":  # a hashed flow takes one cable of a bundle; a sprayed one takes all
+        cables = np.where(inner, 1, told["cables"][which])
+        tail, head, inner, which, split = (
+            column.repeat(cables) for column in (tail, head, inner, which, cables)
+        )
+    kinds = told["kind"][which]
     return cls(
         name=str(facts.get("name", "graph")),
         nodes=read.nodes,
         node_kinds=read.kinds,
         tail=tail,
         head=head,
-        capacity=told["rate"] * told["payload"] / split,
-        nominal=told["rate"] / split,
-        latency_s=told["latency_s"].copy(),
-        count=told["cables"] // split,
-        link_kinds=tuple(told["kind"].tolist()),
+        capacity=(told["rate"] * told["payload"])[which] / split,
+        nominal=told["rate"][which] / split,
+        latency_s=told["latency_s"][which],
+        count=np.asarray(told["cables"][which] // split, dtype=np.int64),
+        link_kinds=tuple(kinds.tolist()),
         scale_up=inner,
         accelerator_nodes=read.accelerators,
         domain_of=_domains(read.accelerators, switch | part, tail[inner], head[inner]),
         position=read.position,
         reduction=bool(facts.get("reduction", False)),
         fabric_reduction=bool(facts.get("fabric_reduction", False)),
-        transport=_transport(facts, told["kind"][~inner].tolist()),
+        transport=_transport(facts, dict.fromkeys(kinds[~inner].tolist())),
         family=str(facts.get("accelerator") or read.part),
         routing=routing,
         seed=seed,
     )
 
 
-def _transport(facts: Mapping[str, Any], kinds: Sequence[str]) -> Transport:
+def _transport(facts: Mapping[str, Any], kinds: Iterable[str]) -> Transport:
     """Return the transport that a graph states, by name or with values of its own.
 
     A graph that says nothing has that of its links outside domains: links of kind "infiniband" have

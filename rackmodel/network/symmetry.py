@@ -72,6 +72,12 @@ def label(*columns: Floats | Ints | Bools) -> Colours:
     return total
 
 
+def sums(values: Colours, ends: Ints) -> Colours:
+    """Return the sums of stretches that end before these places, modulo 2^64."""
+    until = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(values)])
+    return np.diff(until[ends], prepend=np.uint64(0))
+
+
 class Groups(NamedTuple):
     """All groups that run one kind of exchange, with the flows of each.
 
@@ -103,7 +109,6 @@ class Partition(NamedTuple):
     link: Ints
     group: tuple[Ints, ...]  # one array per Groups
     flow: tuple[Ints, ...]
-    rounds: int
 
 
 def pairs_of(first: Ints, second: Ints, labels: Colours) -> Groups:
@@ -128,7 +133,6 @@ def trivial_partition(ranks: int, links: int, systems: Sequence[Groups]) -> Part
         link=np.arange(links),
         group=tuple(np.arange(len(g.members)) for g in systems),
         flow=tuple(np.arange(len(g.owner)) for g in systems),
-        rounds=0,
     )
 
 
@@ -138,40 +142,29 @@ def refine(rank: Colours, link: Colours, systems: Sequence[Groups]) -> Partition
     rank : uint64[R], what tells ranks apart from the start (program, speed).
     link : uint64[L], likewise (capacity).
     """
-    wired = [_Wiring.of(g) for g in systems]
-    group = [g.group_label for g in systems]
-    flow = [g.flow_label for g in systems]
+    if not systems:
+        return Partition(_dense(rank), _dense(link), (), ())
+    w = _Wiring.of(systems)
+    group = np.concatenate([g.group_label for g in systems])
+    flow = np.concatenate([g.flow_label for g in systems])
     counts: tuple[int, ...] = ()
-    rounds = 0
-    while True:
-        now = tuple(len(each_once(c)) for c in (rank, link, *group, *flow))
-        if now == counts:
-            break
-        counts, rounds = now, rounds + 1
-        group = [
-            mix(group[i] * _THREE + w.members_sum(rank) + w.flows_sum(flow[i]))
-            for i, w in enumerate(wired)
-        ]
-        crossing = np.zeros(len(link), dtype=np.uint64)
-        for i, w in enumerate(wired):
-            w.add_to_links(crossing, flow[i])
+    while (now := tuple(len(each_once(c)) for c in (rank, link, group, flow))) != counts:
+        counts, mixed = now, mix(flow)
+        members, flows = mix(rank)[w.members] * w.place, sums(mixed, w.flow_ends)
+        group = mix(group * _THREE + sums(members, w.member_ends) + flows)
+        crossing, slots = (np.zeros(len(c), dtype=np.uint64) for c in (link, rank))
+        np.add.at(crossing, w.links, mixed[w.flow_of] * w.on_link)
         link = mix(link * _THREE + crossing)
-        mixed = mix(link)
-        flow = [
-            mix(flow[i] * _THREE + w.path_sum(mixed) + mix(group[i])[w.groups.owner])
-            for i, w in enumerate(wired)
-        ]
-        slots = np.zeros(len(rank), dtype=np.uint64)
-        for i, w in enumerate(wired):
-            w.add_to_ranks(slots, group[i])
+        path, mixed = sums(mix(link)[w.links] * w.odd, w.path_ends), mix(group)
+        flow = mix(flow * _THREE + path + mixed[w.owner])
+        np.add.at(slots, w.members, mix(mixed[w.group_of] * w.place) * w.on_rank)
         rank = mix(rank * _THREE + slots)
-    return Partition(
-        rank=_dense(rank),
-        link=_dense(link),
-        group=tuple(_dense(c) for c in group),
-        flow=tuple(_dense(c) for c in flow),
-        rounds=rounds,
+    ends = np.cumsum([(len(g.group_label), len(g.flow_label)) for g in systems], axis=0)[:-1]
+    group_of, flow_of = (
+        tuple(map(_dense, np.split(colour, ends[:, column])))
+        for column, colour in enumerate((group, flow))
     )
+    return Partition(_dense(rank), _dense(link), group_of, flow_of)
 
 
 def _dense(colours: Colours) -> Ints:
@@ -181,71 +174,53 @@ def _dense(colours: Colours) -> Ints:
 
 
 class _Wiring(NamedTuple):
-    """The incidences of one `Groups`, sorted both ways."""
+    """Who is in which group and what crosses which link, of all `Groups` one after another."""
 
-    groups: Groups
-    place: Colours  # one odd factor per place in an ordered group
-    odd: Colours  # one odd factor per fraction
-    by_link: Ints  # incidences sorted by link
-    link_starts: Ints
-    link_ids: Ints
-    flow_of: Ints  # flow of each incidence
-    group_starts: Ints
+    members: Ints
+    group_of: Ints  # of each member
+    place: Colours  # of each member: one odd factor per place in an ordered group
+    on_rank: Colours
+    member_ends: Ints  # of each group
+    owner: Ints
+    flow_ends: Ints  # of each group
+    links: Ints
+    flow_of: Ints  # of each crossing
+    odd: Colours  # of each crossing: one odd factor per fraction
+    on_link: Colours  # the same times how often it is met
+    path_ends: Ints  # of each flow
 
     @classmethod
-    def of(cls, groups: Groups) -> "_Wiring":
-        flow_of = np.repeat(np.arange(len(groups.owner)), np.diff(groups.indptr))
-        by_link = np.argsort(groups.links, kind="stable")
-        sorted_links = groups.links[by_link]
-        link_starts = kinds_of(sorted_links)[0]
-        places = groups.members.shape[1] if groups.ordered else 1
+    def of(cls, systems: Sequence[Groups]) -> "_Wiring":
+        one = np.ones((), dtype=np.uint64)
+        owner, places, on_rank, on_link = [], [], [], []
+        groups = 0
+        for g in systems:
+            owner.append(g.owner + groups)
+            groups += len(g.members)
+            place = np.arange(g.members.shape[1] if g.ordered else 1, dtype=np.uint64)
+            places.append(np.broadcast_to(mix(place) | one, g.members.shape).ravel())
+            often = one if g.on_rank is None else g.on_rank.astype(np.uint64)
+            on_rank.append(np.broadcast_to(often, g.members.shape).ravel())
+            often = one if g.on_link is None else g.on_link.astype(np.uint64)
+            on_link.append(np.broadcast_to(often, g.links.shape))
+        each = np.repeat([g.members.shape[1] for g in systems], [len(g.members) for g in systems])
+        width = np.concatenate([np.diff(g.indptr) for g in systems])
+        owners, weights = np.concatenate(owner), np.concatenate([g.weights for g in systems])
+        odd = mix(np.round(weights, 12).view(np.uint64)) | one
         return cls(
-            groups,
-            mix(np.arange(places, dtype=np.uint64)) | np.uint64(1),
-            mix(np.round(groups.weights, 12).view(np.uint64)) | np.uint64(1),
-            by_link,
-            link_starts,
-            sorted_links[link_starts],
-            flow_of,
-            np.searchsorted(groups.owner, np.arange(len(groups.members))),
+            members=np.concatenate([g.members.ravel() for g in systems]),
+            group_of=np.repeat(np.arange(groups), each),
+            place=np.concatenate(places),
+            on_rank=np.concatenate(on_rank),
+            member_ends=np.cumsum(each),
+            owner=owners,
+            flow_ends=np.searchsorted(owners, np.arange(groups), side="right"),
+            links=np.concatenate([g.links for g in systems]),
+            flow_of=np.repeat(np.arange(len(owners)), width),
+            odd=odd,
+            on_link=odd * np.concatenate(on_link),
+            path_ends=np.cumsum(width),
         )
-
-    def members_sum(self, rank: Colours) -> Colours:
-        mixed = mix(rank)[self.groups.members]
-        if self.groups.ordered:
-            mixed = mixed * self.place
-        total: Colours = mixed.sum(axis=1, dtype=np.uint64)
-        return total
-
-    def flows_sum(self, flow: Colours) -> Colours:
-        if not len(flow):
-            return np.zeros(len(self.groups.members), dtype=np.uint64)
-        ends = np.append(self.group_starts, len(flow))
-        running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mix(flow))])
-        total: Colours = running[ends[1:]] - running[ends[:-1]]
-        return total
-
-    def add_to_links(self, crossing: Colours, flow: Colours) -> None:
-        if len(self.by_link):
-            spread = mix(flow)[self.flow_of] * self.odd
-            if self.groups.on_link is not None:
-                spread *= self.groups.on_link.astype(np.uint64)
-            spread = spread[self.by_link]
-            crossing[self.link_ids] += np.add.reduceat(spread, self.link_starts)
-
-    def path_sum(self, mixed_links: Colours) -> Colours:
-        spread = mixed_links[self.groups.links] * self.odd
-        running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(spread)])
-        total: Colours = running[self.groups.indptr[1:]] - running[self.groups.indptr[:-1]]
-        return total
-
-    def add_to_ranks(self, slots: Colours, group: Colours) -> None:
-        told = mix(
-            mix(group)[:, None] * (self.place if self.groups.ordered else np.ones(1, np.uint64))
-        )
-        if self.groups.on_rank is not None:
-            told = told * self.groups.on_rank.astype(np.uint64)
-        np.add.at(slots, self.groups.members, np.broadcast_to(told, self.groups.members.shape))
 
 
 def colours(network: Arrays, marked: Bools, *, stars: bool = False) -> tuple[Ints, Ints]:

@@ -122,8 +122,9 @@ def limit(
         tiers = ((np.zeros_like(inside), inner), (np.ones_like(inside), outer))
     used = np.ones(len(network.nodes))  # share of a member's network ports
     if known.few_ports if few_ports is None else few_ports:
-        for part in group.parts:
-            used[part] = min(1.0, nccl("tree_ports") / len(part))
+        sizes = np.array([*map(len, group.parts)])
+        least = np.minimum(1.0, nccl("tree_ports") / sizes)
+        used[np.concatenate(group.parts)] = np.repeat(least, sizes)
     cap = flows.cap_bytes_per_s.copy()
     for is_accelerator, nodes in zip(ends, (flows.source, flows.target), strict=True):
         for tier, ports in tiers:
@@ -207,12 +208,13 @@ def beyond_s(
     hopping = known.passes_on and not known.few_ports
     weight = _stood_for(network, group) if hopping else None
     references = (generation(network.family).hop_s, network.transport.path_s)
-    found = []
+    found, apart = [], [leaving(network, flows) for flows in rounds]
     for inner, reference in zip((True, False), references, strict=True):
         if not _delayed(network)[inner]:
             found.append(0.0)
             continue
-        spans = [_path_s(network, flows, inner, weight) for flows in rounds]
+        tier = [(flows, away != inner) for flows, away in zip(rounds, apart, strict=True)]
+        spans = [_path_s(network, flows, here, weight) for flows, here in tier]
         own = [span for span in spans if span is not None]
         found.append(sum(own) / len(own) - reference if own else 0.0)
     return found[0], found[1]
@@ -241,13 +243,13 @@ def _stood_for(network: Network, group: Group) -> Floats:
     return weight
 
 
-def _path_s(network: Network, flows: Flows, inner: bool, weight: Floats | None) -> float | None:
+def _path_s(network: Network, flows: Flows, tier: Bools, weight: Floats | None) -> float | None:
     """Return the latency of a round's paths in a tier; None if it has none there.
 
-    weight : of each sender in their mean; the longest without. Members that meet at a switch that
-    adds go up to it and down again.
+    tier : bool[F], the flows in it. weight : of each sender in their mean; the longest without.
+    Members that meet at a switch that adds go up to it and down again.
     """
-    here = (leaving(network, flows) != inner) & (flows.source != flows.target)
+    here = tier & (flows.source != flows.target)
     if not here.any():
         return None
     accelerators = _accelerators(network)

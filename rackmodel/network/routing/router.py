@@ -11,6 +11,7 @@ use.
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -85,11 +86,13 @@ class _Rows:
 
     def table(self, network: Arrays) -> RouteTable:
         """Return everything as sparse rows in pair order."""
-        empty = np.zeros(0, dtype=np.int64)
-        owner = np.concatenate([empty, *self.owner])
-        links = np.concatenate([empty, *self.links])
-        fractions = np.concatenate([np.zeros(0), *self.fractions])
-        if len(self.owner) > 1:
+        blocks = [*zip(self.owner, self.links, self.fractions, strict=True)]
+        in_order = sorted((one for one in blocks if len(one[0])), key=lambda one: int(one[0][0]))
+        if all(one[0][-1] < other[0][0] for one, other in pairwise(in_order)):
+            blocks = in_order  # no pair is in two of them
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+        owner, links, fractions = map(np.concatenate, zip(nothing, *blocks, strict=True))
+        if (owner[1:] < owner[:-1]).any():
             order = np.argsort(owner, kind="stable")
             owner, links, fractions = owner[order], links[order], fractions[order]
         counts = np.bincount(owner, minlength=self.rows)

@@ -48,14 +48,20 @@ class Tree(NamedTuple):
         height = chain.node.shape[1]
         if not height:
             return None
-        meet = (chain.node[a] == chain.node[b]) & (chain.node[a] >= 0)
-        if not meet.any(axis=1).all():
+        top = np.full(len(a), -1)  # steps below the common switch are 0 .. top
+        for step in reversed(range(height)):
+            node = chain.node[a, step]
+            top[(node == chain.node[b, step]) & (node >= 0)] = step
+        if (top < 0).any():
             return None
-        top = meet.argmax(axis=1)  # steps below the common switch are 0 .. top
-        steps = np.arange(height)[None, :] <= top[:, None]
-        rows = np.concatenate([chain.up[a], chain.down[b][:, ::-1]], axis=1)
-        used = np.concatenate([steps, steps[:, ::-1]], axis=1)
-        return 2 * (top + 1), rows[used]
+        counts = 2 * (top + 1)
+        ends = np.cumsum(counts)
+        links = np.empty(int(counts.sum()), dtype=np.int64)
+        for step in range(height):
+            some = np.flatnonzero(top >= step)
+            links[(ends - counts)[some] + step] = chain.up[a[some], step]
+            links[ends[some] - 1 - step] = chain.down[b[some], step]
+        return counts, links
 
 
 def tree_of(network: Arrays) -> Tree | None:
