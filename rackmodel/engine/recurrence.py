@@ -234,8 +234,8 @@ def _recurring(
             for log, stage in zip(classes.logs, stages, strict=True)
         ]
         times = left // batches
-        apart_s = np.ptp([math.inf if pace is None else pace for pace in paces]) * times
-        if not apart_s > unsure * (step_s + times * period_s):
+        apart_s = np.ptp([pace for pace in paces if pace is not None]) * times
+        if apart_s <= unsure * (step_s + times * period_s):
             widest = Splice(at_s, period_s, 0, batches, exact=False)
     return widest
 
