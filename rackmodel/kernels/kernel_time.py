@@ -242,17 +242,19 @@ class KernelTimes:
         return float(table["batched"] if batch > 1 else odd if elements == 1 else even)
 
     def _slowdown(self, key: str) -> float:
-        """Return the time of a product in training over its time alone."""
+        """Return the time of a product over its time alone with the latest libraries."""
+        family = self.accelerator.family
+        older = float(self.software.products.get(family, {}).get(key, 1.0))
         if not self.in_training:
-            return 1.0
-        training, family = self.constants["training"], self.accelerator.family
+            return older
+        training = self.constants["training"]
         value = training["gemm"] * training["family"].get(family, 1.0)
         value *= training["part"].get(self.accelerator.name, 1.0)
         if key in ("fp8", "int8", "nvfp4"):
             value *= training["narrow"]
         value *= training["format"].get(key, 1.0)
         # Whatever the fit says, nothing runs faster in training than alone.
-        return max(1.0, float(value))
+        return older * max(1.0, float(value))
 
     def _attention_s(self, kernel: Kernel) -> float:
         constants = self.constants["attention"]

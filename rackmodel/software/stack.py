@@ -41,6 +41,8 @@ class Software:
     launch_s: float  # host time to launch one kernel
     factors: Mapping[str, float]  # kernel family -> time factor, 1 for the latest kernels
     fused_by_family: Mapping[str, float]  # odds by accelerator, where nobody knows: `fused_odds`
+    # accelerator and format -> time of a matrix product, 1 for the latest libraries
+    products: Mapping[str, Mapping[str, float]]
 
     # Dated habits of its kind: see the tables `habit.*`.
     sharding: str
@@ -201,6 +203,10 @@ def software_of(stack: str) -> Software:
         fused_by_family={
             part: interpolate(points, date)
             for part, points in ({} if known else of_kind(table["fused_odds"])).items()
+        },
+        products={
+            part: {form: interpolate(points, date) for form, points in by_form.items()}
+            for part, by_form in table["products"].items()
         },
         **({name: at_date(of_kind(section)) for name, section in table["habit"].items()} | own),
     )

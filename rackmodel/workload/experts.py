@@ -87,6 +87,11 @@ def distinct_ranks(experts: int, ep: int, topk: int, groups: int = 1, limit: int
     return reached
 
 
+# Sides of experts that kernels from one grouped product to the next take are multiples of this.
+# Source: TransformerEngine, fuse_forward_ops in ops/fused/forward_grouped_mlp.py: not GPT-OSS's.
+FUSED_MULTIPLE = 256
+
+
 def expert_rows(local: Local) -> float:
     """Token copies that one rank's experts take in per micro-batch, before etp gathers them."""
     job, model = local.job, local.model
@@ -290,7 +295,8 @@ def _experts(local: Local) -> list[Step]:
     up = linear(local, "expert_fc1", (rows, sides * inner, width), groups=groups, bias=model.bias)
     act = activation(local, rows, inner, weighted=True)
     down = linear(local, "expert_fc2", (rows, width, inner), groups=groups)
-    if local.job.fused_mxfp8 and model.gated_ffn:
+    whole = not (width % FUSED_MULTIPLE or inner % FUSED_MULTIPLE)
+    if local.job.fused_mxfp8 and model.gated_ffn and whole:
         up, act, down = _fused(local, rows * inner, up, down)
     return [
         Step(name="expert_input", module="moe", saved_bytes=rows * width * kept),

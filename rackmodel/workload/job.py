@@ -133,6 +133,15 @@ class Job(Learning):
         return narrow and captured and self.model.experts > 0
 
     @property
+    def fp8_attention(self) -> bool:
+        """Whether attention is in FP8 too, with `fused_mxfp8`: no such kernel has windows or sinks.
+
+        TransformerEngine's get_attention_backend leaves none for sliding windows or a learned
+        softmax where fp8_dpa is on (dot_product_attention/utils.py@002a3e5).
+        """
+        return self.fused_mxfp8 and not (self.model.window or self.model.attention_sinks)
+
+    @property
     def gradient_bytes(self) -> int:
         """Bytes of one accumulated gradient."""
         software, said = software_of(self.stack), self.plan.gradients

@@ -262,7 +262,7 @@ def attention(local: Local, block: Block) -> Work:
     exact = 2.0 * rows * span * (heads.head_dim + heads.value_dim)
     forward = tuple(kernel._replace(flops=kernel.flops * (exact / total)) for kernel in parts)
     backward = tuple(map(_backward_core, forward))
-    if job.fused_mxfp8:
+    if job.fp8_attention:
         own, kv_heads = attention_heads(local, block)
         out = local.tokens * own * heads.value_dim
         into = local.tokens * (own + kv_heads) * heads.head_dim + out / own * kv_heads
@@ -317,7 +317,7 @@ def _core(local: Local, block: Block, q_len: int, kv_len: int, causal: int, coun
         read_bytes=ELEMENT * b * (heads * q_len * qk + kv_heads * keys * width),
         write_bytes=ELEMENT * b * heads * q_len * v + 4.0 * b * heads * q_len,
         shape=(b, heads, kv_heads, q_len, kv_len, qk, v, causal, window),
-        precision=local.precision.gemm_format if job.fused_mxfp8 else local.precision.base_format,
+        precision=local.precision.gemm_format if job.fp8_attention else local.precision.base_format,
         count=float(count),
     )
 

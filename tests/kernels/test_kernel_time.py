@@ -65,7 +65,7 @@ def attention(length: int, heads: int = 16, dim: int = 128, backward: bool = Fal
     )
 
 
-# Best or square products, random data: AZURE and MLE-ACC rows of the efficiency table.
+# Best or square products, random data: AZURE and MLE-ACC rows of the efficiency table, all of 2024.
 @pytest.mark.parametrize(
     ("part", "shape", "precision", "tflops"),
     [
@@ -79,9 +79,8 @@ def attention(length: int, heads: int = 16, dim: int = 128, backward: bool = Fal
 )
 def test_matrix_products_run_as_measured(part, shape, precision, tflops):
     kernel = product(*shape, precision=precision)
-    assert kernel.flops / KernelTimes(part, in_training=False).kernel_s(
-        kernel
-    ) / 1e12 == pytest.approx(tflops, rel=0.12)
+    times = KernelTimes(part, "megatron-2024-06", in_training=False)
+    assert kernel.flops / times.kernel_s(kernel) / 1e12 == pytest.approx(tflops, rel=0.12)
 
 
 # FlashAttention-3 paper, H100, forward, causal, head dimension 128 (read off its figure).
@@ -293,3 +292,15 @@ def test_a_head_of_odd_columns_is_slow_in_all_its_products() -> None:
 
     assert head_s("megatron", 50257) == pytest.approx(head_s("megatron", 50304))
     assert head_s("fsdp", 50257) / head_s("fsdp", 50264) == pytest.approx(1 / 0.4, rel=0.05)
+
+
+def test_libraries_of_2024_are_slower_in_8_bits_on_hopper_alone() -> None:
+    """A product slows down by what `products` of stacks.toml says, but for its start."""
+
+    def later(part, form: str) -> float:
+        one = product(16384, 16384, 16384)._replace(precision=form)
+        first, last = (KernelTimes(part, f"megatron-{when}") for when in ("2024-06", "2025-06"))
+        return first.kernel_s(one) / last.kernel_s(one)
+
+    assert later(H100, "fp8") == pytest.approx(1.125, rel=0.01)
+    assert later(H100, "bf16") == later(accelerator("b200"), "fp8") == 1.0

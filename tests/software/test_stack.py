@@ -157,3 +157,13 @@ def test_bands_hold_the_prediction_and_widen_where_less_is_known():
     assert width() < width(family="ascend")
     assert width() < width(filled=["recompute"]) < width(filled=["recompute", "tp"])
     assert width(filled=["tp"]) == width(filled=FILLED["plan"])  # one search, one doubt
+
+
+def test_products_in_8_bits_got_quicker_on_hopper_with_cublas_of_october_2024():
+    """By a few points a month, whoever knows the software, in no other format or architecture."""
+    months = [f"megatron-{y}-{m:02d}" for y in (2024, 2025) for m in range(1, 13)]
+    times = [software_of(name).products["nvidia-hopper"]["fp8"] for name in months]
+    assert (times[0], times[-1]) == (1.125, 1.0)
+    assert all(0.0 <= before - after < 0.03 for before, after in itertools.pairwise(times))
+    early = software_of("unknown-2023-06").products
+    assert early == {"nvidia-hopper": {"fp8": 1.125}}
