@@ -7,7 +7,8 @@ Left out: fair shares, folding, time.
 Groups that stand alike (the same members share a domain switch, a NIC, a leaf, a spine) use the
 same collective on corresponding links. The network works it out for one of them; for the others the
 links are looked up by their ends. On a torus groups stand alike that are moved: their links move
-with them. Elsewhere (a graph made by hand), every group is worked out by itself.
+with them. Where several ways lead up, groups inside a scale-up domain stand alike in it, and pairs
+whose routes are alike (`pairs`); other groups are worked out one by one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.columns import Ints, distinct, kinds_of, packed
+from rackmodel.columns import Bools, Ints, distinct, kinds_of, packed
+from rackmodel.engine.pairs import kinds_of_pairs, moved_with_pairs
 from rackmodel.engine.placed_flows import PlacedFlows, apart, joined
 from rackmodel.network import Network, Pattern, sends
 from rackmodel.network.arrays import remembered
@@ -29,6 +31,17 @@ from rackmodel.network.symmetry import mix
 
 MOST_SIGNED = 64  # sets of groups whose signatures are kept, beside each network
 MOST_PLACED = 5_000_000  # crossings of links in the flows kept beside it: about 200 MB
+
+
+class _Chains(NamedTuple):
+    """What is above each accelerator, -1 for nothing.
+
+    above : int[n, levels], nodes, its own first. ways : for each level but the first the links to
+    it from the accelerator or the level below, int[n].
+    """
+
+    above: Ints
+    ways: list[Ints]
 
 
 class AcceleratorTree:
@@ -44,7 +57,8 @@ class AcceleratorTree:
         key = self.source * len(network.nodes) + self.target
         self._order = np.argsort(key, kind="stable")
         self._keys = key[self._order]
-        self.above, self._ways = self._chains(nodes)
+        self._ways_up = self._chains(np.ones(len(self.source), dtype=bool))
+        self.above = None if self._ways_up is None else self._ways_up.above
         self.grid = network.router.grid
         self._signed: dict[bytes, Ints] = {}  # by digest of the members of all groups
         # By those members and what runs on each kind of them: algorithm and rounds.
@@ -74,26 +88,21 @@ class AcceleratorTree:
         at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return np.where(self._keys[at] == key, self._order[at], -1)
 
-    def _chains(self, nodes: Ints) -> tuple[Ints | None, list[Ints]]:
-        """Return the nodes of and above each accelerator, int[n, levels]; None if no tree.
-
-        And for each level but the first the links to it from the accelerator or the level below, -1
-        where there is none.
-        """
-        count = len(self.network.nodes)
+    def _chains(self, use: Bools) -> _Chains | None:
+        """Return what is above each accelerator by some links; None if no tree."""
+        count, nodes = len(self.network.nodes), self.network.accelerator_nodes
         first = np.full((count, 2), -1, dtype=np.int64)  # links to switches and NICs above
-        level = levels(self.network)
-        links = np.flatnonzero(level[self.target] > level[self.source])
+        links = np.flatnonzero(use & (self._rise > 0))
         links = links[np.argsort(self.source[links], kind="stable")]
         starts = np.searchsorted(self.source[links], np.arange(count))
         degree = np.bincount(self.source[links], minlength=count)
         if degree.max(initial=0) > 2 or (self.index_of[self.target[links]] >= 0).any():
-            return None, []
+            return None
         for slot in range(2):
             has = degree > slot
             first[has, slot] = links[starts[has] + slot]
-        if (degree[level > 0] > 1).any():
-            return None, []  # several ways up: not a tree of bundles
+        if (degree[levels(self.network) > 0] > 1).any():
+            return None  # several ways up: not a tree of bundles
         columns, ways = [nodes], list[Ints]()
         for slot in range(2):
             way = first[nodes, slot]
@@ -101,7 +110,36 @@ class AcceleratorTree:
                 ways.append(way)
                 columns.append(np.where(way >= 0, self.target[way], -1))
                 way = np.where(way >= 0, first[columns[-1], 0], -1)
-        return np.stack(columns, axis=1), ways
+        return _Chains(np.stack(columns, axis=1), ways)
+
+    @cached_property
+    def _rise(self) -> Ints:
+        """How many levels each link leads up."""
+        level = levels(self.network)
+        return level[self.target] - level[self.source]
+
+    @cached_property
+    def _inside(self) -> _Chains | None:
+        """What is above each accelerator in its scale-up domain; None where they are meshed."""
+        inner = self.network.scale_up
+        return None if (self._rise[inner] == 0).any() else self._chains(inner)
+
+    def chains_of(self, members: Ints) -> _Chains | None:
+        """Return what tells how groups stand in a tree; None if nothing does."""
+        if self._ways_up is not None:
+            return self._ways_up
+        domain = self.network.domain_of[members]
+        return self._inside if (domain == domain[:, :1]).all() else None
+
+    def by_routes(self, members: Ints) -> bool:
+        """Return whether groups are pairs that stand as their routes go, not as a tree tells."""
+        if members.shape[1] != 2 or self.grid is not None:
+            return False
+        if self._ways_up is None:
+            return self.chains_of(members) is None
+        domain = self.network.domain_of[members]
+        aside = (self._rise == 0) & ~self.network.scale_up
+        return bool(aside.any() and (domain[:, 0] != domain[:, 1]).any())
 
     def signatures(self, members: Ints) -> Ints:
         """Return one number per group, equal for groups that stand alike.
@@ -113,7 +151,10 @@ class AcceleratorTree:
             if len(self._signed) >= MOST_SIGNED:
                 self._signed.clear()
             made = self._signatures if self.grid is None else self._shapes
-            self._signed[known] = made(members)
+            by_routes = self.by_routes(members)
+            self._signed[known] = (
+                kinds_of_pairs(self.network, members) if by_routes else made(members)
+            )
         return self._signed[known]
 
     def _shapes(self, members: Ints) -> Ints:
@@ -148,11 +189,12 @@ class AcceleratorTree:
         return None if (found < 0).any() else found
 
     def _signatures(self, members: Ints) -> Ints:
-        assert self.above is not None
+        chains = self.chains_of(members)
+        assert chains is not None
         groups, size = members.shape
         rows = np.arange(groups)[:, None] * (len(self.network.nodes) + 1)
         parts: list[Ints] = []
-        for above, way in zip(self.above.T[1:], self._ways, strict=True):
+        for above, way in zip(chains.above.T[1:], chains.ways, strict=True):
             node = above[members]
             # the place of the first member with the same node names the node within the group
             first, which = kinds_of((node + rows).ravel())
@@ -172,7 +214,7 @@ class AcceleratorTree:
 def kinds_of_groups(tree: AcceleratorTree, members: Ints) -> list[Ints]:
     """Return the places of the groups that stand alike, an array for each kind of group."""
     single = len(members) < 4 if tree.grid is None else len(members) < 2
-    single |= tree.above is None and tree.grid is None
+    single |= tree.grid is None and tree.chains_of(members) is None and not tree.by_routes(members)
     which = np.arange(len(members)) if single else tree.signatures(members)
     return [np.flatnonzero(which == kind) for kind in range(int(which.max()) + 1)]
 
@@ -191,8 +233,8 @@ def flows_of_groups(
     two stand alike.
     """
     members, sizes = np.concatenate(sets), tuple(map(len, sets))
-    alike = kinds_of_groups(tree, members)
-    if plain_sends and len(alike) == len(members):
+    alike = [] if plain_sends and tree.by_routes(members) else kinds_of_groups(tree, members)
+    if plain_sends and len(alike) in (0, len(members)):
         named = digest(members), (sizes, "send")
         if named not in tree.placed:
             _keep(tree, named, apart(_placed_sends(tree, members), sizes))
@@ -301,8 +343,11 @@ def moved_links(tree: AcceleratorTree, members: Ints, used: Ints) -> Ints | None
     """
     if tree.grid is not None:
         return tree.moved(used, int(members[0, 0]), members[:, 0])
-    assert tree.above is not None
-    chain = tree.above[members[0]]  # [n, levels]
+    if tree.by_routes(members):
+        return moved_with_pairs(tree.network, members, used)
+    chains = tree.chains_of(members)
+    assert chains is not None
+    chain = chains.above[members[0]]  # [n, levels]
     flat = chain.ravel()
     order = np.argsort(flat, kind="stable")
     ends = []
@@ -312,7 +357,7 @@ def moved_links(tree: AcceleratorTree, members: Ints, used: Ints) -> Ints | None
             return None
         spot = order[at]
         member, level = spot // chain.shape[1], spot % chain.shape[1]
-        ends.append(tree.above[members[:, member], level])
+        ends.append(chains.above[members[:, member], level])
     links = tree.link_between(ends[0].ravel(), ends[1].ravel()).reshape(ends[0].shape)
     return None if (links < 0).any() else links
 

@@ -46,6 +46,20 @@ def test_groups_that_are_moved_on_a_torus_get_the_links_that_each_gets_alone(
     check(network, op, members)
 
 
+@pytest.mark.parametrize("op", ["all-reduce", "all-to-all", "reduce-scatter"])
+@pytest.mark.parametrize(("size", "stride"), [(4, 1), (2, 1), (2, 8), (2, 200)])
+@pytest.mark.parametrize(
+    ("name", "routing"), [("dgx-h100", "ecmp"), ("dgx-h100-dragonfly", "spray")]
+)
+def test_groups_of_which_no_tree_tells_get_the_links_that_each_gets_alone(
+    name, routing, size, stride, op
+):
+    """Inside a node the switches of the node tell, of pairs between nodes their routes."""
+    network = network_of(load_topology(name), 512, routing)
+    starts = np.arange(0, 256, 4)
+    check(network, op, starts[:, None] + np.arange(size) * stride)
+
+
 def check(network, op, members):
     """Compare the links of all groups at once with those of each alone."""
     asked = []
