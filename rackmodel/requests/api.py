@@ -16,9 +16,8 @@ from rackmodel.annotations import Graph
 from rackmodel.api import machine_of
 from rackmodel.assess.site import Site
 from rackmodel.engine.options import EngineOptions
-from rackmodel.errors import CannotRun, InvalidInput
+from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Catalog
-from rackmodel.hardware.identity import made_with
 from rackmodel.planning.job_words import checked, options_of, served_site_of
 from rackmodel.requests.arrivals import DRAWN, read_trace
 from rackmodel.requests.cluster import BALANCES, Balance
@@ -27,6 +26,7 @@ from rackmodel.requests.lengths import LENGTHS
 from rackmodel.requests.objective import objective_of
 from rackmodel.requests.outcome import RequestsResult
 from rackmodel.requests.run import Arrivals, checked_job, job_at, simulate_requests
+from rackmodel.serving.api import front_of
 from rackmodel.serving.pareto import Front
 from rackmodel.serving.plans import candidates
 from rackmodel.serving.run import check_stack, steps_of
@@ -215,22 +215,16 @@ def front_requests(
     words = locals()
     objective = objective_of(slo)
     arrivals = _arrivals({**words, "rate": 1.0, "trace": None, "users": None, "balance": "least"})
-    rows: list[dict[str, Any]] = []
-    reasons: dict[str, str] = {}
-    for topology in topologies:
-        machine = machine_of(topology, {**words, "accelerator": None})
+
+    def rows_of(machine: Topology) -> list[dict[str, Any]]:
         job, fixed = job_of_words(machine, {**words, "users": 1})
         check_stack(job.stack)
         steps = steps_of(machine, catalog, graphs=job.cuda_graphs)
-        try:
-            machine.units(job.gpus)
-            plans = candidates(job, fixed, steps, disaggregated=disaggregated and not fixed)
-            rows += goodput_rows(machine, plans, steps, arrivals, objective)
-        except CannotRun as reason:
-            reasons[machine.name] = str(reason)
-    if not rows:
-        raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    return Front(rows=tuple(rows), reasons=reasons, made=made_with(catalog))
+        machine.units(job.gpus)
+        plans = candidates(job, fixed, steps, disaggregated=disaggregated and not fixed)
+        return goodput_rows(machine, plans, steps, arrivals, objective)
+
+    return front_of(topologies, words, rows_of)
 
 
 def _arrivals(words: Mapping[str, Any]) -> Arrivals:

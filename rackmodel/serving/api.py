@@ -1,13 +1,13 @@
 """The front door of serving: a machine and what it serves in, a `ServingResult` out.
 
 In:  a topology (name, file, graph), the words that describe a job.
-Out: `serve`, `front`.
+Out: `serve`, `front`; `front_of`, a front of whatever is told of each machine.
 Left out: what the words mean (`words`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +175,32 @@ def front(
     [1, 16]
     """
     words = locals()
+    where = served_site_of(words)
+    return front_of(topologies, words, lambda machine: front_rows(machine, words, site=where))
+
+
+def front_of(
+    topologies: Sequence[str | Path | Graph[Any] | Topology],
+    words: Mapping[str, Any],
+    rows_of: Callable[[Topology], list[dict[str, Any]]],
+) -> Front:
+    """Return the rows of each machine, and why others have none.
+
+    Raises
+    ------
+    CannotRun
+        If no machine has any.
+    """
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
-    where = served_site_of(words)
     for number, topology in enumerate(topologies):
         tell("machines", number, len(topologies))
         machine = machine_of(topology, {**words, "accelerator": None})
         try:
-            rows += front_rows(machine, words, site=where)
+            rows += rows_of(machine)
         except CannotRun as reason:
             reasons[machine.name] = str(reason)
     tell("machines", len(topologies), len(topologies))
     if not rows:
         raise CannotRun("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    return Front(rows=tuple(rows), reasons=reasons, made=made_with(catalog))
+    return Front(rows=tuple(rows), reasons=reasons, made=made_with(words["catalog"]))
