@@ -19,6 +19,7 @@ import pandas as pd
 
 import rackmodel
 from benchmarks.validation.surrogate import Machine, Surrogate
+from rackmodel.engine.certainty import kind_of
 from rackmodel.engine.overhead import expected_maximum
 from rackmodel.errors import RackModelError
 from rackmodel.files import write_whole
@@ -44,7 +45,7 @@ class Case:
     step_s: float
     simulated_s: float  # the step less what it adds as a whole
     stack: str  # as the job has it: unknown software has a kind and a date
-    experts: bool
+    band: str  # its kind: `rackmodel.engine.certainty.kind_of`
     filled: tuple[str, ...]  # columns that nobody stated
     answer: dict  # as `rackmodel.validation.errors.predict` tells it
 
@@ -117,7 +118,7 @@ def case(row: dict) -> Case | str:
     step = kernel_constants()["step"]
     slow = 1.0 + step["spread"] * expected_maximum(job.gpus)
     inner_s = (step_s - step["fixed_s"]) / slow
-    told = (job.stack, job.model.experts > 0, tuple(answer["filled"].split()), answer)
+    told = (job.stack, kind_of(job), tuple(answer["filled"].split()), answer)
     return Case(row, part.name, part.family, seconds, step_s, inner_s, *told)
 
 

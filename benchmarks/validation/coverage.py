@@ -5,8 +5,9 @@
 
 In:  a table of published runs (those that ship); parameters.toml; the constants as they stand.
 Out: a table by kind of software, in Markdown; with --write between the marks of README.md. Below
-it the widths that hold 80% of the runs, and how far families of software are off as a whole, one
-side and one term at a time: what the table `band` of kernels.toml is set by.
+it the widths that hold 80% of the runs, by kind of band: what the table `band` of kernels.toml is
+set by. Its terms are what is missing in quadrature: of unknown software beside known one, of
+settings that were filled in beside stated ones.
 Left out: choosing the widths; they are rounded by hand from what this prints.
 
 On software that it was not fitted on: all runs of a family are left out, the constants are fitted
@@ -30,6 +31,7 @@ import pandas as pd
 from benchmarks.validation.cases import Case, cases, every_nth, read_rows
 from benchmarks.validation.fit import Fit
 from benchmarks.validation.table import written
+from rackmodel.engine.certainty import FILLED
 from rackmodel.hardware import accelerator
 from rackmodel.software import software_of, stack_or_unknown
 from rackmodel.software.stack import month
@@ -72,7 +74,8 @@ def errors(seen: list[Case], hidden: list[Case]) -> pd.DataFrame:
         out[inside] = other.errors(fit.solve(outside, known), of_hidden)
     frame = pd.DataFrame([c.row for c in seen])[["id", "tier", "stack", "topology"]]
     frame["kind"] = [kind_of(c) for c in seen]
-    frame["experts"], frame["family"] = [c.experts for c in seen], families
+    frame["band"], frame["family"] = [c.band for c in seen], families
+    frame["filled"] = [bool({*FILLED["settings"]} & {*c.filled}) for c in seen]
     frame["fitted"], frame["not fitted"] = fit.errors(known, np.arange(len(seen))), out
     held = [_holds(*both) for both in zip(seen, frame["fitted"], strict=True)]
     frame["fitted inside"], frame["not fitted inside"] = np.array(held, dtype=float), np.nan
@@ -115,7 +118,7 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
     groups = {
         "core": frame[frame.tier == "core"],
         "wide": frame[frame.tier != "core"],
-        "with experts": frame[frame.experts],
+        "with experts": frame[frame.band == "experts"],
         "collected later": frame[frame.id.astype(str).str.startswith("f2-")],
         **{str(kind): group for kind, group in frame.groupby("kind")},
     }
@@ -135,31 +138,26 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def quantiles(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield what holds 80% of the runs: 10th and 90th percentile of ln(measured / predicted)."""
-    for column in ("fitted", "not fitted"):
-        for name, group in (("dense", frame[~frame.experts]), ("experts", frame[frame.experts])):
-            sizes = -np.log1p(group[column].dropna())
-            if len(sizes):
-                low, high = np.quantile(sizes, (0.1, 0.9))
-                yield f"{column:12s} {name:8s} {low:+.3f} {high:+.3f}"
+    """Yield what holds 80% of the runs of a kind: how far ln(measured / predicted) is at both ends.
 
-
-def between(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield how far families that the fit did not see are off as a whole, whatever their size.
-
-    The root mean square of their mean ln(measured / predicted), quick and slow ones apart (each as
-    if there were as many of the other): the term of a band that stands for unknown software, since
-    no number of its runs would average it out.
+    The 10th and 90th percentile with all runs alike, with each stack counted once and with each
+    family once, and their mean. By kind of band, and by whether settings were filled in.
     """
-    hidden = frame[frame["not fitted"].notna()]
-    for name, group in (("dense", hidden[~hidden.experts]), ("experts", hidden[hidden.experts])):
-        if len(group):
-            means = (-np.log1p(group["not fitted"])).groupby(group.family).mean()
-            low, high = (
-                float(np.sqrt(2.0 * (means.clip(*side) ** 2).mean()))
-                for side in ((None, 0.0), (0.0, None))
-            )
-            yield f"families     {name:8s} {-low:+.3f} {high:+.3f}  ({len(means)} of them)"
+    columns = [frame["fitted"].rename("known"), frame["not fitted"].rename("unknown")]
+    for column in columns:
+        runs = frame.assign(ln=-np.log1p(column))[column.notna()]
+        for (band, filled), group in runs.groupby(["band", "filled"]):
+            ends = [_percentiles(group, by) for by in (["id"], ["stack"], ["family"])]
+            cells = [f"{low:+.3f} {high:+.3f}" for low, high in (*ends, np.mean(ends, axis=0))]
+            what = "settings filled in" if filled else "settings stated"
+            yield f"{column.name:8s} {band:8s} {what:18s} {len(group):4d}  {'  '.join(cells)}"
+
+
+def _percentiles(runs: pd.DataFrame, alike: list[str]) -> np.ndarray:
+    """Return the 10th and 90th percentile of `ln`, with runs that are alike counted as one."""
+    weights = 1.0 / runs.groupby(alike)["ln"].transform("size")
+    runs = runs.assign(weight=weights / weights.sum()).sort_values("ln")
+    return np.interp((0.1, 0.9), runs.weight.cumsum() - runs.weight / 2.0, runs["ln"])
 
 
 def main() -> None:
@@ -181,7 +179,7 @@ def main() -> None:
     some = [unseen(row) for row in every_nth(rows, arguments.every) if row["id"] in seen]
     frame = errors(list(seen.values()), cases(some, arguments.workers, kept))
     text = "\n".join(lines(frame))
-    print(text, *quantiles(frame), *between(frame), sep="\n")
+    print(text, *quantiles(frame), sep="\n")
     if arguments.write:
         head, rest = README.read_text("utf-8").split(BEGIN)
         README.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", "utf-8")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rackmodel.kernels.kernel_constants import KernelConstants, kernel_constants
 from rackmodel.software import software_of
@@ -26,6 +26,7 @@ FILLED = {
     "plan": ("plan", "tp", "pp", "vpp", "cp", "micro_batch"),
     "settings": ("recompute", "sharding", "precision"),
 }
+Kind = Literal["dense", "sharded", "experts"]
 _WORDS = {"plan": "plan searched", "settings": "settings filled in"}
 
 
@@ -79,16 +80,27 @@ def band(
         them), "recompute", "sharding", "precision". unsaid : what else nobody said, by its words:
         widths below and above.
     """
-    known, experts, more = software_of(job.stack).known, job.model.experts > 0, unsaid or {}
-    low, high, why = widths(experts, known, family, filled, constants)
+    known, more = software_of(job.stack).known, unsaid or {}
+    low, high, why = widths(kind_of(job), known, family, filled, constants)
     low, high = together([(low, high), *more.values()])
     why += more
     reason = f"wide: {', '.join(why)}" if why else "software and accelerator of published runs"
     return Band(step_s * math.exp(-low), step_s * math.exp(high), reason)
 
 
+def kind_of(job: Job) -> Kind:
+    """Return the kind of a band: "sharded" where ranks gather weights of a model without experts.
+
+    What runs again and when traffic shows differ more from one such software to the next than
+    where each rank keeps its weights.
+    """
+    if job.model.experts:
+        return "experts"
+    return "sharded" if job.plan.sharded_parameters else "dense"
+
+
 def widths(
-    experts: bool,
+    kind: Kind,
     known: bool,
     family: str,
     filled: Iterable[str],
@@ -96,12 +108,11 @@ def widths(
 ) -> tuple[float, float, list[str]]:
     """Return the widths of a band below and above, as logarithms, and why it is wide.
 
-    experts : the model has them. known : the software is one of the table. For the others see
-    `band`.
+    known : the software is one of the table. For the others see `kind_of`, `band`.
     """
     table = (constants or kernel_constants())["band"]
     given = set(filled)
-    terms = {"experts": "experts"} if experts else {"dense": ""}
+    terms: dict[str, str] = {kind: "experts" if kind == "experts" else ""}
     if not known:
         terms["unknown_stack"] = "software unknown"
     if family in table["few_families"]:
@@ -110,7 +121,8 @@ def widths(
         terms["no_runs"] = f"no runs on {family}"
     for term, fields in FILLED.items():
         if given.intersection(fields):
-            terms[term] = _WORDS[term]
+            own = f"{term}_{kind}"
+            terms[own if own in table else term] = _WORDS[term]
     low, high = together(table[term] for term in terms)
     return low, high, [word for word in terms.values() if word]
 

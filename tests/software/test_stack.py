@@ -134,8 +134,9 @@ def test_newer_releases_are_never_slower():
     assert old.factors["permute"] > new.factors["permute"]
 
 
-def job(gpus=1024, stack="megatron-bridge-26.04", experts=0):
-    return SimpleNamespace(gpus=gpus, stack=stack, model=SimpleNamespace(experts=experts))
+def job(gpus=1024, stack="megatron-bridge-26.04", experts=0, sharded=False):
+    model, plan = SimpleNamespace(experts=experts), SimpleNamespace(sharded_parameters=sharded)
+    return SimpleNamespace(gpus=gpus, stack=stack, model=model, plan=plan)
 
 
 def test_more_accelerators_wait_longer_for_the_slowest():
@@ -149,7 +150,8 @@ def test_bands_hold_the_prediction_and_widen_where_less_is_known():
         family, filled = changes.pop("family", "nvidia-hopper"), changes.pop("filled", ())
         sure = band(2.0, job(**changes), family, filled=filled)
         assert sure.low_s < 2.0 < sure.high_s
-        assert sure.reason.startswith("wide") is bool(changes or filled or family == "ascend")
+        told = filled or family == "ascend" or {*changes} - {"sharded"}
+        assert sure.reason.startswith("wide") is bool(told)
         return sure.high_s / sure.low_s
 
     assert width() < width(experts=64)  # 10th and 90th percentiles of published runs say so
@@ -157,6 +159,11 @@ def test_bands_hold_the_prediction_and_widen_where_less_is_known():
     assert width() < width(family="ascend")
     assert width() < width(filled=["recompute"]) < width(filled=["recompute", "tp"])
     assert width(filled=["tp"]) == width(filled=FILLED["plan"])  # one search, one doubt
+    # Whole layers run again or none where weights are gathered: more to doubt than elsewhere.
+    assert width() < width(sharded=True)
+    unsaid = [width(sharded=x, filled=["recompute"]) / width(sharded=x) for x in (False, True)]
+    assert 1.0 < unsaid[0] < 1.05 < 1.15 < unsaid[1]
+    assert width(sharded=True, experts=8) == width(experts=8)
 
 
 def test_products_in_8_bits_got_quicker_on_hopper_with_cublas_of_october_2024():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.validation.coverage import between, unseen
+from benchmarks.validation.coverage import quantiles, unseen
 from benchmarks.validation.slopes import slopes
 from rackmodel.software import stack_or_unknown
 from rackmodel.validation.accuracy import HELD, RUNS, record, recorded, stack_rows, worse
@@ -76,13 +76,13 @@ def test_slopes_of_errors_are_found_beside_levels_of_machines():
     assert all(uncertain < 1e-9 for _, _, uncertain in found)
 
 
-def test_how_far_families_are_off_as_a_whole_does_not_go_by_the_number_of_their_runs():
-    def told(quick, slow):
-        frame = pd.DataFrame({"family": ["a"] * quick + ["b"] * slow, "experts": False})
-        frame["not fitted"] = np.expm1([0.1] * quick + [-0.1] * slow)
-        (line,) = between(frame)
-        return line
-
-    # Of two families one is quick by 0.1, one slow by as much: each side as if both were.
-    assert told(1, 1) == told(50, 2) == "families     dense    -0.100 +0.100  (2 of them)"
-    assert told(3, 0).split()[2:4] == ["-0.141", "+0.000"]
+def test_widths_of_bands_do_not_go_by_the_number_of_runs_alone():
+    """Fifty runs of one family and two of another: by runs one side, by families both."""
+    frame = pd.DataFrame({"family": ["a"] * 50 + ["b"] * 2, "band": "dense", "filled": False})
+    frame["id"], frame["stack"] = range(len(frame)), frame["family"]
+    frame["fitted"] = frame["not fitted"] = np.expm1([0.1] * 50 + [-0.1] * 2)
+    known, unknown = quantiles(frame)
+    assert known.split()[:2] == ["known", "dense"]
+    ends = [float(cell) for cell in unknown.split()[-8:]]
+    assert ends[:6] == pytest.approx([-0.1, -0.1, -0.1, 0.1, -0.1, 0.1])
+    assert ends[6:] == pytest.approx([-0.1, 0.033], abs=0.001)
