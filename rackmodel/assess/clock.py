@@ -59,11 +59,10 @@ def repeated_unit(
     rows = picked(timeline, sorted(COLUMNS), inside)
     work = work_of(rows, accelerator, device_busy)
     duration = rows["end_s"] - rows["start_s"]
-    moving_s = rows["hbm_bytes"] / accelerator.hbm_bytes_per_s
     return {
         **{name: work[name] for name in ("activity", "best_s", "stall_w", "flop_j")},
         "duration_s": duration,
-        "free_s": moving_s + (1.0 - device_busy) * duration,
+        "free_s": rows["bare_hbm_s"] + (1.0 - device_busy) * duration,
         "byte_j": work["hbm_j"] + work["link_j"],
     }
 

@@ -17,6 +17,7 @@ from rackmodel.columns import Floats, Ints, Table, Words, each_once, floats, int
 from rackmodel.errors import InvalidInput
 from rackmodel.hardware import Accelerator, PowerModel
 from rackmodel.hardware.power_model import best_flops_per_s, flop_energy_j
+from rackmodel.result.hbm import hbm_moved
 
 COLUMNS = {
     "rank_class",
@@ -26,6 +27,7 @@ COLUMNS = {
     "flops",
     "precision",
     "hbm_bytes",
+    "bare_hbm_s",
     "wire_bytes",
 }
 MOST_WINDOWS = 2048  # of the cap, in one step
@@ -47,7 +49,7 @@ class Pieces(NamedTuple):
     window [K] (index of the averaging window of the power cap, M in all); clock_needed [K] (the
     clock below which the compute pieces could not have been this fast); stall_w [K] (what matrix
     units would draw if they stalled all of the time); hbm_free [K] (share of the time in which
-    kernels run and HBM is free).
+    kernels run and HBM is not all that they wait for).
     """
 
     rank_class: int
@@ -79,7 +81,7 @@ def cut_timeline(
     Parameters
     ----------
     timeline : one row per piece of a rank class's time: rank_class, kind, start_s, end_s, flops,
-        precision, hbm_bytes, wire_bytes. Pieces on several streams may overlap.
+        precision, hbm_bytes, bare_hbm_s, wire_bytes. Pieces on several streams may overlap.
     step_s : length of the step. [s]
     device_busy : share of compute pieces in which kernels run; for the rest the accelerator waits
         for its host to launch them.
@@ -152,18 +154,16 @@ def _cut(
     def highest(key: str, least: float) -> Floats:
         return _highest(own[key], begin, stop, len(edges), least)
 
-    hbm_w = rate("hbm_j")
-    hbm_full_w = max(1e-9, power.e_hbm_j_per_byte * accelerator.hbm_bytes_per_s)
     return Pieces(
         rank_class=name,
         edges_s=edges,
         activity=highest("activity", power.act_wait),
         flop_w=rate("flop_j"),
-        hbm_w=hbm_w,
+        hbm_w=rate("hbm_j"),
         link_w=rate("link_j"),
         clock_needed=rate("best_s"),
         stall_w=highest("stall_w", 0.0),
-        hbm_free=np.maximum(0.0, held - hbm_w / hbm_full_w),
+        hbm_free=np.maximum(0.0, held - rate("bare_s")),
         window=np.searchsorted(window_edges, edges[:-1] + 0.5 * np.diff(edges)) - 1,
         windows=len(window_edges) - 1,
     )
@@ -175,12 +175,13 @@ def work_of(timeline: Table, accelerator: Accelerator, device_busy: float) -> di
     Returns
     -------
     activity (0 to 1), best_s (what the FLOPs take at best), stall_w (of matrix units that stall all
-    of the time), flop_j, hbm_j, link_j; one value a row.
+    of the time), flop_j, hbm_j, link_j, bare_s (HBM is all that kernels wait for); one value a row.
     """
     power = accelerator.power
     levels = activity_levels(power, device_busy)
     formats = timeline["precision"]
-    flops = floats(timeline, "flops")
+    flops, wire = floats(timeline, "flops"), floats(timeline, "wire_bytes")
+    moved = hbm_moved(floats(timeline, "hbm_bytes"), wire)
     joule = by_name(formats, lambda p: flop_energy_j(accelerator, p), "precision")
     pace = by_name(formats, lambda p: best_flops_per_s(accelerator, p), "precision")
     # What links draw without traffic stands in the idle power; a rank receives what it sends.
@@ -191,8 +192,9 @@ def work_of(timeline: Table, accelerator: Accelerator, device_busy: float) -> di
         "best_s": np.divide(flops, pace, out=np.zeros_like(flops), where=pace > 0),
         "stall_w": power.act_stall * power.data_toggle * full_w,
         "flop_j": flops * joule * power.data_toggle,
-        "hbm_j": floats(timeline, "hbm_bytes") * power.e_hbm_j_per_byte,
-        "link_j": floats(timeline, "wire_bytes") * link_j,
+        "hbm_j": moved * power.e_hbm_j_per_byte,
+        "bare_s": floats(timeline, "bare_hbm_s"),
+        "link_j": wire * link_j,
     }
 
 

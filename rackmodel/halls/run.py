@@ -345,7 +345,7 @@ def _trained_w(
     assert not isinstance(result, ServingResult)
     frames = replace(
         frames_of(result),
-        timeline=stretches(step),
+        timeline=stretches(step, result.kernels.traffic),
         rank_counts=step.rank_count.tolist(),
         racks=rack_columns(step, size),
         step_s=step.step_s,

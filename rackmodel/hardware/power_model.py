@@ -50,6 +50,15 @@ def number_format(precision: str) -> str:
     return _SAME.get(base, base)
 
 
+def element_bytes(precision: str) -> float:
+    """Return the bytes of an element of an operand of the arithmetic of a precision.
+
+    >>> element_bytes("fp8-mx"), element_bytes("bf16")
+    (1.0, 2.0)
+    """
+    return _WIDTHS.get(number_format(precision), 2.0)
+
+
 def peak_flops_per_s(accelerator: Any, precision: str) -> tuple[float, str]:
     """Return the dense peak for a precision and the format that it stands for.
 
@@ -183,7 +192,7 @@ def sustained_clock(
     flops_per_s = duty * best_flops_per_s(accelerator, precision)
     flop_w = flop_energy_j(accelerator, precision) * flops_per_s
     _, key = peak_flops_per_s(accelerator, precision)
-    bytes_per_flop = hbm_bytes_per_flop * _WIDTHS.get(key, 2.0) / 2.0
+    bytes_per_flop = hbm_bytes_per_flop * element_bytes(key) / 2.0
     clock = highest_clock(
         fixed=np.array(power.idle_w * hot),
         act=np.array(power.act_w + flop_w),  # the FLOPs of a second follow the clock

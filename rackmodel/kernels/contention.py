@@ -106,7 +106,7 @@ def hbm_bound_share(job: Job, kernels: KernelTimes, hbm_bytes_per_s: float) -> f
         for step in block_steps(local, block):
             for kernel in (*step.work.forward, *step.work.backward, *step.work.weight):
                 seconds = layers * kernel.count * kernels.kernel_s(kernel)
-                moved = kernel.read_bytes + kernel.write_bytes
+                moved = kernels.traffic.moved_bytes(kernel)
                 moving = layers * kernel.count * moved / hbm_bytes_per_s
                 total += seconds
                 bound += seconds if moving > 0.5 * seconds else 0.0

@@ -42,6 +42,21 @@ def row_elements(kernel: Kernel) -> int:
     return math.gcd(8, n, m if kernel.role == Role.WGRAD else k)
 
 
+def product_shape(kernel: Kernel) -> Shape:
+    """Return m, n, k of the product(s) of a kernel and how many there are.
+
+    Groups share the rows; the weight gradient of an expert is n x k and reduces over its rows.
+
+    >>> product_shape(Kernel(family="grouped_gemm", name="experts", shape=(4096, 512, 1024, 8)))
+    (512.0, 512.0, 1024.0, 8.0)
+    """
+    m, n, k, batch = (float(x) for x in (*kernel.shape, 1, 1, 1)[:4])
+    if kernel.family == "grouped_gemm":
+        rows = m / max(batch, 1.0)
+        m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
+    return m, n, k, batch
+
+
 def tiled_flops(shape: Shape, units: int, gemm: GemmConstants, small_tile: float) -> float:
     """Return the FLOPs that the machine has the time for while it does this product.
 

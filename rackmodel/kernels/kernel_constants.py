@@ -38,6 +38,10 @@ class AcceleratorLike(Protocol):
         """Streaming multiprocessors, compute units or cores."""
 
     @property
+    def l2_bytes(self) -> float | None:
+        """Last cache level before HBM, or what software fills in its place."""
+
+    @property
     def power_w(self) -> float:
         """Power cap."""
 
@@ -55,6 +59,8 @@ class GemmConstants(NamedTuple):
     fill_k: float
     start_s: float
     start_format_s: Mapping[str, float]
+    cache_share: float
+    scratchpad: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class KernelConstants:
             fill_k=float(row["fill_k"]),
             start_s=float(row["start_s"]),
             start_format_s=row.get("start_format_s", {}),
+            cache_share=float(row.get("cache_share", 1.0)),
+            scratchpad=bool(row.get("scratchpad", False)),
         )
 
     def attention_efficiency(self, generation: str, family: str, part: str = "") -> float:

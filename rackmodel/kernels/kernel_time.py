@@ -20,6 +20,7 @@ from rackmodel.kernels.kernel_constants import (
     KernelConstants,
     kernel_constants,
 )
+from rackmodel.kernels.operand_bytes import Traffic
 from rackmodel.software import Software, software_of
 from rackmodel.software.constant_files import kept
 from rackmodel.workload import Job
@@ -48,7 +49,7 @@ class KernelTimes:
     >>> from types import SimpleNamespace
     >>> from rackmodel.workload.operations import Kernel
     >>> part = SimpleNamespace(name="h100", family="nvidia-hopper", flops_per_s={"bf16": 989.4e12},
-    ...     hbm_bytes_per_s=3.35e12, compute_units=132, power_w=700.0)
+    ...     hbm_bytes_per_s=3.35e12, l2_bytes=50e6, compute_units=132, power_w=700.0)
     >>> square = Kernel(family="gemm", name="square", flops=2 * 8192**3,
     ...     shape=(8192, 8192, 8192, 1),
     ...     read_bytes=4 * 8192**2, write_bytes=2 * 8192**2)
@@ -78,6 +79,7 @@ class KernelTimes:
         self.software = software or software_of(stack)
         self.others: dict[str, KernelTimes] = {}  # of the other accelerators of a mixed machine
         self._gemm = self.constants.gemm(accelerator.family)
+        self.traffic = Traffic.of(accelerator, self._gemm)
         self._kernel_s: dict[Kernel, float] = {}
         self._times_s: dict[tuple[Kernel, ...], tuple[float, float]] = {}
         self._gemm_of: dict[str, GemmConstants] = {}
@@ -211,20 +213,15 @@ class KernelTimes:
     def _gemm_s(self, kernel: Kernel) -> float:
         common = self.constants["gemm_common"]
         rate, key = self._matrix_rate(kernel.precision)
-        m, n, k = (float(x) for x in (*kernel.shape, 1, 1, 1)[:3])
-        batch = float(kernel.shape[3]) if len(kernel.shape) > 3 else 1.0
-        factor = self._slowdown(key)
-        if kernel.family == "grouped_gemm":
-            rows = m / max(batch, 1.0)
-            # The weight gradient of an expert is n x k and reduces over the rows of that expert.
-            m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
-            # of one group it is a plain product
-            rate *= common["grouped"] if batch > 1 else 1.0
+        shape = gemm_time.product_shape(kernel)
+        batch = shape[3]
         if kernel.family == "gemm":
             rate *= self._aligned_share(gemm_time.row_elements(kernel), batch)
-        moved = kernel.read_bytes + kernel.write_bytes
-        return factor * gemm_time.gemm_s(
-            (m, n, k, batch),
+        elif batch > 1:  # of one group it is a plain product
+            rate *= common["grouped"]
+        moved = self.traffic.moved_bytes(kernel)
+        return self._slowdown(key) * gemm_time.gemm_s(
+            shape,
             peak_flops_per_s=rate,
             hbm_s=moved / (self.accelerator.hbm_bytes_per_s * common["operands_hbm"]),
             units=max(1, self.accelerator.compute_units),

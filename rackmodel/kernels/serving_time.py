@@ -19,6 +19,7 @@ from typing import Any
 from rackmodel.hardware.power_model import peak_flops_per_s
 from rackmodel.kernels.gemm_time import smooth_max
 from rackmodel.kernels.kernel_constants import AcceleratorLike, kernel_constants
+from rackmodel.kernels.operand_bytes import Traffic
 from rackmodel.workload.operations import Compute, Kernel, Role
 
 SMOOTH = 4.0  # power of the smooth maximum of bytes and arithmetic
@@ -66,6 +67,7 @@ class ServingTimes:
         self._kernel_s: dict[Kernel, float] = {}
         self._peaks: dict[str, tuple[float, str]] = {}
         family = accelerator.family
+        self.traffic = Traffic.of(accelerator, kernel_constants().gemm(family))
         like = self.constants["like"]
         known = family in self.constants["gemm"]
         self._family = family if known else str(like.get(family, like["default"]))
@@ -106,7 +108,7 @@ class ServingTimes:
 
     def _moved_s(self, kernel: Kernel) -> float:
         """Return the time of a kernel's bytes at the full rate of HBM. [s]"""
-        return (kernel.read_bytes + kernel.write_bytes) / self.accelerator.hbm_bytes_per_s
+        return self.traffic.moved_bytes(kernel) / self.accelerator.hbm_bytes_per_s
 
     def _of(self, kind: str) -> Mapping[str, Any]:
         """Return the constants of a kind of kernel for the family, or for the one it is like."""

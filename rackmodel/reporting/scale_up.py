@@ -252,8 +252,8 @@ PICTURES: dict[str, tuple[str, Callable[..., Axes], str]] = {
             y="hbm_percent",
             relative=False,
         ),
-        "Bytes that a step moves over those that the HBM could move in its time: the least, as "
-        "operands that leave the L2 are read again.",
+        "Bytes that a step moves over those that the HBM could move in its time; operands that "
+        "leave the L2 are read again.",
     ),
     "media": (
         "media",

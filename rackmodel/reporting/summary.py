@@ -220,7 +220,7 @@ ROWS = (
     ("HBM used", hbm_text),
     (
         "HBM bandwidth busy",
-        lambda row: f"{percent((row.get('hbm') or {}).get('bandwidth_utilisation'))} or more",
+        lambda row: percent((row.get("hbm") or {}).get("bandwidth_utilisation")),
     ),
     ("power cap", cap_text),
     ("heat per rack", heat_text),

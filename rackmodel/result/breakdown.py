@@ -74,22 +74,19 @@ def compute_limits(
     part. runs : of the pipeline ranks.
     """
 
+    moved_bytes = kernels.traffic.moved_bytes
+
     def is_arithmetic(kernel: Kernel) -> bool:
         if not kernel.flops:
             return False
-        moved = kernel.read_bytes + kernel.write_bytes
         rate = kernels.sustained_flops_per_s(kernel.precision)
-        return kernel.flops / rate >= moved / hbm_bytes_per_s
+        return kernel.flops / rate >= moved_bytes(kernel) / hbm_bytes_per_s
 
     def limits_of(compute: Compute) -> Floats:
         device, host = kernels.device_s(compute), kernels.host_s(compute)
         if host > device:
             return np.array([0.0, 0.0, kernels.compute_s(compute)])
-        moved = sum(
-            (k.read_bytes + k.write_bytes) * k.count
-            for k in compute.kernels
-            if not is_arithmetic(k)
-        )
+        moved = sum(moved_bytes(k) * k.count for k in compute.kernels if not is_arithmetic(k))
         hbm = min(device, moved / hbm_bytes_per_s)
         return np.array([device - hbm, hbm, 0.0])
 

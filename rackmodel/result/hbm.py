@@ -13,14 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from rackmodel.annotations import DataFrame, Series
-from rackmodel.columns import Ints
+from rackmodel.columns import Floats, Ints
 from rackmodel.engine.step import Step
 from rackmodel.result.records import HbmRecord
 from rackmodel.workload import Action, Job, Segment, memory_timeline, peak_memory, rank_actions
 from rackmodel.workload.memory import KINDS
 from rackmodel.workload.schedules.schedule import schedule_of
 
-Bytes = TypeVar("Bytes", float, "Series[float]")
+Bytes = TypeVar("Bytes", float, Floats, "Series[float]")
 
 
 def hbm_record(
@@ -104,9 +104,7 @@ def hbm_peaks(timeline: DataFrame) -> DataFrame:
 def hbm_moved(hbm_bytes: Bytes, wire_bytes: Bytes) -> Bytes:
     """Return the bytes that HBM moves for kernels and traffic.
 
-    Kernels read each operand once, which is the least: what leaves L2 before the last tile that
-    needs it is read again. A byte on the wire is read where it is sent from and written where it
-    arrives.
+    A byte on the wire is read where it is sent from and written where it arrives.
     """
     return hbm_bytes + 2 * wire_bytes
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rackmodel.columns import Floats, Ints
 from rackmodel.engine.rank_logs import KINDS
 from rackmodel.engine.script import Lockstep
+from rackmodel.kernels.operand_bytes import Traffic
 from rackmodel.workload.operations import (
     Collective,
     Compute,
@@ -34,7 +35,7 @@ from rackmodel.workload.operations import (
 Seconds: TypeAlias = Mapping[int, float]  # by id of a Compute
 
 WORDS = ("kind", "stream", "phase", "axis", "name", "precision")
-AMOUNTS = ("flops", "hbm_bytes", "wire_bytes")
+AMOUNTS = ("flops", "hbm_bytes", "bare_hbm_s", "wire_bytes")
 KERNELS, WAITING, BYTES = 0, 1, 2  # what a part of a template is
 
 
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     precision: str = ""
     flops: float = 0.0
     hbm_bytes: float = 0.0
+    bare_hbm_s: float = 0.0  # HBM is full and no kernel has arithmetic
     wire_bytes: float = 0.0
 
 
@@ -141,6 +143,7 @@ class Layouts:
 
     program: Program
     seconds: Seconds
+    traffic: Traffic  # of kernels through HBM
     fine: bool
     wire_bytes: Mapping[tuple[str, float], float]  # bytes sent per rank, by (axis, bytes)
     silent: frozenset[int]  # ids of operations that leave no trace: collectives of one rank
@@ -277,25 +280,25 @@ class Layouts:
 
     def _formats(self, compute: Compute) -> list[Span]:
         """Return one row per number format, each with its share of [0, 1)."""
-        flops: dict[str, float] = {}
-        moved: dict[str, float] = {}
+        sums: dict[str, list[float]] = {}  # flops, hbm_bytes, bare_hbm_s
         for kernel in compute.kernels:
-            form = kernel.precision
-            flops[form] = flops.get(form, 0.0) + kernel.flops * kernel.count
-            both = (kernel.read_bytes + kernel.write_bytes) * kernel.count
-            moved[form] = moved.get(form, 0.0) + both
-        if self.fine or len(flops) < 2:
-            main = max(flops, key=flops.__getitem__, default="")
-            flops, moved = {main: sum(flops.values())}, {main: sum(moved.values())}
+            moved, bare = self.traffic.moved_bytes(kernel), self.traffic.bare_s(kernel)
+            own = sums.setdefault(kernel.precision, [0.0] * 3)
+            for i, value in enumerate((kernel.flops, moved, bare)):
+                own[i] += value * kernel.count
+        if self.fine or len(sums) < 2:
+            main = max(sums, key=lambda form: sums[form][0], default="")
+            sums = {main: [sum(own[i] for own in sums.values()) for i in range(3)]}
         # 100 FLOPs per byte: only a share
-        weight = {form: flops[form] + 100.0 * moved[form] for form in flops}
+        weight = {form: own[0] + 100.0 * own[1] for form, own in sums.items()}
         total = sum(weight.values())
         spans: list[Span] = []
         now = 0.0
-        for form in flops:
-            end = now + (weight[form] / total if total else 1.0 / len(flops))
+        for form, (flops, moved, bare) in sums.items():
+            end = now + (weight[form] / total if total else 1.0 / len(sums))
             row = Row("compute", "compute", compute.phase, "", compute.name, form)
-            spans.append((row._replace(flops=flops[form], hbm_bytes=moved[form]), now, end))
+            row = row._replace(flops=flops, hbm_bytes=moved, bare_hbm_s=bare)
+            spans.append((row, now, end))
             now = end
         return spans
 
@@ -309,12 +312,13 @@ def _together(spans: list[Span]) -> list[Span]:
     """Put kernels of the same kind together, one kind after the other; totals are kept."""
     sums: dict[Row, list[float]] = {}
     for row, start, end in spans:
-        totals = sums.setdefault(_of_kind(row), [0.0] * 3)
-        for i, value in enumerate((end - start, row.flops, row.hbm_bytes)):
+        totals = sums.setdefault(_of_kind(row), [0.0] * 4)
+        for i, value in enumerate((end - start, row.flops, row.hbm_bytes, row.bare_hbm_s)):
             totals[i] += value
     merged: list[Span] = []
     now = 0.0
-    for row, (width, flops, moved) in sums.items():
-        merged.append((row._replace(flops=flops, hbm_bytes=moved), now, now + width))
+    for row, (width, flops, moved, bare) in sums.items():
+        done = row._replace(flops=flops, hbm_bytes=moved, bare_hbm_s=bare)
+        merged.append((done, now, now + width))
         now += width
     return merged

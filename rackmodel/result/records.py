@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 
 class HbmRecord(TypedDict):
-    """HBM of the fullest pipeline rank by kind; how busy its bandwidth is at least (0 to 1).
+    """HBM of the fullest pipeline rank by kind; how busy its bandwidth is (0 to 1).
 
     `without_recompute_bytes`: what the plan would use if nothing ran again in its backward pass,
     where something does; `without_offload_bytes`: if nothing were in host memory, where a part is.

@@ -160,12 +160,12 @@ class Result(Banded):
     def stretches(self) -> Columns:
         """The same as `events`, as arrays by column: what figures are worked out from."""
         lost = (self.step.step_s, self.step_s) if self.overhead_s > 0 else None
-        return stretches(self.step, outside=lost)
+        return stretches(self.step, self.kernels.traffic, outside=lost)
 
     @cached_property
     def operations(self) -> DataFrame:
         """One row per operation of every rank class."""
-        return frame_of(stretches(self.step, fine=True))
+        return frame_of(stretches(self.step, self.kernels.traffic, fine=True))
 
     @cached_property
     def links(self) -> DataFrame:
@@ -273,7 +273,7 @@ class Result(Banded):
 
     @property
     def hbm_bandwidth_utilisation(self) -> float:
-        """HBM bytes moved at least over what could be moved in a step, mean over all ranks."""
+        """HBM bytes moved over what could be moved in a step, mean over all ranks."""
         moved = hbm_moved(self._per_rank("hbm_bytes"), self._per_rank("wire_bytes"))
         return moved / self.step_s / self.accelerator.hbm_bytes_per_s
 

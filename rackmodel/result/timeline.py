@@ -17,13 +17,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.annotations import DataFrame
-from rackmodel.columns import Columns, Floats, Ints, Words, each_once, frame_of
+from rackmodel.columns import Columns, Floats, Ints, Words, each_once
 from rackmodel.engine.rank_logs import RankLog
 from rackmodel.engine.recurrence import Splice
 from rackmodel.engine.script import Lockstep
 from rackmodel.engine.step import Step
 from rackmodel.errors import CannotRun
+from rackmodel.kernels.operand_bytes import Traffic
 from rackmodel.result.layouts import AMOUNTS, BYTES, KERNELS, WAITING, WORDS, Layouts, Row, Table
 from rackmodel.result.link_usage import sent_bytes
 from rackmodel.stages import tell
@@ -43,17 +43,22 @@ ROUNDING_S = 1e-12  # shorter stretches are rounding, not waiting
 
 
 def stretches(
-    step: Step, *, fine: bool = False, outside: tuple[float, float] | None = None
+    step: Step,
+    traffic: Traffic,
+    *,
+    fine: bool = False,
+    outside: tuple[float, float] | None = None,
 ) -> Columns:
     """Return the events of all rank classes, in order of class and start.
 
-    fine : one row per operation. outside : (start, end) of what every rank waits for after its last
-    operation.
+    traffic : what kernels move through HBM. fine : one row per operation. outside : (start, end) of
+    what every rank waits for after its last operation.
     """
     tell("where the time goes")
     table, sent = Table(), sent_bytes(step)
     layouts = [
-        Layouts(program, step.seconds, fine, sent, step.silent, table) for program in step.programs
+        Layouts(program, step.seconds, traffic, fine, sent, step.silent, table)
+        for program in step.programs
     ]
     stages = step.rank_stage.tolist()
     parts = [
@@ -85,11 +90,6 @@ def stretches(
     for name in ("start_s", "end_s", "micro_batch", *AMOUNTS):
         columns[name] = together[name]
     return columns
-
-
-def frame(step: Step, *, fine: bool = False) -> DataFrame:
-    """Return `stretches` as a DataFrame."""
-    return frame_of(stretches(step, fine=fine))
 
 
 def _spliced(table: Rows, splice: Splice | None) -> Rows:

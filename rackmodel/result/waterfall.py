@@ -70,7 +70,7 @@ def _parts(compute: Compute, kernels: KernelTimes, peak: float) -> Floats:
 
 def _of_kernel(kernel: Kernel, kernels: KernelTimes, peak: float) -> Floats:
     took_s, ideal_s = kernels.kernel_s(kernel), kernel.flops / peak
-    hbm_s = (kernel.read_bytes + kernel.write_bytes) / kernels.accelerator.hbm_bytes_per_s
+    hbm_s = kernels.traffic.moved_bytes(kernel) / kernels.accelerator.hbm_bytes_per_s
     long_s = kernel.flops / kernels.sustained_flops_per_s(kernel.precision)
     if not kernel.flops or long_s < hbm_s:
         return np.array([ideal_s, 0.0, 0.0, 0.0, took_s - ideal_s])

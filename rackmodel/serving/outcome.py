@@ -125,7 +125,7 @@ class ServingResult(Framed):
     def hbm_bandwidth_utilisation(self) -> float:
         """HBM bytes that a decode step moves over what could be moved in its time."""
         moved = sum(
-            times * (kernel.read_bytes + kernel.write_bytes)
+            times * self.kernels.traffic.moved_bytes(kernel)
             for kernel, times in kernels_of(self.decode).items()
         )
         moved += host_bytes(self.job, self.job.worker)

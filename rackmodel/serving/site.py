@@ -25,10 +25,11 @@ from rackmodel.result.link_usage import rack_classes, rack_columns
 from rackmodel.result.timeline import stretches
 from rackmodel.serving.outcome import ServingResult, kernels_of
 from rackmodel.topology import Topology
+from rackmodel.workload.operations import PRODUCTS
 from rackmodel.workload.serving.job import ServingJob
 from rackmodel.workload.serving.memory import host_bytes
 
-SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "wire_bytes")
+SCALED = ("start_s", "end_s", "flops", "hbm_bytes", "bare_hbm_s", "wire_bytes")
 
 
 def assess_serving(
@@ -87,8 +88,8 @@ def held_share(result: ServingResult) -> float:
     for step, share in shares:
         for kernel, count in kernels_of(step).items():
             peak = peak_flops_per_s(part, kernel.precision)[0]
-            moved = kernel.read_bytes + kernel.write_bytes
             seconds = times.kernel_s(kernel)
+            moved = times.traffic.moved_bytes(kernel)
             best = max(moved / part.hbm_bytes_per_s, kernel.flops / peak)
             useful += share * count * min(seconds, best)
             whole += share * count * seconds
@@ -114,7 +115,7 @@ def padding(step: Step, rows: float) -> dict[str, float]:
     done: dict[str, float] = {}
     for kernel, count in kernels_of(step).items():
         ratio = 1.0
-        if kernel.family in ("gemm", "grouped_gemm"):
+        if kernel.family in PRODUCTS:
             groups = kernel.shape[3] if kernel.family == "grouped_gemm" else 1
             ratio = padded(kernel.shape[0] / groups, rows)
         asked[kernel.precision] = asked.get(kernel.precision, 0.0) + count * kernel.flops
@@ -126,9 +127,8 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
     """Return timeline, ranks of each class and racks of a mean step, and its seconds."""
     job, state = result.job, result.steady
     decode, prompt = result.decode, result.prompt
-    tile = result.accelerator.power.matrix_rows
     copied = job.worker.pp * host_bytes(job, job.worker)
-    rows, count = [_rows(decode, 1.0, 0.0, 0, tile, copied)], decode.rank_count.tolist()
+    rows, count = [_rows(result, decode, 1.0, 0.0, 0, copied)], decode.rank_count.tolist()
     # With pipeline stages a simulated step holds as many batches as there are stages.
     cycle_s = max(state.decode_s, decode.step_s)
     racks = rack_columns(decode, rack)
@@ -136,14 +136,14 @@ def _frames(result: ServingResult, rack: int) -> tuple[Columns, list[int], Colum
         length = cycle_s + state.mixed * max(0.0, state.mixed_s - state.decode_s)
         share = (length - cycle_s) / prompt.step_s
         if share > 0:
-            rows.append(_rows(prompt, share, cycle_s, 0, tile))
+            rows.append(_rows(result, prompt, share, cycle_s, 0))
     else:
         length = cycle_s
         at_once = job.prefill_gpus / job.prefill.tp * max(1.0, state.prompt.prompts)
         busy = min(1.0, state.requests_per_s * state.prompt_s / at_once)
         copied = job.prefill.pp * host_bytes(job, job.prefill)
         share = busy * length / max(prompt.step_s, job.prefill.pp * result.prompt_copied_s)
-        rows.append(_rows(prompt, share, 0.0, len(count), tile, copied))
+        rows.append(_rows(result, prompt, share, 0.0, len(count), copied))
         racks = _racks_apart(job, prompt, decode, rack)
         count += prompt.rank_count.tolist()
     return joined(rows), count, racks, length
@@ -172,20 +172,26 @@ def _racks_apart(job: ServingJob, prompt: Step, decode: Step, rack: int) -> Colu
 
 
 def _rows(
-    step: Step, share: float, at: float, first_class: int, tile: float, copied: float = 0.0
+    result: ServingResult,
+    step: Step,
+    share: float,
+    at: float,
+    first_class: int,
+    copied: float = 0.0,
 ) -> Columns:
     """Return what happens in a step, times and work scaled by a share, from an instant on.
 
-    FLOPs are those that units of `tile` rows do. copied : bytes that come to each rank from host
-    memory meanwhile; over links an exchange of as many bytes sends and takes, twice that.
+    FLOPs are those that matrix units do, padded to their rows. copied : bytes that come to each
+    rank from host memory meanwhile; over links an exchange of as many bytes sends and takes, twice
+    that, through HBM at both ends.
     """
-    table, form = stretches(step), padding(step, tile)
+    table = stretches(step, result.kernels.traffic)
+    form = padding(step, result.accelerator.power.matrix_rows)
     formats = table["precision"]
     more = np.array([*(form.get(name, 1.0) for name in formats.names), 1.0])[formats.codes]
     table["flops"] = table["flops"] * more
     spans = table["end_s"] - table["start_s"]
     came = copied * spans / np.bincount(table["rank_class"], spans)[table["rank_class"]]
-    table["hbm_bytes"] = table["hbm_bytes"] + came
     table["wire_bytes"] = table["wire_bytes"] + came / 2.0
     for name in SCALED:
         table[name] = table[name] * share

@@ -9,7 +9,7 @@ Left out: how events are drawn (`reporting.trace`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,6 +25,7 @@ from rackmodel.traces.recorded import MOST_MEMBERS
 from rackmodel.workload.operations import (
     Collective,
     Compute,
+    Kernel,
     Operation,
     Program,
     Send,
@@ -135,12 +136,14 @@ class _Taken:
 
     turns : seconds of the operations that have not had their turn, by (axis or "", phase, name).
     sent : seconds of transfers by (stage that sends, name): both ends take as long.
+    moved_bytes : of HBM, for one launch of a kernel.
     """
 
     step: Step
     stage: int
     turns: dict[tuple[str, str, str], Iterator[float]]
     sent: dict[tuple[int, str], float]
+    moved_bytes: Callable[[Kernel], float]
 
     @classmethod
     def of(cls, result: Result) -> list[_Taken]:
@@ -160,7 +163,7 @@ class _Taken:
             mine = rows["rank_class"] == own[stage].idxmax()
             grouped = rows["took"][mine].groupby([one[mine] for one in words])
             turns = {key: iter(took.tolist()) for key, took in grouped}
-            found.append(cls(step, stage, turns, dict(sent)))
+            found.append(cls(step, stage, turns, dict(sent), result.kernels.traffic.moved_bytes))
         return found
 
     def seconds(self, operation: Operation) -> float:
@@ -209,7 +212,7 @@ def _node(
             waits,
             seconds,
             flops=sum(k.flops * k.count for k in kernels),
-            moved=sum((k.read_bytes + k.write_bytes) * k.count for k in kernels),
+            moved=sum(taken.moved_bytes(k) * k.count for k in kernels),
             precision=max(kernels, key=lambda k: k.flops).precision if kernels else "bf16",
         )
     if isinstance(operation, Collective):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rackmodel.workload.kernels import ELEMENT, Local, Work, elementwise, linear
+from rackmodel.workload.operations import PRODUCTS
 from rackmodel.workload.steps import Comm, Step
 from rackmodel.workload.trained import Trained
 
@@ -84,7 +85,7 @@ def _adapted(local: Local, step: Step, rank: int) -> Step:
     forward, backward, weight = list(step.work.forward), list(step.work.backward), []
     count, saved = 0.0, 0.0
     for kernel in step.work.forward:
-        if kernel.family not in ("gemm", "grouped_gemm"):
+        if kernel.family not in PRODUCTS:
             continue
         m, n, k, batch = kernel.shape
         groups = batch if kernel.family == "grouped_gemm" else 0

@@ -4,7 +4,7 @@ In:  local sizes (`Local`) of a job.
 Out: `Kernel`s, forward and backward.
 Left out: how long they take; which of them a software release fuses.
 
-Bytes count each operand once: what a perfect cache would leave.
+Bytes count each operand once; what is read again is the accelerator's (kernels.operand_bytes).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from rackmodel.workload.copies import expert_shards, shard_axes
 from rackmodel.workload.job import Job
 from rackmodel.workload.kernels import ELEMENT, gemm
-from rackmodel.workload.operations import Collective, Kernel, Role
+from rackmodel.workload.operations import PRODUCTS, Collective, Kernel, Role
 from rackmodel.workload.precision import precision_of
 from rackmodel.workload.stages import Chunk, Unit
 
@@ -32,7 +32,7 @@ def matrices(units: Sequence[Unit]) -> Matrices:
     for unit in units:
         for step in unit.steps if unit.is_layer else ():
             for kernel in step.work.forward if step.learning else ():
-                if kernel.family in ("gemm", "grouped_gemm"):
+                if kernel.family in PRODUCTS:
                     _, n, k, batch = kernel.shape
                     found[n, k, step.expert] += batch if kernel.family == "grouped_gemm" else 1
     return found

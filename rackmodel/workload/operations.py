@@ -58,6 +58,7 @@ class Role(StrEnum):
     DECODE = "decode"  # attention of new tokens over a cache of keys and values
 
 
+PRODUCTS = ("gemm", "grouped_gemm")  # families that multiply matrices
 CASTS = frozenset({Role.CAST, Role.CAST_WEIGHTS})
 TOKEN_EXCHANGES = frozenset({Role.DISPATCH, Role.COMBINE})
 

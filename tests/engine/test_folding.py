@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from rackmodel.columns import frame_of
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
+from rackmodel.hardware import accelerator
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.network.sharing import NUMBA
 from rackmodel.network.symmetry import label, refine
 from rackmodel.result.link_usage import link_bytes
-from rackmodel.result.timeline import frame
+from rackmodel.result.timeline import stretches
 from rackmodel.workload import Job, Model, Plan
 from rackmodel.workload.operations import Compute, Segment
 
@@ -117,6 +120,7 @@ def compare(machine, job, *, taken=lambda *_: 0.0, **options):
     return folded, whole
 
 
+TRAFFIC = KernelTimes(accelerator("h100")).traffic
 PLANS = st.builds(
     dict,
     tp=st.sampled_from([1, 2, 4, 8]),
@@ -249,7 +253,7 @@ def passes(step):
 
 
 def events_of(step):
-    table = frame(step)
+    table = frame_of(stretches(step, TRAFFIC))
     table["at"] = table["start_s"].round(9)
     keys = ["rank_class", "at", "stream", "kind", "phase", "axis", "flops"]
     return table.sort_values(keys, ignore_index=True)

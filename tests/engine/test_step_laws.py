@@ -11,23 +11,27 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from test_folding import FlatKernels, TreeMachine, small_model
 
 import rackmodel
+from rackmodel.columns import frame_of
 from rackmodel.engine import locking
 from rackmodel.engine.options import EngineOptions
 from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.step import simulate_step
 from rackmodel.engine.stretches import Stretch
 from rackmodel.errors import CannotRun
+from rackmodel.hardware import accelerator
+from rackmodel.kernels.kernel_time import KernelTimes
 from rackmodel.result.breakdown import breakdown
 from rackmodel.result.link_usage import exchange_counts, link_bytes, link_rows
-from rackmodel.result.timeline import frame
+from rackmodel.result.timeline import stretches
 from rackmodel.workload import Job, Plan
 
+TRAFFIC = KernelTimes(accelerator("h100")).traffic
 MACHINES = ["dgx-h100", "gb200-nvl72", "dgx-a100-40", "tpu-v5p-pod", "mi355x-platform"]
 FEW = {"max_examples": 12, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
 def events(step):
-    return frame(step)
+    return frame_of(stretches(step, TRAFFIC))
 
 
 def job(tp, pp, dp, batches=4, **plan):

@@ -121,7 +121,10 @@ def test_a_narrow_format_that_is_widened_runs_as_bf16():
     part = accelerator("tpu-v6e")
     assert peak_flops_per_s(part, "fp8") == (part.flops_per_s["bf16"], "bf16")
     times = KernelTimes(part, "trillium")
-    assert times.kernel_s(square("fp8")) == pytest.approx(times.kernel_s(square()))
+    rates = [times.sustained_flops_per_s(form) for form in ("fp8", "bf16")]
+    assert rates[0] == rates[1]
+    # what it reads again is narrower
+    assert 0.99 < times.kernel_s(square("fp8")) / times.kernel_s(square()) < 1.0
 
 
 def test_fp8_attention_gains_less_for_small_heads():

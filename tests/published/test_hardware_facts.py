@@ -5,6 +5,8 @@ import pytest
 
 from rackmodel.hardware import accelerator, load_catalog
 from rackmodel.hardware.power_model import voltage_ratio
+from rackmodel.kernels.kernel_time import KernelTimes
+from rackmodel.workload.kernels import gemm
 
 CATALOG = load_catalog()
 
@@ -114,9 +116,9 @@ def best_gemm(name, number_format, shape):
     """Return the FLOP/s of a GEMM at the highest clock that keeps the cap."""
     part = accelerator(name)
     power = part.power
-    m, n, k = shape
-    operand_bytes = 1 if number_format == "fp8" else 2
-    bytes_per_flop = (operand_bytes * (m + n) * k + 2 * m * n) / (2 * m * n * k)
+    size = 1 if number_format == "fp8" else 2
+    product = gemm("product", shape, form=number_format, read=size)
+    bytes_per_flop = KernelTimes(part).traffic.moved_bytes(product) / product.flops
     reference = part.flops_per_s[number_format] / power.peak_clock_ratio
     best_cooling = min(part.thermal.r_k_per_w.values())
     leak = 1 + power.leak_per_k * (30 + best_cooling * part.power_w - 35)

@@ -62,18 +62,21 @@ def test_the_table_fails_where_a_figure_is_outside_its_bar(monkeypatch, capsys):
 
 # MLPerf Training v4.0, smc-ac-power, one node on ResNet-50 for 13.4 min: 7,006 W. That is about 36
 # epochs of 1.28 million images, 7,200 images/s per accelerator at 24.6 GFLOP and 0.27 GB each
-# (forward and backward through 22 MB of activations): products at a fifth of the peak, yet the
-# accelerators stand at their cap. (F) fits `act_stall`.
+# (forward and backward through 22 MB of activations; half of it operands of convolutions, six reads
+# and writes): products at a fifth of the peak, yet the accelerators stand at their cap. (F) fits
+# `act_stall`.
 def test_kernels_below_the_best_rate_still_draw_what_the_meters_say():
     catalog = load_catalog()
     rate = 36 * 1.281e6 / (13.4 * 60) / 8
     step = {"rank_class": 0, "kind": "compute", "start_s": 0.0, "end_s": 1.0, "precision": "fp16"}
-    work = pd.DataFrame(
-        [{**step, "flops": rate * 24.6e9, "hbm_bytes": rate * 0.27e9, "wire_bytes": 0.0}]
-    )
+    part = catalog.accelerators["h100"]
+    half_s = rate * 0.135e9 / part.hbm_bytes_per_s
+    bare_s = half_s + max(0.0, half_s - rate * 24.6e9 / part.flops_per_s["fp16"])
+    moved = {"hbm_bytes": rate * 0.27e9, "bare_hbm_s": bare_s, "wire_bytes": 0.0}
+    work = pd.DataFrame([{**step, "flops": rate * 24.6e9, **moved}])
     racks = pd.DataFrame([{"rack_class": 0, "count": 1, "rank_class": 0, "ranks": 8}])
     chassis = chassis_of(catalog, "hgx-h100-immersion")
-    done = assess_power(work, racks, catalog.accelerators["h100"], chassis, step_s=1.0)
+    done = assess_power(work, racks, part, chassis, step_s=1.0)
     assert done.racks_w == pytest.approx(7006, rel=0.05)
 
 
@@ -161,6 +164,7 @@ def busy_for_a_second(flops):
         "precision": "fp8",
         "flops": flops,
         "hbm_bytes": 1e12,
+        "bare_hbm_s": 0.3,
         "wire_bytes": 0.0,
     }
 
