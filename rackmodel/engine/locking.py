@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from rackmodel.engine.quotient import Quotient
+from rackmodel.engine.quotient import MeetingKind, Quotient
 from rackmodel.engine.script import Cut, Lockstep, Played, Turns, meeting_points, play
 from rackmodel.engine.stretches import UNLOCKED, Lock, Stretch
 
@@ -36,6 +37,7 @@ class Locking:
     _used: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of a cut
     _teams: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = field(default_factory=dict)
     _locks: dict[tuple[int, tuple[int, ...]], Lock] = field(default_factory=dict)
+    _users: dict[int, set[int]] = field(default_factory=dict)  # by class of links
 
     def of(self, cut_up: Cut, number: int) -> Lock:
         """Return how a segment may go as a whole, the same for its whole team.
@@ -55,11 +57,32 @@ class Locking:
     def _lock_of(
         self, cut_up: Cut, number: int, team: tuple[int, ...], used: tuple[int, ...]
     ) -> Lock:
-        if not all(self.quotient.kind_of(c, member).private for c in used for member in team):
+        kinds = {(c, self.quotient.joined[c][member]) for c in used for member in team}
+        shared = [place for place in kinds if not self._meeting(place).private]
+        if not all(self._loaded_by(place) <= set(team) for place in shared):
             return UNLOCKED
-        steady = self._lockstep_of(cut_up, number, team, used)
+        steady = None if shared else self._lockstep_of(cut_up, number, team, used)
         after = -1 if steady is None else steady.begin
         return Lock(steady, Stretch.of(cut_up, team, self._beside(used), after))
+
+    def _meeting(self, place: tuple[int, int]) -> MeetingKind:
+        return self.quotient.meetings[place[0]][place[1]]
+
+    def _loaded_by(self, place: tuple[int, int]) -> set[int]:
+        """Return the rank classes that load links of a kind of meeting, at any time.
+
+        Where all of them are a team at one point, none of them with anything in flight, nothing is
+        in flight on these links.
+        """
+        if not self._users:
+            for kind in chain.from_iterable(self.quotient.meetings):
+                for link in self._links(kind):
+                    self._users.setdefault(link, set()).update(kind.members)
+        return set().union(*(self._users[link] for link in self._links(self._meeting(place))))
+
+    def _links(self, kind: MeetingKind) -> set[int]:
+        flows = {flow for pairs in kind.rounds for flow, _ in pairs}
+        return {link for flow in flows for link, _ in self.quotient.loads[flow]}
 
     def _beside(self, used: tuple[int, ...]) -> frozenset[int]:
         """Return these channels and all that share a link with one of them."""

@@ -14,6 +14,7 @@ from rackmodel.engine.rank_logs import expanded
 from rackmodel.engine.script import Cut, Hold, Join, KernelRun
 from rackmodel.engine.step import simulate_step
 from rackmodel.engine.stretches import Record, Stretch
+from rackmodel.topology import load_topology
 from rackmodel.workload import Job, Plan
 from rackmodel.workload.validity import check
 
@@ -85,6 +86,21 @@ def test_crowded_segments_are_kept_as_they_are_walked(monkeypatch, seed, engine)
     machine, job, options = crowded_case(seed)
     kept, walked = assert_as_walked(monkeypatch, machine, job, engine=engine, **options)
     assert kept <= (0.7 if job.plan.pp > 1 else 1.05) * walked
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize("gpus", [512, 456])
+def test_segments_whose_links_others_load_only_with_the_team(monkeypatch, gpus, engine):
+    """On a torus rings of tp share links with each other and with those of dp.
+
+    Where all that load them belong to the team, nothing of it in flight is quiet enough; in a slice
+    that is filled in part others load them, too.
+    """
+    plan = Plan(tp=4, dp=gpus // 4, sharding="zero1", tp_overlap=True)
+    job = Job(model=small_model(layers=4), plan=plan, seq_len=1024, global_batch=plan.dp * 8)
+    machine = load_topology("tpu-v5p-pod")
+    kept, walked = assert_as_walked(monkeypatch, machine, job, engine=engine)
+    assert kept < 0.5 * walked if gpus == 512 else kept == walked
 
 
 @pytest.mark.parametrize("seed", range(100, 112))
