@@ -1,9 +1,11 @@
 """Cliffs: small changes of a job or a machine that make its simulation much dearer.
 
-In:  walks over numbers of accelerators, expert and pipeline groups, and sizes of scale-up domains.
-Out: `python -m benchmarks.speed.cliffs`: for each walk the worst ratio between neighbours of
-     events, rank classes and CPU seconds; exit code 1 where one is above `STEEPEST`. `--quick`
-     takes every tenth point with its neighbour and judges no seconds (CI's form).
+In:  walks over numbers of accelerators, expert and pipeline groups, and sizes of scale-up domains,
+     on trees, a torus, a dragonfly and hashed paths.
+Out: `python -m benchmarks.speed.cliffs [WALK ...]`: for each walk the worst ratio between
+     neighbours of events, rank classes and CPU seconds, and what it took; exit code 1 where one is
+     above `STEEPEST`. `--quick` takes every tenth point with its neighbour and judges no seconds
+     (CI's form).
 Left out: how fast the simulation is (`bench_step`).
 
 Neighbours differ by 2% in the numbers of accelerators, or are the next value that divides. A count
@@ -39,6 +41,7 @@ class Point:
     at: float
     machine: Topology
     job: Job
+    routing: str = "spray"
 
 
 def _dense(gpus: int, tp: int, pp: int = 1, **more: Any) -> Job:
@@ -62,21 +65,26 @@ def _counts(first: int, last: int, block: int) -> Iterator[int]:
 
 
 def walks() -> Iterator[tuple[str, list[Point]]]:
-    """Yield every walk with its points: some 400 in all."""
-    for name, tp, pp, last in (
-        ("dgx-h100", 4, 2, 4096),
-        ("gb200-nvl72", 8, 2, 4608),
-        ("ualink72", 8, 1, 2304),
-        ("nvl576", 8, 2, 4608),
-        ("tpu-v5p-pod", 4, 1, 512),
+    """Yield every walk with its points: some 550 in all."""
+    for name, tp, pp, last, routing in (
+        ("dgx-h100", 4, 2, 4096, "spray"),
+        ("gb200-nvl72", 8, 2, 4608, "spray"),
+        ("ualink72", 8, 1, 2304, "spray"),
+        ("nvl576", 8, 2, 4608, "spray"),
+        ("tpu-v5p-pod", 4, 1, 512, "spray"),
+        ("dgx-h100-dragonfly", 4, 2, 1024, "spray"),
+        ("dgx-h100", 4, 2, 1024, "ecmp"),
+        ("gb200-nvl72", 8, 2, 1152, "ecmp"),
     ):
         machine = load_topology(name)
-        counts = _counts(last // 4, last, tp * pp)
         yield (
-            f"{name}, accelerators",
-            [Point(at=n, machine=machine, job=_dense(n, tp, pp)) for n in counts],
+            f"{name}, accelerators" + (f", {routing}" if routing != "spray" else ""),
+            [
+                Point(at=n, machine=machine, job=_dense(n, tp, pp), routing=routing)
+                for n in _counts(last // 4, last, tp * pp)
+            ],
         )
-    for name in ("dgx-h100", "gb200-nvl72"):
+    for name in ("dgx-h100", "gb200-nvl72", "ualink72", "nvl576"):
         machine = load_topology(name)
         sizes = (1, 2, 4, 8, 16, 32, 64, 128)
         points = [Point(at=ep, machine=machine, job=_experts(512, ep)) for ep in sizes]
@@ -104,7 +112,7 @@ def measured(point: Point) -> dict[str, float]:
     """Return events, classes and CPU seconds of a point."""
     clear_caches()
     began = time.process_time()
-    step = simulate(point.machine, point.job, check_memory=False).step
+    step = simulate(point.machine, point.job, check_memory=False, routing=point.routing).step
     seconds = time.process_time() - began
     return {"events": step.events, "classes": len(step.rank_count), "seconds": seconds}
 
@@ -125,10 +133,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Walk; print the worst neighbours of each walk."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="every tenth point, no seconds")
-    quick = parser.parse_args(arguments).quick
+    parser.add_argument("walk", nargs="*", help="words in the names of walks; all if left out")
+    asked = parser.parse_args(arguments)
+    quick, words = asked.quick, asked.walk
     judged = ("events", "classes") if quick else ("events", "classes", "seconds")
     failed = 0
     for name, points in walks():
+        if not all(word in name for word in words):
+            continue
+        began = time.process_time()
         if quick:
             points = [p for i, p in enumerate(points) if i % 10 < 2][:6]
         known: list[tuple[Point, dict[str, float]]] = []
@@ -152,7 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
             for figure, (steep, one, other) in worst.items()
         )
         failed += any(steep > STEEPEST for steep, *_ in worst.values())
-        print(f"{name:<40} {len(known):>3} points, {refused} refused: {told}", flush=True)
+        took = f"{time.process_time() - began:.0f} CPU s"
+        print(f"{name:<40} {len(known):>3} points, {refused} refused, {took}: {told}", flush=True)
     return 1 if failed else 0
 
 
