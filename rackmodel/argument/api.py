@@ -337,7 +337,7 @@ def finding(rows: Sequence[Mapping[str, Any]]) -> str:
 def _gain(small: Mapping[str, Any], large: Mapping[str, Any]) -> str:
     sizes = f"{small['domain_accelerators']} to {large['domain_accelerators']}"
     if small is large:
-        return f"only a domain of {small['domain_accelerators']} was asked"
+        return f"Only a domain of {small['domain_accelerators']} was asked"
     value, low, high = (number - 1.0 for number in like_ratio(large, small))
     if low <= 0.0 <= high:
         return f"{sizes} can't be told apart ({percent(low)} to {percent(high)})"

@@ -133,7 +133,7 @@ def _least(part: pd.DataFrame, column: str) -> tuple[str, str]:
         if float(row[column]) * value / high <= float(best[column]):
             near.append(f"{size:g}")
     if len(near) == len(sizes):
-        return "any", ""
+        return "any domain", ""
     first = sizes[min(sizes)]
     change = percent(float(best[column]) / float(first[column]) - 1.0)
     return " or ".join(near), "" if best is first else f" {change}"

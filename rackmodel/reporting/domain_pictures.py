@@ -28,6 +28,7 @@ from rackmodel.reporting.style import (
     new_figure,
     part_look,
 )
+from rackmodel.reporting.words import scaled
 
 WAITS = ("tp", "cp", "ep", "pp", "dp", "bubble")
 
@@ -44,7 +45,7 @@ def domains_figure(found: Mapping[str, Any]) -> Figure:
         words = textwrap.fill(str(found["finding"]), 110)
         what = (
             f"{found['model']} on {found['gpus']:,} {found['accelerator']}, {found['precision']}, "
-            f"{found['global_batch'] * found['seq_len'] / 1e6:,.1f} M tokens a step"
+            f"{scaled(found['global_batch'] * found['seq_len'], ' tokens a step')}"
         )
         figure.suptitle(f"{words}\n{what}", x=0.01, ha="left", fontweight="bold", color=INK)
     return figure
@@ -92,7 +93,9 @@ def _banded(rows: Rows, name: str, ax: Axes, **more: Any) -> None:
     places = range(len(rows))
     middle, low, high = ([row[f"{name}{end}"] for row in rows] for end in ("", "_low", "_high"))
     colour = more.get("color", COLOURS[0])
-    ax.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0, label="80% band")
+    one = len(rows) == 1
+    band: Any = ax.vlines if one else ax.fill_between
+    band(places, low, high, color=colour, alpha=0.15, linewidth=14 * one, label="80% band")
     ax.plot(places, middle, marker="o", **{"color": colour, **more})
     for place, value in zip(places, middle, strict=True):
         ax.annotate(
@@ -171,7 +174,7 @@ def _heat(rows: Rows, ax: Axes) -> None:
     )
     for place, (row, heat) in enumerate(zip(rows, heats, strict=True)):
         ax.annotate(
-            f"{heat:.0f}\n({row['rack_accelerators']})",
+            f"{compact(heat)}\n({row['rack_accelerators']})",
             (place, heat / 2),
             ha="center",
             va="center",

@@ -45,7 +45,7 @@ _SECTIONS = (
 LEFT_OUT = (
     "Single packets, congestion control ramp-up and lossy links: flows share links max-min fairly.",
     "Stragglers by name: jitter is a distribution, defects only where they are asked for.",
-    "Inference serving, data preparation, storage; checkpoints appear only in reliability.",
+    "Serving (rackmodel serve does), data preparation, storage; checkpoints only in reliability.",
     "Free-cooling hours, water use and the price of land.",
 )
 

@@ -76,6 +76,8 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
                     color=colour,
                     linewidth=1.2,
                     linestyle=":",
+                    marker="_" if len(members) == 1 else "",
+                    markersize=16,
                     label="" if bounded else "physical bound (same colour)",
                 )
                 bounded = True
@@ -90,10 +92,12 @@ def busbw_plot(rows: Rows, ax: Axes | None = None, *, label: str = "") -> Axes:
         ax.legend(
             [handles[i] for i in order],
             [labels[i] for i in order],
-            loc="lower right",
+            loc="best",
             frameon=False,
         )
-        return dress(ax, title=_most_busbw(rows), x="message size", y="busbw [GB/s]", grid="both")
+        return dress(
+            ax, title=_most_busbw(rows), x="message size", y="bus bandwidth [GB/s]", grid="both"
+        )
 
 
 def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
@@ -106,8 +110,10 @@ def _line_name(row: Mapping[str, Any], rows: Rows) -> str:
 def _most_busbw(rows: Rows) -> str:
     """Say how much is reached, and from which size on nearly that."""
     most = max(row["busbw_bytes_per_s"] for row in rows)
+    if len({row["bytes"] for row in rows}) == 1:
+        return f"{scaled(most, 'B/s')} at {size_label(rows[0]['bytes'])}"
     near = min(row["bytes"] for row in rows if row["busbw_bytes_per_s"] >= 0.9 * most)
-    return f"Bus bandwidth up to {most / 1e9:.3g} GB/s, 90% of it from {size_label(near)} on"
+    return f"Up to {scaled(most, 'B/s')}, 90% of it from {size_label(near)} on"
 
 
 def _size_axis(ax: Axes, sizes: Sequence[float]) -> None:
@@ -115,6 +121,8 @@ def _size_axis(ax: Axes, sizes: Sequence[float]) -> None:
     known = sorted(set(sizes))
     ticks = known[:: math.ceil(len(known) / 9)]
     ax.set_xticks(ticks, [size_label(tick) for tick in ticks])
+    if len(known) == 1:
+        ax.set_xlim(known[0] / 4, known[0] * 4)
     ax.minorticks_off()
 
 

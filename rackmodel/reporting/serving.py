@@ -22,6 +22,7 @@ from rackmodel.reporting.style import (
     own_axes,
     plain_ticks,
 )
+from rackmodel.reporting.words import counted
 
 
 def breakdown_figure(rows: Rows, ax: Axes | None = None) -> Axes:
@@ -84,7 +85,7 @@ def front_figure(rows: Rows, ax: Axes | None = None) -> Axes:
                 f"{markers[number % len(markers)]}-",
                 color=COLOURS[number % len(COLOURS)],
                 markersize=4,
-                label=f"{name} ({mine[0]['gpus']:,} accelerators)",
+                label=f"{name} ({counted(mine[0]['gpus'], 'accelerator')})",
             )
         ax.set_yscale("log")
         ax.set_xlim(left=0.0)
@@ -127,12 +128,13 @@ def domains_figure(found: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     with look():
         rates = [row["tokens_per_s_per_gpu"] for row in rows]
         bars = ax.bar(labels, rates, width=0.6, color=COLOURS[0])
-        ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontweight="bold")
-        ax.set_ylim(0, max(rates, default=1.0) * 1.14)
+        inside: Any = {"label_type": "center", "color": "white", "fontweight": "bold"}
+        ax.bar_label(bars, fmt="{:,.0f}", **inside)
         right = ax.twinx()
-        right.plot(labels, [row["usd_per_mtoken"] for row in rows], "o-", color=WARN)
+        prices = [row["usd_per_mtoken"] for row in rows]
+        right.plot(labels, prices, "o-", color=WARN)
         right.set_ylabel("$ per million tokens", color=WARN)
-        right.set_ylim(bottom=0.0)
+        right.set_ylim(0.0, max(prices, default=1.0) * 1.1)
         words = {"x": "accelerators of a scale-up domain", "y": "tokens/s per accelerator"}
         dress(ax, **words)
         title = f"{found['model']}: {found['finding']}"

@@ -28,6 +28,7 @@ from rackmodel.reporting.style import (
     new_figure,
 )
 from rackmodel.reporting.summary import per_rack
+from rackmodel.reporting.words import scaled
 
 MOST_STAGES = 16  # drawn; of more, evenly many
 BINS = 240
@@ -56,14 +57,14 @@ def step_figure(
     step_breakdown([row], axes[0])
     stages(events, row["step_s"], axes[1])
     rack_power(power, row["step_s"], axes[2])
-    hbm_over_time(memory, row["hbm"]["capacity_bytes"], axes[3])
+    hbm_over_time(memory, row["step_s"], row["hbm"]["capacity_bytes"], axes[3])
     hbm_busy(hbm, row["step_s"], row["hbm"]["bandwidth_utilisation"], axes[4])
     heat_bars([row], axes[5])
     heat_w = per_rack(row, "heat_w") or 0.0
     with look():
         figure.suptitle(
             f"{row['model']} on {compact(row['gpus'])} x {row['accelerator']} ({row['topology']}): "
-            f"{row['step_s']:.3g} s a step, MFU {row['mfu']:.0%}, {heat_w / 1e3:.0f} kW a rack",
+            f"{row['step_s']:.3g} s a step, MFU {row['mfu']:.0%}, {scaled(heat_w, 'W')} a rack",
             x=0.01,
             ha="left",
             fontsize=12,
@@ -95,8 +96,11 @@ def stages(events: DataFrame, step_s: float, ax: Axes) -> Axes:
 
 
 def _spans(mine: DataFrame) -> dict[str, list[tuple[float, float]]]:
-    """Return what a rank's compute stream does: {phase: [(begin, length)]}, neighbours joined."""
-    own = mine[mine["stream"] == "compute"].sort_values("start_s")
+    """Return what a rank's compute stream does: {phase: [(begin, length)]}, neighbours joined.
+
+    While it waits for other ranks it does nothing.
+    """
+    own = mine[(mine["stream"] == "compute") & (mine["kind"] != "wait")].sort_values("start_s")
     found: dict[str, list[tuple[float, float]]] = {}
     waits = own["kind"].to_numpy() == "collective"
     columns = (own[name].to_numpy() for name in ("phase", "start_s", "end_s"))
@@ -112,7 +116,7 @@ def _spans(mine: DataFrame) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def hbm_over_time(timeline: DataFrame, capacity_bytes: float, ax: Axes) -> Axes:
+def hbm_over_time(timeline: DataFrame, step_s: float, capacity_bytes: float, ax: Axes) -> Axes:
     """Stack what fills the HBM of the fullest rank over the step, under its capacity."""
     fullest = timeline["rank_class"].to_numpy()[int(timeline["total"].to_numpy().argmax())]
     mine = timeline[timeline["rank_class"] == fullest].sort_values("time_s")
@@ -123,8 +127,8 @@ def hbm_over_time(timeline: DataFrame, capacity_bytes: float, ax: Axes) -> Axes:
     ]
     with look():
         ax.stackplot(
-            mine["time_s"],
-            *(mine[kind] / 1e9 for kind in kinds),
+            [*mine["time_s"], step_s],
+            *([*mine[kind] / 1e9, mine[kind].iloc[-1] / 1e9] for kind in kinds),
             labels=[kind.replace("_", " ") for kind in kinds],
             colors=COLOURS[: len(kinds)],
             step="post",
@@ -139,7 +143,7 @@ def hbm_over_time(timeline: DataFrame, capacity_bytes: float, ax: Axes) -> Axes:
             fontsize=9,
             color=WARN,
         )
-        ax.set_xlim(0, float(mine["time_s"].max()))
+        ax.set_xlim(0, step_s)
         ax.set_ylim(0, capacity_bytes / 1e9 * 1.15)
         legend_outside(ax)
         return dress(ax, title="HBM of the fullest rank", x="time [s]", y="HBM [GB]")
@@ -184,7 +188,7 @@ def mean_line(ax: Axes, mean: float, unit: str) -> None:
     """Draw a line at the mean, with its figure."""
     ax.axhline(mean, color=COLOURS[1], linewidth=1.6)
     ax.annotate(
-        f"mean {mean:.0f}{unit}",
+        f"mean {compact(mean)}{unit}",
         (0.99, mean),
         xycoords=("axes fraction", "data"),
         xytext=(0, 4),

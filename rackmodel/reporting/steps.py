@@ -23,7 +23,6 @@ from rackmodel.reporting.style import (
     Axes,
     Figure,
     Rows,
-    compact,
     dress,
     legend_outside,
     look,
@@ -32,6 +31,7 @@ from rackmodel.reporting.style import (
     part_look,
 )
 from rackmodel.reporting.summary import per_rack
+from rackmodel.reporting.words import counted
 
 Powers = Sequence[tuple[str, Mapping[str, Any]]]
 AIR_LIMIT_W = 40e3  # a rack cooled by room air alone; ASHRAE TC9.9 puts the practical end near it
@@ -347,7 +347,7 @@ def compare_figure(rows: Rows, powers: Powers = ()) -> Figure:
     with look():
         figure.suptitle(
             f"{_finding(rows)}{first.get('model', '')}, "
-            f"{compact(first.get('gpus', 0))} accelerators, "
+            f"{counted(first.get('gpus', 0), 'accelerator')}, "
             f"{first.get('global_batch', 0):,} x {first.get('seq_len', 0):,} tokens a step, "
             f"{first.get('precision', '')}",
             x=0.01,
