@@ -50,7 +50,7 @@ def product_shape(kernel: Kernel) -> Shape:
     >>> product_shape(Kernel(family="grouped_gemm", name="experts", shape=(4096, 512, 1024, 8)))
     (512.0, 512.0, 1024.0, 8.0)
     """
-    m, n, k, batch = (float(x) for x in (*kernel.shape, 1, 1, 1)[:4])
+    m, n, k, batch = (float(x) for x in (*kernel.shape, 1, 1, 1, 1)[:4])
     if kernel.family == "grouped_gemm":
         rows = m / max(batch, 1.0)
         m, n, k = (n, k, rows) if kernel.role == Role.WGRAD else (rows, n, k)
