@@ -101,6 +101,7 @@ class EngineOptions:
         "Micro-batches beyond the first few dozen: exact skips only where the state recurs.",
         "estimate",
         choices=("exact", "estimate", "all"),
+        option="--repeat",
     )
     engine: str = setting(
         "auto",

@@ -44,7 +44,7 @@ _SECTIONS = (
 )
 LEFT_OUT = (
     "Single packets, congestion control ramp-up and lossy links: flows share links max-min fairly.",
-    "Stragglers by name: jitter is a distribution, defects only where they are asked for.",
+    "Jitter: accelerators are alike unless slow, mixed or broken ones are asked for.",
     "Serving (rackmodel serve does), data preparation, storage; checkpoints only in reliability.",
     "Free-cooling hours, water use and the price of land.",
 )

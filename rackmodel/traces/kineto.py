@@ -90,6 +90,8 @@ def _text(path: Path, shown: str) -> Iterator[IO[str]]:
             )
         except (EOFError, zlib.error, gzip.BadGzipFile):
             raise _truncated(shown) from None
+        except RecursionError:
+            raise InvalidInput(f"{shown}: nested too deeply; give a trace of few levels") from None
 
 
 def _truncated(shown: str) -> InvalidInput:

@@ -125,6 +125,7 @@ def test_a_trace_that_is_cut_is_one_line(steps, tmp_path):
         ("a.json", b'{"a": , "traceEvents": []}'),
         ("a.json", b""),
         ("a.et", b"hello, world, this is no trace"),
+        ("deep.json", b"[" * 100_000),
         ("a.et", b""),
         ("a.et", b"\x07\x0a\x050.0.4"),
     ],
