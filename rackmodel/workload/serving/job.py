@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackmodel.errors import InvalidInput, InvalidPlan
-from rackmodel.fields import MOST_WHOLE, PLAN_PANEL, about, setting
+from rackmodel.fields import MOST_WHOLE, PLAN_PANEL, about, check_values, setting
 from rackmodel.workload.models import Model
 from rackmodel.workload.plan import Plan
 from rackmodel.workload.serving.formats import KV_BYTES, WEIGHT_FORMATS, WeightFormat, weight_format
@@ -91,6 +91,8 @@ class ServingJob:
         "Probability that a drafted token is right, if those before are.",
         0.6,
         option="--acceptance",
+        least=0.0,
+        most=1.0,
     )
     cuda_graphs: bool = setting(
         True,
@@ -141,6 +143,8 @@ class ServingJob:
         "Exponent of the experts' popularity (Zipf); 0: all alike.",
         0.5,
         option="--routing-skew",
+        least=0.0,
+        most=MOST_SKEW,
         panel=PLAN_PANEL,
     )
     routing_seed: int = setting(
@@ -243,25 +247,15 @@ def check_serving(job: ServingJob) -> None:
     InvalidInput
         For sizes that mean nothing. InvalidPlan : for axes that do not divide.
     """
-    for name in ("isl", "osl", "users", "gpus", "chunk", "admit_every"):
-        if getattr(job, name) < 1:
-            raise InvalidInput(f"{name} must be at least 1, found {getattr(job, name)}")
+    check_values(job)
     model = job.model
     if not 0.0 <= job.cached < 1.0:
         raise InvalidInput(f"cached: expected a share below 1 of the prompt, found {job.cached:g}")
-    if not 0.0 <= job.acceptance <= 1.0:
-        raise InvalidInput(
-            f"acceptance: expected a probability from 0 to 1, found {job.acceptance:g}"
-        )
-    if job.mtp < 0 or (job.mtp and not model.mtp_layers):
+    if job.mtp and not model.mtp_layers:
         raise InvalidInput(
             f"mtp {job.mtp}: {model.name} has {model.mtp_layers or 'no'} layers that draft tokens;"
             " leave mtp out"
         )
-    if job.routing_skew > MOST_SKEW:
-        raise InvalidInput(f"routing_skew: at most {MOST_SKEW:g}, found {job.routing_skew:g}")
-    if not job.routing_skew >= 0.0 or job.redundant_experts < 0:
-        raise InvalidInput("routing_skew and redundant_experts have to be 0 or more")
     if job.redundant_experts and not model.experts:
         raise InvalidInput(f"redundant_experts: {model.name} has no experts; leave them out")
     if job.mtp >= job.osl:
