@@ -51,44 +51,37 @@ def kept_share(cache_bytes: float, between_bytes: float) -> float:
     return share
 
 
-class Waves(NamedTuple):
-    """What is worked on at once, and what is kept for the next wave.
+class Traffic(NamedTuple):
+    """What kernels move through the HBM of an accelerator.
 
-    elements : of the output. cache_bytes : of the operands.
+    elements : of a product's output that are worked on at once, a wave. cache_bytes : of operands
+    that are kept for the next one.
     """
 
+    part: AcceleratorLike
     elements: float
     cache_bytes: float
 
     @classmethod
-    def of(cls, part: AcceleratorLike, gemm: GemmConstants) -> Waves:
-        """Return the waves of an accelerator; one that names no cache keeps nothing.
+    def of(cls, part: AcceleratorLike, gemm: GemmConstants) -> Traffic:
+        """Return the traffic of an accelerator; one that names no cache keeps nothing.
 
         Where software fills a memory beside each unit, half of it holds sums and half operands.
+        gemm : constants of its family.
         """
         units, cache_bytes = max(1, part.compute_units), part.l2_bytes or 0.0
         tile = float(gemm.tile[0] * gemm.tile[1])
         if gemm.scratchpad:
             half = 0.5 * cache_bytes / units
-            return cls(max(tile, half / SUM_BYTES), half)
-        return cls(tile * units, cache_bytes * gemm.cache_share)
-
-
-class Traffic(NamedTuple):
-    """What kernels move through the HBM of an accelerator."""
-
-    part: AcceleratorLike
-    waves: Waves
-
-    @classmethod
-    def of(cls, part: AcceleratorLike, gemm: GemmConstants) -> Traffic:
-        """Return the traffic of an accelerator; gemm : constants of its family."""
-        return cls(part, Waves.of(part, gemm))
+            return cls(part, max(tile, half / SUM_BYTES), half)
+        return cls(part, tile * units, cache_bytes * gemm.cache_share)
 
     def moved_bytes(self, kernel: Kernel) -> float:
         """Return the bytes that one launch of a kernel reads from HBM and writes to it."""
         once = kernel.read_bytes + kernel.write_bytes
-        return once + _again_bytes(self.waves, kernel) if kernel.family in PRODUCTS else once
+        if kernel.family not in PRODUCTS:
+            return once
+        return once + _again_bytes(self.elements, self.cache_bytes, kernel)
 
     def bare_s(self, kernel: Kernel) -> float:
         """Return for how long HBM is full while a kernel has nothing left for matrix units. [s]
@@ -103,26 +96,25 @@ class Traffic(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 14)
-def _again_bytes(waves: Waves, kernel: Kernel) -> float:
+def _again_bytes(elements: float, cache_bytes: float, kernel: Kernel) -> float:
     """Return the bytes of operands that a kernel's product(s) read from HBM a second time."""
     m, n, k, batch = product_shape(kernel)
     if not m * n * k * batch * kernel.read_bytes:
         return 0.0
     width = min(element_bytes(kernel.precision), kernel.read_bytes / ((m + n) * k * batch))
-    return batch * min(_in_bands(waves, m, n, k * width), _in_bands(waves, n, m, k * width))
+    along_n, along_m = (
+        _in_bands(elements, cache_bytes, *sides, k * width) for sides in ((m, n), (n, m))
+    )
+    return batch * min(along_n, along_m)
 
 
-def _in_bands(waves: Waves, m: float, n: float, depth: float) -> float:
+def _in_bands(elements: float, cache_bytes: float, m: float, n: float, depth: float) -> float:
     """Return what is read again where bands run along n; depth : of k. [bytes]"""
-    elements, cache_bytes = waves
     side = math.sqrt(elements)
     columns = min(n, side)
     wide = max(side, cache_bytes / depth - columns)
     band, other = (min(m, wide) + columns) * depth, (min(m, wide) + n) * depth
     again = m * depth * (n / min(n, max(side, elements / m)) - 1.0)
     again_other = n * depth * (m / min(m, max(wide, elements / n)) - 1.0)
-    if again:
-        again *= 1.0 - kept_share(cache_bytes, band)
-    if again_other:
-        again_other *= 1.0 - kept_share(cache_bytes, other)
-    return again + again_other
+    missed, missed_other = (1.0 - kept_share(cache_bytes, asked) for asked in (band, other))
+    return again * missed + again_other * missed_other

@@ -113,7 +113,7 @@ def test_only_what_arithmetic_leaves_over_holds_hbm_alone():
     ],
 )
 def test_caches_keep_what_was_measured_under_repeated_reads(name, rate, measured):
-    cache_bytes = traffic_of(accelerator(name)).waves.cache_bytes
+    cache_bytes = traffic_of(accelerator(name)).cache_bytes
     for kilobytes, found in measured.items():
         held = kept_share(cache_bytes, kilobytes * 1024)
         assert held == pytest.approx(1 - rate / found, abs=0.18)
