@@ -12,7 +12,7 @@ from typing import Any
 
 from rackmodel.reporting.levers import named_bars, told
 from rackmodel.reporting.style import COLOURS, INK, QUIET, Axes, Rows, dress, look, own_axes
-from rackmodel.reporting.words import seconds
+from rackmodel.reporting.words import seconds, signed
 
 
 def moved(rows: Rows, ax: Axes | None = None, *, most: int = 16) -> Axes:
@@ -27,12 +27,17 @@ def moved(rows: Rows, ax: Axes | None = None, *, most: int = 16) -> Axes:
             change = 100 * row["change"]
             colour = QUIET if row["part"] == "input" else COLOURS[0 if change > 0 else 1]
             ax.barh(index, change, 0.62, color=colour, edgecolor="white")
-            told(ax, f"{change:+.1f}%", max(change, 0.0), index)
+            told(ax, _by(row), max(change, 0.0), index)
         named_bars(ax, [str(row["field"]) for row in drawn])
         ax.axvline(0, color=INK, linewidth=0.9)
         ax.margins(x=0.2)
-        title = "What moved" if drawn else "No figure moved"
-        return dress(ax, title=title, x="change [%]", grid="x")
+        ends = [*drawn[-1:], *sorted(drawn, key=lambda row: abs(row["change"]))[-1:]]
+        names = dict.fromkeys(f"{row['field']} {_by(row)}" for row in ends)
+        return dress(ax, title=", ".join(names) or "No figure moved", x="change [%]", grid="x")
+
+
+def _by(row: Mapping[str, Any]) -> str:
+    return signed(row["change"]) if abs(row["change"]) >= 5e-4 else "under 0.1%"
 
 
 def kinds(rows: Rows, ax: Axes | None = None, *, found: Mapping[str, Any]) -> Axes:

@@ -157,7 +157,7 @@ def pareto(
             linewidth=1.2,
             linestyle="--",
             zorder=1,
-            label="Pareto front",
+            label="Pareto front" if len(front) > 1 else None,
         )
         for limits, key in ((ax.set_xlim, x), (ax.set_ylim, y)):
             values = [row[key] for row in kept] or [1.0]
