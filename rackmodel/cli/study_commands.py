@@ -301,9 +301,9 @@ def study(
     May be killed and run again: points that are there are not looked at again. `claims --study DIR`
     and `report --study DIR` read it.
     """
+    check_folder(out, "--out")  # before all that the study loads
     from rackmodel.verbs.scale_up_study import FULL, write_study
 
-    check_folder(out, "--out")
     for name in only or ():
         UnknownName.check("spec of the study", name, FULL)
     if quick and only:
