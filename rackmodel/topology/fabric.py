@@ -130,11 +130,11 @@ def _leaf_up(fabric: Fabric, down: int, where: str) -> int:
         return 0
     if fabric.kind == "dragonfly":
         return fabric.local_links * (fabric.rails - 1)  # to the other routers of the group
-    up = round(down / fabric.oversubscription)
+    up = round(min(down / fabric.oversubscription, 1e9))
     if up < 1 or abs(up * fabric.oversubscription - down) > 1e-6 * down:
         raise InvalidInput(
             f"{where}.oversubscription: {down} ports down over {fabric.oversubscription:g}"
-            f" is not a whole number of uplinks; try {down / max(1, up):.4g}"
+            f" is not a whole number of uplinks; try {max(1.0, down / max(1, up)):.4g}"
         )
     return up
 

@@ -167,6 +167,7 @@ SLIPS = [
     ("rails = 8", "rails = 3", ["fabric.rails", "3 rails do not divide the 8"]),
     ("pod_units = 32", "pod_units = 33", ["pod_units", "33 + 33", "64"]),
     ("pod_units = 32", "pod_units = 32\noversubscription = 3", ["oversubscription", "32", "3"]),
+    ("pod_units = 32", "pod_units = 32\noversubscription = 1e-320", ["oversubscription", "try 1"]),
     ("pod_units = 32", "pod_units = 32\ngroup_pods = 40", ["group_pods", "320 leaves"]),
     ('"quantum2"', '"quantum-hdr"', ["fabric.switch", "25 GB/s", "50 GB/s"]),
     ('"7.2 TB/s"', '"7.9 TB/s"', ["published.scale_up_bytes_per_s", "7.9e+12", "a data sheet"]),
