@@ -164,7 +164,8 @@ def pareto(
             wide = max(max(values) - min(values), 0.1 * max(values))
             limits(max(0.0, min(values) - 0.3 * wide), max(values) + 0.3 * wide)
         varied = group.removeprefix("set.") if group.startswith("set.") else None
-        ax.legend(loc="best", frameon=False, title=varied, title_fontsize=8.5)
+        if ax.get_legend_handles_labels()[0]:  # one point of one group has no line to name
+            ax.legend(loc="best", frameon=False, title=varied, title_fontsize=8.5)
         ax.annotate(
             BETTER[better],
             (1, 1),
