@@ -82,8 +82,9 @@ def simulate(
     machine, catalog = parts.with_machine(name_or_file(topology, "TOPOLOGY"))
 
     # an execution trace has all micro-batches
-    repeat: Any = {"repeat": "all"} if trace is not None and trace.suffix.lower() == ".et" else {}
-    result = rackmodel.simulate(machine, **job, **engine, **repeat, site=site, catalog=catalog)
+    if trace is not None and trace.suffix.lower() == ".et" and engine["repeat"] == "exact":
+        engine = {**engine, "repeat": "all"}
+    result = rackmodel.simulate(machine, **job, **engine, site=site, catalog=catalog)
     payload = result.to_dict()
     if trace is not None:
         files = [path.name for path in result.write_trace(trace)]

@@ -195,3 +195,13 @@ def test_waits_without_stages_are_no_bubble_of_a_pipeline(run, pp, told):
     printed = run("simulate", "dgx-h100", *words.split(), "--tp", "8", "--pp", str(pp)).stdout
     assert printed.count(told) == 2  # where the time goes, and where the peak goes
     assert ("pipeline bubble" in printed) == (pp > 1)
+
+
+def test_execution_traces_hold_all_micro_batches(run, tmp_path):
+    words = "--model gpt3-13b --gpus 16 --global-batch 1024 --tp 4 --pp 2 --default-plan --json"
+    traced = run("simulate", "dgx-h100", *words.split(), "--trace", tmp_path / "a.et")
+    assert traced.exit_code == 0, traced.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.0.et", "a.8.et"]
+    whole = run("simulate", "dgx-h100", *words.split(), "--repeat", "all")
+    events = (json.loads(answer.stdout)["simulation"]["events"] for answer in (traced, whole))
+    assert len(set(events)) == 1
