@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     )
     from rackmodel.workload.launch import read_launch as read_launch
 
-__version__ = "0.13.0"
+__version__ = "0.14.0"
 
 _HOME = {
     "simulate": "rackmodel.api",
