@@ -288,7 +288,7 @@ def memory(frames: Frames) -> Iterator[Answer]:
                 + ("" if 0.5 in found else " (half does not fit)")
             )
         sentences.append(
-            f"{model}: {'; '.join(words)} tokens/s; its step uses at least "
+            f"{model}: {'; '.join(words)} tokens/s; its step uses "
             f"{base['hbm_bandwidth_utilisation']:.0%} of the HBM bandwidth there is."
         )
     yield Answer(

@@ -174,7 +174,7 @@ def _hbm_busy(frames: Frames) -> str:
         f"{row['hbm_bandwidth_utilisation']:.0%} ({row['model']}, {row['domain']:g})"
         for row in (rows[0], rows[-1])
     )
-    return f"Steps use at least {' to '.join(told)} of the HBM bandwidth there is"
+    return f"Steps use {' to '.join(told)} of the HBM bandwidth there is"
 
 
 def _media(frames: Frames) -> str:

@@ -147,7 +147,7 @@ def _hbm(rows: Rows, ax: Axes) -> None:
     busy = [100 * row["hbm"]["bandwidth_utilisation"] for row in rows]
     for shift, values, label, colour in (
         (-0.2, full, "capacity, fullest rank", COLOURS[4]),
-        (0.2, busy, "bandwidth, mean, at least", COLOURS[2]),
+        (0.2, busy, "bandwidth, mean", COLOURS[2]),
     ):
         places = [place + shift for place in range(len(rows))]
         bars = ax.bar(places, values, width=0.38, color=colour, label=label)

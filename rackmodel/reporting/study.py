@@ -238,7 +238,7 @@ UP = {
     "share": "tokens/s per accelerator, % of GB200",
     "gain": "tokens/s that the larger domain adds [%]",
     "rack_kw": "heat of the hottest rack [kW]",
-    "hbm_percent": "HBM bandwidth in use over a step, at least [%]",
+    "hbm_percent": "HBM bandwidth in use over a step [%]",
 }
 
 
