@@ -51,7 +51,10 @@ def test_titles_say_what_was_found(drawn):
         told["generations"] == "Nine times the domain: deepseek-v3 +5.0% (a100-80) to +30% (gb200)"
     )
     assert told["sequence"] == ("72 over 8, tokens a sequence: deepseek-v3 0%; llama3.1-405b 0%")
-    assert told["domain-cost"] == "Tokens are cheapest at 576: deepseek-v3 -24%; any: llama3.1-405b"
+    assert (
+        told["domain-cost"]
+        == "Tokens are cheapest at 576: deepseek-v3 -24%; any domain: llama3.1-405b"
+    )
     assert "llama3.1-405b" in told["budget-llama3.1-405b"]
     assert "over 8 with 400" in told["budget-llama3.1-405b"]
     # thinned to 2:1 and 4:1 the same tier draws less than the least at 1:1
