@@ -89,7 +89,7 @@ class AcceleratorTree:
         return np.where(self._keys[at] == key, self._order[at], -1)
 
     def _chains(self, use: Bools) -> _Chains | None:
-        """Return what is above each accelerator by some links; None if no tree."""
+        """Return what is above each accelerator by some links; None if nothing or no tree."""
         count, nodes = len(self.network.nodes), self.network.accelerator_nodes
         first = np.full((count, 2), -1, dtype=np.int64)  # links to switches and NICs above
         links = np.flatnonzero(use & (self._rise > 0))
@@ -110,7 +110,8 @@ class AcceleratorTree:
                 ways.append(way)
                 columns.append(np.where(way >= 0, self.target[way], -1))
                 way = np.where(way >= 0, first[columns[-1], 0], -1)
-        return _Chains(np.stack(columns, axis=1), ways)
+        # nothing above any: accelerators wired to each other alone
+        return _Chains(np.stack(columns, axis=1), ways) if ways else None
 
     @cached_property
     def _rise(self) -> Ints:
