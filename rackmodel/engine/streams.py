@@ -15,9 +15,9 @@ import numpy as np
 from rackmodel.columns import Bools, Floats, Ints, distinct
 from rackmodel.engine.alike import Alike
 from rackmodel.engine.placed_flows import PlacedFlows
+from rackmodel.network.collectives.tuner import TINY_BYTES
 
 NOTHING_S = 1e-9  # a few bytes: their passing takes no time beside their latency
-FEW_BYTES = 64.0  # with more it is not worth it to look whether that is so
 
 
 class Streams(NamedTuple):
@@ -61,7 +61,7 @@ def streams_of_nothing(flows: PlacedFlows, size: float, capacity: Floats) -> Str
 
     It is if they do where the flows of all groups cross links at once.
     """
-    if size > FEW_BYTES:
+    if size > TINY_BYTES:
         return None
     amount = np.repeat(flows.share, np.diff(flows.indptr)) * flows.fractions
     most = (np.bincount(flows.links, amount, len(capacity)) / capacity).max(initial=0.0)
